@@ -1,0 +1,184 @@
+"""The tree of errors; each knows its HTTP status and the words a client may read.
+
+    TintypeError                    500
+    ├── BadRequest                  400
+    │   ├── InvalidParameter        400  which parameter, what was sent, what is allowed
+    │   └── BadPicture              400  the input picture is at fault
+    │       ├── PictureUnreachable  400
+    │       └── AddressRefused      400
+    ├── Unauthorized                401
+    ├── Forbidden                   403
+    ├── NotFound                    404
+    │   └── RequestUnknown          404
+    ├── MethodNotAllowed            405
+    ├── OutOfCredits                406
+    ├── BodyTooLarge                413
+    ├── UnsupportedBody             415
+    ├── ContentRefused              422  the safety check refused it
+    ├── WorkerUnavailable           502
+    ├── StoreUnavailable            503
+    └── WaitRanOut                  504
+
+Nothing here may carry a path, a key or an internal name: `public()` is what goes over the wire.
+"""
+
+from __future__ import annotations
+
+SENT_LENGTH = 80
+
+
+class TintypeError(Exception):
+    """Something went wrong on this server; the request was not charged."""
+
+    status = 500
+    #: What the client can do next; shown as `error_description`.
+    advice = "Try again; if it happens again, tell the operator of this server the request id."
+    #: Seconds for `Retry-After`, where a repeat can help; None where it can't.
+    retry_after: int | None = None
+
+    def __init__(self, message: str | None = None, *, headers: dict[str, str] | None = None) -> None:
+        self.message = message or type(self).__doc__ or ""
+        self.headers = headers or {}
+        super().__init__(self.message)
+
+    def public(self) -> dict[str, str | int]:
+        """The JSON body of the answer; `error` is the only field that the vendor's SDK reads."""
+        return {"error": self.message, "error_description": self.advice, "status_code": self.status}
+
+    def public_headers(self) -> dict[str, str]:
+        """The error's own headers, with `x-should-retry` on every 5xx and 429."""
+        retry = {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
+        if self.status >= 500 or self.status == 429:
+            retry["x-should-retry"] = "false" if self.retry_after is None else "true"
+        return self.headers | retry
+
+
+class BadRequest(TintypeError):
+    """The request could not be understood."""
+
+    status = 400
+    advice = "Correct the request and send it again; nothing was queued or charged."
+
+
+class InvalidParameter(BadRequest):
+    """A parameter is missing, out of range or of the wrong type."""
+
+    def __init__(self, name: str, sent: object, allowed: str) -> None:
+        self.name = name
+        shown = repr(sent)
+        if len(shown) > SENT_LENGTH:
+            shown = shown[:SENT_LENGTH] + "…"
+        super().__init__(f"{name}: {shown} was sent; allowed: {allowed}")
+
+
+class MissingParameter(BadRequest):
+    """A required parameter was not sent."""
+
+    def __init__(self, name: str, allowed: str) -> None:
+        self.name = name
+        super().__init__(f"{name}: required, but not sent; allowed: {allowed}")
+
+
+class BadPicture(BadRequest):
+    """The input picture can't be used."""
+
+    advice = "Send another picture (JPEG, PNG, WebP, GIF, BMP or TIFF); nothing was charged."
+
+
+class PictureUnreachable(BadPicture):
+    """The input picture could not be downloaded."""
+
+    advice = "Check that the address answers from the internet with a picture, or send it as base64."
+
+
+class AddressRefused(BadPicture):
+    """The address of the input picture is not a public one."""
+
+    advice = "Send the picture as base64, or ask the operator to allow the host (TINTYPE_FETCH_ALLOW)."
+
+
+class Unauthorized(TintypeError):
+    """The API key is missing, unknown, revoked or expired."""
+
+    status = 401
+    advice = "Send a valid key in the x-api-key header (or Authorization: Bearer …)."
+
+
+class Forbidden(TintypeError):
+    """This API key may not do that."""
+
+    status = 403
+    advice = "Use a key with the permission, or ask the operator for one."
+
+
+class NotFound(TintypeError):
+    """There is nothing at this address."""
+
+    status = 404
+    advice = "GET /v1/models lists the models; requests are kept for a limited time after they end."
+
+
+class RequestUnknown(NotFound):
+    """The request is unknown, expired or another account's."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"Request {request_id[:SENT_LENGTH]} not found")
+
+
+class MethodNotAllowed(TintypeError):
+    """The address exists, but not for this method."""
+
+    status = 405
+    advice = "The Allow header names the methods that this address takes."
+
+
+class OutOfCredits(TintypeError):
+    """The account's balance does not cover this request."""
+
+    status = 406
+    advice = "Add credits to the account, or wait until running requests release what they hold."
+
+
+class BodyTooLarge(TintypeError):
+    """The body of the request is larger than this server takes."""
+
+    status = 413
+    advice = "Send a smaller picture, or send its URL."
+
+
+class UnsupportedBody(TintypeError):
+    """The body's content type is not one that this server reads."""
+
+    status = 415
+    advice = "Send application/json or multipart/form-data."
+
+
+class ContentRefused(TintypeError):
+    """The safety check refused the content."""
+
+    status = 422
+    advice = "Change the prompt or the picture; nothing was charged."
+
+
+class WorkerUnavailable(TintypeError):
+    """No worker is running at the moment."""
+
+    status = 502
+    advice = "The request stays queued and runs when a worker is back; fetch its result by its id."
+    retry_after = 5
+
+
+class StoreUnavailable(TintypeError):
+    """The database can't be reached at the moment."""
+
+    status = 503
+    advice = "Nothing was queued; send the request again."
+    retry_after = 2
+
+
+class WaitRanOut(TintypeError):
+    """The request did not end while this call waited for it."""
+
+    status = 504
+    advice = "The request goes on; fetch its result by its id."
+    retry_after = 5

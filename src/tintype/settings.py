@@ -1,0 +1,106 @@
+"""Every knob of the server, in one class, each with its reason; read from `TINTYPE_…` by the CLI alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _split(value: object) -> object:
+    """`a, b` as people write it in an environment variable → the names."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+#: A comma-separated list in the environment.
+Names = Annotated[frozenset[str], NoDecode, BeforeValidator(_split)]
+
+
+class Settings(BaseSettings):
+    """What an operator can set. Only `tintype.cli` builds one from the environment; everything else is given it."""
+
+    model_config = SettingsConfigDict(env_prefix="TINTYPE_", extra="forbid", validate_default=True)
+
+    #: Database, pictures and built weights live under this folder.
+    data: Path = Path("data")
+    #: SQLAlchemy URL; empty means a SQLite file in `data`.
+    database_url: str = ""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    #: Address under which callers reach the server; empty means the request's own Host.
+    public_url: str = ""
+    #: Peers whose X-Forwarded-* headers are believed; anybody else's are ignored.
+    trusted_proxies: Names = frozenset()
+    #: Largest body taken, in bytes: a 25-megapixel JPEG as base64 fits.
+    max_body: int = 32 * 2**20
+    #: Seconds that a v1 call waits before it answers 504; vendor's clients give up at 60 or later.
+    sync_wait: float = 300.0
+    #: Seconds that open v1 calls are given at shutdown before they are answered 504.
+    web_grace: float = 3.0
+
+    #: Key of the first account, for containers and tests; empty means one is drawn and printed once.
+    bootstrap_key: SecretStr = SecretStr("")
+    #: Dollars the first account starts with: it is the operator's own machine.
+    bootstrap_credits: float = Field(1000.0, ge=0, le=1_000_000_000)
+
+    #: `auto` is every GPU, or the CPU; else a comma-separated list (`cuda:0,cuda:1`, `cpu`).
+    devices: str = "auto"
+    #: `auto` is bfloat16 where the device computes in it, else float32.
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    #: CPU threads of one worker; 0 leaves torch's own choice.
+    threads: int = Field(0, ge=0)
+    #: Most rows (pictures, twice with guidance) in one forward pass.
+    max_rows: int = Field(16, ge=2)
+    #: Most pictures that a worker has in hand at once; more only wait in memory instead of the queue.
+    max_pictures: int = Field(32, ge=1)
+    #: Folder per model slug, in the diffusers layout; a slug not named here uses the built-in weights.
+    weights: dict[str, Path] = {}
+    #: Rows of T5 text; 256 is what diffusers' SD3 pipelines use.
+    t5_tokens: int = Field(256, ge=1, le=512)
+
+    #: Seconds a claimed request is a worker's own unless renewed: how long a dead worker's request waits.
+    lease: float = Field(15.0, gt=0)
+    #: Seconds between renewals; also how fresh progress is and how fast a cancel is noticed.
+    heartbeat: float = Field(0.5, gt=0)
+    #: Seconds between looks into an empty queue.
+    poll: float = Field(0.05, gt=0)
+    #: Seconds a stopping worker may go on with what it has; the rest goes back to the queue.
+    grace: float = Field(20.0, ge=0)
+    #: Seconds a request's record is kept after its end (the contract says one hour).
+    retention: float = Field(3600.0, gt=0)
+    #: Seconds a picture is kept; 0 means as long as a record.
+    file_life: float = Field(0.0, ge=0)
+    #: Seconds between two runs of the expiry task.
+    sweep: float = Field(30.0, gt=0)
+
+    #: Hosts (`name`, `name:port`) that pictures may be fetched from although their address is not public.
+    fetch_allow: Names = frozenset()
+    #: Largest picture file taken, in bytes.
+    max_picture_bytes: int = 25 * 2**20
+    #: Most pixels in a source picture: above it lie decompression bombs.
+    max_picture_pixels: int = 50_000_000
+    #: Seconds for one download, redirects included.
+    fetch_timeout: float = 15.0
+
+    @property
+    def database(self) -> str:
+        """The SQLAlchemy URL in use."""
+        return self.database_url or f"sqlite:///{(self.data / 'tintype.db').absolute()}"
+
+    @property
+    def files_folder(self) -> Path:
+        """Where pictures in and out are kept."""
+        return self.data / "files"
+
+    @property
+    def weights_folder(self) -> Path:
+        """Where the built-in weights are built."""
+        return self.data / "weights"
+
+    @property
+    def picture_life(self) -> float:
+        """Seconds a picture is kept."""
+        return self.file_life or self.retention
