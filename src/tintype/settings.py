@@ -73,6 +73,8 @@ class Settings(BaseSettings):
     retention: float = Field(3600.0, gt=0)
     #: Seconds a picture is kept; 0 means as long as a record.
     file_life: float = Field(0.0, ge=0)
+    #: Seconds an input picture is kept: longer than any queue.
+    input_life: float = Field(86_400.0, gt=0)
     #: Seconds between two runs of the expiry task.
     sweep: float = Field(30.0, gt=0)
 
@@ -91,9 +93,14 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{(self.data / 'tintype.db').absolute()}"
 
     @property
-    def files_folder(self) -> Path:
-        """Where pictures in and out are kept."""
-        return self.data / "files"
+    def outputs_folder(self) -> Path:
+        """Where finished pictures are kept."""
+        return self.data / "outputs"
+
+    @property
+    def inputs_folder(self) -> Path:
+        """Where the pictures that callers sent in a body are kept."""
+        return self.data / "inputs"
 
     @property
     def weights_folder(self) -> Path:

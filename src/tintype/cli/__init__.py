@@ -1,4 +1,42 @@
-"""The command line."""
+"""The command line: the only part that reads the environment."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from tintype import __version__
+from tintype.cli.accounts import accounts, keys
+from tintype.cli.demo import demo
+from tintype.cli.generate import generate
+from tintype.cli.models import models
+from tintype.cli.serve import migrate, serve, worker
+from tintype.errors import TintypeError
+
+
+@click.group()
+@click.version_option(__version__, prog_name="tintype")
+def tintype() -> None:
+    """Image generation on your own machine, behind a commercial host's public API.
+
+    \b
+    Examples:
+      tintype demo                          four models, four pictures, no key, no download
+      tintype serve                         the server, with a first key printed once
+      tintype generate sd1.5-img2img --help what a model takes
+
+    Every setting is also an environment variable: TINTYPE_PORT, TINTYPE_DATA, …
+    """
+
+
+for command in (serve, worker, generate, models, keys, accounts, migrate, demo):
+    tintype.add_command(command)
+
 
 def main() -> None:
-    """Run the `tintype` command."""
+    """Run the `tintype` command; our own errors end it with one line on stderr and exit code 1."""
+    try:
+        tintype()
+    except TintypeError as error:
+        sys.exit(f"tintype: {error.message}")

@@ -1,0 +1,6 @@
+"""`python -m tintype` is the `tintype` command."""
+
+from tintype.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""An order: what a request asks for, in one vocabulary for all models."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from tintype.catalog.spec import Draw, ModelSpec
+
+SEEDS = 2**63
+#: Drawn seeds stay short enough to be read out, and exact in JavaScript.
+DRAWN_SEEDS = 2**32
+#: Pixels per side that every family can divide: 8 for the autoencoder, 2 for SD 3's patches.
+MULTIPLE = 16
+SMALLEST = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a caller wants. Sizes are in pixels; 0 × 0 means the size of the input picture."""
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    #: URL, data URI, base64, sample path or stored name of the input picture; empty for text-to-image.
+    image: str = ""
+    steps: int
+    guidance: float
+    #: How much of the input picture is replaced, 0–1.
+    strength: float = 1.0
+    seed: int
+    #: Pictures wanted; picture i has seed + i.
+    count: int = 1
+    width: int = 0
+    height: int = 0
+    sampler: str
+    schedule: str = ""
+    format: Literal["jpeg", "png", "webp"] = "jpeg"
+    quality: int = 95
+    base64: bool = False
+
+    @property
+    def seeds(self) -> list[int]:
+        """One seed per picture."""
+        return [(self.seed + index) % SEEDS for index in range(self.count)]
+
+
+def order(spec: ModelSpec, params: Mapping[str, Any]) -> Order:
+    """Translate a model's validated parameters, whose seed has been settled."""
+    asked = {param.means or param.name: params[param.name] for param in spec.parameters} | dict(spec.fixed)
+    if size := re.search(r"(\d+)x(\d+)$", asked.get("aspect_ratio", "")):
+        asked["width"], asked["height"] = int(size[1]), int(size[2])
+    for side in ("width", "height"):
+        asked[side] = _fit(asked.get(side, 0))
+    known = {field.name for field in fields(Order)}
+    return Order(**{name: value for name, value in asked.items() if name in known})
+
+
+def settle_seed(params: dict[str, Any], draw: Draw) -> dict[str, Any]:
+    """Replace the seed -1 by a drawn one, so that a repeated attempt makes the same picture."""
+    return params | {"seed": draw(DRAWN_SEEDS)} if params["seed"] == -1 else params
+
+
+def _fit(side: int) -> int:
+    """The nearest side that the models take; 0 stays 0."""
+    return side and max(SMALLEST, round(side / MULTIPLE) * MULTIPLE)
+
+
+def planned_steps(spec: ModelSpec, wanted: Order) -> int:
+    """Model evaluations to expect per picture, until the sampler itself has said."""
+    # diffusers, and so SD 1.5, runs only a part of the steps; KSampler, and so SD 3, runs them all.
+    return max(1, int(wanted.steps * wanted.strength)) if spec.family == "sd15" else wanted.steps

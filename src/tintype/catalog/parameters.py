@@ -1,0 +1,149 @@
+"""The parameters that several models have, and the names of samplers and schedules."""
+
+from __future__ import annotations
+
+from tintype.catalog.spec import Kind, Param, Value
+
+#: Schedulers of `sd1.5-img2img`, under the names of the wire.
+SD15_SCHEDULERS = (
+    "DDIM",
+    "DPM Multi",
+    "DPM Single",
+    "Euler a",
+    "Euler",
+    "Heun",
+    "DPM2 a Karras",
+    "DPM2 Karras",
+    "LMS",
+    "PNDM",
+    "DDPM",
+    "UniPC",
+)
+SAMPLERS = (
+    "euler", "euler_cfg_pp", "euler_ancestral", "euler_ancestral_cfg_pp", "heun", "heunpp2", "dpm_2",
+    "dpm_2_ancestral", "lms", "dpm_fast", "dpm_adaptive", "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_sde_gpu",
+    "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2m_sde_gpu", "dpmpp_3m_sde", "dpmpp_3m_sde_gpu", "ddpm", "lcm",
+    "ipndm", "ipndm_v", "deis", "ddim", "uni_pc", "uni_pc_bh2",
+)  # fmt: skip
+SCHEDULES = ("normal", "karras", "exponential", "sgm_uniform", "simple", "ddim_uniform", "beta")
+#: Two samplers of 2024 and two misprints, all of them on the vendor's pages.
+SAMPLER_ALIASES = {
+    "euler_pp": "euler_pp",
+    "euler_ancestral_pp": "euler_ancestral_pp",
+    "euler_ancestra": "euler_ancestral",
+    "leuler_ancestral_cfg_pp": "euler_ancestral_cfg_pp",
+}
+READY_SAMPLERS = ("euler", "dpmpp_2m")
+READY_SCHEDULES = ("sgm_uniform",)
+ASPECT_RATIOS = (
+    "custom",
+    "1:1 square 1024x1024",
+    "3:4 portrait 896x1152",
+    "5:8 portrait 832x1216",
+    "9:16 portrait 768x1344",
+    "9:21 portrait 640x1536",
+    "4:3 landscape 1152x896",
+    "3:2 landscape 1216x832",
+    "16:9 landscape 1344x768",
+    "21:9 landscape 1536x640",
+)
+
+
+def text(name: str, help: str, default: str | None = None, *, required: bool = False) -> Param:
+    """A prompt."""
+    return Param(name=name, kind="string", help=help, default=default, required=required)
+
+
+def choice(
+    name: str, help: str, choices: tuple[Value, ...], default: Value, *, means: str = "", required: bool = False
+) -> Param:
+    """One of a few values."""
+    kind: Kind = "integer" if isinstance(default, int) else "string"
+    return Param(name=name, kind=kind, help=help, choices=choices, default=default, means=means, required=required)
+
+
+def picture(default: str | None = None) -> Param:
+    """The input picture."""
+    help = "The input picture: an http(s) URL, a data: URI, base64, or the path of a sample of this server."
+    return Param(name="image", kind="picture", help=help, default=default, required=True)
+
+
+def seed(default: int) -> Param:
+    """The seed; -1 lets the server draw one."""
+    help = "Number that the noise is drawn from; -1 lets the server draw one and report it."
+    return Param(name="seed", kind="integer", help=help, default=default, minimum=-1, maximum=2**63 - 1)
+
+
+def count(name: str, most: int) -> Param:
+    """How many pictures."""
+    help = "Number of pictures; picture i has seed + i."
+    return Param(name=name, kind="integer", help=help, default=1, minimum=1, maximum=most, means="count")
+
+
+def steps(name: str, default: int, least: int, most: int) -> Param:
+    """Denoising steps."""
+    help = "Number of denoising steps: more is finer and slower."
+    return Param(name=name, kind="integer", help=help, default=default, minimum=least, maximum=most, means="steps")
+
+
+def guidance(default: float, least: float, most: float) -> Param:
+    """Classifier-free guidance."""
+    help = "How closely the picture follows the prompt; 1 is no guidance."
+    return Param(
+        name="guidance_scale",
+        kind="number",
+        help=help,
+        default=default,
+        minimum=least,
+        maximum=most,
+        means="guidance",
+    )
+
+
+def strength(default: float, least: float) -> Param:
+    """How much of the input picture is replaced."""
+    help = "How much to change the input picture: 0 keeps it, 1 redraws it."
+    return Param(name="strength", kind="number", help=help, default=default, minimum=least, maximum=1)
+
+
+def side(name: str) -> Param:
+    """Width or height of a picture that is drawn from text alone."""
+    help = f"The picture's {name} in pixels, rounded to a multiple of 16; used when aspect_ratio is custom."
+    return Param(name=name, kind="integer", help=help, default=1024, minimum=64, maximum=2048)
+
+
+def sampler() -> Param:
+    """The sampler of an SD 3 model."""
+    return Param(
+        name="sampler",
+        kind="string",
+        help="The method that steps from noise to picture.",
+        default="dpmpp_2m",
+        choices=SAMPLERS,
+        aliases=SAMPLER_ALIASES,
+        later=frozenset({*SAMPLERS, *SAMPLER_ALIASES}) - set(READY_SAMPLERS),
+    )
+
+
+def schedule() -> Param:
+    """The noise schedule of an SD 3 model."""
+    return Param(
+        name="scheduler",
+        kind="string",
+        help="How the noise levels are spread over the steps.",
+        default="sgm_uniform",
+        choices=SCHEDULES,
+        later=frozenset(SCHEDULES) - set(READY_SCHEDULES),
+        means="schedule",
+    )
+
+
+def quality() -> Param:
+    """Compression of a lossy file format."""
+    help = "Quality of a JPEG or WebP file; PNG ignores it."
+    return Param(name="image_quality", kind="integer", help=help, default=95, minimum=10, maximum=100, means="quality")
+
+
+def base64() -> Param:
+    """Whether the answer is base64."""
+    return Param(name="base64", kind="boolean", help="Answer with the picture as base64.", default=False)

@@ -1,0 +1,31 @@
+"""The sample pictures that every server serves, and the vendor's addresses for which they stand in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture of our own under the file name that the vendor's pages use."""
+
+    path: str
+    #: The vendor's address of its picture of that name. A request that names it is served ours, so that the
+    #: requests printed on the vendor's pages run without the internet.
+    stands_for: str = ""
+
+
+LANDSCAPE = Sample("/sd-img2img-input.jpeg")
+PORTRAIT = Sample("/sd3-img2img-ip.jpg", "https://segmind-sd-models.s3.amazonaws.com/display_images/sd3-img2img-ip.jpg")
+SUBJECT = Sample(
+    "/sd3-turbo-i2i-input.jpg", "https://segmind-sd-models.s3.amazonaws.com/display_images/sd3-turbo-i2i-input.jpg"
+)
+SAMPLES = (LANDSCAPE, PORTRAIT, SUBJECT)
+
+
+def sample_path(image: str) -> str | None:
+    """The path of the sample that an `image` parameter means, by its path or the vendor's address; else None."""
+    for sample in SAMPLES:
+        if image == sample.path or (sample.stands_for and image == sample.stands_for):
+            return sample.path
+    return None

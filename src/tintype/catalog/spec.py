@@ -1,0 +1,166 @@
+"""What a model's entry says, and the validator and JSON Schema that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+
+from tintype.errors import InvalidParameter, MissingParameter
+
+Value = str | int | float | bool
+Kind = Literal["string", "picture", "integer", "number", "boolean"]
+
+#: Far above what any text encoder reads (77 or 256 tokens), far below what slows a tokenizer down.
+MAX_TEXT = 20_000
+TYPES: Mapping[Kind, Any] = {"string": str, "picture": str, "integer": int, "number": float, "boolean": bool}
+WORDS: Mapping[Kind, str] = {
+    "string": f"text of at most {MAX_TEXT} characters",
+    "picture": "an http(s) URL, a data: URI, base64, or a sample's path such as /sd-img2img-input.jpeg",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Param:
+    """One parameter of one model: everything that is known about it."""
+
+    name: str
+    kind: Kind
+    help: str
+    #: A required parameter must be sent; its default, if it has one, is only what forms show.
+    required: bool = False
+    default: Value | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[Value, ...] = ()
+    #: Spellings that are accepted beside the choices, and the value each one means.
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    #: Values that the contract names and this version can't run yet.
+    later: frozenset[str] = frozenset()
+    #: The field of `Order` that it fills; its own name where the two agree.
+    means: str = ""
+
+    @property
+    def allowed(self) -> str:
+        """What may be sent, in words."""
+        if self.choices:
+            return "one of " + ", ".join(str(choice) for choice in self.choices)
+        words = WORDS[self.kind]
+        if self.minimum is None or self.maximum is None:
+            return words
+        # int: `{:g}` would round the largest seed.
+        most = int(self.maximum) if self.kind == "integer" else self.maximum
+        return f"{words} from {self.minimum:g} to {most:{'' if self.kind == 'integer' else 'g'}}"
+
+    def check(self, value: Any) -> Any:
+        """The value that an already typed one means; raises ValueError for what is not allowed."""
+        if isinstance(value, str):
+            value.encode()  # a lone surrogate is valid JSON, but no text: UnicodeEncodeError is a ValueError
+        value = self.aliases.get(value, value)
+        if self.choices and value not in self.choices and value not in self.aliases:
+            raise ValueError(self.allowed)
+        if value in self.later:
+            raise ValueError(f"{value!r} is not available yet")
+        return value
+
+    def annotation(self) -> tuple[Any, Any]:
+        """Type and field for pydantic's `create_model`."""
+        limits: dict[str, Any] = {"ge": self.minimum, "le": self.maximum}
+        if self.kind == "number":
+            limits["allow_inf_nan"] = False
+        if self.kind == "string":
+            limits["max_length"] = MAX_TEXT
+        if self.kind == "picture":
+            limits["min_length"] = 1
+        shown: dict[str, Any] = {"enum": list(self.choices)} if self.choices else {}
+        if self.kind == "picture":
+            shown["format"] = "uri"
+        if self.required and self.default is not None:
+            shown["default"] = self.default
+        refuse = (BeforeValidator(_no_bool),) if self.kind in ("integer", "number") else ()
+        annotated: Any = Annotated[(TYPES[self.kind], AfterValidator(self.check), *refuse)]
+        return annotated, Field(
+            ... if self.required else self.default, description=self.help, json_schema_extra=shown, **limits
+        )
+
+
+def _no_bool(value: Any) -> Any:
+    """True is no number here, although Python and pydantic think so."""
+    if isinstance(value, bool):
+        raise ValueError("a boolean is not a number")  # noqa: TRY004 - pydantic turns ValueError into its own
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """One model that is served: what can be asked of it and what it costs."""
+
+    slug: str
+    title: str
+    description: str
+    #: The architecture that runs it: a module of `tintype.diffusion`.
+    family: Literal["sd15", "sd3"]
+    #: Micro-dollars per picture.
+    price: int
+    #: Seconds per picture that the vendor publishes, for orientation.
+    typical_seconds: float
+    parameters: tuple[Param, ...]
+    #: Fields of `Order` that this model does not let a caller choose.
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    #: A request that works, as the model's page shows it.
+    example: Mapping[str, Value] = field(default_factory=dict)
+
+    @property
+    def takes_picture(self) -> bool:
+        """Whether it is an image-to-image model."""
+        return any(param.kind == "picture" for param in self.parameters)
+
+    @cached_property
+    def validator(self) -> type[BaseModel]:
+        """The pydantic model of a request's body; unknown parameters are ignored."""
+        fields: dict[str, Any] = {param.name: param.annotation() for param in self.parameters}
+        # protected_namespaces: no parameter is a method of ours, whatever it is called.
+        config = ConfigDict(title=self.slug, extra="ignore", protected_namespaces=())
+        return create_model(self.slug, __config__=config, **fields)
+
+    def json_schema(self) -> dict[str, Any]:
+        """JSON Schema of the body, with the example."""
+        return self.validator.model_json_schema() | {
+            "title": self.title,
+            "description": self.description,
+            "examples": [dict(self.example)],
+        }
+
+    def validate(self, body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Check a body → (every parameter with its value, the names that were ignored).
+
+        Numbers and booleans may come as strings; null means absent. Raises MissingParameter, InvalidParameter.
+        """
+        sent = {name: value for name, value in body.items() if value is not None}
+        ignored = sorted(sent.keys() - {param.name for param in self.parameters})
+        try:
+            return self.validator(**sent).model_dump(), ignored
+        except ValidationError as error:
+            raise self._explain(error, sent) from None
+
+    def _explain(self, error: ValidationError, sent: Mapping[str, Any]) -> Exception:
+        """The first thing that is wrong, in our own words."""
+        first = error.errors(include_url=False)[0]
+        param = next(param for param in self.parameters if param.name == first["loc"][0])
+        if first["type"] == "missing":
+            return MissingParameter(param.name, param.allowed)
+        value = sent[param.name]
+        if isinstance(value, str) and param.aliases.get(value, value) in param.later:
+            ready = [str(choice) for choice in param.choices if choice not in param.later]
+            return InvalidParameter(param.name, value, f"not available yet; this version runs {', '.join(ready)}")
+        return InvalidParameter(param.name, value, param.allowed)
+
+
+#: Draws a number below its argument, as `secrets.randbelow` does.
+Draw = Callable[[int], int]

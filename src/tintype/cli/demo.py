@@ -1,0 +1,111 @@
+"""`tintype demo`: the four models once each, through the HTTP API, with the vendor's own package as the client."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import httpx2
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tintype.catalog.models import MODELS
+from tintype.catalog.spec import ModelSpec
+from tintype.cli.sheet import contact_sheet
+
+READY = "tintype is ready at "
+#: Seconds that the server may take to start: importing torch and building the weights, on a busy machine.
+PATIENCE = 180.0
+
+
+@click.command()
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("demo"), show_default=True)
+def demo(output: Path) -> None:
+    """Start a server, draw one picture with each model, write them and a contact sheet, stop the server.
+
+    \b
+    Example:
+      tintype demo --output /tmp/demo
+    """
+    try:
+        from segmind import SegmindClient  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise click.ClickException("the demo needs the segmind package: pip install 'tintype[demo]'") from None
+    output.mkdir(parents=True, exist_ok=True)
+    console = Console()
+    key = f"SG_{secrets.token_hex(16)}"
+    sheet = output / "contact-sheet.jpeg"
+    console.print("starting the server …")
+    with tempfile.TemporaryDirectory() as data, _server(Path(data), key, output / "server.log") as address:
+        console.print(f"server at {address}, client: segmind {_version()}")
+        pictures = _draw_all(SegmindClient(api_key=key, base_url=f"{address}/v1"), output, console)
+        contact_sheet(address, pictures, sheet)
+    console.print(f"\n{len(pictures)} pictures and a contact sheet:")
+    for path in [*pictures.values(), sheet]:
+        console.print(f"  {path}")
+
+
+@contextmanager
+def _server(data: Path, key: str, log: Path) -> Iterator[str]:
+    """A server on a free port with a worker that is ready; its address."""
+    command = [sys.executable, "-m", "tintype", "serve", "--port", "0", "--data", str(data)]
+    env = {**os.environ, "TINTYPE_BOOTSTRAP_KEY": key, "PYTHONUNBUFFERED": "1"}
+    with log.open("w") as errors:
+        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=errors, text=True)  # noqa: S603
+        try:
+            yield _wait_for_server(process, log)
+        finally:
+            process.terminate()
+            process.communicate()
+
+
+def _wait_for_server(process: subprocess.Popen[str], log: Path) -> str:
+    line = process.stdout.readline() if process.stdout else ""
+    address = line.removeprefix(READY).strip()
+    deadline = time.monotonic() + PATIENCE
+    while process.poll() is None and time.monotonic() < deadline:
+        if httpx2.get(f"{address}/ready").is_success:
+            return address
+        time.sleep(0.1)
+    raise click.ClickException(f"the server did not start; see {log}")
+
+
+def _draw_all(client: Any, output: Path, console: Console) -> dict[str, Path]:
+    """Slug → the picture's file."""
+    columns = (TextColumn("{task.description:<36}"), BarColumn(), TextColumn("{task.fields[state]}"))
+    pictures = {}
+    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+        for spec in MODELS.values():
+            pictures[spec.slug] = _draw(client, spec, output, progress)
+    return pictures
+
+
+def _draw(client: Any, spec: ModelSpec, output: Path, progress: Progress) -> Path:
+    """One model's example request, as the vendor's page prints it."""
+    bar = progress.add_task(spec.slug, total=1.0, state="queued")
+    job = client.submit_async(spec.slug, **spec.example)
+    while (status := job.status())["status"] in ("QUEUED", "PROCESSING"):
+        state = f"step {status['step']} of {status['steps']}" if status["step"] else status["status"].lower()
+        progress.update(bar, completed=status["progress"], state=state)
+        time.sleep(0.1)
+    result = job.wait()
+    metrics = result["metrics"]
+    progress.update(bar, completed=1.0, state=f"{metrics['inference_time']:.1f} s, ${metrics['cost']:g}")
+    path = output / f"{spec.slug}.jpeg"
+    path.write_bytes(httpx2.get(result["output"]).raise_for_status().content)
+    return path
+
+
+def _version() -> str:
+    from segmind import __version__  # noqa: PLC0415 - an extra
+
+    return str(__version__)

@@ -1,0 +1,120 @@
+"""`tintype generate SLUG`: a picture in this process, without a server; each model's flags come from the catalogue."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from base64 import b64encode
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tintype.catalog.models import MODELS
+from tintype.catalog.order import Order, order, settle_seed
+from tintype.catalog.spec import ModelSpec, Param
+from tintype.cli.options import data_option, load_settings
+from tintype.errors import InvalidParameter
+from tintype.media.images import Format
+from tintype.settings import Settings
+
+FORMATS: dict[str, Format] = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}
+#: Choices are listed in the usage line when they are no more than these.
+FEW = 3
+OWN_OPTIONS: list[click.Parameter] = [
+    click.Option(["-o", "--output"], default="out.png", show_default=True, help="File to write; its ending decides."),
+    click.Option(["--weights"], type=click.Path(path_type=Path, exists=True), help="Folder in the diffusers layout."),
+    click.Option(["--dtype"], type=click.Choice(["auto", "float32", "bfloat16"]), help="Arithmetic of the model."),
+    click.Option(["--device"], default="auto", show_default=True, help="cpu, cuda:0, …"),
+]
+
+
+def model_command(spec: ModelSpec) -> click.Command:
+    """The sub-command of one model: a flag per parameter of its catalogue entry."""
+
+    def run(**given: Any) -> None:
+        own = {name: given.pop(name) for name in ("output", "weights", "dtype", "device", "data")}
+        draw(spec, given, **own)
+
+    example = f"\b\nExample:\n  tintype generate {spec.slug} --prompt 'a fox' --seed 7 -o fox.png"
+    command = click.Command(spec.slug, callback=run, help=f"{spec.description}\n\n{example}", short_help=spec.title)
+    command.params = [_flag(param) for param in spec.parameters] + OWN_OPTIONS
+    return data_option(command)
+
+
+def draw(
+    spec: ModelSpec,
+    given: dict[str, Any],
+    output: str,
+    weights: Path | None,
+    dtype: str | None,
+    device: str,
+    data: Path | None,
+) -> None:
+    """Validate as the server does, draw with a progress bar, write the pictures."""
+    # Before torch is imported: threads that spin at OpenMP's barriers slow a busy machine down.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    settings = load_settings(data=data, dtype=dtype, weights={spec.slug: weights} if weights else None)
+    image = given.get("image")
+    if image and Path(image).is_file():
+        given["image"] = b64encode(Path(image).read_bytes()).decode()
+    wanted = _order(spec, given, Path(output))
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    ) as progress:
+        bar = progress.add_task("loading", total=None)
+        made = _make(
+            spec,
+            wanted,
+            settings,
+            device,
+            lambda done, total: progress.update(bar, description="drawing", completed=done, total=total),
+        )
+    for index, picture in enumerate(made):
+        path = Path(output) if len(made) == 1 else Path(output).with_stem(f"{Path(output).stem}-{index + 1}")
+        path.write_bytes(b64encode(picture.data) if wanted.base64 else picture.data)
+        click.echo(f"{path}  {picture.width}×{picture.height}  seed {picture.seed}")
+
+
+def _order(spec: ModelSpec, given: dict[str, Any], output: Path) -> Order:
+    if output.suffix.lower() not in FORMATS:
+        raise InvalidParameter("--output", output.name, f"a name that ends in {', '.join(FORMATS)}")
+    params, _ = spec.validate(given)
+    asked = order(spec, settle_seed(params, secrets.randbelow))
+    return replace(asked, format=FORMATS[output.suffix.lower()])
+
+
+def _make(spec: ModelSpec, wanted: Order, settings: Settings, device: str, progress: Any) -> list[Any]:
+    from tintype.worker.direct import draw_order  # noqa: PLC0415 - imports torch
+    from tintype.worker.models import Models  # noqa: PLC0415
+    from tintype.worker.pictures import Pictures  # noqa: PLC0415
+
+    family = Models.from_settings(settings, device).get(spec)
+    with Pictures.from_settings(settings) as pictures:
+        picture = pictures.read(wanted)
+    return draw_order(family, wanted, picture, settings.max_rows, progress)
+
+
+def _flag(param: Param) -> click.Option:
+    name = "--" + param.name.replace("_", "-")
+    if param.kind == "boolean":
+        return click.Option([name, param.name], is_flag=True, default=None, help=param.help)
+    required = param.required and param.default is None
+    shown = param.help if required else f"{param.help} [default: {param.default!r}]"
+    default = param.default if param.required else None
+    metavar = "|".join(map(str, param.choices)) if 0 < len(param.choices) <= FEW else param.kind.upper()
+    return click.Option([name, param.name], default=default, required=required, metavar=metavar, help=shown)
+
+
+@click.group(commands={spec.slug: model_command(spec) for spec in MODELS.values()})
+def generate() -> None:
+    """Draw in this process, without a server.
+
+    \b
+    Examples:
+      tintype generate stable-diffusion-3.5-turbo-txt2img --prompt "a fox" --seed 7 -o fox.png
+      tintype generate sd1.5-img2img --prompt "a castle" --image photo.jpg --strength 0.6 -o castle.png
+      tintype generate sd3-med-img2img --help
+    """

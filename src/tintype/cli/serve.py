@@ -1,0 +1,131 @@
+"""`tintype serve`, `worker` and `migrate`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+import uvicorn
+
+from tintype.catalog.samples import LANDSCAPE
+from tintype.cli.options import data_option, load_settings, open_database
+from tintype.fleet import LocalFleet, devices
+from tintype.settings import Settings
+from tintype.store.accounts import Accounts
+from tintype.store.database import Database
+from tintype.store.money import micro
+from tintype.telemetry import set_up_logs
+
+
+@click.command()
+@click.option("--host", help="Address to listen on; 0.0.0.0 for every one of this machine's.")
+@click.option("--port", type=int, help="Port to listen on; 0 for any free one.")
+@data_option
+@click.option("--workers/--no-workers", default=True, help="Start one worker per device, or none.")
+def serve(host: str | None, port: int | None, data: Path | None, workers: bool) -> None:
+    """Serve the API, with one worker process per device.
+
+    \b
+    Examples:
+      tintype serve
+      tintype serve --host 0.0.0.0 --port 80 --data /var/lib/tintype
+      TINTYPE_BOOTSTRAP_KEY=SG_0123456789abcdef tintype serve
+    """
+    from tintype.web.app import create_app  # noqa: PLC0415 - FastAPI takes half a second; other commands don't need it
+
+    settings = load_settings(host=host, port=port, data=data)
+    set_up_logs(process="web")
+    listening = listen(settings.host, settings.port)
+    address = f"http://{settings.host}:{listening.getsockname()[1]}"
+    with open_database(settings) as db:
+        _first_key(db, settings, address)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings, stopping=lambda: server.should_exit),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=max(1, round(settings.web_grace)),
+        )
+    )
+    # uvicorn raises the signal that stopped it once more when it has stopped: that must not end us before the workers.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    commands = [_worker_command(settings, device) for device in devices(settings.devices)] if workers else []
+    with LocalFleet(commands, _worker_environment(os.environ), settings.grace + 5):
+        click.echo(f"tintype is ready at {address}")
+        server.run(sockets=[listening])
+
+
+@click.command()
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda:0, …; auto is the first GPU, or the CPU.")
+@data_option
+def worker(device: str, data: Path | None) -> None:
+    """Run one worker: it claims requests until it is told to stop.
+
+    \b
+    Examples:
+      tintype worker
+      tintype worker --device cuda:1 --data /var/lib/tintype
+    """
+    from tintype.worker.start import run_worker  # noqa: PLC0415 - imports torch
+
+    settings = load_settings(data=data)
+    set_up_logs(process=f"worker {device}")
+    with open_database(settings):
+        pass
+    run_worker(settings, device)
+
+
+@click.command()
+@data_option
+def migrate(data: Path | None) -> None:
+    """Bring the database's schema up to date (`serve` and `worker` do it too).
+
+    \b
+    Example:
+      tintype migrate --data /var/lib/tintype
+    """
+    with open_database(load_settings(data=data)):
+        click.echo("the database is up to date")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket, so that the port is known before anything starts; exits with one line when it is taken."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        sys.exit(f"tintype: can't listen on {host}:{port}: {error.strerror}")
+
+
+def _first_key(db: Database, settings: Settings, address: str) -> None:
+    """Give an empty server its first account, and say how to use it; the key is never shown again."""
+    accounts = Accounts(db)
+    if not accounts.is_empty():
+        return
+    given = settings.bootstrap_key.get_secret_value()
+    account = accounts.create("first", micro(settings.bootstrap_credits))
+    _, secret = accounts.create_key(account.id, "first", secret=given or None)
+    if given:
+        return
+    click.echo(
+        f"\nA first account with ${settings.bootstrap_credits:g} was made. Its key, shown this once:\n\n  {secret}\n\n"
+        f"Try it:\n\n  curl {address}/v1/sd1.5-img2img -H 'x-api-key: {secret}' \\\n"
+        f"    -H 'content-type: application/json' \\\n"
+        f"""    -d '{{"prompt": "a mystical sky", "image": "{LANDSCAPE.path}"}}' -o picture.jpeg\n"""
+    )
+
+
+def _worker_command(settings: Settings, device: str) -> list[str]:
+    return [sys.executable, "-m", "tintype", "worker", "--device", device, "--data", str(settings.data.absolute())]
+
+
+def _worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Ours, without the secret that a worker has no use for."""
+    return {name: value for name, value in environment.items() if name != "TINTYPE_BOOTSTRAP_KEY"}

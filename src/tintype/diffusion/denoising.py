@@ -1,0 +1,92 @@
+"""A picture on its way: a sampler that asks, and what the model must be told with each question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from tintype.diffusion.conditioning import Text
+from tintype.diffusion.job import Job
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a sampler wants denoised: x (1, C, h, w), and its noise level as the family counts it."""
+
+    x: torch.Tensor
+    level: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The model's prediction with guidance applied, and the unconditional one where there is one."""
+
+    guided: torch.Tensor
+    unconditional: torch.Tensor | None
+
+
+#: Yields what it wants denoised, is sent the answer, returns the finished latents.
+Sampler = Generator[Ask, Answer, torch.Tensor]
+
+
+class Family(Protocol):
+    """An architecture with its weights loaded."""
+
+    device: torch.device
+
+    def begin(self, job: Job) -> Denoising:
+        """Encode the job's text and picture, and set up its sampler."""
+
+    def predict(self, x: torch.Tensor, level: torch.Tensor, text: Text) -> torch.Tensor:
+        """One forward pass: x (N, C, h, w), level (N,), text of N rows → what this family's samplers expect."""
+
+    def finish(self, latents: torch.Tensor) -> torch.Tensor:
+        """Latents (1, C, h, w) → picture (height, width, 3), 8 bit, on the CPU."""
+
+
+class Denoising:
+    """One picture on its way through the steps."""
+
+    def __init__(
+        self, family: Family, sampler: Sampler, text: Text, negative: Text | None, guidance: float, steps: int
+    ) -> None:
+        self.family = family
+        self.guidance = guidance
+        #: One row of text per row of the forward pass: the unconditional one first, if there is one.
+        self.text = text if negative is None else Text.stack([negative, text])
+        self.rows = 1 if negative is None else 2
+        #: Model evaluations done and expected.
+        self.step = 0
+        self.steps = steps
+        #: The sampler's open question; meaningless once `latents` is there.
+        self.ask: Ask
+        #: The finished latents, once the sampler has returned.
+        self.latents: torch.Tensor | None = None
+        #: What the forward pass raised, if it did.
+        self.error: Exception | None = None
+        self._sampler = sampler
+        self._advance(lambda: next(sampler))
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing more to ask."""
+        return self.latents is not None or self.error is not None
+
+    def answer(self, prediction: torch.Tensor) -> None:
+        """Give the sampler the model's prediction for this picture's rows, (rows, C, h, w)."""
+        self.step += 1
+        if self.rows == 1:
+            reply = Answer(prediction, None)
+        else:
+            unconditional, conditional = prediction.chunk(2)
+            reply = Answer(unconditional + self.guidance * (conditional - unconditional), unconditional)
+        self._advance(lambda: self._sampler.send(reply))
+
+    def _advance(self, resume: Callable[[], Ask]) -> None:
+        try:
+            self.ask = resume()
+        except StopIteration as finished:
+            self.latents = finished.value

@@ -1,0 +1,43 @@
+"""The families by name, and what a device can do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from tintype.diffusion.denoising import Family
+from tintype.diffusion.loading import Folder, WeightsUnusable
+from tintype.diffusion.sd3 import SD3
+from tintype.diffusion.sd15 import SD15
+
+
+def load_family(name: str, path: Path, device: torch.device, dtype: torch.dtype, t5_tokens: int) -> Family:
+    """Load a family from a folder in the diffusers layout; raises WeightsUnusable."""
+    folder = Folder(path, device, dtype)
+    try:
+        return SD15(folder) if name == "sd15" else SD3(folder, t5_tokens)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        # The libraries' messages name folders of this machine: they go to the log through the cause.
+        raise WeightsUnusable(f"the weights can't be loaded: {type(error).__name__}") from error
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is the first GPU, or the CPU where there is none."""
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 where the device computes in it, else float32."""
+    if name == "auto":
+        name = "bfloat16" if _has_bfloat16(device) else "float32"
+    return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # oneDNN falls back to emulation, slower than float32, where the CPU has no bfloat16 instructions.
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

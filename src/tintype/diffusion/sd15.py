@@ -1,0 +1,97 @@
+"""Stable Diffusion 1.5: a UNet that predicts noise (or v), stepped by diffusers' own schedulers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from inspect import signature
+from typing import Any
+
+import torch
+
+from tintype.diffusion.autoencoder import Autoencoder
+from tintype.diffusion.conditioning import ClipEncoder, Text
+from tintype.diffusion.denoising import Ask, Denoising, Sampler
+from tintype.diffusion.job import Job
+from tintype.diffusion.loading import Folder
+
+#: Name on the wire → module and class in diffusers.schedulers, and what is set on top of the folder's configuration.
+SCHEDULERS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "DDIM": ("scheduling_ddim", "DDIMScheduler", {}),
+    "DPM Multi": ("scheduling_dpmsolver_multistep", "DPMSolverMultistepScheduler", {}),
+    "DPM Single": ("scheduling_dpmsolver_singlestep", "DPMSolverSinglestepScheduler", {}),
+    "Euler a": ("scheduling_euler_ancestral_discrete", "EulerAncestralDiscreteScheduler", {}),
+    "Euler": ("scheduling_euler_discrete", "EulerDiscreteScheduler", {}),
+    "Heun": ("scheduling_heun_discrete", "HeunDiscreteScheduler", {}),
+    "DPM2 a Karras": (
+        "scheduling_k_dpm_2_ancestral_discrete",
+        "KDPM2AncestralDiscreteScheduler",
+        {"use_karras_sigmas": True},
+    ),
+    "DPM2 Karras": ("scheduling_k_dpm_2_discrete", "KDPM2DiscreteScheduler", {"use_karras_sigmas": True}),
+    "LMS": ("scheduling_lms_discrete", "LMSDiscreteScheduler", {}),
+    "PNDM": ("scheduling_pndm", "PNDMScheduler", {}),
+    "DDPM": ("scheduling_ddpm", "DDPMScheduler", {}),
+    "UniPC": ("scheduling_unipc_multistep", "UniPCMultistepScheduler", {}),
+}
+
+
+class SD15:
+    """The family `sd15`; its samplers are sent what the network predicts, which the scheduler's config names."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.device = folder.device
+        self.unet = folder.required("unet")
+        self.autoencoder = Autoencoder(folder.required("vae"))
+        self.clip = ClipEncoder(folder.required("tokenizer"), folder.required("text_encoder"))
+        self.scheduler_config = folder.config("scheduler")
+
+    def begin(self, job: Job) -> Denoising:
+        """Set up as diffusers' StableDiffusionImg2ImgPipeline does: same draws from the generator, same order."""
+        scheduler = self._scheduler(job.sampler)
+        scheduler.set_timesteps(job.steps)
+        generator = torch.Generator().manual_seed(job.seed)
+        timesteps = scheduler.timesteps
+        if job.picture is None:
+            x = self._noise(job, generator) * scheduler.init_noise_sigma
+        else:
+            # diffusers runs int(steps * strength) of the steps.
+            start = (job.steps - min(int(job.steps * job.strength), job.steps)) * scheduler.order
+            timesteps = timesteps[start:]
+            if hasattr(scheduler, "set_begin_index"):
+                scheduler.set_begin_index(start)
+            latents = self.autoencoder.encode(job.picture, generator)
+            x = scheduler.add_noise(latents, self._noise(job, generator), timesteps[:1])
+        text = Text(self.clip.last(job.prompt))
+        negative = Text(self.clip.last(job.negative_prompt)) if job.guidance > 1 else None
+        sampler = run_scheduler(scheduler, timesteps, x, generator)
+        return Denoising(self, sampler, text, negative, job.guidance, len(timesteps))
+
+    def predict(self, x: torch.Tensor, level: torch.Tensor, text: Text) -> torch.Tensor:
+        """The network's prediction at the timesteps `level`."""
+        return self.unet(x.to(self.unet.dtype), level, encoder_hidden_states=text.embeds, return_dict=False)[0].float()
+
+    def finish(self, latents: torch.Tensor) -> torch.Tensor:
+        """Decode."""
+        return self.autoencoder.decode(latents)
+
+    def _scheduler(self, name: str) -> Any:
+        module, class_name, extra = SCHEDULERS[name]
+        scheduler = getattr(import_module(f"diffusers.schedulers.{module}"), class_name)
+        return scheduler.from_config(self.scheduler_config, **extra)
+
+    def _noise(self, job: Job, generator: torch.Generator) -> torch.Tensor:
+        factor = self.autoencoder.factor
+        shape = (1, self.autoencoder.channels, job.height // factor, job.width // factor)
+        return torch.randn(shape, generator=generator).to(self.device)
+
+
+def run_scheduler(
+    scheduler: Any, timesteps: Sequence[torch.Tensor], x: torch.Tensor, generator: torch.Generator
+) -> Sampler:
+    """A diffusers scheduler as a sampler: one object per picture, so each keeps its own history."""
+    extra = {"generator": generator} if "generator" in signature(scheduler.step).parameters else {}
+    for timestep in timesteps:
+        answer = yield Ask(scheduler.scale_model_input(x, timestep), float(timestep))
+        x = scheduler.step(answer.guided, timestep, x, return_dict=False, **extra)[0]
+    return x

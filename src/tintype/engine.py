@@ -1,0 +1,78 @@
+"""The engine: many pictures, one forward pass per step for all that can share it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from tintype.diffusion.conditioning import Text
+from tintype.diffusion.denoising import Denoising, Family
+
+
+class Engine:
+    """Pictures on their way; each `step` brings every one of them one model evaluation further."""
+
+    def __init__(self, max_rows: int) -> None:
+        self.max_rows = max_rows
+        self.live: list[Denoising] = []
+        #: Counted since the start: forward passes, and the rows in them.
+        self.forward_passes = 0
+        self.rows = 0
+
+    def add(self, picture: Denoising) -> None:
+        """Let a picture join; it shares the next forward pass."""
+        self.live.append(picture)
+
+    def drop(self, picture: Denoising) -> None:
+        """Let a picture leave before it is finished; its neighbours don't notice."""
+        self.live.remove(picture)
+
+    def step(self) -> list[Denoising]:
+        """Answer every live picture's question; returns, and forgets, those that are finished or failed."""
+        with torch.inference_mode():
+            for batch in self.batches():
+                self._attempt(batch)
+        ended = [picture for picture in self.live if picture.ended]
+        self.live = [picture for picture in self.live if not picture.ended]
+        return ended
+
+    def batches(self) -> Iterator[list[Denoising]]:
+        """Live pictures that can share a forward pass: same weights, same latent shape, not too many rows."""
+        waiting: dict[tuple[Family, torch.Size], list[Denoising]] = {}
+        for picture in self.live:
+            if not picture.ended:
+                waiting.setdefault((picture.family, picture.ask.x.shape), []).append(picture)
+        for alike in waiting.values():
+            yield from self._portions(alike)
+
+    def _portions(self, alike: list[Denoising]) -> Iterator[list[Denoising]]:
+        portion: list[Denoising] = []
+        rows = 0
+        for picture in alike:
+            if portion and rows + picture.rows > self.max_rows:
+                yield portion
+                portion, rows = [], 0
+            portion.append(picture)
+            rows += picture.rows
+        yield portion
+
+    def _attempt(self, batch: list[Denoising]) -> None:
+        try:
+            self._answer(batch)
+        except Exception as error:  # noqa: BLE001 - whatever the model raises is each picture's own, for its owner to judge
+            for picture in batch:
+                picture.error = error
+
+    def _answer(self, batch: list[Denoising]) -> None:
+        """One forward pass for the whole batch."""
+        family = batch[0].family
+        counts = [picture.rows for picture in batch]
+        x = torch.cat([picture.ask.x.expand(picture.rows, -1, -1, -1) for picture in batch])
+        levels = [picture.ask.level for picture in batch for _ in range(picture.rows)]
+        text = Text.stack([picture.text for picture in batch])
+        predicted = family.predict(x, torch.tensor(levels, dtype=torch.float32, device=x.device), text)
+        self.forward_passes += 1
+        self.rows += len(levels)
+        for picture, prediction in zip(batch, predicted.split(counts), strict=True):
+            picture.answer(prediction)

@@ -1,0 +1,103 @@
+"""How many workers there are and where: one child process per device, restarted when it dies."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import structlog
+
+log = structlog.get_logger()
+
+#: Seconds before a dead worker is started again: doubled each time it dies young, up to the longest.
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+#: A worker that lived this many seconds was healthy.
+HEALTHY = 60.0
+DRIVER = Path("/proc/driver/nvidia/gpus")
+COUNT = "import torch; print(torch.cuda.device_count())"
+
+
+def devices(wanted: str) -> list[str]:
+    """The devices to work on: those named, or with `auto` every GPU that torch can use, else the CPU."""
+    if wanted != "auto":
+        return [name.strip() for name in wanted.split(",") if name.strip()]
+    if not DRIVER.exists():
+        return ["cpu"]
+    # Asked in a child, because this process never imports torch.
+    counted = subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True, check=True)  # noqa: S603
+    return [f"cuda:{index}" for index in range(int(counted.stdout))] or ["cpu"]
+
+
+class LocalFleet:
+    """Worker processes on this machine, kept alive while the `with` block lasts."""
+
+    def __init__(self, commands: Sequence[Sequence[str]], env: Mapping[str, str], grace: float) -> None:
+        self.slots = [Slot(command, env) for command in commands]
+        self.grace = grace
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="fleet", daemon=True)
+
+    def __enter__(self) -> LocalFleet:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+        for slot in self.slots:
+            slot.terminate()
+        deadline = time.monotonic() + self.grace
+        for slot in self.slots:
+            slot.end(max(0.1, deadline - time.monotonic()))
+
+    def _watch(self) -> None:
+        while True:
+            for slot in self.slots:
+                slot.keep_alive()
+            if self._done.wait(0.1):
+                return
+
+
+class Slot:
+    """One place for a worker process."""
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
+        self.command = list(command)
+        # OpenMP threads that spin at barriers starve the web process and each other on a busy machine.
+        self.env = {"OMP_WAIT_POLICY": "PASSIVE", **env}
+        self.process: subprocess.Popen[bytes] | None = None
+        self.started = 0.0
+        self.pause = FIRST_PAUSE
+
+    def keep_alive(self) -> None:
+        """Start the worker, or start it again once it has been dead for its pause."""
+        if self.process is not None and self.process.poll() is None:
+            return
+        if self.process is not None:
+            lived = time.monotonic() - self.started
+            if lived < self.pause:
+                return
+            self.pause = FIRST_PAUSE if lived > HEALTHY else min(2 * self.pause, LONGEST_PAUSE)
+            log.warning("worker died; starting it again", exit_code=self.process.returncode)
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(self.command, env=self.env)  # noqa: S603 - our own command line
+
+    def terminate(self) -> None:
+        """Ask the worker to finish or hand back what it has."""
+        if self.process is not None:
+            self.process.terminate()
+
+    def end(self, patience: float) -> None:
+        """Wait for the worker to go, at most `patience` seconds; then it is killed, and its leases run out."""
+        if self.process is None:
+            return
+        try:
+            self.process.wait(patience)
+        except subprocess.TimeoutExpired:
+            log.warning("worker did not stop in time; killing it")
+            self.process.kill()
+            self.process.wait()

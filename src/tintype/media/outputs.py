@@ -1,0 +1,87 @@
+"""Put, get and expire: the pictures that callers fetch by an unguessable name, in a local folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+from pathlib import Path
+
+from tintype.errors import NotFound
+
+#: 128 random bits and a suffix: knowing the name is the permission to read it.
+NAME = re.compile(r"[0-9a-f]{32}\.[a-z0-9]{1,5}")
+SUFFIX = re.compile(r"[a-z0-9]{1,5}")
+#: What is being written; never served.
+PART = ".part"
+#: Seconds after which an unfinished file is a crash's: no write takes that long.
+PART_LIFE = 600.0
+
+
+class Files:
+    """Pictures in `folder` (made if missing), each kept `life` seconds from being written."""
+
+    def __init__(self, folder: Path, life: float) -> None:
+        self._folder = folder
+        self._life = life
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def put(self, data: bytes, suffix: str) -> str:
+        """Keep a picture; its name, `<32 hex digits>.<suffix>`. It is on the disk, whole, once this returns."""
+        if not SUFFIX.fullmatch(suffix):
+            raise ValueError(f"{suffix!r} is not a suffix like 'jpeg'")
+        name = f"{secrets.token_hex(16)}.{suffix}"
+        part = self._folder / (name + PART)
+        with part.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(self._folder / name)
+        self._sync_names()
+        return name
+
+    def path(self, name: str) -> Path:
+        """Where a picture lies; raises NotFound when it is unknown or past its life, or `name` is none of ours."""
+        path = self._folder / name
+        if not NAME.fullmatch(name) or not _younger(path, self._life):
+            raise NotFound("no such file, or it has expired")
+        return path
+
+    def get(self, name: str) -> bytes:
+        """A picture's bytes; raises NotFound as `path` does."""
+        try:
+            return self.path(name).read_bytes()
+        except FileNotFoundError as error:  # it expired since
+            raise NotFound("no such file, or it has expired") from error
+
+    def remove(self, name: str) -> None:
+        """Forget a picture that turned out not to be needed."""
+        self.path(name).unlink(missing_ok=True)
+
+    def expire(self) -> int:
+        """Remove what is past its life, and what a crash left unfinished; how many files that were."""
+        removed = 0
+        for path in self._folder.iterdir():
+            unfinished = path.suffix == PART
+            ours = NAME.fullmatch(path.stem if unfinished else path.name)
+            if ours and not _younger(path, PART_LIFE if unfinished else self._life):
+                path.unlink(missing_ok=True)
+                removed += 1
+        return removed
+
+    def _sync_names(self) -> None:
+        """Make a rename last through a power cut."""
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _younger(path: Path, seconds: float) -> bool:
+    """Whether a file is there and was written less than that many seconds ago."""
+    try:
+        return time.time() - path.stat().st_mtime < seconds
+    except FileNotFoundError:
+        return False

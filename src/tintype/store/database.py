@@ -1,0 +1,126 @@
+"""The database: its connections, the one lock that every change runs under, and its clock."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Double, Engine, create_engine, event, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from tintype.errors import StoreUnavailable
+
+#: The advisory lock's number on Postgres: any constant that no other program in the database uses ("tint").
+LOCK = 0x74696E74
+
+
+class Database:
+    """One SQLite file or Postgres database: `read()` looks at it, `write()` changes it under the lock.
+
+    url: SQLAlchemy's, `sqlite:////absolute/path.db` or `postgresql+psycopg://…`; a SQLite file's folder is made.
+    patience: seconds that `write()` waits for the lock before it raises StoreUnavailable.
+    """
+
+    def __init__(self, url: str, *, patience: float = 30.0) -> None:
+        # Pinged before use, so that a restarted database costs a reconnection and not a failed request.
+        self._engine = create_engine(url, pool_pre_ping=True)
+        if self._engine.dialect.name == "sqlite":
+            _prepare_sqlite(self._engine, patience)
+        else:
+            _prepare_postgres(self._engine, patience)
+        self._locking = self._engine.execution_options(lock=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that sees one state of the database throughout; raises StoreUnavailable."""
+        with _reachable(), self._engine.begin() as view:
+            yield view
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction under the lock: committed at the end, undone by any exception; raises StoreUnavailable."""
+        with _reachable(), self._locking.begin() as tx:
+            yield tx
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        self._engine.dispose()
+
+
+class _Clock(FunctionElement[float]):
+    type = Double()
+    inherit_cache = True
+
+
+def now() -> FunctionElement[float]:
+    """The database's clock in SQL, in unix seconds: machines that share a database need not agree on the time."""
+    return _Clock()
+
+
+def read_clock(connection: Connection) -> float:
+    """The database's clock in unix seconds, for transactions that use one moment in several places."""
+    return float(connection.execute(select(now())).scalar_one())
+
+
+@compiles(_Clock, "sqlite")
+def _clock_of_sqlite(*_: Any, **__: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"  # 2440587.5 is the Julian day of 1970-01-01
+
+
+@compiles(_Clock, "postgresql")
+def _clock_of_postgres(*_: Any, **__: Any) -> str:
+    # Not now(): that is the transaction's start, and a transaction may have waited long for the lock.
+    return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
+
+
+def _prepare_sqlite(engine: Engine, patience: float) -> None:
+    file = make_url(engine.url).database
+    if not file or file == ":memory:":
+        raise ValueError("the store needs a SQLite file: a database in memory is another one in every thread")
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+
+    @event.listens_for(engine, "connect")
+    def connect(connection: sqlite3.Connection, _: object) -> None:
+        connection.isolation_level = None  # the driver would begin late and without the lock: `begin` below does it
+        connection.execute(f"PRAGMA busy_timeout = {round(patience * 1000)}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # money: what was answered must survive a power cut
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if _locks(connection) else "BEGIN")
+
+
+def _prepare_postgres(engine: Engine, patience: float) -> None:
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        if _locks(connection):
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(patience * 1000)}")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
+        else:
+            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+
+def _locks(connection: Connection) -> bool:
+    return bool(connection.get_execution_options().get("lock"))
+
+
+@contextmanager
+def _reachable() -> Iterator[None]:
+    """Tell a database that is away or locked from a mistake of ours: sqlite3 has one exception class for both."""
+    try:
+        yield
+    except PoolTimeout as error:
+        raise StoreUnavailable from error
+    except OperationalError as error:
+        if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+            raise
+        raise StoreUnavailable from error

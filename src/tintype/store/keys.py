@@ -1,0 +1,64 @@
+"""An API key: what it may do, and how the secret is drawn, checked and hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row
+
+from tintype.errors import BadRequest
+from tintype.store.tables import api_keys
+
+#: Characters of the secret that are kept, so that people can tell their keys apart.
+HINT = 7
+SECRET = re.compile(r"(sg_|SG_)[A-Za-z0-9]{12,}")
+
+
+@dataclass(frozen=True)
+class Key:
+    """An API key without its secret, which is stored nowhere."""
+
+    id: str
+    account_id: str
+    name: str
+    #: How the secret begins, as in `SG_1a2b`.
+    hint: str
+    #: Slugs that it may run; None is all.
+    models: tuple[str, ...] | None
+    read_only: bool
+    created_at: float
+    expires_at: float | None
+    revoked_at: float | None
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> Key:
+        """The key of a row of KEY_COLUMNS."""
+        models = None if row.models is None else tuple(row.models)
+        return cls(**{**row._mapping, "models": models})
+
+    def may_run(self, slug: str) -> bool:
+        """Whether it may submit requests for the model."""
+        return not self.read_only and (self.models is None or slug in self.models)
+
+
+KEY_COLUMNS = [column for column in api_keys.c if column.name in Key.__annotations__]
+
+
+def draw() -> str:
+    """A new secret: 128 random bits in the vendor's format."""
+    return f"SG_{secrets.token_hex(16)}"
+
+
+def check(secret: str) -> None:
+    """Raise BadRequest unless clients will take the secret for a key; the words don't repeat it."""
+    if not SECRET.fullmatch(secret):
+        raise BadRequest("An API key is SG_ or sg_ followed by 12 or more letters and digits")
+
+
+def digest(secret: str) -> str:
+    """What is stored in the secret's place: SHA-256, in hex."""
+    return hashlib.sha256(secret.encode()).hexdigest()

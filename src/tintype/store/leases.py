@@ -1,0 +1,150 @@
+"""The worker's side of a request: claim it, renew the lease, end it or give it back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, exists, or_, select, update
+
+from tintype.store.database import Database, now, read_clock
+from tintype.store.records import CANCELLED, Failure, Json, Mark, Request, Status, Verdict
+from tintype.store.tables import accounts, requests
+from tintype.store.turns import claimable, columns, head, lapsed, take_turn
+
+
+class Leases:
+    """Requests as workers see them. Every call that names an attempt is fenced: a late worker changes nothing.
+
+    A lease that ran out stays its holder's until another worker claims the request.
+
+    lease: seconds a claim lasts unless renewed. retention: seconds a record is kept after its end.
+    max_attempts: claims after which a request is given up, those handed back not counted.
+    """
+
+    def __init__(self, db: Database, *, lease: float, retention: float, max_attempts: int = 3) -> None:
+        self._db = db
+        self._lease = lease
+        self._retention = retention
+        self._max_attempts = max_attempts
+
+    def claim(self, worker: str, *, idle: bool) -> Request | None:
+        """The request whose turn it is, now this worker's; None when there is none.
+
+        idle: whether the worker has nothing else in hand. A retry runs alone, so that a request which kills its worker
+        takes no others down: while a retry is first in the queue, a worker that isn't idle gets None and drains.
+        """
+        with self._db.read() as view:  # an empty queue is looked at many times a second: not under the lock
+            if not view.scalar(select(exists().where(claimable(now())))):
+                return None
+        with self._db.write() as tx:
+            moment = read_clock(tx)
+            self._give_up(tx, moment)
+            first = tx.execute(head(moment)).one_or_none()
+            if first is None or (Request.of(first).counted >= 1 and not idle):
+                return None
+            take_turn(tx, first.key_id)
+            return self._change(tx, first.id, **self._claimed(worker, moment))
+
+    def renew(self, marks: Sequence[Mark]) -> dict[str, Verdict]:
+        """Write the progress of all of a worker's requests and extend their leases; a verdict for each, by id."""
+        if not marks:
+            return {}
+        with self._db.write() as tx:
+            until = read_clock(tx) + self._lease
+            return {mark.id: self._renew(tx, mark, until) for mark in marks}
+
+    def complete(self, id: str, attempt: int, result: Json) -> bool:
+        """End the request as COMPLETED and charge its price.
+
+        False when it was not this attempt's any more, or was cancelled meanwhile: then it ends FAILED, uncharged.
+        """
+        with self._db.write() as tx:
+            request = self._running(tx, id, attempt)
+            if request is None:
+                return False
+            self._end(tx, request, CANCELLED if request.cancel_requested else None, result)
+            return not request.cancel_requested
+
+    def fail(self, id: str, attempt: int, error: str, status: int) -> bool:
+        """End the request as FAILED, uncharged; False when it was not this attempt's any more."""
+        with self._db.write() as tx:
+            request = self._running(tx, id, attempt)
+            if request is not None:
+                self._end(tx, request, Failure(error, status))
+            return request is not None
+
+    def retry(self, id: str, attempt: int, error: str) -> bool:
+        """Queue the request again after a failure that may not repeat; FAILED with this error after the last attempt.
+
+        False when it was not this attempt's any more.
+        """
+        with self._db.write() as tx:
+            request = self._running(tx, id, attempt)
+            if request is None:
+                return False
+            if request.counted >= self._max_attempts and not request.cancel_requested:
+                self._end(tx, request, Failure(error, 500))
+            else:
+                self._requeue(tx, request)
+            return True
+
+    def hand_back(self, id: str, attempt: int) -> bool:
+        """Queue the request again without counting the attempt: the worker stops, and nothing went wrong.
+
+        False when it was not this attempt's any more.
+        """
+        with self._db.write() as tx:
+            request = self._running(tx, id, attempt)
+            if request is not None:
+                self._requeue(tx, request, hand_backs=request.hand_backs + 1)
+            return request is not None
+
+    def _renew(self, tx: Connection, mark: Mark, until: float) -> Verdict:
+        request = self._running(tx, mark.id, mark.attempt)
+        if request is None:
+            return Verdict.LOST
+        self._change(tx, mark.id, lease_until=until, step=mark.step, steps=mark.steps)
+        return Verdict.CANCEL if request.cancel_requested else Verdict.KEEP
+
+    def _running(self, tx: Connection, id: str, attempt: int) -> Request | None:
+        """The fence: the request, if it is this attempt that runs it."""
+        mine = (columns.id == id, columns.attempt == attempt, columns.status == Status.PROCESSING)
+        row = tx.execute(select(requests).where(*mine)).one_or_none()
+        return None if row is None else Request.of(row)
+
+    def _claimed(self, worker: str, moment: float) -> dict[str, Any]:
+        taken = {"status": Status.PROCESSING, "attempt": columns.attempt + 1, "worker": worker, "step": 0}
+        return taken | {"started_at": moment, "lease_until": moment + self._lease}
+
+    def _requeue(self, tx: Connection, request: Request, **changes: object) -> None:
+        if request.cancel_requested:
+            self._end(tx, request, CANCELLED)
+        else:
+            free = {"status": Status.QUEUED, "worker": None, "lease_until": None, "started_at": None, "step": 0}
+            self._change(tx, request.id, **free, **changes)
+
+    def _give_up(self, tx: Connection, moment: float) -> None:
+        """End those whose worker died and that nobody will claim again: cancelled, or out of attempts."""
+        used_up = columns.attempt - columns.hand_backs >= self._max_attempts
+        gave_up = Failure(f"gave up after {self._max_attempts} attempts", 500)
+        lost = select(requests).where(lapsed(moment), or_(columns.cancel_requested, used_up))
+        for request in map(Request.of, tx.execute(lost).all()):
+            self._end(tx, request, CANCELLED if request.cancel_requested else gave_up)
+
+    def _end(self, tx: Connection, request: Request, failure: Failure | None, result: Json | None = None) -> None:
+        """The only place where a request ends, so that its state and the account's money change together."""
+        moment = read_clock(tx)
+        ended: dict[str, Any] = {"ended_at": moment, "expires_at": moment + self._retention, "lease_until": None}
+        if failure is None:
+            ended |= {"status": Status.COMPLETED, "result": result, "step": request.steps}
+        else:
+            ended |= {"status": Status.FAILED, "error": failure.error, "error_status": failure.status}
+        self._change(tx, request.id, **ended)
+        paid = request.price if failure is None else 0
+        money = {"balance": accounts.c.balance - paid, "held": accounts.c.held - request.price}
+        tx.execute(update(accounts).where(accounts.c.id == request.account_id).values(money))
+
+    def _change(self, tx: Connection, id: str, **values: Any) -> Request:
+        changed = update(requests).where(columns.id == id).values(values).returning(requests)
+        return Request.of(tx.execute(changed).one())

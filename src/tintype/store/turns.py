@@ -1,0 +1,81 @@
+"""Whose turn it is: priority first, then fair turns between keys, then the order of arrival."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, update
+
+from tintype.store.records import Request, Status
+from tintype.store.tables import api_keys, requests
+
+columns = requests.c
+
+
+def lapsed(moment: ColumnElement[float] | float) -> ColumnElement[bool]:
+    """Claimed by a worker that has not renewed in time: it is taken for dead."""
+    return and_(columns.status == Status.PROCESSING, columns.lease_until < moment)
+
+
+def claimable(moment: ColumnElement[float] | float) -> ColumnElement[bool]:
+    """Waiting for a worker at this moment."""
+    return or_(columns.status == Status.QUEUED, lapsed(moment))
+
+
+def head(moment: float) -> Select[Any]:
+    """The one request whose turn it is."""
+    waiting = select(requests).join(api_keys, api_keys.c.id == columns.key_id).where(claimable(moment))
+    return waiting.order_by(columns.priority.desc(), api_keys.c.last_turn, columns.seq).limit(1)
+
+
+def take_turn(tx: Connection, key_id: str) -> None:
+    """Put the key behind all others."""
+    last = select(func.max(api_keys.c.last_turn)).scalar_subquery()
+    tx.execute(update(api_keys).where(api_keys.c.id == key_id).values(last_turn=last + 1))
+
+
+class Waiting(NamedTuple):
+    """The queued requests of one key with one priority."""
+
+    priority: int
+    key_id: str
+    last_turn: int
+    #: The lowest `seq` among them.
+    first: int
+    size: int
+
+
+def position(view: Connection, id: str) -> int | None:
+    """The request's 1-based place among the queued; None when it is not queued."""
+    queued = columns.status == Status.QUEUED
+    mine = view.execute(select(requests).where(columns.id == id, queued)).one_or_none()
+    if mine is None:
+        return None
+    request = Request.of(mine)
+    group = (columns.priority, columns.key_id, api_keys.c.last_turn)
+    counted = select(*group, func.min(columns.seq), func.count()).join(api_keys, api_keys.c.id == columns.key_id)
+    ahead = view.execute(counted.where(queued, columns.priority >= request.priority).group_by(*group))
+    same = (columns.key_id == request.key_id, columns.priority == request.priority)
+    turn = view.execute(select(func.count()).where(queued, *same, columns.seq <= request.seq)).scalar_one()
+    return place((Waiting(*row) for row in ahead), request.key_id, turn)
+
+
+def place(ahead: Iterable[Waiting], key_id: str, turn: int) -> int:
+    """The 1-based place of the key's `turn`-th request of the lowest priority in `ahead`, by counting, not by sorting.
+
+    Keys take turns in an order that stays the same within a priority, as a claim puts a key behind all others. What a
+    key was given in higher priorities comes before: so the last turn of each, (priority's rank, round, place in the
+    round), is carried down.
+    """
+    turns: dict[str, tuple[int, int, int]] = {}
+    passed = 0
+    by_priority = groupby(sorted(ahead, reverse=True), key=lambda waiting: waiting.priority)
+    for rank, (_, groups) in enumerate(by_priority, start=1):
+        order = sorted(groups, key=lambda one: (turns.get(one.key_id, (0, 0, one.last_turn)), one.first))
+        before = passed
+        passed += sum(one.size for one in order)
+        turns |= {one.key_id: (rank, one.size, index) for index, one in enumerate(order)}
+    mine = next(index for index, one in enumerate(order) if one.key_id == key_id)
+    return before + sum(min(one.size, turn - (index > mine)) for index, one in enumerate(order))

@@ -1,0 +1,56 @@
+"""What a caller can ask about the models and its own account."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi import Request as HttpRequest
+
+from tintype.catalog.models import MODELS, find_model
+from tintype.catalog.spec import ModelSpec
+from tintype.errors import MethodNotAllowed
+from tintype.store.money import dollars
+from tintype.web.auth import Reader
+from tintype.web.services import services
+
+
+def account_router() -> APIRouter:
+    """The model list, the credits, and an answer for slugs that no model has."""
+    router = APIRouter()
+    router.add_api_route("/v1/models", models, methods=["GET"], summary="The models")
+    router.add_api_route("/v1/get-user-credits", credits, methods=["GET"], summary="What the account may still spend")
+    every = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+    for version in ("v1", "v2"):
+        router.add_api_route(f"/{version}/{{slug}}", unknown, methods=every, include_in_schema=False)
+    return router
+
+
+def models() -> dict[str, Any]:
+    """Every model with its price in dollars and the JSON Schema of its parameters; needs no key."""
+    return {"models": [describe(spec) for spec in MODELS.values()]}
+
+
+def describe(spec: ModelSpec) -> dict[str, Any]:
+    """One model, as the list shows it."""
+    return {
+        "slug": spec.slug,
+        "title": spec.title,
+        "description": spec.description,
+        "type": "image-to-image" if spec.takes_picture else "text-to-image",
+        "price": dollars(spec.price),
+        "typical_seconds": spec.typical_seconds,
+        "parameters": spec.json_schema(),
+    }
+
+
+def credits(http: HttpRequest, key: Reader) -> dict[str, float]:
+    """Dollars that are neither spent nor held by running requests."""
+    own = services(http)
+    return {"credits": dollars(own.accounts.remaining(key.account_id)), "free-credits": 0.0}
+
+
+def unknown(slug: str, _key: Reader) -> None:
+    """Reached by what no model's own route took: an unknown slug, or a known one with another method than POST."""
+    find_model(slug)
+    raise MethodNotAllowed(f"{slug} takes POST", headers={"allow": "POST"})

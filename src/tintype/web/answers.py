@@ -1,0 +1,103 @@
+"""What a request looks like to its caller, in every state (contract, sections 4 and 5)."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import Any
+
+from tintype.errors import BadPicture, ContentRefused, TintypeError
+from tintype.media.outputs import Files
+from tintype.store.money import dollars
+from tintype.store.records import Json, Request, Status
+
+
+def links(request: Request, base: str) -> dict[str, str]:
+    """Where a request's state and result are."""
+    own = f"{base}/v2/requests/{request.id}"
+    return {"status_url": f"{own}/status", "response_url": own}
+
+
+def submitted(request: Request, base: str) -> dict[str, Any]:
+    """The answer to a v2 submit."""
+    poll = f"{base}/v1/requests/{request.id}"
+    return {"request_id": request.id, "status": request.status, "poll_url": poll, **links(request, base)}
+
+
+def status(request: Request, base: str, position: int | None) -> dict[str, Any]:
+    """The light answer, without output."""
+    body: dict[str, Any] = {"status": request.status, "request_id": request.id}
+    if request.status is Status.COMPLETED:
+        return body | {"metrics": {"inference_time": _result(request)["inference_time"]}, **_progress(request)}
+    if request.status is Status.FAILED:
+        return body | {"error": request.error, "metrics": times(request)}
+    return body | links(request, base) | {"metrics": {}, "queue_position": position, **_progress(request)}
+
+
+def result(request: Request, base: str, remaining: int, outputs: Files) -> dict[str, Any]:
+    """The whole answer of a request that has ended."""
+    body: dict[str, Any] = {"status": request.status, "request_id": request.id, "error": request.error}
+    if request.status is not Status.COMPLETED:
+        return body | {"metrics": times(request)}
+    made = _result(request)
+    images = [_image(picture, made["format"], base) for picture in made["pictures"]]
+    in_base64 = request.params.get("base64", False)
+    metrics = {"cost": dollars(request.price), "remaining_credits": dollars(remaining)} | times(request)
+    return body | {
+        "output": encoded(made["pictures"][0], outputs) if in_base64 else images[0]["url"],
+        "images": images,
+        "seed": str(made["seed"]),
+        "prompt": request.params.get("prompt", ""),
+        "metrics": metrics,
+    }
+
+
+def encoded(picture: dict[str, Any], outputs: Files) -> str:
+    """A picture's file as base64."""
+    return b64encode(outputs.get(picture["name"])).decode()
+
+
+def file_url(picture: dict[str, Any], base: str) -> str:
+    """A picture's address."""
+    return f"{base}/files/{picture['name']}"
+
+
+def times(request: Request) -> dict[str, float]:
+    """Seconds of model work, of waiting and of both; the number of retries where there were any."""
+    ended = request.ended_at or request.submitted_at
+    started = request.started_at or ended
+    made = (request.result or {}).get("inference_time", max(0.0, ended - started))
+    metrics = {
+        "inference_time": made,
+        "queue_time": max(0.0, started - request.submitted_at),
+        "total_time": max(0.0, ended - request.submitted_at),
+    }
+    rounded = {name: round(seconds, 4) for name, seconds in metrics.items()}
+    return rounded | ({"retry_count": request.retries} if request.retries else {})
+
+
+def failure(request: Request) -> TintypeError:
+    """A FAILED request as v1 answers it: the caller's fault, the safety check's, or ours."""
+    kinds = {BadPicture.status: BadPicture, ContentRefused.status: ContentRefused}
+    kind = kinds.get(request.error_status or 500, TintypeError)
+    return kind(request.error, headers={"x-request-id": request.id})
+
+
+def _progress(request: Request) -> dict[str, Any]:
+    done = request.step / request.steps if request.steps else float(request.status is Status.COMPLETED)
+    return {"progress": round(min(done, 1.0), 4), "step": request.step, "steps": request.steps}
+
+
+def _result(request: Request) -> Json:
+    if request.result is None:
+        raise TintypeError("the request has no result")
+    return request.result
+
+
+def _image(picture: dict[str, Any], format: str, base: str) -> dict[str, str]:
+    return {
+        "url": file_url(picture, base),
+        "content_type": f"image/{format}",
+        "file_name": picture["name"],
+        "file_size": str(picture["size"]),
+        "seed": str(picture["seed"]),
+    }

@@ -1,0 +1,75 @@
+"""The web process: routes, errors and the expiry task, put together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
+
+from tintype import __version__
+from tintype.errors import StoreUnavailable
+from tintype.settings import Settings
+from tintype.web.account import account_router
+from tintype.web.body import BodyLimit
+from tintype.web.failures import Credits, add_error_handlers
+from tintype.web.openapi import add_security
+from tintype.web.public import public_router
+from tintype.web.services import Services
+from tintype.web.v1 import v1_router
+from tintype.web.v2 import v2_router
+
+log = structlog.get_logger()
+
+
+def create_app(settings: Settings, stopping: Callable[[], bool] = lambda: False) -> FastAPI:
+    """The ASGI application; `stopping` tells calls that wait whether the server is about to go."""
+    services = Services.open(settings, stopping)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        sweeping = asyncio.create_task(_sweep(services))
+        yield
+        sweeping.cancel()
+        services.db.close()
+
+    app = FastAPI(
+        title="tintype",
+        version=__version__,
+        description="Image generation on your own machine, behind a commercial host's public API.",
+        lifespan=lifespan,
+        docs_url=None,  # its page loads scripts from the internet
+        redoc_url=None,
+    )
+    app.state.services = services
+    for router in (v1_router(), v2_router(), public_router(), account_router()):
+        app.include_router(router)
+    add_error_handlers(app)
+    app.add_middleware(BodyLimit, limit=settings.max_body)
+    app.add_middleware(Credits, services=services)
+    _describe(app)
+    return app
+
+
+def _describe(app: FastAPI) -> None:
+    """Let `/openapi.json` name the ways to send a key."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        return add_security(plain())
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+async def _sweep(services: Services) -> None:
+    """Remove what has expired, now and then."""
+    while True:
+        try:
+            await run_in_threadpool(services.sweep)
+        except StoreUnavailable as error:
+            log.warning("sweep put off", error=error.message)
+        await asyncio.sleep(services.settings.sweep)

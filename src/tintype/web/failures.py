@@ -1,0 +1,69 @@
+"""Every error as JSON, and the account's credits on every answer to an authenticated call."""
+
+from __future__ import annotations
+
+import structlog
+from fastapi import FastAPI
+from fastapi import Request as HttpRequest
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tintype.errors import BadRequest, MethodNotAllowed, NotFound, StoreUnavailable, TintypeError
+from tintype.store.money import dollars
+from tintype.web.services import Services
+
+log = structlog.get_logger()
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Answer our own errors, the framework's and the unforeseen with the same three fields."""
+    app.add_exception_handler(TintypeError, _ours)
+    app.add_exception_handler(HTTPException, _framework)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+def _ours(_http: HttpRequest, error: Exception) -> JSONResponse:
+    known = error if isinstance(error, TintypeError) else TintypeError()
+    return JSONResponse(known.public(), status_code=known.status, headers=known.public_headers())
+
+
+def _framework(http: HttpRequest, error: Exception) -> JSONResponse:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = dict(getattr(error, "headers", None) or {})
+    place = f"{http.method} {http.url.path[:80]}"
+    kinds = {404: NotFound(f"Nothing is at {place}"), 405: MethodNotAllowed(f"{place} is not allowed", headers=headers)}
+    return _ours(http, kinds.get(status, BadRequest() if status < 500 else TintypeError()))
+
+
+def _unforeseen(http: HttpRequest, error: Exception) -> JSONResponse:
+    log.error("unforeseen error", path=http.url.path, exc_info=error)
+    return _ours(http, TintypeError("Something went wrong on this server"))
+
+
+class Credits:
+    """Middleware that adds x-remaining-credits wherever the call was authenticated, errors included."""
+
+    def __init__(self, app: ASGIApp, services: Services) -> None:
+        self.app = app
+        self.services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the call on; look the credits up when the answer begins, so that they include this call's own."""
+
+        async def with_credits(message: Message) -> None:
+            account_id = scope.get("state", {}).get("account_id")
+            if message["type"] == "http.response.start" and account_id:
+                await self._add(message, account_id)
+            await send(message)
+
+        await self.app(scope, receive, with_credits)
+
+    async def _add(self, message: Message, account_id: str) -> None:
+        try:
+            remaining = await run_in_threadpool(self.services.accounts.remaining, account_id)
+        except StoreUnavailable:
+            return  # the answer itself is worth more than its header
+        MutableHeaders(scope=message)["x-remaining-credits"] = f"{dollars(remaining):.6f}".rstrip("0").rstrip(".")

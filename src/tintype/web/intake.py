@@ -1,0 +1,98 @@
+"""The way in, shared by v1 and v2: parameters are checked, the picture is settled, the request is submitted."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from tintype.catalog.order import order, planned_steps, settle_seed
+from tintype.catalog.samples import sample_path
+from tintype.catalog.spec import ModelSpec
+from tintype.errors import BadPicture, Forbidden, InvalidParameter, NotFound, TintypeError
+from tintype.media.images import check
+from tintype.media.inline import from_text
+from tintype.store.keys import Key
+from tintype.store.requests import Request
+from tintype.web.services import Services
+
+#: Names of ignored parameters are echoed in a header, within reason.
+MOST_ECHOED = 20
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A request that is now in the queue, and what its caller should know about it."""
+
+    request: Request
+    headers: dict[str, str]
+
+
+def submit(services: Services, spec: ModelSpec, key: Key, sent: dict[str, Any], base: str) -> Submitted:
+    """Queue a request and hold its price.
+
+    Raises Forbidden, InvalidParameter, MissingParameter, BadPicture, OutOfCredits: then nothing has changed.
+    """
+    if not key.may_run(spec.slug):
+        raise Forbidden(f"This API key may not run {spec.slug}")
+    params, ignored = spec.validate(sent)
+    headers = _notes(params, ignored)
+    params = settle_seed(params, secrets.randbelow)
+    stored = _store_picture(services, params, base)
+    try:
+        wanted = order(spec, params)
+        request = services.requests.submit(
+            key, spec.slug, params, price=spec.price * wanted.count, steps=planned_steps(spec, wanted)
+        )
+    except TintypeError:
+        if stored:
+            services.inputs.remove(stored)
+        raise
+    return Submitted(request, headers | {"x-request-id": request.id})
+
+
+def _notes(params: dict[str, Any], ignored: list[str]) -> dict[str, str]:
+    """What was understood differently from how it was meant."""
+    notes = {}
+    if ignored:
+        notes["x-ignored-parameters"] = ", ".join(quote(name[:64]) for name in ignored[:MOST_ECHOED])
+    image = params.get("image", "")
+    if image != (sample := sample_path(image)) and sample:
+        notes["x-warning"] = f"image: this server's own sample {sample} stands in for the vendor's"
+    return notes
+
+
+def _store_picture(services: Services, params: dict[str, Any], base: str) -> str | None:
+    """Move a picture that lies in the body, or on this server, into the inputs; returns its name there."""
+    image = params.get("image", "")
+    if not image or sample_path(image):
+        return None
+    data = _own_file(services, image, base) or from_text(image, services.settings.max_picture_bytes)
+    if data is None:
+        _check_address(image)
+        return None
+    check(data, services.settings.max_picture_pixels)
+    stored = services.inputs.put(data, "in")
+    params["image"] = f"file:{stored}"
+    return stored
+
+
+def _own_file(services: Services, image: str, base: str) -> bytes | None:
+    path = image.removeprefix(base)
+    if not path.startswith("/files/"):
+        return None
+    try:
+        return services.outputs.get(path.removeprefix("/files/"))
+    except NotFound:
+        raise BadPicture("image: this server keeps no such file (any more)") from None
+
+
+def _check_address(image: str) -> None:
+    """What only a worker can find out is left to it; what is wrong on its face is said now."""
+    try:
+        parts = urlsplit(image)
+    except ValueError:
+        raise BadPicture("image: the address can't be read") from None
+    if image.startswith("/") or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidParameter("image", image, "an http(s) URL, a data: URI, base64, or the path of a sample")

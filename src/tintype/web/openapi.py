@@ -1,0 +1,89 @@
+"""What `/openapi.json` says of a model's operations, from the catalogue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tintype.catalog.spec import ModelSpec
+
+ERROR = {
+    "type": "object",
+    "required": ["error", "error_description", "status_code"],
+    "properties": {
+        "error": {"type": "string"},
+        "error_description": {"type": "string"},
+        "status_code": {"type": "integer"},
+    },
+}
+REFUSALS = {
+    400: "Bad parameters or body, or an input picture that can't be used",
+    401: "Missing, unknown, revoked or expired key",
+    403: "The key may not run this model",
+    406: "Out of credits",
+    413: "Body too large",
+    415: "Neither JSON nor a form",
+    500: "Something went wrong on this server",
+    503: "The database can't be reached",
+}
+WAITING = {
+    422: "The safety check refused the content",
+    502: "No worker is running; the request stays queued",
+    504: "The wait ran out; the request goes on",
+}
+SUBMITTED = {
+    "type": "object",
+    "required": ["request_id", "status", "poll_url", "status_url", "response_url"],
+    "properties": {
+        "request_id": {"type": "string", "format": "uuid"},
+        "status": {"type": "string"},
+        "poll_url": {"type": "string", "format": "uri"},
+        "status_url": {"type": "string", "format": "uri"},
+        "response_url": {"type": "string", "format": "uri"},
+    },
+}
+
+
+def describe_v1(spec: ModelSpec) -> dict[str, Any]:
+    """Arguments of FastAPI's `add_api_route` for a model's blocking operation."""
+    pictures = {f"image/{kind}": {"schema": {"type": "string", "format": "binary"}} for kind in ("jpeg", "png", "webp")}
+    content = pictures | {"application/json": {"schema": {"type": "object"}}}
+    answer = {"description": "The picture, or JSON with base64 or addresses", "content": content}
+    return _describe(spec, "run", f"{spec.title}: run and wait", answer, REFUSALS | WAITING)
+
+
+def describe_v2(spec: ModelSpec) -> dict[str, Any]:
+    """Arguments of FastAPI's `add_api_route` for a model's queued operation."""
+    answer = {"description": "The request is queued", "content": {"application/json": {"schema": SUBMITTED}}}
+    return _describe(spec, "submit", f"{spec.title}: submit to the queue", answer, REFUSALS)
+
+
+def _describe(
+    spec: ModelSpec, verb: str, summary: str, answer: dict[str, Any], refusals: dict[int, str]
+) -> dict[str, Any]:
+    schema = spec.json_schema()
+    body = {"schema": schema, "examples": {"example": {"value": dict(spec.example)}}}
+    error = {"application/json": {"schema": ERROR}}
+    responses = {status: {"description": text, "content": error} for status, text in sorted(refusals.items())}
+    return {
+        "summary": summary,
+        "description": spec.description,
+        "operation_id": f"{verb}-{spec.slug}",
+        "responses": {200: answer, **responses},
+        "openapi_extra": {
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": body, "multipart/form-data": {"schema": schema}},
+            },
+            "security": [{"key": []}, {"bearer": []}],
+        },
+    }
+
+
+def add_security(schema: dict[str, Any]) -> dict[str, Any]:
+    """Name the two ways to send a key."""
+    schemes = {
+        "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+        "bearer": {"type": "http", "scheme": "bearer"},
+    }
+    schema.setdefault("components", {})["securitySchemes"] = schemes
+    return schema

@@ -1,0 +1,28 @@
+"""The server's own address, as its caller can reach it."""
+
+from __future__ import annotations
+
+import re
+
+from fastapi import Request as HttpRequest
+
+from tintype.errors import BadRequest
+from tintype.settings import Settings
+
+HOST = re.compile(r"^[A-Za-z0-9.\-_]+(:\d+)?$|^\[[0-9A-Fa-f:.]+\](:\d+)?$")
+
+
+def base_url(http: HttpRequest, settings: Settings) -> str:
+    """Scheme and host without a slash at the end: the operator's setting, else what this request came in by.
+
+    X-Forwarded-Proto and -Host count only from a trusted proxy. Raises BadRequest for a Host that is none.
+    """
+    if settings.public_url:
+        return settings.public_url.rstrip("/")
+    scheme, host = http.url.scheme, http.headers.get("host", "")
+    if http.client is not None and http.client.host in settings.trusted_proxies:
+        scheme = http.headers.get("x-forwarded-proto", scheme).split(",")[0].strip()
+        host = http.headers.get("x-forwarded-host", host).split(",")[0].strip()
+    if not HOST.match(host) or scheme not in ("http", "https"):
+        raise BadRequest("The Host header is not a host name")
+    return f"{scheme}://{host}"

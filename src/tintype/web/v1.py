@@ -1,0 +1,121 @@
+"""Blocking calls: v1 is v2 plus waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi import Request as HttpRequest
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+
+from tintype.catalog.models import MODELS
+from tintype.catalog.spec import ModelSpec
+from tintype.errors import WaitRanOut, WorkerUnavailable
+from tintype.store.money import dollars
+from tintype.store.records import Json, Request, Status
+from tintype.web import answers
+from tintype.web.auth import Reader, Runner
+from tintype.web.body import read_parameters
+from tintype.web.intake import Submitted, submit
+from tintype.web.openapi import describe_v1
+from tintype.web.services import Services, services
+from tintype.web.urls import base_url
+
+#: Seconds between looks at a request that is being waited for: at first, and at most.
+FIRST_LOOK, SLOWEST_LOOK = 0.01, 0.1
+#: What nginx calls a client that went away; nobody is there to read it.
+CLIENT_GONE = 499
+
+
+def v1_router() -> APIRouter:
+    """One operation per model, and the older poll endpoint."""
+    router = APIRouter(prefix="/v1")
+    for spec in MODELS.values():
+        router.add_api_route(f"/{spec.slug}", runs(spec), methods=["POST"], **describe_v1(spec))
+    router.add_api_route("/requests/{request_id}", poll, methods=["GET"], summary="Result of a request (older address)")
+    return router
+
+
+def runs(spec: ModelSpec) -> Callable[..., Awaitable[Response]]:
+    """The blocking endpoint of one model."""
+
+    async def run(http: HttpRequest, key: Runner) -> Response:
+        own = services(http)
+        base = base_url(http, own.settings)
+        sent = await read_parameters(http, own.settings.max_body)
+        submitted = await run_in_threadpool(submit, own, spec, key, sent, base)
+        request = await wait(own, http, submitted.request)
+        if request is None:
+            return Response(status_code=CLIENT_GONE)
+        return await run_in_threadpool(answer, own, request, submitted, base)
+
+    return run
+
+
+def poll(http: HttpRequest, key: Reader, request_id: str) -> Response:
+    """The same body as the result endpoint of v2."""
+    own = services(http)
+    return result_response(own, own.requests.find(request_id, key.account_id), base_url(http, own.settings))
+
+
+async def wait(own: Services, http: HttpRequest, request: Request) -> Request | None:
+    """Wait until a request has ended; None when the caller went away, which cancels it.
+
+    Raises WaitRanOut or, if no worker is there either, WorkerUnavailable: the request goes on all the same.
+    """
+    deadline = time.monotonic() + own.settings.sync_wait
+    pause = FIRST_LOOK
+    while not await run_in_threadpool(own.requests.ended, [request.id]):
+        if await http.is_disconnected():
+            await run_in_threadpool(own.requests.cancel, request.id, request.account_id)
+            return None
+        if own.stopping() or time.monotonic() > deadline:
+            kind = WaitRanOut if await run_in_threadpool(own.has_worker) else WorkerUnavailable
+            raise kind(headers={"x-request-id": request.id})
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.2, SLOWEST_LOOK)
+    return await run_in_threadpool(own.requests.find, request.id, request.account_id)
+
+
+def answer(own: Services, request: Request, submitted: Submitted, base: str) -> Response:
+    """The picture's bytes, or JSON: base64 where it was asked for, addresses where there are several pictures."""
+    if request.status is not Status.COMPLETED or request.result is None:
+        raise answers.failure(request)
+    made = request.result
+    pictures = made["pictures"]
+    headers = submitted.headers | {
+        "x-cost": f"{dollars(request.price):g}",
+        "x-generation-time": f"{made['inference_time']:g}",
+        "x-seed-value": str(made["seed"]),
+        "x-output-metadata": f'{{"width": {pictures[0]["width"]}, "height": {pictures[0]["height"]}}}',
+    }
+    if request.params.get("base64"):
+        return JSONResponse(_in_base64(own, made), headers=headers)
+    if len(pictures) > 1:
+        images = [{"url": answers.file_url(picture, base), "seed": picture["seed"]} for picture in pictures]
+        return JSONResponse({"images": images}, headers=headers)
+    return Response(own.outputs.get(pictures[0]["name"]), media_type=f"image/{made['format']}", headers=headers)
+
+
+def result_response(own: Services, request: Request, base: str) -> Response:
+    """The result endpoint's answer: 422 for FAILED, the status while there is no result yet."""
+    if request.status in (Status.QUEUED, Status.PROCESSING):
+        return JSONResponse(answers.status(request, base, own.requests.position(request.id)))
+    remaining = own.accounts.remaining(request.account_id)
+    body = answers.result(request, base, remaining, own.outputs)
+    return JSONResponse(body, status_code=422 if request.status is Status.FAILED else 200)
+
+
+def _in_base64(own: Services, made: Json) -> dict[str, Any]:
+    encoded = [answers.encoded(picture, own.outputs) for picture in made["pictures"]]
+    return {
+        "image": encoded[0] if len(encoded) == 1 else encoded,
+        "status": "Success",
+        "infer_time": made["inference_time"],
+        "outputs": len(encoded),
+        "image_format": made["format"],
+    }

@@ -1,0 +1,70 @@
+"""Queued calls: submit, status, result, cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from fastapi import APIRouter, Response
+from fastapi import Request as HttpRequest
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+
+from tintype.catalog.models import MODELS
+from tintype.catalog.spec import ModelSpec
+from tintype.store.requests import Status
+from tintype.web import answers
+from tintype.web.auth import Reader, Runner
+from tintype.web.body import read_parameters
+from tintype.web.intake import submit
+from tintype.web.openapi import describe_v2
+from tintype.web.services import services
+from tintype.web.urls import base_url
+from tintype.web.v1 import result_response
+
+
+def v2_router() -> APIRouter:
+    """One submit operation per model, and what can be done with a request."""
+    router = APIRouter(prefix="/v2")
+    for spec in MODELS.values():
+        router.add_api_route(f"/{spec.slug}", submits(spec), methods=["POST"], **describe_v2(spec))
+    own = "/requests/{request_id}"
+    router.add_api_route(f"{own}/status", status, methods=["GET"], summary="State of a request")
+    router.add_api_route(own, result, methods=["GET"], summary="Result of a request")
+    router.add_api_route(own, cancel, methods=["DELETE"], summary="Cancel a request")
+    router.add_api_route(f"{own}/cancel", cancel, methods=["PUT"], summary="Cancel a request", name="cancel_by_put")
+    return router
+
+
+def submits(spec: ModelSpec) -> Callable[..., Awaitable[Response]]:
+    """The queued endpoint of one model."""
+
+    async def run(http: HttpRequest, key: Runner) -> Response:
+        own = services(http)
+        base = base_url(http, own.settings)
+        sent = await read_parameters(http, own.settings.max_body)
+        submitted = await run_in_threadpool(submit, own, spec, key, sent, base)
+        return JSONResponse(answers.submitted(submitted.request, base), headers=submitted.headers)
+
+    return run
+
+
+def status(http: HttpRequest, key: Reader, request_id: str) -> Response:
+    """Where the request is: queued at which place, running at which step, completed or failed."""
+    own = services(http)
+    request = own.requests.find(request_id, key.account_id)
+    position = own.requests.position(request.id) if request.status is Status.QUEUED else None
+    body = answers.status(request, base_url(http, own.settings), position)
+    return JSONResponse(body, status_code=422 if request.status is Status.FAILED else 200)
+
+
+def result(http: HttpRequest, key: Reader, request_id: str) -> Response:
+    """The pictures' addresses once the request is COMPLETED; until then its status."""
+    own = services(http)
+    return result_response(own, own.requests.find(request_id, key.account_id), base_url(http, own.settings))
+
+
+def cancel(http: HttpRequest, key: Runner, request_id: str) -> Response:
+    """Cancel queued work at once and running work at its next step; what has ended stays as it is."""
+    own = services(http)
+    request = own.requests.cancel(request_id, key.account_id)
+    return JSONResponse({"request_id": request.id, "status": request.status, "error": request.error})

@@ -1,0 +1,1 @@
+"""The worker: claim → fetch → engine → encode → put → complete; leases are renewed meanwhile."""

@@ -1,0 +1,39 @@
+"""One order drawn in this process, without a queue: what `tintype generate` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from PIL import Image
+
+from tintype.catalog.order import Order
+from tintype.diffusion.denoising import Denoising, Family
+from tintype.engine import Engine
+from tintype.worker.jobs import Encoded, jobs, to_file
+
+
+def draw_order(
+    family: Family,
+    order: Order,
+    picture: Image.Image | None,
+    max_rows: int,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> list[Encoded]:
+    """The order's pictures as files; `progress` is told evaluations done and in all. Raises what the model raises."""
+    engine = Engine(max_rows)
+    with torch.inference_mode():
+        pictures = [family.begin(job) for job in jobs(order, picture)]
+        for one in pictures:
+            engine.add(one)
+        while engine.live:
+            engine.step()
+            progress(sum(one.step for one in pictures), sum(one.steps for one in pictures))
+        pixels = [family.finish(_latents(one)) for one in pictures]
+    return [to_file(order, drawn, seed) for drawn, seed in zip(pixels, order.seeds, strict=True)]
+
+
+def _latents(picture: Denoising) -> torch.Tensor:
+    if picture.latents is None:
+        raise picture.error or RuntimeError("a picture ended without latents")
+    return picture.latents

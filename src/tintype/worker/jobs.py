@@ -1,0 +1,59 @@
+"""An order and its input picture → one job per picture; finished pixels → a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from tintype.catalog.order import Order
+from tintype.diffusion.job import Job
+from tintype.media.images import encode, fit, fitted_size
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A finished picture as a file's bytes."""
+
+    data: bytes
+    width: int
+    height: int
+    seed: int
+
+
+def jobs(order: Order, picture: Image.Image | None) -> list[Job]:
+    """One job per picture that the order wants, all from the same input picture."""
+    width, height = order.width, order.height
+    if picture is not None and not width:
+        width, height = fitted_size(*picture.size)
+    source = None if picture is None else to_tensor(fit(picture, width, height))
+    return [
+        Job(
+            prompt=order.prompt,
+            negative_prompt=order.negative_prompt,
+            steps=order.steps,
+            guidance=order.guidance,
+            strength=order.strength,
+            seed=seed,
+            sampler=order.sampler,
+            schedule=order.schedule,
+            width=width,
+            height=height,
+            picture=source,
+        )
+        for seed in order.seeds
+    ]
+
+
+def to_tensor(picture: Image.Image) -> torch.Tensor:
+    """RGB picture → (1, 3, height, width) float32 in [-1, 1]."""
+    pixels = torch.from_numpy(np.array(picture, dtype=np.float32) / 255.0)
+    return 2.0 * pixels.permute(2, 0, 1)[None] - 1.0
+
+
+def to_file(order: Order, pixels: torch.Tensor, seed: int) -> Encoded:
+    """Pixels (height, width, 3) of 8 bits → the file that the order wants."""
+    picture = Image.fromarray(pixels.numpy())
+    return Encoded(encode(picture, order.format, order.quality), picture.width, picture.height, seed)

@@ -1,0 +1,176 @@
+"""The worker's main loop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import structlog
+import torch
+
+from tintype.diffusion.denoising import Denoising
+from tintype.engine import Engine
+from tintype.errors import StoreUnavailable, TintypeError
+from tintype.store.requests import Requests, Verdict
+from tintype.worker.delivery import Delivery
+from tintype.worker.jobs import jobs
+from tintype.worker.models import Models
+from tintype.worker.pictures import Pictures
+from tintype.worker.task import Task
+
+log = structlog.get_logger()
+
+
+class Worker:
+    """Takes requests, steps them together, retires each when its pictures are done."""
+
+    def __init__(
+        self,
+        worker_id: str,
+        requests: Requests,
+        models: Models,
+        pictures: Pictures,
+        delivery: Delivery,
+        engine: Engine,
+        *,
+        max_pictures: int,
+        poll: float,
+        grace: float,
+    ) -> None:
+        self.id = worker_id
+        self.requests = requests
+        self.models = models
+        self.pictures = pictures
+        self.delivery = delivery
+        self.engine = engine
+        self.max_pictures = max_pictures
+        self.poll = poll
+        self.grace = grace
+        self.tasks: dict[str, Task] = {}
+        self._pool = ThreadPoolExecutor(4, thread_name_prefix="media")
+        self._wake = threading.Event()
+        self._looked = 0.0
+        #: When the worker must have left; None while it runs.
+        self._deadline: float | None = None
+
+    def stop(self) -> None:
+        """Take nothing more; go on with what is running for at most `grace` seconds, then hand it back."""
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self.grace
+        self._wake.set()
+
+    def run(self) -> None:
+        """Work until stopped."""
+        with self._pool, torch.inference_mode():
+            while self._going():
+                self.take()
+                self.begin()
+                self.drop()
+                self.retire(self.engine.step())
+                self._rest()
+            self.hand_back()
+
+    def take(self) -> None:
+        """Claim requests while there is room, and start fetching their pictures."""
+        if self._deadline is not None or time.monotonic() < self._looked + self.poll:
+            return
+        self._looked = time.monotonic()
+        try:
+            while self._has_room() and (request := self.requests.claim(self.id, idle=not self.tasks)):
+                task = self.tasks[request.id] = Task(request)
+                task.fetched = self._pool.submit(self.pictures.read, task.order)
+                task.fetched.add_done_callback(lambda _: self._wake.set())
+        except StoreUnavailable as error:
+            log.warning("store unavailable", error=error.message)
+
+    def begin(self) -> None:
+        """Let the tasks whose input picture has arrived join the engine."""
+        for task in list(self.tasks.values()):
+            if not task.pictures and task.fetched.done():
+                self._begin(task)
+
+    def drop(self) -> None:
+        """Let go of what was cancelled, or lost to another worker."""
+        for task in list(self.tasks.values()):
+            if task.verdict is Verdict.KEEP or task.delivering:
+                continue
+            self._forget(task)
+            if task.verdict is Verdict.CANCEL:
+                self.requests.fail(task.request.id, task.request.attempt, "cancelled", 500)
+
+    def retire(self, ended: list[Denoising]) -> None:
+        """Decode finished pictures; deliver the tasks whose last picture this was."""
+        for picture in ended:
+            task = next((task for task in self.tasks.values() if picture in task.pictures), None)
+            if task is None:
+                continue  # a sibling failed in this very step
+            try:
+                self._retire(task, picture)
+            except Exception as error:  # noqa: BLE001 - one request's failure is that request's alone
+                self._give_up(task, error)
+
+    def hand_back(self) -> None:
+        """Return what is still running to the queue, uncounted: it did nothing wrong."""
+        for task in list(self.tasks.values()):
+            if not task.delivering:
+                self._forget(task)
+                self.requests.hand_back(task.request.id, task.request.attempt)
+
+    def _begin(self, task: Task) -> None:
+        try:
+            family = self.models.get(task.spec)
+            task.began = time.monotonic()
+            task.pictures = [family.begin(job) for job in jobs(task.order, task.fetched.result())]
+        except Exception as error:  # noqa: BLE001 - one request's failure is that request's alone
+            self._give_up(task, error)
+            return
+        for picture in task.pictures:
+            self.engine.add(picture)
+
+    def _retire(self, task: Task, picture: Denoising) -> None:
+        if picture.latents is None:
+            raise picture.error or RuntimeError("a picture ended without latents")
+        if not torch.isfinite(picture.latents).all():
+            raise TintypeError("the picture came out as NaN; nothing was charged")
+        task.pixels[task.pictures.index(picture)] = picture.family.finish(picture.latents)
+        if task.finished:
+            task.delivering = True
+            delivered = self._pool.submit(self.delivery.deliver, task, time.monotonic() - task.began)
+            delivered.add_done_callback(lambda future: self._delivered(task, future))
+
+    def _delivered(self, task: Task, delivery: Future[None]) -> None:
+        if error := delivery.exception():
+            self._give_up(task, error)
+        self.tasks.pop(task.request.id, None)
+        self._wake.set()
+
+    def _give_up(self, task: Task, error: BaseException) -> None:
+        """Fail the request for a reason that a repeat won't change; else let it be tried again, alone."""
+        self._forget(task)
+        request = task.request
+        log.warning("request failed", request=request.id, attempt=request.attempt, exc_info=error)
+        if isinstance(error, TintypeError):
+            self.requests.fail(request.id, request.attempt, error.message, error.status)
+        else:
+            self.requests.retry(request.id, request.attempt, "the model failed on this request")
+
+    def _forget(self, task: Task) -> None:
+        self.tasks.pop(task.request.id, None)
+        for picture in task.pictures:
+            if picture in self.engine.live:
+                self.engine.drop(picture)
+
+    def _has_room(self) -> bool:
+        tasks = self.tasks.values()
+        alone = any(task.alone for task in tasks)
+        return not alone and sum(task.order.count for task in tasks) < self.max_pictures
+
+    def _going(self) -> bool:
+        return self._deadline is None or (bool(self.tasks) and time.monotonic() < self._deadline)
+
+    def _rest(self) -> None:
+        """Sleep while there is nothing to step, until something arrives or it is time to look again."""
+        if not self.engine.live:
+            self._wake.wait(self.poll)
+            self._wake.clear()

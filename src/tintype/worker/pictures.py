@@ -1,0 +1,58 @@
+"""The input picture of an order: a stored file, a sample, or something to download."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from PIL import Image
+
+from tintype.catalog.order import Order
+from tintype.catalog.samples import sample_path
+from tintype.errors import BadPicture, NotFound
+from tintype.media.fetch import Fetcher
+from tintype.media.images import decode
+from tintype.media.inline import from_text
+from tintype.media.outputs import Files
+from tintype.media.samples import draw
+from tintype.settings import Settings
+
+#: What stands before the name of a stored picture, where a caller's text would have stood.
+STORED = "file:"
+
+
+class Pictures:
+    """Reads input pictures; nothing else in the worker knows where they come from."""
+
+    def __init__(self, inputs: Files, fetcher: Fetcher, max_bytes: int, max_pixels: int) -> None:
+        self.inputs = inputs
+        self.fetcher = fetcher
+        self.max_bytes = max_bytes
+        self.max_pixels = max_pixels
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Pictures:
+        """As the operator configured them."""
+        inputs = Files(settings.inputs_folder, settings.input_life)
+        fetcher = Fetcher(settings.fetch_allow, settings.max_picture_bytes, settings.fetch_timeout)
+        return cls(inputs, fetcher, settings.max_picture_bytes, settings.max_picture_pixels)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.fetcher.close()
+
+    def read(self, order: Order) -> Image.Image | None:
+        """The order's picture, decoded to RGB; None when it has none. Raises BadPicture."""
+        return decode(self._bytes(order.image), self.max_pixels) if order.image else None
+
+    def _bytes(self, image: str) -> bytes:
+        if image.startswith(STORED):
+            try:
+                return self.inputs.get(image.removeprefix(STORED))
+            except NotFound:
+                raise BadPicture("image: the uploaded picture is no longer kept") from None
+        if sample := sample_path(image):
+            return draw(sample)
+        inline = from_text(image, self.max_bytes)
+        return self.fetcher.get(image) if inline is None else inline

@@ -1,0 +1,65 @@
+"""A worker process: everything put together, and a clean end on SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import uuid
+
+import structlog
+import torch
+
+from tintype.engine import Engine
+from tintype.media.outputs import Files
+from tintype.settings import Settings
+from tintype.store.database import Database
+from tintype.store.requests import Requests
+from tintype.store.workers import Workers
+from tintype.worker.delivery import Delivery
+from tintype.worker.heart import Heart
+from tintype.worker.loop import Worker
+from tintype.worker.models import Models
+from tintype.worker.pictures import Pictures
+
+log = structlog.get_logger()
+
+
+def run_worker(settings: Settings, device: str) -> None:
+    """Work until SIGTERM or SIGINT, or until the process that started this one is gone."""
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    worker_id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    db = Database(settings.database)
+    requests = Requests(db, lease=settings.lease, retention=settings.retention)
+    models = Models.from_settings(settings, device)
+    outputs = Files(settings.outputs_folder, settings.picture_life)
+    pictures = Pictures.from_settings(settings)
+    worker = Worker(
+        worker_id,
+        requests,
+        models,
+        pictures,
+        Delivery(requests, outputs),
+        Engine(settings.max_rows),
+        max_pictures=settings.max_pictures,
+        poll=settings.poll,
+        grace=settings.grace,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: worker.stop())
+    heart = Heart(
+        worker_id,
+        str(models.device),
+        requests,
+        Workers(db),
+        worker.tasks,
+        worker.engine,
+        settings.heartbeat,
+        worker.stop,
+    )
+    log.info("worker ready", worker=worker_id, device=str(models.device), dtype=str(models.dtype))
+    with pictures, heart:
+        worker.run()
+    db.close()
+    log.info("worker stopped", worker=worker_id)

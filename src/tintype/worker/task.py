@@ -1,0 +1,51 @@
+"""A task: one claimed request in a worker's hands."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future
+
+import torch
+from PIL import Image
+
+from tintype.catalog.models import find_model
+from tintype.catalog.order import order
+from tintype.diffusion.denoising import Denoising
+from tintype.store.requests import Mark, Request, Verdict
+
+
+class Task:
+    """A request, its input picture on the way in, and its pictures on their way out."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.spec = find_model(request.slug)
+        self.order = order(self.spec, request.params)
+        self.fetched: Future[Image.Image | None] = Future()
+        #: The pictures being denoised, in the order of their seeds; empty until the input picture is there.
+        self.pictures: list[Denoising] = []
+        #: Finished pixels by the picture they belong to.
+        self.pixels: dict[int, torch.Tensor] = {}
+        #: What the last renewal said; a task that isn't to be kept is dropped at the next step.
+        self.verdict = Verdict.KEEP
+        self.delivering = False
+        #: Seconds on this machine's monotonic clock at which the model's work began.
+        self.began = time.monotonic()
+
+    @property
+    def alone(self) -> bool:
+        """Whether it must share the worker with nothing: an earlier attempt failed, and it may be the reason."""
+        return self.request.retries > 0
+
+    @property
+    def mark(self) -> Mark:
+        """How far it is: evaluations per picture, averaged over its pictures."""
+        if not self.pictures:
+            return Mark(self.request.id, self.request.attempt, 0, self.request.steps)
+        done = sum(picture.step for picture in self.pictures) // len(self.pictures)
+        return Mark(self.request.id, self.request.attempt, done, self.pictures[0].steps)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every picture's pixels are there."""
+        return bool(self.pictures) and len(self.pixels) == len(self.pictures)

@@ -1,0 +1,176 @@
+"""Accounts, credits, keys and workers over a real SQLite file; and what a database that can't be had looks like."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text, update
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from tintype.errors import BadRequest, NotFound, StoreUnavailable, Unauthorized
+from tintype.store.accounts import Accounts
+from tintype.store.database import Database, read_clock
+from tintype.store.migrations import migrate
+from tintype.store.requests import Requests
+from tintype.store.tables import accounts as accounts_table
+from tintype.store.tables import api_keys
+from tintype.store.tables import workers as workers_table
+from tintype.store.workers import Workers
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    db = Database(f"sqlite:///{tmp_path}/store.db")
+    migrate(db)
+    yield db
+    db.close()
+
+
+@pytest.fixture
+def accounts(db: Database) -> Accounts:
+    return Accounts(db)
+
+
+def test_accounts_and_credits(accounts: Accounts) -> None:
+    assert accounts.is_empty()
+    first, second = accounts.create("first", 5_000), accounts.create("second", 0)
+    assert not accounts.is_empty()
+    assert {*accounts.list()} == {first, second}  # made within a millisecond, so in either order
+    assert accounts.account(first.id) == first
+    assert accounts.credit(first.id, 250).balance == 5_250
+    assert accounts.remaining(first.id) == 5_250
+    assert accounts.remaining(second.id) == 0
+    with pytest.raises(NotFound):
+        accounts.account("nobody")
+    with pytest.raises(NotFound):
+        accounts.credit("nobody", 1)
+
+
+def test_what_requests_hold_cannot_be_taken(db: Database, accounts: Accounts) -> None:
+    account = accounts.create("one", 1_000)
+    key, _ = accounts.create_key(account.id, "key")
+    Requests(db, lease=15, retention=60).submit(key, "sd3", {}, 600)
+    assert accounts.remaining(account.id) == 400
+    with pytest.raises(BadRequest, match=r"\$0\.0004 is available"):
+        accounts.credit(account.id, -401)
+    assert accounts.credit(account.id, -400).balance == 600
+
+
+def test_a_key_lets_its_holder_in_and_is_stored_nowhere(db: Database, accounts: Accounts, tmp_path: Path) -> None:
+    account = accounts.create("one", 0)
+    key, secret = accounts.create_key(account.id, "laptop", models=["sd3"])
+    assert key.hint == secret[:7]
+    assert key.models == ("sd3",)
+    assert accounts.authenticate(secret) == key
+    assert accounts.list_keys() == (key,)
+    assert not [file for file in tmp_path.iterdir() if secret.encode() in file.read_bytes()]
+
+
+def test_a_given_secret(accounts: Accounts) -> None:
+    account = accounts.create("one", 0)
+    key, secret = accounts.create_key(account.id, "given", secret="sg_abcdefabcdef")
+    assert accounts.authenticate(secret) == key
+    with pytest.raises(BadRequest, match="exists already"):
+        accounts.create_key(account.id, "again", secret=secret)
+    with pytest.raises(BadRequest):
+        accounts.create_key(account.id, "wrong", secret="password")
+    with pytest.raises(NotFound):
+        accounts.create_key("nobody", "key")
+
+
+def test_refusals_do_not_say_what_is_wrong(db: Database, accounts: Accounts) -> None:
+    account = accounts.create("one", 0)
+    revoked, revoked_secret = accounts.create_key(account.id, "revoked")
+    expired, expired_secret = accounts.create_key(account.id, "expired", expires_in=60)
+    assert accounts.authenticate(expired_secret) == expired
+    accounts.revoke(revoked.id)
+    with db.write() as tx:
+        tx.execute(update(api_keys).where(api_keys.c.id == expired.id).values(expires_at=read_clock(tx)))
+    words = set()
+    for secret in (revoked_secret, expired_secret, "SG_unknown0unknown", "", "x" * 10_000):
+        with pytest.raises(Unauthorized) as refused:
+            accounts.authenticate(secret)
+        words.add(refused.value.message)
+    assert len(words) == 1
+
+
+def test_revoking_by_id_prefix_and_hint(accounts: Accounts) -> None:
+    account = accounts.create("one", 0)
+    secrets = ["SG_aaaa00000001", "SG_bbbb00000001", "SG_cccc00000001", "SG_cccc00000002"]
+    by_id, by_hint, twin, other_twin = (accounts.create_key(account.id, "key", secret=one)[0] for one in secrets)
+    assert accounts.revoke(by_id.id[:18]).revoked_at is not None
+    assert accounts.revoke("SG_bbbb").id == by_hint.id
+    with pytest.raises(BadRequest, match="several"):
+        accounts.revoke("SG_cccc")
+    accounts.revoke(twin.id)
+    assert accounts.revoke("SG_cccc").id == other_twin.id
+    for nothing in ("SG_cccc", "", "SG_", "unknown"):
+        with pytest.raises(NotFound):
+            accounts.revoke(nothing)
+
+
+def test_workers_come_and_go(db: Database) -> None:
+    workers = Workers(db)
+    workers.beat("w1", "cuda:0", 1, 2)
+    workers.beat("w2", "cpu", 0, 0)
+    workers.beat("w1", "cuda:0", 3, 12)
+    first, second = workers.alive(within=60)
+    assert (first.id, first.device, first.forward_passes, first.rows) == ("w1", "cuda:0", 3, 12)
+    assert first.started_at <= second.started_at <= first.seen_at
+    workers.leave("w2")
+    with db.write() as tx:
+        tx.execute(update(workers_table).values(seen_at=read_clock(tx) - 4_000))
+    assert workers.alive(within=60) == []
+    assert len(workers.alive(within=5_000)) == 1
+    Requests(db, lease=15, retention=60).expire()
+    assert workers.alive(within=5_000) == []
+
+
+def test_the_databases_clock_is_unix_time(db: Database) -> None:
+    with db.read() as view:
+        assert abs(read_clock(view) - time.time()) < 1
+
+
+def test_an_exception_undoes_the_transaction(db: Database, accounts: Accounts) -> None:
+    account = accounts.create("one", 5)
+    with pytest.raises(ZeroDivisionError), db.write() as tx:
+        tx.execute(update(accounts_table).values(balance=0))
+        raise ZeroDivisionError
+    assert accounts.account(account.id) == account
+
+
+def test_a_locked_database_is_unavailable_for_writing_only(db: Database, tmp_path: Path) -> None:
+    hurried = Database(f"sqlite:///{tmp_path}/store.db", patience=0.05)
+    Accounts(hurried).create("one", 5)
+    with db.write():
+        with pytest.raises(StoreUnavailable):
+            Accounts(hurried).create("two", 5)
+        assert len(Accounts(hurried).list()) == 1
+    Accounts(hurried).create("two", 5)
+    hurried.close()
+
+
+def test_a_mistake_in_sql_is_not_called_unavailable(db: Database) -> None:
+    with pytest.raises(OperationalError), db.read() as view:
+        view.execute(text("SELECT nothing FROM nowhere"))
+
+
+def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "store.db").mkdir()
+    with pytest.raises(StoreUnavailable):
+        Accounts(Database(f"sqlite:///{tmp_path}/store.db")).is_empty()
+
+
+def test_a_database_in_memory_is_refused() -> None:
+    with pytest.raises(ValueError, match="file"):
+        Database("sqlite://")
+
+
+def test_sqlite_is_set_up_to_keep_money(db: Database) -> None:
+    with db.read() as view:
+        found = [view.scalar(text(f"PRAGMA {name}")) for name in ("journal_mode", "synchronous", "foreign_keys")]
+    assert found == ["wal", 2, 1]
+    Accounts(db).create("one", 5)
+    with pytest.raises(IntegrityError, match="ck_accounts_held"), db.write() as tx:
+        tx.execute(update(accounts_table).values(held=-1))

@@ -1,0 +1,327 @@
+"""Requests over a real SQLite file: whose turn it is, leases, retries, cancellation, money, expiry."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from tintype.errors import OutOfCredits, RequestUnknown
+from tintype.store.accounts import Account, Accounts, Key
+from tintype.store.database import Database, read_clock
+from tintype.store.migrations import migrate
+from tintype.store.requests import Mark, Request, Requests, Status, Verdict
+from tintype.store.tables import requests as table
+
+PRICE = 3_700
+START = 1_000 * PRICE
+
+
+class Shop:
+    """One account with money, keys as they are asked for, and the calls that every test makes."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+        self.requests = Requests(db, lease=15, retention=3600)
+        self._accounts = Accounts(db)
+        self.account_id = self._accounts.create("one", START).id
+        self._keys: dict[str, Key] = {}
+
+    @property
+    def account(self) -> Account:
+        return self._accounts.account(self.account_id)
+
+    def key(self, name: str) -> Key:
+        if name not in self._keys:
+            self._keys[name], _ = self._accounts.create_key(self.account_id, name)
+        return self._keys[name]
+
+    def submit(self, key: str = "A", priority: int = 0, price: int = PRICE) -> Request:
+        return self.requests.submit(self.key(key), "sd3", {"prompt": "é"}, price, priority, steps=4)
+
+    def claim(self, worker: str = "w1", *, idle: bool = True) -> Request:
+        request = self.requests.claim(worker, idle=idle)
+        assert request is not None
+        return request
+
+    def find(self, request: Request) -> Request:
+        return self.requests.find(request.id, self.account_id)
+
+    def lapse(self, request: Request) -> None:
+        self._past(request, "lease_until")
+
+    def outlive(self, request: Request) -> None:
+        self._past(request, "expires_at")
+
+    def _past(self, request: Request, column: str) -> None:
+        with self.db.write() as tx:
+            tx.execute(update(table).where(table.c.id == request.id).values({column: read_clock(tx) - 0.01}))
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    db = Database(f"sqlite:///{tmp_path}/store.db")
+    migrate(db)
+    yield Shop(db)
+    db.close()
+
+
+# Whose turn it is
+
+
+def test_keys_take_turns(shop: Shop) -> None:
+    for key in "A" * 10 + "B" * 2:
+        shop.submit(key)
+    claimed = [shop.claim(idle=False).key_id for _ in range(12)]
+    assert claimed[:4].count(shop.key("B").id) == 2
+    assert shop.requests.claim("w1", idle=True) is None
+
+
+def test_a_key_is_served_in_the_order_of_arrival(shop: Shop) -> None:
+    submitted = [shop.submit().id for _ in range(5)]
+    assert [shop.claim().id for _ in range(5)] == submitted
+
+
+def test_higher_priority_first(shop: Shop) -> None:
+    low, high, middle = shop.submit(priority=-1), shop.submit(priority=2), shop.submit("B")
+    assert [shop.claim().id for _ in range(3)] == [high.id, middle.id, low.id]
+
+
+def test_positions_are_the_order_of_claims(shop: Shop) -> None:
+    shop.submit("C")
+    shop.claim()
+    queue = [
+        ("A", 0),
+        ("A", 0),
+        ("B", 0),
+        ("A", 1),
+        ("C", 0),
+        ("B", 0),
+        ("A", 0),
+        ("C", 1),
+        ("D", 0),
+        ("B", -1),
+        ("A", -1),
+    ]
+    submitted = [shop.submit(key, priority) for key, priority in queue]
+    positions = {request.id: shop.requests.position(request.id) for request in submitted}
+    assert sorted(positions, key=lambda id: positions[id] or 0) == [shop.claim().id for _ in queue]
+    assert sorted(positions.values(), key=lambda place: place or 0) == list(range(1, len(queue) + 1))
+    assert shop.requests.position(submitted[0].id) is None
+    assert shop.requests.position("unknown") is None
+
+
+def test_threads_never_claim_the_same(shop: Shop, tmp_path: Path) -> None:
+    submitted = {shop.submit(key).id for key in "ABCD" * 10}
+    databases = [Database(f"sqlite:///{tmp_path}/store.db") for _ in range(4)]
+    start = threading.Barrier(4)
+
+    def work(number: int) -> list[str]:
+        requests = Requests(databases[number], lease=15, retention=60)
+        claimed: list[str] = []
+        start.wait()
+        while request := requests.claim(f"w{number}", idle=False):
+            claimed.append(request.id)
+            assert requests.complete(request.id, request.attempt, {})
+        return claimed
+
+    with ThreadPoolExecutor(4) as pool:
+        claimed = [id for ids in pool.map(work, range(4)) for id in ids]
+    for db in databases:
+        db.close()
+    assert len(claimed) == len(submitted)
+    assert set(claimed) == submitted
+    assert (shop.account.balance, shop.account.held) == (START - 40 * PRICE, 0)
+
+
+# Leases and retries
+
+
+def test_a_claim_is_a_lease(shop: Shop) -> None:
+    submitted = shop.submit()
+    claimed = shop.claim()
+    assert (claimed.status, claimed.attempt, claimed.worker) == (Status.PROCESSING, 1, "w1")
+    assert claimed.started_at is not None
+    assert claimed.lease_until == pytest.approx(claimed.started_at + 15)
+    assert claimed.params == submitted.params == {"prompt": "é"}
+    assert shop.requests.renew([]) == {}
+    assert shop.requests.renew([Mark(claimed.id, 1, 2, 8), Mark("unknown", 1, 0, 0)]) == {
+        claimed.id: Verdict.KEEP,
+        "unknown": Verdict.LOST,
+    }
+    renewed = shop.find(claimed)
+    assert (renewed.step, renewed.steps) == (2, 8)
+    assert renewed.lease_until is not None
+    assert renewed.lease_until > claimed.lease_until
+
+
+def test_a_dead_workers_request_goes_to_another_and_the_late_one_changes_nothing(shop: Shop) -> None:
+    shop.submit()
+    late = shop.claim("dead")
+    shop.lapse(late)
+    taken = shop.claim("alive")
+    assert (taken.id, taken.attempt, taken.retries) == (late.id, 2, 1)
+    requests = shop.requests
+    assert requests.renew([Mark(late.id, late.attempt, 3, 4)]) == {late.id: Verdict.LOST}
+    assert not requests.complete(late.id, late.attempt, {"late": True})
+    assert not requests.fail(late.id, late.attempt, "late", 500)
+    assert not requests.retry(late.id, late.attempt, "late")
+    assert not requests.hand_back(late.id, late.attempt)
+    assert shop.find(late) == taken
+    assert requests.complete(taken.id, taken.attempt, {"late": False})
+    assert not requests.complete(taken.id, taken.attempt, {"twice": True})
+    assert shop.find(taken).result == {"late": False}
+    assert shop.account.balance == START - PRICE
+
+
+def test_a_lapsed_lease_nobody_took_is_still_its_holders(shop: Shop) -> None:
+    shop.submit()
+    claimed = shop.claim()
+    shop.lapse(claimed)
+    assert shop.requests.renew([Mark(claimed.id, 1, 1, 4)]) == {claimed.id: Verdict.KEEP}
+    assert shop.requests.claim("w2", idle=True) is None
+    shop.lapse(claimed)
+    assert shop.requests.complete(claimed.id, 1, {})
+
+
+def test_a_retry_runs_alone(shop: Shop) -> None:
+    first, second = shop.submit(), shop.submit()
+    assert shop.requests.retry(first.id, shop.claim().attempt, "the forward pass raised")
+    assert shop.find(first).status is Status.QUEUED
+    assert shop.requests.claim("busy", idle=False) is None
+    assert shop.claim("idle").id == first.id
+    assert shop.claim("busy", idle=False).id == second.id
+
+
+def test_three_failures_are_enough(shop: Shop) -> None:
+    submitted = shop.submit()
+    for attempt in (1, 2, 3):
+        assert shop.claim().attempt == attempt
+        assert shop.requests.retry(submitted.id, attempt, f"failure {attempt}")
+    ended = shop.find(submitted)
+    assert (ended.status, ended.error, ended.error_status, ended.retries) == (Status.FAILED, "failure 3", 500, 2)
+    assert (shop.account.balance, shop.account.held) == (START, 0)
+
+
+@pytest.mark.parametrize("by", ["claim", "expire"])
+def test_three_dead_workers_are_enough(shop: Shop, by: str) -> None:
+    submitted = shop.submit()
+    for _ in range(3):
+        shop.lapse(shop.claim())
+    assert (shop.requests.claim("w1", idle=True) is None) if by == "claim" else (shop.requests.expire() == 0)
+    ended = shop.find(submitted)
+    assert (ended.status, ended.error, ended.error_status) == (Status.FAILED, "gave up after 3 attempts", 500)
+    assert shop.account.held == 0
+
+
+def test_handing_back_is_no_failure(shop: Shop) -> None:
+    submitted = shop.submit()
+    for attempt in range(1, 6):
+        claimed = shop.claim(idle=False)
+        assert (claimed.attempt, claimed.retries) == (attempt, 0)
+        assert shop.requests.hand_back(submitted.id, attempt)
+        assert not shop.requests.hand_back(submitted.id, attempt)
+    assert shop.find(submitted).status is Status.QUEUED
+
+
+# Cancellation
+
+
+def test_cancelling_what_is_queued(shop: Shop) -> None:
+    cancelled = shop.requests.cancel(shop.submit().id, shop.account_id)
+    assert (cancelled.status, cancelled.error, cancelled.error_status) == (Status.FAILED, "cancelled", 499)
+    assert shop.account.held == 0
+    assert shop.requests.claim("w1", idle=True) is None
+    assert shop.requests.cancel(cancelled.id, shop.account_id) == cancelled
+
+
+def test_cancelling_what_runs(shop: Shop) -> None:
+    shop.submit()
+    claimed = shop.claim()
+    running = shop.requests.cancel(claimed.id, shop.account_id)
+    assert (running.status, running.cancel_requested) == (Status.PROCESSING, True)
+    assert shop.requests.renew([Mark(claimed.id, 1, 1, 4)]) == {claimed.id: Verdict.CANCEL}
+    assert shop.requests.fail(claimed.id, 1, "cancelled", 499)
+    assert shop.find(claimed).error == "cancelled"
+    assert (shop.account.balance, shop.account.held) == (START, 0)
+
+
+@pytest.mark.parametrize("end", ["complete", "retry", "hand_back", "lapse"])
+def test_a_cancelled_request_ends_cancelled_whatever_its_worker_says(shop: Shop, end: str) -> None:
+    shop.submit()
+    claimed = shop.claim()
+    shop.requests.cancel(claimed.id, shop.account_id)
+    if end == "complete":
+        assert not shop.requests.complete(claimed.id, 1, {})
+    elif end == "retry":
+        assert shop.requests.retry(claimed.id, 1, "oom")
+    elif end == "hand_back":
+        assert shop.requests.hand_back(claimed.id, 1)
+    else:
+        shop.lapse(claimed)
+        assert shop.requests.claim("w2", idle=True) is None
+    ended = shop.find(claimed)
+    assert (ended.status, ended.error, ended.error_status, ended.result) == (Status.FAILED, "cancelled", 499, None)
+    assert (shop.account.balance, shop.account.held) == (START, 0)
+
+
+def test_what_ended_stays_as_it_is(shop: Shop) -> None:
+    shop.submit()
+    claimed = shop.claim()
+    shop.requests.complete(claimed.id, 1, {})
+    completed = shop.find(claimed)
+    assert shop.requests.cancel(claimed.id, shop.account_id) == completed
+
+
+# Money
+
+
+def test_only_completion_is_charged(shop: Shop) -> None:
+    first, second = shop.submit(), shop.submit()
+    assert (shop.account.balance, shop.account.held, shop.account.remaining) == (START, 2 * PRICE, START - 2 * PRICE)
+    assert shop.requests.complete(first.id, shop.claim().attempt, {"images": []})
+    assert shop.requests.fail(second.id, shop.claim().attempt, "refused", 422)
+    assert (shop.account.balance, shop.account.held) == (START - PRICE, 0)
+    assert (shop.find(first).step, shop.find(first).result) == (4, {"images": []})
+    assert (shop.find(second).error, shop.find(second).error_status) == ("refused", 422)
+
+
+def test_out_of_credits_names_what_there_is_and_what_it_takes(shop: Shop) -> None:
+    shop.submit(price=START - 3_000)
+    with pytest.raises(OutOfCredits, match=r"\$0\.003\b.*\$0\.0037\b"):
+        shop.submit()
+    assert shop.account.held == START - 3_000
+    shop.submit(price=3_000)
+    assert shop.account.remaining == 0
+    shop.submit(price=0)
+
+
+# Records
+
+
+def test_nobody_sees_anothers_request(shop: Shop) -> None:
+    request = shop.submit()
+    for id, account_id in ((request.id, "another"), ("unknown", shop.account_id)):
+        with pytest.raises(RequestUnknown):
+            shop.requests.find(id, account_id)
+        with pytest.raises(RequestUnknown):
+            shop.requests.cancel(id, account_id)
+    assert shop.find(request) == request
+
+
+def test_records_expire_after_their_end_only(shop: Shop) -> None:
+    done, waiting = shop.submit(), shop.submit()
+    assert shop.requests.ended([done.id, waiting.id]) == shop.requests.ended([]) == set()
+    shop.requests.complete(done.id, shop.claim().attempt, {})
+    assert shop.requests.ended([done.id, waiting.id, "unknown"]) == {done.id}
+    ended = shop.find(done)
+    assert ended.ended_at is not None
+    assert ended.expires_at == pytest.approx(ended.ended_at + 3600)
+    assert shop.requests.expire() == 0
+    shop.outlive(done)
+    with pytest.raises(RequestUnknown):
+        shop.find(done)
+    assert shop.requests.expire() == 1
+    assert shop.find(waiting).status is Status.QUEUED

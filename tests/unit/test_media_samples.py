@@ -1,0 +1,37 @@
+"""The sample pictures."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tintype.errors import NotFound
+from tintype.media.images import decode
+from tintype.media.samples import SAMPLES, draw
+
+SIZES = {
+    "/sd-img2img-input.jpeg": (512, 512),
+    "/sd3-img2img-ip.jpg": (1024, 1024),
+    "/sd3-turbo-i2i-input.jpg": (1024, 1024),
+}
+
+
+def test_these_are_served() -> None:
+    assert set(SAMPLES) == set(SIZES)
+
+
+@pytest.mark.parametrize("path", SAMPLES)
+def test_drawn_quickly_and_always_the_same(path: str) -> None:
+    start = time.process_time()
+    data = draw(path)
+    assert time.process_time() - start < 1
+    assert draw(path) == data
+    image = decode(data, 2**20)
+    assert image.size == SIZES[path]
+    assert len(image.getcolors(2**20) or ()) > 1000
+
+
+def test_no_other_path() -> None:
+    with pytest.raises(NotFound):
+        draw("/../etc/passwd")

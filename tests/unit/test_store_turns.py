@@ -1,0 +1,44 @@
+"""The place in the queue, counted, against the order that claims make one by one."""
+
+from collections import Counter
+from operator import attrgetter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tintype.store.turns import Waiting, place
+
+KEYS = ("a", "b", "c", "d")
+# (key, priority) in the order of arrival, and when each key last had its turn: never is 0, and several can be there.
+queues = st.lists(st.tuples(st.sampled_from(KEYS), st.integers(0, 2)), min_size=1, max_size=25)
+histories = st.permutations(KEYS).flatmap(
+    lambda order: st.integers(0, len(KEYS)).map(lambda served: {key: i + 1 for i, key in enumerate(order[:served])})
+)
+
+
+def claimed_in_order(queue: list[tuple[str, int]], history: dict[str, int]) -> list[int]:
+    """The sequence numbers as claims take them: what claim's SQL does, one by one."""
+    turns, left, order = Counter(history), dict(enumerate(queue, start=1)), []
+    while left:
+        seq = min(left, key=lambda seq: (-left[seq][1], turns[left[seq][0]], seq))
+        turns[left.pop(seq)[0]] = max(turns.values(), default=0) + 1
+        order.append(seq)
+    return order
+
+
+def waiting(queue: list[tuple[str, int]], history: dict[str, int], lowest: int) -> list[Waiting]:
+    groups: dict[tuple[int, str], list[int]] = {}
+    for seq, (key, priority) in enumerate(queue, start=1):
+        groups.setdefault((priority, key), []).append(seq)
+    rows = [Waiting(priority, key, history.get(key, 0), min(s), len(s)) for (priority, key), s in groups.items()]
+    return [row for row in sorted(rows, key=attrgetter("key_id")) if row.priority >= lowest]
+
+
+@given(queues, histories)
+def test_the_place_is_the_one_in_the_order_of_claims(queue: list[tuple[str, int]], history: dict[str, int]) -> None:
+    order = claimed_in_order(queue, history)
+    turn: Counter[tuple[str, int]] = Counter()
+    for seq, (key, priority) in enumerate(queue, start=1):
+        turn[key, priority] += 1
+        found = place(waiting(queue, history, priority), key, turn[key, priority])
+        assert found == order.index(seq) + 1
