@@ -135,7 +135,7 @@ def resolved(monkeypatch: pytest.MonkeyPatch, *answers: str) -> list[str]:
 
     def pretend(host: str, port: int, *args: int, **options: int) -> object:
         names.append(host)
-        return lookup(left.pop(0) if left else host, port, *args, **options)  # type: ignore[arg-type]
+        return lookup(left.pop(0) if left else host, port, *args, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", pretend)
     return names

@@ -26,6 +26,7 @@ MALFORMED = (
     SyntaxError,  # "not a TIFF file", "broken PNG file"
     ValueError,  # a size, mode or text chunk that can't be
     EOFError,
+    TypeError,  # a tag that is text where a number belongs
     LookupError,  # a tag or a table entry that isn't there
     struct.error,  # a field shorter than its type
     zlib.error,
@@ -48,6 +49,8 @@ FULL_SCALE = {"I": (0xFFFF, 0xFFFFFFFF), "F": (1, 255, 65535)}
 #: From this JPEG quality on, colour keeps its full resolution too.
 FINE_JPEG = 90
 SMALLEST_SIDE = 64
+#: As far as the position embeddings of the smallest SD 3 model reach.
+LONGEST_SIDE = 2048
 
 
 def check(data: bytes, max_pixels: int) -> tuple[int, int]:
@@ -142,11 +145,11 @@ def fit(image: Image.Image, width: int, height: int) -> Image.Image:
 def fitted_size(width: int, height: int, multiple: int = 16, max_pixels: int = 2**20) -> tuple[int, int]:
     """The size that a model takes for a picture of this size, in pixels: its shape kept as nearly as the rest allows.
 
-    Each side is a multiple of `multiple` (which divides 64) and at least 64; the area is at most `max_pixels`.
+    Each side is a multiple of `multiple` (which divides 64) and at least 64 and at most 2048; the area is at most `max_pixels`.
     """
     scale = min(1.0, math.sqrt(max_pixels / (width * height)))
     scale = max(scale, SMALLEST_SIDE / min(width, height))
-    longest = max_pixels // SMALLEST_SIDE
+    longest = min(max_pixels // SMALLEST_SIDE, LONGEST_SIDE)
     across, down = min(int(width * scale), longest), min(int(height * scale), longest)
     return across - across % multiple, down - down % multiple
 

@@ -12,7 +12,8 @@ import torch
 from tintype.diffusion.denoising import Denoising
 from tintype.engine import Engine
 from tintype.errors import StoreUnavailable, TintypeError
-from tintype.store.requests import Requests, Verdict
+from tintype.store.records import CANCELLED, Verdict
+from tintype.store.requests import Requests
 from tintype.worker.delivery import Delivery
 from tintype.worker.jobs import jobs
 from tintype.worker.models import Models
@@ -97,7 +98,7 @@ class Worker:
                 continue
             self._forget(task)
             if task.verdict is Verdict.CANCEL:
-                self.requests.fail(task.request.id, task.request.attempt, "cancelled", 500)
+                self.requests.fail(task.request.id, task.request.attempt, CANCELLED.error, CANCELLED.status)
 
     def retire(self, ended: list[Denoising]) -> None:
         """Decode finished pictures; deliver the tasks whose last picture this was."""

@@ -1,0 +1,129 @@
+"""A real server in processes of its own, started, stopped and killed by the tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx2
+import psutil
+from segmind import SegmindClient
+from sqlalchemy import select
+
+from tintype.store.database import Database
+from tintype.store.tables import accounts
+from tintype.store.workers import WorkerRow, Workers
+
+READY = "tintype is ready at "
+KEY = "SG_0123456789abcdef0123456789abcdef"
+
+
+class Server:
+    """`tintype serve` on a free port with one CPU worker in float32."""
+
+    def __init__(self, data: Path, **settings: object) -> None:
+        self.data = data
+        self.log = data / "server.log"
+        quick = {"dtype": "float32", "lease": 3, "heartbeat": 0.25, "threads": 1, "bootstrap_key": KEY}
+        self.settings = {**quick, **settings}
+        self._closing = ExitStack()
+        self.process: subprocess.Popen[str] | None = None
+        self.address = ""
+
+    def start(self, *, wait_for_worker: bool = True) -> Server:
+        """Start it, on the same data as before if it ran before; returns when it can be used."""
+        self.data.mkdir(parents=True, exist_ok=True)
+        env = {**os.environ, **{f"TINTYPE_{name.upper()}": str(value) for name, value in self.settings.items()}}
+        command = [sys.executable, "-m", "tintype", "serve", "--port", "0", "--data", str(self.data)]
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=log, text=True)
+        assert self.process.stdout
+        lines = iter(self.process.stdout.readline, "")
+        self.address = next(line for line in lines if line.startswith(READY)).removeprefix(READY).strip()
+        until(lambda: httpx2.get(f"{self.address}/{'ready' if wait_for_worker else 'health'}").is_success)
+        return self
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        assert self.process
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self._end()
+
+    def kill(self) -> None:
+        """SIGKILL to the server and its workers at once."""
+        for process in [*self.workers(), psutil.Process(self.process.pid)]:
+            process.kill()
+        self._end()
+
+    def kill_worker(self) -> None:
+        """SIGKILL to the worker alone."""
+        for process in self.workers():
+            process.send_signal(signal.SIGKILL)
+
+    def workers(self) -> list[psutil.Process]:
+        """The worker processes."""
+        assert self.process
+        return psutil.Process(self.process.pid).children()
+
+    def client(self, key: str = KEY) -> SegmindClient:
+        """The vendor's own client; a new key and base URL are all that changes."""
+        client = SegmindClient(api_key=key, base_url=f"{self.address}/v1", timeout=120)
+        self._closing.callback(client._client.close)  # the package itself has no way to close it
+        return client
+
+    def http(self, key: str | None = KEY) -> httpx2.Client:
+        """A plain HTTP client."""
+        headers = {"x-api-key": key} if key else {}
+        return self._closing.enter_context(httpx2.Client(base_url=self.address, headers=headers, timeout=120))
+
+    def seen_worker(self) -> WorkerRow:
+        """What the worker last said of itself."""
+        with self.store() as db:
+            return Workers(db).alive(60)[-1]
+
+    def money(self) -> tuple[int, int]:
+        """Balance and held of the first account, in micro-dollars."""
+        with self.store() as db, db.read() as view:
+            row = view.execute(select(accounts.c.balance, accounts.c.held)).one()
+        return row.balance, row.held
+
+    def store(self) -> _Opened:
+        """The server's own database."""
+        return _Opened(f"sqlite:///{self.data / 'tintype.db'}")
+
+    def cli(self, *arguments: str) -> str:
+        """Run a `tintype` command on the same data; its output."""
+        command = [sys.executable, "-m", "tintype", *arguments, "--data", str(self.data)]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def _end(self) -> int:
+        assert self.process
+        self._closing.close()
+        self.process.communicate(timeout=60)
+        return self.process.returncode
+
+
+class _Opened:
+    def __init__(self, url: str) -> None:
+        self.db = Database(url)
+
+    def __enter__(self) -> Database:
+        return self.db
+
+    def __exit__(self, *_: object) -> None:
+        self.db.close()
+
+
+def until(condition: Callable[[], object], seconds: float = 90) -> None:
+    """Wait until something is so; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.02)

@@ -1,0 +1,174 @@
+"""The vendor's own client package, unmodified, with nothing changed but the base URL and the key."""
+
+from __future__ import annotations
+
+import io
+from base64 import b64decode
+
+import httpx2
+import pytest
+from PIL import Image
+from segmind import InferenceFailed, InferenceTimeout, SegmindError
+
+from tests.acceptance.harness import Server
+from tintype.catalog.models import MODELS
+
+#: Slug → the request that the seed document prints, and the size that it gives.
+SEEDS = {
+    "stable-diffusion-3-turbo-img2img": (
+        {
+            "mode": "image-to-image",
+            "image": "https://segmind-sd-models.s3.amazonaws.com/display_images/sd3-turbo-i2i-input.jpg",
+            "prompt": "cyberpunk style frog, dark colors",
+            "strength": 1,
+            "output_format": "jpeg",
+            "base64": False,
+        },
+        (1024, 1024),
+    ),
+    "sd3-med-img2img": (
+        {
+            "prompt": "photo of a boy holding phone on table,3d pixar style",
+            "negative_prompt": "low quality,less details",
+            "image": "https://segmind-sd-models.s3.amazonaws.com/display_images/sd3-img2img-ip.jpg",
+            "num_inference_steps": 20,
+            "guidance_scale": 5,
+            "seed": 698845,
+            "samples": 1,
+            "strength": 0.7,
+            "sampler": "dpmpp_2m",
+            "scheduler": "sgm_uniform",
+            "base64": False,
+        },
+        (1024, 1024),
+    ),
+    "sd1.5-img2img": (
+        {
+            "image": "/sd-img2img-input.jpeg",
+            "samples": 1,
+            "prompt": "A fantasy landscape, trending on artstation, mystical sky",
+            "negative_prompt": "nude, disfigured, blurry",
+            "scheduler": "DDIM",
+            "num_inference_steps": 25,
+            "guidance_scale": 10.5,
+            "strength": 0.75,
+            "seed": 98877465625,
+            "img_width": 512,
+            "img_height": 512,
+            "base64": False,
+        },
+        (512, 512),
+    ),
+    "stable-diffusion-3.5-turbo-txt2img": (
+        {
+            "prompt": "A panda in a glowing tech-infused jacket, standing in front of a bustling cyberpunk market",
+            "negative_prompt": "low quality, blurry",
+            "steps": 4,
+            "guidance_scale": 1,
+            "seed": 98552302,
+            "sampler": "dpmpp_2m",
+            "scheduler": "sgm_uniform",
+            "width": 1024,
+            "height": 1024,
+            "aspect_ratio": "custom",
+            "batch_size": 1,
+            "image_format": "jpeg",
+            "image_quality": 95,
+            "base64": False,
+        },
+        (1024, 1024),
+    ),
+}
+
+
+def test_every_model_has_a_seed() -> None:
+    assert SEEDS.keys() == MODELS.keys()
+
+
+@pytest.mark.parametrize("slug", SEEDS)
+def test_the_seeds_requests_give_the_same_picture_each_way(server: Server, slug: str) -> None:
+    params, size = SEEDS[slug]
+    params = {"seed": 7, **params}
+    client = server.client()
+
+    ran = client.run(slug, **params)
+    assert ran["status"] == "COMPLETED"
+    assert ran["metrics"]["inference_time"] > 0
+    assert ran["metrics"]["cost"] == MODELS[slug].price / 1e6
+    picture = httpx2.get(ran["output"])
+    assert picture.headers["content-type"] == "image/jpeg"
+    with Image.open(io.BytesIO(picture.content)) as image:
+        assert (image.format, image.size) == ("JPEG", size)
+
+    waited = client.submit_async(slug, **params).wait(timeout=120, interval=0.1)
+    assert httpx2.get(waited["output"]).content == picture.content
+
+    blocking = client.run_sync(slug, **params)
+    assert blocking.headers["content-type"] == "image/jpeg"
+    assert blocking.headers["x-seed-value"] == str(params["seed"])
+    assert blocking.content == picture.content
+
+
+def test_base64_blocking(server: Server) -> None:
+    params = SEEDS["stable-diffusion-3.5-turbo-txt2img"][0] | {"width": 256, "height": 256, "base64": True}
+    body = server.client().run_sync("stable-diffusion-3.5-turbo-txt2img", **params).json()
+    assert (body["status"], body["outputs"], body["image_format"]) == ("Success", 1, "jpeg")
+    with Image.open(io.BytesIO(b64decode(body["image"]))) as image:
+        assert image.size == (256, 256)
+
+
+def test_a_failed_request_raises_inference_failed(server: Server) -> None:
+    params = SEEDS["sd1.5-img2img"][0] | {"image": "http://127.0.0.1:9/never.png"}
+    with pytest.raises(InferenceFailed) as failed:
+        server.client().run("sd1.5-img2img", **params)
+    assert failed.value.detail == "127.0.0.1: not a public address"
+    assert failed.value.status_body["status"] == "FAILED"
+    with pytest.raises(SegmindError) as refused:
+        server.client().run_sync("sd1.5-img2img", **params)
+    assert (refused.value.status, refused.value.detail) == (400, "127.0.0.1: not a public address")
+
+
+def test_a_wait_that_runs_out_raises_inference_timeout(server: Server) -> None:
+    params = SEEDS["sd1.5-img2img"][0] | {"num_inference_steps": 100}
+    job = server.client().submit_async("sd1.5-img2img", **params)
+    with pytest.raises(InferenceTimeout) as ran_out:
+        job.wait(timeout=0, interval=0.01)
+    assert ran_out.value.request_id == job.request_id
+    assert job.wait(interval=0.2)["status"] == "COMPLETED"
+
+
+@pytest.mark.parametrize("call", ["run", "run_sync", "submit_async"])
+def test_errors_carry_status_and_words(server: Server, call: str) -> None:
+    params = SEEDS["sd1.5-img2img"][0]
+
+    def refusal(key: str, slug: str, **changes: object) -> tuple[int, str]:
+        client = server.client(key) if key else server.client()
+        with pytest.raises(SegmindError) as error:
+            getattr(client, call)(slug, **params | changes)
+        return error.value.status, error.value.detail
+
+    assert refusal("SG_00000000000000000000000000000000", "sd1.5-img2img")[0] == 401
+    status, words = refusal("", "no-such-model")
+    assert status == 404
+    assert "no-such-model" in words
+    status, words = refusal("", "sd1.5-img2img", num_inference_steps=7)
+    assert status == 400
+    assert words == "num_inference_steps: 7 was sent; allowed: a whole number from 20 to 100"
+
+
+def test_out_of_credits(server: Server) -> None:
+    poor = server.cli("accounts", "create", "--name", "poor", "--credits", "0.005").strip()
+    key = server.cli("keys", "create", "--account", poor).strip()
+    params = SEEDS["sd1.5-img2img"][0]
+    with pytest.raises(SegmindError) as error:
+        server.client(key).run("sd1.5-img2img", **params | {"samples": 2})
+    assert error.value.status == 406
+    assert "$0.005" in error.value.detail
+    assert "$0.0074" in error.value.detail
+    assert server.client(key).run("sd1.5-img2img", **params)["metrics"]["remaining_credits"] == 0.0013
+
+
+def test_credits_call_of_the_old_kind(server: Server) -> None:
+    body = server.client()._request("GET", "/get-user-credits").json()
+    assert body["credits"] > 0
+    assert body["free-credits"] == 0.0
