@@ -19,7 +19,7 @@ import torch
 from tintype.diffusion.loading import CLASSES
 
 #: Part of the folder's name: a change of the recipe must not find the old weights.
-RECIPE = "random-2"
+RECIPE = "random-3"
 SEED = 1856  # the year of the tintype's patent
 
 CLIP_WIDTH = 32
@@ -134,6 +134,7 @@ def write_random(folder: Path, components: Components, scheduler: Mapping[str, A
             component.save_pretrained(folder / name)
     _write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
     index = {name: [_library(class_name), class_name] for name, (class_name, _) in components.items()}
+    index["scheduler"] = ["diffusers", scheduler["_class_name"]]
     pipeline = "StableDiffusionPipeline" if "unet" in components else "StableDiffusion3Pipeline"
     _write_json(folder / "model_index.json", {"_class_name": pipeline, **index})
 

@@ -147,10 +147,9 @@ def fitted_size(width: int, height: int, multiple: int = 16, max_pixels: int = 2
 
     Each side is a multiple of `multiple` (which divides 64) and at least 64 and at most 2048; the area is at most `max_pixels`.
     """
-    scale = min(1.0, math.sqrt(max_pixels / (width * height)))
+    scale = min(1.0, math.sqrt(max_pixels / (width * height)), LONGEST_SIDE / max(width, height))
     scale = max(scale, SMALLEST_SIDE / min(width, height))
-    longest = min(max_pixels // SMALLEST_SIDE, LONGEST_SIDE)
-    across, down = min(int(width * scale), longest), min(int(height * scale), longest)
+    across, down = (min(max(int(side * scale), SMALLEST_SIDE), LONGEST_SIDE) for side in (width, height))
     return across - across % multiple, down - down % multiple
 
 

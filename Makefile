@@ -1,0 +1,42 @@
+# `make help` lists the targets.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+# Left behind by a finished installation; older than what it was made from, it is made again.
+READY := .venv/.ready
+
+.PHONY: help
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/  make \1|\2/' | column -t -s '|'
+
+.PHONY: setup
+setup: $(READY) ## Make .venv with everything in it
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tintype needs Python 3.11 or later")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --progress-bar on --constraint constraints.txt --editable '.[dev]'
+	touch $(READY)
+
+.PHONY: demo
+demo: setup ## Draw one picture with each of the four models into demo/
+	$(BIN)/tintype demo --output demo
+
+.PHONY: serve
+serve: setup ## Start the server on http://127.0.0.1:8000
+	$(BIN)/tintype serve
+
+.PHONY: test
+test: setup ## Run every test
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+.PHONY: check
+check: setup ## Check style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: clean
+clean: ## Remove what was built: .venv, demo/ and caches
+	rm -rf .venv demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,97 @@
+"""SIGKILL in the middle of requests: after a restart each of them ends COMPLETED and is charged once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+
+from tests.acceptance.harness import Server, until
+from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
+
+SLOW = {
+    "prompt": "a castle",
+    "image": "/sd-img2img-input.jpeg",
+    "num_inference_steps": 60,
+    "seed": 11,
+    "scheduler": "Euler a",
+}
+QUICK = {"prompt": "a fox", "width": 256, "height": 256, "steps": 20, "guidance_scale": 4, "image_format": "png"}
+
+
+def submit_some(server: Server) -> list[Any]:
+    """Six requests of both families; returns when the worker is in the middle of the first ones."""
+    client = server.client()
+    jobs = [client.submit_async("sd1.5-img2img", **SLOW | {"seed": seed}) for seed in range(3)]
+    jobs += [client.submit_async(SD35_TURBO_TXT2IMG.slug, **QUICK | {"seed": seed}) for seed in range(3)]
+    until(lambda: jobs[0].status().get("step", 0) > 2)
+    assert jobs[0].status()["status"] == "PROCESSING"
+    return jobs
+
+
+def assert_all_completed_and_charged_once(server: Server, ids: list[str], before: int) -> list[dict[str, Any]]:
+    """By their ids, since a restarted server has another port."""
+    http = server.http()
+    until(lambda: all(state(http, id) in ("COMPLETED", "FAILED") for id in ids))
+    bodies = [http.get(f"/v2/requests/{id}").json() for id in ids]
+    assert [body["status"] for body in bodies] == ["COMPLETED"] * len(ids)
+    assert all(http.get(body["output"]).is_success for body in bodies)
+    assert server.money() == (before - 3 * SD15_IMG2IMG.price - 3 * SD35_TURBO_TXT2IMG.price, 0)
+    return bodies
+
+
+def state(http: httpx2.Client, id: str) -> str:
+    return str(http.get(f"/v2/requests/{id}/status").json()["status"])
+
+
+def test_a_killed_worker(new_server: Callable[..., Server]) -> None:
+    server = new_server(lease=1.5).start()
+    before, _ = server.money()
+    jobs = submit_some(server)
+    server.kill_worker()
+    bodies = assert_all_completed_and_charged_once(server, [job.request_id for job in jobs], before)
+    assert any(body["metrics"].get("retry_count") == 1 for body in bodies)
+    # A second attempt makes the picture that the first would have made.
+    [again] = [server.client().run("sd1.5-img2img", **SLOW | {"seed": 0})]
+    http = server.http()
+    assert http.get(again["output"]).content == http.get(bodies[0]["output"]).content
+    assert server.stop() == 0
+
+
+def test_worker_and_server_killed_together(new_server: Callable[..., Server]) -> None:
+    server = new_server(lease=1.5).start()
+    before, _ = server.money()
+    ids = [job.request_id for job in submit_some(server)]
+    server.kill()
+    server.start()
+    assert_all_completed_and_charged_once(server, ids, before)
+    server.kill()
+    server.start()
+    assert_all_completed_and_charged_once(server, ids, before)
+    assert server.stop() == 0
+
+
+def test_sigterm_finishes_or_hands_back_what_is_running(new_server: Callable[..., Server]) -> None:
+    server = new_server(grace=0.5).start()
+    before, _ = server.money()
+    ids = [job.request_id for job in submit_some(server)]
+    assert server.stop() == 0
+    server.start(wait_for_worker=False)
+    http = server.http()
+    states = [http.get(f"/v2/requests/{id}/status").json()["status"] for id in ids]
+    assert set(states) <= {"QUEUED", "PROCESSING", "COMPLETED"}
+    bodies = assert_all_completed_and_charged_once(server, ids, before)
+    assert all("retry_count" not in body["metrics"] for body in bodies), "a hand-back is no failed attempt"
+    assert server.stop() == 0
+
+
+def test_a_worker_whose_server_is_gone_ends_by_itself(new_server: Callable[..., Server]) -> None:
+    server = new_server().start()
+    [worker] = server.workers()
+    assert server.process
+    server.process.kill()
+    worker.wait(timeout=30)
+    server.process.communicate()
+    server.start()
+    assert server.stop() == 0

@@ -1,0 +1,37 @@
+"""Drawing jobs with the product's own engine, alone or together."""
+
+from __future__ import annotations
+
+import torch
+
+from tintype.diffusion.denoising import Denoising, Family
+from tintype.diffusion.job import Job
+from tintype.engine import Engine
+
+
+def draw(family: Family, *jobs: Job, max_rows: int = 16) -> list[Denoising]:
+    """All the jobs together, to their end."""
+    engine = Engine(max_rows)
+    with torch.inference_mode():
+        pictures = [family.begin(job) for job in jobs]
+        for picture in pictures:
+            engine.add(picture)
+        while engine.live:
+            engine.step()
+    return [whole(picture) for picture in pictures]
+
+
+def whole(picture: Denoising) -> Denoising:
+    """The picture itself, once it is certain that nothing went wrong with it."""
+    if picture.error is not None:
+        raise picture.error
+    assert picture.latents is not None
+    assert torch.isfinite(picture.latents).all()
+    return picture
+
+
+def pixels(family: Family, job: Job) -> torch.Tensor:
+    """The job's picture, (H, W, 3) of 8 bits."""
+    [picture] = draw(family, job)
+    with torch.inference_mode():
+        return family.finish(picture.latents)

@@ -1,0 +1,144 @@
+"""The engine: neighbours share every forward pass and never change a picture."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import torch
+from tests.integration.drawing import draw, whole
+
+from tintype.catalog.parameters import READY_SAMPLERS, SD15_SCHEDULERS
+from tintype.diffusion.denoising import Denoising, Family
+from tintype.diffusion.job import Job
+from tintype.engine import Engine
+
+#: Relative to the largest latent: what float32 rounding may differ by when a batch has another size.
+ROUNDING = 1e-5
+WORDS = ("fox", "snow,", "oil painting", "of", "two ships", "at night", "cyberpunk", "market")
+
+
+def random_job(dice: random.Random, kind: str, picture: torch.Tensor) -> Job:
+    """Everything drawn that a request can choose."""
+    own: dict[str, Any]
+    if kind == "sd15":
+        own = {"sampler": dice.choice(SD15_SCHEDULERS), "steps": dice.randint(20, 26)}
+        strength = dice.uniform(0.1, 1)
+    else:
+        own = {"sampler": dice.choice(READY_SAMPLERS), "schedule": "sgm_uniform", "steps": dice.randint(1, 12)}
+        strength = dice.uniform(0, 1)
+    return Job(
+        prompt=" ".join(dice.choices(WORDS, k=dice.randint(0, 40))),
+        negative_prompt=" ".join(dice.choices(WORDS, k=dice.randint(0, 5))),
+        guidance=dice.choice([1.0, 1.5, 7.5, 12.0]),
+        strength=strength,
+        seed=dice.randrange(2**63),
+        width=picture.shape[3],
+        height=picture.shape[2],
+        picture=picture if kind == "sd15" or dice.random() < 0.7 else None,
+        **own,
+    )
+
+
+def assert_same(picture: Denoising, alone: Denoising) -> None:
+    difference = (picture.latents - alone.latents).abs().max() / alone.latents.abs().max()
+    assert difference <= ROUNDING
+    assert picture.step == alone.step == picture.steps
+
+
+@pytest.fixture
+def families(sd15: Family, sd3: Family) -> dict[str, Family]:
+    return {"sd15": sd15, "sd3": sd3}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_mixed_company_changes_no_picture(families: dict[str, Family], picture: torch.Tensor, seed: int) -> None:
+    """24 random jobs of both families, joining at random steps, some of them leaving early: each as if alone."""
+    dice = random.Random(seed)
+    jobs = [(kind, random_job(dice, kind, picture)) for kind in dice.choices(["sd15", "sd3"], k=24)]
+    engine = Engine(max_rows=16)
+    waiting = list(jobs)
+    began: list[tuple[str, Job, Denoising]] = []
+    with torch.inference_mode():
+        while waiting or engine.live:
+            for kind, job in [waiting.pop() for _ in range(min(len(waiting), dice.randint(0, 3)))]:
+                began.append((kind, job, families[kind].begin(job)))
+                engine.add(began[-1][2])
+            if len(engine.live) > 6 and dice.random() < 0.2:
+                engine.drop(dice.choice(engine.live))
+            engine.step()
+    kept = [(kind, job, one) for kind, job, one in began if one.latents is not None]
+    assert 12 <= len(kept) < 24
+    evaluations = sum(one.step for *_, one in began)
+    assert engine.forward_passes < evaluations / 2
+    for kind, job, one in kept:
+        assert_same(whole(one), draw(families[kind], job)[0])
+
+
+def test_alike_pictures_share_every_forward_pass(sd3: Family) -> None:
+    jobs = [
+        Job(prompt=f"fox {seed}", steps=5, seed=seed, sampler="euler", schedule="sgm_uniform", width=64, height=64)
+        for seed in range(4)
+    ]
+    engine = Engine(max_rows=16)
+    with torch.inference_mode():
+        for job in jobs:
+            engine.add(sd3.begin(job))
+        while engine.live:
+            engine.step()
+    assert (engine.forward_passes, engine.rows) == (5, 20)
+
+
+def test_rows_not_requests_fill_a_batch(sd3: Family) -> None:
+    """At most 4 rows: two guided pictures, or one guided and two unguided, go together."""
+    shape = {"steps": 1, "sampler": "euler", "schedule": "sgm_uniform", "width": 64, "height": 64}
+    engine = Engine(max_rows=4)
+    with torch.inference_mode():
+        for seed, guidance in enumerate([5.0, 1.0, 1.0, 5.0, 5.0]):
+            engine.add(sd3.begin(Job(prompt="fox", guidance=guidance, seed=seed, **shape)))
+    assert [[one.rows for one in batch] for batch in engine.batches()] == [[2, 1, 1], [2, 2]]
+
+
+def test_other_shapes_and_other_models_go_apart(sd15: Family, sd3: Family, picture: torch.Tensor) -> None:
+    engine = Engine(max_rows=16)
+    sd3_jobs = [
+        Job(prompt="", steps=1, seed=1, sampler="euler", schedule="sgm_uniform", width=width, height=64)
+        for width in (64, 128, 64)
+    ]
+    with torch.inference_mode():
+        for job in sd3_jobs:
+            engine.add(sd3.begin(job))
+        engine.add(sd15.begin(Job(prompt="", steps=20, seed=1, sampler="DDIM", width=64, height=64)))
+    assert [len(batch) for batch in engine.batches()] == [2, 1, 1]
+
+
+def test_what_the_model_raises_stays_with_its_batch(sd3: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    predict = sd3.predict
+
+    def out_of_memory(x: torch.Tensor, *rest: Any) -> torch.Tensor:
+        if x.shape[-1] > 8:
+            raise RuntimeError("out of memory")
+        return predict(x, *rest)
+
+    monkeypatch.setattr(sd3, "predict", out_of_memory)
+    engine = Engine(max_rows=16)
+    with torch.inference_mode():
+        for width in (64, 128):
+            job = Job(prompt="", steps=2, seed=1, sampler="euler", schedule="sgm_uniform", width=width, height=64)
+            engine.add(sd3.begin(job))
+        ended = engine.step()
+    assert [str(one.error) for one in ended] == ["out of memory"]
+    assert len(engine.live) == 1
+
+
+def test_seeds_are_the_pictures_own(sd3: Family) -> None:
+    def job(seed: int) -> Job:
+        return Job(prompt="", steps=2, seed=seed, sampler="euler", schedule="sgm_uniform", width=64, height=64)
+
+    together = draw(sd3, job(5), job(6))
+    assert not torch.equal(together[0].latents, together[1].latents)
+    assert_same(together[1], draw(sd3, job(6))[0])
+    torch.manual_seed(1)
+    again = draw(sd3, job(5), job(6))
+    assert torch.equal(again[0].latents, together[0].latents), "the global generator must not matter"

@@ -1,0 +1,134 @@
+"""`sd1.5-img2img` against diffusers' own pipeline: same weights, seed and parameters, same picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img import StableDiffusionImg2ImgPipeline
+from PIL import Image
+from tests.integration.conftest import KL
+from tests.integration.drawing import pixels
+
+from tintype.catalog.parameters import SD15_SCHEDULERS
+from tintype.diffusion.builtin import builtin_weights
+from tintype.diffusion.denoising import Family
+from tintype.diffusion.job import Job
+from tintype.worker.jobs import to_tensor
+
+#: The classes that SAMPLERS.md and diffusers' table of k-diffusion names give, written out once more.
+CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
+    "DDIM": ("DDIMScheduler", {}),
+    "DPM Multi": ("DPMSolverMultistepScheduler", {}),
+    "DPM Single": ("DPMSolverSinglestepScheduler", {}),
+    "Euler a": ("EulerAncestralDiscreteScheduler", {}),
+    "Euler": ("EulerDiscreteScheduler", {}),
+    "Heun": ("HeunDiscreteScheduler", {}),
+    "DPM2 a Karras": ("KDPM2AncestralDiscreteScheduler", {"use_karras_sigmas": True}),
+    "DPM2 Karras": ("KDPM2DiscreteScheduler", {"use_karras_sigmas": True}),
+    "LMS": ("LMSDiscreteScheduler", {}),
+    "PNDM": ("PNDMScheduler", {}),
+    "DDPM": ("DDPMScheduler", {}),
+    "UniPC": ("UniPCMultistepScheduler", {}),
+}
+
+
+def pipeline(path: Path, scheduler: str, kind: type = StableDiffusionImg2ImgPipeline) -> Any:
+    pipe = kind.from_pretrained(
+        path, safety_checker=None, feature_extractor=None, image_encoder=None, requires_safety_checker=False
+    )
+    pipe.set_progress_bar_config(disable=True)
+    name, extra = CLASSES[scheduler]
+    pipe.scheduler = getattr(import_module("diffusers.schedulers"), name).from_config(pipe.scheduler.config, **extra)
+    return pipe
+
+
+def reference(path: Path, job: Job, source: Image.Image) -> torch.Tensor:
+    made = pipeline(path, job.sampler)(
+        prompt=job.prompt,
+        negative_prompt=job.negative_prompt,
+        image=source,
+        num_inference_steps=job.steps,
+        guidance_scale=job.guidance,
+        strength=job.strength,
+        generator=torch.Generator().manual_seed(job.seed),
+    ).images[0]
+    return torch.from_numpy(np.array(made))
+
+
+def job(source: Image.Image | None, **changes: Any) -> Job:
+    usual = {
+        "prompt": "a fantasy landscape, mystical sky",
+        "negative_prompt": "blurry",
+        "steps": 20,
+        "guidance": 7.5,
+        "strength": 0.75,
+        "seed": 98877465625,
+        "sampler": "DDIM",
+        "width": 192,
+        "height": 128,
+    }
+    return Job(**usual | changes, picture=None if source is None else to_tensor(source))
+
+
+@pytest.fixture(scope="module")
+def source(picture: torch.Tensor) -> Image.Image:
+    array = (picture[0].permute(1, 2, 0) * 127 + 128).to(torch.uint8).numpy()
+    return Image.fromarray(array)
+
+
+def assert_same(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    assert ours.shape == theirs.shape
+    assert theirs.float().std() > 10, "the reference shows nothing"
+    assert (ours.int() - theirs.int()).abs().max() <= 1
+
+
+def test_every_name_of_the_wire_is_compared() -> None:
+    assert tuple(CLASSES) == SD15_SCHEDULERS
+
+
+@pytest.mark.parametrize("scheduler", CLASSES)
+def test_every_scheduler(sd15: Family, weights: Path, source: Image.Image, scheduler: str) -> None:
+    for wanted in (job(source, sampler=scheduler), job(source, sampler=scheduler, strength=0.31, steps=23, seed=4)):
+        assert_same(pixels(sd15, wanted), reference(builtin_weights("sd15", weights), wanted, source))
+
+
+@pytest.mark.parametrize("scheduler", ["DDIM", "Euler a", "UniPC"])
+@pytest.mark.parametrize("changes", [{"strength": 1.0}, {"guidance": 1.0}, {"guidance": 0.1}, {"negative_prompt": ""}])
+def test_edges(sd15: Family, weights: Path, source: Image.Image, scheduler: str, changes: dict[str, Any]) -> None:
+    wanted = job(source, sampler=scheduler, **changes)
+    assert_same(pixels(sd15, wanted), reference(builtin_weights("sd15", weights), wanted, source))
+
+
+@pytest.mark.parametrize("scheduler", CLASSES)
+def test_v_prediction_and_autoencoder_kl(
+    folder: Callable[..., Path], load: Callable[..., Family], source: Image.Image, scheduler: str
+) -> None:
+    path = folder(
+        "sd15-v-kl",
+        "sd15",
+        {"prediction_type": "v_prediction"},
+        vae=("AutoencoderKL", KL | {"latent_channels": 4, "scaling_factor": 0.18215}),
+    )
+    wanted = job(source, sampler=scheduler)
+    assert_same(pixels(load("sd15", path), wanted), reference(path, wanted, source))
+
+
+def test_text_to_image(sd15: Family, weights: Path) -> None:
+    wanted = job(None, sampler="Euler")
+    made = pipeline(builtin_weights("sd15", weights), "Euler", StableDiffusionPipeline)(
+        prompt=wanted.prompt,
+        negative_prompt=wanted.negative_prompt,
+        width=wanted.width,
+        height=wanted.height,
+        num_inference_steps=wanted.steps,
+        guidance_scale=wanted.guidance,
+        generator=torch.Generator().manual_seed(wanted.seed),
+    ).images[0]
+    assert_same(pixels(sd15, wanted), torch.from_numpy(np.array(made)))
