@@ -46,9 +46,7 @@ def pixels(result: dict[str, Any]) -> np.ndarray:
 
 def test_ten_clients(server: Server) -> None:
     source = small_source(server)
-    requests = [
-        (slug, params if "txt2img" in slug else {"image": source} | params) for slug, params in REQUESTS
-    ]
+    requests = [(slug, params if "txt2img" in slug else {"image": source} | params) for slug, params in REQUESTS]
 
     def passes() -> int:
         return server.seen_worker().forward_passes

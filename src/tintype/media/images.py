@@ -145,7 +145,7 @@ def fit(image: Image.Image, width: int, height: int) -> Image.Image:
 def fitted_size(width: int, height: int, multiple: int = 16, max_pixels: int = 2**20) -> tuple[int, int]:
     """The size that a model takes for a picture of this size, in pixels: its shape kept as nearly as the rest allows.
 
-    Each side is a multiple of `multiple` (which divides 64) and at least 64 and at most 2048; the area is at most `max_pixels`.
+    Each side is a multiple of `multiple` (which divides 64) from 64 to 2048; the area is at most `max_pixels`.
     """
     scale = min(1.0, math.sqrt(max_pixels / (width * height)), LONGEST_SIDE / max(width, height))
     scale = max(scale, SMALLEST_SIDE / min(width, height))

@@ -12,6 +12,7 @@ from tintype.catalog.spec import ModelSpec
 from tintype.errors import MethodNotAllowed
 from tintype.store.money import dollars
 from tintype.web.auth import Reader
+from tintype.web.openapi import describe_reading
 from tintype.web.services import services
 
 
@@ -19,8 +20,12 @@ def account_router() -> APIRouter:
     """The model list, the credits, and an answer for slugs that no model has."""
     router = APIRouter()
     router.add_api_route("/v1/models", models, methods=["GET"], summary="The models")
-    router.add_api_route("/v1/get-user-credits", credits, methods=["GET"], summary="What the account may still spend")
-    every = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+    credits_words = describe_reading("What the account may still spend")
+    router.add_api_route("/v1/get-user-credits", credits, methods=["GET"], **credits_words)
+    changing = ["POST", "PUT", "PATCH", "DELETE"]
+    for path in ("/v1/models", "/v1/get-user-credits"):
+        router.add_api_route(path, only_get, methods=changing, include_in_schema=False)
+    every = ["GET", *changing]
     for version in ("v1", "v2"):
         router.add_api_route(f"/{version}/{{slug}}", unknown, methods=every, include_in_schema=False)
     return router
@@ -48,6 +53,11 @@ def credits(http: HttpRequest, key: Reader) -> dict[str, float]:
     """Dollars that are neither spent nor held by running requests."""
     own = services(http)
     return {"credits": dollars(own.accounts.remaining(key.account_id)), "free-credits": 0.0}
+
+
+def only_get() -> None:
+    """Reached where a slug could stand, but does not: `unknown` would call it a model that is not there."""
+    raise MethodNotAllowed("This address takes GET", headers={"allow": "GET"})
 
 
 def unknown(slug: str, _key: Reader) -> None:

@@ -6,9 +6,10 @@ import structlog
 from fastapi import FastAPI
 from fastapi import Request as HttpRequest
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tintype.errors import BadRequest, MethodNotAllowed, NotFound, StoreUnavailable, TintypeError
@@ -17,12 +18,19 @@ from tintype.web.services import Services
 
 log = structlog.get_logger()
 
+#: What nginx calls a client that went away; nobody is there to read it.
+CLIENT_GONE = 499
+
 
 def add_error_handlers(app: FastAPI) -> None:
     """Answer our own errors, the framework's and the unforeseen with the same three fields."""
     app.add_exception_handler(TintypeError, _ours)
     app.add_exception_handler(HTTPException, _framework)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unforeseen)
+    # Exception's handler stands outside all middleware, where no x-remaining-credits is added: it is for middleware's
+    # own errors. A route's are caught within, under this name.
+    app.add_exception_handler(BaseException, _unforeseen)  # type: ignore[arg-type]
 
 
 def _ours(_http: HttpRequest, error: Exception) -> JSONResponse:
@@ -36,6 +44,10 @@ def _framework(http: HttpRequest, error: Exception) -> JSONResponse:
     place = f"{http.method} {http.url.path[:80]}"
     kinds = {404: NotFound(f"Nothing is at {place}"), 405: MethodNotAllowed(f"{place} is not allowed", headers=headers)}
     return _ours(http, kinds.get(status, BadRequest() if status < 500 else TintypeError()))
+
+
+def _gone(_http: HttpRequest, _error: Exception) -> Response:
+    return Response(status_code=CLIENT_GONE)
 
 
 def _unforeseen(http: HttpRequest, error: Exception) -> JSONResponse:

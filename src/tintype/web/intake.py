@@ -56,7 +56,7 @@ def _notes(params: dict[str, Any], ignored: list[str]) -> dict[str, str]:
     """What was understood differently from how it was meant."""
     notes = {}
     if ignored:
-        notes["x-ignored-parameters"] = ", ".join(quote(name[:64]) for name in ignored[:MOST_ECHOED])
+        notes["x-ignored-parameters"] = ", ".join(quote(name[:64], errors="replace") for name in ignored[:MOST_ECHOED])
     image = params.get("image", "")
     if image != (sample := sample_path(image)) and sample:
         notes["x-warning"] = f"image: this server's own sample {sample} stands in for the vendor's"

@@ -20,6 +20,7 @@ from tintype.store.records import Json, Request, Status
 from tintype.web import answers
 from tintype.web.auth import Reader, Runner
 from tintype.web.body import read_parameters
+from tintype.web.failures import CLIENT_GONE
 from tintype.web.intake import Submitted, submit
 from tintype.web.openapi import describe_v1
 from tintype.web.services import Services, services
@@ -27,8 +28,6 @@ from tintype.web.urls import base_url
 
 #: Seconds between looks at a request that is being waited for: at first, and at most.
 FIRST_LOOK, SLOWEST_LOOK = 0.01, 0.1
-#: What nginx calls a client that went away; nobody is there to read it.
-CLIENT_GONE = 499
 
 
 def v1_router() -> APIRouter:

@@ -6,12 +6,17 @@ import time
 
 import structlog
 
+from tintype.errors import StoreUnavailable
 from tintype.media.outputs import Files
+from tintype.store.records import Json
 from tintype.store.requests import Requests
 from tintype.worker.jobs import to_file
 from tintype.worker.task import Task
 
 log = structlog.get_logger()
+
+#: Seconds between attempts to write a result.
+PAUSES = (0.5, 1.0, 2.0, 4.0)
 
 
 class Delivery:
@@ -31,8 +36,18 @@ class Delivery:
             "seed": task.order.seed,
             "inference_time": round(seconds + time.monotonic() - encoding, 4),
         }
-        if not self.requests.complete(task.request.id, task.request.attempt, result):
+        if not self._complete(task, result):
             log.info("result not taken: cancelled, or another worker has it", request=task.request.id)
+
+    def _complete(self, task: Task, result: Json) -> bool:
+        """Write the result; the picture is made, so a database that is away for a moment is waited for."""
+        for pause in PAUSES:
+            try:
+                return self.requests.complete(task.request.id, task.request.attempt, result)
+            except StoreUnavailable:
+                log.warning("store unavailable; trying again", request=task.request.id)
+                time.sleep(pause)
+        return self.requests.complete(task.request.id, task.request.attempt, result)
 
     def _put(self, task: Task, index: int) -> dict[str, str | int]:
         order = task.order

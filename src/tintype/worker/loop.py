@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 import torch
@@ -12,7 +13,7 @@ import torch
 from tintype.diffusion.denoising import Denoising
 from tintype.engine import Engine
 from tintype.errors import StoreUnavailable, TintypeError
-from tintype.store.records import CANCELLED, Verdict
+from tintype.store.records import CANCELLED, Request, Verdict
 from tintype.store.requests import Requests
 from tintype.worker.delivery import Delivery
 from tintype.worker.jobs import jobs
@@ -69,6 +70,7 @@ class Worker:
                 self.begin()
                 self.drop()
                 self.retire(self.engine.step())
+                self.land()
                 self._rest()
             self.hand_back()
 
@@ -79,9 +81,7 @@ class Worker:
         self._looked = time.monotonic()
         try:
             while self._has_room() and (request := self.requests.claim(self.id, idle=not self.tasks)):
-                task = self.tasks[request.id] = Task(request)
-                task.fetched = self._pool.submit(self.pictures.read, task.order)
-                task.fetched.add_done_callback(lambda _: self._wake.set())
+                self._accept(request)
         except StoreUnavailable as error:
             log.warning("store unavailable", error=error.message)
 
@@ -94,11 +94,11 @@ class Worker:
     def drop(self) -> None:
         """Let go of what was cancelled, or lost to another worker."""
         for task in list(self.tasks.values()):
-            if task.verdict is Verdict.KEEP or task.delivering:
+            if task.verdict is Verdict.KEEP or task.delivery:
                 continue
             self._forget(task)
             if task.verdict is Verdict.CANCEL:
-                self.requests.fail(task.request.id, task.request.attempt, CANCELLED.error, CANCELLED.status)
+                self._tell(self.requests.fail, task, CANCELLED.error, CANCELLED.status)
 
     def retire(self, ended: list[Denoising]) -> None:
         """Decode finished pictures; deliver the tasks whose last picture this was."""
@@ -111,12 +111,33 @@ class Worker:
             except Exception as error:  # noqa: BLE001 - one request's failure is that request's alone
                 self._give_up(task, error)
 
+    def land(self) -> None:
+        """Let go of the tasks whose result is written."""
+        for task in list(self.tasks.values()):
+            if task.delivery is None or not task.delivery.done():
+                continue
+            if error := task.delivery.exception():
+                self._give_up(task, error)
+            self._forget(task)
+
     def hand_back(self) -> None:
         """Return what is still running to the queue, uncounted: it did nothing wrong."""
         for task in list(self.tasks.values()):
-            if not task.delivering:
+            if task.delivery is None:
                 self._forget(task)
-                self.requests.hand_back(task.request.id, task.request.attempt)
+                self._tell(self.requests.hand_back, task)
+
+    def _accept(self, request: Request) -> None:
+        try:
+            task = Task(request)
+        except (TintypeError, KeyError, TypeError) as error:
+            # Submitted by another version, whose catalogue differs from ours.
+            log.warning("request not understood", request=request.id, exc_info=error)
+            self.requests.fail(request.id, request.attempt, "this server no longer runs that request", 500)
+            return
+        task.fetched = self._pool.submit(self.pictures.read, task.order)
+        task.fetched.add_done_callback(lambda _: self._wake.set())
+        self.tasks[request.id] = task
 
     def _begin(self, task: Task) -> None:
         try:
@@ -136,25 +157,24 @@ class Worker:
             raise TintypeError("the picture came out as NaN; nothing was charged")
         task.pixels[task.pictures.index(picture)] = picture.family.finish(picture.latents)
         if task.finished:
-            task.delivering = True
-            delivered = self._pool.submit(self.delivery.deliver, task, time.monotonic() - task.began)
-            delivered.add_done_callback(lambda future: self._delivered(task, future))
-
-    def _delivered(self, task: Task, delivery: Future[None]) -> None:
-        if error := delivery.exception():
-            self._give_up(task, error)
-        self.tasks.pop(task.request.id, None)
-        self._wake.set()
+            task.delivery = self._pool.submit(self.delivery.deliver, task, time.monotonic() - task.began)
+            task.delivery.add_done_callback(lambda _: self._wake.set())
 
     def _give_up(self, task: Task, error: BaseException) -> None:
         """Fail the request for a reason that a repeat won't change; else let it be tried again, alone."""
         self._forget(task)
-        request = task.request
-        log.warning("request failed", request=request.id, attempt=request.attempt, exc_info=error)
-        if isinstance(error, TintypeError):
-            self.requests.fail(request.id, request.attempt, error.message, error.status)
+        log.warning("request failed", request=task.request.id, attempt=task.request.attempt, exc_info=error)
+        if isinstance(error, TintypeError) and not isinstance(error, StoreUnavailable):
+            self._tell(self.requests.fail, task, error.message, error.status)
         else:
-            self.requests.retry(request.id, request.attempt, "the model failed on this request")
+            self._tell(self.requests.retry, task, "the model failed on this request")
+
+    def _tell(self, write: Callable[..., bool], task: Task, *what: object) -> None:
+        """Write to the store. If it is away, nothing is lost: the lease runs out and the request is claimed again."""
+        try:
+            write(task.request.id, task.request.attempt, *what)
+        except StoreUnavailable as error:
+            log.warning("store unavailable", request=task.request.id, error=error.message)
 
     def _forget(self, task: Task) -> None:
         self.tasks.pop(task.request.id, None)

@@ -28,7 +28,8 @@ class Task:
         self.pixels: dict[int, torch.Tensor] = {}
         #: What the last renewal said; a task that isn't to be kept is dropped at the next step.
         self.verdict = Verdict.KEEP
-        self.delivering = False
+        #: The writing of its files and result, once all pictures are there.
+        self.delivery: Future[None] | None = None
         #: Seconds on this machine's monotonic clock at which the model's work began.
         self.began = time.monotonic()
 
