@@ -34,6 +34,8 @@ class Server:
         self.settings = {**quick, **settings}
         self._closing = ExitStack()
         self.process: subprocess.Popen[str] | None = None
+        #: What it wrote to stdout until it was ready.
+        self.printed: list[str] = []
         self.address = ""
 
     def start(self, *, wait_for_worker: bool = True) -> Server:
@@ -44,8 +46,11 @@ class Server:
         with self.log.open("a") as log:
             self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=log, text=True)
         assert self.process.stdout
-        lines = iter(self.process.stdout.readline, "")
-        self.address = next(line for line in lines if line.startswith(READY)).removeprefix(READY).strip()
+        self.printed = []
+        while not self.printed or not self.printed[-1].startswith(READY):
+            self.printed.append(self.process.stdout.readline())
+            assert self.printed[-1], self.log.read_text()
+        self.address = self.printed[-1].removeprefix(READY).strip()
         until(lambda: httpx2.get(f"{self.address}/{'ready' if wait_for_worker else 'health'}").is_success)
         return self
 

@@ -39,10 +39,17 @@ def run(name: str, levels: Sequence[float], noise: torch.Tensor) -> tuple[torch.
         answer = Answer(denoise(ask.x, ask.level), None)
 
 
+def exact(sigma: float, noise: torch.Tensor) -> torch.Tensor:
+    """Where the way from this noise is at `sigma`."""
+    return (1 - sigma) * MEAN + math.sqrt((1 - sigma) ** 2 * SPREAD**2 + sigma**2) * noise
+
+
 def error(name: str, steps: int) -> float:
+    """From sigma 0.9 to 0.1 in equal steps: the jump to 0 at the end of a real schedule would hide the order."""
     noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    made, _ = run(name, sigmas("sgm_uniform", steps, 1.0, SHIFT), noise)
-    return float((made - (MEAN + SPREAD * noise)).abs().max())
+    levels = torch.linspace(0.9, 0.1, steps + 1, dtype=torch.float64).tolist()
+    made, _ = run(name, levels, exact(levels[0], noise))
+    return float((made - exact(levels[-1], noise)).abs().max())
 
 
 def test_the_catalogue_promises_what_is_there() -> None:
@@ -55,6 +62,13 @@ def test_convergence_order(name: str, order: int) -> None:
     """Four times the steps make the error at least nearly 4 to the power of the order times smaller."""
     assert error(name, 40) / error(name, 160) > 0.7 * 4**order
     assert error(name, 160) < 0.02
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_whole_schedule_ends_at_the_data(name: str) -> None:
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    made, _ = run(name, sigmas("sgm_uniform", 100, 1.0, SHIFT), noise)
+    assert (made - (MEAN + SPREAD * noise)).abs().max() < 0.08
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

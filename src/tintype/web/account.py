@@ -12,7 +12,7 @@ from tintype.catalog.spec import ModelSpec
 from tintype.errors import MethodNotAllowed
 from tintype.store.money import dollars
 from tintype.web.auth import Reader
-from tintype.web.openapi import describe_reading
+from tintype.web.openapi import describe_call
 from tintype.web.services import services
 
 
@@ -20,8 +20,8 @@ def account_router() -> APIRouter:
     """The model list, the credits, and an answer for slugs that no model has."""
     router = APIRouter()
     router.add_api_route("/v1/models", models, methods=["GET"], summary="The models")
-    credits_words = describe_reading("What the account may still spend")
-    router.add_api_route("/v1/get-user-credits", credits, methods=["GET"], **credits_words)
+    words = describe_call("What the account may still spend")
+    router.add_api_route("/v1/get-user-credits", credits, methods=["GET"], **words)
     changing = ["POST", "PUT", "PATCH", "DELETE"]
     for path in ("/v1/models", "/v1/get-user-credits"):
         router.add_api_route(path, only_get, methods=changing, include_in_schema=False)

@@ -16,7 +16,7 @@ from tintype.errors import StoreUnavailable
 from tintype.settings import Settings
 from tintype.web.account import account_router
 from tintype.web.body import BodyLimit
-from tintype.web.failures import Credits, add_error_handlers
+from tintype.web.failures import Credits, Unforeseen, add_error_handlers
 from tintype.web.openapi import add_security
 from tintype.web.public import public_router
 from tintype.web.services import Services
@@ -50,6 +50,7 @@ def create_app(settings: Settings, stopping: Callable[[], bool] = lambda: False)
         app.include_router(router)
     add_error_handlers(app)
     app.add_middleware(BodyLimit, limit=settings.max_body)
+    app.add_middleware(Unforeseen)
     app.add_middleware(Credits, services=services)
     _describe(app)
     return app

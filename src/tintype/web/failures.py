@@ -28,9 +28,6 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _framework)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unforeseen)
-    # Exception's handler stands outside all middleware, where no x-remaining-credits is added: it is for middleware's
-    # own errors. A route's are caught within, under this name.
-    app.add_exception_handler(BaseException, _unforeseen)  # type: ignore[arg-type]
 
 
 def _ours(_http: HttpRequest, error: Exception) -> JSONResponse:
@@ -53,6 +50,29 @@ def _gone(_http: HttpRequest, _error: Exception) -> Response:
 def _unforeseen(http: HttpRequest, error: Exception) -> JSONResponse:
     log.error("unforeseen error", path=http.url.path, exc_info=error)
     return _ours(http, TintypeError("Something went wrong on this server"))
+
+
+class Unforeseen:
+    """Middleware that answers what nobody foresaw. Starlette does so too, but outside all middleware: without credits."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the call on, and answer 500 if it ends in an exception before there is an answer."""
+        begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except Exception as error:
+            if begun or scope["type"] != "http":
+                raise
+            await _unforeseen(HttpRequest(scope), error)(scope, receive, send)
 
 
 class Credits:

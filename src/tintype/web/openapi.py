@@ -43,6 +43,35 @@ SUBMITTED = {
 }
 
 
+FAILED = {
+    "type": "object",
+    "required": ["status", "request_id", "error", "metrics"],
+    "properties": {
+        "status": {"const": "FAILED"},
+        "request_id": {"type": "string", "format": "uuid"},
+        "error": {"type": "string"},
+        "metrics": {"type": "object"},
+    },
+}
+SECURITY: list[dict[str, list[str]]] = [{"key": []}, {"bearer": []}]
+
+
+def describe_call(summary: str) -> dict[str, Any]:
+    """Arguments of `add_api_route` for an operation that needs a key and no body."""
+    error = {"description": "Refused", "content": {"application/json": {"schema": ERROR}}}
+    return {"summary": summary, "responses": {"default": error}, "openapi_extra": {"security": SECURITY}}
+
+
+def describe_found(summary: str) -> dict[str, Any]:
+    """Arguments of `add_api_route` for an operation that shows a request."""
+    described = describe_call(summary)
+    described["responses"][422] = {
+        "description": "The request FAILED, which is not an error of this call",
+        "content": {"application/json": {"schema": FAILED}},
+    }
+    return described
+
+
 def describe_v1(spec: ModelSpec) -> dict[str, Any]:
     """Arguments of FastAPI's `add_api_route` for a model's blocking operation."""
     pictures = {f"image/{kind}": {"schema": {"type": "string", "format": "binary"}} for kind in ("jpeg", "png", "webp")}
@@ -74,7 +103,7 @@ def _describe(
                 "required": True,
                 "content": {"application/json": body, "multipart/form-data": {"schema": schema}},
             },
-            "security": [{"key": []}, {"bearer": []}],
+            "security": SECURITY,
         },
     }
 

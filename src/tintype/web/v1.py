@@ -22,7 +22,7 @@ from tintype.web.auth import Reader, Runner
 from tintype.web.body import read_parameters
 from tintype.web.failures import CLIENT_GONE
 from tintype.web.intake import Submitted, submit
-from tintype.web.openapi import describe_v1
+from tintype.web.openapi import describe_found, describe_v1
 from tintype.web.services import Services, services
 from tintype.web.urls import base_url
 
@@ -35,7 +35,8 @@ def v1_router() -> APIRouter:
     router = APIRouter(prefix="/v1")
     for spec in MODELS.values():
         router.add_api_route(f"/{spec.slug}", runs(spec), methods=["POST"], **describe_v1(spec))
-    router.add_api_route("/requests/{request_id}", poll, methods=["GET"], summary="Result of a request (older address)")
+    words = describe_found("Result of a request (older address)")
+    router.add_api_route("/requests/{request_id}", poll, methods=["GET"], **words)
     return router
 
 

@@ -16,7 +16,7 @@ from tintype.web import answers
 from tintype.web.auth import Reader, Runner
 from tintype.web.body import read_parameters
 from tintype.web.intake import submit
-from tintype.web.openapi import describe_v2
+from tintype.web.openapi import describe_call, describe_found, describe_v2
 from tintype.web.services import services
 from tintype.web.urls import base_url
 from tintype.web.v1 import result_response
@@ -28,10 +28,11 @@ def v2_router() -> APIRouter:
     for spec in MODELS.values():
         router.add_api_route(f"/{spec.slug}", submits(spec), methods=["POST"], **describe_v2(spec))
     own = "/requests/{request_id}"
-    router.add_api_route(f"{own}/status", status, methods=["GET"], summary="State of a request")
-    router.add_api_route(own, result, methods=["GET"], summary="Result of a request")
-    router.add_api_route(own, cancel, methods=["DELETE"], summary="Cancel a request")
-    router.add_api_route(f"{own}/cancel", cancel, methods=["PUT"], summary="Cancel a request", name="cancel_by_put")
+    router.add_api_route(f"{own}/status", status, methods=["GET"], **describe_found("State of a request"))
+    router.add_api_route(own, result, methods=["GET"], **describe_found("Result of a request"))
+    words = describe_call("Cancel a request")
+    router.add_api_route(own, cancel, methods=["DELETE"], **words)
+    router.add_api_route(f"{own}/cancel", cancel, methods=["PUT"], name="cancel_by_put", **words)
     return router
 
 

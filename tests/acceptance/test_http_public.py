@@ -1,0 +1,215 @@
+"""What needs no key, unknown addresses and methods, the model list, `/openapi.json`; the server's log and memory."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from PIL import Image
+
+from tests.acceptance.harness import KEY, Server
+from tests.acceptance.test_http_helpers import MEDIUM, OLD, PRICES, TEXT, TURBO, new_key, quick, refused
+from tintype.catalog.models import MODELS
+
+NAMES = {
+    OLD: "image prompt negative_prompt samples scheduler num_inference_steps guidance_scale strength seed img_width"
+    " img_height base64",
+    MEDIUM: "image prompt negative_prompt num_inference_steps guidance_scale seed samples strength sampler scheduler"
+    " base64",
+    TURBO: "mode image prompt strength seed output_format base64",
+    TEXT: "prompt negative_prompt sampler scheduler steps guidance_scale seed width height aspect_ratio batch_size"
+    " image_format image_quality base64",
+}
+
+
+@pytest.fixture(scope="module")
+def anybody(server: Server) -> httpx2.Client:
+    return server.http(None)
+
+
+@pytest.fixture(scope="module")
+def openapi(anybody: httpx2.Client) -> Any:
+    return anybody.get("/openapi.json").json()
+
+
+def test_health_and_readiness(anybody: httpx2.Client) -> None:
+    assert anybody.get("/health").json() == {"status": "ok"}
+    ready = anybody.get("/ready")
+    assert ready.status_code == 200
+    assert ready.json()["ready"] is True
+    assert anybody.get("/").json()["name"] == "tintype"
+
+
+@pytest.mark.parametrize("path", ["/sd-img2img-input.jpeg", "/sd3-img2img-ip.jpg", "/sd3-turbo-i2i-input.jpg"])
+def test_the_samples_are_pictures(anybody: httpx2.Client, path: str) -> None:
+    response = anybody.get(path)
+    assert response.headers["content-type"] == "image/jpeg"
+    with Image.open(io.BytesIO(response.content)) as image:
+        assert image.format == "JPEG"
+        assert min(image.size) >= 512
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/nothing",
+        "/v1",
+        "/v2",
+        "/v1/",
+        "/v3/sd1.5-img2img",
+        "/v1/sd1.5-img2img/more",
+        "/v2/requests/a/b/c",
+        "/files/nothing.png",
+        "/files/..%2ftintype.db",
+        "/files/%00",
+        "/files/",
+        "/docs",
+        "/a%ffb",
+    ],
+)
+def test_unknown_addresses_are_404_in_json(anybody: httpx2.Client, path: str) -> None:
+    for method in ("GET", "POST", "DELETE", "OPTIONS"):
+        response = anybody.request(method, path)
+        if not (method != "GET" and path.startswith("/files/n")):
+            refused(response, 404)
+    assert anybody.head(path).status_code == 404
+
+
+@pytest.mark.parametrize("slug", ["no-such-model", "images", "models", "predictions", "requests", "files", "sd1.5"])
+def test_unknown_models_are_404_by_name(server: Server, slug: str) -> None:
+    http = server.http()
+    refused(http.post(f"/v2/{slug}", json={}), 404, slug)
+    if slug != "models":
+        refused(http.post(f"/v1/{slug}", json={}), 404, slug)
+
+
+@pytest.mark.parametrize(
+    ("path", "methods", "allow"),
+    [
+        (f"/v1/{TEXT}", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"], "POST"),
+        (f"/v2/{OLD}", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"], "POST"),
+        ("/v1/models", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"], "GET"),
+        ("/v1/get-user-credits", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"], "GET"),
+        ("/v2/requests/x", ["POST", "PUT", "PATCH", "OPTIONS"], "GET"),
+        ("/v2/requests/x/status", ["POST", "PUT", "DELETE", "OPTIONS"], "GET"),
+        ("/v1/requests/x", ["POST", "PUT", "DELETE", "OPTIONS"], "GET"),
+        ("/health", ["POST", "OPTIONS"], "GET"),
+        ("/files/x", ["POST", "DELETE", "OPTIONS"], "GET"),
+        ("/sd-img2img-input.jpeg", ["POST", "OPTIONS"], "GET"),
+        ("/openapi.json", ["POST", "OPTIONS"], "GET"),
+    ],
+)
+def test_other_methods_are_405_in_json(server: Server, path: str, methods: list[str], allow: str) -> None:
+    http = server.http()
+    for method in methods:
+        response = http.request(method, path)
+        refused(response, 405)
+        assert allow in response.headers["allow"]
+    assert http.head(path).status_code < 500
+
+
+def test_the_model_list(anybody: httpx2.Client) -> None:
+    models = {model["slug"]: model for model in anybody.get("/v1/models").json()["models"]}
+    assert {slug: model["price"] for slug, model in models.items()} == PRICES
+    for slug, model in models.items():
+        assert set(model["parameters"]["properties"]) == set(NAMES[slug].split())
+        assert model["type"] == ("text-to-image" if slug == TEXT else "image-to-image")
+        assert model["title"]
+        assert model["description"]
+    assert models[OLD]["parameters"]["properties"]["seed"]["maximum"] == 2**63 - 1
+
+
+def test_openapi_has_one_operation_per_model_and_version(openapi: Any) -> None:
+    assert openapi["openapi"].startswith("3.1")
+    for slug in MODELS:
+        for version in ("v1", "v2"):
+            operations = openapi["paths"][f"/{version}/{slug}"]
+            assert operations.keys() == {"post"}
+            operation = operations["post"]
+            content = operation["requestBody"]["content"]
+            schema = content["application/json"]["schema"]
+            assert set(schema["properties"]) == set(NAMES[slug].split())
+            [example] = content["application/json"]["examples"].values()
+            assert example["value"].keys() <= schema["properties"].keys()
+            assert set(schema["required"]) <= example["value"].keys()
+            assert "multipart/form-data" in content
+            assert {"200", "400", "401", "403", "406", "413", "415"} <= operation["responses"].keys()
+            assert operation["security"]
+    posts = [path for path, operations in openapi["paths"].items() if "post" in operations]
+    assert len(posts) == 2 * len(MODELS)
+
+
+@pytest.mark.parametrize("slug", MODELS)
+def test_the_example_in_openapi_is_accepted(server: Server, openapi: Any, slug: str) -> None:
+    http = server.http()
+    examples = openapi["paths"][f"/v2/{slug}"]["post"]["requestBody"]["content"]["application/json"]["examples"]
+    response = http.post(f"/v2/{slug}", json=examples["example"]["value"])
+    assert response.status_code == 200, response.text
+    http.delete(f"/v2/requests/{response.json()['request_id']}")
+
+
+def test_openapi_is_sound(openapi: Any) -> None:
+    """What a generator of clients trips over."""
+    operations = [
+        (path, method, operation) for path, methods in openapi["paths"].items() for method, operation in methods.items()
+    ]
+    ids = [operation["operationId"] for _, _, operation in operations]
+    assert len(ids) == len(set(ids))
+    for path, method, operation in operations:
+        assert method in {"get", "post", "put", "delete"}
+        named = {parameter["name"] for parameter in operation.get("parameters", []) if parameter["in"] == "path"}
+        assert named == {part[1:-1] for part in path.split("/") if part.startswith("{")}
+        assert operation["responses"]
+        assert all(response["description"] for response in operation["responses"].values())
+        assert operation["summary"]
+        keys = {name for entry in operation.get("security", []) for name in entry}
+        assert keys <= openapi["components"]["securitySchemes"].keys()
+        needs_key = path.startswith(("/v1/", "/v2/")) and path != "/v1/models"
+        assert bool(keys) == needs_key, path
+        for status, response in operation["responses"].items():
+            if status[0] in "45" and status != "422":
+                assert "error" in response["content"]["application/json"]["schema"]["properties"]
+    assert "HTTPValidationError" not in json.dumps(openapi), "the framework's own errors never go out"
+    for reference in references(openapi):
+        target = openapi
+        assert reference.startswith("#/")
+        for part in reference[2:].split("/"):
+            target = target[part]
+
+
+def references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for child in node.values():
+            yield from references(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from references(child)
+
+
+def test_the_log_holds_no_key_and_no_prompt(server: Server) -> None:
+    secret = new_key(server, 1)
+    http = server.http(secret)
+    words = "zyzzyva in the secret garden"
+    assert http.post(f"/v1/{TEXT}", json=quick(prompt=words, negative_prompt=words)).status_code == 200
+    assert http.post(f"/v1/{TEXT}", json=quick(prompt=words, steps=0)).status_code == 400
+    failing = {"prompt": words, "image": "http://127.0.0.1:9/secret-picture.png"}
+    assert http.post(f"/v1/{MEDIUM}", json=failing).status_code == 400
+    assert http.get(f"/v2/requests/{words}").status_code == 404
+    log = server.log.read_text()
+    for secret_text in (secret, KEY, secret[3:], "zyzzyva", "secret-picture"):
+        assert secret_text not in log
+    for file in server.data.glob("tintype.db*"):
+        assert secret.encode() not in file.read_bytes()
+
+
+def test_the_web_process_has_no_torch_in_it(server: Server) -> None:
+    assert server.process is not None
+    assert "torch" not in Path(f"/proc/{server.process.pid}/maps").read_text()
+    assert any("libtorch" in Path(f"/proc/{worker.pid}/maps").read_text() for worker in server.workers())

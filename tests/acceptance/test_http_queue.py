@@ -1,0 +1,113 @@
+"""Contract, sections 3 and 5, on a server without workers: what waits, what is said of it, what 502 means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import httpx2
+import pytest
+
+from tests.acceptance.harness import Server, until
+from tests.acceptance.test_http_helpers import OLD, PRICES, TEXT, credits, left, new_key, quick, refused, slow, submit
+
+
+@pytest.fixture(scope="module")
+def workerless(new_server: Callable[..., Server]) -> Server:
+    """Has no workers, waits 0.2 s, and trusts a proxy on this machine."""
+    settings = {"devices": "", "sync_wait": 0.2, "trusted_proxies": "10.0.0.1, 127.0.0.1"}
+    return new_server(**settings).start(wait_for_worker=False)
+
+
+@pytest.fixture
+def http(workerless: Server) -> httpx2.Client:
+    """A new account's."""
+    return workerless.http(new_key(workerless, 1))
+
+
+def test_it_lives_but_is_not_ready(workerless: Server) -> None:
+    http = workerless.http(None)
+    assert http.get("/health").json() == {"status": "ok"}
+    response = http.get("/ready")
+    assert response.status_code == 503
+    assert response.json()["ready"] is False
+    assert response.json()["worker"] is False
+
+
+def test_the_status_of_a_queued_request(workerless: Server, http: httpx2.Client) -> None:
+    first, second = submit(http, TEXT, quick()), submit(http, TEXT, quick())
+    address = f"{workerless.address}/v2/requests/{second}"
+    bodies = [http.get(path).json() for path in (f"{address}/status", address, address.replace("v2", "v1"))]
+    for body in bodies:
+        assert body["status"] == "QUEUED"
+        assert body["request_id"] == second
+        assert (body["status_url"], body["response_url"]) == (f"{address}/status", address)
+        assert body["metrics"] == {}
+        assert (body["progress"], body["step"], body["steps"]) == (0, 0, 2)
+    before = http.get(f"/v2/requests/{first}/status").json()["queue_position"]
+    assert bodies[0]["queue_position"] == before + 1
+    http.delete(f"/v2/requests/{first}")
+    assert http.get(f"/v2/requests/{second}/status").json()["queue_position"] == before
+    http.delete(f"/v2/requests/{second}")
+
+
+def test_cancelling_queued_work_is_at_once_and_free(http: httpx2.Client) -> None:
+    for method, end in (("DELETE", ""), ("PUT", "/cancel")):
+        request_id = submit(http, OLD, slow())
+        assert left(http) == pytest.approx(1 - 4 * PRICES[OLD])
+        response = http.request(method, f"/v2/requests/{request_id}{end}")
+        assert response.json() == {"request_id": request_id, "status": "FAILED", "error": "cancelled"}
+        assert credits(response) == 1
+        for path in (f"/v2/requests/{request_id}/status", f"/v2/requests/{request_id}", f"/v1/requests/{request_id}"):
+            ended = http.get(path)
+            assert ended.status_code == 422
+            assert ended.json()["error"] == "cancelled"
+            assert ended.json()["metrics"]["inference_time"] == 0
+
+
+def test_what_is_held_cannot_be_spent_twice(workerless: Server) -> None:
+    http = workerless.http(new_key(workerless, 2 * PRICES[TEXT]))
+    waiting = [submit(http, TEXT, quick()) for _ in range(2)]
+    refused(http.post(f"/v2/{TEXT}", json=quick()), 406, "$0 ", "$0.0035")
+    http.delete(f"/v2/requests/{waiting[0]}")
+    http.delete(f"/v2/requests/{submit(http, TEXT, quick())}")
+    http.delete(f"/v2/requests/{waiting[1]}")
+
+
+def test_502_without_a_worker_and_the_request_stays(http: httpx2.Client) -> None:
+    response = http.post(f"/v1/{TEXT}", json=quick())
+    refused(response, 502)
+    assert response.headers["x-should-retry"] == "true"
+    assert int(response.headers["retry-after"]) > 0
+    assert credits(response) == pytest.approx(1 - PRICES[TEXT])
+    request_id = response.headers["x-request-id"]
+    assert http.get(f"/v2/requests/{request_id}/status").json()["status"] == "QUEUED"
+    http.delete(f"/v2/requests/{request_id}")
+
+
+def test_a_v1_client_that_goes_away_leaves_nothing_queued(http: httpx2.Client) -> None:
+    with pytest.raises(httpx2.ReadTimeout):
+        http.post(f"/v1/{TEXT}", json=quick(), timeout=0.1)
+    until(lambda: left(http) == 1, 10)
+
+
+@pytest.mark.parametrize(
+    ("headers", "base"),
+    [
+        ({"x-forwarded-proto": "https", "x-forwarded-host": "pictures.example"}, "https://pictures.example"),
+        ({"x-forwarded-proto": "https, http", "x-forwarded-host": "a.example:8443, b"}, "https://a.example:8443"),
+        ({"x-forwarded-host": "pictures.example"}, "http://pictures.example"),
+        ({"x-forwarded-proto": "https", "host": "own.example"}, "https://own.example"),
+    ],
+)
+def test_a_trusted_proxys_word_counts(http: httpx2.Client, headers: dict[str, str], base: str) -> None:
+    body = http.post(f"/v2/{TEXT}", json=quick(), headers=headers).json()
+    own = f"{base}/v2/requests/{body['request_id']}"
+    assert (body["status_url"], body["response_url"]) == (f"{own}/status", own)
+    assert body["poll_url"] == f"{base}/v1/requests/{body['request_id']}"
+    http.delete(f"/v2/requests/{body['request_id']}")
+
+
+@pytest.mark.parametrize("headers", [{"x-forwarded-proto": "javascript"}, {"x-forwarded-host": "evil/x"}])
+def test_a_trusted_proxys_nonsense_does_not(http: httpx2.Client, headers: dict[str, str]) -> None:
+    refused(http.post(f"/v2/{TEXT}", json=quick(), headers=headers), 400)
+    assert left(http) == 1
