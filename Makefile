@@ -28,7 +28,7 @@ serve: setup ## Start the server on http://127.0.0.1:8000
 
 .PHONY: test
 test: setup ## Run every test
-	$(BIN)/pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2
 
 .PHONY: check
 check: setup ## Check style, types and layers

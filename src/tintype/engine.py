@@ -19,14 +19,18 @@ class Engine:
         #: Counted since the start: forward passes, and the rows in them.
         self.forward_passes = 0
         self.rows = 0
+        #: Text of the batches that stepped last: put together when the company changes, not at every step.
+        self._texts: dict[tuple[Denoising, ...], Text] = {}
 
     def add(self, picture: Denoising) -> None:
         """Let a picture join; it shares the next forward pass."""
         self.live.append(picture)
+        self._texts.clear()
 
     def drop(self, picture: Denoising) -> None:
         """Let a picture leave before it is finished; its neighbours don't notice."""
         self.live.remove(picture)
+        self._texts.clear()
 
     def step(self) -> list[Denoising]:
         """Answer every live picture's question; returns, and forgets, those that are finished or failed."""
@@ -34,6 +38,8 @@ class Engine:
             for batch in self.batches():
                 self._attempt(batch)
         ended = [picture for picture in self.live if picture.ended]
+        if ended:
+            self._texts.clear()
         self.live = [picture for picture in self.live if not picture.ended]
         return ended
 
@@ -70,9 +76,14 @@ class Engine:
         counts = [picture.rows for picture in batch]
         x = torch.cat([picture.ask.x.expand(picture.rows, -1, -1, -1) for picture in batch])
         levels = [picture.ask.level for picture in batch for _ in range(picture.rows)]
-        text = Text.stack([picture.text for picture in batch])
-        predicted = family.predict(x, torch.tensor(levels, dtype=torch.float32, device=x.device), text)
+        predicted = family.predict(x, torch.tensor(levels, dtype=torch.float32, device=x.device), self._text(batch))
         self.forward_passes += 1
         self.rows += len(levels)
         for picture, prediction in zip(batch, predicted.split(counts), strict=True):
             picture.answer(prediction)
+
+    def _text(self, batch: list[Denoising]) -> Text:
+        company = tuple(batch)
+        if company not in self._texts:
+            self._texts[company] = Text.stack([picture.text for picture in batch])
+        return self._texts[company]
