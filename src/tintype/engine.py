@@ -9,6 +9,9 @@ import torch
 from tintype.diffusion.conditioning import Text
 from tintype.diffusion.denoising import Denoising, Family
 
+#: Evaluations between looks for NaN: each look waits for the device once.
+CHECK_EVERY = 16
+
 
 class Engine:
     """Pictures on their way; each `step` brings every one of them one model evaluation further."""
@@ -81,6 +84,8 @@ class Engine:
         self.rows += len(levels)
         for picture, prediction in zip(batch, predicted.split(counts), strict=True):
             picture.answer(prediction)
+            if picture.latents is not None or picture.step % CHECK_EVERY == 0:
+                picture.check()
 
     def _text(self, batch: list[Denoising]) -> Text:
         company = tuple(batch)

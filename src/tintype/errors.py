@@ -3,6 +3,7 @@
     TintypeError                    500
     ├── BadRequest                  400
     │   ├── InvalidParameter        400  which parameter, what was sent, what is allowed
+    │   ├── MissingParameter        400
     │   └── BadPicture              400  the input picture is at fault
     │       ├── PictureUnreachable  400
     │       └── AddressRefused      400
@@ -15,8 +16,11 @@
     ├── BodyTooLarge                413
     ├── UnsupportedBody             415
     ├── ContentRefused              422  the safety check refused it
+    ├── WeightsUnusable             500
+    ├── PictureNotFinite            500  the model's arithmetic broke down
     ├── WorkerUnavailable           502
     ├── StoreUnavailable            503
+    ├── NotReady                    503
     └── WaitRanOut                  504
 
 Nothing here may carry a path, a key or an internal name: `public()` is what goes over the wire.
@@ -160,6 +164,18 @@ class ContentRefused(TintypeError):
     advice = "Change the prompt or the picture; nothing was charged."
 
 
+class WeightsUnusable(TintypeError):
+    """The model's weights can't be loaded."""
+
+    advice = "Tell the operator of this server; nothing was charged."
+
+
+class PictureNotFinite(TintypeError):
+    """The picture came out as NaN or infinite, in float32 too."""
+
+    advice = "Try another seed, sampler or guidance; nothing was charged."
+
+
 class WorkerUnavailable(TintypeError):
     """No worker is running at the moment."""
 
@@ -174,6 +190,14 @@ class StoreUnavailable(TintypeError):
     status = 503
     advice = "Nothing was queued; send the request again."
     retry_after = 2
+
+
+class NotReady(TintypeError):
+    """This server can't run requests at the moment: its database or its workers are away."""
+
+    status = 503
+    advice = "Wait: workers need some seconds to start, and are started again when they die."
+    retry_after = 5
 
 
 class WaitRanOut(TintypeError):

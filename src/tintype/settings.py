@@ -109,5 +109,5 @@ class Settings(BaseSettings):
 
     @property
     def picture_life(self) -> float:
-        """Seconds a picture is kept."""
-        return self.file_life or self.retention
+        """Seconds a picture is kept from being written: a little before its record's own time begins."""
+        return self.file_life or self.retention + 5.0

@@ -30,8 +30,8 @@ def quick(**changes: Any) -> dict[str, Any]:
 
 def slow(**changes: Any) -> dict[str, Any]:
     """Parameters of `sd1.5-img2img` that keep a worker busy for many seconds."""
-    picture = {"image": "/sd-img2img-input.jpeg", "prompt": "a fox", "num_inference_steps": 100, "samples": 4}
-    return {**picture, "img_width": 768, "img_height": 768, **changes}
+    picture = {"image": "/sd-img2img-input.jpeg", "prompt": "a fox"}
+    return {**picture, "num_inference_steps": 100, "samples": 4, **changes}
 
 
 def refused(response: httpx2.Response, status: int, *words: str) -> str:

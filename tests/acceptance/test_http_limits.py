@@ -125,7 +125,7 @@ def test_records_and_files_expire(http: httpx2.Client) -> None:
     for path in (f"/v2/requests/{request_id}/status", f"/v2/requests/{request_id}", f"/v1/requests/{request_id}"):
         refused(http.get(path), 404, f"Request {request_id} not found")
     refused(http.delete(f"/v2/requests/{request_id}"), 404)
-    refused(http.get(file), 404)
+    until(lambda: http.get(file).status_code == 404, 20)
     again = {"image": f"{BASE}{file}", "prompt": "a fox"}
     refused(http.post(f"/v2/{MEDIUM}", json=again), 400, "image")
     assert left(http) == pytest.approx(1 - 0.0035)

@@ -64,9 +64,7 @@ def test_the_samples_are_pictures(anybody: httpx2.Client, path: str) -> None:
         "/v3/sd1.5-img2img",
         "/v1/sd1.5-img2img/more",
         "/v2/requests/a/b/c",
-        "/files/nothing.png",
         "/files/..%2ftintype.db",
-        "/files/%00",
         "/files/",
         "/docs",
         "/a%ffb",
@@ -74,10 +72,13 @@ def test_the_samples_are_pictures(anybody: httpx2.Client, path: str) -> None:
 )
 def test_unknown_addresses_are_404_in_json(anybody: httpx2.Client, path: str) -> None:
     for method in ("GET", "POST", "DELETE", "OPTIONS"):
-        response = anybody.request(method, path)
-        if not (method != "GET" and path.startswith("/files/n")):
-            refused(response, 404)
+        refused(anybody.request(method, path), 404)
     assert anybody.head(path).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["nothing.png", "%00", f"{'0' * 32}.png", f"{'0' * 32}.png.part", "x" * 3000])
+def test_unknown_files_are_404_in_json(anybody: httpx2.Client, name: str) -> None:
+    refused(anybody.get(f"/files/{name}"), 404)
 
 
 @pytest.mark.parametrize("slug", ["no-such-model", "images", "models", "predictions", "requests", "files", "sd1.5"])
@@ -213,3 +214,9 @@ def test_the_web_process_has_no_torch_in_it(server: Server) -> None:
     assert server.process is not None
     assert "torch" not in Path(f"/proc/{server.process.pid}/maps").read_text()
     assert any("libtorch" in Path(f"/proc/{worker.pid}/maps").read_text() for worker in server.workers())
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/sd-img2img-input.jpeg"])
+def test_head_for_monitors_and_caches(anybody: httpx2.Client, path: str) -> None:
+    response = anybody.head(path)
+    assert (response.status_code, response.content) == (200, b"")

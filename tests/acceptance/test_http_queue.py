@@ -67,7 +67,7 @@ def test_cancelling_queued_work_is_at_once_and_free(http: httpx2.Client) -> None
 def test_what_is_held_cannot_be_spent_twice(workerless: Server) -> None:
     http = workerless.http(new_key(workerless, 2 * PRICES[TEXT]))
     waiting = [submit(http, TEXT, quick()) for _ in range(2)]
-    refused(http.post(f"/v2/{TEXT}", json=quick()), 406, "$0 ", "$0.0035")
+    refused(http.post(f"/v2/{TEXT}", json=quick()), 406, "$0,", "$0.0035")
     http.delete(f"/v2/requests/{waiting[0]}")
     http.delete(f"/v2/requests/{submit(http, TEXT, quick())}")
     http.delete(f"/v2/requests/{waiting[1]}")

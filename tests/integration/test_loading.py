@@ -17,7 +17,8 @@ from tintype.diffusion.builtin import builtin_weights
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.families import load_family, pick_device, pick_dtype
 from tintype.diffusion.job import Job
-from tintype.diffusion.loading import WeightsUnusable, read_json
+from tintype.diffusion.loading import read_json
+from tintype.errors import WeightsUnusable
 
 JOB = Job(prompt="a fox, in 2 parts", steps=20, guidance=4.0, seed=1, sampler="DDIM", width=64, height=64)
 SD3_JOB = Job(

@@ -10,6 +10,7 @@ import torch
 
 from tintype.diffusion.conditioning import Text
 from tintype.diffusion.job import Job
+from tintype.errors import PictureNotFinite
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,12 @@ class Denoising:
             unconditional, conditional = prediction.chunk(2)
             reply = Answer(unconditional + self.guidance * (conditional - unconditional), unconditional)
         self._advance(lambda: self._sampler.send(reply))
+
+    def check(self) -> None:
+        """Fail the picture if its latents are no longer finite: nothing good comes of them, and no black picture."""
+        latents = self.ask.x if self.latents is None else self.latents
+        if not torch.isfinite(latents).all():
+            self.latents, self.error = None, PictureNotFinite()
 
     def _advance(self, resume: Callable[[], Ask]) -> None:
         try:

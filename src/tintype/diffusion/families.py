@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 
 from tintype.diffusion.denoising import Family
-from tintype.diffusion.loading import Folder, WeightsUnusable
+from tintype.diffusion.loading import Folder
 from tintype.diffusion.sd3 import SD3
 from tintype.diffusion.sd15 import SD15
+from tintype.errors import WeightsUnusable
 
 
 def load_family(name: str, path: Path, device: torch.device, dtype: torch.dtype, t5_tokens: int) -> Family:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tintype.errors import TintypeError
+from tintype.errors import WeightsUnusable
 
 #: The classes that a folder may name, and where each lives: importing the module costs a third of importing the
 #: package's front door, and a name that isn't here is never imported.
@@ -26,12 +26,6 @@ CLASSES = {
     "T5Tokenizer": "transformers.models.t5.tokenization_t5.T5Tokenizer",
     "T5TokenizerFast": "transformers.models.t5.tokenization_t5.T5Tokenizer",
 }
-
-
-class WeightsUnusable(TintypeError):
-    """The model's weights can't be loaded."""
-
-    advice = "Tell the operator of this server; nothing was charged."
 
 
 class Folder:

@@ -44,6 +44,7 @@ def create_app(settings: Settings, stopping: Callable[[], bool] = lambda: False)
         lifespan=lifespan,
         docs_url=None,  # its page loads scripts from the internet
         redoc_url=None,
+        redirect_slashes=False,  # its bare 307 is none of our answers
     )
     app.state.services = services
     for router in (v1_router(), v2_router(), public_router(), account_router()):

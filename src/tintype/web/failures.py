@@ -53,7 +53,7 @@ def _unforeseen(http: HttpRequest, error: Exception) -> JSONResponse:
 
 
 class Unforeseen:
-    """Middleware that answers what nobody foresaw. Starlette does so too, but outside all middleware: without credits."""
+    """Middleware that answers what nobody foresaw, as Starlette does outside all others: too late for the credits."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -37,9 +37,12 @@ def submit(services: Services, spec: ModelSpec, key: Key, sent: dict[str, Any], 
     if not key.may_run(spec.slug):
         raise Forbidden(f"This API key may not run {spec.slug}")
     params, ignored = spec.validate(sent)
+    if spec.takes_picture:
+        # An address of this server is meant as the path: it need not be a public one.
+        params["image"] = params["image"].removeprefix(base)
     headers = _notes(params, ignored)
     params = settle_seed(params, secrets.randbelow)
-    stored = _store_picture(services, params, base)
+    stored = _store_picture(services, params)
     try:
         wanted = order(spec, params)
         request = services.requests.submit(
@@ -63,12 +66,12 @@ def _notes(params: dict[str, Any], ignored: list[str]) -> dict[str, str]:
     return notes
 
 
-def _store_picture(services: Services, params: dict[str, Any], base: str) -> str | None:
+def _store_picture(services: Services, params: dict[str, Any]) -> str | None:
     """Move a picture that lies in the body, or on this server, into the inputs; returns its name there."""
     image = params.get("image", "")
     if not image or sample_path(image):
         return None
-    data = _own_file(services, image, base) or from_text(image, services.settings.max_picture_bytes)
+    data = _own_file(services, image) or from_text(image, services.settings.max_picture_bytes)
     if data is None:
         _check_address(image)
         return None
@@ -78,12 +81,11 @@ def _store_picture(services: Services, params: dict[str, Any], base: str) -> str
     return stored
 
 
-def _own_file(services: Services, image: str, base: str) -> bytes | None:
-    path = image.removeprefix(base)
-    if not path.startswith("/files/"):
+def _own_file(services: Services, image: str) -> bytes | None:
+    if not image.startswith("/files/"):
         return None
     try:
-        return services.outputs.get(path.removeprefix("/files/"))
+        return services.outputs.get(image.removeprefix("/files/"))
     except NotFound:
         raise BadPicture("image: this server keeps no such file (any more)") from None
 

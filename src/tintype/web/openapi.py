@@ -15,6 +15,10 @@ ERROR = {
         "status_code": {"type": "integer"},
     },
 }
+#: For operations that need no list of their refusals; without it FastAPI documents a 422 that never goes out.
+REFUSED: dict[int | str, dict[str, Any]] = {
+    "default": {"description": "Refused", "content": {"application/json": {"schema": ERROR}}}
+}
 REFUSALS = {
     400: "Bad parameters or body, or an input picture that can't be used",
     401: "Missing, unknown, revoked or expired key",
@@ -58,18 +62,16 @@ SECURITY: list[dict[str, list[str]]] = [{"key": []}, {"bearer": []}]
 
 def describe_call(summary: str) -> dict[str, Any]:
     """Arguments of `add_api_route` for an operation that needs a key and no body."""
-    error = {"description": "Refused", "content": {"application/json": {"schema": ERROR}}}
-    return {"summary": summary, "responses": {"default": error}, "openapi_extra": {"security": SECURITY}}
+    return {"summary": summary, "responses": REFUSED, "openapi_extra": {"security": SECURITY}}
 
 
 def describe_found(summary: str) -> dict[str, Any]:
     """Arguments of `add_api_route` for an operation that shows a request."""
-    described = describe_call(summary)
-    described["responses"][422] = {
+    failed = {
         "description": "The request FAILED, which is not an error of this call",
         "content": {"application/json": {"schema": FAILED}},
     }
-    return described
+    return describe_call(summary) | {"responses": {422: failed, **REFUSED}}
 
 
 def describe_v1(spec: ModelSpec) -> dict[str, Any]:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse
 
 from tintype import __version__
 from tintype.catalog.samples import SAMPLES
-from tintype.errors import StoreUnavailable
+from tintype.errors import NotReady, StoreUnavailable
 from tintype.media.samples import draw
+from tintype.web.openapi import REFUSED
 from tintype.web.services import services
 
 
 def public_router() -> APIRouter:
     """The routes of this page."""
     router = APIRouter()
-    router.add_api_route("/", index, methods=["GET"], summary="What this is")
-    router.add_api_route("/health", health, methods=["GET"], summary="Whether the process lives")
-    router.add_api_route("/ready", ready, methods=["GET"], summary="Whether requests can be run")
-    router.add_api_route("/files/{name}", file, methods=["GET"], summary="A finished picture", response_class=Response)
+    _add(router, "/", index, summary="What this is")
+    _add(router, "/health", health, summary="Whether the process lives")
+    _add(router, "/ready", ready, summary="Whether requests can be run")
+    _add(router, "/files/{name}", file, summary="A finished picture", responses=REFUSED, response_class=Response)
     for sample in SAMPLES:
-        router.add_api_route(sample.path, sample_file, methods=["GET"], include_in_schema=False)
+        _add(router, sample.path, sample_file, include_in_schema=False)
     return router
 
 
@@ -42,8 +46,10 @@ def ready(http: HttpRequest) -> JSONResponse:
         checks = {"worker": own.has_worker(), "database": True}
     except StoreUnavailable:
         checks = {"worker": False, "database": False}
-    fine = all(checks.values())
-    return JSONResponse({"ready": fine, **checks}, status_code=200 if fine else 503)
+    if all(checks.values()):
+        return JSONResponse({"ready": True, **checks})
+    error = NotReady()
+    return JSONResponse({"ready": False, **checks, **error.public()}, error.status, error.public_headers())
 
 
 def file(http: HttpRequest, name: str) -> Response:
@@ -56,3 +62,9 @@ def file(http: HttpRequest, name: str) -> Response:
 def sample_file(http: HttpRequest) -> Response:
     """A sample, drawn now."""
     return Response(draw(http.url.path), media_type="image/jpeg", headers={"cache-control": "max-age=86400"})
+
+
+def _add(router: APIRouter, path: str, endpoint: Callable[..., Any], **words: Any) -> None:
+    """GET, and HEAD for monitors and caches."""
+    router.add_api_route(path, endpoint, methods=["GET"], **words)
+    router.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)

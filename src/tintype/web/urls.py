@@ -9,7 +9,7 @@ from fastapi import Request as HttpRequest
 from tintype.errors import BadRequest
 from tintype.settings import Settings
 
-HOST = re.compile(r"^[A-Za-z0-9.\-_]+(:\d+)?$|^\[[0-9A-Fa-f:.]+\](:\d+)?$")
+HOST = re.compile(r"([A-Za-z0-9.\-_]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?")
 
 
 def base_url(http: HttpRequest, settings: Settings) -> str:
@@ -23,6 +23,6 @@ def base_url(http: HttpRequest, settings: Settings) -> str:
     if http.client is not None and http.client.host in settings.trusted_proxies:
         scheme = http.headers.get("x-forwarded-proto", scheme).split(",")[0].strip()
         host = http.headers.get("x-forwarded-host", host).split(",")[0].strip()
-    if not HOST.match(host) or scheme not in ("http", "https"):
+    if not HOST.fullmatch(host) or scheme not in ("http", "https"):
         raise BadRequest("The Host header is not a host name")
     return f"{scheme}://{host}"

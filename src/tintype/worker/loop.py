@@ -12,7 +12,7 @@ import torch
 
 from tintype.diffusion.denoising import Denoising
 from tintype.engine import Engine
-from tintype.errors import StoreUnavailable, TintypeError
+from tintype.errors import PictureNotFinite, StoreUnavailable, TintypeError
 from tintype.store.records import CANCELLED, Request, Verdict
 from tintype.store.requests import Requests
 from tintype.worker.delivery import Delivery
@@ -108,6 +108,8 @@ class Worker:
                 continue  # a sibling failed in this very step
             try:
                 self._retire(task, picture)
+            except PictureNotFinite as error:
+                self._once_more(task, error)
             except Exception as error:  # noqa: BLE001 - one request's failure is that request's alone
                 self._give_up(task, error)
 
@@ -141,7 +143,7 @@ class Worker:
 
     def _begin(self, task: Task) -> None:
         try:
-            family = self.models.get(task.spec)
+            family = self.models.get(task.spec, torch.float32 if task.in_float32 else None)
             task.began = time.monotonic()
             task.pictures = [family.begin(job) for job in jobs(task.order, task.fetched.result())]
         except Exception as error:  # noqa: BLE001 - one request's failure is that request's alone
@@ -153,12 +155,19 @@ class Worker:
     def _retire(self, task: Task, picture: Denoising) -> None:
         if picture.latents is None:
             raise picture.error or RuntimeError("a picture ended without latents")
-        if not torch.isfinite(picture.latents).all():
-            raise TintypeError("the picture came out as NaN; nothing was charged")
         task.pixels[task.pictures.index(picture)] = picture.family.finish(picture.latents)
         if task.finished:
             task.delivery = self._pool.submit(self.delivery.deliver, task, time.monotonic() - task.began)
             task.delivery.add_done_callback(lambda _: self._wake.set())
+
+    def _once_more(self, task: Task, error: PictureNotFinite) -> None:
+        """Begin again in float32, whose sums don't overflow so soon; if that was it already, fail."""
+        if task.in_float32 or self.models.dtype is torch.float32:
+            self._give_up(task, error)
+            return
+        log.warning("not finite; beginning again in float32", request=task.request.id)
+        self._leave_engine(task)
+        task.start_over_in_float32()
 
     def _give_up(self, task: Task, error: BaseException) -> None:
         """Fail the request for a reason that a repeat won't change; else let it be tried again, alone."""
@@ -178,6 +187,9 @@ class Worker:
 
     def _forget(self, task: Task) -> None:
         self.tasks.pop(task.request.id, None)
+        self._leave_engine(task)
+
+    def _leave_engine(self, task: Task) -> None:
         for picture in task.pictures:
             if picture in self.engine.live:
                 self.engine.drop(picture)

@@ -28,18 +28,19 @@ class Models:
         self._t5_tokens = t5_tokens
         self._weights = weights
         self._cache = cache
-        self._loaded: dict[Path, Family] = {}
+        self._loaded: dict[tuple[Path, torch.dtype], Family] = {}
 
     @classmethod
     def from_settings(cls, settings: Settings, device: str) -> Models:
         """As the operator configured them."""
         return cls(device, settings.dtype, settings.t5_tokens, settings.weights, settings.weights_folder)
 
-    def get(self, spec: ModelSpec) -> Family:
-        """The model's weights, loaded now if they aren't yet; raises WeightsUnusable."""
+    def get(self, spec: ModelSpec, dtype: torch.dtype | None = None) -> Family:
+        """The model's weights, in the usual arithmetic unless told, loaded if they aren't; raises WeightsUnusable."""
         folder = self._weights.get(spec.slug) or builtin_weights(spec.family, self._cache)
-        if folder not in self._loaded:
-            log.info("loading weights", model=spec.slug, device=str(self.device), dtype=str(self.dtype))
+        wanted = folder, dtype or self.dtype
+        if wanted not in self._loaded:
+            log.info("loading weights", model=spec.slug, device=str(self.device), dtype=str(wanted[1]))
             with torch.inference_mode():
-                self._loaded[folder] = load_family(spec.family, folder, self.device, self.dtype, self._t5_tokens)
-        return self._loaded[folder]
+                self._loaded[wanted] = load_family(spec.family, folder, self.device, wanted[1], self._t5_tokens)
+        return self._loaded[wanted]

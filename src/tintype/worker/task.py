@@ -30,8 +30,15 @@ class Task:
         self.verdict = Verdict.KEEP
         #: The writing of its files and result, once all pictures are there.
         self.delivery: Future[None] | None = None
+        #: Whether bfloat16 has failed it.
+        self.in_float32 = False
         #: Seconds on this machine's monotonic clock at which the model's work began.
         self.began = time.monotonic()
+
+    def start_over_in_float32(self) -> None:
+        """Forget what was drawn so far, its siblings' pixels too: all of a request's pictures are made alike."""
+        self.in_float32 = True
+        self.pictures, self.pixels = [], {}
 
     @property
     def alone(self) -> bool:

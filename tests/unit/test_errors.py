@@ -1,0 +1,95 @@
+"""The tree of errors: its statuses, its words, and what goes over the wire."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from tintype import errors
+from tintype.errors import InvalidParameter, MissingParameter, RequestUnknown, TintypeError
+
+KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, TintypeError)]
+STATUSES = {
+    "TintypeError": 500,
+    "BadRequest": 400,
+    "InvalidParameter": 400,
+    "MissingParameter": 400,
+    "BadPicture": 400,
+    "PictureUnreachable": 400,
+    "AddressRefused": 400,
+    "Unauthorized": 401,
+    "Forbidden": 403,
+    "NotFound": 404,
+    "RequestUnknown": 404,
+    "MethodNotAllowed": 405,
+    "OutOfCredits": 406,
+    "BodyTooLarge": 413,
+    "UnsupportedBody": 415,
+    "ContentRefused": 422,
+    "WeightsUnusable": 500,
+    "PictureNotFinite": 500,
+    "WorkerUnavailable": 502,
+    "StoreUnavailable": 503,
+    "NotReady": 503,
+    "WaitRanOut": 504,
+}
+#: A repeat can help these.
+PASSING = {"WorkerUnavailable", "StoreUnavailable", "NotReady", "WaitRanOut"}
+
+
+def made(kind: type[TintypeError]) -> TintypeError:
+    if kind is InvalidParameter:
+        return InvalidParameter("steps", 0, "a whole number from 1 to 70")
+    if kind is MissingParameter:
+        return MissingParameter("prompt", "text")
+    return RequestUnknown("7") if kind is RequestUnknown else kind()
+
+
+def test_every_status_of_the_contract() -> None:
+    known = {kind.__name__: kind.status for kind in KINDS}
+    assert STATUSES.items() <= known.items()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_three_fields(kind: type[TintypeError]) -> None:
+    error = made(kind)
+    assert error.public() == {"error": error.message, "error_description": kind.advice, "status_code": kind.status}
+    assert error.message
+    assert kind.advice
+    assert str(error) == error.message
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whether_to_retry_is_said_on_5xx_and_429_alone(kind: type[TintypeError]) -> None:
+    headers = made(kind).public_headers()
+    assert ("x-should-retry" in headers) == (kind.status >= 500 or kind.status == 429)
+    if kind.__name__ in PASSING:
+        assert headers["x-should-retry"] == "true"
+        assert int(headers["retry-after"]) > 0
+    elif kind.__name__ in STATUSES:
+        assert headers.get("x-should-retry", "false") == "false"
+        assert "retry-after" not in headers
+
+
+def test_own_headers_are_kept() -> None:
+    error = errors.WaitRanOut(headers={"x-request-id": "7"})
+    assert error.public_headers() == {"x-request-id": "7", "retry-after": "5", "x-should-retry": "true"}
+    assert errors.WaitRanOut().headers == {}
+
+
+def test_a_parameter_is_named_with_what_was_sent_and_what_is_allowed() -> None:
+    assert made(InvalidParameter).message == "steps: 0 was sent; allowed: a whole number from 1 to 70"
+    assert made(MissingParameter).message == "prompt: required, but not sent; allowed: text"
+
+
+def test_what_was_sent_is_cut_short() -> None:
+    assert len(InvalidParameter("image", "x" * 10**6, "a URL").message) < 150
+    assert len(RequestUnknown("x" * 10**6).message) < 150
+    assert RequestUnknown("7").message == "Request 7 not found"
+
+
+def test_the_page_in_the_module_shows_the_whole_tree() -> None:
+    assert errors.__doc__
+    for kind in KINDS:
+        assert kind.__name__ in errors.__doc__

@@ -1,0 +1,98 @@
+"""What a request looks like in each state, without a server."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tintype.errors import BadPicture, ContentRefused, TintypeError
+from tintype.media.outputs import Files
+from tintype.store.records import Request, Status
+from tintype.web import answers
+
+BASE = "https://a.example"
+QUEUED = Request(
+    id="7", seq=1, account_id="a", key_id="k", slug="s", params={"prompt": "a fox"}, price=3_500, priority=0,
+    status=Status.QUEUED, attempt=0, hand_backs=0, worker=None, lease_until=None, cancel_requested=False, step=0,
+    steps=4, submitted_at=100.0, started_at=None, ended_at=None, expires_at=None, result=None, error=None,
+    error_status=None,
+)  # fmt: skip
+RUNNING = replace(QUEUED, status=Status.PROCESSING, attempt=1, started_at=101.0, step=1)
+FAILED = replace(RUNNING, status=Status.FAILED, ended_at=103.0, error="why", error_status=400)
+
+
+def made(**changes: Any) -> Request:
+    picture = {"name": "1.png", "size": 9, "width": 64, "height": 64, "seed": 5}
+    result = {"pictures": [picture], "format": "png", "seed": 5, "inference_time": 1.25}
+    return replace(RUNNING, status=Status.COMPLETED, ended_at=103.0, step=4, result=result, **changes)
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> Files:
+    return Files(tmp_path, 60)
+
+
+def test_queued_and_running() -> None:
+    links = {"status_url": f"{BASE}/v2/requests/7/status", "response_url": f"{BASE}/v2/requests/7"}
+    poll = f"{BASE}/v1/requests/7"
+    assert answers.submitted(QUEUED, BASE) == {"request_id": "7", "status": "QUEUED", "poll_url": poll, **links}
+    queued = {"status": "QUEUED", "request_id": "7", "metrics": {}, **links}
+    assert answers.status(QUEUED, BASE, 3) == queued | {"queue_position": 3, "progress": 0, "step": 0, "steps": 4}
+    running = {**queued, "status": "PROCESSING", "queue_position": None, "progress": 0.25, "step": 1, "steps": 4}
+    assert answers.status(RUNNING, BASE, None) == running
+
+
+def test_progress_never_passes_its_end_nor_divides_by_nothing() -> None:
+    assert answers.status(replace(RUNNING, step=9), BASE, None)["progress"] == 1
+    assert answers.status(replace(RUNNING, steps=0), BASE, None)["progress"] == 0
+    assert answers.status(replace(made(), steps=0), BASE, None)["progress"] == 1
+
+
+def test_failed_has_times_and_no_cost(outputs: Files) -> None:
+    times = {"inference_time": 2.0, "queue_time": 1.0, "total_time": 3.0}
+    body = {"status": "FAILED", "request_id": "7", "error": "why", "metrics": times}
+    assert answers.status(FAILED, BASE, None) == body
+    assert answers.result(FAILED, BASE, 10, outputs) == body
+
+
+def test_cancelled_before_it_ran() -> None:
+    never = replace(QUEUED, status=Status.FAILED, ended_at=103.0, error="cancelled", error_status=499)
+    assert answers.times(never) == {"inference_time": 0.0, "queue_time": 3.0, "total_time": 3.0}
+
+
+def test_completed(outputs: Files) -> None:
+    assert answers.status(made(), BASE, None)["metrics"] == {"inference_time": 1.25}
+    body = answers.result(made(), BASE, 9_980_000, outputs)
+    assert body["output"] == body["images"][0]["url"] == f"{BASE}/files/1.png"
+    assert (body["images"][0]["file_size"], body["images"][0]["seed"], body["seed"]) == ("9", "5", "5")
+    times = {"inference_time": 1.25, "queue_time": 1.0, "total_time": 3.0}
+    assert body["metrics"] == {"cost": 0.0035, "remaining_credits": 9.98, **times}
+    assert body["error"] is None
+
+
+def test_base64_is_the_files_own(outputs: Files) -> None:
+    name = outputs.put(b"pixels", "png")
+    request = made(params={"prompt": "a fox", "base64": True})
+    assert request.result
+    request.result["pictures"][0]["name"] = name
+    assert answers.result(request, BASE, 0, outputs)["output"] == "cGl4ZWxz"
+
+
+def test_retries_are_counted_only_where_there_were_any() -> None:
+    assert "retry_count" not in answers.times(made())
+    assert answers.times(replace(made(), attempt=3))["retry_count"] == 2
+    assert "retry_count" not in answers.times(replace(made(), attempt=3, hand_backs=2))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "code"),
+    [(400, BadPicture, 400), (422, ContentRefused, 422), (499, TintypeError, 500), (500, TintypeError, 500)],
+)
+def test_how_v1_answers_a_failure(status: int, kind: type[TintypeError], code: int) -> None:
+    error = answers.failure(replace(FAILED, error_status=status))
+    assert type(error) is kind
+    assert (error.status, error.message) == (code, "why")
+    assert error.public_headers()["x-request-id"] == "7"

@@ -1,0 +1,74 @@
+"""The server's own address."""
+
+from __future__ import annotations
+
+import pytest
+from fastapi import Request as HttpRequest
+
+from tintype.errors import BadRequest
+from tintype.settings import Settings
+from tintype.web.urls import base_url
+
+DIRECT = Settings()
+BEHIND = Settings(trusted_proxies=frozenset({"10.0.0.1"}))
+
+
+def request(peer: str | None = "10.0.0.1", scheme: str = "http", **headers: str) -> HttpRequest:
+    named = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in headers.items()]
+    client = None if peer is None else (peer, 1234)
+    return HttpRequest(
+        {"type": "http", "scheme": scheme, "path": "/", "query_string": b"", "headers": named, "client": client}
+    )
+
+
+@pytest.mark.parametrize(
+    "host", ["a.example", "a.example:8080", "127.0.0.1:1", "[::1]", "[::1]:80", "a_b", "LOCALHOST"]
+)
+def test_the_host_header(host: str) -> None:
+    assert base_url(request(host=host), DIRECT) == f"http://{host}"
+    assert base_url(request(host=host, scheme="https"), DIRECT) == f"https://{host}"
+
+
+@pytest.mark.parametrize(
+    "host", ["", "a b", "a/b", "a?b", "a#b", "u@a", "a:b", "a:", "[::1", "::1", "a\\b", "<a>", "\xe4"]
+)
+def test_what_is_no_host(host: str) -> None:
+    with pytest.raises(BadRequest, match="Host"):
+        base_url(request(host=host), DIRECT)
+    with pytest.raises(BadRequest, match="Host"):
+        base_url(request(host="a.example", x_forwarded_host=host), BEHIND)
+
+
+@pytest.mark.parametrize("host", ["a,b", "a\n", " a"])
+def test_what_is_no_host_unless_a_proxy_lists_it(host: str) -> None:
+    with pytest.raises(BadRequest, match="Host"):
+        base_url(request(host=host), DIRECT)
+
+
+def test_no_host_at_all() -> None:
+    with pytest.raises(BadRequest):
+        base_url(request(), DIRECT)
+
+
+def test_only_a_trusted_proxy_is_believed() -> None:
+    forwarded = {"host": "in", "x_forwarded_host": "out.example", "x_forwarded_proto": "https"}
+    assert base_url(request(**forwarded), DIRECT) == "http://in"
+    assert base_url(request("10.0.0.2", **forwarded), BEHIND) == "http://in"
+    assert base_url(request(None, **forwarded), BEHIND) == "http://in"
+    assert base_url(request("10.0.0.1", **forwarded), BEHIND) == "https://out.example"
+
+
+def test_the_first_of_several_proxies_is_the_callers() -> None:
+    chain = {"x_forwarded_host": "out.example, mid.example", "x_forwarded_proto": "https, http"}
+    assert base_url(request(host="in", **chain), BEHIND) == "https://out.example"
+
+
+@pytest.mark.parametrize("scheme", ["ftp", "javascript", ""])
+def test_a_scheme_that_is_none(scheme: str) -> None:
+    with pytest.raises(BadRequest):
+        base_url(request(host="in", x_forwarded_proto=scheme), BEHIND)
+
+
+def test_the_operators_word_comes_first() -> None:
+    own = Settings(public_url="https://own.example/api/", trusted_proxies=frozenset({"10.0.0.1"}))
+    assert base_url(request(host="<nonsense>", x_forwarded_host="out.example"), own) == "https://own.example/api"
