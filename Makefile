@@ -30,6 +30,10 @@ serve: setup ## Start the server on http://127.0.0.1:8000
 test: setup ## Run every test
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2
 
+.PHONY: bench
+bench: setup ## Measure against diffusers in one run; write benchmarks/results/latest.json
+	$(BIN)/python -m benchmarks.run
+
 .PHONY: check
 check: setup ## Check style, types and layers
 	$(BIN)/ruff check .

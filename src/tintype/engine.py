@@ -25,8 +25,9 @@ class Engine:
         #: Text of the batches that stepped last: put together when the company changes, not at every step.
         self._texts: dict[tuple[Denoising, ...], Text] = {}
 
-    def add(self, picture: Denoising) -> None:
-        """Let a picture join; it shares the next forward pass."""
+    def add(self, picture: Denoising, *, alone: bool = False) -> None:
+        """Let a picture join; it shares the next forward pass, unless its bits must not depend on its company."""
+        picture.alone = alone
         self.live.append(picture)
         self._texts.clear()
 
@@ -48,10 +49,11 @@ class Engine:
 
     def batches(self) -> Iterator[list[Denoising]]:
         """Live pictures that can share a forward pass: same weights, same latent shape, not too many rows."""
-        waiting: dict[tuple[Family, torch.Size], list[Denoising]] = {}
+        waiting: dict[tuple[Family, torch.Size, Denoising | None], list[Denoising]] = {}
         for picture in self.live:
             if not picture.ended:
-                waiting.setdefault((picture.family, picture.ask.x.shape), []).append(picture)
+                company = picture if picture.alone else None
+                waiting.setdefault((picture.family, picture.ask.x.shape, company), []).append(picture)
         for alike in waiting.values():
             yield from self._portions(alike)
 

@@ -61,6 +61,9 @@ class Settings(BaseSettings):
     #: Rows of T5 text; 256 is what diffusers' SD3 pipelines use.
     t5_tokens: int = Field(256, ge=1, le=512)
 
+    #: Write into every picture's file how it was made, the prompt included, for `tintype replay`.
+    embed_recipe: bool = True
+
     #: Seconds a claimed request is a worker's own unless renewed: how long a dead worker's request waits.
     lease: float = Field(15.0, gt=0)
     #: Seconds between renewals; also how fresh progress is and how fast a cancel is noticed.

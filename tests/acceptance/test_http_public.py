@@ -18,12 +18,12 @@ from tintype.catalog.models import MODELS
 
 NAMES = {
     OLD: "image prompt negative_prompt samples scheduler num_inference_steps guidance_scale strength seed img_width"
-    " img_height base64",
+    " img_height base64 exact",
     MEDIUM: "image prompt negative_prompt num_inference_steps guidance_scale seed samples strength sampler scheduler"
-    " base64",
-    TURBO: "mode image prompt strength seed output_format base64",
+    " base64 exact",
+    TURBO: "mode image prompt strength seed output_format base64 exact",
     TEXT: "prompt negative_prompt sampler scheduler steps guidance_scale seed width height aspect_ratio batch_size"
-    " image_format image_quality base64",
+    " image_format image_quality base64 exact",
 }
 
 

@@ -44,6 +44,7 @@ TABLES: dict[str, Table] = {
         "img_width": (WHOLE, False, 512, [512, 768]),
         "img_height": (WHOLE, False, 512, [512, 768]),
         "base64": (FLAG, False, False, None),
+        "exact": (FLAG, False, False, None),  # ours: WIRE.md has no word of it
     },
     "sd3-med-img2img": {
         "image": (PICTURE, True, "/sd3-img2img-ip.jpg", None),
@@ -57,6 +58,7 @@ TABLES: dict[str, Table] = {
         "sampler": (TEXT, False, "dpmpp_2m", SAMPLERS),
         "scheduler": (TEXT, False, "sgm_uniform", SCHEDULES),
         "base64": (FLAG, False, False, None),
+        "exact": (FLAG, False, False, None),  # ours: WIRE.md has no word of it
     },
     "stable-diffusion-3-turbo-img2img": {
         "mode": (TEXT, True, "image-to-image", ["image-to-image"]),
@@ -66,6 +68,7 @@ TABLES: dict[str, Table] = {
         "seed": (WHOLE, False, -1, (-1, 2**63 - 1)),
         "output_format": (TEXT, False, "jpeg", ["jpeg", "png"]),
         "base64": (FLAG, False, False, None),
+        "exact": (FLAG, False, False, None),  # ours: WIRE.md has no word of it
     },
     "stable-diffusion-3.5-turbo-txt2img": {
         "prompt": (TEXT, True, None, None),
@@ -82,6 +85,7 @@ TABLES: dict[str, Table] = {
         "image_format": (TEXT, False, "jpeg", ["jpeg", "png", "webp"]),
         "image_quality": (WHOLE, False, 95, (10, 100)),
         "base64": (FLAG, False, False, None),
+        "exact": (FLAG, False, False, None),  # ours: WIRE.md has no word of it
     },
 }
 PRICES = {

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tintype.catalog.models import MODELS
 from tintype.catalog.order import order, settle_seed
-from tintype.catalog.parameters import READY_SAMPLERS, READY_SCHEDULES, SAMPLERS, SCHEDULES
+from tintype.catalog.parameters import SAMPLERS, SCHEDULES
 from tintype.catalog.samples import SAMPLES, sample_path
 from tintype.errors import BadRequest, InvalidParameter, MissingParameter
 
@@ -102,25 +102,14 @@ def test_a_lone_surrogate_is_no_text(name: str) -> None:
 
 @pytest.mark.parametrize("spec", [TEXT, MEDIUM], ids=lambda spec: spec.slug)
 @pytest.mark.parametrize("name", [*SAMPLERS, *MEANT])
-def test_a_sampler_runs_or_is_not_available_yet(spec: Any, name: str) -> None:
+def test_every_sampler(spec: Any, name: str) -> None:
     body: Mapping[str, Any] = {**spec.example, "sampler": name}
-    if MEANT.get(name, name) in READY_SAMPLERS:
-        assert order(spec, spec.validate(body)[0]).sampler == MEANT.get(name, name)
-        return
-    with pytest.raises(InvalidParameter) as error:
-        spec.validate(body)
-    assert error.value.message == (
-        f"sampler: {name!r} was sent; allowed: not available yet; this version runs {', '.join(READY_SAMPLERS)}"
-    )
+    assert order(spec, spec.validate(body)[0]).sampler == MEANT.get(name, name)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_a_schedule_runs_or_is_not_available_yet(name: str) -> None:
-    if name in READY_SCHEDULES:
-        assert order(TEXT, TEXT.validate(sent(scheduler=name))[0]).schedule == name
-    else:
-        with pytest.raises(InvalidParameter, match=f"scheduler: '{name}' was sent; .*not available yet"):
-            TEXT.validate(sent(scheduler=name))
+def test_every_schedule(name: str) -> None:
+    assert order(TEXT, TEXT.validate(sent(scheduler=name))[0]).schedule == name
 
 
 @pytest.mark.parametrize("name", OLD.parameters[4].choices)

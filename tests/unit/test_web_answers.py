@@ -26,7 +26,8 @@ FAILED = replace(RUNNING, status=Status.FAILED, ended_at=103.0, error="why", err
 
 def made(**changes: Any) -> Request:
     picture = {"name": "1.png", "size": 9, "width": 64, "height": 64, "seed": 5}
-    result = {"pictures": [picture], "format": "png", "seed": 5, "inference_time": 1.25}
+    recipe = {"model": "sd1.5-img2img"}
+    result = {"pictures": [picture], "format": "png", "seed": 5, "inference_time": 1.25, "recipe": recipe}
     return replace(RUNNING, status=Status.COMPLETED, ended_at=103.0, step=4, result=result, **changes)
 
 
@@ -71,6 +72,7 @@ def test_completed(outputs: Files) -> None:
     times = {"inference_time": 1.25, "queue_time": 1.0, "total_time": 3.0}
     assert body["metrics"] == {"cost": 0.0035, "remaining_credits": 9.98, **times}
     assert body["error"] is None
+    assert body["recipe"] == {"model": "sd1.5-img2img"}
 
 
 def test_base64_is_the_files_own(outputs: Files) -> None:

@@ -29,6 +29,7 @@ SD15_IMG2IMG = ModelSpec(
         p.choice("img_width", "The picture's width in pixels.", (512, 768), 512, means="width"),
         p.choice("img_height", "The picture's height in pixels.", (512, 768), 512, means="height"),
         p.base64(),
+        p.exact(),
     ),
     example={
         "image": LANDSCAPE.path,
@@ -65,6 +66,7 @@ SD3_MEDIUM_IMG2IMG = ModelSpec(
         p.sampler(),
         p.schedule(),
         p.base64(),
+        p.exact(),
     ),
     example={
         "prompt": "photo of a boy holding phone on table,3d pixar style",
@@ -96,6 +98,7 @@ SD3_TURBO_IMG2IMG = ModelSpec(
         p.seed(-1),
         p.choice("output_format", "The picture's file format.", ("jpeg", "png"), "jpeg", means="format"),
         p.base64(),
+        p.exact(),
     ),
     fixed={"steps": 4, "guidance": 1.0, "sampler": "euler", "schedule": "sgm_uniform"},
     example={
@@ -131,6 +134,7 @@ SD35_TURBO_TXT2IMG = ModelSpec(
         p.choice("image_format", "The picture's file format.", ("jpeg", "png", "webp"), "jpeg", means="format"),
         p.quality(),
         p.base64(),
+        p.exact(),
     ),
     example={
         "prompt": (

@@ -39,6 +39,8 @@ class Order:
     format: Literal["jpeg", "png", "webp"] = "jpeg"
     quality: int = 95
     base64: bool = False
+    #: Whether its pictures share no forward pass with anything.
+    exact: bool = False
 
     @property
     def seeds(self) -> list[int]:

@@ -33,8 +33,6 @@ SAMPLER_ALIASES = {
     "euler_ancestra": "euler_ancestral",
     "leuler_ancestral_cfg_pp": "euler_ancestral_cfg_pp",
 }
-READY_SAMPLERS = ("euler", "dpmpp_2m")
-READY_SCHEDULES = ("sgm_uniform",)
 ASPECT_RATIOS = (
     "custom",
     "1:1 square 1024x1024",
@@ -121,7 +119,7 @@ def sampler() -> Param:
         default="dpmpp_2m",
         choices=SAMPLERS,
         aliases=SAMPLER_ALIASES,
-        later=frozenset({*SAMPLERS, *SAMPLER_ALIASES}) - set(READY_SAMPLERS),
+        plug_ins="tintype.samplers",
     )
 
 
@@ -133,7 +131,6 @@ def schedule() -> Param:
         help="How the noise levels are spread over the steps.",
         default="sgm_uniform",
         choices=SCHEDULES,
-        later=frozenset(SCHEDULES) - set(READY_SCHEDULES),
         means="schedule",
     )
 
@@ -142,6 +139,12 @@ def quality() -> Param:
     """Compression of a lossy file format."""
     help = "Quality of a JPEG or WebP file; PNG ignores it."
     return Param(name="image_quality", kind="integer", help=help, default=95, minimum=10, maximum=100, means="quality")
+
+
+def exact() -> Param:
+    """Whether the picture's bits may depend on what else is running."""
+    help = "Share no denoising step with other requests, so that the picture can be made again bit for bit."
+    return Param(name="exact", kind="boolean", help=help, default=False)
 
 
 def base64() -> Param:

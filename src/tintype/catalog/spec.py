@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import entry_points
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
@@ -41,8 +42,8 @@ class Param:
     choices: tuple[Value, ...] = ()
     #: Spellings that are accepted beside the choices, and the value each one means.
     aliases: Mapping[str, str] = field(default_factory=dict)
-    #: Values that the contract names and this version can't run yet.
-    later: frozenset[str] = frozenset()
+    #: The entry point group in which other packages offer further values.
+    plug_ins: str = ""
     #: The field of `Order` that it fills; its own name where the two agree.
     means: str = ""
 
@@ -63,11 +64,14 @@ class Param:
         if isinstance(value, str):
             value.encode()  # a lone surrogate is valid JSON, but no text: UnicodeEncodeError is a ValueError
         value = self.aliases.get(value, value)
-        if self.choices and value not in self.choices and value not in self.aliases:
+        if self.choices and value not in self.choices and value not in self.aliases and value not in self.plugged_in:
             raise ValueError(self.allowed)
-        if value in self.later:
-            raise ValueError(f"{value!r} is not available yet")
         return value
+
+    @property
+    def plugged_in(self) -> set[str]:
+        """Values that other packages offer; only their names are read here, nothing is loaded."""
+        return entry_points(group=self.plug_ins).names if self.plug_ins else set()
 
     def annotation(self) -> tuple[Any, Any]:
         """Type and field for pydantic's `create_model`."""
@@ -155,11 +159,7 @@ class ModelSpec:
         param = next(param for param in self.parameters if param.name == first["loc"][0])
         if first["type"] == "missing":
             return MissingParameter(param.name, param.allowed)
-        value = sent[param.name]
-        if isinstance(value, str) and param.aliases.get(value, value) in param.later:
-            ready = [str(choice) for choice in param.choices if choice not in param.later]
-            return InvalidParameter(param.name, value, f"not available yet; this version runs {', '.join(ready)}")
-        return InvalidParameter(param.name, value, param.allowed)
+        return InvalidParameter(param.name, sent[param.name], param.allowed)
 
 
 #: Draws a number below its argument, as `secrets.randbelow` does.

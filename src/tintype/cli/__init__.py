@@ -11,6 +11,7 @@ from tintype.cli.accounts import accounts, keys
 from tintype.cli.demo import demo
 from tintype.cli.generate import generate
 from tintype.cli.models import models
+from tintype.cli.replay import replay
 from tintype.cli.serve import migrate, serve, worker
 from tintype.errors import TintypeError
 
@@ -30,7 +31,7 @@ def tintype() -> None:
     """
 
 
-for command in (serve, worker, generate, models, keys, accounts, migrate, demo):
+for command in (serve, worker, generate, replay, models, keys, accounts, migrate, demo):
     tintype.add_command(command)
 
 

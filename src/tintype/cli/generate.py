@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tintype.catalog.advice import refuse, warnings
 from tintype.catalog.models import MODELS
 from tintype.catalog.order import Order, order, settle_seed
 from tintype.catalog.spec import ModelSpec, Param
-from tintype.cli.options import data_option, load_settings
+from tintype.cli.options import data_option, drawing, load_settings
 from tintype.errors import InvalidParameter
 from tintype.media.images import Format
 from tintype.settings import Settings
@@ -54,24 +54,13 @@ def draw(
     data: Path | None,
 ) -> None:
     """Validate as the server does, draw with a progress bar, write the pictures."""
-    # Before torch is imported: threads that spin at OpenMP's barriers slow a busy machine down.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     settings = load_settings(data=data, dtype=dtype, weights={spec.slug: weights} if weights else None)
     image = given.get("image")
     if image and Path(image).is_file():
         given["image"] = b64encode(Path(image).read_bytes()).decode()
     wanted = _order(spec, given, Path(output))
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    ) as progress:
-        bar = progress.add_task("loading", total=None)
-        made = _make(
-            spec,
-            wanted,
-            settings,
-            device,
-            lambda done, total: progress.update(bar, description="drawing", completed=done, total=total),
-        )
+    with drawing() as progress:
+        made = _make(spec, wanted, settings, device, progress)
     for index, picture in enumerate(made):
         path = Path(output) if len(made) == 1 else Path(output).with_stem(f"{Path(output).stem}-{index + 1}")
         path.write_bytes(b64encode(picture.data) if wanted.base64 else picture.data)
@@ -83,18 +72,23 @@ def _order(spec: ModelSpec, given: dict[str, Any], output: Path) -> Order:
         raise InvalidParameter("--output", output.name, f"a name that ends in {', '.join(FORMATS)}")
     params, _ = spec.validate(given)
     asked = order(spec, settle_seed(params, secrets.randbelow))
+    refuse(asked)
+    for words in warnings(asked):
+        click.echo(f"note: {words}", err=True)
     return replace(asked, format=FORMATS[output.suffix.lower()])
 
 
-def _make(spec: ModelSpec, wanted: Order, settings: Settings, device: str, progress: Any) -> list[Any]:
+def _make(
+    spec: ModelSpec, wanted: Order, settings: Settings, device: str, progress: Callable[[int, int], None]
+) -> list[Any]:
     from tintype.worker.direct import draw_order  # noqa: PLC0415 - imports torch
     from tintype.worker.models import Models  # noqa: PLC0415
     from tintype.worker.pictures import Pictures  # noqa: PLC0415
 
-    family = Models.from_settings(settings, device).get(spec)
+    loaded = Models.from_settings(settings, device).get(spec)
     with Pictures.from_settings(settings) as pictures:
         picture = pictures.read(wanted)
-    return draw_order(family, wanted, picture, settings.max_rows, progress)
+    return draw_order(loaded, spec.slug, wanted, picture, settings.max_rows, progress)
 
 
 def _flag(param: Param) -> click.Option:

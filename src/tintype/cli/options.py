@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 from pydantic import ValidationError
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tintype.settings import Settings
 from tintype.store.database import Database
@@ -27,6 +29,17 @@ def load_settings(**given: Any) -> Settings:
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False)]
         raise click.UsageError("settings: " + "; ".join(lines)) from None
+
+
+@contextmanager
+def drawing() -> Iterator[Callable[[int, int], None]]:
+    """A progress bar for work of this process's own; yields what is told evaluations done and in all."""
+    # Before torch is imported: threads that spin at OpenMP's barriers slow a busy machine down.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        bar = progress.add_task("loading", total=None)
+        yield lambda done, total: progress.update(bar, description="drawing", completed=done, total=total)
 
 
 @contextmanager

@@ -59,6 +59,8 @@ class Denoising:
         #: One row of text per row of the forward pass: the unconditional one first, if there is one.
         self.text = text if negative is None else Text.stack([negative, text])
         self.rows = 1 if negative is None else 2
+        #: Whether it may share no forward pass: a matrix product's last bits depend on the number of rows.
+        self.alone = False
         #: Model evaluations done and expected.
         self.step = 0
         self.steps = steps
@@ -79,6 +81,7 @@ class Denoising:
     def answer(self, prediction: torch.Tensor) -> None:
         """Give the sampler the model's prediction for this picture's rows, (rows, C, h, w)."""
         self.step += 1
+        self.steps = max(self.steps, self.step)
         if self.rows == 1:
             reply = Answer(prediction, None)
         else:
@@ -97,3 +100,4 @@ class Denoising:
             self.ask = resume()
         except StopIteration as finished:
             self.latents = finished.value
+            self.steps = self.step  # a sampler that decides on the way may have been expected to take more

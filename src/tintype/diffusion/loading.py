@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from importlib import import_module
 from pathlib import Path
@@ -26,6 +27,9 @@ CLASSES = {
     "T5Tokenizer": "transformers.models.t5.tokenization_t5.T5Tokenizer",
     "T5TokenizerFast": "transformers.models.t5.tokenization_t5.T5Tokenizer",
 }
+
+#: Bytes of each end of a file that its fingerprint covers.
+SAMPLED = 2**20
 
 
 class Folder:
@@ -63,6 +67,23 @@ class Folder:
     def config(self, name: str) -> dict[str, Any]:
         """The JSON configuration of a component that has no weights, as the scheduler's."""
         return read_json(self.path / name / f"{name}_config.json")
+
+
+def fingerprint(path: Path) -> str:
+    """A short name for a folder's weights: other weights have another, wherever they lie.
+
+    It covers each file's name, size, beginning and end (a safetensors file begins with the table of its tensors):
+    reading tens of gigabytes in full would take as long as loading them.
+    """
+    hashed = hashlib.blake2b(digest_size=12)
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        size = file.stat().st_size
+        hashed.update(f"{file.relative_to(path)} {size}\n".encode())
+        with file.open("rb") as content:
+            hashed.update(content.read(SAMPLED))
+            content.seek(max(0, size - SAMPLED))
+            hashed.update(content.read(SAMPLED))
+    return hashed.hexdigest()
 
 
 def read_json(path: Path) -> dict[str, Any]:

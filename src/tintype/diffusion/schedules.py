@@ -1,38 +1,85 @@
-"""Noise schedules: the sigmas that a sampler steps through, as host doubles."""
+"""Noise schedules: the sigmas that a sampler steps through, as host doubles falling to 0."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import groupby
 
 import numpy as np
+from scipy.special import betaincinv  # type: ignore[import-untyped]  # scipy ships no types
+
+from tintype.diffusion.samplers.method import Method
+from tintype.diffusion.samplers.space import TRAINING_STEPS, Space
 
 #: Steps of a schedule that is cut short by a low strength; beyond it nothing changes but memory.
 LONGEST = 10_000
-TRAINING_STEPS = 1000
 
 
-def shifted(time: float, shift: float) -> float:
-    """Rectified flow's sigma at a time in 0–1, moved towards noise for large pictures (Esser et al. 2024, eq. 23)."""
-    return shift * time / (1 + (shift - 1) * time)
+def karras(steps: int, space: Space) -> list[float]:
+    """Evenly spaced in sigma^(1/7) (Karras et al. 2022, eq. 5)."""
+    first, last = space.table[-1] ** (1 / 7), space.table[0] ** (1 / 7)
+    return [(first + ramp * (last - first)) ** 7 for ramp in np.linspace(0, 1, steps).tolist()] + [0.0]
 
 
-def sgm_uniform(steps: int, shift: float) -> list[float]:
-    """Uniform in time, the last step going to 0 from one step above the end (`SAMPLERS.md`, Schedules)."""
-    # The lower end is 1000 times the smallest sigma, not its time: the reference shifts it twice.
-    lowest = shifted(1 / TRAINING_STEPS, shift)
-    return [shifted(time, shift) for time in np.linspace(1.0, lowest, steps + 1)[:-1].tolist()] + [0.0]
+def exponential(steps: int, space: Space) -> list[float]:
+    """Evenly spaced in ln sigma."""
+    first, last = math.log(space.table[-1]), math.log(space.table[0])
+    return [math.exp(log) for log in np.linspace(first, last, steps).tolist()] + [0.0]
 
 
-SCHEDULES: dict[str, Callable[[int, float], list[float]]] = {"sgm_uniform": sgm_uniform}
+def normal(steps: int, space: Space) -> list[float]:
+    """Evenly spaced in training time, both ends included."""
+    return [*space.evenly(steps), 0.0]
 
 
-def sigmas(name: str, steps: int, strength: float, shift: float) -> list[float]:
-    """The sigmas of a request: steps + 1 of them, falling to 0; only [0.0] at strength 0.
+def sgm_uniform(steps: int, space: Space) -> list[float]:
+    """Evenly spaced in training time, with the step to the lower end going to 0 instead."""
+    return [*space.evenly(steps + 1)[:-1], 0.0]
+
+
+def simple(steps: int, space: Space) -> list[float]:
+    """Training steps at equal distances from the top down."""
+    # More steps than the table has would repeat sigmas, and a step of no length is a division by zero.
+    stride = TRAINING_STEPS / min(steps, TRAINING_STEPS)
+    return [space.table[-1 - int(i * stride)] for i in range(min(steps, TRAINING_STEPS))] + [0.0]
+
+
+def ddim_uniform(steps: int, space: Space) -> list[float]:
+    """Training steps at equal whole distances from the bottom up (Song et al. 2020 (DDIM), "linear").
+
+    Often more of them than asked for; the highest is not the top.
+    """
+    return [*space.table[1 :: max(TRAINING_STEPS // steps, 1)][::-1], 0.0]
+
+
+def beta(steps: int, space: Space) -> list[float]:
+    """Training steps at a beta distribution's quantiles: more at both ends (Lee et al. 2024, "Beta Sampling")."""
+    quantiles = betaincinv(0.6, 0.6, 1 - np.arange(steps) / steps)
+    indices = np.rint(quantiles * (TRAINING_STEPS - 1)).astype(int).tolist()
+    return [space.table[index] for index, _ in groupby(indices)] + [0.0]
+
+
+SCHEDULES: dict[str, Callable[[int, Space], list[float]]] = {
+    "normal": normal,
+    "karras": karras,
+    "exponential": exponential,
+    "sgm_uniform": sgm_uniform,
+    "simple": simple,
+    "ddim_uniform": ddim_uniform,
+    "beta": beta,
+}
+
+
+def plan(method: Method, schedule: str, steps: int, strength: float, space: Space) -> list[float]:
+    """The sigmas of a request, falling to 0: as a rule steps + 1 of them; only [0.0] at strength 0.
 
     A strength below 1 takes the last `steps` steps of a schedule of steps / strength (KSampler's meaning).
     """
     if strength <= 0:
         return [0.0]
-    total = steps if strength >= 1 else min(math.floor(steps / strength), max(steps, LONGEST))
-    return SCHEDULES[name](total, shift)[-(steps + 1) :]
+    total = steps if strength >= 1 else int(min(steps / strength, max(steps, LONGEST)))
+    sigmas = SCHEDULES[schedule](total + method.drops_penultimate, space)
+    if method.drops_penultimate:
+        del sigmas[-2]
+    return sigmas if strength >= 1 else sigmas[-(steps + 1) :]

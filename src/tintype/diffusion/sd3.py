@@ -9,8 +9,10 @@ from tintype.diffusion.conditioning import ClipEncoder, T5Encoder, Text, join_sd
 from tintype.diffusion.denoising import Denoising
 from tintype.diffusion.job import Job
 from tintype.diffusion.loading import Folder
-from tintype.diffusion.samplers import SAMPLERS
-from tintype.diffusion.schedules import TRAINING_STEPS, sigmas
+from tintype.diffusion.noise import Noise, noise_stream
+from tintype.diffusion.samplers import find_sampler
+from tintype.diffusion.samplers.space import TRAINING_STEPS, Flow
+from tintype.diffusion.schedules import plan
 
 
 class SD3:
@@ -25,16 +27,22 @@ class SD3:
             for suffix in ("", "_2")
         ]
         self.t5 = T5Encoder(folder.component("tokenizer_3"), folder.component("text_encoder_3"), t5_tokens)
-        self.shift = float(folder.config("scheduler").get("shift", 3.0))
+        self.space = Flow(float(folder.config("scheduler").get("shift", 3.0)))
 
     def begin(self, job: Job) -> Denoising:
-        """Noise the picture's latents to the first sigma, (1 - s) latents + s noise, and start the sampler."""
-        levels = sigmas(job.schedule, job.steps, job.strength if job.picture is not None else 1.0, self.shift)
+        """Noise the picture's latents to the schedule's first sigma, and start the sampler."""
+        method = find_sampler(job.sampler)
+        strength = job.strength if job.picture is not None else 1.0
+        levels = plan(method, job.schedule, job.steps, strength, self.space)
         latents, noise = self._start(job)
-        x = (1 - levels[0]) * latents + levels[0] * noise
-        negative = self._text(job.negative_prompt) if job.guidance > 1 else None
-        sampler = SAMPLERS[job.sampler](x, levels)
-        return Denoising(self, sampler, self._text(job.prompt), negative, job.guidance, len(levels) - 1)
+        # The stream's first noise is the picture's; what a sampler adds on the way comes after it.
+        x = self.space.start(noise(), latents, levels[0])
+        guidance = max(job.guidance, 1.0) * method.guidance_factor
+        negative = self._text(job.negative_prompt) if guidance > 1 or method.needs_unconditional else None
+        sampler = method.start(x, levels, self.space, noise)
+        return Denoising(
+            self, sampler, self._text(job.prompt), negative, guidance, steps=method.count(levels, self.space)
+        )
 
     def predict(self, x: torch.Tensor, level: torch.Tensor, text: Text) -> torch.Tensor:
         """The denoised latent x - s v."""
@@ -52,13 +60,13 @@ class SD3:
         """Decode."""
         return self.autoencoder.decode(latents)
 
-    def _start(self, job: Job) -> tuple[torch.Tensor, torch.Tensor]:
-        """The picture's latents, or zeros, and this job's noise, each (1, C, h, w) float32 on the device."""
+    def _start(self, job: Job) -> tuple[torch.Tensor, Noise]:
+        """The picture's latents, or zeros, (1, C, h, w) float32 on the device, and this job's noise."""
         factor = self.autoencoder.factor
         shape = (1, self.autoencoder.channels, job.height // factor, job.width // factor)
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(job.seed)).to(self.device)
+        noise = noise_stream(job.seed, shape, self.device)
         if job.picture is None:
-            return torch.zeros_like(noise), noise
+            return torch.zeros(shape, device=self.device), noise
         # The posterior's mode, not a sample: the picture depends on the seed only through the noise.
         return self.autoencoder.encode(job.picture, None), noise
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, cast
 
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 
 from tintype.errors import BadPicture
 
@@ -48,6 +48,10 @@ ON_ITS_SIDE = (5, 6, 7, 8)
 FULL_SCALE = {"I": (0xFFFF, 0xFFFFFFFF), "F": (1, 255, 65535)}
 #: From this JPEG quality on, colour keeps its full resolution too.
 FINE_JPEG = 90
+#: Bytes of a note: an EXIF block in a JPEG file ends at 64 KiB.
+LONGEST_NOTE = 60_000
+#: The keyword of a PNG's text.
+NOTE = "tintype"
 SMALLEST_SIDE = 64
 #: As far as the position embeddings of the smallest SD 3 model reach.
 LONGEST_SIDE = 2048
@@ -153,19 +157,37 @@ def fitted_size(width: int, height: int, multiple: int = 16, max_pixels: int = 2
     return across - across % multiple, down - down % multiple
 
 
-def encode(image: Image.Image, format: Format, quality: int = 95) -> bytes:
-    """The bytes of a picture file; `quality` 1–100 is for JPEG and WebP, PNG being exact."""
+def encode(image: Image.Image, format: Format, quality: int = 95, note: str = "") -> bytes:
+    """The bytes of a picture file; `quality` 1–100 is for JPEG and WebP, PNG being exact.
+
+    `note` is kept in the file for `read_note`: as PNG text, else as EXIF's description; left out where it is too long.
+    """
     file = io.BytesIO()
+    exif = Image.Exif()
+    if note and len(note.encode()) <= LONGEST_NOTE:
+        exif[ExifTags.Base.ImageDescription] = note.encode()
     match format:
         case "jpeg":
-            image.save(file, "JPEG", quality=quality, subsampling="4:4:4" if quality >= FINE_JPEG else "4:2:0")
+            colour = "4:4:4" if quality >= FINE_JPEG else "4:2:0"
+            image.save(file, "JPEG", quality=quality, subsampling=colour, exif=exif)
         case "png":
             # 1024² takes 68 ms at level 1 and 319 ms at level 6, Pillow's default, for a tenth less.
-            image.save(file, "PNG", compress_level=1)
+            text = PngImagePlugin.PngInfo()
+            text.add_itxt(NOTE, note)
+            image.save(file, "PNG", compress_level=1, pnginfo=text if note else None)
         case "webp":
             # 1024² takes half the time of the default, method 4, for 2 % more bytes.
-            image.save(file, "WEBP", quality=quality, method=1)
+            image.save(file, "WEBP", quality=quality, method=1, exif=exif)
     return file.getvalue()
+
+
+def read_note(data: bytes) -> str:
+    """What `encode` was given as a note; empty when the file has none. Raises BadPicture."""
+    with _opened(data, Image.MAX_IMAGE_PIXELS or 0) as image, _malformed_is_bad():
+        image.load()
+        note = image.info.get(NOTE) or Image.Image.getexif(image).get(ExifTags.Base.ImageDescription, "")
+    # EXIF calls it ASCII, and Pillow gives the bytes back one character each.
+    return str(note) if image.format == "PNG" else str(note).encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def content_type(format: Format) -> str:

@@ -48,6 +48,7 @@ def result(request: Request, base: str, remaining: int, outputs: Files) -> dict[
         "seed": str(made["seed"]),
         "prompt": request.params.get("prompt", ""),
         "metrics": metrics,
+        "recipe": made["recipe"],
     }
 
 

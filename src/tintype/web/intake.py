@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from tintype.catalog.order import order, planned_steps, settle_seed
+from tintype.catalog.advice import refuse, warnings
+from tintype.catalog.order import Order, order, planned_steps, settle_seed
 from tintype.catalog.samples import sample_path
 from tintype.catalog.spec import ModelSpec
 from tintype.errors import BadPicture, Forbidden, InvalidParameter, NotFound, TintypeError
@@ -40,14 +41,14 @@ def submit(services: Services, spec: ModelSpec, key: Key, sent: dict[str, Any], 
     if spec.takes_picture:
         # An address of this server is meant as the path: it need not be a public one.
         params["image"] = params["image"].removeprefix(base)
-    headers = _notes(params, ignored)
     params = settle_seed(params, secrets.randbelow)
+    wanted = order(spec, params)
+    refuse(wanted)
+    headers = _notes(wanted, ignored)
     stored = _store_picture(services, params)
+    price, steps = spec.price * wanted.count, planned_steps(spec, wanted)
     try:
-        wanted = order(spec, params)
-        request = services.requests.submit(
-            key, spec.slug, params, price=spec.price * wanted.count, steps=planned_steps(spec, wanted)
-        )
+        request = services.requests.submit(key, spec.slug, params, price=price, steps=steps)
     except TintypeError:
         if stored:
             services.inputs.remove(stored)
@@ -55,15 +56,15 @@ def submit(services: Services, spec: ModelSpec, key: Key, sent: dict[str, Any], 
     return Submitted(request, headers | {"x-request-id": request.id})
 
 
-def _notes(params: dict[str, Any], ignored: list[str]) -> dict[str, str]:
-    """What was understood differently from how it was meant."""
+def _notes(wanted: Order, ignored: list[str]) -> dict[str, str]:
+    """What was understood differently from how it was meant, and what may disappoint."""
     notes = {}
     if ignored:
         notes["x-ignored-parameters"] = ", ".join(quote(name[:64], errors="replace") for name in ignored[:MOST_ECHOED])
-    image = params.get("image", "")
-    if image != (sample := sample_path(image)) and sample:
-        notes["x-warning"] = f"image: this server's own sample {sample} stands in for the vendor's"
-    return notes
+    words = warnings(wanted)
+    if wanted.image != (sample := sample_path(wanted.image)) and sample:
+        words.append(f"image: this server's own sample {sample} stands in for the vendor's")
+    return notes | ({"x-warning": "; ".join(words)} if words else {})
 
 
 def _store_picture(services: Services, params: dict[str, Any]) -> str | None:

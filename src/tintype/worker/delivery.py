@@ -22,9 +22,10 @@ PAUSES = (0.5, 1.0, 2.0, 4.0)
 class Delivery:
     """Writes a task's pictures, then the result that names them."""
 
-    def __init__(self, requests: Requests, outputs: Files) -> None:
+    def __init__(self, requests: Requests, outputs: Files, *, with_recipe: bool) -> None:
         self.requests = requests
         self.outputs = outputs
+        self.with_recipe = with_recipe
 
     def deliver(self, task: Task, seconds: float) -> None:
         """Encode, put and complete; `seconds` is the model's time. Files of a lost attempt expire by themselves."""
@@ -34,6 +35,7 @@ class Delivery:
             "pictures": pictures,
             "format": task.order.format,
             "seed": task.order.seed,
+            "recipe": task.recipe.json(),
             "inference_time": round(seconds + time.monotonic() - encoding, 4),
         }
         if not self._complete(task, result):
@@ -51,7 +53,8 @@ class Delivery:
 
     def _put(self, task: Task, index: int) -> dict[str, str | int]:
         order = task.order
-        encoded = to_file(order, task.pixels[index], order.seeds[index])
+        seed = order.seeds[index]
+        encoded = to_file(order, task.pixels[index], seed, task.recipe.of(seed).text() if self.with_recipe else "")
         return {
             "name": self.outputs.put(encoded.data, order.format),
             "size": len(encoded.data),

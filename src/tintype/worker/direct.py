@@ -8,13 +8,16 @@ import torch
 from PIL import Image
 
 from tintype.catalog.order import Order
-from tintype.diffusion.denoising import Denoising, Family
+from tintype.diffusion.denoising import Denoising
 from tintype.engine import Engine
 from tintype.worker.jobs import Encoded, jobs, to_file
+from tintype.worker.models import Loaded
+from tintype.worker.recipe import recipe
 
 
 def draw_order(
-    family: Family,
+    loaded: Loaded,
+    slug: str,
     order: Order,
     picture: Image.Image | None,
     max_rows: int,
@@ -22,15 +25,17 @@ def draw_order(
 ) -> list[Encoded]:
     """The order's pictures as files; `progress` is told evaluations done and in all. Raises what the model raises."""
     engine = Engine(max_rows)
+    family = loaded.family
+    whole = recipe(slug, order, picture, loaded.fingerprint, loaded.dtype)
     with torch.inference_mode():
         pictures = [family.begin(job) for job in jobs(order, picture)]
         for one in pictures:
-            engine.add(one)
+            engine.add(one, alone=order.exact)
         while engine.live:
             engine.step()
             progress(sum(one.step for one in pictures), sum(one.steps for one in pictures))
         pixels = [family.finish(_latents(one)) for one in pictures]
-    return [to_file(order, drawn, seed) for drawn, seed in zip(pixels, order.seeds, strict=True)]
+    return [to_file(order, drawn, seed, whole.of(seed).text()) for drawn, seed in zip(pixels, order.seeds, strict=True)]
 
 
 def _latents(picture: Denoising) -> torch.Tensor:

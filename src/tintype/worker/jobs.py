@@ -53,7 +53,7 @@ def to_tensor(picture: Image.Image) -> torch.Tensor:
     return 2.0 * pixels.permute(2, 0, 1)[None] - 1.0
 
 
-def to_file(order: Order, pixels: torch.Tensor, seed: int) -> Encoded:
-    """Pixels (height, width, 3) of 8 bits → the file that the order wants."""
+def to_file(order: Order, pixels: torch.Tensor, seed: int, note: str) -> Encoded:
+    """Pixels (height, width, 3) of 8 bits → the file that the order wants, with a note in it."""
     picture = Image.fromarray(pixels.numpy())
-    return Encoded(encode(picture, order.format, order.quality), picture.width, picture.height, seed)
+    return Encoded(encode(picture, order.format, order.quality, note), picture.width, picture.height, seed)

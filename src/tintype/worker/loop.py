@@ -19,6 +19,7 @@ from tintype.worker.delivery import Delivery
 from tintype.worker.jobs import jobs
 from tintype.worker.models import Models
 from tintype.worker.pictures import Pictures
+from tintype.worker.recipe import recipe
 from tintype.worker.task import Task
 
 log = structlog.get_logger()
@@ -143,14 +144,16 @@ class Worker:
 
     def _begin(self, task: Task) -> None:
         try:
-            family = self.models.get(task.spec, torch.float32 if task.in_float32 else None)
+            source = task.fetched.result()
+            loaded = self.models.get(task.spec, torch.float32 if task.in_float32 else None)
             task.began = time.monotonic()
-            task.pictures = [family.begin(job) for job in jobs(task.order, task.fetched.result())]
+            task.recipe = recipe(task.spec.slug, task.order, source, loaded.fingerprint, loaded.dtype)
+            task.pictures = [loaded.family.begin(job) for job in jobs(task.order, source)]
         except Exception as error:  # noqa: BLE001 - one request's failure is that request's alone
             self._give_up(task, error)
             return
         for picture in task.pictures:
-            self.engine.add(picture)
+            self.engine.add(picture, alone=task.order.exact)
 
     def _retire(self, task: Task, picture: Denoising) -> None:
         if picture.latents is None:

@@ -40,7 +40,7 @@ def run_worker(settings: Settings, device: str) -> None:
         requests,
         models,
         pictures,
-        Delivery(requests, outputs),
+        Delivery(requests, outputs, with_recipe=settings.embed_recipe),
         Engine(settings.max_rows),
         max_pictures=settings.max_pictures,
         poll=settings.poll,

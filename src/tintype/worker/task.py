@@ -12,6 +12,7 @@ from tintype.catalog.models import find_model
 from tintype.catalog.order import order
 from tintype.diffusion.denoising import Denoising
 from tintype.store.requests import Mark, Request, Verdict
+from tintype.worker.recipe import Recipe
 
 
 class Task:
@@ -24,6 +25,8 @@ class Task:
         self.fetched: Future[Image.Image | None] = Future()
         #: The pictures being denoised, in the order of their seeds; empty until the input picture is there.
         self.pictures: list[Denoising] = []
+        #: How its pictures can be made again; there once they have begun.
+        self.recipe: Recipe
         #: Finished pixels by the picture they belong to.
         self.pixels: dict[int, torch.Tensor] = {}
         #: What the last renewal said; a task that isn't to be kept is dropped at the next step.

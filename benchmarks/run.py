@@ -1,0 +1,142 @@
+"""`make bench`: runs every measurement, prints the table, writes JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from benchmarks.work import Pipeline, mixed_jobs, ours
+from tintype.diffusion.builtin import builtin_weights
+from tintype.diffusion.conditioning import Text
+from tintype.diffusion.denoising import Family
+from tintype.diffusion.families import load_family
+from tintype.diffusion.loading import quiet_libraries
+from tintype.engine import Engine
+
+CLIENTS = (1, 4, 8, 16)
+
+
+@dataclass
+class Figure:
+    """One line of the table."""
+
+    what: str
+    ratio: float
+    #: The ratios of the single rounds, for their spread.
+    rounds: list[float]
+    target: str
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description="Ratios against diffusers doing the same work one by one.")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each figure, interleaved")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/latest.json"))
+    given = parser.parse_args()
+    quiet_libraries()
+    with tempfile.TemporaryDirectory() as cache:
+        folder = builtin_weights("sd15", Path(cache))
+        family = load_family("sd15", folder, torch.device("cpu"), torch.float32, 256)
+        pipeline = Pipeline(folder)
+        figures = [figure for count in CLIENTS for figure in clients(family, pipeline, count, given.rounds)]
+        figures += [overhead(family, count, given.rounds) for count in (1, 8)]
+    show(figures)
+    given.output.parent.mkdir(parents=True, exist_ok=True)
+    given.output.write_text(json.dumps({**machine(), "figures": [asdict(one) for one in figures]}, indent=2) + "\n")
+    Console().print(f"written to {given.output}")
+
+
+def clients(family: Family, pipeline: Pipeline, count: int, rounds: int) -> list[Figure]:
+    """Pictures per second of `count` mixed requests together, over diffusers' one by one; forward passes saved."""
+    jobs = mixed_jobs(count)
+    ratios = []
+    ours(family, jobs[:1])  # the first run of a shape pays for what the later ones find ready
+    for _ in track(range(rounds), description=f"{count} mixed clients", transient=True):
+        theirs, their_seconds = timed(lambda: pipeline(jobs))
+        mine, my_seconds = timed(lambda: ours(family, jobs))
+        # Parity first: no timing counts for work that isn't the same.
+        for one, other in zip(mine.pictures, theirs.pictures, strict=True):
+            np.testing.assert_allclose(one.astype(int), other.astype(int), atol=1)
+        ratios.append(their_seconds / my_seconds)
+    speed = Figure(f"{count} mixed clients: pictures/s ÷ diffusers one by one", *middle(ratios), "≥ 2.0 at 16")
+    saved = theirs.forward_passes / mine.forward_passes
+    return [speed, Figure(f"{count} mixed clients: diffusers' forward passes ÷ ours", saved, [saved], "")]
+
+
+def overhead(family: Family, count: int, rounds: int) -> Figure:
+    """Time of the engine's step over the bare forward pass of the same rows."""
+    ratios = []
+    jobs = [job for job in mixed_jobs(3 * count) if job.guidance > 1][:count]
+    with torch.inference_mode():
+        for _ in track(range(rounds), description=f"a step of {count}", transient=True):
+            engine = Engine(max_rows=64)
+            for job in jobs:
+                engine.add(family.begin(job))
+            engine.step()
+            steps, bare = [], []
+            while len(steps) < 8:
+                bare.append(timed(partial(family.predict, *rows(engine)))[1])
+                steps.append(timed(engine.step)[1])
+            ratios.append(statistics.median(steps) / statistics.median(bare))
+    return Figure(f"engine's step of {count} pictures ÷ bare forward pass", *middle(ratios), "≤ 1.02")
+
+
+def rows(engine: Engine) -> tuple[torch.Tensor, torch.Tensor, Text]:
+    """What the engine will give the model at its next step."""
+    live = engine.live
+    x = torch.cat([one.ask.x.expand(one.rows, -1, -1, -1) for one in live])
+    levels = torch.tensor([one.ask.level for one in live for _ in range(one.rows)])
+    return x, levels, Text.stack([one.text for one in live])
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """What `work` returns, and its seconds."""
+    start = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - start
+
+
+def middle(ratios: list[float]) -> tuple[float, list[float]]:
+    """The median, and all of them."""
+    return statistics.median(ratios), ratios
+
+
+def machine() -> dict[str, Any]:
+    """Where and when, so that a figure can be judged."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "weights": "built-in, float32, 256 × 256",
+    }
+
+
+def show(figures: list[Figure]) -> None:
+    """Print the table."""
+    table = Table("figure", "ratio", "rounds", "target")
+    for one in figures:
+        table.add_row(one.what, f"{one.ratio:.2f}", " ".join(f"{ratio:.2f}" for ratio in one.rounds), one.target)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

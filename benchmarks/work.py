@@ -1,0 +1,104 @@
+"""The work that is measured: the same SD 1.5 requests for our engine and for diffusers' own pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img import StableDiffusionImg2ImgPipeline
+from PIL import Image
+
+from tintype.catalog.parameters import SD15_SCHEDULERS
+from tintype.diffusion.denoising import Family
+from tintype.diffusion.job import Job
+from tintype.diffusion.sd15 import SCHEDULERS
+from tintype.engine import Engine
+from tintype.worker.jobs import to_tensor
+
+SIDE = 256
+
+
+@dataclass
+class Done:
+    """What a run made, and how often it asked the model."""
+
+    pictures: list[np.ndarray]
+    forward_passes: int
+
+
+def source() -> Image.Image:
+    """An input picture, the same in every run."""
+    return Image.effect_mandelbrot((SIDE, SIDE), (-2, -1.5, 1, 1.5), 60).convert("RGB")
+
+
+def mixed_jobs(count: int) -> list[Job]:
+    """Requests that differ in everything but their size: schedulers, steps, strengths, guidance, prompts, seeds."""
+    picture = to_tensor(source())
+    return [
+        Job(
+            prompt=f"picture {index} of a fox",
+            negative_prompt="blurry",
+            steps=20 + 3 * (index % 4),
+            guidance=(7.5, 4.0, 1.0)[index % 3],
+            strength=(0.75, 0.5, 1.0, 0.6)[index % 4],
+            seed=index,
+            sampler=SD15_SCHEDULERS[index % len(SD15_SCHEDULERS)],
+            width=SIDE,
+            height=SIDE,
+            picture=picture,
+        )
+        for index in range(count)
+    ]
+
+
+def ours(family: Family, jobs: list[Job]) -> Done:
+    """All jobs together in one engine."""
+    engine = Engine(max_rows=32)
+    with torch.inference_mode():
+        pictures = [family.begin(job) for job in jobs]
+        for picture in pictures:
+            engine.add(picture)
+        while engine.live:
+            engine.step()
+        made = [family.finish(picture.latents).numpy() for picture in pictures if picture.latents is not None]
+    return Done(made, engine.forward_passes)
+
+
+class Pipeline:
+    """diffusers' own, one request after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        parts = dict.fromkeys(("safety_checker", "feature_extractor", "image_encoder"))
+        self.pipe: Any = StableDiffusionImg2ImgPipeline.from_pretrained(folder, requires_safety_checker=False, **parts)
+        self.pipe.set_progress_bar_config(disable=True)
+        self.config = self.pipe.scheduler.config
+
+    def __call__(self, jobs: list[Job]) -> Done:
+        """The jobs' pictures."""
+        self.calls = 0
+        handle = self.pipe.unet.register_forward_pre_hook(self._count)
+        made = [self._draw(job) for job in jobs]
+        handle.remove()
+        return Done(made, self.calls)
+
+    def _count(self, *_: object) -> None:
+        self.calls += 1
+
+    def _draw(self, job: Job) -> np.ndarray:
+        module, name, extra = SCHEDULERS[job.sampler]
+        scheduler = getattr(import_module(f"diffusers.schedulers.{module}"), name)
+        self.pipe.scheduler = scheduler.from_config(self.config, **extra)
+        made = self.pipe(
+            prompt=job.prompt,
+            negative_prompt=job.negative_prompt,
+            image=source(),
+            num_inference_steps=job.steps,
+            guidance_scale=job.guidance,
+            strength=job.strength,
+            generator=torch.Generator().manual_seed(job.seed),
+        )
+        return np.array(made.images[0])

@@ -1,0 +1,72 @@
+"""Combinations that are refused, and those that are legal but poor, for the SD 3 family's samplers and schedules.
+
+The figures behind the words were measured on a denoiser whose answer is known; `docs/samplers.md` has the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tintype.catalog.order import Order
+from tintype.errors import BadRequest
+
+#: With one step these return the noise that they were given.
+NEED_TWO_STEPS = ("uni_pc", "uni_pc_bh2", "dpm_fast", "dpm_adaptive")
+COARSE_ENDS = ("sgm_uniform", "simple")
+WIDE_GAPS = ("normal", "ddim_uniform")
+#: Below this many steps a sampler that leaps from the last sigma to 0 has little picture to show.
+FEW_STEPS = 8
+#: From this guidance on, the cfg_pp samplers burn out.
+STRONG = 3.0
+
+#: When, and what to say then.
+POOR: tuple[tuple[Callable[[Order], bool], str], ...] = (
+    (
+        lambda order: order.sampler in ("dpm_fast", "dpm_adaptive") and order.schedule in COARSE_ENDS,
+        "{sampler} ends above sigma 0 and leaves visible noise with {schedule}; karras or exponential leave none",
+    ),
+    (lambda order: order.sampler == "dpm_adaptive", "dpm_adaptive chooses its own steps"),
+    (
+        lambda order: order.sampler.startswith("dpmpp_3m_sde") and order.schedule in WIDE_GAPS,
+        "{sampler} has far too much contrast with {schedule} below 50 steps; karras suits it",
+    ),
+    (
+        lambda order: order.sampler == "dpmpp_2m" and order.schedule in WIDE_GAPS,
+        "{sampler} is much less exact with {schedule} than with sgm_uniform or karras",
+    ),
+    (
+        lambda order: order.schedule == "ddim_uniform" and order.steps == 1,
+        "ddim_uniform with 1 step begins where nothing is left to do",
+    ),
+    (
+        lambda order: order.schedule == "ddim_uniform" and order.steps > 1,
+        "ddim_uniform may take more steps than asked for, and does not begin at pure noise",
+    ),
+    (
+        lambda order: (
+            order.sampler.startswith(("dpm_2", "uni_pc")) and order.schedule in COARSE_ENDS and order.steps < FEW_STEPS
+        ),
+        "{sampler} is poor with {schedule} at {steps} steps; 8 or more, or karras, suit it",
+    ),
+    (
+        lambda order: order.sampler == "ddpm" and order.schedule in ("karras", "exponential"),
+        "ddpm leaves noise with {schedule}; sgm_uniform suits it",
+    ),
+    (lambda order: order.sampler == "lcm", "lcm is meant for consistency models; with others it is smooth and flat"),
+    (
+        lambda order: order.sampler.endswith("cfg_pp") and order.guidance >= STRONG,
+        "{sampler} is meant for guidance from 1 to 2",
+    ),
+)
+
+
+def refuse(order: Order) -> None:
+    """Raise BadRequest for what could only end in noise."""
+    if order.sampler in NEED_TWO_STEPS and order.steps < 2 and order.strength > 0:
+        raise BadRequest(f"{order.sampler} needs at least 2 steps, 1 was sent: with one it only returns its noise")
+
+
+def warnings(order: Order) -> list[str]:
+    """What the caller should know of a legal but poor combination."""
+    named = {"sampler": order.sampler, "schedule": order.schedule, "steps": order.steps}
+    return [words.format(**named) for applies, words in POOR if applies(order)]

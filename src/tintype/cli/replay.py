@@ -1,0 +1,91 @@
+"""`tintype replay PICTURE`: make a picture again from what its own file says, and compare."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from PIL import Image, ImageChops
+
+from tintype.catalog.models import find_model
+from tintype.cli.options import data_option, drawing, load_settings
+from tintype.errors import BadPicture
+from tintype.media.images import decode, read_note
+from tintype.media.samples import draw
+from tintype.settings import Settings
+
+if TYPE_CHECKING:
+    from tintype.worker.models import Loaded
+    from tintype.worker.recipe import Recipe
+
+
+@click.command()
+@click.argument("picture", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--image", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Its input picture.")
+@click.option("--weights", type=click.Path(path_type=Path, exists=True), help="Folder in the diffusers layout.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda:0, …")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Keep what was made.")
+@data_option
+def replay(
+    picture: Path, image: Path | None, weights: Path | None, device: str, output: Path | None, data: Path | None
+) -> None:
+    """Make a picture again and say whether it is identical (exit code 0) or not (1).
+
+    \b
+    Examples:
+      tintype replay fox.png
+      tintype replay castle.jpeg --image photo.jpg --weights /models/sd15
+    """
+    original = picture.read_bytes()
+    with drawing() as progress:
+        from tintype.worker.direct import draw_order  # noqa: PLC0415 - imports torch
+        from tintype.worker.recipe import Recipe  # noqa: PLC0415
+
+        recipe = Recipe.read(read_note(original))
+        own = {recipe.model: weights} if weights else None
+        settings = load_settings(data=data, dtype=recipe.dtype, weights=own)
+        loaded = _weights(recipe, settings, device)
+        source = _source(recipe, image, settings)
+        [made] = draw_order(loaded, recipe.model, recipe.order, source, settings.max_rows, progress)
+    if output:
+        output.write_bytes(made.data)
+    verdict = compare(decode(original, settings.max_picture_pixels), decode(made.data, settings.max_picture_pixels))
+    click.echo(verdict or "identical")
+    sys.exit(1 if verdict else 0)
+
+
+def compare(one: Image.Image, other: Image.Image) -> str:
+    """In words how two pictures differ; empty when each pixel is the same."""
+    if one.size != other.size:
+        return f"different: {one.width}×{one.height} and {other.width}×{other.height}"
+    difference = ImageChops.difference(one, other)
+    if difference.getbbox() is None:
+        return ""
+    most = max(highest for _, highest in difference.getextrema())  # type: ignore[misc]
+    return f"different: by at most {most} of 255; exact pictures are those asked for with exact: true"
+
+
+def _weights(recipe: Recipe, settings: Settings, device: str) -> Loaded:
+    from tintype.worker.models import Models  # noqa: PLC0415 - imports torch
+
+    loaded = Models.from_settings(settings, device).get(find_model(recipe.model))
+    if loaded.fingerprint != recipe.weights:
+        raise BadPicture(f"it was made with other weights ({recipe.weights}) than these ({loaded.fingerprint})")
+    return loaded
+
+
+def _source(recipe: Recipe, image: Path | None, settings: Settings) -> Image.Image | None:
+    """The input picture, checked to be the very one."""
+    from tintype.worker.recipe import digest  # noqa: PLC0415 - imports torch
+
+    if not recipe.source:
+        return None
+    if image is None and not recipe.order.image:
+        raise BadPicture("it was made from an input picture, which must be given with --image")
+    data = draw(recipe.order.image) if image is None else image.read_bytes()
+    source = decode(data, settings.max_picture_pixels)
+    if digest(source) != recipe.source:
+        raise BadPicture("it was made from another input picture than this")
+    return source

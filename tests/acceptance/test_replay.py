@@ -1,0 +1,78 @@
+"""A picture says how it was made, and can be made again."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from PIL import Image
+
+from tests.acceptance.harness import Server
+from tintype.media.images import read_note
+
+TEXT = "stable-diffusion-3.5-turbo-txt2img"
+PROMPT = "Fuchs, 狐 🦊"
+QUICK: dict[str, Any] = {"prompt": PROMPT, "width": 128, "height": 64, "steps": 4, "guidance_scale": 3, "seed": 9}
+
+
+def replay(server: Server, picture: Path, *options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tintype", "replay", picture, "--data", server.data, *options]
+    one_thread = {"OMP_NUM_THREADS": "1", "PATH": ""}
+    return subprocess.run(list(map(str, command)), check=False, capture_output=True, text=True, env=one_thread)
+
+
+def kept(result: dict[str, Any], path: Path) -> Path:
+    path.write_bytes(httpx2.get(result["output"]).content)
+    return path
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
+def test_an_exact_picture_is_made_again_bit_for_bit(server: Server, tmp_path: Path, format: str) -> None:
+    """In company: other requests of the same size run at the same time, and share their steps, but not this one's."""
+    client = server.client()
+    company = [client.submit_async(TEXT, **QUICK | {"steps": 20, "seed": seed}) for seed in range(3)]
+    result = client.submit_async(TEXT, **QUICK, exact=True, image_format=format).wait(interval=0.1)
+    again = replay(server, kept(result, tmp_path / f"picture.{format}"))
+    assert (again.returncode, again.stdout.strip().splitlines()[-1]) == (0, "identical")
+    assert [job.wait(interval=0.1)["status"] for job in company] == ["COMPLETED"] * 3
+
+
+def test_the_answer_carries_the_recipe(server: Server, tmp_path: Path) -> None:
+    result = server.client().run(TEXT, **QUICK, batch_size=2, image_format="png")
+    assert result["recipe"]["order"]["prompt"] == PROMPT
+    assert result["recipe"]["dtype"] == "float32"
+    seeds = [image["seed"] for image in result["images"]]
+    assert seeds == ["9", "10"]
+    note = read_note(httpx2.get(result["images"][1]["url"]).content)
+    assert '"seed": 10' in note
+    assert PROMPT in note
+
+
+def test_a_caller_s_own_picture_must_be_given_again(server: Server, tmp_path: Path) -> None:
+    source = io.BytesIO()
+    Image.effect_mandelbrot((128, 128), (-2, -1.5, 1, 1.5), 60).convert("RGB").save(source, "PNG")
+    (tmp_path / "source.png").write_bytes(source.getvalue())
+    posted = server.http().post(
+        "/v1/sd3-med-img2img",
+        data={"prompt": "a fox", "num_inference_steps": "2", "exact": "true", "strength": "0.5"},
+        files={"image": source.getvalue()},
+    )
+    (tmp_path / "made.jpeg").write_bytes(posted.content)
+    without = replay(server, tmp_path / "made.jpeg")
+    assert "must be given with --image" in without.stderr
+    other = replay(server, tmp_path / "made.jpeg", "--image", tmp_path / "made.jpeg")
+    assert "from another input picture" in other.stderr
+    again = replay(server, tmp_path / "made.jpeg", "--image", tmp_path / "source.png")
+    assert again.stdout.strip().splitlines()[-1] == "identical"
+
+
+def test_a_picture_without_a_recipe(server: Server, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "plain.png")
+    failed = replay(server, tmp_path / "plain.png")
+    assert failed.returncode == 1
+    assert "carries no recipe" in failed.stderr

@@ -1,0 +1,49 @@
+"""What the catalogue says of samplers is what the samplers themselves say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tintype.catalog.advice import NEED_TWO_STEPS, refuse, warnings
+from tintype.catalog.order import Order
+from tintype.catalog.parameters import SAMPLER_ALIASES, SAMPLERS, SCHEDULES
+from tintype.diffusion import samplers, schedules
+from tintype.errors import BadRequest
+
+ORDER = Order(steps=20, guidance=1.0, seed=1, sampler="euler", schedule="sgm_uniform")
+
+
+def test_the_catalogue_promises_what_is_there() -> None:
+    assert {*SAMPLERS, *SAMPLER_ALIASES.values()} == samplers.SAMPLERS.keys()
+    assert set(SCHEDULES) == schedules.SCHEDULES.keys()
+
+
+def test_what_is_refused() -> None:
+    assert set(NEED_TWO_STEPS) == {name for name, method in samplers.SAMPLERS.items() if method.least_steps > 1}
+    for name in NEED_TWO_STEPS:
+        refuse(replace(ORDER, sampler=name, steps=2))
+        refuse(replace(ORDER, sampler=name, steps=1, strength=0))
+        with pytest.raises(BadRequest, match=f"{name} needs at least 2 steps"):
+            refuse(replace(ORDER, sampler=name, steps=1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sampler": "dpm_fast"}, "dpm_fast ends above sigma 0"),
+        ({"sampler": "dpmpp_3m_sde_gpu", "schedule": "normal"}, "far too much contrast with normal"),
+        ({"schedule": "ddim_uniform"}, "may take more steps"),
+        ({"sampler": "uni_pc", "steps": 4}, "uni_pc is poor with sgm_uniform at 4 steps"),
+        ({"sampler": "euler_cfg_pp", "guidance": 7.0}, "guidance from 1 to 2"),
+    ],
+)
+def test_what_is_poor_is_said(changes: dict[str, object], words: str) -> None:
+    assert words in "; ".join(warnings(replace(ORDER, **changes)))
+
+
+def test_what_is_good_is_not_warned_of() -> None:
+    assert warnings(ORDER) == []
+    assert warnings(replace(ORDER, sampler="dpmpp_2m")) == []
+    assert warnings(replace(ORDER, sampler="DDIM", schedule="")) == []
