@@ -85,9 +85,15 @@ class Engine:
         self.forward_passes += 1
         self.rows += len(levels)
         for picture, prediction in zip(batch, predicted.split(counts), strict=True):
+            self._reply(picture, prediction)
+
+    def _reply(self, picture: Denoising, prediction: torch.Tensor) -> None:
+        try:
             picture.answer(prediction)
             if picture.latents is not None or picture.step % CHECK_EVERY == 0:
                 picture.check()
+        except Exception as error:  # noqa: BLE001 - what a sampler raises is its own picture's alone
+            picture.error = error
 
     def _text(self, batch: list[Denoising]) -> Text:
         company = tuple(batch)

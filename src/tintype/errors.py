@@ -37,7 +37,8 @@ class TintypeError(Exception):
     status = 500
     #: What the client can do next; shown as `error_description`.
     advice = "Try again; if it happens again, tell the operator of this server the request id."
-    #: Seconds for `Retry-After`, where a repeat can help; None where it can't.
+    #: Seconds for `Retry-After`, where the same call can be sent again with hope; None where it can't. A call whose
+    #: request goes on must not be sent again: it would run, and be charged, twice.
     retry_after: int | None = None
 
     def __init__(self, message: str | None = None, *, headers: dict[str, str] | None = None) -> None:
@@ -180,8 +181,7 @@ class WorkerUnavailable(TintypeError):
     """No worker is running at the moment."""
 
     status = 502
-    advice = "The request stays queued and runs when a worker is back; fetch its result by its id."
-    retry_after = 5
+    advice = "Don't send it again: the request stays queued and runs when a worker is back; fetch its result by its id."
 
 
 class StoreUnavailable(TintypeError):
@@ -204,5 +204,4 @@ class WaitRanOut(TintypeError):
     """The request did not end while this call waited for it."""
 
     status = 504
-    advice = "The request goes on; fetch its result by its id."
-    retry_after = 5
+    advice = "Don't send it again: the request goes on; fetch its result by its id."

@@ -13,7 +13,7 @@ import structlog
 
 log = structlog.get_logger()
 
-#: Seconds before a dead worker is started again: doubled each time it dies young, up to the longest.
+#: Seconds from one start of a worker to the next: doubled each time it dies young, up to the longest.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 #: A worker that lived this many seconds was healthy.
 HEALTHY = 60.0
@@ -57,7 +57,10 @@ class LocalFleet:
     def _watch(self) -> None:
         while True:
             for slot in self.slots:
-                slot.keep_alive()
+                try:
+                    slot.keep_alive()
+                except OSError as error:
+                    log.error("worker can't be started", cause=str(error))
             if self._done.wait(0.1):
                 return
 
@@ -74,7 +77,7 @@ class Slot:
         self.pause = FIRST_PAUSE
 
     def keep_alive(self) -> None:
-        """Start the worker, or start it again once it has been dead for its pause."""
+        """Start the worker, or start it again, but no sooner after its last start than its pause."""
         if self.process is not None and self.process.poll() is None:
             return
         if self.process is not None:
@@ -84,7 +87,8 @@ class Slot:
             self.pause = FIRST_PAUSE if lived > HEALTHY else min(2 * self.pause, LONGEST_PAUSE)
             log.warning("worker died; starting it again", exit_code=self.process.returncode)
         self.started = time.monotonic()
-        self.process = subprocess.Popen(self.command, env=self.env)  # noqa: S603 - our own command line
+        # A session of its own: Ctrl+C at a terminal is the server's to hear; it then stops its workers in order.
+        self.process = subprocess.Popen(self.command, env=self.env, start_new_session=True)  # noqa: S603 - our own
 
     def terminate(self) -> None:
         """Ask the worker to finish or hand back what it has."""

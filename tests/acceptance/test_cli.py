@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 from PIL import Image
 
 from tests.acceptance.harness import Server
-from tintype.catalog.models import MODELS
+from tintype.catalog.models import MODELS, SD15_IMG2IMG
 from tintype.cli import tintype as root
+from tintype.cli import main
+from tintype.cli.generate import model_command
 from tintype.client import Client, RequestFailed, ServerRefused
+from tintype.diffusion.builtin import builtin_weights
+from tintype.errors import TintypeError
+from tintype.media.samples import draw as draw_sample
+
+TEXT = "stable-diffusion-3.5-turbo-txt2img"
 
 
-def tintype(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+def tintype(*arguments: object, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tintype", *map(str, arguments)]
-    wide = {**os.environ, "COLUMNS": "200"}
+    wide = {**os.environ, "COLUMNS": "200", **env}
     return subprocess.run(command, check=check, capture_output=True, text=True, timeout=150, env=wide)
+
+
+def here(*arguments: object) -> Result:
+    """The command in this process: no start of Python, no torch where the command itself imports none."""
+    return CliRunner().invoke(root, list(map(str, arguments)))
+
+
+def words(failed: Result) -> str:
+    """What a failed command says: click's own last line, or our error's message; never a traceback."""
+    assert failed.exit_code in (1, 2)
+    if isinstance(failed.exception, TintypeError):
+        assert "\n" not in failed.exception.message
+        return failed.exception.message
+    assert isinstance(failed.exception, SystemExit), failed.exception
+    return failed.stderr.splitlines()[-1].removeprefix("Error: ")
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +110,156 @@ def test_models() -> None:
     assert tintype("models", "show", "nope", check=False).returncode == 1
 
 
+@pytest.mark.parametrize("slug", MODELS)
+def test_the_example_of_each_model_s_help_runs_as_it_stands(
+    slug: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TINTYPE_DATA", str(data))
+    example = (model_command(MODELS[slug]).help or "").splitlines()[-1]
+    tintype(*shlex.split(example)[1:])
+    with Image.open(tmp_path / "fox.png") as image:
+        image.load()
+
+
+@pytest.fixture
+def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever gets as far as torch fails the test: what is wrong should have been said before."""
+
+    def reached(*_: object) -> None:
+        raise AssertionError("it was about to load weights")
+
+    monkeypatch.setattr("tintype.cli.generate._make", reached)
+
+
+@pytest.mark.parametrize("image", ["photo.jpg", "/nope.png", "photos/", "x" * 5000 + ".jpg", "a\0b", "fox1"])
+def test_a_picture_that_is_not_there_is_said_at_once(no_drawing: None, image: str) -> None:
+    failed = here("generate", SD15_IMG2IMG.slug, "--prompt", "x", "--image", image)
+    assert words(failed) == f"no such file: {image[:80]}"
+
+
+PIXELS = base64.b64encode(draw_sample("/sd-img2img-input.jpeg")).decode()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [PIXELS, f"data:image/jpeg;base64,{PIXELS}", "https://example.com/a.jpg", "/sd-img2img-input.jpeg"],
+    ids=["base64", "data", "url", "sample"],
+)
+def test_pictures_that_are_no_files_go_on_as_they_are(no_drawing: None, image: str) -> None:
+    result = here("generate", SD15_IMG2IMG.slug, "--prompt", "x", "--image", image)
+    assert str(result.exception) == "it was about to load weights"
+
+
+def test_the_output_is_checked_before_the_drawing(no_drawing: None, tmp_path: Path) -> None:
+    def said(output: Path) -> str:
+        return words(here("generate", TEXT, "--prompt", "x", "-o", output))
+
+    assert said(tmp_path / "no" / "x.png") == f"--output: no such folder: {tmp_path}/no"
+    (tmp_path / "folder.png").mkdir()
+    assert said(tmp_path / "folder.png") == f"--output: {tmp_path}/folder.png is a folder"
+    assert said(Path("/proc/x.png")) == "--output: /proc/x.png can't be written"
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:", "cuda:x", "cpu:0", ""])
+def test_what_is_no_device_s_name(no_drawing: None, device: str) -> None:
+    allowed = "auto, cpu, cuda, cuda:0, cuda:1, …, mps"
+    failed = here("generate", TEXT, "--prompt", "x", "--device", device)
+    assert words(failed) == f"--device: {device!r} was sent; allowed: {allowed}"
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "mps"])
+def test_a_device_that_this_machine_lacks(device: str, tmp_path: Path) -> None:
+    output = tmp_path / "x.png"
+    failed = here("generate", TEXT, "--prompt", "x", "--device", device, "-o", output, "--data", tmp_path)
+    assert words(failed) == f"--device {device}: torch finds no such device on this machine"
+
+
+def test_replay_checks_its_options_too(tmp_path: Path) -> None:
+    picture = tmp_path / "plain.png"
+    Image.new("RGB", (64, 64)).save(picture)
+    assert "--device: 'gpu' was sent" in words(here("replay", picture, "--device", "gpu"))
+    assert "no such folder" in words(here("replay", picture, "--weights", tmp_path / "no"))
+    assert "no such folder" in words(here("replay", picture, "-o", tmp_path / "no" / "x.png"))
+
+
+def test_weights_that_are_not_whole_are_said_by_what_is_missing(tmp_path: Path, weights: Path) -> None:
+    folder = tmp_path / "sd3"
+
+    def said() -> str:
+        own = ["--weights", folder, "--data", tmp_path, "-o", tmp_path / "x.png", "--device", "cpu"]
+        return words(here("generate", TEXT, "--prompt", "x", *own))
+
+    assert said() == f"--weights: no such folder: {folder}"
+    folder.mkdir()
+    assert said() == f"--weights: there is no model_index.json in {folder}"
+    (folder / "model_index.json").write_text("{")
+    assert (
+        said() == f"{folder}: model_index.json can't be read: JSONDecodeError (Expecting property name enclosed in "
+        "double quotes: line 1 column 2 (char 1))"
+    )
+    shutil.copytree(builtin_weights("sd3", weights), folder, dirs_exist_ok=True)
+    shutil.rmtree(folder / "vae")
+    assert said() == f"{folder}: there is no folder vae in it"
+    shutil.copytree(builtin_weights("sd3", weights), folder, dirs_exist_ok=True)
+    (folder / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
+    assert "no file named diffusion_pytorch_model.safetensors" in said()
+
+
+@pytest.mark.parametrize("amount", ["nan", "1e300", "inf", "-5"])
+def test_amounts_that_are_none_change_nothing(tmp_path: Path, amount: str) -> None:
+    failed = here("accounts", "create", "--name", "x", "--credits", amount, "--data", tmp_path)
+    assert words(failed) == f"--credits: {float(amount)!r} was sent; allowed: dollars from 0 to 1000000000"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_credit_takes_amounts_only(tmp_path: Path) -> None:
+    account = here("accounts", "create", "--name", "studio", "--credits", "25", "--data", tmp_path).stdout.strip()
+    for amount in ("nan", "1e300"):
+        assert "allowed: dollars from" in words(here("accounts", "credit", account, amount, "--data", tmp_path))
+    assert here("accounts", "credit", account, "0.5", "--data", tmp_path).stdout == "studio: $25.5\n"
+
+
+def test_a_key_needs_an_account(tmp_path: Path) -> None:
+    """An account without money, made on the way, would keep `serve` from making the first one."""
+    assert words(here("keys", "create", "--data", tmp_path)).startswith("There is no account yet: run `tintype serve`")
+    assert json.loads(here("accounts", "list", "--json", "--data", tmp_path).stdout) == []
+    here("accounts", "create", "--name", "studio", "--data", tmp_path)
+    assert here("keys", "create", "--data", tmp_path).stdout.startswith("SG_")
+
+
+def test_revoking_never_repeats_a_key(tmp_path: Path) -> None:
+    here("accounts", "create", "--name", "studio", "--data", tmp_path)
+    secret = here("keys", "create", "--name", "mine", "--data", tmp_path).stdout.strip()
+    revoked = here("keys", "revoke", secret, "--data", tmp_path)
+    assert revoked.output == f"{secret[:7]}… (mine) no longer works\n"
+    assert words(here("keys", "revoke", secret, "--data", tmp_path)) == f"No API key {secret[:7]}… is in force"
+
+
+def test_a_key_whose_time_is_over_is_listed_as_expired(tmp_path: Path) -> None:
+    here("accounts", "create", "--name", "studio", "--data", tmp_path)
+    for days in ("0.0000001", "1"):
+        here("keys", "create", "--expires", days, "--data", tmp_path)
+    listed = json.loads(here("keys", "list", "--json", "--data", tmp_path).stdout)
+    assert [key["state"] for key in listed] == ["expired", "in force"]
+
+
+def test_a_database_that_fails_is_named_to_the_operator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tintype.db").mkdir()
+    monkeypatch.setattr("sys.argv", ["tintype", "keys", "list", "--data", str(tmp_path)])
+    with pytest.raises(SystemExit, match=f"^tintype: unable to open database file in {tmp_path}/$"):
+        main()
+    (tmp_path / "file").touch()
+    assert words(here("keys", "list", "--data", tmp_path / "file" / "data")).startswith("the database can't be opened")
+
+
+def test_a_postgres_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINTYPE_DATABASE_URL", "postgresql+psycopg://me:secret@127.0.0.1:1/x")
+    assert "secret" not in words(here("keys", "list"))
+
+
 def test_keys(server: Server) -> None:
     secret = server.cli("keys", "create", "--name", "mine").strip()
     assert server.http(secret).get("/v1/get-user-credits").is_success
@@ -127,9 +303,19 @@ def test_our_own_client(server: Server) -> None:
 
 
 def test_demo(tmp_path: Path) -> None:
-    done = tintype("demo", "--output", tmp_path / "demo")
+    """Behind a proxy that is not there, with settings for another server."""
+    elsewhere = {"HTTP_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "http://127.0.0.1:9", "no_proxy": "example.com"}
+    unfit = {"TINTYPE_BOOTSTRAP_CREDITS": "0", "TINTYPE_PUBLIC_URL": "http://example.com"}
+    done = tintype("demo", "--output", tmp_path / "demo", **elsewhere, **unfit)
     pictures = [tmp_path / "demo" / f"{slug}.jpeg" for slug in MODELS]
     for path in [*pictures, tmp_path / "demo" / "contact-sheet.jpeg"]:
         with Image.open(path) as image:
             image.load()
         assert str(path) in done.stdout.replace("\n", "")
+
+
+def test_a_demo_whose_server_dies(tmp_path: Path) -> None:
+    failed = tintype("demo", "--output", tmp_path, check=False, TINTYPE_WEIGHTS="/models")
+    assert failed.returncode == 1
+    assert failed.stderr == f"Error: the server did not start; see {tmp_path}/server.log\n"
+    assert "TINTYPE_WEIGHTS: not JSON" in (tmp_path / "server.log").read_text()

@@ -96,8 +96,7 @@ def test_a_client_that_goes_away_within_its_body_is_no_error_of_ours(strict: Ser
 def test_504_when_the_wait_runs_out_and_the_request_goes_on(http: httpx2.Client) -> None:
     response = http.post(f"/v1/{OLD}", json=slow())
     refused(response, 504)
-    assert response.headers["x-should-retry"] == "true"
-    assert int(response.headers["retry-after"]) > 0
+    assert response.headers["x-should-retry"] == "false"
     request_id = response.headers["x-request-id"]
     assert http.get(f"/v2/requests/{request_id}").json()["status"] in ("QUEUED", "PROCESSING")
     assert left(http) < 1

@@ -76,8 +76,7 @@ def test_what_is_held_cannot_be_spent_twice(workerless: Server) -> None:
 def test_502_without_a_worker_and_the_request_stays(http: httpx2.Client) -> None:
     response = http.post(f"/v1/{TEXT}", json=quick())
     refused(response, 502)
-    assert response.headers["x-should-retry"] == "true"
-    assert int(response.headers["retry-after"]) > 0
+    assert response.headers["x-should-retry"] == "false"
     assert credits(response) == pytest.approx(1 - PRICES[TEXT])
     request_id = response.headers["x-request-id"]
     assert http.get(f"/v2/requests/{request_id}/status").json()["status"] == "QUEUED"

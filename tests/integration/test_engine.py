@@ -134,6 +134,39 @@ def test_what_the_model_raises_stays_with_its_batch(sd3: Family, monkeypatch: py
     assert len(engine.live) == 1
 
 
+def test_what_a_sampler_raises_stays_with_its_picture(sd3: Family) -> None:
+    engine = Engine(max_rows=16)
+    with torch.inference_mode():
+        for seed in range(3):
+            job = Job(prompt="", steps=2, seed=seed, sampler="euler", schedule="sgm_uniform", width=64, height=64)
+            engine.add(sd3.begin(job))
+        engine.live[1]._sampler.close()  # a closed generator raises when it is sent an answer
+        engine.live[1]._sampler = iter(())  # type: ignore[assignment] # has no `send`
+        ended = engine.step()
+    assert [type(one.error) for one in ended] == [AttributeError]
+    assert len(engine.live) == 2
+
+
+def test_exact_pictures_share_no_forward_pass_and_are_the_same_to_the_bit(sd3: Family) -> None:
+    def job(seed: int) -> Job:
+        return Job(
+            prompt="fox", guidance=3, steps=6, seed=seed, sampler="dpmpp_sde", schedule="karras", width=64, height=64
+        )
+
+    alone = draw(sd3, job(1))[0]
+    for company in (1, 3, 7):
+        engine = Engine(max_rows=16)
+        with torch.inference_mode():
+            exact = sd3.begin(job(1))
+            engine.add(exact, alone=True)
+            for seed in range(company):
+                engine.add(sd3.begin(job(seed)))
+            assert [len(batch) for batch in engine.batches()] == [1, company]
+            while engine.live:
+                engine.step()
+        assert torch.equal(whole(exact).latents, alone.latents)
+
+
 def test_seeds_are_the_pictures_own(sd3: Family) -> None:
     def job(seed: int) -> Job:
         return Job(prompt="", steps=2, seed=seed, sampler="euler", schedule="sgm_uniform", width=64, height=64)

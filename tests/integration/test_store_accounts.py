@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,51 @@ def test_revoking_by_id_prefix_and_hint(accounts: Accounts) -> None:
     for nothing in ("SG_cccc", "", "SG_", "unknown"):
         with pytest.raises(NotFound):
             accounts.revoke(nothing)
+
+
+def test_revoking_by_the_secret_and_by_how_it_begins(accounts: Accounts) -> None:
+    account = accounts.create("one", 0)
+    secrets = ["SG_aaaa00000001", "SG_aaaa00000002", "SG_bbbb00000001"]
+    first, second, other = (accounts.create_key(account.id, "key", secret=one)[0] for one in secrets)
+    assert accounts.revoke(secrets[0]).id == first.id, "the whole secret names one of those that begin alike"
+    assert accounts.revoke("SG_b").id == other.id
+    for wrong in (secrets[0], "SG_aaaa00000009", "SG_aaaa0"):
+        with pytest.raises(NotFound) as refused:
+            accounts.revoke(wrong)
+        assert refused.value.message == "No API key SG_aaaa… is in force"
+    assert accounts.revoke("SG_aa").id == second.id
+
+
+def test_bootstrap_gives_an_empty_server_one_account_and_key(accounts: Accounts) -> None:
+    secret = accounts.bootstrap("first", 5_000, None)
+    assert secret
+    [account] = accounts.list()
+    assert (account.name, account.balance) == ("first", 5_000)
+    assert accounts.authenticate(secret).account_id == account.id
+    assert accounts.bootstrap("second", 5_000, "SG_0123456789abcdef") is None
+    assert len(accounts.list()) == len(accounts.list_keys()) == 1
+
+
+def test_bootstrap_writes_nothing_with_a_wrong_secret(accounts: Accounts) -> None:
+    with pytest.raises(BadRequest):
+        accounts.bootstrap("first", 5_000, "password")
+    assert accounts.is_empty()
+    assert accounts.bootstrap("first", 5_000, "SG_0123456789abcdef") == "SG_0123456789abcdef"
+    assert accounts.bootstrap("first", 5_000, "password") is None
+
+
+def test_bootstrap_uses_the_account_that_has_no_key_yet(accounts: Accounts) -> None:
+    account = accounts.create("studio", 7)
+    secret = accounts.bootstrap("first", 5_000, None)
+    assert secret
+    assert accounts.authenticate(secret).account_id == account.id
+    assert accounts.list() == (account,)
+
+
+def test_servers_that_start_together_make_one_account(accounts: Accounts) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        secrets = list(pool.map(lambda _: accounts.bootstrap("first", 5_000, None), range(4)))
+    assert len([secret for secret in secrets if secret]) == len(accounts.list()) == 1
 
 
 def test_workers_come_and_go(db: Database) -> None:

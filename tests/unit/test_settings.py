@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from click import UsageError
 
@@ -29,3 +32,31 @@ def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_bootstrap_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINTYPE_BOOTSTRAP_KEY", "SG_0123456789abcdef")
     assert "0123" not in repr(load_settings())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        (
+            "TINTYPE_WEIGHTS",
+            "/models/sd15",
+            r'TINTYPE_WEIGHTS: not JSON; it is written {"sd1.5-img2img": "/models/sd15"}',
+        ),
+        ("TINTYPE_WEIGHTS", '{"sd15": "/"}', "TINTYPE_WEIGHTS: no model is called sd15; the models are sd1.5-img2img,"),
+        ("TINTYPE_WEIGHTS", '{"sd1.5-img2img": "/no"}', "TINTYPE_WEIGHTS: no such folder: /no (for sd1.5-img2img)"),
+        ("TINTYPE_PROT", "9000", "TINTYPE_PROT is not a setting; the closest is TINTYPE_PORT"),
+        ("tintype_boostrap_key", "x", "tintype_boostrap_key is not a setting; the closest is TINTYPE_BOOTSTRAP_KEY"),
+    ],
+)
+def test_a_mistake_in_the_environment_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError) as refused:
+        load_settings()
+    assert refused.value.message.startswith(words)
+
+
+def test_weights_that_are_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TINTYPE_WEIGHTS", json.dumps({"sd1.5-img2img": str(tmp_path)}))
+    assert load_settings().weights == {"sd1.5-img2img": tmp_path}

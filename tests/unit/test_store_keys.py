@@ -25,6 +25,14 @@ def test_may_run(one: Key, may: bool) -> None:
     assert one.may_run("sd3") is may
 
 
+@pytest.mark.parametrize(
+    ("expires", "revoked", "state"),
+    [(None, None, "in force"), (2.0, None, "in force"), (1.0, None, "expired"), (0.5, 0.2, "revoked")],
+)
+def test_state(expires: float | None, revoked: float | None, state: str) -> None:
+    assert Key("id", "account", "name", "SG_1a2b", None, False, 0.0, expires, revoked).state(1.0) == state
+
+
 def test_drawn_secrets_are_valid_and_differ() -> None:
     first, second = draw(), draw()
     check(first)

@@ -41,21 +41,22 @@ def test_queued_and_running() -> None:
     poll = f"{BASE}/v1/requests/7"
     assert answers.submitted(QUEUED, BASE) == {"request_id": "7", "status": "QUEUED", "poll_url": poll, **links}
     queued = {"status": "QUEUED", "request_id": "7", "metrics": {}, **links}
-    assert answers.status(QUEUED, BASE, 3) == queued | {"queue_position": 3, "progress": 0, "step": 0, "steps": 4}
+    first = {"queue_position": 3, "eta": None, "progress": 0, "step": 0, "steps": 4}
+    assert answers.status(QUEUED, BASE, 3, 102.0) == queued | first
     running = {**queued, "status": "PROCESSING", "queue_position": None, "progress": 0.25, "step": 1, "steps": 4}
-    assert answers.status(RUNNING, BASE, None) == running
+    assert answers.status(RUNNING, BASE, None, 102.5) == running | {"eta": 4.5}
 
 
 def test_progress_never_passes_its_end_nor_divides_by_nothing() -> None:
-    assert answers.status(replace(RUNNING, step=9), BASE, None)["progress"] == 1
-    assert answers.status(replace(RUNNING, steps=0), BASE, None)["progress"] == 0
-    assert answers.status(replace(made(), steps=0), BASE, None)["progress"] == 1
+    assert answers.status(replace(RUNNING, step=9), BASE, None, 0.0)["progress"] == 1
+    assert answers.status(replace(RUNNING, steps=0), BASE, None, 0.0)["progress"] == 0
+    assert answers.status(replace(made(), steps=0), BASE, None, 0.0)["progress"] == 1
 
 
 def test_failed_has_times_and_no_cost(outputs: Files) -> None:
     times = {"inference_time": 2.0, "queue_time": 1.0, "total_time": 3.0}
     body = {"status": "FAILED", "request_id": "7", "error": "why", "metrics": times}
-    assert answers.status(FAILED, BASE, None) == body
+    assert answers.status(FAILED, BASE, None, 0.0) == body
     assert answers.result(FAILED, BASE, 10, outputs) == body
 
 
@@ -65,7 +66,7 @@ def test_cancelled_before_it_ran() -> None:
 
 
 def test_completed(outputs: Files) -> None:
-    assert answers.status(made(), BASE, None)["metrics"] == {"inference_time": 1.25}
+    assert answers.status(made(), BASE, None, 0.0)["metrics"] == {"inference_time": 1.25}
     body = answers.result(made(), BASE, 9_980_000, outputs)
     assert body["output"] == body["images"][0]["url"] == f"{BASE}/files/1.png"
     assert (body["images"][0]["file_size"], body["images"][0]["seed"], body["seed"]) == ("9", "5", "5")

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from tintype.catalog.spec import Draw, ModelSpec
 
+#: What stands before the name of a stored input picture, where a caller's own text would have stood.
+STORED = "file:"
 SEEDS = 2**63
 #: Drawn seeds stay short enough to be read out, and exact in JavaScript.
 DRAWN_SEEDS = 2**32

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ from rich.table import Table
 
 from tintype.catalog.models import find_model
 from tintype.cli.options import data_option, json_option, load_settings, open_database
+from tintype.errors import InvalidParameter, NotFound
 from tintype.store.accounts import Accounts, Key
 from tintype.store.money import dollars, micro
 
 DAY = 86_400.0
+#: Far more than anybody needs, far less than the database's integers hold.
+MOST_DOLLARS = 1_000_000_000
 
 
 @click.group()
@@ -75,14 +79,14 @@ def list_keys(data: Path | None, as_json: bool) -> None:
 @click.argument("which")
 @data_option
 def revoke(which: str, data: Path | None) -> None:
-    """Stop a key from working, named by its id or its first characters.
+    """Stop a key from working, named by the whole of it, its id or its first characters.
 
     \b
     Example:
       tintype keys revoke SG_1a2b
     """
     with open_database(load_settings(data=data)) as db:
-        key = Accounts(db).revoke(which)
+        key = Accounts(db).revoke(which.strip())
     click.echo(f"{key.hint}… ({key.name}) no longer works")
 
 
@@ -108,8 +112,9 @@ def create_account(name: str, dollars_given: float, data: Path | None) -> None:
     Example:
       tintype accounts create --name studio --credits 25
     """
+    credits_micro = _micro("--credits", dollars_given, 0)
     with open_database(load_settings(data=data)) as db:
-        click.echo(Accounts(db).create(name, micro(dollars_given)).id)
+        click.echo(Accounts(db).create(name, credits_micro).id)
 
 
 @accounts.command("list")
@@ -141,18 +146,27 @@ def credit(account: str, dollars_given: float, data: Path | None) -> None:
     Example:
       tintype accounts credit 9f0c3c0e-… 10
     """
+    credits_micro = _micro("DOLLARS", dollars_given, -MOST_DOLLARS)
     with open_database(load_settings(data=data)) as db:
-        changed = Accounts(db).credit(account, micro(dollars_given))
+        changed = Accounts(db).credit(account, credits_micro)
     click.echo(f"{changed.name}: ${dollars(changed.balance):g}")
 
 
 def _oldest(accounts: Accounts) -> str:
     every = accounts.list()
-    return every[0].id if every else accounts.create("first", 0).id
+    if not every:
+        raise NotFound("There is no account yet: run `tintype serve` once, or `tintype accounts create`")
+    return every[0].id
+
+
+def _micro(name: str, given: float, least: int) -> int:
+    """Dollars that a person gave → micro-dollars; raises InvalidParameter."""
+    if not least <= given <= MOST_DOLLARS:  # which nan is not
+        raise InvalidParameter(name, given, f"dollars from {least} to {MOST_DOLLARS}")
+    return micro(given)
 
 
 def _key_row(key: Key) -> dict[str, Any]:
-    state = "revoked" if key.revoked_at else "in force"
     return {
         "id": key.id,
         "key": f"{key.hint}…",
@@ -161,7 +175,7 @@ def _key_row(key: Key) -> dict[str, Any]:
         "read only": key.read_only,
         "created": _day(key.created_at),
         "expires": _day(key.expires_at),
-        "state": state,
+        "state": key.state(time.time()),
     }
 
 

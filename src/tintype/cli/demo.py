@@ -8,8 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from tintype.cli.sheet import contact_sheet
 READY = "tintype is ready at "
 #: Seconds that the server may take to start: importing torch and building the weights, on a busy machine.
 PATIENCE = 180.0
+#: Settings that the demo's server takes over from the environment; the others are for servers with another purpose.
+INHERITED = {"TINTYPE_WEIGHTS", "TINTYPE_DTYPE", "TINTYPE_DEVICES", "TINTYPE_THREADS"}
 
 
 @click.command()
@@ -41,6 +43,8 @@ def demo(output: Path) -> None:
     except ImportError:
         raise click.ClickException("the demo needs the segmind package: pip install 'tintype[demo]'") from None
     output.mkdir(parents=True, exist_ok=True)
+    # The demo talks to nobody but its own server, and segmind's client would do so through the machine's proxy.
+    os.environ.update(NO_PROXY="*", no_proxy="*")
     console = Console()
     key = f"SG_{secrets.token_hex(16)}"
     sheet = output / "contact-sheet.jpeg"
@@ -58,7 +62,7 @@ def demo(output: Path) -> None:
 def _server(data: Path, key: str, log: Path) -> Iterator[str]:
     """A server on a free port with a worker that is ready; its address."""
     command = [sys.executable, "-m", "tintype", "serve", "--port", "0", "--data", str(data)]
-    env = {**os.environ, "TINTYPE_BOOTSTRAP_KEY": key, "PYTHONUNBUFFERED": "1"}
+    env = _environment(os.environ) | {"TINTYPE_BOOTSTRAP_KEY": key, "PYTHONUNBUFFERED": "1"}
     with log.open("w") as errors:
         process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=errors, text=True)  # noqa: S603
         try:
@@ -68,13 +72,18 @@ def _server(data: Path, key: str, log: Path) -> Iterator[str]:
             process.communicate()
 
 
+def _environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    mine = {name: value for name, value in inherited.items() if not name.upper().startswith("TINTYPE_")}
+    return mine | {name: value for name, value in inherited.items() if name.upper() in INHERITED}
+
+
 def _wait_for_server(process: subprocess.Popen[str], log: Path) -> str:
-    line = process.stdout.readline() if process.stdout else ""
-    address = line.removeprefix(READY).strip()
+    address = next((line.removeprefix(READY).strip() for line in process.stdout or () if line.startswith(READY)), "")
     deadline = time.monotonic() + PATIENCE
-    while process.poll() is None and time.monotonic() < deadline:
-        if httpx2.get(f"{address}/ready").is_success:
-            return address
+    while address and process.poll() is None and time.monotonic() < deadline:
+        with suppress(httpx2.HTTPError):  # as long as it is starting
+            if httpx2.get(f"{address}/ready", trust_env=False).is_success:
+                return address
         time.sleep(0.1)
     raise click.ClickException(f"the server did not start; see {log}")
 
@@ -101,7 +110,7 @@ def _draw(client: Any, spec: ModelSpec, output: Path, progress: Progress) -> Pat
     metrics = result["metrics"]
     progress.update(bar, completed=1.0, state=f"{metrics['inference_time']:.1f} s, ${metrics['cost']:g}")
     path = output / f"{spec.slug}.jpeg"
-    path.write_bytes(httpx2.get(result["output"]).raise_for_status().content)
+    path.write_bytes(httpx2.get(result["output"], trust_env=False).raise_for_status().content)
     return path
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from base64 import b64encode
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,23 @@ import click
 from tintype.catalog.advice import refuse, warnings
 from tintype.catalog.models import MODELS
 from tintype.catalog.order import Order, order, settle_seed
+from tintype.catalog.samples import sample_path
 from tintype.catalog.spec import ModelSpec, Param
-from tintype.cli.options import data_option, drawing, load_settings
-from tintype.errors import InvalidParameter
+from tintype.cli.local import check_device, check_files, drawing, load_model
+from tintype.cli.options import data_option, load_settings
+from tintype.errors import BadPicture, InvalidParameter
 from tintype.media.images import Format
+from tintype.media.inline import from_text
 from tintype.settings import Settings
 
 FORMATS: dict[str, Format] = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}
 #: Choices are listed in the usage line when they are no more than these.
 FEW = 3
+#: Characters; the smallest pictures there are have more, and a file's name that could be base64 rarely has as many.
+SHORTEST_BASE64 = 48
 OWN_OPTIONS: list[click.Parameter] = [
     click.Option(["-o", "--output"], default="out.png", show_default=True, help="File to write; its ending decides."),
-    click.Option(["--weights"], type=click.Path(path_type=Path, exists=True), help="Folder in the diffusers layout."),
+    click.Option(["--weights"], type=click.Path(path_type=Path), help="Folder in the diffusers layout."),
     click.Option(["--dtype"], type=click.Choice(["auto", "float32", "bfloat16"]), help="Arithmetic of the model."),
     click.Option(["--device"], default="auto", show_default=True, help="cpu, cuda:0, …"),
 ]
@@ -38,7 +44,8 @@ def model_command(spec: ModelSpec) -> click.Command:
         own = {name: given.pop(name) for name in ("output", "weights", "dtype", "device", "data")}
         draw(spec, given, **own)
 
-    example = f"\b\nExample:\n  tintype generate {spec.slug} --prompt 'a fox' --seed 7 -o fox.png"
+    image = f" --image {sample_path(str(spec.example['image']))}" if spec.takes_picture else ""
+    example = f"\b\nExample:\n  tintype generate {spec.slug} --prompt 'a fox'{image} --seed 7 -o fox.png"
     command = click.Command(spec.slug, callback=run, help=f"{spec.description}\n\n{example}", short_help=spec.title)
     command.params = [_flag(param) for param in spec.parameters] + OWN_OPTIONS
     return data_option(command)
@@ -54,10 +61,11 @@ def draw(
     data: Path | None,
 ) -> None:
     """Validate as the server does, draw with a progress bar, write the pictures."""
+    check_files(Path(output), weights)
+    check_device(device)
     settings = load_settings(data=data, dtype=dtype, weights={spec.slug: weights} if weights else None)
-    image = given.get("image")
-    if image and Path(image).is_file():
-        given["image"] = b64encode(Path(image).read_bytes()).decode()
+    if given.get("image"):
+        given["image"] = _image(given["image"], settings.max_picture_bytes)
     wanted = _order(spec, given, Path(output))
     with drawing() as progress:
         made = _make(spec, wanted, settings, device, progress)
@@ -65,6 +73,25 @@ def draw(
         path = Path(output) if len(made) == 1 else Path(output).with_stem(f"{Path(output).stem}-{index + 1}")
         path.write_bytes(b64encode(picture.data) if wanted.base64 else picture.data)
         click.echo(f"{path}  {picture.width}×{picture.height}  seed {picture.seed}")
+
+
+def _image(text: str, max_bytes: int) -> str:
+    """What the server would be sent: a local file as base64, else the text itself; raises BadPicture for neither."""
+    if _is_file(text):
+        return b64encode(Path(text).read_bytes()).decode()
+    if sample_path(text) or text.lower().startswith(("http://", "https://", "data:")):
+        return text
+    with suppress(BadPicture):
+        if len(text) >= SHORTEST_BASE64 and from_text(text, max_bytes):
+            return text
+    raise BadPicture(f"no such file: {text[:80]}")
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # longer than a name can be, as base64 is, or with a NUL in it
+        return False
 
 
 def _order(spec: ModelSpec, given: dict[str, Any], output: Path) -> Order:
@@ -82,12 +109,12 @@ def _make(
     spec: ModelSpec, wanted: Order, settings: Settings, device: str, progress: Callable[[int, int], None]
 ) -> list[Any]:
     from tintype.worker.direct import draw_order  # noqa: PLC0415 - imports torch
-    from tintype.worker.models import Models  # noqa: PLC0415
     from tintype.worker.pictures import Pictures  # noqa: PLC0415
 
-    loaded = Models.from_settings(settings, device).get(spec)
+    # The picture first: it may be wrong, and the weights take long.
     with Pictures.from_settings(settings) as pictures:
         picture = pictures.read(wanted)
+    loaded = load_model(settings, spec, device)
     return draw_order(loaded, spec.slug, wanted, picture, settings.max_rows, progress)
 
 
@@ -109,6 +136,6 @@ def generate() -> None:
     \b
     Examples:
       tintype generate stable-diffusion-3.5-turbo-txt2img --prompt "a fox" --seed 7 -o fox.png
-      tintype generate sd1.5-img2img --prompt "a castle" --image photo.jpg --strength 0.6 -o castle.png
+      tintype generate sd1.5-img2img --prompt "a castle" --image /sd-img2img-input.jpeg -o castle.png
       tintype generate sd3-med-img2img --help
     """

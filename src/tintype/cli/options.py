@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 from pydantic import ValidationError
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from pydantic_settings import SettingsError
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
+from tintype.catalog.models import MODELS
+from tintype.errors import StoreUnavailable
 from tintype.settings import Settings
 from tintype.store.database import Database
 from tintype.store.migrations import migrate
+
+PREFIX = "TINTYPE_"
 
 data_option = click.option(
     "--data", type=click.Path(path_type=Path, file_okay=False), help="Folder for the database, pictures and weights."
@@ -24,30 +31,50 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 def load_settings(**given: Any) -> Settings:
     """The settings of the environment, with the options that were given on top; raises UsageError."""
+    _refuse_unknown(os.environ)
     try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    except SettingsError as error:  # of pydantic's own words, only the field's name is of use
+        name = PREFIX + str(error).partition('"')[2].partition('"')[0].upper()
+        raise click.UsageError(f"""{name}: not JSON; it is written {{"sd1.5-img2img": "/models/sd15"}}""") from None
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False)]
         raise click.UsageError("settings: " + "; ".join(lines)) from None
+    _check_weights(settings)
+    return settings
 
 
-@contextmanager
-def drawing() -> Iterator[Callable[[int, int], None]]:
-    """A progress bar for work of this process's own; yields what is told evaluations done and in all."""
-    # Before torch is imported: threads that spin at OpenMP's barriers slow a busy machine down.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        bar = progress.add_task("loading", total=None)
-        yield lambda done, total: progress.update(bar, description="drawing", completed=done, total=total)
+def _refuse_unknown(environment: Iterable[str]) -> None:
+    """Raise UsageError for a variable that looks like a setting, but is none: a typing mistake would go unnoticed."""
+    known = [field.upper() for field in Settings.model_fields]
+    for name in environment:
+        own = name.upper().removeprefix(PREFIX)
+        if name.upper().startswith(PREFIX) and own not in known:
+            [closest] = difflib.get_close_matches(own, known, n=1, cutoff=0)
+            raise click.UsageError(f"{name} is not a setting; the closest is {PREFIX}{closest}")
+
+
+def _check_weights(settings: Settings) -> None:
+    for slug, folder in settings.weights.items():
+        if slug not in MODELS:
+            raise click.UsageError(f"{PREFIX}WEIGHTS: no model is called {slug}; the models are {', '.join(MODELS)}")
+        if not folder.is_dir():
+            raise click.UsageError(f"{PREFIX}WEIGHTS: no such folder: {folder} (for {slug})")
 
 
 @contextmanager
 def open_database(settings: Settings) -> Iterator[Database]:
-    """The database, with its schema up to date."""
-    db = Database(settings.database)
+    """The database, with its schema up to date; an error names the cause and the place, since the operator reads it."""
+    try:
+        place = make_url(settings.database_url).render_as_string() if settings.database_url else f"{settings.data}/"
+        db = Database(settings.database)
+    except (OSError, ImportError, ValueError, ArgumentError) as error:
+        raise click.ClickException(f"the database can't be opened: {error}") from error
     try:
         migrate(db)
         yield db
+    except StoreUnavailable as error:
+        cause = getattr(error.__cause__, "orig", None) or error.__cause__
+        raise StoreUnavailable(f"{str(cause).partition(chr(10))[0]} in {place}") from error
     finally:
         db.close()

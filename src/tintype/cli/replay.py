@@ -10,7 +10,8 @@ import click
 from PIL import Image, ImageChops
 
 from tintype.catalog.models import find_model
-from tintype.cli.options import data_option, drawing, load_settings
+from tintype.cli.local import check_device, check_files, drawing, load_model
+from tintype.cli.options import data_option, load_settings
 from tintype.errors import BadPicture
 from tintype.media.images import decode, read_note
 from tintype.media.samples import draw
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("picture", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--image", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Its input picture.")
-@click.option("--weights", type=click.Path(path_type=Path, exists=True), help="Folder in the diffusers layout.")
+@click.option("--weights", type=click.Path(path_type=Path), help="Folder in the diffusers layout.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda:0, …")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Keep what was made.")
 @data_option
@@ -38,13 +39,15 @@ def replay(
       tintype replay fox.png
       tintype replay castle.jpeg --image photo.jpg --weights /models/sd15
     """
+    check_files(output, weights)
+    check_device(device)
     original = picture.read_bytes()
     with drawing() as progress:
         from tintype.worker.direct import draw_order  # noqa: PLC0415 - imports torch
         from tintype.worker.recipe import Recipe  # noqa: PLC0415
 
         recipe = Recipe.read(read_note(original))
-        own = {recipe.model: weights} if weights else None
+        own = {find_model(recipe.model).slug: weights} if weights else None
         settings = load_settings(data=data, dtype=recipe.dtype, weights=own)
         loaded = _weights(recipe, settings, device)
         source = _source(recipe, image, settings)
@@ -68,9 +71,7 @@ def compare(one: Image.Image, other: Image.Image) -> str:
 
 
 def _weights(recipe: Recipe, settings: Settings, device: str) -> Loaded:
-    from tintype.worker.models import Models  # noqa: PLC0415 - imports torch
-
-    loaded = Models.from_settings(settings, device).get(find_model(recipe.model))
+    loaded = load_model(settings, find_model(recipe.model), device)
     if loaded.fingerprint != recipe.weights:
         raise BadPicture(f"it was made with other weights ({recipe.weights}) than these ({loaded.fingerprint})")
     return loaded

@@ -41,9 +41,10 @@ def serve(host: str | None, port: int | None, data: Path | None, workers: bool) 
     settings = load_settings(host=host, port=port, data=data)
     set_up_logs(process="web")
     listening = listen(settings.host, settings.port)
-    address = f"http://{settings.host}:{listening.getsockname()[1]}"
+    address = _address(settings.host, listening.getsockname()[1])
     with open_database(settings) as db:
         _first_key(db, settings, address)
+    commands = [_worker_command(settings, device) for device in devices(settings.devices)] if workers else []
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(settings, stopping=lambda: server.should_exit),
@@ -54,19 +55,25 @@ def serve(host: str | None, port: int | None, data: Path | None, workers: bool) 
             timeout_graceful_shutdown=max(1, round(settings.web_grace)),
         )
     )
-    # uvicorn raises the signal that stopped it once more when it has stopped: that must not end us before the workers.
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    # Ours before uvicorn's, so that a signal during the start counts; and ours again after it: uvicorn raises the
+    # signal that stopped it once more, and that must not end us before the workers.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    commands = [_worker_command(settings, device) for device in devices(settings.devices)] if workers else []
+        signal.signal(number, stop)
     with LocalFleet(commands, _worker_environment(os.environ), settings.grace + 5):
         click.echo(f"tintype is ready at {address}")
-        server.run(sockets=[listening])
+        if not server.should_exit:
+            server.run(sockets=[listening])
 
 
 @click.command()
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda:0, …; auto is the first GPU, or the CPU.")
+@click.option("--parent", type=int, hidden=True, help="The server's process; without it the worker ends.")
 @data_option
-def worker(device: str, data: Path | None) -> None:
+def worker(device: str, parent: int | None, data: Path | None) -> None:
     """Run one worker: it claims requests until it is told to stop.
 
     \b
@@ -80,7 +87,7 @@ def worker(device: str, data: Path | None) -> None:
     set_up_logs(process=f"worker {device}")
     with open_database(settings):
         pass
-    run_worker(settings, device)
+    run_worker(settings, device, parent)
 
 
 @click.command()
@@ -106,13 +113,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 def _first_key(db: Database, settings: Settings, address: str) -> None:
     """Give an empty server its first account, and say how to use it; the key is never shown again."""
-    accounts = Accounts(db)
-    if not accounts.is_empty():
-        return
     given = settings.bootstrap_key.get_secret_value()
-    account = accounts.create("first", micro(settings.bootstrap_credits))
-    _, secret = accounts.create_key(account.id, "first", secret=given or None)
-    if given:
+    secret = Accounts(db).bootstrap("first", micro(settings.bootstrap_credits), given or None)
+    if secret is None or given:
         return
     click.echo(
         f"\nA first account with ${settings.bootstrap_credits:g} was made. Its key, shown this once:\n\n  {secret}\n\n"
@@ -122,8 +125,14 @@ def _first_key(db: Database, settings: Settings, address: str) -> None:
     )
 
 
+def _address(host: str, port: int) -> str:
+    """The server's URL; an IPv6 address stands in brackets in it."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def _worker_command(settings: Settings, device: str) -> list[str]:
-    return [sys.executable, "-m", "tintype", "worker", "--device", device, "--data", str(settings.data.absolute())]
+    own = ["--device", device, "--data", str(settings.data.absolute()), "--parent", str(os.getpid())]
+    return [sys.executable, "-m", "tintype", "worker", *own]
 
 
 def _worker_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -18,6 +18,8 @@ def load_family(name: str, path: Path, device: torch.device, dtype: torch.dtype,
     folder = Folder(path, device, dtype)
     try:
         return SD15(folder) if name == "sd15" else SD3(folder, t5_tokens)
+    except torch.OutOfMemoryError:
+        raise  # not the weights' fault: there may be room another time
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         # The libraries' messages name folders of this machine: they go to the log through the cause.
         raise WeightsUnusable(f"the weights can't be loaded: {type(error).__name__}") from error

@@ -56,8 +56,9 @@ class Files:
             raise NotFound("no such file, or it has expired") from error
 
     def remove(self, name: str) -> None:
-        """Forget a picture that turned out not to be needed."""
-        self.path(name).unlink(missing_ok=True)
+        """Forget a picture before its time, if it is there."""
+        if NAME.fullmatch(name):
+            (self._folder / name).unlink(missing_ok=True)
 
     def expire(self) -> int:
         """Remove what is past its life, and what a crash left unfinished; how many files that were."""

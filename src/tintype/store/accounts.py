@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -19,6 +19,8 @@ __all__ = ["Account", "Accounts", "Key", "dollars", "micro"]
 
 #: Fewer characters than this name no key: `SG_` begins them all.
 SHORTEST_PREFIX = 4
+#: The oldest account first.
+AGE = (accounts.c.created_at, accounts.c.id)
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,28 @@ class Accounts:
 
     def create(self, name: str, credits_micro: int) -> Account:
         """A new account with this balance in micro-dollars."""
-        fresh = {"id": str(uuid4()), "name": name, "balance": credits_micro, "held": 0, "created_at": now()}
         with self._db.write() as tx:
-            return Account.of(tx.execute(insert(accounts).values(fresh).returning(accounts)).one())
+            return _create(tx, name, credits_micro)
+
+    def bootstrap(self, name: str, credits_micro: int, secret: str | None) -> str | None:
+        """Give a server without any key its first one, in one transaction; its secret, or None where there are keys.
+
+        It is the oldest account's, or else a new one's with this name and balance. secret: drawn unless given.
+        Raises BadRequest when the given secret has the wrong format; nothing is written then.
+        """
+        with self._db.write() as tx:
+            if tx.scalar(select(exists().select_from(api_keys))):
+                return None
+            secret = draw() if secret is None else secret
+            check(secret)
+            oldest = tx.scalar(select(accounts.c.id).order_by(*AGE).limit(1))
+            _create_key(tx, oldest or _create(tx, name, credits_micro).id, secret, {"name": name})
+            return secret
 
     def list(self) -> tuple[Account, ...]:
         """All accounts, the oldest first."""
         with self._db.read() as view:
-            return tuple(map(Account.of, view.execute(select(accounts).order_by(accounts.c.created_at, accounts.c.id))))
+            return tuple(map(Account.of, view.execute(select(accounts).order_by(*AGE))))
 
     def is_empty(self) -> bool:
         """Whether there is no account yet."""
@@ -106,17 +122,13 @@ class Accounts:
             _account(tx, account_id)
             if tx.scalar(select(exists().where(api_keys.c.digest == digest(secret)))):
                 raise BadRequest("This API key exists already")
-            moment = read_clock(tx)
             asked = {
-                "account_id": account_id,
                 "name": name,
                 "models": None if models is None else [*models],
                 "read_only": read_only,
-                "expires_at": None if expires_in is None else moment + expires_in,
+                "expires_at": None if expires_in is None else read_clock(tx) + expires_in,
             }
-            drawn = {"id": str(uuid4()), "digest": digest(secret), "hint": secret[:HINT]}
-            fresh = insert(api_keys).values(**asked, **drawn, created_at=moment, last_turn=0)
-            return Key.of(tx.execute(fresh.returning(*KEY_COLUMNS)).one()), secret
+            return _create_key(tx, account_id, secret, asked), secret
 
     def list_keys(self) -> tuple[Key, ...]:
         """All keys, the oldest first, with those revoked and expired."""
@@ -124,16 +136,18 @@ class Accounts:
             return _keys(view)
 
     def revoke(self, which: str) -> Key:
-        """Revoke the key with this id, hint, or beginning of an id of 4 or more characters.
+        """Revoke the key with this secret or id, or whose hint or id begins with these 4 or more characters.
 
-        Raises NotFound when no key in force is meant, BadRequest when several are.
+        Raises NotFound when no key in force is meant, BadRequest when several are; neither repeats a secret.
         """
+        shown = which if len(which) <= HINT else f"{which[:HINT]}…"
         with self._db.write() as tx:
-            meant = [key for key in _keys(tx) if key.revoked_at is None and _is_meant(key, which)]
+            owner = tx.scalar(select(api_keys.c.id).where(api_keys.c.digest == digest(which)))
+            meant = [key for key in _keys(tx) if key.revoked_at is None and (key.id == owner or _is_meant(key, which))]
             if not meant:
-                raise NotFound(f"No API key {which} is in force")
+                raise NotFound(f"No API key {shown} is in force")
             if len(meant) > 1:
-                raise BadRequest(f"{which} begins several API keys: name one by its id")
+                raise BadRequest(f"{shown} begins several API keys: name one by its id")
             changed = update(api_keys).where(api_keys.c.id == meant[0].id).values(revoked_at=now())
             return Key.of(tx.execute(changed.returning(*KEY_COLUMNS)).one())
 
@@ -149,6 +163,17 @@ class Accounts:
         return Key.of(row)
 
 
+def _create(tx: Connection, name: str, credits_micro: int) -> Account:
+    fresh = {"id": str(uuid4()), "name": name, "balance": credits_micro, "held": 0, "created_at": now()}
+    return Account.of(tx.execute(insert(accounts).values(fresh).returning(accounts)).one())
+
+
+def _create_key(tx: Connection, account_id: str, secret: str, asked: Mapping[str, Any]) -> Key:
+    own = {"id": str(uuid4()), "account_id": account_id, "digest": digest(secret), "hint": secret[:HINT]}
+    fresh = insert(api_keys).values({"read_only": False, **asked, **own, "created_at": now(), "last_turn": 0})
+    return Key.of(tx.execute(fresh.returning(*KEY_COLUMNS)).one())
+
+
 def _account(view: Connection, account_id: str) -> Account:
     row = view.execute(select(accounts).where(accounts.c.id == account_id)).one_or_none()
     if row is None:
@@ -161,4 +186,4 @@ def _keys(view: Connection) -> tuple[Key, ...]:
 
 
 def _is_meant(key: Key, which: str) -> bool:
-    return len(which) >= SHORTEST_PREFIX and (key.hint == which or key.id.startswith(which))
+    return len(which) >= SHORTEST_PREFIX and (key.hint.startswith(which) or key.id.startswith(which))

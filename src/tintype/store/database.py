@@ -30,7 +30,8 @@ class Database:
 
     def __init__(self, url: str, *, patience: float = 30.0) -> None:
         # Pinged before use, so that a restarted database costs a reconnection and not a failed request.
-        self._engine = create_engine(url, pool_pre_ping=True)
+        # Parameters hidden: they would bring prompts into logs.
+        self._engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
         if self._engine.dialect.name == "sqlite":
             _prepare_sqlite(self._engine, patience)
         else:

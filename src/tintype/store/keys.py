@@ -6,7 +6,7 @@ import hashlib
 import re
 import secrets
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Row
 
@@ -43,6 +43,12 @@ class Key:
     def may_run(self, slug: str) -> bool:
         """Whether it may submit requests for the model."""
         return not self.read_only and (self.models is None or slug in self.models)
+
+    def state(self, moment: float) -> Literal["in force", "revoked", "expired"]:
+        """Whether it works at this moment, in unix seconds, and why not."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.expires_at is not None and self.expires_at <= moment else "in force"
 
 
 KEY_COLUMNS = [column for column in api_keys.c if column.name in Key.__annotations__]

@@ -46,7 +46,7 @@ class Requests(Leases):
             return _find(view, id, account_id)
 
     def ended(self, ids: Sequence[str]) -> set[str]:
-        """Those of the ids that have ended: one query for all who wait."""
+        """Those of the ids that have ended."""
         if not ids:
             return set()
         over = columns.status.in_((Status.COMPLETED, Status.FAILED))
@@ -70,6 +70,11 @@ class Requests(Leases):
             elif not request.ended:
                 self._change(tx, id, cancel_requested=True)
             return _find(tx, id, account_id)
+
+    def expired(self) -> list[Json]:
+        """The parameters of the records whose time is over, for whoever must clean up before `expire` removes them."""
+        with self._db.read() as view:
+            return list(view.scalars(select(columns.params).where(columns.expires_at <= now())))
 
     def expire(self) -> int:
         """Remove the records whose time is over, give up what no worker will claim, forget old workers.

@@ -23,14 +23,15 @@ def submitted(request: Request, base: str) -> dict[str, Any]:
     return {"request_id": request.id, "status": request.status, "poll_url": poll, **links(request, base)}
 
 
-def status(request: Request, base: str, position: int | None) -> dict[str, Any]:
-    """The light answer, without output."""
+def status(request: Request, base: str, position: int | None, now: float) -> dict[str, Any]:
+    """The light answer, without output; `now` in unix seconds."""
     body: dict[str, Any] = {"status": request.status, "request_id": request.id}
     if request.status is Status.COMPLETED:
         return body | {"metrics": {"inference_time": _result(request)["inference_time"]}, **_progress(request)}
     if request.status is Status.FAILED:
         return body | {"error": request.error, "metrics": times(request)}
-    return body | links(request, base) | {"metrics": {}, "queue_position": position, **_progress(request)}
+    waiting: dict[str, Any] = {"metrics": {}, "queue_position": position, "eta": _eta(request, now)}
+    return body | links(request, base) | waiting | _progress(request)
 
 
 def result(request: Request, base: str, remaining: int, outputs: Files) -> dict[str, Any]:
@@ -86,6 +87,13 @@ def failure(request: Request) -> TintypeError:
 def _progress(request: Request) -> dict[str, Any]:
     done = request.step / request.steps if request.steps else float(request.status is Status.COMPLETED)
     return {"progress": round(min(done, 1.0), 4), "step": request.step, "steps": request.steps}
+
+
+def _eta(request: Request, now: float) -> float | None:
+    """Seconds left at the request's own pace so far; None before its first step."""
+    if request.status is not Status.PROCESSING or not request.step or request.started_at is None:
+        return None
+    return round(max(0.0, now - request.started_at) / request.step * max(0, request.steps - request.step), 1)
 
 
 def _result(request: Request) -> Json:

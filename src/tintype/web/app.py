@@ -12,7 +12,6 @@ from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 
 from tintype import __version__
-from tintype.errors import StoreUnavailable
 from tintype.settings import Settings
 from tintype.web.account import account_router
 from tintype.web.body import BodyLimit
@@ -72,6 +71,6 @@ async def _sweep(services: Services) -> None:
     while True:
         try:
             await run_in_threadpool(services.sweep)
-        except StoreUnavailable as error:
-            log.warning("sweep put off", error=error.message)
+        except Exception as error:
+            log.exception("sweep failed", error=str(error))
         await asyncio.sleep(services.settings.sweep)

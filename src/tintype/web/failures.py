@@ -32,6 +32,9 @@ def add_error_handlers(app: FastAPI) -> None:
 
 def _ours(_http: HttpRequest, error: Exception) -> JSONResponse:
     known = error if isinstance(error, TintypeError) else TintypeError()
+    if known.status >= 500 and known.__cause__:
+        # Caused by this machine: its words are for the operator, not for the client.
+        log.error(known.message, cause=f"{type(known.__cause__).__name__}: {known.__cause__}")
     return JSONResponse(known.public(), status_code=known.status, headers=known.public_headers())
 
 

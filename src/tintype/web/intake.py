@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from tintype.catalog.advice import refuse, warnings
-from tintype.catalog.order import Order, order, planned_steps, settle_seed
+from tintype.catalog.order import STORED, Order, order, planned_steps, settle_seed
 from tintype.catalog.samples import sample_path
 from tintype.catalog.spec import ModelSpec
 from tintype.errors import BadPicture, Forbidden, InvalidParameter, NotFound, TintypeError
@@ -40,7 +40,7 @@ def submit(services: Services, spec: ModelSpec, key: Key, sent: dict[str, Any], 
     params, ignored = spec.validate(sent)
     if spec.takes_picture:
         # An address of this server is meant as the path: it need not be a public one.
-        params["image"] = params["image"].removeprefix(base)
+        params["image"] = params["image"].removeprefix(base) or "/"
     params = settle_seed(params, secrets.randbelow)
     wanted = order(spec, params)
     refuse(wanted)
@@ -78,7 +78,7 @@ def _store_picture(services: Services, params: dict[str, Any]) -> str | None:
         return None
     check(data, services.settings.max_picture_pixels)
     stored = services.inputs.put(data, "in")
-    params["image"] = f"file:{stored}"
+    params["image"] = STORED + stored
     return stored
 
 

@@ -34,8 +34,8 @@ def index() -> dict[str, str]:
     return {"name": "tintype", "version": __version__, "models": "/v1/models", "openapi": "/openapi.json"}
 
 
-def health() -> dict[str, str]:
-    """The web process answers."""
+async def health() -> dict[str, str]:
+    """The web process answers; async, so that threads which wait for the database don't hold it up."""
     return {"status": "ok"}
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fastapi import Request as HttpRequest
 
+from tintype.catalog.order import STORED
 from tintype.media.outputs import Files
 from tintype.settings import Settings
 from tintype.store.accounts import Accounts
@@ -49,7 +50,11 @@ class Services:
         return bool(self.workers.alive(max(5.0, 10 * self.settings.heartbeat)))
 
     def sweep(self) -> None:
-        """Forget what has outlived its time: records, then files."""
+        """Forget what has outlived its time: the pictures that callers sent, their requests' records, other files."""
+        for params in self.requests.expired():
+            image = params.get("image", "")
+            if image.startswith(STORED):
+                self.inputs.remove(image.removeprefix(STORED))
         self.requests.expire()
         self.outputs.expire()
         self.inputs.expire()

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 
 from tintype.catalog.models import MODELS
 from tintype.catalog.spec import ModelSpec
-from tintype.errors import WaitRanOut, WorkerUnavailable
+from tintype.errors import StoreUnavailable, WaitRanOut, WorkerUnavailable
 from tintype.store.money import dollars
 from tintype.store.records import Json, Request, Status
 from tintype.web import answers
@@ -67,6 +67,14 @@ async def wait(own: Services, http: HttpRequest, request: Request) -> Request | 
 
     Raises WaitRanOut or, if no worker is there either, WorkerUnavailable: the request goes on all the same.
     """
+    try:
+        return await _watch(own, http, request)
+    except StoreUnavailable as error:
+        # Not this one: its words would have the caller send, and pay for, the request again.
+        raise WaitRanOut(headers={"x-request-id": request.id}) from error
+
+
+async def _watch(own: Services, http: HttpRequest, request: Request) -> Request | None:
     deadline = time.monotonic() + own.settings.sync_wait
     pause = FIRST_LOOK
     while not await run_in_threadpool(own.requests.ended, [request.id]):
@@ -104,7 +112,7 @@ def answer(own: Services, request: Request, submitted: Submitted, base: str) -> 
 def result_response(own: Services, request: Request, base: str) -> Response:
     """The result endpoint's answer: 422 for FAILED, the status while there is no result yet."""
     if request.status in (Status.QUEUED, Status.PROCESSING):
-        return JSONResponse(answers.status(request, base, own.requests.position(request.id)))
+        return JSONResponse(answers.status(request, base, own.requests.position(request.id), time.time()))
     remaining = own.accounts.remaining(request.account_id)
     body = answers.result(request, base, remaining, own.outputs)
     return JSONResponse(body, status_code=422 if request.status is Status.FAILED else 200)

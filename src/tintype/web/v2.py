@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, Response
@@ -54,7 +55,7 @@ def status(http: HttpRequest, key: Reader, request_id: str) -> Response:
     own = services(http)
     request = own.requests.find(request_id, key.account_id)
     position = own.requests.position(request.id) if request.status is Status.QUEUED else None
-    body = answers.status(request, base_url(http, own.settings), position)
+    body = answers.status(request, base_url(http, own.settings), position, time.time())
     return JSONResponse(body, status_code=422 if request.status is Status.FAILED else 200)
 
 

@@ -29,6 +29,7 @@ class Heart:
         tasks: Mapping[str, Task],
         engine: Engine,
         interval: float,
+        parent: int | None,
         stop: Callable[[], None],
     ) -> None:
         self.worker_id = worker_id
@@ -38,8 +39,9 @@ class Heart:
         self.tasks = tasks
         self.engine = engine
         self.interval = interval
+        #: Process without which this worker has no business; None for one that was started by hand.
+        self.parent = parent
         self.stop = stop
-        self._parent = os.getppid()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
 
@@ -55,24 +57,27 @@ class Heart:
 
     def beat(self) -> None:
         """Renew every lease, take in what the store says of each, and say that this worker lives."""
-        verdicts = self.requests.renew([task.mark for task in list(self.tasks.values())])
-        for request_id, verdict in verdicts.items():
-            if task := self.tasks.get(request_id):
-                task.verdict = verdict
+        # These very tasks: by the time of the answer, the worker may have claimed one of the requests anew.
+        renewed = list(self.tasks.values())
+        verdicts = self.requests.renew([task.mark for task in renewed])
+        for task in renewed:
+            task.verdict = verdicts[task.request.id]
         self.workers.beat(self.worker_id, self.device, self.engine.forward_passes, self.engine.rows)
 
     def _run(self) -> None:
-        while not self._done.wait(self.interval):
-            if os.getppid() != self._parent:
-                log.warning("the server is gone; finishing what is running")
+        try:
+            while not self._done.wait(self.interval):
+                self._turn()
+        finally:
+            # Without a heart the worker would go on to work for nothing: its successor starts with a clean one.
+            if not self._done.is_set():
                 self.stop()
-            try:
-                self.beat()
-            except StoreUnavailable as error:
-                # The leases run on; if they run out, the attempt number keeps our late writes away.
-                log.warning("store unavailable", error=error.message)
-            except Exception:
-                # Without a heart the worker would go on to work for nothing: its successor starts with a clean one.
-                log.exception("the heart failed; stopping this worker")
-                self.stop()
-                raise
+
+    def _turn(self) -> None:
+        if self.parent is not None and os.getppid() != self.parent:
+            self.stop()
+        try:
+            self.beat()
+        except StoreUnavailable as error:
+            # The leases run on; if they run out, the attempt number keeps our late writes away.
+            log.warning("store unavailable", cause=str(error.__cause__))

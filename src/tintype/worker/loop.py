@@ -51,7 +51,9 @@ class Worker:
         self.poll = poll
         self.grace = grace
         self.tasks: dict[str, Task] = {}
-        self._pool = ThreadPoolExecutor(4, thread_name_prefix="media")
+        #: Apart, so that addresses which never answer hold up no finished picture.
+        self._fetching = ThreadPoolExecutor(max_pictures, thread_name_prefix="fetch")
+        self._delivering = ThreadPoolExecutor(4, thread_name_prefix="deliver")
         self._wake = threading.Event()
         self._looked = 0.0
         #: When the worker must have left; None while it runs.
@@ -65,7 +67,7 @@ class Worker:
 
     def run(self) -> None:
         """Work until stopped."""
-        with self._pool, torch.inference_mode():
+        with self._delivering, torch.inference_mode():
             while self._going():
                 self.take()
                 self.begin()
@@ -74,6 +76,7 @@ class Worker:
                 self.land()
                 self._rest()
             self.hand_back()
+        self._fetching.shutdown(wait=False, cancel_futures=True)
 
     def take(self) -> None:
         """Claim requests while there is room, and start fetching their pictures."""
@@ -138,7 +141,7 @@ class Worker:
             log.warning("request not understood", request=request.id, exc_info=error)
             self.requests.fail(request.id, request.attempt, "this server no longer runs that request", 500)
             return
-        task.fetched = self._pool.submit(self.pictures.read, task.order)
+        task.fetched = self._fetching.submit(self.pictures.read, task.order)
         task.fetched.add_done_callback(lambda _: self._wake.set())
         self.tasks[request.id] = task
 
@@ -160,7 +163,7 @@ class Worker:
             raise picture.error or RuntimeError("a picture ended without latents")
         task.pixels[task.pictures.index(picture)] = picture.family.finish(picture.latents)
         if task.finished:
-            task.delivery = self._pool.submit(self.delivery.deliver, task, time.monotonic() - task.began)
+            task.delivery = self._delivering.submit(self.delivery.deliver, task, time.monotonic() - task.began)
             task.delivery.add_done_callback(lambda _: self._wake.set())
 
     def _once_more(self, task: Task, error: PictureNotFinite) -> None:
@@ -174,11 +177,16 @@ class Worker:
 
     def _give_up(self, task: Task, error: BaseException) -> None:
         """Fail the request for a reason that a repeat won't change; else let it be tried again, alone."""
+        if isinstance(error, torch.AcceleratorError):
+            # Nothing runs on this device any more until the process is a new one; it ends as if it had been killed.
+            raise error
         self._forget(task)
-        log.warning("request failed", request=task.request.id, attempt=task.request.attempt, exc_info=error)
+        request = task.request.id
         if isinstance(error, TintypeError) and not isinstance(error, StoreUnavailable):
+            log.warning("request failed", request=request, error=error.message, cause=repr(error.__cause__))
             self._tell(self.requests.fail, task, error.message, error.status)
         else:
+            log.error("the model failed", request=request, attempt=task.request.attempt, exc_info=error)
             self._tell(self.requests.retry, task, "the model failed on this request")
 
     def _tell(self, write: Callable[..., bool], task: Task, *what: object) -> None:

@@ -6,7 +6,7 @@ from typing import Self
 
 from PIL import Image
 
-from tintype.catalog.order import Order
+from tintype.catalog.order import STORED, Order
 from tintype.catalog.samples import sample_path
 from tintype.errors import BadPicture, NotFound
 from tintype.media.fetch import Fetcher
@@ -15,9 +15,6 @@ from tintype.media.inline import from_text
 from tintype.media.outputs import Files
 from tintype.media.samples import draw
 from tintype.settings import Settings
-
-#: What stands before the name of a stored picture, where a caller's text would have stood.
-STORED = "file:"
 
 
 class Pictures:

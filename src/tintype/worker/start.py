@@ -25,8 +25,8 @@ from tintype.worker.pictures import Pictures
 log = structlog.get_logger()
 
 
-def run_worker(settings: Settings, device: str) -> None:
-    """Work until SIGTERM or SIGINT, or until the process that started this one is gone."""
+def run_worker(settings: Settings, device: str, parent: int | None) -> None:
+    """Work until SIGTERM or SIGINT, or until the process `parent` is no longer this one's."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
     worker_id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -56,6 +56,7 @@ def run_worker(settings: Settings, device: str) -> None:
         worker.tasks,
         worker.engine,
         settings.heartbeat,
+        parent,
         worker.stop,
     )
     log.info("worker ready", worker=worker_id, device=str(models.device), dtype=str(models.dtype))
@@ -63,3 +64,5 @@ def run_worker(settings: Settings, device: str) -> None:
         worker.run()
     db.close()
     log.info("worker stopped", worker=worker_id)
+    # At once: Python would wait for downloads under way, and for an address that never answers that is long.
+    os._exit(0)

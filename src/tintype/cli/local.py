@@ -1,0 +1,100 @@
+"""What the commands that draw in this process share: checks before anything slow, the model, the progress bar."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tintype.catalog.spec import ModelSpec
+from tintype.errors import BadRequest, InvalidParameter, WeightsUnusable
+from tintype.settings import Settings
+
+if TYPE_CHECKING:
+    from tintype.worker.models import Loaded
+
+DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
+
+
+def check_files(output: Path | None, weights: Path | None) -> None:
+    """Raise BadRequest, in the operator's terms, unless the output can be written and the weights look like weights."""
+    if weights and not weights.is_dir():
+        raise BadRequest(f"--weights: no such folder: {weights}")
+    if weights and not (weights / "model_index.json").is_file():
+        raise BadRequest(f"--weights: there is no model_index.json in {weights}")
+    if output and not output.parent.is_dir():
+        raise BadRequest(f"--output: no such folder: {output.parent}")
+    if output and not os.access(output if output.is_file() else output.parent, os.W_OK):
+        raise BadRequest(f"--output: {output} can't be written")
+    if output and output.is_dir():
+        raise BadRequest(f"--output: {output} is a folder")
+
+
+def check_device(name: str) -> None:
+    """Raise InvalidParameter for what is no device's name; whether this machine has it, only torch knows."""
+    if not DEVICE.fullmatch(name):
+        raise InvalidParameter("--device", name, "auto, cpu, cuda, cuda:0, cuda:1, …, mps")
+
+
+@contextmanager
+def drawing() -> Iterator[Callable[[int, int], None]]:
+    """A progress bar for work of this process's own; yields what is told evaluations done and in all."""
+    # Before torch is imported: threads that spin at OpenMP's barriers slow a busy machine down.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        bar = progress.add_task("loading", total=None)
+        yield lambda done, total: progress.update(bar, description="drawing", completed=done, total=total)
+
+
+def load_model(settings: Settings, spec: ModelSpec, device: str) -> Loaded:
+    """The model on the device; raises ClickException when the device fails, BadRequest that names what is missing."""
+    from tintype.worker.models import Models  # noqa: PLC0415 - imports torch
+
+    if not _has(device):
+        raise click.ClickException(f"--device {device}: torch finds no such device on this machine")
+    folder = settings.weights.get(spec.slug)
+    try:
+        return Models.from_settings(settings, device).get(spec)
+    except WeightsUnusable as error:
+        raise BadRequest(f"{folder or settings.weights_folder}: {_why(error, folder)}") from error
+    except (RuntimeError, AssertionError) as error:
+        raise click.ClickException(f"--device {device}: {first_line(error)}") from error
+
+
+def first_line(error: BaseException | None) -> str:
+    """The first line of an error's own words."""
+    return str(error or "").partition("\n")[0]
+
+
+def _has(device: str) -> bool:
+    import torch  # noqa: PLC0415 - takes seconds
+
+    kind, _, index = device.partition(":")
+    if kind == "cuda":
+        return torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count()
+    return kind != "mps" or torch.backends.mps.is_available()
+
+
+def _why(error: WeightsUnusable, folder: Path | None) -> str:
+    """What is wrong with a folder of weights; the libraries' words for a sub-folder's absence are about networks."""
+    if folder and (absent := [name for name in _components(folder) if not (folder / name).is_dir()]):
+        return f"there is no folder {', '.join(absent)} in it"
+    cause = first_line(error.__cause__)
+    return f"{error.message} ({cause})" if cause else error.message
+
+
+def _components(folder: Path) -> list[str]:
+    """Those that the folder's index names, without the ones that we don't load."""
+    from tintype.diffusion.loading import CLASSES, read_json  # noqa: PLC0415 - imports torch
+
+    with suppress(WeightsUnusable):
+        index = read_json(folder / "model_index.json")
+        return [name for name, entry in index.items() if isinstance(entry, list) and entry[-1] in CLASSES]
+    return []

@@ -1,0 +1,145 @@
+"""What a sceptical reader found, and must not come back."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+import pytest
+
+from tests.acceptance.harness import KEY, READY, Server, until
+
+TEXT = "stable-diffusion-3.5-turbo-txt2img"
+QUICK: dict[str, Any] = {"prompt": "a fox", "width": 64, "height": 64, "steps": 2, "guidance_scale": 1}
+
+
+def command(data: Path) -> list[str]:
+    return [sys.executable, "-m", "tintype", "serve", "--port", "0", "--data", str(data)]
+
+
+@contextmanager
+def silent_host() -> Iterator[str]:
+    """An address that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listening:
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_sigterm_as_soon_as_it_is_ready(tmp_path: Path) -> None:
+    with subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout
+        assert any(line.startswith(READY) for line in process.stdout)
+        process.terminate()
+        assert process.wait(timeout=30) == 0
+
+
+def test_a_worker_whose_server_was_killed_while_it_started_ends(tmp_path: Path) -> None:
+    env = {**os.environ, "TINTYPE_BOOTSTRAP_KEY": KEY}
+    with subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env) as process:
+        until(lambda: psutil.Process(process.pid).children())
+        [worker] = psutil.Process(process.pid).children()
+        process.kill()
+        worker.wait(timeout=60)
+
+
+def test_silent_addresses_hold_nobody_up(new_server: Callable[..., Server]) -> None:
+    with silent_host() as host:
+        server = new_server(fetch_allow=host, fetch_timeout=30, grace=0.5).start()
+        client = server.client()
+        client.run(TEXT, **QUICK)
+        waiting = [client.submit_async("sd1.5-img2img", prompt="x", image=f"http://{host}/{n}.png") for n in range(10)]
+        until(lambda: all(job.status()["status"] == "PROCESSING" for job in waiting))
+        assert client.submit_async(TEXT, **QUICK).wait(timeout=10, interval=0.05)["status"] == "COMPLETED"
+        assert server.stop() == 0
+    assert "killing it" not in server.log.read_text()
+
+
+def test_a_waiting_call_learns_at_shutdown_that_its_request_goes_on(new_server: Callable[..., Server]) -> None:
+    """And is not told to send it again: it would run, and be charged, twice."""
+    server = new_server(grace=0.5).start()
+    answer: list[httpx2.Response] = []
+    slow = {"prompt": "x", "image": "/sd-img2img-input.jpeg", "num_inference_steps": 100, "samples": 4}
+    with httpx2.Client(base_url=server.address, headers={"x-api-key": KEY}, timeout=60) as http:
+        call = threading.Thread(target=lambda: answer.append(http.post("/v1/sd1.5-img2img", json=slow)))
+        call.start()
+        until(lambda: server.money()[1] > 0)
+        assert server.stop() == 0
+        call.join()
+    assert answer[0].status_code == 504
+    assert answer[0].headers["x-should-retry"] == "false"
+    server.start(wait_for_worker=False)
+    request_id = answer[0].headers["x-request-id"]
+    assert server.http().get(f"/v2/requests/{request_id}/status").json()["status"] in ("QUEUED", "PROCESSING")
+    assert server.http().delete(f"/v2/requests/{request_id}").is_success
+    assert server.stop() == 0
+
+
+def test_health_answers_while_the_database_is_locked(server: Server) -> None:
+    database = sqlite3.connect(server.data / "tintype.db", isolation_level=None)
+    database.execute("BEGIN IMMEDIATE")
+    http = server.http()
+    callers = [threading.Thread(target=lambda: http.post(f"/v2/{TEXT}", json=QUICK)) for _ in range(45)]
+    try:
+        for caller in callers:
+            caller.start()
+        time.sleep(0.5)  # until they all wait for the lock; there is nothing to look at that would tell
+        assert httpx2.get(f"{server.address}/health", timeout=5).is_success
+    finally:
+        database.execute("ROLLBACK")
+        database.close()
+        for caller in callers:
+            caller.join()
+
+
+def test_no_prompt_reaches_a_terminals_log(tmp_path: Path, weights: Path) -> None:
+    """On a terminal, where tracebacks would be at their fanciest."""
+    (tmp_path / "weights").symlink_to(weights)
+    ours, theirs = pty.openpty()
+    env = {**os.environ, "TINTYPE_BOOTSTRAP_KEY": KEY, "TINTYPE_WEIGHTS": "{}", "TERM": "xterm"}
+    with subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, stderr=theirs, text=True, env=env) as process:
+        assert process.stdout
+        address = process.stdout.readline().removeprefix(READY).strip()
+        body = {"prompt": "unspeakable", "image": "http://127.0.0.1:9/secret.png?token=hush"}
+        with httpx2.Client(base_url=address, headers={"x-api-key": KEY}, timeout=60) as http:
+            assert http.post("/v1/sd1.5-img2img", json=body).status_code == 400
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=30)
+    os.close(theirs)
+    logged = b""
+    with pytest.raises(OSError, match=r".*"):
+        while chunk := os.read(ours, 65536):
+            logged += chunk
+    os.close(ours)
+    assert b"request failed" in logged
+    assert b"unspeakable" not in logged
+    assert b"hush" not in logged
+    assert b"starting it again" not in logged, "Ctrl+C is the server's alone"
+
+
+def test_this_servers_bare_address_is_no_picture(server: Server) -> None:
+    body = {"prompt": "x", "image": server.address}
+    assert server.http().post("/v2/sd1.5-img2img", json=body).status_code == 400
+    sample = body | {"image": f"{server.address}/sd-img2img-input.jpeg", "num_inference_steps": 20, "strength": 0.1}
+    assert server.client().run("sd1.5-img2img", **sample)["status"] == "COMPLETED"
+
+
+def test_an_input_picture_goes_with_its_record(new_server: Callable[..., Server]) -> None:
+    server = new_server(retention=1, sweep=0.2).start()
+    sample = server.http(None).get("/sd-img2img-input.jpeg").content
+    posted = server.http().post("/v2/sd1.5-img2img", data={"prompt": "x"}, files={"image": sample})
+    assert len(list((server.data / "inputs").iterdir())) == 1
+    until(lambda: server.http().get(f"/v2/requests/{posted.json()['request_id']}").status_code == 404)
+    until(lambda: not list((server.data / "inputs").iterdir()), 10)
+    assert server.stop() == 0
