@@ -55,6 +55,7 @@ def changed(file: Path, name: str) -> Iterator[torch.Tensor]:
 @pytest.fixture(scope="module")
 def server(new_server: Callable[..., Server], fragile: Path) -> Server:
     """It computes in bfloat16, and has no weights at all for SD 1.5."""
+    (fragile.parent / "nothing").mkdir()
     weights = {SD35_TURBO_TXT2IMG.slug: str(fragile), "sd1.5-img2img": str(fragile.parent / "nothing")}
     return new_server(dtype="bfloat16", weights=json.dumps(weights)).start()
 

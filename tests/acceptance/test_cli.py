@@ -17,8 +17,8 @@ from PIL import Image
 
 from tests.acceptance.harness import Server
 from tintype.catalog.models import MODELS, SD15_IMG2IMG
-from tintype.cli import tintype as root
 from tintype.cli import main
+from tintype.cli import tintype as root
 from tintype.cli.generate import model_command
 from tintype.client import Client, RequestFailed, ServerRefused
 from tintype.diffusion.builtin import builtin_weights
@@ -129,7 +129,8 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     def reached(*_: object) -> None:
         raise AssertionError("it was about to load weights")
 
-    monkeypatch.setattr("tintype.cli.generate._make", reached)
+    # By its name in `tintype.cli`, the module is hidden by its command.
+    monkeypatch.setattr(sys.modules["tintype.cli.generate"], "_make", reached)
 
 
 @pytest.mark.parametrize("image", ["photo.jpg", "/nope.png", "photos/", "x" * 5000 + ".jpg", "a\0b", "fox1"])
@@ -157,8 +158,10 @@ def test_the_output_is_checked_before_the_drawing(no_drawing: None, tmp_path: Pa
 
     assert said(tmp_path / "no" / "x.png") == f"--output: no such folder: {tmp_path}/no"
     (tmp_path / "folder.png").mkdir()
-    assert said(tmp_path / "folder.png") == f"--output: {tmp_path}/folder.png is a folder"
-    assert said(Path("/proc/x.png")) == "--output: /proc/x.png can't be written"
+    assert said(tmp_path / "folder.png") == f"--output: {tmp_path}/folder.png can't be written: Is a directory"
+    assert said(Path("/proc/x.png")).startswith("--output: /proc/x.png can't be written: ")
+    assert said(tmp_path / f"{'x' * 300}.png").endswith("File name too long")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.png"]
 
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:", "cuda:x", "cpu:0", ""])

@@ -28,12 +28,20 @@ def check_files(output: Path | None, weights: Path | None) -> None:
         raise BadRequest(f"--weights: no such folder: {weights}")
     if weights and not (weights / "model_index.json").is_file():
         raise BadRequest(f"--weights: there is no model_index.json in {weights}")
-    if output and not output.parent.is_dir():
-        raise BadRequest(f"--output: no such folder: {output.parent}")
-    if output and not os.access(output if output.is_file() else output.parent, os.W_OK):
-        raise BadRequest(f"--output: {output} can't be written")
-    if output and output.is_dir():
-        raise BadRequest(f"--output: {output} is a folder")
+    if output:
+        _check_output(output)
+
+
+def _check_output(path: Path) -> None:
+    try:
+        if not path.parent.is_dir():
+            raise BadRequest(f"--output: no such folder: {path.parent}")
+        there = path.exists()
+        path.open("ab").close()  # the only test that knows of full disks, long names and all kinds of permissions
+        if not there:
+            path.unlink()
+    except OSError as error:
+        raise BadRequest(f"--output: {path} can't be written: {error.strerror}") from error
 
 
 def check_device(name: str) -> None:
@@ -78,8 +86,8 @@ def _has(device: str) -> bool:
 
     kind, _, index = device.partition(":")
     if kind == "cuda":
-        return torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count()
-    return kind != "mps" or torch.backends.mps.is_available()
+        return bool(torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count())
+    return kind != "mps" or bool(torch.backends.mps.is_available())
 
 
 def _why(error: WeightsUnusable, folder: Path | None) -> str:

@@ -16,6 +16,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from tintype.catalog.models import MODELS
+from tintype.cli.local import first_line
 from tintype.errors import StoreUnavailable
 from tintype.settings import Settings
 from tintype.store.database import Database
@@ -69,12 +70,12 @@ def open_database(settings: Settings) -> Iterator[Database]:
         place = make_url(settings.database_url).render_as_string() if settings.database_url else f"{settings.data}/"
         db = Database(settings.database)
     except (OSError, ImportError, ValueError, ArgumentError) as error:
-        raise click.ClickException(f"the database can't be opened: {error}") from error
+        raise click.ClickException(f"the database can't be opened: {first_line(error)}") from error
     try:
         migrate(db)
         yield db
     except StoreUnavailable as error:
         cause = getattr(error.__cause__, "orig", None) or error.__cause__
-        raise StoreUnavailable(f"{str(cause).partition(chr(10))[0]} in {place}") from error
+        raise StoreUnavailable(f"{first_line(cause)} in {place}") from error
     finally:
         db.close()
