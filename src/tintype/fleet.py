@@ -59,8 +59,8 @@ class LocalFleet:
             for slot in self.slots:
                 try:
                     slot.keep_alive()
-                except OSError as error:
-                    log.error("worker can't be started", cause=str(error))
+                except OSError:
+                    log.exception("worker can't be started")
             if self._done.wait(0.1):
                 return
 

@@ -101,6 +101,7 @@ def test_the_result(http: httpx2.Client, done: str) -> None:
     assert re.fullmatch(r"[0-9a-f]{32}\.jpeg", name)
     file = http.get(body["output"])
     metrics = body.pop("metrics")
+    assert body.pop("recipe")["order"]["prompt"] == "a fox"
     assert body == {
         "status": "COMPLETED",
         "request_id": done,

@@ -11,8 +11,11 @@ from PIL import Image
 from segmind import InferenceFailed, InferenceTimeout, SegmindError
 
 from tests.acceptance.harness import Server
+from tests.acceptance.test_http_helpers import apart
 from tintype.catalog.models import MODELS
 
+#: Levels of 255: other tests' requests may share its steps, and JPEG makes a few levels out of one.
+ROUNDING = 12
 #: Slug → the request that the seed document prints, and the size that it gives.
 SEEDS = {
     "stable-diffusion-3-turbo-img2img": (
@@ -101,12 +104,12 @@ def test_the_seeds_requests_give_the_same_picture_each_way(server: Server, slug:
         assert (image.format, image.size) == ("JPEG", size)
 
     waited = client.submit_async(slug, **params).wait(timeout=120, interval=0.1)
-    assert httpx2.get(waited["output"]).content == picture.content
+    assert apart(httpx2.get(waited["output"]).content, picture.content) <= ROUNDING
 
     blocking = client.run_sync(slug, **params)
     assert blocking.headers["content-type"] == "image/jpeg"
     assert blocking.headers["x-seed-value"] == str(params["seed"])
-    assert blocking.content == picture.content
+    assert apart(blocking.content, picture.content) <= ROUNDING
 
 
 def test_base64_blocking(server: Server) -> None:

@@ -1,0 +1,44 @@
+"""A sampler of another package: offered by an entry point, taken by the API's validator, run by name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+MODULE = '''
+from tintype.diffusion.denoising import Ask
+from tintype.diffusion.samplers.method import Method
+
+
+def backwards(x, sigmas, space, noise):
+    """Euler's method once more."""
+    for sigma, following in zip(sigmas, sigmas[1:]):
+        d = (yield Ask(x, sigma)).guided
+        x = d + following / sigma * (x - d)
+    return x
+
+
+method = Method(backwards)
+'''
+PROGRAM = """
+import sys
+from tintype.catalog.models import SD35_TURBO_TXT2IMG
+from tintype.catalog.order import order
+
+asked = order(SD35_TURBO_TXT2IMG, SD35_TURBO_TXT2IMG.validate({"prompt": "x", "sampler": "backwards"})[0])
+assert "torch" not in sys.modules, "the validator only reads names"
+from tintype.diffusion.samplers import find_sampler
+print(asked.sampler, find_sampler(asked.sampler).run.__doc__)
+"""
+
+
+def test_a_sampler_of_another_package(tmp_path: Path) -> None:
+    (tmp_path / "others_sampler.py").write_text(MODULE)
+    info = tmp_path / "others_sampler-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: others-sampler\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[tintype.samplers]\nbackwards = others_sampler:method\n")
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{PROGRAM}"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout == "backwards Euler's method once more.\n"
