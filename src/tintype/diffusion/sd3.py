@@ -20,6 +20,8 @@ class SD3:
 
     def __init__(self, folder: Folder, t5_tokens: int) -> None:
         self.device = folder.device
+        # Asking a diffusers model for its dtype walks all its modules: not at every step.
+        self.dtype = folder.dtype
         self.transformer = folder.required("transformer")
         self.autoencoder = Autoencoder(folder.required("vae"))
         self.clips = [
@@ -46,9 +48,8 @@ class SD3:
 
     def predict(self, x: torch.Tensor, level: torch.Tensor, text: Text) -> torch.Tensor:
         """The denoised latent x - s v."""
-        dtype = self.transformer.dtype
         velocity = self.transformer(
-            hidden_states=x.to(dtype),
+            hidden_states=x.to(self.dtype),
             timestep=level * TRAINING_STEPS,
             encoder_hidden_states=text.embeds,
             pooled_projections=text.pooled,
