@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.work import Pipeline, mixed_jobs, ours
+from benchmarks.work import Done, Pipeline, mixed_jobs, ours
 from tintype.diffusion.builtin import builtin_weights
 from tintype.diffusion.conditioning import Text
 from tintype.diffusion.denoising import Family
@@ -67,10 +67,14 @@ def clients(family: Family, pipeline: Pipeline, count: int, rounds: int) -> list
     """Pictures per second of `count` mixed requests together, over diffusers' one by one; forward passes saved."""
     jobs = mixed_jobs(count)
     ratios = []
-    ours(family, jobs[:1])  # the first run of a shape pays for what the later ones find ready
-    for _ in track(range(rounds), description=f"{count} mixed clients", transient=True):
-        theirs, their_seconds = timed(lambda: pipeline(jobs))
-        mine, my_seconds = timed(lambda: ours(family, jobs))
+    sides: list[Callable[[], Done]] = [partial(ours, family, jobs), partial(pipeline, jobs)]
+    for side in sides:
+        side()  # the first run of a shape pays for what the later ones find ready
+    for number in track(range(rounds), description=f"{count} mixed clients", transient=True):
+        # Each side is first in turn: the machine's own pace changes within a round.
+        order = sides if number % 2 else sides[::-1]
+        measured = {side: timed(side) for side in order}
+        (mine, my_seconds), (theirs, their_seconds) = (measured[side] for side in sides)
         # Parity first: no timing counts for work that isn't the same.
         for one, other in zip(mine.pictures, theirs.pictures, strict=True):
             np.testing.assert_allclose(one.astype(int), other.astype(int), atol=1)

@@ -136,6 +136,12 @@ def test_what_could_only_be_noise_is_refused_and_what_is_poor_is_said(http: http
     assert "x-warning" not in http.post(f"/v1/{TEXT}", json=quick()).headers
 
 
+def test_steps_count_evaluations_however_short_the_request(http: httpx2.Client) -> None:
+    request_id = http.post(f"/v1/{TEXT}", json=quick(sampler="heun", steps=20)).headers["x-request-id"]
+    body = http.get(f"/v2/requests/{request_id}/status").json()
+    assert (body["step"], body["steps"], body["progress"]) == (39, 39, 1.0)
+
+
 def test_strings_stand_for_numbers_and_booleans(http: httpx2.Client) -> None:
     plain = quick(guidance_scale=1.5, seed=5, batch_size=1, base64=True)
     texts = {name: str(value) for name, value in plain.items()} | {"base64": "true"}

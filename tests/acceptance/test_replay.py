@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.acceptance.harness import Server
-from tintype.media.images import read_note
+from tintype.media.images import encode, read_note
 
 TEXT = "stable-diffusion-3.5-turbo-txt2img"
 PROMPT = "Fuchs, 狐 🦊"
@@ -69,6 +70,33 @@ def test_a_caller_s_own_picture_must_be_given_again(server: Server, tmp_path: Pa
     assert "from another input picture" in other.stderr
     again = replay(server, tmp_path / "made.jpeg", "--image", tmp_path / "source.png")
     assert again.stdout.strip().splitlines()[-1] == "identical"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"sampler": "gone_plugin"}, "it was made with 'gone_plugin', which is not installed here"),
+        ({"count": 2}, "carries no recipe that this version"),
+        ({"steps": "x"}, "carries no recipe that this version"),
+        ({"width": 10**9}, "carries no recipe that this version"),
+        ({"image": "/etc/passwd"}, "carries no recipe that this version"),
+    ],
+)
+def test_a_recipe_that_somebody_else_wrote(
+    server: Server, exact: bytes, tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    recipe = json.loads(read_note(exact))
+    recipe["order"] |= change
+    (tmp_path / "forged.png").write_bytes(encode(Image.new("RGB", (64, 64)), "png", note=json.dumps(recipe)))
+    failed = replay(server, tmp_path / "forged.png")
+    assert failed.returncode == 1
+    assert words in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+@pytest.fixture(scope="module")
+def exact(server: Server) -> bytes:
+    return httpx2.get(server.client().run(TEXT, **QUICK, exact=True, image_format="png")["output"]).content
 
 
 def test_a_picture_without_a_recipe(server: Server, tmp_path: Path) -> None:

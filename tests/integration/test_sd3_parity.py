@@ -23,6 +23,7 @@ from tintype.diffusion.builtin import TRANSFORMER, builtin_weights
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.job import Job
 from tintype.diffusion.loading import read_json
+from tintype.errors import PictureNotFinite
 from tintype.worker.jobs import to_tensor
 
 STEPS = 6
@@ -126,6 +127,11 @@ def test_image_to_image(sd3: Family, weights: Path, picture: torch.Tensor) -> No
         sigmas=sigmas,
     )
     assert_same(pixels(sd3, wanted), theirs)
+
+
+def test_a_decoder_that_breaks_down_draws_no_black_picture(sd3: Family) -> None:
+    with pytest.raises(PictureNotFinite):
+        sd3.finish(torch.full((1, 16, 8, 8), float("nan")))
 
 
 def test_strength_nothing_gives_the_picture_back(sd3: Family, picture: torch.Tensor) -> None:

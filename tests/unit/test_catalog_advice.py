@@ -43,6 +43,13 @@ def test_what_is_poor_is_said(changes: dict[str, object], words: str) -> None:
     assert words in "; ".join(warnings(replace(ORDER, **changes)))
 
 
+def test_a_strength_too_low_for_the_finest_schedule_is_said() -> None:
+    assert "rounded up" in "; ".join(warnings(replace(ORDER, steps=100, strength=0.05, schedule="simple")))
+    assert "rounded up" in "; ".join(warnings(replace(ORDER, steps=100, strength=0.005)))
+    assert warnings(replace(ORDER, steps=100, strength=0.05)) == []
+    assert warnings(replace(ORDER, strength=0.0)) == []
+
+
 def test_what_is_good_is_not_warned_of() -> None:
     assert warnings(ORDER) == []
     assert warnings(replace(ORDER, sampler="dpmpp_2m")) == []

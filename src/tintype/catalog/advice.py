@@ -16,18 +16,24 @@ COARSE_ENDS = ("sgm_uniform", "simple")
 WIDE_GAPS = ("normal", "ddim_uniform")
 #: Below this many steps a sampler that leaps from the last sigma to 0 has little picture to show.
 FEW_STEPS = 8
+MANY_STEPS = 50
+#: The finest schedules that a low strength can take the end of: the table has no more entries, memory is not endless.
+FINEST = {"simple": 1_000}
+FINEST_OTHERWISE = 10_000
 #: From this guidance on, the cfg_pp samplers burn out.
 STRONG = 3.0
 
 #: When, and what to say then.
 POOR: tuple[tuple[Callable[[Order], bool], str], ...] = (
     (
-        lambda order: order.sampler in ("dpm_fast", "dpm_adaptive") and order.schedule in COARSE_ENDS,
+        lambda order: order.sampler in ("dpm_fast", "dpm_adaptive") and order.schedule in (*COARSE_ENDS, "beta"),
         "{sampler} ends above sigma 0 and leaves visible noise with {schedule}; karras or exponential leave none",
     ),
     (lambda order: order.sampler == "dpm_adaptive", "dpm_adaptive chooses its own steps"),
     (
-        lambda order: order.sampler.startswith("dpmpp_3m_sde") and order.schedule in WIDE_GAPS,
+        lambda order: (
+            order.sampler.startswith("dpmpp_3m_sde") and order.schedule in WIDE_GAPS and order.steps < MANY_STEPS
+        ),
         "{sampler} has far too much contrast with {schedule} below 50 steps; karras suits it",
     ),
     (
@@ -35,11 +41,13 @@ POOR: tuple[tuple[Callable[[Order], bool], str], ...] = (
         "{sampler} is much less exact with {schedule} than with sgm_uniform or karras",
     ),
     (
-        lambda order: order.schedule == "ddim_uniform" and order.steps == 1,
+        lambda order: (
+            order.schedule == "ddim_uniform" and order.steps == 1 and not order.sampler.startswith(("dpm_2", "uni_pc"))
+        ),
         "ddim_uniform with 1 step begins where nothing is left to do",
     ),
     (
-        lambda order: order.schedule == "ddim_uniform" and order.steps > 1,
+        lambda order: order.schedule == "ddim_uniform" and order.steps > 1 and order.strength >= 1,
         "ddim_uniform may take more steps than asked for, and does not begin at pure noise",
     ),
     (
@@ -51,6 +59,12 @@ POOR: tuple[tuple[Callable[[Order], bool], str], ...] = (
     (
         lambda order: order.sampler == "ddpm" and order.schedule in ("karras", "exponential"),
         "ddpm leaves noise with {schedule}; sgm_uniform suits it",
+    ),
+    (
+        lambda order: (
+            0 < order.strength < order.steps / FINEST.get(order.schedule, FINEST_OTHERWISE) and bool(order.schedule)
+        ),
+        "a strength this low is rounded up to what {steps} steps of {schedule} can begin at",
     ),
     (lambda order: order.sampler == "lcm", "lcm is meant for consistency models; with others it is smooth and flat"),
     (

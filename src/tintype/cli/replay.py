@@ -48,14 +48,18 @@ def replay(
 
         recipe = Recipe.read(read_note(original))
         own = {find_model(recipe.model).slug: weights} if weights else None
-        settings = load_settings(data=data, dtype=recipe.dtype, weights=own)
+        settings = load_settings(data=data, dtype=recipe.dtype, t5_tokens=recipe.t5_tokens, weights=own)
         loaded = _weights(recipe, settings, device)
         source = _source(recipe, image, settings)
-        [made] = draw_order(loaded, recipe.model, recipe.order, source, settings.max_rows, progress)
+        try:
+            [made] = draw_order(loaded, recipe.model, recipe.order, source, settings.max_rows, progress)
+        except KeyError as missing:
+            raise BadPicture(f"it was made with {missing}, which is not installed here") from missing
     if output:
         output.write_bytes(made.data)
     verdict = compare(decode(original, settings.max_picture_pixels), decode(made.data, settings.max_picture_pixels))
-    click.echo(verdict or "identical")
+    hint = "; only pictures asked for with exact: true need come out the same" if not recipe.order.exact else ""
+    click.echo(verdict + hint if verdict else "identical")
     sys.exit(1 if verdict else 0)
 
 
@@ -67,7 +71,7 @@ def compare(one: Image.Image, other: Image.Image) -> str:
     if difference.getbbox() is None:
         return ""
     most = max(highest for _, highest in difference.getextrema())  # type: ignore[misc]
-    return f"different: by at most {most} of 255; exact pictures are those asked for with exact: true"
+    return f"different: by at most {most} of 255"
 
 
 def _weights(recipe: Recipe, settings: Settings, device: str) -> Loaded:

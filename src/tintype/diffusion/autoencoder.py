@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from tintype.errors import PictureNotFinite
+
 
 class Autoencoder:
     """An autoencoder whose latents are scaled and shifted as the denoiser expects."""
@@ -33,9 +35,11 @@ class Autoencoder:
         return (latents.float() - self.shift) * self.scale
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Latents (1, C, h, w) → picture (H, W, 3), 8 bit, on the CPU."""
+        """Latents (1, C, h, w) → picture (H, W, 3), 8 bit, on the CPU; raises PictureNotFinite."""
         latents = (latents / self.scale + self.shift).to(self.model.dtype)
         picture = self.model.decode(latents, return_dict=False)[0].float()
+        if not torch.isfinite(picture).all():
+            raise PictureNotFinite  # it would come out black
         picture = (picture / 2 + 0.5).clamp(0, 1).mul(255).round().to(torch.uint8)
         return picture[0].permute(1, 2, 0).cpu()
 

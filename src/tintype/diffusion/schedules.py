@@ -12,7 +12,7 @@ from scipy.special import betaincinv  # type: ignore[import-untyped]  # scipy sh
 from tintype.diffusion.samplers.method import Method
 from tintype.diffusion.samplers.space import TRAINING_STEPS, Space
 
-#: Steps of a schedule that is cut short by a low strength; beyond it nothing changes but memory.
+#: Most steps of a schedule that is cut short by a low strength: a lower strength begins where this one does.
 LONGEST = 10_000
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, exists, or_, select, update
@@ -54,8 +55,8 @@ class Leases:
             until = read_clock(tx) + self._lease
             return {mark.id: self._renew(tx, mark, until) for mark in marks}
 
-    def complete(self, id: str, attempt: int, result: Json) -> bool:
-        """End the request as COMPLETED and charge its price.
+    def complete(self, id: str, attempt: int, result: Json, steps: int | None = None) -> bool:
+        """End the request as COMPLETED and charge its price; `steps` is how many there were, if that was not known.
 
         False when it was not this attempt's any more, or was cancelled meanwhile: then it ends FAILED, uncharged.
         """
@@ -63,7 +64,8 @@ class Leases:
             request = self._running(tx, id, attempt)
             if request is None:
                 return False
-            self._end(tx, request, CANCELLED if request.cancel_requested else None, result)
+            counted = replace(request, steps=request.steps if steps is None else steps)
+            self._end(tx, counted, CANCELLED if request.cancel_requested else None, result)
             return not request.cancel_requested
 
     def fail(self, id: str, attempt: int, error: str, status: int) -> bool:
@@ -137,7 +139,8 @@ class Leases:
         moment = read_clock(tx)
         ended: dict[str, Any] = {"ended_at": moment, "expires_at": moment + self._retention, "lease_until": None}
         if failure is None:
-            ended |= {"status": Status.COMPLETED, "result": result, "step": request.steps}
+            ended |= {"status": Status.COMPLETED, "result": result}
+            ended |= {"step": request.steps, "steps": request.steps}
         else:
             ended |= {"status": Status.FAILED, "error": failure.error, "error_status": failure.status}
         self._change(tx, request.id, **ended)

@@ -45,11 +45,11 @@ class Delivery:
         """Write the result; the picture is made, so a database that is away for a moment is waited for."""
         for pause in PAUSES:
             try:
-                return self.requests.complete(task.request.id, task.request.attempt, result)
+                return self.requests.complete(task.request.id, task.request.attempt, result, task.mark.steps)
             except StoreUnavailable:
                 log.warning("store unavailable; trying again", request=task.request.id)
                 time.sleep(pause)
-        return self.requests.complete(task.request.id, task.request.attempt, result)
+        return self.requests.complete(task.request.id, task.request.attempt, result, task.mark.steps)
 
     def _put(self, task: Task, index: int) -> dict[str, str | int]:
         order = task.order

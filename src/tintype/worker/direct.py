@@ -26,7 +26,7 @@ def draw_order(
     """The order's pictures as files; `progress` is told evaluations done and in all. Raises what the model raises."""
     engine = Engine(max_rows)
     family = loaded.family
-    whole = recipe(slug, order, picture, loaded.fingerprint, loaded.dtype)
+    whole = recipe(slug, order, picture, loaded)
     with torch.inference_mode():
         pictures = [family.begin(job) for job in jobs(order, picture)]
         for one in pictures:

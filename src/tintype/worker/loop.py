@@ -150,7 +150,7 @@ class Worker:
             source = task.fetched.result()
             loaded = self.models.get(task.spec, torch.float32 if task.in_float32 else None)
             task.began = time.monotonic()
-            task.recipe = recipe(task.spec.slug, task.order, source, loaded.fingerprint, loaded.dtype)
+            task.recipe = recipe(task.spec.slug, task.order, source, loaded)
             task.pictures = [loaded.family.begin(job) for job in jobs(task.order, source)]
         except Exception as error:  # noqa: BLE001 - one request's failure is that request's alone
             self._give_up(task, error)

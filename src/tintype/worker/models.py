@@ -28,6 +28,7 @@ class Loaded:
     fingerprint: str
     #: Its arithmetic: float32 or bfloat16.
     dtype: str
+    t5_tokens: int
 
 
 class Models:
@@ -55,5 +56,7 @@ class Models:
             log.info("loading weights", model=spec.slug, device=str(self.device), dtype=str(wanted[1]))
             with torch.inference_mode():
                 family = load_family(spec.family, folder, self.device, wanted[1], self._t5_tokens)
-            self._loaded[wanted] = Loaded(family, fingerprint(folder), str(wanted[1]).removeprefix("torch."))
+            self._loaded[wanted] = Loaded(
+                family, fingerprint(folder), str(wanted[1]).removeprefix("torch."), self._t5_tokens
+            )
         return self._loaded[wanted]

@@ -13,6 +13,10 @@ from tintype import __version__
 from tintype.catalog.order import Order
 from tintype.catalog.samples import sample_path
 from tintype.errors import BadPicture
+from tintype.worker.models import Loaded
+
+#: Beyond what any model of the catalogue takes: pixels of a side, steps.
+MOST_PIXELS, MOST_STEPS = 4096, 1000
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class Recipe:
     weights: str
     #: Arithmetic of the model: float32 or bfloat16.
     dtype: str
+    #: Rows of T5 text, which are part of the model.
+    t5_tokens: int
     #: SHA-256 of the decoded input picture, empty for text-to-image.
     source: str
     version: str = __version__
@@ -47,15 +53,31 @@ class Recipe:
         """From a file's text; raises BadPicture when it is no recipe, or another version's."""
         try:
             fields = json.loads(text)
-            return cls(**{**fields, "order": Order(**fields["order"])})
+            found = cls(**{**fields, "order": Order(**fields["order"])})
+            _check(found)
         except (ValueError, TypeError, KeyError) as error:
             raise BadPicture("the picture carries no recipe that this version of tintype can read") from error
+        return found
 
 
-def recipe(model: str, order: Order, picture: Image.Image | None, weights: str, dtype: str) -> Recipe:
+def _check(found: Recipe) -> None:
+    """Raise ValueError or TypeError unless it could be ours: a file may come from anywhere, and ask for anything."""
+    order = found.order
+    whole = (order.steps, order.seed, order.count, order.width, order.height, found.t5_tokens)
+    words = (order.prompt, order.negative_prompt, order.image, order.sampler, order.schedule, found.model, found.source)
+    if not all(type(number) is int for number in whole) or not all(isinstance(word, str) for word in words):
+        raise TypeError
+    small = max(order.width, order.height) <= MOST_PIXELS and 1 <= order.steps <= MOST_STEPS
+    if order.image != (sample_path(order.image) or ""):
+        raise ValueError
+    if order.count != 1 or not small or found.dtype not in ("float32", "bfloat16") or not 0 < found.t5_tokens <= 512:
+        raise ValueError
+
+
+def recipe(model: str, order: Order, picture: Image.Image | None, loaded: Loaded) -> Recipe:
     """The recipe of a request; `of` then gives that of each of its pictures."""
     own = replace(order, count=1, base64=False, image=sample_path(order.image) or "")
-    return Recipe(model, own, weights, dtype, digest(picture))
+    return Recipe(model, own, loaded.fingerprint, loaded.dtype, loaded.t5_tokens, digest(picture))
 
 
 def digest(picture: Image.Image | None) -> str:

@@ -53,8 +53,10 @@ class Task:
         """How far it is: evaluations per picture, averaged over its pictures."""
         if not self.pictures:
             return Mark(self.request.id, self.request.attempt, 0, self.request.steps)
-        done = sum(picture.step for picture in self.pictures) // len(self.pictures)
-        return Mark(self.request.id, self.request.attempt, done, self.pictures[0].steps)
+        count = len(self.pictures)
+        done = sum(picture.step for picture in self.pictures) // count
+        expected = -(-sum(picture.steps for picture in self.pictures) // count)
+        return Mark(self.request.id, self.request.attempt, done, expected)
 
     @property
     def finished(self) -> bool:
