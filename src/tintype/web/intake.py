@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from fastapi import Request as HttpRequest
+from fastapi.concurrency import run_in_threadpool
+
 from tintype.catalog.advice import refuse, warnings
 from tintype.catalog.order import STORED, Order, order, planned_steps, settle_seed
 from tintype.catalog.samples import sample_path
@@ -16,7 +19,10 @@ from tintype.media.images import check
 from tintype.media.inline import from_text
 from tintype.store.keys import Key
 from tintype.store.requests import Request
+from tintype.web.body import read_parameters
 from tintype.web.services import Services
+from tintype.web.services import services as services_of
+from tintype.web.urls import base_url
 
 #: Names of ignored parameters are echoed in a header, within reason.
 MOST_ECHOED = 20
@@ -28,6 +34,16 @@ class Submitted:
 
     request: Request
     headers: dict[str, str]
+    #: The server's address, as this caller can reach it.
+    base: str
+
+
+async def accept(http: HttpRequest, spec: ModelSpec, key: Key) -> Submitted:
+    """Read a call's body and queue what it asks for; raises what reading and `submit` raise."""
+    own = services_of(http)
+    base = base_url(http, own.settings)
+    sent = await read_parameters(http, own.settings.max_body)
+    return await run_in_threadpool(submit, own, spec, key, sent, base)
 
 
 def submit(services: Services, spec: ModelSpec, key: Key, sent: dict[str, Any], base: str) -> Submitted:
@@ -53,7 +69,7 @@ def submit(services: Services, spec: ModelSpec, key: Key, sent: dict[str, Any], 
         if stored:
             services.inputs.remove(stored)
         raise
-    return Submitted(request, headers | {"x-request-id": request.id})
+    return Submitted(request, headers | {"x-request-id": request.id}, base)
 
 
 def _notes(wanted: Order, ignored: list[str]) -> dict[str, str]:

@@ -19,9 +19,8 @@ from tintype.store.money import dollars
 from tintype.store.records import Json, Request, Status
 from tintype.web import answers
 from tintype.web.auth import Reader, Runner
-from tintype.web.body import read_parameters
 from tintype.web.failures import CLIENT_GONE
-from tintype.web.intake import Submitted, submit
+from tintype.web.intake import Submitted, accept
 from tintype.web.openapi import describe_found, describe_v1
 from tintype.web.services import Services, services
 from tintype.web.urls import base_url
@@ -44,14 +43,11 @@ def runs(spec: ModelSpec) -> Callable[..., Awaitable[Response]]:
     """The blocking endpoint of one model."""
 
     async def run(http: HttpRequest, key: Runner) -> Response:
-        own = services(http)
-        base = base_url(http, own.settings)
-        sent = await read_parameters(http, own.settings.max_body)
-        submitted = await run_in_threadpool(submit, own, spec, key, sent, base)
-        request = await wait(own, http, submitted.request)
+        submitted = await accept(http, spec, key)
+        request = await wait(services(http), http, submitted.request)
         if request is None:
             return Response(status_code=CLIENT_GONE)
-        return await run_in_threadpool(answer, own, request, submitted, base)
+        return await run_in_threadpool(answer, services(http), request, submitted)
 
     return run
 
@@ -89,7 +85,7 @@ async def _watch(own: Services, http: HttpRequest, request: Request) -> Request 
     return await run_in_threadpool(own.requests.find, request.id, request.account_id)
 
 
-def answer(own: Services, request: Request, submitted: Submitted, base: str) -> Response:
+def answer(own: Services, request: Request, submitted: Submitted) -> Response:
     """The picture's bytes, or JSON: base64 where it was asked for, addresses where there are several pictures."""
     if request.status is not Status.COMPLETED or request.result is None:
         raise answers.failure(request)
@@ -104,7 +100,7 @@ def answer(own: Services, request: Request, submitted: Submitted, base: str) -> 
     if request.params.get("base64"):
         return JSONResponse(_in_base64(own, made), headers=headers)
     if len(pictures) > 1:
-        images = [{"url": answers.file_url(picture, base), "seed": picture["seed"]} for picture in pictures]
+        images = [{"url": answers.file_url(picture, submitted.base), "seed": picture["seed"]} for picture in pictures]
         return JSONResponse({"images": images}, headers=headers)
     return Response(own.outputs.get(pictures[0]["name"]), media_type=f"image/{made['format']}", headers=headers)
 

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from tintype.catalog.models import MODELS
@@ -15,8 +14,7 @@ from tintype.catalog.spec import ModelSpec
 from tintype.store.requests import Status
 from tintype.web import answers
 from tintype.web.auth import Reader, Runner
-from tintype.web.body import read_parameters
-from tintype.web.intake import submit
+from tintype.web.intake import accept
 from tintype.web.openapi import describe_call, describe_found, describe_v2
 from tintype.web.services import services
 from tintype.web.urls import base_url
@@ -41,11 +39,8 @@ def submits(spec: ModelSpec) -> Callable[..., Awaitable[Response]]:
     """The queued endpoint of one model."""
 
     async def run(http: HttpRequest, key: Runner) -> Response:
-        own = services(http)
-        base = base_url(http, own.settings)
-        sent = await read_parameters(http, own.settings.max_body)
-        submitted = await run_in_threadpool(submit, own, spec, key, sent, base)
-        return JSONResponse(answers.submitted(submitted.request, base), headers=submitted.headers)
+        submitted = await accept(http, spec, key)
+        return JSONResponse(answers.submitted(submitted.request, submitted.base), headers=submitted.headers)
 
     return run
 
