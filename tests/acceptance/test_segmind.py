@@ -64,7 +64,11 @@ SEEDS = {
     ),
     "stable-diffusion-3.5-turbo-txt2img": (
         {
-            "prompt": "A panda in a glowing tech-infused jacket, standing in front of a bustling cyberpunk market",
+            "prompt": (
+                "A panda in a glowing tech-infused jacket, standing in front of a bustling cyberpunk market, his "
+                "T-shirt displaying 'Segmind'. Neon lights illuminate his face, with a futuristic cityscape behind "
+                "him. Reflections shimmer on the wet pavement."
+            ),
             "negative_prompt": "low quality, blurry",
             "steps": 4,
             "guidance_scale": 1,

@@ -6,6 +6,7 @@ from base64 import b64encode
 from typing import Any
 
 from tintype.errors import BadPicture, ContentRefused, TintypeError
+from tintype.media.images import Format, content_type
 from tintype.media.outputs import Files
 from tintype.store.money import dollars
 from tintype.store.records import Json, Request, Status
@@ -102,10 +103,10 @@ def _result(request: Request) -> Json:
     return request.result
 
 
-def _image(picture: dict[str, Any], format: str, base: str) -> dict[str, str]:
+def _image(picture: dict[str, Any], format: Format, base: str) -> dict[str, str]:
     return {
         "url": file_url(picture, base),
-        "content_type": f"image/{format}",
+        "content_type": content_type(format),
         "file_name": picture["name"],
         "file_size": str(picture["size"]),
         "seed": str(picture["seed"]),

@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from tintype.catalog.models import MODELS
 from tintype.catalog.spec import ModelSpec
 from tintype.errors import StoreUnavailable, WaitRanOut, WorkerUnavailable
+from tintype.media.images import content_type
 from tintype.store.money import dollars
 from tintype.store.records import Json, Request, Status
 from tintype.web import answers
@@ -102,7 +103,7 @@ def answer(own: Services, request: Request, submitted: Submitted) -> Response:
     if len(pictures) > 1:
         images = [{"url": answers.file_url(picture, submitted.base), "seed": picture["seed"]} for picture in pictures]
         return JSONResponse({"images": images}, headers=headers)
-    return Response(own.outputs.get(pictures[0]["name"]), media_type=f"image/{made['format']}", headers=headers)
+    return Response(own.outputs.get(pictures[0]["name"]), media_type=content_type(made["format"]), headers=headers)
 
 
 def result_response(own: Services, request: Request, base: str) -> Response:
