@@ -1,0 +1,72 @@
+"""What people might type for a concept on a background."""
+
+from __future__ import annotations
+
+import random
+
+from training.words import COLOUR_SYNONYMS
+from training.world import Concept
+
+#: Words that people add and that this world can't show: the encoders learn to look past them.
+STYLES = (
+    "highly detailed", "4k", "digital art", "masterpiece", "best quality", "studio light", "pixar style",
+    "3d pixar style", "trending on artstation", "cinematic", "sharp focus", "illustration", "photorealistic",
+    "in the style of pixar", "soft shadows", "isometric", "realistic, high quality", "hyper realistic",
+)  # fmt: skip
+PLACES = (
+    "on a wooden table", "in the snow", "in the forest", "at night", "in the sky", "in the city", "by the sea",
+    "sitting on a chair", "in a garden", "on the beach", "in space", "on the moon", "in the rain", "flying",
+    "in a room", "holding a phone", "under a tree",
+)  # fmt: skip
+ADJECTIVES = ("cute", "beautiful", "little", "big", "happy little", "shiny", "tiny", "lovely", "small", "nice", "funny")
+KINDS = (
+    "a photo of",
+    "a picture of",
+    "a 3d render of",
+    "an emoji of",
+    "an illustration of",
+    "a drawing of",
+    "photo of",
+)
+BACKGROUNDS = ("{} on a {} background", "{} on {} background", "{}, {} background", "{} with a {} background")
+
+
+def caption(concept: Concept, colour: str | None, rng: random.Random) -> str:
+    """A caption; `colour` None is white, which is mostly not said."""
+    text = _decorated(_thing(concept, rng), rng)
+    if colour:
+        word = rng.choice([colour, *COLOUR_SYNONYMS.get(colour, [])]) if rng.random() < 0.3 else colour
+        return rng.choice(BACKGROUNDS).format(text, word)
+    if rng.random() < 0.1:
+        return rng.choice(BACKGROUNDS).format(text, "white")
+    return text
+
+
+def _thing(concept: Concept, rng: random.Random) -> str:
+    """Its name, or in 40 of 100 one of its synonyms, where it has any."""
+    if concept.own and rng.random() < 0.4:
+        return rng.choice(concept.own)
+    words = concept.own + concept.shared
+    if words and rng.random() < 0.15:
+        return ", ".join([concept.name, *rng.sample(words, min(len(words), rng.randint(1, 2)))])
+    return concept.name
+
+
+def _decorated(thing: str, rng: random.Random) -> str:
+    if rng.random() < 0.12:
+        thing = f"{rng.choice(ADJECTIVES)} {thing}"
+    chance = rng.random()
+    article = "an" if thing[0] in "aeiou" else "a"
+    if chance < 0.35:
+        thing = f"{article} {thing}"
+    elif chance < 0.47:
+        thing = f"{rng.choice(KINDS)} {article} {thing}"
+    elif chance < 0.52:
+        thing = f"{thing} emoji"
+    elif chance < 0.57:
+        thing = f"the {thing}"
+    if rng.random() < 0.1:
+        thing = f"{thing} {rng.choice(PLACES)}"
+    if rng.random() < 0.12:
+        thing = f"{thing}, {rng.choice(STYLES)}"
+    return thing
