@@ -34,6 +34,10 @@ test: setup ## Run every test
 bench: setup ## Measure against diffusers in one run; write benchmarks/results/latest.json
 	$(BIN)/python -m benchmarks.run
 
+.PHONY: weights
+weights: setup ## Train the built-in weights anew (hours)
+	$(BIN)/python -m training
+
 .PHONY: check
 check: setup ## Check style, types and layers
 	$(BIN)/ruff check .

@@ -13,20 +13,30 @@
     │   └── RequestUnknown          404
     ├── MethodNotAllowed            405
     ├── OutOfCredits                406
+    │   └── SpendCapReached         406
+    ├── StillRunning                409
     ├── BodyTooLarge                413
     ├── UnsupportedBody             415
     ├── ContentRefused              422  the safety check refused it
+    ├── IdempotencyMismatch         422
+    ├── TooManyRequests             429
+    ├── LedgerBroken                500
     ├── WeightsUnusable             500
     ├── PictureNotFinite            500  the model's arithmetic broke down
-    ├── WorkerUnavailable           502
     ├── StoreUnavailable            503
     ├── NotReady                    503
-    └── WaitRanOut                  504
+    └── GoesOn                      504  the call ends, its request doesn't
+        ├── WorkerUnavailable       502
+        └── WaitRanOut              504
 
 Nothing here may carry a path, a key or an internal name: `public()` is what goes over the wire.
 """
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
+from math import ceil
+from typing import Self
 
 SENT_LENGTH = 80
 
@@ -51,9 +61,9 @@ class TintypeError(Exception):
         return {"error": self.message, "error_description": self.advice, "status_code": self.status}
 
     def public_headers(self) -> dict[str, str]:
-        """The error's own headers, with `x-should-retry` on every 5xx and 429."""
+        """The error's own headers, with `x-should-retry` on every 5xx, 429 and 409."""
         retry = {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
-        if self.status >= 500 or self.status == 429:
+        if self.status >= 500 or self.status in (409, 429):
             retry["x-should-retry"] = "false" if self.retry_after is None else "true"
         return self.headers | retry
 
@@ -144,6 +154,20 @@ class OutOfCredits(TintypeError):
     advice = "Add credits to the account, or wait until running requests release what they hold."
 
 
+class SpendCapReached(OutOfCredits):
+    """The API key's own cap does not cover this request."""
+
+    advice = "Use another key, or ask the operator to raise this one's cap."
+
+
+class StillRunning(TintypeError):
+    """The request that was sent with this Idempotency-Key has not ended yet."""
+
+    status = 409
+    advice = "Send it again a little later: it is run and charged once, and its answer is then yours."
+    retry_after = 2
+
+
 class BodyTooLarge(TintypeError):
     """The body of the request is larger than this server takes."""
 
@@ -165,6 +189,29 @@ class ContentRefused(TintypeError):
     advice = "Change the prompt or the picture; nothing was charged."
 
 
+class IdempotencyMismatch(TintypeError):
+    """This Idempotency-Key was sent before, with other parameters or to another address."""
+
+    status = 422
+    advice = "Use a new key for a new request, or send the first one unchanged; nothing was queued or charged."
+
+
+class TooManyRequests(TintypeError):
+    """Too much is asked at once."""
+
+    status = 429
+    advice = "Wait for as long as Retry-After says, then send it again; nothing was queued or charged."
+
+    def __init__(self, message: str | None = None, wait: float = 1.0, moment: float = 0.0) -> None:
+        reset = datetime.fromtimestamp(moment + wait, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        super().__init__(message, headers={"x-rate-limit-remaining": "0", "x-rate-limit-reset-at-utc": reset})
+        self.retry_after = max(1, ceil(wait))
+
+
+class LedgerBroken(TintypeError):
+    """A balance is not the sum of its ledger."""
+
+
 class WeightsUnusable(TintypeError):
     """The model's weights can't be loaded."""
 
@@ -175,13 +222,6 @@ class PictureNotFinite(TintypeError):
     """The picture came out as NaN or infinite, in float32 too."""
 
     advice = "Try another seed, sampler or guidance; nothing was charged."
-
-
-class WorkerUnavailable(TintypeError):
-    """No worker is running at the moment."""
-
-    status = 502
-    advice = "Don't send it again: the request stays queued and runs when a worker is back; fetch its result by its id."
 
 
 class StoreUnavailable(TintypeError):
@@ -200,8 +240,25 @@ class NotReady(TintypeError):
     retry_after = 5
 
 
-class WaitRanOut(TintypeError):
-    """The request did not end while this call waited for it."""
+class GoesOn(TintypeError):
+    """The request goes on, although this call ends."""
 
     status = 504
     advice = "Don't send it again: the request goes on; fetch its result by its id."
+
+    def repeatable(self, seconds: int) -> Self:
+        """The same for a caller that sent an Idempotency-Key: it can send the call again after so many seconds."""
+        self.retry_after = seconds
+        self.advice = "Send it again with the same Idempotency-Key, or fetch the result by its id: it runs only once."
+        return self
+
+
+class WorkerUnavailable(GoesOn):
+    """No worker is running at the moment."""
+
+    status = 502
+    advice = "Don't send it again: the request stays queued and runs when a worker is back; fetch its result by its id."
+
+
+class WaitRanOut(GoesOn):
+    """The request did not end while this call waited for it."""

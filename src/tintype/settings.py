@@ -23,7 +23,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TINTYPE_", extra="forbid", validate_default=True)
 
-    #: Database, pictures and built weights live under this folder.
+    #: Database and pictures live under this folder.
     data: Path = Path("data")
     #: SQLAlchemy URL; empty means a SQLite file in `data`.
     database_url: str = ""
@@ -46,6 +46,20 @@ class Settings(BaseSettings):
     #: Dollars the first account starts with: it is the operator's own machine.
     bootstrap_credits: float = Field(1000.0, ge=0, le=1_000_000_000)
 
+    #: Whether requests cost anything; without it nothing is held or charged, and credits are `unlimited`.
+    billing: bool = True
+    #: Dollars per picture, or per second where the catalogue says so, by model slug; the catalogue's where not named.
+    prices: dict[str, Annotated[float, Field(ge=0, le=1_000_000)]] = {}
+
+    #: Requests per minute of a key without a number of its own; 0 is no limit, as in the next two.
+    key_rpm: int = Field(0, ge=0)
+    #: Requests, queued or running, of a key without a number of its own.
+    key_concurrency: int = Field(0, ge=0)
+    #: Pictures, queued or running, of a key without a number of its own.
+    key_max_queued: int = Field(0, ge=0)
+    #: Pictures, queued or running, of all keys: nobody waits for more, and each takes disk and looking through.
+    queue: int = Field(10_000, ge=0)
+
     #: `auto` is every GPU, or the CPU; else a comma-separated list (`cuda:0,cuda:1`, `cpu`).
     devices: str = "auto"
     #: `auto` is bfloat16 where the device computes in it, else float32.
@@ -58,7 +72,7 @@ class Settings(BaseSettings):
     max_pictures: int = Field(32, ge=1)
     #: Folder per model slug, in the diffusers layout; a slug not named here uses the built-in weights.
     weights: dict[str, Path] = {}
-    #: Rows of T5 text; 256 is what diffusers' SD3 pipelines use.
+    #: Rows of T5 text, unless the weights' own `tintype.json` says; 256 is what diffusers' SD3 pipelines use.
     t5_tokens: int = Field(256, ge=1, le=512)
 
     #: Write into every picture's file how it was made, the prompt included, for `tintype replay`.
@@ -90,6 +104,36 @@ class Settings(BaseSettings):
     #: Seconds for one download, redirects included.
     fetch_timeout: float = 15.0
 
+    #: Seconds that an account can look back at its requests after their end; 0 keeps no history.
+    history_life: float = Field(90 * 86_400.0, ge=0)
+    #: Seconds that an uploaded picture is kept.
+    asset_life: float = Field(7 * 86_400.0, gt=0)
+    #: Bytes that the uploads of one account may take.
+    asset_quota: int = Field(2**30, ge=0)
+
+    #: Seconds between looks at a request whose events somebody follows.
+    events_poll: float = Field(0.25, gt=0)
+    #: Seconds of silence after which a comment keeps proxies from closing the stream.
+    events_heartbeat: float = Field(15.0, gt=0)
+
+    #: Hosts (`name`, `name:port`) that webhooks may be sent to although their address is not public.
+    webhook_allow: Names = frozenset()
+    #: Seconds that a receiver may take to answer.
+    webhook_timeout: float = Field(10.0, gt=0)
+    #: Deliveries under way at once in one server; one receiver has at most two of them.
+    webhook_senders: int = Field(16, ge=1)
+    #: Seconds between looks into an empty outbox.
+    webhook_poll: float = Field(0.25, gt=0)
+    #: Seconds until the first repetition; each pause after it is four times as long, up to the longest.
+    webhook_backoff: float = Field(5.0, gt=0)
+    webhook_longest_pause: float = Field(6 * 3600.0, gt=0)
+    #: Attempts for one delivery: with the pauses above, half a day.
+    webhook_attempts: int = Field(9, ge=1)
+    #: Seconds that the old secret signs too after a rotation.
+    webhook_overlap: float = Field(86_400.0, ge=0)
+    #: Seconds that the log of a delivery is kept after its end.
+    webhook_retention: float = Field(30 * 86_400.0, gt=0)
+
     @property
     def database(self) -> str:
         """The SQLAlchemy URL in use."""
@@ -106,9 +150,9 @@ class Settings(BaseSettings):
         return self.data / "inputs"
 
     @property
-    def weights_folder(self) -> Path:
-        """Where the built-in weights are built."""
-        return self.data / "weights"
+    def assets_folder(self) -> Path:
+        """Where the pictures that callers uploaded are kept."""
+        return self.data / "assets"
 
     @property
     def picture_life(self) -> float:

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.harness import Server
-from tintype.diffusion.builtin import builtin_weights
+from tests.toy import toy_setting
 
 
 @pytest.fixture(scope="session")
 def new_server(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[Callable[..., Server]]:
-    """Makes servers, not started, each with its own data; whatever is left running is stopped at the end."""
+    """Makes servers, not started, with own data and toy weights; what is left running is stopped at the end."""
     made: list[Server] = []
 
     def make(**settings: object) -> Server:
-        data = tmp_path_factory.mktemp("server")
-        for family in ("sd15", "sd3"):
-            built = builtin_weights(family, weights)
-            shutil.copytree(built, data / "weights" / built.name)
-        made.append(Server(data, **settings))
+        toys = {"weights": toy_setting(weights)}
+        made.append(Server(tmp_path_factory.mktemp("server"), **toys | settings))
         return made[-1]
 
     yield make

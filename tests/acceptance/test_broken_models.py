@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from segmind import InferenceFailed
 
 from tests.acceptance.harness import Server
+from tests.toy import toy_weights
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
-from tintype.diffusion.builtin import builtin_weights
 
 #: A letter whose embedding is NaN, and one whose embedding is too large for bfloat16, but not for float32.
 NEVER, ONLY_FLOAT32 = "q", "z"
@@ -30,9 +30,9 @@ QUICK: dict[str, Any] = {"width": 64, "height": 64, "steps": 20, "guidance_scale
 
 @pytest.fixture(scope="module")
 def fragile(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built-in SD 3 with two letters spoilt in its first text encoder."""
+    """The toy SD 3 with two letters spoilt in its first text encoder."""
     path = tmp_path_factory.mktemp("fragile") / "sd3"
-    shutil.copytree(builtin_weights("sd3", weights), path)
+    shutil.copytree(toy_weights("sd3", weights), path)
     vocabulary = json.loads((path / "tokenizer" / "tokenizer.json").read_text())["model"]["vocab"]
     with changed(path / "text_encoder" / "model.safetensors", "token_embedding.weight") as embedding:
         embedding[vocabulary[f"{NEVER}</w>"]] = float("nan")

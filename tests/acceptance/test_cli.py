@@ -7,21 +7,25 @@ import json
 import os
 import shlex
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
 from tests.acceptance.harness import Server
+from tests.toy import toy_setting, toy_weights
+from tintype.catalog.builtin import vocabulary
 from tintype.catalog.models import MODELS, SD15_IMG2IMG
 from tintype.cli import main
 from tintype.cli import tintype as root
+from tintype.cli.demo import WORLD
 from tintype.cli.generate import model_command
 from tintype.client import Client, RequestFailed, ServerRefused
-from tintype.diffusion.builtin import builtin_weights
 from tintype.errors import TintypeError
 from tintype.media.samples import draw as draw_sample
 
@@ -50,20 +54,18 @@ def words(failed: Result) -> str:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
-    folder = tmp_path_factory.mktemp("cli")
-    weights.mkdir(exist_ok=True)
-    (folder / "weights").symlink_to(weights)
-    return folder
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cli")
 
 
-def test_generate_is_reproducible_and_several_pictures_are_seeds_apart(data: Path) -> None:
+def test_generate_is_reproducible_and_several_pictures_are_seeds_apart(data: Path, weights: Path) -> None:
+    toys = {"TINTYPE_WEIGHTS": toy_setting(weights)}
     slug = "stable-diffusion-3.5-turbo-txt2img"
     common = ["--prompt", "a fox", "--width", 128, "--height", 64, "--steps", 3, "--dtype", "float32", "--data", data]
-    made = tintype("generate", slug, *common, "--seed", 41, "--batch-size", 2, "-o", data / "two.png")
+    made = tintype("generate", slug, *common, "--seed", 41, "--batch-size", 2, "-o", data / "two.png", **toys)
     assert "seed 41" in made.stdout
     assert "seed 42" in made.stdout
-    tintype("generate", slug, *common, "--seed", 42, "-o", data / "one.png")
+    tintype("generate", slug, *common, "--seed", 42, "-o", data / "one.png", **toys)
     with Image.open(data / "two-2.png") as second, Image.open(data / "one.png") as alone:
         assert second.size == alone.size == (128, 64)
         differences = [abs(a - b) for a, b in zip(second.tobytes(), alone.tobytes(), strict=True)]
@@ -106,8 +108,26 @@ def test_models() -> None:
     assert [one["slug"] for one in json.loads(tintype("models", "list", "--json").stdout)] == list(MODELS)
     schema = json.loads(tintype("models", "show", "sd1.5-img2img", "--json").stdout)
     assert schema["properties"]["num_inference_steps"]["maximum"] == 100
-    assert "a whole number from 20 to 100" in tintype("models", "show", "sd1.5-img2img").stdout
+    shown = tintype("models", "show", "sd1.5-img2img").stdout
+    assert "a whole number from 20 to 100" in shown
+    assert "built-in weights: a closed world of " in shown
+    assert "things on 14 colours, drawn at 128 px and enlarged" in shown
+    assert "🦊 fox" in shown
     assert tintype("models", "show", "nope", check=False).returncode == 1
+
+
+def test_the_vocabulary_is_that_of_the_built_in_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def described() -> list[dict[str, Any]]:
+        return [json.loads(here("models", "show", slug, "--json").stdout) for slug in MODELS]
+
+    listed = json.loads(here("models", "list", "--json").stdout)
+    for one in described() + listed:
+        assert one["weights"] == "built-in"
+        assert len(one["vocabulary"]) >= 350
+        assert {"name": "fox", "emoji": "🦊"} in one["vocabulary"]
+    monkeypatch.setenv("TINTYPE_WEIGHTS", json.dumps({slug: str(tmp_path) for slug in MODELS}))
+    assert not any({"weights", "vocabulary"} & one.keys() for one in described())
+    assert "closed world" not in here("models", "show", SD15_IMG2IMG.slug).stdout
 
 
 @pytest.mark.parametrize("slug", MODELS)
@@ -201,10 +221,10 @@ def test_weights_that_are_not_whole_are_said_by_what_is_missing(tmp_path: Path, 
         said() == f"{folder}: model_index.json can't be read: JSONDecodeError (Expecting property name enclosed in "
         "double quotes: line 1 column 2 (char 1))"
     )
-    shutil.copytree(builtin_weights("sd3", weights), folder, dirs_exist_ok=True)
+    shutil.copytree(toy_weights("sd3", weights), folder, dirs_exist_ok=True)
     shutil.rmtree(folder / "vae")
     assert said() == f"{folder}: there is no folder vae in it"
-    shutil.copytree(builtin_weights("sd3", weights), folder, dirs_exist_ok=True)
+    shutil.copytree(toy_weights("sd3", weights), folder, dirs_exist_ok=True)
     (folder / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
     assert "no file named diffusion_pytorch_model.safetensors" in said()
 
@@ -247,6 +267,41 @@ def test_a_key_whose_time_is_over_is_listed_as_expired(tmp_path: Path) -> None:
     assert [key["state"] for key in listed] == ["expired", "in force"]
 
 
+def test_a_key_s_limits_are_listed_and_kept(tmp_path: Path) -> None:
+    account = here("accounts", "create", "--name", "studio", "--credits", 5, "--data", tmp_path).stdout.strip()
+    limits = ["--rpm", 60, "--concurrency", 2, "--max-queued", 8, "--max-pixels", 262144, "--spend-cap", 2.5]
+    secret = here(
+        "keys", "create", "--account", account, "--scopes", "read", *limits, "--data", tmp_path
+    ).stdout.strip()
+    new = here("keys", "rotate", secret, "--data", tmp_path).stdout.strip()
+    [key] = json.loads(here("keys", "list", "--json", "--data", tmp_path).stdout)
+    assert new.startswith(key["key"][:-1])
+    assert (key["account"], key["scopes"], key["spent"]) == (account, "read", 0)
+    assert key["limits"] == "rpm 60, concurrency 2, max-queued 8, max-pixels 262144, spend-cap 2.5"
+    assert words(here("keys", "create", "--scopes", "write", "--data", tmp_path)) == (
+        "--scopes: 'write' was sent; allowed: read, or read,run"
+    )
+
+
+def test_an_account_s_ledger_is_shown_and_checked(tmp_path: Path) -> None:
+    account = here("accounts", "create", "--name", "studio", "--credits", 5, "--data", tmp_path).stdout.strip()
+    here("accounts", "credit", account, 2, "--note", "invoice 7", "--data", tmp_path)
+    taken = here("accounts", "credit", "--data", tmp_path, "--", account, -1.5)
+    assert taken.stdout == "studio: $5.5\n"
+    shown = json.loads(here("accounts", "show", account, "--json", "--data", tmp_path).stdout)
+    assert (shown["balance"], shown["held"], shown["available"]) == (5.5, 0, 5.5)
+    lines = [(line["kind"], line["balance"], line["note"]) for line in shown["ledger"]]
+    assert lines == [("adjust", -1.5, ""), ("grant", 2, "invoice 7"), ("grant", 5, "")]
+    assert words(here("accounts", "show", "nobody", "--data", tmp_path)) == "Account nobody not found"
+    assert "every balance" in here("accounts", "check", "--data", tmp_path).stdout
+    with sqlite3.connect(tmp_path / "tintype.db") as db:
+        db.execute("UPDATE accounts SET balance = balance + 1")
+    db.close()
+    broken = here("accounts", "check", "--data", tmp_path)
+    assert words(broken) == "1 sums differ from their rows"
+    assert f"{account}: balance is $5.500001, but its rows sum to $5.5" in broken.stderr
+
+
 def test_a_database_that_fails_is_named_to_the_operator(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -272,8 +327,7 @@ def test_keys(server: Server) -> None:
     assert server.http(secret).get("/v1/get-user-credits").status_code == 401
 
 
-def test_a_first_start_prints_its_key_once_and_the_curl_that_works(tmp_path: Path, weights: Path) -> None:
-    (tmp_path / "weights").symlink_to(weights)
+def test_a_first_start_prints_its_key_once_and_the_curl_that_works(tmp_path: Path) -> None:
     server = Server(tmp_path, bootstrap_key="")
     lines = server.start().printed
     [curl] = [index for index, line in enumerate(lines) if line.strip().startswith("curl")]
@@ -305,12 +359,19 @@ def test_our_own_client(server: Server) -> None:
             client.run("sd1.5-img2img", prompt="x", image="http://127.0.0.1/x.png")
 
 
+def test_the_demo_asks_for_what_the_built_in_weights_know() -> None:
+    names = [thing["name"] for thing in vocabulary()]
+    for requests in WORLD.values():
+        for request in requests:
+            assert any(f" {name} " in f" {request['prompt']} " for name in names), request["prompt"]
+
+
 def test_demo(tmp_path: Path) -> None:
     """Behind a proxy that is not there, with settings for another server."""
     elsewhere = {"HTTP_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "http://127.0.0.1:9", "no_proxy": "example.com"}
     unfit = {"TINTYPE_BOOTSTRAP_CREDITS": "0", "TINTYPE_PUBLIC_URL": "http://example.com"}
     done = tintype("demo", "--output", tmp_path / "demo", **elsewhere, **unfit)
-    pictures = [tmp_path / "demo" / f"{slug}.jpeg" for slug in MODELS]
+    pictures = [tmp_path / "demo" / f"{slug}{kind}.jpeg" for slug in MODELS for kind in ("", "-1")]
     for path in [*pictures, tmp_path / "demo" / "contact-sheet.jpeg"]:
         with Image.open(path) as image:
             image.load()

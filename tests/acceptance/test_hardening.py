@@ -103,9 +103,8 @@ def test_health_answers_while_the_database_is_locked(server: Server) -> None:
             caller.join()
 
 
-def test_no_prompt_reaches_a_terminals_log(tmp_path: Path, weights: Path) -> None:
+def test_no_prompt_reaches_a_terminals_log(tmp_path: Path) -> None:
     """On a terminal, where tracebacks would be at their fanciest."""
-    (tmp_path / "weights").symlink_to(weights)
     ours, theirs = pty.openpty()
     env = {**os.environ, "TINTYPE_BOOTSTRAP_KEY": KEY, "TINTYPE_WEIGHTS": "{}", "TERM": "xterm"}
     with subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, stderr=theirs, text=True, env=env) as process:

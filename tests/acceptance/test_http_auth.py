@@ -23,6 +23,7 @@ from tests.acceptance.test_http_helpers import (
     submit,
 )
 from tintype.store.accounts import Accounts
+from tintype.store.money import micro
 
 WRONG = "SG_00000000000000000000000000000000"
 
@@ -107,7 +108,7 @@ def test_a_key_for_some_models(server: Server) -> None:
 
 
 def test_a_read_only_key(server: Server) -> None:
-    http = server.http(server.cli("keys", "create", "--read-only").strip())
+    http = server.http(server.cli("keys", "create", "--scopes", "read").strip())
     for version in ("v1", "v2"):
         response = http.post(f"/{version}/{TEXT}", json=quick())
         refused(response, 403)
@@ -135,7 +136,33 @@ def test_an_expired_key(server: Server) -> None:
     http = server.http(new_key(server, 1, expires_in=0.5))
     assert left(http) == 1
     time.sleep(0.6)
-    refused(http.post(f"/v1/{TEXT}", json=quick()), 401)
+    refused(http.post(f"/v1/{TEXT}", json=quick()), 401, "expired on 20")
+
+
+def test_a_rotated_key(server: Server) -> None:
+    old = new_key(server, 1)
+    new = server.cli("keys", "rotate", old).strip()
+    assert left(server.http(old)) == left(server.http(new)) == 1
+    newest = server.cli("keys", "rotate", new, "--overlap", "0").strip()
+    refused(server.http(old).get("/v1/get-user-credits"), 401)
+    refused(server.http(new).get("/v1/get-user-credits"), 401, "replaced")
+    assert left(server.http(newest)) == 1
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_a_key_for_so_many_pixels(server: Server, version: str) -> None:
+    http = server.http(new_key(server, 1, max_pixels=2 * 128 * 128))
+    refused(http.post(f"/{version}/{TEXT}", json=quick(batch_size=3)), 403, "32768 pixels", "49152")
+    refused(http.post(f"/{version}/{MEDIUM}", json={"prompt": "x", "image": "/sd3-img2img-ip.jpg"}), 403, "1048576")
+    assert left(http) == 1
+    assert http.post(f"/{version}/{TEXT}", json=quick(batch_size=2)).status_code == 200
+
+
+def test_a_key_with_a_spend_cap(server: Server) -> None:
+    http = server.http(new_key(server, 1, spend_cap=micro(PRICES[TEXT] * 1.5)))
+    assert http.post(f"/v1/{TEXT}", json=quick()).status_code == 200
+    refused(http.post(f"/v1/{TEXT}", json=quick()), 406, "may spend $0.00525", "$0.00175 is left", "$0.0035")
+    assert left(http) == pytest.approx(1 - PRICES[TEXT])
 
 
 def test_every_answer_to_an_authenticated_call_says_what_is_left(server: Server) -> None:

@@ -139,9 +139,13 @@ def test_openapi_has_one_operation_per_model_and_version(openapi: Any) -> None:
             assert example["value"].keys() <= schema["properties"].keys()
             assert set(schema["required"]) <= example["value"].keys()
             assert "multipart/form-data" in content
-            assert {"200", "400", "401", "403", "406", "413", "415"} <= operation["responses"].keys()
+            assert {"200", "400", "401", "403", "406", "413", "415", "422", "429"} <= operation["responses"].keys()
+            assert ("409" in operation["responses"]) is (version == "v1")
+            assert {"Idempotency-Key", "Cancel-After"} <= {header["name"] for header in operation["parameters"]}
             assert operation["security"]
-    posts = [path for path, operations in openapi["paths"].items() if "post" in operations]
+    posts = [
+        path for path, operations in openapi["paths"].items() if path[:3] in ("/v1", "/v2") and "post" in operations
+    ]
     assert len(posts) == 2 * len(MODELS)
 
 
@@ -152,6 +156,10 @@ def test_the_example_in_openapi_is_accepted(server: Server, openapi: Any, slug: 
     response = http.post(f"/v2/{slug}", json=examples["example"]["value"])
     assert response.status_code == 200, response.text
     http.delete(f"/v2/requests/{response.json()['request_id']}")
+
+
+#: What needs no key.
+OPEN = ("/", "/health", "/ready", "/files/{name}", "/v1/models", "/inference-model-information/list")
 
 
 def test_openapi_is_sound(openapi: Any) -> None:
@@ -170,8 +178,7 @@ def test_openapi_is_sound(openapi: Any) -> None:
         assert operation["summary"]
         keys = {name for entry in operation.get("security", []) for name in entry}
         assert keys <= openapi["components"]["securitySchemes"].keys()
-        needs_key = path.startswith(("/v1/", "/v2/")) and path != "/v1/models"
-        assert bool(keys) == needs_key, path
+        assert bool(keys) == (path not in OPEN), path
         for status, response in operation["responses"].items():
             if status[0] in "45" and status != "422":
                 assert "error" in response["content"]["application/json"]["schema"]["properties"]

@@ -23,7 +23,7 @@ QUICK: dict[str, Any] = {"prompt": PROMPT, "width": 128, "height": 64, "steps": 
 
 def replay(server: Server, picture: Path, *options: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tintype", "replay", picture, "--data", server.data, *options]
-    one_thread = {"OMP_NUM_THREADS": "1", "PATH": ""}
+    one_thread = {"OMP_NUM_THREADS": "1", "PATH": "", "TINTYPE_WEIGHTS": str(server.settings["weights"])}
     return subprocess.run(list(map(str, command)), check=False, capture_output=True, text=True, env=one_thread)
 
 

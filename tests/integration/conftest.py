@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from tests.toy import FAMILIES, build_once, toy_weights, write_random
 
-from tintype.diffusion.builtin import FAMILIES, build_once, builtin_weights, write_random
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.families import load_family
 from tintype.diffusion.loading import quiet_libraries
+from tintype.diffusion.weights import Weights
 
 T5_TOKENS = 32
 KL = {
@@ -40,19 +41,19 @@ def folder(weights: Path) -> Callable[..., Path]:
 def load() -> Callable[[str, Path], Family]:
     """Loads a family from a folder, in float32 on the CPU."""
     quiet_libraries()
-    return lambda family, path: load_family(family, path, torch.device("cpu"), torch.float32, T5_TOKENS)
+    return lambda family, path: load_family(family, Weights(path), torch.device("cpu"), torch.float32, T5_TOKENS)
 
 
 @pytest.fixture(scope="session")
 def sd15(weights: Path, load: Callable[[str, Path], Family]) -> Family:
-    """The built-in weights of SD 1.5."""
-    return load("sd15", builtin_weights("sd15", weights))
+    """The toy weights of SD 1.5."""
+    return load("sd15", toy_weights("sd15", weights))
 
 
 @pytest.fixture(scope="session")
 def sd3(weights: Path, load: Callable[[str, Path], Family]) -> Family:
-    """The built-in weights of SD 3."""
-    return load("sd3", builtin_weights("sd3", weights))
+    """The toy weights of SD 3."""
+    return load("sd3", toy_weights("sd3", weights))
 
 
 @pytest.fixture(scope="session")

@@ -12,12 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.integration.conftest import T5_TOKENS
 from tests.integration.drawing import pixels
+from tests.toy import toy_weights
 
-from tintype.diffusion.builtin import builtin_weights
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.families import load_family, pick_device, pick_dtype
 from tintype.diffusion.job import Job
 from tintype.diffusion.loading import read_json
+from tintype.diffusion.weights import Weights
 from tintype.errors import WeightsUnusable
 
 JOB = Job(prompt="a fox, in 2 parts", steps=20, guidance=4.0, seed=1, sampler="DDIM", width=64, height=64)
@@ -67,14 +68,14 @@ def shard(file: Path) -> None:
 def test_published_layouts_draw_the_same(
     weights: Path, tmp_path: Path, load: Callable[..., Family], name: str, job: Job
 ) -> None:
-    built = builtin_weights(name, weights)
+    built = toy_weights(name, weights)
     published = as_published(built, tmp_path / name)
     assert torch.equal(pixels(load(name, published), job), pixels(load(name, built), job))
 
 
 def test_half_precision_files_are_converted(weights: Path, tmp_path: Path, load: Callable[..., Family]) -> None:
     path = tmp_path / "half"
-    shutil.copytree(builtin_weights("sd15", weights), path)
+    shutil.copytree(toy_weights("sd15", weights), path)
     file = path / "unet" / "diffusion_pytorch_model.safetensors"
     save_file({name: tensor.half() for name, tensor in load_file(file).items()}, file, metadata={"format": "pt"})
     family = load("sd15", path)
@@ -84,8 +85,8 @@ def test_half_precision_files_are_converted(weights: Path, tmp_path: Path, load:
 
 @pytest.mark.parametrize(("name", "job"), [("sd15", JOB), ("sd3", SD3_JOB)])
 def test_bfloat16_draws_nearly_the_same(weights: Path, load: Callable[..., Family], name: str, job: Job) -> None:
-    built = builtin_weights(name, weights)
-    family = load_family(name, built, torch.device("cpu"), torch.bfloat16, T5_TOKENS)
+    built = toy_weights(name, weights)
+    family = load_family(name, Weights(built), torch.device("cpu"), torch.bfloat16, T5_TOKENS)
     exact = pixels(load(name, built), job).float()
     assert (pixels(family, job).float() - exact).abs().mean() < 6
 
@@ -118,7 +119,7 @@ def test_a_broken_folder_is_named_without_its_path(
     weights: Path, tmp_path: Path, load: Callable[..., Family], broken: Callable[[Path], object], words: str
 ) -> None:
     path = tmp_path / "broken"
-    shutil.copytree(builtin_weights("sd15", weights), path)
+    shutil.copytree(toy_weights("sd15", weights), path)
     broken(path)
     with pytest.raises(WeightsUnusable) as error:
         load("sd15", path)

@@ -15,9 +15,9 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img impo
 from PIL import Image
 from tests.integration.conftest import KL
 from tests.integration.drawing import pixels
+from tests.toy import toy_weights
 
 from tintype.catalog.parameters import SD15_SCHEDULERS
-from tintype.diffusion.builtin import builtin_weights
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.job import Job
 from tintype.worker.jobs import to_tensor
@@ -96,14 +96,14 @@ def test_every_name_of_the_wire_is_compared() -> None:
 @pytest.mark.parametrize("scheduler", CLASSES)
 def test_every_scheduler(sd15: Family, weights: Path, source: Image.Image, scheduler: str) -> None:
     for wanted in (job(source, sampler=scheduler), job(source, sampler=scheduler, strength=0.31, steps=23, seed=4)):
-        assert_same(pixels(sd15, wanted), reference(builtin_weights("sd15", weights), wanted, source))
+        assert_same(pixels(sd15, wanted), reference(toy_weights("sd15", weights), wanted, source))
 
 
 @pytest.mark.parametrize("scheduler", ["DDIM", "Euler a", "UniPC"])
 @pytest.mark.parametrize("changes", [{"strength": 1.0}, {"guidance": 1.0}, {"guidance": 0.1}, {"negative_prompt": ""}])
 def test_edges(sd15: Family, weights: Path, source: Image.Image, scheduler: str, changes: dict[str, Any]) -> None:
     wanted = job(source, sampler=scheduler, **changes)
-    assert_same(pixels(sd15, wanted), reference(builtin_weights("sd15", weights), wanted, source))
+    assert_same(pixels(sd15, wanted), reference(toy_weights("sd15", weights), wanted, source))
 
 
 @pytest.mark.parametrize("scheduler", CLASSES)
@@ -122,7 +122,7 @@ def test_v_prediction_and_autoencoder_kl(
 
 def test_text_to_image(sd15: Family, weights: Path) -> None:
     wanted = job(None, sampler="Euler")
-    made = pipeline(builtin_weights("sd15", weights), "Euler", StableDiffusionPipeline)(
+    made = pipeline(toy_weights("sd15", weights), "Euler", StableDiffusionPipeline)(
         prompt=wanted.prompt,
         negative_prompt=wanted.negative_prompt,
         width=wanted.width,

@@ -15,11 +15,11 @@ from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3_img2img 
 from PIL import Image
 from tests.integration.conftest import KL, T5_TOKENS
 from tests.integration.drawing import pixels
+from tests.toy import TRANSFORMER, toy_weights
 from transformers.models.t5.configuration_t5 import T5Config
 from transformers.models.t5.modeling_t5 import T5EncoderModel
 from transformers.models.t5.tokenization_t5 import T5Tokenizer
 
-from tintype.diffusion.builtin import TRANSFORMER, builtin_weights
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.job import Job
 from tintype.diffusion.loading import read_json
@@ -99,7 +99,7 @@ def with_t5(folder: Callable[..., Path]) -> Path:
 def test_text_to_image(sd3: Family, weights: Path, guidance: float) -> None:
     wanted = job(guidance=guidance)
     sigmas = np.linspace(1.0, LOWEST, STEPS + 1)[:-1].tolist()
-    theirs = run_pipeline(StableDiffusion3Pipeline, builtin_weights("sd3", weights), wanted, sigmas=sigmas)
+    theirs = run_pipeline(StableDiffusion3Pipeline, toy_weights("sd3", weights), wanted, sigmas=sigmas)
     assert_same(pixels(sd3, wanted), theirs)
 
 
@@ -119,7 +119,7 @@ def test_image_to_image(sd3: Family, weights: Path, picture: torch.Tensor) -> No
     sigmas = np.linspace(1.0, LOWEST, 2 * STEPS + 1)[:-1].tolist()
     theirs = run_pipeline(
         StableDiffusion3Img2ImgPipeline,
-        builtin_weights("sd3", weights),
+        toy_weights("sd3", weights),
         wanted,
         image=source,
         strength=0.5,

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from sqlalchemy import text, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from tintype.errors import BadRequest, NotFound, StoreUnavailable, Unauthorized
-from tintype.store.accounts import Accounts
+from tintype.store.accounts import Accounts, Key
 from tintype.store.database import Database, read_clock
 from tintype.store.migrations import migrate
 from tintype.store.requests import Requests
@@ -80,20 +81,60 @@ def test_a_given_secret(accounts: Accounts) -> None:
         accounts.create_key("nobody", "key")
 
 
-def test_refusals_do_not_say_what_is_wrong(db: Database, accounts: Accounts) -> None:
+def move_to_the_past(db: Database, key: Key, column: str) -> None:
+    with db.write() as tx:
+        tx.execute(update(api_keys).where(api_keys.c.id == key.id).values({column: read_clock(tx)}))
+
+
+def refusal(accounts: Accounts, secret: str) -> str:
+    with pytest.raises(Unauthorized) as refused:
+        accounts.authenticate(secret)
+    assert len(secret) < 3 or secret not in refused.value.message
+    return refused.value.message
+
+
+def test_who_had_a_key_is_told_why_it_works_no_more_and_nobody_else_anything(db: Database, accounts: Accounts) -> None:
     account = accounts.create("one", 0)
     revoked, revoked_secret = accounts.create_key(account.id, "revoked")
     expired, expired_secret = accounts.create_key(account.id, "expired", expires_in=60)
     assert accounts.authenticate(expired_secret) == expired
     accounts.revoke(revoked.id)
-    with db.write() as tx:
-        tx.execute(update(api_keys).where(api_keys.c.id == expired.id).values(expires_at=read_clock(tx)))
-    words = set()
-    for secret in (revoked_secret, expired_secret, "SG_unknown0unknown", "", "x" * 10_000):
-        with pytest.raises(Unauthorized) as refused:
-            accounts.authenticate(secret)
-        words.add(refused.value.message)
-    assert len(words) == 1
+    move_to_the_past(db, expired, "expires_at")
+    assert refusal(accounts, revoked_secret) == "This API key was revoked"
+    assert refusal(accounts, expired_secret).startswith("This API key expired on 20")
+    words = {refusal(accounts, secret) for secret in ("SG_unknown0unknown", "", "x" * 10_000)}
+    assert words == {"The API key is missing, unknown, revoked or expired."}
+
+
+def test_rotation_keeps_the_key_and_two_secrets_for_a_while(db: Database, accounts: Accounts) -> None:
+    account = accounts.create("one", 0)
+    key, old = accounts.create_key(account.id, "key", models=["sd3"], rpm=7, spend_cap=9)
+    rotated, new = accounts.rotate(old, overlap=60)
+    assert rotated == replace(key, hint=new[:7], old_until=rotated.old_until)
+    assert accounts.authenticate(old) == accounts.authenticate(new) == rotated
+    assert accounts.list_keys() == (rotated,)
+    move_to_the_past(db, key, "old_until")
+    assert refusal(accounts, old).startswith("This API key was replaced by a new one, and stopped working on 20")
+    assert accounts.authenticate(new).id == key.id
+
+
+def test_a_second_rotation_ends_the_oldest_secret(accounts: Accounts) -> None:
+    key, first = accounts.create_key(accounts.create("one", 0).id, "key")
+    second = accounts.rotate(key.id, overlap=60)[1]
+    third = accounts.rotate(second, overlap=60)[1]
+    refusal(accounts, first)
+    assert accounts.authenticate(second) == accounts.authenticate(third)
+    with pytest.raises(BadRequest, match="exists already"):
+        accounts.create_key(key.account_id, "old", secret=second)
+
+
+def test_revoking_ends_both_secrets(accounts: Accounts) -> None:
+    key, old = accounts.create_key(accounts.create("one", 0).id, "key")
+    new = accounts.rotate(key.id, overlap=60)[1]
+    accounts.revoke(old)
+    assert refusal(accounts, old) == refusal(accounts, new) == "This API key was revoked"
+    with pytest.raises(NotFound):
+        accounts.rotate(new, overlap=60)
 
 
 def test_revoking_by_id_prefix_and_hint(accounts: Accounts) -> None:

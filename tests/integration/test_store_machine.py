@@ -6,17 +6,21 @@ The model knows what each call must answer; after every call, every row and ever
 import os
 import shutil
 import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
+from itertools import count
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
-from tintype.errors import OutOfCredits, RequestUnknown
+from tintype.errors import BadRequest, IdempotencyMismatch, OutOfCredits, RequestUnknown
 from tintype.store.accounts import Accounts, Key
 from tintype.store.database import Database, read_clock
 from tintype.store.migrations import migrate
@@ -25,6 +29,8 @@ from tintype.store.tables import requests as table
 
 START = 20_000
 MAX_ATTEMPTS = 3
+#: What every completed request took.
+SECONDS = 3
 #: fsync costs nothing in a folder of memory: the machine makes some ten thousand commits.
 FOLDER = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
@@ -53,17 +59,29 @@ class Known:
     key: Key
     price: int
     priority: int
+    rate: int | None = None
+    once: str = ""
     status: Status = Status.QUEUED
     attempt: int = 0
     hand_backs: int = 0
     worker: str | None = None
     lapsed: bool = False
+    overdue: bool = False
     cancel_requested: bool = False
     error: str | None = None
 
     @property
+    def cost(self) -> int:
+        """What it costs if it completes."""
+        return self.price if self.rate is None else min(self.price, self.rate * SECONDS)
+
+    @property
     def counted(self) -> int:
         return self.attempt - self.hand_backs
+
+    @property
+    def unwanted(self) -> bool:
+        return self.cancel_requested or self.overdue
 
     @property
     def ended(self) -> bool:
@@ -74,7 +92,7 @@ class Known:
         self.error = error
 
     def requeue(self) -> None:
-        if self.cancel_requested:
+        if self.unwanted:
             self.end("cancelled")
         else:
             self.status, self.worker, self.lapsed = Status.QUEUED, None, False
@@ -93,7 +111,10 @@ class Model:
     """The truth, kept in the simplest way; requests in the order of arrival."""
 
     known: dict[str, Known] = field(default_factory=dict)
-    spent: dict[str, int] = field(default_factory=dict)
+    #: By key.
+    spent: Counter[str] = field(default_factory=Counter)
+    #: By account: what operators gave and took.
+    given: Counter[str] = field(default_factory=Counter)
     turns: dict[str, int] = field(default_factory=dict)
     expired: set[str] = field(default_factory=set)
 
@@ -102,30 +123,31 @@ class Model:
         one = self.known.get(run.id)
         return one if one and one.status is Status.PROCESSING and one.attempt == run.attempt else None
 
-    def held(self, account_id: str) -> int:
-        return sum(one.price for one in self.known.values() if one.key.account_id == account_id and not one.ended)
+    def held(self, keys: list[Key]) -> int:
+        return sum(one.price for one in self.known.values() if one.key in keys and not one.ended)
 
     def complete(self, one: Known) -> None:
-        self.spent[one.key.account_id] += 0 if one.cancel_requested else one.price
-        one.end("cancelled" if one.cancel_requested else None)
+        self.spent[one.key.id] += 0 if one.unwanted else one.cost
+        one.end("cancelled" if one.unwanted else None)
 
     def fail(self, one: Known) -> None:
         one.end("broken")
 
     def retry(self, one: Known) -> None:
-        if one.counted >= MAX_ATTEMPTS and not one.cancel_requested:
+        if one.counted >= MAX_ATTEMPTS and not one.unwanted:
             one.end("oom")
         else:
             one.requeue()
 
     def hand_back(self, one: Known) -> None:
-        one.hand_backs += 0 if one.cancel_requested else 1
+        one.hand_backs += 0 if one.unwanted else 1
         one.requeue()
 
     def give_up(self) -> None:
         for one in self.known.values():
-            if one.status is Status.PROCESSING and one.lapsed and (one.cancel_requested or one.counted >= MAX_ATTEMPTS):
-                one.end("cancelled" if one.cancel_requested else f"gave up after {MAX_ATTEMPTS} attempts")
+            free = one.status is Status.QUEUED or (one.status is Status.PROCESSING and one.lapsed)
+            if free and (one.unwanted or one.counted >= MAX_ATTEMPTS):
+                one.end("cancelled" if one.unwanted else f"gave up after {MAX_ATTEMPTS} attempts")
 
     def head(self) -> Known | None:
         waiting = [one for one in self.known.values() if one.status is Status.QUEUED or (not one.ended and one.lapsed)]
@@ -137,16 +159,43 @@ class Model:
 
 
 choice = st.integers(0, 5)
-#: Key, price and priority.
-asking = st.tuples(choice, st.sampled_from([2_000, 5_000, 9_000]), st.sampled_from([0, 0, 1]))
+#: Key, price, micro-dollars per second and priority.
+asking = st.tuples(
+    choice, st.sampled_from([0, 2_000, 5_000, 9_000]), st.sampled_from([None, 1_000]), st.sampled_from([0, 0, 1])
+)
 claiming = st.lists(st.sampled_from(["w1", "w2", "w3"]), min_size=1, max_size=3)
 #: The ways in which a worker is done with a request, and what it says then.
 LEAVE: dict[str, list[object]] = {
-    "complete": [{"images": []}],
+    "complete": [{"images": [], "inference_time": SECONDS}],
     "fail": ["broken", 400],
     "retry": ["oom"],
     "hand_back": [],
 }
+
+
+class Died(BaseException):
+    """As sudden as a power cut."""
+
+
+@contextmanager
+def dying(db: Database, at: int) -> Iterator[None]:
+    """Let the database's user die before its `at`-th statement, or else before its commit."""
+    left = count(at, -1)
+
+    def die(*_: object) -> None:
+        raise Died
+
+    def step(*_: object) -> None:
+        if next(left) <= 1:
+            die()
+
+    event.listen(db._engine, "before_cursor_execute", step)
+    event.listen(db._engine, "commit", die)
+    try:
+        yield
+    finally:
+        event.remove(db._engine, "before_cursor_execute", step)
+        event.remove(db._engine, "commit", die)
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -161,8 +210,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.requests = Requests(self.db, lease=1000, retention=1000, max_attempts=MAX_ATTEMPTS)
         first, second = (self.accounts.create(name, START).id for name in ("first", "second"))
         self.keys = [self.accounts.create_key(account_id, "key")[0] for account_id in (first, first, second)]
-        self.model = Model(spent={first: 0, second: 0})
+        self.model = Model(given=Counter({first: START, second: START}))
         self.runs: list[Run] = []
+        self.numbers = count()
 
     def teardown(self) -> None:
         self.db.close()
@@ -171,18 +221,39 @@ class StoreMachine(RuleBasedStateMachine):
     # What callers do
 
     @rule(asked=st.lists(asking, min_size=1, max_size=4))
-    def submit(self, asked: list[tuple[int, int, int]]) -> None:
-        for key, price, priority in asked:
-            self.submit_one(self.keys[key % len(self.keys)], price, priority)
+    def submit(self, asked: list[tuple[int, int, int | None, int]]) -> None:
+        for key, *what in asked:
+            self.submit_one(self.keys[key % len(self.keys)], *what)
 
-    def submit_one(self, asker: Key, price: int, priority: int) -> None:
-        available = START - self.model.spent[asker.account_id] - self.model.held(asker.account_id)
-        if available < price:
+    def submit_one(self, asker: Key, price: int, rate: int | None, priority: int) -> None:
+        if self.available(asker.account_id) < price:
             with pytest.raises(OutOfCredits):
-                self.requests.submit(asker, "sd3", {}, price, priority)
+                self.requests.submit(asker, "sd3", {}, price, priority, rate=rate)
         else:
-            request = self.requests.submit(asker, "sd3", {}, price, priority)
-            self.model.known[request.id] = Known(request.id, asker, price, priority)
+            once = f"once-{next(self.numbers)}"
+            sent = {"rate": rate, "idempotency_key": once, "fingerprint": "same"}
+            request = self.requests.submit(asker, "sd3", {}, price, priority, **sent)
+            self.model.known[request.id] = Known(request.id, asker, price, priority, rate, once)
+
+    @precondition(lambda self: self.model.known)
+    @rule(which=choice)
+    def submit_again(self, which: int) -> None:
+        """With the same idempotency key: nothing happens, whatever has become of the request."""
+        one = self.pick(which)
+        again = self.requests.submit(one.key, "sd3", {}, one.price, idempotency_key=one.once, fingerprint="same")
+        assert again.id == one.id
+        with pytest.raises(IdempotencyMismatch):
+            self.requests.submit(one.key, "sd3", {}, one.price, idempotency_key=one.once, fingerprint="other")
+
+    @rule(which=choice, amount=st.sampled_from([-9_000, -1_000, 3_000]))
+    def an_operator_gives_or_takes(self, which: int, amount: int) -> None:
+        account_id = self.keys[which % len(self.keys)].account_id
+        if self.available(account_id) + amount < 0:
+            with pytest.raises(BadRequest):
+                self.accounts.credit(account_id, amount)
+        else:
+            self.accounts.credit(account_id, amount)
+            self.model.given[account_id] += amount
 
     @precondition(lambda self: self.model.known)
     @rule(which=choice)
@@ -238,7 +309,7 @@ class StoreMachine(RuleBasedStateMachine):
             one = self.model.running(run)
             if one:
                 one.lapsed = False
-            expected[run.id] = Verdict.LOST if one is None else Verdict.CANCEL if one.cancel_requested else Verdict.KEEP
+            expected[run.id] = Verdict.LOST if one is None else Verdict.CANCEL if one.unwanted else Verdict.KEEP
         assert self.requests.renew([Mark(run.id, run.attempt, step, 20) for run in runs.values()]) == expected
 
     @precondition(lambda self: self.runs)
@@ -250,7 +321,7 @@ class StoreMachine(RuleBasedStateMachine):
     def leave_one(self, run: Run, how: str) -> None:
         """A worker is done with a request in one of four ways, or believes that it is."""
         one = self.model.running(run)
-        expected = one is not None and not (how == "complete" and one.cancel_requested)
+        expected = one is not None and not (how == "complete" and one.unwanted)
         if one:
             getattr(self.model, how)(one)
         assert getattr(self.requests, how)(run.id, run.attempt, *LEAVE[how]) is expected
@@ -274,6 +345,34 @@ class StoreMachine(RuleBasedStateMachine):
         self.model.expired.add(one.id)
         del self.model.known[one.id]
 
+    @precondition(lambda self: any(not one.ended for one in self.model.known.values()))
+    @rule(which=choice)
+    def a_deadline_passes(self, which: int) -> None:
+        one = self.pick(which, Status.QUEUED, Status.PROCESSING)
+        self.move_to_the_past(one, "cancel_at")
+        one.overdue = True
+
+    @rule()
+    def end_overdue(self) -> None:
+        self.model.give_up()
+        self.requests.end_overdue()
+
+    # What power cuts do
+
+    @precondition(lambda self: self.model.known)
+    @rule(which=choice, how=st.sampled_from(["submit", "cancel", "expire", *LEAVE]), at=st.integers(1, 8))
+    def a_process_dies(self, which: int, how: str, at: int) -> None:
+        """In the middle of a change: the change never was. The store keeps nothing but what is on disk."""
+        one = self.pick(which)
+        doing: dict[str, Callable[[], object]] = {
+            "submit": lambda: self.requests.submit(one.key, "sd3", {}, 0),
+            "cancel": lambda: self.requests.cancel(one.id, one.key.account_id),
+            "expire": self.requests.expire,
+        }
+        doing |= {how: partial(getattr(self.requests, how), one.id, one.attempt, *LEAVE[how]) for how in LEAVE}
+        with pytest.raises(Died), dying(self.db, at):
+            doing[how]()
+
     @rule()
     def expire(self) -> None:
         self.model.give_up()
@@ -293,7 +392,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert (row.status, row.attempt, row.hand_backs) == (one.status, one.attempt, one.hand_backs)
             assert (row.error, row.cancel_requested) == (one.error, one.cancel_requested)
             assert row.counted <= MAX_ATTEMPTS
-            assert (row.result == {"images": []}) is (row.status is Status.COMPLETED)
+            assert (row.result == LEAVE["complete"][0]) is (row.status is Status.COMPLETED)
             assert (row.ended_at is not None) is (row.expires_at is not None) is one.ended
             alive = row.lease_until is not None and row.lease_until > moment
             assert alive is (one.status is Status.PROCESSING and not one.lapsed)
@@ -301,10 +400,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def money_adds_up(self) -> None:
+        """Balance = sum of the ledger = what was given − what completed requests cost."""
         for account in self.accounts.list():
-            assert account.balance == START - self.model.spent[account.id]
-            assert account.held == self.model.held(account.id)
+            assert account.balance == self.balance(account.id)
+            assert account.held == self.model.held(self.keys_of(account.id))
             assert account.remaining >= 0
+        assert self.accounts.imbalances() == []
 
     @invariant()
     def the_next_one_is_at_place_one(self) -> None:
@@ -313,6 +414,15 @@ class StoreMachine(RuleBasedStateMachine):
         assert places == list(range(1, len(queued) + 1))
 
     # Helpers
+
+    def keys_of(self, account_id: str) -> list[Key]:
+        return [key for key in self.keys if key.account_id == account_id]
+
+    def balance(self, account_id: str) -> int:
+        return self.model.given[account_id] - sum(self.model.spent[key.id] for key in self.keys_of(account_id))
+
+    def available(self, account_id: str) -> int:
+        return self.balance(account_id) - self.model.held(self.keys_of(account_id))
 
     def pick(self, which: int, *statuses: Status) -> Known:
         among = [one for one in self.model.known.values() if not statuses or one.status in statuses]

@@ -2,14 +2,19 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 
+from tintype.store.accounts import Accounts
 from tintype.store.database import Database
 from tintype.store.migrations import migrate
+from tintype.store.requests import Requests
 from tintype.store.tables import metadata
 
 MIGRATE = """
@@ -37,6 +42,74 @@ def test_the_migrated_schema_is_the_metadata(tmp_path: Path) -> None:
     assert [check["name"] for check in held] == ["ck_accounts_held"]
     migrate(db)
     assert differences(db) == []
+    db.close()
+
+
+def to_0001(db: Database, move: Callable[[Config, str], None]) -> None:
+    config = Config()
+    config.set_main_option("script_location", "tintype.store:migrations")
+    with db.write() as tx:
+        config.attributes["connection"] = tx
+        move(config, "0001")
+
+
+#: Accounts a and b, a's two keys, and requests of a's in every state, as 0001 keeps them.
+OF_0001 = [
+    "INSERT INTO accounts VALUES ('a', 'rich', 10000, 700, 1.0), ('b', 'poor', 0, 0, 2.0)",
+    "INSERT INTO api_keys (id, account_id, name, digest, hint, read_only, created_at, last_turn)"
+    " VALUES ('k', 'a', 'key', 'x', 'SG_1a2b', 0, 1.0, 0), ('l', 'a', 'key', 'y', 'SG_1a2c', 0, 1.0, 0)",
+    *(
+        "INSERT INTO requests (id, seq, account_id, key_id, slug, params, price, priority, status, attempt, hand_backs,"
+        " cancel_requested, step, steps, submitted_at)"
+        f" VALUES ('r{seq}', {seq}, 'a', '{key}', 'sd3', '{{}}', {price}, 0, '{status}', 1, 0, 0, 0, 4, 5.0)"
+        for seq, key, price, status in [
+            (1, "k", 300, "COMPLETED"),
+            (2, "k", 500, "PROCESSING"),
+            (3, "l", 200, "QUEUED"),
+            (4, "k", 0, "QUEUED"),
+            (5, "k", 400, "FAILED"),
+        ]
+    ),
+]
+
+
+def test_balances_and_holds_of_the_first_schema_become_ledger_rows(tmp_path: Path) -> None:
+    db = Database(f"sqlite:///{tmp_path}/store.db")
+    to_0001(db, command.upgrade)
+    with db.write() as tx:
+        for statement in OF_0001:
+            tx.execute(text(statement))
+    migrate(db)
+    assert differences(db) == []
+    accounts = Accounts(db)
+    assert accounts.imbalances() == []
+    assert [(one.id, one.balance, one.held) for one in accounts.list()] == [("a", 10_000, 700), ("b", 0, 0)]
+    with db.read() as view:
+        rows = view.execute(text("SELECT account_id, key_id, request_id, kind, balance, held FROM ledger ORDER BY id"))
+        assert [tuple(row) for row in rows] == [
+            ("a", None, None, "grant", 10_000, 0),
+            ("a", "k", "r2", "hold", 0, 500),
+            ("a", "l", "r3", "hold", 0, 200),
+        ]
+        assert [*view.scalars(text("SELECT cost FROM requests ORDER BY seq"))] == [300, None, None, None, None]
+        assert [*view.scalars(text("SELECT spent FROM api_keys ORDER BY id"))] == [500, 200]
+    requests = Requests(db, lease=15, retention=60)
+    requests.cancel("r3", "a")
+    assert requests.complete("r2", 1, {})
+    assert (accounts.account("a").balance, accounts.account("a").held, accounts.imbalances()) == (9_500, 0, [])
+    db.close()
+
+
+def test_the_way_back_keeps_the_balances(tmp_path: Path) -> None:
+    db = Database(f"sqlite:///{tmp_path}/store.db")
+    migrate(db)
+    account = Accounts(db).create("one", 5_000)
+    to_0001(db, command.downgrade)
+    with db.read() as view:
+        assert view.scalar(text("SELECT balance FROM accounts")) == 5_000
+    migrate(db)
+    assert Accounts(db).account(account.id) == account
+    assert Accounts(db).imbalances() == []
     db.close()
 
 

@@ -38,8 +38,11 @@ class Shop:
             self._keys[name], _ = self._accounts.create_key(self.account_id, name)
         return self._keys[name]
 
-    def submit(self, key: str = "A", priority: int = 0, price: int = PRICE) -> Request:
-        return self.requests.submit(self.key(key), "sd3", {"prompt": "é"}, price, priority, steps=4)
+    def submit(
+        self, key: str = "A", priority: int = 0, price: int = PRICE, cancel_after: float | None = None
+    ) -> Request:
+        params = {"prompt": "é"}
+        return self.requests.submit(self.key(key), "sd3", params, price, priority, steps=4, cancel_after=cancel_after)
 
     def claim(self, worker: str = "w1", *, idle: bool = True) -> Request:
         request = self.requests.claim(worker, idle=idle)
@@ -54,6 +57,9 @@ class Shop:
 
     def outlive(self, request: Request) -> None:
         self._past(request, "expires_at")
+
+    def overrun(self, request: Request) -> None:
+        self._past(request, "cancel_at")
 
     def _past(self, request: Request, column: str) -> None:
         with self.db.write() as tx:
@@ -265,6 +271,89 @@ def test_a_cancelled_request_ends_cancelled_whatever_its_worker_says(shop: Shop,
     ended = shop.find(claimed)
     assert (ended.status, ended.error, ended.error_status, ended.result) == (Status.FAILED, "cancelled", 499, None)
     assert (shop.account.balance, shop.account.held) == (START, 0)
+
+
+def test_one_outcome_and_one_charge_however_a_cancel_and_a_result_meet(shop: Shop, tmp_path: Path) -> None:
+    """Each from a process of its own, at the same moment, again and again."""
+    other = Database(f"sqlite:///{tmp_path}/store.db")
+    worker = Requests(other, lease=15, retention=60)
+    meet = threading.Barrier(2)
+    completed = 0
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(25):
+            shop.submit()
+            claimed = shop.claim()
+
+            def complete(request: Request = claimed) -> bool:
+                meet.wait()
+                return worker.complete(request.id, request.attempt, {})
+
+            def cancel(request: Request = claimed) -> Request:
+                meet.wait()
+                return shop.requests.cancel(request.id, shop.account_id)
+
+            completing, cancelling = pool.submit(complete), pool.submit(cancel)
+            taken, told = completing.result(), cancelling.result()
+            ended = shop.find(claimed)
+            assert (ended.status, ended.cost, ended.error) == (
+                (Status.COMPLETED, PRICE, None) if taken else (Status.FAILED, None, "cancelled")
+            )
+            assert told.status is (Status.COMPLETED if taken else Status.PROCESSING)
+            completed += taken
+    other.close()
+    assert (shop.account.balance, shop.account.held) == (START - completed * PRICE, 0)
+    assert Accounts(shop.db).imbalances() == []
+
+
+# Deadlines
+
+
+def test_a_deadline_ends_what_nobody_has_begun(shop: Shop) -> None:
+    late, soon = shop.submit(cancel_after=60), shop.submit("B", cancel_after=60)
+    assert late.cancel_at == pytest.approx(late.submitted_at + 60)
+    shop.requests.end_overdue()
+    assert shop.find(late).status is Status.QUEUED
+    shop.overrun(late)
+    shop.requests.end_overdue()
+    ended = shop.find(late)
+    assert (ended.status, ended.error, ended.error_status) == (Status.FAILED, "cancelled", 499)
+    assert shop.account.held == PRICE
+    shop.overrun(soon)
+    assert shop.requests.claim("w1", idle=True) is None, "it is never begun"
+    assert (shop.find(soon).error, shop.account.held) == ("cancelled", 0)
+
+
+@pytest.mark.parametrize("end", ["renew", "complete", "retry", "hand_back", "lapse"])
+def test_a_deadline_ends_what_is_worked_on(shop: Shop, end: str) -> None:
+    shop.submit(cancel_after=60)
+    claimed = shop.claim()
+    assert shop.requests.renew([Mark(claimed.id, 1, 1, 4)]) == {claimed.id: Verdict.KEEP}
+    shop.overrun(claimed)
+    shop.requests.end_overdue()
+    assert shop.find(claimed).status is Status.PROCESSING, "its worker has it, and will be told"
+    if end == "renew":
+        assert shop.requests.renew([Mark(claimed.id, 1, 1, 4)]) == {claimed.id: Verdict.CANCEL}
+        assert shop.requests.fail(claimed.id, 1, "cancelled", 499)
+    elif end == "complete":
+        assert not shop.requests.complete(claimed.id, 1, {})
+    elif end == "lapse":
+        shop.lapse(claimed)
+        shop.requests.end_overdue()
+    else:
+        assert shop.requests.retry(claimed.id, 1, "oom") if end == "retry" else shop.requests.hand_back(claimed.id, 1)
+    ended = shop.find(claimed)
+    assert (ended.status, ended.error, ended.error_status) == (Status.FAILED, "cancelled", 499)
+    assert (shop.account.balance, shop.account.held) == (START, 0)
+
+
+def test_a_deadline_that_was_met_changes_nothing(shop: Shop) -> None:
+    shop.submit(cancel_after=60)
+    claimed = shop.claim()
+    assert shop.requests.complete(claimed.id, 1, {})
+    shop.overrun(claimed)
+    shop.requests.end_overdue()
+    assert shop.find(claimed).status is Status.COMPLETED
+    assert shop.account.balance == START - PRICE
 
 
 def test_what_ended_stays_as_it_is(shop: Shop) -> None:

@@ -24,9 +24,13 @@ STATUSES = {
     "RequestUnknown": 404,
     "MethodNotAllowed": 405,
     "OutOfCredits": 406,
+    "SpendCapReached": 406,
+    "StillRunning": 409,
     "BodyTooLarge": 413,
     "UnsupportedBody": 415,
     "ContentRefused": 422,
+    "IdempotencyMismatch": 422,
+    "TooManyRequests": 429,
     "WeightsUnusable": 500,
     "PictureNotFinite": 500,
     "WorkerUnavailable": 502,
@@ -35,7 +39,7 @@ STATUSES = {
     "WaitRanOut": 504,
 }
 #: A repeat can help these; where the request goes on, it would be run and charged twice.
-PASSING = {"StoreUnavailable", "NotReady"}
+PASSING = {"StillRunning", "TooManyRequests", "StoreUnavailable", "NotReady"}
 
 
 def made(kind: type[TintypeError]) -> TintypeError:
@@ -61,9 +65,9 @@ def test_the_three_fields(kind: type[TintypeError]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_whether_to_retry_is_said_on_5xx_and_429_alone(kind: type[TintypeError]) -> None:
+def test_whether_to_retry_is_said_on_5xx_429_and_409_alone(kind: type[TintypeError]) -> None:
     headers = made(kind).public_headers()
-    assert ("x-should-retry" in headers) == (kind.status >= 500 or kind.status == 429)
+    assert ("x-should-retry" in headers) == (kind.status >= 500 or kind.status in (409, 429))
     if kind.__name__ in PASSING:
         assert headers["x-should-retry"] == "true"
         assert int(headers["retry-after"]) > 0

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tintype.errors import BadPicture
-from tintype.media.images import Format, check, content_type, decode, encode, fit, fitted_size
+from tintype.media.images import Format, check, content_type, decode, encode
 
 LIMIT = 1_000_000
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -176,46 +176,6 @@ def test_damaged_pictures_decode_or_are_bad(kind: str, draw: st.DataObject) -> N
         assert decode(bytes(data), LIMIT).mode == "RGB"
     except BadPicture as error:
         assert "0x" not in str(error)
-
-
-def test_fit_covers_and_crops_the_centre() -> None:
-    image = Image.new("RGB", (90, 30), GREEN)
-    image.paste(RED, (0, 0, 30, 30))
-    image.paste(BLUE, (60, 0, 90, 30))
-    fitted = fit(image, 60, 60)
-    assert fitted.size == (60, 60)
-    assert near(fitted.getpixel((6, 30)), GREEN)
-    assert near(fitted.getpixel((54, 30)), GREEN)
-    assert fit(image, 90, 30) is image
-    assert fit(Image.new("RGB", (5000, 1)), 64, 64).size == (64, 64)
-
-
-@pytest.mark.parametrize(
-    ("given_size", "taken"),
-    [
-        ((1024, 1024), (1024, 1024)),
-        ((512, 768), (512, 768)),
-        ((2048, 2048), (1024, 1024)),
-        ((4000, 3000), (1168, 880)),
-        ((1000, 700), (992, 688)),
-        ((1, 1), (64, 64)),
-        ((20, 100), (64, 320)),
-        ((100_000, 10), (2048, 64)),
-    ],
-)
-def test_fitted_size(given_size: tuple[int, int], taken: tuple[int, int]) -> None:
-    assert fitted_size(*given_size) == taken
-
-
-@given(st.integers(1, 100_000), st.integers(1, 100_000))
-def test_fitted_size_keeps_its_promises(width: int, height: int) -> None:
-    across, down = fitted_size(width, height)
-    assert across % 16 == down % 16 == 0
-    assert min(across, down) >= 64
-    assert max(across, down) <= 2048
-    assert across * down <= 2**20
-    if max(width, height) < 10 * min(width, height):
-        assert abs(across / down - width / height) / (width / height) < 0.3
 
 
 @pytest.mark.parametrize("format", ["jpeg", "png", "webp"])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tintype.store.money import dollars, micro, shown
+from tintype.store.money import dollars, micro, plain, shown
 
 
 @pytest.mark.parametrize(
@@ -30,5 +30,6 @@ WORDS = {3700: "$0.0037", 10_000_000: "$10", 10**15: "$1000000000", 1: "$0.00000
 
 
 @pytest.mark.parametrize(("amount", "words"), WORDS.items())
-def test_people_read_plain_dollars(amount: int, words: str) -> None:
+def test_people_and_headers_read_plain_dollars(amount: int, words: str) -> None:
+    assert plain(amount) == words.replace("$", "")
     assert shown(amount) == words

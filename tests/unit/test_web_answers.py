@@ -10,12 +10,13 @@ import pytest
 
 from tintype.errors import BadPicture, ContentRefused, TintypeError
 from tintype.media.outputs import Files
+from tintype.store.outlook import Outlook
 from tintype.store.records import Request, Status
 from tintype.web import answers
 
 BASE = "https://a.example"
 QUEUED = Request(
-    id="7", seq=1, account_id="a", key_id="k", slug="s", params={"prompt": "a fox"}, price=3_500, priority=0,
+    id="7", seq=1, account_id="a", key_id="k", slug="s", params={"prompt": "a fox"}, price=4_000, priority=0,
     status=Status.QUEUED, attempt=0, hand_backs=0, worker=None, lease_until=None, cancel_requested=False, step=0,
     steps=4, submitted_at=100.0, started_at=None, ended_at=None, expires_at=None, result=None, error=None,
     error_status=None,
@@ -28,7 +29,7 @@ def made(**changes: Any) -> Request:
     picture = {"name": "1.png", "size": 9, "width": 64, "height": 64, "seed": 5}
     recipe = {"model": "sd1.5-img2img"}
     result = {"pictures": [picture], "format": "png", "seed": 5, "inference_time": 1.25, "recipe": recipe}
-    return replace(RUNNING, status=Status.COMPLETED, ended_at=103.0, step=4, result=result, **changes)
+    return replace(RUNNING, status=Status.COMPLETED, ended_at=103.0, step=4, result=result, cost=3_500, **changes)
 
 
 @pytest.fixture
@@ -41,22 +42,22 @@ def test_queued_and_running() -> None:
     poll = f"{BASE}/v1/requests/7"
     assert answers.submitted(QUEUED, BASE) == {"request_id": "7", "status": "QUEUED", "poll_url": poll, **links}
     queued = {"status": "QUEUED", "request_id": "7", "metrics": {}, **links}
-    first = {"queue_position": 3, "eta": None, "progress": 0, "step": 0, "steps": 4}
-    assert answers.status(QUEUED, BASE, 3, 102.0) == queued | first
+    first = {"queue_position": 3, "eta": 8.5, "progress": 0, "step": 0, "steps": 4}
+    assert answers.status(QUEUED, BASE, Outlook(3, 8.5)) == queued | first
     running = {**queued, "status": "PROCESSING", "queue_position": None, "progress": 0.25, "step": 1, "steps": 4}
-    assert answers.status(RUNNING, BASE, None, 102.5) == running | {"eta": 4.5}
+    assert answers.status(RUNNING, BASE, Outlook(eta=4.5)) == running | {"eta": 4.5}
 
 
 def test_progress_never_passes_its_end_nor_divides_by_nothing() -> None:
-    assert answers.status(replace(RUNNING, step=9), BASE, None, 0.0)["progress"] == 1
-    assert answers.status(replace(RUNNING, steps=0), BASE, None, 0.0)["progress"] == 0
-    assert answers.status(replace(made(), steps=0), BASE, None, 0.0)["progress"] == 1
+    assert answers.status(replace(RUNNING, step=9), BASE, Outlook())["progress"] == 1
+    assert answers.status(replace(RUNNING, steps=0), BASE, Outlook())["progress"] == 0
+    assert answers.status(replace(made(), steps=0), BASE, Outlook())["progress"] == 1
 
 
 def test_failed_has_times_and_no_cost(outputs: Files) -> None:
     times = {"inference_time": 2.0, "queue_time": 1.0, "total_time": 3.0}
     body = {"status": "FAILED", "request_id": "7", "error": "why", "metrics": times}
-    assert answers.status(FAILED, BASE, None, 0.0) == body
+    assert answers.status(FAILED, BASE, Outlook()) == body
     assert answers.result(FAILED, BASE, 10, outputs) == body
 
 
@@ -66,7 +67,7 @@ def test_cancelled_before_it_ran() -> None:
 
 
 def test_completed(outputs: Files) -> None:
-    assert answers.status(made(), BASE, None, 0.0)["metrics"] == {"inference_time": 1.25}
+    assert answers.status(made(), BASE, Outlook())["metrics"] == {"inference_time": 1.25}
     body = answers.result(made(), BASE, 9_980_000, outputs)
     assert body["output"] == body["images"][0]["url"] == f"{BASE}/files/1.png"
     assert (body["images"][0]["file_size"], body["images"][0]["seed"], body["seed"]) == ("9", "5", "5")

@@ -17,6 +17,8 @@ DRAWN_SEEDS = 2**32
 #: Pixels per side that every family can divide: 8 for the autoencoder, 2 for SD 3's patches.
 MULTIPLE = 16
 SMALLEST = 64
+#: As many as a picture of the input picture's size can have.
+MEGAPIXEL = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,11 @@ class Order:
         """One seed per picture."""
         return [(self.seed + index) % SEEDS for index in range(self.count)]
 
+    @property
+    def pixels(self) -> int:
+        """The most pixels that its pictures have together."""
+        return self.count * (self.width * self.height or MEGAPIXEL)
+
 
 def order(spec: ModelSpec, params: Mapping[str, Any]) -> Order:
     """Translate a model's validated parameters, whose seed has been settled."""
@@ -75,3 +82,12 @@ def planned_steps(spec: ModelSpec, wanted: Order) -> int:
     """Model evaluations to expect per picture, until the sampler itself has said."""
     # diffusers, and so SD 1.5, runs only a part of the steps; KSampler, and so SD 3, runs them all.
     return max(1, int(wanted.steps * wanted.strength)) if spec.family == "sd15" else wanted.steps
+
+
+def pace(spec: ModelSpec, wanted: Order) -> str:
+    """What the duration of a step depends on: the model, the size to the power of two, guidance, the pictures.
+
+    A size that only the input picture tells is 0.
+    """
+    rows = wanted.count * (2 if wanted.guidance > 1 else 1)
+    return f"{spec.slug} {(wanted.width * wanted.height).bit_length()} {rows}"

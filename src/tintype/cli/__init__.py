@@ -7,12 +7,14 @@ import sys
 import click
 
 from tintype import __version__
-from tintype.cli.accounts import accounts, keys
+from tintype.cli.accounts import accounts
 from tintype.cli.demo import demo
 from tintype.cli.generate import generate
+from tintype.cli.keys import keys
 from tintype.cli.models import models
 from tintype.cli.replay import replay
 from tintype.cli.serve import migrate, serve, worker
+from tintype.cli.webhooks import webhooks
 from tintype.errors import TintypeError
 
 
@@ -31,7 +33,7 @@ def tintype() -> None:
     """
 
 
-for command in (serve, worker, generate, replay, models, keys, accounts, migrate, demo):
+for command in (serve, worker, generate, replay, models, keys, accounts, webhooks, migrate, demo):
     tintype.add_command(command)
 
 

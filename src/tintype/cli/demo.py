@@ -1,4 +1,4 @@
-"""`tintype demo`: the four models once each, through the HTTP API, with the vendor's own package as the client."""
+"""`tintype demo`: the four models through the HTTP API, with the vendor's own package as the client."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +19,45 @@ import httpx2
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tintype.catalog.models import MODELS
-from tintype.catalog.spec import ModelSpec
+from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG, SD3_TURBO_IMG2IMG, SD15_IMG2IMG, SD35_TURBO_TXT2IMG
+from tintype.catalog.samples import LANDSCAPE, PORTRAIT, SUBJECT
 from tintype.cli.sheet import contact_sheet
 
 READY = "tintype is ready at "
-#: Seconds that the server may take to start: importing torch and building the weights, on a busy machine.
+#: Seconds that the server may take to start: importing torch on a busy machine.
 PATIENCE = 180.0
 #: Settings that the demo's server takes over from the environment; the others are for servers with another purpose.
 INHERITED = {"TINTYPE_WEIGHTS", "TINTYPE_DTYPE", "TINTYPE_DEVICES", "TINTYPE_THREADS"}
 
 
+#: Slug → what is drawn beside the model's own example: prompts of the built-in weights' world.
+WORLD: Mapping[str, tuple[dict[str, Any], ...]] = {
+    SD15_IMG2IMG.slug: ({"prompt": "a castle", "image": LANDSCAPE.path, "strength": 0.8, "seed": 1},),
+    SD3_MEDIUM_IMG2IMG.slug: ({"prompt": "an astronaut", "image": PORTRAIT.path, "strength": 0.8, "seed": 1},),
+    SD3_TURBO_IMG2IMG.slug: (
+        {"mode": "image-to-image", "prompt": "an octopus", "image": SUBJECT.path, "strength": 0.8, "seed": 1},
+    ),
+    SD35_TURBO_TXT2IMG.slug: (
+        {"prompt": "a fox on a sky blue background", "seed": 1},
+        {"prompt": "an astronaut", "seed": 2},
+        {"prompt": "a birthday cake on a pink background", "seed": 3},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A request of the demo and the file that came of it."""
+
+    slug: str
+    request: Mapping[str, Any]
+    path: Path
+
+
 @click.command()
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("demo"), show_default=True)
 def demo(output: Path) -> None:
-    """Start a server, draw one picture with each model, write them and a contact sheet, stop the server.
+    """Start a server, draw some pictures with each model, write them and a contact sheet, stop the server.
 
     \b
     Example:
@@ -52,9 +77,9 @@ def demo(output: Path) -> None:
     with tempfile.TemporaryDirectory() as data, _server(Path(data), key, output / "server.log") as address:
         console.print(f"server at {address}, client: segmind {_version()}")
         pictures = _draw_all(SegmindClient(api_key=key, base_url=f"{address}/v1"), output, console)
-        contact_sheet(address, pictures, sheet)
+        contact_sheet(address, [(drawn.slug, drawn.request, drawn.path) for drawn in pictures], sheet)
     console.print(f"\n{len(pictures)} pictures and a contact sheet:")
-    for path in [*pictures.values(), sheet]:
+    for path in [*(drawn.path for drawn in pictures), sheet]:
         console.print(f"  {path}")
 
 
@@ -88,20 +113,24 @@ def _wait_for_server(process: subprocess.Popen[str], log: Path) -> str:
     raise click.ClickException(f"the server did not start; see {log}")
 
 
-def _draw_all(client: Any, output: Path, console: Console) -> dict[str, Path]:
-    """Slug → the picture's file."""
+def _draw_all(client: Any, output: Path, console: Console) -> list[Drawn]:
+    """Each model's example request, as the vendor's page prints it, and then those of this world."""
     columns = (TextColumn("{task.description:<36}"), BarColumn(), TextColumn("{task.fields[state]}"))
-    pictures = {}
+    planned = [
+        Drawn(slug, request, output / f"{slug}{f'-{index}' if index else ''}.jpeg")
+        for slug, spec in MODELS.items()
+        for index, request in enumerate([spec.example, *WORLD[slug]])
+    ]
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-        for spec in MODELS.values():
-            pictures[spec.slug] = _draw(client, spec, output, progress)
-    return pictures
+        for drawn in planned:
+            _draw(client, drawn, progress)
+    return planned
 
 
-def _draw(client: Any, spec: ModelSpec, output: Path, progress: Progress) -> Path:
-    """One model's example request, as the vendor's page prints it."""
-    bar = progress.add_task(spec.slug, total=1.0, state="queued")
-    job = client.submit_async(spec.slug, **spec.example)
+def _draw(client: Any, drawn: Drawn, progress: Progress) -> None:
+    """Send one request, show how far it is, write its picture."""
+    bar = progress.add_task(drawn.slug, total=1.0, state="queued")
+    job = client.submit_async(drawn.slug, **drawn.request)
     while (status := job.status())["status"] in ("QUEUED", "PROCESSING"):
         state = f"step {status['step']} of {status['steps']}" if status["step"] else status["status"].lower()
         progress.update(bar, completed=status["progress"], state=state)
@@ -109,9 +138,7 @@ def _draw(client: Any, spec: ModelSpec, output: Path, progress: Progress) -> Pat
     result = job.wait()
     metrics = result["metrics"]
     progress.update(bar, completed=1.0, state=f"{metrics['inference_time']:.1f} s, ${metrics['cost']:g}")
-    path = output / f"{spec.slug}.jpeg"
-    path.write_bytes(httpx2.get(result["output"], trust_env=False).raise_for_status().content)
-    return path
+    drawn.path.write_bytes(httpx2.get(result["output"], trust_env=False).raise_for_status().content)
 
 
 def _version() -> str:

@@ -71,7 +71,7 @@ def load_model(settings: Settings, spec: ModelSpec, device: str) -> Loaded:
     try:
         return Models.from_settings(settings, device).get(spec)
     except WeightsUnusable as error:
-        raise BadRequest(f"{folder or settings.weights_folder}: {_why(error, folder)}") from error
+        raise BadRequest(f"{folder or 'the built-in weights'}: {_why(error, folder)}") from error
     except (RuntimeError, AssertionError) as error:
         raise click.ClickException(f"--device {device}: {first_line(error)}") from error
 
@@ -100,7 +100,8 @@ def _why(error: WeightsUnusable, folder: Path | None) -> str:
 
 def _components(folder: Path) -> list[str]:
     """Those that the folder's index names, without the ones that we don't load."""
-    from tintype.diffusion.loading import CLASSES, read_json  # noqa: PLC0415 - imports torch
+    from tintype.diffusion.loading import CLASSES  # noqa: PLC0415 - imports torch
+    from tintype.diffusion.weights import read_json  # noqa: PLC0415
 
     with suppress(WeightsUnusable):
         index = read_json(folder / "model_index.json")

@@ -25,7 +25,7 @@ from tintype.store.migrations import migrate
 PREFIX = "TINTYPE_"
 
 data_option = click.option(
-    "--data", type=click.Path(path_type=Path, file_okay=False), help="Folder for the database, pictures and weights."
+    "--data", type=click.Path(path_type=Path, file_okay=False), help="Folder for the database and pictures."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -41,7 +41,7 @@ def load_settings(**given: Any) -> Settings:
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False)]
         raise click.UsageError("settings: " + "; ".join(lines)) from None
-    _check_weights(settings)
+    _check_models(settings)
     return settings
 
 
@@ -55,10 +55,11 @@ def _refuse_unknown(environment: Iterable[str]) -> None:
             raise click.UsageError(f"{name} is not a setting; the closest is {PREFIX}{closest}")
 
 
-def _check_weights(settings: Settings) -> None:
+def _check_models(settings: Settings) -> None:
+    for name, slugs in (("WEIGHTS", settings.weights), ("PRICES", settings.prices)):
+        for slug in slugs.keys() - MODELS.keys():
+            raise click.UsageError(f"{PREFIX}{name}: no model is called {slug}; the models are {', '.join(MODELS)}")
     for slug, folder in settings.weights.items():
-        if slug not in MODELS:
-            raise click.UsageError(f"{PREFIX}WEIGHTS: no model is called {slug}; the models are {', '.join(MODELS)}")
         if not folder.is_dir():
             raise click.UsageError(f"{PREFIX}WEIGHTS: no such folder: {folder} (for {slug})")
 

@@ -20,6 +20,7 @@ from tintype.store.accounts import Accounts
 from tintype.store.database import Database
 from tintype.store.money import micro
 from tintype.telemetry import set_up_logs
+from tintype.webhooks import sending
 
 
 @click.command()
@@ -27,7 +28,8 @@ from tintype.telemetry import set_up_logs
 @click.option("--port", type=int, help="Port to listen on; 0 for any free one.")
 @data_option
 @click.option("--workers/--no-workers", default=True, help="Start one worker per device, or none.")
-def serve(host: str | None, port: int | None, data: Path | None, workers: bool) -> None:
+@click.option("--billing/--no-billing", default=None, help="Hold and charge prices (the default), or nothing ever.")
+def serve(host: str | None, port: int | None, data: Path | None, workers: bool, billing: bool | None) -> None:
     """Serve the API, with one worker process per device.
 
     \b
@@ -38,7 +40,7 @@ def serve(host: str | None, port: int | None, data: Path | None, workers: bool) 
     """
     from tintype.web.app import create_app  # noqa: PLC0415 - FastAPI takes half a second; other commands don't need it
 
-    settings = load_settings(host=host, port=port, data=data)
+    settings = load_settings(host=host, port=port, data=data, billing=billing)
     set_up_logs(process="web")
     listening = listen(settings.host, settings.port)
     address = _address(settings.host, listening.getsockname()[1])
@@ -63,7 +65,8 @@ def serve(host: str | None, port: int | None, data: Path | None, workers: bool) 
     # signal that stopped it once more, and that must not end us before the workers.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    with LocalFleet(commands, _worker_environment(os.environ), settings.grace + 5):
+    # The senders end last: what workers finish in their grace time can still be told.
+    with sending(settings), LocalFleet(commands, _worker_environment(os.environ), settings.grace + 5):
         click.echo(f"tintype is ready at {address}")
         if not server.should_exit:
             server.run(sockets=[listening])

@@ -3,42 +3,53 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import httpx2
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from tintype.catalog.models import find_model
 from tintype.catalog.samples import sample_path
 
-TILE, MARGIN, CAPTION = 320, 16, 44
+TILE, MARGIN, CAPTION, TITLE = 300, 16, 30, 40
 INK, PAPER = "#222222", "#f6f2ea"
+#: Slug, request and file of a picture.
+Entry = tuple[str, Mapping[str, Any], Path]
 
 
-def contact_sheet(address: str, pictures: Mapping[str, Path], path: Path) -> None:
-    """Write a sheet of one column per model: its input picture, if it has one, above its output."""
-    width = MARGIN + len(pictures) * (TILE + MARGIN)
-    sheet = Image.new("RGB", (width, 2 * (TILE + CAPTION) + MARGIN), PAPER)
-    for column, (slug, output) in enumerate(pictures.items()):
-        left = MARGIN + column * (TILE + MARGIN)
-        sample = sample_path(str(find_model(slug).example.get("image", "")))
-        if sample:
-            given = httpx2.get(address + sample).raise_for_status().content
-            _paste(sheet, io.BytesIO(given), (left, 0), sample)
-        else:
-            _paste(sheet, None, (left, 0), "from text alone")
-        _paste(sheet, output, (left, TILE + CAPTION), slug)
+def contact_sheet(address: str, pictures: Iterable[Entry], path: Path) -> None:
+    """Write a sheet of one row per model: its input picture, if it has one, then what came of each prompt."""
+    rows = [(slug, list(entries)) for slug, entries in groupby(pictures, key=lambda entry: entry[0])]
+    columns = 1 + max(len(entries) for _, entries in rows)
+    height = TITLE + TILE + CAPTION
+    sheet = Image.new("RGB", (MARGIN + columns * (TILE + MARGIN), len(rows) * height + MARGIN), PAPER)
+    for row, (slug, entries) in enumerate(rows):
+        top = row * height
+        _write(sheet, (MARGIN, top + MARGIN), slug, 18)
+        sample = sample_path(str(entries[0][1].get("image", "")))
+        given = io.BytesIO(httpx2.get(address + sample).raise_for_status().content) if sample else None
+        _paste(sheet, given, (MARGIN, top + TITLE), sample or "from text alone")
+        for column, (_, request, file) in enumerate(entries, start=1):
+            _paste(sheet, file, (MARGIN + column * (TILE + MARGIN), top + TITLE), str(request["prompt"]))
     sheet.save(path, quality=92)
 
 
 def _paste(sheet: Image.Image, source: io.BytesIO | Path | None, corner: tuple[int, int], caption: str) -> None:
+    """A picture, or an empty frame, with its caption below."""
     left, top = corner
-    pen = ImageDraw.Draw(sheet)
-    pen.text((left, top + CAPTION // 3), caption, fill=INK, font=ImageFont.load_default(16))
-    box = (left, top + CAPTION)
+    _write(sheet, (left, top + TILE + CAPTION // 4), caption, 14)
     if source is None:
-        pen.rectangle((*box, left + TILE, top + CAPTION + TILE), outline=INK)
+        ImageDraw.Draw(sheet).rectangle((left, top, left + TILE, top + TILE), outline=INK)
         return
     with Image.open(source) as picture:
-        sheet.paste(ImageOps.pad(picture.convert("RGB"), (TILE, TILE), color=PAPER), box)
+        sheet.paste(ImageOps.pad(picture.convert("RGB"), (TILE, TILE), color=PAPER), corner)
+
+
+def _write(sheet: Image.Image, corner: tuple[int, int], words: str, size: int) -> None:
+    """A line of text, cut to a tile's width."""
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size)
+    while pen.textlength(words, font) > TILE:
+        words = words.rstrip("…")[:-1] + "…"
+    pen.text(corner, words, fill=INK, font=font)

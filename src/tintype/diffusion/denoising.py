@@ -47,6 +47,9 @@ class Family(Protocol):
     def finish(self, latents: torch.Tensor) -> torch.Tensor:
         """Latents (1, C, h, w) → picture (height, width, 3), 8 bit, on the CPU."""
 
+    def glance(self, ask: Ask, guided: torch.Tensor) -> torch.Tensor:
+        """A question and its answer → a small picture of where they lead, (h, w, 3), 8 bit, on the CPU."""
+
 
 class Denoising:
     """One picture on its way through the steps."""
@@ -66,6 +69,8 @@ class Denoising:
         self.steps = steps
         #: The sampler's open question; meaningless once `latents` is there.
         self.ask: Ask
+        #: The last question and its answer, with guidance, for whoever wants to look.
+        self.answered: tuple[Ask, torch.Tensor] | None = None
         #: The finished latents, once the sampler has returned.
         self.latents: torch.Tensor | None = None
         #: What the forward pass raised, if it did.
@@ -87,6 +92,7 @@ class Denoising:
         else:
             unconditional, conditional = prediction.chunk(2)
             reply = Answer(unconditional + self.guidance * (conditional - unconditional), unconditional)
+        self.answered = self.ask, reply.guided
         self._advance(lambda: self._sampler.send(reply))
 
     def check(self) -> None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.loading import Folder
 from tintype.diffusion.sd3 import SD3
 from tintype.diffusion.sd15 import SD15
+from tintype.diffusion.weights import Weights
 from tintype.errors import WeightsUnusable
 
 
-def load_family(name: str, path: Path, device: torch.device, dtype: torch.dtype, t5_tokens: int) -> Family:
-    """Load a family from a folder in the diffusers layout; raises WeightsUnusable."""
-    folder = Folder(path, device, dtype)
+def load_family(name: str, weights: Weights, device: torch.device, dtype: torch.dtype, t5_tokens: int) -> Family:
+    """Load a family; raises WeightsUnusable."""
+    folder = Folder(weights, device, dtype)
     try:
         return SD15(folder) if name == "sd15" else SD3(folder, t5_tokens)
     except torch.OutOfMemoryError:

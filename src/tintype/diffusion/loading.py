@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from tintype.diffusion.weights import Weights, read_json
 from tintype.errors import WeightsUnusable
 
 #: The classes that a folder may name, and where each lives: importing the module costs a third of importing the
@@ -28,18 +27,16 @@ CLASSES = {
     "T5TokenizerFast": "transformers.models.t5.tokenization_t5.T5Tokenizer",
 }
 
-#: Bytes of each end of a file that its fingerprint covers.
-SAMPLED = 2**20
-
 
 class Folder:
     """A model's folder: `model_index.json` and one sub-folder per component."""
 
-    def __init__(self, path: Path, device: torch.device, dtype: torch.dtype) -> None:
-        self.path = path
+    def __init__(self, weights: Weights, device: torch.device, dtype: torch.dtype) -> None:
+        self.path = weights.folder
+        self.lora = weights.lora
         self.device = device
         self.dtype = dtype
-        self.index = read_json(path / "model_index.json")
+        self.index = read_json(self.path / "model_index.json")
 
     def component(self, name: str) -> Any:
         """Load one component, or None where the index has none; raises WeightsUnusable."""
@@ -54,6 +51,8 @@ class Folder:
         if "Tokenizer" in class_name:
             return component.from_pretrained(folder, local_files_only=True)
         model = component.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+        if name == "transformer" and self.lora:
+            model = merge_lora(model, self.lora)  # in float32, which diffusers has loaded it in
         # `.to` after loading: diffusers 0.42.1 leaves a bias in float32 when asked for bfloat16 at load.
         return model.to(self.device, self.dtype).eval().requires_grad_(False)
 
@@ -69,32 +68,13 @@ class Folder:
         return read_json(self.path / name / f"{name}_config.json")
 
 
-def fingerprint(path: Path) -> str:
-    """A short name for a folder's weights: other weights have another, wherever they lie.
-
-    It covers each file's name, size, beginning and end (a safetensors file begins with the table of its tensors):
-    reading tens of gigabytes in full would take as long as loading them.
-    """
-    hashed = hashlib.blake2b(digest_size=12)
-    for file in sorted(file for file in path.rglob("*") if file.is_file()):
-        size = file.stat().st_size
-        hashed.update(f"{file.relative_to(path)} {size}\n".encode())
-        with file.open("rb") as content:
-            hashed.update(content.read(SAMPLED))
-            content.seek(max(0, size - SAMPLED))
-            hashed.update(content.read(SAMPLED))
-    return hashed.hexdigest()
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; raises WeightsUnusable that names the file, not the folder it lies in."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsUnusable(f"{path.name} can't be read: {type(error).__name__}") from error
-    if not isinstance(content, dict):
-        raise WeightsUnusable(f"{path.name} is not a JSON object")
-    return content
+def merge_lora(model: Any, file: Path) -> Any:
+    """The model with a LoRA added into its weights (Hu et al. 2021, § 4.1), so that it costs nothing when drawing."""
+    with torch.inference_mode(False), torch.no_grad():
+        model.load_lora_adapter(file.parent, weight_name=file.name, prefix=None, use_safetensors=True)
+        model.fuse_lora()
+        model.unload_lora()
+    return model
 
 
 def quiet_libraries() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from importlib import import_module
 from inspect import signature
 from typing import Any
@@ -78,6 +79,20 @@ class SD15:
     def finish(self, latents: torch.Tensor) -> torch.Tensor:
         """Decode."""
         return self.autoencoder.decode(latents)
+
+    def glance(self, ask: Ask, guided: torch.Tensor) -> torch.Tensor:
+        """Look at x0, from x = sqrt(a) x0 + sqrt(1 - a) e: what a scheduler asks about is scaled to that."""
+        kept = self._signal[round(ask.level)]
+        signal, noise = kept.sqrt(), (1 - kept).sqrt()
+        if self.scheduler_config.get("prediction_type") == "v_prediction":
+            return self.autoencoder.glance(signal * ask.x - noise * guided)
+        return self.autoencoder.glance((ask.x - noise * guided) / signal)
+
+    @cached_property
+    def _signal(self) -> torch.Tensor:
+        """How much of a picture is left at each timestep of the training, a: DDPM's cumulative product of alphas."""
+        kept: torch.Tensor = self._scheduler("DDIM").alphas_cumprod
+        return kept
 
     def _scheduler(self, name: str) -> Any:
         module, class_name, extra = SCHEDULERS[name]

@@ -6,7 +6,7 @@ import torch
 
 from tintype.diffusion.autoencoder import Autoencoder
 from tintype.diffusion.conditioning import ClipEncoder, T5Encoder, Text, join_sd3
-from tintype.diffusion.denoising import Denoising
+from tintype.diffusion.denoising import Ask, Denoising
 from tintype.diffusion.job import Job
 from tintype.diffusion.loading import Folder
 from tintype.diffusion.noise import Noise, noise_stream
@@ -60,6 +60,10 @@ class SD3:
     def finish(self, latents: torch.Tensor) -> torch.Tensor:
         """Decode."""
         return self.autoencoder.decode(latents)
+
+    def glance(self, _ask: Ask, guided: torch.Tensor) -> torch.Tensor:
+        """The denoised latent itself."""
+        return self.autoencoder.glance(guided)
 
     def _start(self, job: Job) -> tuple[torch.Tensor, Noise]:
         """The picture's latents, or zeros, (1, C, h, w) float32 on the device, and this job's noise."""

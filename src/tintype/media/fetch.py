@@ -57,7 +57,7 @@ class Fetcher:
     def get(self, url: str) -> bytes:
         """The body at an http or https address; raises PictureUnreachable and AddressRefused, which name its host."""
         backend = PublicOnly(self._allow, Deadline(self._timeout), self._lookups)
-        target = _parse(url)
+        target = parse_url(url)
         with httpcore2.ConnectionPool(ssl_context=self._tls, network_backend=backend) as pool:
             for _ in range(self._max_redirects + 1):
                 answer = self._ask(pool, target)
@@ -68,13 +68,11 @@ class Fetcher:
 
     def _ask(self, pool: httpcore2.ConnectionPool, url: httpx2.URL) -> bytes | httpx2.URL:
         """One request: the body, or where it was redirected to."""
-        address = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-        # httpcore's own Host header would lack the brackets of an IPv6 address.
-        sent = [("Host", url.netloc.decode("ascii")), *HEADERS]
-        with self._in_words(url.host), pool.stream("GET", address, headers=sent) as response:
+        address, host = target_of(url)
+        with in_words(url.host, self._timeout), pool.stream("GET", address, headers=[host, *HEADERS]) as response:
             headers = {name.lower(): value.decode("latin-1") for name, value in response.headers}
             if response.status in REDIRECTS and b"location" in headers:
-                return _parse(headers[b"location"], url)
+                return parse_url(headers[b"location"], url)
             if response.status != httpx2.codes.OK:
                 raise PictureUnreachable(f"{url.host}: HTTP status {response.status}")
             if headers.get(b"content-encoding", "identity").lower() != "identity":
@@ -92,22 +90,23 @@ class Fetcher:
                 raise too_large
         return bytes(body)
 
-    @contextmanager
-    def _in_words(self, host: str) -> Iterator[None]:
-        """Say what went wrong between two machines so that a caller can act on it."""
-        try:
-            yield
-        except httpcore2.TimeoutException as error:
-            raise PictureUnreachable(f"{host}: not answered in full within {self._timeout:g} s") from error
-        except httpcore2.NetworkError as error:
-            # The system's words for it ("Connection refused"); they name no address.
-            reasons = [reason.strerror for reason in error.args if isinstance(reason, OSError) and reason.strerror]
-            raise PictureUnreachable(f"{host}: {', '.join(reasons) or 'the connection broke'}") from error
-        except httpcore2.ProtocolError as error:
-            raise PictureUnreachable(f"{host}: the answer is not HTTP, or it broke off") from error
+
+@contextmanager
+def in_words(host: str, timeout: float) -> Iterator[None]:
+    """Say what went wrong between two machines so that a caller can act on it."""
+    try:
+        yield
+    except httpcore2.TimeoutException as error:
+        raise PictureUnreachable(f"{host}: not answered in full within {timeout:g} s") from error
+    except httpcore2.NetworkError as error:
+        # The system's words for it ("Connection refused"); they name no address.
+        reasons = [reason.strerror for reason in error.args if isinstance(reason, OSError) and reason.strerror]
+        raise PictureUnreachable(f"{host}: {', '.join(reasons) or 'the connection broke'}") from error
+    except httpcore2.ProtocolError as error:
+        raise PictureUnreachable(f"{host}: the answer is not HTTP, or it broke off") from error
 
 
-def _parse(text: str, base: httpx2.URL | None = None) -> httpx2.URL:
+def parse_url(text: str, base: httpx2.URL | None = None) -> httpx2.URL:
     """The address meant, on its own or seen from `base`; raises PictureUnreachable when it is not one for pictures."""
     try:
         url = base.join(text) if base else httpx2.URL(text)
@@ -120,3 +119,9 @@ def _parse(text: str, base: httpx2.URL | None = None) -> httpx2.URL:
     if url.port is not None and url.port not in PORTS:
         raise PictureUnreachable(f"{url.host}: {url.port} is not a port")
     return url
+
+
+def target_of(url: httpx2.URL) -> tuple[httpcore2.URL, tuple[str, str]]:
+    """The address as httpcore takes it, and the Host header: its own would lack the brackets of an IPv6 address."""
+    address = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+    return address, ("Host", url.netloc.decode("ascii"))

@@ -1,9 +1,8 @@
-"""Pictures in memory: decode with limits, fit, encode."""
+"""Pictures in memory: decode with limits, encode."""
 
 from __future__ import annotations
 
 import io
-import math
 import struct
 import warnings
 import zlib
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, cast
 
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin
 
 from tintype.errors import BadPicture
 
@@ -52,9 +51,6 @@ FINE_JPEG = 90
 LONGEST_NOTE = 60_000
 #: The keyword of a PNG's text.
 NOTE = "tintype"
-SMALLEST_SIDE = 64
-#: As far as the position embeddings of the smallest SD 3 model reach.
-LONGEST_SIDE = 2048
 
 
 def check(data: bytes, max_pixels: int) -> tuple[int, int]:
@@ -64,6 +60,12 @@ def check(data: bytes, max_pixels: int) -> tuple[int, int]:
         # Pillow itself has already turned the size of a TIFF.
         turned = image.format != "TIFF" and _orientation(image) in ON_ITS_SIDE
     return (height, width) if turned else (width, height)
+
+
+def kind(data: bytes, max_pixels: int) -> str:
+    """`jpeg`, `png`, `webp`, `gif`, `bmp` or `tiff`, whatever the file is called; raises BadPicture as `check` does."""
+    with _opened(data, max_pixels) as image:
+        return str(image.format).lower()
 
 
 def decode(data: bytes, max_pixels: int) -> Image.Image:
@@ -137,24 +139,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     picture = image.convert("RGBA")
     white = Image.new("RGBA", picture.size, "white")
     return Image.alpha_composite(white, picture).convert("RGB")
-
-
-def fit(image: Image.Image, width: int, height: int) -> Image.Image:
-    """The picture scaled to cover width × height pixels and cropped around its centre; itself if it has that size."""
-    if image.size == (width, height):
-        return image
-    return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
-
-
-def fitted_size(width: int, height: int, multiple: int = 16, max_pixels: int = 2**20) -> tuple[int, int]:
-    """The size that a model takes for a picture of this size, in pixels: its shape kept as nearly as the rest allows.
-
-    Each side is a multiple of `multiple` (which divides 64) from 64 to 2048; the area is at most `max_pixels`.
-    """
-    scale = min(1.0, math.sqrt(max_pixels / (width * height)), LONGEST_SIDE / max(width, height))
-    scale = max(scale, SMALLEST_SIDE / min(width, height))
-    across, down = (min(max(int(side * scale), SMALLEST_SIDE), LONGEST_SIDE) for side in (width, height))
-    return across - across % multiple, down - down % multiple
 
 
 def encode(image: Image.Image, format: Format, quality: int = 95, note: str = "") -> bytes:

@@ -77,8 +77,7 @@ class PublicOnly(httpcore2.NetworkBackend):
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
     def _may_reach(self, address: str, host: str, port: int) -> bool:
-        name = f"[{host}]" if ":" in host else host
-        return not self._allow.isdisjoint({host, name, f"{name}:{port}"}) or is_public(address)
+        return is_allowed(host, port, self._allow) or is_public(address)
 
     def _connect(self, address: str, host: str, port: int, seconds: float) -> httpcore2.NetworkStream:
         stream = self._sockets.connect_tcp(address, port, timeout=seconds)
@@ -87,6 +86,12 @@ class PublicOnly(httpcore2.NetworkBackend):
             stream.close()
             raise AddressRefused(f"{host}: not a public address")
         return _Timed(stream, self._deadline)
+
+
+def is_allowed(host: str, port: int, allow: frozenset[str]) -> bool:
+    """Whether the operator lets this host have any address; `allow` names hosts as `name` or `name:port`."""
+    name = f"[{host}]" if ":" in host else host
+    return not allow.isdisjoint({host, name, f"{name}:{port}"})
 
 
 class _Timed(httpcore2.NetworkStream):

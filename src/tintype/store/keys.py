@@ -6,7 +6,7 @@ import hashlib
 import re
 import secrets
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from sqlalchemy import Row
 
@@ -16,6 +16,16 @@ from tintype.store.tables import api_keys
 #: Characters of the secret that are kept, so that people can tell their keys apart.
 HINT = 7
 SECRET = re.compile(r"(sg_|SG_)[A-Za-z0-9]{12,}")
+
+
+class KeyLimits(TypedDict, total=False):
+    """What a key can be limited to; `Key` says what each means."""
+
+    spend_cap: int | None
+    max_pixels: int | None
+    rpm: int | None
+    concurrency: int | None
+    max_queued: int | None
 
 
 @dataclass(frozen=True)
@@ -33,12 +43,23 @@ class Key:
     created_at: float
     expires_at: float | None
     revoked_at: float | None
+    #: Until when the secret before the last rotation works.
+    old_until: float | None = None
+    #: Micro-dollars: the most it may spend, and what it has spent or holds.
+    spend_cap: int | None = None
+    spent: int = 0
+    #: Of all pictures of one request.
+    max_pixels: int | None = None
+    #: Its own limits, None for the server's: requests per minute, requests at once, pictures at once.
+    rpm: int | None = None
+    concurrency: int | None = None
+    max_queued: int | None = None
 
     @classmethod
     def of(cls, row: Row[Any]) -> Key:
-        """The key of a row of KEY_COLUMNS."""
-        models = None if row.models is None else tuple(row.models)
-        return cls(**{**row._mapping, "models": models})
+        """The key of a row that has KEY_COLUMNS."""
+        own = {name: row._mapping[name] for name in cls.__annotations__}
+        return cls(**own | {"models": None if row.models is None else tuple(row.models)})
 
     def may_run(self, slug: str) -> bool:
         """Whether it may submit requests for the model."""

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select, update
 
+from tintype.store import ledger
 from tintype.store.database import Database, now, read_clock
+from tintype.store.outbox import announce
+from tintype.store.outlook import learn
 from tintype.store.records import CANCELLED, Failure, Json, Mark, Request, Status, Verdict
-from tintype.store.tables import accounts, requests
-from tintype.store.turns import claimable, columns, head, lapsed, take_turn
+from tintype.store.tables import requests
+from tintype.store.turns import claimable, columns, head, take_turn
 
 
 class Leases:
@@ -56,7 +59,7 @@ class Leases:
             return {mark.id: self._renew(tx, mark, until) for mark in marks}
 
     def complete(self, id: str, attempt: int, result: Json, steps: int | None = None) -> bool:
-        """End the request as COMPLETED and charge its price; `steps` is how many there were, if that was not known.
+        """End the request as COMPLETED and charge it; `steps` is how many there were, if that was not known.
 
         False when it was not this attempt's any more, or was cancelled meanwhile: then it ends FAILED, uncharged.
         """
@@ -113,7 +116,7 @@ class Leases:
         """The fence: the request, if it is this attempt that runs it."""
         mine = (columns.id == id, columns.attempt == attempt, columns.status == Status.PROCESSING)
         row = tx.execute(select(requests).where(*mine)).one_or_none()
-        return None if row is None else Request.of(row)
+        return None if row is None else Request.of(row).at(read_clock(tx))
 
     def _claimed(self, worker: str, moment: float) -> dict[str, Any]:
         taken = {"status": Status.PROCESSING, "attempt": columns.attempt + 1, "worker": worker, "step": 0}
@@ -127,26 +130,30 @@ class Leases:
             self._change(tx, request.id, **free, **changes)
 
     def _give_up(self, tx: Connection, moment: float) -> None:
-        """End those whose worker died and that nobody will claim again: cancelled, or out of attempts."""
-        used_up = columns.attempt - columns.hand_backs >= self._max_attempts
+        """End those in nobody's hands that nobody will claim: cancelled, past their deadline, or out of attempts."""
         gave_up = Failure(f"gave up after {self._max_attempts} attempts", 500)
-        lost = select(requests).where(lapsed(moment), or_(columns.cancel_requested, used_up))
-        for request in map(Request.of, tx.execute(lost).all()):
+        lost = tx.execute(select(requests).where(self._lost(moment))).all()
+        for request in (Request.of(row).at(moment) for row in lost):
             self._end(tx, request, CANCELLED if request.cancel_requested else gave_up)
 
+    def _lost(self, moment: ColumnElement[float] | float) -> ColumnElement[bool]:
+        used_up = columns.attempt - columns.hand_backs >= self._max_attempts
+        return and_(claimable(moment), or_(columns.cancel_requested, used_up, columns.cancel_at <= moment))
+
     def _end(self, tx: Connection, request: Request, failure: Failure | None, result: Json | None = None) -> None:
-        """The only place where a request ends, so that its state and the account's money change together."""
+        """The only place where a request ends: its state, the account's money and the outbox change together."""
         moment = read_clock(tx)
         ended: dict[str, Any] = {"ended_at": moment, "expires_at": moment + self._retention, "lease_until": None}
         if failure is None:
-            ended |= {"status": Status.COMPLETED, "result": result}
+            cost = ledger.settle(tx, request, (result or {}).get("inference_time", 0.0))
+            ended |= {"status": Status.COMPLETED, "result": result, "cost": cost}
             ended |= {"step": request.steps, "steps": request.steps}
         else:
+            ledger.release(tx, request)
             ended |= {"status": Status.FAILED, "error": failure.error, "error_status": failure.status}
-        self._change(tx, request.id, **ended)
-        paid = request.price if failure is None else 0
-        money = {"balance": accounts.c.balance - paid, "held": accounts.c.held - request.price}
-        tx.execute(update(accounts).where(accounts.c.id == request.account_id).values(money))
+        final = self._change(tx, request.id, **ended)
+        announce(tx, final, moment)
+        learn(tx, final)
 
     def _change(self, tx: Connection, id: str, **values: Any) -> Request:
         changed = update(requests).where(columns.id == id).values(values).returning(requests)

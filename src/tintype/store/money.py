@@ -20,6 +20,11 @@ def micro(dollars: float) -> int:
     return round(Decimal(str(dollars)) * MICRO)
 
 
+def plain(micro: int) -> str:
+    """Micro-dollars as a header has them: dollars to the last digit, `0.0037`."""
+    return f"{Decimal(micro) / MICRO:f}"
+
+
 def shown(micro: int) -> str:
     """Micro-dollars as people write them: `$0.0037`."""
-    return f"${Decimal(micro) / MICRO:f}" if micro >= 0 else f"-{shown(-micro)}"
+    return f"${plain(micro)}" if micro >= 0 else f"-{shown(-micro)}"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict
 
 from sqlalchemy import Row
 
@@ -21,6 +21,21 @@ class Status(StrEnum):
     FAILED = "FAILED"
 
 
+class Entry(StrEnum):
+    """The kinds of rows in the ledger."""
+
+    #: Money that an operator gave.
+    GRANT = "grant"
+    #: What a request may cost is set aside.
+    HOLD = "hold"
+    #: A request COMPLETED: what it did cost is paid, and its hold is over.
+    SETTLE = "settle"
+    #: A request FAILED: its hold is over.
+    RELEASE = "release"
+    #: Money that an operator took back.
+    ADJUST = "adjust"
+
+
 class Verdict(StrEnum):
     """What a worker learns about each of its requests when it renews."""
 
@@ -30,6 +45,21 @@ class Verdict(StrEnum):
     CANCEL = "cancel"
     #: Ended, or another worker's: drop it and write nothing.
     LOST = "lost"
+
+
+class Around(TypedDict, total=False):
+    """Columns of a new request beside what it asks for; tables.py explains them."""
+
+    id: str
+    rate: int | None
+    pictures: int
+    base_url: str | None
+    webhook_url: str | None
+    pace: str | None
+    idempotency_key: str
+    #: Needed with an idempotency key.
+    fingerprint: str
+    reply: Json
 
 
 @dataclass(frozen=True)
@@ -63,7 +93,7 @@ class Request:
     key_id: str
     slug: str
     params: Json
-    #: Micro-dollars.
+    #: Micro-dollars held while it has not ended: the most it can cost.
     price: int
     priority: int
     status: Status
@@ -81,11 +111,27 @@ class Request:
     result: Json | None
     error: str | None
     error_status: int | None
+    rate: int | None = None
+    cost: int | None = None
+    pictures: int = 1
+    cancel_at: float | None = None
+    idempotency_key: str | None = None
+    fingerprint: str | None = None
+    reply: Json | None = None
+    base_url: str | None = None
+    webhook_url: str | None = None
+    pace: str | None = None
+    watched_until: float | None = None
 
     @classmethod
     def of(cls, row: Row[Any]) -> Request:
         """The request of a whole row."""
         return cls(**row._mapping)
+
+    def at(self, moment: float) -> Request:
+        """The request as it stands at this moment: past its deadline it is as good as cancelled."""
+        overdue = self.cancel_at is not None and self.cancel_at <= moment
+        return replace(self, cancel_requested=True) if overdue else self
 
     @property
     def counted(self) -> int:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Unpack
 from uuid import uuid4
 
-from sqlalchemy import Connection, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, delete, exists, func, insert, or_, select
 
-from tintype.errors import OutOfCredits, RequestUnknown
-from tintype.store import turns
-from tintype.store.database import now, read_clock
+from tintype.errors import RequestUnknown
+from tintype.store import idempotency, ledger, limits, turns
+from tintype.store.database import Database, now, read_clock
+from tintype.store.history import archive
 from tintype.store.keys import Key
 from tintype.store.leases import Leases
-from tintype.store.money import shown
-from tintype.store.records import CANCELLED, Json, Mark, Request, Status, Verdict
-from tintype.store.tables import accounts, requests, workers
+from tintype.store.limits import NO_CEILINGS, Ceilings
+from tintype.store.records import CANCELLED, Around, Json, Mark, Request, Status, Verdict
+from tintype.store.tables import requests, workers
 from tintype.store.turns import columns
 
 __all__ = ["Mark", "Request", "Requests", "Status", "Verdict"]
@@ -26,19 +28,47 @@ WORKER_MEMORY = 3600.0
 class Requests(Leases):
     """The request row is the record, the queue entry and the lease: callers' methods here, workers' in Leases."""
 
-    def submit(self, key: Key, slug: str, params: Json, price: int, priority: int = 0, steps: int = 0) -> Request:
-        """Queue a request and hold its price, in micro-dollars; raises OutOfCredits, with nothing queued.
+    def __init__(
+        self, db: Database, *, lease: float, retention: float, max_attempts: int = 3, ceilings: Ceilings = NO_CEILINGS
+    ) -> None:
+        super().__init__(db, lease=lease, retention=retention, max_attempts=max_attempts)
+        self._ceilings = ceilings
 
-        priority: higher runs first. steps: how many there will be, as far as is known.
+    def submit(
+        self,
+        key: Key,
+        slug: str,
+        params: Json,
+        price: int,
+        priority: int = 0,
+        steps: int = 0,
+        *,
+        cancel_after: float | None = None,
+        **around: Unpack[Around],
+    ) -> Request:
+        """Queue a request and hold its price, in micro-dollars; or find the one that its idempotency key was sent with.
+
+        priority: higher runs first. steps: how many there will be, as far as is known. cancel_after: seconds until
+        nobody wants it any more. With a rate, the price is the most that it can come to.
+        Raises OutOfCredits, TooManyRequests, IdempotencyMismatch: then nothing is queued.
         """
+        asked = {"slug": slug, "params": params, "price": price, "priority": priority, "steps": steps}
+        asker = {"id": str(uuid4()), "account_id": key.account_id, "key_id": key.id}
         with self._db.write() as tx:
-            _hold(tx, key.account_id, price)
-            last = select(func.coalesce(func.max(columns.seq), 0)).scalar_subquery()
-            asked = {"slug": slug, "params": params, "price": price, "priority": priority, "steps": steps}
-            asker = {"id": str(uuid4()), "seq": last + 1, "account_id": key.account_id, "key_id": key.id}
-            fresh = {"status": Status.QUEUED, "attempt": 0, "hand_backs": 0, "cancel_requested": False, "step": 0}
-            row = tx.execute(insert(requests).values(**asker, **asked, **fresh, submitted_at=now()).returning(requests))
-            return Request.of(row.one())
+            if once := around.get("idempotency_key"):
+                if before := idempotency.repeated(tx, key.id, once, around["fingerprint"]):
+                    return before
+                idempotency.free(tx, key.id, once)
+            deadline = None if cancel_after is None else now() + cancel_after
+            request = _insert(tx, **{**asker, **asked, **around}, cancel_at=deadline)
+            limits.admit(tx, request, self._ceilings)
+            ledger.hold(tx, request)
+            return request
+
+    def repeated(self, key: Key, idempotency_key: str, fingerprint: str) -> Request | None:
+        """The request that the API key sent with this idempotency key, if it did; raises IdempotencyMismatch."""
+        with self._db.read() as view:
+            return idempotency.repeated(view, key.id, idempotency_key, fingerprint)
 
     def find(self, id: str, account_id: str) -> Request:
         """The account's request; raises RequestUnknown when there is none, or no more, or it is another account's."""
@@ -71,13 +101,21 @@ class Requests(Leases):
                 self._change(tx, id, cancel_requested=True)
             return _find(tx, id, account_id)
 
+    def end_overdue(self) -> None:
+        """End what nobody works on and nobody wants any more; what is worked on learns of it at its next renewal."""
+        with self._db.read() as view:  # asked often, and mostly for nothing: not under the lock
+            if not view.scalar(select(exists().where(self._lost(now())))):
+                return
+        with self._db.write() as tx:
+            self._give_up(tx, read_clock(tx))
+
     def expired(self) -> list[Json]:
         """The parameters of the records whose time is over, for whoever must clean up before `expire` removes them."""
         with self._db.read() as view:
             return list(view.scalars(select(columns.params).where(columns.expires_at <= now())))
 
     def expire(self) -> int:
-        """Remove the records whose time is over, give up what no worker will claim, forget old workers.
+        """Turn the records whose time is over into history, give up what no worker will claim, forget old workers.
 
         Returns the number of requests removed.
         """
@@ -85,6 +123,7 @@ class Requests(Leases):
             moment = read_clock(tx)
             self._give_up(tx, moment)
             tx.execute(delete(workers).where(workers.c.seen_at < moment - WORKER_MEMORY))
+            archive(tx, moment)
             return tx.execute(delete(requests).where(columns.expires_at <= moment)).rowcount
 
 
@@ -96,9 +135,8 @@ def _find(view: Connection, id: str, account_id: str) -> Request:
     return Request.of(row)
 
 
-def _hold(tx: Connection, account_id: str, price: int) -> None:
-    account = tx.execute(select(accounts).where(accounts.c.id == account_id)).one()
-    available = account.balance - account.held
-    if available < price:
-        raise OutOfCredits(f"The balance available is {shown(available)}, but this request needs {shown(price)}")
-    tx.execute(update(accounts).where(accounts.c.id == account_id).values(held=accounts.c.held + price))
+def _insert(tx: Connection, **asked: Any) -> Request:
+    last = select(func.coalesce(func.max(columns.seq), 0)).scalar_subquery()
+    fresh = {"status": Status.QUEUED, "attempt": 0, "hand_backs": 0, "cancel_requested": False, "step": 0}
+    row = insert(requests).values(**asked, **fresh, seq=last + 1, submitted_at=now()).returning(requests)
+    return Request.of(tx.execute(row).one())

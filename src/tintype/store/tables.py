@@ -13,13 +13,16 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
     Text,
+    text,
 )
 
-from tintype.store.records import Status
+from tintype.store.hooks import Delivered
+from tintype.store.records import Entry, Status
 
 # Named constraints: without names, a later migration could not drop them.
 metadata = MetaData(
@@ -36,6 +39,7 @@ accounts = Table(
     metadata,
     Column("id", String(36), primary_key=True),
     Column("name", Text, nullable=False),
+    # Both are the sums of the ledger's columns of the same names, written in the same transaction as its rows.
     Column("balance", BigInteger, nullable=False),
     #: What the requests that have not ended will cost if they complete; `balance - held` is what can be spent.
     Column("held", BigInteger, CheckConstraint("held >= 0", name="held"), nullable=False),
@@ -59,6 +63,22 @@ api_keys = Table(
     Column("revoked_at", Double),
     #: Number of the last claim that went to this key: the smallest is next.
     Column("last_turn", BigInteger, nullable=False),
+    #: The secret before the last rotation, and until when it works.
+    Column("old_digest", String(64)),
+    Column("old_until", Double),
+    #: The most that `spent` may be.
+    Column("spend_cap", BigInteger),
+    #: What its requests have cost, and what those that have not ended hold: a sum over the ledger, as in `accounts`.
+    Column("spent", BigInteger, nullable=False, server_default=text("0")),
+    #: Pixels that one request may ask for.
+    Column("max_pixels", BigInteger),
+    #: Its own limits; null is the server's: requests per minute, requests and pictures that have not ended.
+    Column("rpm", Integer),
+    Column("concurrency", Integer),
+    Column("max_queued", Integer),
+    #: When its token bucket will be full again: before now, it is full.
+    Column("bucket_full_at", Double, nullable=False, server_default=text("0")),
+    Index("ix_api_keys_old_digest", "old_digest"),
 )
 
 requests = Table(
@@ -90,10 +110,52 @@ requests = Table(
     Column("result", JSON(none_as_null=True)),
     Column("error", Text),
     Column("error_status", Integer),
+    #: Micro-dollars per second of the model's work; null where the price is per picture.
+    Column("rate", BigInteger),
+    #: What it did cost; null until it is COMPLETED.
+    Column("cost", BigInteger),
+    Column("pictures", Integer, nullable=False, server_default=text("1")),
+    #: When nobody will want it any more.
+    Column("cancel_at", Double),
+    #: The caller's Idempotency-Key, a hash of what was sent with it, and headers of the answer that are told again.
+    Column("idempotency_key", Text),
+    Column("fingerprint", String(64)),
+    Column("reply", JSON(none_as_null=True)),
+    #: The server's address as the caller reached it, and whom the caller wants told of the end.
+    Column("base_url", Text),
+    Column("webhook_url", Text),
+    #: What the pace of its steps is filed under.
+    Column("pace", Text),
+    #: Until when somebody looks at it: only then are previews made.
+    Column("watched_until", Double),
     Index("ix_requests_claim", "status", "priority", "key_id", "seq"),
     Index("ix_requests_expiry", "expires_at"),
     Index("ix_requests_key", "key_id", "submitted_at"),
     Index("ix_requests_account", "account_id", "submitted_at"),
+    Index("ix_requests_idempotency", "key_id", "idempotency_key", unique=True),
+)
+
+_HOLD = text("kind = 'hold'")
+_END = text("kind IN ('settle', 'release')")
+ledger = Table(
+    "ledger",
+    metadata,
+    # SQLite numbers rows by itself only where the type is called INTEGER.
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("account_id", String(36), ForeignKey("accounts.id"), nullable=False),
+    #: Whose request it was; the request itself may be long gone. Both are null for what an operator did.
+    Column("key_id", String(36)),
+    Column("request_id", String(36)),
+    Column("kind", Enum(Entry, native_enum=False, length=7, values_callable=list), nullable=False),
+    #: What the row adds to the account's `balance` and `held`.
+    Column("balance", BigInteger, nullable=False),
+    Column("held", BigInteger, nullable=False),
+    Column("note", Text),
+    Column("created_at", Double, nullable=False),
+    Index("ix_ledger_account", "account_id", "id"),
+    # One end for every hold: whatever the code does, no request is charged twice.
+    Index("ix_ledger_end", "request_id", unique=True, sqlite_where=_END, postgresql_where=_END),
+    Index("ix_ledger_hold", "request_id", unique=True, sqlite_where=_HOLD, postgresql_where=_HOLD),
 )
 
 workers = Table(
@@ -105,4 +167,109 @@ workers = Table(
     Column("seen_at", Double, nullable=False),
     Column("forward_passes", BigInteger, nullable=False),
     Column("rows", BigInteger, nullable=False),
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("account_id", String(36), ForeignKey("accounts.id"), nullable=False),
+    #: Null for the account's own one, which signs what requests with an X-Webhook-URL cause.
+    Column("url", Text),
+    Column("events", JSON, nullable=False),
+    # In the clear, since it signs; whoever reads this database could write to it as well.
+    Column("secret", Text, nullable=False),
+    #: The secret before the last rotation, and until when it signs too.
+    Column("old_secret", Text),
+    Column("old_until", Double),
+    Column("created_at", Double, nullable=False),
+    Column("succeeded_at", Double),
+    Column("disabled_at", Double),
+    Column("disabled_reason", Text),
+    #: Whether its owner made it inactive.
+    Column("removed", Boolean, nullable=False),
+    Index("ix_webhooks_account", "account_id", "created_at"),
+)
+
+#: The outbox, and the log of what was sent.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    #: The message's id, the same at every attempt: receivers know repetitions by it.
+    Column("id", String(40), primary_key=True),
+    Column("webhook_id", String(36), ForeignKey("webhooks.id"), nullable=False),
+    Column("account_id", String(36), nullable=False),
+    #: The request itself may be long gone.
+    Column("request_id", String(36), nullable=False),
+    Column("event", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    #: Scheme, host and port of the address: who must not be waited for by others.
+    Column("receiver", Text, nullable=False),
+    #: What is signed and sent, to the byte.
+    Column("body", Text, nullable=False),
+    Column("status", Enum(Delivered, native_enum=False, length=9), nullable=False),
+    #: Number of claims, which is the fence as with requests; those before the last replay.
+    Column("attempt", Integer, nullable=False),
+    Column("earlier", Integer, nullable=False),
+    Column("due_at", Double, nullable=False),
+    Column("lease_until", Double),
+    Column("created_at", Double, nullable=False),
+    Column("ended_at", Double),
+    #: What came of the last attempt.
+    Column("response_status", Integer),
+    Column("error", Text),
+    Index("ix_deliveries_due", "status", "due_at"),
+    Index("ix_deliveries_webhook", "webhook_id", "created_at"),
+)
+
+#: How long a step takes here, by what `catalog.order.pace` makes of a request.
+paces = Table(
+    "paces",
+    metadata,
+    Column("pace", Text, primary_key=True),
+    #: Of a step, as requests lived through it, in the company they had; the latest count most.
+    Column("seconds", Double, nullable=False),
+    Column("measured", BigInteger, nullable=False),
+)
+
+#: The latest look at each picture on its way, apart from its row, which is read many times a second.
+previews = Table(
+    "previews",
+    metadata,
+    Column("request_id", String(36), primary_key=True),
+    Column("attempt", Integer, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("jpeg", LargeBinary, nullable=False),
+)
+
+#: Requests whose record's hour is over, for their account's own eyes; the columns are those of `requests`.
+history = Table(
+    "history",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("account_id", String(36), nullable=False),
+    Column("slug", Text, nullable=False),
+    Column("params", JSON, nullable=False),
+    Column("status", Enum(Status, native_enum=False, length=10), nullable=False),
+    Column("cost", BigInteger),
+    Column("submitted_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("ended_at", Double),
+    Column("result", JSON(none_as_null=True)),
+    Column("error", Text),
+    Index("ix_history_account", "account_id", "submitted_at"),
+    Index("ix_history_expiry", "ended_at"),
+)
+
+#: Pictures that were uploaded to be used again.
+assets = Table(
+    "assets",
+    metadata,
+    #: Of its file, under which it is fetched.
+    Column("name", String(40), primary_key=True),
+    Column("account_id", String(36), ForeignKey("accounts.id"), nullable=False),
+    #: Bytes.
+    Column("size", BigInteger, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Index("ix_assets_account", "account_id", "expires_at"),
 )

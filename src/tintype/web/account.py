@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 
+from tintype.catalog.builtin import about
 from tintype.catalog.models import MODELS, find_model
 from tintype.catalog.spec import ModelSpec
 from tintype.errors import MethodNotAllowed
@@ -22,6 +23,9 @@ def account_router() -> APIRouter:
     router.add_api_route("/v1/models", models, methods=["GET"], summary="The models")
     words = describe_call("What the account may still spend")
     router.add_api_route("/v1/get-user-credits", credits, methods=["GET"], **words)
+    router.add_api_route("/inference-model-information/list", model_information, methods=["GET"], summary="The models")
+    words = describe_call("Whose key this is")
+    router.add_api_route("/api/auth/authenticate", whoever, methods=["GET"], **words)
     changing = ["POST", "PUT", "PATCH", "DELETE"]
     for path in ("/v1/models", "/v1/get-user-credits"):
         router.add_api_route(path, only_get, methods=changing, include_in_schema=False)
@@ -31,19 +35,35 @@ def account_router() -> APIRouter:
     return router
 
 
-def models() -> dict[str, Any]:
+def models(http: HttpRequest) -> dict[str, Any]:
     """Every model with its price in dollars and the JSON Schema of its parameters; needs no key."""
-    return {"models": [describe(spec) for spec in MODELS.values()]}
+    own = services(http)
+    configured = own.settings.weights
+    return {"models": [describe(spec, own.price(spec)) | about(spec, configured) for spec in MODELS.values()]}
 
 
-def describe(spec: ModelSpec) -> dict[str, Any]:
-    """One model, as the list shows it."""
+def model_information(http: HttpRequest) -> dict[str, Any]:
+    """The same list, as the vendor's package reads it."""
+    return {"Inference Segmind Model Information List With Details": models(http)["models"]}
+
+
+def whoever(http: HttpRequest, key: Reader) -> dict[str, Any]:
+    """The account, its credits, and what this key may do."""
+    account = services(http).accounts.account(key.account_id)
+    may = {"name": key.name, "hint": key.hint, "read_only": key.read_only, "models": key.models}
+    owner = {"id": account.id, "user_id": account.id, "name": account.name}
+    return {**owner, "credits": dollars(account.remaining), "api_key": may}
+
+
+def describe(spec: ModelSpec, price: int) -> dict[str, Any]:
+    """One model at this price, as the list shows it."""
     return {
         "slug": spec.slug,
         "title": spec.title,
         "description": spec.description,
         "type": "image-to-image" if spec.takes_picture else "text-to-image",
-        "price": dollars(spec.price),
+        "price": dollars(price),
+        "price_per": spec.per,
         "typical_seconds": spec.typical_seconds,
         "parameters": spec.json_schema(),
     }

@@ -8,30 +8,26 @@ from typing import Any
 from tintype.errors import BadPicture, ContentRefused, TintypeError
 from tintype.media.images import Format, content_type
 from tintype.media.outputs import Files
+from tintype.store.addresses import file_url, links
 from tintype.store.money import dollars
+from tintype.store.outlook import Outlook
 from tintype.store.records import Json, Request, Status
-
-
-def links(request: Request, base: str) -> dict[str, str]:
-    """Where a request's state and result are."""
-    own = f"{base}/v2/requests/{request.id}"
-    return {"status_url": f"{own}/status", "response_url": own}
 
 
 def submitted(request: Request, base: str) -> dict[str, Any]:
     """The answer to a v2 submit."""
     poll = f"{base}/v1/requests/{request.id}"
-    return {"request_id": request.id, "status": request.status, "poll_url": poll, **links(request, base)}
+    return {"request_id": request.id, "status": Status.QUEUED, "poll_url": poll, **links(request, base)}
 
 
-def status(request: Request, base: str, position: int | None, now: float) -> dict[str, Any]:
-    """The light answer, without output; `now` in unix seconds."""
+def status(request: Request, base: str, outlook: Outlook) -> dict[str, Any]:
+    """The light answer, without output."""
     body: dict[str, Any] = {"status": request.status, "request_id": request.id}
     if request.status is Status.COMPLETED:
         return body | {"metrics": {"inference_time": _result(request)["inference_time"]}, **_progress(request)}
     if request.status is Status.FAILED:
         return body | {"error": request.error, "metrics": times(request)}
-    waiting: dict[str, Any] = {"metrics": {}, "queue_position": position, "eta": _eta(request, now)}
+    waiting: dict[str, Any] = {"metrics": {}, "queue_position": outlook.position, "eta": outlook.eta}
     return body | links(request, base) | waiting | _progress(request)
 
 
@@ -43,7 +39,7 @@ def result(request: Request, base: str, remaining: int, outputs: Files) -> dict[
     made = _result(request)
     images = [_image(picture, made["format"], base) for picture in made["pictures"]]
     in_base64 = request.params.get("base64", False)
-    metrics = {"cost": dollars(request.price), "remaining_credits": dollars(remaining)} | times(request)
+    metrics = {"cost": dollars(request.cost or 0), "remaining_credits": dollars(remaining)} | times(request)
     return body | {
         "output": encoded(made["pictures"][0], outputs) if in_base64 else images[0]["url"],
         "images": images,
@@ -54,14 +50,15 @@ def result(request: Request, base: str, remaining: int, outputs: Files) -> dict[
     }
 
 
+def weights(request: Request) -> dict[str, str]:
+    """The header that says which weights drew it, where these are worth a word: the worker wrote it into the result."""
+    made = (request.result or {}).get("weights")
+    return {"x-weights": made} if made else {}
+
+
 def encoded(picture: dict[str, Any], outputs: Files) -> str:
     """A picture's file as base64."""
     return b64encode(outputs.get(picture["name"])).decode()
-
-
-def file_url(picture: dict[str, Any], base: str) -> str:
-    """A picture's address."""
-    return f"{base}/files/{picture['name']}"
 
 
 def times(request: Request) -> dict[str, float]:
@@ -88,13 +85,6 @@ def failure(request: Request) -> TintypeError:
 def _progress(request: Request) -> dict[str, Any]:
     done = request.step / request.steps if request.steps else float(request.status is Status.COMPLETED)
     return {"progress": round(min(done, 1.0), 4), "step": request.step, "steps": request.steps}
-
-
-def _eta(request: Request, now: float) -> float | None:
-    """Seconds left at the request's own pace so far; None before its first step."""
-    if request.status is not Status.PROCESSING or not request.step or request.started_at is None:
-        return None
-    return round(max(0.0, now - request.started_at) / request.step * max(0, request.steps - request.step), 1)
 
 
 def _result(request: Request) -> Json:

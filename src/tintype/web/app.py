@@ -15,14 +15,33 @@ from tintype import __version__
 from tintype.settings import Settings
 from tintype.web.account import account_router
 from tintype.web.body import BodyLimit
+from tintype.web.events import events_router
 from tintype.web.failures import Credits, Unforeseen, add_error_handlers
+from tintype.web.history import history_router
 from tintype.web.openapi import add_security
 from tintype.web.public import public_router
 from tintype.web.services import Services
+from tintype.web.uploads import uploads_router
 from tintype.web.v1 import v1_router
 from tintype.web.v2 import v2_router
+from tintype.web.webhooks import webhooks_router
 
 log = structlog.get_logger()
+
+#: Seconds between looks for requests that are past their deadline.
+DEADLINES = 1.0
+
+ROUTERS = (
+    v1_router,
+    v2_router,
+    events_router,
+    public_router,
+    webhooks_router,
+    uploads_router,
+    history_router,
+    # Last: it answers for every slug that no route before took.
+    account_router,
+)
 
 
 def create_app(settings: Settings, stopping: Callable[[], bool] = lambda: False) -> FastAPI:
@@ -31,9 +50,12 @@ def create_app(settings: Settings, stopping: Callable[[], bool] = lambda: False)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        sweeping = asyncio.create_task(_sweep(services))
+        own = services.settings
+        jobs = (_every(own.sweep, services.sweep), _every(DEADLINES, services.requests.end_overdue))
+        tasks = [asyncio.create_task(job) for job in jobs]
         yield
-        sweeping.cancel()
+        for task in tasks:
+            task.cancel()
         services.db.close()
 
     app = FastAPI(
@@ -46,8 +68,8 @@ def create_app(settings: Settings, stopping: Callable[[], bool] = lambda: False)
         redirect_slashes=False,  # its bare 307 is none of our answers
     )
     app.state.services = services
-    for router in (v1_router(), v2_router(), public_router(), account_router()):
-        app.include_router(router)
+    for router in ROUTERS:
+        app.include_router(router())
     add_error_handlers(app)
     app.add_middleware(BodyLimit, limit=settings.max_body)
     app.add_middleware(Unforeseen)
@@ -66,11 +88,11 @@ def _describe(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-async def _sweep(services: Services) -> None:
-    """Remove what has expired, now and then."""
+async def _every(seconds: float, job: Callable[[], None]) -> None:
+    """Do something now and then, whatever comes of it."""
     while True:
         try:
-            await run_in_threadpool(services.sweep)
+            await run_in_threadpool(job)
         except Exception as error:
-            log.exception("sweep failed", error=str(error))
-        await asyncio.sleep(services.settings.sweep)
+            log.exception("housekeeping failed", job=job.__name__, error=str(error))
+        await asyncio.sleep(seconds)

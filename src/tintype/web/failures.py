@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tintype.errors import BadRequest, MethodNotAllowed, NotFound, StoreUnavailable, TintypeError
-from tintype.store.money import dollars
+from tintype.store.money import plain
 from tintype.web.services import Services
 
 log = structlog.get_logger()
@@ -97,8 +97,12 @@ class Credits:
         await self.app(scope, receive, with_credits)
 
     async def _add(self, message: Message, account_id: str) -> None:
+        headers = MutableHeaders(scope=message)
+        if not self.services.settings.billing:
+            headers["x-remaining-credits"] = "unlimited"
+            return
         try:
             remaining = await run_in_threadpool(self.services.accounts.remaining, account_id)
         except StoreUnavailable:
             return  # the answer itself is worth more than its header
-        MutableHeaders(scope=message)["x-remaining-credits"] = f"{dollars(remaining):.6f}".rstrip("0").rstrip(".")
+        headers["x-remaining-credits"] = plain(remaining)

@@ -6,23 +6,27 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
+from uuid import uuid4
 
 from fastapi import Request as HttpRequest
 from fastapi.concurrency import run_in_threadpool
 
 from tintype.catalog.advice import refuse, warnings
-from tintype.catalog.order import STORED, Order, order, planned_steps, settle_seed
+from tintype.catalog.order import STORED, Order, order, pace, planned_steps, settle_seed
 from tintype.catalog.samples import sample_path
 from tintype.catalog.spec import ModelSpec
-from tintype.errors import BadPicture, Forbidden, InvalidParameter, NotFound, TintypeError
+from tintype.errors import BadPicture, Forbidden, InvalidParameter, NotFound
 from tintype.media.images import check
 from tintype.media.inline import from_text
 from tintype.store.keys import Key
+from tintype.store.records import Around
 from tintype.store.requests import Request
 from tintype.web.body import read_parameters
 from tintype.web.services import Services
 from tintype.web.services import services as services_of
+from tintype.web.terms import Terms, fingerprint
 from tintype.web.urls import base_url
+from tintype.web.webhooks import asked_webhook
 
 #: Names of ignored parameters are echoed in a header, within reason.
 MOST_ECHOED = 20
@@ -37,17 +41,43 @@ class Submitted:
     #: The server's address, as this caller can reach it.
     base: str
 
+    @classmethod
+    def again(cls, request: Request) -> Submitted:
+        """What was said of a request when it was first sent with its idempotency key, to the letter."""
+        replayed = {"x-request-id": request.id, "idempotent-replayed": "true"}
+        return cls(request, {**(request.reply or {}), **replayed}, request.base_url or "")
+
+    @property
+    def replayed(self) -> bool:
+        """Whether it was sent before."""
+        return "idempotent-replayed" in self.headers
+
 
 async def accept(http: HttpRequest, spec: ModelSpec, key: Key) -> Submitted:
     """Read a call's body and queue what it asks for; raises what reading and `submit` raise."""
     own = services_of(http)
     base = base_url(http, own.settings)
+    terms = Terms.of(http)
     sent = await read_parameters(http, own.settings.max_body)
-    return await run_in_threadpool(submit, own, spec, key, sent, base)
+    around: Around = {"base_url": base}
+    if once := terms.idempotency_key:
+        around |= {"idempotency_key": once, "fingerprint": fingerprint(http, sent)}
+        if before := await run_in_threadpool(own.requests.repeated, key, once, around["fingerprint"]):
+            return Submitted.again(before)
+    around["webhook_url"] = await run_in_threadpool(asked_webhook, http, own, key)
+    return await run_in_threadpool(submit, own, spec, key, sent, base, around, terms.cancel_after)
 
 
-def submit(services: Services, spec: ModelSpec, key: Key, sent: dict[str, Any], base: str) -> Submitted:
-    """Queue a request and hold its price.
+def submit(
+    services: Services,
+    spec: ModelSpec,
+    key: Key,
+    sent: dict[str, Any],
+    base: str,
+    around: Around,
+    cancel_after: float | None = None,
+) -> Submitted:
+    """Queue a request and hold its price; `around` is what is known of the call beside what it sent.
 
     Raises Forbidden, InvalidParameter, MissingParameter, BadPicture, OutOfCredits: then nothing has changed.
     """
@@ -60,15 +90,30 @@ def submit(services: Services, spec: ModelSpec, key: Key, sent: dict[str, Any], 
     params = settle_seed(params, secrets.randbelow)
     wanted = order(spec, params)
     refuse(wanted)
+    if key.max_pixels is not None and wanted.pixels > key.max_pixels:
+        raise Forbidden(f"This API key may ask for {key.max_pixels} pixels at once; these are {wanted.pixels}")
     headers = _notes(wanted, ignored)
     stored = _store_picture(services, params)
-    price, steps = spec.price * wanted.count, planned_steps(spec, wanted)
+    price, steps = services.price(spec), planned_steps(spec, wanted)
+    around = {**around, "id": str(uuid4()), "reply": headers, "pictures": wanted.count, "pace": pace(spec, wanted)}
+    around["rate"] = price if spec.per == "second" else None
+    request = None
     try:
-        request = services.requests.submit(key, spec.slug, params, price=price, steps=steps)
-    except TintypeError:
-        if stored:
+        request = services.requests.submit(
+            key,
+            spec.slug,
+            params,
+            price=spec.most(price, wanted.count),
+            steps=steps,
+            cancel_after=cancel_after,
+            **around,
+        )
+    finally:
+        fresh = request is not None and request.id == around["id"]
+        if stored and not fresh:
             services.inputs.remove(stored)
-        raise
+    if not fresh:
+        return Submitted.again(request)
     return Submitted(request, headers | {"x-request-id": request.id}, base)
 
 
@@ -102,7 +147,7 @@ def _own_file(services: Services, image: str) -> bytes | None:
     if not image.startswith("/files/"):
         return None
     try:
-        return services.outputs.get(image.removeprefix("/files/"))
+        return services.file(image.removeprefix("/files/"))
     except NotFound:
         raise BadPicture("image: this server keeps no such file (any more)") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tintype.catalog.builtin import BUILTIN
 from tintype.catalog.spec import ModelSpec
 
 ERROR = {
@@ -26,11 +27,14 @@ REFUSALS = {
     406: "Out of credits",
     413: "Body too large",
     415: "Neither JSON nor a form",
+    422: "This Idempotency-Key was sent with another body",
+    429: "Too many requests per minute or at once, or the queue is full",
     500: "Something went wrong on this server",
     503: "The database can't be reached",
 }
 WAITING = {
-    422: "The safety check refused the content",
+    409: "The request sent with this Idempotency-Key still runs",
+    422: "The safety check refused the content, or this Idempotency-Key was sent with another body",
     502: "No worker is running; the request stays queued",
     504: "The wait ran out; the request goes on",
 }
@@ -57,12 +61,33 @@ FAILED = {
         "metrics": {"type": "object"},
     },
 }
+#: Of answers with pictures in them; the others are set where they are.
+WEIGHED = {
+    "x-weights": {
+        "description": "built-in, where the weights that tintype brings along drew the picture; else absent",
+        "schema": {"type": "string", "enum": [BUILTIN]},
+    }
+}
+#: Headers that a model's operations understand, and what they are for.
+HEADERS = {
+    "Idempotency-Key": "Makes it safe to send the call again: it is run and charged once, and answered alike",
+    "Cancel-After": "Seconds after which the request is cancelled, unless it has completed",
+    "X-Webhook-URL": "An address that is told when the request has ended",
+}
 SECURITY: list[dict[str, list[str]]] = [{"key": []}, {"bearer": []}]
 
 
 def describe_call(summary: str) -> dict[str, Any]:
     """Arguments of `add_api_route` for an operation that needs a key and no body."""
     return {"summary": summary, "responses": REFUSED, "openapi_extra": {"security": SECURITY}}
+
+
+def describe_body(summary: str, properties: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `add_api_route` for an operation that needs a key and a JSON object with all these properties."""
+    words = describe_call(summary)
+    schema = {"type": "object", "required": list(properties), "properties": properties}
+    body = {"required": True, "content": {"application/json": {"schema": schema}}}
+    return words | {"openapi_extra": {**words["openapi_extra"], "requestBody": body}}
 
 
 def describe_found(summary: str) -> dict[str, Any]:
@@ -74,11 +99,17 @@ def describe_found(summary: str) -> dict[str, Any]:
     return describe_call(summary) | {"responses": {422: failed, **REFUSED}}
 
 
+def describe_result(summary: str) -> dict[str, Any]:
+    """Arguments of `add_api_route` for an operation that shows a request with its pictures."""
+    words = describe_found(summary)
+    return words | {"responses": {200: {"description": "The result", "headers": WEIGHED}, **words["responses"]}}
+
+
 def describe_v1(spec: ModelSpec) -> dict[str, Any]:
     """Arguments of FastAPI's `add_api_route` for a model's blocking operation."""
     pictures = {f"image/{kind}": {"schema": {"type": "string", "format": "binary"}} for kind in ("jpeg", "png", "webp")}
     content = pictures | {"application/json": {"schema": {"type": "object"}}}
-    answer = {"description": "The picture, or JSON with base64 or addresses", "content": content}
+    answer = {"description": "The picture, or JSON with base64 or addresses", "content": content, "headers": WEIGHED}
     return _describe(spec, "run", f"{spec.title}: run and wait", answer, REFUSALS | WAITING)
 
 
@@ -101,6 +132,10 @@ def _describe(
         "operation_id": f"{verb}-{spec.slug}",
         "responses": {200: answer, **responses},
         "openapi_extra": {
+            "parameters": [
+                {"name": name, "in": "header", "required": False, "description": words, "schema": {"type": "string"}}
+                for name, words in HEADERS.items()
+            ],
             "requestBody": {
                 "required": True,
                 "content": {"application/json": body, "multipart/form-data": {"schema": schema}},

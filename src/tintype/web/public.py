@@ -23,7 +23,14 @@ def public_router() -> APIRouter:
     _add(router, "/", index, summary="What this is")
     _add(router, "/health", health, summary="Whether the process lives")
     _add(router, "/ready", ready, summary="Whether requests can be run")
-    _add(router, "/files/{name}", file, summary="A finished picture", responses=REFUSED, response_class=Response)
+    _add(
+        router,
+        "/files/{name}",
+        file,
+        summary="A finished or uploaded picture",
+        responses=REFUSED,
+        response_class=Response,
+    )
     for sample in SAMPLES:
         _add(router, sample.path, sample_file, include_in_schema=False)
     return router
@@ -54,7 +61,7 @@ def ready(http: HttpRequest) -> JSONResponse:
 
 def file(http: HttpRequest, name: str) -> Response:
     """The picture, until it expires."""
-    data = services(http).outputs.get(name)
+    data = services(http).file(name)
     headers = {"cache-control": "private, max-age=3600, immutable", "x-content-type-options": "nosniff"}
     return Response(data, media_type=f"image/{name.rpartition('.')[2]}", headers=headers)
 

@@ -8,12 +8,23 @@ from dataclasses import dataclass
 from fastapi import Request as HttpRequest
 
 from tintype.catalog.order import STORED
+from tintype.catalog.spec import ModelSpec
+from tintype.errors import NotFound
 from tintype.media.outputs import Files
 from tintype.settings import Settings
 from tintype.store.accounts import Accounts
+from tintype.store.assets import Assets
 from tintype.store.database import Database
+from tintype.store.history import History
+from tintype.store.limits import Ceilings
+from tintype.store.money import micro
+from tintype.store.outbox import Outbox
+from tintype.store.outlook import Outlooks
+from tintype.store.previews import Previews
 from tintype.store.requests import Requests
+from tintype.store.webhooks import Webhooks
 from tintype.store.workers import Workers
+from tintype.webhooks import outbox
 
 
 @dataclass(frozen=True)
@@ -25,8 +36,15 @@ class Services:
     requests: Requests
     accounts: Accounts
     workers: Workers
+    history: History
+    assets: Assets
+    outlooks: Outlooks
+    previews: Previews
+    webhooks: Webhooks
+    outbox: Outbox
     inputs: Files
     outputs: Files
+    uploads: Files
     #: Whether the server has been told to stop, so that calls that wait should end.
     stopping: Callable[[], bool]
 
@@ -37,13 +55,34 @@ class Services:
         return cls(
             settings=settings,
             db=db,
-            requests=Requests(db, lease=settings.lease, retention=settings.retention),
+            requests=Requests(db, lease=settings.lease, retention=settings.retention, ceilings=_ceilings(settings)),
             accounts=Accounts(db),
             workers=Workers(db),
+            history=History(db, settings.history_life),
+            assets=Assets(db, life=settings.asset_life, quota=settings.asset_quota),
+            outlooks=Outlooks(db),
+            previews=Previews(db),
+            webhooks=Webhooks(db, overlap=settings.webhook_overlap),
+            outbox=outbox(db, settings),
             inputs=Files(settings.inputs_folder, settings.input_life),
             outputs=Files(settings.outputs_folder, settings.picture_life),
+            uploads=Files(settings.assets_folder, settings.asset_life),
             stopping=stopping,
         )
+
+    def price(self, spec: ModelSpec) -> int:
+        """Micro-dollars per picture or second: the operator's own, or the catalogue's; nothing without billing."""
+        if not self.settings.billing:
+            return 0
+        own = self.settings.prices.get(spec.slug)
+        return spec.price if own is None else micro(own)
+
+    def file(self, name: str) -> bytes:
+        """A finished or uploaded picture by its unguessable name; raises NotFound."""
+        try:
+            return self.outputs.get(name)
+        except NotFound:
+            return self.uploads.get(name)
 
     def has_worker(self) -> bool:
         """Whether a worker has given a sign of life lately."""
@@ -58,6 +97,15 @@ class Services:
         self.requests.expire()
         self.outputs.expire()
         self.inputs.expire()
+        self.outbox.expire()
+        self.previews.expire()
+        self.history.expire()
+        self.assets.expire()
+        self.uploads.expire()
+
+
+def _ceilings(settings: Settings) -> Ceilings:
+    return Ceilings(settings.key_rpm, settings.key_concurrency, settings.key_max_queued, settings.queue)
 
 
 def services(http: HttpRequest) -> Services:

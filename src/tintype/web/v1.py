@@ -14,20 +14,23 @@ from fastapi.responses import JSONResponse
 
 from tintype.catalog.models import MODELS
 from tintype.catalog.spec import ModelSpec
-from tintype.errors import StoreUnavailable, WaitRanOut, WorkerUnavailable
+from tintype.errors import GoesOn, StillRunning, StoreUnavailable, WaitRanOut, WorkerUnavailable
 from tintype.media.images import content_type
-from tintype.store.money import dollars
+from tintype.store.addresses import file_url
+from tintype.store.money import plain
 from tintype.store.records import Json, Request, Status
 from tintype.web import answers
 from tintype.web.auth import Reader, Runner
 from tintype.web.failures import CLIENT_GONE
 from tintype.web.intake import Submitted, accept
-from tintype.web.openapi import describe_found, describe_v1
+from tintype.web.openapi import describe_result, describe_v1
 from tintype.web.services import Services, services
 from tintype.web.urls import base_url
 
 #: Seconds between looks at a request that is being waited for: at first, and at most.
 FIRST_LOOK, SLOWEST_LOOK = 0.01, 0.1
+#: Seconds after which a call whose request goes on can be sent again, with its idempotency key.
+RETRY_AFTER = 2
 
 
 def v1_router() -> APIRouter:
@@ -35,7 +38,7 @@ def v1_router() -> APIRouter:
     router = APIRouter(prefix="/v1")
     for spec in MODELS.values():
         router.add_api_route(f"/{spec.slug}", runs(spec), methods=["POST"], **describe_v1(spec))
-    words = describe_found("Result of a request (older address)")
+    words = describe_result("Result of a request (older address)")
     router.add_api_route("/requests/{request_id}", poll, methods=["GET"], **words)
     return router
 
@@ -45,7 +48,11 @@ def runs(spec: ModelSpec) -> Callable[..., Awaitable[Response]]:
 
     async def run(http: HttpRequest, key: Runner) -> Response:
         submitted = await accept(http, spec, key)
-        request = await wait(services(http), http, submitted.request)
+        request: Request | None = submitted.request
+        if not submitted.replayed:
+            request = await wait(services(http), http, submitted.request)
+        elif not submitted.request.ended:
+            raise StillRunning(headers={"x-request-id": submitted.request.id})
         if request is None:
             return Response(status_code=CLIENT_GONE)
         return await run_in_threadpool(answer, services(http), request, submitted)
@@ -60,7 +67,7 @@ def poll(http: HttpRequest, key: Reader, request_id: str) -> Response:
 
 
 async def wait(own: Services, http: HttpRequest, request: Request) -> Request | None:
-    """Wait until a request has ended; None when the caller went away, which cancels it.
+    """Wait until a request has ended; None when the caller went away, which cancels it if it can't ask again.
 
     Raises WaitRanOut or, if no worker is there either, WorkerUnavailable: the request goes on all the same.
     """
@@ -68,7 +75,7 @@ async def wait(own: Services, http: HttpRequest, request: Request) -> Request | 
         return await _watch(own, http, request)
     except StoreUnavailable as error:
         # Not this one: its words would have the caller send, and pay for, the request again.
-        raise WaitRanOut(headers={"x-request-id": request.id}) from error
+        raise _goes_on(WaitRanOut, request) from error
 
 
 async def _watch(own: Services, http: HttpRequest, request: Request) -> Request | None:
@@ -76,32 +83,40 @@ async def _watch(own: Services, http: HttpRequest, request: Request) -> Request 
     pause = FIRST_LOOK
     while not await run_in_threadpool(own.requests.ended, [request.id]):
         if await http.is_disconnected():
-            await run_in_threadpool(own.requests.cancel, request.id, request.account_id)
+            if request.idempotency_key is None:
+                await run_in_threadpool(own.requests.cancel, request.id, request.account_id)
             return None
         if own.stopping() or time.monotonic() > deadline:
-            kind = WaitRanOut if await run_in_threadpool(own.has_worker) else WorkerUnavailable
-            raise kind(headers={"x-request-id": request.id})
+            raise _goes_on(WaitRanOut if await run_in_threadpool(own.has_worker) else WorkerUnavailable, request)
         await asyncio.sleep(pause)
         pause = min(pause * 1.2, SLOWEST_LOOK)
     return await run_in_threadpool(own.requests.find, request.id, request.account_id)
 
 
+def _goes_on(kind: type[GoesOn], request: Request) -> GoesOn:
+    error = kind(headers={"x-request-id": request.id})
+    return error if request.idempotency_key is None else error.repeatable(RETRY_AFTER)
+
+
 def answer(own: Services, request: Request, submitted: Submitted) -> Response:
     """The picture's bytes, or JSON: base64 where it was asked for, addresses where there are several pictures."""
     if request.status is not Status.COMPLETED or request.result is None:
-        raise answers.failure(request)
+        error = answers.failure(request)
+        error.headers |= submitted.headers
+        raise error
     made = request.result
     pictures = made["pictures"]
-    headers = submitted.headers | {
-        "x-cost": f"{dollars(request.price):g}",
+    about = {
+        "x-cost": plain(request.cost or 0),
         "x-generation-time": f"{made['inference_time']:g}",
         "x-seed-value": str(made["seed"]),
         "x-output-metadata": f'{{"width": {pictures[0]["width"]}, "height": {pictures[0]["height"]}}}',
     }
+    headers = submitted.headers | answers.weights(request) | about
     if request.params.get("base64"):
         return JSONResponse(_in_base64(own, made), headers=headers)
     if len(pictures) > 1:
-        images = [{"url": answers.file_url(picture, submitted.base), "seed": picture["seed"]} for picture in pictures]
+        images = [{"url": file_url(picture, submitted.base), "seed": picture["seed"]} for picture in pictures]
         return JSONResponse({"images": images}, headers=headers)
     return Response(own.outputs.get(pictures[0]["name"]), media_type=content_type(made["format"]), headers=headers)
 
@@ -109,10 +124,11 @@ def answer(own: Services, request: Request, submitted: Submitted) -> Response:
 def result_response(own: Services, request: Request, base: str) -> Response:
     """The result endpoint's answer: 422 for FAILED, the status while there is no result yet."""
     if request.status in (Status.QUEUED, Status.PROCESSING):
-        return JSONResponse(answers.status(request, base, own.requests.position(request.id), time.time()))
+        return JSONResponse(answers.status(request, base, own.outlooks.of(request)))
     remaining = own.accounts.remaining(request.account_id)
     body = answers.result(request, base, remaining, own.outputs)
-    return JSONResponse(body, status_code=422 if request.status is Status.FAILED else 200)
+    status = 422 if request.status is Status.FAILED else 200
+    return JSONResponse(body, status_code=status, headers=answers.weights(request))
 
 
 def _in_base64(own: Services, made: Json) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, Response
@@ -15,7 +14,7 @@ from tintype.store.requests import Status
 from tintype.web import answers
 from tintype.web.auth import Reader, Runner
 from tintype.web.intake import accept
-from tintype.web.openapi import describe_call, describe_found, describe_v2
+from tintype.web.openapi import describe_call, describe_found, describe_result, describe_v2
 from tintype.web.services import services
 from tintype.web.urls import base_url
 from tintype.web.v1 import result_response
@@ -28,7 +27,7 @@ def v2_router() -> APIRouter:
         router.add_api_route(f"/{spec.slug}", submits(spec), methods=["POST"], **describe_v2(spec))
     own = "/requests/{request_id}"
     router.add_api_route(f"{own}/status", status, methods=["GET"], **describe_found("State of a request"))
-    router.add_api_route(own, result, methods=["GET"], **describe_found("Result of a request"))
+    router.add_api_route(own, result, methods=["GET"], **describe_result("Result of a request"))
     words = describe_call("Cancel a request")
     router.add_api_route(own, cancel, methods=["DELETE"], **words)
     router.add_api_route(f"{own}/cancel", cancel, methods=["PUT"], name="cancel_by_put", **words)
@@ -49,8 +48,7 @@ def status(http: HttpRequest, key: Reader, request_id: str) -> Response:
     """Where the request is: queued at which place, running at which step, completed or failed."""
     own = services(http)
     request = own.requests.find(request_id, key.account_id)
-    position = own.requests.position(request.id) if request.status is Status.QUEUED else None
-    body = answers.status(request, base_url(http, own.settings), position, time.time())
+    body = answers.status(request, base_url(http, own.settings), own.outlooks.of(request))
     return JSONResponse(body, status_code=422 if request.status is Status.FAILED else 200)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import structlog
 
+from tintype.catalog.builtin import BUILTIN
 from tintype.errors import StoreUnavailable
 from tintype.media.outputs import Files
 from tintype.store.records import Json
@@ -31,13 +33,15 @@ class Delivery:
         """Encode, put and complete; `seconds` is the model's time. Files of a lost attempt expire by themselves."""
         encoding = time.monotonic()
         pictures = [self._put(task, index) for index in range(len(task.pictures))]
-        result = {
+        result: dict[str, Any] = {
             "pictures": pictures,
             "format": task.order.format,
             "seed": task.order.seed,
             "recipe": task.recipe.json(),
             "inference_time": round(seconds + time.monotonic() - encoding, 4),
         }
+        if task.loaded.builtin:
+            result["weights"] = BUILTIN
         if not self._complete(task, result):
             log.info("result not taken: cancelled, or another worker has it", request=task.request.id)
 
@@ -54,7 +58,8 @@ class Delivery:
     def _put(self, task: Task, index: int) -> dict[str, str | int]:
         order = task.order
         seed = order.seeds[index]
-        encoded = to_file(order, task.pixels[index], seed, task.recipe.of(seed).text() if self.with_recipe else "")
+        note = task.recipe.of(seed).text() if self.with_recipe else ""
+        encoded = to_file(order, task.pixels[index], task.size, seed, note)
         return {
             "name": self.outputs.put(encoded.data, order.format),
             "size": len(encoded.data),

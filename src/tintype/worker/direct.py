@@ -10,7 +10,7 @@ from PIL import Image
 from tintype.catalog.order import Order
 from tintype.diffusion.denoising import Denoising
 from tintype.engine import Engine
-from tintype.worker.jobs import Encoded, jobs, to_file
+from tintype.worker.jobs import Encoded, jobs, result_size, to_file
 from tintype.worker.models import Loaded
 from tintype.worker.recipe import recipe
 
@@ -28,14 +28,16 @@ def draw_order(
     family = loaded.family
     whole = recipe(slug, order, picture, loaded)
     with torch.inference_mode():
-        pictures = [family.begin(job) for job in jobs(order, picture)]
+        pictures = [family.begin(job) for job in jobs(order, picture, loaded.native_size)]
         for one in pictures:
             engine.add(one, alone=order.exact)
         while engine.live:
             engine.step()
             progress(sum(one.step for one in pictures), sum(one.steps for one in pictures))
         pixels = [family.finish(_latents(one)) for one in pictures]
-    return [to_file(order, drawn, seed, whole.of(seed).text()) for drawn, seed in zip(pixels, order.seeds, strict=True)]
+    size = result_size(order, picture)
+    made = zip(pixels, order.seeds, strict=True)
+    return [to_file(order, drawn, size, seed, whole.of(seed).text()) for drawn, seed in made]
 
 
 def _latents(picture: Denoising) -> torch.Tensor:

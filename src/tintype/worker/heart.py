@@ -12,6 +12,7 @@ from tintype.engine import Engine
 from tintype.errors import StoreUnavailable
 from tintype.store.requests import Requests
 from tintype.store.workers import Workers
+from tintype.worker.looker import Looker
 from tintype.worker.task import Task
 
 log = structlog.get_logger()
@@ -28,6 +29,7 @@ class Heart:
         workers: Workers,
         tasks: Mapping[str, Task],
         engine: Engine,
+        looker: Looker,
         interval: float,
         parent: int | None,
         stop: Callable[[], None],
@@ -38,6 +40,7 @@ class Heart:
         self.workers = workers
         self.tasks = tasks
         self.engine = engine
+        self.looker = looker
         self.interval = interval
         #: Process without which this worker has no business; None for one that was started by hand.
         self.parent = parent
@@ -53,6 +56,7 @@ class Heart:
     def __exit__(self, *_: object) -> None:
         self._done.set()
         self._thread.join()
+        self.looker.close()
         self.workers.leave(self.worker_id)
 
     def beat(self) -> None:
@@ -63,6 +67,7 @@ class Heart:
         for task in renewed:
             task.verdict = verdicts[task.request.id]
         self.workers.beat(self.worker_id, self.device, self.engine.forward_passes, self.engine.rows)
+        self.looker.beat(renewed)
 
     def _run(self) -> None:
         try:

@@ -10,7 +10,8 @@ from PIL import Image
 
 from tintype.catalog.order import Order
 from tintype.diffusion.job import Job
-from tintype.media.images import encode, fit, fitted_size
+from tintype.media.images import encode
+from tintype.media.scaling import fit, fitted_size, native_size, resize
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,19 @@ class Encoded:
     seed: int
 
 
-def jobs(order: Order, picture: Image.Image | None) -> list[Job]:
-    """One job per picture that the order wants, all from the same input picture."""
-    width, height = order.width, order.height
-    if picture is not None and not width:
-        width, height = fitted_size(*picture.size)
-    source = None if picture is None else to_tensor(fit(picture, width, height))
+def result_size(order: Order, picture: Image.Image | None) -> tuple[int, int]:
+    """Width and height in pixels of the pictures that the order will get."""
+    if picture is not None and not order.width:
+        return fitted_size(*picture.size)
+    return order.width, order.height
+
+
+def jobs(order: Order, picture: Image.Image | None, native: int | None) -> list[Job]:
+    """One job per picture that the order wants, all from the same input picture, at the size that the weights draw."""
+    wanted = result_size(order, picture)
+    width, height = native_size(*wanted, native) if native else wanted
+    # Fitted to the wanted shape first: what shrinking to the drawn one distorts, enlarging the result sets right.
+    source = None if picture is None else to_tensor(resize(fit(picture, *wanted), width, height))
     return [
         Job(
             prompt=order.prompt,
@@ -53,7 +61,7 @@ def to_tensor(picture: Image.Image) -> torch.Tensor:
     return 2.0 * pixels.permute(2, 0, 1)[None] - 1.0
 
 
-def to_file(order: Order, pixels: torch.Tensor, seed: int, note: str) -> Encoded:
-    """Pixels (height, width, 3) of 8 bits → the file that the order wants, with a note in it."""
-    picture = Image.fromarray(pixels.numpy())
+def to_file(order: Order, pixels: torch.Tensor, size: tuple[int, int], seed: int, note: str) -> Encoded:
+    """Pixels (height, width, 3) of 8 bits → the file that the order wants, at that size, with a note in it."""
+    picture = resize(Image.fromarray(pixels.numpy()), *size)
     return Encoded(encode(picture, order.format, order.quality, note), picture.width, picture.height, seed)

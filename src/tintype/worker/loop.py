@@ -16,7 +16,7 @@ from tintype.errors import PictureNotFinite, StoreUnavailable, TintypeError
 from tintype.store.records import CANCELLED, Request, Verdict
 from tintype.store.requests import Requests
 from tintype.worker.delivery import Delivery
-from tintype.worker.jobs import jobs
+from tintype.worker.jobs import jobs, result_size
 from tintype.worker.models import Models
 from tintype.worker.pictures import Pictures
 from tintype.worker.recipe import recipe
@@ -148,15 +148,23 @@ class Worker:
     def _begin(self, task: Task) -> None:
         try:
             source = task.fetched.result()
-            loaded = self.models.get(task.spec, torch.float32 if task.in_float32 else None)
+            waiting = time.monotonic()
+            task.loaded = loaded = self.models.get(task.spec, torch.float32 if task.in_float32 else None)
+            self._stand_still(time.monotonic() - waiting)
             task.began = time.monotonic()
             task.recipe = recipe(task.spec.slug, task.order, source, loaded)
-            task.pictures = [loaded.family.begin(job) for job in jobs(task.order, source)]
+            task.size = result_size(task.order, source)
+            task.pictures = [loaded.family.begin(job) for job in jobs(task.order, source, loaded.native_size)]
         except Exception as error:  # noqa: BLE001 - one request's failure is that request's alone
             self._give_up(task, error)
             return
         for picture in task.pictures:
             self.engine.add(picture, alone=task.order.exact)
+
+    def _stand_still(self, seconds: float) -> None:
+        """The others did not run while weights were loaded: nobody pays for that by the second."""
+        for task in self.tasks.values():
+            task.began += seconds
 
     def _retire(self, task: Task, picture: Denoising) -> None:
         if picture.latents is None:

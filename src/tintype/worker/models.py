@@ -1,4 +1,4 @@
-"""The models that a worker has loaded, by the folder of their weights."""
+"""The models that a worker has loaded, by their weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from tintype.catalog.spec import ModelSpec
 from tintype.diffusion.builtin import builtin_weights
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.families import load_family, pick_device, pick_dtype
-from tintype.diffusion.loading import fingerprint, quiet_libraries
+from tintype.diffusion.loading import quiet_libraries
+from tintype.diffusion.weights import Weights
 from tintype.settings import Settings
 
 log = structlog.get_logger()
@@ -29,34 +30,42 @@ class Loaded:
     #: Its arithmetic: float32 or bfloat16.
     dtype: str
     t5_tokens: int
+    #: Side of the square whose area it draws, whatever size was asked for; None for the size itself.
+    native_size: int | None
+    #: Whether the weights are the ones that tintype brings along.
+    builtin: bool
 
 
 class Models:
-    """Loads each folder once: models that share weights share forward passes."""
+    """Loads each set of weights once: models that share weights share forward passes."""
 
-    def __init__(self, device: str, dtype: str, t5_tokens: int, weights: Mapping[str, Path], cache: Path) -> None:
+    def __init__(self, device: str, dtype: str, t5_tokens: int, folders: Mapping[str, Path]) -> None:
         quiet_libraries()
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device)
         self._t5_tokens = t5_tokens
-        self._weights = weights
-        self._cache = cache
-        self._loaded: dict[tuple[Path, torch.dtype], Loaded] = {}
+        self._folders = folders
+        self._loaded: dict[tuple[Weights, torch.dtype], Loaded] = {}
 
     @classmethod
     def from_settings(cls, settings: Settings, device: str) -> Models:
         """As the operator configured them."""
-        return cls(device, settings.dtype, settings.t5_tokens, settings.weights, settings.weights_folder)
+        return cls(device, settings.dtype, settings.t5_tokens, settings.weights)
 
     def get(self, spec: ModelSpec, dtype: torch.dtype | None = None) -> Loaded:
         """The model's weights, in the usual arithmetic unless told, loaded if they aren't; raises WeightsUnusable."""
-        folder = self._weights.get(spec.slug) or builtin_weights(spec.family, self._cache)
-        wanted = folder, dtype or self.dtype
+        folder = self._folders.get(spec.slug)
+        weights = Weights(folder) if folder else builtin_weights(spec.family, few_steps=spec.few_steps)
+        wanted = weights, dtype or self.dtype
         if wanted not in self._loaded:
             log.info("loading weights", model=spec.slug, device=str(self.device), dtype=str(wanted[1]))
-            with torch.inference_mode():
-                family = load_family(spec.family, folder, self.device, wanted[1], self._t5_tokens)
-            self._loaded[wanted] = Loaded(
-                family, fingerprint(folder), str(wanted[1]).removeprefix("torch."), self._t5_tokens
-            )
+            self._loaded[wanted] = self._load(spec.family, *wanted)
         return self._loaded[wanted]
+
+    def _load(self, family: str, weights: Weights, dtype: torch.dtype) -> Loaded:
+        traits = weights.traits
+        t5_tokens = traits.t5_tokens or self._t5_tokens
+        with torch.inference_mode():
+            loaded = load_family(family, weights, self.device, dtype, t5_tokens)
+        arithmetic = str(dtype).removeprefix("torch.")
+        return Loaded(loaded, weights.fingerprint, arithmetic, t5_tokens, traits.native_size, weights.builtin)

@@ -14,10 +14,12 @@ from tintype.engine import Engine
 from tintype.media.outputs import Files
 from tintype.settings import Settings
 from tintype.store.database import Database
+from tintype.store.previews import Previews
 from tintype.store.requests import Requests
 from tintype.store.workers import Workers
 from tintype.worker.delivery import Delivery
 from tintype.worker.heart import Heart
+from tintype.worker.looker import Looker
 from tintype.worker.loop import Worker
 from tintype.worker.models import Models
 from tintype.worker.pictures import Pictures
@@ -55,6 +57,7 @@ def run_worker(settings: Settings, device: str, parent: int | None) -> None:
         Workers(db),
         worker.tasks,
         worker.engine,
+        Looker(Previews(db)),
         settings.heartbeat,
         parent,
         worker.stop,

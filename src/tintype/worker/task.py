@@ -12,6 +12,7 @@ from tintype.catalog.models import find_model
 from tintype.catalog.order import order
 from tintype.diffusion.denoising import Denoising
 from tintype.store.requests import Mark, Request, Verdict
+from tintype.worker.models import Loaded
 from tintype.worker.recipe import Recipe
 
 
@@ -25,10 +26,14 @@ class Task:
         self.fetched: Future[Image.Image | None] = Future()
         #: The pictures being denoised, in the order of their seeds; empty until the input picture is there.
         self.pictures: list[Denoising] = []
-        #: How its pictures can be made again; there once they have begun.
+        #: How its pictures can be made again, what draws them and how large they will be; there once they have begun.
         self.recipe: Recipe
+        self.loaded: Loaded
+        self.size: tuple[int, int]
         #: Finished pixels by the picture they belong to.
         self.pixels: dict[int, torch.Tensor] = {}
+        #: The step of the last preview.
+        self.looked_at = 0
         #: What the last renewal said; a task that isn't to be kept is dropped at the next step.
         self.verdict = Verdict.KEEP
         #: The writing of its files and result, once all pictures are there.

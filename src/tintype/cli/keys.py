@@ -1,0 +1,177 @@
+"""`tintype keys`."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tintype.catalog.models import find_model
+from tintype.cli.amounts import to_micro
+from tintype.cli.options import data_option, json_option, load_settings, open_database
+from tintype.cli.rows import print_rows
+from tintype.errors import InvalidParameter, NotFound
+from tintype.store.accounts import Accounts
+from tintype.store.keys import Key
+from tintype.store.money import dollars
+
+DAY, HOUR = 86_400.0, 3_600.0
+SCOPES = ("read", "run")
+#: Far more than anybody needs, far less than the database's integers hold.
+number = click.IntRange(1, 1_000_000_000)
+
+
+@click.group()
+def keys() -> None:
+    """API keys: kept hashed, shown once.
+
+    \b
+    Examples:
+      tintype keys create --name laptop
+      tintype keys create --models sd1.5-img2img --expires 30 --spend-cap 5
+      tintype keys rotate SG_1a2b
+      tintype keys revoke SG_1a2b
+    """
+
+
+@keys.command()
+@click.option("--account", help="Id of the account; its oldest, if not given.")
+@click.option("--name", default="key", show_default=True, help="What the key is for.")
+@click.option("--models", help="Comma-separated slugs that it may run; all, if not given.")
+@click.option("--scopes", default="read,run", show_default=True, help="`read` to look only, `read,run` to do all.")
+@click.option("--rpm", type=number, help="Requests per minute; the server's limit, if not given.")
+@click.option("--concurrency", type=number, help="Requests at once, queued or running.")
+@click.option("--max-queued", type=number, help="Pictures at once, queued or running.")
+@click.option("--max-pixels", type=number, help="Pixels of one request: width × height × pictures.")
+@click.option("--spend-cap", type=float, help="Dollars that it may spend in all.")
+@click.option("--expires", type=click.FloatRange(min=0, min_open=True), help="Days until it stops working.")
+@data_option
+def create(
+    account: str | None,
+    name: str,
+    models: str | None,
+    scopes: str,
+    rpm: int | None,
+    concurrency: int | None,
+    max_queued: int | None,
+    max_pixels: int | None,
+    spend_cap: float | None,
+    expires: float | None,
+    data: Path | None,
+) -> None:
+    """Create a key and print it, this once.
+
+    \b
+    Examples:
+      tintype keys create --name ci --models sd1.5-img2img,sd3-med-img2img --rpm 60 --concurrency 4
+      tintype keys create --name dashboard --scopes read
+    """
+    slugs = None if models is None else [find_model(slug.strip()).slug for slug in models.split(",")]
+    cap = None if spend_cap is None else to_micro("--spend-cap", spend_cap, 0)
+    read_only = _read_only(scopes)
+    with open_database(load_settings(data=data)) as db:
+        accounts = Accounts(db)
+        _, secret = accounts.create_key(
+            account or _oldest(accounts),
+            name,
+            models=slugs,
+            read_only=read_only,
+            expires_in=None if expires is None else expires * DAY,
+            rpm=rpm,
+            concurrency=concurrency,
+            max_queued=max_queued,
+            max_pixels=max_pixels,
+            spend_cap=cap,
+        )
+    click.echo(secret)
+
+
+@keys.command("list")
+@data_option
+@json_option
+def list_keys(data: Path | None, as_json: bool) -> None:
+    """List the keys; the keys themselves are not kept.
+
+    \b
+    Example:
+      tintype keys list
+    """
+    with open_database(load_settings(data=data)) as db:
+        print_rows([key_row(key) for key in Accounts(db).list_keys()], as_json)
+
+
+@keys.command()
+@click.argument("which")
+@click.option("--overlap", type=click.FloatRange(min=0), default=24.0, show_default=True,
+              help="Hours that the old secret goes on working.")  # fmt: skip
+@data_option
+def rotate(which: str, overlap: float, data: Path | None) -> None:
+    """Give a key, named as for revoke, a new secret and print it, this once; its limits and spending stay.
+
+    \b
+    Example:
+      tintype keys rotate SG_1a2b --overlap 1
+    """
+    with open_database(load_settings(data=data)) as db:
+        click.echo(Accounts(db).rotate(which.strip(), overlap * HOUR)[1])
+
+
+@keys.command()
+@click.argument("which")
+@data_option
+def revoke(which: str, data: Path | None) -> None:
+    """Stop a key from working, named by the whole of it, its id or its first characters.
+
+    \b
+    Example:
+      tintype keys revoke SG_1a2b
+    """
+    with open_database(load_settings(data=data)) as db:
+        key = Accounts(db).revoke(which.strip())
+    click.echo(f"{key.hint}… ({key.name}) no longer works")
+
+
+def key_row(key: Key) -> dict[str, Any]:
+    """A key for people, with its limits in one column, as most keys have few."""
+    limits = {
+        "rpm": key.rpm,
+        "concurrency": key.concurrency,
+        "max-queued": key.max_queued,
+        "max-pixels": key.max_pixels,
+        "spend-cap": None if key.spend_cap is None else dollars(key.spend_cap),
+    }
+    return {
+        "id": key.id,
+        "key": f"{key.hint}…",
+        "name": key.name,
+        "account": key.account_id,
+        "models": "all" if key.models is None else ", ".join(key.models),
+        "scopes": "read" if key.read_only else "read, run",
+        "limits": ", ".join(f"{name} {limit:g}" for name, limit in limits.items() if limit is not None),
+        "spent": dollars(key.spent),
+        "created": _day(key.created_at),
+        "expires": _day(key.expires_at),
+        "state": key.state(time.time()),
+    }
+
+
+def _read_only(scopes: str) -> bool:
+    """Whether `run` is not among them; raises InvalidParameter. Whoever may run may also look."""
+    asked = {scope.strip() for scope in scopes.split(",")}
+    if not asked <= set(SCOPES):
+        raise InvalidParameter("--scopes", scopes, "read, or read,run")
+    return "run" not in asked
+
+
+def _oldest(accounts: Accounts) -> str:
+    every = accounts.list()
+    if not every:
+        raise NotFound("There is no account yet: run `tintype serve` once, or `tintype accounts create`")
+    return every[0].id
+
+
+def _day(moment: float | None) -> str:
+    return "" if moment is None else datetime.fromtimestamp(moment, UTC).date().isoformat()

@@ -1,0 +1,150 @@
+"""`tintype webhooks`: what the server tells others, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tintype.cli.options import data_option, json_option, load_settings, open_database
+from tintype.cli.rows import print_rows, shown_time
+from tintype.errors import BadRequest, NotFound
+from tintype.store.hooks import Delivery, Event, Hook
+from tintype.store.outbox import Outbox
+from tintype.store.webhooks import Webhooks
+from tintype.webhooks import outbox
+
+
+@click.group()
+def webhooks() -> None:
+    """Webhooks: who is told of requests that end, and what came of it.
+
+    \b
+    Examples:
+      tintype webhooks list
+      tintype webhooks logs 5d0c…
+      tintype webhooks replay msg_9f0c…
+    """
+
+
+@webhooks.command("list")
+@data_option
+@json_option
+def list_webhooks(data: Path | None, as_json: bool) -> None:
+    """List the webhooks of all accounts, with the reason where one was disabled.
+
+    \b
+    Example:
+      tintype webhooks list --json
+    """
+    with _stores(data) as (hooks, _):
+        print_rows([_hook_row(hook) for hook in hooks.list()], as_json)
+
+
+@webhooks.command()
+@click.argument("webhook")
+@data_option
+@json_option
+def logs(webhook: str, data: Path | None, as_json: bool) -> None:
+    """List the last hundred deliveries of a webhook.
+
+    \b
+    Example:
+      tintype webhooks logs 5d0c3c0e-…
+    """
+    with _stores(data) as (hooks, deliveries):
+        _known(hooks, webhook)
+        print_rows([_delivery_row(one) for one in deliveries.logs(webhook)], as_json)
+
+
+@webhooks.command()
+@click.argument("which")
+@data_option
+def replay(which: str, data: Path | None) -> None:
+    """Send a delivery once more; given a webhook, all of its deliveries that failed.
+
+    \b
+    Examples:
+      tintype webhooks replay msg_9f0c…
+      tintype webhooks replay 5d0c3c0e-…
+    """
+    with _stores(data) as (_, deliveries):
+        count = len(deliveries.replay(which))
+    click.echo(
+        f"{count} {'delivery' if count == 1 else 'deliveries'} will be sent by the server that runs on this data"
+    )
+
+
+@webhooks.command()
+@click.argument("webhook")
+@data_option
+def rotate(webhook: str, data: Path | None) -> None:
+    """Draw a new secret and print it; the old one signs too for a day.
+
+    \b
+    Example:
+      tintype webhooks rotate 5d0c3c0e-…
+    """
+    with _stores(data) as (hooks, _):
+        click.echo(hooks.rotate(webhook, _known(hooks, webhook).account_id).secret)
+
+
+@webhooks.command()
+@click.argument("webhook")
+@data_option
+def enable(webhook: str, data: Path | None) -> None:
+    """Make a webhook active again that was disabled; what it missed can then be replayed.
+
+    \b
+    Example:
+      tintype webhooks enable 5d0c3c0e-…
+    """
+    with _stores(data) as (hooks, _):
+        hook = _known(hooks, webhook)
+        if hook.url is None:
+            raise BadRequest("this webhook is always active")
+        hooks.update(hook.id, hook.account_id, hook.url, map(Event, hook.events))
+    click.echo(f"active again; `tintype webhooks replay {webhook}` sends what it missed")
+
+
+@contextmanager
+def _stores(data: Path | None) -> Iterator[tuple[Webhooks, Outbox]]:
+    settings = load_settings(data=data)
+    with open_database(settings) as db:
+        yield Webhooks(db, overlap=settings.webhook_overlap), outbox(db, settings)
+
+
+def _known(hooks: Webhooks, id: str) -> Hook:
+    found = next((hook for hook in hooks.list() if hook.id == id), None)
+    if found is None:
+        raise NotFound(f"There is no webhook {id[:80]}: `tintype webhooks list` shows them")
+    return found
+
+
+def _hook_row(hook: Hook) -> dict[str, Any]:
+    return {
+        "id": hook.id,
+        "account": hook.account_id,
+        "url": hook.url or "X-Webhook-URL of each request",
+        "events": ", ".join(hook.events),
+        "state": "active" if hook.disabled_at is None else f"disabled: {hook.disabled_reason}",
+        "last success": shown_time(hook.succeeded_at),
+    }
+
+
+def _delivery_row(one: Delivery) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "request": one.request_id,
+        "event": one.event,
+        "url": one.url,
+        "state": one.status.value,
+        "attempts": one.attempt,
+        "answer": one.response_status or "",
+        "error": one.error or "",
+        "made": shown_time(one.created_at),
+        "next": "" if one.ended_at else shown_time(one.due_at),
+    }

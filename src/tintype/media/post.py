@@ -1,0 +1,68 @@
+"""Post a message to an address that a caller named, never to one inside, and follow it nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Self
+
+import httpcore2
+import httpx2
+
+from tintype.errors import AddressRefused
+from tintype.media.addresses import is_public
+from tintype.media.fetch import LOOKUPS, in_words, parse_url, target_of
+from tintype.media.network import Deadline, PublicOnly, is_allowed
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Poster:
+    """Posts to public addresses; safe to share between threads; close it or use it in a `with`.
+
+    `allow` names the hosts (`name`, `name:port`) whose address need not be public; `timeout` is the seconds that one
+    message may take, with the lookup of the name.
+    """
+
+    def __init__(self, allow: frozenset[str], timeout: float) -> None:
+        self._allow = frozenset(name.lower() for name in allow)
+        self._timeout = timeout
+        self._tls = httpx2.create_ssl_context()
+        self._lookups = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="tintype-lookup")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lookups.shutdown(wait=False, cancel_futures=True)
+
+    def post(self, url: str, body: bytes, headers: Sequence[tuple[str, str]]) -> int:
+        """The HTTP status of the answer, whose body isn't read and whose redirects aren't followed.
+
+        Raises PictureUnreachable and AddressRefused, as for pictures: their words name the host.
+        """
+        target = parse_url(url)
+        address, host = target_of(target)
+        # A pool of its own: a connection that was verified yesterday says nothing about today's address.
+        backend = PublicOnly(self._allow, Deadline(self._timeout), self._lookups)
+        with (
+            httpcore2.ConnectionPool(ssl_context=self._tls, network_backend=backend) as pool,
+            in_words(target.host, self._timeout),
+            pool.stream("POST", address, headers=[host, *headers], content=body) as response,
+        ):
+            return int(response.status)
+
+
+def check_target(url: str, allow: frozenset[str]) -> None:
+    """Raise PictureUnreachable or AddressRefused for what is wrong with an address on its face; it is not looked up."""
+    target = parse_url(url)
+    port = target.port or DEFAULT_PORTS[target.scheme]
+    if not is_allowed(target.host, port, allow) and _is_inside(target.host):
+        raise AddressRefused(f"{target.host}: not a public address")
+
+
+def _is_inside(host: str) -> bool:
+    try:
+        return not is_public(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

@@ -1,0 +1,132 @@
+"""The API keys of all accounts: made, found by their secret, rotated, revoked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Unpack
+from uuid import uuid4
+
+from sqlalchemy import ColumnElement, Connection, exists, insert, or_, select, update
+
+from tintype.errors import BadRequest, NotFound, Unauthorized
+from tintype.store.database import Database, now, read_clock
+from tintype.store.keys import HINT, KEY_COLUMNS, Key, KeyLimits, check, digest, draw
+from tintype.store.tables import accounts, api_keys
+
+#: Fewer characters than this name no key: `SG_` begins them all.
+SHORTEST_PREFIX = 4
+
+
+class Keyring:
+    """API keys; their secrets are shown once and stored as hashes."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def create_key(
+        self,
+        account_id: str,
+        name: str,
+        models: Iterable[str] | None = None,
+        read_only: bool = False,
+        expires_in: float | None = None,
+        secret: str | None = None,
+        **limits: Unpack[KeyLimits],
+    ) -> tuple[Key, str]:
+        """A new key and its secret, which can't be read again.
+
+        models: slugs it may run, None for all. expires_in: seconds. secret: drawn unless given.
+        Raises NotFound for the account; BadRequest when the given secret has the wrong format or is a key already.
+        """
+        secret = draw() if secret is None else secret
+        check(secret)
+        with self._db.write() as tx:
+            if not tx.scalar(select(exists().where(accounts.c.id == account_id))):
+                raise NotFound(f"Account {account_id} not found")
+            if tx.scalar(select(exists().where(_has(secret)))):
+                raise BadRequest("This API key exists already")
+            asked = {
+                "name": name,
+                "models": None if models is None else [*models],
+                "read_only": read_only,
+                "expires_at": None if expires_in is None else read_clock(tx) + expires_in,
+            }
+            return insert_key(tx, account_id, secret, {**asked, **limits}), secret
+
+    def list_keys(self) -> tuple[Key, ...]:
+        """All keys, the oldest first, with those revoked and expired."""
+        with self._db.read() as view:
+            return _keys(view)
+
+    def revoke(self, which: str) -> Key:
+        """Revoke the key with this secret or id, or whose hint or id begins with these 4 or more characters.
+
+        Raises NotFound when no key in force is meant, BadRequest when several are; neither repeats a secret.
+        """
+        with self._db.write() as tx:
+            return _change(tx, _meant(tx, which).id, revoked_at=now())
+
+    def rotate(self, which: str, overlap: float) -> tuple[Key, str]:
+        """Give the key, named as for `revoke`, a new secret; the one before works for `overlap` more seconds.
+
+        Nothing else of it changes: its limits, what it has spent, its requests. Raises as `revoke` does.
+        """
+        secret = draw()
+        with self._db.write() as tx:
+            id = _meant(tx, which).id
+            old = {"old_digest": api_keys.c.digest, "old_until": read_clock(tx) + overlap}
+            return _change(tx, id, **old, digest=digest(secret), hint=secret[:HINT]), secret
+
+    def authenticate(self, secret: str) -> Key:
+        """The key in force with this secret; raises Unauthorized, which tells its holder if it was one once."""
+        with self._db.read() as view:
+            row = view.execute(select(api_keys, now().label("moment")).where(_has(secret))).one_or_none()
+        if row is None:
+            raise Unauthorized
+        if row.revoked_at is not None:
+            raise Unauthorized("This API key was revoked")
+        if row.expires_at is not None and row.expires_at <= row.moment:
+            raise Unauthorized(f"This API key expired on {_date(row.expires_at)}")
+        if row.digest != digest(secret) and row.old_until <= row.moment:
+            raise Unauthorized(f"This API key was replaced by a new one, and stopped working on {_date(row.old_until)}")
+        return Key.of(row)
+
+
+def insert_key(tx: Connection, account_id: str, secret: str, asked: Mapping[str, Any]) -> Key:
+    """A key of the account with this secret, which is new and has the right format."""
+    own = {"id": str(uuid4()), "account_id": account_id, "digest": digest(secret), "hint": secret[:HINT]}
+    fresh = insert(api_keys).values({"read_only": False, **asked, **own, "created_at": now(), "last_turn": 0})
+    return Key.of(tx.execute(fresh.returning(*KEY_COLUMNS)).one())
+
+
+def _has(secret: str) -> ColumnElement[bool]:
+    return or_(api_keys.c.digest == digest(secret), api_keys.c.old_digest == digest(secret))
+
+
+def _change(tx: Connection, id: str, **values: Any) -> Key:
+    changed = update(api_keys).where(api_keys.c.id == id).values(values)
+    return Key.of(tx.execute(changed.returning(*KEY_COLUMNS)).one())
+
+
+def _keys(view: Connection) -> tuple[Key, ...]:
+    return tuple(map(Key.of, view.execute(select(*KEY_COLUMNS).order_by(api_keys.c.created_at, api_keys.c.id))))
+
+
+def _meant(tx: Connection, which: str) -> Key:
+    shown = which if len(which) <= HINT else f"{which[:HINT]}…"
+    owner = tx.scalar(select(api_keys.c.id).where(_has(which)))
+    meant = [key for key in _keys(tx) if key.revoked_at is None and (key.id == owner or _is_meant(key, which))]
+    if not meant:
+        raise NotFound(f"No API key {shown} is in force")
+    if len(meant) > 1:
+        raise BadRequest(f"{shown} begins several API keys: name one by its id")
+    return meant[0]
+
+
+def _is_meant(key: Key, which: str) -> bool:
+    return len(which) >= SHORTEST_PREFIX and (key.hint.startswith(which) or key.id.startswith(which))
+
+
+def _date(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d at %H:%M UTC")

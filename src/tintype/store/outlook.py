@@ -1,0 +1,118 @@
+"""How long a request has still to go, by what this server has measured: its own steps, and the work before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import fmean
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from tintype.store import turns
+from tintype.store.database import Database, read_clock
+from tintype.store.records import Request, Status
+from tintype.store.tables import paces, requests, workers
+
+#: How much of a pace the latest request is: high enough to follow a new machine, low enough to outlive a hiccup.
+LATEST = 0.2
+#: Seconds without a sign of life after which a worker is not counted on.
+ALIVE = 15.0
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What can be said of a request that has not ended."""
+
+    #: 1 for the next that is claimed; None when it is not queued.
+    position: int | None = None
+    #: Seconds until it is done; None when nothing like it was measured yet, or no worker is there.
+    eta: float | None = None
+
+
+class Paces:
+    """Seconds per step, by pace; what was not measured is taken to be like its model's others."""
+
+    def __init__(self, measured: Mapping[str, float]) -> None:
+        self._measured = measured
+
+    @classmethod
+    def of(cls, view: Connection) -> Paces:
+        """All that was measured: a few rows per model."""
+        return cls({row.pace: row.seconds for row in view.execute(select(paces))})
+
+    def step(self, pace: str | None) -> float | None:
+        """Seconds of one step; None when the model was never measured."""
+        if pace is None:
+            return None
+        slug = pace.split()[0]
+        alike = [seconds for name, seconds in self._measured.items() if name.split()[0] == slug]
+        return self._measured.get(pace, fmean(alike) if alike else None)
+
+
+def learn(tx: Connection, request: Request) -> None:
+    """Take the time of a request that has ended into its pace, if it was COMPLETED."""
+    seconds = float((request.result or {}).get("inference_time", 0.0)) / max(1, request.steps)
+    if request.status is not Status.COMPLETED or request.pace is None or seconds <= 0:
+        return
+    blended = paces.c.seconds + LATEST * (seconds - paces.c.seconds)
+    known = update(paces).where(paces.c.pace == request.pace)
+    if tx.execute(known.values(seconds=blended, measured=paces.c.measured + 1)).rowcount == 0:
+        tx.execute(insert(paces).values(pace=request.pace, seconds=seconds, measured=1))
+
+
+class Outlooks:
+    """Looks ahead."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def of(self, request: Request) -> Outlook:
+        """Of a request as it was when it was read."""
+        if request.ended:
+            return Outlook()
+        with self._db.read() as view:
+            known = Paces.of(view)
+            if request.status is Status.PROCESSING:
+                return Outlook(eta=_left(request, known, read_clock(view)))
+            position = turns.position(view, request.id)
+            if position is None:  # it was claimed since
+                return Outlook()
+            return Outlook(position, _until(view, request, position, known))
+
+
+def _left(request: Request, known: Paces, moment: float) -> float | None:
+    """Seconds of a running request: at the pace of its kind, or else at its own so far."""
+    step = known.step(request.pace)
+    if step is None and request.step and request.started_at is not None:
+        step = max(0.0, moment - request.started_at) / request.step
+    return None if step is None else round(step * max(0, request.steps - request.step), 1)
+
+
+def _until(view: Connection, request: Request, position: int, known: Paces) -> float | None:
+    """Seconds of a queued request: the running work's rest and the work before it, shared out; then its own.
+
+    The work before it is taken to be like the queue's average, since turns between keys decide which it will be.
+    """
+    own, hands = known.step(request.pace), _hands(view)
+    if own is None or not hands:
+        return None
+    waiting, count = _work(view, Status.QUEUED, known, own)
+    running, _ = _work(view, Status.PROCESSING, known, own)
+    ahead = waiting / max(1, count) * (position - 1)
+    return round((running + ahead) / hands + own * request.steps, 1)
+
+
+def _work(view: Connection, status: Status, known: Paces, otherwise: float) -> tuple[float, int]:
+    """Seconds of all requests in this state, one after the other, and their number."""
+    columns = requests.c
+    summed = select(columns.pace, func.sum(columns.steps - columns.step), func.count())
+    rows = view.execute(summed.where(columns.status == status).group_by(columns.pace)).all()
+    return sum((known.step(pace) or otherwise) * max(0, steps) for pace, steps, _ in rows), sum(row[2] for row in rows)
+
+
+def _hands(view: Connection) -> int:
+    """How many requests run at once: as many as do now, or one per worker; 0 when there is no worker."""
+    alive = select(func.count()).where(workers.c.seen_at > read_clock(view) - ALIVE)
+    running = select(func.count()).where(requests.c.status == Status.PROCESSING)
+    count = view.scalar(alive) or 0
+    return max(count, view.scalar(running) or 0) if count else 0

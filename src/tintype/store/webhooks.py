@@ -1,0 +1,108 @@
+"""Webhooks: an account's receivers, what each is told of, and the secrets that sign it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from tintype.errors import BadRequest, NotFound
+from tintype.store.database import Database, read_clock
+from tintype.store.hooks import Delivered, Event, Hook, draw_secret
+from tintype.store.outbox import PENDING, receiver
+from tintype.store.tables import deliveries, webhooks
+
+w = webhooks.c
+
+#: Receivers that one account may have: each costs a row per request.
+MOST = 20
+
+
+class Webhooks:
+    """An account's webhooks; those that their owner removed are kept for their logs.
+
+    overlap: seconds that the old secret signs too after a rotation.
+    """
+
+    def __init__(self, db: Database, *, overlap: float) -> None:
+        self._db = db
+        self._overlap = overlap
+
+    def list(self, account_id: str | None = None) -> list[Hook]:
+        """An account's webhooks, or everybody's, the oldest first."""
+        kept = select(webhooks).where(~w.removed, *([w.account_id == account_id] if account_id else []))
+        with self._db.read() as view:
+            return [*map(Hook.of, view.execute(kept.order_by(w.created_at, w.id)))]
+
+    def find(self, id: str, account_id: str) -> Hook:
+        """The account's webhook, a removed one too; raises NotFound."""
+        with self._db.read() as view:
+            return _find(view, id, account_id)
+
+    def add(self, account_id: str, url: str, events: Iterable[Event]) -> Hook:
+        """A new webhook; raises BadRequest when the account has as many as it may."""
+        with self._db.write() as tx:
+            count = select(func.count()).where(w.account_id == account_id, ~w.removed, w.url.is_not(None))
+            if tx.scalar(count) >= MOST:  # type: ignore[operator]
+                raise BadRequest(f"An account may have {MOST} webhooks: make one inactive first")
+            return _insert(tx, account_id, url, events)
+
+    def own(self, account_id: str) -> Hook:
+        """The one that signs what X-Webhook-URL asks for, made when it is first needed."""
+        mine = select(webhooks).where(w.account_id == account_id, w.url.is_(None))
+        with self._db.read() as view:
+            row = view.execute(mine).one_or_none()
+        if row is not None:
+            return Hook.of(row)
+        with self._db.write() as tx:
+            row = tx.execute(mine).one_or_none()
+            return _insert(tx, account_id, None, Event) if row is None else Hook.of(row)
+
+    def update(self, id: str, account_id: str, url: str, events: Iterable[Event]) -> Hook:
+        """Change a webhook and make it active again; what waits goes to the new address. Raises NotFound."""
+        with self._db.write() as tx:
+            _editable(tx, id, account_id)
+            moved = update(deliveries).where(deliveries.c.webhook_id == id, deliveries.c.status != Delivered.DELIVERED)
+            tx.execute(moved.values(url=url, receiver=receiver(url)))
+            active = {"disabled_at": None, "disabled_reason": None, "removed": False}
+            return _change(tx, id, url=url, events=[*events], **active)
+
+    def remove(self, id: str, account_id: str) -> Hook:
+        """Make a webhook inactive; what still waits for it is not sent. Raises NotFound."""
+        with self._db.write() as tx:
+            _editable(tx, id, account_id)
+            waiting = update(deliveries).where(deliveries.c.webhook_id == id, PENDING)
+            over = {"status": Delivered.FAILED, "ended_at": read_clock(tx), "lease_until": None}
+            tx.execute(waiting.values(**over, error="the webhook was made inactive"))
+            return _change(tx, id, removed=True)
+
+    def rotate(self, id: str, account_id: str) -> Hook:
+        """Draw a new secret; the old one signs too for a while, so that receivers can change over. Raises NotFound."""
+        with self._db.write() as tx:
+            hook = _find(tx, id, account_id)
+            until = read_clock(tx) + self._overlap
+            return _change(tx, id, secret=draw_secret(), old_secret=hook.secret, old_until=until)
+
+
+def _find(view: Connection, id: str, account_id: str) -> Hook:
+    row = view.execute(select(webhooks).where(w.id == id, w.account_id == account_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"Webhook {id[:80]} not found")
+    return Hook.of(row)
+
+
+def _editable(tx: Connection, id: str, account_id: str) -> None:
+    if _find(tx, id, account_id).url is None:
+        raise BadRequest("This webhook has no address of its own: requests name theirs with X-Webhook-URL")
+
+
+def _insert(tx: Connection, account_id: str, url: str | None, events: Iterable[Event]) -> Hook:
+    asked = {"id": str(uuid4()), "account_id": account_id, "url": url, "events": [*events], "secret": draw_secret()}
+    fresh = insert(webhooks).values(**asked, created_at=read_clock(tx), removed=False)
+    return Hook.of(tx.execute(fresh.returning(webhooks)).one())
+
+
+def _change(tx: Connection, id: str, **values: Any) -> Hook:
+    return Hook.of(tx.execute(update(webhooks).where(w.id == id).values(values).returning(webhooks)).one())

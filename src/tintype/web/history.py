@@ -1,0 +1,171 @@
+"""An account's requests of the last weeks and months, under the vendor's addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi import Request as HttpRequest
+
+from tintype.catalog.order import STORED
+from tintype.errors import Forbidden, MissingParameter, NotFound
+from tintype.store.addresses import file_url
+from tintype.store.history import PENDING, Filter, Past, Sort
+from tintype.store.keys import Key
+from tintype.store.money import dollars
+from tintype.store.records import Status
+from tintype.web.auth import Reader
+from tintype.web.openapi import describe_call
+from tintype.web.query import Query, beginning
+from tintype.web.services import Services, services
+from tintype.web.urls import base_url
+
+#: Days that a window of the history may span, and that it spans when none is given.
+LONGEST, USUAL = 31, 7
+MOST_ROWS, USUAL_ROWS = 100, 20
+STATUSES = {
+    "COMPLETED": (Status.COMPLETED,),
+    "FAILED": (Status.FAILED,),
+    "PENDING": PENDING,
+    "": tuple(Status),
+}
+SORTS: dict[str, Sort] = {"model_created": "submitted_at", "model_name": "slug", "credits_deduction": "cost"}
+ORDERS = {"desc": True, "asc": False}
+
+#: What each route takes, for `/openapi.json`.
+WHOSE = ("user_id", "user_email")
+HISTORY = ("page", "per_page", "from_date", "to_date", "model_name", "status", "sort_by", "sort_order", *WHOSE)
+GENERATIONS = ("page", "model_name", "start_date", "end_date", "user_id")
+
+
+def history_router() -> APIRouter:
+    """The routes of this page."""
+    router = APIRouter(prefix="/inference-request")
+    paths: tuple[tuple[str, Callable[..., Any], str, tuple[str, ...]], ...] = (
+        ("/request-history", listed, "Requests, failures included", HISTORY),
+        ("/request-history/{request_id}", one, "A request of any age", ()),
+        ("/generations", generations, "Requests that made pictures", GENERATIONS),
+        ("/recent-generations", recent, "A model's latest pictures", ("model_name",)),
+    )
+    for path, endpoint, summary, names in paths:
+        words = describe_call(summary)
+        words["openapi_extra"] = {**words["openapi_extra"], "parameters": [_documented(name) for name in names]}
+        router.add_api_route(path, endpoint, methods=["GET"], **words)
+    return router
+
+
+def listed(http: HttpRequest, key: Reader) -> dict[str, Any]:
+    """One page of the requests in a window of at most 31 days, each with its cost, inputs and outcome."""
+    query = Query(http.query_params)
+    _own_only(query, key)
+    since, before = query.window("from_date", "to_date", days=USUAL, most=LONGEST)
+    statuses = query.choice("status", STATUSES, "")
+    meant = Filter(
+        account_id=key.account_id, since=since, before=before, model=query.text("model_name"), statuses=statuses
+    )
+    size, sort = query.number("per_page", USUAL_ROWS, MOST_ROWS), query.choice("sort_by", SORTS, "model_created")
+    return _page(http, query, meant, size, sort, query.choice("sort_order", ORDERS, "desc"))
+
+
+def one(http: HttpRequest, key: Reader, request_id: str) -> dict[str, Any]:
+    """The same row as in the list, whatever the request's age."""
+    own = services(http)
+    return _row(own, own.history.find(request_id, key.account_id), base_url(http, own.settings))
+
+
+def generations(http: HttpRequest, key: Reader) -> dict[str, Any]:
+    """One page of the requests that made pictures."""
+    query = Query(http.query_params)
+    _own_only(query, key)
+    first, last = query.day("start_date"), query.day("end_date")
+    meant = Filter(
+        account_id=key.account_id,
+        since=None if first is None else beginning(first),
+        before=None if last is None else beginning(last) + 86_400,
+        model=query.text("model_name"),
+        statuses=(Status.COMPLETED,),
+    )
+    return _page(http, query, meant)
+
+
+def recent(http: HttpRequest, key: Reader) -> dict[str, Any]:
+    """The latest twenty of one model."""
+    query = Query(http.query_params)
+    if not query.text("model_name"):
+        raise MissingParameter("model_name", "the slug of a model")
+    meant = Filter(account_id=key.account_id, model=query.text("model_name"), statuses=(Status.COMPLETED,))
+    return _page(http, Query({}), meant)
+
+
+def _page(
+    http: HttpRequest,
+    query: Query,
+    meant: Filter,
+    size: int = USUAL_ROWS,
+    sort: Sort = "submitted_at",
+    descending: bool = True,
+) -> dict[str, Any]:
+    own, base, page = services(http), base_url(http, services(http).settings), query.page()
+    rows, total = own.history.page(meant, size=size, page=page, sort=sort, descending=descending)
+    data = [_row(own, row, base) for row in rows]
+    return {"data": data, "page": page, "per_page": size, "total": total, "total_pages": -(-total // size)}
+
+
+def _row(own: Services, past: Past, base: str) -> dict[str, Any]:
+    status = "PENDING" if past.status in PENDING else past.status.value
+    made = [*_kept(own, past, base)]
+    failed = {"error": past.error} if past.status is Status.FAILED else {}
+    return {
+        "request_id": past.id,
+        "model_name": past.slug,
+        "model_status": status,
+        "status": status,
+        "credits_deduction": dollars(past.cost or 0),
+        "request_body": (asked := _asked(past)),
+        "parameters": asked,
+        "prompt": asked.get("prompt"),
+        # Null once the files' own time is over.
+        "generation_url": made[0] if made else None,
+        "generation_urls": made,
+        "latency_ms": None if past.ended_at is None else round((past.ended_at - past.submitted_at) * 1000),
+        "model_created": _time(past.submitted_at),
+        "model_started": _time(past.started_at),
+        "model_completed": _time(past.ended_at),
+        **failed,
+    }
+
+
+def _kept(own: Services, past: Past, base: str) -> list[str]:
+    """Addresses of those pictures that are still there."""
+    pictures = (past.result or {}).get("pictures", [])
+    return [file_url(picture, base) for picture in pictures if _is_there(own, picture["name"])]
+
+
+def _is_there(own: Services, name: str) -> bool:
+    try:
+        own.outputs.path(name)
+    except NotFound:
+        return False
+    return True
+
+
+def _asked(past: Past) -> dict[str, Any]:
+    """The parameters; a picture that came in the body was not kept as text."""
+    sent = str(past.params.get("image", ""))
+    return dict(past.params) | ({"image": None} if sent.startswith(STORED) else {})
+
+
+def _own_only(query: Query, key: Key) -> None:
+    """There are no teams here: a user is an account, and sees itself."""
+    if query.text("user_id", key.account_id) != key.account_id or query.text("user_email"):
+        raise Forbidden("This API key sees its own account's requests only: leave user_id and user_email away")
+
+
+def _time(moment: float | None) -> str | None:
+    return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
+
+
+def _documented(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "schema": {"type": "string"}}

@@ -1,0 +1,66 @@
+"""What stands behind the question mark, checked: FastAPI's own refusals are not in this server's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import TypeVar
+
+from tintype.errors import InvalidParameter
+
+Value = TypeVar("Value")
+
+DAY = 86_400.0
+MOST_PAGES = 1_000_000
+
+
+class Query:
+    """A call's query parameters, each checked when it is asked for; raises InvalidParameter."""
+
+    def __init__(self, sent: Mapping[str, str]) -> None:
+        self._sent = {name: value.strip() for name, value in sent.items() if value.strip()}
+
+    def text(self, name: str, default: str = "") -> str:
+        """Anything."""
+        return self._sent.get(name, default)
+
+    def number(self, name: str, default: int, most: int) -> int:
+        """A whole number from 1 to `most`."""
+        sent = self._sent.get(name, str(default))
+        if not (sent.isascii() and sent.isdecimal() and len(sent) < 20 and 1 <= int(sent) <= most):
+            raise InvalidParameter(name, sent, f"a whole number from 1 to {most}")
+        return int(sent)
+
+    def page(self) -> int:
+        """The number of a page, from 1."""
+        return self.number("page", 1, MOST_PAGES)
+
+    def choice(self, name: str, choices: Mapping[str, Value], default: str) -> Value:
+        """What one of the choices stands for."""
+        sent = self._sent.get(name, default)
+        if sent not in choices:
+            raise InvalidParameter(name, sent, "one of " + ", ".join(choices))
+        return choices[sent]
+
+    def day(self, name: str) -> date | None:
+        """A day, as YYYY-MM-DD."""
+        sent = self._sent.get(name)
+        if sent is None:
+            return None
+        try:
+            return datetime.strptime(sent, "%Y-%m-%d").replace(tzinfo=UTC).date()
+        except ValueError:
+            raise InvalidParameter(name, sent, "a day as YYYY-MM-DD") from None
+
+    def window(self, first: str, last: str, *, days: int, most: int) -> tuple[float, float]:
+        """From the start of the first day to the end of the last, UTC, in unix seconds; today and `days` before it."""
+        end = self.day(last) or datetime.now(UTC).date()
+        start = self.day(first) or end - timedelta(days=min(days, (end - date.min).days))
+        if not 0 <= (end - start).days < most:
+            raise InvalidParameter(first, start.isoformat(), f"a day at most {most - 1} days before {last}, {end}")
+        return beginning(start), beginning(end) + DAY
+
+
+def beginning(day: date) -> float:
+    """The first moment of a day, UTC, in unix seconds."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()

@@ -1,0 +1,76 @@
+"""Pictures that are uploaded once and used in many requests."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi import Request as HttpRequest
+from fastapi.concurrency import run_in_threadpool
+
+from tintype.errors import BadPicture, InvalidParameter, MissingParameter, TintypeError
+from tintype.media.images import kind
+from tintype.media.inline import from_text
+from tintype.store.addresses import file_url
+from tintype.web.auth import Runner
+from tintype.web.body import read_parameters
+from tintype.web.openapi import describe_body
+from tintype.web.services import Services, services
+from tintype.web.urls import base_url
+
+#: Files in one call.
+MOST = 16
+ALLOWED = f"a list of 1 to {MOST} data: URIs of pictures"
+
+
+def uploads_router() -> APIRouter:
+    """The one route of this page."""
+    router = APIRouter()
+    urls = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MOST}
+    words = describe_body("Upload pictures to use as `image`", {"data_urls": urls})
+    router.add_api_route("/upload-asset", upload, methods=["POST"], **words)
+    return router
+
+
+async def upload(http: HttpRequest, key: Runner) -> dict[str, Any]:
+    """Keep pictures for some days; their addresses can be given as `image` in any request."""
+    own = services(http)
+    base = base_url(http, own.settings)
+    sent = await read_parameters(http, own.settings.max_body)
+    names, until = await run_in_threadpool(keep, own, key.account_id, _texts(sent.get("data_urls")))
+    expires = datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds")
+    urls = [file_url({"name": name}, base) for name in names]
+    return {"file_urls": urls, "message": f"{len(urls)} uploaded; kept until {expires}"}
+
+
+def keep(own: Services, account_id: str, texts: list[str]) -> tuple[list[str], float]:
+    """Write the pictures → their names, and until when they are kept; raises BadPicture, BadRequest: all or none."""
+    pictures = [_read(own, index, text) for index, text in enumerate(texts)]
+    names = [own.uploads.put(data, suffix) for data, suffix in pictures]
+    sizes = {name: len(data) for name, (data, _) in zip(names, pictures, strict=True)}
+    try:
+        return names, own.assets.add(account_id, sizes)
+    except TintypeError:
+        for name in names:
+            own.uploads.remove(name)
+        raise
+
+
+def _read(own: Services, index: int, text: str) -> tuple[bytes, str]:
+    """A picture and what its file is called after the point: what it is, not what the URI says that it is."""
+    try:
+        # What is an address and no picture is looked at as one that is empty: `kind` refuses it.
+        data = from_text(text, own.settings.max_picture_bytes) or b""
+        return data, kind(data, own.settings.max_picture_pixels)
+    except BadPicture as error:
+        raise BadPicture(f"data_urls[{index}]: {error.message}") from error
+
+
+def _texts(sent: Any) -> list[str]:
+    if not sent:
+        raise MissingParameter("data_urls", ALLOWED)
+    if not isinstance(sent, list) or len(sent) > MOST or not all(isinstance(text, str) for text in sent):
+        shown = f"{len(sent)} files" if isinstance(sent, list) else sent
+        raise InvalidParameter("data_urls", shown, ALLOWED)
+    return sent

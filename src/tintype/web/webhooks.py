@@ -1,0 +1,174 @@
+"""Webhooks, as their owners see them: the vendor's addresses, and a rotation of secrets."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi import Request as HttpRequest
+from fastapi.concurrency import run_in_threadpool
+
+from tintype.errors import InvalidParameter, MissingParameter, PictureUnreachable
+from tintype.media.post import check_target
+from tintype.store.hooks import Delivery, Event, Hook
+from tintype.store.keys import Key
+from tintype.web.auth import Reader, Runner
+from tintype.web.body import read_parameters
+from tintype.web.openapi import describe_body, describe_call
+from tintype.web.services import Services, services
+
+#: Names whom to tell of one request's end.
+HEADER = "x-webhook-url"
+LONGEST_URL = 2000
+EVENTS = "a list of " + " and ".join(Event)
+MOST_LOGS = 100
+#: What the calls take, for `/openapi.json`.
+ID, URL = ({name: {"type": "string"}} for name in ("webhook_id", "webhook_url"))
+TYPES = {"type": "array", "items": {"enum": [*Event]}, "minItems": 1}
+EVENT = {"event": {"type": "object", "required": ["types"], "properties": {"types": TYPES}}}
+
+
+def webhooks_router() -> APIRouter:
+    """The routes of this page."""
+    router = APIRouter(prefix="/webhook")
+    change = "Change a webhook, or make it active again"
+    for path, endpoint, method, words in (
+        ("/get", get, "GET", describe_call("The account's webhooks")),
+        ("/add", add, "POST", describe_body("Add a webhook", URL | EVENT)),
+        ("/update", update, "POST", describe_body(change, ID | URL | EVENT)),
+        ("/rotate", rotate, "POST", describe_body("Draw a new secret for a webhook", ID)),
+        ("/inactive", inactive, "GET", describe_call("Make a webhook inactive")),
+        ("/dispatch-logs", dispatch_logs, "GET", describe_call("What was sent to a webhook")),
+    ):
+        router.add_api_route(path, endpoint, methods=[method], **words)
+    return router
+
+
+def get(http: HttpRequest, key: Reader) -> dict[str, Any]:
+    """All of the account's webhooks; the secrets that sign are shown to keys that may change something."""
+    return {"webhooks": [_shown(hook, key) for hook in services(http).webhooks.list(key.account_id)]}
+
+
+async def add(http: HttpRequest, key: Runner) -> dict[str, Any]:
+    """Tell an address of requests that end, from now on."""
+    own = services(http)
+    sent = await read_parameters(http, own.settings.max_body)
+    url, events = _url(own, sent), _events(sent)
+    hook = await run_in_threadpool(own.webhooks.add, key.account_id, url, events)
+    return {"message": "Webhook added", "webhook": _shown(hook, key)}
+
+
+async def update(http: HttpRequest, key: Runner) -> dict[str, Any]:
+    """Give a webhook another address and other events; it is active again, and what waits goes to the new address."""
+    own = services(http)
+    sent = await read_parameters(http, own.settings.max_body)
+    id, url, events = _text(sent, "webhook_id"), _url(own, sent), _events(sent)
+    hook = await run_in_threadpool(own.webhooks.update, id, key.account_id, url, events)
+    return {"message": "Webhook updated", "webhook": _shown(hook, key)}
+
+
+async def rotate(http: HttpRequest, key: Runner) -> dict[str, Any]:
+    """Every message is signed with both secrets for a day, so that the receiver can change over in its own time."""
+    own = services(http)
+    sent = await read_parameters(http, own.settings.max_body)
+    hook = await run_in_threadpool(own.webhooks.rotate, _text(sent, "webhook_id"), key.account_id)
+    return {"message": "Secret rotated", "webhook": _shown(hook, key)}
+
+
+def inactive(http: HttpRequest, key: Runner, webhook_id: str = "") -> dict[str, Any]:
+    """Send it nothing more, not even what waits."""
+    id = _text({"webhook_id": webhook_id}, "webhook_id")
+    hook = services(http).webhooks.remove(id, key.account_id)
+    return {"message": "Webhook made inactive", "webhook": _shown(hook, key)}
+
+
+def dispatch_logs(http: HttpRequest, key: Reader, webhook_id: str = "", page: str = "1") -> dict[str, Any]:
+    """The deliveries, newest first, a hundred to a page: each with its state, its attempts and the last answer."""
+    own = services(http)
+    if not page.isdecimal() or not 1 <= int(page) <= 1_000_000:
+        raise InvalidParameter("page", page, "a whole number from 1")
+    hook = own.webhooks.find(_text({"webhook_id": webhook_id}, "webhook_id"), key.account_id)
+    return {"logs": [_logged(one) for one in own.outbox.logs(hook.id, MOST_LOGS, int(page))], "page": int(page)}
+
+
+def asked_webhook(http: HttpRequest, own: Services, key: Key) -> str | None:
+    """The address that a request's X-Webhook-URL names; the webhook that signs for it is there after this.
+
+    Raises BadRequest for an address that can't be one.
+    """
+    url = http.headers.get(HEADER, "").strip()
+    if not url:
+        return None
+    _check(own, url, "X-Webhook-URL")
+    own.webhooks.own(key.account_id)
+    return url
+
+
+def _check(own: Services, url: str, name: str) -> str:
+    if len(url) > LONGEST_URL:
+        raise InvalidParameter(name, url, f"an address of at most {LONGEST_URL} characters")
+    try:
+        check_target(url, own.settings.webhook_allow)
+    except PictureUnreachable as error:
+        raise InvalidParameter(name, url, f"a public http:// or https:// address ({error.message})") from None
+    return url
+
+
+def _url(own: Services, sent: dict[str, Any]) -> str:
+    return _check(own, _text(sent, "webhook_url"), "webhook_url")
+
+
+def _text(sent: dict[str, Any], name: str) -> str:
+    value = sent.get(name)
+    if not value:
+        raise MissingParameter(name, "text")
+    if not isinstance(value, str):
+        raise InvalidParameter(name, value, "text")
+    return value.strip()
+
+
+def _events(sent: dict[str, Any]) -> list[Event]:
+    event = sent.get("event")
+    types = event.get("types") if isinstance(event, dict) else event
+    if not types:
+        raise MissingParameter("event.types", EVENTS)
+    if not isinstance(types, list) or not all(one in [*Event] for one in types):
+        raise InvalidParameter("event.types", types, EVENTS)
+    return [Event(one) for one in dict.fromkeys(types)]
+
+
+def _shown(hook: Hook, key: Key) -> dict[str, Any]:
+    active = hook.disabled_at is None and not hook.removed
+    state = {"is_active": active, "disabled_at": _time(hook.disabled_at), "disabled_reason": hook.disabled_reason}
+    secret = {} if key.read_only else {"secret": hook.secret}
+    return {
+        "webhook_id": hook.id,
+        # Null for the one that signs what X-Webhook-URL asks for.
+        "webhook_url": hook.url,
+        "event": {"types": list(hook.events)},
+        "created_at": _time(hook.created_at),
+        "last_success_at": _time(hook.succeeded_at),
+        **state,
+        **secret,
+    }
+
+
+def _logged(one: Delivery) -> dict[str, Any]:
+    return {
+        "delivery_id": one.id,
+        "request_id": one.request_id,
+        "event": one.event,
+        "url": one.url,
+        "status": one.status,
+        "attempts": one.attempt,
+        "response_status": one.response_status,
+        "error": one.error,
+        "created_at": _time(one.created_at),
+        "ended_at": _time(one.ended_at),
+        "next_attempt_at": None if one.ended_at else _time(one.due_at),
+    }
+
+
+def _time(moment: float | None) -> str | None:
+    return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,113 @@
+"""The senders of webhooks: threads that claim what is due from the outbox, sign it, post it, and note what came of it.
+
+They run in the server's process, apart from the workers; several servers' may share one outbox.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Self
+
+import structlog
+
+from tintype.errors import StoreUnavailable, TintypeError
+from tintype.media.post import Poster
+from tintype.settings import Settings
+from tintype.store.database import Database
+from tintype.store.hooks import PREFIX, Delivery, Outcome
+from tintype.store.outbox import Backoff, Outbox
+
+log = structlog.get_logger()
+
+
+def outbox(db: Database, settings: Settings) -> Outbox:
+    """The outbox as the operator configured it."""
+    backoff = Backoff(settings.webhook_backoff, settings.webhook_longest_pause, settings.webhook_attempts)
+    # Twice the time of an attempt: what a sender that died had in hand is sent again after that.
+    return Outbox(db, backoff, lease=2 * settings.webhook_timeout, retention=settings.webhook_retention)
+
+
+def sign(secrets: Sequence[str], id: str, timestamp: int, body: bytes) -> list[tuple[str, str]]:
+    """The headers of the Standard Webhooks specification, with one signature per secret."""
+    signed = f"{id}.{timestamp}.".encode() + body
+    keys = (base64.b64decode(secret.removeprefix(PREFIX)) for secret in secrets)
+    signatures = (base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode() for key in keys)
+    in_words = " ".join(f"v1,{signature}" for signature in signatures)
+    return [("webhook-id", id), ("webhook-timestamp", str(timestamp)), ("webhook-signature", in_words)]
+
+
+class Senders:
+    """Sends while the `with` block lasts, then waits for what is under way, which the time limit of a post bounds."""
+
+    def __init__(self, outbox: Outbox, poster: Poster, *, threads: int, poll: float, patience: float) -> None:
+        self._outbox = outbox
+        self._poster = poster
+        self._poll = poll
+        self._patience = patience
+        self._done = threading.Event()
+        #: One thread looks at a time; the others wait to take its place.
+        self._looking = threading.Lock()
+        # Daemons: a lookup that never ends must not keep the process.
+        self._threads = [threading.Thread(target=self._run, name="webhooks", daemon=True) for _ in range(threads)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        deadline = time.monotonic() + self._patience
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def send(self, delivery: Delivery, secrets: Sequence[str]) -> Outcome:
+        """One attempt."""
+        body = delivery.body.encode()
+        headers = [("Content-Type", "application/json"), ("User-Agent", "tintype")]
+        headers += sign(secrets, delivery.id, int(time.time()), body)
+        try:
+            return Outcome(status=self._poster.post(delivery.url, body, headers))
+        except TintypeError as error:
+            return Outcome(error=error.message)
+
+    def _run(self) -> None:
+        while not self._done.is_set():
+            try:
+                self._turn()
+            except StoreUnavailable as error:
+                # What was sent but not noted is sent again when its lease is over: at least once is the promise.
+                log.warning("store unavailable", cause=str(error.__cause__))
+                self._done.wait(self._poll)
+            except Exception as error:
+                log.exception("a webhook could not be sent", error=type(error).__name__)
+                self._done.wait(self._poll)
+
+    def _turn(self) -> None:
+        with self._looking:
+            claimed = self._outbox.claim()
+            if claimed is None:
+                self._done.wait(self._poll)
+                return
+        delivery, secrets = claimed
+        outcome = self.send(delivery, secrets)
+        self._outbox.record(delivery, outcome)
+        if not outcome.succeeded:
+            log.info("webhook not taken", delivery=delivery.id, tries=delivery.tries, why=outcome.words)
+
+
+@contextmanager
+def sending(settings: Settings) -> Iterator[None]:
+    """The senders of one server, as the operator configured them."""
+    db = Database(settings.database)
+    with Poster(settings.webhook_allow, settings.webhook_timeout) as poster:
+        threads, poll, patience = settings.webhook_senders, settings.webhook_poll, settings.webhook_timeout
+        with Senders(outbox(db, settings), poster, threads=threads, poll=poll, patience=patience):
+            yield
+    db.close()

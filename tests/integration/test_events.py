@@ -1,0 +1,148 @@
+"""Server-sent events: in order, resumed, from whichever web process is asked, and ending by themselves."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from tests.integration.sse import Event, following, told
+from tests.integration.website import Website, serving
+
+from tintype.store.previews import Preview
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Website]:
+    with serving(tmp_path) as site:
+        yield site
+
+
+@pytest.fixture
+def http(web: Website) -> Iterator[httpx2.Client]:
+    with web.http() as client:
+        yield client
+
+
+def short(event: Event) -> tuple[str, object]:
+    """What matters of an event."""
+    data = event.data
+    return event.name, {"queued": data.get("queue_position"), "failed": data.get("error")}.get(
+        event.name, data.get("step")
+    )
+
+
+def test_from_the_queue_to_the_end(web: Website, http: httpx2.Client) -> None:
+    first, second = web.submit(), web.submit()
+    with following(http, second.id) as events:
+        assert short(next(events)) == ("queued", 2)
+        web.complete(web.claim())
+        assert short(next(events)) == ("queued", 1)
+        request = web.claim()
+        assert request.id == second.id
+        started = next(events)
+        assert (started.name, started.data["status"], started.data["steps"]) == ("started", "PROCESSING", 4)
+        for step in (1, 3):
+            web.step(request, step)
+            progress = next(events)
+            assert (progress.name, progress.data["step"], progress.data["progress"]) == ("progress", step, step / 4)
+            assert progress.data["eta"] == pytest.approx(1.5 / 4 * (4 - step), abs=0.06)
+        web.own.previews.put(request.id, Preview(1, 3, b"jpeg"))
+        look = next(events)
+        image = f"data:image/jpeg;base64,{b64encode(b'jpeg').decode()}"
+        assert (look.name, look.data) == ("preview", {"step": 3, "image": image})
+        web.complete(request)
+        last = next(events)
+        assert list(events) == []
+    assert last.name == "completed"
+    assert last.data == http.get(f"/v2/requests/{second.id}").json()
+    assert [short(event) for event in told(http, first.id)] == [("completed", None)]
+
+
+def test_a_client_that_comes_back_is_told_the_rest_alone(web: Website, http: httpx2.Client) -> None:
+    web.submit()
+    request = web.claim()
+    web.step(request, 2)
+    web.own.previews.put(request.id, Preview(1, 2, b"jpeg"))
+    with following(http, request.id) as events:
+        seen = [next(events) for _ in range(3)]
+    assert [event.name for event in seen] == ["started", "progress", "preview"]
+    assert len({event.id for event in seen}) == 3
+    with following(http, request.id, seen[1].id) as events:
+        assert short(next(events)) == ("preview", 2)
+        web.step(request, 3)
+        assert short(next(events)) == ("progress", 3)
+    web.complete(request)
+    [last] = told(http, request.id, seen[2].id)
+    assert last.name == "completed"
+    over = http.get(f"/v2/requests/{request.id}/events", headers={"last-event-id": last.id})
+    assert (over.status_code, over.content) == (204, b""), "an EventSource stops asking"
+    assert [event.name for event in told(http, request.id, "nonsense")] == ["completed"]
+
+
+def test_another_attempt_is_told_from_its_beginning(web: Website, http: httpx2.Client) -> None:
+    web.submit()
+    first = web.claim()
+    web.step(first, 3)
+    with following(http, first.id) as events:
+        assert [short(next(events))[0] for _ in range(2)] == ["started", "progress"]
+        web.own.requests.retry(first.id, first.attempt, "the model failed")
+        assert short(next(events)) == ("queued", 1)
+        second = web.claim()
+        assert short(next(events)) == ("started", 0)
+        web.step(second, 1)
+        assert short(next(events)) == ("progress", 1)
+        web.own.previews.put(first.id, Preview(1, 3, b"late"))
+        web.own.requests.fail(second.id, second.attempt, "no such picture", 400)
+        assert short(next(events)) == ("failed", "no such picture")
+        assert list(events) == []
+
+
+def test_any_web_process_can_tell(web: Website, tmp_path: Path) -> None:
+    web.submit()
+    with serving(tmp_path) as other, other.http(web.secret) as client:
+        request = web.claim()
+        with following(client, request.id) as events:
+            assert short(next(events)) == ("started", 0)
+            web.step(request, 1)
+            assert short(next(events)) == ("progress", 1)
+            web.complete(request)
+            assert next(events).name == "completed"
+
+
+def test_previews_are_wanted_while_somebody_follows(web: Website, http: httpx2.Client) -> None:
+    web.submit()
+    request = web.claim()
+    assert http.get(f"/v2/requests/{request.id}/status").json()["status"] == "PROCESSING"
+    assert web.own.previews.watched([request.id]) == set(), "a poll is no watching"
+    with following(http, request.id) as events:
+        next(events)
+        assert web.own.previews.watched([request.id]) == {request.id}
+
+
+def test_silence_is_broken_by_comments(tmp_path: Path) -> None:
+    with serving(tmp_path, events_heartbeat=0.05) as site, site.http() as client:
+        request = site.submit()
+        with following(client, request.id) as events:
+            assert [next(events).name for _ in range(3)] == ["queued", "comment", "comment"]
+
+
+def test_a_server_that_stops_ends_its_streams(tmp_path: Path) -> None:
+    with serving(tmp_path) as site, site.http() as client:
+        request = site.submit()
+        with following(client, request.id) as events:
+            next(events)
+            object.__setattr__(site.own, "stopping", lambda: True)  # as serve's own does once SIGTERM came
+            assert list(events) == []
+
+
+def test_whose_events_they_are(web: Website, http: httpx2.Client) -> None:
+    request = web.submit()
+    _, stranger = web.own.accounts.create_key(web.own.accounts.create("other", 0).id, "key")
+    for secret, status in ((stranger, 404), ("SG_unknown0000000", 401)):
+        with web.http(secret) as client:
+            assert client.get(f"/v2/requests/{request.id}/events").status_code == status
+    web.own.requests.cancel(request.id, web.account_id)
+    assert [short(event) for event in told(http, request.id)] == [("failed", "cancelled")]

@@ -1,0 +1,180 @@
+"""Previews: what a linear map can see, when it is made, and what it costs, in passes of the models."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+from torch.nn.functional import avg_pool2d, interpolate
+
+from tintype.diffusion.autoencoder import Autoencoder
+from tintype.diffusion.denoising import Ask, Family
+from tintype.diffusion.job import Job
+from tintype.diffusion.preview import ColourMap
+from tintype.diffusion.sd3 import SD3
+from tintype.diffusion.sd15 import SD15
+from tintype.engine import Engine
+from tintype.store.accounts import Accounts
+from tintype.store.database import Database
+from tintype.store.migrations import migrate
+from tintype.store.previews import Previews
+from tintype.store.requests import Request, Requests
+from tintype.worker.looker import Looker
+
+JOB = {"prompt": "a fox", "steps": 4, "seed": 1, "width": 64, "height": 128}
+SAMPLERS = {"sd15": {"sampler": "Euler"}, "sd3": {"sampler": "euler", "schedule": "normal"}}
+
+
+class Counting:
+    """An autoencoder's model that counts its passes."""
+
+    def __init__(self, model: object) -> None:
+        self._model = model
+        self.passes: list[str] = []
+
+    def __getattr__(self, name: str) -> object:
+        if name in ("encode", "decode"):
+            self.passes.append(name)
+        return getattr(self._model, name)
+
+
+@pytest.fixture(params=["sd15", "sd3"])
+def family(request: pytest.FixtureRequest) -> Family:
+    loaded: Family = request.getfixturevalue(request.param)
+    return loaded
+
+
+def job(family: Family) -> Job:
+    return Job(**JOB, **SAMPLERS["sd15" if isinstance(family, SD15) else "sd3"])
+
+
+def test_the_map_is_exact_where_the_decoder_is_linear() -> None:
+    """An autoencoder that averages 8 × 8 pixels and mixes the colours; what a look shows is what it decodes."""
+    mix = torch.tensor([[0.9, 0.3, -0.2], [-0.4, 0.8, 0.1], [0.2, -0.5, 0.7]])
+
+    def encode(picture: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("ij,bjhw->bihw", mix, avg_pool2d(picture, 8)) + 0.3
+
+    def decode(latents: torch.Tensor) -> torch.Tensor:
+        colours = torch.einsum("ij,bjhw->bihw", mix.inverse(), latents - 0.3)
+        return interpolate(127.5 * (colours + 1), scale_factor=8.0)[0].permute(1, 2, 0).clamp(0, 255)
+
+    latents = encode(torch.rand((1, 3, 64, 128), generator=torch.Generator().manual_seed(3)) * 2 - 1)
+    seen = ColourMap.fit(encode, decode)(latents).float()
+    assert seen.shape == (8, 16, 3)
+    assert (seen - decode(latents)[::8, ::8]).abs().max() <= 1
+
+
+def test_a_look_sees_something_of_what_the_decoder_draws(family: SD15 | SD3) -> None:
+    """More than the best single colour would; these weights are random, and their decoder far from linear."""
+    autoencoder = Autoencoder(family.autoencoder.model)
+    waves = torch.stack([torch.sin(torch.arange(128.0)[:, None] / (9 + n) + torch.arange(64.0) / 7) for n in range(3)])
+    with torch.inference_mode():
+        latents = autoencoder.encode(waves[None], None)
+        seen = autoencoder.glance(latents).float()
+        drawn = autoencoder.decode(latents).float().view(16, 8, 8, 8, 3).mean(dim=(1, 3))
+    blind = (drawn - drawn.mean(dim=(0, 1))).square().mean()
+    assert (seen - drawn).square().mean() < blind
+
+
+def test_the_map_is_fitted_once_and_then_costs_no_pass(family: SD15 | SD3) -> None:
+    counting = Counting(family.autoencoder.model)
+    autoencoder = Autoencoder(counting)
+    with torch.inference_mode():
+        for seed in range(5):
+            autoencoder.glance(torch.full((1, autoencoder.channels, 8, 8), float(seed)))
+    assert counting.passes == ["encode", "decode"]
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_what_sd15_predicts_leads_back_to_the_clean_latents(sd15: SD15, prediction: str) -> None:
+    generator = torch.Generator().manual_seed(5)
+    clean, noise = (torch.randn((1, 4, 8, 8), generator=generator) for _ in range(2))
+    kept = sd15._signal[400]
+    x = kept.sqrt() * clean + (1 - kept).sqrt() * noise
+    velocity = kept.sqrt() * noise - (1 - kept).sqrt() * clean
+    family = SimpleNamespace(
+        _signal=sd15._signal, autoencoder=sd15.autoencoder, scheduler_config={"prediction_type": prediction}
+    )
+    with torch.inference_mode():
+        seen = SD15.glance(family, Ask(x, 400.0), noise if prediction == "epsilon" else velocity)  # type: ignore[arg-type]
+        expected = sd15.autoencoder.glance(clean)
+    assert (seen.int() - expected.int()).abs().max() <= 1
+
+
+class Watched:
+    """A picture under way in an engine, its request in a real store, and a looker."""
+
+    def __init__(self, db: Database, family: Family) -> None:
+        self.db = db
+        self.previews = Previews(db)
+        accounts = Accounts(db)
+        key, _ = accounts.create_key(accounts.create("one", 0).id, "key")
+        Requests(db, lease=15, retention=60).submit(key, "a", {}, 0)
+        request = Requests(db, lease=15, retention=60).claim("w", idle=True)
+        assert request is not None
+        self.request: Request = request
+        self.engine = Engine(16)
+        with torch.inference_mode():
+            self.picture = family.begin(job(family))
+        self.engine.add(self.picture)
+        self.task = SimpleNamespace(request=request, pictures=[self.picture], looked_at=0)
+        self.looker = Looker(self.previews)
+
+    def beat(self) -> None:
+        """One beat, to the end of what it began."""
+        self.looker.beat([self.task])  # type: ignore[list-item]
+        if self.looker._under_way is not None:
+            self.looker._under_way.result()
+
+
+@pytest.fixture
+def watched(tmp_path: Path, family: Family) -> Iterator[Watched]:
+    db = Database(f"sqlite:///{tmp_path}/store.db")
+    migrate(db)
+    one = Watched(db, family)
+    yield one
+    one.looker.close()
+    db.close()
+
+
+def test_nobody_watches_nothing_is_made(watched: Watched) -> None:
+    for _ in range(3):
+        watched.engine.step()
+        watched.beat()
+    assert watched.looker.looks == 0
+    assert watched.previews.latest(watched.request.id, (0, 0)) is None
+
+
+def test_one_look_a_beat_and_none_without_a_new_step(watched: Watched) -> None:
+    watched.previews.watch(watched.request.id, 60)
+    watched.beat()
+    assert watched.looker.looks == 0, "there is nothing to see before the first step"
+    for _ in range(2):
+        watched.engine.step()
+        watched.engine.step()
+        watched.beat()
+        watched.beat()
+    assert watched.looker.looks == 2
+    assert watched.engine.forward_passes == 4, "the model itself is not asked"
+    preview = watched.previews.latest(watched.request.id, (1, 0))
+    assert preview is not None
+    assert (preview.attempt, preview.step) == (1, 4)
+    with Image.open(io.BytesIO(preview.jpeg)) as seen:
+        assert (seen.format, seen.size) == ("JPEG", (8, 16))
+
+
+def test_a_look_that_fails_harms_nothing(watched: Watched) -> None:
+    watched.previews.watch(watched.request.id, 60)
+    watched.engine.step()
+    watched.picture.answered = (Ask(torch.zeros(1), -1.0), torch.zeros(1))
+    watched.beat()
+    assert watched.looker.looks == 0
+    watched.engine.step()
+    watched.beat()
+    assert watched.looker.looks == 1

@@ -1,0 +1,399 @@
+"""Webhooks over a real database and real receivers: the outbox, senders, signatures, back-off, disabling, replay."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+from tests.acceptance.harness import until
+from tests.integration.receiver import Message, Receiver, receiving
+
+from tintype.errors import AddressRefused, BadRequest, NotFound, PictureUnreachable
+from tintype.media.post import Poster, check_target
+from tintype.store.accounts import Accounts
+from tintype.store.database import Database, read_clock
+from tintype.store.hooks import Delivered, Delivery, Event, Hook, Outcome
+from tintype.store.migrations import migrate
+from tintype.store.outbox import PER_RECEIVER, Backoff, Outbox, announce
+from tintype.store.requests import Request, Requests
+from tintype.store.tables import deliveries
+from tintype.store.webhooks import Webhooks
+from tintype.webhooks import Senders
+
+BOTH = (Event.REQUEST_COMPLETED, Event.REQUEST_FAILED)
+RESULT = {"pictures": [{"name": "a.png", "seed": 7}], "seed": 7, "inference_time": 1.5}
+ATTEMPTS = 3
+
+
+class Office:
+    """One account with money, a key and an outbox whose every pause is nothing."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+        self.requests = Requests(db, lease=15, retention=3600)
+        self.hooks = Webhooks(db, overlap=60)
+        self.outbox = Outbox(db, Backoff(0.0, 10.0, ATTEMPTS), lease=30, retention=60)
+        accounts = Accounts(db)
+        self.account_id = accounts.create("one", 1_000_000).id
+        self.key, _ = accounts.create_key(self.account_id, "key")
+
+    def add(self, url: str, *events: Event) -> Hook:
+        return self.hooks.add(self.account_id, url, events or BOTH)
+
+    def finish(self, *, webhook_url: str | None = None, fails: bool = False) -> Request:
+        """A request from its submit to its end."""
+        asked = {"base_url": "http://own", "webhook_url": webhook_url}
+        request = self.requests.submit(self.key, "sd3", {"prompt": "é"}, 100, steps=4, **asked)
+        claimed = self.requests.claim("w1", idle=True)
+        assert claimed is not None
+        if fails:
+            self.requests.fail(claimed.id, claimed.attempt, "no such picture", 400)
+        else:
+            self.requests.complete(claimed.id, claimed.attempt, RESULT)
+        return self.requests.find(request.id, self.account_id)
+
+    def sent(self) -> list[Delivery]:
+        with self.db.read() as view:
+            return [*map(Delivery.of, view.execute(select(deliveries).order_by(deliveries.c.created_at)))]
+
+    def one(self) -> Delivery:
+        [delivery] = self.sent()
+        return delivery
+
+    def attempt(self, outcome: Outcome) -> Delivery:
+        """Claim what is due and note an outcome."""
+        claimed = self.outbox.claim()
+        assert claimed is not None
+        assert self.outbox.record(claimed[0], outcome)
+        return next(one for one in self.sent() if one.id == claimed[0].id)
+
+    def lapse(self) -> None:
+        with self.db.write() as tx:
+            tx.execute(update(deliveries).values(lease_until=read_clock(tx) - 1))
+
+    def senders(self, receivers: list[Receiver], timeout: float = 30.0) -> Senders:
+        poster = Poster(frozenset(one.host for one in receivers), timeout)
+        return Senders(self.outbox, poster, threads=4, poll=0.02, patience=5)
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    db = Database(f"sqlite:///{tmp_path}/store.db")
+    migrate(db)
+    yield Office(db)
+    db.close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as one:
+        yield one
+
+
+# The outbox
+
+
+def test_a_request_that_ends_leaves_a_message_in_the_same_transaction(office: Office) -> None:
+    hook = office.add("https://one.example/hook")
+    request = office.finish()
+    delivery = office.one()
+    assert (delivery.webhook_id, delivery.status, delivery.attempt) == (hook.id, Delivered.PENDING, 0)
+    body = json.loads(delivery.body)
+    assert body["type"] == "REQUEST_COMPLETED"
+    assert body["data"] == {
+        "request_id": request.id,
+        "model": "sd3",
+        "status": "COMPLETED",
+        "output": "http://own/files/a.png",
+        "images": [{"url": "http://own/files/a.png", "seed": "7"}],
+        "metrics": {"cost": 0.0001, "inference_time": 1.5},
+        "error": None,
+        "status_url": f"http://own/v2/requests/{request.id}/status",
+        "response_url": f"http://own/v2/requests/{request.id}",
+    }
+
+
+def test_an_end_that_is_undone_leaves_no_message(office: Office) -> None:
+    office.add("https://one.example/hook")
+    request = office.finish()
+    before = office.sent()
+    with pytest.raises(RuntimeError), office.db.write() as tx:
+        announce(tx, request, 0.0)
+        raise RuntimeError
+    assert office.sent() == before
+
+
+def test_failures_and_cancellations_are_told(office: Office) -> None:
+    office.add("https://one.example/hook")
+    failed = office.finish(fails=True)
+    queued = office.requests.submit(office.key, "sd3", {}, 100)
+    office.requests.cancel(queued.id, office.account_id)
+    bodies = [json.loads(one.body) for one in office.sent()]
+    assert [body["type"] for body in bodies] == ["REQUEST_FAILED"] * 2
+    assert [body["data"]["request_id"] for body in bodies] == [failed.id, queued.id]
+    assert [body["data"]["error"] for body in bodies] == ["no such picture", "cancelled"]
+
+
+def test_each_webhook_is_told_of_its_own_events_only(office: Office) -> None:
+    completed = office.add("https://one.example/", Event.REQUEST_COMPLETED)
+    failed = office.add("https://two.example/", Event.REQUEST_FAILED)
+    office.hooks.remove(office.add("https://three.example/").id, office.account_id)
+    office.finish()
+    office.finish(fails=True)
+    assert [one.webhook_id for one in office.sent()] == [completed.id, failed.id]
+
+
+def test_a_requests_own_address_is_told_beside_the_accounts(office: Office) -> None:
+    hook, own = office.add("https://one.example/"), office.hooks.own(office.account_id)
+    assert office.hooks.own(office.account_id) == own
+    office.finish(webhook_url="https://two.example/x?y=1")
+    office.finish()
+    told = sorted((one.webhook_id, one.url) for one in office.sent())
+    expected = [(hook.id, hook.url), (hook.id, hook.url), (own.id, "https://two.example/x?y=1")]
+    assert told == sorted(expected)
+
+
+def test_other_accounts_are_told_nothing(office: Office) -> None:
+    other = Accounts(office.db).create("other", 0)
+    office.hooks.add(other.id, "https://other.example/", BOTH)
+    office.finish()
+    assert office.sent() == []
+
+
+def test_pauses_grow_fourfold_up_to_the_longest() -> None:
+    backoff = Backoff(5.0, 6 * 3600.0, 9, chance=lambda: 0.5)
+    assert [backoff.pause(tries) for tries in range(1, 10)] == [5, 20, 80, 320, 1280, 5120, 20480, 21600, 21600]
+    spread = [Backoff(8.0, 100.0, 9, chance=lambda value=value: value).pause(1) for value in (0.0, 1.0)]
+    assert spread == [6.0, 10.0]
+
+
+def test_a_failed_attempt_waits_for_its_turn(office: Office) -> None:
+    office.outbox = Outbox(office.db, Backoff(100.0, 100.0, ATTEMPTS), lease=30, retention=60)
+    office.add("https://one.example/")
+    office.finish()
+    failed = office.attempt(Outcome(status=500))
+    assert (failed.status, failed.error, failed.response_status) == (Delivered.PENDING, "HTTP status 500", 500)
+    assert 70 < failed.due_at - failed.created_at < 135
+    assert office.outbox.claim() is None
+
+
+def test_a_lease_that_ran_out_is_claimed_again_and_its_first_holder_changes_nothing(office: Office) -> None:
+    office.add("https://one.example/")
+    office.finish()
+    first = office.outbox.claim()
+    assert first is not None
+    assert office.outbox.claim() is None
+    office.lapse()
+    second = office.outbox.claim()
+    assert second is not None
+    assert (second[0].id, second[0].attempt) == (first[0].id, 2)
+    assert not office.outbox.record(first[0], Outcome(status=500))
+    assert office.outbox.record(second[0], Outcome(status=200))
+    assert not office.outbox.record(second[0], Outcome(status=200))
+
+
+def test_one_receiver_cannot_take_every_sender(office: Office) -> None:
+    office.add("https://dead.example/")
+    for _ in range(PER_RECEIVER + 3):
+        office.finish()
+    office.add("https://alive.example/")
+    office.finish()
+    claimed = [office.outbox.claim() for _ in range(PER_RECEIVER + 2)]
+    assert [one and one[0].receiver for one in claimed] == [
+        *["https://dead.example"] * PER_RECEIVER,
+        "https://alive.example",
+        None,
+    ]
+
+
+def test_a_webhook_that_takes_nothing_is_disabled_with_a_reason(office: Office) -> None:
+    hook = office.add("https://one.example/")
+    office.finish()
+    office.finish()
+    for _ in range(2 * ATTEMPTS - 1):
+        office.attempt(Outcome(error="one.example: Connection refused"))
+    disabled = office.hooks.find(hook.id, office.account_id)
+    assert disabled.disabled_at is not None
+    assert disabled.disabled_reason is not None
+    assert disabled.disabled_reason.startswith("nothing was taken since ")
+    assert disabled.disabled_reason.endswith("Connection refused")
+    assert [one.status for one in office.sent()] == [Delivered.FAILED] * 2, "what waited fails with it"
+    assert office.outbox.claim() is None
+
+
+def test_what_a_disabled_webhook_missed_can_be_replayed(office: Office) -> None:
+    hook = office.add("https://one.example/")
+    office.finish()
+    office.attempt(Outcome(status=410))
+    assert "410 Gone" in (office.hooks.find(hook.id, office.account_id).disabled_reason or "")
+    office.finish()
+    assert [one.status for one in office.sent()] == [Delivered.FAILED] * 2
+    office.hooks.update(hook.id, office.account_id, "https://new.example/", BOTH)
+    again = office.outbox.replay(hook.id)
+    assert [(one.status, one.url) for one in again] == [(Delivered.PENDING, "https://new.example/")] * 2
+    for _ in again:
+        assert office.attempt(Outcome(status=200)).status is Delivered.DELIVERED
+    found = office.hooks.find(hook.id, office.account_id)
+    assert found.disabled_at is None
+    assert found.succeeded_at is not None
+
+
+def test_one_message_that_is_never_taken_disables_no_webhook_that_takes_others(office: Office) -> None:
+    hook = office.add("https://one.example/")
+    office.finish()
+    claimed = office.outbox.claim()
+    assert claimed is not None
+    office.finish()
+    assert office.attempt(Outcome(status=200)).status is Delivered.DELIVERED
+    office.outbox.record(claimed[0], Outcome(status=400))
+    for _ in range(ATTEMPTS - 1):
+        office.attempt(Outcome(status=400))
+    assert office.outbox.claim() is None
+    assert office.hooks.find(hook.id, office.account_id).disabled_at is None
+
+
+def test_a_replay_has_all_its_attempts_again_and_the_same_message(office: Office) -> None:
+    office.add("https://one.example/")
+    office.finish()
+    first = office.attempt(Outcome(status=200))
+    [again] = office.outbox.replay(first.id)
+    assert (again.id, again.body, again.tries, again.ended_at) == (first.id, first.body, 0, None)
+    for _ in range(ATTEMPTS - 1):
+        assert office.attempt(Outcome(status=500)).status is Delivered.PENDING
+    assert office.attempt(Outcome(status=500)).status is Delivered.FAILED
+    with pytest.raises(NotFound):
+        office.outbox.replay("msg_unknown")
+
+
+def test_what_waits_for_a_removed_webhook_is_not_sent(office: Office) -> None:
+    hook = office.add("https://one.example/")
+    office.finish()
+    office.hooks.remove(hook.id, office.account_id)
+    assert office.outbox.claim() is None
+    assert office.one().error == "the webhook was made inactive"
+    assert office.hooks.list(office.account_id) == []
+    assert office.outbox.logs(hook.id) == office.sent()
+
+
+def test_the_log_is_swept(office: Office) -> None:
+    office.add("https://one.example/")
+    office.finish()
+    office.attempt(Outcome(status=200))
+    assert office.outbox.expire() == 0
+    with office.db.write() as tx:
+        tx.execute(update(deliveries).values(ended_at=read_clock(tx) - 61))
+    assert office.outbox.expire() == 1
+
+
+def test_webhooks_are_their_accounts_alone(office: Office) -> None:
+    hook, other = office.add("https://one.example/"), Accounts(office.db).create("other", 0)
+    for call in (office.hooks.find, office.hooks.remove, office.hooks.rotate):
+        with pytest.raises(NotFound):
+            call(hook.id, other.id)
+    with pytest.raises(NotFound):
+        office.hooks.update(hook.id, other.id, "https://x.example", BOTH)
+    assert office.hooks.list(other.id) == []
+    with pytest.raises(BadRequest):
+        office.hooks.remove(office.hooks.own(office.account_id).id, office.account_id)
+
+
+def test_an_account_has_a_limited_number(office: Office) -> None:
+    for number in range(20):
+        last = office.add(f"https://{number}.example/")
+    with pytest.raises(BadRequest, match="20 webhooks"):
+        office.add("https://one.more/")
+    office.hooks.remove(last.id, office.account_id)
+    office.add("https://one.more/")
+
+
+# Senders and receivers
+
+
+def test_a_message_arrives_signed(office: Office, receiver: Receiver) -> None:
+    hook = office.add(receiver.url("/a?b=c"))
+    request = office.finish()
+    with office.senders([receiver]):
+        until(lambda: office.one().status is Delivered.DELIVERED, 20)
+    [message] = receiver.messages
+    assert message.path == "/a?b=c"
+    assert message.id == office.one().id
+    assert message.headers["content-type"] == "application/json"
+    assert message.verified(hook.secret)["data"]["request_id"] == request.id
+
+
+def test_two_secrets_are_valid_at_once_after_a_rotation(office: Office, receiver: Receiver) -> None:
+    old = office.add(receiver.url())
+    new = office.hooks.rotate(old.id, office.account_id)
+    office.finish()
+    with office.senders([receiver]):
+        until(lambda: office.one().status is Delivered.DELIVERED, 20)
+    [message] = receiver.messages
+    assert message.headers["webhook-signature"].count("v1,") == 2
+    assert message.verified(old.secret) == message.verified(new.secret)
+    assert new.secrets(new.old_until or 0) == (new.secret,), "the old one's time is over"
+
+
+def test_a_receiver_that_fails_is_tried_again_with_the_same_message(office: Office, receiver: Receiver) -> None:
+    statuses = iter([500, 302, 200])
+    receiver.answer = lambda _: (next(statuses), {"location": receiver.url("/elsewhere")})
+    hook = office.add(receiver.url())
+    office.finish()
+    with office.senders([receiver]):
+        until(lambda: office.one().status is Delivered.DELIVERED, 20)
+    assert office.one().attempt == 3
+    assert {message.path for message in receiver.messages} == {"/hook"}, "a redirect is not followed"
+    assert len({(message.id, message.body) for message in receiver.messages}) == 1
+    assert all(message.verified(hook.secret) for message in receiver.messages)
+
+
+def test_a_receiver_that_never_answers_holds_up_no_other(office: Office, receiver: Receiver) -> None:
+    release = threading.Event()
+    with receiving() as silent:
+
+        def never(_: Message) -> tuple[int, dict[str, str]]:
+            release.wait(60)
+            return 204, {}
+
+        silent.answer = never
+        office.add(silent.url())
+        for _ in range(6):
+            office.finish()
+        hook = office.add(receiver.url())
+        office.finish()
+        with office.senders([silent, receiver]):
+            until(lambda: receiver.messages, 20)
+            until(lambda: office.outbox.logs(hook.id)[0].status is Delivered.DELIVERED, 20)
+            assert len(silent.messages) <= PER_RECEIVER
+            release.set()
+            until(lambda: all(one.status is Delivered.DELIVERED for one in office.sent()), 20)
+
+
+def test_an_address_inside_is_refused_at_every_attempt(office: Office, receiver: Receiver) -> None:
+    office.add(receiver.url())
+    office.finish()
+    with office.senders([]):
+        until(lambda: office.one().status is Delivered.FAILED, 20)
+    assert receiver.messages == []
+    assert office.one().attempt == ATTEMPTS
+    assert office.one().error == "127.0.0.1: not a public address"
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1/", "http://[::1]:80/", "http://10.0.0.1/", "http://localhost:9/"])
+def test_an_address_that_is_inside_on_its_face_is_not_taken(url: str) -> None:
+    with pytest.raises(AddressRefused):
+        check_target(url, frozenset())
+
+
+@pytest.mark.parametrize("url", ["ftp://one.example/", "http://", "https://user:pw@one.example/", "nonsense"])
+def test_what_is_no_address_is_not_taken(url: str) -> None:
+    with pytest.raises(PictureUnreachable):
+        check_target(url, frozenset())
+
+
+def test_an_allowed_address_is_taken() -> None:
+    check_target("http://127.0.0.1:8080/", frozenset({"127.0.0.1:8080"}))
+    check_target("https://one.example/", frozenset())

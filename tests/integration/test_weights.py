@@ -1,0 +1,142 @@
+"""Weights beyond a plain folder: a LoRA on top, and what a folder says of itself."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from tests.integration.drawing import pixels
+from tests.toy import toy_weights
+
+from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG, SD35_TURBO_TXT2IMG
+from tintype.catalog.order import Order
+from tintype.diffusion.denoising import Family
+from tintype.diffusion.families import load_family
+from tintype.diffusion.job import Job
+from tintype.diffusion.weights import Traits, Weights
+from tintype.errors import WeightsUnusable
+from tintype.worker.jobs import jobs, result_size, to_file
+from tintype.worker.models import Models
+
+LORA = "pytorch_lora_weights.safetensors"
+JOB = Job(prompt="a fox", steps=2, guidance=1.0, seed=1, sampler="euler", schedule="sgm_uniform", width=64, height=64)
+TINY = {"native_size": 64, "t5_tokens": 8}
+ORDER: dict[str, Any] = {"prompt": "a fox", "steps": 2, "guidance": 1.0, "seed": 1, "sampler": "euler"}
+
+
+@pytest.fixture(scope="module")
+def adapted(
+    weights: Path, load: Callable[..., Family], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Family, Path]:
+    """The toy SD 3 with a LoRA beside its weights, as in training, and the file of that LoRA."""
+    family: Any = load("sd3", toy_weights("sd3", weights))
+    folder = tmp_path_factory.mktemp("lora")
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
+        torch.manual_seed(2)
+        targets = ["to_q", "to_k", "to_v", "to_out.0"]
+        family.transformer.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=targets, init_lora_weights=False))
+    family.transformer.save_lora_adapter(folder)
+    return family, folder / LORA
+
+
+@pytest.mark.parametrize("metadata", [True, False])
+def test_a_merged_lora_draws_what_it_drew_in_training(
+    weights: Path, load: Callable[..., Family], adapted: tuple[Family, Path], tmp_path: Path, metadata: bool
+) -> None:
+    family, lora = adapted
+    if not metadata:
+        lora = tmp_path / LORA
+        save_file(load_file(adapted[1]), lora, metadata={"format": "pt"})
+    toys = toy_weights("sd3", weights)
+    merged: Any = load_family("sd3", Weights(toys, lora), torch.device("cpu"), torch.float32, 32)
+    assert not any("lora" in name for name, _ in merged.transformer.named_parameters())
+    made = pixels(merged, JOB)
+    assert (made.int() - pixels(family, JOB).int()).abs().max() <= 1
+    assert (made.int() - pixels(load("sd3", toys), JOB).int()).abs().max() > 1
+
+
+def test_a_lora_that_is_not_there_is_named_without_its_path(weights: Path, tmp_path: Path) -> None:
+    own = Weights(toy_weights("sd3", weights), tmp_path / LORA)
+    with pytest.raises(WeightsUnusable, match="can't be loaded") as error:
+        load_family("sd3", own, torch.device("cpu"), torch.float32, 32)
+    assert str(tmp_path) not in error.value.message
+
+
+def test_fingerprints_tell_loras_and_traits_apart(weights: Path, adapted: tuple[Family, Path], tmp_path: Path) -> None:
+    toys = toy_weights("sd3", weights)
+    shutil.copytree(toys, tmp_path / "copy")
+    plain = Weights(toys).fingerprint
+    assert Weights(tmp_path / "copy").fingerprint == plain
+    (tmp_path / "copy" / "tintype.json").write_text(json.dumps(TINY))
+    assert len({plain, Weights(toys, adapted[1]).fingerprint, Weights(tmp_path / "copy").fingerprint}) == 3
+
+
+@pytest.fixture(scope="module")
+def small(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy SD 3 that says it draws 64 × 64."""
+    folder = tmp_path_factory.mktemp("small") / "sd3"
+    shutil.copytree(toy_weights("sd3", weights), folder)
+    (folder / "tintype.json").write_text(json.dumps(TINY))
+    return folder
+
+
+def test_a_folder_s_own_traits_count(small: Path, weights: Path) -> None:
+    folders = {SD3_MEDIUM_IMG2IMG.slug: small, SD35_TURBO_TXT2IMG.slug: toy_weights("sd3", weights)}
+    models = Models("cpu", "float32", 32, folders)
+    own, plain = models.get(SD3_MEDIUM_IMG2IMG), models.get(SD35_TURBO_TXT2IMG)
+    assert (own.native_size, own.t5_tokens, own.builtin) == (64, 8, False)
+    assert (plain.native_size, plain.t5_tokens, plain.builtin) == (None, 32, False)
+
+
+@pytest.mark.parametrize(
+    "said", [{"native_size": "128"}, {"native_size": 1.5}, {"native_size": 0}, {"t5_tokens": True}, {"t5_tokens": 1000}]
+)
+def test_traits_that_are_not_understood_are_said(tmp_path: Path, said: dict[str, Any]) -> None:
+    (tmp_path / "tintype.json").write_text(json.dumps(said))
+    with pytest.raises(WeightsUnusable, match=r"tintype.json: .* is not understood; allowed are whole numbers"):
+        _ = Weights(tmp_path).traits
+
+
+def test_no_traits(tmp_path: Path) -> None:
+    assert Weights(tmp_path).traits == Traits(None, None)
+    (tmp_path / "tintype.json").write_text('{"t5_tokens": 8, "of another version": 1}')
+    assert Weights(tmp_path).traits == Traits(None, 8)
+
+
+def test_text_is_drawn_natively_and_delivered_at_the_size_asked_for() -> None:
+    order = Order(**ORDER, width=1536, height=640)
+    [job] = jobs(order, None, 128)
+    assert (job.width, job.height) == (192, 80)
+    [plain] = jobs(order, None, None)
+    assert (plain.width, plain.height) == (1536, 640)
+    drawn = torch.zeros(job.height, job.width, 3, dtype=torch.uint8)
+    made = to_file(order, drawn, result_size(order, None), 1, "")
+    assert (made.width, made.height) == (1536, 640)
+
+
+def test_an_input_picture_is_fitted_to_the_size_asked_for_and_then_scaled() -> None:
+    picture = Image.new("RGB", (900, 300), "blue")
+    picture.paste("red", (300, 0, 600, 300))  # all that a square keeps of it
+    [job] = jobs(Order(**ORDER, image="x", width=512, height=512), picture, 128)
+    assert job.picture.shape == (1, 3, 128, 128)
+    assert job.picture[0, 0].mean() > 0.95
+    wanted = Order(**ORDER, image="x")
+    assert result_size(wanted, picture) == (896, 288)
+    [job] = jobs(wanted, picture, 128)
+    assert job.picture.shape == (1, 3, job.height, job.width) == (1, 3, 80, 240)
+
+
+def test_every_model_has_built_in_weights() -> None:
+    models = Models("cpu", "auto", 256, {})
+    loaded = {spec.slug: models.get(spec) for spec in MODELS.values()}
+    assert {(one.builtin, one.native_size) for one in loaded.values()} == {(True, 128)}
+    assert loaded[SD35_TURBO_TXT2IMG.slug].t5_tokens == 1
+    assert len({one.fingerprint for one in loaded.values()}) == 3, "two families, one of them with its few-step mode"

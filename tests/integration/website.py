@@ -1,0 +1,79 @@
+"""The web process's own app behind a real socket, without workers: tests play the worker, so that nothing is timed."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import uvicorn
+
+from tintype.settings import Settings
+from tintype.store.database import Database
+from tintype.store.migrations import migrate
+from tintype.store.records import Mark, Request
+from tintype.web.app import create_app
+from tintype.web.services import Services
+
+RESULT = {"pictures": [], "format": "png", "seed": 7, "inference_time": 1.5, "recipe": {}}
+
+
+class Website:
+    """A server in a thread, its services, and an account with money."""
+
+    def __init__(self, services: Services, address: str) -> None:
+        self.own = services
+        self.address = address
+        self.account_id = services.accounts.create("one", 1_000_000).id
+        self.key, self.secret = services.accounts.create_key(self.account_id, "key")
+
+    @contextmanager
+    def http(self, secret: str | None = None) -> Iterator[httpx2.Client]:
+        """A client; of the account, unless told otherwise."""
+        headers = {"x-api-key": secret or self.secret}
+        with httpx2.Client(base_url=self.address, headers=headers, timeout=120) as client:
+            yield client
+
+    def submit(self, slug: str = "sd1.5-img2img", **params: Any) -> Request:
+        """A queued request, past the checks of the web."""
+        pace = f"{slug} 18 1"
+        return self.own.requests.submit(self.key, slug, {"prompt": "a fox", **params}, 1_000, steps=4, pace=pace)
+
+    def claim(self) -> Request:
+        """Take a request, as a worker does."""
+        self.own.workers.beat("w1", "cpu", 0, 0)
+        request = self.own.requests.claim("w1", idle=True)
+        assert request is not None
+        return request
+
+    def step(self, request: Request, step: int) -> None:
+        """Say how far it is, as a worker's heart does."""
+        self.own.requests.renew([Mark(request.id, request.attempt, step, 4)])
+
+    def complete(self, request: Request, pictures: int = 1) -> None:
+        """End it, with pictures that are there."""
+        made = [{"name": self.own.outputs.put(b"picture", "png"), "size": 7, "seed": 7} for _ in range(pictures)]
+        assert self.own.requests.complete(request.id, request.attempt, {**RESULT, "pictures": made}, 4)
+
+
+@contextmanager
+def serving(data: Path, **settings: Any) -> Iterator[Website]:
+    """A website on this data while the block lasts; it may be one of several."""
+    wanted = Settings(data=data, **{"events_poll": 0.01, "sweep": 3600, **settings})
+    db = Database(wanted.database)
+    migrate(db)
+    db.close()
+    listening = socket.create_server(("127.0.0.1", 0))
+    app = create_app(wanted, stopping=lambda: server.should_exit)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    try:
+        yield Website(app.state.services, f"http://127.0.0.1:{listening.getsockname()[1]}")
+    finally:
+        server.should_exit = True
+        thread.join(60)
