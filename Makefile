@@ -38,6 +38,12 @@ bench: setup ## Measure against diffusers in one run; write benchmarks/results/l
 weights: setup ## Train the built-in weights anew (hours)
 	$(BIN)/python -m training
 
+.PHONY: rehearsal
+rehearsal: setup ## Run every step of `make weights` for three steps, in build/rehearsal (minutes)
+	mkdir -p build/rehearsal/src/tintype/weights
+	cp src/tintype/weights/README.md build/rehearsal/src/tintype/weights
+	cd build/rehearsal && PYTHONPATH=$(CURDIR) TINTYPE_REHEARSAL_STEPS=3 $(CURDIR)/$(BIN)/python -m training
+
 .PHONY: check
 check: setup ## Check style, types and layers
 	$(BIN)/ruff check .
