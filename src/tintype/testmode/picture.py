@@ -5,24 +5,31 @@ from __future__ import annotations
 import hashlib
 from math import cos, pi, sin
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-LEVELS = 256
 MARK = "TEST"
+#: Rows of Pillow's own gradient between which a picture lies; a little off its ends, where it would read outside.
+FIRST, LAST = 4, 252
 
 
 def draw(slug: str, prompt: str, seed: int, width: int, height: int) -> Image.Image:
     """RGB, `width` × `height` pixels: the same for the same model, prompt, seed and size."""
     digest = hashlib.sha256(repr((slug, prompt, seed)).encode()).digest()
-    colours = np.linspace([*digest[0:3]], [*digest[3:6]], LEVELS).astype(np.uint8)
-    turn = digest[6] / LEVELS * 2 * pi
-    across, down = np.linspace(-1, 1, width), np.linspace(-1, 1, height)[:, None]
-    share = (across * cos(turn) + down * sin(turn)) / (abs(cos(turn)) + abs(sin(turn)))
-    picture = Image.fromarray(colours[((share + 1) / 2 * (LEVELS - 1)).astype(np.uint8)])
+    first, last = (digest[0], digest[1], digest[2]), (digest[3], digest[4], digest[5])
+    picture = ImageOps.colorize(_slope(width, height, digest[6] / 256 * 2 * pi), first, last)
     _write(picture, MARK, 0.42, min(width // 4, height // 3))
     _write(picture, f"seed {seed}", 0.72, max(width // 16, 6))
     return picture
+
+
+def _slope(width: int, height: int, turn: float) -> Image.Image:
+    """Grey from dark to light in the direction of `turn`, in radians."""
+    steep = (LAST - FIRST) / (abs(cos(turn)) + abs(sin(turn)))
+    across, down = steep * cos(turn), steep * sin(turn)
+    middle = (FIRST + LAST - across - down) / 2
+    # For each pixel (x, y), where to look: always in the gradient's middle column, and in this row.
+    where = (0, 0, 128, across / width, down / height, middle)
+    return Image.linear_gradient("L").transform((width, height), Image.Transform.AFFINE, where)
 
 
 def _write(picture: Image.Image, text: str, down: float, size: int) -> None:

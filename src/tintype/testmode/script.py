@@ -18,7 +18,7 @@ MAGIC = "test:"
 LONGEST = 600.0
 #: Attempts that may fail before the last one that a request is given.
 MOST_RETRIES = 2
-SECONDS = re.compile(r"\d{1,3}(\.\d{1,3})?")
+SECONDS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3})?")
 
 
 @dataclass(frozen=True)

@@ -91,14 +91,15 @@ class StandIn:
                 self._take()
                 for act in [act for act in self._acts.values() if act.over]:
                     self._finish(act)
+                    self._renew()  # large pictures take their time
             except StoreUnavailable as error:
                 # Nothing is lost: what is in hand is tried again in the next turn, or claimed by another stand-in.
                 log.warning("store unavailable", cause=str(error.__cause__))
 
     def stop(self) -> None:
         """Begin nothing more, and hand back what is not over, uncounted: another stand-in goes on where it was."""
+        self._stopped = True
         with self._lock:
-            self._stopped = True
             for request in [act.request for act in self._acts.values()]:
                 self._requests.hand_back(request.id, request.attempt)
             self._acts.clear()
@@ -110,6 +111,8 @@ class StandIn:
         verdicts = self._requests.renew([act.mark for act in self._acts.values()])
         for id, verdict in verdicts.items():
             self._acts[id].verdict = verdict
+        # Another stand-in's by now, or ended: nothing is left to be written.
+        self._acts = {id: act for id, act in self._acts.items() if act.verdict is not Verdict.LOST}
 
     def _take(self) -> None:
         for _ in range(0 if self._stopped else AT_ONCE):
@@ -127,6 +130,8 @@ class StandIn:
             self._requests.fail(request.id, request.attempt, "this server no longer runs that request", 500)
 
     def _finish(self, act: Act) -> None:
+        if self._stopped:
+            return
         own = act.request.id, act.request.attempt
         try:
             self._end(act, *own)
