@@ -14,7 +14,6 @@ from sqlalchemy import update
 from tintype.cli import tintype
 from tintype.errors import BadRequest, NotFound, TooManyRequests
 from tintype.media.outputs import Files
-from tintype.settings import Settings
 from tintype.store.accounts import Accounts
 from tintype.store.database import Database
 from tintype.store.keys import Key
@@ -23,6 +22,7 @@ from tintype.store.migrations import migrate
 from tintype.store.records import Request, Status
 from tintype.store.requests import Requests
 from tintype.store.tables import requests as table
+from tintype.testmode.delivery import Delivery
 from tintype.testmode.standin import StandIn
 
 PARAMS = {"prompt": "", "seed": 7, "width": 64, "height": 64, "steps": 4, "guidance_scale": 1.0, "batch_size": 1}
@@ -44,7 +44,7 @@ class Stage:
 
     def stand_in(self) -> StandIn:
         files = Files(self.folder / "files", 60)
-        return StandIn(self.requests, files, files, Settings(data=self.folder, heartbeat=1e-9))
+        return StandIn(self.requests, Delivery(files, files, 10**6), heartbeat=0)
 
     def submit(self, prompt: str, key: Key | None = None) -> Request:
         slug = "stable-diffusion-3.5-turbo-txt2img"
@@ -133,7 +133,7 @@ def test_an_input_picture_that_is_gone_fails_its_request(stage: Stage) -> None:
     params = {**PARAMS, "prompt": "a fox", "image": f"file:{'0' * 32}.in", "num_inference_steps": 4, "strength": 0.7}
     request = stage.requests.submit(stage.test, "sd3-med-img2img", params | {"samples": 1}, 500)
     stage.stand_in().turn()
-    assert (stage.now(request).status, stage.now(request).error_status) == (Status.FAILED, 404)
+    assert (stage.now(request).status, stage.now(request).error_status) == (Status.FAILED, 400)
 
 
 def test_neither_fills_the_others_queue_or_is_before_it(stage: Stage) -> None:

@@ -4,78 +4,33 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
-from functools import cache
-from typing import Any, Self
 from uuid import uuid4
 
 import structlog
 
-from tintype.catalog.models import find_model
-from tintype.catalog.order import STORED, Order, order
-from tintype.catalog.samples import sample_path
 from tintype.errors import StoreUnavailable, TintypeError
-from tintype.media.images import check
-from tintype.media.made import encoded, output_size
-from tintype.media.outputs import Files
-from tintype.media.samples import draw as draw_sample
-from tintype.settings import Settings
-from tintype.store.records import CANCELLED, Mark, Request, Verdict
+from tintype.store.records import CANCELLED, Request, Verdict
 from tintype.store.requests import Requests
+from tintype.testmode.act import Act
+from tintype.testmode.delivery import Delivery
 from tintype.testmode.outcomes import TRIED_AGAIN
-from tintype.testmode.picture import draw
-from tintype.testmode.script import Script, parse
 
 log = structlog.get_logger()
 
 #: Requests begun in one turn: a flood of them must not keep the leases from being renewed.
 AT_ONCE = 16
-#: The size that an input picture elsewhere is taken to have: it is not downloaded.
-ELSEWHERE = (1024, 1024)
-
-
-@dataclass
-class Act:
-    """A claimed request, played as its script says."""
-
-    request: Request
-    order: Order
-    script: Script
-    #: When it ends, on this machine's monotonic clock.
-    until: float
-    verdict: Verdict = Verdict.KEEP
-
-    @classmethod
-    def of(cls, request: Request) -> Self:
-        """From the moment of its claim; its delays count from its arrival, so that a restart adds nothing to them."""
-        wanted = order(find_model(request.slug), request.params)
-        script = parse(wanted.prompt)
-        waited = (request.started_at or request.submitted_at) - request.submitted_at
-        left = max(0.0, script.queued + script.processing - waited) if script.processing else 0.0
-        return cls(request, wanted, script, time.monotonic() + left)
-
-    @property
-    def mark(self) -> Mark:
-        """As many of the steps as there has been of its time."""
-        left = max(0.0, self.until - time.monotonic())
-        done = 1 - min(1.0, left / self.script.processing) if self.script.processing else 0.0
-        return Mark(self.request.id, self.request.attempt, int(done * self.request.steps), self.request.steps)
-
-    @property
-    def over(self) -> bool:
-        """Whether it is time for its end."""
-        return self.verdict is not Verdict.KEEP or time.monotonic() >= self.until
 
 
 class StandIn:
-    """Plays test requests; `turn` is to be called many times a second, and `stop` at the end."""
+    """Plays test requests; `turn` is to be called many times a second, and `stop` at the end.
 
-    def __init__(self, requests: Requests, inputs: Files, outputs: Files, settings: Settings) -> None:
+    heartbeat: seconds between renewals of the leases.
+    """
+
+    def __init__(self, requests: Requests, delivery: Delivery, heartbeat: float) -> None:
         self._requests = requests
-        self._inputs = inputs
-        self._outputs = outputs
-        self._heartbeat = settings.heartbeat
-        self._max_pixels = settings.max_picture_pixels
+        self._delivery = delivery
+        self._heartbeat = heartbeat
         self._id = f"stand-in-{uuid4().hex[:8]}"
         self._acts: dict[str, Act] = {}
         self._renewed = time.monotonic()
@@ -100,8 +55,11 @@ class StandIn:
         """Begin nothing more, and hand back what is not over, uncounted: another stand-in goes on where it was."""
         self._stopped = True
         with self._lock:
-            for request in [act.request for act in self._acts.values()]:
-                self._requests.hand_back(request.id, request.attempt)
+            try:
+                for request in [act.request for act in self._acts.values()]:
+                    self._requests.hand_back(request.id, request.attempt)
+            except StoreUnavailable as error:
+                log.warning("store unavailable; leases run out", cause=str(error.__cause__))
             self._acts.clear()
 
     def _renew(self) -> None:
@@ -152,33 +110,8 @@ class StandIn:
         elif act.request.counted <= act.script.retries:
             self._requests.retry(id, attempt, TRIED_AGAIN)
         elif failing is None:
-            self._requests.complete(id, attempt, self._result(act))
+            self._requests.complete(id, attempt, self._delivery.result(act))
         elif failing.tried:
             self._requests.retry(id, attempt, failing.error)
         else:
             self._requests.fail(id, attempt, failing.error, failing.status)
-
-    def _result(self, act: Act) -> dict[str, Any]:
-        """Files, and the result that names them; without a recipe, as there is nothing to make again."""
-        wanted, slug = act.order, act.request.slug
-        size = output_size(wanted, self._source_size(wanted.image))
-        drawn = ((draw(slug, wanted.prompt, seed, *size), seed) for seed in wanted.seeds)
-        pictures = [encoded(wanted, picture, seed).keep(self._outputs, wanted.format) for picture, seed in drawn]
-        made = {"pictures": pictures, "format": wanted.format, "seed": wanted.seed, "recipe": None}
-        # The scripted time: what is measured would differ from run to run.
-        return made | {"inference_time": act.script.processing}
-
-    def _source_size(self, image: str) -> tuple[int, int] | None:
-        """Width and height of the input picture; None when the order has none."""
-        if image.startswith(STORED):
-            return check(self._inputs.get(image.removeprefix(STORED)), self._max_pixels)
-        if sample := sample_path(image):
-            return _sample_size(sample)
-        return ELSEWHERE if image else None
-
-
-@cache
-def _sample_size(path: str) -> tuple[int, int]:
-    """Of a sample; kept, as drawing one takes a third of a second."""
-    data = draw_sample(path)
-    return check(data, len(data) * 8)

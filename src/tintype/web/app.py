@@ -13,6 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from tintype import __version__
 from tintype.settings import Settings
+from tintype.testmode.delivery import Delivery
 from tintype.testmode.standin import StandIn
 from tintype.web.account import account_router
 from tintype.web.body import BodyLimit
@@ -52,7 +53,8 @@ def create_app(settings: Settings, stopping: Callable[[], bool] = lambda: False)
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         own = services.settings
-        stand_in = StandIn(services.requests, services.inputs, services.outputs, own)
+        drawn = Delivery(services.inputs, services.outputs, own.max_picture_pixels)
+        stand_in = StandIn(services.requests, drawn, own.heartbeat)
         jobs = (
             _every(own.sweep, services.sweep),
             _every(DEADLINES, services.requests.end_overdue),

@@ -13,10 +13,12 @@ def upgrade() -> None:
     for table in ("api_keys", "requests"):
         op.add_column(table, sa.Column("test", sa.Boolean, nullable=False, server_default=sa.false()))
     op.add_column("requests", sa.Column("due_at", sa.Double))
+    op.create_index("ix_requests_test", "requests", ["test", "status"])
 
 
 def downgrade() -> None:
     """Drop them."""
+    op.drop_index("ix_requests_test", "requests")
     op.drop_column("requests", "due_at")
     for table in ("requests", "api_keys"):
         op.drop_column(table, "test")
