@@ -98,8 +98,11 @@ def allowed() -> str:
 
 def steady_draw(params: Mapping[str, Any]) -> Draw:
     """Draws the seed from what was asked: the same request is the same picture, without a seed too."""
-    digest = hashlib.sha256(json.dumps(params, sort_keys=True).encode()).digest()
-    return lambda below: int.from_bytes(digest) % below
+
+    def draw(below: int) -> int:
+        return int.from_bytes(hashlib.sha256(json.dumps(params, sort_keys=True).encode()).digest()) % below
+
+    return draw
 
 
 def table() -> str:
