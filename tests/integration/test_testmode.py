@@ -175,6 +175,9 @@ def test_test_and_live_are_apart(site: Website, http: httpx2.Client) -> None:
     assert http.get("/inference-request/request-history").json()["total"] >= 1
     assert http.get("/api/auth/authenticate").json()["api_key"]["mode"] == "test"
     with site.http() as live:
+        hook = {"webhook_url": "https://hook.example/", "event": {"types": ["REQUEST_COMPLETED"]}}
+        added = live.post("/webhook/add", json=hook).json()["webhook"]
+        assert added["webhook_id"] not in http.get("/webhook/get").text
         assert live.get("/inference-request/request-history").json()["total"] == 0
         refused(live.get(f"/v2/requests/{mine}"), 404)
         theirs = site.submit(prompt="a fox")
@@ -186,6 +189,21 @@ def test_test_and_live_are_apart(site: Website, http: httpx2.Client) -> None:
             with site.own.db.read() as view:
                 kinds = view.scalars(select(ledger.c.kind).where(ledger.c.request_id == theirs.id)).all()
     assert kinds == ["hold", "release"]
+
+
+def test_a_test_key_has_limits_like_others(site: Website) -> None:
+    create, own = site.own.accounts.create_key, site.account_id
+    limited = create(own, "limited", models=[TEXT], rpm=1, test=True)[1]
+    looking = create(own, "looking", read_only=True, test=True)[1]
+    gone, gone_secret = create(own, "gone", test=True)
+    site.own.accounts.revoke(gone.id)
+    with site.http(limited) as http:
+        refused(http.post(f"/v2/{OLD}", json={"prompt": "a fox", "image": SAMPLE}), 403)
+        assert http.post(f"/v2/{TEXT}", json=quick()).status_code == 200
+        refused(http.post(f"/v2/{TEXT}", json=quick()), 429, "1 requests per minute")
+    for secret, status in ((looking, 403), (gone_secret, 401)):
+        with site.http(secret) as http:
+            refused(http.post(f"/v2/{TEXT}", json=quick()), status)
 
 
 def test_magic_is_nothing_to_a_live_key(tmp_path: Path) -> None:
