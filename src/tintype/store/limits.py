@@ -62,7 +62,9 @@ def _waiting(tx: Connection, request: Request) -> tuple[int, int, int]:
     own = requests.c.key_id == request.key_id
     pictures = func.coalesce(func.sum(requests.c.pictures).filter(own), 0)
     counted = select(func.count().filter(own), pictures, func.sum(requests.c.pictures))
-    at_once, of_key, of_all = tx.execute(counted.where(requests.c.status.in_((Status.QUEUED, Status.PROCESSING)))).one()
+    # Test requests take no room from live ones, nor the other way round.
+    unended = (requests.c.status.in_((Status.QUEUED, Status.PROCESSING)), requests.c.test.is_(request.test))
+    at_once, of_key, of_all = tx.execute(counted.where(*unended)).one()
     return int(at_once), int(of_key), int(of_all)
 
 

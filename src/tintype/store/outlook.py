@@ -106,13 +106,13 @@ def _work(view: Connection, status: Status, known: Paces, otherwise: float) -> t
     """Seconds of all requests in this state, one after the other, and their number."""
     columns = requests.c
     summed = select(columns.pace, func.sum(columns.steps - columns.step), func.count())
-    rows = view.execute(summed.where(columns.status == status).group_by(columns.pace)).all()
+    rows = view.execute(summed.where(columns.status == status, ~columns.test).group_by(columns.pace)).all()
     return sum((known.step(pace) or otherwise) * max(0, steps) for pace, steps, _ in rows), sum(row[2] for row in rows)
 
 
 def _hands(view: Connection) -> int:
     """How many requests run at once: as many as do now, or one per worker; 0 when there is no worker."""
     alive = select(func.count()).where(workers.c.seen_at > read_clock(view) - ALIVE)
-    running = select(func.count()).where(requests.c.status == Status.PROCESSING)
+    running = select(func.count()).where(requests.c.status == Status.PROCESSING, ~requests.c.test)
     count = view.scalar(alive) or 0
     return max(count, view.scalar(running) or 0) if count else 0

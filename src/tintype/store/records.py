@@ -122,6 +122,8 @@ class Request:
     webhook_url: str | None = None
     pace: str | None = None
     watched_until: float | None = None
+    test: bool = False
+    due_at: float | None = None
 
     @classmethod
     def of(cls, row: Row[Any]) -> Request:
@@ -142,6 +144,11 @@ class Request:
     def retries(self) -> int:
         """Attempts that failed before the present or last one."""
         return max(0, self.counted - 1)
+
+    @property
+    def mode(self) -> dict[str, str]:
+        """What is said beside the rest of a request that a test key sent; nothing of a live one."""
+        return {"mode": "test"} if self.test else {}
 
     @property
     def ended(self) -> bool:

@@ -44,16 +44,19 @@ class Requests(Leases):
         steps: int = 0,
         *,
         cancel_after: float | None = None,
+        start_after: float = 0.0,
         **around: Unpack[Around],
     ) -> Request:
         """Queue a request and hold its price, in micro-dollars; or find the one that its idempotency key was sent with.
 
         priority: higher runs first. steps: how many there will be, as far as is known. cancel_after: seconds until
-        nobody wants it any more. With a rate, the price is the most that it can come to.
+        nobody wants it any more. start_after: seconds in which nobody claims it. With a rate, the price is the most
+        that it can come to. What a test key asks for is free.
         Raises OutOfCredits, TooManyRequests, IdempotencyMismatch: then nothing is queued.
         """
-        asked = {"slug": slug, "params": params, "price": price, "priority": priority, "steps": steps}
-        asker = {"id": str(uuid4()), "account_id": key.account_id, "key_id": key.id}
+        asked = {"slug": slug, "params": params, "priority": priority, "steps": steps}
+        asked |= {"price": 0 if key.test else price, "due_at": now() + start_after if start_after else None}
+        asker = {"id": str(uuid4()), "account_id": key.account_id, "key_id": key.id, "test": key.test}
         with self._db.write() as tx:
             if once := around.get("idempotency_key"):
                 if before := idempotency.repeated(tx, key.id, once, around["fingerprint"]):

@@ -24,9 +24,15 @@ def claimable(moment: ColumnElement[float] | float) -> ColumnElement[bool]:
     return or_(columns.status == Status.QUEUED, lapsed(moment))
 
 
-def head(moment: float) -> Select[Any]:
+def due(moment: ColumnElement[float] | float, *, test: bool) -> ColumnElement[bool]:
+    """Waiting for the stand-in of test mode or, without `test`, for a worker with models; neither takes the other's."""
+    begun = or_(columns.due_at.is_(None), columns.due_at <= moment)
+    return and_(claimable(moment), columns.test.is_(test), begun)
+
+
+def head(moment: float, *, test: bool) -> Select[Any]:
     """The one request whose turn it is."""
-    waiting = select(requests).join(api_keys, api_keys.c.id == columns.key_id).where(claimable(moment))
+    waiting = select(requests).join(api_keys, api_keys.c.id == columns.key_id).where(due(moment, test=test))
     return waiting.order_by(columns.priority.desc(), api_keys.c.last_turn, columns.seq).limit(1)
 
 
@@ -56,7 +62,8 @@ def position(view: Connection, id: str) -> int | None:
     request = Request.of(mine)
     group = (columns.priority, columns.key_id, api_keys.c.last_turn)
     counted = select(*group, func.min(columns.seq), func.count()).join(api_keys, api_keys.c.id == columns.key_id)
-    ahead = view.execute(counted.where(queued, columns.priority >= request.priority).group_by(*group))
+    rivals = and_(queued, columns.test.is_(request.test))
+    ahead = view.execute(counted.where(rivals, columns.priority >= request.priority).group_by(*group))
     same = (columns.key_id == request.key_id, columns.priority == request.priority)
     turn = view.execute(select(func.count()).where(queued, *same, columns.seq <= request.seq)).scalar_one()
     return place((Waiting(*row) for row in ahead), request.key_id, turn)

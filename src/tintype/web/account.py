@@ -49,10 +49,11 @@ def model_information(http: HttpRequest) -> dict[str, Any]:
 
 def whoever(http: HttpRequest, key: Reader) -> dict[str, Any]:
     """The account, its credits, and what this key may do."""
-    account = services(http).accounts.account(key.account_id)
-    may = {"name": key.name, "hint": key.hint, "read_only": key.read_only, "models": key.models}
+    own = services(http).accounts
+    account = own.account(key.account_id)
+    may = {"name": key.name, "hint": key.begins, "read_only": key.read_only, "models": key.models, "mode": key.mode}
     owner = {"id": account.id, "user_id": account.id, "name": account.name}
-    return {**owner, "credits": dollars(account.remaining), "api_key": may}
+    return {**owner, "credits": dollars(own.remaining(account.id)), "api_key": may}
 
 
 def describe(spec: ModelSpec, price: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The web process: routes, errors and the expiry task, put together."""
+"""The web process: routes, errors, the expiry task and the stand-in of test mode, put together."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from fastapi.concurrency import run_in_threadpool
 
 from tintype import __version__
 from tintype.settings import Settings
+from tintype.testmode.delivery import Delivery
+from tintype.testmode.standin import StandIn
 from tintype.web.account import account_router
 from tintype.web.body import BodyLimit
 from tintype.web.events import events_router
 from tintype.web.failures import Credits, Unforeseen, add_error_handlers
 from tintype.web.history import history_router
-from tintype.web.openapi import add_security
+from tintype.web.openapi import ABOUT, add_security
 from tintype.web.public import public_router
 from tintype.web.services import Services
 from tintype.web.uploads import uploads_router
@@ -51,17 +53,24 @@ def create_app(settings: Settings, stopping: Callable[[], bool] = lambda: False)
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         own = services.settings
-        jobs = (_every(own.sweep, services.sweep), _every(DEADLINES, services.requests.end_overdue))
+        drawn = Delivery(services.inputs, services.outputs, own.max_picture_pixels)
+        stand_in = StandIn(services.requests, drawn, own.heartbeat)
+        jobs = (
+            _every(own.sweep, services.sweep),
+            _every(DEADLINES, services.requests.end_overdue),
+            _every(own.poll, stand_in.turn),
+        )
         tasks = [asyncio.create_task(job) for job in jobs]
         yield
         for task in tasks:
             task.cancel()
+        await run_in_threadpool(stand_in.stop)
         services.db.close()
 
     app = FastAPI(
         title="tintype",
         version=__version__,
-        description="Image generation on your own machine, behind a commercial host's public API.",
+        description=ABOUT,
         lifespan=lifespan,
         docs_url=None,  # its page loads scripts from the internet
         redoc_url=None,

@@ -79,7 +79,7 @@ class Unforeseen:
 
 
 class Credits:
-    """Middleware that adds x-remaining-credits wherever the call was authenticated, errors included."""
+    """Middleware that adds x-remaining-credits wherever the call was authenticated, errors included; so with x-mode."""
 
     def __init__(self, app: ASGIApp, services: Services) -> None:
         self.app = app
@@ -91,13 +91,15 @@ class Credits:
         async def with_credits(message: Message) -> None:
             account_id = scope.get("state", {}).get("account_id")
             if message["type"] == "http.response.start" and account_id:
-                await self._add(message, account_id)
+                await self._add(message, account_id, test=scope["state"]["mode"] == "test")
             await send(message)
 
         await self.app(scope, receive, with_credits)
 
-    async def _add(self, message: Message, account_id: str) -> None:
+    async def _add(self, message: Message, account_id: str, *, test: bool) -> None:
         headers = MutableHeaders(scope=message)
+        if test:
+            headers["x-mode"] = "test"
         if not self.services.settings.billing:
             headers["x-remaining-credits"] = "unlimited"
             return

@@ -21,6 +21,7 @@ from tintype.media.inline import from_text
 from tintype.store.keys import Key
 from tintype.store.records import Around
 from tintype.store.requests import Request
+from tintype.testmode.script import parse, steady_draw
 from tintype.web.body import read_parameters
 from tintype.web.services import Services
 from tintype.web.services import services as services_of
@@ -79,7 +80,8 @@ def submit(
 ) -> Submitted:
     """Queue a request and hold its price; `around` is what is known of the call beside what it sent.
 
-    Raises Forbidden, InvalidParameter, MissingParameter, BadPicture, OutOfCredits: then nothing has changed.
+    Raises Forbidden, InvalidParameter, MissingParameter, BadPicture, OutOfCredits, and for a test key what its prompt
+    asks for: then nothing has changed.
     """
     if not key.may_run(spec.slug):
         raise Forbidden(f"This API key may not run {spec.slug}")
@@ -87,15 +89,18 @@ def submit(
     if spec.takes_picture:
         # An address of this server is meant as the path: it need not be a public one.
         params["image"] = params["image"].removeprefix(base) or "/"
-    params = settle_seed(params, secrets.randbelow)
+    params = settle_seed(params, steady_draw(params) if key.test else secrets.randbelow)
     wanted = order(spec, params)
     refuse(wanted)
     if key.max_pixels is not None and wanted.pixels > key.max_pixels:
         raise Forbidden(f"This API key may ask for {key.max_pixels} pixels at once; these are {wanted.pixels}")
+    queued = parse(wanted.prompt).check_in() if key.test else 0.0
     headers = _notes(wanted, ignored)
     stored = _store_picture(services, params)
     price, steps = services.price(spec), planned_steps(spec, wanted)
     around = {**around, "id": str(uuid4()), "reply": headers, "pictures": wanted.count, "pace": pace(spec, wanted)}
+    if key.test:
+        around["pace"] = None  # nothing is learnt from it about the models
     around["rate"] = price if spec.per == "second" else None
     request = None
     try:
@@ -106,6 +111,7 @@ def submit(
             price=spec.most(price, wanted.count),
             steps=steps,
             cancel_after=cancel_after,
+            start_after=queued,
             **around,
         )
     finally:

@@ -6,7 +6,18 @@ from typing import Any
 
 from tintype.catalog.builtin import BUILTIN
 from tintype.catalog.spec import ModelSpec
+from tintype.testmode.script import table
 
+ABOUT = f"""Image generation on your own machine, behind a commercial host's public API.
+
+## Test mode
+
+A key that begins with `SG_test` (`tintype keys create --test`) costs nothing and needs no worker: a stand-in makes a
+picture that is marked as a test. A prompt that begins with `test:` says what is to happen instead; words can be
+combined, each kind once.
+
+{table()}
+"""
 ERROR = {
     "type": "object",
     "required": ["error", "error_description", "status_code"],
@@ -66,7 +77,11 @@ WEIGHED = {
     "x-weights": {
         "description": "built-in, where the weights that tintype brings along drew the picture; else absent",
         "schema": {"type": "string", "enum": [BUILTIN]},
-    }
+    },
+    "x-mode": {
+        "description": "test, where a test key sent the call; else absent",
+        "schema": {"type": "string", "enum": ["test"]},
+    },
 }
 #: Headers that a model's operations understand, and what they are for.
 HEADERS = {
