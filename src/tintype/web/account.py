@@ -13,6 +13,7 @@ from tintype.catalog.spec import ModelSpec
 from tintype.errors import MethodNotAllowed
 from tintype.store.money import dollars
 from tintype.web.auth import Reader
+from tintype.web.failures import REFUSES
 from tintype.web.openapi import describe_call
 from tintype.web.services import services
 
@@ -28,10 +29,10 @@ def account_router() -> APIRouter:
     router.add_api_route("/api/auth/authenticate", whoever, methods=["GET"], **words)
     changing = ["POST", "PUT", "PATCH", "DELETE"]
     for path in ("/v1/models", "/v1/get-user-credits"):
-        router.add_api_route(path, only_get, methods=changing, include_in_schema=False)
+        router.add_api_route(path, only_get, methods=changing, include_in_schema=False, name=REFUSES)
     every = ["GET", *changing]
     for version in ("v1", "v2"):
-        router.add_api_route(f"/{version}/{{slug}}", unknown, methods=every, include_in_schema=False)
+        router.add_api_route(f"/{version}/{{slug}}", unknown, methods=every, include_in_schema=False, name=REFUSES)
     return router
 
 

@@ -35,7 +35,7 @@ def events_router() -> APIRouter:
         "content": {"text/event-stream": {}},
     }
     over = {"description": "All was told before, to judge by Last-Event-ID: don't connect again"}
-    words = describe_call("Progress of a request, as server-sent events")
+    words = describe_call("Progress of a request, as server-sent events", 400, 404)
     words["responses"] = {200: stream, NO_CONTENT: over, **words["responses"]}
     router.add_api_route("/requests/{request_id}/events", events, methods=["GET"], response_class=Response, **words)
     return router
