@@ -56,7 +56,10 @@ class Website:
 
     def complete(self, request: Request, pictures: int = 1) -> None:
         """End it, with pictures that are there."""
-        made = [{"name": self.own.outputs.put(b"picture", "png"), "size": 7, "seed": 7} for _ in range(pictures)]
+        made = [
+            {"name": self.own.outputs.put(b"picture", "png"), "size": 7, "width": 8, "height": 8, "seed": 7}
+            for _ in range(pictures)
+        ]
         assert self.own.requests.complete(request.id, request.attempt, {**RESULT, "pictures": made}, 4)
 
 

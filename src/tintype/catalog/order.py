@@ -17,8 +17,6 @@ DRAWN_SEEDS = 2**32
 #: Pixels per side that every family can divide: 8 for the autoencoder, 2 for SD 3's patches.
 MULTIPLE = 16
 SMALLEST = 64
-#: As many as a picture of the input picture's size can have.
-MEGAPIXEL = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +49,9 @@ class Order:
         """One seed per picture."""
         return [(self.seed + index) % SEEDS for index in range(self.count)]
 
-    @property
-    def pixels(self) -> int:
-        """The most pixels that its pictures have together."""
-        return self.count * (self.width * self.height or MEGAPIXEL)
+    def pixels(self, width: int, height: int) -> int:
+        """The pixels that its pictures have together, each of this size."""
+        return self.count * width * height
 
 
 def order(spec: ModelSpec, params: Mapping[str, Any]) -> Order:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Unpack
 from uuid import uuid4
 
@@ -61,9 +62,9 @@ class Requests(Leases):
                 idempotency.free(tx, key.id, once)
             deadline = None if cancel_after is None else now() + cancel_after
             request = _insert(tx, **{**asker, **asked, **around}, cancel_at=deadline)
-            limits.admit(tx, request, self._ceilings)
+            allowance = limits.admit(tx, request, self._ceilings)
             ledger.hold(tx, request)
-            return request
+            return replace(request, allowance=allowance)
 
     def repeated(self, key: Key, idempotency_key: str, fingerprint: str) -> Request | None:
         """The request that the API key sent with this idempotency key, if it did; raises IdempotencyMismatch."""

@@ -10,6 +10,7 @@ from fastapi import Request as HttpRequest
 from tintype.catalog.builtin import about
 from tintype.catalog.models import MODELS, find_model
 from tintype.catalog.spec import ModelSpec
+from tintype.catalog.tariff import Tariff
 from tintype.errors import MethodNotAllowed
 from tintype.store.money import dollars
 from tintype.web.auth import Reader
@@ -56,15 +57,15 @@ def whoever(http: HttpRequest, key: Reader) -> dict[str, Any]:
     return {**owner, "credits": dollars(account.remaining), "api_key": may}
 
 
-def describe(spec: ModelSpec, price: int) -> dict[str, Any]:
+def describe(spec: ModelSpec, tariff: Tariff) -> dict[str, Any]:
     """One model at this price, as the list shows it."""
     return {
         "slug": spec.slug,
         "title": spec.title,
         "description": spec.description,
         "type": "image-to-image" if spec.takes_picture else "text-to-image",
-        "price": dollars(price),
-        "price_per": spec.per,
+        "price": dollars(tariff.price),
+        "price_per": tariff.per,
         "typical_seconds": spec.typical_seconds,
         "parameters": spec.json_schema(),
     }
