@@ -104,6 +104,8 @@ class Outcome:
 
     status: int | None = None
     error: str | None = None
+    #: Seconds after which the receiver asked to be tried again.
+    retry_after: float | None = None
 
     @property
     def succeeded(self) -> bool:

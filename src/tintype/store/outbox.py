@@ -42,9 +42,10 @@ class Backoff:
     #: Spreads the attempts of messages that failed together: a number from 0 to 1.
     chance: Callable[[], float] = random.random
 
-    def pause(self, tries: int) -> float:
-        """Seconds after the failure number `tries`, give or take a quarter."""
-        return float(min(self.longest, self.first * 4.0 ** (tries - 1)) * (0.75 + self.chance() / 2))
+    def pause(self, tries: int, asked: float | None = None) -> float:
+        """Seconds after the failure number `tries`, give or take a quarter; longer if the receiver asked for longer."""
+        usual = float(min(self.longest, self.first * 4.0 ** (tries - 1)) * (0.75 + self.chance() / 2))
+        return usual if asked is None else max(usual, min(asked, self.longest))
 
 
 def announce(tx: Connection, request: Request, moment: float) -> None:
@@ -131,7 +132,8 @@ class Outbox:
                 self._change(tx, delivery.id, **result, status=Delivered.DELIVERED, ended_at=moment)
                 _change_hook(tx, delivery, succeeded_at=moment)
             elif delivery.tries < self._backoff.attempts and not outcome.gone:
-                self._change(tx, delivery.id, **result, due_at=moment + self._backoff.pause(delivery.tries))
+                pause = self._backoff.pause(delivery.tries, outcome.retry_after)
+                self._change(tx, delivery.id, **result, due_at=moment + pause)
             else:
                 self._change(tx, delivery.id, **result, status=Delivered.FAILED, ended_at=moment)
                 self._judge(tx, delivery, outcome, moment)
