@@ -485,7 +485,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 TestStore = StoreMachine.TestCase
 TestStore.settings = settings(
-    max_examples=int(os.environ.get("TINTYPE_EXAMPLES", "40")),
+    max_examples=int(os.environ.get("TINTYPE_EXAMPLES", "30")),
     stateful_step_count=40,
     deadline=None,
     derandomize="CI" in os.environ,

@@ -17,10 +17,11 @@ from tests.integration.receiver import Message, Receiver, receiving
 from tintype.errors import AddressRefused, BadRequest, NotFound, PictureUnreachable
 from tintype.media.post import Poster, check_target, seconds
 from tintype.store.accounts import Accounts
+from tintype.store.announce import announce
 from tintype.store.database import Database, read_clock
 from tintype.store.hooks import Delivered, Delivery, Event, Hook, Outcome
 from tintype.store.migrations import migrate
-from tintype.store.outbox import PER_RECEIVER, Backoff, Outbox, announce
+from tintype.store.outbox import PER_RECEIVER, Backoff, Outbox
 from tintype.store.requests import Request, Requests
 from tintype.store.tables import deliveries
 from tintype.store.webhooks import Webhooks

@@ -17,6 +17,10 @@ PREFIX = "whsec_"
 SECRET_BYTES = 32
 
 
+#: Why a delivery of a disabled webhook failed.
+DISABLED = "the webhook is disabled; update it, then have this delivery replayed"
+
+
 class Event(StrEnum):
     """What a webhook can be told of."""
 

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select, update
 
 from tintype.store import ledger
+from tintype.store.announce import announce
 from tintype.store.database import Database, now, read_clock
-from tintype.store.outbox import announce
 from tintype.store.outlook import learn
 from tintype.store.records import CANCELLED, Failure, Json, Mark, Request, Status, Verdict
 from tintype.store.tables import api_keys, requests

@@ -9,9 +9,10 @@ from uuid import uuid4
 from sqlalchemy import Connection, func, insert, select, update
 
 from tintype.errors import BadRequest, NotFound
+from tintype.store.announce import receiver
 from tintype.store.database import Database, read_clock
 from tintype.store.hooks import Delivered, Event, Hook, draw_secret
-from tintype.store.outbox import PENDING, receiver
+from tintype.store.outbox import PENDING
 from tintype.store.tables import deliveries, webhooks
 
 w = webhooks.c

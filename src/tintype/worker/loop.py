@@ -6,15 +6,14 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import structlog
 import torch
-from PIL import Image
 
 from tintype.diffusion.denoising import Denoising
 from tintype.engine import Engine
-from tintype.errors import BadPicture, PictureNotFinite, StoreUnavailable, TintypeError
-from tintype.media.scaling import fitted_size
+from tintype.errors import PictureNotFinite, StoreUnavailable, TintypeError
 from tintype.store.records import CANCELLED, Request, Verdict
 from tintype.store.requests import Requests
 from tintype.worker.delivery import Delivery
@@ -143,19 +142,11 @@ class Worker:
             log.warning("request not understood", request=request.id, exc_info=error)
             self.requests.fail(request.id, request.attempt, "this server no longer runs that request", 500)
             return
-        task.fetched = self._fetching.submit(self._fetch, task)
+        task.fetched = self._fetching.submit(
+            self.pictures.fetch, task.order, partial(self.requests.pixel_limit, request.key_id)
+        )
         task.fetched.add_done_callback(lambda _: self._wake.set())
         self.tasks[request.id] = task
-
-    def _fetch(self, task: Task) -> Image.Image | None:
-        """The input picture; raises BadPicture when pictures of its size are more than the request's key may have."""
-        picture = self.pictures.read(task.order)
-        if picture is None or task.order.width:
-            return picture
-        pixels, most = task.order.pixels(*fitted_size(*picture.size)), self.requests.pixel_limit(task.request.key_id)
-        if most is not None and pixels > most:
-            raise BadPicture(f"image: at its size these are {pixels} pixels; this API key may ask for {most} at once")
-        return picture
 
     def _begin(self, task: Task) -> None:
         try:
