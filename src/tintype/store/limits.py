@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, select, true, update
 
-from tintype.errors import TooManyRequests
+from tintype.errors import Forbidden, TooManyRequests
 from tintype.store import outlook
 from tintype.store.records import Allowance, Request, Status
 from tintype.store.tables import api_keys, requests
@@ -35,7 +35,7 @@ NO_CEILINGS = Ceilings()
 
 
 def admit(tx: Connection, request: Request, ceilings: Ceilings) -> Allowance | None:
-    """Let a new request in and take a token for it; raises TooManyRequests.
+    """Let a new request in and take a token for it; raises TooManyRequests, and Forbidden for what never gets in.
 
     Returns what is left of the key's minute, None where that has no limit.
     """
@@ -47,6 +47,11 @@ def admit(tx: Connection, request: Request, ceilings: Ceilings) -> Allowance | N
         raise _full(tx, request, true(), f"The queue is full: it holds {ceilings.queue} pictures")
     if concurrency and at_once > concurrency:
         raise _full(tx, request, own, f"This API key may have {concurrency} requests at once")
+    if most and request.pictures > most:
+        # No wait would help.
+        raise Forbidden(
+            f"This API key may have {most} pictures at once; this request alone asks for {request.pictures}"
+        )
     if most and pictures > most:
         words = f"This API key may have {most} pictures at once; with this request it would have {pictures}"
         raise _full(tx, request, own, words)

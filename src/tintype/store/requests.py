@@ -51,7 +51,7 @@ class Requests(Leases):
 
         priority: higher runs first. steps: how many there will be, as far as is known. cancel_after: seconds until
         nobody wants it any more. With a rate, the price is the most that it can come to.
-        Raises OutOfCredits, TooManyRequests, IdempotencyMismatch: then nothing is queued.
+        Raises OutOfCredits, TooManyRequests, Forbidden, IdempotencyMismatch: then nothing is queued.
         """
         asked = {"slug": slug, "params": params, "price": price, "priority": priority, "steps": steps}
         asker = {"id": str(uuid4()), "account_id": key.account_id, "key_id": key.id}
