@@ -110,22 +110,28 @@ class Requests(Leases):
         with self._db.write() as tx:
             self._give_up(tx, read_clock(tx))
 
-    def expired(self) -> list[Json]:
-        """The parameters of the records whose time is over, for whoever must clean up before `expire` removes them."""
-        with self._db.read() as view:
-            return list(view.scalars(select(columns.params).where(columns.expires_at <= now())))
+    def expired(self) -> tuple[float, list[Json]]:
+        """This moment, and the parameters of the records whose time is over at it.
 
-    def expire(self) -> int:
+        For whoever must clean up before `expire` removes them, which is told the moment: no record in between is lost.
+        """
+        with self._db.read() as view:
+            moment = read_clock(view)
+            return moment, list(view.scalars(select(columns.params).where(columns.expires_at <= moment)))
+
+    def expire(self, before: float | None = None) -> int:
         """Turn the records whose time is over into history, give up what no worker will claim, forget old workers.
 
+        before: a moment in unix seconds at which their time must have been over; now, if not given.
         Returns the number of requests removed.
         """
         with self._db.write() as tx:
             moment = read_clock(tx)
             self._give_up(tx, moment)
             tx.execute(delete(workers).where(workers.c.seen_at < moment - WORKER_MEMORY))
-            archive(tx, moment)
-            return tx.execute(delete(requests).where(columns.expires_at <= moment)).rowcount
+            over = moment if before is None else before
+            archive(tx, over)
+            return tx.execute(delete(requests).where(columns.expires_at <= over)).rowcount
 
 
 def _find(view: Connection, id: str, account_id: str) -> Request:

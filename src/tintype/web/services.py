@@ -96,11 +96,12 @@ class Services:
 
     def sweep(self) -> None:
         """Forget what has outlived its time: the pictures that callers sent, their requests' records, other files."""
-        for params in self.requests.expired():
+        moment, over = self.requests.expired()
+        for params in over:
             image = params.get("image", "")
             if image.startswith(STORED):
                 self.inputs.remove(image.removeprefix(STORED))
-        self.requests.expire()
+        self.requests.expire(moment)
         self.outputs.expire()
         self.inputs.expire()
         self.outbox.expire()
