@@ -9,11 +9,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select, update
 
 from tintype.store import ledger
+from tintype.store.announce import announce
 from tintype.store.database import Database, now, read_clock
-from tintype.store.outbox import announce
 from tintype.store.outlook import learn
 from tintype.store.records import CANCELLED, Failure, Json, Mark, Request, Status, Verdict
-from tintype.store.tables import requests
+from tintype.store.tables import api_keys, requests
 from tintype.store.turns import claimable, columns, due, head, take_turn
 
 
@@ -105,6 +105,11 @@ class Leases:
             if request is not None:
                 self._requeue(tx, request, hand_backs=request.hand_backs + 1)
             return request is not None
+
+    def pixel_limit(self, key_id: str) -> int | None:
+        """The pixels that one request of the key may ask for; None for any number."""
+        with self._db.read() as view:
+            return view.scalar(select(api_keys.c.max_pixels).where(api_keys.c.id == key_id))
 
     def _renew(self, tx: Connection, mark: Mark, until: float) -> Verdict:
         request = self._running(tx, mark.id, mark.attempt)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from tintype.store import turns
 from tintype.store.database import Database, read_clock
@@ -78,6 +78,21 @@ class Outlooks:
             if position is None:  # it was claimed since
                 return Outlook()
             return Outlook(position, _until(view, request, position, known))
+
+
+def first_end(view: Connection, whose: ColumnElement[bool]) -> float | None:
+    """Seconds until the first of these requests ends; None when there is none, or nothing like it was measured yet."""
+    known, columns = Paces.of(view), requests.c
+    mine = select(requests).where(whose)
+    running = view.execute(mine.where(columns.status == Status.PROCESSING)).all()
+    if running:
+        left = (_left(Request.of(row), known, read_clock(view)) for row in running)
+        return min((seconds for seconds in left if seconds is not None), default=None)
+    in_turn = mine.where(columns.status == Status.QUEUED).order_by(columns.priority.desc(), columns.seq)
+    head = view.execute(in_turn.limit(1)).one_or_none()
+    if head is None or (place := turns.position(view, head.id)) is None:
+        return None
+    return _until(view, Request.of(head), place, known)
 
 
 def _left(request: Request, known: Paces, moment: float) -> float | None:

@@ -1,4 +1,7 @@
-"""Whose turn it is: priority first, then fair turns between keys, then the order of arrival."""
+"""Whose turn it is: priority first, then fair turns between keys, then the order of arrival.
+
+A turn is a request, however many pictures it asks for: `max_queued` is what bounds a key's pictures.
+"""
 
 from __future__ import annotations
 

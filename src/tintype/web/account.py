@@ -10,9 +10,11 @@ from fastapi import Request as HttpRequest
 from tintype.catalog.builtin import about
 from tintype.catalog.models import MODELS, find_model
 from tintype.catalog.spec import ModelSpec
+from tintype.catalog.tariff import Tariff
 from tintype.errors import MethodNotAllowed
 from tintype.store.money import dollars
 from tintype.web.auth import Reader
+from tintype.web.failures import REFUSES
 from tintype.web.openapi import describe_call
 from tintype.web.services import services
 
@@ -28,10 +30,10 @@ def account_router() -> APIRouter:
     router.add_api_route("/api/auth/authenticate", whoever, methods=["GET"], **words)
     changing = ["POST", "PUT", "PATCH", "DELETE"]
     for path in ("/v1/models", "/v1/get-user-credits"):
-        router.add_api_route(path, only_get, methods=changing, include_in_schema=False)
+        router.add_api_route(path, only_get, methods=changing, include_in_schema=False, name=REFUSES)
     every = ["GET", *changing]
     for version in ("v1", "v2"):
-        router.add_api_route(f"/{version}/{{slug}}", unknown, methods=every, include_in_schema=False)
+        router.add_api_route(f"/{version}/{{slug}}", unknown, methods=every, include_in_schema=False, name=REFUSES)
     return router
 
 
@@ -56,15 +58,15 @@ def whoever(http: HttpRequest, key: Reader) -> dict[str, Any]:
     return {**owner, "credits": dollars(own.remaining(account.id)), "api_key": may}
 
 
-def describe(spec: ModelSpec, price: int) -> dict[str, Any]:
+def describe(spec: ModelSpec, tariff: Tariff) -> dict[str, Any]:
     """One model at this price, as the list shows it."""
     return {
         "slug": spec.slug,
         "title": spec.title,
         "description": spec.description,
         "type": "image-to-image" if spec.takes_picture else "text-to-image",
-        "price": dollars(price),
-        "price_per": spec.per,
+        "price": dollars(tariff.price),
+        "price_per": tariff.per,
         "typical_seconds": spec.typical_seconds,
         "parameters": spec.json_schema(),
     }

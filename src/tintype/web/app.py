@@ -20,7 +20,7 @@ from tintype.web.body import BodyLimit
 from tintype.web.events import events_router
 from tintype.web.failures import Credits, Unforeseen, add_error_handlers
 from tintype.web.history import history_router
-from tintype.web.openapi import ABOUT, add_security
+from tintype.web.openapi import ABOUT, finish
 from tintype.web.public import public_router
 from tintype.web.services import Services
 from tintype.web.uploads import uploads_router
@@ -77,8 +77,11 @@ def create_app(settings: Settings, stopping: Callable[[], bool] = lambda: False)
         redirect_slashes=False,  # its bare 307 is none of our answers
     )
     app.state.services = services
-    for router in ROUTERS:
-        app.include_router(router())
+    routers = [router() for router in ROUTERS]
+    # For the Allow header; once included, a router's routes can't be seen from outside any more.
+    app.state.routes = [*app.routes, *(route for router in routers for route in router.routes)]
+    for router in routers:
+        app.include_router(router)
     add_error_handlers(app)
     app.add_middleware(BodyLimit, limit=settings.max_body)
     app.add_middleware(Unforeseen)
@@ -88,11 +91,11 @@ def create_app(settings: Settings, stopping: Callable[[], bool] = lambda: False)
 
 
 def _describe(app: FastAPI) -> None:
-    """Let `/openapi.json` name the ways to send a key."""
+    """Have `/openapi.json` say what the framework does not know."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
-        return add_security(plain())
+        return finish(plain())
 
     app.openapi = openapi  # type: ignore[method-assign]
 

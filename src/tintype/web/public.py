@@ -13,8 +13,10 @@ from tintype import __version__
 from tintype.catalog.samples import SAMPLES
 from tintype.errors import NotReady, StoreUnavailable
 from tintype.media.samples import draw
-from tintype.web.openapi import REFUSED
+from tintype.web.openapi import refusals
 from tintype.web.services import services
+
+NOT_READY = {"description": "They can't: the database or the workers are away"}
 
 
 def public_router() -> APIRouter:
@@ -22,13 +24,13 @@ def public_router() -> APIRouter:
     router = APIRouter()
     _add(router, "/", index, summary="What this is")
     _add(router, "/health", health, summary="Whether the process lives")
-    _add(router, "/ready", ready, summary="Whether requests can be run")
+    _add(router, "/ready", ready, summary="Whether requests can be run", responses={503: NOT_READY})
     _add(
         router,
         "/files/{name}",
         file,
         summary="A finished or uploaded picture",
-        responses=REFUSED,
+        responses=refusals(404),
         response_class=Response,
     )
     for sample in SAMPLES:
