@@ -113,7 +113,7 @@ def toy_setting(cache: Path) -> str:
 
 
 def small_setting(cache: Path) -> str:
-    """TINTYPE_WEIGHTS with toy weights that draw at `SMALL` and enlarge, where it matters only that pictures are made."""
+    """TINTYPE_WEIGHTS with toy weights that draw at `SMALL` and enlarge: for tests that draw much, whatever it is."""
     small = cache / "small"
     for family in FAMILIES:
         build_once(small / family, lambda folder, family=family: _write_small(folder, toy_weights(family, cache)))
