@@ -19,6 +19,7 @@ from tintype.web.events import events_router
 from tintype.web.failures import Credits, Unforeseen, add_error_handlers
 from tintype.web.history import history_router
 from tintype.web.openapi import add_security
+from tintype.web.pages import add_pages
 from tintype.web.public import public_router
 from tintype.web.services import Services
 from tintype.web.uploads import uploads_router
@@ -70,6 +71,7 @@ def create_app(settings: Settings, stopping: Callable[[], bool] = lambda: False)
     app.state.services = services
     for router in ROUTERS:
         app.include_router(router())
+    add_pages(app)
     add_error_handlers(app)
     app.add_middleware(BodyLimit, limit=settings.max_body)
     app.add_middleware(Unforeseen)

@@ -38,12 +38,22 @@ WAITING = {
     502: "No worker is running; the request stays queued",
     504: "The wait ran out; the request goes on",
 }
+#: The states of a request, and what each means to its caller.
+STATES = {
+    "QUEUED": "Accepted, waiting for a worker",
+    "PROCESSING": "Running on a worker",
+    "COMPLETED": "Done: the pictures are ready, and paid",
+    "FAILED": "Failed, refused or cancelled: the error says why, and nothing was charged",
+}
 SUBMITTED = {
     "type": "object",
     "required": ["request_id", "status", "poll_url", "status_url", "response_url"],
     "properties": {
         "request_id": {"type": "string", "format": "uuid"},
-        "status": {"type": "string"},
+        "status": {
+            "enum": list(STATES),
+            "description": "; ".join(f"{name}: {words}" for name, words in STATES.items()),
+        },
         "poll_url": {"type": "string", "format": "uri"},
         "status_url": {"type": "string", "format": "uri"},
         "response_url": {"type": "string", "format": "uri"},

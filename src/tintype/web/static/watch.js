@@ -1,0 +1,57 @@
+/** A request on its way: told by the server's events, or asked for where a stream can't be had. */
+import { call, get } from "./api.js";
+
+/** Milliseconds between questions where there is no stream. */
+const PAUSE = 700;
+const OVER = new Set(["completed", "failed"]);
+
+/**
+ * Follow a request to its end → its result's JSON (`status` COMPLETED or FAILED).
+ * `tell(event, data)` hears queued, started, progress and preview. The browser's own EventSource can't send the key.
+ */
+export async function watch(id, tell) {
+  const answer = await call(`/v2/requests/${id}/events`);
+  if (answer.ok && answer.status !== 204) {
+    try {
+      for await (const { event, data } of events(answer.body)) {
+        if (OVER.has(event)) return data;
+        tell(event, data);
+      }
+    } catch {
+      // The stream broke off: the request goes on, and can still be asked for.
+    }
+  }
+  return poll(id, tell);
+}
+
+/** The same by asking again and again: for many requests at once, since browsers keep few streams open. */
+export async function poll(id, tell) {
+  for (;;) {
+    const answer = await call(`/v2/requests/${id}/status`);
+    const status = await answer.json();
+    if (status.status === "COMPLETED") return get(`/v2/requests/${id}`);
+    if (status.status === "FAILED" || !answer.ok) return { status: "FAILED", ...status };
+    tell(status.status === "QUEUED" ? "queued" : "progress", status);
+    await new Promise((resolve) => setTimeout(resolve, PAUSE));
+  }
+}
+
+/** Server-sent events out of a stream of bytes. */
+async function* events(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    text += value;
+    const whole = text.split("\n\n");
+    text = whole.pop();
+    yield* whole.map(parsed).filter(({ data }) => data);
+  }
+}
+
+function parsed(block) {
+  const lines = block.split("\n").map((line) => line.split(/: (.*)/s));
+  const { event, data } = Object.fromEntries(lines);
+  return { event, data: data && JSON.parse(data) };
+}
