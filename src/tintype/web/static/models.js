@@ -37,6 +37,9 @@ function withFields(model) {
 export function firstValues(model) {
   const values = Object.fromEntries(model.fields.map((field) => [field.name, field.default]));
   Object.assign(values, model.example);
+  const image = named(model, "image");
+  // The sample under its own path: the example names it by the vendor's address, which can't be shown.
+  if (image?.default) values[image.name] = image.default;
   for (const [means, value] of Object.entries(model.first ?? {})) {
     const field = named(model, means);
     if (field) values[field.name] = value;

@@ -20,7 +20,7 @@ export function plotDays(days, models) {
       bar.append(draw("title", {}, `${day}: ${counts[place]} × ${title}, $${sums[place].toFixed(4)}`));
       svg.append(bar);
     });
-    if (place % 7 === 2) svg.append(draw("text", { x: place * wide + wide / 2, y: HEIGHT + 16, "text-anchor": "middle" }, day.slice(5)));
+    if (place % 7 === 2) svg.append(draw("text", { x: (place + 1) * wide, y: HEIGHT + 16, "text-anchor": "end" }, day.slice(5)));
   });
   svg.append(draw("line", { x1: 0, x2: WIDTH, y1: HEIGHT, y2: HEIGHT }));
   const legend = h("ul.legend", {}, models.map(({ title }, number) => h("li", {}, h(`span.swatch.bar-${number}`), title)));

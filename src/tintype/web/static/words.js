@@ -1,15 +1,16 @@
 /** Numbers and names as people read them. */
 
-/** Dollars without needless zeros, down to hundredths of a cent; `digits` fixes how many stand behind the point. */
+/** Dollars down to a millionth where that says more than cents; `digits` fixes how many stand behind the point. */
 export function dollars(amount, digits) {
-  if (digits !== undefined) return `$${amount.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
-  return `$${Number(amount.toPrecision(6)).toLocaleString("en", { maximumFractionDigits: 6 })}`;
+  const [least, most] = digits === undefined ? [2, 6] : [digits, digits];
+  return `$${amount.toLocaleString("en", { minimumFractionDigits: least, maximumFractionDigits: most })}`;
 }
 
 /** Seconds, minutes, hours or days, whichever is shortest. */
 export function duration(seconds) {
   if (seconds < 10) return `${Number(seconds.toPrecision(2))} s`;
-  const [size, unit] = [[86_400, "day"], [3_600, "hour"], [60, "minute"]].find(([size]) => seconds >= 2 * size || seconds === size) ?? [1, "s"];
+  const units = [[86_400, "day"], [3_600, "hour"], [60, "minute"]];
+  const [size, unit] = units.find(([size]) => seconds >= 2 * size || Math.abs(seconds / size - 1) < 0.1) ?? [1, "s"];
   const count = Math.round(seconds / size);
   return unit === "s" ? `${count} s` : `${count} ${unit}${count === 1 ? "" : "s"}`;
 }
