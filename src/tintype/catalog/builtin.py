@@ -19,12 +19,12 @@ COLOURS = (
 )  # fmt: skip
 #: What somebody who has never seen them could try.
 PROMPTS = (
-    "a fox on a sky blue background",
-    "an astronaut",
     "a birthday cake on a pink background",
-    "a castle",
-    "an octopus on a dark blue background",
+    "a strawberry",
     "a rainbow",
+    "a panda",
+    "a rocket on a dark blue background",
+    "a castle on a sky blue background",
 )
 
 
@@ -33,7 +33,7 @@ def about(spec: ModelSpec, configured: Container[str]) -> dict[str, Any]:
     if spec.slug in configured:
         return {}
     # What a form begins with, by meaning: where guidance is taken at all, a little suits them best.
-    first = {"prompt": PROMPTS[0], "strength": 0.8} | ({} if spec.few_steps else {"guidance": 4})
+    first = {"prompt": PROMPTS[0], "strength": 0.8, "seed": 1} | ({} if spec.few_steps else {"guidance": 4})
     world = {"first": first, "vocabulary": list(vocabulary()), "colours": list(COLOURS), "prompts": list(PROMPTS)}
     return {"weights": BUILTIN, "weights_note": in_words(spec), **world}
 

@@ -42,7 +42,8 @@ export async function send(path, body, method = "POST") {
   return read(await call(path, { method, ...content }));
 }
 
-async function read(answer) {
+/** The JSON of an answer; throws Refused for one that is none of the good ones. */
+export async function read(answer) {
   const body = await answer.json();
   if (!answer.ok) throw new Refused(answer.status, body);
   return body;

@@ -34,16 +34,16 @@ export function icon(name) {
 }
 
 const ICONS = {
-  dice: "M4 4h12v12H4zM7.500 7.500h.01M12.500 7.500h.01M10 10h.01M7.500 12.500h.01M12.500 12.500h.01",
+  dice: "M5.5 3.5h9a2 2 0 0 1 2 2v9a2 2 0 0 1-2 2h-9a2 2 0 0 1-2-2v-9a2 2 0 0 1 2-2zM7 7h.01M10 10h.01M13 13h.01",
   download: "M10 3v9m-4-4 4 4 4-4M4 16h12",
-  again: "M15.500 8a6 6 0 1 0 .3 4M16 4v4h-4",
-  link: "M8.500 11.500l3-3M9 6l1.500-1.500a3.500 3.500 0 0 1 5 5L14 11M11 14l-1.500 1.500a3.500 3.500 0 0 1-5-5L6 9",
+  again: "M15.5 8a6 6 0 1 0 .3 4M16 4v4h-4",
+  link: "M8.5 11.5l3-3M9 6l1.5-1.5a3.5 3.5 0 0 1 5 5L14 11M11 14l-1.5 1.5a3.5 3.5 0 0 1-5-5L6 9",
   input: "M4 16h12M10 13V4m-4 4 4-4 4 4",
-  compare: "M10 3v14M3.500 5.500h4v9h-4zM12.500 5.500h4v9h-4z",
+  compare: "M10 3v14M3.5 5.5h4v9h-4zM12.5 5.5h4v9h-4z",
   copy: "M7 7h9v9H7zM4 13V4h9",
-  camera: "M3 6h3.500L8 4h4l1.500 2H17v10H3zM10 8a3 3 0 1 0 0 6 3 3 0 0 0 0-6",
+  camera: "M3 6h3.5L8 4h4l1.5 2H17v10H3zM10 8a3 3 0 1 0 0 6 3 3 0 0 0 0-6",
   close: "M5 5l10 10M15 5L5 15",
-  strip: "M2.500 5h15v10h-15zM7.500 5v10M12.500 5v10",
+  strip: "M2.5 5h15v10h-15zM7.5 5v10M12.5 5v10",
 };
 
 /** Replace all that an element holds. */

@@ -14,7 +14,8 @@ async function start() {
   fill(main,
     h("div.title.front", {}, h("h1", {}, "What shall we make?"), h("p.lead", {}, "Four models on this machine, behind one small API. Choose one, describe a picture, and watch it develop.")),
     h("ul.cards", {}, models.map(card)));
-  if (currentKey()) models.forEach(showLatest);
+  // Where they can't be had, the samples stay.
+  if (currentKey()) models.forEach((model) => showLatest(model).catch(() => undefined));
 }
 
 function card(model) {

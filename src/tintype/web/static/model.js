@@ -3,7 +3,7 @@ import { fill, h } from "./dom.js";
 import { drawHeader } from "./header.js";
 import { drawHistory } from "./history.js";
 import { loadModels } from "./models.js";
-import { createPlayground } from "./playground.js";
+import { Playground } from "./playground.js";
 import { drawPricing } from "./pricing.js";
 import { drawReference } from "./reference.js";
 import { createTabs } from "./tabs.js";
@@ -17,7 +17,7 @@ async function start() {
   const models = await loadModels();
   const model = models.find((one) => one.slug === slug);
   if (!model) return fill(main, lost(slug, models));
-  const playground = createPlayground(model);
+  const playground = new Playground(model);
   const tabs = createTabs("About this model", [
     ["playground", "Playground", (panel) => panel.firstChild ?? panel.append(playground.element)],
     ["api", "API", (panel) => drawReference(panel, model, playground.values())],

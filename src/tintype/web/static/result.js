@@ -6,7 +6,7 @@ import { dollars, duration } from "./words.js";
 /** One picture of a finished request, as the shelf and the stage know it. */
 export function pictures(result, values) {
   return result.images.map((image) => ({
-    url: local(image.url), absolute: image.url, seed: image.seed, name: image.file_name, values, metrics: result.metrics,
+    url: local(image.url), seed: image.seed, name: image.file_name, values, metrics: result.metrics,
     label: `seed ${image.seed}`, prompt: result.prompt,
   }));
 }

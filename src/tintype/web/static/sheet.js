@@ -7,8 +7,8 @@ import { label } from "./words.js";
 const [CELL, GAP, WORDS] = [384, 16, 40];
 
 /** A sheet with `element`, one of `cells` per value (tell, show, refuse), and `done()`. */
-export function createSheet(model, field, values, fixed, cancel) {
-  const cells = values.map((value) => createCell(`${label(field.means)} ${value}`));
+export function createSheet(model, field, values, fixed, { cancel, use }) {
+  const cells = values.map((value) => createCell(`${label(field.means)} ${value}`, () => use({ [field.name]: value })));
   const stop = h("button.quiet", { type: "button", onclick: cancel }, "Cancel", h("kbd", {}, "Esc"));
   const save = h("button.tool", { type: "button", hidden: true, onclick: () => download(cells, title, model.slug) }, icon("download"), "Download the sheet");
   const title = `${model.title}: ${fixed.prompt}`;
@@ -20,12 +20,12 @@ export function createSheet(model, field, values, fixed, cancel) {
   return { element, cells, done };
 }
 
-function createCell(words) {
+function createCell(words, use) {
   const plate = h("div.plate", {});
   const state = h("span.hint", { role: "status" }, "Sending …");
   let image = null;
   return {
-    element: h("li", {}, plate, h("p.value", {}, words), state),
+    element: h("li", {}, plate, h("button.value", { type: "button", title: "Use this value in the form", onclick: use }, words), state),
     words,
     image: () => image,
     tell: (event, data) => (state.textContent = said(event, data)),

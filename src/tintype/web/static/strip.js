@@ -7,14 +7,15 @@ import { named, request } from "./models.js";
 import { createSheet } from "./sheet.js";
 import { pictures } from "./result.js";
 import { chooseValues } from "./strip-values.js";
-import { poll } from "./watch.js";
+import { poll, submit } from "./watch.js";
 import { dollars, label } from "./words.js";
 
 const VARIED = ["strength", "guidance", "steps", "sampler", "schedule", "seed"];
 const [FEWEST, MOST] = [2, 8];
 
-/** The strip's own small form; `bench` is what it needs of the playground: read, stage, refuse, busy. */
-export function createStrip(model, bench) {
+/** The strip's own small form; `bench` is the playground: model, values, sound, write, put, busy, refuse. */
+export function createStrip(bench) {
+  const { model } = bench;
   const fields = model.fields.filter(({ means, choices }) => VARIED.includes(means) && choices.length !== 1);
   const which = h("select", { "aria-label": "Parameter to vary" }, fields.map(({ name, means }) => h("option", { value: name }, label(means))));
   const place = h("div.values");
@@ -23,7 +24,7 @@ export function createStrip(model, bench) {
   let chooser = null;
   const chosen = () => fields[which.selectedIndex];
   const redraw = () => {
-    const now = bench.read(false)[chosen().name];
+    const now = bench.values()[chosen().name];
     chooser = chooseValues(chosen(), now, price);
     fill(place, chooser.element);
     price();
@@ -38,8 +39,7 @@ export function createStrip(model, bench) {
     const wrong = values.map((value) => problem({ ...chosen(), required: true }, value)).find(Boolean);
     const count = values.length < FEWEST || values.length > MOST ? `Give ${FEWEST} to ${MOST} values.` : "";
     error.textContent = count || wrong || "";
-    const base = !error.textContent && bench.read(true);
-    if (base) await make(model, bench, chosen(), values, base);
+    if (!error.textContent && bench.sound()) await make(bench, chosen(), values);
   };
   which.addEventListener("change", redraw);
   const element = h("details.strip", { ontoggle: () => element.open && redraw() },
@@ -50,26 +50,33 @@ export function createStrip(model, bench) {
 }
 
 /** Make one picture per value, in cells that fill as they finish. */
-async function make(model, bench, field, values, base) {
-  const fixed = { ...base };
-  const seed = named(model, "seed").name;
-  const count = named(model, "count")?.name;
-  if (field.name !== seed && fixed[seed] === -1) fixed[seed] = drawSeed();
-  if (count) fixed[count] = 1;
+async function make(bench, field, values) {
+  const { model } = bench;
+  const base = fixed(model, field, bench.values());
   const ids = [];
-  const cancel = () => ids.forEach((id) => send(`/v2/requests/${id}`, undefined, "DELETE").catch(bench.refuse));
-  const sheet = createSheet(model, field, values, fixed, cancel);
+  let unwanted = false;
+  const stop = (id) => send(`/v2/requests/${id}`, undefined, "DELETE").catch((error) => bench.refuse(error));
+  const cancel = () => ((unwanted = true), ids.forEach(stop));
+  const sheet = createSheet(model, field, values, base, { cancel, use: (value) => bench.write(value) });
   bench.busy(cancel);
-  fill(bench.stage, sheet.element);
+  bench.put(sheet.element);
   const one = async (value, cell) => {
-    const wanted = { ...fixed, [field.name]: value };
-    const { request_id: id } = await send(`/v2/${model.slug}`, request(model, wanted));
+    const wanted = { ...base, [field.name]: value };
+    const { id } = await submit(model.slug, request(model, wanted));
     ids.push(id);
+    if (unwanted) stop(id);
     const result = await poll(id, cell.tell);
     if (result.status === "COMPLETED") cell.show(pictures(result, wanted)[0]);
     else cell.refuse(result.error);
   };
-  await Promise.all(values.map((value, place) => one(value, sheet.cells[place]).catch((error) => sheet.cells[place].refuse(error.message))));
+  await Promise.all(values.map((value, place) => one(value, sheet.cells[place]).catch(({ message }) => sheet.cells[place].refuse(message))));
   sheet.done();
   bench.busy(null);
+}
+
+/** What all the pictures have in common: one each, and one seed, so that nothing else makes a difference. */
+function fixed(model, field, values) {
+  const [seed, count] = [named(model, "seed").name, named(model, "count")?.name];
+  const drawn = field.name !== seed && values[seed] === -1 ? { [seed]: drawSeed() } : {};
+  return { ...values, ...drawn, ...(count && { [count]: 1 }) };
 }

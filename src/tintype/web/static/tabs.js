@@ -1,5 +1,5 @@
 /** Tabs, after the pattern of the ARIA authoring practices; the open one stands in the address. */
-import { h } from "./dom.js";
+import { fill, h } from "./dom.js";
 
 /** Tabs out of [id, title, draw] triples; `draw()` → the panel's content, asked for when its tab is first opened. */
 export function createTabs(name, tabs) {
@@ -14,7 +14,7 @@ export function createTabs(name, tabs) {
       buttons[index].setAttribute("aria-selected", String(chosen));
       buttons[index].tabIndex = chosen ? 0 : -1;
       panels[index].hidden = !chosen;
-      if (chosen) draw(panels[index]);
+      if (chosen) show(draw, panels[index]);
     });
     if (written) history.replaceState(null, "", `${place ? `?tab=${tabs[place][0]}` : location.pathname}${location.hash}`);
     return place;
@@ -27,4 +27,13 @@ export function createTabs(name, tabs) {
   } }, buttons);
   open(new URLSearchParams(location.search).get("tab"), false);
   return [list, ...panels];
+}
+
+/** Fill a panel, or say in it why it can't be filled. */
+async function show(draw, panel) {
+  try {
+    await draw(panel);
+  } catch (error) {
+    fill(panel, h("p", { role: "alert" }, error.message));
+  }
 }

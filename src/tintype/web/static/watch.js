@@ -1,9 +1,16 @@
 /** A request on its way: told by the server's events, or asked for where a stream can't be had. */
-import { call, get } from "./api.js";
+import { call, get, read } from "./api.js";
 
 /** Milliseconds between questions where there is no stream. */
 const PAUSE = 700;
 const OVER = new Set(["completed", "failed"]);
+
+/** Queue a request → its id, and what the server warns of, if it does; throws Refused. */
+export async function submit(slug, body) {
+  const answer = await call(`/v2/${slug}`, { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } });
+  const { request_id: id } = await read(answer);
+  return { id, warning: answer.headers.get("x-warning") };
+}
 
 /**
  * Follow a request to its end → its result's JSON (`status` COMPLETED or FAILED).
@@ -29,12 +36,19 @@ export async function poll(id, tell) {
   for (;;) {
     const answer = await call(`/v2/requests/${id}/status`);
     const status = await answer.json();
+    if (answer.status >= 500) {
+      // The request goes on, whatever the database is doing at the moment.
+      await pause();
+      continue;
+    }
     if (status.status === "COMPLETED") return get(`/v2/requests/${id}`);
     if (status.status === "FAILED" || !answer.ok) return { status: "FAILED", ...status };
     tell(status.status === "QUEUED" ? "queued" : "progress", status);
-    await new Promise((resolve) => setTimeout(resolve, PAUSE));
+    await pause();
   }
 }
+
+const pause = () => new Promise((resolve) => setTimeout(resolve, PAUSE));
 
 /** Server-sent events out of a stream of bytes. */
 async function* events(body) {

@@ -7,7 +7,7 @@ const SEEDS = 2 ** 32;
 export function number(field, id, changed) {
   const figure = h("input.figure", {
     id, type: "number", inputmode: field.type === "integer" ? "numeric" : "decimal",
-    min: field.minimum, max: field.maximum, step: field.step,
+    min: field.minimum, max: field.maximum, step: field.step, placeholder: field.default,
   });
   const slider = h("input", {
     type: "range", min: field.minimum, max: field.maximum, step: "any", tabindex: -1, "aria-hidden": "true",

@@ -16,7 +16,7 @@ export function picture(field, id, changed) {
     address,
     h("div.row", {},
       h("button.quiet", { type: "button", onclick: () => file.click() }, icon("input"), "Choose a file"),
-      h("button.quiet", { type: "button", onclick: async () => take(await takePhoto()) }, icon("camera"), "Camera")),
+      h("button.quiet", { type: "button", onclick: async () => ((photo) => photo && take(photo))(await takePhoto()) }, icon("camera"), "Camera")),
     h("div.samples", { role: "group", "aria-label": "Samples of this server" }, SAMPLES.map((path, place) =>
       h("button", { type: "button", title: `Sample: ${NAMES[place]}`, "aria-label": `Sample: ${NAMES[place]}`, onclick: () => (write(path), changed()) },
         h("img", { src: path, alt: "", loading: "lazy" })))),
@@ -33,11 +33,11 @@ export function picture(field, id, changed) {
     view.querySelector("img")?.addEventListener("error", () => fill(view, h("p.hint", {}, "This picture is not there")));
   };
   const take = async (blob) => {
-    if (!blob) return;
+    if (!blob) return (note.textContent = "That is no picture.");
     note.textContent = "Uploading …";
     try {
       const { file_urls: [url], message } = await send("/upload-asset", { data_urls: [await asDataUrl(blob)] });
-      write(url);
+      write(local(url));
       note.textContent = message;
       changed();
     } catch (error) {
