@@ -47,6 +47,10 @@ samples: setup ## Draw the pages' sample pictures anew, with the built-in weight
 	$(BIN)/tintype generate stable-diffusion-3-turbo-img2img --mode image-to-image --image /sd3-turbo-i2i-input.jpg --prompt "a rainbow" --strength 0.9 --seed 1 -o $(SAMPLES)/stable-diffusion-3-turbo-img2img.jpeg
 	$(BIN)/tintype generate stable-diffusion-3.5-turbo-txt2img --prompt "a birthday cake on a pink background" --seed 1 --width 512 --height 512 -o $(SAMPLES)/stable-diffusion-3.5-turbo-txt2img.jpeg
 
+.PHONY: screenshots
+screenshots: setup ## Photograph the pages for README.md, with chromium
+	PYTHONPATH=. $(BIN)/python examples/screenshots.py docs/images
+
 .PHONY: check
 check: setup ## Check style, types and layers
 	$(BIN)/ruff check .

@@ -43,14 +43,16 @@ def builtin(new_server: Callable[..., Server]) -> Server:
     return new_server(weights="{}", dtype="auto").start()
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while it runs, playwright's own event loop is in the way of everybody else's.
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """The machine's own chromium, or a skip."""
     path = os.environ.get("TINTYPE_CHROMIUM") or shutil.which("chromium")
     if path is None:
         pytest.skip("no browser: install Debian's chromium, or name one in TINTYPE_CHROMIUM")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *camera])
         yield browser
         browser.close()
 

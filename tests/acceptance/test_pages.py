@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from tests.acceptance.browser import OLD, PATIENCE, TEXT, Visitor
 from tests.acceptance.harness import KEY
 from tests.acceptance.test_http_helpers import gradient
+from tests.integration.website import serving
 from tintype.catalog.models import MODELS
+from tintype.web.auth import reader
 
-#: Drops a PNG of these bytes.
-DROP = """bytes => {
-    const dataTransfer = new DataTransfer();
-    dataTransfer.items.add(new File([new Uint8Array(bytes)], "gradient.png", { type: "image/png" }));
-    const event = new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true });
-    document.querySelector(".drop").dispatchEvent(event);
-}"""
+#: A picture that is dropped, or pasted, as its bytes.
+TRANSFER = """
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([new Uint8Array(bytes)], "gradient.png", { type: "image/png" }));
+    const how = { bubbles: true, cancelable: true };
+"""
+DROP = f"""bytes => {{{TRANSFER}
+    document.querySelector(".drop").dispatchEvent(new DragEvent("drop", {{ ...how, dataTransfer: transfer }}));
+}}"""
+PASTE = f"""bytes => {{{TRANSFER}
+    document.body.dispatchEvent(new ClipboardEvent("paste", {{ ...how, clipboardData: transfer }}));
+}}"""
 
 
 def test_the_models_are_cards_that_lead_to_their_pages(visitor: Visitor) -> None:
@@ -55,29 +63,29 @@ def test_a_first_visit_is_asked_for_a_key_once(visitor: Visitor) -> None:
     assert page.evaluate("sessionStorage.length") == 0
 
 
-def test_progress_is_told_until_the_picture_is_there(visitor: Visitor) -> None:
+def test_ctrl_enter_makes_several_pictures(visitor: Visitor) -> None:
     page = visitor.go(OLD)
     visitor.field("samples").fill("2")
-    page.keyboard.press("Control+Enter")
-    said = page.locator(".state")
-    expect(said).to_have_text(re.compile(r"Step \d+ of \d+"), timeout=PATIENCE)
-    expect(page.locator(".developing img")).to_be_visible(timeout=PATIENCE)
-    page.locator(".result img").first.wait_for(timeout=PATIENCE)
-    expect(page.locator(".plates figure")).to_have_count(2)
+    visitor.field("strength").fill("0.1")
+    visitor.field("prompt").press("Control+Enter")
+    expect(page.locator(".plates figure img")).to_have_count(2, timeout=PATIENCE)
     expect(page.locator(".facts")).to_contain_text("$0.0074")
 
 
-def test_escape_cancels_and_nothing_is_charged(visitor: Visitor) -> None:
+def test_progress_is_told_and_escape_cancels_for_nothing(visitor: Visitor) -> None:
     page = visitor.go(OLD)
     visitor.field("num_inference_steps").fill("100")
     visitor.field("samples").fill("4")
-    before = page.locator(".credits").inner_text()
+    credits = page.locator(".credits")
+    expect(credits).to_contain_text("$")
+    before = credits.inner_text()
     page.keyboard.press("Control+Enter")
-    page.locator(".progress").wait_for()
+    expect(page.locator(".state")).to_have_text(re.compile(r"Step \d+ of \d+"), timeout=PATIENCE)
+    expect(page.locator(".developing img")).to_be_visible(timeout=PATIENCE)
+    assert credits.inner_text() != before, "its price is held"
     page.keyboard.press("Escape")
     expect(page.locator(".empty")).to_contain_text("Cancelled; nothing was charged.", timeout=PATIENCE)
-    page.reload()
-    expect(page.locator(".credits")).to_have_text(before)
+    expect(credits).to_have_text(before)
 
 
 def test_what_is_wrong_is_said_beside_the_field_before_anything_is_sent(visitor: Visitor) -> None:
@@ -117,6 +125,48 @@ def test_a_dropped_picture_is_the_input_and_compares_with_the_result(visitor: Vi
     page.get_by_role("button", name="Done").click()
     page.get_by_role("button", name="Use as input").click()
     expect(image).to_have_value(re.compile(r"/files/.*\.jpeg"))
+
+
+def test_a_picture_is_chosen_pasted_taken_or_one_of_the_samples(visitor: Visitor) -> None:
+    page = visitor.go(OLD)
+    image = visitor.field("image")
+    latest = image.input_value()
+
+    def changed(ending: str) -> None:
+        nonlocal latest
+        expect(image).not_to_have_value(latest)
+        expect(image).to_have_value(re.compile(rf"^/files/.*\.{ending}$"))
+        expect(page.locator(".view img")).to_have_js_property("complete", True)
+        latest = image.input_value()
+
+    file = {"name": "gradient.png", "mimeType": "image/png", "buffer": gradient(64, 64)}
+    page.locator("input[type=file]").set_input_files(file)
+    changed("png")
+    expect(page.get_by_text("1 uploaded; kept until")).to_be_visible()
+    page.evaluate(PASTE, list(gradient(80, 64)))
+    changed("png")
+    page.get_by_role("button", name="Camera").click()
+    page.get_by_role("button", name="Take it").click()
+    changed("jpeg")
+    page.locator("input[type=file]").set_input_files({**file, "buffer": b"no picture"})
+    expect(page.locator(".drop .hint").last).to_contain_text("data_urls[0]")
+    page.get_by_role("button", name="Sample: Portrait").click()
+    expect(image).to_have_value("/sd3-img2img-ip.jpg")
+
+
+def test_a_server_that_asks_for_no_key_asks_nobody_for_one(chromium: Browser, tmp_path: Path) -> None:
+    with serving(tmp_path) as site:
+        site.app.dependency_overrides[reader] = lambda: site.key
+        visitor = Visitor(chromium, site.address)
+        page = visitor.go(TEXT, key=None)
+        page.get_by_role("button", name="Generate").click()
+        expect(page.locator(".state")).to_contain_text("Next in the queue")
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.locator(".empty")).to_contain_text("Cancelled")
+        visitor.go("/account", key=None)
+        expect(page.locator(".rows li")).to_have_count(1)
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        visitor.leave()
 
 
 def test_a_link_restores_the_form_and_holds_no_key(visitor: Visitor) -> None:

@@ -94,7 +94,7 @@ def test_a_model_s_seconds_are_measured_here(site: Website, http: httpx2.Client)
 
 def test_every_module_that_is_imported_is_there() -> None:
     for module in STATIC.rglob("*.js"):
-        for name in re.findall(r'from "([^"]+)"', module.read_text("utf-8")):
+        for name in re.findall(r'from "(\.[^"]+)"', module.read_text("utf-8")):
             assert (module.parent / name).is_file(), (module.name, name)
 
 

@@ -18,6 +18,8 @@ export function drawHeader() {
       h("a", { href: "/openapi.json" }, "OpenAPI description")));
   drawPurse(place);
   document.addEventListener("tintype:key", () => drawPurse(place));
+  // A request that ended has released what it held, or was charged.
+  document.addEventListener("tintype:ended", () => currentKey() && get("/v1/get-user-credits").catch(() => showCredits(place, "?")));
   document.addEventListener("tintype:credits", ({ detail }) => showCredits(place, detail));
 }
 
@@ -34,5 +36,5 @@ function drawPurse(place) {
 
 function showCredits(place, text) {
   const shown = place.querySelector(".credits");
-  if (shown) shown.textContent = Number.isFinite(Number(text)) ? `${dollars(Number(text), 2)} left` : text;
+  if (shown) shown.textContent = Number.isFinite(Number(text)) ? `${dollars(Number(text))} left` : text;
 }

@@ -73,6 +73,7 @@ export class Playground {
   busy(stop) {
     this.running = stop;
     this.go.disabled = this.strip.button.disabled = Boolean(stop);
+    if (!stop) document.dispatchEvent(new CustomEvent("tintype:ended"));
   }
 
   async generate() {

@@ -69,7 +69,7 @@ const pictureIn = (transfer) => [...transfer.files].find((file) => file.type.sta
 
 /** What can be shown without asking anybody but this server. */
 function preview(text) {
-  if (text.startsWith("/") || text.startsWith("data:image/")) return text;
+  if (/^\/(?!\/)/.test(text) || text.startsWith("data:image/")) return text;
   return text.startsWith(`${location.origin}/`) ? local(text) : "";
 }
 
