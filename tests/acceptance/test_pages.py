@@ -70,6 +70,12 @@ def test_ctrl_enter_makes_several_pictures(visitor: Visitor) -> None:
     visitor.field("prompt").press("Control+Enter")
     expect(page.locator(".plates figure img")).to_have_count(2, timeout=PATIENCE)
     expect(page.locator(".facts")).to_contain_text("$0.0074")
+    second = page.locator(".plates figure").nth(1)
+    expect(second).to_contain_text("seed 2")
+    second.get_by_role("button", name="Same seed").click()
+    expect(visitor.field("seed")).to_have_value("2")
+    expect(visitor.field("samples")).to_have_value("1")
+    assert visitor.barriers() == []
 
 
 def test_progress_is_told_and_escape_cancels_for_nothing(visitor: Visitor) -> None:

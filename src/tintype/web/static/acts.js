@@ -8,14 +8,16 @@ import { named, request } from "./models.js";
 /** The acts on one of the pictures of `made`; `bench` is the playground: model, stage, shelf, write, generate, show, tell. */
 export function actsOn(made, bench) {
   const { model } = bench;
-  const [seed, image] = [named(model, "seed").name, named(model, "image")?.name];
+  const [seed, image, count] = ["seed", "image", "count"].map((means) => named(model, means)?.name);
   const { values } = made[0];
+  /** What makes this one picture again, and no others. */
+  const alone = (picture) => ({ ...values, ...(count && { [count]: 1 }), [seed]: picture.seed });
   return {
-    same: (picture) => bench.write({ ...values, [seed]: picture.seed }),
+    same: (picture) => bench.write(alone(picture)),
     vary: () => (bench.write({ ...values, [seed]: drawSeed() }), bench.generate()),
     input: image && ((picture) => bench.write({ [image]: picture.url })),
     compare: (picture) => compare(picture, values[image], bench, () => bench.show(made)),
-    link: (picture) => copy(toAddress(request(model, { ...values, [seed]: picture.seed })), bench),
+    link: (picture) => copy(toAddress(request(model, alone(picture))), bench),
   };
 }
 
