@@ -51,6 +51,12 @@ samples: setup ## Draw the pages' sample pictures anew, with the built-in weight
 screenshots: setup ## Photograph the pages for README.md, with chromium
 	PYTHONPATH=. $(BIN)/python examples/screenshots.py docs/images
 
+.PHONY: rehearsal
+rehearsal: setup ## Run every step of `make weights` for three steps, in build/rehearsal (minutes)
+	mkdir -p build/rehearsal/src/tintype/weights
+	cp src/tintype/weights/README.md build/rehearsal/src/tintype/weights
+	cd build/rehearsal && PYTHONPATH=$(CURDIR) TINTYPE_REHEARSAL_STEPS=3 $(CURDIR)/$(BIN)/python -m training
+
 .PHONY: check
 check: setup ## Check style, types and layers
 	$(BIN)/ruff check .

@@ -195,8 +195,8 @@ class Turbo:
     #: What ships: its main components, so that everything fits into 45 MB; they are 98 % of it.
     shipped_rank: int = 11
     batch: int = 32
-    steps: int = 180
-    rate: float = 1e-3
+    steps: int = 500
+    rate: float = 1.5e-3
     #: The teacher's guidance.
     guidance: float = 3.0
     #: Length of the student's steps; a quarter is one of four.

@@ -22,7 +22,7 @@ from training.hyper import SIZE
 from training.sheets import save_sheet
 from training.words import COLOURS, WHITE
 
-REFERENCE = Path(__file__).parent / "reference"
+REFERENCE = Path("training/reference")
 SMALL = 16
 #: Seeds of the measured pictures; training never drew noise from seeds.
 FIRST_SEED = 10_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -39,7 +40,8 @@ class Run:
         self.name = name
         self.model = model
         self.optimisers = optimisers
-        self.steps = steps
+        #: A rehearsal of all of it (`make rehearsal`) takes few of them.
+        self.steps = min(steps, int(os.environ.get("TINTYPE_REHEARSAL_STEPS", steps)))
         self.warmup = warmup
         self.average = average
         self.look = look

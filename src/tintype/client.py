@@ -7,8 +7,9 @@ with Client("http://127.0.0.1:8000", key="SG_…") as client:
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -86,6 +87,20 @@ class Client:
             progress(status)
         return self._result(request_id, status)
 
+    def stream(self, request_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What happens to the request, as it happens: event names with their data, previews too, until it has ended."""
+        with self._http.stream("GET", f"/v2/requests/{request_id}/events") as answer:
+            if answer.is_error:
+                answer.read()
+                self._body(answer)
+            event = ""
+            for line in answer.iter_lines():
+                name, _, value = line.partition(": ")
+                if name == "event":
+                    event = value
+                elif name == "data":
+                    yield event, json.loads(value)
+
     def cancel(self, request_id: str) -> None:
         """Cancel a request that hasn't ended."""
         self._call("DELETE", f"/v2/requests/{request_id}")
@@ -109,7 +124,9 @@ class Client:
         return Result(request_id, body["output"], int(body["seed"]), body["metrics"], body)
 
     def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        answer = self._http.request(method, path, **options)
+        return self._body(self._http.request(method, path, **options))
+
+    def _body(self, answer: httpx2.Response) -> dict[str, Any]:
         try:
             body = dict(answer.json())
         except ValueError as error:

@@ -203,9 +203,14 @@ class TooManyRequests(TintypeError):
     advice = "Wait for as long as Retry-After says, then send it again; nothing was queued or charged."
 
     def __init__(self, message: str | None = None, wait: float = 1.0, moment: float = 0.0) -> None:
-        reset = datetime.fromtimestamp(moment + wait, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        super().__init__(message, headers={"x-rate-limit-remaining": "0", "x-rate-limit-reset-at-utc": reset})
+        super().__init__(message, headers=rate_headers(0, moment + wait))
         self.retry_after = max(1, ceil(wait))
+
+
+def rate_headers(remaining: int, reset_at: float) -> dict[str, str]:
+    """Requests that may be sent at once, and until when that counts in unix seconds, as answers have them."""
+    reset = datetime.fromtimestamp(reset_at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return {"x-rate-limit-remaining": str(remaining), "x-rate-limit-reset-at-utc": reset}
 
 
 class LedgerBroken(TintypeError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -16,6 +16,22 @@ def _split(value: object) -> object:
 
 #: A comma-separated list in the environment.
 Names = Annotated[frozenset[str], NoDecode, BeforeValidator(_split)]
+
+
+class Price(BaseModel):
+    """An operator's own price of one model; what it leaves out is the catalogue's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dollars: float = Field(ge=0, le=1_000_000)
+    per: Literal["picture", "second"] | None = None
+    #: Seconds per picture that are held, and never exceeded, where the price is per second.
+    most_seconds: float | None = Field(None, gt=0, le=86_400)
+
+
+def _dollars(value: object) -> object:
+    """A bare number is a price that changes nothing else."""
+    return value if isinstance(value, dict | Price) else {"dollars": value}
 
 
 class Settings(BaseSettings):
@@ -48,8 +64,8 @@ class Settings(BaseSettings):
 
     #: Whether requests cost anything; without it nothing is held or charged, and credits are `unlimited`.
     billing: bool = True
-    #: Dollars per picture, or per second where the catalogue says so, by model slug; the catalogue's where not named.
-    prices: dict[str, Annotated[float, Field(ge=0, le=1_000_000)]] = {}
+    #: By model slug, the catalogue's where not named: dollars, or `{"dollars": 0.001, "per": "second"}`.
+    prices: dict[str, Annotated[Price, BeforeValidator(_dollars)]] = {}
 
     #: Requests per minute of a key without a number of its own; 0 is no limit, as in the next two.
     key_rpm: int = Field(0, ge=0)
@@ -57,6 +73,8 @@ class Settings(BaseSettings):
     key_concurrency: int = Field(0, ge=0)
     #: Pictures, queued or running, of a key without a number of its own.
     key_max_queued: int = Field(0, ge=0)
+    #: Event streams that one key may have open at once in one server: each is looked after a few times a second.
+    key_streams: int = Field(32, ge=0)
     #: Pictures, queued or running, of all keys: nobody waits for more, and each takes disk and looking through.
     queue: int = Field(10_000, ge=0)
 

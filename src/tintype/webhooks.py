@@ -25,6 +25,9 @@ from tintype.store.outbox import Backoff, Outbox
 
 log = structlog.get_logger()
 
+#: Answers whose Retry-After counts: too many requests, and unavailable.
+BUSY = (429, 503)
+
 
 def outbox(db: Database, settings: Settings) -> Outbox:
     """The outbox as the operator configured it."""
@@ -73,7 +76,8 @@ class Senders:
         headers = [("Content-Type", "application/json"), ("User-Agent", "tintype")]
         headers += sign(secrets, delivery.id, int(time.time()), body)
         try:
-            return Outcome(status=self._poster.post(delivery.url, body, headers))
+            answer = self._poster.post(delivery.url, body, headers)
+            return Outcome(answer.status, retry_after=answer.retry_after if answer.status in BUSY else None)
         except TintypeError as error:
             return Outcome(error=error.message)
 

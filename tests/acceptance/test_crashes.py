@@ -13,7 +13,7 @@ from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 SLOW = {
     "prompt": "a castle",
     "image": "/sd-img2img-input.jpeg",
-    "num_inference_steps": 60,
+    "num_inference_steps": 30,
     "seed": 11,
     "scheduler": "Euler a",
 }

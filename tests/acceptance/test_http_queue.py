@@ -8,7 +8,19 @@ import httpx2
 import pytest
 
 from tests.acceptance.harness import Server, until
-from tests.acceptance.test_http_helpers import OLD, PRICES, TEXT, credits, left, new_key, quick, refused, slow, submit
+from tests.acceptance.test_http_helpers import (
+    OLD,
+    PRICES,
+    TEXT,
+    credits,
+    left,
+    new_key,
+    quick,
+    refused,
+    result,
+    slow,
+    submit,
+)
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +122,15 @@ def test_a_trusted_proxys_word_counts(http: httpx2.Client, headers: dict[str, st
 def test_a_trusted_proxys_nonsense_does_not(http: httpx2.Client, headers: dict[str, str]) -> None:
     refused(http.post(f"/v2/{TEXT}", json=quick(), headers=headers), 400)
     assert left(http) == 1
+
+
+def test_a_test_key_needs_no_worker_and_no_money(workerless: Server) -> None:
+    http = workerless.http(new_key(workerless, 0, test=True))
+    request_id = submit(http, TEXT, quick())
+    done = result(http, request_id)
+    assert (done.status_code, done.json()["status"], done.json()["mode"]) == (200, "COMPLETED", "test")
+    assert (done.headers["x-mode"], credits(done)) == ("test", 0)
+    late = http.post(f"/v1/{TEXT}", json=quick(prompt="test:processing:600"))
+    refused(late, 504)  # not 502: no worker is what it waits for
+    http.delete(f"/v2/requests/{late.headers['x-request-id']}")
+    assert result(http, late.headers["x-request-id"]).json()["error"] == "cancelled"

@@ -11,6 +11,7 @@ import pytest
 from tests.integration.sse import Event, following, told
 from tests.integration.website import Website, serving
 
+from tintype.client import Client, ServerRefused
 from tintype.store.previews import Preview
 
 
@@ -98,6 +99,22 @@ def test_another_attempt_is_told_from_its_beginning(web: Website, http: httpx2.C
         web.own.requests.fail(second.id, second.attempt, "no such picture", 400)
         assert short(next(events)) == ("failed", "no such picture")
         assert list(events) == []
+
+
+def test_our_own_client_follows(web: Website) -> None:
+    web.submit()
+    request = web.claim()
+    with Client(web.address, web.secret) as client:
+        events = client.stream(request.id)
+        assert next(events)[0] == "started"
+        web.step(request, 1)
+        assert (told := next(events))[0] == "progress"
+        assert told[1]["step"] == 1
+        web.complete(request)
+        [(last, data)] = events
+        assert (last, data["status"]) == ("completed", "COMPLETED")
+        with pytest.raises(ServerRefused, match="Request another not found"):
+            next(client.stream("another"))
 
 
 def test_any_web_process_can_tell(web: Website, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from tintype.errors import AddressRefused, BadPicture, PictureUnreachable
 from tintype.media.fetch import Fetcher
 
 LIMIT = 10_000
-SECONDS = 0.6
+#: For what is meant to run out, and for what isn't, however busy the machine.
+SECONDS, PLENTY = 0.6, 60.0
 Serve = Callable[..., str]
 
 
@@ -80,14 +81,14 @@ def start(stack: ExitStack, *answers: bytes | list[bytes], pause: float = 0) -> 
     return server, f"127.0.0.1:{server.port}"
 
 
-def fetch(url: str, *allow: str, max_redirects: int = 5) -> bytes:
-    with Fetcher(frozenset(allow), LIMIT, SECONDS, max_redirects) as fetcher:
+def fetch(url: str, *allow: str, max_redirects: int = 5, seconds: float = PLENTY) -> bytes:
+    with Fetcher(frozenset(allow), LIMIT, seconds, max_redirects) as fetcher:
         return fetcher.get(url)
 
 
 def test_a_picture(stack: ExitStack) -> None:
     server, host = start(stack, answer("200 OK", b"picture", "Content-Length: 7", "Set-Cookie: a=b"))
-    with Fetcher(frozenset({host}), LIMIT, SECONDS) as fetcher:
+    with Fetcher(frozenset({host}), LIMIT, PLENTY) as fetcher:
         for _ in range(2):
             assert fetcher.get(f"http://{host}/a%20b/c.png?size=large#part") == b"picture"
     first, second = server.asked
@@ -176,11 +177,11 @@ def test_no_such_name() -> None:
 
 def test_a_silent_nameserver(monkeypatch: pytest.MonkeyPatch) -> None:
     answered = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait(10))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait(2 * PLENTY))
     begin = time.monotonic()
     with pytest.raises(PictureUnreachable, match=r"within 0\.6 s"):
-        fetch("http://slow.example/")
-    assert time.monotonic() - begin < 3
+        fetch("http://slow.example/", seconds=SECONDS)
+    assert time.monotonic() - begin < PLENTY
     answered.set()
 
 
@@ -248,11 +249,10 @@ def test_too_large(stack: ExitStack, headers: tuple[str, ...]) -> None:
 
 
 def test_too_large_is_refused_before_it_is_read(stack: ExitStack) -> None:
-    _, host = start(stack, [answer("200 OK", b"", "Content-Length: 99999999999"), b""], pause=SECONDS * 3)
-    begin = time.monotonic()
-    with pytest.raises(PictureUnreachable, match="limit"):
+    # Without an end: whoever read it would be told of the time, not of the limit.
+    _, host = start(stack, [answer("200 OK", b"", "Content-Length: 99999999999"), b"", b""], pause=3600)
+    with pytest.raises(PictureUnreachable, match="10000 bytes is the limit"):
         fetch(f"http://{host}/", host)
-    assert time.monotonic() - begin < SECONDS
 
 
 def test_as_large_as_may_be(stack: ExitStack) -> None:
@@ -282,8 +282,8 @@ def test_slow_redirects(stack: ExitStack) -> None:
 def assert_in_time(url: str, host: str) -> None:
     begin = time.monotonic()
     with pytest.raises(PictureUnreachable, match=r"within 0\.6 s"):
-        fetch(url, host)
-    assert SECONDS * 0.9 < time.monotonic() - begin < SECONDS * 3
+        fetch(url, host, seconds=SECONDS)
+    assert SECONDS * 0.9 < time.monotonic() - begin < PLENTY
 
 
 def test_compressed_although_not_asked(stack: ExitStack) -> None:

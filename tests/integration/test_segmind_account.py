@@ -12,22 +12,7 @@ from segmind import SegmindClient
 from tests.integration.website import Website, serving
 
 from tintype.catalog.models import MODELS
-
-
-class Led(httpx.BaseTransport):
-    """Sends whatever is asked of any host to one server."""
-
-    def __init__(self, address: str) -> None:
-        self._url = httpx.URL(address)
-        self._inner = httpx.HTTPTransport()
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        request.url = request.url.copy_with(scheme="http", host=self._url.host, port=self._url.port)
-        request.headers["host"] = f"{self._url.host}:{self._url.port}"
-        return self._inner.handle_request(request)
-
-    def close(self) -> None:
-        self._inner.close()
+from tintype.sdk import segmind_client
 
 
 @pytest.fixture
@@ -38,11 +23,7 @@ def web(tmp_path: Path) -> Iterator[Website]:
 
 @pytest.fixture
 def client(web: Website) -> Iterator[SegmindClient]:
-    client = SegmindClient(api_key=web.secret)
-    headers = client._client.headers
-    client._client.close()
-    with httpx.Client(headers=headers, base_url=client.base_url, transport=Led(web.address)) as led:
-        client._client = led
+    with segmind_client(web.address, web.secret) as client:
         yield client
 
 

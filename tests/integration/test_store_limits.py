@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from tintype.errors import OutOfCredits, TooManyRequests
+from tintype.errors import Forbidden, OutOfCredits, TooManyRequests
 from tintype.store.accounts import Accounts, Key
 from tintype.store.database import Database, read_clock
 from tintype.store.limits import Ceilings
@@ -101,6 +101,8 @@ def test_requests_at_once(door: Door) -> None:
 
 def test_pictures_at_once(door: Door) -> None:
     key = door.key(max_queued=5)
+    with pytest.raises(Forbidden, match="this request alone asks for 6"):
+        door.ask(key, 6)
     door.ask(key, 3)
     refused = refusal(lambda: door.ask(key, 3))
     assert refused.message == "This API key may have 5 pictures at once; with this request it would have 6"

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import count
@@ -20,14 +20,25 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy import event, select, update
 
-from tintype.errors import BadRequest, IdempotencyMismatch, OutOfCredits, RequestUnknown
+from tintype.errors import (
+    BadRequest,
+    IdempotencyMismatch,
+    OutOfCredits,
+    RequestUnknown,
+    SpendCapReached,
+    TintypeError,
+    TooManyRequests,
+)
 from tintype.store.accounts import Accounts, Key
 from tintype.store.database import Database, read_clock
+from tintype.store.keys import KeyLimits
 from tintype.store.migrations import migrate
 from tintype.store.requests import Mark, Request, Requests, Status, Verdict
 from tintype.store.tables import requests as table
 
 START = 20_000
+#: Micro-dollars that the last key may spend, and requests that the first may have at once.
+CAP, AT_ONCE = 12_000, 4
 MAX_ATTEMPTS = 3
 #: What every completed request took.
 SECONDS = 3
@@ -173,6 +184,11 @@ LEAVE: dict[str, list[object]] = {
 }
 
 
+#: What dies beside the ways to leave; of these, some have nothing to write at times.
+HARMLESS = {"submit again", "claim", "end overdue"}
+ANYBODY = ("submit", "cancel", "give", "renew", "expire", *sorted(HARMLESS))
+
+
 class Died(BaseException):
     """As sudden as a power cut."""
 
@@ -199,20 +215,25 @@ def dying(db: Database, at: int) -> Iterator[None]:
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Two accounts, three keys, three workers."""
+    """Two accounts with two keys each, one of them capped and one limited; three workers."""
 
     @initialize()
     def open(self) -> None:
         self.folder = Path(tempfile.mkdtemp(dir=FOLDER))
         shutil.copy(migrated(), self.folder / "store.db")
-        self.db = Database(f"sqlite:///{self.folder}/store.db")
-        self.accounts = Accounts(self.db)
-        self.requests = Requests(self.db, lease=1000, retention=1000, max_attempts=MAX_ATTEMPTS)
+        self.connect()
         first, second = (self.accounts.create(name, START).id for name in ("first", "second"))
-        self.keys = [self.accounts.create_key(account_id, "key")[0] for account_id in (first, first, second)]
+        limits: list[tuple[str, KeyLimits]] = [(first, {"concurrency": AT_ONCE}), (first, {}), (second, {}),
+                                               (second, {"spend_cap": CAP})]  # fmt: skip
+        self.keys = [self.accounts.create_key(account_id, "key", **limit)[0] for account_id, limit in limits]
         self.model = Model(given=Counter({first: START, second: START}))
         self.runs: list[Run] = []
         self.numbers = count()
+
+    def connect(self) -> None:
+        self.db = Database(f"sqlite:///{self.folder}/store.db")
+        self.accounts = Accounts(self.db)
+        self.requests = Requests(self.db, lease=1000, retention=1000, max_attempts=MAX_ATTEMPTS)
 
     def teardown(self) -> None:
         self.db.close()
@@ -226,14 +247,24 @@ class StoreMachine(RuleBasedStateMachine):
             self.submit_one(self.keys[key % len(self.keys)], *what)
 
     def submit_one(self, asker: Key, price: int, rate: int | None, priority: int) -> None:
-        if self.available(asker.account_id) < price:
-            with pytest.raises(OutOfCredits):
+        if refusal := self.refusal(asker, price):
+            with pytest.raises(refusal):
                 self.requests.submit(asker, "sd3", {}, price, priority, rate=rate)
         else:
             once = f"once-{next(self.numbers)}"
             sent = {"rate": rate, "idempotency_key": once, "fingerprint": "same"}
             request = self.requests.submit(asker, "sd3", {}, price, priority, **sent)
             self.model.known[request.id] = Known(request.id, asker, price, priority, rate, once)
+
+    def refusal(self, asker: Key, price: int) -> type[TintypeError] | None:
+        """Why a request is not let in, if it isn't."""
+        own = [one for one in self.model.known.values() if one.key is asker and not one.ended]
+        if asker.concurrency and len(own) >= asker.concurrency:
+            return TooManyRequests
+        if self.available(asker.account_id) < price:
+            return OutOfCredits
+        committed = self.model.spent[asker.id] + self.model.held([asker])
+        return SpendCapReached if asker.spend_cap is not None and committed + price > asker.spend_cap else None
 
     @precondition(lambda self: self.model.known)
     @rule(which=choice)
@@ -360,18 +391,33 @@ class StoreMachine(RuleBasedStateMachine):
     # What power cuts do
 
     @precondition(lambda self: self.model.known)
-    @rule(which=choice, how=st.sampled_from(["submit", "cancel", "expire", *LEAVE]), at=st.integers(1, 8))
+    @rule(which=choice, how=st.sampled_from([*ANYBODY, *LEAVE]), at=st.integers(1, 8))
     def a_process_dies(self, which: int, how: str, at: int) -> None:
         """In the middle of a change: the change never was. The store keeps nothing but what is on disk."""
         one = self.pick(which)
         doing: dict[str, Callable[[], object]] = {
-            "submit": lambda: self.requests.submit(one.key, "sd3", {}, 0),
+            "submit": lambda: self.requests.submit(one.key, "sd3", {}, 0, idempotency_key="dies", fingerprint="same"),
+            "submit again": lambda: self.requests.submit(
+                one.key, "sd3", {}, one.price, idempotency_key=one.once, fingerprint="same"
+            ),
             "cancel": lambda: self.requests.cancel(one.id, one.key.account_id),
+            "give": lambda: self.accounts.credit(one.key.account_id, 1_000),
+            "claim": lambda: self.requests.claim("w1", idle=True),
+            "renew": lambda: self.requests.renew([Mark(one.id, one.attempt, 1, 20)]),
+            "end overdue": self.requests.end_overdue,
             "expire": self.requests.expire,
         }
         doing |= {how: partial(getattr(self.requests, how), one.id, one.attempt, *LEAVE[how]) for how in LEAVE}
-        with pytest.raises(Died), dying(self.db, at):
+        with suppress(Died, TintypeError), dying(self.db, at):
             doing[how]()
+            # What changes nothing writes nothing, and has no commit to die before.
+            assert how in HARMLESS
+        self.another_process_goes_on()
+
+    def another_process_goes_on(self) -> None:
+        """It has nothing of the first but the file."""
+        self.db.close()
+        self.connect()
 
     @rule()
     def expire(self) -> None:
@@ -439,7 +485,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 TestStore = StoreMachine.TestCase
 TestStore.settings = settings(
-    max_examples=100,
+    max_examples=int(os.environ.get("TINTYPE_EXAMPLES", "30")),
     stateful_step_count=40,
     deadline=None,
     derandomize="CI" in os.environ,

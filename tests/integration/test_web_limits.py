@@ -1,16 +1,28 @@
-"""Contract, sections 2 and 3: 429 with its headers, polling that is never refused, and the Cancel-After header."""
+"""Contract, sections 2 and 3: 429 with its headers, polling that is never refused, prices per second, Cancel-After."""
 
 from __future__ import annotations
 
+from base64 import b64encode
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import update
 from tests.acceptance.harness import until
-from tests.acceptance.test_http_helpers import TEXT, left, quick, refused
+from tests.acceptance.test_http_helpers import MEDIUM, TEXT, gradient, left, quick, refused
+from tests.integration.sse import following, told
 from tests.integration.website import Website, serving
+
+from tintype.catalog.models import MODELS
+from tintype.catalog.order import order
+from tintype.errors import BadPicture
+from tintype.media.fetch import Fetcher
+from tintype.store.keys import Key
+from tintype.store.tables import paces
+from tintype.worker.pictures import Pictures
 
 
 def post(http: httpx2.Client, version: str = "v2", headers: dict[str, str] | None = None) -> httpx2.Response:
@@ -80,3 +92,101 @@ def test_a_deadline_that_is_none(tmp_path: Path, after: str) -> None:
     with serving(tmp_path) as site, site.http() as http:
         refused(post(http, headers={"cancel-after": after}), 400, "Cancel-After", "at most 86400")
         assert left(http) == 1
+
+
+def test_answers_to_a_limited_key_say_what_is_left_of_its_minute(tmp_path: Path) -> None:
+    with serving(tmp_path, key_rpm=3) as site, site.http() as http:
+        answers = [post(http, headers={"idempotency-key": str(number)}) for number in range(3)]
+        assert [answer.headers["x-rate-limit-remaining"] for answer in answers] == ["2", "1", "0"]
+        resets = [datetime.fromisoformat(answer.headers["x-rate-limit-reset-at-utc"]) for answer in answers]
+        assert resets == sorted(resets)
+        assert "x-rate-limit-remaining" not in http.get("/v1/get-user-credits").headers
+        assert "x-rate-limit-remaining" not in post(http, headers={"idempotency-key": "0"}).headers
+    with serving(tmp_path / "other") as site, site.http() as http:
+        assert "x-rate-limit-remaining" not in post(http).headers
+
+
+@pytest.mark.parametrize("settings", [{"key_concurrency": 1}, {"key_max_queued": 1}, {"queue": 1}])
+def test_retry_after_is_what_the_running_work_still_takes(tmp_path: Path, settings: dict[str, int]) -> None:
+    with serving(tmp_path, **settings) as site, site.http() as http:
+        site.submit()
+        site.complete(site.claim())  # 1.5 s for its 4 steps
+        with site.own.db.write() as tx:
+            tx.execute(update(paces).values(seconds=10))
+        site.submit()
+        assert refused_for(http) == 40, "queued: all of its steps"
+        site.step(site.claim(), 1)
+        assert refused_for(http) == 30, "running: the rest of them"
+
+
+def refused_for(http: httpx2.Client) -> int:
+    refusal = post(http)
+    refused(refusal, 429)
+    return int(refusal.headers["retry-after"])
+
+
+def test_pixels_at_the_input_picture_s_size(tmp_path: Path) -> None:
+    """Counted as soon as the size is known: at once for what is sent, by a worker for what is fetched."""
+    with serving(tmp_path) as site:
+        key, secret = site.own.accounts.create_key(site.account_id, "key", max_pixels=2 * 64 * 128)
+        with site.http(secret) as http:
+            small, large = (b64encode(gradient(64, height)).decode() for height in (128, 256))
+            ask = {"prompt": "a fox", "samples": 2}
+            for image in (large, "/sd3-img2img-ip.jpg"):
+                refused(http.post(f"/v2/{MEDIUM}", json={**ask, "image": image}), 403, "16384 pixels")
+            assert list((tmp_path / "inputs").glob("*")) == []
+            assert http.post(f"/v2/{MEDIUM}", json={**ask, "image": small}).status_code == 200
+            fetched = http.post(f"/v2/{MEDIUM}", json={**ask, "image": "https://pictures.example/a.png"})
+            assert fetched.status_code == 200
+        worker_refuses(site, key)
+
+
+def worker_refuses(site: Website, key: Key) -> None:
+    """What a worker says once it has fetched the picture, here a sample that is past the web's own look."""
+    wanted = order(MODELS[MEDIUM], MODELS[MEDIUM].validate({"prompt": "a fox", "image": "/sd3-img2img-ip.jpg"})[0])
+    with Pictures(site.own.inputs, Fetcher(frozenset(), 1, 1), 2**20, 2**21) as pictures:
+        with pytest.raises(BadPicture, match="1048576 pixels; this API key may ask for 16384 at once"):
+            pictures.fetch(wanted, lambda: site.own.requests.pixel_limit(key.id))
+        assert pictures.fetch(wanted, lambda: site.own.requests.pixel_limit(site.key.id))
+
+
+def test_so_many_streams_of_one_key(tmp_path: Path) -> None:
+    with serving(tmp_path, key_streams=2) as site, site.http() as http:
+        request = site.submit()
+        path = f"/v2/requests/{request.id}/events"
+        with following(http, request.id) as one:
+            next(one)
+            with following(http, request.id) as other:
+                next(other)
+                refused(http.get(path), 429, "follow 2 requests at once")
+                _, secret = site.own.accounts.create_key(site.account_id, "another")
+                with site.http(secret) as another, following(another, request.id) as events:
+                    next(events)
+            until(lambda: not site.own.streams.full(site.key.id), 60)
+            with following(http, request.id) as again:
+                next(again)
+            site.own.requests.cancel(request.id, site.account_id)
+        assert [event.name for event in told(http, request.id)] == ["failed"]
+
+
+def test_a_price_per_second_holds_the_most_and_settles_what_was_used(tmp_path: Path) -> None:
+    prices = {TEXT: {"dollars": 0.01, "per": "second", "most_seconds": 4}}
+    with serving(tmp_path, prices=prices) as site, site.http() as http, ThreadPoolExecutor(1) as pool:
+        listed = {model["slug"]: model for model in http.get("/v1/models").json()["models"]}
+        assert (listed[TEXT]["price"], listed[TEXT]["price_per"]) == (0.01, "second")
+        submitted = http.post(f"/v2/{TEXT}", json=quick(batch_size=2))
+        assert left(http) == pytest.approx(1 - 2 * 0.04), "the most it can cost"
+        site.complete(site.claim(), pictures=2)  # in 1.5 seconds
+        metrics = http.get(f"/v2/requests/{submitted.json()['request_id']}").json()["metrics"]
+        assert (metrics["cost"], metrics["remaining_credits"], left(http)) == (0.015, 0.985, 0.985)
+        blocking = pool.submit(post, http, "v1")  # its price is held once it is queued
+        until(lambda: left(http) < 0.985, 60)
+        site.complete(site.claim())
+        assert (blocking.result().headers["x-cost"], left(http)) == ("0.015", 0.97)
+        assert post(http, "v2").status_code == 200
+        failing = site.claim()
+        site.own.requests.fail(failing.id, failing.attempt, "no such picture", 400)
+        assert left(http) == 0.97
+        site.own.accounts.credit(site.account_id, -900_000)
+        refused(http.post(f"/v2/{TEXT}", json=quick(batch_size=2)), 406, "$0.07", "$0.08")
+        assert site.own.accounts.imbalances() == []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -13,12 +15,13 @@ from tests.acceptance.harness import until
 from tests.integration.receiver import Message, Receiver, receiving
 
 from tintype.errors import AddressRefused, BadRequest, NotFound, PictureUnreachable
-from tintype.media.post import Poster, check_target
+from tintype.media.post import Poster, check_target, seconds
 from tintype.store.accounts import Accounts
+from tintype.store.announce import announce
 from tintype.store.database import Database, read_clock
 from tintype.store.hooks import Delivered, Delivery, Event, Hook, Outcome
 from tintype.store.migrations import migrate
-from tintype.store.outbox import PER_RECEIVER, Backoff, Outbox, announce
+from tintype.store.outbox import PER_RECEIVER, Backoff, Outbox
 from tintype.store.requests import Request, Requests
 from tintype.store.tables import deliveries
 from tintype.store.webhooks import Webhooks
@@ -181,6 +184,28 @@ def test_a_failed_attempt_waits_for_its_turn(office: Office) -> None:
     assert office.outbox.claim() is None
 
 
+@pytest.mark.parametrize(("asked", "waits"), [(0.0, 10), (50.0, 50), (10_000.0, 100)])
+def test_a_receiver_says_when_to_come_back(asked: float, waits: float) -> None:
+    """Not sooner than without being asked, and not later than the longest pause."""
+    assert Backoff(10.0, 100.0, ATTEMPTS, chance=lambda: 0.5).pause(1, asked) == waits
+
+
+@pytest.mark.parametrize(("status", "counts"), [(429, True), (503, True), (500, False)])
+def test_retry_after_counts_where_it_is_meant(office: Office, receiver: Receiver, status: int, counts: bool) -> None:
+    receiver.answer = lambda _: (status, {"Retry-After": "7"})
+    office.add(receiver.url())
+    office.finish()
+    delivery, secrets = claimed = office.outbox.claim() or pytest.fail("nothing is due")
+    assert claimed
+    assert office.senders([receiver]).send(delivery, secrets).retry_after == (7 if counts else None)
+
+
+def test_a_date_is_a_retry_after_too() -> None:
+    assert seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert (seconds(formatdate(time.time() + 3600, usegmt=True)) or 0) == pytest.approx(3600, abs=600)
+    assert [seconds(text) for text in ("", "soon", "-5", "²")] == [None] * 4
+
+
 def test_a_lease_that_ran_out_is_claimed_again_and_its_first_holder_changes_nothing(office: Office) -> None:
     office.add("https://one.example/")
     office.finish()
@@ -308,6 +333,9 @@ def test_an_account_has_a_limited_number(office: Office) -> None:
         office.add("https://one.more/")
     office.hooks.remove(last.id, office.account_id)
     office.add("https://one.more/")
+    with pytest.raises(BadRequest, match="20 webhooks"):
+        office.hooks.update(last.id, office.account_id, "https://back.again/", BOTH)
+    assert office.hooks.find(last.id, office.account_id).removed
 
 
 # Senders and receivers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import httpx2
 import uvicorn
 from fastapi import FastAPI
 
+from tintype.cli.serve import listen
 from tintype.settings import Settings
 from tintype.store.database import Database
 from tintype.store.migrations import migrate
@@ -58,7 +58,10 @@ class Website:
 
     def complete(self, request: Request, pictures: int = 1) -> None:
         """End it, with pictures that are there."""
-        made = [{"name": self.own.outputs.put(b"picture", "png"), "size": 7, "seed": 7} for _ in range(pictures)]
+        made = [
+            {"name": self.own.outputs.put(b"picture", "png"), "size": 7, "width": 8, "height": 8, "seed": 7}
+            for _ in range(pictures)
+        ]
         assert self.own.requests.complete(request.id, request.attempt, {**RESULT, "pictures": made}, 4)
 
 
@@ -69,7 +72,7 @@ def serving(data: Path, **settings: Any) -> Iterator[Website]:
     db = Database(wanted.database)
     migrate(db)
     db.close()
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = listen("127.0.0.1", 0)
     app = create_app(wanted, stopping=lambda: server.should_exit)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tintype.catalog.models import MODELS, SD15_IMG2IMG, find_model
+from tintype.catalog.tariff import Tariff
 from tintype.errors import InvalidParameter, NotFound
 
 WHOLE, NUMBER, TEXT, FLAG, PICTURE = "integer", "number", "string", "boolean", "picture"
@@ -174,7 +174,6 @@ def test_an_unknown_slug_is_not_found_by_name() -> None:
 
 
 def test_the_most_that_a_request_can_cost() -> None:
-    assert SD15_IMG2IMG.most(3_700, 4) == 14_800
-    by_time = replace(SD15_IMG2IMG, per="second", most_seconds=2.5)
-    assert by_time.most(101, 3) == 758  # 757.5, rounded up
-    assert by_time.most(0, 3) == 0
+    assert SD15_IMG2IMG.tariff.most(4) == 14_800
+    assert Tariff(101, "second", 2.5).most(3) == 758  # 757.5, rounded up
+    assert Tariff(0, "second", 2.5).most(3) == 0

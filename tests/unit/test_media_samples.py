@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tintype.catalog import samples as catalog
 from tintype.errors import NotFound
 from tintype.media.images import decode
 from tintype.media.samples import SAMPLES, draw
@@ -19,6 +20,7 @@ SIZES = {
 
 def test_these_are_served() -> None:
     assert set(SAMPLES) == set(SIZES)
+    assert {sample.path: (sample.side, sample.side) for sample in catalog.SAMPLES} == SIZES
 
 
 @pytest.mark.parametrize("path", SAMPLES)

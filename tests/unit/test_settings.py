@@ -45,7 +45,16 @@ def test_the_bootstrap_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None
         ("TINTYPE_WEIGHTS", '{"sd15": "/"}', "TINTYPE_WEIGHTS: no model is called sd15; the models are sd1.5-img2img,"),
         ("TINTYPE_WEIGHTS", '{"sd1.5-img2img": "/no"}', "TINTYPE_WEIGHTS: no such folder: /no (for sd1.5-img2img)"),
         ("TINTYPE_PRICES", '{"sd15": 1}', "TINTYPE_PRICES: no model is called sd15; the models are sd1.5-img2img,"),
-        ("TINTYPE_PRICES", '{"sd1.5-img2img": -1}', "settings: prices.sd1.5-img2img: Input should be greater than"),
+        (
+            "TINTYPE_PRICES",
+            '{"sd1.5-img2img": -1}',
+            "settings: prices.sd1.5-img2img.dollars: Input should be greater than",
+        ),
+        (
+            "TINTYPE_PRICES",
+            '{"sd1.5-img2img": {"dollars": 1, "per": "hour"}}',
+            "settings: prices.sd1.5-img2img.per: Input should be 'picture' or 'second'",
+        ),
         ("TINTYPE_PROT", "9000", "TINTYPE_PROT is not a setting; the closest is TINTYPE_PORT"),
         ("tintype_boostrap_key", "x", "tintype_boostrap_key is not a setting; the closest is TINTYPE_BOOTSTRAP_KEY"),
     ],

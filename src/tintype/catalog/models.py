@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from tintype.catalog import parameters as p
 from tintype.catalog.samples import LANDSCAPE, PORTRAIT, SUBJECT
 from tintype.catalog.spec import ModelSpec
+from tintype.catalog.tariff import Tariff
 from tintype.errors import NotFound
 
 SD15_IMG2IMG = ModelSpec(
@@ -14,7 +15,7 @@ SD15_IMG2IMG = ModelSpec(
     title="Stable Diffusion 1.5 image to image",
     description="Redraws a picture after a prompt with Stable Diffusion 1.5 and any of twelve schedulers.",
     family="sd15",
-    price=3_700,
+    tariff=Tariff(3_700),
     typical_seconds=7.7,
     parameters=(
         p.picture(),
@@ -52,7 +53,7 @@ SD3_MEDIUM_IMG2IMG = ModelSpec(
     title="Stable Diffusion 3 Medium image to image",
     description="Redraws a picture after a prompt with Stable Diffusion 3 Medium, at the input picture's size.",
     family="sd3",
-    price=7_600,
+    tariff=Tariff(7_600),
     typical_seconds=7.4,
     parameters=(
         p.picture(PORTRAIT.path),
@@ -89,7 +90,7 @@ SD3_TURBO_IMG2IMG = ModelSpec(
     description="Redraws a picture after a prompt in four steps, without guidance, at the input picture's size.",
     family="sd3",
     few_steps=True,
-    price=80_000,
+    tariff=Tariff(80_000),
     typical_seconds=10.5,
     parameters=(
         p.choice("mode", "The kind of task.", ("image-to-image",), "image-to-image", required=True),
@@ -118,7 +119,7 @@ SD35_TURBO_TXT2IMG = ModelSpec(
     description="Draws a picture from a prompt with Stable Diffusion 3.5 Large Turbo, in four steps by default.",
     family="sd3",
     few_steps=True,
-    price=3_500,
+    tariff=Tariff(3_500),
     typical_seconds=4.8,
     parameters=(
         p.text("prompt", "What to draw.", required=True),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from tintype.catalog.parameters import EVALUATIONS
 from tintype.catalog.spec import Draw, ModelSpec
 
 #: What stands before the name of a stored input picture, where a caller's own text would have stood.
@@ -17,8 +18,6 @@ DRAWN_SEEDS = 2**32
 #: Pixels per side that every family can divide: 8 for the autoencoder, 2 for SD 3's patches.
 MULTIPLE = 16
 SMALLEST = 64
-#: As many as a picture of the input picture's size can have.
-MEGAPIXEL = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +50,9 @@ class Order:
         """One seed per picture."""
         return [(self.seed + index) % SEEDS for index in range(self.count)]
 
-    @property
-    def pixels(self) -> int:
-        """The most pixels that its pictures have together."""
-        return self.count * (self.width * self.height or MEGAPIXEL)
+    def pixels(self, width: int, height: int) -> int:
+        """The pixels that its pictures have together, each of this size."""
+        return self.count * width * height
 
 
 def order(spec: ModelSpec, params: Mapping[str, Any]) -> Order:
@@ -79,9 +77,15 @@ def _fit(side: int) -> int:
 
 
 def planned_steps(spec: ModelSpec, wanted: Order) -> int:
-    """Model evaluations to expect per picture, until the sampler itself has said."""
+    """Model evaluations to expect per picture, until the sampler itself has said.
+
+    Exact but for `dpm_adaptive`, whose steps the picture decides, and for samplers of other packages.
+    """
     # diffusers, and so SD 1.5, runs only a part of the steps; KSampler, and so SD 3, runs them all.
-    return max(1, int(wanted.steps * wanted.strength)) if spec.family == "sd15" else wanted.steps
+    steps = max(1, int(wanted.steps * wanted.strength)) if spec.family == "sd15" else wanted.steps
+    if wanted.sampler == "PNDM":
+        return steps + 1  # diffusers' makes its second step twice
+    return sum(min(EVALUATIONS.get(wanted.sampler, 1), left) for left in range(1, steps + 1))
 
 
 def pace(spec: ModelSpec, wanted: Order) -> str:

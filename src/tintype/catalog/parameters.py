@@ -27,6 +27,12 @@ SAMPLERS = (
     "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2m_sde_gpu", "dpmpp_3m_sde", "dpmpp_3m_sde_gpu", "ddpm", "lcm",
     "ipndm", "ipndm_v", "deis", "ddim", "uni_pc", "uni_pc_bh2",
 )  # fmt: skip
+#: Samplers that ask the model more than once a step, by either family's name: how often, but for the last steps.
+EVALUATIONS = {
+    **dict.fromkeys(("Heun", "DPM2 a Karras", "DPM2 Karras"), 2),
+    **dict.fromkeys(("heun", "dpm_2", "dpm_2_ancestral", "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_sde_gpu"), 2),
+    "heunpp2": 3,
+}
 SCHEDULES = ("normal", "karras", "exponential", "sgm_uniform", "simple", "ddim_uniform", "beta")
 #: Two samplers of 2024 and two misprints, all of them on the vendor's pages.
 SAMPLER_ALIASES = {

@@ -13,9 +13,11 @@ class Sample:
     #: The vendor's address of its picture of that name. A request that names it is served ours, so that the
     #: requests printed on the vendor's pages run without the internet.
     stands_for: str = ""
+    #: Pixels of each of its sides.
+    side: int = 1024
 
 
-LANDSCAPE = Sample("/sd-img2img-input.jpeg")
+LANDSCAPE = Sample("/sd-img2img-input.jpeg", side=512)
 PORTRAIT = Sample("/sd3-img2img-ip.jpg", "https://segmind-sd-models.s3.amazonaws.com/display_images/sd3-img2img-ip.jpg")
 SUBJECT = Sample(
     "/sd3-turbo-i2i-input.jpg", "https://segmind-sd-models.s3.amazonaws.com/display_images/sd3-turbo-i2i-input.jpg"
@@ -23,9 +25,12 @@ SUBJECT = Sample(
 SAMPLES = (LANDSCAPE, PORTRAIT, SUBJECT)
 
 
+def find_sample(image: str) -> Sample | None:
+    """The sample that an `image` parameter means, by its path or the vendor's address; else None."""
+    return next((sample for sample in SAMPLES if image and image in (sample.path, sample.stands_for)), None)
+
+
 def sample_path(image: str) -> str | None:
-    """The path of the sample that an `image` parameter means, by its path or the vendor's address; else None."""
-    for sample in SAMPLES:
-        if image == sample.path or (sample.stands_for and image == sample.stands_for):
-            return sample.path
-    return None
+    """Its path."""
+    sample = find_sample(image)
+    return None if sample is None else sample.path

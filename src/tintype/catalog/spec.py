@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import entry_points
-from math import ceil
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
+from tintype.catalog.tariff import Tariff
 from tintype.errors import InvalidParameter, MissingParameter
 
 Value = str | int | float | bool
@@ -126,8 +126,7 @@ class ModelSpec:
     family: Literal["sd15", "sd3"]
     #: Whether it draws in few steps without guidance; the built-in weights have a mode of their own for that.
     few_steps: bool = False
-    #: Micro-dollars per picture, or per second of the model's work; loading its weights is free.
-    price: int
+    tariff: Tariff
     #: Seconds per picture that the vendor publishes, for orientation.
     typical_seconds: float
     parameters: tuple[Param, ...]
@@ -135,18 +134,16 @@ class ModelSpec:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     #: A request that works, as the model's page shows it.
     example: Mapping[str, Value] = field(default_factory=dict)
-    per: Literal["picture", "second"] = "picture"
-    #: Where the price is per second: the seconds per picture that are held, and never exceeded.
-    most_seconds: float = 60.0
 
     @property
     def takes_picture(self) -> bool:
         """Whether it is an image-to-image model."""
         return any(param.kind == "picture" for param in self.parameters)
 
-    def most(self, price: int, pictures: int) -> int:
-        """The most that a request for so many pictures can cost at this price."""
-        return price * pictures if self.per == "picture" else ceil(price * self.most_seconds * pictures)
+    @property
+    def price(self) -> int:
+        """The catalogue's own price in micro-dollars."""
+        return self.tariff.price
 
     @cached_property
     def validator(self) -> type[BaseModel]:

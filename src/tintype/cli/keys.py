@@ -47,6 +47,7 @@ def keys() -> None:
 @click.option("--max-queued", type=number, help="Pictures at once, queued or running.")
 @click.option("--max-pixels", type=number, help="Pixels of one request: width × height × pictures.")
 @click.option("--spend-cap", type=float, help="Dollars that it may spend in all.")
+@click.option("--test", is_flag=True, help="A key for tests: free, no model runs (docs/test-mode.md).")
 @click.option("--expires", type=click.FloatRange(min=0, min_open=True), help="Days until it stops working.")
 @data_option
 def create(
@@ -59,6 +60,7 @@ def create(
     max_queued: int | None,
     max_pixels: int | None,
     spend_cap: float | None,
+    test: bool,
     expires: float | None,
     data: Path | None,
 ) -> None:
@@ -68,6 +70,7 @@ def create(
     Examples:
       tintype keys create --name ci --models sd1.5-img2img,sd3-med-img2img --rpm 60 --concurrency 4
       tintype keys create --name dashboard --scopes read
+      tintype keys create --name ci --test
     """
     slugs = None if models is None else [find_model(slug.strip()).slug for slug in models.split(",")]
     cap = None if spend_cap is None else to_micro("--spend-cap", spend_cap, 0)
@@ -85,6 +88,7 @@ def create(
             max_queued=max_queued,
             max_pixels=max_pixels,
             spend_cap=cap,
+            test=test,
         )
     click.echo(secret)
 
@@ -131,7 +135,7 @@ def revoke(which: str, data: Path | None) -> None:
     """
     with open_database(load_settings(data=data)) as db:
         key = Accounts(db).revoke(which.strip())
-    click.echo(f"{key.hint}… ({key.name}) no longer works")
+    click.echo(f"{key.begins}… ({key.name}) no longer works")
 
 
 def key_row(key: Key) -> dict[str, Any]:
@@ -145,7 +149,8 @@ def key_row(key: Key) -> dict[str, Any]:
     }
     return {
         "id": key.id,
-        "key": f"{key.hint}…",
+        "key": f"{key.begins}…",
+        "mode": key.mode,
         "name": key.name,
         "account": key.account_id,
         "models": "all" if key.models is None else ", ".join(key.models),
@@ -167,7 +172,7 @@ def _read_only(scopes: str) -> bool:
 
 
 def _oldest(accounts: Accounts) -> str:
-    every = accounts.list()
+    every = [one for one in accounts.list() if one.test_of is None]
     if not every:
         raise NotFound("There is no account yet: run `tintype serve` once, or `tintype accounts create`")
     return every[0].id

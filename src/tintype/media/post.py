@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Self
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple, Self
 
 import httpcore2
 import httpx2
@@ -15,6 +17,25 @@ from tintype.media.fetch import LOOKUPS, in_words, parse_url, target_of
 from tintype.media.network import Deadline, PublicOnly, is_allowed
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Answer(NamedTuple):
+    """What a receiver said."""
+
+    status: int
+    #: Seconds; None when it said nothing that can be read.
+    retry_after: float | None
+
+
+def seconds(retry_after: str) -> float | None:
+    """What a Retry-After header says, as a number of seconds or as a date, in seconds from now; at least 0."""
+    if retry_after.isascii() and retry_after.isdecimal():
+        return float(retry_after[:12])
+    try:
+        at = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    return max(0.0, at.timestamp() - time.time())
 
 
 class Poster:
@@ -36,8 +57,8 @@ class Poster:
     def __exit__(self, *_: object) -> None:
         self._lookups.shutdown(wait=False, cancel_futures=True)
 
-    def post(self, url: str, body: bytes, headers: Sequence[tuple[str, str]]) -> int:
-        """The HTTP status of the answer, whose body isn't read and whose redirects aren't followed.
+    def post(self, url: str, body: bytes, headers: Sequence[tuple[str, str]]) -> Answer:
+        """Post; the answer's body isn't read, and its redirects aren't followed.
 
         Raises PictureUnreachable and AddressRefused, as for pictures: their words name the host.
         """
@@ -50,7 +71,8 @@ class Poster:
             in_words(target.host, self._timeout),
             pool.stream("POST", address, headers=[host, *headers], content=body) as response,
         ):
-            return int(response.status)
+            asked = {name.lower(): value.decode("latin-1") for name, value in response.headers}
+            return Answer(int(response.status), seconds(asked.get(b"retry-after", "").strip()))
 
 
 def check_target(url: str, allow: frozenset[str]) -> None:

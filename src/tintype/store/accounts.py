@@ -32,6 +32,8 @@ class Account:
     balance: int
     held: int
     created_at: float
+    #: The account beside which this one is for test keys; None for an ordinary one.
+    test_of: str | None = None
 
     @classmethod
     def of(cls, row: Row[Any]) -> Account:
@@ -63,7 +65,7 @@ class Accounts(Keyring):
                 return None
             secret = draw() if secret is None else secret
             check(secret)
-            oldest = tx.scalar(select(accounts.c.id).order_by(*AGE).limit(1))
+            oldest = tx.scalar(select(accounts.c.id).where(accounts.c.test_of.is_(None)).order_by(*AGE).limit(1))
             insert_key(tx, oldest or _create(tx, name, credits_micro).id, secret, {"name": name})
             return secret
 
@@ -83,8 +85,13 @@ class Accounts(Keyring):
             return _account(view, account_id)
 
     def remaining(self, account_id: str) -> int:
-        """Micro-dollars that the account can still spend: its balance minus what running requests hold."""
-        return self.account(account_id).remaining
+        """Micro-dollars that the account can still spend: its balance minus what running requests hold.
+
+        Of an account for tests it is what the account beside it has: a test changes nothing about that.
+        """
+        with self._db.read() as view:
+            account = _account(view, account_id)
+            return (_account(view, account.test_of) if account.test_of else account).remaining
 
     def credit(self, account_id: str, credits_micro: int, note: str | None = None) -> Account:
         """Add micro-dollars to the balance; a negative amount takes them, but not what running requests hold.

@@ -17,6 +17,10 @@ PREFIX = "whsec_"
 SECRET_BYTES = 32
 
 
+#: Why a delivery of a disabled webhook failed.
+DISABLED = "the webhook is disabled; update it, then have this delivery replayed"
+
+
 class Event(StrEnum):
     """What a webhook can be told of."""
 
@@ -104,6 +108,8 @@ class Outcome:
 
     status: int | None = None
     error: str | None = None
+    #: Seconds after which the receiver asked to be tried again.
+    retry_after: float | None = None
 
     @property
     def succeeded(self) -> bool:

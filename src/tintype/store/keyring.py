@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from typing import Any, Unpack
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Connection, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, insert, or_, select, update
 
 from tintype.errors import BadRequest, NotFound, Unauthorized
 from tintype.store.database import Database, now, read_clock
-from tintype.store.keys import HINT, KEY_COLUMNS, Key, KeyLimits, check, digest, draw
+from tintype.store.keys import HINT, KEY_COLUMNS, Key, KeyLimits, check, digest, draw, hint, is_test
 from tintype.store.tables import accounts, api_keys
 
 #: Fewer characters than this name no key: `SG_` begins them all.
@@ -32,14 +32,16 @@ class Keyring:
         read_only: bool = False,
         expires_in: float | None = None,
         secret: str | None = None,
+        test: bool = False,
         **limits: Unpack[KeyLimits],
     ) -> tuple[Key, str]:
         """A new key and its secret, which can't be read again.
 
-        models: slugs it may run, None for all. expires_in: seconds. secret: drawn unless given.
+        models: slugs it may run, None for all. expires_in: seconds. secret: drawn unless given. test: draw a test
+        key's; the key's account is then the one for tests beside the account.
         Raises NotFound for the account; BadRequest when the given secret has the wrong format or is a key already.
         """
-        secret = draw() if secret is None else secret
+        secret = draw(test=test) if secret is None else secret
         check(secret)
         with self._db.write() as tx:
             if not tx.scalar(select(exists().where(accounts.c.id == account_id))):
@@ -72,11 +74,11 @@ class Keyring:
 
         Nothing else of it changes: its limits, what it has spent, its requests. Raises as `revoke` does.
         """
-        secret = draw()
         with self._db.write() as tx:
-            id = _meant(tx, which).id
+            meant = _meant(tx, which)
+            secret = draw(test=meant.test)
             old = {"old_digest": api_keys.c.digest, "old_until": read_clock(tx) + overlap}
-            return _change(tx, id, **old, digest=digest(secret), hint=secret[:HINT]), secret
+            return _change(tx, meant.id, **old, digest=digest(secret), hint=hint(secret)), secret
 
     def authenticate(self, secret: str) -> Key:
         """The key in force with this secret; raises Unauthorized, which tells its holder if it was one once."""
@@ -94,10 +96,31 @@ class Keyring:
 
 
 def insert_key(tx: Connection, account_id: str, secret: str, asked: Mapping[str, Any]) -> Key:
-    """A key of the account with this secret, which is new and has the right format."""
-    own = {"id": str(uuid4()), "account_id": account_id, "digest": digest(secret), "hint": secret[:HINT]}
+    """A key of the account with this secret, which is new and has the right format.
+
+    A test key belongs to an account of its own beside it, without money: it sees and changes nothing that is live.
+    """
+    test = is_test(secret)
+    if not test and tx.scalar(select(exists().where(_is_for_tests(account_id)))):
+        raise BadRequest("This account is for test keys alone: make other keys for the account beside it")
+    owner = _for_tests(tx, account_id) if test else account_id
+    own = {"id": str(uuid4()), "account_id": owner, "digest": digest(secret), "hint": hint(secret), "test": test}
     fresh = insert(api_keys).values({"read_only": False, **asked, **own, "created_at": now(), "last_turn": 0})
     return Key.of(tx.execute(fresh.returning(*KEY_COLUMNS)).one())
+
+
+def _for_tests(tx: Connection, account_id: str) -> str:
+    """The id of the account for tests beside this one, made with its first test key; its own, if it is such a one."""
+    known = select(accounts.c.id).where(or_(accounts.c.test_of == account_id, _is_for_tests(account_id)))
+    if found := tx.scalar(known):
+        return str(found)
+    own = {"id": str(uuid4()), "balance": 0, "held": 0, "created_at": now(), "test_of": account_id}
+    name = tx.execute(select(accounts.c.name).where(accounts.c.id == account_id)).scalar_one()
+    return str(tx.scalar(insert(accounts).values(**own, name=f"{name} (test)").returning(accounts.c.id)))
+
+
+def _is_for_tests(account_id: str) -> ColumnElement[bool]:
+    return and_(accounts.c.id == account_id, accounts.c.test_of.is_not(None))
 
 
 def _has(secret: str) -> ColumnElement[bool]:
@@ -125,7 +148,7 @@ def _meant(tx: Connection, which: str) -> Key:
 
 
 def _is_meant(key: Key, which: str) -> bool:
-    return len(which) >= SHORTEST_PREFIX and (key.hint.startswith(which) or key.id.startswith(which))
+    return len(which) >= SHORTEST_PREFIX and (key.begins.startswith(which) or key.id.startswith(which))
 
 
 def _date(moment: float) -> str:

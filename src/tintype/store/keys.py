@@ -16,6 +16,8 @@ from tintype.store.tables import api_keys
 #: Characters of the secret that are kept, so that people can tell their keys apart.
 HINT = 7
 SECRET = re.compile(r"(sg_|SG_)[A-Za-z0-9]{12,}")
+#: Between `SG_` and the digits of a test key's secret; no digit of a drawn one is a `t`.
+TEST = "test"
 
 
 class KeyLimits(TypedDict, total=False):
@@ -35,7 +37,7 @@ class Key:
     id: str
     account_id: str
     name: str
-    #: How the secret begins, as in `SG_1a2b`.
+    #: How the secret begins, as in `SG_1a2b`; of a test key's `SG_test1a2b` the same.
     hint: str
     #: Slugs that it may run; None is all.
     models: tuple[str, ...] | None
@@ -54,12 +56,24 @@ class Key:
     rpm: int | None = None
     concurrency: int | None = None
     max_queued: int | None = None
+    #: Whether what it asks for is free, and drawn by the stand-in of test mode.
+    test: bool = False
 
     @classmethod
     def of(cls, row: Row[Any]) -> Key:
         """The key of a row that has KEY_COLUMNS."""
         own = {name: row._mapping[name] for name in cls.__annotations__}
         return cls(**own | {"models": None if row.models is None else tuple(row.models)})
+
+    @property
+    def begins(self) -> str:
+        """How the whole secret begins, so that people know it again."""
+        return f"{self.hint[:3]}{TEST}{self.hint[3:]}" if self.test else self.hint
+
+    @property
+    def mode(self) -> Literal["live", "test"]:
+        """The word for it."""
+        return "test" if self.test else "live"
 
     def may_run(self, slug: str) -> bool:
         """Whether it may submit requests for the model."""
@@ -75,9 +89,19 @@ class Key:
 KEY_COLUMNS = [column for column in api_keys.c if column.name in Key.__annotations__]
 
 
-def draw() -> str:
+def draw(*, test: bool = False) -> str:
     """A new secret: 128 random bits in the vendor's format."""
-    return f"SG_{secrets.token_hex(16)}"
+    return f"SG_{TEST if test else ''}{secrets.token_hex(16)}"
+
+
+def is_test(secret: str) -> bool:
+    """Whether a secret is a test key's."""
+    return secret[3:].startswith(TEST)
+
+
+def hint(secret: str) -> str:
+    """What is kept of a secret: `SG_` and the four characters that tell it from others."""
+    return (secret[:3] + secret[3 + len(TEST) :] if is_test(secret) else secret)[:HINT]
 
 
 def check(secret: str) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select, update
 
 from tintype.store import ledger
+from tintype.store.announce import announce
 from tintype.store.database import Database, now, read_clock
-from tintype.store.outbox import announce
 from tintype.store.outlook import learn
 from tintype.store.records import CANCELLED, Failure, Json, Mark, Request, Status, Verdict
-from tintype.store.tables import requests
-from tintype.store.turns import claimable, columns, head, take_turn
+from tintype.store.tables import api_keys, requests
+from tintype.store.turns import claimable, columns, due, head, take_turn
 
 
 class Leases:
@@ -32,19 +32,20 @@ class Leases:
         self._retention = retention
         self._max_attempts = max_attempts
 
-    def claim(self, worker: str, *, idle: bool) -> Request | None:
+    def claim(self, worker: str, *, idle: bool, test: bool = False) -> Request | None:
         """The request whose turn it is, now this worker's; None when there is none.
 
         idle: whether the worker has nothing else in hand. A retry runs alone, so that a request which kills its worker
         takes no others down: while a retry is first in the queue, a worker that isn't idle gets None and drains.
+        test: the requests of test keys instead, which are the stand-in's.
         """
         with self._db.read() as view:  # an empty queue is looked at many times a second: not under the lock
-            if not view.scalar(select(exists().where(claimable(now())))):
+            if not view.scalar(select(exists().where(due(now(), test=test)))):
                 return None
         with self._db.write() as tx:
             moment = read_clock(tx)
             self._give_up(tx, moment)
-            first = tx.execute(head(moment)).one_or_none()
+            first = tx.execute(head(moment, test=test)).one_or_none()
             if first is None or (Request.of(first).counted >= 1 and not idle):
                 return None
             take_turn(tx, first.key_id)
@@ -104,6 +105,11 @@ class Leases:
             if request is not None:
                 self._requeue(tx, request, hand_backs=request.hand_backs + 1)
             return request is not None
+
+    def pixel_limit(self, key_id: str) -> int | None:
+        """The pixels that one request of the key may ask for; None for any number."""
+        with self._db.read() as view:
+            return view.scalar(select(api_keys.c.max_pixels).where(api_keys.c.id == key_id))
 
     def _renew(self, tx: Connection, mark: Mark, until: float) -> Verdict:
         request = self._running(tx, mark.id, mark.attempt)

@@ -1,24 +1,18 @@
-"""The outbox: messages are written in the transaction that ends their request, and sent by whoever claims them."""
+"""The outbox: messages that were announced are sent by whoever claims them, and tried again."""
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
-from uuid import uuid4
 
-from sqlalchemy import Connection, Select, and_, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, Select, and_, exists, func, or_, select, update
 
 from tintype.errors import NotFound
-from tintype.store.addresses import file_url, links
 from tintype.store.database import Database, now, read_clock
-from tintype.store.hooks import EVENTS, Delivered, Delivery, Hook, Outcome
-from tintype.store.money import dollars
-from tintype.store.records import Request, Status
+from tintype.store.hooks import DISABLED, Delivered, Delivery, Hook, Outcome
 from tintype.store.tables import deliveries, webhooks
 
 d = deliveries.c
@@ -26,7 +20,6 @@ d = deliveries.c
 #: Attempts under way at once, at most, to one receiver and for one account: who is slow waits for itself alone.
 PER_RECEIVER, PER_ACCOUNT = 2, 8
 PENDING = d.status == Delivered.PENDING
-DISABLED = "the webhook is disabled; update it, then have this delivery replayed"
 
 
 @dataclass(frozen=True)
@@ -42,56 +35,10 @@ class Backoff:
     #: Spreads the attempts of messages that failed together: a number from 0 to 1.
     chance: Callable[[], float] = random.random
 
-    def pause(self, tries: int) -> float:
-        """Seconds after the failure number `tries`, give or take a quarter."""
-        return float(min(self.longest, self.first * 4.0 ** (tries - 1)) * (0.75 + self.chance() / 2))
-
-
-def announce(tx: Connection, request: Request, moment: float) -> None:
-    """Write what is to be sent about a request that has just ended, in the same transaction."""
-    event = EVENTS[request.status]
-    hooks = tx.execute(select(webhooks).where(webhooks.c.account_id == request.account_id, ~webhooks.c.removed))
-    told = [(hook, url) for hook in map(Hook.of, hooks) if (url := _address(hook, request, event))]
-    if told:
-        body = json.dumps(message(request, event, moment), ensure_ascii=False)
-        tx.execute(insert(deliveries), [_fresh(hook, request, event, url, body, moment) for hook, url in told])
-
-
-def message(request: Request, event: str, moment: float) -> dict[str, Any]:
-    """What a receiver reads: the Standard Webhooks form, with the request's end as data."""
-    made, base = request.result or {}, request.base_url or ""
-    images = [{"url": file_url(one, base), "seed": str(one["seed"])} for one in made.get("pictures", ())]
-    ended: dict[str, Any] = {"request_id": request.id, "model": request.slug, "status": request.status}
-    if request.status is Status.COMPLETED:
-        metrics = {"cost": dollars(request.price if request.cost is None else request.cost)}
-        metrics["inference_time"] = made.get("inference_time", 0.0)
-        ended |= {"output": images[0]["url"] if images else None, "images": images, "metrics": metrics}
-    data = ended | {"error": request.error} | links(request, base)
-    return {"type": event, "timestamp": datetime.fromtimestamp(moment, UTC).isoformat(), "data": data}
-
-
-def receiver(url: str) -> str:
-    """Scheme, host and port of an address."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}".lower()
-
-
-def _address(hook: Hook, request: Request, event: str) -> str | None:
-    """Where a webhook is told of the event; one that was disabled is too, so that nothing is lost unseen."""
-    if hook.url is None:
-        return request.webhook_url
-    return hook.url if event in hook.events else None
-
-
-def _fresh(hook: Hook, request: Request, event: str, url: str, body: str, moment: float) -> dict[str, Any]:
-    """A delivery's first row; of a disabled webhook it has failed already, and can be replayed."""
-    whose = {"webhook_id": hook.id, "account_id": hook.account_id, "request_id": request.id}
-    what = {"event": event, "url": url, "receiver": receiver(url), "body": body}
-    state = {"status": Delivered.PENDING, "attempt": 0, "earlier": 0, "due_at": moment, "created_at": moment}
-    state |= {"ended_at": None, "error": None}
-    if hook.disabled_at is not None:
-        state |= {"status": Delivered.FAILED, "ended_at": moment, "error": DISABLED}
-    return {"id": f"msg_{uuid4().hex}", **whose, **what, **state}
+    def pause(self, tries: int, asked: float | None = None) -> float:
+        """Seconds after the failure number `tries`, give or take a quarter; longer if the receiver asked for longer."""
+        usual = float(min(self.longest, self.first * 4.0 ** (tries - 1)) * (0.75 + self.chance() / 2))
+        return usual if asked is None else max(usual, min(asked, self.longest))
 
 
 class Outbox:
@@ -131,7 +78,8 @@ class Outbox:
                 self._change(tx, delivery.id, **result, status=Delivered.DELIVERED, ended_at=moment)
                 _change_hook(tx, delivery, succeeded_at=moment)
             elif delivery.tries < self._backoff.attempts and not outcome.gone:
-                self._change(tx, delivery.id, **result, due_at=moment + self._backoff.pause(delivery.tries))
+                pause = self._backoff.pause(delivery.tries, outcome.retry_after)
+                self._change(tx, delivery.id, **result, due_at=moment + pause)
             else:
                 self._change(tx, delivery.id, **result, status=Delivered.FAILED, ended_at=moment)
                 self._judge(tx, delivery, outcome, moment)

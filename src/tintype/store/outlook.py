@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from tintype.store import turns
 from tintype.store.database import Database, read_clock
@@ -86,6 +86,21 @@ class Outlooks:
             return Outlook(position, _until(view, request, position, known))
 
 
+def first_end(view: Connection, whose: ColumnElement[bool]) -> float | None:
+    """Seconds until the first of these requests ends; None when there is none, or nothing like it was measured yet."""
+    known, columns = Paces.of(view), requests.c
+    mine = select(requests).where(whose)
+    running = view.execute(mine.where(columns.status == Status.PROCESSING)).all()
+    if running:
+        left = (_left(Request.of(row), known, read_clock(view)) for row in running)
+        return min((seconds for seconds in left if seconds is not None), default=None)
+    in_turn = mine.where(columns.status == Status.QUEUED).order_by(columns.priority.desc(), columns.seq)
+    head = view.execute(in_turn.limit(1)).one_or_none()
+    if head is None or (place := turns.position(view, head.id)) is None:
+        return None
+    return _until(view, Request.of(head), place, known)
+
+
 def _left(request: Request, known: Paces, moment: float) -> float | None:
     """Seconds of a running request: at the pace of its kind, or else at its own so far."""
     step = known.step(request.pace)
@@ -112,13 +127,13 @@ def _work(view: Connection, status: Status, known: Paces, otherwise: float) -> t
     """Seconds of all requests in this state, one after the other, and their number."""
     columns = requests.c
     summed = select(columns.pace, func.sum(columns.steps - columns.step), func.count())
-    rows = view.execute(summed.where(columns.status == status).group_by(columns.pace)).all()
+    rows = view.execute(summed.where(columns.status == status, ~columns.test).group_by(columns.pace)).all()
     return sum((known.step(pace) or otherwise) * max(0, steps) for pace, steps, _ in rows), sum(row[2] for row in rows)
 
 
 def _hands(view: Connection) -> int:
     """How many requests run at once: as many as do now, or one per worker; 0 when there is no worker."""
     alive = select(func.count()).where(workers.c.seen_at > read_clock(view) - ALIVE)
-    running = select(func.count()).where(requests.c.status == Status.PROCESSING)
+    running = select(func.count()).where(requests.c.status == Status.PROCESSING, ~requests.c.test)
     count = view.scalar(alive) or 0
     return max(count, view.scalar(running) or 0) if count else 0

@@ -84,6 +84,16 @@ CANCELLED = Failure("cancelled", 499)
 
 
 @dataclass(frozen=True)
+class Allowance:
+    """What a key with a limit per minute may still ask for after a request."""
+
+    #: Requests that it may send at once.
+    remaining: int
+    #: When it may send a whole minute's at once again, in unix seconds.
+    full_at: float
+
+
+@dataclass(frozen=True)
 class Request:
     """One row of `requests` as it was when it was read; tables.py explains the columns."""
 
@@ -122,6 +132,10 @@ class Request:
     webhook_url: str | None = None
     pace: str | None = None
     watched_until: float | None = None
+    test: bool = False
+    due_at: float | None = None
+    #: Not of the row: told to who has just submitted it, where its key is limited.
+    allowance: Allowance | None = None
 
     @classmethod
     def of(cls, row: Row[Any]) -> Request:
@@ -142,6 +156,11 @@ class Request:
     def retries(self) -> int:
         """Attempts that failed before the present or last one."""
         return max(0, self.counted - 1)
+
+    @property
+    def mode(self) -> dict[str, str]:
+        """What is said beside the rest of a request that a test key sent; nothing of a live one."""
+        return {"mode": "test"} if self.test else {}
 
     @property
     def ended(self) -> bool:

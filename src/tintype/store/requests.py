@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Unpack
 from uuid import uuid4
 
@@ -44,16 +45,19 @@ class Requests(Leases):
         steps: int = 0,
         *,
         cancel_after: float | None = None,
+        start_after: float = 0.0,
         **around: Unpack[Around],
     ) -> Request:
         """Queue a request and hold its price, in micro-dollars; or find the one that its idempotency key was sent with.
 
         priority: higher runs first. steps: how many there will be, as far as is known. cancel_after: seconds until
-        nobody wants it any more. With a rate, the price is the most that it can come to.
-        Raises OutOfCredits, TooManyRequests, IdempotencyMismatch: then nothing is queued.
+        nobody wants it any more. start_after: seconds in which nobody claims it. With a rate, the price is the most
+        that it can come to. What a test key asks for is free.
+        Raises OutOfCredits, TooManyRequests, Forbidden, IdempotencyMismatch: then nothing is queued.
         """
-        asked = {"slug": slug, "params": params, "price": price, "priority": priority, "steps": steps}
-        asker = {"id": str(uuid4()), "account_id": key.account_id, "key_id": key.id}
+        asked = {"slug": slug, "params": params, "priority": priority, "steps": steps}
+        asked |= {"price": 0 if key.test else price, "due_at": now() + start_after if start_after else None}
+        asker = {"id": str(uuid4()), "account_id": key.account_id, "key_id": key.id, "test": key.test}
         with self._db.write() as tx:
             if once := around.get("idempotency_key"):
                 if before := idempotency.repeated(tx, key.id, once, around["fingerprint"]):
@@ -61,9 +65,9 @@ class Requests(Leases):
                 idempotency.free(tx, key.id, once)
             deadline = None if cancel_after is None else now() + cancel_after
             request = _insert(tx, **{**asker, **asked, **around}, cancel_at=deadline)
-            limits.admit(tx, request, self._ceilings)
+            allowance = limits.admit(tx, request, self._ceilings)
             ledger.hold(tx, request)
-            return request
+            return replace(request, allowance=allowance)
 
     def repeated(self, key: Key, idempotency_key: str, fingerprint: str) -> Request | None:
         """The request that the API key sent with this idempotency key, if it did; raises IdempotencyMismatch."""
@@ -109,22 +113,28 @@ class Requests(Leases):
         with self._db.write() as tx:
             self._give_up(tx, read_clock(tx))
 
-    def expired(self) -> list[Json]:
-        """The parameters of the records whose time is over, for whoever must clean up before `expire` removes them."""
-        with self._db.read() as view:
-            return list(view.scalars(select(columns.params).where(columns.expires_at <= now())))
+    def expired(self) -> tuple[float, list[Json]]:
+        """This moment, and the parameters of the records whose time is over at it.
 
-    def expire(self) -> int:
+        For whoever must clean up before `expire` removes them, which is told the moment: no record in between is lost.
+        """
+        with self._db.read() as view:
+            moment = read_clock(view)
+            return moment, list(view.scalars(select(columns.params).where(columns.expires_at <= moment)))
+
+    def expire(self, before: float | None = None) -> int:
         """Turn the records whose time is over into history, give up what no worker will claim, forget old workers.
 
+        before: a moment in unix seconds at which their time must have been over; now, if not given.
         Returns the number of requests removed.
         """
         with self._db.write() as tx:
             moment = read_clock(tx)
             self._give_up(tx, moment)
             tx.execute(delete(workers).where(workers.c.seen_at < moment - WORKER_MEMORY))
-            archive(tx, moment)
-            return tx.execute(delete(requests).where(columns.expires_at <= moment)).rowcount
+            over = moment if before is None else before
+            archive(tx, over)
+            return tx.execute(delete(requests).where(columns.expires_at <= over)).rowcount
 
 
 def _find(view: Connection, id: str, account_id: str) -> Request:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     text,
 )
 
@@ -44,6 +45,8 @@ accounts = Table(
     #: What the requests that have not ended will cost if they complete; `balance - held` is what can be spent.
     Column("held", BigInteger, CheckConstraint("held >= 0", name="held"), nullable=False),
     Column("created_at", Double, nullable=False),
+    #: The account whose test keys this one is for; null for an ordinary one.
+    Column("test_of", String(36)),
 )
 
 api_keys = Table(
@@ -55,6 +58,8 @@ api_keys = Table(
     #: SHA-256 of the key in hex; the key itself is nowhere. It is random, so it needs no salt.
     Column("digest", String(64), nullable=False, unique=True),
     Column("hint", String(7), nullable=False),
+    #: Whether the key begins with SG_test: what it asks for is drawn by the stand-in, and free.
+    Column("test", Boolean, nullable=False, server_default=false()),
     #: Slugs that the key may run; null is all of them.
     Column("models", JSON(none_as_null=True)),
     Column("read_only", Boolean, nullable=False),
@@ -128,7 +133,13 @@ requests = Table(
     Column("pace", Text),
     #: Until when somebody looks at it: only then are previews made.
     Column("watched_until", Double),
+    #: Whether a test key sent it: the stand-in's to claim, and nobody else's.
+    Column("test", Boolean, nullable=False, server_default=false()),
+    #: Before this moment nobody may claim it.
+    Column("due_at", Double),
     Index("ix_requests_claim", "status", "priority", "key_id", "seq"),
+    # The stand-in looks many times a second, and must not read through a long queue of live requests.
+    Index("ix_requests_test", "test", "status"),
     Index("ix_requests_expiry", "expires_at"),
     Index("ix_requests_key", "key_id", "submitted_at"),
     Index("ix_requests_account", "account_id", "submitted_at"),

@@ -1,4 +1,7 @@
-"""Whose turn it is: priority first, then fair turns between keys, then the order of arrival."""
+"""Whose turn it is: priority first, then fair turns between keys, then the order of arrival.
+
+A turn is a request, however many pictures it asks for: `max_queued` is what bounds a key's pictures.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,15 @@ def claimable(moment: ColumnElement[float] | float) -> ColumnElement[bool]:
     return or_(columns.status == Status.QUEUED, lapsed(moment))
 
 
-def head(moment: float) -> Select[Any]:
+def due(moment: ColumnElement[float] | float, *, test: bool) -> ColumnElement[bool]:
+    """Waiting for the stand-in of test mode or, without `test`, for a worker with models; neither takes the other's."""
+    begun = or_(columns.due_at.is_(None), columns.due_at <= moment)
+    return and_(claimable(moment), columns.test.is_(test), begun)
+
+
+def head(moment: float, *, test: bool) -> Select[Any]:
     """The one request whose turn it is."""
-    waiting = select(requests).join(api_keys, api_keys.c.id == columns.key_id).where(claimable(moment))
+    waiting = select(requests).join(api_keys, api_keys.c.id == columns.key_id).where(due(moment, test=test))
     return waiting.order_by(columns.priority.desc(), api_keys.c.last_turn, columns.seq).limit(1)
 
 
@@ -56,7 +65,8 @@ def position(view: Connection, id: str) -> int | None:
     request = Request.of(mine)
     group = (columns.priority, columns.key_id, api_keys.c.last_turn)
     counted = select(*group, func.min(columns.seq), func.count()).join(api_keys, api_keys.c.id == columns.key_id)
-    ahead = view.execute(counted.where(queued, columns.priority >= request.priority).group_by(*group))
+    rivals = and_(queued, columns.test.is_(request.test))
+    ahead = view.execute(counted.where(rivals, columns.priority >= request.priority).group_by(*group))
     same = (columns.key_id == request.key_id, columns.priority == request.priority)
     turn = view.execute(select(func.count()).where(queued, *same, columns.seq <= request.seq)).scalar_one()
     return place((Waiting(*row) for row in ahead), request.key_id, turn)

@@ -9,9 +9,10 @@ from uuid import uuid4
 from sqlalchemy import Connection, func, insert, select, update
 
 from tintype.errors import BadRequest, NotFound
+from tintype.store.announce import receiver
 from tintype.store.database import Database, read_clock
 from tintype.store.hooks import Delivered, Event, Hook, draw_secret
-from tintype.store.outbox import PENDING, receiver
+from tintype.store.outbox import PENDING
 from tintype.store.tables import deliveries, webhooks
 
 w = webhooks.c
@@ -44,9 +45,7 @@ class Webhooks:
     def add(self, account_id: str, url: str, events: Iterable[Event]) -> Hook:
         """A new webhook; raises BadRequest when the account has as many as it may."""
         with self._db.write() as tx:
-            count = select(func.count()).where(w.account_id == account_id, ~w.removed, w.url.is_not(None))
-            if tx.scalar(count) >= MOST:  # type: ignore[operator]
-                raise BadRequest(f"An account may have {MOST} webhooks: make one inactive first")
+            _check_room(tx, account_id)
             return _insert(tx, account_id, url, events)
 
     def own(self, account_id: str) -> Hook:
@@ -61,9 +60,13 @@ class Webhooks:
             return _insert(tx, account_id, None, Event) if row is None else Hook.of(row)
 
     def update(self, id: str, account_id: str, url: str, events: Iterable[Event]) -> Hook:
-        """Change a webhook and make it active again; what waits goes to the new address. Raises NotFound."""
+        """Change a webhook and make it active again; what waits goes to the new address.
+
+        Raises NotFound, and BadRequest when it was removed and the account has by now as many as it may.
+        """
         with self._db.write() as tx:
-            _editable(tx, id, account_id)
+            if _editable(tx, id, account_id).removed:
+                _check_room(tx, account_id)
             moved = update(deliveries).where(deliveries.c.webhook_id == id, deliveries.c.status != Delivered.DELIVERED)
             tx.execute(moved.values(url=url, receiver=receiver(url)))
             active = {"disabled_at": None, "disabled_reason": None, "removed": False}
@@ -93,9 +96,17 @@ def _find(view: Connection, id: str, account_id: str) -> Hook:
     return Hook.of(row)
 
 
-def _editable(tx: Connection, id: str, account_id: str) -> None:
-    if _find(tx, id, account_id).url is None:
+def _check_room(tx: Connection, account_id: str) -> None:
+    count = select(func.count()).where(w.account_id == account_id, ~w.removed, w.url.is_not(None))
+    if (tx.scalar(count) or 0) >= MOST:
+        raise BadRequest(f"An account may have {MOST} webhooks: make one inactive first")
+
+
+def _editable(tx: Connection, id: str, account_id: str) -> Hook:
+    hook = _find(tx, id, account_id)
+    if hook.url is None:
         raise BadRequest("This webhook has no address of its own: requests name theirs with X-Webhook-URL")
+    return hook
 
 
 def _insert(tx: Connection, account_id: str, url: str | None, events: Iterable[Event]) -> Hook:

@@ -11,9 +11,11 @@ from tintype.catalog.builtin import about
 from tintype.catalog.models import MODELS, find_model
 from tintype.catalog.order import order, pace, planned_steps
 from tintype.catalog.spec import ModelSpec
+from tintype.catalog.tariff import Tariff
 from tintype.errors import MethodNotAllowed
 from tintype.store.money import dollars
 from tintype.web.auth import Reader
+from tintype.web.failures import REFUSES
 from tintype.web.openapi import describe_call
 from tintype.web.services import Services, services
 
@@ -29,10 +31,10 @@ def account_router() -> APIRouter:
     router.add_api_route("/api/auth/authenticate", whoever, methods=["GET"], **words)
     changing = ["POST", "PUT", "PATCH", "DELETE"]
     for path in ("/v1/models", "/v1/get-user-credits"):
-        router.add_api_route(path, only_get, methods=changing, include_in_schema=False)
+        router.add_api_route(path, only_get, methods=changing, include_in_schema=False, name=REFUSES)
     every = ["GET", *changing]
     for version in ("v1", "v2"):
-        router.add_api_route(f"/{version}/{{slug}}", unknown, methods=every, include_in_schema=False)
+        router.add_api_route(f"/{version}/{{slug}}", unknown, methods=every, include_in_schema=False, name=REFUSES)
     return router
 
 
@@ -55,21 +57,22 @@ def model_information(http: HttpRequest) -> dict[str, Any]:
 
 def whoever(http: HttpRequest, key: Reader) -> dict[str, Any]:
     """The account, its credits, and what this key may do."""
-    account = services(http).accounts.account(key.account_id)
-    may = {"name": key.name, "hint": key.hint, "read_only": key.read_only, "models": key.models}
+    own = services(http).accounts
+    account = own.account(key.account_id)
+    may = {"name": key.name, "hint": key.begins, "read_only": key.read_only, "models": key.models, "mode": key.mode}
     owner = {"id": account.id, "user_id": account.id, "name": account.name}
-    return {**owner, "credits": dollars(account.remaining), "api_key": may}
+    return {**owner, "credits": dollars(own.remaining(account.id)), "api_key": may}
 
 
-def describe(spec: ModelSpec, price: int, measured: float | None) -> dict[str, Any]:
+def describe(spec: ModelSpec, tariff: Tariff, measured: float | None) -> dict[str, Any]:
     """One model at this price, as the list shows it; `measured` is the seconds that its example takes here."""
     return {
         "slug": spec.slug,
         "title": spec.title,
         "description": spec.description,
         "type": "image-to-image" if spec.takes_picture else "text-to-image",
-        "price": dollars(price),
-        "price_per": spec.per,
+        "price": dollars(tariff.price),
+        "price_per": tariff.per,
         "typical_seconds": spec.typical_seconds,
         # Null until a request like it has been completed here.
         "measured_seconds": measured,

@@ -17,12 +17,12 @@ from tintype.store.records import Json, Request, Status
 def submitted(request: Request, base: str) -> dict[str, Any]:
     """The answer to a v2 submit."""
     poll = f"{base}/v1/requests/{request.id}"
-    return {"request_id": request.id, "status": Status.QUEUED, "poll_url": poll, **links(request, base)}
+    return {"request_id": request.id, "status": Status.QUEUED, "poll_url": poll, **links(request, base), **request.mode}
 
 
 def status(request: Request, base: str, outlook: Outlook) -> dict[str, Any]:
     """The light answer, without output."""
-    body: dict[str, Any] = {"status": request.status, "request_id": request.id}
+    body: dict[str, Any] = {"status": request.status, "request_id": request.id, **request.mode}
     if request.status is Status.COMPLETED:
         return body | {"metrics": {"inference_time": _result(request)["inference_time"]}, **_progress(request)}
     if request.status is Status.FAILED:
@@ -33,7 +33,7 @@ def status(request: Request, base: str, outlook: Outlook) -> dict[str, Any]:
 
 def result(request: Request, base: str, remaining: int, outputs: Files) -> dict[str, Any]:
     """The whole answer of a request that has ended."""
-    body: dict[str, Any] = {"status": request.status, "request_id": request.id, "error": request.error}
+    body: dict[str, Any] = {"status": request.status, "request_id": request.id, "error": request.error, **request.mode}
     if request.status is not Status.COMPLETED:
         return body | {"metrics": times(request)}
     made = _result(request)

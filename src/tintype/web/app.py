@@ -1,4 +1,4 @@
-"""The web process: routes, errors and the expiry task, put together."""
+"""The web process: routes, errors, the expiry task and the stand-in of test mode, put together."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from fastapi.concurrency import run_in_threadpool
 
 from tintype import __version__
 from tintype.settings import Settings
+from tintype.testmode.delivery import Delivery
+from tintype.testmode.standin import StandIn
 from tintype.web.account import account_router
 from tintype.web.body import BodyLimit
 from tintype.web.events import events_router
 from tintype.web.failures import Credits, Unforeseen, add_error_handlers
 from tintype.web.history import history_router
-from tintype.web.openapi import add_security
-from tintype.web.pages import add_pages
+from tintype.web.openapi import ABOUT, finish
+from tintype.web.pages import pages_router
 from tintype.web.public import public_router
 from tintype.web.services import Services
 from tintype.web.uploads import uploads_router
@@ -37,6 +39,7 @@ ROUTERS = (
     v2_router,
     events_router,
     public_router,
+    pages_router,
     webhooks_router,
     uploads_router,
     history_router,
@@ -52,26 +55,35 @@ def create_app(settings: Settings, stopping: Callable[[], bool] = lambda: False)
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         own = services.settings
-        jobs = (_every(own.sweep, services.sweep), _every(DEADLINES, services.requests.end_overdue))
+        drawn = Delivery(services.inputs, services.outputs, own.max_picture_pixels)
+        stand_in = StandIn(services.requests, drawn, own.heartbeat)
+        jobs = (
+            _every(own.sweep, services.sweep),
+            _every(DEADLINES, services.requests.end_overdue),
+            _every(own.poll, stand_in.turn),
+        )
         tasks = [asyncio.create_task(job) for job in jobs]
         yield
         for task in tasks:
             task.cancel()
+        await run_in_threadpool(stand_in.stop)
         services.db.close()
 
     app = FastAPI(
         title="tintype",
         version=__version__,
-        description="Image generation on your own machine, behind a commercial host's public API.",
+        description=ABOUT,
         lifespan=lifespan,
         docs_url=None,  # its page loads scripts from the internet
         redoc_url=None,
         redirect_slashes=False,  # its bare 307 is none of our answers
     )
     app.state.services = services
-    for router in ROUTERS:
-        app.include_router(router())
-    add_pages(app)
+    routers = [router() for router in ROUTERS]
+    # For the Allow header; once included, a router's routes can't be seen from outside any more.
+    app.state.routes = [*app.routes, *(route for router in routers for route in router.routes)]
+    for router in routers:
+        app.include_router(router)
     add_error_handlers(app)
     app.add_middleware(BodyLimit, limit=settings.max_body)
     app.add_middleware(Unforeseen)
@@ -81,11 +93,11 @@ def create_app(settings: Settings, stopping: Callable[[], bool] = lambda: False)
 
 
 def _describe(app: FastAPI) -> None:
-    """Let `/openapi.json` name the ways to send a key."""
+    """Have `/openapi.json` say what the framework does not know."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
-        return add_security(plain())
+        return finish(plain())
 
     app.openapi = openapi  # type: ignore[method-assign]
 

@@ -15,8 +15,9 @@ from tintype.web.services import Services, services
 def reader(http: HttpRequest, services: Annotated[Services, Depends(services)]) -> Key:
     """The caller's key, for calls that only read; raises Unauthorized."""
     key = services.accounts.authenticate(_secret(http))
-    # The middleware that adds x-remaining-credits finds the account here, on errors too.
+    # The middleware that adds x-remaining-credits and x-mode finds them here, on errors too.
     http.state.account_id = key.account_id
+    http.state.mode = key.mode
     return key
 
 

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import StreamingResponse
 
 from tintype.errors import NotFound, StoreUnavailable
 from tintype.store.records import Request, Status
@@ -20,6 +19,7 @@ from tintype.web import answers
 from tintype.web.auth import Reader
 from tintype.web.openapi import describe_call
 from tintype.web.services import Services, services
+from tintype.web.streams import Counted
 from tintype.web.urls import base_url
 
 #: Seconds for which previews are made after this process last said that somebody watches.
@@ -35,7 +35,7 @@ def events_router() -> APIRouter:
         "content": {"text/event-stream": {}},
     }
     over = {"description": "All was told before, to judge by Last-Event-ID: don't connect again"}
-    words = describe_call("Progress of a request, as server-sent events")
+    words = describe_call("Progress of a request, as server-sent events", 400, 404, 429)
     words["responses"] = {200: stream, NO_CONTENT: over, **words["responses"]}
     router.add_api_route("/requests/{request_id}/events", events, methods=["GET"], response_class=Response, **words)
     return router
@@ -75,7 +75,7 @@ async def events(http: HttpRequest, key: Reader, request_id: str) -> Response:
     if stream.told == OVER:
         return Response(status_code=NO_CONTENT)  # a browser's EventSource would ask for ever
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}  # nginx would keep events back
-    return StreamingResponse(stream.run(), media_type="text/event-stream", headers=headers)
+    return Counted(own.streams, key.id, stream.run(), media_type="text/event-stream", headers=headers)
 
 
 class Stream:

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tintype.errors import BadRequest, MethodNotAllowed, NotFound, StoreUnavailable, TintypeError
@@ -20,6 +21,8 @@ log = structlog.get_logger()
 
 #: What nginx calls a client that went away; nobody is there to read it.
 CLIENT_GONE = 499
+#: The name of routes that exist only to refuse in better words than the framework's.
+REFUSES = "refuses"
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -40,10 +43,18 @@ def _ours(_http: HttpRequest, error: Exception) -> JSONResponse:
 
 def _framework(http: HttpRequest, error: Exception) -> JSONResponse:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    headers = dict(getattr(error, "headers", None) or {})
     place = f"{http.method} {http.url.path[:80]}"
-    kinds = {404: NotFound(f"Nothing is at {place}"), 405: MethodNotAllowed(f"{place} is not allowed", headers=headers)}
-    return _ours(http, kinds.get(status, BadRequest() if status < 500 else TintypeError()))
+    if status == 404:
+        return _ours(http, NotFound(f"Nothing is at {place}"))
+    if status == 405:
+        return _ours(http, MethodNotAllowed(f"{place} is not allowed", headers={"allow": ", ".join(_methods(http))}))
+    return _ours(http, BadRequest() if status < 500 else TintypeError())
+
+
+def _methods(http: HttpRequest) -> list[str]:
+    """The methods of all routes that an address fits; the framework names the first one's only."""
+    fitting = (route for route in http.app.state.routes if route.matches(http.scope)[0] is not Match.NONE)
+    return sorted({method for route in fitting if route.name != REFUSES for method in route.methods or ()})
 
 
 def _gone(_http: HttpRequest, _error: Exception) -> Response:
@@ -79,7 +90,7 @@ class Unforeseen:
 
 
 class Credits:
-    """Middleware that adds x-remaining-credits wherever the call was authenticated, errors included."""
+    """Middleware that adds x-remaining-credits wherever the call was authenticated, errors included; so with x-mode."""
 
     def __init__(self, app: ASGIApp, services: Services) -> None:
         self.app = app
@@ -91,13 +102,15 @@ class Credits:
         async def with_credits(message: Message) -> None:
             account_id = scope.get("state", {}).get("account_id")
             if message["type"] == "http.response.start" and account_id:
-                await self._add(message, account_id)
+                await self._add(message, account_id, test=scope["state"]["mode"] == "test")
             await send(message)
 
         await self.app(scope, receive, with_credits)
 
-    async def _add(self, message: Message, account_id: str) -> None:
+    async def _add(self, message: Message, account_id: str, *, test: bool) -> None:
         headers = MutableHeaders(scope=message)
+        if test:
+            headers["x-mode"] = "test"
         if not self.services.settings.billing:
             headers["x-remaining-credits"] = "unlimited"
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,14 +16,14 @@ from tintype.store.keys import Key
 from tintype.store.money import dollars
 from tintype.store.records import Status
 from tintype.web.auth import Reader
-from tintype.web.openapi import describe_call
-from tintype.web.query import Query, beginning
+from tintype.web.openapi import describe_call, describe_query
+from tintype.web.query import LONGEST, MOST_ROWS, Query, beginning, describe
 from tintype.web.services import Services, services
 from tintype.web.urls import base_url
 
-#: Days that a window of the history may span, and that it spans when none is given.
-LONGEST, USUAL = 31, 7
-MOST_ROWS, USUAL_ROWS = 100, 20
+#: Days that a window of the history spans when none is given, and rows of a page.
+USUAL = 7
+USUAL_ROWS = 20
 STATUSES = {
     "COMPLETED": (Status.COMPLETED,),
     "FAILED": (Status.FAILED,),
@@ -36,22 +35,21 @@ ORDERS = {"desc": True, "asc": False}
 
 #: What each route takes, for `/openapi.json`.
 WHOSE = ("user_id", "user_email")
-HISTORY = ("page", "per_page", "from_date", "to_date", "model_name", "status", "sort_by", "sort_order", *WHOSE)
-GENERATIONS = ("page", "model_name", "start_date", "end_date", "user_id")
+DATES = ("from_date", "to_date")
+HISTORY = [*map(describe, ("page", "per_page", *DATES, "model_name", "status", "sort_by", "sort_order", *WHOSE))]
+RECENT = [describe("model_name", required=True)]
+GENERATIONS = [*map(describe, ("page", "model_name", "start_date", "end_date", "user_id"))]
 
 
 def history_router() -> APIRouter:
     """The routes of this page."""
     router = APIRouter(prefix="/inference-request")
-    paths: tuple[tuple[str, Callable[..., Any], str, tuple[str, ...]], ...] = (
-        ("/request-history", listed, "Requests, failures included", HISTORY),
-        ("/request-history/{request_id}", one, "A request of any age", ()),
-        ("/generations", generations, "Requests that made pictures", GENERATIONS),
-        ("/recent-generations", recent, "A model's latest pictures", ("model_name",)),
-    )
-    for path, endpoint, summary, names in paths:
-        words = describe_call(summary)
-        words["openapi_extra"] = {**words["openapi_extra"], "parameters": [_documented(name) for name in names]}
+    for path, endpoint, words in (
+        ("/request-history", listed, describe_query("Requests, failures included", HISTORY, 400, 403)),
+        ("/request-history/{request_id}", one, describe_call("A request of any age", 400, 404)),
+        ("/generations", generations, describe_query("Requests that made pictures", GENERATIONS, 400, 403)),
+        ("/recent-generations", recent, describe_query("A model's latest pictures", RECENT, 400)),
+    ):
         router.add_api_route(path, endpoint, methods=["GET"], **words)
     return router
 
@@ -165,7 +163,3 @@ def _own_only(query: Query, key: Key) -> None:
 
 def _time(moment: float | None) -> str | None:
     return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
-
-
-def _documented(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "query", "required": False, "schema": {"type": "string"}}

@@ -5,25 +5,25 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 from uuid import uuid4
 
 from fastapi import Request as HttpRequest
 from fastapi.concurrency import run_in_threadpool
 
 from tintype.catalog.advice import refuse, warnings
-from tintype.catalog.order import STORED, Order, order, pace, planned_steps, settle_seed
+from tintype.catalog.order import Order, order, pace, planned_steps, settle_seed
 from tintype.catalog.samples import sample_path
 from tintype.catalog.spec import ModelSpec
-from tintype.errors import BadPicture, Forbidden, InvalidParameter, NotFound
-from tintype.media.images import check
-from tintype.media.inline import from_text
+from tintype.errors import Forbidden, rate_headers
 from tintype.store.keys import Key
 from tintype.store.records import Around
 from tintype.store.requests import Request
+from tintype.testmode.script import parse, steady_draw
 from tintype.web.body import read_parameters
 from tintype.web.services import Services
 from tintype.web.services import services as services_of
+from tintype.web.source import check_pixels, sent_picture, size_of, store
 from tintype.web.terms import Terms, fingerprint
 from tintype.web.urls import base_url
 from tintype.web.webhooks import asked_webhook
@@ -79,7 +79,8 @@ def submit(
 ) -> Submitted:
     """Queue a request and hold its price; `around` is what is known of the call beside what it sent.
 
-    Raises Forbidden, InvalidParameter, MissingParameter, BadPicture, OutOfCredits: then nothing has changed.
+    Raises Forbidden, InvalidParameter, MissingParameter, BadPicture, OutOfCredits, and for a test key what its prompt
+    asks for: then nothing has changed.
     """
     if not key.may_run(spec.slug):
         raise Forbidden(f"This API key may not run {spec.slug}")
@@ -87,25 +88,29 @@ def submit(
     if spec.takes_picture:
         # An address of this server is meant as the path: it need not be a public one.
         params["image"] = params["image"].removeprefix(base) or "/"
-    params = settle_seed(params, secrets.randbelow)
+    params = settle_seed(params, steady_draw(params) if key.test else secrets.randbelow)
     wanted = order(spec, params)
     refuse(wanted)
-    if key.max_pixels is not None and wanted.pixels > key.max_pixels:
-        raise Forbidden(f"This API key may ask for {key.max_pixels} pixels at once; these are {wanted.pixels}")
+    queued = parse(wanted.prompt).check_in() if key.test else 0.0
+    picture = sent_picture(services, params)
+    check_pixels(key, wanted, size_of(services, wanted.image, picture))
     headers = _notes(wanted, ignored)
-    stored = _store_picture(services, params)
-    price, steps = services.price(spec), planned_steps(spec, wanted)
+    stored = picture and store(services, params, picture)
+    tariff, steps = services.price(spec), planned_steps(spec, wanted)
     around = {**around, "id": str(uuid4()), "reply": headers, "pictures": wanted.count, "pace": pace(spec, wanted)}
-    around["rate"] = price if spec.per == "second" else None
+    if key.test:
+        around["pace"] = None  # nothing is learnt from it about the models
+    around["rate"] = tariff.rate
     request = None
     try:
         request = services.requests.submit(
             key,
             spec.slug,
             params,
-            price=spec.most(price, wanted.count),
+            price=tariff.most(wanted.count),
             steps=steps,
             cancel_after=cancel_after,
+            start_after=queued,
             **around,
         )
     finally:
@@ -114,7 +119,7 @@ def submit(
             services.inputs.remove(stored)
     if not fresh:
         return Submitted.again(request)
-    return Submitted(request, headers | {"x-request-id": request.id}, base)
+    return Submitted(request, headers | _rate(request) | {"x-request-id": request.id}, base)
 
 
 def _notes(wanted: Order, ignored: list[str]) -> dict[str, str]:
@@ -128,35 +133,7 @@ def _notes(wanted: Order, ignored: list[str]) -> dict[str, str]:
     return notes | ({"x-warning": "; ".join(words)} if words else {})
 
 
-def _store_picture(services: Services, params: dict[str, Any]) -> str | None:
-    """Move a picture that lies in the body, or on this server, into the inputs; returns its name there."""
-    image = params.get("image", "")
-    if not image or sample_path(image):
-        return None
-    data = _own_file(services, image) or from_text(image, services.settings.max_picture_bytes)
-    if data is None:
-        _check_address(image)
-        return None
-    check(data, services.settings.max_picture_pixels)
-    stored = services.inputs.put(data, "in")
-    params["image"] = STORED + stored
-    return stored
-
-
-def _own_file(services: Services, image: str) -> bytes | None:
-    if not image.startswith("/files/"):
-        return None
-    try:
-        return services.file(image.removeprefix("/files/"))
-    except NotFound:
-        raise BadPicture("image: this server keeps no such file (any more)") from None
-
-
-def _check_address(image: str) -> None:
-    """What only a worker can find out is left to it; what is wrong on its face is said now."""
-    try:
-        parts = urlsplit(image)
-    except ValueError:
-        raise BadPicture("image: the address can't be read") from None
-    if image.startswith("/") or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InvalidParameter("image", image, "an http(s) URL, a data: URI, base64, or the path of a sample")
+def _rate(request: Request) -> dict[str, str]:
+    """How much of its minute the key has left, where it has a limit: what its refusals say too."""
+    left = request.allowance
+    return {} if left is None else rate_headers(left.remaining, left.full_at)

@@ -1,34 +1,34 @@
-"""What `/openapi.json` says of a model's operations, from the catalogue."""
+"""What `/openapi.json` says of the operations; of a model's, from the catalogue."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tintype.catalog.builtin import BUILTIN
 from tintype.catalog.spec import ModelSpec
+from tintype.testmode.script import table
+from tintype.web.schemas import DONE, ERROR, FAILED, RESULT, RUNNING, SUBMITTED, WEIGHED, Schema, shape
 
-ERROR = {
-    "type": "object",
-    "required": ["error", "error_description", "status_code"],
-    "properties": {
-        "error": {"type": "string"},
-        "error_description": {"type": "string"},
-        "status_code": {"type": "integer"},
-    },
-}
-#: For operations that need no list of their refusals; without it FastAPI documents a 422 that never goes out.
-REFUSED: dict[int | str, dict[str, Any]] = {
-    "default": {"description": "Refused", "content": {"application/json": {"schema": ERROR}}}
-}
+ABOUT = f"""Image generation on your own machine, behind a commercial host's public API.
+
+## Test mode
+
+A key that begins with `SG_test` (`tintype keys create --test`) costs nothing and needs no worker: a stand-in makes a
+picture that is marked as a test. A prompt that begins with `test:` says what is to happen instead; words can be
+combined, each kind once.
+
+{table()}
+"""
+#: Every refusal's status, and what it means at most of the addresses.
 REFUSALS = {
-    400: "Bad parameters or body, or an input picture that can't be used",
+    400: "Bad parameters, body or headers, or an input picture that can't be used",
     401: "Missing, unknown, revoked or expired key",
-    403: "The key may not run this model",
+    403: "The key may not do this",
+    404: "Unknown, expired or another account's",
     406: "Out of credits",
     413: "Body too large",
     415: "Neither JSON nor a form",
     422: "This Idempotency-Key was sent with another body",
-    429: "Too many requests per minute or at once, or the queue is full",
+    429: "Too many at once or per minute, or the queue is full; Retry-After says when to come back",
     500: "Something went wrong on this server",
     503: "The database can't be reached",
 }
@@ -38,46 +38,10 @@ WAITING = {
     502: "No worker is running; the request stays queued",
     504: "The wait ran out; the request goes on",
 }
-#: The states of a request, and what each means to its caller.
-STATES = {
-    "QUEUED": "Accepted, waiting for a worker",
-    "PROCESSING": "Running on a worker",
-    "COMPLETED": "Done: the pictures are ready, and paid",
-    "FAILED": "Failed, refused or cancelled: the error says why, and nothing was charged",
-}
-SUBMITTED = {
-    "type": "object",
-    "required": ["request_id", "status", "poll_url", "status_url", "response_url"],
-    "properties": {
-        "request_id": {"type": "string", "format": "uuid"},
-        "status": {
-            "enum": list(STATES),
-            "description": "; ".join(f"{name}: {words}" for name, words in STATES.items()),
-        },
-        "poll_url": {"type": "string", "format": "uri"},
-        "status_url": {"type": "string", "format": "uri"},
-        "response_url": {"type": "string", "format": "uri"},
-    },
-}
-
-
-FAILED = {
-    "type": "object",
-    "required": ["status", "request_id", "error", "metrics"],
-    "properties": {
-        "status": {"const": "FAILED"},
-        "request_id": {"type": "string", "format": "uuid"},
-        "error": {"type": "string"},
-        "metrics": {"type": "object"},
-    },
-}
-#: Of answers with pictures in them; the others are set where they are.
-WEIGHED = {
-    "x-weights": {
-        "description": "built-in, where the weights that tintype brings along drew the picture; else absent",
-        "schema": {"type": "string", "enum": [BUILTIN]},
-    }
-}
+#: A model's operations exist, so that nothing is unknown there.
+ASKING = {status: text for status, text in REFUSALS.items() if status != 404}
+#: Of any call with a body, beside those of every call.
+WITH_BODY = (400, 403, 413, 415)
 #: Headers that a model's operations understand, and what they are for.
 HEADERS = {
     "Idempotency-Key": "Makes it safe to send the call again: it is run and charged once, and answered alike",
@@ -87,32 +51,48 @@ HEADERS = {
 SECURITY: list[dict[str, list[str]]] = [{"key": []}, {"bearer": []}]
 
 
-def describe_call(summary: str) -> dict[str, Any]:
-    """Arguments of `add_api_route` for an operation that needs a key and no body."""
-    return {"summary": summary, "responses": REFUSED, "openapi_extra": {"security": SECURITY}}
+def refusals(*statuses: int) -> dict[int | str, Any]:
+    """The `responses` of an operation that is refused in these ways, or because this server is at fault."""
+    return {status: _refusal(REFUSALS[status]) for status in sorted({*statuses, 500, 503})}
 
 
-def describe_body(summary: str, properties: dict[str, Any]) -> dict[str, Any]:
+def describe_call(summary: str, *statuses: int) -> dict[str, Any]:
+    """Arguments of `add_api_route` for an operation that needs a key and no body, with how else it may be refused."""
+    return {"summary": summary, "responses": refusals(401, *statuses), "openapi_extra": {"security": SECURITY}}
+
+
+def describe_query(summary: str, parameters: list[dict[str, Any]], *statuses: int) -> dict[str, Any]:
+    """Arguments of `add_api_route` for an operation that needs a key and reads these query parameters."""
+    words = describe_call(summary, *statuses)
+    return words | {"openapi_extra": {**words["openapi_extra"], "parameters": parameters}}
+
+
+def describe_body(summary: str, properties: dict[str, Any], example: dict[str, Any], *statuses: int) -> dict[str, Any]:
     """Arguments of `add_api_route` for an operation that needs a key and a JSON object with all these properties."""
-    words = describe_call(summary)
-    schema = {"type": "object", "required": list(properties), "properties": properties}
-    body = {"required": True, "content": {"application/json": {"schema": schema}}}
+    words = describe_call(summary, *WITH_BODY, *statuses)
+    content = {"schema": shape(**properties), "example": example}
+    body = {"required": True, "content": {"application/json": content}}
     return words | {"openapi_extra": {**words["openapi_extra"], "requestBody": body}}
 
 
-def describe_found(summary: str) -> dict[str, Any]:
-    """Arguments of `add_api_route` for an operation that shows a request."""
-    failed = {
-        "description": "The request FAILED, which is not an error of this call",
-        "content": {"application/json": {"schema": FAILED}},
-    }
-    return describe_call(summary) | {"responses": {422: failed, **REFUSED}}
+def describe_state(summary: str) -> dict[str, Any]:
+    """Arguments of `add_api_route` for an operation that shows how a request stands."""
+    return _describe_found(summary, {"oneOf": [RUNNING, DONE]}, {})
 
 
 def describe_result(summary: str) -> dict[str, Any]:
     """Arguments of `add_api_route` for an operation that shows a request with its pictures."""
-    words = describe_found(summary)
-    return words | {"responses": {200: {"description": "The result", "headers": WEIGHED}, **words["responses"]}}
+    return _describe_found(summary, {"oneOf": [RUNNING, RESULT]}, WEIGHED)
+
+
+def _describe_found(summary: str, schema: Schema, headers: Schema) -> dict[str, Any]:
+    found = {"description": "How it stands", "content": {"application/json": {"schema": schema}}, "headers": headers}
+    failed = {
+        "description": "The request FAILED, which is not an error of this call",
+        "content": {"application/json": {"schema": FAILED}},
+    }
+    words = describe_call(summary, 400, 404)
+    return words | {"responses": {200: found, 422: failed, **words["responses"]}}
 
 
 def describe_v1(spec: ModelSpec) -> dict[str, Any]:
@@ -120,13 +100,13 @@ def describe_v1(spec: ModelSpec) -> dict[str, Any]:
     pictures = {f"image/{kind}": {"schema": {"type": "string", "format": "binary"}} for kind in ("jpeg", "png", "webp")}
     content = pictures | {"application/json": {"schema": {"type": "object"}}}
     answer = {"description": "The picture, or JSON with base64 or addresses", "content": content, "headers": WEIGHED}
-    return _describe(spec, "run", f"{spec.title}: run and wait", answer, REFUSALS | WAITING)
+    return _describe(spec, "run", f"{spec.title}: run and wait", answer, ASKING | WAITING)
 
 
 def describe_v2(spec: ModelSpec) -> dict[str, Any]:
     """Arguments of FastAPI's `add_api_route` for a model's queued operation."""
     answer = {"description": "The request is queued", "content": {"application/json": {"schema": SUBMITTED}}}
-    return _describe(spec, "submit", f"{spec.title}: submit to the queue", answer, REFUSALS)
+    return _describe(spec, "submit", f"{spec.title}: submit to the queue", answer, ASKING)
 
 
 def _describe(
@@ -134,8 +114,7 @@ def _describe(
 ) -> dict[str, Any]:
     schema = spec.json_schema()
     body = {"schema": schema, "examples": {"example": {"value": dict(spec.example)}}}
-    error = {"application/json": {"schema": ERROR}}
-    responses = {status: {"description": text, "content": error} for status, text in sorted(refusals.items())}
+    responses = {status: _refusal(text) for status, text in sorted(refusals.items())}
     return {
         "summary": summary,
         "description": spec.description,
@@ -155,11 +134,21 @@ def _describe(
     }
 
 
-def add_security(schema: dict[str, Any]) -> dict[str, Any]:
-    """Name the two ways to send a key."""
+def _refusal(text: str) -> dict[str, Any]:
+    return {"description": text, "content": {"application/json": {"schema": ERROR}}}
+
+
+def finish(schema: dict[str, Any]) -> dict[str, Any]:
+    """Name the two ways to send a key, and take out the framework's own refusals, which never go out."""
     schemes = {
         "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
         "bearer": {"type": "http", "scheme": "bearer"},
     }
-    schema.setdefault("components", {})["securitySchemes"] = schemes
+    components = schema.setdefault("components", {})
+    components["securitySchemes"] = schemes
+    for name in ("HTTPValidationError", "ValidationError"):
+        components.get("schemas", {}).pop(name, None)
+    for operation in (operation for methods in schema["paths"].values() for operation in methods.values()):
+        if "HTTPValidationError" in str(operation["responses"].get("422")):
+            del operation["responses"]["422"]
     return schema

@@ -8,14 +8,14 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from tintype import __version__
 from tintype.catalog.models import MODELS
-from tintype.web.openapi import STATES
+from tintype.web.schemas import STATES
 from tintype.web.services import services
 
 STATIC = Path(str(files("tintype.web") / "static"))
@@ -34,25 +34,22 @@ GUARDED = {
 }
 
 
-def add_pages(app: FastAPI) -> None:
+def pages_router() -> APIRouter:
     """The routes of this page, and the files below /static."""
     router = APIRouter()
     router.add_api_route("/", index, methods=["GET"], summary="What this is; to a browser, the models")
     router.add_api_route("/", index, methods=["HEAD"], include_in_schema=False)
-    for path, endpoint in (("/models/{slug}", model), ("/account", account), ("/about.json", about)):
+    own = (("/models/{slug}", model), ("/account", account), ("/about.json", about), ("/static/{path:path}", static))
+    for path, endpoint in own:
         router.add_api_route(path, endpoint, methods=["GET", "HEAD"], include_in_schema=False)
-    app.include_router(router)
-    app.mount("/static", Static(directory=STATIC), name="static")
+    return router
 
 
-class Static(StaticFiles):
-    """The modules and styles, with the same guard as the pages."""
-
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        """A file, or 304 for one that the browser has."""
-        response = super().file_response(*args, **kwargs)
-        response.headers.update(GUARDED)
-        return response
+async def static(http: HttpRequest, path: str) -> Response:
+    """A module or a style, with the same guard as the pages; 304 for one that the browser has."""
+    response = await StaticFiles(directory=STATIC).get_response(path, http.scope)
+    response.headers.update(GUARDED)
+    return response
 
 
 def index(http: HttpRequest) -> Response:

@@ -12,21 +12,23 @@ from fastapi.responses import JSONResponse
 from tintype.catalog.samples import SAMPLES
 from tintype.errors import NotReady, StoreUnavailable
 from tintype.media.samples import draw
-from tintype.web.openapi import REFUSED
+from tintype.web.openapi import refusals
 from tintype.web.services import services
+
+NOT_READY = {"description": "They can't: the database or the workers are away"}
 
 
 def public_router() -> APIRouter:
     """The routes of this page."""
     router = APIRouter()
     _add(router, "/health", health, summary="Whether the process lives")
-    _add(router, "/ready", ready, summary="Whether requests can be run")
+    _add(router, "/ready", ready, summary="Whether requests can be run", responses={503: NOT_READY})
     _add(
         router,
         "/files/{name}",
         file,
         summary="A finished or uploaded picture",
-        responses=REFUSED,
+        responses=refusals(404),
         response_class=Response,
     )
     for sample in SAMPLES:

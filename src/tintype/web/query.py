@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tintype.errors import InvalidParameter
 
@@ -12,6 +12,26 @@ Value = TypeVar("Value")
 
 DAY = 86_400.0
 MOST_PAGES = 1_000_000
+
+#: Days that a window of the history may span.
+LONGEST = 31
+MOST_ROWS = 100
+COUNT = {"type": "integer", "minimum": 1}
+DATE = {"type": "string", "format": "date"}
+#: Parameters that are not just any text, for `/openapi.json`.
+SCHEMAS: Mapping[str, dict[str, Any]] = {
+    "page": {**COUNT, "maximum": MOST_PAGES, "default": 1},
+    "per_page": {**COUNT, "maximum": MOST_ROWS, "default": 20},
+    **dict.fromkeys(("from_date", "to_date", "start_date", "end_date"), DATE),
+    "status": {"enum": ["COMPLETED", "FAILED", "PENDING"]},
+    "sort_by": {"enum": ["model_created", "model_name", "credits_deduction"]},
+    "sort_order": {"enum": ["asc", "desc"]},
+}
+
+
+def describe(name: str, required: bool = False) -> dict[str, Any]:
+    """A query parameter as `/openapi.json` has it."""
+    return {"name": name, "in": "query", "required": required, "schema": SCHEMAS.get(name, {"type": "string"})}
 
 
 class Query:

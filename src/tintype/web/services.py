@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastapi import Request as HttpRequest
 
 from tintype.catalog.order import STORED
 from tintype.catalog.spec import ModelSpec
+from tintype.catalog.tariff import Tariff
 from tintype.errors import NotFound
 from tintype.media.outputs import Files
 from tintype.settings import Settings
@@ -24,6 +25,7 @@ from tintype.store.previews import Previews
 from tintype.store.requests import Requests
 from tintype.store.webhooks import Webhooks
 from tintype.store.workers import Workers
+from tintype.web.streams import Streams
 from tintype.webhooks import outbox
 
 
@@ -45,6 +47,7 @@ class Services:
     inputs: Files
     outputs: Files
     uploads: Files
+    streams: Streams
     #: Whether the server has been told to stop, so that calls that wait should end.
     stopping: Callable[[], bool]
 
@@ -67,15 +70,18 @@ class Services:
             inputs=Files(settings.inputs_folder, settings.input_life),
             outputs=Files(settings.outputs_folder, settings.picture_life),
             uploads=Files(settings.assets_folder, settings.asset_life),
+            streams=Streams(settings.key_streams),
             stopping=stopping,
         )
 
-    def price(self, spec: ModelSpec) -> int:
-        """Micro-dollars per picture or second: the operator's own, or the catalogue's; nothing without billing."""
+    def price(self, spec: ModelSpec) -> Tariff:
+        """What a model costs: by the operator's own price, or the catalogue's; nothing without billing."""
         if not self.settings.billing:
-            return 0
+            return replace(spec.tariff, price=0)
         own = self.settings.prices.get(spec.slug)
-        return spec.price if own is None else micro(own)
+        if own is None:
+            return spec.tariff
+        return Tariff(micro(own.dollars), own.per or spec.tariff.per, own.most_seconds or spec.tariff.most_seconds)
 
     def file(self, name: str) -> bytes:
         """A finished or uploaded picture by its unguessable name; raises NotFound."""
@@ -90,11 +96,12 @@ class Services:
 
     def sweep(self) -> None:
         """Forget what has outlived its time: the pictures that callers sent, their requests' records, other files."""
-        for params in self.requests.expired():
+        moment, over = self.requests.expired()
+        for params in over:
             image = params.get("image", "")
             if image.startswith(STORED):
                 self.inputs.remove(image.removeprefix(STORED))
-        self.requests.expire()
+        self.requests.expire(moment)
         self.outputs.expire()
         self.inputs.expire()
         self.outbox.expire()

@@ -21,6 +21,10 @@ from tintype.web.urls import base_url
 
 #: Files in one call.
 MOST = 16
+#: A red pixel, as an example.
+DOT = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+)
 ALLOWED = f"a list of 1 to {MOST} data: URIs of pictures"
 
 
@@ -28,7 +32,7 @@ def uploads_router() -> APIRouter:
     """The one route of this page."""
     router = APIRouter()
     urls = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MOST}
-    words = describe_body("Upload pictures to use as `image`", {"data_urls": urls})
+    words = describe_body("Upload pictures to use as `image`", {"data_urls": urls}, {"data_urls": [DOT]})
     router.add_api_route("/upload-asset", upload, methods=["POST"], **words)
     return router
 

@@ -19,6 +19,7 @@ from tintype.media.images import content_type
 from tintype.store.addresses import file_url
 from tintype.store.money import plain
 from tintype.store.records import Json, Request, Status
+from tintype.testmode.script import parse
 from tintype.web import answers
 from tintype.web.auth import Reader, Runner
 from tintype.web.failures import CLIENT_GONE
@@ -71,6 +72,8 @@ async def wait(own: Services, http: HttpRequest, request: Request) -> Request | 
 
     Raises WaitRanOut or, if no worker is there either, WorkerUnavailable: the request goes on all the same.
     """
+    if request.test and (magic := parse(request.params.get("prompt", "")).interruption):
+        raise _goes_on(magic, request)
     try:
         return await _watch(own, http, request)
     except StoreUnavailable as error:
@@ -87,7 +90,8 @@ async def _watch(own: Services, http: HttpRequest, request: Request) -> Request 
                 await run_in_threadpool(own.requests.cancel, request.id, request.account_id)
             return None
         if own.stopping() or time.monotonic() > deadline:
-            raise _goes_on(WaitRanOut if await run_in_threadpool(own.has_worker) else WorkerUnavailable, request)
+            staffed = request.test or await run_in_threadpool(own.has_worker)
+            raise _goes_on(WaitRanOut if staffed else WorkerUnavailable, request)
         await asyncio.sleep(pause)
         pause = min(pause * 1.2, SLOWEST_LOOK)
     return await run_in_threadpool(own.requests.find, request.id, request.account_id)

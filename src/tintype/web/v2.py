@@ -14,7 +14,7 @@ from tintype.store.requests import Status
 from tintype.web import answers
 from tintype.web.auth import Reader, Runner
 from tintype.web.intake import accept
-from tintype.web.openapi import describe_call, describe_found, describe_result, describe_v2
+from tintype.web.openapi import describe_call, describe_result, describe_state, describe_v2
 from tintype.web.services import services
 from tintype.web.urls import base_url
 from tintype.web.v1 import result_response
@@ -26,9 +26,9 @@ def v2_router() -> APIRouter:
     for spec in MODELS.values():
         router.add_api_route(f"/{spec.slug}", submits(spec), methods=["POST"], **describe_v2(spec))
     own = "/requests/{request_id}"
-    router.add_api_route(f"{own}/status", status, methods=["GET"], **describe_found("State of a request"))
+    router.add_api_route(f"{own}/status", status, methods=["GET"], **describe_state("State of a request"))
     router.add_api_route(own, result, methods=["GET"], **describe_result("Result of a request"))
-    words = describe_call("Cancel a request")
+    words = describe_call("Cancel a request", 403, 404)
     router.add_api_route(own, cancel, methods=["DELETE"], **words)
     router.add_api_route(f"{own}/cancel", cancel, methods=["PUT"], name="cancel_by_put", **words)
     return router

@@ -15,7 +15,8 @@ from tintype.store.hooks import Delivery, Event, Hook
 from tintype.store.keys import Key
 from tintype.web.auth import Reader, Runner
 from tintype.web.body import read_parameters
-from tintype.web.openapi import describe_body, describe_call
+from tintype.web.openapi import describe_body, describe_call, describe_query
+from tintype.web.query import Query, describe
 from tintype.web.services import Services, services
 
 #: Names whom to tell of one request's end.
@@ -27,6 +28,9 @@ MOST_LOGS = 100
 ID, URL = ({name: {"type": "string"}} for name in ("webhook_id", "webhook_url"))
 TYPES = {"type": "array", "items": {"enum": [*Event]}, "minItems": 1}
 EVENT = {"event": {"type": "object", "required": ["types"], "properties": {"types": TYPES}}}
+KNOWN = {"webhook_id": "3f0e1b1e-5f3b-4d2c-9a43-0a6f0c0e7d55"}
+WHICH, PAGE = [describe("webhook_id", required=True)], describe("page")
+EXAMPLE: dict[str, Any] = {"webhook_url": "https://receiver.example.com/hook", "event": {"types": [*Event]}}
 
 
 def webhooks_router() -> APIRouter:
@@ -35,11 +39,16 @@ def webhooks_router() -> APIRouter:
     change = "Change a webhook, or make it active again"
     for path, endpoint, method, words in (
         ("/get", get, "GET", describe_call("The account's webhooks")),
-        ("/add", add, "POST", describe_body("Add a webhook", URL | EVENT)),
-        ("/update", update, "POST", describe_body(change, ID | URL | EVENT)),
-        ("/rotate", rotate, "POST", describe_body("Draw a new secret for a webhook", ID)),
-        ("/inactive", inactive, "GET", describe_call("Make a webhook inactive")),
-        ("/dispatch-logs", dispatch_logs, "GET", describe_call("What was sent to a webhook")),
+        ("/add", add, "POST", describe_body("Add a webhook", URL | EVENT, EXAMPLE)),
+        ("/update", update, "POST", describe_body(change, ID | URL | EVENT, KNOWN | EXAMPLE, 404)),
+        ("/rotate", rotate, "POST", describe_body("Draw a new secret for a webhook", ID, KNOWN, 404)),
+        ("/inactive", inactive, "GET", describe_query("Make a webhook inactive", WHICH, 400, 403, 404)),
+        (
+            "/dispatch-logs",
+            dispatch_logs,
+            "GET",
+            describe_query("What was sent to a webhook", [*WHICH, PAGE], 400, 404),
+        ),
     ):
         router.add_api_route(path, endpoint, methods=[method], **words)
     return router
@@ -76,20 +85,17 @@ async def rotate(http: HttpRequest, key: Runner) -> dict[str, Any]:
     return {"message": "Secret rotated", "webhook": _shown(hook, key)}
 
 
-def inactive(http: HttpRequest, key: Runner, webhook_id: str = "") -> dict[str, Any]:
+def inactive(http: HttpRequest, key: Runner) -> dict[str, Any]:
     """Send it nothing more, not even what waits."""
-    id = _text({"webhook_id": webhook_id}, "webhook_id")
-    hook = services(http).webhooks.remove(id, key.account_id)
+    hook = services(http).webhooks.remove(_text(dict(http.query_params), "webhook_id"), key.account_id)
     return {"message": "Webhook made inactive", "webhook": _shown(hook, key)}
 
 
-def dispatch_logs(http: HttpRequest, key: Reader, webhook_id: str = "", page: str = "1") -> dict[str, Any]:
+def dispatch_logs(http: HttpRequest, key: Reader) -> dict[str, Any]:
     """The deliveries, newest first, a hundred to a page: each with its state, its attempts and the last answer."""
-    own = services(http)
-    if not page.isdecimal() or not 1 <= int(page) <= 1_000_000:
-        raise InvalidParameter("page", page, "a whole number from 1")
-    hook = own.webhooks.find(_text({"webhook_id": webhook_id}, "webhook_id"), key.account_id)
-    return {"logs": [_logged(one) for one in own.outbox.logs(hook.id, MOST_LOGS, int(page))], "page": int(page)}
+    own, page = services(http), Query(http.query_params).page()
+    hook = own.webhooks.find(_text(dict(http.query_params), "webhook_id"), key.account_id)
+    return {"logs": [_logged(one) for one in own.outbox.logs(hook.id, MOST_LOGS, page)], "page": page}
 
 
 def asked_webhook(http: HttpRequest, own: Services, key: Key) -> str | None:

@@ -59,11 +59,4 @@ class Delivery:
         order = task.order
         seed = order.seeds[index]
         note = task.recipe.of(seed).text() if self.with_recipe else ""
-        encoded = to_file(order, task.pixels[index], task.size, seed, note)
-        return {
-            "name": self.outputs.put(encoded.data, order.format),
-            "size": len(encoded.data),
-            "width": encoded.width,
-            "height": encoded.height,
-            "seed": encoded.seed,
-        }
+        return to_file(order, task.pixels[index], task.size, seed, note).keep(self.outputs, order.format)

@@ -10,7 +10,8 @@ from PIL import Image
 from tintype.catalog.order import Order
 from tintype.diffusion.denoising import Denoising
 from tintype.engine import Engine
-from tintype.worker.jobs import Encoded, jobs, result_size, to_file
+from tintype.media.made import Encoded
+from tintype.worker.jobs import jobs, result_size, to_file
 from tintype.worker.models import Loaded
 from tintype.worker.recipe import recipe
 

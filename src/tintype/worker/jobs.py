@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from PIL import Image
 
 from tintype.catalog.order import Order
 from tintype.diffusion.job import Job
-from tintype.media.images import encode
-from tintype.media.scaling import fit, fitted_size, native_size, resize
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A finished picture as a file's bytes."""
-
-    data: bytes
-    width: int
-    height: int
-    seed: int
+from tintype.media.made import Encoded, encoded, output_size
+from tintype.media.scaling import fit, native_size, resize
 
 
 def result_size(order: Order, picture: Image.Image | None) -> tuple[int, int]:
     """Width and height in pixels of the pictures that the order will get."""
-    if picture is not None and not order.width:
-        return fitted_size(*picture.size)
-    return order.width, order.height
+    return output_size(order, None if picture is None else picture.size)
 
 
 def jobs(order: Order, picture: Image.Image | None, native: int | None) -> list[Job]:
@@ -63,5 +49,4 @@ def to_tensor(picture: Image.Image) -> torch.Tensor:
 
 def to_file(order: Order, pixels: torch.Tensor, size: tuple[int, int], seed: int, note: str) -> Encoded:
     """Pixels (height, width, 3) of 8 bits → the file that the order wants, at that size, with a note in it."""
-    picture = resize(Image.fromarray(pixels.numpy()), *size)
-    return Encoded(encode(picture, order.format, order.quality, note), picture.width, picture.height, seed)
+    return encoded(order, resize(Image.fromarray(pixels.numpy()), *size), seed, note)

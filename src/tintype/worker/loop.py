@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import structlog
 import torch
@@ -141,7 +142,9 @@ class Worker:
             log.warning("request not understood", request=request.id, exc_info=error)
             self.requests.fail(request.id, request.attempt, "this server no longer runs that request", 500)
             return
-        task.fetched = self._fetching.submit(self.pictures.read, task.order)
+        task.fetched = self._fetching.submit(
+            self.pictures.fetch, task.order, partial(self.requests.pixel_limit, request.key_id)
+        )
         task.fetched.add_done_callback(lambda _: self._wake.set())
         self.tasks[request.id] = task
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Self
 
 from PIL import Image
@@ -14,6 +15,7 @@ from tintype.media.images import decode
 from tintype.media.inline import from_text
 from tintype.media.outputs import Files
 from tintype.media.samples import draw
+from tintype.media.scaling import fitted_size
 from tintype.settings import Settings
 
 
@@ -38,6 +40,16 @@ class Pictures:
 
     def __exit__(self, *_: object) -> None:
         self.fetcher.close()
+
+    def fetch(self, order: Order, limit: Callable[[], int | None]) -> Image.Image | None:
+        """As `read`; raises BadPicture too when pictures of its size are more than `limit` says, in pixels."""
+        picture = self.read(order)
+        if picture is None or order.width:
+            return picture  # their size was known when they were asked for
+        pixels, most = order.pixels(*fitted_size(*picture.size)), limit()
+        if most is not None and pixels > most:
+            raise BadPicture(f"image: at its size these are {pixels} pixels; this API key may ask for {most} at once")
+        return picture
 
     def read(self, order: Order) -> Image.Image | None:
         """The order's picture, decoded to RGB; None when it has none. Raises BadPicture."""

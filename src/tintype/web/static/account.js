@@ -26,7 +26,7 @@ async function show() {
 }
 
 function purse({ credits, api_key: key }, { billing }) {
-  const may = [key.read_only ? "may only read" : "may read and run", key.models?.length ? key.models.join(", ") : "all models"];
+  const may = [key.read_only ? "may only read" : "may read and run", key.models?.length ? key.models.join(", ") : "all models", ...(key.mode === "test" ? ["test mode: free, no real pictures"] : [])];
   return h("dl.purse-facts", {},
     h("div", {}, h("dt", {}, "Balance"), h("dd.large", {}, billing ? dollars(credits, 4) : "nothing is billed here")),
     h("div", {}, h("dt", {}, "This key"), h("dd", {}, `${key.name}, ${key.hint}`), h("dd.hint", {}, may.join("; "))));

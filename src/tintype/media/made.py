@@ -1,0 +1,39 @@
+"""A picture that was made: its size, its file, and what a request's result says of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+from tintype.catalog.order import Order
+from tintype.media.images import encode
+from tintype.media.outputs import Files
+from tintype.media.scaling import fitted_size
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A finished picture as a file's bytes."""
+
+    data: bytes
+    width: int
+    height: int
+    seed: int
+
+    def keep(self, outputs: Files, suffix: str) -> dict[str, str | int]:
+        """Put it where it is fetched from; its line in the request's result."""
+        name = outputs.put(self.data, suffix)
+        return {"name": name, "size": len(self.data), "width": self.width, "height": self.height, "seed": self.seed}
+
+
+def encoded(order: Order, picture: Image.Image, seed: int, note: str = "") -> Encoded:
+    """The file that the order wants of a picture with this seed, with a note in it."""
+    return Encoded(encode(picture, order.format, order.quality, note), picture.width, picture.height, seed)
+
+
+def output_size(order: Order, source: tuple[int, int] | None) -> tuple[int, int]:
+    """Width and height in pixels of the pictures that the order will get; `source` is the input picture's size."""
+    if source is not None and not order.width:
+        return fitted_size(*source)
+    return order.width, order.height

@@ -1,0 +1,45 @@
+"""An act: one claimed request in the stand-in's hands."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Self
+
+from tintype.catalog.models import find_model
+from tintype.catalog.order import Order, order
+from tintype.store.records import Mark, Request, Verdict
+from tintype.testmode.script import Script, parse
+
+
+@dataclass
+class Act:
+    """A claimed request, played as its script says."""
+
+    request: Request
+    order: Order
+    script: Script
+    #: When it ends, on this machine's monotonic clock.
+    until: float
+    verdict: Verdict = Verdict.KEEP
+
+    @classmethod
+    def of(cls, request: Request) -> Self:
+        """From the moment of its claim; its delays count from its arrival, so that a restart adds nothing to them."""
+        wanted = order(find_model(request.slug), request.params)
+        script = parse(wanted.prompt)
+        waited = (request.started_at or request.submitted_at) - request.submitted_at
+        left = max(0.0, script.queued + script.processing - waited) if script.processing else 0.0
+        return cls(request, wanted, script, time.monotonic() + left)
+
+    @property
+    def mark(self) -> Mark:
+        """As many of the steps as there has been of its time."""
+        left = max(0.0, self.until - time.monotonic())
+        done = 1 - min(1.0, left / self.script.processing) if self.script.processing else 0.0
+        return Mark(self.request.id, self.request.attempt, int(done * self.request.steps), self.request.steps)
+
+    @property
+    def over(self) -> bool:
+        """Whether it is time for its end."""
+        return self.verdict is not Verdict.KEEP or time.monotonic() >= self.until

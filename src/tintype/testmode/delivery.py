@@ -1,0 +1,62 @@
+"""Delivery: the files of a test request, and the result that names them."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from tintype.catalog.order import STORED
+from tintype.catalog.samples import sample_path
+from tintype.errors import BadPicture, NotFound
+from tintype.media.images import check
+from tintype.media.made import encoded, output_size
+from tintype.media.outputs import Files
+from tintype.media.samples import draw as draw_sample
+from tintype.testmode.act import Act
+from tintype.testmode.picture import draw
+
+#: The size that an input picture elsewhere is taken to have: it is not downloaded.
+ELSEWHERE = (1024, 1024)
+
+
+class Delivery:
+    """Draws what an act's order wants, at the size that a model would have drawn.
+
+    max_pixels: most pixels of an input picture.
+    """
+
+    def __init__(self, inputs: Files, outputs: Files, max_pixels: int) -> None:
+        self._inputs = inputs
+        self._outputs = outputs
+        self._max_pixels = max_pixels
+
+    def result(self, act: Act) -> dict[str, Any]:
+        """What the request is completed with, its files being there; raises BadPicture."""
+        wanted, slug = act.order, act.request.slug
+        size = output_size(wanted, self._source_size(wanted.image))
+        drawn = ((draw(slug, wanted.prompt, seed, *size), seed) for seed in wanted.seeds)
+        pictures = [encoded(wanted, picture, seed).keep(self._outputs, wanted.format) for picture, seed in drawn]
+        # There is nothing to make again by a recipe.
+        made = {"pictures": pictures, "format": wanted.format, "seed": wanted.seed, "recipe": None}
+        # The scripted time: what is measured would differ from run to run.
+        return made | {"inference_time": act.script.processing}
+
+    def _source_size(self, image: str) -> tuple[int, int] | None:
+        """Width and height of the input picture; None when the order has none."""
+        if image.startswith(STORED):
+            return check(self._stored(image.removeprefix(STORED)), self._max_pixels)
+        if sample := sample_path(image):
+            return _sample_size(sample, self._max_pixels)
+        return ELSEWHERE if image else None
+
+    def _stored(self, name: str) -> bytes:
+        try:
+            return self._inputs.get(name)
+        except NotFound:
+            raise BadPicture("image: the uploaded picture is no longer kept") from None
+
+
+@cache
+def _sample_size(path: str, max_pixels: int) -> tuple[int, int]:
+    """Of a sample; kept, as drawing one takes a third of a second."""
+    return check(draw_sample(path), max_pixels)

@@ -1,0 +1,117 @@
+"""The stand-in: a worker without weights, in every web process, that alone claims the requests of test keys."""
+
+from __future__ import annotations
+
+import threading
+import time
+from uuid import uuid4
+
+import structlog
+
+from tintype.errors import StoreUnavailable, TintypeError
+from tintype.store.records import CANCELLED, Request, Verdict
+from tintype.store.requests import Requests
+from tintype.testmode.act import Act
+from tintype.testmode.delivery import Delivery
+from tintype.testmode.outcomes import TRIED_AGAIN
+
+log = structlog.get_logger()
+
+#: Requests begun in one turn: a flood of them must not keep the leases from being renewed.
+AT_ONCE = 16
+
+
+class StandIn:
+    """Plays test requests; `turn` is to be called many times a second, and `stop` at the end.
+
+    heartbeat: seconds between renewals of the leases.
+    """
+
+    def __init__(self, requests: Requests, delivery: Delivery, heartbeat: float) -> None:
+        self._requests = requests
+        self._delivery = delivery
+        self._heartbeat = heartbeat
+        self._id = f"stand-in-{uuid4().hex[:8]}"
+        self._acts: dict[str, Act] = {}
+        self._renewed = time.monotonic()
+        #: A turn may be under way in its thread while the server stops.
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def turn(self) -> None:
+        """Renew what is being played, begin what is due, end what is over."""
+        with self._lock:
+            try:
+                self._renew()
+                self._take()
+                for act in [act for act in self._acts.values() if act.over]:
+                    self._finish(act)
+                    self._renew()  # large pictures take their time
+            except StoreUnavailable as error:
+                # Nothing is lost: what is in hand is tried again in the next turn, or claimed by another stand-in.
+                log.warning("store unavailable", cause=str(error.__cause__))
+
+    def stop(self) -> None:
+        """Begin nothing more, and hand back what is not over, uncounted: another stand-in goes on where it was."""
+        self._stopped = True
+        with self._lock:
+            try:
+                for request in [act.request for act in self._acts.values()]:
+                    self._requests.hand_back(request.id, request.attempt)
+            except StoreUnavailable as error:
+                log.warning("store unavailable; leases run out", cause=str(error.__cause__))
+            self._acts.clear()
+
+    def _renew(self) -> None:
+        if time.monotonic() < self._renewed + self._heartbeat:
+            return
+        self._renewed = time.monotonic()
+        verdicts = self._requests.renew([act.mark for act in self._acts.values()])
+        for id, verdict in verdicts.items():
+            self._acts[id].verdict = verdict
+        # Another stand-in's by now, or ended: nothing is left to be written.
+        self._acts = {id: act for id, act in self._acts.items() if act.verdict is not Verdict.LOST}
+
+    def _take(self) -> None:
+        for _ in range(0 if self._stopped else AT_ONCE):
+            request = self._requests.claim(self._id, idle=True, test=True)
+            if request is None:
+                return
+            self._begin(request)
+
+    def _begin(self, request: Request) -> None:
+        try:
+            self._acts[request.id] = Act.of(request)
+        except (TintypeError, KeyError, TypeError) as error:
+            # Submitted by another version, whose catalogue or prompts differ from ours.
+            log.warning("request not understood", request=request.id, exc_info=error)
+            self._requests.fail(request.id, request.attempt, "this server no longer runs that request", 500)
+
+    def _finish(self, act: Act) -> None:
+        if self._stopped:
+            return
+        own = act.request.id, act.request.attempt
+        try:
+            self._end(act, *own)
+        except StoreUnavailable:
+            raise
+        except TintypeError as error:
+            self._requests.fail(*own, error.message, error.status)
+        except Exception as error:
+            log.exception("the stand-in failed", request=act.request.id, error=type(error).__name__)
+            self._requests.retry(*own, TRIED_AGAIN)
+        self._acts.pop(act.request.id, None)
+
+    def _end(self, act: Act, id: str, attempt: int) -> None:
+        """As a worker ends a request: every way out is the store's own."""
+        failing = act.script.failing
+        if act.verdict is Verdict.CANCEL:
+            self._requests.fail(id, attempt, CANCELLED.error, CANCELLED.status)
+        elif act.request.counted <= act.script.retries:
+            self._requests.retry(id, attempt, TRIED_AGAIN)
+        elif failing is None:
+            self._requests.complete(id, attempt, self._delivery.result(act))
+        elif failing.tried:
+            self._requests.retry(id, attempt, failing.error)
+        else:
+            self._requests.fail(id, attempt, failing.error, failing.status)

@@ -1,0 +1,73 @@
+"""The shapes of answers, as `/openapi.json` has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tintype.catalog.builtin import BUILTIN
+
+Schema = dict[str, Any]
+
+ID: Schema = {"type": "string", "format": "uuid"}
+URL: Schema = {"type": "string", "format": "uri"}
+TEXT: Schema = {"type": "string"}
+NUMBER: Schema = {"type": "number"}
+WHOLE: Schema = {"type": "integer"}
+
+
+def shape(optional: dict[str, Schema] | None = None, **required: Schema) -> Schema:
+    """An object with these properties, and perhaps others."""
+    return {"type": "object", "required": list(required), "properties": {**required, **(optional or {})}}
+
+
+def or_null(schema: Schema) -> Schema:
+    """The schema, or null."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+#: The states of a request, and what each means to its caller.
+STATES = {
+    "QUEUED": "Accepted, waiting for a worker",
+    "PROCESSING": "Running on a worker",
+    "COMPLETED": "Done: the pictures are ready, and paid",
+    "FAILED": "Failed, refused or cancelled: the error says why, and nothing was charged",
+}
+STATE: Schema = {"enum": list(STATES), "description": "; ".join(": ".join(state) for state in STATES.items())}
+
+ERROR = shape(error=TEXT, error_description=TEXT, status_code=WHOLE)
+SUBMITTED = shape(request_id=ID, status=STATE, poll_url=URL, status_url=URL, response_url=URL)
+FAILED = shape(status={"const": "FAILED"}, request_id=ID, error=TEXT, metrics={"type": "object"})
+PROGRESS = {"progress": {"type": "number", "minimum": 0, "maximum": 1}, "step": WHOLE, "steps": WHOLE}
+RUNNING = shape(
+    {"metrics": {"type": "object"}},
+    status={"enum": ["QUEUED", "PROCESSING"]},
+    request_id=ID,
+    status_url=URL,
+    response_url=URL,
+    queue_position=or_null(WHOLE),
+    eta=or_null(NUMBER),
+    **PROGRESS,
+)
+DONE = shape(status={"const": "COMPLETED"}, request_id=ID, metrics=shape(inference_time=NUMBER), **PROGRESS)
+IMAGE = shape(url=URL, content_type=TEXT, file_name=TEXT, file_size=TEXT, seed=TEXT)
+COSTS = shape(cost=NUMBER, remaining_credits=NUMBER, inference_time=NUMBER, queue_time=NUMBER, total_time=NUMBER)
+RESULT = shape(
+    {"prompt": TEXT, "error": {"type": "null"}, "recipe": {"type": "object"}},
+    status={"const": "COMPLETED"},
+    request_id=ID,
+    output=TEXT,
+    images={"type": "array", "items": IMAGE, "minItems": 1},
+    seed=TEXT,
+    metrics=COSTS,
+)
+#: Of answers with pictures in them; the others are set where they are.
+WEIGHED = {
+    "x-weights": {
+        "description": "built-in, where the weights that tintype brings along drew the picture; else absent",
+        "schema": {"type": "string", "enum": [BUILTIN]},
+    },
+    "x-mode": {
+        "description": "test, where a test key sent the call; else absent",
+        "schema": {"type": "string", "enum": ["test"]},
+    },
+}

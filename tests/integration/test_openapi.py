@@ -1,0 +1,136 @@
+"""`/openapi.json` against the server: whatever schemathesis sends is answered as documented, and never by a 5xx.
+
+TINTYPE_EXAMPLES is how many examples an operation gets: a nightly run takes more of them than every change's.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Iterator
+from itertools import count, cycle
+from pathlib import Path
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from PIL import Image
+from schemathesis import APIOperation, Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi import checks
+from tests.acceptance.harness import until
+from tests.integration.website import RESULT, Website, serving
+
+from tintype.store.hooks import Event
+from tintype.store.records import Request
+
+EXAMPLES = int(os.environ.get("TINTYPE_EXAMPLES", "3"))
+CHECKS = [
+    not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+]
+FEW = settings(
+    max_examples=EXAMPLES,
+    database=None,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+file = io.BytesIO()
+Image.new("RGB", (8, 8), "red").save(file, "PNG")
+RED = file.getvalue()
+
+
+def draw(site: Website, request: Request) -> None:
+    """Complete a request with as many pictures as it wants."""
+    about = {"size": len(RED), "width": 8, "height": 8}
+    pictures = [{"name": site.own.outputs.put(RED, "png"), "seed": n, **about} for n in range(request.pictures)]
+    assert site.own.requests.complete(request.id, request.attempt, {**RESULT, "pictures": pictures})
+
+
+def work(site: Website, done: threading.Event) -> None:
+    """A worker that draws nothing but red, and fails every seventh request."""
+    for number in count(1):
+        while (request := site.own.requests.claim("w1", idle=True)) is None:
+            if done.wait(0.005):
+                return
+        if number % 7 == 0:
+            site.own.requests.fail(request.id, request.attempt, "no such picture", 400)
+        else:
+            draw(site, request)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Website]:
+    done = threading.Event()
+    with serving(tmp_path, heartbeat=3600) as site:  # one sign of life is enough
+        site.own.accounts.credit(site.account_id, 10**12)
+        site.own.workers.beat("w1", "cpu", 0, 0)
+        thread = threading.Thread(target=work, args=(site, done), daemon=True)
+        thread.start()
+        yield site
+        done.set()
+        thread.join(60)
+
+
+def known(site: Website) -> dict[str, Iterator[str]]:
+    """By the names of parameters: things that are there, and one that isn't."""
+    done, ended = site.submit(), site.submit()
+    site.own.requests.cancel(ended.id, site.account_id)
+    until(lambda: site.own.requests.ended([done.id]))
+    hook = site.own.webhooks.add(site.account_id, "https://receiver.example.com/", [Event.REQUEST_FAILED])
+    ids = cycle([done.id, ended.id, "another"])
+    files = cycle([site.own.outputs.put(RED, "png"), "x.png"])
+    return {"request_id": ids, "webhook_id": cycle([hook.id, "x"]), "name": files}
+
+
+def place(case: Case, there: dict[str, Iterator[str]]) -> None:
+    """Ask mostly for what is there: hardly any name that is drawn is one."""
+    for values in (case.path_parameters, case.query, case.body if isinstance(case.body, dict) else {}):
+        for name in values.keys() & there.keys():
+            values[name] = next(there[name])
+
+
+@pytest.mark.timeout(600 + 60 * EXAMPLES)
+def test_every_answer_is_a_documented_one(site: Website, subtests: pytest.Subtests) -> None:
+    schema = schemathesis.openapi.from_url(f"{site.address}/openapi.json")
+    there = known(site)
+    with requests.Session() as session:
+        session.headers["x-api-key"] = site.secret
+        for operation in (found.ok() for found in schema.get_all_operations()):
+            with subtests.test(operation.label):
+                assert ask(operation, there, session) & {200, 204}, "nothing but refusals"
+
+
+def ask(operation: APIOperation, there: dict[str, Iterator[str]], session: requests.Session) -> set[int]:
+    """Call an operation in many ways, the documented example first; the statuses of the answers."""
+    seen = set()
+
+    def call(case: Case) -> None:
+        place(case, there)
+        answer = case.call(session=session, timeout=60)
+        seen.add(answer.status_code)
+        case.validate_response(answer, checks=CHECKS)
+
+    for example in examples(operation):
+        call(example)
+    # Any text is a path: only a body or a query can be wrong.
+    wrong = [GenerationMode.NEGATIVE] if operation.body or operation.query else []
+    for mode in (GenerationMode.POSITIVE, *wrong):
+        FEW(given(operation.as_strategy(generation_mode=mode))(call))()
+    return seen
+
+
+def examples(operation: APIOperation) -> Iterator[Case]:
+    """One call per body type that the document has an example of."""
+    body = operation.definition.raw.get("requestBody", {"content": {}})
+    for kind, content in body["content"].items():
+        for example in [content.get("example"), *(one["value"] for one in content.get("examples", {}).values())]:
+            if example is not None:
+                yield operation.Case(body=dict(example), media_type=kind)

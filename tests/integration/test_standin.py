@@ -1,0 +1,189 @@
+"""The stand-in and the store: who claims what, what a restart changes, whose room is taken, and test keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import update
+
+from tintype.cli import tintype
+from tintype.errors import BadRequest, NotFound, TooManyRequests
+from tintype.media.outputs import Files
+from tintype.store.accounts import Accounts
+from tintype.store.database import Database
+from tintype.store.keys import Key
+from tintype.store.limits import Ceilings
+from tintype.store.migrations import migrate
+from tintype.store.records import Request, Status
+from tintype.store.requests import Requests
+from tintype.store.tables import requests as table
+from tintype.testmode.delivery import Delivery
+from tintype.testmode.standin import StandIn
+
+PARAMS = {"prompt": "", "seed": 7, "width": 64, "height": 64, "steps": 4, "guidance_scale": 1.0, "batch_size": 1}
+PARAMS |= {"sampler": "euler", "scheduler": "simple", "negative_prompt": "", "aspect_ratio": "custom"}
+PARAMS |= {"image_format": "png", "image_quality": 95, "base64": False, "exact": False}
+
+
+class Stage:
+    """A store with two keys, and stand-ins that turn when they are told to."""
+
+    def __init__(self, db: Database, folder: Path) -> None:
+        self.db = db
+        self.folder = folder
+        self.accounts = Accounts(db)
+        self.requests = Requests(db, lease=60, retention=60, ceilings=Ceilings(queue=2))
+        self.account = self.accounts.create("one", 10_000)
+        self.live, _ = self.accounts.create_key(self.account.id, "live")
+        self.test, self.secret = self.accounts.create_key(self.account.id, "ci", test=True)
+
+    def stand_in(self) -> StandIn:
+        files = Files(self.folder / "files", 60)
+        return StandIn(self.requests, Delivery(files, files, 10**6), heartbeat=0)
+
+    def submit(self, prompt: str, key: Key | None = None) -> Request:
+        slug = "stable-diffusion-3.5-turbo-txt2img"
+        return self.requests.submit(key or self.test, slug, PARAMS | {"prompt": prompt}, 500, steps=4)
+
+    def now(self, request: Request) -> Request:
+        return self.requests.find(request.id, request.account_id)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    db = Database(f"sqlite:///{tmp_path}/tintype.db")
+    migrate(db)
+    yield Stage(db, tmp_path)
+    db.close()
+
+
+def test_neither_takes_the_others_and_only_live_ones_hold_money(stage: Stage) -> None:
+    live, test = stage.submit("a fox", stage.live), stage.submit("a fox")
+    assert (test.price, test.test, live.price, live.test) == (0, True, 500, False)
+    stage.stand_in().turn()
+    assert (stage.now(test).status, stage.now(test).cost) == (Status.COMPLETED, 0)
+    assert stage.now(live).status is Status.QUEUED
+    again = stage.submit("a fox")
+    claimed = stage.requests.claim("w1", idle=True)
+    assert claimed is not None
+    assert claimed.id == live.id
+    assert stage.requests.claim("w1", idle=True) is None
+    assert stage.now(again).status is Status.QUEUED
+    assert stage.accounts.remaining(stage.account.id) == stage.accounts.remaining(stage.test.account_id) == 9_500
+    assert stage.accounts.imbalances() == []
+
+
+def test_a_stand_in_that_stops_hands_back_and_another_goes_on_where_it_was(stage: Stage) -> None:
+    request = stage.submit("test:processing:600")
+    first, second = stage.stand_in(), stage.stand_in()
+    first.turn()
+    assert (stage.now(request).status, stage.now(request).attempt) == (Status.PROCESSING, 1)
+    first.stop()
+    assert (stage.now(request).status, stage.now(request).attempt) == (Status.QUEUED, 1)
+    first.turn()
+    assert stage.now(request).status is Status.QUEUED, "what has stopped claims nothing"
+    with stage.db.write() as tx:  # the ten minutes pass
+        tx.execute(update(table).values(submitted_at=table.c.submitted_at - 600))
+    second.turn()
+    ended = stage.now(request)
+    assert (ended.status, ended.attempt, ended.retries) == (Status.COMPLETED, 2, 0)
+
+
+def test_a_stand_in_that_died_is_followed_by_another(stage: Stage) -> None:
+    request = stage.submit("test:processing:600")
+    dead, heir = stage.stand_in(), stage.stand_in()
+    dead.turn()
+    with stage.db.write() as tx:  # its lease runs out, and the ten minutes too
+        tx.execute(update(table).values(lease_until=0, submitted_at=table.c.submitted_at - 600))
+    heir.turn()
+    ended = stage.now(request)
+    assert (ended.status, ended.retries) == (Status.COMPLETED, 1)
+    dead.turn()  # back from the dead, it drops what is no longer its own
+    dead.stop()
+    assert stage.now(request) == ended
+
+
+def test_a_magic_delay_outlives_everything_as_it_is_in_the_row(stage: Stage) -> None:
+    slug, params = "stable-diffusion-3.5-turbo-txt2img", PARAMS | {"prompt": "test:queued:600"}
+    request = stage.requests.submit(stage.test, slug, params, 500, start_after=600)
+    stage.stand_in().turn()
+    assert stage.now(request).status is Status.QUEUED
+    with stage.db.write() as tx:
+        tx.execute(update(table).values(due_at=table.c.due_at - 600))
+    stage.stand_in().turn()
+    assert stage.now(request).status is Status.COMPLETED
+
+
+@pytest.mark.parametrize("change", [{"slug": "gone"}, {"params": {}}, {"params": PARAMS | {"prompt": "test:gone"}}])
+def test_what_another_version_accepted_fails_alone(stage: Stage, change: dict[str, object]) -> None:
+    strange, usual = stage.submit("a fox"), stage.submit("a fox")
+    with stage.db.write() as tx:
+        tx.execute(update(table).where(table.c.id == strange.id).values(change))
+    stage.stand_in().turn()
+    assert stage.now(strange).error == "this server no longer runs that request"
+    assert stage.now(usual).status is Status.COMPLETED
+
+
+def test_an_input_picture_that_is_gone_fails_its_request(stage: Stage) -> None:
+    params = {**PARAMS, "prompt": "a fox", "image": f"file:{'0' * 32}.in", "num_inference_steps": 4, "strength": 0.7}
+    request = stage.requests.submit(stage.test, "sd3-med-img2img", params | {"samples": 1}, 500)
+    stage.stand_in().turn()
+    assert (stage.now(request).status, stage.now(request).error_status) == (Status.FAILED, 400)
+
+
+def test_neither_fills_the_others_queue_or_is_before_it(stage: Stage) -> None:
+    for key in (stage.test, stage.live):
+        for _ in range(2):
+            last = stage.submit("test:queued:600", key)
+        with pytest.raises(TooManyRequests, match="queue is full"):
+            stage.submit("a fox", key)
+        assert stage.requests.position(last.id) == 2
+
+
+def test_a_test_key_is_of_an_account_for_tests(stage: Stage) -> None:
+    accounts = stage.accounts
+    beside = accounts.account(stage.test.account_id)
+    assert (beside.name, beside.balance, beside.test_of) == ("one (test)", 0, stage.account.id)
+    for account_id in (stage.account.id, beside.id):
+        assert accounts.create_key(account_id, "other", test=True)[0].account_id == beside.id
+    with pytest.raises(BadRequest, match="for test keys"):
+        accounts.create_key(beside.id, "live")
+    assert len(accounts.list()) == 2
+
+
+def test_a_test_key_is_rotated_and_revoked_like_others(stage: Stage) -> None:
+    accounts = stage.accounts
+    assert stage.test.begins == stage.secret[:11]
+    rotated, secret = accounts.rotate(stage.secret[:11], overlap=60)
+    assert secret.startswith("SG_test")
+    assert rotated == replace(stage.test, hint=f"SG_{secret[7:11]}", old_until=rotated.old_until)
+    with pytest.raises(NotFound):
+        accounts.revoke(f"SG_{secret[7:11]}")
+    accounts.revoke("SG_test")
+    assert accounts.authenticate(accounts.create_key(stage.account.id, "new", test=True)[1]).test
+    assert [key.revoked_at is None for key in accounts.list_keys()] == [True, False, True]
+
+
+def test_an_empty_server_whose_first_key_is_a_test_key(tmp_path: Path) -> None:
+    db = Database(f"sqlite:///{tmp_path}/empty.db")
+    migrate(db)
+    accounts = Accounts(db)
+    secret = accounts.bootstrap("first", 5_000, "SG_test0123456789ab")
+    assert secret is not None
+    key = accounts.authenticate(secret)
+    assert (key.mode, accounts.remaining(key.account_id)) == ("test", 5_000)
+    db.close()
+
+
+def test_the_command_line(stage: Stage) -> None:
+    run = CliRunner()
+    made = run.invoke(tintype, ["keys", "create", "--test", "--name", "new", "--data", str(stage.folder)])
+    assert stage.accounts.authenticate(made.output.strip()).account_id == stage.test.account_id
+    listed = run.invoke(tintype, ["keys", "list", "--json", "--data", str(stage.folder)]).output
+    [new] = [row for row in json.loads(listed) if row["name"] == "new"]
+    assert (new["key"], new["mode"]) == (f"{made.output[:11]}…", "test")
