@@ -47,8 +47,6 @@ SHOTS: dict[str, tuple[str, str, int, Callable[[Page], None]]] = {
     "pages-playground.jpeg": (f"{TEXT}?tab=playground", "dark", 1440, generate),
     "pages-strip.jpeg": (f"{MEDIUM}#prompt=a+strawberry&seed=2", "dark", 1440, strip),
     "pages-api.jpeg": (f"{TEXT}?tab=api", "light", 1440, nothing),
-    "pages-phone.jpeg": (f"{TEXT}?tab=playground", "light", 390, generate),
-    "pages-account.jpeg": ("/account", "dark", 1440, nothing),
 }
 
 

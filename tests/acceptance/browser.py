@@ -10,8 +10,8 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
 from tests.acceptance.harness import KEY
 
 TEXT, OLD = "/models/stable-diffusion-3.5-turbo-txt2img", "/models/sd1.5-img2img"
-#: Milliseconds that a picture may take on a busy machine.
-PATIENCE = 90_000
+#: Milliseconds that anything, and that a picture, may take on a busy machine.
+SOON, PATIENCE = 30_000, 90_000
 
 
 class Visitor:
@@ -22,7 +22,8 @@ class Visitor:
         self.trouble: list[str] = []
         self._context = browser.new_context(base_url=address, permissions=["clipboard-write"], **screen)
         self.page: Page = self._context.new_page()
-        self.page.set_default_timeout(30_000)
+        self.page.set_default_timeout(SOON)
+        expect.set_options(timeout=SOON)
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.trouble.append(str(error)))
 

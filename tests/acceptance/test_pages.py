@@ -63,8 +63,9 @@ def test_a_first_visit_is_asked_for_a_key_once(visitor: Visitor) -> None:
     assert page.evaluate("sessionStorage.length") == 0
 
 
-def test_ctrl_enter_makes_several_pictures(visitor: Visitor) -> None:
+def test_ctrl_enter_makes_several_pictures_also_where_events_do_not_come_through(visitor: Visitor) -> None:
     page = visitor.go(OLD)
+    page.route("**/events", lambda route: route.abort())
     visitor.field("samples").fill("2")
     visitor.field("strength").fill("0.1")
     visitor.field("prompt").press("Control+Enter")
@@ -212,7 +213,7 @@ def test_a_strip_varies_one_thing_and_is_a_file(visitor: Visitor) -> None:
     assert visitor.barriers() == []
 
 
-def test_names_are_searched_with_the_keyboard_alone(visitor: Visitor) -> None:
+def test_names_are_searched_with_the_keyboard_alone_and_poor_ones_are_warned_of(visitor: Visitor) -> None:
     page = visitor.go(TEXT)
     sampler = page.get_by_role("combobox", name="Sampler")
     sampler.fill("uni")
@@ -224,3 +225,5 @@ def test_names_are_searched_with_the_keyboard_alone(visitor: Visitor) -> None:
     expect(page.get_by_text("Nothing like that")).to_be_visible()
     sampler.press("Escape")
     expect(sampler).to_have_value("uni_pc_bh2")
+    visitor.generate()
+    expect(page.locator(".refusal")).to_contain_text("uni_pc_bh2 is poor with sgm_uniform at 4 steps")

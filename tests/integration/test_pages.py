@@ -102,3 +102,10 @@ def test_the_modules_build_no_html_from_text_and_keep_nothing() -> None:
     said = "\n".join(module.read_text("utf-8") for module in STATIC.rglob("*.js"))
     forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|localStorage|document\.cookie"
     assert not re.findall(forbidden, said)
+
+
+@pytest.mark.parametrize("slug", MODELS)
+def test_every_model_has_a_sample_picture(http: httpx2.Client, slug: str) -> None:
+    answer = http.get(f"/static/samples/{slug}.jpeg")
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert len(answer.content) < 150_000

@@ -44,9 +44,9 @@ export async function send(path, body, method = "POST") {
 
 /** The JSON of an answer; throws Refused for one that is none of the good ones. */
 export async function read(answer) {
-  const body = await answer.json();
-  if (!answer.ok) throw new Refused(answer.status, body);
-  return body;
+  if (answer.ok) return answer.json();
+  // A proxy before the server may refuse in HTML.
+  throw new Refused(answer.status, await answer.json().catch(() => ({})));
 }
 
 /** A picture's address on this page's own origin, which the server may be known by under another name. */

@@ -12,7 +12,7 @@ async function start() {
   drawHeader();
   const models = await loadModels();
   fill(main,
-    h("div.title.front", {}, h("h1", {}, "What shall we make?"), h("p.lead", {}, "Four models on this machine, behind one small API. Choose one, describe a picture, and watch it develop.")),
+    h("div.title.front", {}, h("h1", {}, "What shall we make?"), h("p.lead", {}, "The models of this machine. Choose one, describe a picture, and watch it develop.")),
     h("ul.cards", {}, models.map(card)));
   // Where they can't be had, the samples stay.
   if (currentKey()) models.forEach((model) => showLatest(model).catch(() => undefined));

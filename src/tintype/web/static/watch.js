@@ -17,30 +17,34 @@ export async function submit(slug, body) {
  * `tell(event, data)` hears queued, started, progress and preview. The browser's own EventSource can't send the key.
  */
 export async function watch(id, tell) {
-  const answer = await call(`/v2/requests/${id}/events`);
-  if (answer.ok && answer.status !== 204) {
-    try {
-      for await (const { event, data } of events(answer.body)) {
-        if (OVER.has(event)) return data;
-        tell(event, data);
-      }
-    } catch {
-      // The stream broke off: the request goes on, and can still be asked for.
+  try {
+    for await (const { event, data } of stream(id)) {
+      if (OVER.has(event)) return data;
+      tell(event, data);
     }
+  } catch (error) {
+    // A stream that can't be had, or broke off: the request goes on, and can still be asked for.
+    if (error.status === 401) throw error;
   }
   return poll(id, tell);
+}
+
+/** The events of a request; none where the server has told all, or tells none. */
+async function* stream(id) {
+  const answer = await call(`/v2/requests/${id}/events`);
+  if (answer.ok && answer.body) yield* events(answer.body);
 }
 
 /** The same by asking again and again: for many requests at once, since browsers keep few streams open. */
 export async function poll(id, tell) {
   for (;;) {
     const answer = await call(`/v2/requests/${id}/status`);
-    const status = await answer.json();
     if (answer.status >= 500) {
       // The request goes on, whatever the database is doing at the moment.
       await pause();
       continue;
     }
+    const status = await answer.json();
     if (status.status === "COMPLETED") return get(`/v2/requests/${id}`);
     if (status.status === "FAILED" || !answer.ok) return { status: "FAILED", ...status };
     tell(status.status === "QUEUED" ? "queued" : "progress", status);
@@ -54,13 +58,17 @@ const pause = () => new Promise((resolve) => setTimeout(resolve, PAUSE));
 async function* events(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    text += value;
-    const whole = text.split("\n\n");
-    text = whole.pop();
-    yield* whole.map(parsed).filter(({ data }) => data);
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      text += value;
+      const whole = text.split("\n\n");
+      text = whole.pop();
+      yield* whole.map(parsed).filter(({ data }) => data);
+    }
+  } finally {
+    await reader.cancel();
   }
 }
 

@@ -27,9 +27,12 @@ async function start(video, words, shoot, dialog) {
     if (!navigator.mediaDevices) throw new Error("insecure");
     const stream = await navigator.mediaDevices.getUserMedia({ video: true });
     if (!dialog.open) return stream.getTracks().forEach((track) => track.stop());
+    // Only the first frame tells how large a picture is.
+    video.addEventListener("loadeddata", () => {
+      words.textContent = "Hold still.";
+      shoot.disabled = false;
+    });
     video.srcObject = stream;
-    words.textContent = "Hold still.";
-    shoot.disabled = false;
   } catch {
     words.textContent = "No camera can be used: browsers lend it only with your consent, and to https or localhost.";
   }
