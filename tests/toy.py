@@ -73,6 +73,9 @@ SD15_SCHEDULER = {
 }
 SD3_SCHEDULER = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 3.0}
 
+#: Pixels of a side.
+SMALL = 192
+
 Components = Mapping[str, tuple[str, Mapping[str, Any]]]
 FAMILIES: Mapping[str, tuple[Components, Mapping[str, Any]]] = {
     "sd15": (
@@ -109,6 +112,14 @@ def toy_setting(cache: Path) -> str:
     return json.dumps({spec.slug: str(toy_weights(spec.family, cache)) for spec in MODELS.values()})
 
 
+def small_setting(cache: Path) -> str:
+    """TINTYPE_WEIGHTS with toy weights that draw at `SMALL` and enlarge, where it matters only that pictures are made."""
+    small = cache / "small"
+    for family in FAMILIES:
+        build_once(small / family, lambda folder, family=family: _write_small(folder, toy_weights(family, cache)))
+    return json.dumps({spec.slug: str(small / spec.family) for spec in MODELS.values()})
+
+
 def build_once(target: Path, build: Callable[[Path], None]) -> Path:
     """Let `build` fill a folder that appears under its name only when it is whole, whoever else is building it."""
     if target.exists():
@@ -140,6 +151,11 @@ def write_random(folder: Path, components: Components, scheduler: Mapping[str, A
     index["scheduler"] = ["diffusers", scheduler["_class_name"]]
     pipeline = "StableDiffusionPipeline" if "unet" in components else "StableDiffusion3Pipeline"
     _write_json(folder / "model_index.json", {"_class_name": pipeline, **index})
+
+
+def _write_small(folder: Path, toys: Path) -> None:
+    shutil.copytree(toys, folder, dirs_exist_ok=True)
+    _write_json(folder / "tintype.json", {"native_size": SMALL})
 
 
 def _make(class_name: str, config: Mapping[str, Any]) -> Any:

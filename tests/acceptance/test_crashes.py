@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
 from tests.acceptance.harness import Server, until
+from tests.toy import small_setting
 from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 
 SLOW = {
@@ -18,6 +21,12 @@ SLOW = {
     "scheduler": "Euler a",
 }
 QUICK = {"prompt": "a fox", "width": 256, "height": 256, "steps": 20, "guidance_scale": 4, "image_format": "png"}
+
+
+@pytest.fixture
+def made_small(weights: Path) -> dict[str, str]:
+    """Settings of servers that are started often and draw much."""
+    return {"weights": small_setting(weights)}
 
 
 def submit_some(server: Server) -> list[Any]:
@@ -45,8 +54,8 @@ def state(http: httpx2.Client, id: str) -> str:
     return str(http.get(f"/v2/requests/{id}/status").json()["status"])
 
 
-def test_a_killed_worker(new_server: Callable[..., Server]) -> None:
-    server = new_server(lease=1.5).start()
+def test_a_killed_worker(new_server: Callable[..., Server], made_small: dict[str, str]) -> None:
+    server = new_server(lease=1.5, **made_small).start()
     before, _ = server.money()
     jobs = submit_some(server)
     server.kill_worker()
@@ -59,8 +68,8 @@ def test_a_killed_worker(new_server: Callable[..., Server]) -> None:
     assert server.stop() == 0
 
 
-def test_worker_and_server_killed_together(new_server: Callable[..., Server]) -> None:
-    server = new_server(lease=1.5).start()
+def test_worker_and_server_killed_together(new_server: Callable[..., Server], made_small: dict[str, str]) -> None:
+    server = new_server(lease=1.5, **made_small).start()
     before, _ = server.money()
     ids = [job.request_id for job in submit_some(server)]
     server.kill()
@@ -72,8 +81,10 @@ def test_worker_and_server_killed_together(new_server: Callable[..., Server]) ->
     assert server.stop() == 0
 
 
-def test_sigterm_finishes_or_hands_back_what_is_running(new_server: Callable[..., Server]) -> None:
-    server = new_server(grace=0.5).start()
+def test_sigterm_finishes_or_hands_back_what_is_running(
+    new_server: Callable[..., Server], made_small: dict[str, str]
+) -> None:
+    server = new_server(grace=0.5, **made_small).start()
     before, _ = server.money()
     ids = [job.request_id for job in submit_some(server)]
     assert server.stop() == 0

@@ -33,13 +33,13 @@ INHERITED = {"TINTYPE_WEIGHTS", "TINTYPE_DTYPE", "TINTYPE_DEVICES", "TINTYPE_THR
 #: Slug → what is drawn beside the model's own example: prompts of the built-in weights' world.
 WORLD: Mapping[str, tuple[dict[str, Any], ...]] = {
     SD15_IMG2IMG.slug: ({"prompt": "a castle", "image": LANDSCAPE.path, "strength": 0.8, "seed": 1},),
-    SD3_MEDIUM_IMG2IMG.slug: ({"prompt": "an astronaut", "image": PORTRAIT.path, "strength": 0.8, "seed": 1},),
+    SD3_MEDIUM_IMG2IMG.slug: ({"prompt": "a wizard", "image": PORTRAIT.path, "strength": 0.8, "seed": 1},),
     SD3_TURBO_IMG2IMG.slug: (
-        {"mode": "image-to-image", "prompt": "an octopus", "image": SUBJECT.path, "strength": 0.8, "seed": 1},
+        {"mode": "image-to-image", "prompt": "an owl", "image": SUBJECT.path, "strength": 0.8, "seed": 1},
     ),
     SD35_TURBO_TXT2IMG.slug: (
         {"prompt": "a fox on a sky blue background", "seed": 1},
-        {"prompt": "an astronaut", "seed": 2},
+        {"prompt": "a hamburger", "seed": 2},
         {"prompt": "a birthday cake on a pink background", "seed": 3},
     ),
 }
