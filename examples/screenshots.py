@@ -25,7 +25,7 @@ def generate(page: Page) -> None:
     """A picture on the stage."""
     page.get_by_role("button", name="Generate").click()
     page.locator(".result img").first.wait_for(timeout=PATIENCE)
-    page.mouse.wheel(0, 300)
+    page.get_by_role("tablist").evaluate("tabs => scrollTo(0, tabs.offsetTop - 72)")
 
 
 def strip(page: Page) -> None:

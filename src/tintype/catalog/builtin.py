@@ -19,12 +19,12 @@ COLOURS = (
 )  # fmt: skip
 #: What somebody who has never seen them could try.
 PROMPTS = (
+    "a fox on a sky blue background",
     "a birthday cake on a pink background",
-    "a strawberry",
-    "a rainbow",
     "a panda",
-    "a rocket on a dark blue background",
+    "a strawberry",
     "a castle on a sky blue background",
+    "a rocket on a dark blue background",
 )
 
 
