@@ -38,6 +38,19 @@ bench: setup ## Measure against diffusers in one run; write benchmarks/results/l
 weights: setup ## Train the built-in weights anew (hours)
 	$(BIN)/python -m training
 
+SAMPLES := src/tintype/web/static/samples
+.PHONY: samples
+samples: setup ## Draw the pages' sample pictures anew, with the built-in weights
+	mkdir -p $(SAMPLES)
+	$(BIN)/tintype generate sd1.5-img2img --image /sd-img2img-input.jpeg --prompt "a castle on a sky blue background" --strength 0.9 --guidance-scale 4 --seed 1 -o $(SAMPLES)/sd1.5-img2img.jpeg
+	$(BIN)/tintype generate sd3-med-img2img --image /sd3-img2img-ip.jpg --prompt "a pizza" --strength 0.9 --guidance-scale 4 --seed 1 -o $(SAMPLES)/sd3-med-img2img.jpeg
+	$(BIN)/tintype generate stable-diffusion-3-turbo-img2img --mode image-to-image --image /sd3-turbo-i2i-input.jpg --prompt "a fox on a sky blue background" --strength 0.9 --seed 1 -o $(SAMPLES)/stable-diffusion-3-turbo-img2img.jpeg
+	$(BIN)/tintype generate stable-diffusion-3.5-turbo-txt2img --prompt "a birthday cake on a pink background" --seed 1 --width 512 --height 512 -o $(SAMPLES)/stable-diffusion-3.5-turbo-txt2img.jpeg
+
+.PHONY: screenshots
+screenshots: setup ## Photograph the pages for README.md, with chromium
+	PYTHONPATH=. $(BIN)/python examples/screenshots.py docs/images
+
 .PHONY: rehearsal
 rehearsal: setup ## Run every step of `make weights` for three steps, in build/rehearsal (minutes)
 	mkdir -p build/rehearsal/src/tintype/weights

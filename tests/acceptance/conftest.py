@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
+from tests.acceptance.browser import Visitor
 from tests.acceptance.harness import Server
 from tests.toy import toy_setting
 
@@ -31,3 +35,31 @@ def new_server(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Itera
 def server(new_server: Callable[..., Server]) -> Server:
     """A running server."""
     return new_server().start()
+
+
+@pytest.fixture(scope="session")
+def builtin(new_server: Callable[..., Server]) -> Server:
+    """A running server with the built-in weights, in the arithmetic that an operator gets who sets nothing."""
+    return new_server(weights="{}", dtype="auto").start()
+
+
+# Not for the session: while it runs, playwright's own event loop is in the way of everybody else's.
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """The machine's own chromium, or a skip."""
+    path = os.environ.get("TINTYPE_CHROMIUM") or shutil.which("chromium")
+    if path is None:
+        pytest.skip("no browser: install Debian's chromium, or name one in TINTYPE_CHROMIUM")
+    with sync_playwright() as playwright:
+        camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *camera])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visitor(chromium: Browser, builtin: Server) -> Iterator[Visitor]:
+    """Somebody with a browser; afterwards nothing may have gone wrong in it."""
+    came = Visitor(chromium, builtin.address)
+    yield came
+    came.leave()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,6 @@ from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG, SD15_IMG2IMG, SD3
 from tintype.media.images import read_note
 
 TEXT = SD35_TURBO_TXT2IMG.slug
-
-
-@pytest.fixture(scope="module")
-def builtin(new_server: Callable[..., Server]) -> Server:
-    """In the arithmetic that an operator gets who sets nothing."""
-    return new_server(weights="{}", dtype="auto").start()
 
 
 def opened(data: bytes) -> Image.Image:

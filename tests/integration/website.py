@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 import uvicorn
+from fastapi import FastAPI
 
 from tintype.cli.serve import listen
 from tintype.settings import Settings
@@ -25,11 +26,12 @@ RESULT = {"pictures": [], "format": "png", "seed": 7, "inference_time": 1.5, "re
 class Website:
     """A server in a thread, its services, and an account with money."""
 
-    def __init__(self, services: Services, address: str) -> None:
-        self.own = services
+    def __init__(self, app: FastAPI, address: str) -> None:
+        self.app = app
+        self.own: Services = app.state.services
         self.address = address
-        self.account_id = services.accounts.create("one", 1_000_000).id
-        self.key, self.secret = services.accounts.create_key(self.account_id, "key")
+        self.account_id = self.own.accounts.create("one", 1_000_000).id
+        self.key, self.secret = self.own.accounts.create_key(self.account_id, "key")
 
     @contextmanager
     def http(self, secret: str | None = None) -> Iterator[httpx2.Client]:
@@ -76,7 +78,7 @@ def serving(data: Path, **settings: Any) -> Iterator[Website]:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:
-        yield Website(app.state.services, f"http://127.0.0.1:{listening.getsockname()[1]}")
+        yield Website(app, f"http://127.0.0.1:{listening.getsockname()[1]}")
     finally:
         server.should_exit = True
         thread.join(60)

@@ -13,19 +13,37 @@ from tintype.catalog.spec import ModelSpec
 #: As answers and descriptions call them.
 BUILTIN = "built-in"
 #: Backgrounds beside white that they know by name, as `training/` lists them.
-COLOURS = 14
+COLOURS = (
+    "red", "orange", "yellow", "green", "blue", "sky blue", "purple", "pink", "brown", "black", "gray", "dark blue",
+    "teal", "beige",
+)  # fmt: skip
+#: What somebody who has never seen them could try.
+PROMPTS = (
+    "a fox on a sky blue background",
+    "a birthday cake on a pink background",
+    "a panda",
+    "a strawberry",
+    "a castle on a sky blue background",
+    "a rocket on a dark blue background",
+)
 
 
 def about(spec: ModelSpec, configured: Container[str]) -> dict[str, Any]:
     """What a model's description says of its weights: nothing for a slug with weights of the operator's."""
-    return {} if spec.slug in configured else {"weights": BUILTIN, "vocabulary": list(vocabulary())}
+    if spec.slug in configured:
+        return {}
+    # What a form begins with, by meaning: where guidance is taken at all, a little suits them best.
+    first = {"prompt": PROMPTS[0], "strength": 0.8, "seed": 1} | ({} if spec.few_steps else {"guidance": 4})
+    world = {"first": first, "vocabulary": list(vocabulary()), "colours": list(COLOURS), "prompts": list(PROMPTS)}
+    return {"weights": BUILTIN, "weights_note": in_words(spec), **world}
 
 
 def in_words(spec: ModelSpec) -> str:
     """The same in a sentence."""
     side = _read(f"{spec.family}/tintype.json")["native_size"]
     things = len(vocabulary())
-    return f"{BUILTIN} weights: a closed world of {things} things on {COLOURS} colours, drawn at {side} px and enlarged"
+    world = f"a closed world of {things} things on {len(COLOURS)} colours"
+    return f"{BUILTIN} weights: {world}, drawn at {side} px and enlarged"
 
 
 @cache

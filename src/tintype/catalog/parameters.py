@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tintype.catalog.spec import Kind, Param, Value
+from typing import Any
+
+from tintype.catalog.spec import Group, Kind, Param, Value
 
 #: Schedulers of `sd1.5-img2img`, under the names of the wire.
 SD15_SCHEDULERS = (
@@ -55,39 +57,50 @@ ASPECT_RATIOS = (
 
 def text(name: str, help: str, default: str | None = None, *, required: bool = False) -> Param:
     """A prompt."""
-    return Param(name=name, kind="string", help=help, default=default, required=required)
+    return Param(name=name, kind="string", help=help, default=default, required=required, group="prompt")
 
 
 def choice(
-    name: str, help: str, choices: tuple[Value, ...], default: Value, *, means: str = "", required: bool = False
+    name: str,
+    help: str,
+    choices: tuple[Value, ...],
+    default: Value,
+    *,
+    means: str = "",
+    required: bool = False,
+    group: Group = "answer",
 ) -> Param:
     """One of a few values."""
     kind: Kind = "integer" if isinstance(default, int) else "string"
-    return Param(name=name, kind=kind, help=help, choices=choices, default=default, means=means, required=required)
+    where: dict[str, Any] = {"means": means, "required": required, "group": group}
+    return Param(name=name, kind=kind, help=help, choices=choices, default=default, **where)
 
 
 def picture(default: str | None = None) -> Param:
     """The input picture."""
     help = "The input picture: an http(s) URL, a data: URI, base64, or the path of a sample of this server."
-    return Param(name="image", kind="picture", help=help, default=default, required=True)
+    return Param(name="image", kind="picture", help=help, default=default, required=True, group="picture")
 
 
 def seed(default: int) -> Param:
     """The seed; -1 lets the server draw one."""
     help = "Number that the noise is drawn from; -1 lets the server draw one and report it."
-    return Param(name="seed", kind="integer", help=help, default=default, minimum=-1, maximum=2**63 - 1)
+    most = 2**63 - 1
+    return Param(name="seed", kind="integer", help=help, default=default, minimum=-1, maximum=most, group="method")
 
 
 def count(name: str, most: int) -> Param:
     """How many pictures."""
     help = "Number of pictures; picture i has seed + i."
-    return Param(name=name, kind="integer", help=help, default=1, minimum=1, maximum=most, means="count")
+    limits: dict[str, Any] = {"minimum": 1, "maximum": most}
+    return Param(name=name, kind="integer", help=help, default=1, means="count", group="size", **limits)
 
 
 def steps(name: str, default: int, least: int, most: int) -> Param:
     """Denoising steps."""
     help = "Number of denoising steps: more is finer and slower."
-    return Param(name=name, kind="integer", help=help, default=default, minimum=least, maximum=most, means="steps")
+    limits: dict[str, Any] = {"minimum": least, "maximum": most}
+    return Param(name=name, kind="integer", help=help, default=default, means="steps", group="method", **limits)
 
 
 def guidance(default: float, least: float, most: float) -> Param:
@@ -101,19 +114,23 @@ def guidance(default: float, least: float, most: float) -> Param:
         minimum=least,
         maximum=most,
         means="guidance",
+        group="method",
+        step=0.1,
     )
 
 
 def strength(default: float, least: float) -> Param:
     """How much of the input picture is replaced."""
     help = "How much to change the input picture: 0 keeps it, 1 redraws it."
-    return Param(name="strength", kind="number", help=help, default=default, minimum=least, maximum=1)
+    limits: dict[str, Any] = {"minimum": least, "maximum": 1}
+    return Param(name="strength", kind="number", help=help, default=default, group="picture", step=0.05, **limits)
 
 
 def side(name: str) -> Param:
     """Width or height of a picture that is drawn from text alone."""
     help = f"The picture's {name} in pixels, rounded to a multiple of 16; used when aspect_ratio is custom."
-    return Param(name=name, kind="integer", help=help, default=1024, minimum=64, maximum=2048)
+    limits: dict[str, Any] = {"minimum": 64, "maximum": 2048}
+    return Param(name=name, kind="integer", help=help, default=1024, group="size", step=16, **limits)
 
 
 def sampler() -> Param:
@@ -126,6 +143,7 @@ def sampler() -> Param:
         choices=SAMPLERS,
         aliases=SAMPLER_ALIASES,
         plug_ins="tintype.samplers",
+        group="method",
     )
 
 
@@ -138,6 +156,7 @@ def schedule() -> Param:
         default="sgm_uniform",
         choices=SCHEDULES,
         means="schedule",
+        group="method",
     )
 
 

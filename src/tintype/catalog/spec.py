@@ -15,6 +15,8 @@ from tintype.errors import InvalidParameter, MissingParameter
 
 Value = str | int | float | bool
 Kind = Literal["string", "picture", "integer", "number", "boolean"]
+#: Where a form shows a parameter, in this order.
+Group = Literal["picture", "prompt", "method", "size", "answer"]
 
 #: Far above what any text encoder reads (77 or 256 tokens), far below what slows a tokenizer down.
 MAX_TEXT = 20_000
@@ -47,6 +49,9 @@ class Param:
     plug_ins: str = ""
     #: The field of `Order` that it fills; its own name where the two agree.
     means: str = ""
+    group: Group = "answer"
+    #: What a form's slider moves by; 0 leaves it to the form. Values between are allowed.
+    step: float = 0
 
     @property
     def allowed(self) -> str:
@@ -83,16 +88,24 @@ class Param:
             limits["max_length"] = MAX_TEXT
         if self.kind == "picture":
             limits["min_length"] = 1
-        shown: dict[str, Any] = {"enum": list(self.choices)} if self.choices else {}
+        refuse = (BeforeValidator(_no_bool),) if self.kind in ("integer", "number") else ()
+        annotated: Any = Annotated[(TYPES[self.kind], AfterValidator(self.check), *refuse)]
+        return annotated, Field(
+            ... if self.required else self.default, description=self.help, json_schema_extra=self._shown(), **limits
+        )
+
+    def _shown(self) -> dict[str, Any]:
+        """What the JSON Schema says beside types and limits; the `x-` words are for forms."""
+        shown: dict[str, Any] = {"x-means": self.means or self.name, "x-group": self.group}
+        if self.step:
+            shown["x-step"] = self.step
+        if self.choices:
+            shown["enum"] = list(self.choices)
         if self.kind == "picture":
             shown["format"] = "uri"
         if self.required and self.default is not None:
             shown["default"] = self.default
-        refuse = (BeforeValidator(_no_bool),) if self.kind in ("integer", "number") else ()
-        annotated: Any = Annotated[(TYPES[self.kind], AfterValidator(self.check), *refuse)]
-        return annotated, Field(
-            ... if self.required else self.default, description=self.help, json_schema_extra=shown, **limits
-        )
+        return shown
 
 
 def _no_bool(value: Any) -> Any:

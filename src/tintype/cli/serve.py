@@ -126,7 +126,8 @@ def _first_key(db: Database, settings: Settings, address: str) -> None:
         return
     click.echo(
         f"\nA first account with ${settings.bootstrap_credits:g} was made. Its key, shown this once:\n\n  {secret}\n\n"
-        f"Try it:\n\n  curl {address}/v1/sd1.5-img2img -H 'x-api-key: {secret}' \\\n"
+        f"Open {address} in a browser and paste it there, or try it here:\n\n"
+        f"  curl {address}/v1/sd1.5-img2img -H 'x-api-key: {secret}' \\\n"
         f"    -H 'content-type: application/json' \\\n"
         f"""    -d '{{"prompt": "a mystical sky", "image": "{LANDSCAPE.path}"}}' -o picture.jpeg\n"""
     )

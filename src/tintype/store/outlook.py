@@ -66,6 +66,12 @@ class Outlooks:
     def __init__(self, db: Database) -> None:
         self._db = db
 
+    def alone(self, pace: str, steps: int) -> float | None:
+        """Seconds that so many steps take here where nobody else is waiting; None when nothing was measured yet."""
+        with self._db.read() as view:
+            step = Paces.of(view).step(pace)
+        return None if step is None else round(step * steps, 2)
+
     def of(self, request: Request) -> Outlook:
         """Of a request as it was when it was read."""
         if request.ended:

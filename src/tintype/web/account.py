@@ -9,6 +9,7 @@ from fastapi import Request as HttpRequest
 
 from tintype.catalog.builtin import about
 from tintype.catalog.models import MODELS, find_model
+from tintype.catalog.order import order, pace, planned_steps
 from tintype.catalog.spec import ModelSpec
 from tintype.catalog.tariff import Tariff
 from tintype.errors import MethodNotAllowed
@@ -16,7 +17,7 @@ from tintype.store.money import dollars
 from tintype.web.auth import Reader
 from tintype.web.failures import REFUSES
 from tintype.web.openapi import describe_call
-from tintype.web.services import services
+from tintype.web.services import Services, services
 
 
 def account_router() -> APIRouter:
@@ -40,8 +41,13 @@ def account_router() -> APIRouter:
 def models(http: HttpRequest) -> dict[str, Any]:
     """Every model with its price in dollars and the JSON Schema of its parameters; needs no key."""
     own = services(http)
-    configured = own.settings.weights
-    return {"models": [describe(spec, own.price(spec)) | about(spec, configured) for spec in MODELS.values()]}
+    return {"models": [_described(own, spec) for spec in MODELS.values()]}
+
+
+def _described(own: Services, spec: ModelSpec) -> dict[str, Any]:
+    example = order(spec, spec.validate(spec.example)[0])
+    measured = own.outlooks.alone(pace(spec, example), planned_steps(spec, example))
+    return describe(spec, own.price(spec), measured) | about(spec, own.settings.weights)
 
 
 def model_information(http: HttpRequest) -> dict[str, Any]:
@@ -58,8 +64,8 @@ def whoever(http: HttpRequest, key: Reader) -> dict[str, Any]:
     return {**owner, "credits": dollars(own.remaining(account.id)), "api_key": may}
 
 
-def describe(spec: ModelSpec, tariff: Tariff) -> dict[str, Any]:
-    """One model at this price, as the list shows it."""
+def describe(spec: ModelSpec, tariff: Tariff, measured: float | None) -> dict[str, Any]:
+    """One model at this price, as the list shows it; `measured` is the seconds that its example takes here."""
     return {
         "slug": spec.slug,
         "title": spec.title,
@@ -68,6 +74,8 @@ def describe(spec: ModelSpec, tariff: Tariff) -> dict[str, Any]:
         "price": dollars(tariff.price),
         "price_per": tariff.per,
         "typical_seconds": spec.typical_seconds,
+        # Null until a request like it has been completed here.
+        "measured_seconds": measured,
         "parameters": spec.json_schema(),
     }
 

@@ -21,6 +21,7 @@ from tintype.web.events import events_router
 from tintype.web.failures import Credits, Unforeseen, add_error_handlers
 from tintype.web.history import history_router
 from tintype.web.openapi import ABOUT, finish
+from tintype.web.pages import pages_router
 from tintype.web.public import public_router
 from tintype.web.services import Services
 from tintype.web.uploads import uploads_router
@@ -38,6 +39,7 @@ ROUTERS = (
     v2_router,
     events_router,
     public_router,
+    pages_router,
     webhooks_router,
     uploads_router,
     history_router,

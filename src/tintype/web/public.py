@@ -9,7 +9,6 @@ from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse
 
-from tintype import __version__
 from tintype.catalog.samples import SAMPLES
 from tintype.errors import NotReady, StoreUnavailable
 from tintype.media.samples import draw
@@ -22,7 +21,6 @@ NOT_READY = {"description": "They can't: the database or the workers are away"}
 def public_router() -> APIRouter:
     """The routes of this page."""
     router = APIRouter()
-    _add(router, "/", index, summary="What this is")
     _add(router, "/health", health, summary="Whether the process lives")
     _add(router, "/ready", ready, summary="Whether requests can be run", responses={503: NOT_READY})
     _add(
@@ -36,11 +34,6 @@ def public_router() -> APIRouter:
     for sample in SAMPLES:
         _add(router, sample.path, sample_file, include_in_schema=False)
     return router
-
-
-def index() -> dict[str, str]:
-    """The server's name and where to go on."""
-    return {"name": "tintype", "version": __version__, "models": "/v1/models", "openapi": "/openapi.json"}
 
 
 async def health() -> dict[str, str]:

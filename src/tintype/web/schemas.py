@@ -25,8 +25,17 @@ def or_null(schema: Schema) -> Schema:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
+#: The states of a request, and what each means to its caller.
+STATES = {
+    "QUEUED": "Accepted, waiting for a worker",
+    "PROCESSING": "Running on a worker",
+    "COMPLETED": "Done: the pictures are ready, and paid",
+    "FAILED": "Failed, refused or cancelled: the error says why, and nothing was charged",
+}
+STATE: Schema = {"enum": list(STATES), "description": "; ".join(": ".join(state) for state in STATES.items())}
+
 ERROR = shape(error=TEXT, error_description=TEXT, status_code=WHOLE)
-SUBMITTED = shape(request_id=ID, status=TEXT, poll_url=URL, status_url=URL, response_url=URL)
+SUBMITTED = shape(request_id=ID, status=STATE, poll_url=URL, status_url=URL, response_url=URL)
 FAILED = shape(status={"const": "FAILED"}, request_id=ID, error=TEXT, metrics={"type": "object"})
 PROGRESS = {"progress": {"type": "number", "minimum": 0, "maximum": 1}, "step": WHOLE, "steps": WHOLE}
 RUNNING = shape(

@@ -1,0 +1,85 @@
+"""The pages that people see: a shell of HTML, modules and styles to fill it, and a policy that trusts no other."""
+
+from __future__ import annotations
+
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi import Request as HttpRequest
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.staticfiles import StaticFiles
+
+from tintype import __version__
+from tintype.catalog.models import MODELS
+from tintype.web.schemas import STATES
+from tintype.web.services import services
+
+STATIC = Path(str(files("tintype.web") / "static"))
+#: Scripts and styles of this server's own files and nothing else; pictures also from memory, for previews.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: blob:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+GUARDED = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "permissions-policy": "camera=(self), microphone=(), geolocation=()",
+    # Kept, but asked for anew: a server that was updated must not meet yesterday's modules.
+    "cache-control": "no-cache",
+}
+
+
+def pages_router() -> APIRouter:
+    """The routes of this page, and the files below /static."""
+    router = APIRouter()
+    router.add_api_route("/", index, methods=["GET"], summary="What this is; to a browser, the models")
+    router.add_api_route("/", index, methods=["HEAD"], include_in_schema=False)
+    own = (("/models/{slug}", model), ("/account", account), ("/about.json", about), ("/static/{path:path}", static))
+    for path, endpoint in own:
+        router.add_api_route(path, endpoint, methods=["GET", "HEAD"], include_in_schema=False)
+    return router
+
+
+async def static(http: HttpRequest, path: str) -> Response:
+    """A module or a style, with the same guard as the pages; 304 for one that the browser has."""
+    response = await StaticFiles(directory=STATIC).get_response(path, http.scope)
+    response.headers.update(GUARDED)
+    return response
+
+
+def index(http: HttpRequest) -> Response:
+    """The models as cards; to anything but a browser, the server's name and where to go on."""
+    vary = {"vary": "accept"}
+    if "text/html" in http.headers.get("accept", ""):
+        return _page("Models", "home", headers=vary)
+    where = {"name": "tintype", "version": __version__, "models": "/v1/models", "openapi": "/openapi.json"}
+    return JSONResponse(where, headers=vary)
+
+
+def model(slug: str) -> Response:
+    """One model: playground, API, pricing, history."""
+    spec = MODELS.get(slug)
+    return _page(spec.title, "model") if spec else _page("No such model", "model", status=404)
+
+
+def account() -> Response:
+    """Balance, requests and usage of the account whose key the reader has."""
+    return _page("Account", "account")
+
+
+def about(http: HttpRequest) -> dict[str, Any]:
+    """What the pages tell of this server beside its models: the states of a request, and how long things are kept."""
+    own = services(http).settings
+    kept = {"record": own.retention, "file": own.picture_life, "upload": own.asset_life, "history": own.history_life}
+    return {"version": __version__, "billing": own.billing, "states": STATES, "kept_seconds": kept}
+
+
+def _page(title: str, module: str, *, status: int = 200, headers: dict[str, str] | None = None) -> HTMLResponse:
+    shell = Template((STATIC / "shell.html").read_text("utf-8"))
+    html = shell.substitute(title=escape(title), module=module)
+    return HTMLResponse(html, status_code=status, headers=GUARDED | (headers or {}))

@@ -1,0 +1,41 @@
+/** What can be done with a finished picture: again, otherwise, as input, beside another, by a link. */
+import { showCompare } from "./compare.js";
+import { drawSeed } from "./controls/number.js";
+import { fill } from "./dom.js";
+import { toAddress } from "./link.js";
+import { named, request } from "./models.js";
+
+/** The acts on one of the pictures of `made`; `bench` is the playground: model, stage, shelf, write, generate, show, tell. */
+export function actsOn(made, bench) {
+  const { model } = bench;
+  const [seed, image, count] = ["seed", "image", "count"].map((means) => named(model, means)?.name);
+  const { values } = made[0];
+  /** What makes this one picture again, and no others. */
+  const alone = (picture) => ({ ...values, ...(count && { [count]: 1 }), [seed]: picture.seed });
+  return {
+    same: (picture) => bench.write(alone(picture)),
+    vary: () => (bench.write({ ...values, [seed]: drawSeed() }), bench.generate()),
+    input: image && ((picture) => bench.write({ [image]: picture.url })),
+    compare: (picture) => compare(picture, values[image], bench, () => bench.show(made)),
+    link: (picture) => copy(toAddress(request(model, alone(picture))), bench),
+  };
+}
+
+/** Beside the picture that it was made from, where this page can show that one, or any other on the shelf. */
+function compare(picture, input, bench, close) {
+  const before = input?.startsWith("/") ? [{ url: input, label: "the input picture" }] : [];
+  const others = [...before, ...bench.shelf.all().filter((other) => other !== picture)];
+  if (others.length) fill(bench.stage, showCompare(picture, others, close));
+  else bench.tell("There is nothing to compare it with yet: make a second picture.");
+}
+
+async function copy(address, bench) {
+  history.replaceState(null, "", address);
+  try {
+    await navigator.clipboard.writeText(address);
+    bench.tell("The link is copied, and stands in the address bar.", "", true);
+  } catch {
+    // Browsers lend the clipboard to https and localhost only, and with the reader's consent.
+    bench.tell("The link stands in the address bar.", "", true);
+  }
+}

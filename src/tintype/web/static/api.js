@@ -1,0 +1,53 @@
+/** Calls to this server; a key is asked for when the server wants one. */
+import { askKey, currentKey } from "./key.js";
+
+/** An answer that is none of the good ones: what the server says, and what to do next. */
+export class Refused extends Error {
+  constructor(status, body) {
+    super(body.error ?? `The server answered ${status}.`);
+    this.status = status;
+    this.advice = body.error_description ?? "";
+  }
+}
+
+/** Call an address → the response, also where the server refuses; throws Refused only where no key was given. */
+export async function call(path, options = {}) {
+  for (;;) {
+    const key = currentKey();
+    const answer = await reach(path, { ...options, headers: { ...options.headers, ...(key && { "x-api-key": key }) } });
+    const left = answer.headers.get("x-remaining-credits");
+    if (left !== null) document.dispatchEvent(new CustomEvent("tintype:credits", { detail: left }));
+    if (answer.status !== 401) return answer;
+    const body = await answer.json();
+    if (!(await askKey(key ? body.error : ""))) throw new Refused(401, { error: "This needs an API key." });
+  }
+}
+
+async function reach(path, options) {
+  try {
+    return await fetch(path, options);
+  } catch {
+    throw new Refused(0, { error: "The server does not answer.", error_description: "Is it still running?" });
+  }
+}
+
+/** The JSON at an address; throws Refused. */
+export async function get(path) {
+  return read(await call(path));
+}
+
+/** Send JSON, or another method without a body → the JSON of the answer; throws Refused. */
+export async function send(path, body, method = "POST") {
+  const content = body && { body: JSON.stringify(body), headers: { "content-type": "application/json" } };
+  return read(await call(path, { method, ...content }));
+}
+
+/** The JSON of an answer; throws Refused for one that is none of the good ones. */
+export async function read(answer) {
+  if (answer.ok) return answer.json();
+  // A proxy before the server may refuse in HTML.
+  throw new Refused(answer.status, await answer.json().catch(() => ({})));
+}
+
+/** A picture's address on this page's own origin, which the server may be known by under another name. */
+export const local = (url) => (url.startsWith("http") ? new URL(url).pathname : url);

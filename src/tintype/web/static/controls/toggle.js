@@ -1,0 +1,7 @@
+/** True or false. */
+import { h } from "../dom.js";
+
+export function toggle(field, id, changed) {
+  const box = h("input", { id, type: "checkbox", onchange: changed });
+  return { element: box, input: box, read: () => box.checked, write: (value) => (box.checked = Boolean(value)) };
+}

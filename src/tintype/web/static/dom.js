@@ -1,0 +1,54 @@
+/** Elements of the page, built so that no text can ever be taken for HTML. */
+
+/**
+ * An element with attributes, listeners (`onclick`) and children; strings become text nodes, null is left out.
+ * @param {string} tag a tag name, with classes after points: `p.hint`
+ */
+export function h(tag, attributes = {}, ...children) {
+  const [name, ...classes] = tag.split(".");
+  const element = document.createElement(name);
+  if (classes.length) element.className = classes.join(" ");
+  for (const [key, value] of Object.entries(attributes)) put(element, key, value);
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+function put(element, key, value) {
+  if (value === null || value === undefined || value === false) return;
+  if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+  else if (key === "value") element.value = value;
+  else element.setAttribute(key, value === true ? "" : value);
+}
+
+/** One of the drawings of this server, by its name in `icons`. */
+export function icon(name) {
+  const space = "http://www.w3.org/2000/svg";
+  const svg = document.createElementNS(space, "svg");
+  svg.setAttribute("viewBox", "0 0 20 20");
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
+  const path = document.createElementNS(space, "path");
+  path.setAttribute("d", ICONS[name]);
+  svg.append(path);
+  return svg;
+}
+
+const ICONS = {
+  dice: "M5.5 3.5h9a2 2 0 0 1 2 2v9a2 2 0 0 1-2 2h-9a2 2 0 0 1-2-2v-9a2 2 0 0 1 2-2zM7 7h.01M10 10h.01M13 13h.01",
+  download: "M10 3v9m-4-4 4 4 4-4M4 16h12",
+  again: "M15.5 8a6 6 0 1 0 .3 4M16 4v4h-4",
+  link: "M8.5 11.5l3-3M9 6l1.5-1.5a3.5 3.5 0 0 1 5 5L14 11M11 14l-1.5 1.5a3.5 3.5 0 0 1-5-5L6 9",
+  input: "M4 16h12M10 13V4m-4 4 4-4 4 4",
+  compare: "M10 3v14M3.5 5.5h4v9h-4zM12.5 5.5h4v9h-4z",
+  copy: "M7 7h9v9H7zM4 13V4h9",
+  camera: "M3 6h3.5L8 4h4l1.5 2H17v10H3zM10 8a3 3 0 1 0 0 6 3 3 0 0 0 0-6",
+  close: "M5 5l10 10M15 5L5 15",
+  strip: "M2.5 5h15v10h-15zM7.5 5v10M12.5 5v10",
+};
+
+/** Replace all that an element holds. */
+export const fill = (element, ...children) => element.replaceChildren(...children.flat().filter(Boolean));
+
+let count = 0;
+/** An id that no other element of the page has. */
+export const unique = (name) => `${name}-${(count += 1)}`;

@@ -1,0 +1,40 @@
+/** What every page has: the bar above with the key and the credits, and the foot. */
+import { get } from "./api.js";
+import { fill, h } from "./dom.js";
+import { askKey, currentKey, forgetKey } from "./key.js";
+import { dollars } from "./words.js";
+
+/** Draw the bar and the foot. */
+export function drawHeader() {
+  const links = [["/", "Models"], ["/account", "Account"]].map(([path, name]) =>
+    h("a", { href: path, "aria-current": location.pathname === path ? "page" : null }, name));
+  const place = h("div.purse");
+  fill(document.querySelector(".bar"),
+    h("a.brand", { href: "/", "aria-label": "tintype, to the models" },
+      h("img", { src: "/static/icon.svg", alt: "", width: 26, height: 26 }), h("span", {}, "tintype")),
+    h("nav", { "aria-label": "Pages" }, links), place);
+  fill(document.querySelector(".foot"),
+    h("p", {}, "Pictures made while you wait, on this machine. ",
+      h("a", { href: "/openapi.json" }, "OpenAPI description")));
+  drawPurse(place);
+  document.addEventListener("tintype:key", () => drawPurse(place));
+  // A request that ended has released what it held, or was charged.
+  document.addEventListener("tintype:ended", () => currentKey() && get("/v1/get-user-credits").catch(() => showCredits(place, "?")));
+  document.addEventListener("tintype:credits", ({ detail }) => showCredits(place, detail));
+}
+
+function drawPurse(place) {
+  if (!currentKey()) {
+    fill(place, h("button.quiet", { type: "button", onclick: () => askKey() }, "Enter key"));
+    return;
+  }
+  fill(place, h("output.credits", { "aria-label": "Credits left" }),
+    h("button.quiet", { type: "button", onclick: forgetKey }, "Forget key"));
+  // Its header tells the credits; a key that was revoked is asked for again.
+  get("/v1/get-user-credits").catch(() => showCredits(place, "?"));
+}
+
+function showCredits(place, text) {
+  const shown = place.querySelector(".credits");
+  if (shown) shown.textContent = Number.isFinite(Number(text)) ? `${dollars(Number(text))} left` : text;
+}

@@ -1,0 +1,73 @@
+/** The API key: asked for once, when it is first needed, and kept for this tab only. */
+import { h } from "./dom.js";
+
+const STORED = "tintype-key";
+
+export const currentKey = () => sessionStorage.getItem(STORED) ?? "";
+
+/** Forget the key; everything that shows what belongs to it listens for `tintype:key`. */
+export function forgetKey() {
+  sessionStorage.removeItem(STORED);
+  announce();
+}
+
+const announce = () => document.dispatchEvent(new CustomEvent("tintype:key"));
+
+let asking = null;
+
+/** Ask for a key until a valid one is given → whether there is one; calls that need it at once share one question. */
+export function askKey(reason = "") {
+  asking ??= new Promise((resolve) => open(reason, resolve)).finally(() => (asking = null));
+  return asking;
+}
+
+function open(reason, resolve) {
+  const before = document.activeElement;
+  const error = h("p.error", { id: "key-error", role: "alert" }, reason);
+  const input = h("input", {
+    id: "key", type: "password", autocomplete: "off", spellcheck: "false", placeholder: "SG_…",
+    "aria-describedby": "key-error key-help",
+  });
+  const dialog = h("dialog.sheet", { "aria-labelledby": "key-title" },
+    h("form", { method: "dialog", onsubmit: (event) => submit(event, input, error, dialog) },
+      h("h2", { id: "key-title" }, "Your API key"),
+      h("p.hint", { id: "key-help" },
+        "The server printed one when it was first started; ",
+        h("code", {}, "tintype keys create"),
+        " makes another. It stays in this tab and is forgotten when you close it."),
+      h("label", { for: "key" }, "API key"), input, error,
+      h("div.row",
+        {}, h("button.primary", { type: "submit" }, "Use this key"),
+        h("button.quiet", { type: "button", onclick: () => dialog.close() }, "Not now"))));
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    before?.focus?.();
+    resolve(dialog.returnValue === "given");
+  });
+  document.body.append(dialog);
+  dialog.showModal();
+  input.focus();
+}
+
+async function submit(event, input, error, dialog) {
+  event.preventDefault();
+  const key = input.value.trim();
+  const problem = key ? await refused(key) : "Paste the key first.";
+  error.textContent = problem;
+  input.setAttribute("aria-invalid", String(Boolean(problem)));
+  if (problem) return input.focus();
+  sessionStorage.setItem(STORED, key);
+  announce();
+  dialog.close("given");
+}
+
+/** Why the server does not take this key; empty when it does. */
+async function refused(key) {
+  if (!/^[\x21-\x7e]+$/.test(key)) return "A key has only letters, digits and underscores.";
+  try {
+    const answer = await fetch("/api/auth/authenticate", { headers: { "x-api-key": key } });
+    return answer.ok ? "" : (await answer.json()).error;
+  } catch {
+    return "The server does not answer.";
+  }
+}

@@ -1,0 +1,20 @@
+/** The form in the address: behind the `#`, which is never sent to a server; the key is never in it. */
+
+/** Values of the form that the address names, with the types of the model's fields. */
+export function fromAddress(model) {
+  const sent = new URLSearchParams(location.hash.slice(1));
+  return Object.fromEntries(model.fields.filter(({ name }) => sent.has(name)).map((field) => [field.name, typed(field, sent.get(field.name))]));
+}
+
+/** An address that restores these values; a picture that lies in the form as text is too long for one. */
+export function toAddress(values) {
+  const short = Object.entries(values).filter(([, value]) => !String(value).startsWith("data:"));
+  return `${location.origin}${location.pathname}#${new URLSearchParams(short)}`;
+}
+
+function typed(field, text) {
+  if (field.kind === "boolean") return text === "true";
+  if (field.kind === "choice") return field.choices.find((value) => String(value) === text) ?? field.default;
+  if (field.kind === "integer" || field.kind === "number") return Number.isSafeInteger(Number(text)) || field.kind === "number" ? Number(text) : text;
+  return text;
+}

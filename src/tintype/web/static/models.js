@@ -1,0 +1,59 @@
+/** The models as this server describes them, and their parameters as a form needs them. */
+import { get } from "./api.js";
+
+/** Every model; asked for once per page. */
+export const loadModels = async () => (loaded ??= (await get("/v1/models")).models.map(withFields));
+let loaded = null;
+
+/**
+ * One parameter: its kind (text, picture, choice, integer, number, boolean), what it means for any model
+ * (`steps`, `guidance`, `seed` …), its group, and its limits.
+ */
+function field(name, schema, required) {
+  return {
+    name,
+    kind: schema.enum ? "choice" : schema.format === "uri" ? "picture" : schema.type === "string" ? "text" : schema.type,
+    type: schema.type,
+    means: schema["x-means"],
+    group: schema["x-group"],
+    step: schema["x-step"] ?? (schema.type === "integer" ? 1 : 0.1),
+    help: schema.description,
+    default: schema.default ?? null,
+    minimum: schema.minimum,
+    maximum: schema.maximum,
+    longest: schema.maxLength,
+    choices: schema.enum ?? [],
+    required,
+  };
+}
+
+function withFields(model) {
+  const required = new Set(model.parameters.required);
+  const fields = Object.entries(model.parameters.properties).map(([name, schema]) => field(name, schema, required.has(name)));
+  return { ...model, fields, example: model.parameters.examples[0] };
+}
+
+/** What a form shows at first: the example that works, over the defaults, and what suits the built-in weights. */
+export function firstValues(model) {
+  const values = Object.fromEntries(model.fields.map((field) => [field.name, field.default]));
+  Object.assign(values, model.example);
+  const image = named(model, "image");
+  // The sample under its own path: the example names it by the vendor's address, which can't be shown.
+  if (image?.default) values[image.name] = image.default;
+  for (const [means, value] of Object.entries(model.first ?? {})) {
+    const field = named(model, means);
+    if (field) values[field.name] = value;
+  }
+  return values;
+}
+
+/** The parameter that has this meaning; undefined where the model has none. */
+export const named = (model, means) => model.fields.find((field) => field.means === means);
+
+/** What is sent: everything that the example names, and whatever else is not as it would be anyway. */
+export function request(model, values) {
+  const wanted = model.fields.filter(({ name, default: usual }) =>
+    values[name] !== null && values[name] !== "" && (name in model.example || values[name] !== usual)
+    || (values[name] === "" && usual));
+  return Object.fromEntries(wanted.map(({ name }) => [name, values[name]]));
+}

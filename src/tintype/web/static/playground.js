@@ -1,0 +1,141 @@
+/** The playground: the form, the button, and the stage on which what is made appears. */
+import { send } from "./api.js";
+import { actsOn } from "./acts.js";
+import { fill, h, icon } from "./dom.js";
+import { createForm } from "./form.js";
+import { fromAddress } from "./link.js";
+import { firstValues, named, request } from "./models.js";
+import { createProgress } from "./progress.js";
+import { pictures, showResult } from "./result.js";
+import { createShelf } from "./shelf.js";
+import { createStrip } from "./strip.js";
+import { ideas, vocabulary } from "./vocabulary.js";
+import { submit, watch } from "./watch.js";
+import { dollars } from "./words.js";
+
+/** The playground of one model: its `element`, and the form's `values()` at the moment. */
+export class Playground {
+  constructor(model) {
+    this.model = model;
+    /** What stops the work that is under way; null when there is none. */
+    this.running = null;
+    this.error = h("div.refusal", { role: "alert", hidden: true });
+    this.said = h("p.unseen", { role: "status" });
+    this.go = h("button.primary.go", { type: "button", onclick: () => this.generate() });
+    this.form = createForm(model, () => this.price());
+    this.stage = h("section.stage", { "aria-label": "Picture" }, empty());
+    this.shelf = createShelf((made) => this.show(made));
+    this.strip = createStrip(this);
+    this.element = this.layout();
+    this.write({ ...firstValues(model), ...fromAddress(model) });
+    addEventListener("hashchange", () => this.write(fromAddress(model)));
+    document.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  layout() {
+    const prompt = (text) => (this.write({ [named(this.model, "prompt").name]: text }), this.form.focus("prompt"));
+    this.form.below("prompt", ideas(this.model, prompt));
+    const keys = h("span.row", { "aria-hidden": "true" }, h("kbd", {}, "Ctrl"), h("kbd", {}, "Enter"));
+    return h("div.workbench", {},
+      h("div.side", {}, this.form.element, h("div.actions", {}, this.error, h("div.row", {}, this.go, keys)), this.strip.element),
+      h("div.view-side", {}, this.said, this.stage, this.shelf.element, vocabulary(this.model, prompt)));
+  }
+
+  values() {
+    return this.form.values();
+  }
+
+  write(values) {
+    this.form.write(values);
+    this.price();
+  }
+
+  /** The button tells what it will cost. */
+  price() {
+    const count = Number(this.values()[named(this.model, "count")?.name] ?? 1) || 1;
+    const told = this.model.price > 0 && this.model.price_per === "picture";
+    this.go.textContent = told ? `Generate for ${dollars(this.model.price * count)}` : "Generate";
+  }
+
+  key(event) {
+    if (!this.element.checkVisibility() || document.querySelector("dialog[open]")) return;
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) (event.preventDefault(), this.generate());
+    if (event.key === "Escape" && this.running) this.running();
+  }
+
+  /** Whether the form can be sent; if not, it says why beside the fields. */
+  sound() {
+    this.error.hidden = true;
+    return this.form.sound();
+  }
+
+  /** Note what stops the work that is under way; null when it has ended. */
+  busy(stop) {
+    this.running = stop;
+    this.go.disabled = this.strip.button.disabled = Boolean(stop);
+    if (!stop) document.dispatchEvent(new CustomEvent("tintype:ended"));
+  }
+
+  async generate() {
+    if (this.running || !this.sound()) return;
+    const values = this.values();
+    let id = null;
+    let unwanted = false;
+    const stop = () => send(`/v2/requests/${id}`, undefined, "DELETE").catch((error) => this.refuse(error));
+    this.busy(() => ((unwanted = true), id && stop()));
+    const progress = createProgress(() => this.running?.());
+    try {
+      const submitted = await submit(this.model.slug, request(this.model, values));
+      id = submitted.id;
+      if (unwanted) stop();
+      if (submitted.warning) this.tell(submitted.warning);
+      this.put(progress.element);
+      this.finish(await watch(id, progress.tell), values);
+    } catch (error) {
+      this.refuse(error);
+    } finally {
+      this.busy(null);
+    }
+  }
+
+  finish(result, values) {
+    if (result.status === "COMPLETED") {
+      const made = pictures(result, values);
+      this.shelf.add(made);
+      this.show(made);
+      this.said.textContent = `Done: seed ${made[0].seed}`;
+    } else if (result.error === "cancelled") {
+      this.put(empty("Cancelled; nothing was charged."));
+    } else {
+      this.put(empty());
+      this.tell(result.error, "Nothing was charged.");
+    }
+  }
+
+  show(made) {
+    this.put(showResult(made, actsOn(made, this)));
+  }
+
+  /** Put something on the stage, and the stage where it is seen. */
+  put(element) {
+    fill(this.stage, element);
+    if (this.stage.getBoundingClientRect().top > innerHeight * 0.6) this.stage.scrollIntoView({ block: "start" });
+  }
+
+  /** Show an error beside the field that it names, or else above the button. */
+  refuse({ message, advice }) {
+    const field = this.model.fields.find(({ name }) => message.startsWith(`${name}: `));
+    if (!field || !this.form.complain(field.name, message.slice(field.name.length + 2))) this.tell(message, advice);
+  }
+
+  tell(words, advice = "", good = false) {
+    this.error.classList.toggle("good", good);
+    this.error.hidden = false;
+    fill(this.error, h("p", {}, words), advice ? h("p.hint", {}, advice) : null);
+  }
+}
+
+/** What the stage shows before there is a picture. */
+function empty(words = "Your picture is made here, while you wait.") {
+  return h("div.empty", {}, h("div.plate.blank", {}, icon("camera")), h("p", { role: "status" }, words));
+}

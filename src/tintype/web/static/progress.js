@@ -1,0 +1,35 @@
+/** How far a request is: a bar, the words for it, and the picture as it comes out of the noise. */
+import { fill, h } from "./dom.js";
+import { duration } from "./words.js";
+
+/** A view with `element`, `tell(event, data)` and `title`; the preview sharpens like a plate in its bath. */
+export function createProgress(cancel) {
+  const bar = h("progress", { max: 1, value: 0, "aria-label": "Progress" });
+  const words = h("p.state", { role: "status", "aria-live": "polite" }, "Sending …");
+  const plate = h("div.plate.developing", {});
+  const element = h("div.progress", {}, plate, h("div.meter", {}, bar, words,
+    h("button.quiet", { type: "button", onclick: cancel }, "Cancel", h("kbd", {}, "Esc"))));
+  return {
+    element,
+    tell(event, data) {
+      if (event === "preview") return show(plate, data.image);
+      const done = data.progress ?? 0;
+      bar.value = done;
+      plate.style.setProperty("--done", done);
+      words.textContent = said(event, data);
+    },
+  };
+}
+
+function show(plate, image) {
+  const old = plate.querySelector("img");
+  if (old) old.src = image;
+  else fill(plate, h("img", { src: image, alt: "Preview" }));
+}
+
+/** `Step 3 of 20, about 4 s left`. */
+export function said(event, { queue_position: place, step, steps, eta }) {
+  const left = eta === null || eta === undefined ? "" : `, about ${duration(Math.max(1, Math.round(eta)))} left`;
+  if (event === "queued") return place === 1 ? `Next in the queue${left}` : `Number ${place ?? "?"} in the queue${left}`;
+  return step ? `Step ${step} of ${steps}${left}` : `Getting ready${left}`;
+}

@@ -1,0 +1,74 @@
+/** The API tab: the form's request as code, and all that a caller must know, from the catalogue and the API's description. */
+import { get } from "./api.js";
+import { createCode } from "./code.js";
+import { fill, h, unique } from "./dom.js";
+import { request } from "./models.js";
+import { answerFile, asked, LANGUAGES } from "./snippets/index.js";
+import { duration } from "./words.js";
+
+/** Fill the panel, for the form's values. */
+export async function drawReference(panel, model, values) {
+  const [about, { paths }] = await Promise.all([get("/about.json"), get("/openapi.json")]);
+  const [wait, submit] = ["v1", "v2"].map((version) => paths[`/${version}/${model.slug}`].post);
+  fill(panel, snippets(model, values), parameters(model), answers(wait, submit), queue(model, about), errors(wait), retention(about));
+}
+
+function snippets(model, values) {
+  const code = createCode();
+  const group = unique("language");
+  const needs = h("p.hint");
+  const ask = asked(location.origin, model.slug, request(model, values), answerFile(model.fields, values));
+  const show = (language) => {
+    code.show(language.file, language.write(ask));
+    needs.textContent = language.needs;
+  };
+  const choices = LANGUAGES.map((language, place) => h("label", {},
+    h("input", { type: "radio", name: group, value: language.name, checked: place === 0, onchange: () => show(language) }), h("span", {}, language.name)));
+  show(LANGUAGES[0]);
+  return h("section.part", {}, h("h2", {}, "The form's request as code"),
+    h("p", {}, "It runs as it stands, with your key in the environment: ", h("code", {}, 'export SEGMIND_API_KEY="YOUR_API_KEY"')),
+    h("div.segments.languages", { role: "radiogroup", "aria-label": "Language" }, choices), needs, code.element);
+}
+
+function parameters(model) {
+  const row = (field) => h("tr", { id: `parameter-${field.name}` },
+    h("th", { scope: "row" }, h("code", {}, field.name), h("span.needed", {}, field.required ? " required" : "")),
+    h("td", {}, field.kind === "picture" ? "string (uri)" : field.type),
+    h("td", {}, field.default === null ? "" : h("code", {}, JSON.stringify(field.default))),
+    h("td", {}, field.help, allowed(field)));
+  return table("Parameters", ["Name", "Type", "Default", "What it is"], model.fields.map(row));
+}
+
+function allowed({ choices, minimum, maximum, name }) {
+  if (choices.length) return h("p.allowed", {}, choices.map((choice) => h("code", {}, JSON.stringify(choice))));
+  if (minimum === undefined) return null;
+  return h("p.hint", {}, name === "seed" ? "-1 to 2⁶³ − 1" : `${minimum} to ${maximum}`);
+}
+
+function answers(wait, submit) {
+  const kinds = Object.keys(wait.responses[200].content).join(", ");
+  const rows = [["POST /v1, waits", `${wait.responses[200].description} (${kinds})`], ["POST /v2, queued", submit.responses[200].description]];
+  return table("Answers", ["Call", "Answers with"], rows.map(line));
+}
+
+function queue(model, { states }) {
+  const steps = [[`POST /v2/${model.slug}`, "Submit: answers with request_id, status_url and response_url"], ["GET /v2/requests/{id}/status", "Ask until it is COMPLETED or FAILED; asking is never rate-limited"],
+    ["GET /v2/requests/{id}/events", "Or be told: position, steps and previews as server-sent events"], ["GET /v2/requests/{id}", "The result"], ["DELETE /v2/requests/{id}", "Cancel; nothing is charged"]];
+  return h("section.part", {}, table("Queued requests", ["Call", "What it does"], steps.map(line)), table("States", ["State", "What it means"], Object.entries(states).map(line)),
+    h("p", {}, "A FAILED request is answered with HTTP 422, an unknown or expired one with 404. What the safety check refuses is FAILED, not a state of its own."));
+}
+
+function errors({ responses }) {
+  const rows = Object.entries(responses).filter(([status]) => Number(status) >= 400).map(([status, { description }]) => line([status, description]));
+  return h("section.part", {}, table("Errors", ["HTTP", "What it means"], rows), h("p", {}, "Every error is JSON with ", h("code", {}, "error"), ", ", h("code", {}, "error_description"), " and ", h("code", {}, "status_code"), "."));
+}
+
+function retention({ kept_seconds: kept }) {
+  const rows = [["A request's record and result", kept.record], ["Its pictures", kept.file], ["Uploaded pictures", kept.upload], ["The account's history", kept.history]];
+  return table("How long things are kept", ["What", "For how long"], rows.map(([name, seconds]) => line([name, seconds ? duration(seconds) : "not at all"])));
+}
+
+const line = ([name, words]) => h("tr", {}, h("th", { scope: "row" }, h("code", {}, name)), h("td", {}, words));
+
+const table = (title, heads, rows) => h("section.part", {}, h("h2", {}, title), h("div.wide", { tabindex: 0, role: "region", "aria-label": title },
+  h("table", {}, h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))), h("tbody", {}, rows))));

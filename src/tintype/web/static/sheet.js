@@ -1,0 +1,68 @@
+/** A contact sheet: a strip's pictures with their values below, on the page and as a file. */
+import { fill, h, icon } from "./dom.js";
+import { said } from "./progress.js";
+import { label } from "./words.js";
+
+/** Pixels of a cell of the file, of the space between, and of the words below. */
+const [CELL, GAP, WORDS] = [384, 16, 40];
+
+/** A sheet with `element`, one of `cells` per value (tell, show, refuse), and `done()`. */
+export function createSheet(model, field, values, fixed, { cancel, use }) {
+  const cells = values.map((value) => createCell(`${label(field.means)} ${value}`, () => use({ [field.name]: value })));
+  const stop = h("button.quiet", { type: "button", onclick: cancel }, "Cancel", h("kbd", {}, "Esc"));
+  const save = h("button.tool", { type: "button", hidden: true, onclick: () => download(cells, title, model.slug) }, icon("download"), "Download the sheet");
+  const title = `${model.title}: ${fixed.prompt}`;
+  const element = h("div.contact", {}, h("ul.cells", { "aria-label": `${label(field.means)} compared` }, cells.map((cell) => cell.element)), h("div.row", {}, stop, save));
+  const done = () => {
+    stop.hidden = true;
+    save.hidden = !cells.some(({ image }) => image());
+  };
+  return { element, cells, done };
+}
+
+function createCell(words, use) {
+  const plate = h("div.plate", {});
+  const state = h("span.hint", { role: "status" }, "Sending …");
+  let image = null;
+  return {
+    element: h("li", {}, plate, h("button.value", { type: "button", title: "Use this value in the form", onclick: use }, words), state),
+    words,
+    image: () => image,
+    tell: (event, data) => (state.textContent = said(event, data)),
+    show(picture) {
+      image = h("img", { src: picture.url, alt: words });
+      fill(plate, h("a", { href: picture.url, target: "_blank" }, image));
+      state.textContent = "";
+    },
+    refuse: (why) => (state.textContent = why === "cancelled" ? "Cancelled" : why),
+  };
+}
+
+/** Draw the sheet into a file and have the browser save it. */
+async function download(cells, title, slug) {
+  const made = cells.filter(({ image }) => image());
+  const columns = Math.ceil(Math.sqrt(made.length)) > 2 ? 4 : made.length;
+  const rows = Math.ceil(made.length / columns);
+  const canvas = h("canvas", { width: GAP + columns * (CELL + GAP), height: WORDS + GAP + rows * (CELL + WORDS) });
+  const pen = canvas.getContext("2d");
+  pen.fillStyle = "#f7f2e9";
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+  pen.fillStyle = "#241d15";
+  pen.font = "16px Georgia, serif";
+  pen.fillText(title, GAP, 30, canvas.width - 2 * GAP);
+  made.forEach((cell, place) => paste(pen, cell, GAP + (place % columns) * (CELL + GAP), WORDS + Math.floor(place / columns) * (CELL + WORDS)));
+  const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+  const url = URL.createObjectURL(blob);
+  h("a", { href: url, download: `${slug}-strip.png` }).click();
+  // The click has begun the download; the address is not needed any more when it has been read.
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
+/** A picture as large as its cell lets it be, and its value below. */
+function paste(pen, cell, x, y) {
+  const image = cell.image();
+  const scale = Math.min(CELL / image.naturalWidth, CELL / image.naturalHeight);
+  const [width, height] = [image.naturalWidth * scale, image.naturalHeight * scale];
+  pen.drawImage(image, x + (CELL - width) / 2, y + (CELL - height) / 2, width, height);
+  pen.fillText(cell.words, x, y + CELL + 24, CELL);
+}

@@ -1,0 +1,33 @@
+/** The values that a strip goes over: figures separated by commas, or a choice of the names there are. */
+import { h } from "./dom.js";
+
+/** A chooser with `element` and `read()`; `now` is the form's own value, to begin near it. */
+export function chooseValues(field, now, changed) {
+  return field.kind === "choice" ? pills(field, now, changed) : figures(field, now, changed);
+}
+
+function pills(field, now, changed) {
+  const usual = [...new Set([now, ...field.choices])].slice(0, 4);
+  const boxes = field.choices.map((value) => h("input", { type: "checkbox", value, checked: usual.includes(value), onchange: changed }));
+  const element = h("div.pills", { role: "group", "aria-label": "Values" },
+    boxes.map((box) => h("label", {}, box, h("span", {}, box.value))));
+  return { element, read: () => field.choices.filter((_, place) => boxes[place].checked) };
+}
+
+function figures(field, now, changed) {
+  const input = h("input", { type: "text", "aria-label": "Values, separated by commas", oninput: changed, value: spread(field, now).join(", ") });
+  const read = () => input.value.split(",").map((text) => text.trim()).filter(Boolean).map((text) => (Number.isFinite(Number(text)) ? Number(text) : text));
+  return { element: input, read };
+}
+
+/** Four values that are worth comparing: seeds in a row, else the range around what the form has. */
+function spread(field, now) {
+  const { minimum: least, maximum: most, step } = field;
+  if (field.means === "seed") {
+    const first = Number(now) < 0 ? 1 : Number(now);
+    return [0, 1, 2, 3].map((more) => first + more);
+  }
+  const [low, high] = most <= 1 ? [0.3, 0.9] : [Math.max(least, now / 2), Math.min(most, now * 2)];
+  const even = [0, 1, 2, 3].map((place) => low + ((high - low) * place) / 3);
+  return [...new Set(even.map((value) => Number((Math.round(value / step) * step).toFixed(4))))];
+}

@@ -1,0 +1,32 @@
+/** Numbers and names as people read them. */
+
+/** Dollars down to a millionth where that says more than cents; `digits` fixes how many stand behind the point. */
+export function dollars(amount, digits) {
+  const [least, most] = digits === undefined ? [2, 6] : [digits, digits];
+  return `$${amount.toLocaleString("en", { minimumFractionDigits: least, maximumFractionDigits: most })}`;
+}
+
+/** Seconds, minutes, hours or days, whichever is shortest. */
+export function duration(seconds) {
+  if (seconds < 10) return `${Number(seconds.toPrecision(2))} s`;
+  const units = [[86_400, "day"], [3_600, "hour"], [60, "minute"]];
+  const [size, unit] = units.find(([size]) => seconds >= 2 * size || Math.abs(seconds / size - 1) < 0.1) ?? [1, "s"];
+  const count = Math.round(seconds / size);
+  return unit === "s" ? `${count} s` : `${count} ${unit}${count === 1 ? "" : "s"}`;
+}
+
+/** `guidance_scale` → `Guidance scale`. */
+export function label(name) {
+  const words = name.replaceAll("_", " ");
+  return words[0].toUpperCase() + words.slice(1);
+}
+
+/** What a model costs, in a few words. */
+export const price = (model) => (model.price === 0 ? "free" : `${dollars(model.price)} per ${model.price_per}`);
+
+/** How long a picture takes: as measured here, or as the vendor says where nothing was made here yet. */
+export function pace(model) {
+  return model.measured_seconds === null
+    ? `about ${duration(model.typical_seconds)} on the vendor's machines`
+    : `about ${duration(model.measured_seconds)} here`;
+}

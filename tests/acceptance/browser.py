@@ -1,0 +1,63 @@
+"""Somebody who looks at the pages with a real browser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
+
+from tests.acceptance.harness import KEY
+
+TEXT, OLD = "/models/stable-diffusion-3.5-turbo-txt2img", "/models/sd1.5-img2img"
+#: Milliseconds that anything, and that a picture, may take on a busy machine.
+SOON, PATIENCE = 30_000, 90_000
+
+
+class Visitor:
+    """One browser window; `trouble` is all that its console complained of, violations of the policy included."""
+
+    def __init__(self, browser: Browser, address: str, **screen: Any) -> None:
+        self.address = address
+        self.trouble: list[str] = []
+        self._context = browser.new_context(base_url=address, permissions=["clipboard-write"], **screen)
+        self.page: Page = self._context.new_page()
+        self.page.set_default_timeout(SOON)
+        expect.set_options(timeout=SOON)
+        self.page.on("console", self._heard)
+        self.page.on("pageerror", lambda error: self.trouble.append(str(error)))
+
+    def go(self, path: str, key: str | None = KEY) -> Page:
+        """Open a page, with the key as if it had been given before; ready when its heading is there."""
+        if key:
+            self._context.add_init_script(f"sessionStorage.setItem('tintype-key', '{key}')")
+        self.page.goto(path)
+        expect(self.page.get_by_role("heading", level=1)).to_be_visible()
+        return self.page
+
+    def field(self, name: str) -> Locator:
+        """The input of a parameter."""
+        return self.page.locator(f"[data-field={name}] :is(textarea, select, input:not([type=range]))").first
+
+    def generate(self) -> None:
+        """Press the button, and wait for the picture."""
+        self.page.get_by_role("button", name="Generate").click()
+        self.page.locator(".result img").first.wait_for(timeout=PATIENCE)
+
+    def barriers(self) -> list[str]:
+        """What axe finds that keeps people out."""
+        found = Axe().run(self.page).response["violations"]
+        return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found if one["impact"] in GRAVE]
+
+    def leave(self) -> None:
+        """Close the window; fails where anything went wrong in it."""
+        self._context.close()
+        assert self.trouble == []
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        # What the server refuses the page itself must show; the browser notes it down as well.
+        if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
+            self.trouble.append(message.text)
+
+
+GRAVE = ("serious", "critical")

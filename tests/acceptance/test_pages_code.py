@@ -1,0 +1,110 @@
+"""The API tab's code, run as a reader would run it: pasted into a file, with the key in the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.acceptance.browser import Visitor
+from tests.acceptance.harness import KEY
+from tests.acceptance.test_http_helpers import opened
+from tintype.catalog.models import MODELS, SD35_TURBO_TXT2IMG
+from tintype.catalog.spec import ModelSpec
+
+#: What shells, heredocs and strings of twelve languages trip over.
+NASTY = "a fox's \"den\" \\n `cost` $HOME ${x} #{y} %s <?php 東京 🦊\n'''\"\" JSON\u2028end"
+#: Meaning → a value that keeps a picture cheap.
+CHEAP = {"prompt": NASTY, "steps": 1, "strength": 0.1, "width": 64, "height": 64, "seed": 9007199254740993}
+#: How a file is run; what is not here is only read.
+COMMANDS = {"sh": ["sh"], "py": [sys.executable], "mjs": ["node"], "java": ["java"]}
+#: Languages that are only read here: between their marks stands the request's JSON as it is sent.
+BETWEEN = {
+    "Go": r"const body = `(.*)`\n\nfunc",
+    "C#": r'var body = """\n(.*)\n    """;',
+    "PHP": r"<<<'JSON'\n(.*)\nJSON;",
+    "Ruby": r"<<~'JSON'\n(.*)\nJSON\n",
+}
+
+
+def cheap(spec: ModelSpec) -> dict[str, Any]:
+    """The form's values, as its address names them."""
+    values = {
+        param.name: CHEAP[param.means or param.name]
+        for param in spec.parameters
+        if (param.means or param.name) in CHEAP
+    }
+    for param in spec.parameters:
+        if param.choices and param.name in values:
+            values[param.name] = param.choices[0]
+        if param.minimum is not None and param.name in values and param.name != "seed":
+            values[param.name] = max(values[param.name], param.minimum)
+    return values
+
+
+def snippets(visitor: Visitor, spec: ModelSpec) -> dict[str, tuple[str, str]]:
+    """Every language's file name and code, read off the page."""
+    page = visitor.go(f"/models/{spec.slug}?tab=api#{urlencode(cheap(spec))}")
+    code = page.locator(".code code")
+    expect(code).to_contain_text("curl")
+    found = {}
+    for choice in page.get_by_role("radiogroup", name="Language").get_by_role("radio").all():
+        choice.check()
+        found[str(choice.get_attribute("value"))] = (
+            page.locator(".code-head .hint").first.inner_text(),
+            code.inner_text(),
+        )
+    return found
+
+
+def started(folder: Path, name: str, file: str, code: str) -> subprocess.Popen[str]:
+    """Paste and run."""
+    place = folder / re.sub(r"\W+", "-", name)
+    place.mkdir()
+    (place / file).write_text(code, "utf-8")
+    environment = {**os.environ, "SEGMIND_API_KEY": KEY, "NO_PROXY": "*", "PYTHONUTF8": "1"}
+    command = [*COMMANDS[file.rpartition(".")[2]], file]
+    pipes: Mapping[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=place, env=environment, **pipes)
+
+
+@pytest.mark.parametrize("spec", MODELS.values(), ids=MODELS)
+def test_the_code_of_every_model_runs(visitor: Visitor, tmp_path: Path, spec: ModelSpec) -> None:
+    written = snippets(visitor, spec)
+    wanted = {name: file for name, (file, _) in written.items() if runs(file, spec)}
+    # All at once: the server draws them together.
+    running = {name: started(tmp_path, name, *written[name]) for name in wanted}
+    for name, pattern in BETWEEN.items():
+        body = re.search(pattern, written[name][1], re.DOTALL)
+        assert body, name
+        assert json.loads(body[1].replace('` + "`" + `', "`"))["prompt"] == NASTY, name
+    for name, process in running.items():
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, f"{name}: {out} {err}"
+        made = [*(tmp_path / re.sub(r"\W+", "-", name)).glob("picture.*")]
+        assert made or "/files/" in out, f"{name}: {out}"
+        for picture in made:
+            opened(picture.read_bytes())
+    assert len(running) >= 5
+    history = visitor.page.request.get("/inference-request/request-history?per_page=20", headers={"x-api-key": KEY})
+    asked = [row["request_body"] for row in history.json()["data"][: len(running)]]
+    assert {body["prompt"] for body in asked} == {NASTY}
+    assert {body["seed"] for body in asked} == {CHEAP["seed"]}
+
+
+def runs(file: str, spec: ModelSpec) -> bool:
+    """Whether this machine can run it; java, which takes seconds to start, for one model."""
+    ending = file.rpartition(".")[2]
+    if ending == "java" and spec is not SD35_TURBO_TXT2IMG:
+        return False
+    return ending in COMMANDS and shutil.which(COMMANDS[ending][0]) is not None

@@ -1,0 +1,35 @@
+"""What is said of the built-in weights, held against what they were trained on."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from training.words import COLOURS as TRAINED
+
+from tintype.catalog.builtin import COLOURS, PROMPTS, about, vocabulary
+from tintype.catalog.models import MODELS, SD15_IMG2IMG
+
+
+def test_the_colours_are_those_of_the_training() -> None:
+    assert tuple(TRAINED) == COLOURS
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_the_prompts_to_try_are_of_their_world(prompt: str) -> None:
+    said = re.fullmatch(r"an? (.+?)(?: on an? (.+) background)?", prompt)
+    assert said
+    assert said[1] in {thing["name"] for thing in vocabulary()}
+    assert said[2] is None or said[2] in COLOURS
+
+
+def test_a_form_begins_with_what_the_model_allows() -> None:
+    for spec in MODELS.values():
+        first = about(spec, ())["first"]
+        names = {param.means or param.name: param.name for param in spec.parameters}
+        spec.validate({**spec.example, **{names[means]: value for means, value in first.items() if means in names}})
+        assert ("guidance" in first) is not spec.few_steps
+
+
+def test_weights_of_the_operator_s_are_described_by_nobody() -> None:
+    assert about(SD15_IMG2IMG, {SD15_IMG2IMG.slug}) == {}
