@@ -28,7 +28,7 @@ serve: setup ## Start the server on http://127.0.0.1:8000
 
 .PHONY: test
 test: setup ## Run every test
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 3 --dist worksteal
 
 .PHONY: bench
 bench: setup ## Measure against diffusers in one run; write benchmarks/results/latest.json

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.acceptance.browser import Visitor
 from tests.acceptance.harness import Server
-from tests.toy import toy_setting
+from tests.toy import small_setting, toy_setting
 
 
 @pytest.fixture(scope="session")
@@ -32,9 +32,9 @@ def new_server(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Itera
 
 
 @pytest.fixture(scope="session")
-def server(new_server: Callable[..., Server]) -> Server:
-    """A running server."""
-    return new_server().start()
+def server(new_server: Callable[..., Server], weights: Path) -> Server:
+    """A running server whose pictures are quickly made: it draws small and enlarges."""
+    return new_server(weights=small_setting(weights)).start()
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,12 @@ from pathlib import Path
 
 import httpx2
 import psutil
+from click.testing import CliRunner, Result
 from segmind import SegmindClient
 from sqlalchemy import select
 
+from tintype.cli import tintype as root
+from tintype.errors import TintypeError
 from tintype.store.database import Database
 from tintype.store.tables import accounts
 from tintype.store.workers import WorkerRow, Workers
@@ -124,6 +127,27 @@ class _Opened:
 
     def __exit__(self, *_: object) -> None:
         self.db.close()
+
+
+def here(*arguments: object, **env: str) -> Result:
+    """A `tintype` command in this process, which spares the seconds that a new one needs to import torch."""
+    return CliRunner(env=env).invoke(root, list(map(str, arguments)))
+
+
+def done(result: Result) -> str:
+    """What a command that went well printed last."""
+    assert result.exit_code == 0, result.output
+    return result.stdout.strip().splitlines()[-1]
+
+
+def words(failed: Result) -> str:
+    """What a failed command says: click's own last line, or our error's message; never a traceback."""
+    assert failed.exit_code in (1, 2)
+    if isinstance(failed.exception, TintypeError):
+        assert "\n" not in failed.exception.message
+        return failed.exception.message
+    assert isinstance(failed.exception, SystemExit), failed.exception
+    return failed.stderr.splitlines()[-1].removeprefix("Error: ")
 
 
 def until(condition: Callable[[], object], seconds: float = 90) -> None:

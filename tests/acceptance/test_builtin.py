@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import httpx2
 import pytest
 from PIL import Image
 
-from tests.acceptance.harness import Server
+from tests.acceptance.harness import Server, done, here
 from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG, SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.media.images import read_note
 
@@ -84,7 +82,4 @@ def test_an_enlarged_picture_is_made_again_bit_for_bit(
     picture = tmp_path / "picture"
     picture.write_bytes(httpx2.get(result["output"]).content)
     assert ('"t5_tokens": 1' in read_note(picture.read_bytes())) == (slug != SD15_IMG2IMG.slug)
-    command = [sys.executable, "-m", "tintype", "replay", str(picture), "--data", str(builtin.data)]
-    env = {"OMP_NUM_THREADS": "1", "PATH": ""}
-    again = subprocess.run(command, check=False, capture_output=True, text=True, env=env)
-    assert (again.returncode, again.stdout.strip().splitlines()[-1:]) == (0, ["identical"]), again.stderr
+    assert done(here("replay", picture, "--data", builtin.data)) == "identical"

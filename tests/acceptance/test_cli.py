@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 from PIL import Image
 
-from tests.acceptance.harness import Server
+from tests.acceptance.harness import Server, done, here, words
 from tests.toy import toy_setting, toy_weights
 from tintype.catalog.builtin import vocabulary
 from tintype.catalog.models import MODELS, SD15_IMG2IMG
@@ -26,7 +25,6 @@ from tintype.cli import tintype as root
 from tintype.cli.demo import WORLD
 from tintype.cli.generate import model_command
 from tintype.client import Client, RequestFailed, ServerRefused
-from tintype.errors import TintypeError
 from tintype.media.samples import draw as draw_sample
 
 TEXT = "stable-diffusion-3.5-turbo-txt2img"
@@ -36,21 +34,6 @@ def tintype(*arguments: object, check: bool = True, **env: str) -> subprocess.Co
     command = [sys.executable, "-m", "tintype", *map(str, arguments)]
     wide = {**os.environ, "COLUMNS": "200", **env}
     return subprocess.run(command, check=check, capture_output=True, text=True, timeout=150, env=wide)
-
-
-def here(*arguments: object) -> Result:
-    """The command in this process: no start of Python, no torch where the command itself imports none."""
-    return CliRunner().invoke(root, list(map(str, arguments)))
-
-
-def words(failed: Result) -> str:
-    """What a failed command says: click's own last line, or our error's message; never a traceback."""
-    assert failed.exit_code in (1, 2)
-    if isinstance(failed.exception, TintypeError):
-        assert "\n" not in failed.exception.message
-        return failed.exception.message
-    assert isinstance(failed.exception, SystemExit), failed.exception
-    return failed.stderr.splitlines()[-1].removeprefix("Error: ")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +48,7 @@ def test_generate_is_reproducible_and_several_pictures_are_seeds_apart(data: Pat
     made = tintype("generate", slug, *common, "--seed", 41, "--batch-size", 2, "-o", data / "two.png", **toys)
     assert "seed 41" in made.stdout
     assert "seed 42" in made.stdout
-    tintype("generate", slug, *common, "--seed", 42, "-o", data / "one.png", **toys)
+    done(here("generate", slug, *common, "--seed", 42, "-o", data / "one.png", **toys))
     with Image.open(data / "two-2.png") as second, Image.open(data / "one.png") as alone:
         assert second.size == alone.size == (128, 64)
         differences = [abs(a - b) for a, b in zip(second.tobytes(), alone.tobytes(), strict=True)]
@@ -75,8 +58,8 @@ def test_generate_is_reproducible_and_several_pictures_are_seeds_apart(data: Pat
 def test_generate_takes_a_local_picture(data: Path) -> None:
     Image.new("RGB", (300, 200), "teal").save(data / "in.png")
     out = data / "out.webp"
-    tintype("generate", "sd1.5-img2img", "--prompt", "x", "--image", data / "in.png", "--strength", 0.1, "-o", out,
-            "--data", data)  # fmt: skip
+    source = ["--image", data / "in.png", "--strength", 0.1]
+    done(here("generate", "sd1.5-img2img", "--prompt", "x", *source, "-o", out, "--data", data))
     with Image.open(out) as image:
         assert (image.format, image.size) == ("WEBP", (512, 512))
 
@@ -137,7 +120,7 @@ def test_the_example_of_each_model_s_help_runs_as_it_stands(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TINTYPE_DATA", str(data))
     example = (model_command(MODELS[slug]).help or "").splitlines()[-1]
-    tintype(*shlex.split(example)[1:])
+    done(here(*shlex.split(example)[1:]))
     with Image.open(tmp_path / "fox.png") as image:
         image.load()
 

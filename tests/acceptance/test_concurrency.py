@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from base64 import b64encode
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.acceptance.harness import Server, until
@@ -28,6 +30,12 @@ REQUESTS: list[tuple[str, dict[str, Any]]] = [
     ("sd3-med-img2img", {"prompt": "snow", "seed": 9, "num_inference_steps": 10, "guidance_scale": 1}),
     ("stable-diffusion-3-turbo-img2img", {"mode": "image-to-image", "prompt": "a frog", "seed": 10}),
 ]
+
+
+@pytest.fixture
+def server(new_server: Callable[..., Server]) -> Server:
+    """One that draws at the size asked for: enlarging would enlarge the differences."""
+    return new_server().start()
 
 
 def small_source(server: Server) -> str:

@@ -310,7 +310,7 @@ def test_not_http(stack: ExitStack, sent: bytes) -> None:
 def test_no_tls_where_https_is_asked_for(stack: ExitStack) -> None:
     _, host = start(stack, answer("200 OK", b"picture"))
     with pytest.raises(PictureUnreachable, match=r"127\.0\.0\.1: "):
-        fetch(f"https://{host}/", host)
+        fetch(f"https://{host}/", host, seconds=SECONDS)  # the server waits for an end of its request
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ INHERITED = {"TINTYPE_WEIGHTS", "TINTYPE_DTYPE", "TINTYPE_DEVICES", "TINTYPE_THR
 #: Slug → what is drawn beside the model's own example: prompts of the built-in weights' world.
 WORLD: Mapping[str, tuple[dict[str, Any], ...]] = {
     SD15_IMG2IMG.slug: ({"prompt": "a castle", "image": LANDSCAPE.path, "strength": 0.8, "seed": 1},),
-    SD3_MEDIUM_IMG2IMG.slug: ({"prompt": "a wizard", "image": PORTRAIT.path, "strength": 0.8, "seed": 1},),
+    SD3_MEDIUM_IMG2IMG.slug: ({"prompt": "a mage", "image": PORTRAIT.path, "strength": 0.8, "seed": 1},),
     SD3_TURBO_IMG2IMG.slug: (
         {"mode": "image-to-image", "prompt": "an owl", "image": SUBJECT.path, "strength": 0.8, "seed": 1},
     ),
