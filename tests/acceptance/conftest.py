@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from tests.acceptance.harness import Server
 from tests.toy import small_setting, toy_setting
 
 
-@pytest.fixture(scope="session")
-def new_server(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[Callable[..., Server]]:
+@contextmanager
+def servers(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[Callable[..., Server]]:
     """Makes servers, not started, with own data and toy weights; what is left running is stopped at the end."""
     made: list[Server] = []
 
@@ -31,16 +32,26 @@ def new_server(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Itera
             server.stop()
 
 
+# A module's servers end with it: those that are idle have a price too.
+@pytest.fixture(scope="module")
+def new_server(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[Callable[..., Server]]:
+    """Makes servers for the tests of a module."""
+    with servers(tmp_path_factory, weights) as make:
+        yield make
+
+
 @pytest.fixture(scope="session")
-def server(new_server: Callable[..., Server], weights: Path) -> Server:
+def server(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[Server]:
     """A running server whose pictures are quickly made: it draws small and enlarges."""
-    return new_server(weights=small_setting(weights)).start()
+    with servers(tmp_path_factory, weights) as make:
+        yield make(weights=small_setting(weights)).start()
 
 
 @pytest.fixture(scope="session")
-def builtin(new_server: Callable[..., Server]) -> Server:
+def builtin(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[Server]:
     """A running server with the built-in weights, in the arithmetic that an operator gets who sets nothing."""
-    return new_server(weights="{}", dtype="auto").start()
+    with servers(tmp_path_factory, weights) as make:
+        yield make(weights="{}", dtype="auto").start()
 
 
 # Not for the session: while it runs, playwright's own event loop is in the way of everybody else's.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +45,7 @@ class Stage:
 
     def stand_in(self) -> StandIn:
         files = Files(self.folder / "files", 60)
-        return StandIn(self.requests, Delivery(files, files, 10**6), heartbeat=0)
+        return StandIn(self.requests, Delivery(files, files, 10**6), heartbeat=0, woken=threading.Event(), look=0)
 
     def submit(self, prompt: str, key: Key | None = None) -> Request:
         slug = "stable-diffusion-3.5-turbo-txt2img"

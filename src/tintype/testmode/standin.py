@@ -19,18 +19,25 @@ log = structlog.get_logger()
 
 #: Requests begun in one turn: a flood of them must not keep the leases from being renewed.
 AT_ONCE = 16
+#: Seconds between looks for what other servers accepted, or is due only now, while there is nothing to do.
+LOOK = 0.5
 
 
 class StandIn:
     """Plays test requests; `turn` is to be called many times a second, and `stop` at the end.
 
-    heartbeat: seconds between renewals of the leases.
+    heartbeat: seconds between renewals of the leases. woken: set when this server has accepted a request.
     """
 
-    def __init__(self, requests: Requests, delivery: Delivery, heartbeat: float) -> None:
+    def __init__(
+        self, requests: Requests, delivery: Delivery, heartbeat: float, woken: threading.Event, look: float = LOOK
+    ) -> None:
         self._requests = requests
         self._delivery = delivery
         self._heartbeat = heartbeat
+        self._woken = woken
+        self._look = look
+        self._looked = -look
         self._id = f"stand-in-{uuid4().hex[:8]}"
         self._acts: dict[str, Act] = {}
         self._renewed = time.monotonic()
@@ -40,6 +47,8 @@ class StandIn:
 
     def turn(self) -> None:
         """Renew what is being played, begin what is due, end what is over."""
+        if self._idle:
+            return
         with self._lock:
             try:
                 self._renew()
@@ -62,6 +71,11 @@ class StandIn:
                 log.warning("store unavailable; leases run out", cause=str(error.__cause__))
             self._acts.clear()
 
+    @property
+    def _idle(self) -> bool:
+        """Whether this turn can be spared: looking twenty times a second is work for nothing."""
+        return not (self._acts or self._woken.is_set() or time.monotonic() >= self._looked + self._look)
+
     def _renew(self) -> None:
         if time.monotonic() < self._renewed + self._heartbeat:
             return
@@ -73,6 +87,8 @@ class StandIn:
         self._acts = {id: act for id, act in self._acts.items() if act.verdict is not Verdict.LOST}
 
     def _take(self) -> None:
+        self._woken.clear()
+        self._looked = time.monotonic()
         for _ in range(0 if self._stopped else AT_ONCE):
             request = self._requests.claim(self._id, idle=True, test=True)
             if request is None:
@@ -101,6 +117,7 @@ class StandIn:
             log.exception("the stand-in failed", request=act.request.id, error=type(error).__name__)
             self._requests.retry(*own, TRIED_AGAIN)
         self._acts.pop(act.request.id, None)
+        self._woken.set()  # it may be to be tried again
 
     def _end(self, act: Act, id: str, attempt: int) -> None:
         """As a worker ends a request: every way out is the store's own."""

@@ -56,7 +56,7 @@ def create_app(settings: Settings, stopping: Callable[[], bool] = lambda: False)
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         own = services.settings
         drawn = Delivery(services.inputs, services.outputs, own.max_picture_pixels)
-        stand_in = StandIn(services.requests, drawn, own.heartbeat)
+        stand_in = StandIn(services.requests, drawn, own.heartbeat, services.test_accepted)
         jobs = (
             _every(own.sweep, services.sweep),
             _every(DEADLINES, services.requests.end_overdue),

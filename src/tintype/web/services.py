@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -48,6 +49,8 @@ class Services:
     outputs: Files
     uploads: Files
     streams: Streams
+    #: Set when a test key's request has been queued here, for the stand-in.
+    test_accepted: threading.Event
     #: Whether the server has been told to stop, so that calls that wait should end.
     stopping: Callable[[], bool]
 
@@ -71,6 +74,7 @@ class Services:
             outputs=Files(settings.outputs_folder, settings.picture_life),
             uploads=Files(settings.assets_folder, settings.asset_life),
             streams=Streams(settings.key_streams),
+            test_accepted=threading.Event(),
             stopping=stopping,
         )
 
