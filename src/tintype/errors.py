@@ -25,6 +25,7 @@
     ├── PictureNotFinite            500  the model's arithmetic broke down
     ├── StoreUnavailable            503
     ├── NotReady                    503
+    ├── NoRoom                      507  the model and the request don't fit into memory
     └── GoesOn                      504  the call ends, its request doesn't
         ├── WorkerUnavailable       502
         └── WaitRanOut              504
@@ -243,6 +244,19 @@ class NotReady(TintypeError):
     status = 503
     advice = "Wait: workers need some seconds to start, and are started again when they die."
     retry_after = 5
+
+
+class NoRoom(TintypeError):
+    """This server has not the memory for this request."""
+
+    status = 507
+    advice = "Ask for a smaller picture, or tell the operator of this server; nothing was charged."
+
+    @classmethod
+    def of(cls, needed: int, budget: int) -> Self:
+        """For work that needs so many bytes at once, in a memory of `budget` bytes."""
+        gigabytes = f"{needed / 2**30:.3g} GB of memory at once, and this server has {budget / 2**30:.3g} GB for it"
+        return cls(f"This model and a picture of this size need {gigabytes}")
 
 
 class GoesOn(TintypeError):

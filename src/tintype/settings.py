@@ -93,6 +93,20 @@ class Settings(BaseSettings):
     #: Rows of T5 text, unless the weights' own `tintype.json` says; 256 is what diffusers' SD3 pipelines use.
     t5_tokens: int = Field(256, ge=1, le=512)
 
+    #: Gigabytes of the device's memory that a worker may use for weights and work; `auto` is what is free when it
+    #: starts, less a margin. Workers that share a device need a number each.
+    memory: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
+    #: Seconds after which weights that nobody used leave the device, for other programs' sake; 0 is never: they leave
+    #: when other weights need their room, and not before.
+    keep_alive: float = Field(0.0, ge=0)
+    #: Models that are loaded at the start and never leave the device.
+    pin: Names = frozenset()
+    #: Where SD 3's third and by far largest text encoder works. `cpu` spares a GPU 9.5 GB and costs some seconds per
+    #: new prompt; `none` leaves it out, and long prompts are followed less well.
+    t5: Literal["device", "cpu", "none"] = "device"
+    #: Megabytes for encoded prompts: 64 hold 24 of SD 3's or 540 of SD 1.5's, which then cost nothing.
+    prompt_cache: int = Field(64, ge=0)
+
     #: Write into every picture's file how it was made, the prompt included, for `tintype replay`.
     embed_recipe: bool = True
 

@@ -69,7 +69,7 @@ def load_model(settings: Settings, spec: ModelSpec, device: str) -> Loaded:
         raise click.ClickException(f"--device {device}: torch finds no such device on this machine")
     folder = settings.weights.get(spec.slug)
     try:
-        return Models.from_settings(settings, device).get(spec)
+        return Models.from_settings(settings, device).load(spec)
     except WeightsUnusable as error:
         raise BadRequest(f"{folder or 'the built-in weights'}: {_why(error, folder)}") from error
     except (RuntimeError, AssertionError) as error:

@@ -56,8 +56,8 @@ def _refuse_unknown(environment: Iterable[str]) -> None:
 
 
 def _check_models(settings: Settings) -> None:
-    for name, slugs in (("WEIGHTS", settings.weights), ("PRICES", settings.prices)):
-        for slug in slugs.keys() - MODELS.keys():
+    for name, slugs in (("WEIGHTS", settings.weights), ("PRICES", settings.prices), ("PIN", settings.pin)):
+        for slug in set(slugs) - MODELS.keys():
             raise click.UsageError(f"{PREFIX}{name}: no model is called {slug}; the models are {', '.join(MODELS)}")
     for slug, folder in settings.weights.items():
         if not folder.is_dir():

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from tintype.store.hooks import Delivered
-from tintype.store.records import Entry, Status
+from tintype.store.records import Entry, Status, Warmth
 
 # Named constraints: without names, a later migration could not drop them.
 metadata = MetaData(
@@ -178,6 +178,19 @@ workers = Table(
     Column("seen_at", Double, nullable=False),
     Column("forward_passes", BigInteger, nullable=False),
     Column("rows", BigInteger, nullable=False),
+)
+
+#: Which models each worker has loaded, is to load, or could not load.
+warmups = Table(
+    "warmups",
+    metadata,
+    Column("slug", Text, primary_key=True),
+    Column("worker", Text, primary_key=True),
+    Column("state", Enum(Warmth, native_enum=False, length=10), nullable=False),
+    Column("seconds", Double),
+    Column("error", Text),
+    #: When it was asked for, or changed by itself.
+    Column("changed_at", Double, nullable=False),
 )
 
 webhooks = Table(

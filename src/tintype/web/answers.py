@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Any
 
-from tintype.errors import BadPicture, ContentRefused, TintypeError
+from tintype.errors import BadPicture, ContentRefused, NoRoom, TintypeError
 from tintype.media.images import Format, content_type
 from tintype.media.outputs import Files
 from tintype.store.addresses import file_url, links
@@ -50,10 +50,14 @@ def result(request: Request, base: str, remaining: int, outputs: Files) -> dict[
     }
 
 
-def weights(request: Request) -> dict[str, str]:
-    """The header that says which weights drew it, where these are worth a word: the worker wrote it into the result."""
-    made = (request.result or {}).get("weights")
-    return {"x-weights": made} if made else {}
+def origin(request: Request) -> dict[str, str]:
+    """Headers that say which weights drew it, where these are worth a word, and the seconds that their load took.
+
+    The worker wrote both into the result.
+    """
+    made = request.result or {}
+    headers = {"x-weights": made.get("weights"), "x-cold-start": made.get("cold_start")}
+    return {name: str(value) for name, value in headers.items() if value}
 
 
 def encoded(picture: dict[str, Any], outputs: Files) -> str:
@@ -77,7 +81,7 @@ def times(request: Request) -> dict[str, float]:
 
 def failure(request: Request) -> TintypeError:
     """A FAILED request as v1 answers it: the caller's fault, the safety check's, or ours."""
-    kinds = {BadPicture.status: BadPicture, ContentRefused.status: ContentRefused}
+    kinds = {kind.status: kind for kind in (BadPicture, ContentRefused, NoRoom)}
     kind = kinds.get(request.error_status or 500, TintypeError)
     return kind(request.error, headers={"x-request-id": request.id})
 

@@ -27,6 +27,7 @@ from tintype.web.services import Services
 from tintype.web.uploads import uploads_router
 from tintype.web.v1 import v1_router
 from tintype.web.v2 import v2_router
+from tintype.web.warm import warm_router
 from tintype.web.webhooks import webhooks_router
 
 log = structlog.get_logger()
@@ -37,6 +38,7 @@ DEADLINES = 1.0
 ROUTERS = (
     v1_router,
     v2_router,
+    warm_router,
     events_router,
     public_router,
     pages_router,

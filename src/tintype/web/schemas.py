@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tintype.catalog.builtin import BUILTIN
+from tintype.store.records import Warmth
 
 Schema = dict[str, Any]
 
@@ -60,11 +61,26 @@ RESULT = shape(
     seed=TEXT,
     metrics=COSTS,
 )
+WARMTH = shape(
+    {"mode": TEXT},
+    slug=TEXT,
+    state={"enum": list(map(str, Warmth)), "description": "WARM once every worker has loaded it"},
+    workers={
+        "type": "array",
+        "items": shape(
+            device=TEXT, state={"enum": list(map(str, Warmth))}, seconds=or_null(NUMBER), error=or_null(TEXT)
+        ),
+    },
+)
 #: Of answers with pictures in them; the others are set where they are.
 WEIGHED = {
     "x-weights": {
         "description": "built-in, where the weights that tintype brings along drew the picture; else absent",
         "schema": {"type": "string", "enum": [BUILTIN]},
+    },
+    "x-cold-start": {
+        "description": "Seconds spent on loading the model for this request, never charged; absent where it was there",
+        "schema": NUMBER,
     },
     "x-mode": {
         "description": "test, where a test key sent the call; else absent",

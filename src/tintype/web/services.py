@@ -24,8 +24,9 @@ from tintype.store.outbox import Outbox
 from tintype.store.outlook import Outlooks
 from tintype.store.previews import Previews
 from tintype.store.requests import Requests
+from tintype.store.warmups import Warmups
 from tintype.store.webhooks import Webhooks
-from tintype.store.workers import Workers
+from tintype.store.workers import WorkerRow, Workers
 from tintype.web.streams import Streams
 from tintype.webhooks import outbox
 
@@ -43,6 +44,7 @@ class Services:
     assets: Assets
     outlooks: Outlooks
     previews: Previews
+    warmups: Warmups
     webhooks: Webhooks
     outbox: Outbox
     inputs: Files
@@ -68,6 +70,7 @@ class Services:
             assets=Assets(db, life=settings.asset_life, quota=settings.asset_quota),
             outlooks=Outlooks(db),
             previews=Previews(db),
+            warmups=Warmups(db),
             webhooks=Webhooks(db, overlap=settings.webhook_overlap),
             outbox=outbox(db, settings),
             inputs=Files(settings.inputs_folder, settings.input_life),
@@ -96,7 +99,11 @@ class Services:
 
     def has_worker(self) -> bool:
         """Whether a worker has given a sign of life lately."""
-        return bool(self.workers.alive(max(5.0, 10 * self.settings.heartbeat)))
+        return bool(self.alive())
+
+    def alive(self) -> list[WorkerRow]:
+        """The workers that have given a sign of life lately."""
+        return self.workers.alive(max(5.0, 10 * self.settings.heartbeat))
 
     def sweep(self) -> None:
         """Forget what has outlived its time: the pictures that callers sent, their requests' records, other files."""
@@ -110,6 +117,7 @@ class Services:
         self.inputs.expire()
         self.outbox.expire()
         self.previews.expire()
+        self.warmups.expire()
         self.history.expire()
         self.assets.expire()
         self.uploads.expire()

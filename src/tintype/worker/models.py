@@ -1,10 +1,12 @@
-"""The models that a worker has loaded, by their weights."""
+"""The models that a worker can draw with: each is put together once, and brings its weights when they are needed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import structlog
 import torch
@@ -15,14 +17,22 @@ from tintype.checkpoints.weights import Weights
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.families import load_family, pick_device, pick_dtype
 from tintype.diffusion.libraries import quiet_libraries
+from tintype.diffusion.memory.plan import Memory, open_memory
+from tintype.diffusion.memory.residency import Part, Place
+from tintype.diffusion.prompts import Prompts
+from tintype.errors import NoRoom
 from tintype.settings import Settings
 
 log = structlog.get_logger()
 
+#: Bytes in a gigabyte, as settings count, and in a megabyte.
+GIGABYTE, MEGABYTE = 2**30, 2**20
+T5Place = Literal["device", "cpu", "none"]
+
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that is ready, and what tells it apart from others."""
+    """A model that can be drawn with, and what tells it apart from others."""
 
     family: Family
     #: Of its weights.
@@ -35,37 +45,102 @@ class Loaded:
     #: Whether the weights are the ones that tintype brings along.
     builtin: bool
 
+    @property
+    def warm(self) -> bool:
+        """Whether all its weights are where they work."""
+        return all(part.place is Place.DEVICE for part in self.family.parts)
+
 
 class Models:
-    """Loads each set of weights once: models that share weights share forward passes."""
+    """Puts each set of weights together once: models that share weights share forward passes, and memory."""
 
-    def __init__(self, device: str, dtype: str, t5_tokens: int, folders: Mapping[str, Path]) -> None:
+    def __init__(
+        self,
+        device: str,
+        dtype: str,
+        t5_tokens: int,
+        folders: Mapping[str, Path],
+        *,
+        memory: Memory | None = None,
+        prompts: Prompts | None = None,
+        t5: T5Place = "device",
+    ) -> None:
         quiet_libraries()
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device)
+        self.memory = memory or Memory.endless()
+        self.prompts = prompts or Prompts(0)
         self._t5_tokens = t5_tokens
+        self._t5: T5Place = t5
         self._folders = folders
         self._loaded: dict[tuple[Weights, torch.dtype], Loaded] = {}
+        #: By slug, for reports.
+        self._by_slug: dict[str, Loaded] = {}
+        self._seconds = 0.0
 
     @classmethod
     def from_settings(cls, settings: Settings, device: str) -> Models:
         """As the operator configured them."""
-        return cls(device, settings.dtype, settings.t5_tokens, settings.weights)
+        where = pick_device(device)
+        cache = settings.prompt_cache * MEGABYTE
+        budget = None if settings.memory == "auto" else round(settings.memory * GIGABYTE)
+        peaks = settings.data / f"memory-{str(where).replace(':', '')}.json"
+        memory = open_memory(where, budget, peaks, set_aside=cache)
+        prompts = Prompts(cache)
+        own = settings.weights
+        return cls(device, settings.dtype, settings.t5_tokens, own, memory=memory, prompts=prompts, t5=settings.t5)
 
     def get(self, spec: ModelSpec, dtype: torch.dtype | None = None) -> Loaded:
-        """The model's weights, in the usual arithmetic unless told, loaded if they aren't; raises WeightsUnusable."""
-        folder = self._folders.get(spec.slug)
-        weights = Weights(folder) if folder else builtin_weights(spec.family, few_steps=spec.few_steps)
-        wanted = weights, dtype or self.dtype
+        """The model in the usual arithmetic unless told, its weights not necessarily loaded; raises WeightsUnusable."""
+        began = time.monotonic()
+        wanted = self._weights(spec), dtype or self.dtype
         if wanted not in self._loaded:
-            log.info("loading weights", model=spec.slug, device=str(self.device), dtype=str(wanted[1]))
-            self._loaded[wanted] = self._load(spec.family, *wanted)
+            log.info("opening weights", model=spec.slug, device=str(self.device), dtype=str(wanted[1]))
+            self._loaded[wanted] = self._open(spec.family, *wanted)
+            self._seconds += time.monotonic() - began
+        if dtype in (None, self.dtype):
+            self._by_slug[spec.slug] = self._loaded[wanted]
         return self._loaded[wanted]
 
-    def _load(self, family: str, weights: Weights, dtype: torch.dtype) -> Loaded:
+    def load(self, spec: ModelSpec) -> Loaded:
+        """The model with all its weights where they work; raises WeightsUnusable, NoRoom."""
+        loaded = self.get(spec)
+        with torch.inference_mode():
+            for part in loaded.family.parts:
+                part.memory.keep(part)
+                part.memory.release(part)
+        return loaded
+
+    def pin(self, specs: Iterable[ModelSpec]) -> None:
+        """Let these models' weights never leave once they are there; raises WeightsUnusable, NoRoom."""
+        for spec in specs:
+            for part in self.get(spec).family.parts:
+                if not part.memory.fits([part], 0):
+                    raise NoRoom(f"{spec.slug} can't be pinned: the pinned models need more memory than the budget")
+                part.pinned = True
+
+    def waited(self) -> float:
+        """Seconds spent on opening and loading models since this was last asked."""
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds + self.memory.waited()
+
+    def warm(self) -> set[str]:
+        """Slugs of the models whose weights are all where they work."""
+        return {slug for slug, loaded in self._by_slug.items() if loaded.warm}
+
+    def parts(self) -> dict[str, tuple[Part, ...]]:
+        """The components of every model that was asked for here, by slug; models may share some."""
+        return {slug: loaded.family.parts for slug, loaded in self._by_slug.items()}
+
+    def _weights(self, spec: ModelSpec) -> Weights:
+        folder = self._folders.get(spec.slug)
+        if folder is None:
+            return builtin_weights(spec.family, few_steps=spec.few_steps)
+        return Weights(folder, t5=self._t5)
+
+    def _open(self, family: str, weights: Weights, dtype: torch.dtype) -> Loaded:
         traits = weights.traits
         t5_tokens = traits.t5_tokens or self._t5_tokens
-        with torch.inference_mode():
-            loaded = load_family(family, weights, self.device, dtype, t5_tokens)
+        opened = load_family(family, weights, self.device, dtype, t5_tokens, memory=self.memory, prompts=self.prompts)
         arithmetic = str(dtype).removeprefix("torch.")
-        return Loaded(loaded, weights.fingerprint, arithmetic, t5_tokens, traits.native_size, weights.builtin)
+        return Loaded(opened, weights.fingerprint, arithmetic, t5_tokens, traits.native_size, weights.builtin)

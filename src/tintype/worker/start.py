@@ -10,12 +10,14 @@ import uuid
 import structlog
 import torch
 
+from tintype.catalog.models import find_model
 from tintype.engine import Engine
 from tintype.media.outputs import Files
 from tintype.settings import Settings
 from tintype.store.database import Database
 from tintype.store.previews import Previews
 from tintype.store.requests import Requests
+from tintype.store.warmups import Warmups
 from tintype.store.workers import Workers
 from tintype.worker.delivery import Delivery
 from tintype.worker.heart import Heart
@@ -23,6 +25,7 @@ from tintype.worker.looker import Looker
 from tintype.worker.loop import Worker
 from tintype.worker.models import Models
 from tintype.worker.pictures import Pictures
+from tintype.worker.warming import Warming
 
 log = structlog.get_logger()
 
@@ -37,6 +40,10 @@ def run_worker(settings: Settings, device: str, parent: int | None) -> None:
     models = Models.from_settings(settings, device)
     outputs = Files(settings.outputs_folder, settings.picture_life)
     pictures = Pictures.from_settings(settings)
+    models.pin(find_model(slug) for slug in settings.pin)
+    warming = Warming(
+        worker_id, models, Warmups(db), settings.pin, interval=settings.heartbeat, keep_alive=settings.keep_alive
+    )
     worker = Worker(
         worker_id,
         requests,
@@ -44,6 +51,7 @@ def run_worker(settings: Settings, device: str, parent: int | None) -> None:
         pictures,
         Delivery(requests, outputs, with_recipe=settings.embed_recipe),
         Engine(settings.max_rows),
+        warming,
         max_pictures=settings.max_pictures,
         poll=settings.poll,
         grace=settings.grace,
