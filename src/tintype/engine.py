@@ -92,13 +92,14 @@ class Engine:
     def _divided(self, batch: list[Denoising]) -> list[list[Denoising]]:
         """Smaller batches where there is no room for this one, now and from now on; none where it is a single row."""
         alike = batch[0].family, batch[0].ask.x.shape
-        rows = sum(picture.rows for picture in batch)
-        if rows == 1 or (len(batch) == 1 and self._room.get(alike) == 1):
+        if len(batch) == 1 and (batch[0].rows == 1 or self._room.get(alike) == 1):
             return []
         self.splits += 1
         half = len(batch) // 2
-        self._room[alike] = min(max(1, rows // 2), self._room.get(alike, rows))
-        return [batch[:half], batch[half:]] if half else [batch]
+        parts = [batch[:half], batch[half:]] if half else [batch]
+        rows = max(sum(picture.rows for picture in part) for part in parts) if half else 1
+        self._room[alike] = min(rows, self._room.get(alike, rows))
+        return parts
 
     def _answer(self, batch: list[Denoising]) -> None:
         """One forward pass for the whole batch."""
