@@ -28,7 +28,7 @@ WARM = f"/v2/models/{TEXT}/warm"
 
 @pytest.fixture(scope="module")
 def server(new_server: Callable[..., Server]) -> Server:
-    """Half a gigabyte, of which a picture of a megapixel would take more; weights leave after four seconds, and no prompt is kept."""
+    """Less than a picture of a megapixel would take; weights leave after four seconds, and no prompt is kept."""
     return new_server(memory=0.5, keep_alive=4, prompt_cache=0).start()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from tests.integration.test_engine import assert_same
 from tests.toy import toy_weights
 
 from tintype.catalog.models import SD3_MEDIUM_IMG2IMG, SD15_IMG2IMG, SD35_TURBO_TXT2IMG
+from tintype.checkpoints.folder import Folder
+from tintype.checkpoints.sizes import memory_bytes, table
+from tintype.checkpoints.weights import Weights
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.job import Job
 from tintype.diffusion.memory.meters import ProcessMeter, free_on_host, meter, spare
@@ -21,7 +25,7 @@ from tintype.diffusion.memory.residency import Place, Residency
 from tintype.diffusion.memory.transfer import CudaMover, _replace
 from tintype.diffusion.prompts import Prompts
 from tintype.engine import Engine
-from tintype.errors import NoRoom
+from tintype.errors import NoRoom, WeightsUnusable
 from tintype.worker.models import Models
 
 MEGABYTE = 2**20
@@ -83,6 +87,30 @@ def test_a_pinned_model_stays_and_what_has_no_room_beside_it_is_refused(folders:
     assert tight.get(SD3_MEDIUM_IMG2IMG).warm
     with pytest.raises(NoRoom, match="can't be pinned"):
         tight.pin([SD15_IMG2IMG])
+
+
+def test_the_report_adds_up(folders: dict[str, Path]) -> None:
+    own = models(folders, prompts=Prompts(MEGABYTE))
+    own.load(SD15_IMG2IMG)
+    assert own.get(SD3_MEDIUM_IMG2IMG)
+    said = own.report()
+    assert said["used"] == said["peak"] == sum(part["size"] for part in said["parts"] if part["place"] == "device")
+    old, new = said["models"][SD15_IMG2IMG.slug], said["models"][SD3_MEDIUM_IMG2IMG.slug]
+    assert old["size"] == old["here"] == said["used"]
+    assert new["here"] == 0 < new["size"]
+    assert json.loads(json.dumps(said)) == said
+
+
+def test_sizes_are_known_without_loading(folders: dict[str, Path], tmp_path: Path) -> None:
+    for spec in (SD15_IMG2IMG, SD3_MEDIUM_IMG2IMG):
+        parts = models(folders).get(spec).family.parts
+        checkpoint = Folder(Weights(folders[spec.slug]))
+        components = [component for part in parts if (component := checkpoint.component(part.name))]
+        assert memory_bytes(components, 4) == sum(part.size for part in parts)
+    for content in (b"", b"pickle", b"\x02" + bytes(7) + b"[]", b"\xff" * 20):
+        (tmp_path / "x.safetensors").write_bytes(content)
+        with pytest.raises(WeightsUnusable, match=r"x\.safetensors"):
+            table(tmp_path / "x.safetensors")
 
 
 class Narrow:

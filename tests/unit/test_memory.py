@@ -104,6 +104,14 @@ def test_what_is_pinned_or_at_work_stays() -> None:
     assert here(store) == {"pinned", "large"}
 
 
+def test_components_that_nobody_can_ask_for_are_forgotten_once_they_have_left() -> None:
+    store = memory(100)
+    use(add(store, "a", 60))
+    assert places(store.report()) == {"a": Place.DEVICE}
+    use(add(store, "b", 60))
+    assert places(store.report()) == {"b": Place.DEVICE}
+
+
 def test_equal_numbers_are_there_once() -> None:
     store = memory(100)
     assert add(store, "encoder", 60) is add(store, "encoder", 60)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 import torch
@@ -27,6 +27,8 @@ log = structlog.get_logger()
 
 #: Bytes in a gigabyte, as settings count, and in a megabyte.
 GIGABYTE, MEGABYTE = 2**30, 2**20
+#: Sets of weights that stay open, loaded or not; the one that was asked for longest ago is closed.
+MOST_OPEN = 64
 T5Place = Literal["device", "cpu", "none"]
 
 
@@ -73,6 +75,7 @@ class Models:
         self._t5_tokens = t5_tokens
         self._t5: T5Place = t5
         self._folders = folders
+        #: In the order in which they were last asked for.
         self._loaded: dict[tuple[Weights, torch.dtype], Loaded] = {}
         #: By slug, for reports.
         self._by_slug: dict[str, Loaded] = {}
@@ -94,13 +97,17 @@ class Models:
         """The model in the usual arithmetic unless told, its weights not necessarily loaded; raises WeightsUnusable."""
         began = time.monotonic()
         wanted = self._weights(spec), dtype or self.dtype
-        if wanted not in self._loaded:
+        loaded = self._loaded.pop(wanted, None)
+        if loaded is None:
             log.info("opening weights", model=spec.slug, device=str(self.device), dtype=str(wanted[1]))
-            self._loaded[wanted] = self._open(spec.family, *wanted)
+            loaded = self._open(spec.family, *wanted)
             self._seconds += time.monotonic() - began
+        self._loaded[wanted] = loaded
+        while len(self._loaded) > MOST_OPEN:
+            del self._loaded[next(iter(self._loaded))]
         if dtype in (None, self.dtype):
-            self._by_slug[spec.slug] = self._loaded[wanted]
-        return self._loaded[wanted]
+            self._by_slug[spec.slug] = loaded
+        return loaded
 
     def load(self, spec: ModelSpec) -> Loaded:
         """The model with all its weights where they work; raises WeightsUnusable, NoRoom."""
@@ -128,9 +135,18 @@ class Models:
         """Slugs of the models whose weights are all where they work."""
         return {slug for slug, loaded in self._by_slug.items() if loaded.warm}
 
-    def parts(self) -> dict[str, tuple[Part, ...]]:
-        """The components of every model that was asked for here, by slug; models may share some."""
-        return {slug: loaded.family.parts for slug, loaded in self._by_slug.items()}
+    def report(self) -> dict[str, Any]:
+        """What is in memory, in bytes, for the operator's eyes; readable by any thread, waiting for no device.
+
+        `models` has every model that was asked for here: its `size`, and how much of that is on the device; what
+        models share counts with each of them. `loads` and `seconds`: components brought there so far.
+        """
+        own = self.memory.device.report()
+        models = {slug: _sizes(loaded.family.parts) for slug, loaded in list(self._by_slug.items())}
+        parts = [{"name": name, "size": size, "place": str(place)} for name, size, place in own.parts]
+        counted = {"used": own.used, "budget": own.budget, "peak": own.peak, "loads": own.loads}
+        prompts = {"size": self.prompts.size, "hits": self.prompts.hits, "misses": self.prompts.misses}
+        return counted | {"seconds": own.seconds, "parts": parts, "models": models, "prompts": prompts}
 
     def _weights(self, spec: ModelSpec) -> Weights:
         folder = self._folders.get(spec.slug)
@@ -144,3 +160,9 @@ class Models:
         opened = load_family(family, weights, self.device, dtype, t5_tokens, memory=self.memory, prompts=self.prompts)
         arithmetic = str(dtype).removeprefix("torch.")
         return Loaded(opened, weights.fingerprint, arithmetic, t5_tokens, traits.native_size, weights.builtin)
+
+
+def _sizes(parts: Iterable[Part]) -> dict[str, int]:
+    parts = list(parts)
+    here = sum(part.size for part in parts if part.place is Place.DEVICE)
+    return {"size": sum(part.size for part in parts), "here": here}

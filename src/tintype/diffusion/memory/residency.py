@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar
+from weakref import WeakValueDictionary
 
 import structlog
 import torch
@@ -166,7 +167,9 @@ class Residency:
         self.lock = threading.RLock()
         self._mover = mover or Stay()
         self._clock = clock
-        #: In the order in which they were last needed.
+        #: All that somebody may still ask for.
+        self._known: WeakValueDictionary[str, Part] = WeakValueDictionary()
+        #: Those on the device or in host memory, in the order in which they were last needed.
         self._parts: dict[str, Part] = {}
         self._promised = 0
         self._told = 0.0
@@ -174,7 +177,7 @@ class Residency:
     def part(self, key: str, name: str, size: int, build: Callable[[], Any], itemsize: int = 4) -> Part:
         """The component with this key, known from now on."""
         with self.lock:
-            return self._parts.setdefault(key, Part(self, key, name, size, build, itemsize))
+            return self._known.setdefault(key, Part(self, key, name, size, build, itemsize))
 
     @property
     def used(self) -> int:
@@ -187,7 +190,7 @@ class Residency:
 
     def total(self, parts: Iterable[Part], working: int) -> int:
         """Bytes of these components, of what is pinned, and of so many beside them."""
-        pinned = {part for part in self._parts.values() if part.pinned}
+        pinned = {part for part in self._known.values() if part.pinned}
         return sum(part.size for part in pinned | set(parts)) + working
 
     @contextmanager
@@ -210,7 +213,8 @@ class Residency:
                 self._bring(part)
             part.leases += 1
             part.used_at = self._clock()
-            self._parts[part.key] = self._parts.pop(part.key)
+            self._parts.pop(part.key, None)
+            self._parts[part.key] = part
             self._promised += promised
             self.peak = max(self.peak, self.used)
 
@@ -233,7 +237,7 @@ class Residency:
     def tidy(self, keep_alive: float) -> None:
         """Have what was not needed for `keep_alive` seconds leave, for its files at once."""
         with self.lock:
-            for part in [part for part in self._parts.values() if not part.stays and part.place is not Place.DISK]:
+            for part in [part for part in self._parts.values() if not part.stays]:
                 if self._clock() - part.used_at > keep_alive:
                     self._drop(part)
 
@@ -245,7 +249,7 @@ class Residency:
     def report(self) -> Report:
         """What is where."""
         with self.lock:
-            parts = tuple((part.name, part.size, part.place) for part in self._parts.values())
+            parts = tuple((part.name, part.size, part.place) for part in self._known.values())
             return Report(self.used, self.budget, self.peak, self.loads, self.seconds, parts)
 
     def _at(self, place: Place) -> list[Part]:
@@ -276,6 +280,7 @@ class Residency:
             self.relieve(part)  # somebody else's program has taken of it meanwhile
             self._arrive(part)
         part.place = Place.DEVICE
+        self._parts[part.key] = part
         self.peaks.fresh.add(part.key)
         self.loads += 1
         self.seconds += self._clock() - began
@@ -298,6 +303,7 @@ class Residency:
 
     def _drop(self, part: Part) -> None:
         part.module, part.place = None, Place.DISK
+        del self._parts[part.key]
 
 
 def no_room(error: BaseException) -> bool:
