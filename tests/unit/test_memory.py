@@ -263,13 +263,16 @@ def test_a_pass_is_measured_a_few_times_and_the_largest_counts() -> None:
 
 
 def test_a_failed_pass_and_the_first_after_a_load_teach_nothing() -> None:
-    peaks = Peaks(Gauge(5))
+    peaks = Peaks(Gauge(None, 5))
     peaks.fresh.add("unet")
     with peaks.watched(work()):
         pass
     with pytest.raises(RuntimeError), peaks.watched(work()):
         raise RuntimeError
     assert peaks.expect(work(), 1000) == 1000
+    with peaks.watched(work()):
+        pass
+    assert peaks.expect(work(), 1000) == 1000, "nothing could be told"
     with peaks.watched(work()):
         pass
     assert peaks.expect(work(), 1000) == round(5 * SLACK)

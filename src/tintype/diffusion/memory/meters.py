@@ -13,6 +13,9 @@ from tintype.diffusion.memory.peaks import Meter
 STATUS, CLEAR, MEMORY = Path("/proc/self/status"), Path("/proc/self/clear_refs"), Path("/proc/meminfo")
 #: A container's own limit (cgroup v2).
 LIMIT, CURRENT = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+#: Blocks up to this size are kept by the C library once they are freed, and are no growth when they are used again
+#: (mallopt(3), M_MMAP_THRESHOLD).
+HEAP = 32 * 2**20
 #: Left alone: what libraries take for themselves and what an allocator loses between its blocks, as a share of what is
 #: free and in bytes.
 MARGIN, LEAST_MARGIN = 0.05, 512 * 2**20
@@ -46,9 +49,10 @@ class ProcessMeter:
         CLEAR.write_text("5")
         self._before = _of_status("VmRSS")
 
-    def stop(self) -> int:
-        """Bytes from then to the highest mark."""
-        return max(0, _of_status("VmHWM") - self._before)
+    def stop(self) -> int | None:
+        """Bytes from then to the highest mark; None for so few that the process may have had them already."""
+        grown = _of_status("VmHWM") - self._before
+        return grown if grown >= HEAP else None
 
 
 def meter(device: torch.device) -> Meter | None:

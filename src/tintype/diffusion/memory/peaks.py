@@ -72,9 +72,9 @@ class Peaks:
             self._learn(work, self._meter.stop())
 
     def _learn(self, work: Pass, size: int | None) -> None:
+        self._times[work] = self._times.get(work, 0) + 1
         if size is None:
             return
-        self._times[work] = self._times.get(work, 0) + 1
         self._bytes[work] = max(size, self._bytes.get(work, 0))
         if self._file is not None and self._times[work] == MEASURED:
             _write(self._file, self._bytes)
