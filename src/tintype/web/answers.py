@@ -66,7 +66,7 @@ def encoded(picture: dict[str, Any], outputs: Files) -> str:
 
 
 def times(request: Request) -> dict[str, float]:
-    """Seconds of model work, of waiting and of both; the number of retries where there were any."""
+    """Seconds of model work, of waiting and of all; those spent on loading, and the number of retries, where any."""
     ended = request.ended_at or request.submitted_at
     started = request.started_at or ended
     made = (request.result or {}).get("inference_time", max(0.0, ended - started))
@@ -76,7 +76,8 @@ def times(request: Request) -> dict[str, float]:
         "total_time": max(0.0, ended - request.submitted_at),
     }
     rounded = {name: round(seconds, 4) for name, seconds in metrics.items()}
-    return rounded | ({"retry_count": request.retries} if request.retries else {})
+    more = {"cold_start": (request.result or {}).get("cold_start"), "retry_count": request.retries}
+    return rounded | {name: number for name, number in more.items() if number}
 
 
 def failure(request: Request) -> TintypeError:
