@@ -92,8 +92,8 @@ class Engine:
     def _divided(self, batch: list[Denoising]) -> list[list[Denoising]]:
         """Smaller batches where there is no room for this one, now and from now on; none where it is a single row."""
         alike = batch[0].family, batch[0].ask.x.shape
-        if len(batch) == 1 and (batch[0].rows == 1 or self._room.get(alike) == 1):
-            return []
+        if batch[0].alone or (len(batch) == 1 and (batch[0].rows == 1 or self._room.get(alike) == 1)):
+            return []  # the bits of a picture that wants no company depend on the number of its rows, too
         self.splits += 1
         half = len(batch) // 2
         parts = [batch[:half], batch[half:]] if half else [batch]
@@ -108,7 +108,8 @@ class Engine:
         levels = [picture.ask.level for picture in batch for _ in range(picture.rows)]
         level = torch.tensor(levels, dtype=torch.float32, device=x.device)
         # The two rows of a guided picture one by one, if there is no room for both.
-        step = 1 if self._room.get((batch[0].family, batch[0].ask.x.shape)) == 1 else len(levels)
+        single = not batch[0].alone and self._room.get((batch[0].family, batch[0].ask.x.shape)) == 1
+        step = 1 if single else len(levels)
         predicted = [
             self._predict(batch[0].family, x[begin : begin + step], level[begin : begin + step], text)
             for begin, text in self._text(batch).portions(step)

@@ -151,6 +151,20 @@ def test_a_pass_that_runs_out_of_memory_is_made_in_smaller_ones(
     assert (narrow.refused, narrow.rows) == (refused, rows)
 
 
+def test_an_exact_picture_is_made_whole_or_not_at_all(sd3: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last bits would be others in two passes of one row; its neighbour's may."""
+    narrow = Narrow(sd3, 1, monkeypatch)
+    engine = Engine(max_rows=16)
+    with torch.inference_mode():
+        exact, other = (sd3.begin(job) for job in jobs(5, 5))
+        engine.add(other)
+        engine.add(exact, alone=True)
+        ended = engine.step()
+    assert ended == [exact]
+    assert isinstance(exact.error, torch.OutOfMemoryError)
+    assert (narrow.refused, narrow.rows) == ([2, 2], [1, 1])
+
+
 def test_a_picture_that_never_fits_fails_by_itself(sd3: Family, monkeypatch: pytest.MonkeyPatch) -> None:
     Narrow(sd3, 4, monkeypatch)
     large = Job(prompt="", guidance=5, steps=4, seed=1, sampler="euler", schedule="normal", width=192, height=64)

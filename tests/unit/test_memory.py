@@ -146,6 +146,49 @@ def test_what_leaves_waits_in_host_memory_and_then_only_on_disk() -> None:
     assert tracks.moves == ["+a", "-a", "+b", "-b", "+c", "-c", "+d", "-d", "+b"]
 
 
+def test_what_comes_from_host_memory_is_not_dropped_for_what_leaves() -> None:
+    """Each has the other's place in host memory; none is read from its files again."""
+    tracks = Tracks()
+    store = memory(30, host_budget=60, mover=tracks)
+    a, b, c = (add(store, name, 30) for name in "abc")
+    use(a, b, c)
+    built: list[str] = []
+    for part in (a, b, c):
+        part.build = lambda part=part: built.append(part.name) or part.name
+    use(a)
+    assert places(store.report()) == {"a": Place.DEVICE, "b": Place.DISK, "c": Place.HOST}
+    use(c, a, c)
+    assert built == []
+
+
+def test_what_breaks_off_on_its_way_begins_anew_from_its_files() -> None:
+    store = memory(30, host_budget=30, mover=(tracks := Tracks()))
+    a, b = add(store, "a", 30), add(store, "b", 30)
+    use(a, b)
+    arrive, tracks.arrive = tracks.arrive, fail  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError):
+        use(a)
+    assert a.place is Place.DISK
+    tracks.arrive = arrive  # type: ignore[method-assign]
+    use(a)
+    assert store.used == 30
+
+
+def fail(module: str) -> str:
+    raise RuntimeError(module)
+
+
+def test_whether_a_component_could_come_now() -> None:
+    store = memory(100)
+    busy, idle, coming = add(store, "busy", 60), add(store, "idle", 30), add(store, "coming", 50)
+    use(idle)
+    with at_work(busy):
+        assert store.could_take(busy)
+        assert store.could_take(idle)
+        assert not store.could_take(coming)
+    assert store.could_take(coming)
+
+
 def test_the_device_may_have_less_than_was_thought() -> None:
     """The first attempt to bring a component runs out of memory: what isn't needed leaves, then it succeeds."""
     tracks = Tracks()

@@ -118,6 +118,12 @@ class Models:
                 part.memory.release(part)
         return loaded
 
+    def must_wait(self, spec: ModelSpec) -> bool:
+        """Whether its weights have no room only because of what is under way; raises WeightsUnusable."""
+        parts = self.get(spec).family.parts
+        possible = all(part.memory.fits([part], 0) for part in parts)
+        return possible and not all(part.memory.could_take(part) for part in parts)
+
     def pin(self, specs: Iterable[ModelSpec]) -> None:
         """Let these models' weights never leave once they are there; raises WeightsUnusable, NoRoom."""
         for spec in specs:

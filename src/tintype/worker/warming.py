@@ -69,9 +69,13 @@ class Warming:
                 )
 
     def _answer(self, slug: str) -> None:
+        """Load the model and say so, or why it failed."""
         began = time.monotonic()
+        spec = find_model(slug)
         try:
-            self.models.load(find_model(slug))
+            if self.models.must_wait(spec):
+                return  # it is still asked for at the next look
+            self.models.load(spec)
         except StoreUnavailable:
             raise
         except TintypeError as error:

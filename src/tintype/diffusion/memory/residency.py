@@ -193,6 +193,12 @@ class Residency:
         pinned = {part for part in self._known.values() if part.pinned}
         return sum(part.size for part in pinned | set(parts)) + working
 
+    def could_take(self, part: Part) -> bool:
+        """Whether the component is on the device, or would have room beside those that can't leave just now."""
+        with self.lock:
+            staying = sum(one.size for one in self._at(Place.DEVICE) if one.stays)
+            return part.place is Place.DEVICE or staying + self._promised + part.size <= self.budget
+
     @contextmanager
     def lease(self, part: Part, work: Pass, guess: int) -> Iterator[None]:
         """The component on the device, and room for a pass through it, while the block runs; raises NoRoom."""
@@ -230,7 +236,7 @@ class Residency:
         with self.lock:
             idle = [part for part in self._idle() if part is not besides]
             for part in idle:
-                self._evict(part)
+                self._evict(part, besides)
             self._mover.trim()
             return bool(idle)
 
@@ -267,7 +273,7 @@ class Residency:
             raise NoRoom.of(self.budget - room + needed, self.budget)
         while free < needed:
             part = idle.pop(0)
-            self._evict(part)
+            self._evict(part, coming)
             free += part.size
 
     def _bring(self, part: Part) -> None:
@@ -288,15 +294,22 @@ class Residency:
 
     def _arrive(self, part: Part) -> None:
         module = part.module if part.place is Place.HOST else part.build()
-        part.module = self._mover.arrive(module)
+        try:
+            part.module = self._mover.arrive(module)
+        except RuntimeError:
+            if part.place is Place.HOST:
+                self._drop(part)  # some of it has arrived, and nobody knows which
+            raise
 
-    def _evict(self, part: Part) -> None:
-        """Off the device: into host memory, where others make room for it, or else out of it altogether."""
-        if part.size > self.host_budget:
+    def _evict(self, part: Part, coming: Part) -> None:
+        """Off the device: into host memory, where others than the coming one make room for it, or out altogether."""
+        waiting = [one for one in self._at(Place.HOST) if one is not coming]
+        free = self.host_budget - sum(one.size for one in self._at(Place.HOST))
+        if free + sum(one.size for one in waiting) < part.size:
             self._drop(part)
             return
-        waiting = self._at(Place.HOST)
-        while sum(one.size for one in waiting) + part.size > self.host_budget:
+        while free < part.size:
+            free += waiting[0].size
             self._drop(waiting.pop(0))
         part.module = self._mover.leave(part.module)
         part.place = Place.HOST
