@@ -56,12 +56,14 @@ function figure(days, { step, low, high }, tell, name, marks, legend) {
   const redraw = (width) => {
     if (!width || width === drawn) return;
     drawn = width;
-    const wide = width / days.length;
-    const every = Math.ceil(days.length / Math.max(2, Math.floor(width / 90)));
-    const dates = days.map((day, number) => (days.length - 1 - number) % every === 0 && (number + 0.5) * wide > 24
-      ? draw("text", { x: Math.min(width, (number + 0.5) * wide + 16), y: HEAD + HEIGHT + 16, "text-anchor": "end" }, day.slice(5)) : "");
-    const lines = ticks.flatMap((tick) => [draw("line", { x1: 0, x2: width, y1: y(tick), y2: y(tick) }), draw("text", { x: 0, y: y(tick) - 4 }, tell(tick))]);
-    fill(place, draw("svg", { viewBox: `0 0 ${width} ${HEAD + HEIGHT + FOOT}`, role: "img", "aria-label": name }, ...lines, ...marks(wide, y), ...dates));
+    const left = 8 + 6.2 * Math.max(...ticks.map((tick) => tell(tick).length));
+    const wide = (width - left) / days.length;
+    const every = Math.ceil(days.length / Math.max(2, Math.floor(width / 100)));
+    const dates = days.map((day, number) => (days.length - 1 - number) % every === 0
+      ? draw("text", { x: Math.min(width - left, (number + 0.5) * wide + 16), y: HEAD + HEIGHT + 16, "text-anchor": "end" }, day.slice(5)) : "");
+    const lines = ticks.flatMap((tick) => [draw("line", { x1: left, x2: width, y1: y(tick), y2: y(tick) }), draw("text", { x: left - 8, y: y(tick) + 4, "text-anchor": "end" }, tell(tick))]);
+    const inner = draw("g", { transform: `translate(${left} 0)` }, ...marks(wide, y), ...dates);
+    fill(place, draw("svg", { viewBox: `0 0 ${width} ${HEAD + HEIGHT + FOOT}`, role: "img", "aria-label": name }, ...lines, inner));
   };
   new ResizeObserver(([{ contentRect }]) => redraw(Math.round(contentRect.width))).observe(place);
   return h("figure.plot", {}, place, legend ? h("figcaption", {}, legend) : null);
