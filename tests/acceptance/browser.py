@@ -28,6 +28,7 @@ class Visitor:
     def __init__(self, browser: Browser, address: str, photos: Path, **screen: Any) -> None:
         self.address = address
         self._photos = photos
+        self._scheme = screen.get("color_scheme", "light")
         self.trouble: list[str] = []
         self._context = browser.new_context(
             base_url=address, permissions=["clipboard-write"], viewport=SCREEN, **screen
@@ -75,6 +76,7 @@ class Visitor:
         self.page.evaluate("scrollTo(0, (document.querySelector('.tabs')?.offsetTop ?? 0) - 72)")
         self.page.wait_for_load_state("networkidle")
         self.page.screenshot(path=self._photos / f"{name}.jpeg", type="jpeg", quality=85)
+        self.page.emulate_media(color_scheme=self._scheme)
 
     def leave(self) -> None:
         """Close the window; fails where anything went wrong in it."""

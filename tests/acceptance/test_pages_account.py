@@ -49,7 +49,6 @@ def test_a_key_is_made_seen_once_and_revoked(visitor: Visitor, builtin: Server, 
     expect(keys).to_have_count(2)
     expect(keys.nth(1)).to_contain_text("spent $0.00 of $0.50 · 60 a minute")
     visitor.sound()
-    visitor.photograph("pages-keys", "dark")
     http = builtin.http(secret)
     assert http.get("/v1/get-user-credits").json()["credits"] == 1
     refused(http.post("/v2/sd1.5-img2img", json={"prompt": "a fox", "image": "/sd-img2img-input.jpeg"}), 403)
