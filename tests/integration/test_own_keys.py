@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 from tests.acceptance.test_http_helpers import refused
+from tests.databases import Databases
 from tests.integration.website import Website, serving
 
 from tintype.store.keys import Key
@@ -16,9 +17,11 @@ from tintype.store.keys import Key
 OLD, NEW = "sd1.5-img2img", "sd3-med-img2img"
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
-    with serving(tmp_path_factory.mktemp("keys"), key_rpm=60, account_keys=12) as website:
+@pytest.fixture(scope="module", params=["sqlite_files", "postgres"])
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
+    databases: Databases = request.getfixturevalue(request.param)
+    limits = {"key_rpm": 60, "account_keys": 12}
+    with serving(tmp_path_factory.mktemp("keys"), database_url=databases.fresh(), **limits) as website:
         yield website
 
 

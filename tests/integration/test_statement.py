@@ -10,14 +10,16 @@ import httpx2
 import pytest
 from sqlalchemy import func, select, update
 from tests.acceptance.test_http_helpers import refused
+from tests.databases import Databases
 from tests.integration.website import Website, serving
 
 from tintype.store.tables import history, requests
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
-    with serving(tmp_path_factory.mktemp("statement")) as website:
+@pytest.fixture(scope="module", params=["sqlite_files", "postgres"])
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
+    databases: Databases = request.getfixturevalue(request.param)
+    with serving(tmp_path_factory.mktemp("statement"), database_url=databases.fresh()) as website:
         yield website
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
