@@ -7,8 +7,9 @@ export function createProgress(count, cancel) {
   const bar = h("progress", { max: 1, value: 0, "aria-label": "Progress" });
   const words = h("p.state", { role: "status", "aria-live": "polite" }, "Sending …");
   const plates = [...Array(count).keys()].map(() => h("div.plate.developing"));
-  const element = h("div.progress", {}, h("div.developing-plates", { "data-count": count }, plates), h("div.meter", {}, bar, words,
-    h("button.quiet", { type: "button", onclick: cancel }, "Cancel", h("kbd", {}, "Esc"))));
+  // Above the plates, where the first screen ends before they do.
+  const meter = h("div.meter", {}, bar, words, h("button.quiet", { type: "button", onclick: cancel }, "Cancel", h("kbd", {}, "Esc")));
+  const element = h("div.progress", {}, meter, h("div.developing-plates", { "data-count": count }, plates));
   return {
     element,
     tell(event, data) {
