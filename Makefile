@@ -49,7 +49,7 @@ samples: setup ## Draw the pages' sample pictures anew, with the built-in weight
 
 .PHONY: screenshots
 screenshots: setup ## Have the pages' tests leave their photographs in docs/images, for README.md
-	TINTYPE_SCREENSHOTS=$(CURDIR)/docs/images OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest tests/acceptance/test_pages*.py
+	SCREENSHOTS=$(CURDIR)/docs/images OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest tests/acceptance/test_pages*.py
 
 .PHONY: rehearsal
 rehearsal: setup ## Run every step of `make weights` for three steps, in build/rehearsal (minutes)

@@ -73,7 +73,7 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where photographs of the pages go: to the README's with `make screenshots`, else nowhere for long."""
-    wanted = os.environ.get("TINTYPE_SCREENSHOTS")
+    wanted = os.environ.get("SCREENSHOTS")
     return Path(wanted) if wanted else tmp_path_factory.mktemp("photos")
 
 
