@@ -17,6 +17,9 @@ SOON, PATIENCE = 30_000, 90_000
 #: Pixels: of an ordinary screen, and the widths at which every page must fit.
 SCREEN = {"width": 1440, "height": 900}
 WIDTHS = (360, 768, 1440)
+BELOW_HEAD = "scrollTo(0, document.querySelector('.crumb') ? document.querySelector('.tabs').offsetTop - 72 : 0)"
+#: The frame after the next one shows what is there now.
+PAINTED = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
 class Visitor:
@@ -71,10 +74,11 @@ class Visitor:
         self.page.set_viewport_size(SCREEN)
 
     def photograph(self, name: str, scheme: Literal["light", "dark"]) -> None:
-        """Keep a picture of what is seen, in these colours, below the page's head."""
+        """Keep a picture of what is seen, in these colours; of a model's page, what is below its head."""
         self.page.emulate_media(color_scheme=scheme)
-        self.page.evaluate("scrollTo(0, (document.querySelector('.tabs')?.offsetTop ?? 0) - 72)")
+        self.page.evaluate(BELOW_HEAD)
         self.page.wait_for_load_state("networkidle")
+        self.page.evaluate(PAINTED)
         self.page.screenshot(path=self._photos / f"{name}.jpeg", type="jpeg", quality=85)
         self.page.emulate_media(color_scheme=self._scheme)
 

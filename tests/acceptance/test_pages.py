@@ -17,8 +17,8 @@ from tintype.web.auth import reader
 def test_the_models_are_cards_that_lead_to_their_pages(visitor: Visitor) -> None:
     page = visitor.go("/", key=None)
     expect(page.locator(".card")).to_have_count(len(MODELS))
-    visitor.sound()
     visitor.photograph("pages-models", "light")
+    visitor.sound()
     page.get_by_role("link", name="Stable Diffusion 1.5").click()
     expect(page).to_have_url(visitor.address + OLD)
     expect(page.get_by_text("Built-in weights.")).to_be_visible()

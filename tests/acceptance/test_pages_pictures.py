@@ -84,5 +84,5 @@ def test_a_strip_varies_one_thing_and_is_a_file(visitor: Visitor) -> None:
         page.get_by_role("button", name="Download the sheet").click()
     with Image.open(download.value.path()) as sheet:
         assert sheet.width > 3 * 384
-    visitor.sound()
     visitor.photograph("pages-strip", "dark")
+    visitor.sound()

@@ -48,9 +48,9 @@ def test_every_tab_is_reached_with_the_keyboard_and_can_be_read(reader: Visitor,
         expect(page.get_by_role("tab", name=name)).to_be_focused()
         expect(page.get_by_role("tabpanel", name=name)).to_contain_text(content)
         assert f"tab={name.lower()}" in page.url
-        reader.sound()
         if name == "API":
             reader.photograph("pages-api", "light")
+        reader.sound()
     expect(page.get_by_role("tabpanel", name="History").locator(".rows li")).to_have_count(2)
     expect(page.get_by_text("<img src=x onerror=alert(1)>")).to_be_visible()
     page.reload()
@@ -64,8 +64,8 @@ def test_the_account_tells_what_was_made_and_spent(reader: Visitor, key: str) ->
     expect(page.locator(".plot rect:not(.day)")).to_have_count(2)
     expect(page.locator(".ledger tbody tr")).to_contain_text(["−$0.0035$0.993", "−$0.0035$0.9965", "+$1.00$1.00"])
     expect(page.get_by_role("img", name="Balance by day, from $0.00 to $0.993")).to_be_visible()
-    reader.sound()
     reader.photograph("pages-account", "dark")
+    reader.sound()
     page.get_by_label("The last").select_option("a year")
     expect(page.locator(".day")).to_have_count(366)
     page.get_by_role("tab", name="Requests").click()
