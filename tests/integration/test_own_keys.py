@@ -57,6 +57,7 @@ def test_a_key_is_made_shown_once_used_and_revoked(site: Website, http: httpx2.C
     assert secret.startswith(key["begins"])
     assert secret not in http.get("/v2/keys").text
     assert keys(http)["main"]["own"]
+    assert http.get("/v2/keys").json()["may_create"]
     with site.http(secret) as client:
         assert client.get("/v1/get-user-credits").json()["credits"] == 1
         assert keys(client)["laptop"]["own"]
@@ -104,6 +105,7 @@ def test_a_limit_that_another_key_would_add_to_lets_a_key_manage_only_itself(
         for call in (client.delete, lambda path: client.post(f"{path}/rotate", json={})):
             refused(call(f"/v2/keys/{keys(client)['main']['id']}"), 403, "only itself")
         assert [one["may_change"] for one in keys(client).values()] == [False, True]
+        assert not client.get("/v2/keys").json()["may_create"]
         assert client.delete(f"/v2/keys/{key['id']}").status_code == 200
 
 

@@ -68,9 +68,14 @@ class OwnKeys:
         with self._db.write() as tx:
             return change_key(tx, self._governed(tx, caller, id).id, revoked_at=now())
 
+    def makes(self, caller: Key) -> bool:
+        """Whether the caller may make keys at all."""
+        return self._most > 0 and not caller.read_only and not sums(caller)
+
     def governs(self, caller: Key, key: Key) -> bool:
         """Whether the caller may rotate and revoke the key."""
-        return caller.id == key.id or (not sums(caller) and not self._wider(caller, key))
+        alike = caller.id == key.id or (not sums(caller) and not self._wider(caller, key))
+        return alike and not caller.read_only and key.revoked_at is None
 
     def _governed(self, tx: Connection, caller: Key, id: str) -> Key:
         caller = _fresh(tx, caller)

@@ -98,7 +98,7 @@ def keys_router() -> APIRouter:
 def listed(http: HttpRequest, key: Reader) -> dict[str, Any]:
     """All of the account's keys without their secrets, which are kept nowhere; a test key sees test keys only."""
     own = services(http)
-    return {"keys": [_shown(own, key, one) for one in own.own_keys.list(key)]}
+    return {"keys": [_shown(own, key, one) for one in own.own_keys.list(key)], "may_create": own.own_keys.makes(key)}
 
 
 async def create(http: HttpRequest, key: Runner) -> dict[str, Any]:
@@ -162,5 +162,5 @@ def _shown(own: Services, caller: Key, key: Key) -> dict[str, Any]:
         "overlap_until": utc(key.old_until),
         # Whether it is the one that asks, and whether that one may rotate and revoke it.
         "own": key.id == caller.id,
-        "may_change": key.revoked_at is None and not caller.read_only and own.own_keys.governs(caller, key),
+        "may_change": own.own_keys.governs(caller, key),
     }

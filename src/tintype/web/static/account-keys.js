@@ -10,13 +10,13 @@ import { date, dollars } from "./words.js";
 const OVERLAP = 86_400;
 const ONCE = "It is shown this once: the server keeps a hash of it and nothing more. Store it now, where your programs find it.";
 
-/** Fill the panel; `mayChange` is whether the reader's key may make and change any, `mode` whether it is a test key. */
-export async function drawKeys(panel, { models, mayChange, mode }) {
-  const redraw = () => drawKeys(panel, { models, mayChange, mode });
-  const { keys } = await get("/v2/keys");
+/** Fill the panel; `mode` is the reader's key's: live or test. */
+export async function drawKeys(panel, { models, mode }) {
+  const redraw = () => drawKeys(panel, { models, mode });
+  const { keys, may_create: mayCreate } = await get("/v2/keys");
   const [alive, over] = [true, false].map((wanted) => keys.filter(({ state }) => (state === "in force") === wanted).map((key) => one(key, redraw)));
   const create = h("button.primary", { type: "button", onclick: () => openCreate(models, mode, redraw) }, "New key");
-  fill(panel, h("div.head-row", {}, h("h2", {}, "API keys"), mayChange ? create : null),
+  fill(panel, h("div.head-row", {}, h("h2", {}, "API keys"), mayCreate ? create : null),
     h("p.hint", {}, "A key makes and changes only keys that may do no more than itself."),
     h("ul.rows.plain", { "aria-label": "Keys in force" }, alive),
     over.length ? h("details.part", {}, h("summary", {}, `${over.length} no longer in force`), h("ul.rows.plain", {}, over)) : null);

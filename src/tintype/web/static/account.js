@@ -29,7 +29,7 @@ async function show() {
   const tabs = createTabs("About this account", [
     ["overview", "Overview", (panel) => drawOverview(panel, about, models)],
     ["requests", "Requests", (panel) => drawHistory(panel, { models })],
-    ["keys", "Keys", (panel) => drawKeys(panel, { models, mayChange, mode: owner.api_key.mode })],
+    ["keys", "Keys", (panel) => drawKeys(panel, { models, mode: owner.api_key.mode })],
     ["webhooks", "Webhooks", (panel) => drawWebhooks(panel, { mayChange })],
   ]);
   fill(main, h("div.title", {}, h("h1", {}, "Account"), h("p.lead", {}, owner.name)), purse(owner, about), tabs);
