@@ -68,6 +68,7 @@ def test_the_account_tells_what_was_made_and_spent(reader: Visitor, key: str) ->
     reader.sound()
     page.get_by_label("The last").select_option("a year")
     expect(page.locator(".day")).to_have_count(366)
+    expect(page.get_by_text("Requests are known for 90 days")).to_be_visible()
     page.get_by_role("tab", name="Requests").click()
     rows = page.locator(".rows li")
     expect(rows).to_have_count(3)

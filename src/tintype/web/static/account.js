@@ -44,10 +44,10 @@ function purse({ credits, api_key: key }, { billing }) {
 }
 
 /** Money and use over the same days. */
-async function drawOverview(panel, { billing }, models) {
+async function drawOverview(panel, { billing, kept_seconds: kept }, models) {
   const [balance, usage] = [h("section"), h("section")];
   const period = h("select", { onchange: () => draw().catch(failed) }, PERIODS.map(([days, words]) => h("option", { value: days }, words)));
-  const draw = () => Promise.all([billing && drawBalance(balance, Number(period.value)), drawUsage(usage, models, Number(period.value))]);
+  const draw = () => Promise.all([billing && drawBalance(balance, Number(period.value)), drawUsage(usage, models, Number(period.value), kept.history)]);
   fill(panel, h("div.filters", {}, h("label", {}, "The last", period)), h("div.overview", {}, billing && balance, usage));
   await draw();
 }
