@@ -88,7 +88,8 @@ class Models:
         cache = settings.prompt_cache * MEGABYTE
         budget = None if settings.memory == "auto" else round(settings.memory * GIGABYTE)
         peaks = settings.data / f"memory-{str(where).replace(':', '')}.json"
-        memory = open_memory(where, budget, peaks, set_aside=cache)
+        # A command that draws in its own process need not have a data folder.
+        memory = open_memory(where, budget, peaks if settings.data.is_dir() else None, set_aside=cache)
         prompts = Prompts(cache)
         own = settings.weights
         return cls(device, settings.dtype, settings.t5_tokens, own, memory=memory, prompts=prompts, t5=settings.t5)
