@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import torch
@@ -22,6 +23,8 @@ class Engine:
         #: Counted since the start: forward passes, and the rows in them.
         self.forward_passes = 0
         self.rows = 0
+        #: Of all steps that had something to do, on this thread's clock: nothing waits for the device to tell the time.
+        self.seconds = 0.0
         #: Text of the batches that stepped last: put together when the company changes, not at every step.
         self._texts: dict[tuple[Denoising, ...], Text] = {}
 
@@ -38,9 +41,12 @@ class Engine:
 
     def step(self) -> list[Denoising]:
         """Answer every live picture's question; returns, and forgets, those that are finished or failed."""
+        began = time.monotonic()
         with torch.inference_mode():
             for batch in self.batches():
                 self._attempt(batch)
+        if self.live:
+            self.seconds += time.monotonic() - began
         ended = [picture for picture in self.live if picture.ended]
         if ended:
             self._texts.clear()

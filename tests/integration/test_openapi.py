@@ -72,6 +72,8 @@ def site(tmp_path: Path) -> Iterator[Website]:
     with serving(tmp_path, heartbeat=3600) as site:  # one sign of life is enough
         site.own.accounts.credit(site.account_id, 10**12)
         site.own.workers.beat("w1", "cpu", 0, 0)
+        # Most that is asked is its own account's; the rest is an operator's.
+        site.key, site.secret = site.own.accounts.create_key(site.account_id, "operator", operator=True)
         thread = threading.Thread(target=work, args=(site, done), daemon=True)
         thread.start()
         yield site
@@ -85,9 +87,11 @@ def known(site: Website) -> dict[str, Iterator[str]]:
     site.own.requests.cancel(ended.id, site.account_id)
     until(lambda: site.own.requests.ended([done.id]))
     hook = site.own.webhooks.add(site.account_id, "https://receiver.example.com/", [Event.REQUEST_FAILED])
+    site.own.workers.beat("w2", "cpu", 0, 0)
+    site.own.workers.drain("w2")
     ids = cycle([done.id, ended.id, "another"])
     files = cycle([site.own.outputs.put(RED, "png"), "x.png"])
-    return {"request_id": ids, "webhook_id": cycle([hook.id, "x"]), "name": files}
+    return {"request_id": ids, "webhook_id": cycle([hook.id, "x"]), "name": files, "worker_id": cycle(["w2", "x"])}
 
 
 def place(case: Case, there: dict[str, Iterator[str]]) -> None:

@@ -16,6 +16,7 @@ from tintype.media.outputs import Files
 from tintype.settings import Settings
 from tintype.store.accounts import Accounts
 from tintype.store.assets import Assets
+from tintype.store.controls import Controls
 from tintype.store.database import Database
 from tintype.store.history import History
 from tintype.store.limits import Ceilings
@@ -24,6 +25,7 @@ from tintype.store.outbox import Outbox
 from tintype.store.outlook import Outlooks
 from tintype.store.previews import Previews
 from tintype.store.requests import Requests
+from tintype.store.samples import Samples
 from tintype.store.webhooks import Webhooks
 from tintype.store.workers import Workers
 from tintype.web.streams import Streams
@@ -39,6 +41,8 @@ class Services:
     requests: Requests
     accounts: Accounts
     workers: Workers
+    controls: Controls
+    samples: Samples
     history: History
     assets: Assets
     outlooks: Outlooks
@@ -64,6 +68,8 @@ class Services:
             requests=Requests(db, lease=settings.lease, retention=settings.retention, ceilings=_ceilings(settings)),
             accounts=Accounts(db),
             workers=Workers(db),
+            controls=Controls(db),
+            samples=Samples(db),
             history=History(db, settings.history_life),
             assets=Assets(db, life=settings.asset_life, quota=settings.asset_quota),
             outlooks=Outlooks(db),
@@ -95,8 +101,9 @@ class Services:
             return self.uploads.get(name)
 
     def has_worker(self) -> bool:
-        """Whether a worker has given a sign of life lately."""
-        return bool(self.workers.alive(max(5.0, 10 * self.settings.heartbeat)))
+        """Whether a worker that takes requests has given a sign of life lately."""
+        alive = self.workers.alive(max(5.0, 10 * self.settings.heartbeat))
+        return any(worker.drain_at is None for worker in alive)
 
     def sweep(self) -> None:
         """Forget what has outlived its time: the pictures that callers sent, their requests' records, other files."""
