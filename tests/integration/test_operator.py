@@ -74,7 +74,7 @@ class House:
 
     def total(self) -> Sample:
         """The last hour in one stretch."""
-        [one] = self.samples.series(3600, most=1)[1]
+        [one] = self.samples.series(3600, most=1)[2]
         return one
 
 
@@ -216,14 +216,14 @@ def test_samples_are_kept_for_a_day_and_told_in_stretches(house: House) -> None:
         now = int(read_clock(tx)) // EVERY * EVERY
         for age, queued in ((KEPT + EVERY, 9), (7200, 7), (60, 1), (50, 5), (40, None)):
             tx.execute(samples.insert().values(at=now - age, queued=queued, completed=1, failed=1))
-    seconds, told = house.samples.series(600)
+    _, seconds, told = house.samples.series(600)
     assert seconds == EVERY
     assert [(one.queued, one.error_rate, one.fill) for one in told] == [
         (1, 0.5, None),
         (5, 0.5, None),
         (None, 0.5, None),
     ]
-    seconds, told = house.samples.series(86_400)
+    _, seconds, told = house.samples.series(86_400)
     assert seconds == 720
     assert max(one.queued or 0 for one in told) == 7
     assert sum(one.completed for one in told) == 4

@@ -100,16 +100,17 @@ class Samples:
             _put(tx, moment, found, found)
             tx.execute(delete(samples).where(s.at < moment - KEPT))
 
-    def series(self, seconds: int, most: int = 120) -> tuple[int, Sequence[Sample]]:
-        """The last `seconds` in at most so many stretches, the oldest first, and how many seconds each has."""
+    def series(self, seconds: int, most: int = 120) -> tuple[float, int, Sequence[Sample]]:
+        """This moment, the seconds of a stretch, and the last `seconds` in at most so many of them, oldest first."""
         width = EVERY * ceil(seconds / EVERY / most)
         seen = [func.max(s[name]) for name in LOOKED_AT]
         stretch = s.at // width
         wanted = select(stretch * width, *seen, *(func.sum(s[name]) for name in SUMS)).group_by(stretch)
         with self._db.read() as view:
-            first = (int(read_clock(view)) - seconds) // width + 1
+            moment = read_clock(view)
+            first = (int(moment) - seconds) // width + 1
             rows = view.execute(wanted.where(s.at >= first * width).order_by(stretch)).all()
-        return width, [_sample(row) for row in rows]
+        return moment, width, [_sample(row) for row in rows]
 
 
 def _sample(row: Any) -> Sample:

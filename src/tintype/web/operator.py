@@ -44,8 +44,8 @@ def overview(http: HttpRequest, _key: Observer) -> dict[str, Any]:
 def samples(http: HttpRequest, _key: Observer) -> dict[str, Any]:
     """Stretches of the last `minutes`, an hour unless told, the oldest first; of some, nothing is known."""
     minutes = Query(http.query_params).number("minutes", 60, MOST_MINUTES)
-    seconds, found = services(http).samples.series(minutes * 60)
-    return {"seconds": seconds, "samples": [_sample(one) for one in found]}
+    moment, seconds, found = services(http).samples.series(minutes * 60)
+    return {"at": _time(moment), "seconds": seconds, "samples": [_sample(one) for one in found]}
 
 
 def pause(http: HttpRequest, _key: Operator) -> dict[str, Any]:
@@ -93,6 +93,7 @@ def _shown(worker: WorkerRow, moment: float) -> dict[str, Any]:
         "state": worker.state(moment),
         "started_at": _time(worker.started_at),
         "seen_at": _time(worker.seen_at),
+        "drain_at": _time(worker.drain_at),
         "runs": about.get("tasks", []),
         "models": about.get("models", []),
         # Bytes.

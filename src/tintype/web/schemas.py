@@ -83,7 +83,7 @@ SAMPLE = shape(
     **dict.fromkeys(("completed", "failed", "refused", "cancelled", "cold_starts"), WHOLE),
     cold_seconds=NUMBER,
 )
-SAMPLES = shape(seconds=WHOLE, samples={"type": "array", "items": SAMPLE})
+SAMPLES = shape(at=TEXT, seconds=WHOLE, samples={"type": "array", "items": SAMPLE})
 #: Of answers with pictures in them; the others are set where they are.
 WEIGHED = {
     "x-weights": {

@@ -27,7 +27,8 @@ export function plotDays(days, models) {
   return h("figure", {}, svg, h("figcaption", {}, legend));
 }
 
-function draw(tag, attributes, text = "") {
+/** An element of SVG, with text that is never taken for more. */
+export function draw(tag, attributes, text = "") {
   const element = document.createElementNS(SPACE, tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(text);

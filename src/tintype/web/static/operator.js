@@ -1,0 +1,83 @@
+/** The operator's page: the queue, the workers, and how the server did; it keeps itself fresh while it is looked at. */
+import { get } from "./api.js";
+import { fill, h } from "./dom.js";
+import { drawHeader } from "./header.js";
+import { currentKey, forgetKey } from "./key.js";
+import { drawPlots } from "./operator-plots.js";
+import { queueFacts, workerCards } from "./operator-state.js";
+
+/** Milliseconds between looks at the queue and the workers, and at the figures of the last hours. */
+const [OFTEN, SELDOM] = [2_500, 10_000];
+
+const main = document.querySelector("main");
+/** Which drawing of the page is the present one: one with a former key must not go on. */
+let drawing = 0;
+
+async function start() {
+  drawHeader();
+  document.addEventListener("tintype:key", () => show().catch(failed));
+  await show();
+}
+
+async function show() {
+  const mine = (drawing += 1);
+  fill(main, h("div.title", {}, h("h1", {}, "Operator")));
+  const first = await get("/v2/operator");
+  if (mine !== drawing) return;
+  const [news, trouble] = [h("p.hint", { role: "status" }), h("p.error", { role: "alert" })];
+  const [queue, workers, plots] = [h("section.panel", { "aria-label": "Queue" }), h("section.panel"), h("section.panel")];
+  fill(main, h("div.title", {}, h("h1", {}, "Operator"), h("p.lead", {}, "The queue, the workers and the last hours of this server.")),
+    news, trouble, queue, workers, plots);
+  const draw = (overview) => keepingFocus(() => {
+    fill(queue, queueFacts(overview, act));
+    fill(workers, workerCards(overview, act));
+  });
+  const look = async () => draw(await get("/v2/operator"));
+  /** Do something that was confirmed, say what came of it, and show how things stand now. */
+  const act = async (promise, words) => {
+    try {
+      await promise;
+      news.textContent = words;
+      await look();
+    } catch (error) {
+      trouble.textContent = `${error.message} ${error.advice ?? ""}`;
+    }
+  };
+  draw(first);
+  const looks = [repeat(look, OFTEN), repeat(drawPlots(plots), SELDOM)];
+  for (const again of looks) again(() => mine === drawing, trouble);
+}
+
+/** Runs `look` now and then while the page is seen; it tells of failures once, and takes that back when one works. */
+function repeat(look, pause) {
+  return async function again(wanted, trouble) {
+    if (!wanted()) return;
+    try {
+      if (!document.hidden) await look();
+      if (trouble.dataset.of === String(pause)) trouble.textContent = "";
+    } catch (error) {
+      if (!wanted()) return;
+      if (error.status === 401 || error.status === 403) return failed(error);
+      trouble.dataset.of = pause;
+      trouble.textContent = `${error.message} What is shown may be old.`;
+    }
+    setTimeout(() => again(wanted, trouble), pause);
+  };
+}
+
+/** A button that was drawn anew under somebody's finger is still the one that has the focus. */
+function keepingFocus(draw) {
+  const id = document.activeElement?.id;
+  draw();
+  if (id && document.activeElement?.id !== id) document.getElementById(id)?.focus({ preventScroll: true });
+}
+
+function failed(error) {
+  drawing += 1;
+  const words = currentKey() ? "Use another key" : "Enter key";
+  // To forget a key draws the page anew, which asks for one.
+  fill(main, h("div.lone", {}, h("h1", {}, "Operator"), h("p", { role: "alert" }, error.message), h("p.hint", {}, error.advice ?? ""),
+    h("button.primary", { type: "button", onclick: () => forgetKey() }, words)));
+}
+
+start().catch(failed);
