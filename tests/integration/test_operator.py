@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import Engine, event, func, select, update
 from tests.acceptance.harness import done, here, until, words
 from tests.integration.website import Website, serving
 
@@ -368,3 +368,19 @@ def test_the_first_key_is_an_operators_unless_it_is_for_tests(tmp_path: Path, se
     Accounts(db).bootstrap("first", 5_000, secret)
     assert Accounts(db).authenticate(secret).operator is operator
     db.close()
+
+
+def test_a_pause_costs_a_claim_no_query(house: House) -> None:
+    asked: list[str] = []
+
+    def note(*told: Any) -> None:
+        asked.extend(statement for statement in told if str(statement).startswith("SELECT"))
+
+    house.controls.pause()
+    house.submit()
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        assert house.claim() is None
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert len(asked) == 1

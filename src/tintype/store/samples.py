@@ -104,17 +104,18 @@ class Samples:
         """This moment, the seconds of a stretch, and the last `seconds` in at most so many of them, oldest first."""
         width = EVERY * ceil(seconds / EVERY / most)
         seen = [func.max(s[name]) for name in LOOKED_AT]
-        stretch = s.at // width
-        wanted = select(stretch * width, *seen, *(func.sum(s[name]) for name in SUMS)).group_by(stretch)
+        # Grouped by its name: to Postgres, an expression with the same parameter twice is two expressions.
+        stretch = (s.at // width).label("stretch")
+        wanted = select(stretch, *seen, *(func.sum(s[name]) for name in SUMS)).group_by("stretch").order_by("stretch")
         with self._db.read() as view:
             moment = read_clock(view)
             first = (int(moment) - seconds) // width + 1
-            rows = view.execute(wanted.where(s.at >= first * width).order_by(stretch)).all()
-        return moment, width, [_sample(row) for row in rows]
+            rows = view.execute(wanted.where(s.at >= first * width)).all()
+        return moment, width, [_sample(number * width, *figures) for number, *figures in rows]
 
 
-def _sample(row: Any) -> Sample:
-    named = dict(zip(Sample.__annotations__, row, strict=True))
+def _sample(*figures: Any) -> Sample:
+    named = dict(zip(Sample.__annotations__, figures, strict=True))
     # Sums of whole numbers are decimals in Postgres.
     whole = {name: int(named[name]) for name in SUMS if name not in ("step_seconds", "cold_seconds")}
     return Sample(**named | whole)

@@ -24,10 +24,10 @@ async function show() {
   fill(main, h("div.title", {}, h("h1", {}, "Operator")));
   const first = await get("/v2/operator");
   if (mine !== drawing) return;
-  const [news, trouble] = [h("p.hint", { role: "status" }), h("p.error", { role: "alert" })];
+  const [news, trouble, late] = [h("p.hint", { role: "status" }), h("p.error", { role: "alert" }), h("p.error", { role: "alert" })];
   const [queue, workers, plots] = [h("section.panel", { "aria-label": "Queue" }), h("section.panel"), h("section.panel")];
   fill(main, h("div.title", {}, h("h1", {}, "Operator"), h("p.lead", {}, "The queue, the workers and the last hours of this server.")),
-    news, trouble, queue, workers, plots);
+    news, trouble, late, queue, workers, plots);
   const draw = (overview) => keepingFocus(() => {
     fill(queue, queueFacts(overview, act));
     fill(workers, workerCards(overview, act));
@@ -37,33 +37,34 @@ async function show() {
   const act = async (promise, words) => {
     try {
       await promise;
-      news.textContent = words;
+      [news.textContent, trouble.textContent] = [words, ""];
       await look();
     } catch (error) {
       trouble.textContent = `${error.message} ${error.advice ?? ""}`;
     }
   };
   draw(first);
-  const looks = [repeat(look, OFTEN), repeat(drawPlots(plots), SELDOM)];
-  for (const again of looks) again(() => mine === drawing, trouble);
+  const wanted = () => mine === drawing;
+  keepLooking(look, OFTEN, late, wanted);
+  keepLooking(drawPlots(plots), SELDOM, late, wanted);
 }
 
-/** Runs `look` now and then while the page is seen; it tells of failures once, and takes that back when one works. */
-function repeat(look, pause) {
-  return async function again(wanted, trouble) {
-    if (!wanted()) return;
+/** Look now and then while this drawing of the page is wanted and seen; what goes wrong is told until a look goes well. */
+async function keepLooking(look, pause, late, wanted) {
+  for (; wanted(); await sleep(pause)) {
+    if (document.hidden) continue;
     try {
-      if (!document.hidden) await look();
-      if (trouble.dataset.of === String(pause)) trouble.textContent = "";
+      await look();
+      late.textContent = "";
     } catch (error) {
       if (!wanted()) return;
       if (error.status === 401 || error.status === 403) return failed(error);
-      trouble.dataset.of = pause;
-      trouble.textContent = `${error.message} What is shown may be old.`;
+      late.textContent = `${error.message} What is shown may be old.`;
     }
-    setTimeout(() => again(wanted, trouble), pause);
-  };
+  }
 }
+
+const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** A button that was drawn anew under somebody's finger is still the one that has the focus. */
 function keepingFocus(draw) {
