@@ -60,6 +60,8 @@ def test_an_operator_sees_the_server_and_steers_it(chromium: Browser, own: Serve
     expect(page.get_by_role("img", name=re.compile(r"Requests ended\. completed: \d+ in all"))).to_be_visible()
     expect(page.get_by_role("img", name=re.compile(r"Cold starts\. loads of weights: \d+ in all"))).to_be_visible()
     expect(page.get_by_role("img", name=re.compile(r"Step time\. mean: [\d.]+ m?s at last"))).to_be_visible()
+    page.locator(".timeline svg").first.hover()
+    expect(page.locator(".timeline").first.locator(".legend li")).to_have_count(3)
     page.get_by_label("The last").select_option("15 minutes")
     expect(page.get_by_role("img", name=re.compile("Memory.*[MG]iB at last"))).to_be_visible()
 

@@ -62,7 +62,8 @@ function card(worker, at, act) {
   const gone = state === "drained" || state === "silent";
   return h("li.worker", { "data-state": state },
     h("div.worker-head", {}, h("h3", {}, id), h("span.state-mark", { title: STATES[state] }, state)),
-    h("dl.worker-facts", {}, facts(worker, at).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
+    h("dl.worker-facts", {}, (gone ? lastFacts(worker) : facts(worker, at)).map(([name, value]) =>
+      h(name === "Models loaded" ? "div.broad" : "div", {}, h("dt", {}, name), h("dd", {}, value)))),
     gone ? null : running(worker),
     h("p.hint", {}, ["working", "idle"].includes(state) ? "" : STATES[state]),
     worker.drain_at ? recallButton(id, state, act) : gone ? null : drainButton(id, act));
@@ -76,6 +77,9 @@ function running({ runs }) {
     h("progress", { max: Math.max(1, run.steps), value: run.step, "aria-label": `Steps of request ${run.request_id.slice(0, 8)}` }),
     h("span.hint", {}, `${run.step} of ${run.steps}`))), more > 0 ? h("li.hint", {}, `and ${more} more`) : null);
 }
+
+/** Of a worker that is no more. */
+const lastFacts = ({ device, seen_at: seen }) => [["Device", device], ["Last seen", timeOf(seen)]];
 
 function facts({ device, rows, max_rows: most, step_seconds: seconds, memory, models, cold_starts: starts, cold_seconds: cold, started_at: started }, at) {
   const own = memory.process === undefined ? "unknown" : bytes(memory.process);

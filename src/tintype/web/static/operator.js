@@ -24,7 +24,7 @@ async function show() {
   fill(main, h("div.title", {}, h("h1", {}, "Operator")));
   const first = await get("/v2/operator");
   if (mine !== drawing) return;
-  const [news, trouble, late] = [h("p.hint", { role: "status" }), h("p.error", { role: "alert" }), h("p.error", { role: "alert" })];
+  const [news, trouble, late] = [h("p.hint.news", { role: "status" }), h("p.error.news", { role: "alert" }), h("p.error.news", { role: "alert" })];
   const [queue, workers, plots] = [h("section.panel", { "aria-label": "Queue" }), h("section.panel"), h("section.panel")];
   fill(main, h("div.title", {}, h("h1", {}, "Operator"), h("p.lead", {}, "The queue, the workers and the last hours of this server.")),
     news, trouble, late, queue, workers, plots);
