@@ -120,7 +120,8 @@ def test_workers_are_shown_drained_and_recalled_over_http(site: Website, boss: h
     assert boss.get("/ready").status_code == 503, "nobody takes requests"
     assert boss.post("/v2/operator/workers/w1/recall").json() == {"id": "w1"}
     assert boss.get("/ready").status_code == 200
-    assert boss.post("/v2/operator/workers/w9/drain").status_code == 404
+    unknown = boss.post("/v2/operator/workers/w9/drain")
+    assert (unknown.status_code, "/v2/operator" in unknown.json()["error_description"]) == (404, True)
     assert boss.post("/v2/operator/workers/w1/recall").status_code == 400
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, func, select, update
 
-from tintype.errors import BadRequest, NotFound
+from tintype.errors import BadRequest, WorkerUnknown
 from tintype.store.accounts import Accounts
 from tintype.store.controls import Controls
 from tintype.store.database import Database, read_clock
@@ -145,9 +145,9 @@ def test_which_worker_is_meant(house: House) -> None:
     house.beat("host-1a"), house.beat("host-1b")
     with pytest.raises(BadRequest, match="several workers: host-1a, host-1b"):
         house.workers.drain("host")
-    with pytest.raises(NotFound, match="No worker 7 is known"):
+    with pytest.raises(WorkerUnknown, match="No worker 7 is known"):
         house.workers.drain("7")
-    with pytest.raises(NotFound):
+    with pytest.raises(WorkerUnknown):
         house.workers.recall("")
     with pytest.raises(BadRequest, match="was not drained"):
         house.workers.recall("1a")

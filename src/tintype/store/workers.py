@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, insert, or_, select, update
 
-from tintype.errors import BadRequest, NotFound
+from tintype.errors import BadRequest, WorkerUnknown
 from tintype.store import samples
 from tintype.store.database import Database, now, read_clock
 from tintype.store.outlook import ALIVE
@@ -104,7 +104,7 @@ class Workers:
     def drain(self, which: str) -> WorkerRow:
         """Have a worker, named by its id or by how that begins or ends, take nothing more, and leave.
 
-        Nothing new takes its place until it is recalled. Raises NotFound, and BadRequest where several are meant.
+        Nothing new takes its place until it is recalled. Raises WorkerUnknown, and BadRequest where several are meant.
         """
         with self._db.write() as tx:
             id = _meant(tx, which)
@@ -162,7 +162,7 @@ def _meant(tx: Connection, which: str) -> str:
         id for id in known if which and (id.startswith(which) or id.endswith(which))
     ]
     if not meant:
-        raise NotFound(f"No worker {which[:80]} is known")
+        raise WorkerUnknown(which)
     if len(meant) > 1:
         raise BadRequest(f"{which[:80]} means several workers: {', '.join(meant)}")
     return str(meant[0])

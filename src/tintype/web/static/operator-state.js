@@ -16,7 +16,7 @@ const STATES = {
 /** Requests in hand that a worker's card shows: a full batch of small pictures would fill the screen. */
 const MOST_RUNS = 6;
 
-/** The queue's figures, with the lever; `act` does what was confirmed and tells of it. */
+/** The queue's figures, with the lever; `act` does what was confirmed and tells of it, null where nothing may be done. */
 export function queueFacts({ queue, workers }, act) {
   const alive = workers.filter(({ state }) => ["working", "idle"].includes(state)).length;
   const facts = [
@@ -28,7 +28,7 @@ export function queueFacts({ queue, workers }, act) {
   ];
   return [
     h("dl.purse-facts", {}, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd.large", {}, value)))),
-    h("div.row.lever", {}, queue.paused ? resumeButton(act) : pauseButton(act), h("p.hint", {}, queue.paused
+    h("div.row.lever", {}, act && (queue.paused ? resumeButton(act) : pauseButton(act)), h("p.hint", {}, queue.paused
       ? `Paused since ${timeOf(queue.paused_at)}. Nothing is begun; what runs goes on, and what is asked waits.`
       : alive ? "" : "No worker takes requests: what is asked waits until one does.")),
   ];
@@ -47,7 +47,7 @@ function resumeButton(act) {
   } }, "Resume the queue");
 }
 
-/** A card per worker. */
+/** A card per worker; `act` is as above. */
 export function workerCards({ workers, at }, act) {
   return [
     h("h2", {}, "Workers"),
@@ -66,7 +66,12 @@ function card(worker, at, act) {
       h(name === "Models loaded" ? "div.broad" : "div", {}, h("dt", {}, name), h("dd", {}, value)))),
     gone ? null : running(worker),
     h("p.hint", {}, ["working", "idle"].includes(state) ? "" : STATES[state]),
-    worker.drain_at ? recallButton(id, state, act) : gone ? null : drainButton(id, act));
+    act && lever(worker, gone, act));
+}
+
+function lever({ id, state, drain_at: drained }, gone, act) {
+  if (drained) return recallButton(id, state, act);
+  return gone ? null : drainButton(id, act);
 }
 
 function running({ runs }) {

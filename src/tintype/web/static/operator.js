@@ -22,15 +22,16 @@ async function start() {
 async function show() {
   const mine = (drawing += 1);
   fill(main, h("div.title", {}, h("h1", {}, "Operator")));
-  const first = await get("/v2/operator");
+  const [first, { api_key: key }] = await Promise.all([get("/v2/operator"), get("/api/auth/authenticate")]);
   if (mine !== drawing) return;
   const [news, trouble, late] = [h("p.hint.news", { role: "status" }), h("p.error.news", { role: "alert" }), h("p.error.news", { role: "alert" })];
   const [queue, workers, plots] = [h("section.panel", { "aria-label": "Queue" }), h("section.panel"), h("section.panel")];
   fill(main, h("div.title", {}, h("h1", {}, "Operator"), h("p.lead", {}, "The queue, the workers and the last hours of this server.")),
     news, trouble, late, queue, workers, plots);
   const draw = (overview) => keepingFocus(() => {
-    fill(queue, queueFacts(overview, act));
-    fill(workers, workerCards(overview, act));
+    // A key that may only read is for a screen on the wall: there is nothing to press.
+    fill(queue, queueFacts(overview, key.read_only ? null : act));
+    fill(workers, workerCards(overview, key.read_only ? null : act));
   });
   const look = async () => draw(await get("/v2/operator"));
   /** Do something that was confirmed, say what came of it, and show how things stand now. */
@@ -40,7 +41,7 @@ async function show() {
       [news.textContent, trouble.textContent] = [words, ""];
       await look();
     } catch (error) {
-      trouble.textContent = `${error.message} ${error.advice ?? ""}`;
+      trouble.textContent = [error.message, error.advice].filter(Boolean).join(". ");
     }
   };
   draw(first);
