@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Exists, delete, exists, insert, select
 
+from tintype.store.bell import ring
 from tintype.store.database import Database, now
 from tintype.store.tables import controls
 
@@ -38,6 +39,7 @@ class Controls:
         """Let the queue go on, if it is paused."""
         with self._db.write() as tx:
             tx.execute(delete(controls).where(PAUSE))
+            ring(tx)
 
     def paused_since(self) -> float | None:
         """Since when the queue is paused, in unix seconds; None while it is not."""
