@@ -26,9 +26,9 @@ from tintype.store.outlook import Outlooks
 from tintype.store.own_keys import OwnKeys
 from tintype.store.previews import Previews
 from tintype.store.requests import Requests
+from tintype.store.samples import Samples
 from tintype.store.statement import Statements
 from tintype.store.usage import Usage
-from tintype.store.samples import Samples
 from tintype.store.webhooks import Webhooks
 from tintype.store.workers import Workers
 from tintype.web.streams import Streams
