@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from tintype.errors import WeightsUnusable
 
-#: Bytes of each end of a file that its fingerprint covers.
-SAMPLED = 2**20
+#: Bytes of each end of a file that its fingerprint covers, and how many places between and bytes at each: what was
+#: trained anew may be anywhere, and as little as every attention's matrices.
+SAMPLED, PLACES, AT_EACH = 2**20, 64, 2**14
 #: The file in a folder that holds its traits, if it has any.
 TRAITS = "tintype.json"
 #: The folder beside the weights in which converted copies are kept; no part of the weights themselves.
@@ -92,7 +93,7 @@ def files_in(path: Path) -> list[Path]:
 
 
 def hash_file(hashed: hashlib.blake2b, file: Path) -> None:
-    """Take in a file's size, beginning and end (a safetensors file begins with the table of its tensors).
+    """Take in a file's size, ends, and samples between (a safetensors file begins with the table of its tensors).
 
     Reading tens of gigabytes in full would take as long as loading them.
     """
@@ -102,6 +103,9 @@ def hash_file(hashed: hashlib.blake2b, file: Path) -> None:
         hashed.update(content.read(SAMPLED))
         content.seek(max(0, size - SAMPLED))
         hashed.update(content.read(SAMPLED))
+        for place in range(PLACES if size > 2 * SAMPLED else 0):
+            content.seek(SAMPLED + (size - 2 * SAMPLED) * place // PLACES)
+            hashed.update(content.read(AT_EACH))
 
 
 def read_json(path: Path) -> dict[str, Any]:

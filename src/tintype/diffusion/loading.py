@@ -11,8 +11,9 @@ from typing import Any
 import structlog
 import torch
 
-from tintype.checkpoints.component import Component, Tensors, map_files
-from tintype.checkpoints.folder import Folder
+from tintype.checkpoints.checkpoint import Checkpoint
+from tintype.checkpoints.component import Component
+from tintype.checkpoints.files import Tensors, map_files
 from tintype.checkpoints.lora import merge
 from tintype.checkpoints.weights import CACHE
 from tintype.diffusion.libraries import CLASSES, find_class, import_spared, without_compiler
@@ -27,7 +28,7 @@ WORTH_KEEPING = 256 * 2**20
 class Loader:
     """Brings a checkpoint's components to a device, in one number format."""
 
-    def __init__(self, checkpoint: Folder, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> None:
         self.checkpoint = checkpoint
         self.device = device
         self.dtype = dtype
@@ -41,7 +42,7 @@ class Loader:
         """Load a network that the family can't do without; raises WeightsUnusable."""
         found = self.network(name)
         if found is None:
-            raise WeightsUnusable(f"component {name} is missing from model_index.json")
+            raise WeightsUnusable(self.checkpoint.absent(name))
         return found
 
     def tokenizer(self, name: str) -> Any:
@@ -104,17 +105,11 @@ def in_format(component: Component, dtype: torch.dtype) -> Tensors:
         return stored
     size = sum(tensor.numel() for tensor in stored.values()) * dtype.itemsize
     if size < WORTH_KEEPING:
-        return _converted(component, stored, dtype)
+        return merge(component.name, stored, component.loras, dtype)
     kept = component.files[0].parent / CACHE / f"{component.name}-{component.identity}-{_word(dtype)}.safetensors"
     if not kept.exists():
-        _keep(_converted(component, stored, dtype), kept)
-    return map_files([kept]) if kept.exists() else _converted(component, stored, dtype)
-
-
-def _converted(component: Component, stored: Tensors, dtype: torch.dtype) -> Tensors:
-    for lora in component.loras:
-        stored = merge(stored, lora)
-    return {name: tensor.to(dtype) for name, tensor in stored.items()}
+        _keep(merge(component.name, stored, component.loras, dtype), kept)
+    return map_files([kept]) if kept.exists() else merge(component.name, stored, component.loras, dtype)
 
 
 def _keep(tensors: Tensors, path: Path) -> None:

@@ -1,0 +1,83 @@
+"""The original layout: one file that holds a model's networks, or its denoiser alone, and no configuration."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from tintype.checkpoints.component import Component
+from tintype.checkpoints.files import read_header, shown
+from tintype.checkpoints.parts import PARTS, find_part
+from tintype.errors import WeightsUnusable
+
+#: Names of tensors by which other models' files are told, in this order: (pattern, what the file is).
+OTHERS = [
+    (re.compile(pattern), what)
+    for pattern, what in (
+        (r"\.?lora_(up|down|A|B|unet|te)|\.lora\.", "a LoRA, which goes on top of a model"),
+        (r"^conditioner\.embedders\.|\.label_emb\.", "Stable Diffusion XL"),
+        (r"^cond_stage_model\.model\.", "Stable Diffusion 2"),
+        (r"(^|\.)double_blocks\.", "FLUX"),
+        (r"(^|\.)control_model\.|^controlnet_", "a ControlNet"),
+        (r"(^|\.)joint_blocks\.|^transformer_blocks\.", "Stable Diffusion 3 (family sd3)"),
+        (r"(^|\.)input_blocks\.|^down_blocks\.", "Stable Diffusion 1.5 (family sd15)"),
+    )
+]
+DENOISER = {"sd15": "unet", "sd3": "transformer"}
+#: What the published repositories' scheduler_config.json say.
+SCHEDULERS: dict[str, dict[str, Any]] = {
+    "sd15": {
+        "_class_name": "PNDMScheduler",
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "num_train_timesteps": 1000,
+        "set_alpha_to_one": False,
+        "skip_prk_steps": True,
+        "steps_offset": 1,
+        "clip_sample": False,
+        "prediction_type": "epsilon",
+    },
+    "sd3": {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 3.0},
+}
+#: How v-prediction with a schedule that ends in pure noise is sampled (Lin et al. 2024, § 3).
+ZERO_TERMINAL = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+
+
+class SingleFile:
+    """A model's file; raises WeightsUnusable where it is another model's."""
+
+    def __init__(self, path: Path, family: str) -> None:
+        self.path = path
+        self.family = family
+        self.header = read_header(path)
+        if self.component(DENOISER[family]) is None:
+            raise WeightsUnusable(f"{shown(path)} is {self._what()}")
+
+    def component(self, name: str) -> Component | None:
+        """A network by its name in the diffusers layout, or None where the file has none; raises WeightsUnusable."""
+        return find_part(self.path, self.family, name, alone=False) if name in PARTS[self.family] else None
+
+    @property
+    def tokenizers(self) -> dict[str, Path]:
+        """None: no such file holds any."""
+        return {}
+
+    def config(self, name: str) -> dict[str, Any]:
+        """The scheduler's configuration, as the family's is published or as the file's own marks say."""
+        own = self._prediction() if self.family == "sd15" else {}
+        return {"scheduler": {**SCHEDULERS[self.family], **own}}[name]
+
+    def _prediction(self) -> dict[str, Any]:
+        """Fine-tunes that predict v carry empty tensors `v_pred` and `ztsnr` as marks, or say it in the header."""
+        marked = "v_pred" in self.header.tensors
+        if not marked and self.header.metadata.get("modelspec.prediction_type") not in ("v", "v_prediction"):
+            return {}
+        return {"prediction_type": "v_prediction", **(ZERO_TERMINAL if "ztsnr" in self.header.tensors else {})}
+
+    def _what(self) -> str:
+        for pattern, what in OTHERS:
+            if any(pattern.search(name) for name in self.header.tensors):
+                return f"{what}, not a model of the family {self.family}"
+        return f"no model of the family {self.family}: it has no {DENOISER[self.family]}"
