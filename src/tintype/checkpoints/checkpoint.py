@@ -16,6 +16,8 @@ from tintype.errors import WeightsUnusable
 
 #: Beside components' names: the folder that holds `tokenizer`, `tokenizer_2` and `tokenizer_3`.
 TOKENIZERS = "tokenizers"
+#: Channels that a denoiser takes → the kinds of SD 1.5 that are given more than noisy latents.
+EXTRA_CHANNELS = {8: "an instruct-pix2pix checkpoint", 9: "an inpainting checkpoint"}
 
 
 class Layout(Protocol):
@@ -60,6 +62,9 @@ class Checkpoint:
         if name == "text_encoder_3" and self.weights.t5 == "none":
             return None
         found = self._part(name) if name in self._parts else self.layout.component(name)
+        if found and (channels := found.config.get("in_channels")) in EXTRA_CHANNELS:
+            what = EXTRA_CHANNELS[channels]
+            raise WeightsUnusable(f"{self.weights.path.name} is {what}, which takes {channels} channels: not supported")
         return found and found.adapted(concerning(self.weights.loras, name))
 
     def tokenizer(self, name: str) -> Path | None:

@@ -112,6 +112,7 @@ def clip(tensors: Tensors, activation: str) -> Config:
         "max_position_embeddings": _size(tensors, f"{prefix}embeddings.position_embedding.weight"),
         "projection_dim": _size(tensors, "text_projection.weight") if "text_projection.weight" in tensors else width,
         "hidden_act": activation,
+        "bos_token_id": words - 2,
         # The end is the highest id of a text, which is what transformers takes this number to say.
         "eos_token_id": 2,
     }

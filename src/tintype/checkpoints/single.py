@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,19 @@ from tintype.checkpoints.files import read_header, shown
 from tintype.checkpoints.parts import PARTS, find_part
 from tintype.errors import WeightsUnusable
 
-#: Names of tensors by which other models' files are told, in this order: (pattern, what the file is).
-OTHERS = [
-    (re.compile(pattern), what)
-    for pattern, what in (
-        (r"\.?lora_(up|down|A|B|unet|te)|\.lora\.", "a LoRA, which goes on top of a model"),
-        (r"^conditioner\.embedders\.|\.label_emb\.", "Stable Diffusion XL"),
-        (r"^cond_stage_model\.model\.", "Stable Diffusion 2"),
-        (r"(^|\.)double_blocks\.", "FLUX"),
-        (r"(^|\.)control_model\.|^controlnet_", "a ControlNet"),
-        (r"(^|\.)joint_blocks\.|^transformer_blocks\.", "Stable Diffusion 3 (family sd3)"),
-        (r"(^|\.)input_blocks\.|^down_blocks\.", "Stable Diffusion 1.5 (family sd15)"),
+#: Files are told apart by names of tensors, the first that matches: pattern, what it is, the family that takes it.
+KINDS = [
+    (re.compile(pattern), what, family)
+    for pattern, what, family in (
+        (r"\.?lora_(up|down|A|B|unet|te)|\.lora\.", "a LoRA, which goes on top of a model", None),
+        (r"^conditioner\.embedders\.|\.label_emb\.|^add_embedding\.", "Stable Diffusion XL", None),
+        (r"^cond_stage_model\.model\.", "Stable Diffusion 2", None),
+        (r"(^|\.)(double_blocks|single_transformer_blocks)\.", "FLUX", None),
+        (r"^(control_model|controlnet_cond_embedding)\.", "a ControlNet", None),
+        (r"(^|\.)joint_blocks\.|^transformer_blocks\.", "Stable Diffusion 3", "sd3"),
+        (r"(^|\.)input_blocks\.|^down_blocks\.", "Stable Diffusion 1.5", "sd15"),
     )
 ]
-DENOISER = {"sd15": "unet", "sd3": "transformer"}
 #: What the published repositories' scheduler_config.json say.
 SCHEDULERS: dict[str, dict[str, Any]] = {
     "sd15": {
@@ -52,8 +52,9 @@ class SingleFile:
         self.path = path
         self.family = family
         self.header = read_header(path)
-        if self.component(DENOISER[family]) is None:
-            raise WeightsUnusable(f"{shown(path)} is {self._what()}")
+        what, own = _kind(self.header.tensors)
+        if own != family:
+            raise WeightsUnusable(f"{shown(path)} is {what}, not a model of the family {family}")
 
     def component(self, name: str) -> Component | None:
         """A network by its name in the diffusers layout, or None where the file has none; raises WeightsUnusable."""
@@ -76,8 +77,8 @@ class SingleFile:
             return {}
         return {"prediction_type": "v_prediction", **(ZERO_TERMINAL if "ztsnr" in self.header.tensors else {})}
 
-    def _what(self) -> str:
-        for pattern, what in OTHERS:
-            if any(pattern.search(name) for name in self.header.tensors):
-                return f"{what}, not a model of the family {self.family}"
-        return f"no model of the family {self.family}: it has no {DENOISER[self.family]}"
+
+def _kind(names: Collection[str]) -> tuple[str, str | None]:
+    """What a file with these tensors is, and the family that takes it."""
+    found = [(what, family) for pattern, what, family in KINDS if any(pattern.search(name) for name in names)]
+    return found[0] if found else ("something unknown", None)
