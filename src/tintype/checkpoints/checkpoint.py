@@ -11,7 +11,7 @@ from tintype.checkpoints.folder import Folder, component_folder
 from tintype.checkpoints.lora import concerning
 from tintype.checkpoints.parts import PARTS, find_part
 from tintype.checkpoints.single import SingleFile
-from tintype.checkpoints.weights import Weights
+from tintype.checkpoints.weights import Weights, read_json
 from tintype.errors import WeightsUnusable
 
 #: Beside components' names: the folder that holds `tokenizer`, `tokenizer_2` and `tokenizer_3`.
@@ -41,15 +41,15 @@ class Checkpoint:
         self.weights = weights
         self.family = family
         self._parts = dict(weights.parts)
-        if unknown := self._parts.keys() - self.names - {TOKENIZERS}:
-            allowed = ", ".join((*self.names, TOKENIZERS))
+        names = (*PARTS[family], *self.tokenizers, TOKENIZERS, "scheduler")
+        if unknown := self._parts.keys() - set(names):
+            allowed = ", ".join(names)
             raise WeightsUnusable(f"parts: {', '.join(sorted(unknown))} was named; allowed are {allowed}")
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Components that a model of this family may have, tokenizers among them."""
-        networks = tuple(PARTS[self.family])
-        return networks + tuple(name.replace("text_encoder", "tokenizer") for name in networks if "text" in name)
+    def tokenizers(self) -> list[str]:
+        """The names of the tokenizers that a model of this family may have: one for every text encoder."""
+        return [name.replace("text_encoder", "tokenizer") for name in PARTS[self.family] if "text_encoder" in name]
 
     @cached_property
     def layout(self) -> Layout:
@@ -80,7 +80,13 @@ class Checkpoint:
     def config(self, name: str) -> dict[str, Any]:
         """The configuration of what has no tensors, as the scheduler's; raises WeightsUnusable."""
         said = self.weights.prediction
-        return self.layout.config(name) | ({"prediction_type": said} if said else {})
+        own = self._parts.get(name)
+        config = read_json(own / f"{name}_config.json") if own else self.layout.config(name)
+        return config | ({"prediction_type": said} if said else {})
+
+    def strays(self) -> list[str]:
+        """Tensors that are of no network, by the names that the checkpoint's own file has for them."""
+        return self.layout.strays if isinstance(self.layout, SingleFile) else []
 
     def absent(self, name: str) -> str:
         """What to say where a component is missing that the family can't do without."""

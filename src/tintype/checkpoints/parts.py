@@ -86,6 +86,8 @@ PARTS = {
         "text_encoder_3": Part(("text_encoders.t5xxl.transformer.",), read_t5),
     },
 }
+#: What a model can do without.
+OPTIONAL = ("text_encoder_3",)
 
 
 def find_part(path: Path, family: str, name: str, *, alone: bool) -> Component | None:

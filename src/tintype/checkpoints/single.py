@@ -21,8 +21,8 @@ KINDS = [
         (r"^cond_stage_model\.model\.", "Stable Diffusion 2", None),
         (r"(^|\.)(double_blocks|single_transformer_blocks)\.", "FLUX", None),
         (r"^(control_model|controlnet_cond_embedding)\.", "a ControlNet", None),
-        (r"(^|\.)joint_blocks\.|^transformer_blocks\.", "Stable Diffusion 3", "sd3"),
-        (r"(^|\.)input_blocks\.|^down_blocks\.", "Stable Diffusion 1.5", "sd15"),
+        (r"(^|\.)joint_blocks\.|^(model\.diffusion_model\.)?transformer_blocks\.", "Stable Diffusion 3", "sd3"),
+        (r"(^|\.)input_blocks\.|^(model\.diffusion_model\.)?down_blocks\.", "Stable Diffusion 1.5", "sd15"),
     )
 ]
 #: What the published repositories' scheduler_config.json say.
@@ -43,6 +43,13 @@ SCHEDULERS: dict[str, dict[str, Any]] = {
 }
 #: How v-prediction with a schedule that ends in pure noise is sampled (Lin et al. 2024, § 3).
 ZERO_TERMINAL = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+
+
+#: How names begin of what training leaves behind: averages, tables of the schedule, CLIP's temperature, marks.
+LEFTOVERS = (
+    *("model_ema.", "alphas_", "betas", "log_one_minus_", "posterior_", "sqrt_", "logvar", "scale_factor"),
+    *("text_encoders.clip_l.logit_scale", "text_encoders.clip_g.logit_scale", "v_pred", "ztsnr", "denoiser."),
+)
 
 
 class SingleFile:
@@ -69,6 +76,14 @@ class SingleFile:
         """The scheduler's configuration, as the family's is published or as the file's own marks say."""
         own = self._prediction() if self.family == "sd15" else {}
         return {"scheduler": {**SCHEDULERS[self.family], **own}}[name]
+
+    @property
+    def strays(self) -> list[str]:
+        """Tensors that are neither of a network nor what training is known to leave behind."""
+        parts = PARTS[self.family].values()
+        known = tuple(beginning for part in parts for beginning in (*part.prefixes, *part.bare))
+        bare = any(name.startswith(part.bare) for part in parts if part.bare for name in self.header.tensors)
+        return [] if bare else [name for name in self.header.tensors if not name.startswith((*known, *LEFTOVERS))]
 
     def _prediction(self) -> dict[str, Any]:
         """Fine-tunes that predict v carry empty tensors `v_pred` and `ztsnr` as marks, or say it in the header."""
