@@ -24,7 +24,7 @@ class Component:
         files: Sequence[Path],
         *,
         rename: Callable[[Tensors], Tensors] = lambda tensors: tensors,
-        part: str = "",
+        prefix: str = "",
         loras: tuple[Lora, ...] = (),
     ) -> None:
         self.name = name
@@ -33,15 +33,15 @@ class Component:
         self.config = config
         #: Files that hold its tensors, and perhaps those of others.
         self.files = tuple(files)
-        #: Which of them are its own, where there are others': what their names begin with.
-        self.part = part
+        #: What the names of its own begin with, where there are others'.
+        self.prefix = prefix
         self.loras = loras
         self._rename = rename
 
     def adapted(self, loras: tuple[Lora, ...]) -> Component:
         """The same with LoRAs to be added."""
         return Component(
-            self.name, self.class_name, self.config, self.files, rename=self._rename, part=self.part, loras=loras
+            self.name, self.class_name, self.config, self.files, rename=self._rename, prefix=self.prefix, loras=loras
         )
 
     def stored(self) -> Tensors:
@@ -49,18 +49,18 @@ class Component:
 
         Names are those of the class's `state_dict`. Raises WeightsUnusable.
         """
-        return self._rename(map_files(self.files))
+        return self._rename(map_files(self.files, self.prefix))
 
     def outline(self) -> Tensors:
         """On the meta device, out of the files' headers alone: names, shapes, formats; raises WeightsUnusable."""
-        return self._rename(outline_files(self.files))
+        return self._rename(outline_files(self.files, self.prefix))
 
     @cached_property
     def identity(self) -> str:
         """A short name: components with the same one run the same class on the same numbers, wherever they lie."""
         hashed = hashlib.blake2b(digest_size=16)
         own = {key: value for key, value in self.config.items() if not key.startswith("_")}
-        hashed.update(json.dumps([self.class_name, own, self.part], sort_keys=True).encode())
+        hashed.update(json.dumps([self.class_name, own, self.prefix], sort_keys=True).encode())
         for file in self.files:
             hash_file(hashed, file)
         for lora in self.loras:

@@ -67,8 +67,11 @@ def read_header(path: Path) -> Header:
     return Header(tensors, metadata)
 
 
-def map_files(files: Sequence[Path]) -> Tensors:
-    """The tensors of safetensors files, by name, mapped into memory; raises WeightsUnusable that names the file."""
+def map_files(files: Sequence[Path], prefix: str = "") -> Tensors:
+    """Tensors of safetensors files, mapped into memory: those whose names begin so, by the rest of their names.
+
+    Others are left alone, since mapping one has the system read it ahead. Raises WeightsUnusable that names the file.
+    """
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - imports torch
 
     tensors: Tensors = {}
@@ -77,22 +80,24 @@ def map_files(files: Sequence[Path]) -> Tensors:
             read_header(file)  # which says better what is wrong
             try:
                 content = opened.enter_context(safe_open(file, framework="pt"))
-                tensors |= {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - no mapping
+                own = [name for name in content.keys() if name.startswith(prefix)]  # noqa: SIM118 - no mapping
+                tensors |= {name.removeprefix(prefix): content.get_tensor(name) for name in own}
             except (OSError, SafetensorError) as error:
                 raise WeightsUnusable(f"{shown(file)} can't be read: it is damaged; fetch it again") from error
     return tensors
 
 
-def outline_files(files: Sequence[Path]) -> Tensors:
+def outline_files(files: Sequence[Path], prefix: str = "") -> Tensors:
     """The same on the meta device: names, shapes and formats out of the headers alone; raises WeightsUnusable."""
     import torch  # noqa: PLC0415
 
     tensors: Tensors = {}
     for file in files:
-        for name, (form, shape) in read_header(file).tensors.items():
+        own = {name: entry for name, entry in read_header(file).tensors.items() if name.startswith(prefix)}
+        for name, (form, shape) in own.items():
             if form not in FORMATS:
                 raise WeightsUnusable(f"{shown(file)}: {name} holds {form}; known are {', '.join(FORMATS)}")
-            tensors[name] = torch.empty(shape, dtype=getattr(torch, FORMATS[form]), device="meta")
+            tensors[name.removeprefix(prefix)] = torch.empty(shape, dtype=getattr(torch, FORMATS[form]), device="meta")
     return tensors
 
 

@@ -99,13 +99,12 @@ def find_part(path: Path, family: str, name: str, *, alone: bool) -> Component |
     prefix = _prefix(part, read_header(path).tensors, alone)
     if prefix is None:
         return None
-    rename = partial(_renamed, part.read, prefix)
     try:
-        class_name, outline = part.read(_stripped(prefix, outline_files([path])))
+        class_name, outline = part.read(widened(outline_files([path], prefix)))
         config = configuration(name, class_name, outline)
     except (KeyError, ValueError, IndexError) as error:
         raise WeightsUnusable(f"{shown(path)} is no whole {name}: {error} is not in it") from error
-    return Component(name, class_name, config, [path], rename=rename, part=f"{name} {prefix}")
+    return Component(name, class_name, config, [path], rename=partial(_renamed, part.read), prefix=prefix)
 
 
 def configuration(name: str, class_name: str, tensors: Tensors) -> dict[str, Any]:
@@ -133,10 +132,5 @@ def _prefix(part: Part, names: Collection[str], alone: bool) -> str | None:
     return "" if alone or (part.bare and any(name.startswith(part.bare) for name in names)) else None
 
 
-def _stripped(prefix: str, tensors: Tensors) -> Tensors:
-    own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    return widened(own)
-
-
-def _renamed(read: Callable[[Tensors], Read], prefix: str, tensors: Tensors) -> Tensors:
-    return read(_stripped(prefix, tensors))[1]
+def _renamed(read: Callable[[Tensors], Read], tensors: Tensors) -> Tensors:
+    return read(widened(tensors))[1]
