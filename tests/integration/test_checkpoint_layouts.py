@@ -6,6 +6,7 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.integration.conftest import T5_TOKENS
-from tests.integration.drawing import pixels
+from tests.integration.drawing import pixels, whole
 from tests.originals import original_mmdit, original_unet, original_vae
 from tests.toy import CLIP, TRANSFORMER, UNET
 from transformers.models.t5.configuration_t5 import T5Config
@@ -23,10 +24,13 @@ from transformers.models.t5.tokenization_t5 import T5Tokenizer
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.parts import PARTS
 from tintype.checkpoints.weights import Lora, Weights
+from tintype.diffusion import loading
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.families import load_family
 from tintype.diffusion.job import Job
-from tintype.errors import WeightsUnusable
+from tintype.diffusion.loading import load
+from tintype.engine import Engine
+from tintype.errors import InvalidParameter, WeightsUnusable
 
 JOB = Job(prompt="a fox", steps=2, guidance=4.0, seed=1, sampler="DDIM", width=64, height=64)
 SD3_JOB = Job(
@@ -156,13 +160,14 @@ def weights_of(path: Path, *loras: Lora, **parts: Path) -> Weights:
     return Weights(path, loras, tuple(parts.items()))
 
 
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Whether both have the same numbers under the same names."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
 def same_model(one: Checkpoint, other: Checkpoint) -> bool:
-    """Whether all that `other` has is in `one`, number for number."""
-    for name in PARTS[one.family]:
-        left, right = one.component(name).stored(), other.component(name).stored()
-        if left.keys() != right.keys() or not all(torch.equal(left[key], right[key]) for key in left):
-            return False
-    return True
+    """Whether all networks are the same, number for number."""
+    return all(same(one.component(name).stored(), other.component(name).stored()) for name in PARTS[one.family])
 
 
 def near(one: torch.Tensor, other: torch.Tensor) -> bool:
@@ -271,25 +276,68 @@ def test_eight_bit_floats_are_widened(sd3_folder: Path, tmp_path: Path) -> None:
             torch.testing.assert_close(stored[name].float(), expected, rtol=near, atol=near / 100)
 
 
-def test_a_lora_reaches_the_networks_that_it_names_and_leaves_the_others_shared(
-    sd15_folder: Path, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def style(tmp_path_factory: pytest.TempPathFactory) -> Lora:
+    """A LoRA as kohya writes it, of the UNet by its original names and of the text encoder."""
     modules = {
-        "lora_unet_input_blocks_1_1_transformer_blocks_0_attn1_to_q": (32, 32),
-        "lora_te_text_model_encoder_layers_0_self_attn_q_proj": (64, 64),
+        "lora_unet_input_blocks_1_1_transformer_blocks_0_attn1_to_q": 32,
+        "lora_te_text_model_encoder_layers_0_self_attn_q_proj": 64,
     }
-    torch.manual_seed(5)
-    content = {f"{name}.lora_up.weight": torch.randn(rows, 2) for name, (rows, _) in modules.items()}
-    content |= {f"{name}.lora_down.weight": torch.randn(2, columns) for name, (_, columns) in modules.items()}
-    lora = written(tmp_path / "style.safetensors", content)
-    plain, changed = (Checkpoint(Weights(sd15_folder, loras), "sd15") for loras in ((), (Lora(lora),)))
-    stronger = Checkpoint(Weights(sd15_folder, (Lora(lora, 1.5),)), "sd15")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        content = {f"{name}.lora_up.weight": torch.randn(width, 2) for name, width in modules.items()}
+        content |= {f"{name}.lora_down.weight": torch.randn(2, width) for name, width in modules.items()}
+    return Lora(written(tmp_path_factory.mktemp("style") / "style.safetensors", content))
+
+
+def test_a_lora_reaches_the_networks_that_it_names_and_leaves_the_others_shared(sd15_folder: Path, style: Lora) -> None:
+    plain, changed = (Checkpoint(Weights(sd15_folder, loras), "sd15") for loras in ((), (style,)))
+    stronger = Checkpoint(Weights(sd15_folder, (Lora(style.path, 1.5),)), "sd15")
     for name, same in (("vae", True), ("unet", False), ("text_encoder", False)):
         assert (plain.component(name).identity == changed.component(name).identity) is same
         assert (stronger.component(name).identity == changed.component(name).identity) is same
-    drawn = [pixels(open_family("sd15", sd15_folder, *loras), JOB) for loras in ((), (Lora(lora),), (Lora(lora, 0.0),))]
+    drawn = [
+        pixels(open_family("sd15", sd15_folder, *loras), JOB) for loras in ((), (style,), (Lora(style.path, 0.0),))
+    ]
     assert not torch.equal(drawn[0], drawn[1])
     assert torch.equal(drawn[0], drawn[2])
+
+
+def test_a_request_s_loras_are_merged_alike_but_not_kept(
+    sd15_folder: Path, style: Lora, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "WORTH_KEEPING", 0)  # else only weights that are too large for a test are kept
+    shutil.copytree(sd15_folder, tmp_path / "m")
+    offered = Weights(tmp_path / "m", available=(("ink", replace(style, scale=0.5)),))
+    wished, lasting = offered.styled([("ink", 1.5)]), Weights(tmp_path / "m", (replace(style, scale=0.75),))
+    assert offered.styled([]) == offered
+    assert wished.fingerprint == lasting.fingerprint != offered.fingerprint
+    stored = [load(Checkpoint(one, "sd15").component("unet"), torch.float32).state_dict() for one in (wished, lasting)]
+    assert same(*stored)
+    assert not same(stored[0], load(Checkpoint(offered, "sd15").component("unet"), torch.float32).state_dict())
+    [kept] = (tmp_path / "m" / "unet" / ".tintype").iterdir()
+    assert Checkpoint(lasting, "sd15").component("unet").identity in kept.name
+    with pytest.raises(InvalidParameter, match="loras: 'oil' was sent; allowed: ink"):
+        offered.styled([("oil", 1.0)])
+
+
+def test_requests_with_other_loras_share_no_forward_pass(sd15_folder: Path, style: Lora) -> None:
+    offered = Weights(sd15_folder, available=(("ink", style),))
+    families = [
+        load_family("sd15", offered.styled(wish), torch.device("cpu"), torch.float32, T5_TOKENS)
+        for wish in ([], [("ink", 1.0)])
+    ]
+    alone = [pixels(family, JOB) for family in families]
+    engine = Engine(16)
+    with torch.inference_mode():
+        pictures = [family.begin(JOB) for family in families]
+        for picture in pictures:
+            engine.add(picture)
+        while engine.live:
+            engine.step()
+        together = [family.finish(whole(picture).latents) for family, picture in zip(families, pictures, strict=True)]
+    assert all(near(*pair) for pair in zip(alone, together, strict=True))
+    assert not near(*together)
 
 
 def test_identities_tell_the_networks_of_one_file_apart(sd3_folder: Path, tmp_path: Path) -> None:

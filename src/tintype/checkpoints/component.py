@@ -55,6 +55,11 @@ class Component:
         """On the meta device, out of the files' headers alone: names, shapes, formats; raises WeightsUnusable."""
         return self._rename(outline_files(self.files, self.prefix))
 
+    @property
+    def narrow(self) -> bool:
+        """Whether some of it is stored in eight bits, and takes work to be had in more; raises WeightsUnusable."""
+        return any(tensor.dtype.itemsize == 1 for tensor in outline_files(self.files, self.prefix).values())
+
     @cached_property
     def identity(self) -> str:
         """A short name: components with the same one run the same class on the same numbers, wherever they lie."""

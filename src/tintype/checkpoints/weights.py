@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from tintype.errors import WeightsUnusable
+from tintype.errors import InvalidParameter, WeightsUnusable
 
 #: Bytes of each end of a file that its fingerprint covers, and how many places between and bytes at each: what was
 #: trained anew may be anywhere, and as little as every attention's matrices.
@@ -39,6 +40,8 @@ class Lora:
     path: Path
     #: How much of it is added: 1 is as it was trained, 0 nothing, below 0 its opposite.
     scale: float = 1.0
+    #: Whether one request asked for it: then nothing that it was merged into is kept on disk.
+    passing: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Weights:
     t5: Literal["device", "cpu", "none"] = "device"
     #: Whether they are the ones that tintype brings along.
     builtin: bool = False
+    #: LoRAs that a request may ask for by name, on top of `loras`.
+    available: tuple[tuple[str, Lora], ...] = ()
 
     @property
     def traits(self) -> Traits:
@@ -69,6 +74,16 @@ class Weights:
             allowed = f"native_size from 64 to {LARGEST_NATIVE} and t5_tokens from 1 to {MOST_T5_TOKENS}"
             raise WeightsUnusable(f"{TRAITS}: {said} is not understood; allowed are whole numbers, {allowed}")
         return traits
+
+    def styled(self, chosen: Iterable[tuple[str, float]]) -> Weights:
+        """With available LoRAs on top, each times its strength; raises InvalidParameter for any other."""
+        there = dict(self.available)
+        added = []
+        for name, strength in chosen:
+            if name not in there:
+                raise InvalidParameter("loras", name, ", ".join(there) or "none: this model offers no LoRAs")
+            added.append(replace(there[name], scale=there[name].scale * strength, passing=True))
+        return replace(self, loras=(*self.loras, *added))
 
     @property
     def fingerprint(self) -> str:
