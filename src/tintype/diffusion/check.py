@@ -43,10 +43,11 @@ def check(weights: Weights, family: str) -> list[Finding]:
     try:
         checkpoint = Checkpoint(weights, family)
         checkpoint.config("scheduler")
-        stray = checkpoint.strays()
+        strays = checkpoint.strays()
+        _ = weights.traits  # which says what is wrong with tintype.json
     except WeightsUnusable as error:
         return [Finding("checkpoint", "unusable", "", error.message)]
-    findings = [Finding("checkpoint", "unexpected", name, "belongs to no network of the model") for name in stray]
+    findings = [Finding("checkpoint", "unexpected", name, "belongs to no network of the model") for name in strays]
     for name in PARTS[family]:
         findings += _component(checkpoint, name)
     return findings + [finding for name in checkpoint.tokenizers for finding in _tokenizer(checkpoint, name)]
@@ -67,10 +68,12 @@ def _component(checkpoint: Checkpoint, name: str) -> list[Finding]:
 
 def _expected(component: Component) -> Tensors:
     try:
-        return dict(build(component).state_dict())
+        model = build(component)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         known = component.class_name if component.class_name in CLASSES else "a class that is known"
         raise WeightsUnusable(f"its configuration is not one of {known}: {type(error).__name__}") from error
+    tied = getattr(model, "_tied_weights_keys", None) or ()  # names that follow others
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in tied}
 
 
 def _differences(component: str, expected: Tensors, found: Tensors) -> Iterator[Finding]:

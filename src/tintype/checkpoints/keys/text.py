@@ -16,18 +16,19 @@ SD15_PREFIX = "cond_stage_model.transformer."
 
 #: What CLIP files carry and nothing here needs: a table of 0, 1, 2… and CLIP's temperature.
 SPARE = ("position_ids", "logit_scale")
-#: The same table of words under two names.
+#: The same table of words under two names, of which the second follows the first in the class.
 T5_WORDS = ("shared.weight", "encoder.embed_tokens.weight")
 
 
 def clip(tensors: Mapping[str, torch.Tensor], class_name: str) -> dict[str, torch.Tensor]:
     """CLIP of any version under the names of a class: transformers 5.6 took `text_model.` from CLIPTextModel's only."""
-    prefix = "" if class_name == "CLIPTextModel" else "text_model."
+    plain = class_name == "CLIPTextModel"
     named = {}
     for name, tensor in tensors.items():
         bare = name.removeprefix("text_model.")
-        if not bare.endswith(SPARE):
-            named[bare if bare.startswith("text_projection") else prefix + bare] = tensor
+        projects = bare.startswith("text_projection")
+        if not bare.endswith(SPARE) and not (projects and plain):
+            named[bare if projects or plain else f"text_model.{bare}"] = tensor
     return named
 
 
@@ -42,6 +43,7 @@ def unprojected(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def t5(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """T5's encoder with its table of words under both of its names, one tensor."""
-    words = next((tensors[name] for name in T5_WORDS if name in tensors), None)
-    return dict(tensors) | ({} if words is None else dict.fromkeys(T5_WORDS, words))
+    """T5's encoder with its table of words under one name; without the decoder of a whole T5."""
+    own = {name: tensor for name, tensor in tensors.items() if not name.startswith(("decoder.", "lm_head.", *T5_WORDS))}
+    words = [tensors[name] for name in T5_WORDS if name in tensors]
+    return own | ({T5_WORDS[0]: words[0]} if words else {})
