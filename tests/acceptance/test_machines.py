@@ -1,4 +1,7 @@
-"""Servers that share a PostgreSQL database: whichever gets a call, and whatever becomes of the database meanwhile."""
+"""Servers as if on machines of their own: they share a PostgreSQL database and an object storage, and no folder.
+
+Whichever gets a call, and whatever becomes of the database and the storage meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,10 @@ import pytest
 from tests.acceptance.harness import Server, until
 from tests.databases import PostgresServer
 from tests.integration.sse import told
+from tests.objects import ObjectStorage, object_storage
 from tests.toy import small_setting
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
+from tintype.errors import StorageUnavailable
 from tintype.store.accounts import Accounts
 
 SLUG, PRICE = SD35_TURBO_TXT2IMG.slug, SD35_TURBO_TXT2IMG.price
@@ -21,11 +26,20 @@ LONG = ASKED | {"steps": 70, "batch_size": 4}
 
 
 @pytest.fixture(scope="module")
-def pair(postgres: PostgresServer, new_server: Callable[..., Server], weights: Path) -> Iterator[tuple[Server, Server]]:
-    """Two servers with one database and one folder of pictures; the first has the worker."""
+def storage() -> Iterator[ObjectStorage]:
+    with object_storage() as storage:
+        yield storage
+
+
+@pytest.fixture(scope="module")
+def pair(
+    postgres: PostgresServer, storage: ObjectStorage, new_server: Callable[..., Server], weights: Path
+) -> Iterator[tuple[Server, Server]]:
+    """Two servers with one database and one storage; the first has the worker."""
     url = postgres.empty()
-    first = new_server(database_url=url, weights=small_setting(weights), lease=5).start()
-    second = Server(first.data, **{**first.settings, "devices": ""}).start()
+    shared = {"database_url": url, "weights": small_setting(weights), "lease": 5, "storage_patience": 5}
+    first = new_server(**shared, **storage.settings).start()
+    second = new_server(**shared, **storage.settings, devices="").start()
     yield first, second
     assert second.stop() == 0
     assert first.stop() == 0
@@ -92,3 +106,27 @@ def test_the_database_crashes_and_comes_back(pair: tuple[Server, Server], postgr
     until(lambda: all(ended(other, id) for id in ids))
     assert [ended(one, id) for id in ids] == ["COMPLETED"] * 3
     assert pair[0].money() == (before - 3 * PRICE, 0)
+
+
+def test_a_storage_that_is_away_when_a_picture_is_done(pair: tuple[Server, Server], storage: ObjectStorage) -> None:
+    http = pair[0].http()
+    before, _ = pair[0].money()
+    storage.stop()
+    in_time = submit(http, ASKED).json()["request_id"]
+    until(lambda: http.get(f"/v2/requests/{in_time}/status").json().get("step") == ASKED["steps"])
+    storage.start()
+    until(lambda: ended(http, in_time))
+    assert http.get(http.get(f"/v2/requests/{in_time}").json()["output"]).is_success
+    assert pair[0].money() == (before - PRICE, 0)
+
+
+def test_a_storage_that_stays_away(pair: tuple[Server, Server], storage: ObjectStorage) -> None:
+    http = pair[0].http()
+    before = pair[0].money()
+    storage.stop()
+    too_late = submit(http, ASKED).json()["request_id"]
+    until(lambda: ended(http, too_late))
+    storage.start()
+    answer = http.get(f"/v2/requests/{too_late}").json()
+    assert (answer["status"], answer["error"]) == ("FAILED", StorageUnavailable().message)
+    assert pair[0].money() == before
