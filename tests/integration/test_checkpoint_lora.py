@@ -264,9 +264,7 @@ def test_a_fused_module_of_another_size_is_said(mmdit_weights: Tensors, tmp_path
     module = "lora_unet_joint_blocks_0_x_block_attn_qkv"
     content = {f"{module}.lora_up.weight": torch.ones(2, 4), f"{module}.lora_down.weight": torch.ones(4, 32)}
     path = saved(tmp_path / "style.safetensors", content)
-    with pytest.raises(
-        WeightsUnusable, match=r"another transformer: joint_blocks\.0\.x_block\.attn\.qkv differs"
-    ):
+    with pytest.raises(WeightsUnusable, match=r"another transformer: joint_blocks\.0\.x_block\.attn\.qkv differs"):
         LoraFile(path).updates("transformer", mmdit_weights)
     saved(path, {f"{module}.lora_up.weight": torch.ones(96), f"{module}.lora_down.weight": torch.ones(4, 32)})
     with pytest.raises(WeightsUnusable, match=r"another transformer: transformer_blocks\.0\.attn\.to_q\.weight"):
