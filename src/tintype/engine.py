@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import torch
@@ -20,9 +21,11 @@ class Engine:
     def __init__(self, max_rows: int) -> None:
         self.max_rows = max_rows
         self.live: list[Denoising] = []
-        #: Counted since the start: forward passes, and the rows in them.
+        #: Counted since the start: forward passes, the rows in them, and the seconds that they and what the samplers
+        #: made of them took this thread: nothing waits for the device to tell the time.
         self.forward_passes = 0
         self.rows = 0
+        self.seconds = 0.0
         #: Forward passes that found no room, and were made in smaller ones.
         self.splits = 0
         #: Text of the batches that stepped last: put together when the company changes, not at every step.
@@ -103,6 +106,7 @@ class Engine:
 
     def _answer(self, batch: list[Denoising]) -> None:
         """One forward pass for the whole batch."""
+        began = time.monotonic()
         counts = [picture.rows for picture in batch]
         x = torch.cat([picture.ask.x.expand(picture.rows, -1, -1, -1) for picture in batch])
         levels = [picture.ask.level for picture in batch for _ in range(picture.rows)]
@@ -116,6 +120,7 @@ class Engine:
         ]
         for picture, prediction in zip(batch, torch.cat(predicted).split(counts), strict=True):
             self._reply(picture, prediction)
+        self.seconds += time.monotonic() - began
 
     def _predict(self, family: Family, x: torch.Tensor, level: torch.Tensor, text: Text) -> torch.Tensor:
         predicted = family.predict(x, level, text)

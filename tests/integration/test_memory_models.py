@@ -13,7 +13,7 @@ from tests.integration.test_engine import assert_same
 from tests.toy import toy_weights
 
 from tintype.catalog.models import SD3_MEDIUM_IMG2IMG, SD15_IMG2IMG, SD35_TURBO_TXT2IMG
-from tintype.checkpoints.folder import Folder
+from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.sizes import memory_bytes, table
 from tintype.checkpoints.weights import Weights
 from tintype.diffusion.denoising import Family
@@ -104,7 +104,7 @@ def test_the_report_adds_up(folders: dict[str, Path]) -> None:
 def test_sizes_are_known_without_loading(folders: dict[str, Path], tmp_path: Path) -> None:
     for spec in (SD15_IMG2IMG, SD3_MEDIUM_IMG2IMG):
         parts = models(folders).get(spec).family.parts
-        checkpoint = Folder(Weights(folders[spec.slug]))
+        checkpoint = Checkpoint(Weights(folders[spec.slug]), spec.family)
         components = [component for part in parts if (component := checkpoint.component(part.name))]
         assert memory_bytes(components, 4) == sum(part.size for part in parts)
     for content in (b"", b"pickle", b"\x02" + bytes(7) + b"[]", b"\xff" * 20):

@@ -162,3 +162,15 @@ def test_what_cannot_be_a_key_is_refused_in_words(http: httpx2.Client, name: str
     answer = http.post("/v2/keys", content=body) if body else http.post("/v2/keys", json={name: value})
     refused(answer, 400, name, "allowed")
     assert [*keys(http)] == ["main"]
+
+
+def test_an_operators_key_is_an_operators_to_change(site: Website, account: str, http: httpx2.Client) -> None:
+    theirs, secret = site.own.accounts.create_key(account, "theirs", operator=True)
+    for change in (lambda: http.post(f"/v2/keys/{theirs.id}/rotate"), lambda: http.delete(f"/v2/keys/{theirs.id}")):
+        refused(change(), 403, "it is an operator's")
+    assert (keys(http)["theirs"]["operator"], keys(http)["theirs"]["may_change"]) == (True, False)
+    plain, _ = made(http, name="plain", operator=True)
+    assert not plain["operator"], "nobody is made an operator over HTTP"
+    with site.http(secret) as operator:
+        assert operator.delete(f"/v2/keys/{plain['id']}").is_success
+        assert operator.get("/api/auth/authenticate").json()["api_key"]["operator"]

@@ -56,7 +56,11 @@ def test_the_bootstrap_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None
             "settings: prices.sd1.5-img2img.per: Input should be 'picture' or 'second'",
         ),
         ("TINTYPE_PIN", "sd15", "TINTYPE_PIN: no model is called sd15; the models are sd1.5-img2img,"),
-        ("TINTYPE_MEMORY", "-1", "settings: memory.constrained-float: Input should be greater than 0"),
+        (
+            "TINTYPE_MEMORY",
+            "-1",
+            "settings: memory.literal['auto']: Input should be 'auto'; memory.constrained-float: Input",
+        ),
         ("TINTYPE_T5", "gpu", "settings: t5: Input should be 'device', 'cpu' or 'none'"),
         ("TINTYPE_PROT", "9000", "TINTYPE_PROT is not a setting; the closest is TINTYPE_PORT"),
         ("tintype_boostrap_key", "x", "tintype_boostrap_key is not a setting; the closest is TINTYPE_BOOTSTRAP_KEY"),

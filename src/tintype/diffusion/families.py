@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from tintype.checkpoints.folder import Folder
+from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.weights import Weights
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.kit import Kit
@@ -29,7 +29,7 @@ def load_family(
     Without a memory of others' too, it has one of its own without a budget. Raises WeightsUnusable.
     """
     try:
-        kit = Kit(Folder(weights), device, dtype, memory or Memory.endless(), prompts or Prompts(0))
+        kit = Kit(Checkpoint(weights, name), device, dtype, memory or Memory.endless(), prompts or Prompts(0))
         return SD15(kit) if name == "sd15" else SD3(kit, t5_tokens)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         # The libraries' messages name folders of this machine: they go to the log through the cause.

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from tintype.checkpoints.component import Component, map_files
-from tintype.checkpoints.folder import Folder
+from tintype.checkpoints.checkpoint import Checkpoint
+from tintype.checkpoints.component import Component
+from tintype.checkpoints.files import map_files
 from tintype.diffusion.libraries import find_class
 from tintype.diffusion.loading import class_of, load
 from tintype.diffusion.memory.plan import Memory
@@ -27,7 +28,7 @@ class Kit:
 
     def __init__(
         self,
-        checkpoint: Folder,
+        checkpoint: Checkpoint,
         device: torch.device,
         dtype: torch.dtype,
         memory: Memory,
@@ -55,7 +56,7 @@ class Kit:
         """A network as it lies on disk; raises WeightsUnusable where there is none."""
         found = self.checkpoint.component(name)
         if found is None:
-            raise WeightsUnusable(f"component {name} is missing from model_index.json")
+            raise WeightsUnusable(self.checkpoint.absent(name))
         return found
 
     def config(self, name: str) -> dict[str, Any]:
@@ -72,7 +73,7 @@ class Kit:
         """A tokenizer; raises WeightsUnusable where there is none."""
         folder = self.checkpoint.tokenizer(name)
         if folder is None:
-            raise WeightsUnusable(f"component {name} is missing from model_index.json")
+            raise WeightsUnusable(self.checkpoint.absent(name))
         kind = "T5Tokenizer" if name == "tokenizer_3" else "CLIPTokenizer"
         return find_class(kind).from_pretrained(folder, local_files_only=True)
 
@@ -81,8 +82,8 @@ class Kit:
     ) -> Part:
         class_of(component)
         map_files([lora.path for lora in component.loras])  # whether they are there, before anybody waits for them
+        size = self.dtype.itemsize * sum(tensor.numel() for tensor in component.outline().values())
         key = f"{component.identity} {self.dtype}"
-        size = self.dtype.itemsize * sum(tensor.numel() for tensor in component.stored().values())
         build = partial(_build, component, self.dtype, prepare)
         return memory.part(key, component.name, size, build, self.dtype.itemsize)
 

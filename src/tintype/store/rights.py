@@ -34,8 +34,7 @@ def excess(key: Key, over: Key, ceilings: Ceilings) -> Iterator[str]:
         yield f"its max_pixels are not {over.max_pixels} or fewer"
     if over.expires_at is not None and (key.expires_at is None or key.expires_at > over.expires_at):
         yield "it works for longer"
-    # A right of the operator page's, where there is one: nobody without it may have a secret that gives it.
-    if getattr(key, "operator", False) and not getattr(over, "operator", False):
+    if key.operator and not over.operator:
         yield "it is an operator's"
     for name in ("rpm", "concurrency", "max_queued"):
         own, most = getattr(key, name), getattr(ceilings, name)

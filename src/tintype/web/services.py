@@ -16,6 +16,7 @@ from tintype.media.storage import Storage, open_storage
 from tintype.settings import Settings
 from tintype.store.accounts import Accounts
 from tintype.store.assets import Assets
+from tintype.store.controls import Controls
 from tintype.store.database import Database
 from tintype.store.history import History
 from tintype.store.limits import Ceilings
@@ -25,6 +26,7 @@ from tintype.store.outlook import Outlooks
 from tintype.store.own_keys import OwnKeys
 from tintype.store.previews import Previews
 from tintype.store.requests import Requests
+from tintype.store.samples import Samples
 from tintype.store.statement import Statements
 from tintype.store.usage import Usage
 from tintype.store.warmups import Warmups
@@ -49,6 +51,8 @@ class Services:
     statements: Statements
     usage: Usage
     workers: Workers
+    controls: Controls
+    samples: Samples
     history: History
     assets: Assets
     outlooks: Outlooks
@@ -78,6 +82,8 @@ class Services:
             statements=Statements(db),
             usage=Usage(db),
             workers=Workers(db),
+            controls=Controls(db),
+            samples=Samples(db),
             history=History(db, settings.history_life),
             assets=Assets(db, life=settings.asset_life, quota=settings.asset_quota),
             outlooks=Outlooks(db),
@@ -119,12 +125,13 @@ class Services:
             return self.uploads.address(name, SIGNED_FOR)
 
     def has_worker(self) -> bool:
-        """Whether a worker has given a sign of life lately."""
-        return bool(self.alive())
+        """Whether a worker that takes requests has given a sign of life lately."""
+        return bool(self.taking())
 
-    def alive(self) -> list[WorkerRow]:
-        """The workers that have given a sign of life lately."""
-        return self.workers.alive(max(5.0, 10 * self.settings.heartbeat))
+    def taking(self) -> list[WorkerRow]:
+        """The workers that take requests, and have given a sign of life lately."""
+        alive = self.workers.alive(max(5.0, 10 * self.settings.heartbeat))
+        return [worker for worker in alive if worker.drain_at is None]
 
     def sweep(self) -> None:
         """Forget what has outlived its time: the pictures that callers sent, their requests' records, other files."""

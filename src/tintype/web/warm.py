@@ -53,7 +53,7 @@ def _check(slug: str, key: Key) -> None:
 
 def _workers(own: Services) -> dict[str, str]:
     """The devices of those that are alive, by their ids."""
-    return {worker.id: worker.device for worker in own.alive()}
+    return {worker.id: worker.device for worker in own.taking()}
 
 
 def _shown(own: Services, slug: str, key: Key) -> dict[str, Any]:

@@ -16,7 +16,7 @@ def draft(task: Task, models: Models) -> Draft:
     Notes in the task how its pictures can be made again, what draws them, and how large they will be.
     """
     source = task.fetched.result()
-    task.loaded = loaded = models.get(task.spec, torch.float32 if task.in_float32 else None)
+    task.loaded = loaded = models.get(task.spec, torch.float32 if task.in_float32 else None, task.order.styles)
     task.recipe = recipe(task.spec.slug, task.order, source, loaded)
     task.size = result_size(task.order, source)
     wanted = jobs(task.order, source, loaded.native_size)

@@ -79,7 +79,10 @@ class Models:
         self._loaded: dict[tuple[Weights, torch.dtype], Loaded] = {}
         #: By slug, for reports.
         self._by_slug: dict[str, Loaded] = {}
+        #: Seconds spent on opening models since somebody asked.
         self._seconds = 0.0
+        #: Seconds of every time that somebody waited for weights: for the worker's report.
+        self.loads: list[float] = []
 
     @classmethod
     def from_settings(cls, settings: Settings, device: str) -> Models:
@@ -94,10 +97,16 @@ class Models:
         own = settings.weights
         return cls(device, settings.dtype, settings.t5_tokens, own, memory=memory, prompts=prompts, t5=settings.t5)
 
-    def get(self, spec: ModelSpec, dtype: torch.dtype | None = None) -> Loaded:
-        """The model in the usual arithmetic unless told, its weights not necessarily loaded; raises WeightsUnusable."""
+    def get(
+        self, spec: ModelSpec, dtype: torch.dtype | None = None, styles: Iterable[tuple[str, float]] = ()
+    ) -> Loaded:
+        """The model, in the usual arithmetic unless told, with LoRAs on top; its weights need not be loaded.
+
+        Raises WeightsUnusable, and InvalidParameter for a LoRA that the model doesn't offer.
+        """
         began = time.monotonic()
-        wanted = self._weights(spec), dtype or self.dtype
+        styles = tuple(styles)
+        wanted = self._weights(spec).styled(styles), dtype or self.dtype
         loaded = self._loaded.pop(wanted, None)
         if loaded is None:
             log.info("opening weights", model=spec.slug, device=str(self.device), dtype=str(wanted[1]))
@@ -106,13 +115,13 @@ class Models:
         self._loaded[wanted] = loaded
         while len(self._loaded) > MOST_OPEN:
             del self._loaded[next(iter(self._loaded))]
-        if dtype in (None, self.dtype):
+        if not styles and dtype in (None, self.dtype):
             self._by_slug[spec.slug] = loaded
         return loaded
 
-    def load(self, spec: ModelSpec) -> Loaded:
-        """The model with all its weights where they work; raises WeightsUnusable, NoRoom."""
-        loaded = self.get(spec)
+    def load(self, spec: ModelSpec, styles: Iterable[tuple[str, float]] = ()) -> Loaded:
+        """The model as `get` gives it, with all its weights where they work; raises NoRoom, too."""
+        loaded = self.get(spec, styles=styles)
         with torch.inference_mode():
             for part in loaded.family.parts:
                 part.memory.keep(part)
@@ -135,8 +144,15 @@ class Models:
 
     def waited(self) -> float:
         """Seconds spent on opening and loading models since this was last asked."""
-        seconds, self._seconds = self._seconds, 0.0
-        return seconds + self.memory.waited()
+        seconds, self._seconds = self._seconds + self.memory.waited(), 0.0
+        if seconds:
+            self.loads.append(seconds)
+        return seconds
+
+    @property
+    def slugs(self) -> list[str]:
+        """The models that were asked for here, for the worker's report."""
+        return list(self._by_slug)
 
     def warm(self) -> set[str]:
         """Slugs of the models whose weights are all where they work."""
