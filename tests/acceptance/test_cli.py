@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click import Context, Group
 from PIL import Image
 
 from tests.acceptance.harness import Server, done, here, words
@@ -81,7 +82,9 @@ def test_a_mistake_is_one_line(arguments: list[str], words: str) -> None:
 def test_every_help_page_has_an_example() -> None:
     pages = [([], root)]
     for path, command in pages:
-        pages += [([*path, name], child) for name, child in getattr(command, "commands", {}).items()]
+        if isinstance(command, Group):
+            ctx = Context(command)
+            pages += [([*path, name], command.get_command(ctx, name)) for name in command.list_commands(ctx)]
     assert len(pages) > 15
     for path, command in pages:
         assert "Example" in (command.help or ""), f"tintype {' '.join(path)}"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from click import UsageError
 
-from tintype.cli.options import load_settings
+from tintype.cli.options import load_registry, load_settings
+from tintype.diffusion.weights import Weights
 
 
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,10 +65,10 @@ def test_a_mistake_in_the_environment_is_named(
 ) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(UsageError) as refused:
-        load_settings()
+        load_registry(load_settings())
     assert refused.value.message.startswith(words)
 
 
 def test_weights_that_are_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TINTYPE_WEIGHTS", json.dumps({"sd1.5-img2img": str(tmp_path)}))
-    assert load_settings().weights == {"sd1.5-img2img": tmp_path}
+    assert load_registry(load_settings()).weights == {"sd1.5-img2img": Weights(tmp_path)}

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tintype.catalog.spec import ModelSpec
 from tintype.errors import BadRequest, InvalidParameter, WeightsUnusable
+from tintype.hub.registry import Registry
 from tintype.settings import Settings
 
 if TYPE_CHECKING:
@@ -61,15 +62,16 @@ def drawing() -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(bar, description="drawing", completed=done, total=total)
 
 
-def load_model(settings: Settings, spec: ModelSpec, device: str) -> Loaded:
+def load_model(settings: Settings, registry: Registry, spec: ModelSpec, device: str) -> Loaded:
     """The model on the device; raises ClickException when the device fails, BadRequest that names what is missing."""
     from tintype.worker.models import Models  # noqa: PLC0415 - imports torch
 
     if not _has(device):
         raise click.ClickException(f"--device {device}: torch finds no such device on this machine")
-    folder = settings.weights.get(spec.slug)
+    own = registry.weights.get(spec.slug)
+    folder = own.folder if own else None
     try:
-        return Models.from_settings(settings, device).get(spec)
+        return Models.from_settings(settings, registry.weights, device).get(spec)
     except WeightsUnusable as error:
         raise BadRequest(f"{folder or 'the built-in weights'}: {_why(error, folder)}") from error
     except (RuntimeError, AssertionError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from textwrap import fill
 from typing import Any
 
@@ -12,9 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tintype.catalog.builtin import BUILTIN, about, in_words
-from tintype.catalog.models import MODELS, find_model
 from tintype.catalog.spec import ModelSpec, Param
-from tintype.cli.options import json_option, load_settings
+from tintype.cli.options import data_option, json_option, load_registry, load_settings
 from tintype.store.money import dollars
 
 
@@ -30,36 +30,41 @@ def models() -> None:
 
 
 @models.command("list")
+@data_option
 @json_option
-def list_models(as_json: bool) -> None:
+def list_models(data: Path | None, as_json: bool) -> None:
     """List the models.
 
     \b
     Example:
       tintype models list --json
     """
-    configured = load_settings().weights
+    registry = load_registry(load_settings(data=data))
     if as_json:
-        click.echo(json.dumps([_row(spec) | about(spec, configured) for spec in MODELS.values()], indent=2))
+        rows = [_row(spec) | about(spec, registry.weights) for spec in registry.catalogue.values()]
+        click.echo(json.dumps(rows, indent=2))
         return
     table = Table("slug", "model", "dollars per picture", "weights")
-    for spec in MODELS.values():
-        table.add_row(spec.slug, spec.title, f"{dollars(spec.price):g}", str(configured.get(spec.slug, BUILTIN)))
+    for spec in registry.catalogue.values():
+        own = registry.weights.get(spec.slug)
+        table.add_row(spec.slug, spec.title, f"{dollars(spec.price):g}", str(own.folder) if own else BUILTIN)
     Console().print(table)
 
 
 @models.command()
 @click.argument("slug")
+@data_option
 @json_option
-def show(slug: str, as_json: bool) -> None:
+def show(slug: str, data: Path | None, as_json: bool) -> None:
     """Show a model's parameters, and what it can draw where it uses the built-in weights.
 
     \b
     Example:
       tintype models show stable-diffusion-3.5-turbo-txt2img
     """
-    spec = find_model(slug)
-    own = about(spec, load_settings().weights)
+    registry = load_registry(load_settings(data=data))
+    spec = registry.catalogue.find(slug)
+    own = about(spec, registry.weights)
     if as_json:
         click.echo(json.dumps(spec.json_schema() | own, indent=2))
         return

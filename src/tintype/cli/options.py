@@ -17,7 +17,9 @@ from sqlalchemy.exc import ArgumentError
 
 from tintype.catalog.models import MODELS
 from tintype.cli.local import first_line
+from tintype.diffusion.weights import Weights
 from tintype.errors import StoreUnavailable
+from tintype.hub.registry import Registry
 from tintype.settings import Settings
 from tintype.store.database import Database
 from tintype.store.migrations import migrate
@@ -41,7 +43,6 @@ def load_settings(**given: Any) -> Settings:
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False)]
         raise click.UsageError("settings: " + "; ".join(lines)) from None
-    _check_models(settings)
     return settings
 
 
@@ -55,13 +56,15 @@ def _refuse_unknown(environment: Iterable[str]) -> None:
             raise click.UsageError(f"{name} is not a setting; the closest is {PREFIX}{closest}")
 
 
-def _check_models(settings: Settings) -> None:
+def load_registry(settings: Settings) -> Registry:
+    """The models of these settings and their weights; raises UsageError for what is not understood or not there."""
     for name, slugs in (("WEIGHTS", settings.weights), ("PRICES", settings.prices)):
         for slug in slugs.keys() - MODELS.keys():
             raise click.UsageError(f"{PREFIX}{name}: no model is called {slug}; the models are {', '.join(MODELS)}")
     for slug, folder in settings.weights.items():
         if not folder.is_dir():
             raise click.UsageError(f"{PREFIX}WEIGHTS: no such folder: {folder} (for {slug})")
+    return Registry(MODELS, {slug: Weights(folder) for slug, folder in settings.weights.items()})
 
 
 @contextmanager

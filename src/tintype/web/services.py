@@ -12,6 +12,7 @@ from tintype.catalog.order import STORED
 from tintype.catalog.spec import ModelSpec
 from tintype.catalog.tariff import Tariff
 from tintype.errors import NotFound
+from tintype.hub.registry import Registry
 from tintype.media.outputs import Files
 from tintype.settings import Settings
 from tintype.store.accounts import Accounts
@@ -35,6 +36,7 @@ class Services:
     """One of each, for the life of a server."""
 
     settings: Settings
+    registry: Registry
     db: Database
     requests: Requests
     accounts: Accounts
@@ -55,11 +57,12 @@ class Services:
     stopping: Callable[[], bool]
 
     @classmethod
-    def open(cls, settings: Settings, stopping: Callable[[], bool]) -> Services:
+    def open(cls, settings: Settings, registry: Registry, stopping: Callable[[], bool]) -> Services:
         """Connect to what the settings name; the database must have been migrated."""
         db = Database(settings.database)
         return cls(
             settings=settings,
+            registry=registry,
             db=db,
             requests=Requests(db, lease=settings.lease, retention=settings.retention, ceilings=_ceilings(settings)),
             accounts=Accounts(db),

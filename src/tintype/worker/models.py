@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 import torch
@@ -39,23 +38,22 @@ class Loaded:
 class Models:
     """Loads each set of weights once: models that share weights share forward passes."""
 
-    def __init__(self, device: str, dtype: str, t5_tokens: int, folders: Mapping[str, Path]) -> None:
+    def __init__(self, device: str, dtype: str, t5_tokens: int, own: Mapping[str, Weights]) -> None:
         quiet_libraries()
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device)
         self._t5_tokens = t5_tokens
-        self._folders = folders
+        self._own = own
         self._loaded: dict[tuple[Weights, torch.dtype], Loaded] = {}
 
     @classmethod
-    def from_settings(cls, settings: Settings, device: str) -> Models:
-        """As the operator configured them."""
-        return cls(device, settings.dtype, settings.t5_tokens, settings.weights)
+    def from_settings(cls, settings: Settings, own: Mapping[str, Weights], device: str) -> Models:
+        """As the operator configured them; `own` are the weights of the slugs that don't use the built-in ones."""
+        return cls(device, settings.dtype, settings.t5_tokens, own)
 
     def get(self, spec: ModelSpec, dtype: torch.dtype | None = None) -> Loaded:
         """The model's weights, in the usual arithmetic unless told, loaded if they aren't; raises WeightsUnusable."""
-        folder = self._folders.get(spec.slug)
-        weights = Weights(folder) if folder else builtin_weights(spec.family, few_steps=spec.few_steps)
+        weights = self._own.get(spec.slug) or builtin_weights(spec.family, few_steps=spec.few_steps)
         wanted = weights, dtype or self.dtype
         if wanted not in self._loaded:
             log.info("loading weights", model=spec.slug, device=str(self.device), dtype=str(wanted[1]))

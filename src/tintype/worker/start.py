@@ -11,6 +11,7 @@ import structlog
 import torch
 
 from tintype.engine import Engine
+from tintype.hub.registry import Registry
 from tintype.media.outputs import Files
 from tintype.settings import Settings
 from tintype.store.database import Database
@@ -27,19 +28,20 @@ from tintype.worker.pictures import Pictures
 log = structlog.get_logger()
 
 
-def run_worker(settings: Settings, device: str, parent: int | None) -> None:
+def run_worker(settings: Settings, registry: Registry, device: str, parent: int | None) -> None:
     """Work until SIGTERM or SIGINT, or until the process `parent` is no longer this one's."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
     worker_id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     db = Database(settings.database)
     requests = Requests(db, lease=settings.lease, retention=settings.retention)
-    models = Models.from_settings(settings, device)
+    models = Models.from_settings(settings, registry.weights, device)
     outputs = Files(settings.outputs_folder, settings.picture_life)
     pictures = Pictures.from_settings(settings)
     worker = Worker(
         worker_id,
         requests,
+        registry.catalogue,
         models,
         pictures,
         Delivery(requests, outputs, with_recipe=settings.embed_recipe),
