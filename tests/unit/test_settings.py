@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click import UsageError
 
+from tintype.checkpoints.weights import Weights
 from tintype.cli.options import load_registry, load_settings
-from tintype.diffusion.weights import Weights
 
 
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,9 @@ from tintype.catalog.catalogue import Catalogue
 from tintype.catalog.order import Order, order, settle_seed
 from tintype.catalog.samples import sample_path
 from tintype.catalog.spec import ModelSpec, Param
+from tintype.checkpoints.weights import Weights
 from tintype.cli.local import check_device, check_files, drawing, load_model
 from tintype.cli.options import data_option, load_registry, load_settings
-from tintype.diffusion.weights import Weights
 from tintype.errors import BadPicture, InvalidParameter
 from tintype.hub.registry import Registry
 from tintype.media.images import Format

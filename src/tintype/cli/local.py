@@ -69,7 +69,7 @@ def load_model(settings: Settings, registry: Registry, spec: ModelSpec, device: 
     if not _has(device):
         raise click.ClickException(f"--device {device}: torch finds no such device on this machine")
     own = registry.weights.get(spec.slug)
-    folder = own.folder if own else None
+    folder = own.path if own else None
     try:
         return Models.from_settings(settings, registry.weights, device).get(spec)
     except WeightsUnusable as error:
@@ -102,8 +102,8 @@ def _why(error: WeightsUnusable, folder: Path | None) -> str:
 
 def _components(folder: Path) -> list[str]:
     """Those that the folder's index names, without the ones that we don't load."""
-    from tintype.diffusion.loading import CLASSES  # noqa: PLC0415 - imports torch
-    from tintype.diffusion.weights import read_json  # noqa: PLC0415
+    from tintype.checkpoints.weights import read_json  # noqa: PLC0415
+    from tintype.diffusion.libraries import CLASSES  # noqa: PLC0415 - imports torch
 
     with suppress(WeightsUnusable):
         index = read_json(folder / "model_index.json")

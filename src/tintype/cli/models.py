@@ -47,7 +47,7 @@ def list_models(data: Path | None, as_json: bool) -> None:
     table = Table("slug", "model", "dollars per picture", "weights")
     for spec in registry.catalogue.values():
         own = registry.weights.get(spec.slug)
-        table.add_row(spec.slug, spec.title, f"{dollars(spec.price):g}", str(own.folder) if own else BUILTIN)
+        table.add_row(spec.slug, spec.title, f"{dollars(spec.price):g}", str(own.path) if own else BUILTIN)
     Console().print(table)
 
 

@@ -16,8 +16,8 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from tintype.catalog.models import MODELS
+from tintype.checkpoints.weights import Weights
 from tintype.cli.local import first_line
-from tintype.diffusion.weights import Weights
 from tintype.errors import StoreUnavailable
 from tintype.hub.registry import Registry
 from tintype.settings import Settings

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 from PIL import Image, ImageChops
 
+from tintype.checkpoints.weights import Weights
 from tintype.cli.local import check_device, check_files, drawing, load_model
 from tintype.cli.options import data_option, load_registry, load_settings
-from tintype.diffusion.weights import Weights
 from tintype.errors import BadPicture
 from tintype.hub.registry import Registry
 from tintype.media.images import decode, read_note

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from tintype.catalog.catalogue import Catalogue
-from tintype.diffusion.weights import Weights
+from tintype.checkpoints.weights import Weights
 
 
 @dataclass(frozen=True)
