@@ -199,7 +199,7 @@ def test_weights_that_are_not_whole_are_said_by_what_is_missing(tmp_path: Path, 
         own = ["--weights", folder, "--data", tmp_path, "-o", tmp_path / "x.png", "--device", "cpu"]
         return words(here("generate", TEXT, "--prompt", "x", *own))
 
-    assert said() == f"--weights: no such folder: {folder}"
+    assert said() == f"--weights: no such folder or file: {folder}"
     folder.mkdir()
     assert said() == f"--weights: there is no model_index.json in {folder}"
     (folder / "model_index.json").write_text("{")

@@ -17,11 +17,10 @@ from tintype.catalog.catalogue import Catalogue
 from tintype.catalog.order import Order, order, settle_seed
 from tintype.catalog.samples import sample_path
 from tintype.catalog.spec import ModelSpec, Param
-from tintype.checkpoints.weights import Weights
 from tintype.cli.local import check_device, check_files, drawing, load_model
-from tintype.cli.options import data_option, load_registry, load_settings
+from tintype.cli.options import data_option, load_settings
 from tintype.errors import BadPicture, InvalidParameter
-from tintype.hub.registry import Registry
+from tintype.hub.registry import Registry, build_registry
 from tintype.media.images import Format
 from tintype.media.inline import from_text
 from tintype.settings import Settings
@@ -68,7 +67,7 @@ def draw(
     check_files(Path(output), weights)
     check_device(device)
     settings = load_settings(data=data, dtype=dtype)
-    registry = load_registry(settings).drawing(spec.slug, Weights(weights) if weights else None)
+    registry = build_registry(settings).drawing(spec.slug, weights)
     if given.get("image"):
         given["image"] = _image(given["image"], settings.max_picture_bytes)
     wanted = _order(spec, given, Path(output))
@@ -161,7 +160,7 @@ def _catalogue(ctx: click.Context) -> Catalogue:
     lenient = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
     behind = data_option(click.Command("", context_settings=lenient))
     given = behind.make_context("", list(ctx.meta.get(BEHIND, [])), resilient_parsing=True).params
-    return load_registry(load_settings(data=given["data"])).catalogue
+    return build_registry(load_settings(data=given["data"])).catalogue
 
 
 @click.group(cls=ModelGroup)

@@ -11,9 +11,10 @@ import click
 
 from tintype.catalog.catalogue import Catalogue
 from tintype.cli.amounts import to_micro
-from tintype.cli.options import data_option, json_option, load_registry, load_settings, open_database
+from tintype.cli.options import data_option, json_option, load_settings, open_database
 from tintype.cli.rows import print_rows
 from tintype.errors import InvalidParameter, NotFound
+from tintype.hub.registry import build_registry
 from tintype.store.accounts import Accounts
 from tintype.store.keys import Key
 from tintype.store.money import dollars
@@ -73,7 +74,7 @@ def create(
       tintype keys create --name ci --test
     """
     settings = load_settings(data=data)
-    slugs = None if models is None else _slugs(models, load_registry(settings).catalogue)
+    slugs = None if models is None else _slugs(models, build_registry(settings).catalogue)
     cap = None if spend_cap is None else to_micro("--spend-cap", spend_cap, 0)
     read_only = _read_only(scopes)
     with open_database(settings) as db:

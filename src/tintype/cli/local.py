@@ -25,9 +25,9 @@ DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
 
 def check_files(output: Path | None, weights: Path | None) -> None:
     """Raise BadRequest, in the operator's terms, unless the output can be written and the weights look like weights."""
-    if weights and not weights.is_dir():
-        raise BadRequest(f"--weights: no such folder: {weights}")
-    if weights and not (weights / "model_index.json").is_file():
+    if weights and not weights.exists():
+        raise BadRequest(f"--weights: no such folder or file: {weights}")
+    if weights and weights.is_dir() and not (weights / "model_index.json").is_file():
         raise BadRequest(f"--weights: there is no model_index.json in {weights}")
     if output:
         _check_output(output)
@@ -68,6 +68,7 @@ def load_model(settings: Settings, registry: Registry, spec: ModelSpec, device: 
 
     if not _has(device):
         raise click.ClickException(f"--device {device}: torch finds no such device on this machine")
+    registry.require([spec.slug])
     own = registry.weights.get(spec.slug)
     folder = own.path if own else None
     try:

@@ -15,11 +15,8 @@ from pydantic_settings import SettingsError
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from tintype.catalog.models import MODELS
-from tintype.checkpoints.weights import Weights
 from tintype.cli.local import first_line
 from tintype.errors import StoreUnavailable
-from tintype.hub.registry import Registry
 from tintype.settings import Settings
 from tintype.store.database import Database
 from tintype.store.migrations import migrate
@@ -54,17 +51,6 @@ def _refuse_unknown(environment: Iterable[str]) -> None:
         if name.upper().startswith(PREFIX) and own not in known:
             [closest] = difflib.get_close_matches(own, known, n=1, cutoff=0)
             raise click.UsageError(f"{name} is not a setting; the closest is {PREFIX}{closest}")
-
-
-def load_registry(settings: Settings) -> Registry:
-    """The models of these settings and their weights; raises UsageError for what is not understood or not there."""
-    for name, slugs in (("WEIGHTS", settings.weights), ("PRICES", settings.prices)):
-        for slug in slugs.keys() - MODELS.keys():
-            raise click.UsageError(f"{PREFIX}{name}: no model is called {slug}; the models are {', '.join(MODELS)}")
-    for slug, folder in settings.weights.items():
-        if not folder.is_dir():
-            raise click.UsageError(f"{PREFIX}WEIGHTS: no such folder: {folder} (for {slug})")
-    return Registry(MODELS, {slug: Weights(folder) for slug, folder in settings.weights.items()})
 
 
 @contextmanager

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import click
 from PIL import Image, ImageChops
 
-from tintype.checkpoints.weights import Weights
 from tintype.cli.local import check_device, check_files, drawing, load_model
-from tintype.cli.options import data_option, load_registry, load_settings
+from tintype.cli.options import data_option, load_settings
 from tintype.errors import BadPicture
-from tintype.hub.registry import Registry
+from tintype.hub.registry import Registry, build_registry
 from tintype.media.images import decode, read_note
 from tintype.media.samples import draw
 from tintype.settings import Settings
@@ -49,7 +48,7 @@ def replay(
 
         recipe = Recipe.read(read_note(original))
         settings = load_settings(data=data, dtype=recipe.dtype, t5_tokens=recipe.t5_tokens)
-        registry = load_registry(settings).drawing(recipe.model, Weights(weights) if weights else None)
+        registry = build_registry(settings).drawing(recipe.model, weights)
         loaded = _weights(recipe, settings, registry, device)
         source = _source(recipe, image, settings)
         try:

@@ -13,8 +13,9 @@ import click
 import uvicorn
 
 from tintype.catalog.samples import LANDSCAPE
-from tintype.cli.options import data_option, load_registry, load_settings, open_database
+from tintype.cli.options import data_option, load_settings, open_database
 from tintype.fleet import LocalFleet, devices
+from tintype.hub.registry import build_registry
 from tintype.settings import Settings
 from tintype.store.accounts import Accounts
 from tintype.store.database import Database
@@ -41,7 +42,9 @@ def serve(host: str | None, port: int | None, data: Path | None, workers: bool, 
     from tintype.web.app import create_app  # noqa: PLC0415 - FastAPI takes half a second; other commands don't need it
 
     settings = load_settings(host=host, port=port, data=data, billing=billing)
-    registry = load_registry(settings)
+    registry = build_registry(settings)
+    if workers:  # elsewhere, their machines have the weights
+        registry.require(registry.catalogue)
     set_up_logs(process="web")
     listening = listen(settings.host, settings.port)
     address = _address(settings.host, listening.getsockname()[1])
@@ -88,7 +91,8 @@ def worker(device: str, parent: int | None, data: Path | None) -> None:
     from tintype.worker.start import run_worker  # noqa: PLC0415 - imports torch
 
     settings = load_settings(data=data)
-    registry = load_registry(settings)
+    registry = build_registry(settings)
+    registry.require(registry.catalogue)
     set_up_logs(process=f"worker {device}")
     with open_database(settings):
         pass

@@ -46,7 +46,7 @@ def models(http: HttpRequest) -> dict[str, Any]:
 def _described(own: Services, spec: ModelSpec) -> dict[str, Any]:
     example = order(spec, spec.validate(spec.example)[0])
     measured = own.outlooks.alone(pace(spec, example), planned_steps(spec, example))
-    return describe(spec, own.price(spec), measured) | about(spec, own.registry.weights)
+    return describe(spec, own.price(spec), measured) | about(spec, own.registry.configured)
 
 
 def model_information(http: HttpRequest) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fastapi import Request as HttpRequest
 
@@ -20,10 +20,10 @@ from tintype.store.assets import Assets
 from tintype.store.database import Database
 from tintype.store.history import History
 from tintype.store.limits import Ceilings
-from tintype.store.money import micro
 from tintype.store.outbox import Outbox
 from tintype.store.outlook import Outlooks
 from tintype.store.previews import Previews
+from tintype.store.prices import tariff
 from tintype.store.requests import Requests
 from tintype.store.webhooks import Webhooks
 from tintype.store.workers import Workers
@@ -83,12 +83,7 @@ class Services:
 
     def price(self, spec: ModelSpec) -> Tariff:
         """What a model costs: by the operator's own price, or the catalogue's; nothing without billing."""
-        if not self.settings.billing:
-            return replace(spec.tariff, price=0)
-        own = self.settings.prices.get(spec.slug)
-        if own is None:
-            return spec.tariff
-        return Tariff(micro(own.dollars), own.per or spec.tariff.per, own.most_seconds or spec.tariff.most_seconds)
+        return tariff(spec, self.registry.prices.get(spec.slug), billing=self.settings.billing)
 
     def file(self, name: str) -> bytes:
         """A finished or uploaded picture by its unguessable name; raises NotFound."""
