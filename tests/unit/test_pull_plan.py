@@ -98,8 +98,13 @@ def test_a_source_may_be_one_file_and_loras_may_lie_elsewhere() -> None:
     lora = {"source": "c/d", "file": "turbo.safetensors", "scale": 0.125}
     entry = ModelEntry.model_validate({"source": "a/b", "file": "x.safetensors", "loras": [lora, "mine.safetensors"]})
     wants = wanted("sd1.5-img2img", {"sd1.5-img2img": entry})
-    assert [(want.repository, want.file) for want in wants] == [("a/b", "x.safetensors"), ("c/d", "turbo.safetensors")]
+    files_wanted = [("a/b", "x.safetensors"), ("c/d", "turbo.safetensors")]
+    assert [(want.repository, want.file) for want in wants[:2]] == files_wanted
     assert chosen(wants[0], {"x.safetensors": 1, "y.safetensors": 1}) == ["x.safetensors"]
+    # A file in the original layout has no tokenizers: they come from the model's own repository.
+    assert wants[2].repository == SOURCES["sd1.5-img2img"].repository
+    assert chosen(wants[2], PUBLISHED) == ["tokenizer/merges.txt", "tokenizer/vocab.json"]
+    assert len(wanted("sd1.5-img2img", {"sd1.5-img2img": entry.model_copy(update={"tokenizers": "/x"})})) == 2
 
 
 @pytest.mark.parametrize(

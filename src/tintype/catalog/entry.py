@@ -93,6 +93,8 @@ class ModelEntry(Strict):
     vae: Path | None = None
     #: The same for the text encoders, in the family's order: for SD 3 CLIP-L, CLIP-G, T5.
     text_encoders: tuple[Path, ...] = Field((), max_length=3)
+    #: A folder with the folders `tokenizer`, …, for files in the original layout, which have none.
+    tokenizers: Path | None = None
     loras: Loras = ()
     #: LoRAs that a caller may ask for, by name.
     available_loras: dict[str, Annotated[LoraEntry, BeforeValidator(_lora)]] = {}

@@ -37,6 +37,8 @@ class Part:
     files: tuple[File, ...]
     #: Where the files lie: below the folder of pulled weights, or an operator's own place.
     folder: str
+    #: Patterns of what was left out, such as T5.
+    without: tuple[str, ...] = ()
 
     @property
     def ours(self) -> bool:
@@ -117,5 +119,8 @@ class Pulled:
 
 
 def _manifest(said: dict[str, Any]) -> Manifest:
-    parts = (Part(**{**part, "files": tuple(File(**file) for file in part["files"])}) for part in said["parts"])
+    parts = (
+        Part(**{**part, "files": tuple(File(**file) for file in part["files"]), "without": tuple(part["without"])})
+        for part in said["parts"]
+    )
     return Manifest(said["slug"], tuple(parts), said["file"])

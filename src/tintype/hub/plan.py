@@ -15,12 +15,12 @@ from tintype.errors import PullFailed
 from tintype.hub.manifest import File
 
 #: What a folder in the diffusers layout needs; the safety checker, flax and ONNX twins and pickles are not among it.
+INDEX = "model_index.json"
+TOKENIZERS = ("tokenizer*/*.json", "tokenizer*/*.txt", "tokenizer*/*.model")
 NEEDED = (
-    "model_index.json",
+    INDEX,
     "scheduler/scheduler_config.json",
-    "tokenizer*/*.json",
-    "tokenizer*/*.txt",
-    "tokenizer*/*.model",
+    *TOKENIZERS,
     *(
         f"{folder}/{name}"
         for folder in ("unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3")
@@ -52,35 +52,46 @@ class Wanted:
     revision: str
     #: The one file that is wanted; empty for a folder in the diffusers layout.
     file: str = ""
-    #: Patterns of files that a folder is wanted without.
+    #: Patterns of what is wanted of a folder, and of what it is wanted without.
+    patterns: tuple[str, ...] = NEEDED
     without: tuple[str, ...] = ()
 
     def choose(self, files: Sequence[File]) -> tuple[File, ...]:
         """The files that are needed, of all that the repository has; raises PullFailed that says what is missing."""
         if self.file:
             chosen = [file for file in files if file.path == self.file]
-            pickled = fnmatch_any(self.file, PICKLES)
         else:
-            needed = (file for file in files if fnmatch_any(file.path, NEEDED))
+            needed = (file for file in files if fnmatch_any(file.path, self.patterns))
             chosen = list(_leanest(file for file in needed if not fnmatch_any(file.path, self.without)))
-            pickled = any(fnmatch_any(file.path, PICKLES) for file in files)
-        if pickled and not any(file.path.endswith(".safetensors") for file in chosen):
+        if self.pickled(files) and not any(file.path.endswith(".safetensors") for file in chosen):
             raise PullFailed(f"{self.repository} has pickled weights only, which can run code when loaded: refused")
-        if not chosen or not (self.file or any(file.path == "model_index.json" for file in chosen)):
-            missing = self.file or "model_index.json"
-            raise PullFailed(f"{self.repository} has no {missing} at {self.revision}; name the file that is meant")
+        first = self.file or self.patterns[0]
+        if not chosen or (first == INDEX and not any(file.path == INDEX for file in chosen)):
+            raise PullFailed(f"{self.repository} has no {first} at {self.revision}; name the file that is meant")
         return tuple(chosen)
+
+    def pickled(self, files: Sequence[File]) -> bool:
+        """Whether weights are wanted, and there are pickled ones."""
+        paths = [self.file] if self.file else [file.path for file in files if INDEX in self.patterns]
+        return any(fnmatch_any(path, PICKLES) for path in paths)
 
 
 def wanted(slug: str, entries: Entries) -> tuple[Wanted, ...]:
-    """What to pull for a slug, the weights first, then LoRAs; raises PullFailed where nothing is published for it."""
+    """What to pull for a slug: weights, then LoRAs and tokenizers; raises PullFailed where there is nothing to pull."""
     entry = entries.get(slug, ModelEntry())
-    return (_weights(slug, entries), *dict.fromkeys(_loras(entry)))
+    local = bool(entry.folder or (entry.file and not entry.source))
+    weights = () if local else (_weights(slug, entries),)
+    wants = tuple(dict.fromkeys((*weights, *_loras(entry), *_tokenizers(slug, entry))))
+    if not wants:
+        raise PullFailed(f"{slug}: the models file names {entry.folder or entry.file}; there is nothing to pull")
+    return wants
 
 
 def lacks_lora(slug: str, entry: ModelEntry) -> bool:
     """Whether the published weights would draw noise for this slug, since nothing makes them few-step ones."""
-    return slug in SOURCES and SOURCES[slug].needs_lora and not (entry.source or entry.loras)
+    return (
+        slug in SOURCES and SOURCES[slug].needs_lora and not (entry.source or entry.loras or entry.folder or entry.file)
+    )
 
 
 def lora_source(lora: LoraEntry) -> Wanted:
@@ -98,9 +109,7 @@ def _weights(slug: str, entries: Entries) -> Wanted:
     entry = entries.get(slug, ModelEntry())
     without = T5 if entry.t5 == "none" else ()
     if entry.source:
-        return Wanted(entry.source, entry.revision, entry.file.as_posix() if entry.file else "", without)
-    if entry.folder or entry.file:
-        raise PullFailed(f"{slug}: the models file names {entry.folder or entry.file}; there is nothing to pull")
+        return Wanted(entry.source, entry.revision, entry.file.as_posix() if entry.file else "", without=without)
     if entry.like:
         return _weights(entry.like, entries)
     if lacks_lora(slug, entry):
@@ -110,6 +119,13 @@ def _weights(slug: str, entries: Entries) -> Wanted:
 
 def _loras(entry: ModelEntry) -> Iterator[Wanted]:
     return (lora_source(lora) for lora in (*entry.loras, *entry.available_loras.values()) if lora.source)
+
+
+def _tokenizers(slug: str, entry: ModelEntry) -> Iterator[Wanted]:
+    """Files in the original layout have no tokenizers: those of the model's own repository are the same."""
+    if entry.file and not entry.tokenizers:
+        source = SOURCES[entry.like or slug]
+        yield Wanted(source.repository, source.revision, patterns=TOKENIZERS, without=T5 if entry.t5 == "none" else ())
 
 
 def _leanest(files: Iterable[File]) -> Iterator[File]:

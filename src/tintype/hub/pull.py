@@ -97,8 +97,8 @@ def _discard(found: list[tuple[Part, Path]]) -> None:
 
 def _satisfies(known: Manifest, wants: Sequence[Wanted]) -> bool:
     """Whether a manifest is of the very repositories that are wanted now."""
-    have = [(part.repository, part.revision) for part in known.parts]
-    return have == [(want.repository, want.revision) for want in wants] and known.file == wants[0].file
+    have = [(part.repository, part.revision, part.without) for part in known.parts]
+    return have == [(want.repository, want.revision, want.without) for want in wants] and known.file == wants[0].file
 
 
 def _list(want: Wanted, hub: Hub, known: Manifest | None) -> Part:
@@ -107,7 +107,7 @@ def _list(want: Wanted, hub: Hub, known: Manifest | None) -> Part:
     pinned = (part.commit for part in parts if (part.repository, part.revision) == (want.repository, want.revision))
     listing = hub.listing(want.repository, next(pinned, want.revision))
     folder = f"{folder_of(want.repository)}/{listing.commit}"
-    return Part(want.repository, want.revision, listing.commit, want.choose(listing.files), folder)
+    return Part(want.repository, want.revision, listing.commit, want.choose(listing.files), folder, want.without)
 
 
 def _fetch(parts: Sequence[Part], pulled: Pulled, hub: Hub, bars: Bars) -> None:
