@@ -8,15 +8,17 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from tests.acceptance.harness import done, here, until, words
+from tests.acceptance.harness import Server, done, here, until, words
 from tests.integration.toyhub import TOKEN, ToyHub, toy_hub
 from tests.integration.website import serving
 from tests.toy import toy_weights
@@ -26,6 +28,7 @@ from tintype.errors import ConfigurationInvalid
 from tintype.hub import download
 from tintype.hub.manifest import Pulled
 from tintype.hub.registry import build_registry
+from tintype.media.images import read_note
 from tintype.settings import Settings
 
 SD15, SD3, TURBO = "sd1.5-img2img", "sd3-med-img2img", "stable-diffusion-3-turbo-img2img"
@@ -71,7 +74,9 @@ def place(data: Path) -> Path:
     return data / "models" / MEDIUM.replace("/", "--") / MEDIUM_COMMIT
 
 
-def test_a_gated_model_is_pulled_and_then_served(hub: ToyHub, data: Path, weights: Path) -> None:
+def test_a_gated_model_is_pulled_and_then_served(
+    hub: ToyHub, data: Path, weights: Path, new_server: Callable[..., Server]
+) -> None:
     assert listed(SD3)["weights"] == "built-in"
     assert pull().startswith(f"{SD3}: {MEDIUM} at {MEDIUM_COMMIT[:8]}, ")
     assert f"/api/models/{MEDIUM}/revision/{MEDIUM_COMMIT}" in hub.asked
@@ -83,14 +88,17 @@ def test_a_gated_model_is_pulled_and_then_served(hub: ToyHub, data: Path, weight
     assert done(here("models", "check", SD3)).endswith("whole")
     own = build_registry(Settings(data=data)).weights[SD3]
     assert own.fingerprint == Weights(toy_weights("sd3", weights)).fingerprint
-    with serving(data) as site, site.http() as http:
-        models = {model["slug"]: model for model in http.get("/v1/models").json()["models"]}
-    assert "weights" not in models[SD3]
-    assert models[SD15]["weights"] == "built-in"
-    drawn = data / "fox.png"
-    done(here("generate", SD3, "--prompt", "a fox", "--num-inference-steps", 1, "--seed", 1, "-o", drawn))
-    with Image.open(drawn) as picture:
-        assert own.fingerprint in str(picture.info)
+    (data / "models.toml").write_text(f'[models.mine]\nlike = "{SD3}"\ndefaults = {{num_inference_steps = 1}}')
+    where = {"models": data / "models.toml", "models_folder": data / "models"}
+    http = new_server(weights="{}", **where).start().http()
+    models = {model["slug"]: model for model in http.get("/v1/models").json()["models"]}
+    assert [slug for slug, model in models.items() if "weights" not in model] == [SD3, "mine"]
+    picture = BytesIO()
+    Image.new("RGB", (64, 64), "teal").save(picture, "png")
+    body = {"prompt": "a fox", "image": b64encode(picture.getvalue()).decode()}
+    drawn = http.post("/v1/mine", json=body)
+    assert (drawn.status_code, "x-weights" in drawn.headers) == (200, False)
+    assert json.loads(read_note(drawn.content))["weights"] == own.fingerprint
 
 
 def test_a_second_pull_asks_for_nothing(hub: ToyHub, data: Path) -> None:
