@@ -74,7 +74,7 @@ def test_a_folder_takes_each_network_once_in_its_smallest_arithmetic() -> None:
         "vae/diffusion_pytorch_model.fp16.safetensors",
     ]
     size = sum(size * 1_000_000 for path, size in PUBLISHED.items() if path in chosen(Wanted("a/b", "main"), PUBLISHED))
-    assert size == pytest.approx(SOURCES["sd1.5-img2img"].size, rel=0.01)
+    assert size == pytest.approx(SOURCES["sd1.5-img2img"].size, rel=0.02)
 
 
 def test_shards_come_with_their_index_and_twins_of_one_size_once() -> None:

@@ -32,7 +32,7 @@ SOURCES: Mapping[str, Source] = {
         "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
         "CreativeML Open RAIL-M",
         gated=False,
-        size=2_132_000_000,
+        size=2_100_000_000,
     ),
     "sd3-med-img2img": Source(MEDIUM, MEDIUM_COMMIT, COMMUNITY, gated=True, size=15_500_000_000),
     "stable-diffusion-3-turbo-img2img": Source(

@@ -53,6 +53,12 @@ class Finder:
             changes["t5"] = entry.t5
         return replace(found, **changes)
 
+    def available(self, slug: str) -> dict[str, Lora]:
+        """The LoRAs that a caller may ask for, by name, as far as they are here; raises ConfigurationInvalid."""
+        entry, manifest = self.entries.get(slug, ModelEntry()), self.pulled.of(slug)
+        found = {name: self._lora(slug, lora, manifest) for name, lora in entry.available_loras.items()}
+        return {name: lora for name, lora in found.items() if isinstance(lora, Lora)}
+
     def _base(self, slug: str, entry: ModelEntry, manifest: Manifest | None) -> Weights | str | None:
         if slug in self.named:
             return Weights(_there(f"TINTYPE_WEIGHTS: {slug}", self.named[slug]))

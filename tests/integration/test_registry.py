@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,14 @@ import pytest
 from click.testing import CliRunner
 from tests.integration.website import serving
 
+from tintype.catalog.entry import ModelEntry
+from tintype.catalog.modelfile import ModelsFile, extend
 from tintype.catalog.models import MODELS
+from tintype.catalog.sources import SOURCES
 from tintype.checkpoints.weights import Lora, Weights
 from tintype.cli import tintype
 from tintype.errors import ConfigurationInvalid
+from tintype.hub.files import in_words
 from tintype.hub.registry import Registry, build_registry
 from tintype.settings import Settings
 
@@ -55,7 +61,7 @@ def test_paths_count_from_the_models_file(places: Path) -> None:
         f'[models."{OLD}"]\nfolder = "sd15"\nvae = "vae.safetensors"\nprediction = "v_prediction"\n'
         'loras = ["style.safetensors", {file = "style.safetensors", scale = 0.5}]\n'
         f'[models.{SD3}]\nfile = "one.safetensors"\ntext_encoders = ["clip_l.safetensors"]\ntokenizers = "tokenizers"\n'
-        't5 = "none"\npin = true\nkeep_alive = 60',
+        't5 = "none"\npin = true\nkeep_alive = 60\navailable_loras = {style = "style.safetensors"}',
     )
     style = places / "style.safetensors"
     assert registry.weights == {
@@ -71,6 +77,7 @@ def test_paths_count_from_the_models_file(places: Path) -> None:
             t5="none",
         ),
     }
+    assert registry.loras[SD3] == {"style": Lora(style)}
     assert (registry.entries[SD3].pin, registry.entries[SD3].keep_alive) == (True, 60)
 
 
@@ -184,3 +191,22 @@ def test_an_operator_s_price_is_the_environment_s_then_the_file_s(tmp_path: Path
     assert "Small and quick." in helped.stdout
     named = CliRunner().invoke(tintype, ["generate", "quick", "--prompt", "x", "--data", str(tmp_path), "--width", "7"])
     assert "allowed: one of 64, 128" in str(named.exception)
+
+
+def test_the_documentation_s_examples_are_understood() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "weights.md").read_text("utf-8")
+    examples = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert len(examples) >= 4
+    for example in examples:
+        entries = ModelsFile(**tomllib.loads(example)).models
+        assert entries.keys() <= extend(MODELS, entries).keys()
+    keys = {key for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE) for key in re.findall(r"`(\w+)`", row)}
+    assert keys >= ModelEntry.model_fields.keys()
+
+
+def test_the_documentation_names_every_source() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "weights.md").read_text("utf-8")
+    for slug, source in SOURCES.items():
+        [row] = re.findall(rf"^\| `{re.escape(slug)}` \|.*$", text, re.MULTILINE)
+        assert in_words(source.size) in row
+        assert source.repository in row or source.needs_lora
