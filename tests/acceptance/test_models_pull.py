@@ -144,8 +144,9 @@ def test_a_connection_that_breaks_is_taken_up_again(hub: ToyHub, data: Path) -> 
         return not breaks
 
     hub.before = twice
+    hub.busy = ["model_index.json"]
     pull()
-    assert len(broken) == 2
+    assert (len(broken), hub.busy) == (2, [])
     assert hub.sent[BIG] == len(hub.repositories[MEDIUM].files[BIG])
 
 
@@ -315,9 +316,8 @@ def test_a_branch_stays_what_it_was_until_an_update(hub: ToyHub, data: Path, wei
     pull(SD15, "--update")
     assert listed(SD15)["from"] == "somebody/tune@eeeeeeee"
     (data / "models.toml").write_text(f'[models."{SD15}"]\nsource = "{MEDIUM}"')
-    assert (
-        listed(SD15)["state"] == f"somebody/tune was pulled, and {MEDIUM} is configured; run tintype models pull {SD15}"
-    )
+    other = f"pulled is the folder of somebody/tune, configured the folder of {MEDIUM}; run tintype models pull {SD15}"
+    assert listed(SD15)["state"] == other
 
 
 def test_weights_that_are_here_are_registered_where_they_are(data: Path, weights: Path, tmp_path: Path) -> None:
@@ -377,3 +377,19 @@ def test_a_manifest_that_is_none_is_named(data: Path) -> None:
     (data / "models" / f"{SD3}.json").write_text("[]")
     with pytest.raises(ConfigurationInvalid, match=f"{SD3}.json: not a manifest of pulled weights"):
         Pulled(data / "models").of(SD3)
+
+
+def test_a_file_in_the_original_layout_gets_tokenizers_that_are_no_weights(hub: ToyHub, data: Path) -> None:
+    (data / "one.safetensors").write_bytes(b"x")
+    (data / "models.toml").write_text(f'[models.{SD3}]\nfile = "one.safetensors"')
+    assert listed(SD3)["state"].startswith(f"its tokenizers are not here; run tintype models pull {SD3}, or ")
+    pull()
+    assert {path.partition("/")[0] for path in hub.sent} == {"tokenizer", "tokenizer_2"}
+    own = build_registry(Settings(data=data)).weights[SD3]
+    assert (own.path, own.parts) == (data / "one.safetensors", (("tokenizers", place(data)),))
+    (data / "models.toml").unlink()
+    assert listed(SD3)["state"].startswith(
+        f"pulled is the tokenizers of {MEDIUM}, configured the folder of {MEDIUM}; run "
+    )
+    pull()
+    assert (listed(SD3)["weights"], listed(SD3)["state"]) == ("pulled", "ready")

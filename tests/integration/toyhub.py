@@ -47,6 +47,8 @@ class ToyHub:
     leaked: list[str] = field(default_factory=list)
     #: Called before each piece of a large file with its path and the bytes sent so far; False breaks the connection.
     before: Callable[[str, int], bool] = lambda path, sent: True
+    #: Files whose next request is answered 503.
+    busy: list[str] = field(default_factory=list)
     #: What is sent in place of a file's own bytes.
     forged: dict[str, bytes] = field(default_factory=dict)
 
@@ -92,6 +94,9 @@ class Handler(BaseHTTPRequestHandler):
         repository = self.hub.repositories[name]
         if repository.gated and self.headers.get("authorization") != f"Bearer {TOKEN}":
             self._refuse(403 if self.headers.get("authorization") else 401, "GatedRepo")
+        elif path in self.hub.busy:
+            self.hub.busy.remove(path)
+            self._refuse(503)
         elif len(repository.files[path]) >= LARGE:
             elsewhere = self.hub.address.replace("127.0.0.1", "localhost")
             self._answer(302, b"", {"location": f"{elsewhere}/cdn/{name}/{commit}/{path}"})

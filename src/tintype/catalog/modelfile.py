@@ -19,7 +19,7 @@ from tintype.errors import BadRequest, ConfigurationInvalid
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9.\-]{0,79}")
 #: Addresses beside the models' own, which a slug would hide.
-RESERVED = frozenset({"images", "models", "predictions", "requests", "get-user-credits", "files"})
+RESERVED = ("images", "models", "predictions", "requests", "get-user-credits", "files")
 #: What a few-step model fixes, and the numbers it may be.
 BOUNDS = {"steps": (1, 100), "guidance": (1, 25)}
 
@@ -113,7 +113,10 @@ def _fixed(where: str, base: ModelSpec, wanted: Mapping[str, Any]) -> dict[str, 
     for name, value in wanted.items():
         least, most = BOUNDS.get(name, (0, 0))
         if name not in base.fixed or name not in BOUNDS:
-            allowed = ", ".join(set(base.fixed) & set(BOUNDS)) or f"nothing: callers choose it all for {base.slug}"
+            allowed = (
+                ", ".join(name for name in base.fixed if name in BOUNDS)
+                or f"nothing: callers choose it all for {base.slug}"
+            )
             raise ConfigurationInvalid(f"{where}.fixed.{name}: no such key; allowed: {allowed}")
         kind = (int,) if name == "steps" else (int, float)
         if type(value) not in kind or not least <= value <= most:

@@ -75,8 +75,10 @@ class Finder:
             return f"{damage}; run tintype models pull {slug} again"
         part = manifest.parts[0]
         main = wanted(slug, self.entries)[0]
-        if part.ours and (part.repository, part.revision, manifest.file) != (main.repository, main.revision, main.file):
-            return f"{part.repository} was pulled, and {main.repository} is configured; run tintype models pull {slug}"
+        have = part.repository, part.revision, part.kind, manifest.file
+        if part.ours and have != (main.repository, main.revision, main.kind, main.file):
+            was, wants = f"{part.kind} of {part.repository}", f"{main.kind} of {main.repository}"
+            return f"pulled is the {was}, configured the {wants}; run tintype models pull {slug}"
         if not set(part.without) <= set(main.without):
             return f"T5 was left out when it was pulled; run tintype models pull {slug}"
         return Weights(self.pulled.weights(manifest))

@@ -6,10 +6,11 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tintype.errors import ConfigurationInvalid
 
+Kind = Literal["folder", "file", "tokenizers"]
 #: A file in the folder of pulled weights that ends so is a slug's manifest.
 ENDING = ".json"
 
@@ -37,6 +38,8 @@ class Part:
     files: tuple[File, ...]
     #: Where the files lie: below the folder of pulled weights, or an operator's own place.
     folder: str
+    #: A folder of weights, a file, or tokenizers alone.
+    kind: Kind
     #: Patterns of what was left out, such as T5.
     without: tuple[str, ...] = ()
 

@@ -12,7 +12,7 @@ from tintype.catalog.entry import LoraEntry, ModelEntry
 from tintype.catalog.modelfile import Entries
 from tintype.catalog.sources import SOURCES
 from tintype.errors import PullFailed
-from tintype.hub.manifest import File
+from tintype.hub.manifest import File, Kind
 
 #: What a folder in the diffusers layout needs; the safety checker, flax and ONNX twins and pickles are not among it.
 INDEX = "model_index.json"
@@ -56,6 +56,13 @@ class Wanted:
     patterns: tuple[str, ...] = NEEDED
     without: tuple[str, ...] = ()
 
+    @property
+    def kind(self) -> Kind:
+        """What it is that is wanted."""
+        if self.file:
+            return "file"
+        return "folder" if INDEX in self.patterns else "tokenizers"
+
     def choose(self, files: Sequence[File]) -> tuple[File, ...]:
         """The files that are needed, of all that the repository has; raises PullFailed that says what is missing."""
         if self.file:
@@ -72,7 +79,7 @@ class Wanted:
 
     def pickled(self, files: Sequence[File]) -> bool:
         """Whether weights are wanted, and there are pickled ones."""
-        paths = [self.file] if self.file else [file.path for file in files if INDEX in self.patterns]
+        paths = [self.file] if self.file else [file.path for file in files if self.kind == "folder"]
         return any(fnmatch_any(path, PICKLES) for path in paths)
 
 

@@ -66,7 +66,8 @@ def register(slug: str, path: Path, pulled: Pulled, bars: Bars) -> Manifest:
     with writing(pulled.folder):
         known = pulled.of(slug)
         loras = known.parts[1:] if known else ()
-        manifest = Manifest(slug, (Part("", "", "", noted, str(folder.absolute())), *loras), file)
+        here = Part("", "", "", noted, str(folder.absolute()), "file" if file else "folder")
+        manifest = Manifest(slug, (here, *loras), file)
         pulled.write(manifest)
     return manifest
 
@@ -97,8 +98,9 @@ def _discard(found: list[tuple[Part, Path]]) -> None:
 
 def _satisfies(known: Manifest, wants: Sequence[Wanted]) -> bool:
     """Whether a manifest is of the very repositories that are wanted now."""
-    have = [(part.repository, part.revision, part.without) for part in known.parts]
-    return have == [(want.repository, want.revision, want.without) for want in wants] and known.file == wants[0].file
+    have = [(part.repository, part.revision, part.kind, part.without) for part in known.parts]
+    need = [(want.repository, want.revision, want.kind, want.without) for want in wants]
+    return have == need and known.file == wants[0].file
 
 
 def _list(want: Wanted, hub: Hub, known: Manifest | None) -> Part:
@@ -107,7 +109,9 @@ def _list(want: Wanted, hub: Hub, known: Manifest | None) -> Part:
     pinned = (part.commit for part in parts if (part.repository, part.revision) == (want.repository, want.revision))
     listing = hub.listing(want.repository, next(pinned, want.revision))
     folder = f"{folder_of(want.repository)}/{listing.commit}"
-    return Part(want.repository, want.revision, listing.commit, want.choose(listing.files), folder, want.without)
+    return Part(
+        want.repository, want.revision, listing.commit, want.choose(listing.files), folder, want.kind, want.without
+    )
 
 
 def _fetch(parts: Sequence[Part], pulled: Pulled, hub: Hub, bars: Bars) -> None:

@@ -50,9 +50,9 @@ class Hub:
         address = f"{self.endpoint}/api/models/{repository}/revision/{quote(revision, safe='')}"
         try:
             response = self._client.get(address, params={"blobs": "true"})
+            self._check(response, repository, revision)
         except httpx2.TransportError as error:
             raise self.unreachable(error) from error
-        self._check(response, repository, revision)
         try:
             said = response.json()
             found = Listing(_commit(said["sha"]), tuple(_file(one) for one in said["siblings"]))
@@ -64,7 +64,7 @@ class Hub:
     def reading(self, repository: str, commit: str, path: str, begin: int) -> Iterator[httpx2.Response]:
         """A file's bytes from one on, or from the first where the answer is no 206; raises PullFailed.
 
-        A connection that breaks raises httpx2.TransportError: it can be taken up again.
+        A connection that breaks, or a hub that is busy, raises httpx2.TransportError: it can be taken up again.
         """
         address = f"{self.endpoint}/{repository}/resolve/{commit}/{quote(path)}"
         # identity: of a compressed answer neither the length nor a part of it would be the file's.
@@ -76,8 +76,11 @@ class Hub:
             yield response
 
     def _check(self, response: httpx2.Response, repository: str, revision: str) -> None:
+        """Raise PullFailed for a refusal; TransportError for what is the hub's own fault, and may be over soon."""
         if response.is_success:
             return
+        if response.is_server_error:
+            raise httpx2.RemoteProtocolError(f"it answered {response.status_code}")
         code = response.headers.get("x-error-code", "")
         raise PullFailed(self._refusal(response.status_code, code, repository, revision))
 
@@ -96,7 +99,7 @@ class Hub:
             return f"{seen}: check its name, and, if it is private or gated, that {self._token_hint()}"
         if status == 429:
             return f"{self.endpoint} answered 429, too many requests; wait some minutes, and pull again"
-        return f"{self.endpoint} answered {status}; try again later"
+        return f"{self.endpoint} answered {status} for {repository} at {revision}"
 
     def _token_hint(self) -> str:
         if self.token:
