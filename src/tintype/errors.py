@@ -26,6 +26,7 @@
     ├── PullFailed                  500  weights that can't be fetched
     ├── PictureNotFinite            500  the model's arithmetic broke down
     ├── StoreUnavailable            503
+    ├── StorageUnavailable          503
     ├── NotReady                    503
     └── GoesOn                      504  the call ends, its request doesn't
         ├── WorkerUnavailable       502
@@ -249,6 +250,14 @@ class StoreUnavailable(TintypeError):
     status = 503
     advice = "Nothing was queued; send the request again."
     retry_after = 2
+
+
+class StorageUnavailable(TintypeError):
+    """The storage of pictures can't be reached at the moment."""
+
+    status = 503
+    advice = "Send the request again; nothing was charged."
+    retry_after = 5
 
 
 class NotReady(TintypeError):

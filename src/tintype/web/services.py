@@ -13,7 +13,7 @@ from tintype.catalog.spec import ModelSpec
 from tintype.catalog.tariff import Tariff
 from tintype.errors import NotFound
 from tintype.hub.registry import Registry
-from tintype.media.outputs import Files
+from tintype.media.storage import Storage, open_storage
 from tintype.settings import Settings
 from tintype.store.accounts import Accounts
 from tintype.store.assets import Assets
@@ -29,6 +29,9 @@ from tintype.store.webhooks import Webhooks
 from tintype.store.workers import Workers
 from tintype.web.streams import Streams
 from tintype.webhooks import outbox
+
+#: Seconds that a signed address of a picture works: enough to follow it.
+SIGNED_FOR = 300.0
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,9 @@ class Services:
     previews: Previews
     webhooks: Webhooks
     outbox: Outbox
-    inputs: Files
-    outputs: Files
-    uploads: Files
+    inputs: Storage
+    outputs: Storage
+    uploads: Storage
     streams: Streams
     #: Set when a test key's request has been queued here, for the stand-in.
     test_accepted: threading.Event
@@ -73,9 +76,9 @@ class Services:
             previews=Previews(db),
             webhooks=Webhooks(db, overlap=settings.webhook_overlap),
             outbox=outbox(db, settings),
-            inputs=Files(settings.inputs_folder, settings.input_life),
-            outputs=Files(settings.outputs_folder, settings.picture_life),
-            uploads=Files(settings.assets_folder, settings.asset_life),
+            inputs=open_storage(settings, settings.inputs_folder, settings.input_life),
+            outputs=open_storage(settings, settings.outputs_folder, settings.picture_life),
+            uploads=open_storage(settings, settings.assets_folder, settings.asset_life),
             streams=Streams(settings.key_streams),
             test_accepted=threading.Event(),
             stopping=stopping,
@@ -91,6 +94,15 @@ class Services:
             return self.outputs.get(name)
         except NotFound:
             return self.uploads.get(name)
+
+    def file_address(self, name: str) -> str | None:
+        """Where the storage gives that picture out itself, if the operator wants that; raises NotFound."""
+        if not self.settings.storage_redirect:
+            return None
+        try:
+            return self.outputs.address(name, SIGNED_FOR)
+        except NotFound:
+            return self.uploads.address(name, SIGNED_FOR)
 
     def has_worker(self) -> bool:
         """Whether a worker has given a sign of life lately."""

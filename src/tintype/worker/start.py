@@ -12,7 +12,7 @@ import torch
 
 from tintype.engine import Engine
 from tintype.hub.registry import Registry
-from tintype.media.outputs import Files
+from tintype.media.storage import open_storage
 from tintype.settings import Settings
 from tintype.store.database import Database
 from tintype.store.previews import Previews
@@ -36,7 +36,7 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
     db = Database(settings.database)
     requests = Requests(db, lease=settings.lease, retention=settings.retention)
     models = Models.from_settings(settings, registry.weights, device)
-    outputs = Files(settings.outputs_folder, settings.picture_life)
+    outputs = open_storage(settings, settings.outputs_folder, settings.picture_life)
     pictures = Pictures.from_settings(settings)
     worker = Worker(
         worker_id,
