@@ -88,6 +88,7 @@ def _spec(slug: str, entry: ModelEntry, catalogue: Catalogue) -> ModelSpec:
     spec = replace(
         base,
         slug=slug,
+        like=entry.like or "",
         title=entry.title or base.title,
         description=entry.description or base.description,
         fixed=dict(base.fixed) | _fixed(where, base, entry.fixed),
