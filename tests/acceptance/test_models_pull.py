@@ -89,6 +89,7 @@ def test_a_gated_model_is_pulled_and_then_served(
     own = build_registry(Settings(data=data)).weights[SD3]
     assert own.fingerprint == Weights(toy_weights("sd3", weights)).fingerprint
     (data / "models.toml").write_text(f'[models.mine]\nlike = "{SD3}"\ndefaults = {{num_inference_steps = 1}}')
+    assert (listed("mine")["weights"], listed("mine")["from"]) == ("shared", SD3)
     where = {"models": data / "models.toml", "models_folder": data / "models"}
     http = new_server(weights="{}", **where).start().http()
     models = {model["slug"]: model for model in http.get("/v1/models").json()["models"]}

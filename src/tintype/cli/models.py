@@ -107,6 +107,9 @@ def _weights(slug: str, registry: Registry, pulled: Pulled) -> dict[str, Any]:
         return {"weights": "missing", "from": "", "bytes": 0}
     if own is None:
         return {"weights": BUILTIN, "from": "", "bytes": 0}
+    base = registry.catalogue[slug].like
+    if not manifest and base in registry.weights and own.path == registry.weights[base].path:
+        return _weights(base, registry, pulled) | {"weights": "shared", "from": base}
     if manifest and own.path == pulled.weights(manifest):
         size = sum(part.size for part in manifest.parts)
         return {"weights": "pulled", "from": _source(manifest), "bytes": size}

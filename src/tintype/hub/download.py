@@ -5,6 +5,7 @@ huggingface_hub's own downloads (2.4) begin anew after an interruption: each has
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def arrived(file: File, path: Path) -> int:
     if path.is_file():
         return file.size
     growing = partial(path)
-    return growing.stat().st_size if growing.is_file() else 0
+    return min(file.size, growing.stat().st_size) if growing.is_file() else 0
 
 
 def download(hub: Hub, repository: str, commit: str, file: File, path: Path, progress: Progress) -> None:
@@ -55,7 +56,7 @@ def download(hub: Hub, repository: str, commit: str, file: File, path: Path, pro
     if not growing.whole:
         growing.path.unlink()
         raise PullFailed(f"{repository}: {file.path} is not what the hub says it is (wrong checksum); pull again")
-    growing.path.rename(path)
+    growing.settle(path)
 
 
 class Growing:
@@ -64,7 +65,7 @@ class Growing:
     def __init__(self, file: File, path: Path) -> None:
         self.file = file
         self.path = path
-        self.restart(keep=True)
+        self.restart(keep=path.is_file() and path.stat().st_size <= file.size)
 
     def restart(self, *, keep: bool) -> None:
         """Begin anew, or with what is there from another time."""
@@ -72,6 +73,12 @@ class Growing:
         with self.path.open("ab" if keep else "wb") as there:
             self.size = there.tell()
         take_in(self.digest, self.path)
+
+    def settle(self, path: Path) -> None:
+        """Give it its name, once its bytes would survive a power cut: the manifest will vouch for them."""
+        with self.path.open("rb") as there:
+            os.fsync(there.fileno())
+        self.path.rename(path)
 
     @property
     def whole(self) -> bool:
