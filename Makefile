@@ -58,11 +58,14 @@ rehearsal: setup ## Run every step of `make weights` for three steps, in build/r
 	cd build/rehearsal && PYTHONPATH=$(CURDIR) TINTYPE_REHEARSAL_STEPS=3 $(CURDIR)/$(BIN)/python -m training
 
 .PHONY: check
-check: setup ## Check style, types and layers
+check: setup ## Check style, types, layers and the files under deploy/
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint deploy/Dockerfile
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
+	$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes/*.yaml
 
 .PHONY: clean
 clean: ## Remove what was built: .venv, demo/ and caches
