@@ -350,6 +350,15 @@ def test_nothing_outside_is_ever_removed(hub: ToyHub, data: Path, monkeypatch: p
     assert refused("remove", SD15, "--yes") == f"{SD15} draws with {data}, which is yours: only what was pulled goes"
 
 
+def test_weights_that_would_not_load_are_named_tensor_by_tensor(
+    data: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINTYPE_WEIGHTS", json.dumps({SD15: str(toy_weights("sd3", weights))}))
+    checked = here("models", "check", SD15)
+    assert checked.exit_code == 1
+    assert f"{SD15}: unet: " in checked.stdout
+
+
 def test_removing_asks(hub: ToyHub, data: Path) -> None:
     pull()
     assert here("models", "remove", SD3).exit_code == 1  # nobody answers

@@ -75,9 +75,11 @@ def test_paths_count_from_the_models_file(places: Path) -> None:
             places / "one.safetensors",
             parts=(("tokenizers", places / "tokenizers"), ("text_encoder", places / "clip_l.safetensors")),
             t5="none",
+            available=(("style", Lora(style)),),
         ),
     }
-    assert registry.loras[SD3] == {"style": Lora(style)}
+    [param] = [param for param in registry.catalogue[SD3].parameters if param.name == "loras"]
+    assert param.check("style:0.5") == "style:0.5"
     assert (registry.entries[SD3].pin, registry.entries[SD3].keep_alive) == (True, 60)
 
 
@@ -101,6 +103,7 @@ def test_the_environment_s_folder_wins(places: Path) -> None:
     [
         (f'[models."{OLD}"]\nsource = "a/b"', f"its weights are not here yet; run tintype models pull {OLD}"),
         (f'[models."{OLD}"]\nloras = ["style.safetensors"]', "its weights are not here yet; run "),
+        (f'[models."{OLD}"]\navailable_loras = {{a = "style.safetensors"}}', "its weights are not here yet; run "),
         (f'[models."{OLD}"]\nfile = "one.safetensors"', "its tokenizers are not here; run tintype models pull"),
         (
             f'[models."{OLD}"]\nfolder = "sd15"\nloras = [{{source = "a/b", file = "x.safetensors"}}]',
@@ -122,6 +125,7 @@ def test_what_is_configured_and_not_here_is_never_replaced(places: Path, text: s
     [
         (f'[models."{OLD}"]\nfolder = "nowhere"', "models.sd1.5-img2img.folder: no such file or folder: "),
         ("[models", "models.toml: it is not TOML: "),
+        (f'[models.{SD3}]\navailable_loras = {{"a b" = "style.safetensors"}}', "models.sd3-med-img2img.available_lo"),
         ('[models.x]\nlike = "y"', "models.x.like: 'y' was given; allowed: sd1.5-img2img"),
     ],
 )

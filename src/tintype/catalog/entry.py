@@ -115,5 +115,5 @@ class ModelEntry(Strict):
     @property
     def elsewhere(self) -> bool:
         """Whether it says where its weights are, or changes them: then the built-in ones can't stand in."""
-        changed = self.loras or self.vae or self.text_encoders or self.prediction
+        changed = self.loras or self.available_loras or self.vae or self.text_encoders or self.prediction
         return bool(self.source or self.folder or self.file or changed)

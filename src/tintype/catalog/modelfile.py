@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 
 from tintype.catalog.catalogue import Catalogue
 from tintype.catalog.entry import ModelEntry, Strict
+from tintype.catalog.loras import offering
 from tintype.catalog.spec import ModelSpec
 from tintype.errors import BadRequest, ConfigurationInvalid
 
@@ -93,7 +94,11 @@ def _spec(slug: str, entry: ModelEntry, catalogue: Catalogue) -> ModelSpec:
         description=entry.description or base.description,
         fixed=dict(base.fixed) | _fixed(where, base, entry.fixed),
     )
-    return _with_defaults(where, _sized(where, spec, entry.sizes), entry.defaults)
+    try:
+        styled = offering(spec, entry.available_loras)
+    except ValueError as error:
+        raise ConfigurationInvalid(f"{where}.available_loras: {error}") from None
+    return _with_defaults(where, _sized(where, styled, entry.sizes), entry.defaults)
 
 
 def _sized(where: str, spec: ModelSpec, sizes: tuple[int, ...]) -> ModelSpec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,7 +62,9 @@ def drawing() -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(bar, description="drawing", completed=done, total=total)
 
 
-def load_model(settings: Settings, registry: Registry, spec: ModelSpec, device: str) -> Loaded:
+def load_model(
+    settings: Settings, registry: Registry, spec: ModelSpec, device: str, styles: Iterable[tuple[str, float]] = ()
+) -> Loaded:
     """The model on the device; raises ClickException when the device fails, BadRequest that names what is missing."""
     from tintype.worker.models import Models  # noqa: PLC0415 - imports torch
 
@@ -72,7 +74,7 @@ def load_model(settings: Settings, registry: Registry, spec: ModelSpec, device: 
     own = registry.weights.get(spec.slug)
     folder = own.path if own else None
     try:
-        return Models.from_settings(settings, registry.weights, device).get(spec)
+        return Models.from_settings(settings, registry.weights, device).get(spec, styles=styles)
     except WeightsUnusable as error:
         raise BadRequest(f"{folder or 'the built-in weights'}: {_why(error, folder)}") from error
     except (RuntimeError, AssertionError) as error:

@@ -75,7 +75,8 @@ def compare(one: Image.Image, other: Image.Image) -> str:
 
 
 def _weights(recipe: Recipe, settings: Settings, registry: Registry, device: str) -> Loaded:
-    loaded = load_model(settings, registry, registry.catalogue.find(recipe.model), device)
+    spec = registry.catalogue.find(recipe.model)
+    loaded = load_model(settings, registry, spec, device, recipe.order.styles)
     if loaded.fingerprint != recipe.weights:
         raise BadPicture(f"it was made with other weights ({recipe.weights}) than these ({loaded.fingerprint})")
     return loaded

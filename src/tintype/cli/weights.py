@@ -122,7 +122,7 @@ def _check(spec: ModelSpec, registry: Registry, pulled: Pulled) -> list[str]:
     elif own is None:
         problems = []
     else:
-        problems = _damage(slug, own, manifest, pulled) or _unreadable(own)
+        problems = _damage(slug, own, manifest, pulled) or _unreadable(own) or _unfit(spec, own)
     for problem in problems or ["whole" if own else "the built-in weights"]:
         click.echo(f"{slug}: {problem}")
     return problems
@@ -147,6 +147,13 @@ def _unreadable(own: Weights) -> list[str]:
         except ValueError as error:
             problems.append(f"{file.relative_to(own.path)} is not JSON: {error}")
     return problems
+
+
+def _unfit(spec: ModelSpec, own: Weights) -> list[str]:
+    """The tensors that are missing, unexpected or misshapen, and whatever else would keep the weights from loading."""
+    from tintype.diffusion.check import check as find  # noqa: PLC0415 - imports torch
+
+    return [str(finding) for finding in find(own, spec.family)]
 
 
 def _tell_licence(slug: str, registry: Registry) -> None:

@@ -44,20 +44,17 @@ class Finder:
         if not isinstance(found, Weights):
             return found
         loras = [self._lora(slug, lora, manifest) for lora in entry.loras]
+        available = {name: self._lora(slug, lora, manifest) for name, lora in entry.available_loras.items()}
         parts = self._parts(slug, entry, manifest, found)
-        if absent := next((one for one in (*loras, parts) if isinstance(one, str)), ""):
+        if absent := next((one for one in (*loras, *available.values(), parts) if isinstance(one, str)), ""):
             return absent
-        own = {"loras": tuple(loras), "parts": parts, "prediction": entry.prediction}
-        changes: dict[str, Any] = {name: value for name, value in own.items() if value}
+        own: dict[str, Any] = {"loras": tuple(loras), "available": tuple(available.items()), "parts": parts}
+        changes = {name: value for name, value in own.items() if value}
+        if entry.prediction:
+            changes["prediction"] = entry.prediction
         if "t5" in entry.model_fields_set:
             changes["t5"] = entry.t5
         return replace(found, **changes)
-
-    def available(self, slug: str) -> dict[str, Lora]:
-        """The LoRAs that a caller may ask for, by name, as far as they are here; raises ConfigurationInvalid."""
-        entry, manifest = self.entries.get(slug, ModelEntry()), self.pulled.of(slug)
-        found = {name: self._lora(slug, lora, manifest) for name, lora in entry.available_loras.items()}
-        return {name: lora for name, lora in found.items() if isinstance(lora, Lora)}
 
     def _base(self, slug: str, entry: ModelEntry, manifest: Manifest | None) -> Weights | str | None:
         if slug in self.named:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tintype.catalog.catalogue import Catalogue
 from tintype.catalog.modelfile import Entries, extend, read_models_file
 from tintype.catalog.models import MODELS
-from tintype.checkpoints.weights import Lora, Weights
+from tintype.checkpoints.weights import Weights
 from tintype.errors import ConfigurationInvalid
 from tintype.hub.finder import Finder
 from tintype.settings import Price, Settings
@@ -24,8 +24,6 @@ class Registry:
     weights: Mapping[str, Weights] = field(default_factory=dict)
     #: Slugs whose weights are configured but not there, and what is to be done about it.
     missing: Mapping[str, str] = field(default_factory=dict)
-    #: LoRAs that callers may ask for, by slug and name.
-    loras: Mapping[str, Mapping[str, Lora]] = field(default_factory=dict)
     #: What the models file says, by slug.
     entries: Entries = field(default_factory=dict)
     #: The operator's own prices, by slug; the environment's win over the models file's.
@@ -61,8 +59,7 @@ def build_registry(settings: Settings) -> Registry:
             raise ConfigurationInvalid(f"TINTYPE_{name}: no model is called {slug}; the models are {known}")
     finder = Finder(settings, entries, file.absolute().parent if file else Path())
     found = {slug: finder.weights(slug) for slug in catalogue}
-    loras = {slug: finder.available(slug) for slug in entries}
     prices = {slug: entry.price for slug, entry in entries.items() if entry.price} | settings.prices
     weights = {slug: one for slug, one in found.items() if isinstance(one, Weights)}
     missing = {slug: one for slug, one in found.items() if isinstance(one, str)}
-    return Registry(catalogue, weights, missing, loras, entries, prices)
+    return Registry(catalogue, weights, missing, entries, prices)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -51,10 +51,15 @@ class Models:
         """As the operator configured them; `own` are the weights of the slugs that don't use the built-in ones."""
         return cls(device, settings.dtype, settings.t5_tokens, own)
 
-    def get(self, spec: ModelSpec, dtype: torch.dtype | None = None) -> Loaded:
-        """The model's weights, in the usual arithmetic unless told, loaded if they aren't; raises WeightsUnusable."""
+    def get(
+        self, spec: ModelSpec, dtype: torch.dtype | None = None, styles: Iterable[tuple[str, float]] = ()
+    ) -> Loaded:
+        """The model's weights, in the usual arithmetic unless told, with LoRAs on top, loaded if they aren't.
+
+        Raises WeightsUnusable, and InvalidParameter for a LoRA that the model doesn't offer.
+        """
         weights = self._own.get(spec.slug) or builtin_weights(spec.family, few_steps=spec.few_steps)
-        wanted = weights, dtype or self.dtype
+        wanted = weights.styled(styles), dtype or self.dtype
         if wanted not in self._loaded:
             log.info("loading weights", model=spec.slug, device=str(self.device), dtype=str(wanted[1]))
             self._loaded[wanted] = self._load(spec.family, *wanted)
