@@ -98,6 +98,16 @@ def test_the_environment_s_folder_wins(places: Path) -> None:
     assert own.weights[OLD] == Weights(places / "other", t5="cpu")
 
 
+def test_a_file_that_is_named_for_once_has_the_tokenizers_that_the_model_had(places: Path) -> None:
+    registry = built(places, f'[models."{OLD}"]\nfolder = "sd15"')
+    file = places / "one.safetensors"
+    assert registry.drawing(OLD, file).weights[OLD] == Weights(file)
+    (places / "sd15" / "tokenizer").mkdir()
+    assert registry.drawing(OLD, file).weights[OLD].parts == (("tokenizers", places / "sd15"),)
+    assert registry.drawing(OLD, places / "other").weights[OLD] == Weights(places / "other")
+    assert registry.drawing(OLD, None) is registry
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [

@@ -103,8 +103,14 @@ def remove(slug: str, yes: bool, data: Path | None) -> None:
     if not manifest and slug in registry.weights:
         raise BadRequest(f"{slug} draws with {registry.weights[slug].path}, which is yours: only what was pulled goes")
     if not yes:
-        click.confirm(f"Remove {_what(manifest) if manifest else f'what is left of a pull of {slug}'}?", abort=True)
+        click.confirm(_question(slug, manifest), abort=True)
     click.echo(f"{slug}: {in_words(forget(slug, repositories, pulled))} freed")
+
+
+def _question(slug: str, manifest: Manifest | None) -> str:
+    if manifest is None:
+        return f"Remove what is left of a pull of {slug}?"
+    return f"Remove {_what(manifest)}?" if manifest.parts[0].ours else f"Forget {_what(manifest)}? Its files stay."
 
 
 def _repositories(slug: str, registry: Registry) -> set[str]:

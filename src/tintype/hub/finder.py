@@ -113,6 +113,12 @@ class Finder:
         return _there(where, self.base / path)
 
 
+def tokenizers(weights: Weights) -> tuple[tuple[str, Path], ...]:
+    """The tokenizers of weights, as a part for others that have none."""
+    folder = dict(weights.parts).get(TOKENIZERS, weights.path)
+    return ((TOKENIZERS, folder),) if (folder / "tokenizer").is_dir() else ()
+
+
 def _there(where: str, path: Path) -> Path:
     if not path.exists():
         raise ConfigurationInvalid(f"{where}: no such file or folder: {path}")

@@ -11,7 +11,7 @@ from tintype.catalog.modelfile import Entries, extend, read_models_file
 from tintype.catalog.models import MODELS
 from tintype.checkpoints.weights import Weights
 from tintype.errors import ConfigurationInvalid
-from tintype.hub.finder import Finder
+from tintype.hub.finder import Finder, tokenizers
 from tintype.settings import Price, Settings
 
 
@@ -30,11 +30,16 @@ class Registry:
     prices: Mapping[str, Price] = field(default_factory=dict)
 
     def drawing(self, slug: str, path: Path | None) -> Registry:
-        """The same, but that one model draws with these weights, unless there are none."""
+        """The same, but that one model draws with these weights, unless there are none.
+
+        A file in the original layout has the tokenizers that the model had before.
+        """
         if path is None:
             return self
+        before = self.weights.get(slug)
+        parts = tokenizers(before) if before and path.is_file() else ()
         missing = {other: why for other, why in self.missing.items() if other != slug}
-        return replace(self, weights={**self.weights, slug: Weights(path)}, missing=missing)
+        return replace(self, weights={**self.weights, slug: Weights(path, parts=parts)}, missing=missing)
 
     @property
     def configured(self) -> set[str]:
