@@ -175,6 +175,8 @@ def test_a_further_slug_is_a_model_on_every_surface(tmp_path: Path) -> None:
         submitted = http.post("/v2/quick", json={"prompt": "a fox"}).json()
         request = site.own.requests.find(submitted["request_id"], site.account_id)
         assert (request.slug, request.params["steps"], request.steps, request.price) == ("quick", 2, 2, 1_000)
+        made = http.post("/v2/keys", json={"name": "narrow", "models": ["quick"]})
+        assert made.json()["key"]["models"] == ["quick"]
         environment = {"TINTYPE_DATA": str(tmp_path)}
         command = ["keys", "create", "--name", "k", "--models", "quick", "--test"]
         made = CliRunner(env=environment).invoke(tintype, command)

@@ -61,7 +61,7 @@ class Param:
     def allowed(self) -> str:
         """What may be sent, in words."""
         if self.choices:
-            return "one of " + ", ".join(str(choice) for choice in self.choices)
+            return "one of " + ", ".join(str(choice) for choice in self.offered)
         words = self.words or WORDS[self.kind]
         if self.minimum is None or self.maximum is None:
             return words
@@ -79,6 +79,11 @@ class Param:
         if self.choices and value not in self.choices and value not in self.aliases and value not in self.plugged_in:
             raise ValueError(self.allowed)
         return value
+
+    @property
+    def offered(self) -> tuple[Value, ...]:
+        """The choices, and after them what other packages add."""
+        return (*self.choices, *sorted(self.plugged_in.difference(map(str, self.choices))))
 
     @property
     def plugged_in(self) -> set[str]:
@@ -108,7 +113,7 @@ class Param:
         if self.pattern:
             shown["pattern"] = f"^{self.pattern}$"
         if self.choices:
-            shown["enum"] = list(self.choices)
+            shown["enum"] = list(self.offered)
         if self.kind == "picture":
             shown["format"] = "uri"
         if self.required and self.default is not None:

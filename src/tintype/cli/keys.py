@@ -49,6 +49,7 @@ def keys() -> None:
 @click.option("--max-pixels", type=number, help="Pixels of one request: width × height × pictures.")
 @click.option("--spend-cap", type=float, help="Dollars that it may spend in all.")
 @click.option("--test", is_flag=True, help="A key for tests: free, no model runs (docs/test-mode.md).")
+@click.option("--operator", is_flag=True, help="It sees and steers the whole server too (docs/operator.md).")
 @click.option("--expires", type=click.FloatRange(min=0, min_open=True), help="Days until it stops working.")
 @data_option
 def create(
@@ -62,6 +63,7 @@ def create(
     max_pixels: int | None,
     spend_cap: float | None,
     test: bool,
+    operator: bool,
     expires: float | None,
     data: Path | None,
 ) -> None:
@@ -72,6 +74,7 @@ def create(
       tintype keys create --name ci --models sd1.5-img2img,sd3-med-img2img --rpm 60 --concurrency 4
       tintype keys create --name dashboard --scopes read
       tintype keys create --name ci --test
+      tintype keys create --name me --operator
     """
     settings = load_settings(data=data)
     slugs = None if models is None else _slugs(models, build_registry(settings).catalogue)
@@ -91,6 +94,7 @@ def create(
             max_pixels=max_pixels,
             spend_cap=cap,
             test=test,
+            operator=operator,
         )
     click.echo(secret)
 
@@ -156,7 +160,7 @@ def key_row(key: Key) -> dict[str, Any]:
         "name": key.name,
         "account": key.account_id,
         "models": "all" if key.models is None else ", ".join(key.models),
-        "scopes": "read" if key.read_only else "read, run",
+        "scopes": ("read" if key.read_only else "read, run") + (", operator" if key.operator else ""),
         "limits": ", ".join(f"{name} {limit:g}" for name, limit in limits.items() if limit is not None),
         "spent": dollars(key.spent),
         "created": _day(key.created_at),

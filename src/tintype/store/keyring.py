@@ -33,13 +33,15 @@ class Keyring:
         expires_in: float | None = None,
         secret: str | None = None,
         test: bool = False,
+        operator: bool = False,
         **limits: Unpack[KeyLimits],
     ) -> tuple[Key, str]:
         """A new key and its secret, which can't be read again.
 
         models: slugs it may run, None for all. expires_in: seconds. secret: drawn unless given. test: draw a test
-        key's; the key's account is then the one for tests beside the account.
-        Raises NotFound for the account; BadRequest when the given secret has the wrong format or is a key already.
+        key's; the key's account is then the one for tests beside the account. operator: it sees and steers the server.
+        Raises NotFound for the account; BadRequest when the given secret has the wrong format or is a key already, or
+        a test key is to be an operator's.
         """
         secret = draw(test=test) if secret is None else secret
         check(secret)
@@ -52,6 +54,7 @@ class Keyring:
                 "name": name,
                 "models": None if models is None else [*models],
                 "read_only": read_only,
+                "operator": operator,
                 "expires_at": None if expires_in is None else read_clock(tx) + expires_in,
             }
             return insert_key(tx, account_id, secret, {**asked, **limits}), secret
@@ -67,7 +70,7 @@ class Keyring:
         Raises NotFound when no key in force is meant, BadRequest when several are; neither repeats a secret.
         """
         with self._db.write() as tx:
-            return _change(tx, _meant(tx, which).id, revoked_at=now())
+            return change_key(tx, _meant(tx, which).id, revoked_at=now())
 
     def rotate(self, which: str, overlap: float) -> tuple[Key, str]:
         """Give the key, named as for `revoke`, a new secret; the one before works for `overlap` more seconds.
@@ -75,10 +78,7 @@ class Keyring:
         Nothing else of it changes: its limits, what it has spent, its requests. Raises as `revoke` does.
         """
         with self._db.write() as tx:
-            meant = _meant(tx, which)
-            secret = draw(test=meant.test)
-            old = {"old_digest": api_keys.c.digest, "old_until": read_clock(tx) + overlap}
-            return _change(tx, meant.id, **old, digest=digest(secret), hint=hint(secret)), secret
+            return renew_secret(tx, _meant(tx, which), overlap)
 
     def authenticate(self, secret: str) -> Key:
         """The key in force with this secret; raises Unauthorized, which tells its holder if it was one once."""
@@ -101,12 +101,27 @@ def insert_key(tx: Connection, account_id: str, secret: str, asked: Mapping[str,
     A test key belongs to an account of its own beside it, without money: it sees and changes nothing that is live.
     """
     test = is_test(secret)
+    if test and asked.get("operator"):
+        raise BadRequest("A test key can't be an operator's: it changes nothing that is live")
     if not test and tx.scalar(select(exists().where(_is_for_tests(account_id)))):
         raise BadRequest("This account is for test keys alone: make other keys for the account beside it")
     owner = _for_tests(tx, account_id) if test else account_id
     own = {"id": str(uuid4()), "account_id": owner, "digest": digest(secret), "hint": hint(secret), "test": test}
     fresh = insert(api_keys).values({"read_only": False, **asked, **own, "created_at": now(), "last_turn": 0})
     return Key.of(tx.execute(fresh.returning(*KEY_COLUMNS)).one())
+
+
+def renew_secret(tx: Connection, key: Key, overlap: float) -> tuple[Key, str]:
+    """Give a key a new secret; the one before works for `overlap` more seconds."""
+    secret = draw(test=key.test)
+    old = {"old_digest": api_keys.c.digest, "old_until": read_clock(tx) + overlap}
+    return change_key(tx, key.id, **old, digest=digest(secret), hint=hint(secret)), secret
+
+
+def change_key(tx: Connection, id: str, **values: Any) -> Key:
+    """Change columns of a key."""
+    changed = update(api_keys).where(api_keys.c.id == id).values(values)
+    return Key.of(tx.execute(changed.returning(*KEY_COLUMNS)).one())
 
 
 def _for_tests(tx: Connection, account_id: str) -> str:
@@ -125,11 +140,6 @@ def _is_for_tests(account_id: str) -> ColumnElement[bool]:
 
 def _has(secret: str) -> ColumnElement[bool]:
     return or_(api_keys.c.digest == digest(secret), api_keys.c.old_digest == digest(secret))
-
-
-def _change(tx: Connection, id: str, **values: Any) -> Key:
-    changed = update(api_keys).where(api_keys.c.id == id).values(values)
-    return Key.of(tx.execute(changed.returning(*KEY_COLUMNS)).one())
 
 
 def _keys(view: Connection) -> tuple[Key, ...]:

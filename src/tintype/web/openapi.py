@@ -61,16 +61,28 @@ def describe_call(summary: str, *statuses: int) -> dict[str, Any]:
     return {"summary": summary, "responses": refusals(401, *statuses), "openapi_extra": {"security": SECURITY}}
 
 
+def describe_answer(schema: Schema, words: dict[str, Any]) -> dict[str, Any]:
+    """The same arguments, with the shape of the good answer."""
+    answer = {"description": "As asked", "content": {"application/json": {"schema": schema}}}
+    return words | {"responses": {200: answer, **words["responses"]}}
+
+
 def describe_query(summary: str, parameters: list[dict[str, Any]], *statuses: int) -> dict[str, Any]:
     """Arguments of `add_api_route` for an operation that needs a key and reads these query parameters."""
     words = describe_call(summary, *statuses)
     return words | {"openapi_extra": {**words["openapi_extra"], "parameters": parameters}}
 
 
-def describe_body(summary: str, properties: dict[str, Any], example: dict[str, Any], *statuses: int) -> dict[str, Any]:
+def describe_body(
+    summary: str,
+    properties: dict[str, Any],
+    example: dict[str, Any],
+    *statuses: int,
+    optional: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Arguments of `add_api_route` for an operation that needs a key and a JSON object with all these properties."""
     words = describe_call(summary, *WITH_BODY, *statuses)
-    content = {"schema": shape(**properties), "example": example}
+    content = {"schema": shape(optional, **properties), "example": example}
     body = {"required": True, "content": {"application/json": content}}
     return words | {"openapi_extra": {**words["openapi_extra"], "requestBody": body}}
 
