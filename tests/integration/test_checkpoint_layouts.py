@@ -450,6 +450,11 @@ def test_what_is_broken_or_missing_is_named(sd15_folder: Path, sd3_folder: Path,
     assert refusal("sd15", tmp_path / "lacking.safetensors", tokenizers=sd15_folder) == (
         "lacking.safetensors is no whole unet: 'conv_out.weight' is not in it"
     )
+    flat = whole | {"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(32)}
+    written(tmp_path / "flat.safetensors", flat)
+    assert refusal("sd15", tmp_path / "flat.safetensors") == (
+        "flat.safetensors is no unet: its tensors have other shapes than any unet's"
+    )
     inpainting = whole | {"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(32, 9, 3, 3)}
     written(tmp_path / "inpainting.safetensors", inpainting)
     assert "takes 9 channels" in refusal("sd15", tmp_path / "inpainting.safetensors", tokenizers=sd15_folder)

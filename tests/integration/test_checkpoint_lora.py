@@ -260,6 +260,17 @@ def test_what_does_not_fit_is_said(unet_weights: Tensors, tmp_path: Path, conten
     assert str(tmp_path) not in error.value.message
 
 
+def test_a_fused_module_of_another_size_is_said(mmdit_weights: Tensors, tmp_path: Path) -> None:
+    module = "lora_unet_joint_blocks_0_x_block_attn_qkv"
+    content = {f"{module}.lora_up.weight": torch.ones(2, 4), f"{module}.lora_down.weight": torch.ones(4, 32)}
+    path = saved(tmp_path / "style.safetensors", content)
+    with pytest.raises(WeightsUnusable, match=r"another transformer: joint_blocks\.0\.x_block\.attn\.qkv differs"):
+        LoraFile(path).updates("transformer", mmdit_weights)
+    saved(path, {f"{module}.lora_up.weight": torch.ones(96), f"{module}.lora_down.weight": torch.ones(4, 32)})
+    with pytest.raises(WeightsUnusable, match=r"another transformer: transformer_blocks\.0\.attn\.to_q\.weight"):
+        LoraFile(path).updates("transformer", mmdit_weights)
+
+
 def test_peft_s_own_files(tmp_path: Path) -> None:
     weights = {"to_q.weight": torch.zeros(32, 32)}
     content = {"base_model.model.to_q.lora_B.weight": UP, "base_model.model.to_q.lora_A.weight": DOWN}

@@ -33,6 +33,10 @@ class Layout(Protocol):
     def config(self, name: str) -> dict[str, Any]:
         """The configuration of what has no tensors."""
 
+    @property
+    def strays(self) -> list[str]:
+        """Tensors that are of no network, by the names that its own files have for them."""
+
 
 class Checkpoint:
     """Where each of a model's components is, by the names of the diffusers layout."""
@@ -83,10 +87,6 @@ class Checkpoint:
         own = self._parts.get(name)
         config = read_json(own / f"{name}_config.json") if own else self.layout.config(name)
         return config | ({"prediction_type": said} if said else {})
-
-    def strays(self) -> list[str]:
-        """Tensors that are of no network, by the names that the checkpoint's own file has for them."""
-        return self.layout.strays if isinstance(self.layout, SingleFile) else []
 
     def absent(self, name: str) -> str:
         """What to say where a component is missing that the family can't do without."""

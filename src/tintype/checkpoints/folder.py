@@ -38,6 +38,11 @@ class Folder:
         """The JSON configuration of a component that has no weights, as the scheduler's; raises WeightsUnusable."""
         return read_json(self.path / name / f"{name}_config.json")
 
+    @property
+    def strays(self) -> list[str]:
+        """None: a component's folder holds nobody else's tensors."""
+        return []
+
     def _class(self, name: str) -> str | None:
         entry = self.index.get(name) or [None, None]
         return str(entry[1]) if entry[1] else None

@@ -38,11 +38,10 @@ class Update:
 
     def fits(self, weight: torch.Tensor) -> bool:
         """Whether it is of the weight's size."""
-        return (self.up[0].numel(), len(self.up), self.down[0].numel()) == (
-            len(self.down),
-            len(weight),
-            weight[0].numel(),
-        )
+        if min(self.up.ndim, self.down.ndim) < 2:
+            return False
+        added = (self.up[0].numel(), len(self.up), self.down[0].numel())
+        return added == (len(self.down), len(weight), weight[0].numel())
 
 
 #: Weights' names → what is added to each.
@@ -95,7 +94,10 @@ class LoraFile:
 
     def _from_original(self, component: str, module: str, parts: Tensors, tensors: Tensors) -> Updates:
         """Of a module in the original layout: the rows of `up` go where the rows of its weight go."""
-        ups = lora_names.converted(component, {f"{module}.weight": parts["up"]}, tensors)
+        try:
+            ups = lora_names.converted(component, {f"{module}.weight": parts["up"]}, tensors)
+        except (ValueError, RuntimeError) as error:
+            raise WeightsUnusable(f"{self.name} is for another {component}: {module} differs") from error
         return {
             weight: self._update(component, weight.removesuffix(".weight"), {**parts, "up": up})
             for weight, up in ups.items()

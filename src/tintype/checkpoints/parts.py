@@ -102,8 +102,10 @@ def find_part(path: Path, family: str, name: str, *, alone: bool) -> Component |
     try:
         class_name, outline = part.read(widened(outline_files([path], prefix)))
         config = configuration(name, class_name, outline)
-    except (KeyError, ValueError, IndexError) as error:
+    except KeyError as error:
         raise WeightsUnusable(f"{shown(path)} is no whole {name}: {error} is not in it") from error
+    except (ValueError, IndexError, RuntimeError) as error:
+        raise WeightsUnusable(f"{shown(path)} is no {name}: its tensors have other shapes than any {name}'s") from error
     return Component(name, class_name, config, [path], rename=partial(_renamed, part.read), prefix=prefix)
 
 

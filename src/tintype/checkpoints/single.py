@@ -43,12 +43,21 @@ SCHEDULERS: dict[str, dict[str, Any]] = {
 }
 #: How v-prediction with a schedule that ends in pure noise is sampled (Lin et al. 2024, § 3).
 ZERO_TERMINAL = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
-
-
 #: How names begin of what training leaves behind: averages, tables of the schedule, CLIP's temperature, marks.
 LEFTOVERS = (
-    *("model_ema.", "alphas_", "betas", "log_one_minus_", "posterior_", "sqrt_", "logvar", "scale_factor"),
-    *("text_encoders.clip_l.logit_scale", "text_encoders.clip_g.logit_scale", "v_pred", "ztsnr", "denoiser."),
+    "model_ema.",
+    "alphas_",
+    "betas",
+    "denoiser.",
+    "log_one_minus_",
+    "logvar",
+    "posterior_",
+    "scale_factor",
+    "sqrt_",
+    "text_encoders.clip_g.logit_scale",
+    "text_encoders.clip_l.logit_scale",
+    "v_pred",
+    "ztsnr",
 )
 
 

@@ -43,7 +43,7 @@ def check(weights: Weights, family: str) -> list[Finding]:
     try:
         checkpoint = Checkpoint(weights, family)
         checkpoint.config("scheduler")
-        strays = checkpoint.strays()
+        strays = checkpoint.layout.strays
         _ = weights.traits  # which says what is wrong with tintype.json
     except WeightsUnusable as error:
         return [Finding("checkpoint", "unusable", "", error.message)]
