@@ -81,7 +81,7 @@ class Handler(BaseHTTPRequestHandler):
     def _list(self, name: str, revision: str) -> None:
         repository = self.hub.repositories.get(name)
         if repository is None:
-            self._refuse(401)  # as the hub answers for what may be private
+            self._refuse(401, "RepoNotFound")  # not 404: it may be private
             return
         commit = repository.commits.get(revision, revision)
         if not re.fullmatch("[0-9a-f]{40}", commit):
