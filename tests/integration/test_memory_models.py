@@ -35,16 +35,16 @@ SD3_JOB = Job(prompt="a fox", guidance=4.0, sampler="euler", schedule="normal", 
 
 
 @pytest.fixture(scope="module")
-def folders(weights: Path) -> dict[str, Path]:
-    return {spec.slug: toy_weights(spec.family, weights) for spec in (SD15_IMG2IMG, SD3_MEDIUM_IMG2IMG)}
+def folders(weights: Path) -> dict[str, Weights]:
+    return {spec.slug: Weights(toy_weights(spec.family, weights)) for spec in (SD15_IMG2IMG, SD3_MEDIUM_IMG2IMG)}
 
 
-def models(folders: dict[str, Path], budget: int | None = None, dtype: str = "float32", **more: Any) -> Models:
+def models(folders: dict[str, Weights], budget: int | None = None, dtype: str = "float32", **more: Any) -> Models:
     only = Residency(2**40 if budget is None else budget)
     return Models("cpu", dtype, 32, folders, memory=Memory(only, only), **more)
 
 
-def test_pictures_are_the_same_to_the_bit_after_their_weights_have_left(folders: dict[str, Path]) -> None:
+def test_pictures_are_the_same_to_the_bit_after_their_weights_have_left(folders: dict[str, Weights]) -> None:
     """A budget for the larger denoiser and the decoder's work: 7.4 MB of weights take turns in it."""
     roomy, tight = models(folders), models(folders, 6 * MEGABYTE)
     wanted = [(SD15_IMG2IMG, SD15_JOB), (SD3_MEDIUM_IMG2IMG, SD3_JOB)]
@@ -68,7 +68,7 @@ def test_the_sd3_family_shares_its_encoders_and_autoencoder() -> None:
     assert used < 0.9 * sum(part.size for part in (*base.parts, *turbo.parts))
 
 
-def test_the_second_copy_of_a_model_in_float32_can_leave_too(folders: dict[str, Path]) -> None:
+def test_the_second_copy_of_a_model_in_float32_can_leave_too(folders: dict[str, Weights]) -> None:
     tight = models(folders, 5 * MEGABYTE, "bfloat16")
     usual, exact = tight.get(SD15_IMG2IMG), tight.get(SD15_IMG2IMG, torch.float32)
     picture = pixels(usual.family, SD15_JOB)
@@ -78,7 +78,7 @@ def test_the_second_copy_of_a_model_in_float32_can_leave_too(folders: dict[str, 
     assert tight.memory.device.peak <= 5 * MEGABYTE
 
 
-def test_a_pinned_model_stays_and_what_has_no_room_beside_it_is_refused(folders: dict[str, Path]) -> None:
+def test_a_pinned_model_stays_and_what_has_no_room_beside_it_is_refused(folders: dict[str, Weights]) -> None:
     tight = models(folders, 7 * MEGABYTE)
     tight.pin([SD3_MEDIUM_IMG2IMG])
     assert tight.load(SD3_MEDIUM_IMG2IMG).warm
@@ -89,7 +89,7 @@ def test_a_pinned_model_stays_and_what_has_no_room_beside_it_is_refused(folders:
         tight.pin([SD15_IMG2IMG])
 
 
-def test_the_report_adds_up(folders: dict[str, Path]) -> None:
+def test_the_report_adds_up(folders: dict[str, Weights]) -> None:
     own = models(folders, prompts=Prompts(MEGABYTE))
     own.load(SD15_IMG2IMG)
     assert own.get(SD3_MEDIUM_IMG2IMG)
@@ -101,10 +101,10 @@ def test_the_report_adds_up(folders: dict[str, Path]) -> None:
     assert json.loads(json.dumps(said)) == said
 
 
-def test_sizes_are_known_without_loading(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_sizes_are_known_without_loading(folders: dict[str, Weights], tmp_path: Path) -> None:
     for spec in (SD15_IMG2IMG, SD3_MEDIUM_IMG2IMG):
         parts = models(folders).get(spec).family.parts
-        checkpoint = Checkpoint(Weights(folders[spec.slug]), spec.family)
+        checkpoint = Checkpoint(folders[spec.slug], spec.family)
         components = [component for part in parts if (component := checkpoint.component(part.name))]
         assert memory_bytes(components, 4) == sum(part.size for part in parts)
     for content in (b"", b"pickle", b"\x02" + bytes(7) + b"[]", b"\xff" * 20):
@@ -179,7 +179,7 @@ def test_a_picture_that_never_fits_fails_by_itself(sd3: Family, monkeypatch: pyt
     assert [one.error for one in ended[1:]] == [None, None]
 
 
-def test_what_would_not_fit_by_prediction_is_not_tried(folders: dict[str, Path]) -> None:
+def test_what_would_not_fit_by_prediction_is_not_tried(folders: dict[str, Weights]) -> None:
     """16 rows by 16 pictures: as the first guess goes, 3 MB have room for few of them at a time."""
     tight = models(folders, 5 * MEGABYTE)
     wanted = jobs(*[1.0] * 16)
@@ -200,7 +200,7 @@ def test_what_would_not_fit_by_prediction_is_not_tried(folders: dict[str, Path])
 
 @pytest.mark.parametrize(("spec", "job"), [(SD15_IMG2IMG, SD15_JOB), (SD3_MEDIUM_IMG2IMG, SD3_JOB)])
 def test_a_prompt_is_encoded_once_and_its_encoders_are_not_needed_again(
-    folders: dict[str, Path], spec: Any, job: Job
+    folders: dict[str, Weights], spec: Any, job: Job
 ) -> None:
     kept = models(folders, prompts=Prompts(MEGABYTE))
     fresh = models(folders).get(spec).family

@@ -7,7 +7,6 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 
-from tintype.catalog.models import find_model
 from tintype.errors import Forbidden, NotReady
 from tintype.store.keys import Key
 from tintype.store.records import Warmth
@@ -29,8 +28,8 @@ def warm_router() -> APIRouter:
 
 def warm(http: HttpRequest, slug: str, key: Runner) -> dict[str, Any]:
     """Ask every worker to load the model's weights now; costs nothing, and changes nothing where they are loaded."""
-    _check(slug, key)
     own = services(http)
+    _check(own, slug, key)
     if not key.test:  # what a test key asks for needs no weights
         workers = _workers(own)
         if not workers:
@@ -41,12 +40,13 @@ def warm(http: HttpRequest, slug: str, key: Runner) -> dict[str, Any]:
 
 def warmth(http: HttpRequest, slug: str, key: Reader) -> dict[str, Any]:
     """How far the workers are that were asked to load the model."""
-    find_model(slug)
-    return _shown(services(http), slug, key)
+    own = services(http)
+    own.registry.catalogue.find(slug)
+    return _shown(own, slug, key)
 
 
-def _check(slug: str, key: Key) -> None:
-    find_model(slug)
+def _check(own: Services, slug: str, key: Key) -> None:
+    own.registry.catalogue.find(slug)
     if not key.may_run(slug):
         raise Forbidden(f"This API key may not run {slug}")
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 import structlog
 import torch
 
 from tintype.catalog.spec import ModelSpec
 from tintype.checkpoints.builtin import builtin_weights
-from tintype.checkpoints.weights import Weights
+from tintype.checkpoints.weights import T5Place, Weights
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.families import load_family, pick_device, pick_dtype
 from tintype.diffusion.libraries import quiet_libraries
@@ -29,7 +28,6 @@ log = structlog.get_logger()
 GIGABYTE, MEGABYTE = 2**30, 2**20
 #: Sets of weights that stay open, loaded or not; the one that was asked for longest ago is closed.
 MOST_OPEN = 64
-T5Place = Literal["device", "cpu", "none"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Models:
         device: str,
         dtype: str,
         t5_tokens: int,
-        folders: Mapping[str, Path],
+        own: Mapping[str, Weights],
         *,
         memory: Memory | None = None,
         prompts: Prompts | None = None,
@@ -73,8 +71,9 @@ class Models:
         self.memory = memory or Memory.endless()
         self.prompts = prompts or Prompts(0)
         self._t5_tokens = t5_tokens
-        self._t5: T5Place = t5
-        self._folders = folders
+        #: Where T5 works, unless a model's own weights say otherwise.
+        self._t5 = t5
+        self._own = own
         #: In the order in which they were last asked for.
         self._loaded: dict[tuple[Weights, torch.dtype], Loaded] = {}
         #: By slug, for reports.
@@ -85,8 +84,8 @@ class Models:
         self.loads: list[float] = []
 
     @classmethod
-    def from_settings(cls, settings: Settings, device: str) -> Models:
-        """As the operator configured them."""
+    def from_settings(cls, settings: Settings, own: Mapping[str, Weights], device: str) -> Models:
+        """As the operator configured them; `own` are the weights of the slugs that don't use the built-in ones."""
         where = pick_device(device)
         cache = settings.prompt_cache * MEGABYTE
         budget = None if settings.memory == "auto" else round(settings.memory * GIGABYTE)
@@ -94,7 +93,6 @@ class Models:
         # A command that draws in its own process need not have a data folder.
         memory = open_memory(where, budget, peaks if settings.data.is_dir() else None, set_aside=cache)
         prompts = Prompts(cache)
-        own = settings.weights
         return cls(device, settings.dtype, settings.t5_tokens, own, memory=memory, prompts=prompts, t5=settings.t5)
 
     def get(
@@ -172,10 +170,10 @@ class Models:
         return counted | {"seconds": own.seconds, "parts": parts, "models": models, "prompts": prompts}
 
     def _weights(self, spec: ModelSpec) -> Weights:
-        folder = self._folders.get(spec.slug)
-        if folder is None:
+        own = self._own.get(spec.slug)
+        if own is None:
             return builtin_weights(spec.family, few_steps=spec.few_steps)
-        return Weights(folder, t5=self._t5)
+        return replace(own, t5=self._t5) if own.t5 == "device" else own
 
     def _open(self, family: str, weights: Weights, dtype: torch.dtype) -> Loaded:
         traits = weights.traits

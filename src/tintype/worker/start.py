@@ -8,8 +8,8 @@ import signal
 import structlog
 import torch
 
-from tintype.catalog.models import find_model
 from tintype.engine import Engine
+from tintype.hub.registry import Registry
 from tintype.media.storage import open_storage
 from tintype.settings import Settings
 from tintype.store.database import Database
@@ -29,22 +29,29 @@ from tintype.worker.warming import Warming
 log = structlog.get_logger()
 
 
-def run_worker(settings: Settings, device: str, parent: int | None, worker_id: str) -> None:
+def run_worker(settings: Settings, registry: Registry, device: str, parent: int | None, worker_id: str) -> None:
     """Work until SIGTERM or SIGINT, until drained, or until the process `parent` is no longer this one's."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
     db = Database(settings.database)
     requests = Requests(db, lease=settings.lease, retention=settings.retention)
-    models = Models.from_settings(settings, device)
+    models = Models.from_settings(settings, registry.weights, device)
     outputs = open_storage(settings, settings.outputs_folder, settings.picture_life)
     pictures = Pictures.from_settings(settings)
-    models.pin(find_model(slug) for slug in settings.pin)
+    models.pin(registry.catalogue.find(slug) for slug in settings.pin)
     warming = Warming(
-        worker_id, models, Warmups(db), settings.pin, interval=settings.heartbeat, keep_alive=settings.keep_alive
+        worker_id,
+        registry.catalogue,
+        models,
+        Warmups(db),
+        settings.pin,
+        interval=settings.heartbeat,
+        keep_alive=settings.keep_alive,
     )
     worker = Worker(
         worker_id,
         requests,
+        registry.catalogue,
         models,
         pictures,
         Delivery(requests, outputs, with_recipe=settings.embed_recipe),

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from PIL import Image
 
-from tintype.catalog.models import find_model
 from tintype.catalog.order import order
+from tintype.catalog.spec import ModelSpec
 from tintype.diffusion.denoising import Denoising
 from tintype.diffusion.job import Job
 from tintype.diffusion.memory.demand import Demand
@@ -31,10 +31,10 @@ class Draft:
 class Task:
     """A request, its input picture on the way in, and its pictures on their way out."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, spec: ModelSpec) -> None:
         self.request = request
-        self.spec = find_model(request.slug)
-        self.order = order(self.spec, request.params)
+        self.spec = spec
+        self.order = order(spec, request.params)
         self.fetched: Future[Image.Image | None] = Future()
         #: The pictures being denoised, in the order of their seeds; empty until the input picture is there.
         self.pictures: list[Denoising] = []

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import structlog
 
-from tintype.catalog.models import find_model
+from tintype.catalog.catalogue import Catalogue
 from tintype.errors import StoreUnavailable, TintypeError
 from tintype.store.records import Warmth
 from tintype.store.warmups import Warmups
@@ -25,6 +25,7 @@ class Warming:
     def __init__(
         self,
         worker: str,
+        catalogue: Catalogue,
         models: Models,
         warmups: Warmups,
         pins: Iterable[str],
@@ -33,6 +34,7 @@ class Warming:
         keep_alive: float,
     ) -> None:
         self.worker = worker
+        self.catalogue = catalogue
         self.models = models
         self.warmups = warmups
         self.interval = interval
@@ -61,7 +63,7 @@ class Warming:
         while self._pinned:
             slug = self._pinned.pop(0)
             try:
-                self.models.load(find_model(slug))
+                self.models.load(self.catalogue.find(slug))
             except TintypeError as error:
                 # Its requests will fail with the same words; the other models' need not.
                 log.warning(
@@ -71,7 +73,7 @@ class Warming:
     def _answer(self, slug: str) -> None:
         """Load the model and say so, or why it failed."""
         began = time.monotonic()
-        spec = find_model(slug)
+        spec = self.catalogue.find(slug)
         try:
             if self.models.must_wait(spec):
                 return  # it is still asked for at the next look
