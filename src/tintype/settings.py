@@ -14,6 +14,9 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+#: What is done about content that the safety check finds: nothing, a word to the caller, or the request fails.
+Safety = Literal["off", "warn", "block"]
+
 #: A comma-separated list in the environment.
 Names = Annotated[frozenset[str], NoDecode, BeforeValidator(_split)]
 
@@ -93,6 +96,17 @@ class Settings(BaseSettings):
     #: Rows of T5 text, unless the weights' own `tintype.json` says; 256 is what diffusers' SD3 pipelines use.
     t5_tokens: int = Field(256, ge=1, le=512)
 
+    #: What is done about content that the safety check finds, for keys without a `--safety` of their own.
+    safety: Safety = "off"
+    #: Who looks at finished pictures: the classifier of `tintype[safety]`, Stable Diffusion's own, or nobody.
+    safety_checker: Literal["opennsfw", "diffusers", "none"] = "opennsfw"
+    #: Probability from which the `opennsfw` classifier's word counts; `diffusers` has limits of its own.
+    safety_threshold: float = Field(0.5, ge=0, le=1)
+    #: Folder with `safety_checker/` and `feature_extractor/`; empty means the first of `weights` that has them.
+    safety_weights: Path | None = None
+    #: File of phrases, one to a line, that prompts are refused for wherever `safety` isn't off.
+    blocked_prompts: Path | None = None
+
     #: Write into every picture's file how it was made, the prompt included, for `tintype replay`.
     embed_recipe: bool = True
 
@@ -156,6 +170,12 @@ class Settings(BaseSettings):
     def database(self) -> str:
         """The SQLAlchemy URL in use."""
         return self.database_url or f"sqlite:///{(self.data / 'tintype.db').absolute()}"
+
+    @property
+    def safety_folder(self) -> Path | None:
+        """Where Stable Diffusion's own safety checker lies, if it is anywhere."""
+        folders = [self.safety_weights] if self.safety_weights else [*self.weights.values()]
+        return next((folder for folder in folders if (folder / "safety_checker").is_dir()), None)
 
     @property
     def outputs_folder(self) -> Path:

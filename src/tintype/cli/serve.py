@@ -14,6 +14,7 @@ import uvicorn
 
 from tintype.catalog.samples import LANDSCAPE
 from tintype.cli.options import data_option, load_settings, open_database
+from tintype.cli.safety import check_safety_of_all
 from tintype.fleet import LocalFleet, devices
 from tintype.settings import Settings
 from tintype.store.accounts import Accounts
@@ -42,9 +43,10 @@ def serve(host: str | None, port: int | None, data: Path | None, workers: bool, 
 
     settings = load_settings(host=host, port=port, data=data, billing=billing)
     set_up_logs(process="web")
-    listening = listen(settings.host, settings.port)
-    address = _address(settings.host, listening.getsockname()[1])
     with open_database(settings) as db:
+        check_safety_of_all(settings, db)
+        listening = listen(settings.host, settings.port)
+        address = _address(settings.host, listening.getsockname()[1])
         _first_key(db, settings, address)
     commands = [_worker_command(settings, device) for device in devices(settings.devices)] if workers else []
     server = uvicorn.Server(
@@ -88,8 +90,8 @@ def worker(device: str, parent: int | None, data: Path | None) -> None:
 
     settings = load_settings(data=data)
     set_up_logs(process=f"worker {device}")
-    with open_database(settings):
-        pass
+    with open_database(settings) as db:
+        check_safety_of_all(settings, db)
     run_worker(settings, device, parent)
 
 

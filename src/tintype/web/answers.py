@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Mapping
 from typing import Any
 
 from tintype.errors import BadPicture, ContentRefused, TintypeError
@@ -47,13 +48,15 @@ def result(request: Request, base: str, remaining: int, outputs: Files) -> dict[
         "prompt": request.params.get("prompt", ""),
         "metrics": metrics,
         "recipe": made["recipe"],
+        **({"warnings": request.warnings} if request.warnings else {}),
     }
 
 
-def weights(request: Request) -> dict[str, str]:
-    """The header that says which weights drew it, where these are worth a word: the worker wrote it into the result."""
+def notes(request: Request, told: Mapping[str, str]) -> dict[str, str]:
+    """The headers `told` of a call, and what the worker wrote into the result: whose weights drew it, and warnings."""
     made = (request.result or {}).get("weights")
-    return {"x-weights": made} if made else {}
+    words = [*filter(None, [told.get("x-warning")]), *request.warnings]
+    return {**told, **({"x-weights": made} if made else {}), **({"x-warning": "; ".join(words)} if words else {})}
 
 
 def encoded(picture: dict[str, Any], outputs: Files) -> str:

@@ -52,7 +52,12 @@ DONE = shape(status={"const": "COMPLETED"}, request_id=ID, metrics=shape(inferen
 IMAGE = shape(url=URL, content_type=TEXT, file_name=TEXT, file_size=TEXT, seed=TEXT)
 COSTS = shape(cost=NUMBER, remaining_credits=NUMBER, inference_time=NUMBER, queue_time=NUMBER, total_time=NUMBER)
 RESULT = shape(
-    {"prompt": TEXT, "error": {"type": "null"}, "recipe": {"type": "object"}},
+    {
+        "prompt": TEXT,
+        "error": {"type": "null"},
+        "recipe": {"type": "object"},
+        "warnings": {"type": "array", "items": TEXT},
+    },
     status={"const": "COMPLETED"},
     request_id=ID,
     output=TEXT,
@@ -65,6 +70,10 @@ WEIGHED = {
     "x-weights": {
         "description": "built-in, where the weights that tintype brings along drew the picture; else absent",
         "schema": {"type": "string", "enum": [BUILTIN]},
+    },
+    "x-warning": {
+        "description": "What may disappoint, and what the safety check found without blocking it; else absent",
+        "schema": {"type": "string"},
     },
     "x-mode": {
         "description": "test, where a test key sent the call; else absent",

@@ -8,16 +8,18 @@ from dataclasses import dataclass, replace
 
 from fastapi import Request as HttpRequest
 
+from tintype.catalog.blocked import BlockedPhrases
 from tintype.catalog.order import STORED
 from tintype.catalog.spec import ModelSpec
 from tintype.catalog.tariff import Tariff
 from tintype.errors import NotFound
 from tintype.media.outputs import Files
-from tintype.settings import Settings
+from tintype.settings import Safety, Settings
 from tintype.store.accounts import Accounts
 from tintype.store.assets import Assets
 from tintype.store.database import Database
 from tintype.store.history import History
+from tintype.store.keys import Key
 from tintype.store.limits import Ceilings
 from tintype.store.money import micro
 from tintype.store.outbox import Outbox
@@ -49,6 +51,8 @@ class Services:
     outputs: Files
     uploads: Files
     streams: Streams
+    #: Phrases that prompts are refused for.
+    blocked: BlockedPhrases
     #: Set when a test key's request has been queued here, for the stand-in.
     test_accepted: threading.Event
     #: Whether the server has been told to stop, so that calls that wait should end.
@@ -74,6 +78,7 @@ class Services:
             outputs=Files(settings.outputs_folder, settings.picture_life),
             uploads=Files(settings.assets_folder, settings.asset_life),
             streams=Streams(settings.key_streams),
+            blocked=BlockedPhrases.read(settings.blocked_prompts),
             test_accepted=threading.Event(),
             stopping=stopping,
         )
@@ -86,6 +91,10 @@ class Services:
         if own is None:
             return spec.tariff
         return Tariff(micro(own.dollars), own.per or spec.tariff.per, own.most_seconds or spec.tariff.most_seconds)
+
+    def safety(self, key: Key) -> Safety:
+        """How strict the safety check is with a key: by its own setting, stricter or laxer, or the server's."""
+        return key.safety or self.settings.safety
 
     def file(self, name: str) -> bytes:
         """A finished or uploaded picture by its unguessable name; raises NotFound."""

@@ -18,6 +18,7 @@ from tintype.store.previews import Previews
 from tintype.store.requests import Requests
 from tintype.store.workers import Workers
 from tintype.worker.delivery import Delivery
+from tintype.worker.guard import Guard
 from tintype.worker.heart import Heart
 from tintype.worker.looker import Looker
 from tintype.worker.loop import Worker
@@ -37,12 +38,15 @@ def run_worker(settings: Settings, device: str, parent: int | None) -> None:
     models = Models.from_settings(settings, device)
     outputs = Files(settings.outputs_folder, settings.picture_life)
     pictures = Pictures.from_settings(settings)
+    guard = Guard.from_settings(settings)
+    if settings.safety != "off" and settings.safety_checker != "none":
+        guard.load()  # what is wrong with it is said now, not at the first picture
     worker = Worker(
         worker_id,
         requests,
         models,
         pictures,
-        Delivery(requests, outputs, with_recipe=settings.embed_recipe),
+        Delivery(requests, outputs, guard, with_recipe=settings.embed_recipe),
         Engine(settings.max_rows),
         max_pictures=settings.max_pictures,
         poll=settings.poll,
@@ -57,7 +61,7 @@ def run_worker(settings: Settings, device: str, parent: int | None) -> None:
         Workers(db),
         worker.tasks,
         worker.engine,
-        Looker(Previews(db)),
+        Looker(Previews(db), guard.hides),
         settings.heartbeat,
         parent,
         worker.stop,
