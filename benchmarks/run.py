@@ -25,11 +25,11 @@ from rich.table import Table
 from tests.toy import toy_weights
 
 from benchmarks.work import Done, Pipeline, mixed_jobs, ours
+from tintype.checkpoints.weights import Weights
 from tintype.diffusion.conditioning import Text
 from tintype.diffusion.denoising import Denoising, Family
 from tintype.diffusion.families import load_family
-from tintype.diffusion.loading import quiet_libraries
-from tintype.diffusion.weights import Weights
+from tintype.diffusion.libraries import quiet_libraries
 from tintype.engine import Engine
 from tintype.media.images import encode
 from tintype.worker.looker import QUALITY

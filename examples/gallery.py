@@ -16,11 +16,11 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.progress import track
 
 from tintype.catalog.parameters import SAMPLERS
-from tintype.diffusion.builtin import builtin_weights
+from tintype.checkpoints.builtin import builtin_weights
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.families import load_family
 from tintype.diffusion.job import Job
-from tintype.diffusion.loading import quiet_libraries
+from tintype.diffusion.libraries import quiet_libraries
 from tintype.engine import Engine
 
 STEPS = (4, 8, 20)

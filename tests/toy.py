@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from tintype.catalog.models import MODELS
-from tintype.diffusion.loading import CLASSES
+from tintype.diffusion.libraries import CLASSES
 
 SEED = 1856  # the year of the tintype's patent
 

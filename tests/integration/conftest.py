@@ -10,10 +10,10 @@ import pytest
 import torch
 from tests.toy import FAMILIES, build_once, toy_weights, write_random
 
+from tintype.checkpoints.weights import Weights
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.families import load_family
-from tintype.diffusion.loading import quiet_libraries
-from tintype.diffusion.weights import Weights
+from tintype.diffusion.libraries import quiet_libraries
 
 T5_TOKENS = 32
 KL = {

@@ -14,11 +14,10 @@ from tests.integration.conftest import T5_TOKENS
 from tests.integration.drawing import pixels
 from tests.toy import toy_weights
 
+from tintype.checkpoints.weights import Weights, read_json
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.families import load_family, pick_device, pick_dtype
 from tintype.diffusion.job import Job
-from tintype.diffusion.loading import read_json
-from tintype.diffusion.weights import Weights
 from tintype.errors import WeightsUnusable
 
 JOB = Job(prompt="a fox, in 2 parts", steps=20, guidance=4.0, seed=1, sampler="DDIM", width=64, height=64)
@@ -107,10 +106,13 @@ def test_auto_picks_something_that_exists() -> None:
             lambda path: (path / "model_index.json").write_text('{"unet": ["os", "system"]}'),
             "component unet: system is not supported",
         ),
-        (lambda path: (path / "unet" / "diffusion_pytorch_model.safetensors").unlink(), "the weights can't be loaded"),
+        (
+            lambda path: (path / "unet" / "diffusion_pytorch_model.safetensors").unlink(),
+            "unet: there is no file of weights",
+        ),
         (
             lambda path: (path / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"pickle"),
-            "the weights can't be loaded",
+            "unet/diffusion_pytorch_model.safetensors can't be read: it is not a whole safetensors file",
         ),
         (lambda path: shutil.rmtree(path / "scheduler"), "scheduler_config.json can't be read"),
     ],

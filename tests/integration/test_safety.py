@@ -14,7 +14,7 @@ import torch
 from tests.acceptance.harness import done, here, words
 
 from tintype.catalog.blocked import BlockedPhrases
-from tintype.diffusion.loading import quiet_libraries
+from tintype.diffusion.libraries import quiet_libraries
 from tintype.diffusion.safety import NSFW, DiffusersChecker, OpenNsfw
 from tintype.errors import BadRequest, ContentRefused, SafetyUnavailable
 from tintype.settings import Safety, Settings
@@ -76,6 +76,8 @@ def test_a_picture_that_can_t_be_checked_is_not_handed_out() -> None:
     for strict in ("warn", "block"):
         with pytest.raises(SafetyUnavailable, match="can't be run"):
             guard.check(task(strict, SKIN))
+        with pytest.raises(SafetyUnavailable):
+            guard.expect(task(strict))  # said before it is drawn
 
 
 def test_a_guard_without_a_checker_lets_everything_through() -> None:

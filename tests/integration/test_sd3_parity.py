@@ -20,9 +20,9 @@ from transformers.models.t5.configuration_t5 import T5Config
 from transformers.models.t5.modeling_t5 import T5EncoderModel
 from transformers.models.t5.tokenization_t5 import T5Tokenizer
 
+from tintype.checkpoints.weights import read_json
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.job import Job
-from tintype.diffusion.loading import read_json
 from tintype.errors import PictureNotFinite
 from tintype.worker.jobs import to_tensor
 

@@ -18,10 +18,10 @@ from tests.toy import toy_weights
 
 from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.catalog.order import Order
+from tintype.checkpoints.weights import Lora, Traits, Weights
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.families import load_family
 from tintype.diffusion.job import Job
-from tintype.diffusion.weights import Traits, Weights
 from tintype.errors import WeightsUnusable
 from tintype.worker.jobs import jobs, result_size, to_file
 from tintype.worker.models import Models
@@ -56,7 +56,7 @@ def test_a_merged_lora_draws_what_it_drew_in_training(
         lora = tmp_path / LORA
         save_file(load_file(adapted[1]), lora, metadata={"format": "pt"})
     toys = toy_weights("sd3", weights)
-    merged: Any = load_family("sd3", Weights(toys, lora), torch.device("cpu"), torch.float32, 32)
+    merged: Any = load_family("sd3", Weights(toys, (Lora(lora),)), torch.device("cpu"), torch.float32, 32)
     assert not any("lora" in name for name, _ in merged.transformer.named_parameters())
     made = pixels(merged, JOB)
     assert (made.int() - pixels(family, JOB).int()).abs().max() <= 1
@@ -64,8 +64,8 @@ def test_a_merged_lora_draws_what_it_drew_in_training(
 
 
 def test_a_lora_that_is_not_there_is_named_without_its_path(weights: Path, tmp_path: Path) -> None:
-    own = Weights(toy_weights("sd3", weights), tmp_path / LORA)
-    with pytest.raises(WeightsUnusable, match="can't be loaded") as error:
+    own = Weights(toy_weights("sd3", weights), (Lora(tmp_path / LORA),))
+    with pytest.raises(WeightsUnusable, match="can't be read") as error:
         load_family("sd3", own, torch.device("cpu"), torch.float32, 32)
     assert str(tmp_path) not in error.value.message
 
@@ -76,7 +76,7 @@ def test_fingerprints_tell_loras_and_traits_apart(weights: Path, adapted: tuple[
     plain = Weights(toys).fingerprint
     assert Weights(tmp_path / "copy").fingerprint == plain
     (tmp_path / "copy" / "tintype.json").write_text(json.dumps(TINY))
-    assert len({plain, Weights(toys, adapted[1]).fingerprint, Weights(tmp_path / "copy").fingerprint}) == 3
+    assert len({plain, Weights(toys, (Lora(adapted[1]),)).fingerprint, Weights(tmp_path / "copy").fingerprint}) == 3
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from training.measure import PROMISED, WAYS, figures
 from training.words import COLOURS, CONCEPTS
 
 from tintype.catalog.builtin import vocabulary
-from tintype.diffusion.loading import quiet_libraries
+from tintype.diffusion.libraries import quiet_libraries
 
 MOST_BYTES = 45_000_000
 #: Fewer than the card's twenty, which would take most of the time that all tests have.

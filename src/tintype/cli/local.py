@@ -100,8 +100,8 @@ def _why(error: WeightsUnusable, folder: Path | None) -> str:
 
 def _components(folder: Path) -> list[str]:
     """Those that the folder's index names, without the ones that we don't load."""
-    from tintype.diffusion.loading import CLASSES  # noqa: PLC0415 - imports torch
-    from tintype.diffusion.weights import read_json  # noqa: PLC0415
+    from tintype.checkpoints.weights import read_json  # noqa: PLC0415
+    from tintype.diffusion.libraries import CLASSES  # noqa: PLC0415 - imports torch
 
     with suppress(WeightsUnusable):
         index = read_json(folder / "model_index.json")

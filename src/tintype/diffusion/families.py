@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import torch
 
+from tintype.checkpoints.folder import Folder
+from tintype.checkpoints.weights import Weights
 from tintype.diffusion.denoising import Family
-from tintype.diffusion.loading import Folder
+from tintype.diffusion.loading import Loader
 from tintype.diffusion.sd3 import SD3
 from tintype.diffusion.sd15 import SD15
-from tintype.diffusion.weights import Weights
 from tintype.errors import WeightsUnusable
 
 
 def load_family(name: str, weights: Weights, device: torch.device, dtype: torch.dtype, t5_tokens: int) -> Family:
     """Load a family; raises WeightsUnusable."""
-    folder = Folder(weights, device, dtype)
+    loader = Loader(Folder(weights), device, dtype)
     try:
-        return SD15(folder) if name == "sd15" else SD3(folder, t5_tokens)
+        return SD15(loader) if name == "sd15" else SD3(loader, t5_tokens)
     except torch.OutOfMemoryError:
         raise  # not the weights' fault: there may be room another time
     except (OSError, ValueError, KeyError, RuntimeError) as error:

@@ -1,85 +1,161 @@
-"""Components out of a folder in the diffusers layout, by the classes that its `model_index.json` names."""
+"""Components into memory: built without numbers, then given those that lie on disk."""
 
 from __future__ import annotations
 
-from importlib import import_module
+import os
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import structlog
 import torch
 
-from tintype.diffusion.weights import Weights, read_json
+from tintype.checkpoints.component import Component, Tensors, map_files
+from tintype.checkpoints.folder import Folder
+from tintype.checkpoints.lora import merge
+from tintype.checkpoints.weights import CACHE
+from tintype.diffusion.libraries import CLASSES, find_class, import_spared, without_compiler
 from tintype.errors import WeightsUnusable
 
-#: The classes that a folder may name, and where each lives: importing the module costs a third of importing the
-#: package's front door, and a name that isn't here is never imported.
-CLASSES = {
-    "AutoencoderKL": "diffusers.models.autoencoders.autoencoder_kl.AutoencoderKL",
-    "AutoencoderTiny": "diffusers.models.autoencoders.autoencoder_tiny.AutoencoderTiny",
-    "UNet2DConditionModel": "diffusers.models.unets.unet_2d_condition.UNet2DConditionModel",
-    "SD3Transformer2DModel": "diffusers.models.transformers.transformer_sd3.SD3Transformer2DModel",
-    "CLIPTextModel": "transformers.models.clip.modeling_clip.CLIPTextModel",
-    "CLIPTextModelWithProjection": "transformers.models.clip.modeling_clip.CLIPTextModelWithProjection",
-    "CLIPTokenizer": "transformers.models.clip.tokenization_clip.CLIPTokenizer",
-    "CLIPTokenizerFast": "transformers.models.clip.tokenization_clip.CLIPTokenizer",
-    "T5EncoderModel": "transformers.models.t5.modeling_t5.T5EncoderModel",
-    "T5Tokenizer": "transformers.models.t5.tokenization_t5.T5Tokenizer",
-    "T5TokenizerFast": "transformers.models.t5.tokenization_t5.T5Tokenizer",
-}
+log = structlog.get_logger()
+
+#: Bytes from which a converted copy is kept on disk: smaller ones are converted in no time.
+WORTH_KEEPING = 256 * 2**20
 
 
-class Folder:
-    """A model's folder: `model_index.json` and one sub-folder per component."""
+class Loader:
+    """Brings a checkpoint's components to a device, in one number format."""
 
-    def __init__(self, weights: Weights, device: torch.device, dtype: torch.dtype) -> None:
-        self.path = weights.folder
-        self.lora = weights.lora
+    def __init__(self, checkpoint: Folder, device: torch.device, dtype: torch.dtype) -> None:
+        self.checkpoint = checkpoint
         self.device = device
         self.dtype = dtype
-        self.index = read_json(self.path / "model_index.json")
 
-    def component(self, name: str) -> Any:
-        """Load one component, or None where the index has none; raises WeightsUnusable."""
-        class_name = (self.index.get(name) or [None, None])[1]
-        if class_name is None:
-            return None
-        if class_name not in CLASSES:
-            raise WeightsUnusable(f"component {name}: {class_name} is not supported; known are {', '.join(CLASSES)}")
-        module, _, attribute = CLASSES[class_name].rpartition(".")
-        component = getattr(import_module(module), attribute)
-        folder = self.path / name
-        if "Tokenizer" in class_name:
-            return component.from_pretrained(folder, local_files_only=True)
-        model = component.from_pretrained(folder, use_safetensors=True, local_files_only=True)
-        if name == "transformer" and self.lora:
-            model = merge_lora(model, self.lora)  # in float32, which diffusers has loaded it in
-        # `.to` after loading: diffusers 0.42.1 leaves a bias in float32 when asked for bfloat16 at load.
-        return model.to(self.device, self.dtype).eval().requires_grad_(False)
+    def network(self, name: str) -> Any:
+        """Load a network, or None where the checkpoint has none; raises WeightsUnusable."""
+        component = self.checkpoint.component(name)
+        return component and load(component, self.dtype).to(self.device)
 
     def required(self, name: str) -> Any:
-        """Load a component that the family can't do without; raises WeightsUnusable."""
-        component = self.component(name)
-        if component is None:
+        """Load a network that the family can't do without; raises WeightsUnusable."""
+        found = self.network(name)
+        if found is None:
             raise WeightsUnusable(f"component {name} is missing from model_index.json")
-        return component
+        return found
 
-    def config(self, name: str) -> dict[str, Any]:
-        """The JSON configuration of a component that has no weights, as the scheduler's."""
-        return read_json(self.path / name / f"{name}_config.json")
+    def tokenizer(self, name: str) -> Any:
+        """Load a tokenizer, or None where the checkpoint has none; raises WeightsUnusable."""
+        folder = self.checkpoint.tokenizer(name)
+        if folder is None:
+            return None
+        kind = "T5Tokenizer" if name == "tokenizer_3" else "CLIPTokenizer"
+        return find_class(kind).from_pretrained(folder, local_files_only=True)
 
 
-def merge_lora(model: Any, file: Path) -> Any:
-    """The model with a LoRA added into its weights (Hu et al. 2021, § 4.1), so that it costs nothing when drawing."""
+def load(component: Component, dtype: torch.dtype) -> Any:
+    """A network on the CPU, its tensors mapped from disk where they are stored in that number format.
+
+    Raises WeightsUnusable.
+    """
+    # Ordinary tensors, whoever asks: those made in inference mode can't be given to a network outside of it.
     with torch.inference_mode(False), torch.no_grad():
-        model.load_lora_adapter(file.parent, weight_name=file.name, prefix=None, use_safetensors=True)
-        model.fuse_lora()
-        model.unload_lora()
-    return model
+        model = build(component)
+        assign(model, component, in_format(component, dtype))
+        return model.eval()
 
 
-def quiet_libraries() -> None:
-    """Keep diffusers' and transformers' advice and progress bars out of our logs; their errors still raise."""
-    for library in ("diffusers", "transformers"):
-        logging = import_module(f"{library}.utils.logging")
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+def build(component: Component) -> Any:
+    """A network on the meta device: every shape, no numbers, no memory; raises WeightsUnusable."""
+    if component.class_name not in CLASSES:
+        raise WeightsUnusable(
+            f"component {component.name}: {component.class_name} is not supported; known are {', '.join(CLASSES)}"
+        )
+    kind = find_class(component.class_name)
+    own = {key: value for key, value in component.config.items() if key != "_name_or_path"}
+    with torch.device("meta"), without_compiler():  # which arithmetic on the meta device would import
+        is_text = CLASSES[component.class_name].startswith("transformers.")
+        model = kind(kind.config_class(**own)) if is_text else kind.from_config(own)
+    return model.requires_grad_(False)
+
+
+def assign(model: Any, component: Component, tensors: Tensors) -> None:
+    """Put tensors in the place of a built network's, without a copy; raises WeightsUnusable that names what differs."""
+    try:
+        unknown = model.load_state_dict(tensors, strict=False, assign=True).unexpected_keys
+    except RuntimeError as error:
+        raise WeightsUnusable(f"component {component.name}: {_first_detail(error)}") from error
+    if hasattr(model, "tie_weights"):
+        model.tie_weights()
+    absent = [name for name, parameter in model.named_parameters() if parameter.is_meta]
+    if absent or unknown:
+        raise WeightsUnusable(f"component {component.name}: {_differences(absent, unknown)}")
+    _fill_positions(model)
+
+
+def in_format(component: Component, dtype: torch.dtype) -> Tensors:
+    """The component's tensors with its LoRAs merged, all in one number format.
+
+    A large conversion is done once and kept beside the file, because it takes twenty times as long as the load itself
+    (PERFORMANCE.md). Raises WeightsUnusable.
+    """
+    stored = component.stored()
+    if not component.loras and all(tensor.dtype == dtype for tensor in stored.values()):
+        return stored
+    size = sum(tensor.numel() for tensor in stored.values()) * dtype.itemsize
+    if size < WORTH_KEEPING:
+        return _converted(component, stored, dtype)
+    kept = component.files[0].parent / CACHE / f"{component.name}-{component.identity}-{_word(dtype)}.safetensors"
+    if not kept.exists():
+        _keep(_converted(component, stored, dtype), kept)
+    return map_files([kept]) if kept.exists() else _converted(component, stored, dtype)
+
+
+def _converted(component: Component, stored: Tensors, dtype: torch.dtype) -> Tensors:
+    for lora in component.loras:
+        stored = merge(stored, lora)
+    return {name: tensor.to(dtype) for name, tensor in stored.items()}
+
+
+def _keep(tensors: Tensors, path: Path) -> None:
+    """Write a file that appears under its name only when it is whole; a folder that can't be written is no error."""
+    save: Callable[..., None] = import_spared("safetensors.torch").save_file
+    half = None
+    try:
+        path.parent.mkdir(exist_ok=True)
+        handle, half = tempfile.mkstemp(dir=path.parent, suffix=".half")
+        os.close(handle)
+        save({name: tensor.contiguous() for name, tensor in tensors.items()}, half, metadata={"format": "pt"})
+        Path(half).replace(path)
+    except (OSError, RuntimeError) as error:
+        log.warning("converted weights can't be kept; they are converted at every load", cause=type(error).__name__)
+        if half:
+            Path(half).unlink(missing_ok=True)
+
+
+def _fill_positions(model: Any) -> None:
+    """Set the one buffer that no file holds: the numbers of CLIP's tokens."""
+    for name, buffer in model.named_buffers():
+        if buffer.is_meta and name.endswith("position_ids"):
+            owner = model.get_submodule(name.rpartition(".")[0])
+            owner.position_ids = torch.arange(buffer.shape[-1]).expand(buffer.shape)
+
+
+def _differences(absent: list[str], unknown: list[str]) -> str:
+    """Some of the tensors that are missing, and some that there is no place for."""
+    parts = [
+        f"{len(names)} tensors {word}, such as {names[0]}"
+        for names, word in ((absent, "are missing"), (unknown, "have no place in it"))
+        if names
+    ]
+    return " and ".join(parts)
+
+
+def _first_detail(error: RuntimeError) -> str:
+    """The first mismatch that torch names, below its headline."""
+    lines = str(error).splitlines()
+    return lines[min(1, len(lines) - 1)].strip()
+
+
+def _word(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

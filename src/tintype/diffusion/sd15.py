@@ -14,7 +14,7 @@ from tintype.diffusion.autoencoder import Autoencoder
 from tintype.diffusion.conditioning import ClipEncoder, Text
 from tintype.diffusion.denoising import Ask, Denoising, Sampler
 from tintype.diffusion.job import Job
-from tintype.diffusion.loading import Folder
+from tintype.diffusion.loading import Loader
 
 #: Name on the wire → module and class in diffusers.schedulers, and what is set on top of the folder's configuration.
 SCHEDULERS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -40,15 +40,15 @@ SCHEDULERS: dict[str, tuple[str, str, dict[str, Any]]] = {
 class SD15:
     """The family `sd15`; its samplers are sent what the network predicts, which the scheduler's config names."""
 
-    def __init__(self, folder: Folder) -> None:
-        self.device = folder.device
+    def __init__(self, loader: Loader) -> None:
+        self.device = loader.device
         # Asking a diffusers model for its dtype walks all its modules: not at every step.
-        self.dtype = folder.dtype
+        self.dtype = loader.dtype
         # Convolutions over many rows are a quarter faster in this layout, and none are slower.
-        self.unet = folder.required("unet").to(memory_format=torch.channels_last)
-        self.autoencoder = Autoencoder(folder.required("vae"))
-        self.clip = ClipEncoder(folder.required("tokenizer"), folder.required("text_encoder"))
-        self.scheduler_config = folder.config("scheduler")
+        self.unet = loader.required("unet").to(memory_format=torch.channels_last)
+        self.autoencoder = Autoencoder(loader.required("vae"))
+        self.clip = ClipEncoder(loader.tokenizer("tokenizer"), loader.required("text_encoder"))
+        self.scheduler_config = loader.checkpoint.config("scheduler")
 
     def begin(self, job: Job) -> Denoising:
         """Set up as diffusers' StableDiffusionImg2ImgPipeline does: same draws from the generator, same order."""

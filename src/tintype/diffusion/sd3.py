@@ -8,7 +8,7 @@ from tintype.diffusion.autoencoder import Autoencoder
 from tintype.diffusion.conditioning import ClipEncoder, T5Encoder, Text, join_sd3
 from tintype.diffusion.denoising import Ask, Denoising
 from tintype.diffusion.job import Job
-from tintype.diffusion.loading import Folder
+from tintype.diffusion.loading import Loader
 from tintype.diffusion.noise import Noise, noise_stream
 from tintype.diffusion.samplers import find_sampler
 from tintype.diffusion.samplers.space import TRAINING_STEPS, Flow
@@ -18,18 +18,18 @@ from tintype.diffusion.schedules import plan
 class SD3:
     """The family `sd3`; its samplers are sent the denoised latent."""
 
-    def __init__(self, folder: Folder, t5_tokens: int) -> None:
-        self.device = folder.device
+    def __init__(self, loader: Loader, t5_tokens: int) -> None:
+        self.device = loader.device
         # Asking a diffusers model for its dtype walks all its modules: not at every step.
-        self.dtype = folder.dtype
-        self.transformer = folder.required("transformer")
-        self.autoencoder = Autoencoder(folder.required("vae"))
+        self.dtype = loader.dtype
+        self.transformer = loader.required("transformer")
+        self.autoencoder = Autoencoder(loader.required("vae"))
         self.clips = [
-            ClipEncoder(folder.required(f"tokenizer{suffix}"), folder.required(f"text_encoder{suffix}"))
+            ClipEncoder(loader.tokenizer(f"tokenizer{suffix}"), loader.required(f"text_encoder{suffix}"))
             for suffix in ("", "_2")
         ]
-        self.t5 = T5Encoder(folder.component("tokenizer_3"), folder.component("text_encoder_3"), t5_tokens)
-        self.space = Flow(float(folder.config("scheduler").get("shift", 3.0)))
+        self.t5 = T5Encoder(loader.tokenizer("tokenizer_3"), loader.network("text_encoder_3"), t5_tokens)
+        self.space = Flow(float(loader.checkpoint.config("scheduler").get("shift", 3.0)))
 
     def begin(self, job: Job) -> Denoising:
         """Noise the picture's latents to the schedule's first sigma, and start the sampler."""

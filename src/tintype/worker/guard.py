@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from functools import partial
 
@@ -18,13 +17,11 @@ log = structlog.get_logger()
 
 
 class Guard:
-    """Loads its checker with the first picture that is to be checked; `load` is None where nobody looks at pictures."""
+    """Loads its checker with the first request that is to be checked; `load` is None where nobody looks at pictures."""
 
     def __init__(self, load: Callable[[], Checker] | None) -> None:
         self._load = load
         self._checker: Checker | None = None
-        # Several threads deliver.
-        self._loading = threading.Lock()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Guard:
@@ -34,6 +31,14 @@ class Guard:
     def hides(self, task: Task) -> bool:
         """Whether nobody may see the task's pictures before they are checked."""
         return self._load is not None and task.request.safety == "block"
+
+    def expect(self, task: Task) -> None:
+        """Have the checker there when the task's pictures are finished; raises SafetyUnavailable.
+
+        Called where models are loaded too: on the way, libraries hide packages from each other (libraries.py).
+        """
+        if self._load is not None and task.request.safety != "off":
+            self.load()
 
     def check(self, task: Task) -> list[str]:
         """What the caller should know of the task's pictures.
@@ -51,20 +56,18 @@ class Guard:
 
     def load(self) -> Checker:
         """The checker, loaded if it isn't; raises SafetyUnavailable."""
-        with self._loading:
-            if self._checker is None and self._load is not None:
-                try:
-                    self._checker = self._load()
-                except Exception as error:
-                    raise SafetyUnavailable from error
-        if self._checker is None:
+        if self._load is None:
             raise SafetyUnavailable
+        if self._checker is None:
+            try:
+                self._checker = self._load()
+            except Exception as error:
+                raise SafetyUnavailable from error
         return self._checker
 
     def _look(self, pixels: torch.Tensor) -> str | None:
-        checker = self.load()
         try:
-            return checker.look(pixels)
+            return self.load().look(pixels)
         except Exception as error:
             raise SafetyUnavailable from error
 

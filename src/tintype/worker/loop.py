@@ -152,6 +152,7 @@ class Worker:
         try:
             source = task.fetched.result()
             waiting = time.monotonic()
+            self.delivery.guard.expect(task)
             task.loaded = loaded = self.models.get(task.spec, torch.float32 if task.in_float32 else None)
             self._stand_still(time.monotonic() - waiting)
             task.began = time.monotonic()

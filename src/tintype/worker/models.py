@@ -10,11 +10,11 @@ import structlog
 import torch
 
 from tintype.catalog.spec import ModelSpec
-from tintype.diffusion.builtin import builtin_weights
+from tintype.checkpoints.builtin import builtin_weights
+from tintype.checkpoints.weights import Weights
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.families import load_family, pick_device, pick_dtype
-from tintype.diffusion.loading import quiet_libraries
-from tintype.diffusion.weights import Weights
+from tintype.diffusion.libraries import quiet_libraries
 from tintype.settings import Settings
 
 log = structlog.get_logger()

@@ -1,4 +1,4 @@
-"""Which weights: a folder in the diffusers layout, perhaps a LoRA on top, and what the folder says of itself."""
+"""Which weights: a folder or a file, what is added to them, and what the folder says of itself."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tintype.errors import WeightsUnusable
 
@@ -14,6 +14,8 @@ from tintype.errors import WeightsUnusable
 SAMPLED = 2**20
 #: The file in a folder that holds its traits, if it has any.
 TRAITS = "tintype.json"
+#: The folder beside the weights in which converted copies are kept; no part of the weights themselves.
+CACHE = ".tintype"
 #: Multiples of 16, as every side is; and no folder takes more T5 text than the settings allow.
 LARGEST_NATIVE, MOST_T5_TOKENS = 1024, 512
 
@@ -30,20 +32,35 @@ class Traits:
 
 
 @dataclass(frozen=True)
-class Weights:
-    """Where a model's weights are."""
+class Lora:
+    """A LoRA's file, added into the weights at load."""
 
-    folder: Path
-    #: A LoRA for the transformer, merged into it at load.
-    lora: Path | None = None
+    path: Path
+    #: How much of it is added: 1 is as it was trained, 0 nothing, below 0 its opposite.
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where a model's weights are, and what is done with them at load."""
+
+    #: A folder in the diffusers layout, or one file in the original layout.
+    path: Path
+    loras: tuple[Lora, ...] = ()
+    #: Components that come from files or folders of their own, by the name in `model_index.json`.
+    parts: tuple[tuple[str, Path], ...] = ()
+    #: What the network predicts, where the file can't say it: `epsilon` or `v_prediction`.
+    prediction: str | None = None
+    #: Where SD 3's third text encoder runs, or that it is left out.
+    t5: Literal["device", "cpu", "none"] = "device"
     #: Whether they are the ones that tintype brings along.
     builtin: bool = False
 
     @property
     def traits(self) -> Traits:
         """What the folder's `tintype.json` says; nothing where there is none. Raises WeightsUnusable."""
-        path = self.folder / TRAITS
-        if not path.exists():
+        path = self.path / TRAITS
+        if not path.is_file():
             return Traits()
         said = read_json(path)
         traits = Traits(said.get("native_size"), said.get("t5_tokens"))
@@ -54,21 +71,37 @@ class Weights:
 
     @property
     def fingerprint(self) -> str:
-        """A short name for the weights: others have another, wherever they lie.
-
-        It covers each file's name, size, beginning and end (a safetensors file begins with the table of its tensors):
-        reading tens of gigabytes in full would take as long as loading them.
-        """
+        """A short name for the weights: others have another, wherever they lie."""
         hashed = hashlib.blake2b(digest_size=12)
-        found = [(file, file.relative_to(self.folder)) for file in self.folder.rglob("*") if file.is_file()]
-        for file, name in sorted(found) + ([(self.lora, Path(self.lora.name))] if self.lora else []):
-            size = file.stat().st_size
-            hashed.update(f"{name} {size}\n".encode())
-            with file.open("rb") as content:
-                hashed.update(content.read(SAMPLED))
-                content.seek(max(0, size - SAMPLED))
-                hashed.update(content.read(SAMPLED))
+        for root in (self.path, *(path for _, path in self.parts)):
+            for file in files_in(root):
+                hashed.update(f"{file.name if file == root else file.relative_to(root)} ".encode())
+                hash_file(hashed, file)
+        for lora in self.loras:
+            hashed.update(f"{lora.scale} ".encode())
+            hash_file(hashed, lora.path)
+        hashed.update(f"{self.prediction} {self.t5 == 'none'}".encode())
         return hashed.hexdigest()
+
+
+def files_in(path: Path) -> list[Path]:
+    """The file itself, or those of a folder in order, what we have put there ourselves left out."""
+    if path.is_file():
+        return [path]
+    return sorted(file for file in path.rglob("*") if file.is_file() and CACHE not in file.relative_to(path).parts)
+
+
+def hash_file(hashed: hashlib.blake2b, file: Path) -> None:
+    """Take in a file's size, beginning and end (a safetensors file begins with the table of its tensors).
+
+    Reading tens of gigabytes in full would take as long as loading them.
+    """
+    size = file.stat().st_size
+    hashed.update(f"{size}\n".encode())
+    with file.open("rb") as content:
+        hashed.update(content.read(SAMPLED))
+        content.seek(max(0, size - SAMPLED))
+        hashed.update(content.read(SAMPLED))
 
 
 def read_json(path: Path) -> dict[str, Any]:

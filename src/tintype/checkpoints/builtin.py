@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from tintype.diffusion.weights import Weights
+from tintype.checkpoints.weights import Lora, Weights
 
 LORA = "pytorch_lora_weights.safetensors"
 
@@ -13,4 +13,5 @@ LORA = "pytorch_lora_weights.safetensors"
 def builtin_weights(family: str, *, few_steps: bool = False) -> Weights:
     """A family's built-in weights; `few_steps` adds the LoRA that draws in four steps without guidance."""
     shipped = Path(str(files("tintype") / "weights"))
-    return Weights(shipped / family, shipped / "turbo" / LORA if few_steps else None, builtin=True)
+    loras = (Lora(shipped / "turbo" / LORA),) if few_steps else ()
+    return Weights(shipped / family, loras, builtin=True)
