@@ -81,7 +81,8 @@ class Engine:
         counts = [picture.rows for picture in batch]
         x = torch.cat([picture.ask.x.expand(picture.rows, -1, -1, -1) for picture in batch])
         levels = [picture.ask.level for picture in batch for _ in range(picture.rows)]
-        predicted = family.predict(x, torch.tensor(levels, dtype=torch.float32, device=x.device), self._text(batch))
+        level = torch.tensor(levels, dtype=torch.float32, device=x.device)
+        predicted = family.predict(x, level, self._text(batch), exact=batch[0].alone)
         self.forward_passes += 1
         self.rows += len(levels)
         for picture, prediction in zip(batch, predicted.split(counts), strict=True):

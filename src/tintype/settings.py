@@ -17,6 +17,9 @@ def _split(value: object) -> object:
 #: What is done about content that the safety check finds: nothing, a word to the caller, or the request fails.
 Safety = Literal["off", "warn", "block"]
 
+#: How models are made faster while requests run eagerly.
+Prepare = Literal["off", "compile", "graphs", "auto"]
+
 #: A comma-separated list in the environment.
 Names = Annotated[frozenset[str], NoDecode, BeforeValidator(_split)]
 
@@ -83,8 +86,11 @@ class Settings(BaseSettings):
 
     #: `auto` is every GPU, or the CPU; else a comma-separated list (`cuda:0,cuda:1`, `cpu`).
     devices: str = "auto"
-    #: `auto` is bfloat16 where the device computes in it, else float32.
+    #: `auto` is bfloat16 where the device computes in it and a model's layers are measured to be faster in it.
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    #: Compile models for the shapes that they meet, record them as CUDA graphs, or (`auto`) both where there is a GPU.
+    #: Off as long as no GPU has been seen to do it: minutes of a CPU core per shape, and memory for each graph.
+    prepare: Prepare = "off"
     #: CPU threads of one worker; 0 leaves torch's own choice.
     threads: int = Field(0, ge=0)
     #: Most rows (pictures, twice with guidance) in one forward pass.
@@ -181,6 +187,11 @@ class Settings(BaseSettings):
     def outputs_folder(self) -> Path:
         """Where finished pictures are kept."""
         return self.data / "outputs"
+
+    @property
+    def prepared_folder(self) -> Path:
+        """Where the compiler keeps what it has made, for the next start."""
+        return self.data / "prepared"
 
     @property
     def inputs_folder(self) -> Path:

@@ -92,6 +92,8 @@ def worker(device: str, parent: int | None, data: Path | None) -> None:
     set_up_logs(process=f"worker {device}")
     with open_database(settings) as db:
         check_safety_of_all(settings, db)
+    # Read by torch's compiler, if it is ever used (TINTYPE_PREPARE), when it is imported.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.prepared_folder.absolute()))
     run_worker(settings, device, parent)
 
 

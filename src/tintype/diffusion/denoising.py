@@ -10,6 +10,7 @@ import torch
 
 from tintype.diffusion.conditioning import Text
 from tintype.diffusion.job import Job
+from tintype.diffusion.prepared import Run
 from tintype.errors import PictureNotFinite
 
 
@@ -37,12 +38,17 @@ class Family(Protocol):
     """An architecture with its weights loaded."""
 
     device: torch.device
+    #: How the network is asked.
+    run: Run
 
     def begin(self, job: Job) -> Denoising:
         """Encode the job's text and picture, and set up its sampler."""
 
-    def predict(self, x: torch.Tensor, level: torch.Tensor, text: Text) -> torch.Tensor:
-        """One forward pass: x (N, C, h, w), level (N,), text of N rows → what this family's samplers expect."""
+    def predict(self, x: torch.Tensor, level: torch.Tensor, text: Text, *, exact: bool = False) -> torch.Tensor:
+        """One forward pass: x (N, C, h, w), level (N,), text of N rows → what this family's samplers expect.
+
+        exact: the same bits every time, whatever has been prepared meanwhile.
+        """
 
     def finish(self, latents: torch.Tensor) -> torch.Tensor:
         """Latents (1, C, h, w) → picture (height, width, 3), 8 bit, on the CPU."""

@@ -10,6 +10,7 @@ from tintype.diffusion.denoising import Ask, Denoising
 from tintype.diffusion.job import Job
 from tintype.diffusion.loading import Loader
 from tintype.diffusion.noise import Noise, noise_stream
+from tintype.diffusion.prepared import Run, eagerly
 from tintype.diffusion.samplers import find_sampler
 from tintype.diffusion.samplers.space import TRAINING_STEPS, Flow
 from tintype.diffusion.schedules import plan
@@ -22,8 +23,9 @@ class SD3:
         self.device = loader.device
         # Asking a diffusers model for its dtype walks all its modules: not at every step.
         self.dtype = loader.dtype
+        self.run: Run = eagerly
         self.transformer = loader.required("transformer")
-        self.autoencoder = Autoencoder(loader.required("vae"))
+        self.autoencoder = Autoencoder(loader.required("vae").to(memory_format=torch.channels_last))
         self.clips = [
             ClipEncoder(loader.tokenizer(f"tokenizer{suffix}"), loader.required(f"text_encoder{suffix}"))
             for suffix in ("", "_2")
@@ -46,15 +48,16 @@ class SD3:
             self, sampler, self._text(job.prompt), negative, guidance, steps=method.count(levels, self.space)
         )
 
-    def predict(self, x: torch.Tensor, level: torch.Tensor, text: Text) -> torch.Tensor:
+    def predict(self, x: torch.Tensor, level: torch.Tensor, text: Text, *, exact: bool = False) -> torch.Tensor:
         """The denoised latent x - s v."""
-        velocity = self.transformer(
+        velocity = self.run(
+            self.transformer,
+            exact=exact,
             hidden_states=x.to(self.dtype),
             timestep=level * TRAINING_STEPS,
             encoder_hidden_states=text.embeds,
             pooled_projections=text.pooled,
-            return_dict=False,
-        )[0]
+        )
         return x - level.view(-1, 1, 1, 1) * velocity.float()
 
     def finish(self, latents: torch.Tensor) -> torch.Tensor:

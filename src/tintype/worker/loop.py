@@ -180,7 +180,7 @@ class Worker:
 
     def _once_more(self, task: Task, error: PictureNotFinite) -> None:
         """Begin again in float32, whose sums don't overflow so soon; if that was it already, fail."""
-        if task.in_float32 or self.models.dtype is torch.float32:
+        if task.in_float32 or task.loaded.dtype == "float32":
             self._give_up(task, error)
             return
         log.warning("not finite; beginning again in float32", request=task.request.id)

@@ -11,11 +11,14 @@ import torch
 
 from tintype.catalog.spec import ModelSpec
 from tintype.checkpoints.builtin import builtin_weights
+from tintype.checkpoints.folder import Folder
 from tintype.checkpoints.weights import Weights
+from tintype.diffusion.arithmetic import pick_dtype
 from tintype.diffusion.denoising import Family
-from tintype.diffusion.families import load_family, pick_device, pick_dtype
+from tintype.diffusion.families import DENOISERS, load_family, pick_device
 from tintype.diffusion.libraries import quiet_libraries
-from tintype.settings import Settings
+from tintype.diffusion.prepared import pick_run
+from tintype.settings import Prepare, Settings
 
 log = structlog.get_logger()
 
@@ -39,10 +42,15 @@ class Loaded:
 class Models:
     """Loads each set of weights once: models that share weights share forward passes."""
 
-    def __init__(self, device: str, dtype: str, t5_tokens: int, folders: Mapping[str, Path]) -> None:
+    def __init__(
+        self, device: str, dtype: str, t5_tokens: int, folders: Mapping[str, Path], prepare: Prepare = "off"
+    ) -> None:
         quiet_libraries()
         self.device = pick_device(device)
-        self.dtype = pick_dtype(dtype, self.device)
+        self._run = pick_run(prepare, self.device)
+        self._dtype = dtype
+        #: The usual number format of each set of weights: measured once.
+        self._usual: dict[Weights, torch.dtype] = {}
         self._t5_tokens = t5_tokens
         self._folders = folders
         self._loaded: dict[tuple[Weights, torch.dtype], Loaded] = {}
@@ -50,22 +58,29 @@ class Models:
     @classmethod
     def from_settings(cls, settings: Settings, device: str) -> Models:
         """As the operator configured them."""
-        return cls(device, settings.dtype, settings.t5_tokens, settings.weights)
+        return cls(device, settings.dtype, settings.t5_tokens, settings.weights, settings.prepare)
 
     def get(self, spec: ModelSpec, dtype: torch.dtype | None = None) -> Loaded:
         """The model's weights, in the usual arithmetic unless told, loaded if they aren't; raises WeightsUnusable."""
         folder = self._folders.get(spec.slug)
         weights = Weights(folder) if folder else builtin_weights(spec.family, few_steps=spec.few_steps)
-        wanted = weights, dtype or self.dtype
+        wanted = weights, dtype or self._format(spec.family, weights)
         if wanted not in self._loaded:
             log.info("loading weights", model=spec.slug, device=str(self.device), dtype=str(wanted[1]))
             self._loaded[wanted] = self._load(spec.family, *wanted)
         return self._loaded[wanted]
+
+    def _format(self, family: str, weights: Weights) -> torch.dtype:
+        if weights not in self._usual:
+            denoiser = Folder(weights).component(DENOISERS[family])
+            self._usual[weights] = pick_dtype(self._dtype, self.device, denoiser)
+        return self._usual[weights]
 
     def _load(self, family: str, weights: Weights, dtype: torch.dtype) -> Loaded:
         traits = weights.traits
         t5_tokens = traits.t5_tokens or self._t5_tokens
         with torch.inference_mode():
             loaded = load_family(family, weights, self.device, dtype, t5_tokens)
+        loaded.run = self._run
         arithmetic = str(dtype).removeprefix("torch.")
         return Loaded(loaded, weights.fingerprint, arithmetic, t5_tokens, traits.native_size, weights.builtin)

@@ -66,7 +66,7 @@ def run_worker(settings: Settings, device: str, parent: int | None) -> None:
         parent,
         worker.stop,
     )
-    log.info("worker ready", worker=worker_id, device=str(models.device), dtype=str(models.dtype))
+    log.info("worker ready", worker=worker_id, device=str(models.device))
     with pictures, heart:
         worker.run()
     db.close()
