@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,17 +14,22 @@ import pytest
 import torch
 from structlog.testing import capture_logs
 from tests.integration.drawing import draw
-from tests.toy import TRANSFORMER
+from tests.toy import TRANSFORMER, toy_weights
+from torch.nn.attention import SDPBackend
 
+from tintype.catalog.models import MODELS
+from tintype.diffusion.attention import ROUNDS, pick_attention
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.graphs import Recorded
 from tintype.diffusion.job import Job
 from tintype.diffusion.prepared import Preparer, Twin, eagerly, pick_run
 from tintype.diffusion.sd3 import SD3
 from tintype.engine import Engine
+from tintype.worker.models import Models
 
 SAMPLERS = {"sd15": {"sampler": "Euler"}, "sd3": {"sampler": "euler", "schedule": "normal"}}
 TOLERANCE = 1e-4
+MATH, FLASH = SDPBackend.MATH, SDPBackend.FLASH_ATTENTION
 
 
 class Compiler:
@@ -197,10 +203,36 @@ def test_on_the_cpu_nothing_is_prepared_unless_asked_for(how: Any) -> None:
     assert pick_run(how, torch.device("cpu")) is eagerly
 
 
+def test_a_model_s_passes_are_prepared_where_the_operator_says_so(weights: Path) -> None:
+    models = Models("cpu", "float32", 32, {"sd3-med-img2img": toy_weights("sd3", weights)}, "compile")
+    run = models.get(MODELS["sd3-med-img2img"]).family.run
+    assert isinstance(run, Preparer)
+    run.close()
+
+
+def test_the_attention_kernel_that_is_fastest_is_picked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that stands still but for one of the two kernels that a CPU has."""
+    query = torch.randn(1, 2, 16, 8)
+    slow = False
+    seen: list[bool] = []
+
+    def work() -> None:
+        flash = torch.backends.cuda.flash_sdp_enabled() and torch._C._get_sdp_priority_order()[0] == FLASH.value
+        seen.append(flash)
+        torch.nn.functional.scaled_dot_product_attention(query, query, query)
+        clock[0] += 5.0 if flash is slow else 1.0
+
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    for slow, fastest in ((True, MATH), (False, FLASH)):  # noqa: B007 - `work` reads it
+        assert pick_attention(work, torch.device("cpu"), (MATH, FLASH)) is fastest
+    assert seen == [False, True] * (ROUNDS + 1) * 2, "in turn, each first once unmeasured"
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="graphs are CUDA's, and there is no GPU here")
 def test_a_graph_follows_weights_that_move() -> None:
     network = torch.nn.Linear(8, 8, device="cuda").requires_grad_(False)
-    recorded = Recorded(network, network)
+    recorded = Recorded(network, network, picks_attention=False)
     for _ in range(2):
         for x in torch.randn(3, 4, 8, device="cuda"):
             assert torch.allclose(recorded(x=x), network(x), atol=1e-5)

@@ -116,7 +116,8 @@ class Preparer:
                 with self._compiler, torch.inference_mode():
                     twin.compile(self._backend)
                     self._compile(run, inputs)
-            twin.runs[shape] = Recorded(run, twin.network) if self._records else run
+            recorded = self._records and Recorded(run, twin.network, picks_attention=not self._compiles)
+            twin.runs[shape] = recorded or run
         except Exception as error:  # noqa: BLE001 - compilers raise all kinds
             log.warning("can't be prepared; its shape stays eager", cause=brief(error))
 
