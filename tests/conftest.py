@@ -1,10 +1,16 @@
-"""What every tier needs: one place for the toy weights, built once per machine and run."""
+"""What every tier needs: one place for the toy weights, and fresh databases of both kinds."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.databases import Databases, PostgresServer, SqliteFiles, postgres_server, server_program
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +20,47 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # With xdist each process has its own base below the run's common one.
     base = own.parent if own.name.startswith("popen-") else own
     return base / "weights"
+
+
+@pytest.fixture(scope="session")
+def sqlite_files() -> Iterator[SqliteFiles]:
+    """Fresh SQLite databases, in memory where there is a folder for that: fsync costs nothing there."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        yield SqliteFiles(Path(folder))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of this process's own."""
+    if server_program("initdb") is None:
+        pytest.skip("PostgreSQL's server programs are not on this machine (Debian: apt-get install postgresql)")
+    # Not in pytest's own folder: that is closed to the user the server runs as.
+    folder = Path(tempfile.mkdtemp(prefix="tintype-pg-"))
+    folder.chmod(0o755)
+    with postgres_server(folder / "server") as server:
+        yield server
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def databases(request: pytest.FixtureRequest) -> Databases:
+    """Where fresh migrated databases come from; a test that asks for it runs on both kinds."""
+    found: Databases = request.getfixturevalue("sqlite_files" if request.param == "sqlite" else "postgres")
+    return found
+
+
+@pytest.fixture
+def empty_url(databases: Databases) -> Iterator[str]:
+    """The URL of a database without tables; a test that asks for it runs on both kinds."""
+    url = databases.empty()
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture
+def url(databases: Databases) -> Iterator[str]:
+    """The URL of a fresh migrated database; a test that asks for it runs on both kinds."""
+    url = databases.fresh()
+    yield url
+    databases.drop(url)

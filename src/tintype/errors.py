@@ -25,6 +25,7 @@
     ├── SafetyUnavailable           500  a picture was to be checked, and couldn't be
     ├── PictureNotFinite            500  the model's arithmetic broke down
     ├── StoreUnavailable            503
+    ├── StorageUnavailable          503
     ├── NotReady                    503
     └── GoesOn                      504  the call ends, its request doesn't
         ├── WorkerUnavailable       502
@@ -247,6 +248,14 @@ class StoreUnavailable(TintypeError):
     status = 503
     advice = "Nothing was queued; send the request again."
     retry_after = 2
+
+
+class StorageUnavailable(TintypeError):
+    """The storage of pictures can't be reached at the moment."""
+
+    status = 503
+    advice = "Send the request again; nothing was charged."
+    retry_after = 5
 
 
 class NotReady(TintypeError):

@@ -50,6 +50,18 @@ class Settings(BaseSettings):
     #: SQLAlchemy URL; empty means a SQLite file in `data`.
     database_url: str = ""
 
+    #: Where pictures are kept: `s3://bucket/prefix` of a storage with S3's API; empty means folders in `data`.
+    storage_url: str = ""
+    #: Address of that storage, where it isn't Amazon's; keys left empty are taken from AWS_… in the environment.
+    storage_endpoint: str = ""
+    storage_region: str = "us-east-1"
+    storage_key_id: str = ""
+    storage_secret: SecretStr = SecretStr("")
+    #: Seconds for which a storage that is away is asked again before a call gives up: what is made should not be lost.
+    storage_patience: float = Field(60.0, gt=0)
+    #: Whether `/files/…` leads to the storage by a signed address. Not all clients follow: httpx, say, must be told.
+    storage_redirect: bool = False
+
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     #: Address under which callers reach the server; empty means the request's own Host.

@@ -104,7 +104,7 @@ class Server:
 
     def store(self) -> _Opened:
         """The server's own database."""
-        return _Opened(f"sqlite:///{self.data / 'tintype.db'}")
+        return _Opened(str(self.settings.get("database_url") or f"sqlite:///{self.data / 'tintype.db'}"))
 
     def cli(self, *arguments: str) -> str:
         """Run a `tintype` command on the same data; its output."""

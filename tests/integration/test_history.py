@@ -25,8 +25,8 @@ OLD, NEW = "sd1.5-img2img", "sd3-med-img2img"
 
 
 @pytest.fixture
-def web(tmp_path: Path) -> Iterator[Website]:
-    with serving(tmp_path, asset_quota=4000) as site:
+def web(tmp_path: Path, url: str) -> Iterator[Website]:
+    with serving(tmp_path, database_url=url, asset_quota=4000) as site:
         yield site
 
 

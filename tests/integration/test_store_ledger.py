@@ -1,7 +1,6 @@
 """The ledger over a real SQLite file: what each step of a request writes, and that nothing can be unwritten."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import insert, text, update
@@ -11,7 +10,6 @@ from tintype.errors import OutOfCredits, SpendCapReached
 from tintype.store.accounts import Accounts
 from tintype.store.database import Database
 from tintype.store.ledger import Imbalance
-from tintype.store.migrations import migrate
 from tintype.store.records import Entry
 from tintype.store.requests import Requests
 from tintype.store.tables import accounts as accounts_table
@@ -41,9 +39,8 @@ class Till:
 
 
 @pytest.fixture
-def till(tmp_path: Path) -> Iterator[Till]:
-    db = Database(f"sqlite:///{tmp_path}/store.db")
-    migrate(db)
+def till(url: str) -> Iterator[Till]:
+    db = Database(url)
     made = Till(db)
     yield made
     assert made.accounts.imbalances() == []

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from tintype.errors import Forbidden, OutOfCredits, TooManyRequests
 from tintype.store.accounts import Accounts, Key
 from tintype.store.database import Database, read_clock
 from tintype.store.limits import Ceilings
-from tintype.store.migrations import migrate
 from tintype.store.requests import Request, Requests
 from tintype.store.tables import api_keys
 
@@ -22,9 +20,8 @@ from tintype.store.tables import api_keys
 class Door:
     """An account with money, and keys with limits."""
 
-    def __init__(self, file: Path) -> None:
-        self.db = Database(f"sqlite:///{file}")
-        migrate(self.db)
+    def __init__(self, url: str) -> None:
+        self.db = Database(url)
         self.accounts = Accounts(self.db)
         self.account_id = self.accounts.create("one", 10**9).id
         self.requests = Requests(self.db, lease=15, retention=60)
@@ -48,8 +45,8 @@ class Door:
 
 
 @pytest.fixture
-def door(tmp_path: Path) -> Iterator[Door]:
-    door = Door(tmp_path / "store.db")
+def door(url: str) -> Iterator[Door]:
+    door = Door(url)
     yield door
     assert door.accounts.imbalances() == []
     door.db.close()
@@ -130,9 +127,9 @@ def test_the_server_s_limits_are_for_keys_without_their_own(door: Door) -> None:
     assert "2 requests at once" in refusal(lambda: door.ask(generous, requests=strict)).message
 
 
-def test_several_processes_and_a_restart_count_together(door: Door, tmp_path: Path) -> None:
+def test_several_processes_and_a_restart_count_together(door: Door, url: str) -> None:
     key = door.key(rpm=7)
-    databases = [Database(f"sqlite:///{tmp_path}/store.db") for _ in range(4)]
+    databases = [Database(url) for _ in range(4)]
     number = count()
 
     def ask(_: int) -> bool:
@@ -146,7 +143,7 @@ def test_several_processes_and_a_restart_count_together(door: Door, tmp_path: Pa
         assert sum(pool.map(ask, range(20))) == 7
     for db in databases:
         db.close()
-    again = Database(f"sqlite:///{tmp_path}/store.db")
+    again = Database(url)
     refusal(lambda: door.ask(key, requests=Requests(again, lease=15, retention=60)))
     again.close()
 

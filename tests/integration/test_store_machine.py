@@ -4,21 +4,26 @@ The model knows what each call must answer; after every call, every row and ever
 """
 
 import os
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from itertools import count
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from sqlalchemy import event, select, update
+from tests.databases import Databases
 
 from tintype.errors import (
     BadRequest,
@@ -32,7 +37,6 @@ from tintype.errors import (
 from tintype.store.accounts import Accounts, Key
 from tintype.store.database import Database, read_clock
 from tintype.store.keys import KeyLimits
-from tintype.store.migrations import migrate
 from tintype.store.requests import Mark, Request, Requests, Status, Verdict
 from tintype.store.tables import requests as table
 
@@ -42,24 +46,6 @@ CAP, AT_ONCE = 12_000, 4
 MAX_ATTEMPTS = 3
 #: What every completed request took.
 SECONDS = 3
-#: fsync costs nothing in a folder of memory: the machine makes some ten thousand commits.
-FOLDER = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-
-
-@cache
-def migrated() -> Path:
-    """A fresh database, migrated once and copied for every example."""
-    file = Path(tempfile.mkdtemp(dir=FOLDER)) / "store.db"
-    db = Database(f"sqlite:///{file}")
-    migrate(db)
-    db.close()
-    return file
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _sweep() -> object:
-    yield
-    shutil.rmtree(migrated().parent)
 
 
 @dataclass
@@ -217,10 +203,13 @@ def dying(db: Database, at: int) -> Iterator[None]:
 class StoreMachine(RuleBasedStateMachine):
     """Two accounts with two keys each, one of them capped and one limited; three workers."""
 
+    def __init__(self, databases: Databases) -> None:
+        super().__init__()
+        self.databases = databases
+
     @initialize()
     def open(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(dir=FOLDER))
-        shutil.copy(migrated(), self.folder / "store.db")
+        self.url = self.databases.fresh()
         self.connect()
         first, second = (self.accounts.create(name, START).id for name in ("first", "second"))
         limits: list[tuple[str, KeyLimits]] = [(first, {"concurrency": AT_ONCE}), (first, {}), (second, {}),
@@ -231,13 +220,13 @@ class StoreMachine(RuleBasedStateMachine):
         self.numbers = count()
 
     def connect(self) -> None:
-        self.db = Database(f"sqlite:///{self.folder}/store.db")
+        self.db = Database(self.url)
         self.accounts = Accounts(self.db)
         self.requests = Requests(self.db, lease=1000, retention=1000, max_attempts=MAX_ATTEMPTS)
 
     def teardown(self) -> None:
         self.db.close()
-        shutil.rmtree(self.folder)
+        self.databases.drop(self.url)
 
     # What callers do
 
@@ -483,11 +472,15 @@ class StoreMachine(RuleBasedStateMachine):
             tx.execute(update(table).where(table.c.id == one.id).values({column: read_clock(tx) - 0.01}))
 
 
-TestStore = StoreMachine.TestCase
-TestStore.settings = settings(
-    max_examples=int(os.environ.get("TINTYPE_EXAMPLES", "30")),
-    stateful_step_count=40,
-    deadline=None,
-    derandomize="CI" in os.environ,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+def test_any_order_of_calls(databases: Databases) -> None:
+    run_state_machine_as_test(
+        lambda: StoreMachine(databases),
+        settings=settings(
+            # The same code on both: on Postgres a commit takes ten times as long.
+            max_examples=int(os.environ.get("TINTYPE_EXAMPLES", "30" if databases.quick else "6")),
+            stateful_step_count=40,
+            deadline=None,
+            derandomize="CI" in os.environ,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        ),
+    )

@@ -33,8 +33,15 @@ def differences(db: Database) -> list[object]:
         return list(compare_metadata(MigrationContext.configure(view), metadata))
 
 
-def test_the_migrated_schema_is_the_metadata(tmp_path: Path) -> None:
+def test_a_file_is_made_with_the_folders_on_the_way(tmp_path: Path) -> None:
     db = Database(f"sqlite:///{tmp_path}/made/on the way/100%/store.db")
+    migrate(db)
+    assert differences(db) == []
+    db.close()
+
+
+def test_the_migrated_schema_is_the_metadata(empty_url: str) -> None:
+    db = Database(empty_url)
     migrate(db)
     assert differences(db) == []
     with db.read() as view:
@@ -57,11 +64,11 @@ def to_0001(db: Database, move: Callable[[Config, str], None]) -> None:
 OF_0001 = [
     "INSERT INTO accounts VALUES ('a', 'rich', 10000, 700, 1.0), ('b', 'poor', 0, 0, 2.0)",
     "INSERT INTO api_keys (id, account_id, name, digest, hint, read_only, created_at, last_turn)"
-    " VALUES ('k', 'a', 'key', 'x', 'SG_1a2b', 0, 1.0, 0), ('l', 'a', 'key', 'y', 'SG_1a2c', 0, 1.0, 0)",
+    " VALUES ('k', 'a', 'key', 'x', 'SG_1a2b', FALSE, 1.0, 0), ('l', 'a', 'key', 'y', 'SG_1a2c', FALSE, 1.0, 0)",
     *(
         "INSERT INTO requests (id, seq, account_id, key_id, slug, params, price, priority, status, attempt, hand_backs,"
         " cancel_requested, step, steps, submitted_at)"
-        f" VALUES ('r{seq}', {seq}, 'a', '{key}', 'sd3', '{{}}', {price}, 0, '{status}', 1, 0, 0, 0, 4, 5.0)"
+        f" VALUES ('r{seq}', {seq}, 'a', '{key}', 'sd3', '{{}}', {price}, 0, '{status}', 1, 0, FALSE, 0, 4, 5.0)"
         for seq, key, price, status in [
             (1, "k", 300, "COMPLETED"),
             (2, "k", 500, "PROCESSING"),
@@ -73,8 +80,8 @@ OF_0001 = [
 ]
 
 
-def test_balances_and_holds_of_the_first_schema_become_ledger_rows(tmp_path: Path) -> None:
-    db = Database(f"sqlite:///{tmp_path}/store.db")
+def test_balances_and_holds_of_the_first_schema_become_ledger_rows(empty_url: str) -> None:
+    db = Database(empty_url)
     to_0001(db, command.upgrade)
     with db.write() as tx:
         for statement in OF_0001:
@@ -100,8 +107,8 @@ def test_balances_and_holds_of_the_first_schema_become_ledger_rows(tmp_path: Pat
     db.close()
 
 
-def test_the_way_back_keeps_the_balances(tmp_path: Path) -> None:
-    db = Database(f"sqlite:///{tmp_path}/store.db")
+def test_the_way_back_keeps_the_balances(empty_url: str) -> None:
+    db = Database(empty_url)
     migrate(db)
     account = Accounts(db).create("one", 5_000)
     to_0001(db, command.downgrade)
@@ -113,9 +120,8 @@ def test_the_way_back_keeps_the_balances(tmp_path: Path) -> None:
     db.close()
 
 
-def test_processes_that_start_together(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/store.db"
-    command = [sys.executable, "-W", "error", "-c", MIGRATE, url]
+def test_processes_that_start_together(empty_url: str) -> None:
+    command = [sys.executable, "-W", "error", "-c", MIGRATE, empty_url]
     together = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(4)]
     errors = []
     for process in together:
@@ -127,6 +133,6 @@ def test_processes_that_start_together(tmp_path: Path) -> None:
         process.stderr.close()
         process.wait()
     assert errors == [""] * 4
-    db = Database(url)
+    db = Database(empty_url)
     assert differences(db) == []
     db.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, update
@@ -12,7 +11,6 @@ from tintype.catalog.models import SD3_MEDIUM_IMG2IMG, SD15_IMG2IMG
 from tintype.catalog.order import order, pace
 from tintype.store.accounts import Accounts
 from tintype.store.database import Database, read_clock
-from tintype.store.migrations import migrate
 from tintype.store.outlook import LATEST, Outlook, Outlooks
 from tintype.store.previews import Preview, Previews
 from tintype.store.requests import Mark, Request, Requests
@@ -56,9 +54,8 @@ class Line:
 
 
 @pytest.fixture
-def line(tmp_path: Path) -> Iterator[Line]:
-    db = Database(f"sqlite:///{tmp_path}/store.db")
-    migrate(db)
+def line(url: str) -> Iterator[Line]:
+    db = Database(url)
     yield Line(db)
     db.close()
 

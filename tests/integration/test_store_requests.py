@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from sqlalchemy import update
@@ -11,7 +10,6 @@ from sqlalchemy import update
 from tintype.errors import OutOfCredits, RequestUnknown
 from tintype.store.accounts import Account, Accounts, Key
 from tintype.store.database import Database, read_clock
-from tintype.store.migrations import migrate
 from tintype.store.requests import Mark, Request, Requests, Status, Verdict
 from tintype.store.tables import requests as table
 
@@ -67,9 +65,8 @@ class Shop:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    db = Database(f"sqlite:///{tmp_path}/store.db")
-    migrate(db)
+def shop(url: str) -> Iterator[Shop]:
+    db = Database(url)
     yield Shop(db)
     db.close()
 
@@ -119,9 +116,9 @@ def test_positions_are_the_order_of_claims(shop: Shop) -> None:
     assert shop.requests.position("unknown") is None
 
 
-def test_threads_never_claim_the_same(shop: Shop, tmp_path: Path) -> None:
+def test_threads_never_claim_the_same(shop: Shop, url: str) -> None:
     submitted = {shop.submit(key).id for key in "ABCD" * 10}
-    databases = [Database(f"sqlite:///{tmp_path}/store.db") for _ in range(4)]
+    databases = [Database(url) for _ in range(4)]
     start = threading.Barrier(4)
 
     def work(number: int) -> list[str]:
@@ -273,9 +270,9 @@ def test_a_cancelled_request_ends_cancelled_whatever_its_worker_says(shop: Shop,
     assert (shop.account.balance, shop.account.held) == (START, 0)
 
 
-def test_one_outcome_and_one_charge_however_a_cancel_and_a_result_meet(shop: Shop, tmp_path: Path) -> None:
+def test_one_outcome_and_one_charge_however_a_cancel_and_a_result_meet(shop: Shop, url: str) -> None:
     """Each from a process of its own, at the same moment, again and again."""
-    other = Database(f"sqlite:///{tmp_path}/store.db")
+    other = Database(url)
     worker = Requests(other, lease=15, retention=60)
     meet = threading.Barrier(2)
     completed = 0

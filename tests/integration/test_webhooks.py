@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
-from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
@@ -20,7 +19,6 @@ from tintype.store.accounts import Accounts
 from tintype.store.announce import announce
 from tintype.store.database import Database, read_clock
 from tintype.store.hooks import Delivered, Delivery, Event, Hook, Outcome
-from tintype.store.migrations import migrate
 from tintype.store.outbox import PER_RECEIVER, Backoff, Outbox
 from tintype.store.requests import Request, Requests
 from tintype.store.tables import deliveries
@@ -84,9 +82,8 @@ class Office:
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Iterator[Office]:
-    db = Database(f"sqlite:///{tmp_path}/store.db")
-    migrate(db)
+def office(url: str) -> Iterator[Office]:
+    db = Database(url)
     yield Office(db)
     db.close()
 

@@ -8,8 +8,8 @@ from PIL import Image
 
 from tintype.catalog.order import Order
 from tintype.media.images import encode
-from tintype.media.outputs import Files
 from tintype.media.scaling import fitted_size
+from tintype.media.storage import Storage
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Encoded:
     height: int
     seed: int
 
-    def keep(self, outputs: Files, suffix: str) -> dict[str, str | int]:
+    def keep(self, outputs: Storage, suffix: str) -> dict[str, str | int]:
         """Put it where it is fetched from; its line in the request's result."""
         name = outputs.put(self.data, suffix)
         return {"name": name, "size": len(self.data), "width": self.width, "height": self.height, "seed": self.seed}

@@ -17,6 +17,7 @@ SUFFIX = re.compile(r"[a-z0-9]{1,5}")
 PART = ".part"
 #: Seconds after which an unfinished file is a crash's: no write takes that long.
 PART_LIFE = 600.0
+GONE = "no such file, or it has expired"
 
 
 class Files:
@@ -29,9 +30,7 @@ class Files:
 
     def put(self, data: bytes, suffix: str) -> str:
         """Keep a picture; its name, `<32 hex digits>.<suffix>`. It is on the disk, whole, once this returns."""
-        if not SUFFIX.fullmatch(suffix):
-            raise ValueError(f"{suffix!r} is not a suffix like 'jpeg'")
-        name = f"{secrets.token_hex(16)}.{suffix}"
+        name = new_name(suffix)
         part = self._folder / (name + PART)
         with part.open("xb") as file:
             file.write(data)
@@ -45,15 +44,22 @@ class Files:
         """Where a picture lies; raises NotFound when it is unknown or past its life, or `name` is none of ours."""
         path = self._folder / name
         if not NAME.fullmatch(name) or not _younger(path, self._life):
-            raise NotFound("no such file, or it has expired")
+            raise NotFound(GONE)
         return path
+
+    def find(self, name: str) -> None:
+        """Raise NotFound as `path` does."""
+        self.path(name)
+
+    def address(self, _name: str, _seconds: float) -> None:
+        """None: a folder has no addresses of its own."""
 
     def get(self, name: str) -> bytes:
         """A picture's bytes; raises NotFound as `path` does."""
         try:
             return self.path(name).read_bytes()
         except FileNotFoundError as error:  # it expired since
-            raise NotFound("no such file, or it has expired") from error
+            raise NotFound(GONE) from error
 
     def remove(self, name: str) -> None:
         """Forget a picture before its time, if it is there."""
@@ -78,6 +84,13 @@ class Files:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def new_name(suffix: str) -> str:
+    """A name that nobody can guess; raises ValueError for what is no suffix."""
+    if not SUFFIX.fullmatch(suffix):
+        raise ValueError(f"{suffix!r} is not a suffix like 'jpeg'")
+    return f"{secrets.token_hex(16)}.{suffix}"
 
 
 def _younger(path: Path, seconds: float) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Double, Engine, create_engine, event, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -121,7 +121,9 @@ def _reachable() -> Iterator[None]:
         yield
     except PoolTimeout as error:
         raise StoreUnavailable from error
-    except OperationalError as error:
+    except (OperationalError, InterfaceError, InternalError) as error:
+        # On Postgres the first says that the server is away, full or too slow, the second that the connection broke in
+        # our hands, the third that this server is only a copy: all of them pass.
         if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
             raise
         raise StoreUnavailable from error

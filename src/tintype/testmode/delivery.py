@@ -10,8 +10,8 @@ from tintype.catalog.samples import sample_path
 from tintype.errors import BadPicture, NotFound
 from tintype.media.images import check
 from tintype.media.made import encoded, output_size
-from tintype.media.outputs import Files
 from tintype.media.samples import draw as draw_sample
+from tintype.media.storage import Storage
 from tintype.testmode.act import Act
 from tintype.testmode.picture import draw
 
@@ -25,7 +25,7 @@ class Delivery:
     max_pixels: most pixels of an input picture.
     """
 
-    def __init__(self, inputs: Files, outputs: Files, max_pixels: int) -> None:
+    def __init__(self, inputs: Storage, outputs: Storage, max_pixels: int) -> None:
         self._inputs = inputs
         self._outputs = outputs
         self._max_pixels = max_pixels

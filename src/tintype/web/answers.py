@@ -8,7 +8,7 @@ from typing import Any
 
 from tintype.errors import BadPicture, ContentRefused, TintypeError
 from tintype.media.images import Format, content_type
-from tintype.media.outputs import Files
+from tintype.media.storage import Storage
 from tintype.store.addresses import file_url, links
 from tintype.store.money import dollars
 from tintype.store.outlook import Outlook
@@ -32,7 +32,7 @@ def status(request: Request, base: str, outlook: Outlook) -> dict[str, Any]:
     return body | links(request, base) | waiting | _progress(request)
 
 
-def result(request: Request, base: str, remaining: int, outputs: Files) -> dict[str, Any]:
+def result(request: Request, base: str, remaining: int, outputs: Storage) -> dict[str, Any]:
     """The whole answer of a request that has ended."""
     body: dict[str, Any] = {"status": request.status, "request_id": request.id, "error": request.error, **request.mode}
     if request.status is not Status.COMPLETED:
@@ -59,7 +59,7 @@ def notes(request: Request, told: Mapping[str, str]) -> dict[str, str]:
     return {**told, **({"x-weights": made} if made else {}), **({"x-warning": "; ".join(words)} if words else {})}
 
 
-def encoded(picture: dict[str, Any], outputs: Files) -> str:
+def encoded(picture: dict[str, Any], outputs: Storage) -> str:
     """A picture's file as base64."""
     return b64encode(outputs.get(picture["name"])).decode()
 

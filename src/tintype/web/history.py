@@ -143,7 +143,7 @@ def _kept(own: Services, past: Past, base: str) -> list[str]:
 
 def _is_there(own: Services, name: str) -> bool:
     try:
-        own.outputs.path(name)
+        own.outputs.find(name)
     except NotFound:
         return False
     return True

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 
 from tintype.catalog.samples import SAMPLES
 from tintype.errors import NotReady, StoreUnavailable
@@ -56,7 +56,10 @@ def ready(http: HttpRequest) -> JSONResponse:
 
 def file(http: HttpRequest, name: str) -> Response:
     """The picture, until it expires."""
-    data = services(http).file(name)
+    own = services(http)
+    if http.method == "GET" and (address := own.file_address(name)):
+        return RedirectResponse(address, 307)
+    data = own.file(name)
     headers = {"cache-control": "private, max-age=3600, immutable", "x-content-type-options": "nosniff"}
     return Response(data, media_type=f"image/{name.rpartition('.')[2]}", headers=headers)
 

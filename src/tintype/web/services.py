@@ -13,7 +13,7 @@ from tintype.catalog.order import STORED
 from tintype.catalog.spec import ModelSpec
 from tintype.catalog.tariff import Tariff
 from tintype.errors import NotFound
-from tintype.media.outputs import Files
+from tintype.media.storage import Storage, open_storage
 from tintype.settings import Safety, Settings
 from tintype.store.accounts import Accounts
 from tintype.store.assets import Assets
@@ -31,6 +31,9 @@ from tintype.store.workers import Workers
 from tintype.web.streams import Streams
 from tintype.webhooks import outbox
 
+#: Seconds that a signed address of a picture works: enough to follow it.
+SIGNED_FOR = 300.0
+
 
 @dataclass(frozen=True)
 class Services:
@@ -47,9 +50,9 @@ class Services:
     previews: Previews
     webhooks: Webhooks
     outbox: Outbox
-    inputs: Files
-    outputs: Files
-    uploads: Files
+    inputs: Storage
+    outputs: Storage
+    uploads: Storage
     streams: Streams
     #: Phrases that prompts are refused for.
     blocked: BlockedPhrases
@@ -74,9 +77,9 @@ class Services:
             previews=Previews(db),
             webhooks=Webhooks(db, overlap=settings.webhook_overlap),
             outbox=outbox(db, settings),
-            inputs=Files(settings.inputs_folder, settings.input_life),
-            outputs=Files(settings.outputs_folder, settings.picture_life),
-            uploads=Files(settings.assets_folder, settings.asset_life),
+            inputs=open_storage(settings, settings.inputs_folder, settings.input_life),
+            outputs=open_storage(settings, settings.outputs_folder, settings.picture_life),
+            uploads=open_storage(settings, settings.assets_folder, settings.asset_life),
             streams=Streams(settings.key_streams),
             blocked=BlockedPhrases.read(settings.blocked_prompts),
             test_accepted=threading.Event(),
@@ -102,6 +105,15 @@ class Services:
             return self.outputs.get(name)
         except NotFound:
             return self.uploads.get(name)
+
+    def file_address(self, name: str) -> str | None:
+        """Where the storage gives that picture out itself, if the operator wants that; raises NotFound."""
+        if not self.settings.storage_redirect:
+            return None
+        try:
+            return self.outputs.address(name, SIGNED_FOR)
+        except NotFound:
+            return self.uploads.address(name, SIGNED_FOR)
 
     def has_worker(self) -> bool:
         """Whether a worker has given a sign of life lately."""

@@ -9,7 +9,7 @@ import structlog
 
 from tintype.catalog.builtin import BUILTIN
 from tintype.errors import StoreUnavailable
-from tintype.media.outputs import Files
+from tintype.media.storage import Storage
 from tintype.store.records import Json
 from tintype.store.requests import Requests
 from tintype.worker.guard import Guard
@@ -25,7 +25,7 @@ PAUSES = (0.5, 1.0, 2.0, 4.0)
 class Delivery:
     """Writes a task's pictures, then the result that names them."""
 
-    def __init__(self, requests: Requests, outputs: Files, guard: Guard, *, with_recipe: bool) -> None:
+    def __init__(self, requests: Requests, outputs: Storage, guard: Guard, *, with_recipe: bool) -> None:
         self.requests = requests
         self.outputs = outputs
         self.guard = guard

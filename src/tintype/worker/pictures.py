@@ -13,16 +13,16 @@ from tintype.errors import BadPicture, NotFound
 from tintype.media.fetch import Fetcher
 from tintype.media.images import decode
 from tintype.media.inline import from_text
-from tintype.media.outputs import Files
 from tintype.media.samples import draw
 from tintype.media.scaling import fitted_size
+from tintype.media.storage import Storage, open_storage
 from tintype.settings import Settings
 
 
 class Pictures:
     """Reads input pictures; nothing else in the worker knows where they come from."""
 
-    def __init__(self, inputs: Files, fetcher: Fetcher, max_bytes: int, max_pixels: int) -> None:
+    def __init__(self, inputs: Storage, fetcher: Fetcher, max_bytes: int, max_pixels: int) -> None:
         self.inputs = inputs
         self.fetcher = fetcher
         self.max_bytes = max_bytes
@@ -31,7 +31,7 @@ class Pictures:
     @classmethod
     def from_settings(cls, settings: Settings) -> Pictures:
         """As the operator configured them."""
-        inputs = Files(settings.inputs_folder, settings.input_life)
+        inputs = open_storage(settings, settings.inputs_folder, settings.input_life)
         fetcher = Fetcher(settings.fetch_allow, settings.max_picture_bytes, settings.fetch_timeout)
         return cls(inputs, fetcher, settings.max_picture_bytes, settings.max_picture_pixels)
 

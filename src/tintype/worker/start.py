@@ -11,7 +11,7 @@ import structlog
 import torch
 
 from tintype.engine import Engine
-from tintype.media.outputs import Files
+from tintype.media.storage import open_storage
 from tintype.settings import Settings
 from tintype.store.database import Database
 from tintype.store.previews import Previews
@@ -36,7 +36,7 @@ def run_worker(settings: Settings, device: str, parent: int | None) -> None:
     db = Database(settings.database)
     requests = Requests(db, lease=settings.lease, retention=settings.retention)
     models = Models.from_settings(settings, device)
-    outputs = Files(settings.outputs_folder, settings.picture_life)
+    outputs = open_storage(settings, settings.outputs_folder, settings.picture_life)
     pictures = Pictures.from_settings(settings)
     guard = Guard.from_settings(settings)
     if settings.safety != "off" and settings.safety_checker != "none":

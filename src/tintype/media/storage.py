@@ -1,0 +1,40 @@
+"""Where pictures are kept: on disk, or in an object storage that several machines share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from tintype.media.outputs import Files
+from tintype.settings import Settings
+
+
+class Storage(Protocol):
+    """Pictures under unguessable names, each kept for a time from being written."""
+
+    def put(self, data: bytes, suffix: str) -> str:
+        """Keep a picture; its name, `<32 hex digits>.<suffix>`. It is stored, whole, once this returns."""
+
+    def get(self, name: str) -> bytes:
+        """A picture's bytes; raises NotFound."""
+
+    def find(self, name: str) -> None:
+        """Raise NotFound when a picture is unknown or past its life."""
+
+    def address(self, name: str, seconds: float) -> str | None:
+        """An address of its own under which it can be read for so long, or None: the server gives it out itself."""
+
+    def remove(self, name: str) -> None:
+        """Forget a picture before its time, if it is there."""
+
+    def expire(self) -> int:
+        """Remove what is past its life; how many that were."""
+
+
+def open_storage(settings: Settings, folder: Path, life: float) -> Storage:
+    """The place for one kind of pictures, as the operator configured it; in a bucket, the folder's name is a prefix."""
+    if not settings.storage_url:
+        return Files(folder, life)
+    from tintype.media.objects import Objects, bucket  # noqa: PLC0415 - an extra that most servers don't need
+
+    return Objects(bucket(settings, folder.name), life)

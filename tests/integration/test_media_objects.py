@@ -1,0 +1,120 @@
+"""Pictures kept in an object storage, over S3's real API."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from tests.integration.website import Website, serving
+from tests.objects import ObjectStorage, object_storage
+
+from tintype.errors import NotFound, StorageUnavailable
+from tintype.media.storage import Storage, open_storage
+from tintype.settings import Settings
+
+UNKNOWN = "0" * 32 + ".png"
+
+
+@pytest.fixture(scope="module")
+def storage() -> Iterator[ObjectStorage]:
+    with object_storage() as storage:
+        yield storage
+
+
+def kept(storage: ObjectStorage, kind: str, life: float = 100.0, patience: float = 60.0) -> Storage:
+    return open_storage(Settings(**storage.settings, storage_patience=patience), Path("somewhere") / kind, life)
+
+
+def test_put_get_and_remove(storage: ObjectStorage) -> None:
+    outputs = kept(storage, "outputs")
+    name = outputs.put(b"picture", "jpeg")
+    assert outputs.get(name) == b"picture"
+    assert kept(storage, "outputs").get(name) == b"picture", "another process sees it"
+    outputs.remove(name)
+    outputs.remove(name)
+    with pytest.raises(NotFound):
+        outputs.get(name)
+
+
+@pytest.mark.parametrize("name", [UNKNOWN, "../outputs/" + UNKNOWN, "", "a" * 1000])
+def test_unknown_and_malformed_names(storage: ObjectStorage, name: str) -> None:
+    outputs = kept(storage, "outputs")
+    for ask in (outputs.get, outputs.find, lambda name: outputs.address(name, 60)):
+        with pytest.raises(NotFound):
+            ask(name)
+
+
+def test_each_kind_has_its_own_prefix(storage: ObjectStorage) -> None:
+    name = kept(storage, "inputs").put(b"theirs", "png")
+    with pytest.raises(NotFound):
+        kept(storage, "outputs").find(name)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpeg", "webp"])
+def test_a_signed_address_gives_it_to_anybody_with_its_type(storage: ObjectStorage, suffix: str) -> None:
+    outputs = kept(storage, "outputs")
+    address = outputs.address(outputs.put(b"picture", suffix), 60)
+    assert address
+    answer = httpx2.get(address)
+    assert (answer.content, answer.headers["content-type"]) == (b"picture", f"image/{suffix}")
+    assert "X-Amz-Expires=60" in address
+    assert "secret" not in address
+
+
+def test_expiry_removes_the_objects(storage: ObjectStorage) -> None:
+    name = kept(storage, "old").put(b"picture", "png")
+    short = kept(storage, "old", life=0.0)
+    with pytest.raises(NotFound):
+        short.get(name)
+    assert kept(storage, "old").expire() == 0
+    assert short.expire() == 1
+    with pytest.raises(NotFound):
+        kept(storage, "old").find(name)
+
+
+def test_a_storage_that_comes_back_in_time(storage: ObjectStorage) -> None:
+    outputs = kept(storage, "outputs")
+    storage.stop()
+    names: list[str] = []
+    putting = threading.Thread(target=lambda: names.append(outputs.put(b"picture", "png")))
+    putting.start()
+    time.sleep(0.3)
+    assert not names
+    storage.start()
+    putting.join(30)
+    assert outputs.get(names[0]) == b"picture"
+
+
+def test_a_storage_that_stays_away(storage: ObjectStorage) -> None:
+    outputs = kept(storage, "outputs", patience=0.2)
+    storage.stop()
+    try:
+        for ask in (lambda: outputs.put(b"picture", "png"), lambda: outputs.get(UNKNOWN), outputs.expire):
+            with pytest.raises(StorageUnavailable) as error:
+                ask()
+            assert str(storage.port) not in error.value.message
+    finally:
+        storage.start()
+
+
+@pytest.fixture(params=[False, True], ids=["through the server", "redirected"])
+def web(storage: ObjectStorage, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Website]:
+    with serving(tmp_path, **storage.settings, storage_redirect=request.param) as site:
+        yield site
+
+
+def test_files_of_a_server(web: Website) -> None:
+    name = web.own.outputs.put(b"picture", "png")
+    uploaded = web.own.uploads.put(b"upload", "jpeg")
+    with httpx2.Client(base_url=web.address, follow_redirects=True) as http:
+        for known, content, kind in ((name, b"picture", "png"), (uploaded, b"upload", "jpeg")):
+            answer = http.get(f"/files/{known}")
+            assert (answer.content, answer.headers["content-type"]) == (content, f"image/{kind}")
+            assert bool(answer.history) == web.own.settings.storage_redirect
+            assert http.head(f"/files/{known}").status_code == 200
+        assert http.get(f"/files/{UNKNOWN}").status_code == 404
+    assert not list(web.own.settings.data.rglob("*.png"))
