@@ -87,7 +87,7 @@ def ways() -> dict[str, Run]:
     """How passes are run."""
     compiled, graphs, both = ((True, False), (False, True), (True, True))
     named = {"compiled": compiled, "graphs": graphs, "compiled graphs": both}
-    prepared = {name: Preparer(compiles=one, records=other) for name, (one, other) in named.items()}
+    prepared = {name: Preparer(compiles=one, records=other, often=1) for name, (one, other) in named.items()}
     return {"eager": eagerly, **prepared}
 
 

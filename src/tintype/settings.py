@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     #: `auto` is bfloat16 where the device computes in it and a model's layers are measured to be faster in it.
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     #: Compile models for the shapes that they meet, record them as CUDA graphs, or (`auto`) both where there is a GPU.
-    #: Off as long as no GPU has been seen to do it: minutes of a CPU core per shape, and memory for each graph.
+    #: Off as long as no GPU has been seen to do it: it takes a minute of a CPU core or more per shape, and memory.
     prepare: Prepare = "off"
     #: CPU threads of one worker; 0 leaves torch's own choice.
     threads: int = Field(0, ge=0)

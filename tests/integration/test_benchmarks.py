@@ -31,7 +31,7 @@ def test_everything_is_measured(weights: Path) -> None:
         Denoiser("toy UNet", "UNet2DConditionModel", UNET, 8, (1, 3)),
         Denoiser("toy SD3", "SD3Transformer2DModel", TRANSFORMER, 8, (2,)),
     ]
-    filled = Preparer(compiles=False, records=False)
+    filled = Preparer(compiles=False, records=False, often=1)
     with torch.inference_mode():
         figures = [*gpu.ceilings(CPU, FLOAT, 64, 1), *gpu.decoding({**KL, "latent_channels": 4}, 8, CPU, FLOAT, 1)]
         for toy in toys:

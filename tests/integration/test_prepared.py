@@ -22,7 +22,7 @@ from tintype.diffusion.attention import ROUNDS, pick_attention
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.graphs import Recorded
 from tintype.diffusion.job import Job
-from tintype.diffusion.prepared import Preparer, Twin, eagerly, pick_run
+from tintype.diffusion.prepared import MOST_SHAPES, Preparer, Twin, eagerly, pick_run
 from tintype.diffusion.sd3 import SD3
 from tintype.engine import Engine
 from tintype.worker.models import Models
@@ -62,7 +62,7 @@ def compiler() -> Compiler:
 
 @pytest.fixture
 def preparer(compiler: Compiler) -> Iterator[Preparer]:
-    one = Preparer(compiles=True, records=False, backend=compiler)
+    one = Preparer(compiles=True, records=False, backend=compiler, often=1)
     yield one
     compiler.may_go_on.set()
     one.close()
@@ -119,7 +119,7 @@ def test_requests_run_eagerly_until_it_is_prepared(
 
 def test_rows_that_fill_up_change_nobody_s_picture(sd3: SD3) -> None:
     """Three rows are run as four: two pictures, one of them without guidance."""
-    preparer = Preparer(compiles=False, records=False)
+    preparer = Preparer(compiles=False, records=False, often=1)
     jobs = [job(), job(prompt="a dog", guidance=1.0, seed=2)]
     expected = latents(sd3, *jobs)
     sd3.run = preparer
@@ -133,6 +133,25 @@ def test_rows_that_fill_up_change_nobody_s_picture(sd3: SD3) -> None:
         preparer.close()
     [shape] = preparer._twin(sd3.transformer).runs
     assert [size[0] for _, size, *_ in shape] == [4] * 4, "four rows are the same variant"
+
+
+def test_only_what_is_asked_often_is_prepared_and_not_everything() -> None:
+    class Same(torch.nn.Module):
+        def forward(self, x: torch.Tensor, return_dict: bool) -> tuple[torch.Tensor]:
+            return (x,)
+
+    network = Same()
+    preparer = Preparer(compiles=False, records=False, often=3)
+    runs = preparer._twin(network).runs
+    for passes, prepared in ((2, 0), (1, 1), (3, 1)):
+        for _ in range(passes):
+            preparer(network, x=torch.zeros(2, 4))
+        assert len(runs) == prepared
+    for side in range(5, 5 + 2 * MOST_SHAPES):  # as many sizes as a caller likes
+        for _ in range(3):
+            assert preparer(network, x=torch.zeros(3, side)).shape == (3, side)
+    assert len(runs) == MOST_SHAPES
+    preparer.close()
 
 
 def test_what_can_t_be_prepared_stays_eager(prepared: SD3, preparer: Preparer, compiler: Compiler) -> None:
@@ -149,7 +168,7 @@ def test_what_can_t_be_prepared_stays_eager(prepared: SD3, preparer: Preparer, c
 
 
 def test_what_fails_later_is_given_up(sd3: SD3) -> None:
-    preparer = Preparer(compiles=False, records=False)
+    preparer = Preparer(compiles=False, records=False, often=1)
     expected = latents(sd3, job())
     sd3.run = preparer
     latents(sd3, job())
@@ -170,7 +189,7 @@ def test_what_fails_later_is_given_up(sd3: SD3) -> None:
 
 
 def test_exact_requests_run_eagerly_for_ever(sd3: SD3) -> None:
-    preparer = Preparer(compiles=False, records=False)
+    preparer = Preparer(compiles=False, records=False, often=1)
     sd3.run = preparer
     engine = Engine(16)
     with torch.inference_mode():

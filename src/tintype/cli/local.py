@@ -69,7 +69,8 @@ def load_model(settings: Settings, spec: ModelSpec, device: str) -> Loaded:
         raise click.ClickException(f"--device {device}: torch finds no such device on this machine")
     folder = settings.weights.get(spec.slug)
     try:
-        return Models.from_settings(settings, device).get(spec)
+        # One order is not worth preparing for.
+        return Models.from_settings(settings.model_copy(update={"prepare": "off"}), device).get(spec)
     except WeightsUnusable as error:
         raise BadRequest(f"{folder or 'the built-in weights'}: {_why(error, folder)}") from error
     except (RuntimeError, AssertionError) as error:

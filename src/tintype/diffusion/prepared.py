@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import threading
+import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -21,6 +23,9 @@ log = structlog.get_logger()
 
 #: Rows of a prepared pass. Other numbers are filled up to the next of these, so that few variants are made.
 ROWS = (1, 2, 4, 8, 16, 32)
+#: Passes of a shape after which it is worth preparing, and the most shapes of one network: each costs a minute or more,
+#: a graph memory as well, and callers choose their pictures' sizes.
+OFTEN, MOST_SHAPES = 32, 24
 #: Shapes of one piece of code for which the compiler may keep a version; torch's own limit is 8.
 MOST_VERSIONS = 64
 
@@ -45,14 +50,17 @@ def pick_run(how: Literal["off", "compile", "graphs", "auto"], device: torch.dev
 
 
 class Preparer:
-    """Runs passes, each shape's first ones eagerly; what is prepared meanwhile runs the later ones.
+    """Runs passes, each shape's first ones eagerly; what is prepared after `often` of them runs the later ones.
 
     compiles: through torch.compile with that `backend`, SD 3's blocks one by one, so that one compilation serves all of
     them; on a thread of its own. records: as a CUDA graph, on the caller's thread, which takes about as long as three
     passes, once. A preparation that fails costs one line in the log: its shape stays eager.
     """
 
-    def __init__(self, *, compiles: bool, records: bool, backend: str | Callable[..., Any] = "inductor") -> None:
+    def __init__(
+        self, *, compiles: bool, records: bool, backend: str | Callable[..., Any] = "inductor", often: int = OFTEN
+    ) -> None:
+        self._often = often
         self._compiles = compiles
         self._records = records
         self._backend = backend
@@ -86,6 +94,9 @@ class Preparer:
         """The answer of what is prepared for these inputs; None where nothing is, yet."""
         shape = shape_of(inputs)
         if shape not in twin.runs:
+            twin.passes[shape] += 1
+            if twin.passes[shape] < self._often or len(twin.runs) == MOST_SHAPES:
+                return None
             twin.runs[shape] = None
             self._thread.submit(self._prepare, twin, shape, {name: each.clone() for name, each in inputs.items()})
         run = twin.runs[shape]
@@ -110,6 +121,7 @@ class Preparer:
             return run(**inputs)
 
     def _prepare(self, twin: Twin, shape: Shape, inputs: dict[str, torch.Tensor]) -> None:
+        began = time.monotonic()
         try:
             run: Run = partial(eagerly, twin.network)
             if self._compiles:
@@ -118,6 +130,7 @@ class Preparer:
                     self._compile(run, inputs)
             recorded = self._records and Recorded(run, twin.network, picks_attention=not self._compiles)
             twin.runs[shape] = recorded or run
+            log.info("prepared", input=list(shape[0][1]), seconds=round(time.monotonic() - began, 1))
         except Exception as error:  # noqa: BLE001 - compilers raise all kinds
             log.warning("can't be prepared; its shape stays eager", cause=brief(error))
 
@@ -140,6 +153,8 @@ class Twin:
 
     def __init__(self, network: Any) -> None:
         self.network = copy.deepcopy(network, {id(tensor): tensor for tensor in tensors(network)})
+        #: Eager passes of the shapes that nothing was prepared for.
+        self.passes: Counter[Shape] = Counter()
         #: What is prepared by shape; None while it is prepared, and after that has failed.
         self.runs: dict[Shape, Run | None] = {}
         self._compiled = False
