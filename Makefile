@@ -48,8 +48,8 @@ samples: setup ## Draw the pages' sample pictures anew, with the built-in weight
 	$(BIN)/tintype generate stable-diffusion-3.5-turbo-txt2img --prompt "a birthday cake on a pink background" --seed 1 --width 512 --height 512 -o $(SAMPLES)/stable-diffusion-3.5-turbo-txt2img.jpeg
 
 .PHONY: screenshots
-screenshots: setup ## Photograph the pages for README.md, with chromium
-	PYTHONPATH=. $(BIN)/python examples/screenshots.py docs/images
+screenshots: setup ## Have the pages' tests leave their photographs in docs/images, for README.md
+	SCREENSHOTS=$(CURDIR)/docs/images OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest tests/acceptance/test_pages*.py
 
 .PHONY: rehearsal
 rehearsal: setup ## Run every step of `make weights` for three steps, in build/rehearsal (minutes)
@@ -58,11 +58,14 @@ rehearsal: setup ## Run every step of `make weights` for three steps, in build/r
 	cd build/rehearsal && PYTHONPATH=$(CURDIR) TINTYPE_REHEARSAL_STEPS=3 $(CURDIR)/$(BIN)/python -m training
 
 .PHONY: check
-check: setup ## Check style, types and layers
+check: setup ## Check style, types, layers and the files under deploy/
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint deploy/Dockerfile
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
+	$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes/*.yaml
 
 .PHONY: clean
 clean: ## Remove what was built: .venv, demo/ and caches

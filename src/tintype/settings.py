@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     key_concurrency: int = Field(0, ge=0)
     #: Pictures, queued or running, of a key without a number of its own.
     key_max_queued: int = Field(0, ge=0)
+    #: API keys in force that an account may have when it makes them itself (`POST /v2/keys`): the limits above are per
+    #: key, so that many keys may ask for more. 0 leaves the making of keys to `tintype keys`.
+    account_keys: int = Field(20, ge=0)
     #: Event streams that one key may have open at once in one server: each is looked after a few times a second.
     key_streams: int = Field(32, ge=0)
     #: Pictures, queued or running, of all keys: nobody waits for more, and each takes disk and looking through.

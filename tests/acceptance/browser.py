@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
@@ -10,17 +11,31 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
 from tests.acceptance.harness import KEY
 
 TEXT, OLD = "/models/stable-diffusion-3.5-turbo-txt2img", "/models/sd1.5-img2img"
+MEDIUM = "/models/sd3-med-img2img"
 #: Milliseconds that anything, and that a picture, may take on a busy machine.
 SOON, PATIENCE = 30_000, 90_000
+#: Pixels: of an ordinary screen, and the widths at which every page must fit.
+SCREEN = {"width": 1440, "height": 900}
+WIDTHS = (360, 768, 1440)
+BELOW_HEAD = "scrollTo(0, document.querySelector('.crumb') ? document.querySelector('.tabs').offsetTop - 72 : 0)"
+#: The frame after the next one shows what is there now.
+PAINTED = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
 class Visitor:
-    """One browser window; `trouble` is all that its console complained of, violations of the policy included."""
+    """One browser window; `trouble` is all that its console complained of, violations of the policy included.
 
-    def __init__(self, browser: Browser, address: str, **screen: Any) -> None:
+    photos: the folder in which it leaves its photographs of the pages.
+    """
+
+    def __init__(self, browser: Browser, address: str, photos: Path, **screen: Any) -> None:
         self.address = address
+        self._photos = photos
+        self._scheme = screen.get("color_scheme", "light")
         self.trouble: list[str] = []
-        self._context = browser.new_context(base_url=address, permissions=["clipboard-write"], **screen)
+        self._context = browser.new_context(
+            base_url=address, permissions=["clipboard-write"], viewport=SCREEN, **screen
+        )
         self.page: Page = self._context.new_page()
         self.page.set_default_timeout(SOON)
         expect.set_options(timeout=SOON)
@@ -48,6 +63,24 @@ class Visitor:
         """What axe finds that keeps people out."""
         found = Axe().run(self.page).response["violations"]
         return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found if one["impact"] in GRAVE]
+
+    def sound(self) -> None:
+        """Nothing keeps people out, and nothing is wider than the screen, whatever its width."""
+        assert self.barriers() == []
+        for width in WIDTHS:
+            self.page.set_viewport_size({**SCREEN, "width": width})
+            needed = self.page.evaluate("document.documentElement.scrollWidth")
+            assert needed <= width, f"{self.page.url} needs {needed} pixels on a screen of {width}"
+        self.page.set_viewport_size(SCREEN)
+
+    def photograph(self, name: str, scheme: Literal["light", "dark"]) -> None:
+        """Keep a picture of what is seen, in these colours; of a model's page, what is below its head."""
+        self.page.emulate_media(color_scheme=scheme)
+        self.page.evaluate(BELOW_HEAD)
+        self.page.wait_for_load_state("networkidle")
+        self.page.evaluate(PAINTED)
+        self.page.screenshot(path=self._photos / f"{name}.jpeg", type="jpeg", quality=85)
+        self.page.emulate_media(color_scheme=self._scheme)
 
     def leave(self) -> None:
         """Close the window; fails where anything went wrong in it."""

@@ -51,7 +51,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[
 def builtin(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[Server]:
     """A running server with the built-in weights, in the arithmetic that an operator gets who sets nothing."""
     with servers(tmp_path_factory, weights) as make:
-        yield make(weights="{}", dtype="auto").start()
+        # Webhooks may be told on this machine, and at once again.
+        telling = {"webhook_allow": "127.0.0.1", "webhook_poll": 0.1, "webhook_backoff": 0.1}
+        yield make(weights="{}", dtype="auto", **telling).start()
 
 
 # Not for the session: while it runs, playwright's own event loop is in the way of everybody else's.
@@ -68,9 +70,16 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where photographs of the pages go: to the README's with `make screenshots`, else nowhere for long."""
+    wanted = os.environ.get("SCREENSHOTS")
+    return Path(wanted) if wanted else tmp_path_factory.mktemp("photos")
+
+
 @pytest.fixture
-def visitor(chromium: Browser, builtin: Server) -> Iterator[Visitor]:
+def visitor(chromium: Browser, builtin: Server, photos: Path) -> Iterator[Visitor]:
     """Somebody with a browser; afterwards nothing may have gone wrong in it."""
-    came = Visitor(chromium, builtin.address)
+    came = Visitor(chromium, builtin.address, photos)
     yield came
     came.leave()

@@ -8,16 +8,16 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from tests.acceptance.browser import Visitor
-from tests.acceptance.harness import KEY
+from tests.acceptance.harness import KEY, Server
 from tests.acceptance.test_http_helpers import opened
 from tintype.catalog.models import MODELS, SD35_TURBO_TXT2IMG
 from tintype.catalog.spec import ModelSpec
@@ -26,14 +26,29 @@ from tintype.catalog.spec import ModelSpec
 NASTY = "a fox's \"den\" \\n `cost` $HOME ${x} #{y} %s <?php 東京 🦊\n'''\"\" JSON\u2028end"
 #: Meaning → a value that keeps a picture cheap.
 CHEAP = {"prompt": NASTY, "steps": 1, "strength": 0.1, "width": 64, "height": 64, "seed": 9007199254740993}
-#: How a file is run; what is not here is only read.
+#: How a file is run; what is not here is only checked.
 COMMANDS = {"sh": ["sh"], "py": [sys.executable], "mjs": ["node"], "java": ["java"]}
+#: How a language's own tool checks a file without running it: what it prints on stdout is a complaint of gofmt's.
+CHECKS = {
+    "Go": ["gofmt", "-l", "-e"],
+    "C#": ["mcs", "--parse"],
+    "PHP": ["php", "-l"],
+    "Ruby": ["ruby", "-wc"],
+    "TypeScript, queued": ["tsc", "--noEmit", "--noCheck", "--target", "es2022", "--module", "nodenext"],
+}
 #: Languages that are only read here: between their marks stands the request's JSON as it is sent.
 BETWEEN = {
     "Go": r"const body = `(.*)`\n\nfunc",
-    "C#": r'var body = """\n(.*)\n    """;',
+    "C#": r'Body = @"(.*)";\n\n    static void Main',
     "PHP": r"<<<'JSON'\n(.*)\nJSON;",
     "Ruby": r"<<~'JSON'\n(.*)\nJSON\n",
+}
+#: By slug and language: the file's name and the code.
+Written = dict[str, dict[str, tuple[str, str]]]
+#: What undoes a language's own way of writing JSON in a string.
+UNQUOTED: Mapping[str, Callable[[str], str]] = {
+    "Go": lambda text: text.replace('` + "`" + `', "`"),
+    "C#": lambda text: text.replace('""', '"'),
 }
 
 
@@ -78,16 +93,39 @@ def started(folder: Path, name: str, file: str, code: str) -> subprocess.Popen[s
     return subprocess.Popen(command, cwd=place, env=environment, **pipes)
 
 
+@pytest.fixture(scope="module")
+def written(chromium: Browser, builtin: Server, photos: Path) -> Written:
+    """The code of every model in every language, read once."""
+    visitor = Visitor(chromium, builtin.address, photos)
+    found = {slug: snippets(visitor, spec) for slug, spec in MODELS.items()}
+    visitor.leave()
+    return found
+
+
+@pytest.mark.parametrize("language", CHECKS)
+def test_the_code_of_every_model_is_right_for_its_own_tool(written: Written, tmp_path: Path, language: str) -> None:
+    command = CHECKS[language]
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{language}: {command[0]} is not on this machine")
+    for slug, codes in written.items():
+        file, code = codes[language]
+        (tmp_path / slug).mkdir()
+        (tmp_path / slug / file).write_text(code, "utf-8")
+        checked = subprocess.run([*command, file], cwd=tmp_path / slug, capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, f"{slug}: {checked.stdout} {checked.stderr}"
+        assert command[0] != "gofmt" or not checked.stdout, f"{slug} is not formatted as Go is"
+
+
 @pytest.mark.parametrize("spec", MODELS.values(), ids=MODELS)
-def test_the_code_of_every_model_runs(visitor: Visitor, tmp_path: Path, spec: ModelSpec) -> None:
-    written = snippets(visitor, spec)
-    wanted = {name: file for name, (file, _) in written.items() if runs(file, spec)}
+def test_the_code_of_every_model_runs(written: Written, builtin: Server, tmp_path: Path, spec: ModelSpec) -> None:
+    codes = written[spec.slug]
+    wanted = {name: file for name, (file, _) in codes.items() if runs(file, spec)}
     # All at once: the server draws them together.
-    running = {name: started(tmp_path, name, *written[name]) for name in wanted}
+    running = {name: started(tmp_path, name, *codes[name]) for name in wanted}
     for name, pattern in BETWEEN.items():
-        body = re.search(pattern, written[name][1], re.DOTALL)
+        body = re.search(pattern, codes[name][1], re.DOTALL)
         assert body, name
-        assert json.loads(body[1].replace('` + "`" + `', "`"))["prompt"] == NASTY, name
+        assert json.loads(UNQUOTED.get(name, str)(body[1]))["prompt"] == NASTY, name
     for name, process in running.items():
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, f"{name}: {out} {err}"
@@ -96,7 +134,7 @@ def test_the_code_of_every_model_runs(visitor: Visitor, tmp_path: Path, spec: Mo
         for picture in made:
             opened(picture.read_bytes())
     assert len(running) >= 5
-    history = visitor.page.request.get("/inference-request/request-history?per_page=20", headers={"x-api-key": KEY})
+    history = builtin.http().get("/inference-request/request-history?per_page=20")
     asked = [row["request_body"] for row in history.json()["data"][: len(running)]]
     assert {body["prompt"] for body in asked} == {NASTY}
     assert {body["seed"] for body in asked} == {CHEAP["seed"]}

@@ -50,10 +50,10 @@ def test_from_the_queue_to_the_end(web: Website, http: httpx2.Client) -> None:
             progress = next(events)
             assert (progress.name, progress.data["step"], progress.data["progress"]) == ("progress", step, step / 4)
             assert progress.data["eta"] == pytest.approx(1.5 / 4 * (4 - step), abs=0.06)
-        web.own.previews.put(request.id, Preview(1, 3, b"jpeg"))
+        web.own.previews.put(request.id, [Preview(1, 1, 1, 3, b"jpeg", True)])
         look = next(events)
         image = f"data:image/jpeg;base64,{b64encode(b'jpeg').decode()}"
-        assert (look.name, look.data) == ("preview", {"step": 3, "image": image})
+        assert (look.name, look.data) == ("preview", {"picture": 1, "step": 3, "finished": True, "image": image})
         web.complete(request)
         last = next(events)
         assert list(events) == []
@@ -66,7 +66,7 @@ def test_a_client_that_comes_back_is_told_the_rest_alone(web: Website, http: htt
     web.submit()
     request = web.claim()
     web.step(request, 2)
-    web.own.previews.put(request.id, Preview(1, 2, b"jpeg"))
+    web.own.previews.put(request.id, [Preview(1, 1, 0, 2, b"jpeg")])
     with following(http, request.id) as events:
         seen = [next(events) for _ in range(3)]
     assert [event.name for event in seen] == ["started", "progress", "preview"]
@@ -95,7 +95,7 @@ def test_another_attempt_is_told_from_its_beginning(web: Website, http: httpx2.C
         assert short(next(events)) == ("started", 0)
         web.step(second, 1)
         assert short(next(events)) == ("progress", 1)
-        web.own.previews.put(first.id, Preview(1, 3, b"late"))
+        web.own.previews.put(first.id, [Preview(1, 1, 0, 3, b"late")])
         web.own.requests.fail(second.id, second.attempt, "no such picture", 400)
         assert short(next(events)) == ("failed", "no such picture")
         assert list(events) == []

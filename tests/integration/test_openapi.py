@@ -81,13 +81,16 @@ def site(tmp_path: Path) -> Iterator[Website]:
 
 def known(site: Website) -> dict[str, Iterator[str]]:
     """By the names of parameters: things that are there, and one that isn't."""
+    hook = site.own.webhooks.add(site.account_id, "https://receiver.example.com/", [Event.REQUEST_FAILED])
     done, ended = site.submit(), site.submit()
     site.own.requests.cancel(ended.id, site.account_id)
     until(lambda: site.own.requests.ended([done.id]))
-    hook = site.own.webhooks.add(site.account_id, "https://receiver.example.com/", [Event.REQUEST_FAILED])
+    [told] = site.own.outbox.logs(hook.id)
+    spare, _ = site.own.accounts.create_key(site.account_id, "spare")
     ids = cycle([done.id, ended.id, "another"])
     files = cycle([site.own.outputs.put(RED, "png"), "x.png"])
-    return {"request_id": ids, "webhook_id": cycle([hook.id, "x"]), "name": files}
+    own = {"webhook_id": hook.id, "delivery_id": told.id, "key_id": spare.id}
+    return {"request_id": ids, "name": files, **{name: cycle([id, "x"]) for name, id in own.items()}}
 
 
 def place(case: Case, there: dict[str, Iterator[str]]) -> None:
@@ -130,7 +133,9 @@ def ask(operation: APIOperation, there: dict[str, Iterator[str]], session: reque
 def examples(operation: APIOperation) -> Iterator[Case]:
     """One call per body type that the document has an example of."""
     body = operation.definition.raw.get("requestBody", {"content": {}})
+    # What stands in the path is put there by `place`.
+    path = {parameter.name: "x" for parameter in operation.path_parameters}
     for kind, content in body["content"].items():
         for example in [content.get("example"), *(one["value"] for one in content.get("examples", {}).values())]:
             if example is not None:
-                yield operation.Case(body=dict(example), media_type=kind)
+                yield operation.Case(path_parameters=path, body=dict(example), media_type=kind)

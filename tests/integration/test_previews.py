@@ -123,7 +123,8 @@ class Watched:
         with torch.inference_mode():
             self.picture = family.begin(job(family))
         self.engine.add(self.picture)
-        self.task = SimpleNamespace(request=request, pictures=[self.picture], looked_at=0)
+        seen = {"looked_at": {}, "looks": 0, "pixels": {}, "size": (64, 128)}
+        self.task = SimpleNamespace(request=request, pictures=[self.picture], **seen)
         self.looker = Looker(self.previews)
 
     def beat(self) -> None:
@@ -148,7 +149,7 @@ def test_nobody_watches_nothing_is_made(watched: Watched) -> None:
         watched.engine.step()
         watched.beat()
     assert watched.looker.looks == 0
-    assert watched.previews.latest(watched.request.id, (0, 0)) is None
+    assert watched.previews.latest(watched.request.id, 1, 0) == []
 
 
 def test_one_look_a_beat_and_none_without_a_new_step(watched: Watched) -> None:
@@ -162,9 +163,8 @@ def test_one_look_a_beat_and_none_without_a_new_step(watched: Watched) -> None:
         watched.beat()
     assert watched.looker.looks == 2
     assert watched.engine.forward_passes == 4, "the model itself is not asked"
-    preview = watched.previews.latest(watched.request.id, (1, 0))
-    assert preview is not None
-    assert (preview.attempt, preview.step) == (1, 4)
+    [preview] = watched.previews.latest(watched.request.id, 1, 0)
+    assert (preview.attempt, preview.look, preview.picture, preview.step, preview.finished) == (1, 2, 0, 4, False)
     with Image.open(io.BytesIO(preview.jpeg)) as seen:
         assert (seen.format, seen.size) == ("JPEG", (8, 16))
 
@@ -178,6 +178,22 @@ def test_nobody_looks_at_what_is_not_checked_yet(watched: Watched) -> None:
     watched.beat()
     assert watched.looker.looks == 1
     looker.close()
+
+
+def test_a_finished_picture_is_shown_small_while_its_sibling_runs(watched: Watched) -> None:
+    watched.previews.watch(watched.request.id, 60)
+    watched.task.pictures = [watched.picture, watched.picture]
+    watched.engine.step()
+    watched.beat()
+    assert [one.picture for one in watched.previews.latest(watched.request.id, 1, 0)] == [0, 1]
+    watched.task.pixels[1], watched.task.size = torch.zeros((96, 64, 3), dtype=torch.uint8), (1024, 1536)
+    watched.beat()
+    watched.beat()
+    [done] = watched.previews.latest(watched.request.id, 1, 2)
+    assert (done.picture, done.look, done.finished) == (1, 3, True)
+    with Image.open(io.BytesIO(done.jpeg)) as seen:
+        assert seen.size == (171, 256), "too small to be worth a picture's price"
+    assert len(watched.previews.latest(watched.request.id, 1, 0)) == 2, "the latest of each"
 
 
 def test_a_look_that_fails_harms_nothing(watched: Watched) -> None:

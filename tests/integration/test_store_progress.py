@@ -154,14 +154,16 @@ def test_only_watched_requests_are_looked_at(line: Line) -> None:
 def test_a_preview_is_told_once_and_forgotten_with_its_run(line: Line) -> None:
     line.submit()
     request = line.claim()
-    assert line.previews.latest(request.id, (1, 0)) is None
-    line.previews.put(request.id, Preview(1, 3, b"a"))
-    line.previews.put(request.id, Preview(1, 5, b"b"))
-    assert line.previews.latest(request.id, (1, 3)) == Preview(1, 5, b"b")
-    assert line.previews.latest(request.id, (1, 5)) is None
-    assert line.previews.latest(request.id, (2, 0)) is None, "another attempt's"
+    first, other, second = Preview(1, 1, 0, 3, b"a"), Preview(1, 2, 1, 3, b"o"), Preview(1, 3, 0, 5, b"b", True)
+    assert line.previews.latest(request.id, 1, 0) == []
+    line.previews.put(request.id, [first, other])
+    line.previews.put(request.id, [second])
+    assert line.previews.latest(request.id, 1, 0) == [other, second]
+    assert line.previews.latest(request.id, 1, 2) == [second]
+    assert line.previews.latest(request.id, 1, 3) == []
+    assert line.previews.latest(request.id, 2, 0) == [], "another attempt's"
     assert line.previews.expire() == 0
     line.requests.complete(request.id, request.attempt, {"inference_time": 1.0})
-    assert line.previews.expire() == 1
+    assert line.previews.expire() == 2
     with line.db.read() as view:
         assert view.scalar(select(func.count()).select_from(previews)) == 0

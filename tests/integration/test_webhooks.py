@@ -7,11 +7,13 @@ import threading
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
 from tests.acceptance.harness import until
 from tests.integration.receiver import Message, Receiver, receiving
+from tests.integration.website import serving
 
 from tintype.errors import AddressRefused, BadRequest, NotFound, PictureUnreachable
 from tintype.media.post import Poster, check_target, seconds
@@ -422,3 +424,23 @@ def test_what_is_no_address_is_not_taken(url: str) -> None:
 def test_an_allowed_address_is_taken() -> None:
     check_target("http://127.0.0.1:8080/", frozenset({"127.0.0.1:8080"}))
     check_target("https://one.example/", frozenset())
+
+
+def test_an_account_has_its_own_deliveries_sent_again(tmp_path: Path) -> None:
+    with serving(tmp_path) as site, site.http() as http:
+        hook = site.own.webhooks.add(site.account_id, "https://one.example/", BOTH)
+        site.own.requests.cancel(site.submit().id, site.account_id)
+        [first] = site.own.outbox.logs(hook.id)
+        claimed = site.own.outbox.claim()
+        assert claimed is not None
+        assert site.own.outbox.record(claimed[0], Outcome(status=200))
+        again = http.post("/webhook/replay", json={"delivery_id": first.id}).json()["log"]
+        assert (again["delivery_id"], again["status"], again["ended_at"]) == (first.id, "PENDING", None)
+        assert site.own.outbox.claim() is not None
+        _, stranger = site.own.accounts.create_key(site.own.accounts.create("other", 0).id, "key")
+        with site.http(stranger) as other:
+            assert other.post("/webhook/replay", json={"delivery_id": first.id}).status_code == 404
+        http.get("/webhook/inactive", params={"webhook_id": hook.id})
+        refused = http.post("/webhook/replay", json={"delivery_id": first.id})
+        assert (refused.status_code, refused.json()["error"][:27]) == (400, "This webhook is not active:")
+        assert site.own.outbox.logs(hook.id)[0].status is Delivered.FAILED, "a refusal sends nothing"

@@ -57,7 +57,7 @@ class Param:
     def allowed(self) -> str:
         """What may be sent, in words."""
         if self.choices:
-            return "one of " + ", ".join(str(choice) for choice in self.choices)
+            return "one of " + ", ".join(str(choice) for choice in self.offered)
         words = WORDS[self.kind]
         if self.minimum is None or self.maximum is None:
             return words
@@ -73,6 +73,11 @@ class Param:
         if self.choices and value not in self.choices and value not in self.aliases and value not in self.plugged_in:
             raise ValueError(self.allowed)
         return value
+
+    @property
+    def offered(self) -> tuple[Value, ...]:
+        """The choices, and after them what other packages add."""
+        return (*self.choices, *sorted(self.plugged_in.difference(map(str, self.choices))))
 
     @property
     def plugged_in(self) -> set[str]:
@@ -100,7 +105,7 @@ class Param:
         if self.step:
             shown["x-step"] = self.step
         if self.choices:
-            shown["enum"] = list(self.choices)
+            shown["enum"] = list(self.offered)
         if self.kind == "picture":
             shown["format"] = "uri"
         if self.required and self.default is not None:

@@ -50,6 +50,26 @@ class Database:
         with _reachable(), self._locking.begin() as tx:
             yield tx
 
+    @property
+    def has_bell(self) -> bool:
+        """Whether it tells listeners what happens in it, as Postgres does."""
+        return self._engine.dialect.name == "postgresql"
+
+    @contextmanager
+    def listening(self, channel: str) -> Iterator[Any]:
+        """psycopg's own connection, outside of any transaction, that hears a channel; raises StoreUnavailable."""
+        with _reachable():
+            pooled = self._engine.raw_connection()
+        connection: Any = pooled.driver_connection
+        pooled.detach()  # it is nobody else's any more
+        try:
+            with _reachable_by_driver():
+                connection.autocommit = True
+                connection.execute(f"LISTEN {channel}")
+                yield connection
+        finally:
+            connection.close()
+
     def close(self) -> None:
         """Close the connections that are not in use."""
         self._engine.dispose()
@@ -126,4 +146,15 @@ def _reachable() -> Iterator[None]:
         # our hands, the third that this server is only a copy: all of them pass.
         if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
             raise
+        raise StoreUnavailable from error
+
+
+@contextmanager
+def _reachable_by_driver() -> Iterator[None]:
+    """As `_reachable`, for psycopg's own errors."""
+    from psycopg import Error  # noqa: PLC0415 - an extra that SQLite doesn't need
+
+    try:
+        yield
+    except Error as error:
         raise StoreUnavailable from error

@@ -68,12 +68,12 @@ class Keyring:
         Raises NotFound when no key in force is meant, BadRequest when several are; neither repeats a secret.
         """
         with self._db.write() as tx:
-            return _change(tx, _meant(tx, which).id, revoked_at=now())
+            return change_key(tx, _meant(tx, which).id, revoked_at=now())
 
     def set_safety(self, which: str, safety: Safety | None) -> Key:
         """Set how strict the safety check is with a key, named as for `revoke`; None for what the server's is."""
         with self._db.write() as tx:
-            return _change(tx, _meant(tx, which).id, safety=safety)
+            return change_key(tx, _meant(tx, which).id, safety=safety)
 
     def rotate(self, which: str, overlap: float) -> tuple[Key, str]:
         """Give the key, named as for `revoke`, a new secret; the one before works for `overlap` more seconds.
@@ -81,10 +81,7 @@ class Keyring:
         Nothing else of it changes: its limits, what it has spent, its requests. Raises as `revoke` does.
         """
         with self._db.write() as tx:
-            meant = _meant(tx, which)
-            secret = draw(test=meant.test)
-            old = {"old_digest": api_keys.c.digest, "old_until": read_clock(tx) + overlap}
-            return _change(tx, meant.id, **old, digest=digest(secret), hint=hint(secret)), secret
+            return renew_secret(tx, _meant(tx, which), overlap)
 
     def authenticate(self, secret: str) -> Key:
         """The key in force with this secret; raises Unauthorized, which tells its holder if it was one once."""
@@ -115,6 +112,19 @@ def insert_key(tx: Connection, account_id: str, secret: str, asked: Mapping[str,
     return Key.of(tx.execute(fresh.returning(*KEY_COLUMNS)).one())
 
 
+def renew_secret(tx: Connection, key: Key, overlap: float) -> tuple[Key, str]:
+    """Give a key a new secret; the one before works for `overlap` more seconds."""
+    secret = draw(test=key.test)
+    old = {"old_digest": api_keys.c.digest, "old_until": read_clock(tx) + overlap}
+    return change_key(tx, key.id, **old, digest=digest(secret), hint=hint(secret)), secret
+
+
+def change_key(tx: Connection, id: str, **values: Any) -> Key:
+    """Change columns of a key."""
+    changed = update(api_keys).where(api_keys.c.id == id).values(values)
+    return Key.of(tx.execute(changed.returning(*KEY_COLUMNS)).one())
+
+
 def _for_tests(tx: Connection, account_id: str) -> str:
     """The id of the account for tests beside this one, made with its first test key; its own, if it is such a one."""
     known = select(accounts.c.id).where(or_(accounts.c.test_of == account_id, _is_for_tests(account_id)))
@@ -131,11 +141,6 @@ def _is_for_tests(account_id: str) -> ColumnElement[bool]:
 
 def _has(secret: str) -> ColumnElement[bool]:
     return or_(api_keys.c.digest == digest(secret), api_keys.c.old_digest == digest(secret))
-
-
-def _change(tx: Connection, id: str, **values: Any) -> Key:
-    changed = update(api_keys).where(api_keys.c.id == id).values(values)
-    return Key.of(tx.execute(changed.returning(*KEY_COLUMNS)).one())
 
 
 def _keys(view: Connection) -> tuple[Key, ...]:

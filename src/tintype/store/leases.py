@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select, upd
 
 from tintype.store import ledger
 from tintype.store.announce import announce
+from tintype.store.bell import ring
 from tintype.store.database import Database, now, read_clock
 from tintype.store.outlook import learn
 from tintype.store.records import CANCELLED, Failure, Json, Mark, Request, Status, Verdict
@@ -134,6 +135,7 @@ class Leases:
         else:
             free = {"status": Status.QUEUED, "worker": None, "lease_until": None, "started_at": None, "step": 0}
             self._change(tx, request.id, **free, **changes)
+            ring(tx)
 
     def _give_up(self, tx: Connection, moment: float) -> None:
         """End those in nobody's hands that nobody will claim: cancelled, past their deadline, or out of attempts."""

@@ -91,6 +91,14 @@ class Outbox:
         with self._db.read() as view:
             return [*map(Delivery.of, view.execute(newest.limit(limit).offset((page - 1) * limit)))]
 
+    def find(self, id: str, account_id: str) -> Delivery:
+        """The account's delivery; raises NotFound."""
+        with self._db.read() as view:
+            row = view.execute(select(deliveries).where(d.id == id, d.account_id == account_id)).one_or_none()
+        if row is None:
+            raise NotFound(f"Delivery {id[:80]} not found")
+        return Delivery.of(row)
+
     def replay(self, id: str) -> list[Delivery]:
         """Send a delivery once more, or, when a webhook's id is given, all of its that failed; raises NotFound."""
         meant = select(deliveries).where(or_(d.id == id, and_(d.webhook_id == id, d.status == Delivered.FAILED)))

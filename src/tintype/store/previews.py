@@ -1,9 +1,9 @@
-"""Looks at pictures on their way: who wants them, and the latest one of each request."""
+"""Looks at pictures on their way: who wants them, and the latest one of each picture of a request."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from sqlalchemy import delete, insert, select, update
 
@@ -16,11 +16,16 @@ p = previews.c
 
 @dataclass(frozen=True)
 class Preview:
-    """A small JPEG of how a picture looks after a step of an attempt."""
+    """A small JPEG of how one of a request's pictures looks after a step of an attempt, or at its end."""
 
     attempt: int
+    #: Counts the attempt's previews from 1.
+    look: int
+    #: Which picture, from 0.
+    picture: int
     step: int
     jpeg: bytes
+    finished: bool = False
 
 
 class Previews:
@@ -43,18 +48,20 @@ class Previews:
                 view.scalars(select(requests.c.id).where(requests.c.id.in_(ids), requests.c.watched_until > now()))
             )
 
-    def put(self, id: str, preview: Preview) -> None:
-        """Keep a request's latest."""
-        values = {"attempt": preview.attempt, "step": preview.step, "jpeg": preview.jpeg}
+    def put(self, id: str, looks: Sequence[Preview]) -> None:
+        """Keep the latest of some of a request's pictures."""
         with self._db.write() as tx:
-            if tx.execute(update(previews).where(p.request_id == id).values(values)).rowcount == 0:
-                tx.execute(insert(previews).values(request_id=id, **values))
+            for preview in looks:
+                tx.execute(delete(previews).where(p.request_id == id, p.picture == preview.picture))
+                tx.execute(insert(previews).values(request_id=id, **vars(preview)))
 
-    def latest(self, id: str, after: tuple[int, int]) -> Preview | None:
-        """A request's, if it is of a later (attempt, step)."""
+    def latest(self, id: str, attempt: int, after: int) -> list[Preview]:
+        """Those of an attempt that were made after this look, in their order."""
+        made = select(*(p[field.name] for field in fields(Preview))).where(
+            p.request_id == id, p.attempt == attempt, p.look > after
+        )
         with self._db.read() as view:
-            row = view.execute(select(p.attempt, p.step, p.jpeg).where(p.request_id == id)).one_or_none()
-        return None if row is None or (row.attempt, row.step) <= after else Preview(*row)
+            return [Preview(*row) for row in view.execute(made.order_by(p.look))]
 
     def expire(self) -> int:
         """Forget those of requests that no longer run; how many."""

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, delete, exists, func, insert, or_, select
 
 from tintype.errors import RequestUnknown
 from tintype.store import idempotency, ledger, limits, turns
+from tintype.store.bell import ring
 from tintype.store.database import Database, now, read_clock
 from tintype.store.history import archive
 from tintype.store.keys import Key
@@ -67,6 +68,7 @@ class Requests(Leases):
             request = _insert(tx, **{**asker, **asked, **around}, cancel_at=deadline)
             allowance = limits.admit(tx, request, self._ceilings)
             ledger.hold(tx, request)
+            ring(tx)
             return replace(request, allowance=allowance)
 
     def repeated(self, key: Key, idempotency_key: str, fingerprint: str) -> Request | None:

@@ -252,8 +252,14 @@ previews = Table(
     "previews",
     metadata,
     Column("request_id", String(36), primary_key=True),
+    #: Which of the request's pictures, from 0.
+    Column("picture", Integer, primary_key=True, autoincrement=False),
     Column("attempt", Integer, nullable=False),
+    #: Counts the attempt's previews, of all its pictures.
+    Column("look", Integer, nullable=False),
     Column("step", Integer, nullable=False),
+    #: Whether it is of the finished picture, while its siblings still run.
+    Column("finished", Boolean, nullable=False),
     Column("jpeg", LargeBinary, nullable=False),
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from tintype.errors import BadPicture, ContentRefused, TintypeError
@@ -104,3 +105,8 @@ def _image(picture: dict[str, Any], format: Format, base: str) -> dict[str, str]
         "file_size": str(picture["size"]),
         "seed": str(picture["seed"]),
     }
+
+
+def utc(moment: float | None) -> str | None:
+    """A moment in unix seconds as answers have it, to the millisecond; null for none."""
+    return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")

@@ -20,10 +20,12 @@ from tintype.web.body import BodyLimit
 from tintype.web.events import events_router
 from tintype.web.failures import Credits, Unforeseen, add_error_handlers
 from tintype.web.history import history_router
+from tintype.web.keys import keys_router
 from tintype.web.openapi import ABOUT, finish
 from tintype.web.pages import pages_router
 from tintype.web.public import public_router
 from tintype.web.services import Services
+from tintype.web.statement import statement_router
 from tintype.web.uploads import uploads_router
 from tintype.web.v1 import v1_router
 from tintype.web.v2 import v2_router
@@ -43,6 +45,8 @@ ROUTERS = (
     webhooks_router,
     uploads_router,
     history_router,
+    statement_router,
+    keys_router,
     # Last: it answers for every slug that no route before took.
     account_router,
 )

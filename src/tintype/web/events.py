@@ -14,6 +14,7 @@ from fastapi import Request as HttpRequest
 from fastapi.concurrency import run_in_threadpool
 
 from tintype.errors import NotFound, StoreUnavailable
+from tintype.store.previews import Preview
 from tintype.store.records import Request, Status
 from tintype.web import answers
 from tintype.web.auth import Reader
@@ -49,7 +50,7 @@ class Told(NamedTuple):
     running: int = 0
     #: The position in the queue, or the step.
     number: int = 0
-    #: The step of the last preview.
+    #: The number of the last preview.
     preview: int = 0
 
     @classmethod
@@ -135,10 +136,8 @@ class Stream:
             yield self._say(Told(request.attempt, 1), "started", self._status(request))
         if request.step > self.told.number:
             yield self._say(self.told._replace(number=request.step), "progress", self._status(request))
-        preview = self.own.previews.latest(self.id, (request.attempt, self.told.preview))
-        if preview is not None:
-            image = f"data:image/jpeg;base64,{b64encode(preview.jpeg).decode()}"
-            yield self._say(self.told._replace(preview=preview.step), "preview", {"step": preview.step, "image": image})
+        for preview in self.own.previews.latest(self.id, request.attempt, self.told.preview):
+            yield self._say(self.told._replace(preview=preview.look), "preview", _shown(preview))
 
     def _status(self, request: Request) -> dict[str, Any]:
         """What the status endpoint says; asked for only when there is news, as it looks through the queue."""
@@ -153,3 +152,9 @@ class Stream:
     def _say(self, place: Told, event: str, data: dict[str, Any]) -> str:
         self.told = place
         return f"id: {place}\nevent: {event}\ndata: {json.dumps(data)}\n\n"
+
+
+def _shown(preview: Preview) -> dict[str, Any]:
+    """Which of the request's pictures, from 0, after which step, whether it is done, and how it looks."""
+    image = f"data:image/jpeg;base64,{b64encode(preview.jpeg).decode()}"
+    return {"picture": preview.picture, "step": preview.step, "finished": preview.finished, "image": image}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter
@@ -15,6 +14,7 @@ from tintype.store.history import PENDING, Filter, Past, Sort
 from tintype.store.keys import Key
 from tintype.store.money import dollars
 from tintype.store.records import Status
+from tintype.web.answers import utc
 from tintype.web.auth import Reader
 from tintype.web.openapi import describe_call, describe_query
 from tintype.web.query import LONGEST, MOST_ROWS, Query, beginning, describe
@@ -128,9 +128,9 @@ def _row(own: Services, past: Past, base: str) -> dict[str, Any]:
         "generation_url": made[0] if made else None,
         "generation_urls": made,
         "latency_ms": None if past.ended_at is None else round((past.ended_at - past.submitted_at) * 1000),
-        "model_created": _time(past.submitted_at),
-        "model_started": _time(past.started_at),
-        "model_completed": _time(past.ended_at),
+        "model_created": utc(past.submitted_at),
+        "model_started": utc(past.started_at),
+        "model_completed": utc(past.ended_at),
         **failed,
     }
 
@@ -159,7 +159,3 @@ def _own_only(query: Query, key: Key) -> None:
     """There are no teams here: a user is an account, and sees itself."""
     if query.text("user_id", key.account_id) != key.account_id or query.text("user_email"):
         raise Forbidden("This API key sees its own account's requests only: leave user_id and user_email away")
-
-
-def _time(moment: float | None) -> str | None:
-    return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")

@@ -67,10 +67,16 @@ def describe_query(summary: str, parameters: list[dict[str, Any]], *statuses: in
     return words | {"openapi_extra": {**words["openapi_extra"], "parameters": parameters}}
 
 
-def describe_body(summary: str, properties: dict[str, Any], example: dict[str, Any], *statuses: int) -> dict[str, Any]:
+def describe_body(
+    summary: str,
+    properties: dict[str, Any],
+    example: dict[str, Any],
+    *statuses: int,
+    optional: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Arguments of `add_api_route` for an operation that needs a key and a JSON object with all these properties."""
     words = describe_call(summary, *WITH_BODY, *statuses)
-    content = {"schema": shape(**properties), "example": example}
+    content = {"schema": shape(optional, **properties), "example": example}
     body = {"required": True, "content": {"application/json": content}}
     return words | {"openapi_extra": {**words["openapi_extra"], "requestBody": body}}
 

@@ -26,6 +26,7 @@ SCHEMAS: Mapping[str, dict[str, Any]] = {
     "status": {"enum": ["COMPLETED", "FAILED", "PENDING"]},
     "sort_by": {"enum": ["model_created", "model_name", "credits_deduction"]},
     "sort_order": {"enum": ["asc", "desc"]},
+    "entries": {"enum": ["balance", "all"], "default": "balance"},
 }
 
 

@@ -24,8 +24,11 @@ from tintype.store.limits import Ceilings
 from tintype.store.money import micro
 from tintype.store.outbox import Outbox
 from tintype.store.outlook import Outlooks
+from tintype.store.own_keys import OwnKeys
 from tintype.store.previews import Previews
 from tintype.store.requests import Requests
+from tintype.store.statement import Statements
+from tintype.store.usage import Usage
 from tintype.store.webhooks import Webhooks
 from tintype.store.workers import Workers
 from tintype.web.streams import Streams
@@ -43,6 +46,9 @@ class Services:
     db: Database
     requests: Requests
     accounts: Accounts
+    own_keys: OwnKeys
+    statements: Statements
+    usage: Usage
     workers: Workers
     history: History
     assets: Assets
@@ -70,6 +76,9 @@ class Services:
             db=db,
             requests=Requests(db, lease=settings.lease, retention=settings.retention, ceilings=_ceilings(settings)),
             accounts=Accounts(db),
+            own_keys=OwnKeys(db, most=settings.account_keys, ceilings=_ceilings(settings)),
+            statements=Statements(db),
+            usage=Usage(db),
             workers=Workers(db),
             history=History(db, settings.history_life),
             assets=Assets(db, life=settings.asset_life, quota=settings.asset_quota),

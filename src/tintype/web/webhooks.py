@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 from fastapi.concurrency import run_in_threadpool
 
-from tintype.errors import InvalidParameter, MissingParameter, PictureUnreachable
+from tintype.errors import BadRequest, InvalidParameter, MissingParameter, PictureUnreachable
 from tintype.media.post import check_target
 from tintype.store.hooks import Delivery, Event, Hook
 from tintype.store.keys import Key
+from tintype.web.answers import utc
 from tintype.web.auth import Reader, Runner
 from tintype.web.body import read_parameters
 from tintype.web.openapi import describe_body, describe_call, describe_query
@@ -29,6 +29,8 @@ ID, URL = ({name: {"type": "string"}} for name in ("webhook_id", "webhook_url"))
 TYPES = {"type": "array", "items": {"enum": [*Event]}, "minItems": 1}
 EVENT = {"event": {"type": "object", "required": ["types"], "properties": {"types": TYPES}}}
 KNOWN = {"webhook_id": "3f0e1b1e-5f3b-4d2c-9a43-0a6f0c0e7d55"}
+SENT = {"delivery_id": {"type": "string"}}
+AGAIN = {"delivery_id": "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W"}
 WHICH, PAGE = [describe("webhook_id", required=True)], describe("page")
 EXAMPLE: dict[str, Any] = {"webhook_url": "https://receiver.example.com/hook", "event": {"types": [*Event]}}
 
@@ -42,6 +44,7 @@ def webhooks_router() -> APIRouter:
         ("/add", add, "POST", describe_body("Add a webhook", URL | EVENT, EXAMPLE)),
         ("/update", update, "POST", describe_body(change, ID | URL | EVENT, KNOWN | EXAMPLE, 404)),
         ("/rotate", rotate, "POST", describe_body("Draw a new secret for a webhook", ID, KNOWN, 404)),
+        ("/replay", replay, "POST", describe_body("Send a delivery of the log once more", SENT, AGAIN, 404)),
         ("/inactive", inactive, "GET", describe_query("Make a webhook inactive", WHICH, 400, 403, 404)),
         (
             "/dispatch-logs",
@@ -98,6 +101,21 @@ def dispatch_logs(http: HttpRequest, key: Reader) -> dict[str, Any]:
     return {"logs": [_logged(one) for one in own.outbox.logs(hook.id, MOST_LOGS, page)], "page": page}
 
 
+async def replay(http: HttpRequest, key: Runner) -> dict[str, Any]:
+    """Send a delivery once more, with the same id and body, whatever came of it before; the webhook must be active."""
+    own = services(http)
+    sent = await read_parameters(http, own.settings.max_body)
+    return {"message": "It will be sent again", "log": _logged(await run_in_threadpool(_again, own, key, sent))}
+
+
+def _again(own: Services, key: Key, sent: dict[str, Any]) -> Delivery:
+    id = _text(sent, "delivery_id")
+    hook = own.webhooks.find(own.outbox.find(id, key.account_id).webhook_id, key.account_id)
+    if hook.removed or hook.disabled_at is not None:
+        raise BadRequest("This webhook is not active: update it first, which makes it so")
+    return own.outbox.replay(id)[0]
+
+
 def asked_webhook(http: HttpRequest, own: Services, key: Key) -> str | None:
     """The address that a request's X-Webhook-URL names; the webhook that signs for it is there after this.
 
@@ -146,15 +164,15 @@ def _events(sent: dict[str, Any]) -> list[Event]:
 
 def _shown(hook: Hook, key: Key) -> dict[str, Any]:
     active = hook.disabled_at is None and not hook.removed
-    state = {"is_active": active, "disabled_at": _time(hook.disabled_at), "disabled_reason": hook.disabled_reason}
+    state = {"is_active": active, "disabled_at": utc(hook.disabled_at), "disabled_reason": hook.disabled_reason}
     secret = {} if key.read_only else {"secret": hook.secret}
     return {
         "webhook_id": hook.id,
         # Null for the one that signs what X-Webhook-URL asks for.
         "webhook_url": hook.url,
         "event": {"types": list(hook.events)},
-        "created_at": _time(hook.created_at),
-        "last_success_at": _time(hook.succeeded_at),
+        "created_at": utc(hook.created_at),
+        "last_success_at": utc(hook.succeeded_at),
         **state,
         **secret,
     }
@@ -170,11 +188,7 @@ def _logged(one: Delivery) -> dict[str, Any]:
         "attempts": one.attempt,
         "response_status": one.response_status,
         "error": one.error,
-        "created_at": _time(one.created_at),
-        "ended_at": _time(one.ended_at),
-        "next_attempt_at": None if one.ended_at else _time(one.due_at),
+        "created_at": utc(one.created_at),
+        "ended_at": utc(one.ended_at),
+        "next_attempt_at": None if one.ended_at else utc(one.due_at),
     }
-
-
-def _time(moment: float | None) -> str | None:
-    return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")

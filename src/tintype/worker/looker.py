@@ -1,4 +1,8 @@
-"""Looks at pictures on their way, for callers who watch: a small JPEG of each, on a thread of its own."""
+"""Looks at pictures on their way, for callers who watch: a small JPEG of each, on a thread of its own.
+
+Pictures of one request are decoded one after another. Those that are done are shown small until all are: a request
+that is then cancelled or fails costs nothing, and so must leave nothing that is worth its price.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +20,14 @@ from tintype.worker.task import Task
 log = structlog.get_logger()
 
 QUALITY = 80
+#: Pixels of the longer side of a finished picture's preview.
+SMALL = 256
+#: In the place of a step.
+FINISHED = -1
 
 
 class Looker:
-    """Makes at most one look per request and beat of the heart, and none for requests that nobody watches.
+    """Makes at most one look per picture and beat of the heart, and none for requests that nobody watches.
 
     hides: whether nobody may look at a task's pictures yet.
     """
@@ -54,13 +62,35 @@ class Looker:
                 log.warning("no preview", request=task.request.id, error=repr(error))
 
     def _look(self, task: Task) -> None:
-        """The first of the task's pictures, if it has moved since the last look."""
-        picture = next(iter(task.pictures), None)
-        if picture is None or picture.answered is None or picture.step == task.looked_at:
-            return
-        task.looked_at = step = picture.step
-        with torch.inference_mode():
-            seen = picture.family.glance(*picture.answered)
-        jpeg = encode(Image.fromarray(seen.numpy()), "jpeg", QUALITY)
-        self._previews.put(task.request.id, Preview(task.request.attempt, step, jpeg))
-        self.looks += 1
+        """All of the task's pictures that have moved since the last look."""
+        seen = [(index, look) for index in range(len(task.pictures)) if (look := _see(task, index))]
+        looks = []
+        for index, (step, picture) in seen:
+            task.looks += 1
+            task.looked_at[index] = step
+            jpeg = encode(picture, "jpeg", QUALITY)
+            finished = step == FINISHED
+            done = task.pictures[index].step
+            looks.append(Preview(task.request.attempt, task.looks, index, done if finished else step, jpeg, finished))
+        if looks:
+            self._previews.put(task.request.id, looks)
+            self.looks += len(looks)
+
+
+def _see(task: Task, index: int) -> tuple[int, Image.Image] | None:
+    """How a picture looks and after which step; None where that was seen before, or there is nothing to see."""
+    picture, pixels = task.pictures[index], task.pixels.get(index)
+    if pixels is not None:
+        if task.looked_at.get(index) == FINISHED or len(task.pictures) == 1:
+            return None  # a single one's file follows at once
+        return FINISHED, _small(Image.fromarray(pixels.numpy()), *task.size)
+    step = picture.step
+    if picture.answered is None or step == task.looked_at.get(index):
+        return None
+    with torch.inference_mode():
+        return step, Image.fromarray(picture.family.glance(*picture.answered).numpy())
+
+
+def _small(picture: Image.Image, width: int, height: int) -> Image.Image:
+    scale = min(1.0, SMALL / max(width, height))
+    return picture.resize((max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.LANCZOS)

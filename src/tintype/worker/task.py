@@ -32,8 +32,9 @@ class Task:
         self.size: tuple[int, int]
         #: Finished pixels by the picture they belong to.
         self.pixels: dict[int, torch.Tensor] = {}
-        #: The step of the last preview.
-        self.looked_at = 0
+        #: What the last preview of each picture showed: a step, or FINISHED; and how many there were.
+        self.looked_at: dict[int, int] = {}
+        self.looks = 0
         #: What the last renewal said; a task that isn't to be kept is dropped at the next step.
         self.verdict = Verdict.KEEP
         #: The writing of its files and result, once all pictures are there.

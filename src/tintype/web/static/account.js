@@ -1,14 +1,19 @@
-/** The account: balance, usage by day and model, requests. */
+/** The account: its balance and use, its requests, keys and webhooks. */
+import { drawBalance } from "./account-balance.js";
+import { drawKeys } from "./account-keys.js";
+import { drawUsage } from "./account-usage.js";
+import { drawWebhooks } from "./account-webhooks.js";
 import { get } from "./api.js";
 import { fill, h } from "./dom.js";
 import { drawHeader } from "./header.js";
 import { drawHistory } from "./history.js";
 import { askKey, currentKey } from "./key.js";
 import { loadModels } from "./models.js";
-import { drawUsage } from "./usage.js";
+import { createTabs } from "./tabs.js";
 import { dollars } from "./words.js";
 
 const main = document.querySelector("main");
+const PERIODS = [[31, "31 days"], [92, "3 months"], [366, "a year"]];
 
 async function start() {
   drawHeader();
@@ -20,16 +25,31 @@ async function start() {
 async function show() {
   fill(main, h("div.title", {}, h("h1", {}, "Account")));
   const [owner, about, models] = await Promise.all([get("/api/auth/authenticate"), get("/about.json"), loadModels()]);
-  const [usage, history] = [h("section.panel"), h("section.panel")];
-  fill(main, h("div.title", {}, h("h1", {}, "Account"), h("p.lead", {}, owner.name)), purse(owner, about), usage, history);
-  await Promise.all([drawUsage(usage, models), drawHistory(history, { models })]);
+  const mayChange = !owner.api_key.read_only;
+  const tabs = createTabs("About this account", [
+    ["overview", "Overview", (panel) => drawOverview(panel, about, models)],
+    ["requests", "Requests", (panel) => drawHistory(panel, { models })],
+    ["keys", "Keys", (panel) => drawKeys(panel, { models, mode: owner.api_key.mode })],
+    ["webhooks", "Webhooks", (panel) => drawWebhooks(panel, { mayChange })],
+  ]);
+  fill(main, h("div.title", {}, h("h1", {}, "Account"), h("p.lead", {}, owner.name)), purse(owner, about), tabs);
 }
 
 function purse({ credits, api_key: key }, { billing }) {
-  const may = [key.read_only ? "may only read" : "may read and run", key.models?.length ? key.models.join(", ") : "all models", ...(key.mode === "test" ? ["test mode: free, no real pictures"] : [])];
+  const may = [key.read_only ? "may only read" : "may read and run", key.models?.length ? key.models.join(", ") : "all models",
+    ...(key.mode === "test" ? ["test mode: free, no real pictures"] : []), ...(key.operator ? ["operator"] : [])];
   return h("dl.purse-facts", {},
     h("div", {}, h("dt", {}, "Balance"), h("dd.large", {}, billing ? dollars(credits, 4) : "nothing is billed here")),
     h("div", {}, h("dt", {}, "This key"), h("dd", {}, `${key.name}, ${key.hint}`), h("dd.hint", {}, may.join("; "))));
+}
+
+/** Money and use over the same days. */
+async function drawOverview(panel, { billing, kept_seconds: kept }, models) {
+  const [balance, usage] = [h("section"), h("section")];
+  const period = h("select", { onchange: () => draw().catch(failed) }, PERIODS.map(([days, words]) => h("option", { value: days }, words)));
+  const draw = () => Promise.all([billing && drawBalance(balance, Number(period.value)), drawUsage(usage, models, Number(period.value), kept.history)]);
+  fill(panel, h("div.filters", {}, h("label", {}, "The last", period)), h("div.overview", {}, billing && balance, usage));
+  await draw();
 }
 
 function failed(error) {

@@ -3,7 +3,8 @@ import { get, local } from "./api.js";
 import { fill, h } from "./dom.js";
 import { currentKey } from "./key.js";
 import { named } from "./models.js";
-import { dollars, duration, label } from "./words.js";
+import { pager } from "./pager.js";
+import { dollars, duration, label, moment } from "./words.js";
 
 const ROWS = 20;
 const STATES = ["", "COMPLETED", "FAILED", "PENDING"];
@@ -36,12 +37,11 @@ function filters(asked, models, show) {
 }
 
 async function rows(asked, models, show) {
-  const { data, page, total, total_pages: pages } = await get(`/inference-request/request-history?${new URLSearchParams(asked)}`);
-  if (!data.length) return [h("p.hint", {}, "Nothing here in these days.")];
-  const turn = (to, words) => h("button", { type: "button", disabled: to < 1 || to > pages, onclick: () => show({ page: to }) }, words);
+  const found = await get(`/inference-request/request-history?${new URLSearchParams(asked)}`);
+  if (!found.data.length) return [h("p.hint", {}, "Nothing here in these days.")];
   return [
-    h("ul.rows", {}, data.map((row) => request(row, models))),
-    h("div.row", {}, turn(page - 1, "Newer"), h("span.hint", {}, `page ${page} of ${pages}, ${total} requests`), turn(page + 1, "Older")),
+    h("ul.rows", {}, found.data.map((row) => request(row, models))),
+    pager(found, "requests", (page) => show({ page }), true),
   ];
 }
 
@@ -67,5 +67,3 @@ function again(model, parameters) {
 
 /** A day as the server takes it, so many before today (UTC). */
 export const day = (before) => new Date(Date.now() - before * 86_400_000).toISOString().slice(0, 10);
-
-const moment = (text) => new Date(text).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });

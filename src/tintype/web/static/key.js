@@ -1,4 +1,5 @@
 /** The API key: asked for once, when it is first needed, and kept for this tab only. */
+import { openDialog } from "./dialog.js";
 import { h } from "./dom.js";
 
 const STORED = "tintype-key";
@@ -22,15 +23,13 @@ export function askKey(reason = "") {
 }
 
 function open(reason, resolve) {
-  const before = document.activeElement;
   const error = h("p.error", { id: "key-error", role: "alert" }, reason);
   const input = h("input", {
     id: "key", type: "password", autocomplete: "off", spellcheck: "false", placeholder: "SG_…",
     "aria-describedby": "key-error key-help",
   });
-  const dialog = h("dialog.sheet", { "aria-labelledby": "key-title" },
+  const dialog = openDialog("Your API key",
     h("form", { method: "dialog", onsubmit: (event) => submit(event, input, error, dialog) },
-      h("h2", { id: "key-title" }, "Your API key"),
       h("p.hint", { id: "key-help" },
         "The server printed one when it was first started; ",
         h("code", {}, "tintype keys create"),
@@ -39,13 +38,7 @@ function open(reason, resolve) {
       h("div.row",
         {}, h("button.primary", { type: "submit" }, "Use this key"),
         h("button.quiet", { type: "button", onclick: () => dialog.close() }, "Not now"))));
-  dialog.addEventListener("close", () => {
-    dialog.remove();
-    before?.focus?.();
-    resolve(dialog.returnValue === "given");
-  });
-  document.body.append(dialog);
-  dialog.showModal();
+  dialog.addEventListener("close", () => resolve(dialog.returnValue === "given"));
   input.focus();
 }
 

@@ -52,9 +52,14 @@ export class Playground {
 
   /** The button tells what it will cost. */
   price() {
-    const count = Number(this.values()[named(this.model, "count")?.name] ?? 1) || 1;
+    const count = this.count(this.values());
     const told = this.model.price > 0 && this.model.price_per === "picture";
     this.go.textContent = told ? `Generate for ${dollars(this.model.price * count)}` : "Generate";
+  }
+
+  /** How many pictures a request with these values asks for. */
+  count(values) {
+    return Number(values[named(this.model, "count")?.name] ?? 1) || 1;
   }
 
   key(event) {
@@ -83,7 +88,7 @@ export class Playground {
     let unwanted = false;
     const stop = () => send(`/v2/requests/${id}`, undefined, "DELETE").catch((error) => this.refuse(error));
     this.busy(() => ((unwanted = true), id && stop()));
-    const progress = createProgress(() => this.running?.());
+    const progress = createProgress(this.count(values), () => this.running?.());
     try {
       const submitted = await submit(this.model.slug, request(this.model, values));
       id = submitted.id;

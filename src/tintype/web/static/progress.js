@@ -2,29 +2,32 @@
 import { fill, h } from "./dom.js";
 import { duration } from "./words.js";
 
-/** A view with `element`, `tell(event, data)` and `title`; the preview sharpens like a plate in its bath. */
-export function createProgress(cancel) {
+/** A view with `element` and `tell(event, data)` for `count` pictures; each sharpens like a plate in its bath. */
+export function createProgress(count, cancel) {
   const bar = h("progress", { max: 1, value: 0, "aria-label": "Progress" });
   const words = h("p.state", { role: "status", "aria-live": "polite" }, "Sending …");
-  const plate = h("div.plate.developing", {});
-  const element = h("div.progress", {}, plate, h("div.meter", {}, bar, words,
-    h("button.quiet", { type: "button", onclick: cancel }, "Cancel", h("kbd", {}, "Esc"))));
+  const plates = [...Array(count).keys()].map(() => h("div.plate.developing"));
+  // Above the plates, where the first screen ends before they do.
+  const meter = h("div.meter", {}, bar, words, h("button.quiet", { type: "button", onclick: cancel }, "Cancel", h("kbd", {}, "Esc")));
+  const element = h("div.progress", {}, meter, h("div.developing-plates", { "data-count": count }, plates));
   return {
     element,
     tell(event, data) {
-      if (event === "preview") return show(plate, data.image);
+      if (event === "preview") return show(plates[data.picture], data, count > 1 ? `Preview of picture ${data.picture + 1}` : "Preview");
       const done = data.progress ?? 0;
       bar.value = done;
-      plate.style.setProperty("--done", done);
+      plates.forEach((plate) => plate.style.setProperty("--done", done));
       words.textContent = said(event, data);
     },
   };
 }
 
-function show(plate, image) {
+function show(plate, { image, finished }, words) {
   const old = plate.querySelector("img");
   if (old) old.src = image;
-  else fill(plate, h("img", { src: image, alt: "Preview" }));
+  else fill(plate, h("img", { src: image, alt: words }));
+  // What is begun again, on another worker, sharpens anew.
+  plate.classList.toggle("finished", finished);
 }
 
 /** `Step 3 of 20, about 4 s left`. */

@@ -30,3 +30,9 @@ export function pace(model) {
     ? `about ${duration(model.typical_seconds)} on the vendor's machines`
     : `about ${duration(model.measured_seconds)} here`;
 }
+
+/** A moment of an answer as people of this place and time zone write it. */
+export const moment = (text) => new Date(text).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+
+/** The day of such a moment. */
+export const date = (text) => new Date(text).toLocaleDateString([], { dateStyle: "medium" });

@@ -1,17 +1,30 @@
-/** C#: a raw string, in which nothing is escaped: JSON never has three quotes in a row. */
+/** C#: a verbatim string, in which only the quote must be doubled. */
 
 export const csharp = {
-  name: "C#", file: "Program.cs", needs: ".NET 7 or later: the Program.cs of `dotnet new console`.",
-  write: ({ base, slug, json, answer }) => `using System.Text;
+  name: "C#", file: "Program.cs", needs: "Any .NET: the Program.cs of `dotnet new console`. Mono too: mcs -r:System.Net.Http.dll Program.cs",
+  write: ({ base, slug, json, answer }) => `using System;
+using System.IO;
+using System.Net.Http;
+using System.Text;
+using System.Threading.Tasks;
 
-var body = """
-${json.replaceAll(/^/gm, "    ")}
-    """;
-using var client = new HttpClient { Timeout = TimeSpan.FromMinutes(5) };
-client.DefaultRequestHeaders.Add("x-api-key", Environment.GetEnvironmentVariable("SEGMIND_API_KEY"));
-var response = await client.PostAsync("${base}/v1/${slug}",
-    new StringContent(body, Encoding.UTF8, "application/json"));
-if (!response.IsSuccessStatusCode) throw new Exception(await response.Content.ReadAsStringAsync());
-await File.WriteAllBytesAsync("${answer}", await response.Content.ReadAsByteArrayAsync());
+class Program
+{
+    const string Body = @"${json.replaceAll('"', '""')}";
+
+    static void Main() => Run().GetAwaiter().GetResult();
+
+    static async Task Run()
+    {
+        using (var client = new HttpClient { Timeout = TimeSpan.FromMinutes(5) })
+        {
+            client.DefaultRequestHeaders.Add("x-api-key", Environment.GetEnvironmentVariable("SEGMIND_API_KEY"));
+            var body = new StringContent(Body, Encoding.UTF8, "application/json");
+            var response = await client.PostAsync("${base}/v1/${slug}", body);
+            if (!response.IsSuccessStatusCode) throw new Exception(await response.Content.ReadAsStringAsync());
+            File.WriteAllBytes("${answer}", await response.Content.ReadAsByteArrayAsync());
+        }
+    }
+}
 `,
 };

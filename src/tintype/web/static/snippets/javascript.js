@@ -15,7 +15,7 @@ await writeFile("${answer}", Buffer.from(await response.arrayBuffer()));
 };
 
 export const typescript = {
-  name: "TypeScript, queued", file: "queue.ts", needs: "Node.js 22.18 or later, or a TypeScript compiler.",
+  name: "TypeScript, queued", file: "queue.mts", needs: "Node.js 22.18 or later, or a TypeScript compiler.",
   write: ({ base, slug, json }) => `type State = "QUEUED" | "PROCESSING" | "COMPLETED" | "FAILED";
 interface Result { status: State; output?: string; error?: string | null; metrics?: Record<string, number> }
 

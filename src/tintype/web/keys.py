@@ -1,0 +1,166 @@
+"""An account's own keys: listed, made, rotated and revoked by one of them, never by one that may do less."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter
+from fastapi import Request as HttpRequest
+from fastapi.concurrency import run_in_threadpool
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from tintype.catalog.models import MODELS
+from tintype.errors import InvalidParameter
+from tintype.store.keys import Key
+from tintype.store.money import dollars, micro
+from tintype.web.answers import utc
+from tintype.web.auth import Reader, Runner
+from tintype.web.body import read_parameters
+from tintype.web.openapi import describe_body, describe_call
+from tintype.web.services import Services, services
+
+#: Seconds: the longest life that can be asked for, and how long an old secret works after a rotation.
+LONGEST, OVERLAP, LONGEST_OVERLAP = 100 * 365 * 86_400, 86_400, 30 * 86_400
+MOST = 1_000_000_000
+
+
+def _known(slugs: list[str] | None) -> list[str] | None:
+    if slugs is not None and not (slugs and {*slugs} <= MODELS.keys()):
+        raise ValueError("unknown model")
+    return None if slugs is None else [*dict.fromkeys(slugs)]
+
+
+def _plain(name: str) -> str:
+    if not name.strip() or not name.isprintable():
+        raise ValueError("not printable")
+    return name.strip()
+
+
+Shape = TypeVar("Shape", bound=BaseModel)
+Limit = Annotated[int | None, Field(ge=1, le=MOST, strict=True)]
+
+
+class Wanted(BaseModel):
+    """A new key; a description says what is allowed, as a refusal does."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: Annotated[str, AfterValidator(_plain)] = Field(
+        "key", max_length=80, description="1 to 80 printable characters"
+    )
+    models: Annotated[list[str] | None, AfterValidator(_known)] = Field(
+        None, description=f"a list of {', '.join(MODELS)}; null for all that this key may run"
+    )
+    read_only: bool = Field(False, strict=True, description="true or false")
+    test: bool = Field(False, strict=True, description="true or false")
+    expires_in: float | None = Field(None, gt=0, le=LONGEST, description=f"seconds, up to {LONGEST}; null for ever")
+    spend_cap: float | None = Field(None, ge=0, le=MOST, description=f"dollars from 0 to {MOST}, or null")
+    rpm: Limit = Field(None, description=f"requests per minute from 1 to {MOST}, or null")
+    concurrency: Limit = Field(None, description=f"requests at once from 1 to {MOST}, or null")
+    max_queued: Limit = Field(None, description=f"pictures at once from 1 to {MOST}, or null")
+    max_pixels: Limit = Field(None, description=f"pixels of one request from 1 to {MOST}, or null")
+
+    def columns(self) -> dict[str, Any]:
+        """What was said, as the key's columns; the rest is the caller's own."""
+        said = self.model_dump(exclude_unset=True, exclude={"expires_in"})
+        if self.spend_cap is not None:
+            said["spend_cap"] = micro(self.spend_cap)
+        if "expires_in" in self.model_fields_set and self.expires_in is None:
+            said["expires_at"] = None
+        return {"name": self.name, **said}
+
+
+class Rotation(BaseModel):
+    """How long the secret before goes on working."""
+
+    overlap: float = Field(OVERLAP, ge=0, le=LONGEST_OVERLAP, description=f"seconds from 0 to {LONGEST_OVERLAP}")
+
+
+EXAMPLE = {"name": "laptop", "models": [next(iter(MODELS))], "expires_in": 30 * 86_400, "spend_cap": 5}
+
+
+def keys_router() -> APIRouter:
+    """The routes of this page."""
+    router = APIRouter(prefix="/v2/keys")
+    made = describe_body("Make a key that may do no more than this one", {}, EXAMPLE, optional=_properties(Wanted))
+    turned = describe_body("Give a key a new secret", {}, {"overlap": 3600}, 404, optional=_properties(Rotation))
+    for path, endpoint, method, words in (
+        ("", listed, "GET", describe_call("The account's keys")),
+        ("", create, "POST", made),
+        ("/{key_id}/rotate", rotate, "POST", turned),
+        ("/{key_id}", revoke, "DELETE", describe_call("Revoke a key", 403, 404)),
+    ):
+        router.add_api_route(path, endpoint, methods=[method], **words)
+    return router
+
+
+def listed(http: HttpRequest, key: Reader) -> dict[str, Any]:
+    """All of the account's keys without their secrets, which are kept nowhere; a test key sees test keys only."""
+    own = services(http)
+    return {"keys": [_shown(own, key, one) for one in own.own_keys.list(key)], "may_create": own.own_keys.makes(key)}
+
+
+async def create(http: HttpRequest, key: Runner) -> dict[str, Any]:
+    """Make a key; its secret is in this answer and nowhere else.
+
+    It may do no more than the key that makes it: models, max_pixels and expiry that are left out are that one's own. A
+    key with a spend cap, or with requests per minute, requests or pictures at once of its own, makes none: another
+    would add to them.
+    """
+    own = services(http)
+    wanted = _read(Wanted, await read_parameters(http, own.settings.max_body))
+    made, secret = await run_in_threadpool(own.own_keys.create, key, wanted.columns(), wanted.expires_in)
+    return {"key": _shown(own, key, made), "secret": secret}
+
+
+async def rotate(http: HttpRequest, key: Runner, key_id: str) -> dict[str, Any]:
+    """Give a key a new secret, which is in this answer and nowhere else; the one before works for a while longer."""
+    own = services(http)
+    wanted = _read(Rotation, await read_parameters(http, own.settings.max_body))
+    turned, secret = await run_in_threadpool(own.own_keys.rotate, key, key_id, wanted.overlap)
+    return {"key": _shown(own, key, turned), "secret": secret}
+
+
+def revoke(http: HttpRequest, key: Runner, key_id: str) -> dict[str, Any]:
+    """Stop a key from working at once; what it has queued goes on."""
+    own = services(http)
+    return {"key": _shown(own, key, own.own_keys.revoke(key, key_id))}
+
+
+def _read(shape: type[Shape], sent: dict[str, Any]) -> Shape:
+    try:
+        return shape(**sent)
+    except ValidationError as error:
+        name = str(error.errors(include_url=False)[0]["loc"][0])
+        raise InvalidParameter(name, sent.get(name), shape.model_fields[name].description or "") from None
+
+
+def _properties(shape: type[BaseModel]) -> dict[str, Any]:
+    return dict(shape.model_json_schema()["properties"])
+
+
+def _shown(own: Services, caller: Key, key: Key) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "begins": key.begins,
+        "mode": key.mode,
+        "models": None if key.models is None else [*key.models],
+        "read_only": key.read_only,
+        "state": key.state(time.time()),
+        "spend_cap": None if key.spend_cap is None else dollars(key.spend_cap),
+        "spent": dollars(key.spent),
+        "rpm": key.rpm,
+        "concurrency": key.concurrency,
+        "max_queued": key.max_queued,
+        "max_pixels": key.max_pixels,
+        "created_at": utc(key.created_at),
+        "expires_at": utc(key.expires_at),
+        "revoked_at": utc(key.revoked_at),
+        # Until when the secret before the last rotation works.
+        "overlap_until": utc(key.old_until),
+        # Whether it is the one that asks, and whether that one may rotate and revoke it.
+        "own": key.id == caller.id,
+        "may_change": own.own_keys.governs(caller, key),
+    }

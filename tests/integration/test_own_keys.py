@@ -1,0 +1,176 @@
+"""Keys that keys make over HTTP: never with more rights than their maker, shown once, rotated, revoked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from tests.acceptance.test_http_helpers import refused
+from tests.databases import Databases
+from tests.integration.website import Website, serving
+
+from tintype.store.keys import Key
+
+OLD, NEW = "sd1.5-img2img", "sd3-med-img2img"
+
+
+@pytest.fixture(scope="module", params=["sqlite_files", "postgres"])
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
+    databases: Databases = request.getfixturevalue(request.param)
+    limits = {"key_rpm": 60, "account_keys": 12}
+    with serving(tmp_path_factory.mktemp("keys"), database_url=databases.fresh(), **limits) as website:
+        yield website
+
+
+@pytest.fixture
+def account(site: Website) -> str:
+    return site.own.accounts.create("one", 1_000_000).id
+
+
+@pytest.fixture
+def http(site: Website, account: str) -> Iterator[httpx2.Client]:
+    """With a key that may do everything."""
+    with site.http(site.own.accounts.create_key(account, "main")[1]) as client:
+        yield client
+
+
+def made(http: httpx2.Client, **wanted: Any) -> tuple[dict[str, Any], str]:
+    answer = http.post("/v2/keys", json=wanted)
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    return body["key"], body["secret"]
+
+
+def keys(http: httpx2.Client) -> dict[str, dict[str, Any]]:
+    return {key["name"]: key for key in http.get("/v2/keys").json()["keys"]}
+
+
+def test_a_key_is_made_shown_once_used_and_revoked(site: Website, http: httpx2.Client) -> None:
+    wanted = {"name": "laptop", "models": [OLD], "spend_cap": 0.5, "rpm": 6, "max_pixels": 10**6, "expires_in": 3600}
+    key, secret = made(http, **wanted)
+    assert {name: key[name] for name in wanted.keys() & key.keys()} == {
+        name: value for name, value in wanted.items() if name != "expires_in"
+    }
+    assert secret.startswith(key["begins"])
+    assert secret not in http.get("/v2/keys").text
+    assert keys(http)["main"]["own"]
+    assert http.get("/v2/keys").json()["may_create"]
+    with site.http(secret) as client:
+        assert client.get("/v1/get-user-credits").json()["credits"] == 1
+        assert keys(client)["laptop"]["own"]
+        turned = http.post(f"/v2/keys/{key['id']}/rotate", json={"overlap": 0}).json()
+        refused(client.get("/v2/keys"), 401, "replaced")
+    with site.http(turned["secret"]) as client:
+        assert http.delete(f"/v2/keys/{key['id']}").json()["key"]["state"] == "revoked"
+        refused(client.get("/v2/keys"), 401, "revoked")
+    refused(http.delete(f"/v2/keys/{key['id']}"), 404, "in force")
+
+
+NARROW: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    ({"models": [OLD]}, {"models": [OLD, NEW]}, "models"),
+    ({"models": [OLD]}, {"models": None}, "models"),
+    ({"max_pixels": 100}, {"max_pixels": 101}, "max_pixels"),
+    ({"max_pixels": 100}, {"max_pixels": None}, "max_pixels"),
+    ({"expires_in": 60.0}, {"expires_in": 3600}, "longer"),
+    ({"expires_in": 60.0}, {"expires_in": None}, "longer"),
+    ({}, {"rpm": 61}, "rpm"),
+]
+
+
+@pytest.mark.parametrize(("limits", "wanted", "word"), NARROW)
+def test_none_is_made_that_may_do_more(
+    site: Website, account: str, limits: dict[str, Any], wanted: dict[str, Any], word: str
+) -> None:
+    secret = site.own.accounts.create_key(account, "narrow", **limits)[1]
+    with site.http(secret) as client:
+        refused(client.post("/v2/keys", json={"name": "wide", **wanted}), 403, word)
+        key, _ = made(client, name="same")
+        assert [*keys(client)] == ["narrow", "same"]
+    own = site.own.own_keys.list(Key(**{**vars(site.key), "account_id": account}))
+    narrow, same = own
+    assert (same.models, same.max_pixels, same.expires_at) == (narrow.models, narrow.max_pixels, narrow.expires_at)
+    assert key["may_change"]
+
+
+@pytest.mark.parametrize("limit", ["spend_cap", "rpm", "concurrency", "max_queued"])
+def test_a_limit_that_another_key_would_add_to_lets_a_key_manage_only_itself(
+    site: Website, account: str, http: httpx2.Client, limit: str
+) -> None:
+    key, secret = made(http, name="capped", **{limit: 5})
+    with site.http(secret) as client:
+        refused(client.post("/v2/keys", json={"name": "more", limit: 1}), 403, "only itself")
+        for call in (client.delete, lambda path: client.post(f"{path}/rotate", json={})):
+            refused(call(f"/v2/keys/{keys(client)['main']['id']}"), 403, "only itself")
+        assert [one["may_change"] for one in keys(client).values()] == [False, True]
+        assert not client.get("/v2/keys").json()["may_create"]
+        assert client.delete(f"/v2/keys/{key['id']}").status_code == 200
+
+
+def test_who_reads_only_sees_and_changes_nothing(site: Website, account: str, http: httpx2.Client) -> None:
+    _, secret = made(http, name="eye", read_only=True)
+    with site.http(secret) as client:
+        own = keys(client)
+        assert {one["may_change"] for one in own.values()} == {False}
+        refused(client.post("/v2/keys", json={}), 403, "only read")
+        refused(client.delete(f"/v2/keys/{own['eye']['id']}"), 403, "only read")
+
+
+def test_test_keys_and_live_ones(site: Website, http: httpx2.Client) -> None:
+    _, secret = made(http, name="rehearsal", test=True)
+    assert secret.startswith("SG_test")
+    assert keys(http)["rehearsal"]["mode"] == "test"
+    with site.http(secret) as client:
+        _, second = made(client, name="another", test=False)
+        assert second.startswith("SG_test"), "whatever it asks for"
+        assert [*keys(client)] == ["rehearsal", "another"]
+        refused(client.delete(f"/v2/keys/{keys(http)['main']['id']}"), 404)
+    assert http.delete(f"/v2/keys/{keys(http)['another']['id']}").status_code == 200
+
+
+def test_another_accounts_keys_are_not_there(site: Website, http: httpx2.Client) -> None:
+    for call in (http.delete, lambda path: http.post(f"{path}/rotate", json={})):
+        refused(call(f"/v2/keys/{site.key.id}"), 404)
+    assert site.key.name not in keys(http)
+
+
+def test_an_account_has_so_many(site: Website, http: httpx2.Client) -> None:
+    for number in range(11):
+        key, _ = made(http, name=f"key {number}")
+    refused(http.post("/v2/keys", json={}), 400, "12 API keys")
+    http.delete(f"/v2/keys/{key['id']}")
+    made(http)
+
+
+def test_an_operator_can_keep_it_to_himself(tmp_path: Path) -> None:
+    with serving(tmp_path, account_keys=0) as website, website.http() as client:
+        refused(client.post("/v2/keys", json={}), 403, "operator makes the keys")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("name", ""), ("name", "a\x00b"), ("name", "x" * 81), ("models", []), ("models", ["no-such"]), ("models", OLD),
+        ("read_only", "yes"), ("expires_in", 0), ("expires_in", 1e300), ("spend_cap", -1), ("spend_cap", 1e400),
+        ("rpm", 0), ("rpm", True), ("concurrency", 1.5), ("max_pixels", 10**12),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_a_key_is_refused_in_words(http: httpx2.Client, name: str, value: object) -> None:
+    body = f'{{"{name}": 1e400}}' if value == 1e400 else None
+    answer = http.post("/v2/keys", content=body) if body else http.post("/v2/keys", json={name: value})
+    refused(answer, 400, name, "allowed")
+    assert [*keys(http)] == ["main"]
+
+
+def test_a_key_has_its_maker_s_safety_and_turns_none_that_is_less_strict(site: Website, account: str) -> None:
+    accounts = site.own.accounts
+    strict = accounts.create_key(account, "strict", safety="warn")[1]
+    laxer, stricter = (accounts.create_key(account, name, safety=name)[0] for name in ("off", "block"))
+    with site.http(strict) as client:
+        made(client, name="child")
+        refused(client.post(f"/v2/keys/{laxer.id}/rotate", json={"overlap": 0}), 403, "safety")
+        assert client.post(f"/v2/keys/{stricter.id}/rotate", json={"overlap": 0}).status_code == 200
+    safety = {key.name: key.safety for key in accounts.list_keys() if key.account_id == account}
+    assert safety == {"strict": "warn", "off": "off", "block": "block", "child": "warn"}

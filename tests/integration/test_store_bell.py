@@ -1,0 +1,77 @@
+"""The bell: on PostgreSQL it rings for what is queued and committed, and again after the server was away."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from tests.databases import PostgresServer, SqliteFiles
+
+from tintype.errors import OutOfCredits
+from tintype.store.accounts import Accounts, Key
+from tintype.store.bell import Bell
+from tintype.store.database import Database
+from tintype.store.requests import Requests
+
+
+class Heard:
+    """Counts, and lets a test wait for the next ring."""
+
+    def __init__(self) -> None:
+        self._rung = threading.Semaphore(0)
+
+    def __call__(self) -> None:
+        self._rung.release()
+
+    def once(self, seconds: float = 20.0) -> bool:
+        return self._rung.acquire(timeout=seconds)
+
+
+@pytest.fixture
+def db(postgres: PostgresServer) -> Iterator[Database]:
+    url = postgres.fresh()
+    db = Database(url)
+    yield db
+    db.close()
+    postgres.drop(url)
+
+
+def key_with(db: Database, dollars: int) -> Key:
+    accounts = Accounts(db)
+    return accounts.create_key(accounts.create("one", dollars).id, "key")[0]
+
+
+def test_it_rings_for_what_is_queued(db: Database) -> None:
+    requests, heard = Requests(db, lease=15, retention=60), Heard()
+    rich, poor = key_with(db, 1000), key_with(db, 0)
+    with Bell(db, heard):
+        assert heard.once(), "it says at once that there may be something"
+        requests.submit(rich, "sd3", {}, 10)
+        assert heard.once()
+        with pytest.raises(OutOfCredits):
+            requests.submit(poor, "sd3", {}, 10)
+        claimed = requests.claim("w", idle=True)
+        assert claimed
+        assert not heard.once(0.2), "neither a refusal nor a claim is news"
+        requests.hand_back(claimed.id, claimed.attempt)
+        assert heard.once()
+
+
+def test_it_rings_again_after_the_server_was_away(db: Database, postgres: PostgresServer) -> None:
+    requests, heard, key = Requests(db, lease=15, retention=60), Heard(), key_with(db, 1000)
+    with Bell(db, heard):
+        assert heard.once()
+        postgres.stop("immediate")
+        postgres.start()
+        assert heard.once(), "for what may have been queued meanwhile"
+        requests.submit(key, "sd3", {}, 10)
+        assert heard.once()
+
+
+def test_sqlite_has_none(sqlite_files: SqliteFiles) -> None:
+    db, heard = Database(sqlite_files.fresh()), Heard()
+    with Bell(db, heard):
+        Requests(db, lease=15, retention=60).submit(key_with(db, 1000), "sd3", {}, 10)
+        assert not heard.once(0.1)
+    db.close()

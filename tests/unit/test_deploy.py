@@ -1,0 +1,36 @@
+"""The files under deploy/ name settings and commands that exist; their own tools check the rest in `make check`."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tintype.cli import tintype
+from tintype.settings import Settings
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
+TEXTS = {str(path.relative_to(DEPLOY)): path.read_text() for path in FILES}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_setting_exists(name: str) -> None:
+    named = set(re.findall(r"TINTYPE_([A-Z0-9_]+)", TEXTS[name]))
+    assert named <= {field.upper() for field in Settings.model_fields}
+
+
+def commands() -> list[list[str]]:
+    """What containers and units run: `[tintype, …]` in YAML and Dockerfiles, ExecStart in units."""
+    listed = [found.replace('"', "").split(",") for text in TEXTS.values() for found in re.findall(r"\[(.*)\]", text)]
+    units = [shlex.split(found) for text in TEXTS.values() for found in re.findall(r"^ExecStart=(.*)$", text, re.M)]
+    words = [[word.strip() for word in command] for command in listed + units]
+    return [command[1:] for command in words if Path(command[0]).name == "tintype"]
+
+
+def test_every_command_is_one_of_ours() -> None:
+    found = commands()
+    assert len(found) == 6
+    for name, *options in found:
+        command = tintype.commands[name]
+        command.make_context(name, options, resilient_parsing=False)
