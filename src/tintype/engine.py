@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import torch
@@ -19,9 +20,11 @@ class Engine:
     def __init__(self, max_rows: int) -> None:
         self.max_rows = max_rows
         self.live: list[Denoising] = []
-        #: Counted since the start: forward passes, and the rows in them.
+        #: Counted since the start: forward passes, the rows in them, and the seconds that they and what the samplers
+        #: made of them took this thread: nothing waits for the device to tell the time.
         self.forward_passes = 0
         self.rows = 0
+        self.seconds = 0.0
         #: Text of the batches that stepped last: put together when the company changes, not at every step.
         self._texts: dict[tuple[Denoising, ...], Text] = {}
 
@@ -77,16 +80,17 @@ class Engine:
 
     def _answer(self, batch: list[Denoising]) -> None:
         """One forward pass for the whole batch."""
-        family = batch[0].family
+        began, family = time.monotonic(), batch[0].family
         counts = [picture.rows for picture in batch]
         x = torch.cat([picture.ask.x.expand(picture.rows, -1, -1, -1) for picture in batch])
         levels = [picture.ask.level for picture in batch for _ in range(picture.rows)]
         level = torch.tensor(levels, dtype=torch.float32, device=x.device)
         predicted = family.predict(x, level, self._text(batch), exact=batch[0].alone)
-        self.forward_passes += 1
-        self.rows += len(levels)
         for picture, prediction in zip(batch, predicted.split(counts), strict=True):
             self._reply(picture, prediction)
+        self.forward_passes += 1
+        self.rows += len(levels)
+        self.seconds += time.monotonic() - began
 
     def _reply(self, picture: Denoising, prediction: torch.Tensor) -> None:
         try:

@@ -10,7 +10,8 @@
     ├── Unauthorized                401
     ├── Forbidden                   403
     ├── NotFound                    404
-    │   └── RequestUnknown          404
+    │   ├── RequestUnknown          404
+    │   └── WorkerUnknown           404
     ├── MethodNotAllowed            405
     ├── OutOfCredits                406
     │   └── SpendCapReached         406
@@ -140,6 +141,15 @@ class RequestUnknown(NotFound):
 
     def __init__(self, request_id: str) -> None:
         super().__init__(f"Request {request_id[:SENT_LENGTH]} not found")
+
+
+class WorkerUnknown(NotFound):
+    """No worker is known by that name."""
+
+    advice = "GET /v2/operator and `tintype workers list` show the workers that are known."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"No worker {name[:SENT_LENGTH]} is known")
 
 
 class MethodNotAllowed(TintypeError):

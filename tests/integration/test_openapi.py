@@ -72,6 +72,8 @@ def site(tmp_path: Path) -> Iterator[Website]:
     with serving(tmp_path, heartbeat=3600) as site:  # one sign of life is enough
         site.own.accounts.credit(site.account_id, 10**12)
         site.own.workers.beat("w1", "cpu", 0, 0)
+        # Most that is asked is its own account's; the rest is an operator's.
+        site.key, site.secret = site.own.accounts.create_key(site.account_id, "operator", operator=True)
         thread = threading.Thread(target=work, args=(site, done), daemon=True)
         thread.start()
         yield site
@@ -87,9 +89,11 @@ def known(site: Website) -> dict[str, Iterator[str]]:
     until(lambda: site.own.requests.ended([done.id]))
     [told] = site.own.outbox.logs(hook.id)
     spare, _ = site.own.accounts.create_key(site.account_id, "spare")
+    site.own.workers.beat("w2", "cpu", 0, 0)
+    site.own.workers.drain("w2")
     ids = cycle([done.id, ended.id, "another"])
     files = cycle([site.own.outputs.put(RED, "png"), "x.png"])
-    own = {"webhook_id": hook.id, "delivery_id": told.id, "key_id": spare.id}
+    own = {"webhook_id": hook.id, "delivery_id": told.id, "key_id": spare.id, "worker_id": "w2"}
     return {"request_id": ids, "name": files, **{name: cycle([id, "x"]) for name, id in own.items()}}
 
 

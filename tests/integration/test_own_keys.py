@@ -174,3 +174,15 @@ def test_a_key_has_its_maker_s_safety_and_turns_none_that_is_less_strict(site: W
         assert client.post(f"/v2/keys/{stricter.id}/rotate", json={"overlap": 0}).status_code == 200
     safety = {key.name: key.safety for key in accounts.list_keys() if key.account_id == account}
     assert safety == {"strict": "warn", "off": "off", "block": "block", "child": "warn"}
+
+
+def test_an_operators_key_is_an_operators_to_change(site: Website, account: str, http: httpx2.Client) -> None:
+    theirs, secret = site.own.accounts.create_key(account, "theirs", operator=True)
+    for change in (lambda: http.post(f"/v2/keys/{theirs.id}/rotate"), lambda: http.delete(f"/v2/keys/{theirs.id}")):
+        refused(change(), 403, "it is an operator's")
+    assert (keys(http)["theirs"]["operator"], keys(http)["theirs"]["may_change"]) == (True, False)
+    plain, _ = made(http, name="plain", operator=True)
+    assert not plain["operator"], "nobody is made an operator over HTTP"
+    with site.http(secret) as operator:
+        assert operator.delete(f"/v2/keys/{plain['id']}").is_success
+        assert operator.get("/api/auth/authenticate").json()["api_key"]["operator"]

@@ -11,6 +11,7 @@ from tests.databases import PostgresServer, SqliteFiles
 from tintype.errors import OutOfCredits
 from tintype.store.accounts import Accounts, Key
 from tintype.store.bell import Bell
+from tintype.store.controls import Controls
 from tintype.store.database import Database
 from tintype.store.requests import Requests
 
@@ -56,6 +57,9 @@ def test_it_rings_for_what_is_queued(db: Database) -> None:
         assert not heard.once(0.2), "neither a refusal nor a claim is news"
         requests.hand_back(claimed.id, claimed.attempt)
         assert heard.once()
+        Controls(db).pause()
+        Controls(db).resume()
+        assert heard.once(), "what waited can be begun"
 
 
 def test_it_rings_again_after_the_server_was_away(db: Database, postgres: PostgresServer) -> None:

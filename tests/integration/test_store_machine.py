@@ -22,7 +22,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import event, select, update
+from sqlalchemy import event, func, select, update
 from tests.databases import Databases
 
 from tintype.errors import (
@@ -35,9 +35,11 @@ from tintype.errors import (
     TooManyRequests,
 )
 from tintype.store.accounts import Accounts, Key
+from tintype.store.controls import Controls
 from tintype.store.database import Database, read_clock
 from tintype.store.keys import KeyLimits
 from tintype.store.requests import Mark, Request, Requests, Status, Verdict
+from tintype.store.tables import history, samples
 from tintype.store.tables import requests as table
 
 START = 20_000
@@ -308,6 +310,13 @@ class StoreMachine(RuleBasedStateMachine):
         for worker in workers:
             self.claim_one(worker, idle=False)
 
+    @precondition(lambda self: self.model.head())
+    @rule()
+    def a_pause_comes_and_goes(self) -> None:
+        Controls(self.db).pause()
+        assert self.requests.claim("w1", idle=True) is None
+        Controls(self.db).resume()
+
     def claim_one(self, worker: str, *, idle: bool) -> None:
         self.model.give_up()
         head = self.model.head()
@@ -413,6 +422,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.model.give_up()
         assert self.requests.expire() == len(self.model.expired)
         self.model.expired.clear()
+        self.every_end_is_counted_once()
 
     # What must always hold
 
@@ -441,6 +451,15 @@ class StoreMachine(RuleBasedStateMachine):
             assert account.held == self.model.held(self.keys_of(account.id))
             assert account.remaining >= 0
         assert self.accounts.imbalances() == []
+
+    def every_end_is_counted_once(self) -> None:
+        ends: Counter[Status] = Counter()
+        with self.db.read() as view:
+            for where in (table, history):
+                ends.update(view.scalars(select(where.c.status)))
+            badly = samples.c.failed + samples.c.refused + samples.c.cancelled
+            counted = view.execute(select(func.sum(samples.c.completed), func.sum(badly))).one()
+        assert tuple(int(count or 0) for count in counted) == (ends[Status.COMPLETED], ends[Status.FAILED])
 
     @invariant()
     def the_next_one_is_at_place_one(self) -> None:

@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from tintype import errors
-from tintype.errors import InvalidParameter, MissingParameter, RequestUnknown, TintypeError
+from tintype.errors import InvalidParameter, MissingParameter, RequestUnknown, TintypeError, WorkerUnknown
 
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, TintypeError)]
 STATUSES = {
@@ -47,7 +47,7 @@ def made(kind: type[TintypeError]) -> TintypeError:
         return InvalidParameter("steps", 0, "a whole number from 1 to 70")
     if kind is MissingParameter:
         return MissingParameter("prompt", "text")
-    return RequestUnknown("7") if kind is RequestUnknown else kind()
+    return kind("7") if kind in (RequestUnknown, WorkerUnknown) else kind()
 
 
 def test_every_status_of_the_contract() -> None:

@@ -12,6 +12,7 @@ from tintype.cli.demo import demo
 from tintype.cli.generate import generate
 from tintype.cli.keys import keys
 from tintype.cli.models import models
+from tintype.cli.operate import queue, workers
 from tintype.cli.replay import replay
 from tintype.cli.serve import migrate, serve, worker
 from tintype.cli.webhooks import webhooks
@@ -33,7 +34,7 @@ def tintype() -> None:
     """
 
 
-for command in (serve, worker, generate, replay, models, keys, accounts, webhooks, migrate, demo):
+for command in (serve, worker, generate, replay, models, keys, accounts, webhooks, queue, workers, migrate, demo):
     tintype.add_command(command)
 
 

@@ -52,6 +52,7 @@ def keys() -> None:
 @click.option("--spend-cap", type=float, help="Dollars that it may spend in all.")
 @click.option("--safety", type=strictness, help="Of the safety check; the server's, if not given (docs/safety.md).")
 @click.option("--test", is_flag=True, help="A key for tests: free, no model runs (docs/test-mode.md).")
+@click.option("--operator", is_flag=True, help="It sees and steers the whole server too (docs/operator.md).")
 @click.option("--expires", type=click.FloatRange(min=0, min_open=True), help="Days until it stops working.")
 @data_option
 def create(
@@ -66,6 +67,7 @@ def create(
     spend_cap: float | None,
     safety: Safety | None,
     test: bool,
+    operator: bool,
     expires: float | None,
     data: Path | None,
 ) -> None:
@@ -76,6 +78,7 @@ def create(
       tintype keys create --name ci --models sd1.5-img2img,sd3-med-img2img --rpm 60 --concurrency 4
       tintype keys create --name dashboard --scopes read
       tintype keys create --name ci --test
+      tintype keys create --name me --operator
     """
     slugs = None if models is None else [find_model(slug.strip()).slug for slug in models.split(",")]
     cap = None if spend_cap is None else to_micro("--spend-cap", spend_cap, 0)
@@ -97,6 +100,7 @@ def create(
             spend_cap=cap,
             safety=safety,
             test=test,
+            operator=operator,
         )
     click.echo(secret)
 
@@ -181,7 +185,7 @@ def key_row(key: Key) -> dict[str, Any]:
         "name": key.name,
         "account": key.account_id,
         "models": "all" if key.models is None else ", ".join(key.models),
-        "scopes": "read" if key.read_only else "read, run",
+        "scopes": ("read" if key.read_only else "read, run") + (", operator" if key.operator else ""),
         "safety": key.safety or "server's",
         "limits": ", ".join(f"{name} {limit:g}" for name, limit in limits.items() if limit is not None),
         "spent": dollars(key.spent),

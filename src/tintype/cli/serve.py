@@ -20,6 +20,7 @@ from tintype.settings import Settings
 from tintype.store.accounts import Accounts
 from tintype.store.database import Database
 from tintype.store.money import micro
+from tintype.store.workers import new_id
 from tintype.telemetry import set_up_logs
 from tintype.webhooks import sending
 
@@ -68,7 +69,8 @@ def serve(host: str | None, port: int | None, data: Path | None, workers: bool, 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     # The senders end last: what workers finish in their grace time can still be told.
-    with sending(settings), LocalFleet(commands, _worker_environment(os.environ), settings.grace + 5):
+    fleet = LocalFleet(commands, _worker_environment(os.environ), settings.grace + 5, settings.database)
+    with sending(settings), fleet:
         click.echo(f"tintype is ready at {address}")
         if not server.should_exit:
             server.run(sockets=[listening])
@@ -77,9 +79,10 @@ def serve(host: str | None, port: int | None, data: Path | None, workers: bool, 
 @click.command()
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda:0, …; auto is the first GPU, or the CPU.")
 @click.option("--parent", type=int, hidden=True, help="The server's process; without it the worker ends.")
+@click.option("--id", "worker_id", hidden=True, help="What the server calls it.")
 @data_option
-def worker(device: str, parent: int | None, data: Path | None) -> None:
-    """Run one worker: it claims requests until it is told to stop.
+def worker(device: str, parent: int | None, worker_id: str | None, data: Path | None) -> None:
+    """Run one worker: it claims requests until it is told to stop, or drained.
 
     \b
     Examples:
@@ -94,7 +97,7 @@ def worker(device: str, parent: int | None, data: Path | None) -> None:
         check_safety_of_all(settings, db)
     # Read by torch's compiler, if it is ever used (TINTYPE_PREPARE), when it is imported.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.prepared_folder.absolute()))
-    run_worker(settings, device, parent)
+    run_worker(settings, device, parent, worker_id or new_id())
 
 
 @click.command()

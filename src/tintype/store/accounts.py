@@ -13,7 +13,7 @@ from tintype.errors import BadRequest, NotFound
 from tintype.store import ledger
 from tintype.store.database import now
 from tintype.store.keyring import Keyring, insert_key
-from tintype.store.keys import Key, check, draw
+from tintype.store.keys import Key, check, draw, is_test
 from tintype.store.money import dollars, micro, shown
 from tintype.store.tables import accounts, api_keys
 
@@ -57,7 +57,8 @@ class Accounts(Keyring):
     def bootstrap(self, name: str, credits_micro: int, secret: str | None) -> str | None:
         """Give a server without any key its first one, in one transaction; its secret, or None where there are keys.
 
-        It is the oldest account's, or else a new one's with this name and balance. secret: drawn unless given.
+        It is the oldest account's, or else a new one's with this name and balance, and an operator's, unless it is a
+        test key. secret: drawn unless given.
         Raises BadRequest when the given secret has the wrong format; nothing is written then.
         """
         with self._db.write() as tx:
@@ -66,7 +67,8 @@ class Accounts(Keyring):
             secret = draw() if secret is None else secret
             check(secret)
             oldest = tx.scalar(select(accounts.c.id).where(accounts.c.test_of.is_(None)).order_by(*AGE).limit(1))
-            insert_key(tx, oldest or _create(tx, name, credits_micro).id, secret, {"name": name})
+            asked = {"name": name, "operator": not is_test(secret)}
+            insert_key(tx, oldest or _create(tx, name, credits_micro).id, secret, asked)
             return secret
 
     def list(self) -> tuple[Account, ...]:

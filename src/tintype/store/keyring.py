@@ -34,13 +34,15 @@ class Keyring:
         expires_in: float | None = None,
         secret: str | None = None,
         test: bool = False,
+        operator: bool = False,
         **limits: Unpack[KeyLimits],
     ) -> tuple[Key, str]:
         """A new key and its secret, which can't be read again.
 
         models: slugs it may run, None for all. expires_in: seconds. secret: drawn unless given. test: draw a test
-        key's; the key's account is then the one for tests beside the account.
-        Raises NotFound for the account; BadRequest when the given secret has the wrong format or is a key already.
+        key's; the key's account is then the one for tests beside the account. operator: it sees and steers the server.
+        Raises NotFound for the account; BadRequest when the given secret has the wrong format or is a key already, or
+        a test key is to be an operator's.
         """
         secret = draw(test=test) if secret is None else secret
         check(secret)
@@ -53,6 +55,7 @@ class Keyring:
                 "name": name,
                 "models": None if models is None else [*models],
                 "read_only": read_only,
+                "operator": operator,
                 "expires_at": None if expires_in is None else read_clock(tx) + expires_in,
             }
             return insert_key(tx, account_id, secret, {**asked, **limits}), secret
@@ -104,6 +107,8 @@ def insert_key(tx: Connection, account_id: str, secret: str, asked: Mapping[str,
     A test key belongs to an account of its own beside it, without money: it sees and changes nothing that is live.
     """
     test = is_test(secret)
+    if test and asked.get("operator"):
+        raise BadRequest("A test key can't be an operator's: it changes nothing that is live")
     if not test and tx.scalar(select(exists().where(_is_for_tests(account_id)))):
         raise BadRequest("This account is for test keys alone: make other keys for the account beside it")
     owner = _for_tests(tx, account_id) if test else account_id

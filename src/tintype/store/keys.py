@@ -62,6 +62,8 @@ class Key:
     safety: Safety | None = None
     #: Whether what it asks for is free, and drawn by the stand-in of test mode.
     test: bool = False
+    #: Whether it may see how the whole server does, pause its queue and drain its workers.
+    operator: bool = False
 
     @classmethod
     def of(cls, row: Row[Any]) -> Key:

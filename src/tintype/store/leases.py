@@ -14,6 +14,7 @@ from tintype.store.bell import ring
 from tintype.store.database import Database, now, read_clock
 from tintype.store.outlook import learn
 from tintype.store.records import CANCELLED, Failure, Json, Mark, Request, Status, Verdict
+from tintype.store.samples import add_end
 from tintype.store.tables import api_keys, requests
 from tintype.store.turns import claimable, columns, due, head, take_turn
 
@@ -161,6 +162,7 @@ class Leases:
             ended |= {"status": Status.FAILED, "error": failure.error, "error_status": failure.status}
         final = self._change(tx, request.id, **ended)
         announce(tx, final, moment)
+        add_end(tx, final)
         learn(tx, final)
 
     def _change(self, tx: Connection, id: str, **values: Any) -> Request:

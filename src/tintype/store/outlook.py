@@ -9,6 +9,7 @@ from statistics import fmean
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from tintype.store import turns
+from tintype.store.controls import paused
 from tintype.store.database import Database, read_clock
 from tintype.store.records import Request, Status
 from tintype.store.tables import paces, requests, workers
@@ -25,7 +26,8 @@ class Outlook:
 
     #: 1 for the next that is claimed; None when it is not queued.
     position: int | None = None
-    #: Seconds until it is done; None when nothing like it was measured yet, or no worker is there.
+    #: Seconds until it is done; None when nothing like it was measured yet, or nobody takes it: no worker is there, or
+    #: the queue is paused.
     eta: float | None = None
 
 
@@ -132,8 +134,9 @@ def _work(view: Connection, status: Status, known: Paces, otherwise: float) -> t
 
 
 def _hands(view: Connection) -> int:
-    """How many requests run at once: as many as do now, or one per worker; 0 when there is no worker."""
-    alive = select(func.count()).where(workers.c.seen_at > read_clock(view) - ALIVE)
+    """How many requests run at once: as many as do now, or one per worker; 0 while nobody takes any."""
+    taking = (workers.c.drain_at.is_(None), ~paused())
+    alive = select(func.count()).where(workers.c.seen_at > read_clock(view) - ALIVE, *taking)
     running = select(func.count()).where(requests.c.status == Status.PROCESSING, ~requests.c.test)
     count = view.scalar(alive) or 0
     return max(count, view.scalar(running) or 0) if count else 0

@@ -94,6 +94,17 @@ class Requests(Leases):
         with self._db.read() as view:
             return turns.position(view, id)
 
+    def depth(self) -> tuple[int, int, float | None]:
+        """Live requests that wait and that run, and for how many seconds the longest has waited; None where none does.
+
+        A request that a dead worker left behind counts as running until another one takes it.
+        """
+        live = select(func.count(), func.min(columns.submitted_at)).where(~columns.test)
+        with self._db.read() as view:
+            queued, oldest = view.execute(live.where(columns.status == Status.QUEUED)).one()
+            running, _ = view.execute(live.where(columns.status == Status.PROCESSING)).one()
+            return queued, running, None if oldest is None else max(0.0, read_clock(view) - oldest)
+
     def cancel(self, id: str, account_id: str) -> Request:
         """End a queued request; have the worker of a running one stop it at its next renewal; leave an ended one.
 
@@ -133,7 +144,8 @@ class Requests(Leases):
         with self._db.write() as tx:
             moment = read_clock(tx)
             self._give_up(tx, moment)
-            tx.execute(delete(workers).where(workers.c.seen_at < moment - WORKER_MEMORY))
+            silent = workers.c.seen_at < moment - WORKER_MEMORY
+            tx.execute(delete(workers).where(silent, workers.c.drain_at.is_(None)))
             over = moment if before is None else before
             archive(tx, over)
             return tx.execute(delete(requests).where(columns.expires_at <= over)).rowcount

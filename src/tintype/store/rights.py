@@ -37,8 +37,7 @@ def excess(key: Key, over: Key, ceilings: Ceilings) -> Iterator[str]:
     # Where the two differ, only the strictest is no more: what None stands for is the server's to know.
     if key.safety not in (over.safety, "block"):
         yield "its safety check is another"
-    # A right of the operator page's, where there is one: nobody without it may have a secret that gives it.
-    if getattr(key, "operator", False) and not getattr(over, "operator", False):
+    if key.operator and not over.operator:
         yield "it is an operator's"
     for name in ("rpm", "concurrency", "max_queued"):
         own, most = getattr(key, name), getattr(ceilings, name)

@@ -63,6 +63,8 @@ api_keys = Table(
     #: Slugs that the key may run; null is all of them.
     Column("models", JSON(none_as_null=True)),
     Column("read_only", Boolean, nullable=False),
+    #: Whether it may see how the whole server does, pause its queue and drain its workers.
+    Column("operator", Boolean, nullable=False, server_default=false()),
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double),
     Column("revoked_at", Double),
@@ -180,8 +182,56 @@ workers = Table(
     Column("device", Text, nullable=False),
     Column("started_at", Double, nullable=False),
     Column("seen_at", Double, nullable=False),
+    # These are counted since its start: forward passes, the rows in them, and seconds of the steps that they were in.
     Column("forward_passes", BigInteger, nullable=False),
     Column("rows", BigInteger, nullable=False),
+    Column("step_seconds", Double, nullable=False, server_default=text("0")),
+    #: Loads of weights, and the seconds that they took; counted since its start too.
+    Column("cold_starts", BigInteger, nullable=False, server_default=text("0")),
+    Column("cold_seconds", Double, nullable=False, server_default=text("0")),
+    #: Rows that fit into one forward pass.
+    Column("max_rows", Integer, nullable=False, server_default=text("0")),
+    #: What it runs and how much memory it takes, for people: `worker/report.py` writes it.
+    Column("about", JSON(none_as_null=True)),
+    #: When it was told to take nothing more, and when it had done so and left; such a row stays until it is recalled.
+    Column("drain_at", Double),
+    Column("left_at", Double),
+)
+
+#: What an operator has told the whole server; `store/controls.py` has the names.
+controls = Table(
+    "controls",
+    metadata,
+    Column("name", String(20), primary_key=True),
+    Column("since", Double, nullable=False),
+)
+
+_NONE_YET = text("0")
+#: How the server did, ten seconds to a row; a day of them is kept.
+samples = Table(
+    "samples",
+    metadata,
+    #: The first second.
+    Column("at", BigInteger, primary_key=True, autoincrement=False),
+    # As they were when a web process looked; null where none did.
+    Column("queued", Integer),
+    Column("running", Integer),
+    Column("workers", Integer),
+    #: Bytes of all workers together, of the machine's memory and of their devices' own.
+    Column("memory", BigInteger),
+    Column("device_memory", BigInteger),
+    # Sums that workers add to at their heartbeats; `room` is the rows that would have fitted into the forward passes.
+    Column("forward_passes", BigInteger, nullable=False, server_default=_NONE_YET),
+    Column("rows", BigInteger, nullable=False, server_default=_NONE_YET),
+    Column("room", BigInteger, nullable=False, server_default=_NONE_YET),
+    Column("step_seconds", Double, nullable=False, server_default=_NONE_YET),
+    Column("cold_starts", Integer, nullable=False, server_default=_NONE_YET),
+    Column("cold_seconds", Double, nullable=False, server_default=_NONE_YET),
+    # Requests that ended: well, by this server's fault, by their caller's, or because nobody wanted them.
+    Column("completed", Integer, nullable=False, server_default=_NONE_YET),
+    Column("failed", Integer, nullable=False, server_default=_NONE_YET),
+    Column("refused", Integer, nullable=False, server_default=_NONE_YET),
+    Column("cancelled", Integer, nullable=False, server_default=_NONE_YET),
 )
 
 webhooks = Table(

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, true, update
 
+from tintype.store.controls import paused
 from tintype.store.records import Request, Status
 from tintype.store.tables import api_keys, requests
 
@@ -28,9 +29,12 @@ def claimable(moment: ColumnElement[float] | float) -> ColumnElement[bool]:
 
 
 def due(moment: ColumnElement[float] | float, *, test: bool) -> ColumnElement[bool]:
-    """Waiting for the stand-in of test mode or, without `test`, for a worker with models; neither takes the other's."""
+    """Waiting for the stand-in of test mode or, without `test`, for a worker with models; neither takes the other's.
+
+    While the queue is paused, nothing is due to workers.
+    """
     begun = or_(columns.due_at.is_(None), columns.due_at <= moment)
-    return and_(claimable(moment), columns.test.is_(test), begun)
+    return and_(claimable(moment), columns.test.is_(test), begun, true() if test else ~paused())
 
 
 def head(moment: float, *, test: bool) -> Select[Any]:

@@ -1,13 +1,37 @@
-"""Which workers are alive, and what they have done: for the operator's eyes, no decision depends on it."""
+"""Which workers are alive, what they do and have done, and which of them an operator has told to leave."""
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Literal, TypedDict, Unpack
+from uuid import uuid4
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, insert, or_, select, update
 
+from tintype.errors import BadRequest, WorkerUnknown
+from tintype.store import samples
 from tintype.store.database import Database, now, read_clock
+from tintype.store.outlook import ALIVE
 from tintype.store.tables import workers
+
+#: Seconds for which a worker that fell silent is shown.
+SHOWN = 300.0
+#: What is counted since a worker's start.
+COUNTED = ("forward_passes", "rows", "step_seconds", "cold_starts", "cold_seconds")
+
+State = Literal["working", "idle", "draining", "drained", "silent"]
+
+
+class Told(TypedDict, total=False):
+    """What a worker tells of itself at a heartbeat; tables.py explains the columns."""
+
+    step_seconds: float
+    cold_starts: int
+    cold_seconds: float
+    max_rows: int
+    about: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -21,28 +45,124 @@ class WorkerRow:
     forward_passes: int
     #: Rows of all forward passes: pictures, twice with guidance.
     rows: int
+    step_seconds: float = 0.0
+    cold_starts: int = 0
+    cold_seconds: float = 0.0
+    max_rows: int = 0
+    about: Mapping[str, Any] | None = None
+    drain_at: float | None = None
+    left_at: float | None = None
+
+    def state(self, moment: float) -> State:
+        """What it does at this moment, in unix seconds."""
+        gone = self.left_at is not None or self.seen_at < moment - ALIVE
+        if self.drain_at is not None:
+            return "drained" if gone else "draining"
+        if gone:
+            return "silent"
+        return "working" if (self.about or {}).get("tasks") else "idle"
 
 
 class Workers:
-    """The workers' signs of life."""
+    """The workers' signs of life, and what an operator wants of them."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def beat(self, id: str, device: str, forward_passes: int, rows: int) -> None:
-        """Note that the worker lives; the first time makes it known."""
+    def beat(self, id: str, device: str, forward_passes: int, rows: int, **told: Unpack[Told]) -> bool:
+        """Note that the worker lives, and count what it did since the last time; the first time makes it known.
+
+        Returns whether it is to drain: take nothing more, and leave when it has ended what it has.
+        """
+        said = {"device": device, "forward_passes": forward_passes, "rows": rows, **told}
         with self._db.write() as tx:
-            seen = {"device": device, "seen_at": read_clock(tx), "forward_passes": forward_passes, "rows": rows}
-            if tx.execute(update(workers).where(workers.c.id == id).values(seen)).rowcount == 0:
-                tx.execute(insert(workers).values(**seen, id=id, started_at=seen["seen_at"]))
+            moment = read_clock(tx)
+            before = tx.execute(select(workers).where(workers.c.id == id)).one_or_none()
+            if before is None:
+                tx.execute(insert(workers).values(**said, id=id, seen_at=moment, started_at=moment))
+                return False
+            tx.execute(update(workers).where(workers.c.id == id).values(**said, seen_at=moment))
+            _count(tx, moment, before, said)
+            return before.drain_at is not None
 
     def alive(self, within: float) -> list[WorkerRow]:
-        """Those seen in the last `within` seconds, the oldest first."""
-        seen = select(workers).where(workers.c.seen_at >= now() - within).order_by(workers.c.started_at, workers.c.id)
+        """Those seen in the last `within` seconds that have not left, the oldest first."""
+        return self._those(and_(workers.c.seen_at >= now() - within, workers.c.left_at.is_(None)))
+
+    def shown(self) -> tuple[float, list[WorkerRow]]:
+        """This moment, and those that an operator should see: alive, lately fallen silent, or drained."""
+        seen = self._those(or_(workers.c.seen_at >= now() - SHOWN, workers.c.drain_at.is_not(None)))
         with self._db.read() as view:
-            return [WorkerRow(**row._mapping) for row in view.execute(seen)]
+            return read_clock(view), seen
 
     def leave(self, id: str) -> None:
-        """Forget a worker that stopped."""
+        """Forget a worker that stopped, unless it was drained: it stays known until it is recalled."""
+        with self._db.write() as tx:
+            tx.execute(delete(workers).where(workers.c.id == id, workers.c.drain_at.is_(None)))
+            tx.execute(update(workers).where(workers.c.id == id).values(left_at=now()))
+
+    def drain(self, which: str) -> WorkerRow:
+        """Have a worker, named by its id or by how that begins or ends, take nothing more, and leave.
+
+        Nothing new takes its place until it is recalled. Raises WorkerUnknown, and BadRequest where several are meant.
+        """
+        with self._db.write() as tx:
+            id = _meant(tx, which)
+            tx.execute(update(workers).where(workers.c.id == id, workers.c.drain_at.is_(None)).values(drain_at=now()))
+            return WorkerRow(**tx.execute(select(workers).where(workers.c.id == id)).one()._mapping)
+
+    def recall(self, which: str) -> str:
+        """Let a fresh worker take the place of a drained one, once that has left; the drained one's id.
+
+        Raises as `drain` does, and BadRequest for one that was not drained.
+        """
+        with self._db.write() as tx:
+            id = _meant(tx, which)
+            mine = and_(workers.c.id == id, workers.c.drain_at.is_not(None))
+            if not tx.scalar(select(exists().where(mine))):
+                raise BadRequest(f"Worker {id} was not drained: there is nothing to take back")
+            tx.execute(
+                delete(workers).where(mine, or_(workers.c.left_at.is_not(None), workers.c.seen_at < now() - ALIVE))
+            )
+            tx.execute(update(workers).where(mine).values(drain_at=None))
+            return id
+
+    def is_drained(self, id: str) -> bool:
+        """Whether this worker, which has ended, is to have no successor."""
+        with self._db.read() as view:
+            return bool(view.scalar(select(exists().where(workers.c.id == id, workers.c.drain_at.is_not(None)))))
+
+    def forget(self, id: str) -> None:
+        """Forget a worker whatever its state."""
         with self._db.write() as tx:
             tx.execute(delete(workers).where(workers.c.id == id))
+
+    def _those(self, meant: ColumnElement[bool]) -> list[WorkerRow]:
+        wanted = select(workers).where(meant).order_by(workers.c.started_at, workers.c.id)
+        with self._db.read() as view:
+            return [WorkerRow(**row._mapping) for row in view.execute(wanted)]
+
+
+def new_id() -> str:
+    """A name for a new worker: its machine, and what tells it from others there."""
+    return f"{socket.gethostname()}-{uuid4().hex[:8]}"
+
+
+def _count(tx: Connection, moment: float, before: Row[Any], said: Mapping[str, Any]) -> None:
+    """Add what a worker did since its last sign to the samples, if it did anything."""
+    gained = {name: said[name] - before._mapping[name] for name in COUNTED if name in said}
+    if any(gained.values()):
+        room = gained["forward_passes"] * said.get("max_rows", 0)
+        samples.add(tx, moment, **gained, room=room)
+
+
+def _meant(tx: Connection, which: str) -> str:
+    known = tx.scalars(select(workers.c.id).order_by(workers.c.id)).all()
+    meant = [id for id in known if id == which] or [
+        id for id in known if which and (id.startswith(which) or id.endswith(which))
+    ]
+    if not meant:
+        raise WorkerUnknown(which)
+    if len(meant) > 1:
+        raise BadRequest(f"{which[:80]} means several workers: {', '.join(meant)}")
+    return str(meant[0])

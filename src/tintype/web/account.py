@@ -60,6 +60,7 @@ def whoever(http: HttpRequest, key: Reader) -> dict[str, Any]:
     own = services(http).accounts
     account = own.account(key.account_id)
     may = {"name": key.name, "hint": key.begins, "read_only": key.read_only, "models": key.models, "mode": key.mode}
+    may["operator"] = key.operator
     owner = {"id": account.id, "user_id": account.id, "name": account.name}
     return {**owner, "credits": dollars(own.remaining(account.id)), "api_key": may}
 

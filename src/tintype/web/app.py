@@ -13,6 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from tintype import __version__
 from tintype.settings import Settings
+from tintype.store.samples import EVERY
 from tintype.testmode.delivery import Delivery
 from tintype.testmode.standin import StandIn
 from tintype.web.account import account_router
@@ -22,6 +23,7 @@ from tintype.web.failures import Credits, Unforeseen, add_error_handlers
 from tintype.web.history import history_router
 from tintype.web.keys import keys_router
 from tintype.web.openapi import ABOUT, finish
+from tintype.web.operator import operator_router
 from tintype.web.pages import pages_router
 from tintype.web.public import public_router
 from tintype.web.services import Services
@@ -35,6 +37,8 @@ log = structlog.get_logger()
 
 #: Seconds between looks for requests that are past their deadline.
 DEADLINES = 1.0
+#: Seconds between looks at how the server does; of several servers, whichever comes first writes it down.
+LOOK = EVERY / 2
 
 ROUTERS = (
     v1_router,
@@ -47,6 +51,7 @@ ROUTERS = (
     history_router,
     statement_router,
     keys_router,
+    operator_router,
     # Last: it answers for every slug that no route before took.
     account_router,
 )
@@ -65,6 +70,7 @@ def create_app(settings: Settings, stopping: Callable[[], bool] = lambda: False)
             _every(own.sweep, services.sweep),
             _every(DEADLINES, services.requests.end_overdue),
             _every(own.poll, stand_in.turn),
+            _every(LOOK, services.samples.look),
         )
         tasks = [asyncio.create_task(job) for job in jobs]
         yield

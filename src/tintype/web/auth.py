@@ -28,8 +28,24 @@ def runner(key: Annotated[Key, Depends(reader)]) -> Key:
     return key
 
 
+def observer(key: Annotated[Key, Depends(reader)]) -> Key:
+    """The caller's key, an operator's, for calls that only look; raises Unauthorized, Forbidden."""
+    if not key.operator:
+        raise Forbidden(
+            "This is for operators' keys: `tintype keys create --operator` on the server's machine makes one"
+        )
+    return key
+
+
+def operator(key: Annotated[Key, Depends(observer)]) -> Key:
+    """The caller's key, an operator's, for calls that change something; raises Unauthorized, Forbidden."""
+    return runner(key)
+
+
 Reader = Annotated[Key, Depends(reader)]
 Runner = Annotated[Key, Depends(runner)]
+Observer = Annotated[Key, Depends(observer)]
+Operator = Annotated[Key, Depends(operator)]
 
 
 def _secret(http: HttpRequest) -> str:

@@ -148,6 +148,7 @@ def _shown(own: Services, caller: Key, key: Key) -> dict[str, Any]:
         "mode": key.mode,
         "models": None if key.models is None else [*key.models],
         "read_only": key.read_only,
+        "operator": key.operator,
         "state": key.state(time.time()),
         "spend_cap": None if key.spend_cap is None else dollars(key.spend_cap),
         "spent": dollars(key.spent),

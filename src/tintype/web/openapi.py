@@ -61,6 +61,12 @@ def describe_call(summary: str, *statuses: int) -> dict[str, Any]:
     return {"summary": summary, "responses": refusals(401, *statuses), "openapi_extra": {"security": SECURITY}}
 
 
+def describe_answer(schema: Schema, words: dict[str, Any]) -> dict[str, Any]:
+    """The same arguments, with the shape of the good answer."""
+    answer = {"description": "As asked", "content": {"application/json": {"schema": schema}}}
+    return words | {"responses": {200: answer, **words["responses"]}}
+
+
 def describe_query(summary: str, parameters: list[dict[str, Any]], *statuses: int) -> dict[str, Any]:
     """Arguments of `add_api_route` for an operation that needs a key and reads these query parameters."""
     words = describe_call(summary, *statuses)

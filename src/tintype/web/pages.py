@@ -39,7 +39,13 @@ def pages_router() -> APIRouter:
     router = APIRouter()
     router.add_api_route("/", index, methods=["GET"], summary="What this is; to a browser, the models")
     router.add_api_route("/", index, methods=["HEAD"], include_in_schema=False)
-    own = (("/models/{slug}", model), ("/account", account), ("/about.json", about), ("/static/{path:path}", static))
+    own = (
+        ("/models/{slug}", model),
+        ("/account", account),
+        ("/operator", operator),
+        ("/about.json", about),
+        ("/static/{path:path}", static),
+    )
     for path, endpoint in own:
         router.add_api_route(path, endpoint, methods=["GET", "HEAD"], include_in_schema=False)
     return router
@@ -70,6 +76,11 @@ def model(slug: str) -> Response:
 def account() -> Response:
     """Balance, requests and usage of the account whose key the reader has."""
     return _page("Account", "account")
+
+
+def operator() -> Response:
+    """How the server does: its queue, its workers, the last hours; to be seen with an operator's key."""
+    return _page("Operator", "operator")
 
 
 def about(http: HttpRequest) -> dict[str, Any]:

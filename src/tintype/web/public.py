@@ -42,14 +42,18 @@ async def health() -> dict[str, str]:
 
 
 def ready(http: HttpRequest) -> JSONResponse:
-    """200 when the database answers and a worker has lately given a sign of life, else 503."""
+    """200 when the database answers and a worker has lately given a sign of life, else 503.
+
+    Also while the queue is paused, which is told as well: what is submitted then is accepted, and waits.
+    """
     own = services(http)
     try:
+        paused = own.controls.paused_since() is not None
         checks = {"worker": own.has_worker(), "database": True}
     except StoreUnavailable:
         checks = {"worker": False, "database": False}
     if all(checks.values()):
-        return JSONResponse({"ready": True, **checks})
+        return JSONResponse({"ready": True, **checks, "paused": paused})
     error = NotReady()
     return JSONResponse({"ready": False, **checks, **error.public()}, error.status, error.public_headers())
 

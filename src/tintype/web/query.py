@@ -12,6 +12,8 @@ Value = TypeVar("Value")
 
 DAY = 86_400.0
 MOST_PAGES = 1_000_000
+#: What the operator's plots go back: as long as samples are kept.
+MOST_MINUTES = 1440
 
 #: Days that a window of the history may span.
 LONGEST = 31
@@ -23,6 +25,7 @@ SCHEMAS: Mapping[str, dict[str, Any]] = {
     "page": {**COUNT, "maximum": MOST_PAGES, "default": 1},
     "per_page": {**COUNT, "maximum": MOST_ROWS, "default": 20},
     **dict.fromkeys(("from_date", "to_date", "start_date", "end_date"), DATE),
+    "minutes": {**COUNT, "maximum": MOST_MINUTES, "default": 60},
     "status": {"enum": ["COMPLETED", "FAILED", "PENDING"]},
     "sort_by": {"enum": ["model_created", "model_name", "credits_deduction"]},
     "sort_order": {"enum": ["asc", "desc"]},

@@ -65,6 +65,30 @@ RESULT = shape(
     seed=TEXT,
     metrics=COSTS,
 )
+PAUSED = shape(paused={"type": "boolean"}, paused_at=or_null(TEXT))
+WORKER = shape(
+    id=TEXT,
+    device=TEXT,
+    state={"enum": ["working", "idle", "draining", "drained", "silent"]},
+    runs={"type": "array", "items": shape(request_id=TEXT, model=TEXT, pictures=WHOLE, step=WHOLE, steps=WHOLE)},
+    models={"type": "array", "items": TEXT},
+    memory={"type": "object", "additionalProperties": WHOLE},
+    rows=or_null(NUMBER),
+    max_rows=WHOLE,
+    step_seconds=or_null(NUMBER),
+)
+QUEUE = shape(
+    paused={"type": "boolean"}, paused_at=or_null(TEXT), queued=WHOLE, running=WHOLE, oldest_seconds=or_null(NUMBER)
+)
+OVERVIEW = shape(at=TEXT, queue=QUEUE, workers={"type": "array", "items": WORKER})
+SAMPLE = shape(
+    at=TEXT,
+    **dict.fromkeys(("queued", "running", "workers", "memory", "device_memory"), or_null(WHOLE)),
+    **dict.fromkeys(("fill", "step_seconds", "error_rate"), or_null(NUMBER)),
+    **dict.fromkeys(("completed", "failed", "refused", "cancelled", "cold_starts"), WHOLE),
+    cold_seconds=NUMBER,
+)
+SAMPLES = shape(at=TEXT, seconds=WHOLE, samples={"type": "array", "items": SAMPLE})
 #: Of answers with pictures in them; the others are set where they are.
 WEIGHED = {
     "x-weights": {

@@ -17,6 +17,7 @@ from tintype.media.storage import Storage, open_storage
 from tintype.settings import Safety, Settings
 from tintype.store.accounts import Accounts
 from tintype.store.assets import Assets
+from tintype.store.controls import Controls
 from tintype.store.database import Database
 from tintype.store.history import History
 from tintype.store.keys import Key
@@ -27,6 +28,7 @@ from tintype.store.outlook import Outlooks
 from tintype.store.own_keys import OwnKeys
 from tintype.store.previews import Previews
 from tintype.store.requests import Requests
+from tintype.store.samples import Samples
 from tintype.store.statement import Statements
 from tintype.store.usage import Usage
 from tintype.store.webhooks import Webhooks
@@ -50,6 +52,8 @@ class Services:
     statements: Statements
     usage: Usage
     workers: Workers
+    controls: Controls
+    samples: Samples
     history: History
     assets: Assets
     outlooks: Outlooks
@@ -80,6 +84,8 @@ class Services:
             statements=Statements(db),
             usage=Usage(db),
             workers=Workers(db),
+            controls=Controls(db),
+            samples=Samples(db),
             history=History(db, settings.history_life),
             assets=Assets(db, life=settings.asset_life, quota=settings.asset_quota),
             outlooks=Outlooks(db),
@@ -125,8 +131,9 @@ class Services:
             return self.uploads.address(name, SIGNED_FOR)
 
     def has_worker(self) -> bool:
-        """Whether a worker has given a sign of life lately."""
-        return bool(self.workers.alive(max(5.0, 10 * self.settings.heartbeat)))
+        """Whether a worker that takes requests has given a sign of life lately."""
+        alive = self.workers.alive(max(5.0, 10 * self.settings.heartbeat))
+        return any(worker.drain_at is None for worker in alive)
 
     def sweep(self) -> None:
         """Forget what has outlived its time: the pictures that callers sent, their requests' records, other files."""

@@ -90,15 +90,23 @@ async def _watch(own: Services, http: HttpRequest, request: Request) -> Request 
                 await run_in_threadpool(own.requests.cancel, request.id, request.account_id)
             return None
         if own.stopping() or time.monotonic() > deadline:
-            staffed = request.test or await run_in_threadpool(own.has_worker)
-            raise _goes_on(WaitRanOut if staffed else WorkerUnavailable, request)
+            raise await run_in_threadpool(_why_not, own, request)
         await asyncio.sleep(pause)
         pause = min(pause * 1.2, SLOWEST_LOOK)
     return await run_in_threadpool(own.requests.find, request.id, request.account_id)
 
 
-def _goes_on(kind: type[GoesOn], request: Request) -> GoesOn:
-    error = kind(headers={"x-request-id": request.id})
+def _why_not(own: Services, request: Request) -> GoesOn:
+    """Why a request has not ended in all that time."""
+    if request.test:
+        return _goes_on(WaitRanOut, request)
+    if own.controls.paused_since() is not None:
+        return _goes_on(WaitRanOut, request, "The queue is paused by the operator; the request keeps its place in it")
+    return _goes_on(WaitRanOut if own.has_worker() else WorkerUnavailable, request)
+
+
+def _goes_on(kind: type[GoesOn], request: Request, message: str | None = None) -> GoesOn:
+    error = kind(message, headers={"x-request-id": request.id})
     return error if request.idempotency_key is None else error.repeatable(RETRY_AFTER)
 
 

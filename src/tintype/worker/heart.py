@@ -11,7 +11,7 @@ import structlog
 from tintype.engine import Engine
 from tintype.errors import StoreUnavailable
 from tintype.store.requests import Requests
-from tintype.store.workers import Workers
+from tintype.store.workers import Told, Workers
 from tintype.worker.looker import Looker
 from tintype.worker.task import Task
 
@@ -30,9 +30,11 @@ class Heart:
         tasks: Mapping[str, Task],
         engine: Engine,
         looker: Looker,
+        report: Callable[[], Told],
         interval: float,
         parent: int | None,
         stop: Callable[[], None],
+        drain: Callable[[], None],
     ) -> None:
         self.worker_id = worker_id
         self.device = device
@@ -41,10 +43,12 @@ class Heart:
         self.tasks = tasks
         self.engine = engine
         self.looker = looker
+        self.report = report
         self.interval = interval
         #: Process without which this worker has no business; None for one that was started by hand.
         self.parent = parent
         self.stop = stop
+        self.drain = drain
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
 
@@ -60,13 +64,15 @@ class Heart:
         self.workers.leave(self.worker_id)
 
     def beat(self) -> None:
-        """Renew every lease, take in what the store says of each, and say that this worker lives."""
+        """Renew every lease, take in what the store says of each, and say that this worker lives and what it does."""
         # These very tasks: by the time of the answer, the worker may have claimed one of the requests anew.
         renewed = list(self.tasks.values())
         verdicts = self.requests.renew([task.mark for task in renewed])
         for task in renewed:
             task.verdict = verdicts[task.request.id]
-        self.workers.beat(self.worker_id, self.device, self.engine.forward_passes, self.engine.rows)
+        counts = (self.engine.forward_passes, self.engine.rows)
+        if self.workers.beat(self.worker_id, self.device, *counts, **self.report()):
+            self.drain()
         self.looker.beat(renewed)
 
     def _run(self) -> None:

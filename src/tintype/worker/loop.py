@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -57,17 +58,22 @@ class Worker:
         self._delivering = ThreadPoolExecutor(4, thread_name_prefix="deliver")
         self._wake = threading.Event()
         self._looked = 0.0
-        #: When the worker must have left; None while it runs.
-        self._deadline: float | None = None
+        self._taking = True
+        #: When the worker must have left.
+        self._deadline = math.inf
 
     def stop(self) -> None:
         """Take nothing more; go on with what is running for at most `grace` seconds, then hand it back."""
-        if self._deadline is None:
-            self._deadline = time.monotonic() + self.grace
+        self._deadline = min(self._deadline, time.monotonic() + self.grace)
+        self.drain()
+
+    def drain(self) -> None:
+        """Take nothing more; go on with what is running until it has ended."""
+        self._taking = False
         self._wake.set()
 
     def run(self) -> None:
-        """Work until stopped."""
+        """Work until stopped or drained."""
         with self._delivering, torch.inference_mode():
             while self._going():
                 self.take()
@@ -81,7 +87,7 @@ class Worker:
 
     def take(self) -> None:
         """Claim requests while there is room, and start fetching their pictures."""
-        if self._deadline is not None or time.monotonic() < self._looked + self.poll:
+        if not self._taking or time.monotonic() < self._looked + self.poll:
             return
         self._looked = time.monotonic()
         try:
@@ -223,7 +229,7 @@ class Worker:
         return not alone and sum(task.order.count for task in tasks) < self.max_pictures
 
     def _going(self) -> bool:
-        return self._deadline is None or (bool(self.tasks) and time.monotonic() < self._deadline)
+        return self._taking or (bool(self.tasks) and time.monotonic() < self._deadline)
 
     def _rest(self) -> None:
         """Sleep while there is nothing to step, until something arrives or it is time to look again."""

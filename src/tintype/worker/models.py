@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,9 @@ class Models:
         self._t5_tokens = t5_tokens
         self._folders = folders
         self._loaded: dict[tuple[Weights, torch.dtype], Loaded] = {}
+        #: Seconds of each load so far, and the models that what is loaded has served: for the worker's report.
+        self.loads: list[float] = []
+        self.slugs: dict[str, None] = {}
 
     @classmethod
     def from_settings(cls, settings: Settings, device: str) -> Models:
@@ -67,7 +71,10 @@ class Models:
         wanted = weights, dtype or self._format(spec.family, weights)
         if wanted not in self._loaded:
             log.info("loading weights", model=spec.slug, device=str(self.device), dtype=str(wanted[1]))
+            began = time.monotonic()
             self._loaded[wanted] = self._load(spec.family, *wanted)
+            self.loads.append(time.monotonic() - began)
+        self.slugs[spec.slug] = None
         return self._loaded[wanted]
 
     def _format(self, family: str, weights: Weights) -> torch.dtype:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import uuid
 
 import structlog
 import torch
@@ -24,15 +22,15 @@ from tintype.worker.looker import Looker
 from tintype.worker.loop import Worker
 from tintype.worker.models import Models
 from tintype.worker.pictures import Pictures
+from tintype.worker.report import Reporter
 
 log = structlog.get_logger()
 
 
-def run_worker(settings: Settings, device: str, parent: int | None) -> None:
-    """Work until SIGTERM or SIGINT, or until the process `parent` is no longer this one's."""
+def run_worker(settings: Settings, device: str, parent: int | None, worker_id: str) -> None:
+    """Work until SIGTERM or SIGINT, until drained, or until the process `parent` is no longer this one's."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    worker_id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     db = Database(settings.database)
     requests = Requests(db, lease=settings.lease, retention=settings.retention)
     models = Models.from_settings(settings, device)
@@ -62,9 +60,11 @@ def run_worker(settings: Settings, device: str, parent: int | None) -> None:
         worker.tasks,
         worker.engine,
         Looker(Previews(db), guard.hides),
+        Reporter(worker.tasks, worker.engine, models).report,
         settings.heartbeat,
         parent,
         worker.stop,
+        worker.drain,
     )
     log.info("worker ready", worker=worker_id, device=str(models.device))
     with pictures, heart:

@@ -6,8 +6,9 @@ import { dollars } from "./words.js";
 
 /** Draw the bar and the foot. */
 export function drawHeader() {
-  const links = [["/", "Models"], ["/account", "Account"]].map(([path, name]) =>
-    h("a", { href: path, "aria-current": location.pathname === path ? "page" : null }, name));
+  const links = [["/", "Models"], ["/account", "Account"], ["/operator", "Operator"]].map(([path, name]) =>
+    h("a", { href: path, "aria-current": location.pathname === path ? "page" : null, hidden: path === "/operator" }, name));
+  const own = links.at(-1);
   const place = h("div.purse");
   fill(document.querySelector(".bar"),
     h("a.brand", { href: "/", "aria-label": "tintype, to the models" },
@@ -16,14 +17,16 @@ export function drawHeader() {
   fill(document.querySelector(".foot"),
     h("p", {}, "Pictures made while you wait, on this machine. ",
       h("a", { href: "/openapi.json" }, "OpenAPI description")));
-  drawPurse(place);
-  document.addEventListener("tintype:key", () => drawPurse(place));
+  drawPurse(place, own);
+  document.addEventListener("tintype:key", () => drawPurse(place, own));
   // A request that ended has released what it held, or was charged.
   document.addEventListener("tintype:ended", () => currentKey() && get("/v1/get-user-credits").catch(() => showCredits(place, "?")));
   document.addEventListener("tintype:credits", ({ detail }) => showCredits(place, detail));
 }
 
-function drawPurse(place) {
+/** The key's part of the bar; `own` is the link that only operators' keys are shown. */
+function drawPurse(place, own) {
+  own.hidden = location.pathname !== "/operator";
   if (!currentKey()) {
     fill(place, h("button.quiet", { type: "button", onclick: () => askKey() }, "Enter key"));
     return;
@@ -31,7 +34,7 @@ function drawPurse(place) {
   fill(place, h("output.credits", { "aria-label": "Credits left" }),
     h("button.quiet", { type: "button", onclick: forgetKey }, "Forget key"));
   // Its header tells the credits; a key that was revoked is asked for again.
-  get("/v1/get-user-credits").catch(() => showCredits(place, "?"));
+  get("/api/auth/authenticate").then(({ api_key: key }) => (own.hidden &&= !key.operator)).catch(() => showCredits(place, "?"));
 }
 
 function showCredits(place, text) {

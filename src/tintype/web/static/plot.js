@@ -69,7 +69,8 @@ function figure(days, { step, low, high }, tell, name, marks, legend) {
   return h("figure.plot", {}, place, legend ? h("figcaption", {}, legend) : null);
 }
 
-function draw(tag, attributes, ...content) {
+/** An element of SVG, with text that is never taken for more. */
+export function draw(tag, attributes, ...content) {
   const element = document.createElementNS(SPACE, tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...content);

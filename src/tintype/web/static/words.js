@@ -36,3 +36,15 @@ export const moment = (text) => new Date(text).toLocaleString([], { dateStyle: "
 
 /** The day of such a moment. */
 export const date = (text) => new Date(text).toLocaleDateString([], { dateStyle: "medium" });
+/** Bytes in the unit that leaves the fewest digits. */
+export function bytes(count) {
+  if (!count) return "0";
+  const size = [2 ** 30, 2 ** 20].find((size) => count >= size) ?? 2 ** 10;
+  return `${Number((count / size).toPrecision(3))} ${{ [2 ** 30]: "GiB", [2 ** 20]: "MiB", [2 ** 10]: "KiB" }[size]}`;
+}
+
+/** Seconds that may be a few thousandths. */
+export const brief = (seconds) => (seconds < 1 ? `${Number((seconds * 1000).toPrecision(3))} ms` : duration(seconds));
+
+/** A moment's time of the day, where the reader is. */
+export const timeOf = (moment) => new Date(moment).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });

@@ -1,0 +1,85 @@
+/** The operator's page: the queue, the workers, and how the server did; it keeps itself fresh while it is looked at. */
+import { get } from "./api.js";
+import { fill, h } from "./dom.js";
+import { drawHeader } from "./header.js";
+import { currentKey, forgetKey } from "./key.js";
+import { drawPlots } from "./operator-plots.js";
+import { queueFacts, workerCards } from "./operator-state.js";
+
+/** Milliseconds between looks at the queue and the workers, and at the figures of the last hours. */
+const [OFTEN, SELDOM] = [2_500, 10_000];
+
+const main = document.querySelector("main");
+/** Which drawing of the page is the present one: one with a former key must not go on. */
+let drawing = 0;
+
+async function start() {
+  drawHeader();
+  document.addEventListener("tintype:key", () => show().catch(failed));
+  await show();
+}
+
+async function show() {
+  const mine = (drawing += 1);
+  fill(main, h("div.title", {}, h("h1", {}, "Operator")));
+  const [first, { api_key: key }] = await Promise.all([get("/v2/operator"), get("/api/auth/authenticate")]);
+  if (mine !== drawing) return;
+  const [news, trouble, late] = [h("p.hint.news", { role: "status" }), h("p.error.news", { role: "alert" }), h("p.error.news", { role: "alert" })];
+  const [queue, workers, plots] = [h("section.panel", { "aria-label": "Queue" }), h("section.panel"), h("section.panel")];
+  fill(main, h("div.title", {}, h("h1", {}, "Operator"), h("p.lead", {}, "The queue, the workers and the last hours of this server.")),
+    news, trouble, late, queue, workers, plots);
+  const draw = (overview) => keepingFocus(() => {
+    // A key that may only read is for a screen on the wall: there is nothing to press.
+    fill(queue, queueFacts(overview, key.read_only ? null : act));
+    fill(workers, workerCards(overview, key.read_only ? null : act));
+  });
+  const look = async () => draw(await get("/v2/operator"));
+  /** Do something that was confirmed, say what came of it, and show how things stand now. */
+  const act = async (promise, words) => {
+    try {
+      await promise;
+      [news.textContent, trouble.textContent] = [words, ""];
+      await look();
+    } catch (error) {
+      trouble.textContent = [error.message, error.advice].filter(Boolean).join(". ");
+    }
+  };
+  draw(first);
+  const wanted = () => mine === drawing;
+  keepLooking(look, OFTEN, late, wanted);
+  keepLooking(drawPlots(plots), SELDOM, late, wanted);
+}
+
+/** Look now and then while this drawing of the page is wanted and seen; what goes wrong is told until a look goes well. */
+async function keepLooking(look, pause, late, wanted) {
+  for (; wanted(); await sleep(pause)) {
+    if (document.hidden) continue;
+    try {
+      await look();
+      late.textContent = "";
+    } catch (error) {
+      if (!wanted()) return;
+      if (error.status === 401 || error.status === 403) return failed(error);
+      late.textContent = `${error.message} What is shown may be old.`;
+    }
+  }
+}
+
+const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+/** A button that was drawn anew under somebody's finger is still the one that has the focus. */
+function keepingFocus(draw) {
+  const id = document.activeElement?.id;
+  draw();
+  if (id && document.activeElement?.id !== id) document.getElementById(id)?.focus({ preventScroll: true });
+}
+
+function failed(error) {
+  drawing += 1;
+  const words = currentKey() ? "Use another key" : "Enter key";
+  // To forget a key draws the page anew, which asks for one.
+  fill(main, h("div.lone", {}, h("h1", {}, "Operator"), h("p", { role: "alert" }, error.message), h("p.hint", {}, error.advice ?? ""),
+    h("button.primary", { type: "button", onclick: () => forgetKey() }, words)));
+}
+
+start().catch(failed);

@@ -1,0 +1,79 @@
+"""What a worker tells of itself at each heartbeat: what it runs, what it has counted, how much memory it takes."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tintype.engine import Engine
+from tintype.store.workers import Told
+from tintype.worker.models import Models
+from tintype.worker.task import Task
+
+STATM = Path("/proc/self/statm")
+
+
+class Reporter:
+    """Reads on the heart's thread what the engine's keeps anyway: it waits for no device, and holds up no step."""
+
+    def __init__(self, tasks: Mapping[str, Task], engine: Engine, models: Models) -> None:
+        self._tasks = tasks
+        self._engine = engine
+        self._models = models
+        #: Forward passes, rows and seconds at the last report in which there was a new pass; and what came of it.
+        self._before = (0, 0, 0.0)
+        self._lately: dict[str, float] = {}
+
+    def report(self) -> Told:
+        """All of it, as `Workers.beat` takes it."""
+        engine, loads = self._engine, tuple(self._models.loads)
+        return {
+            "step_seconds": engine.seconds,
+            "cold_starts": len(loads),
+            "cold_seconds": sum(loads),
+            "max_rows": engine.max_rows,
+            "about": {
+                "tasks": [_running(task) for task in list(self._tasks.values())],
+                "models": list(self._models.slugs),
+                "memory": memory(self._models.device),
+                "lately": self._rates(),
+            },
+        }
+
+    def _rates(self) -> dict[str, float]:
+        """Rows per forward pass, and seconds of one, since the last report; as they were then, if there was none."""
+        counts = (self._engine.forward_passes, self._engine.rows, self._engine.seconds)
+        passes, rows, seconds = (now - before for now, before in zip(counts, self._before, strict=True))
+        if passes:
+            self._before = counts
+            self._lately = {"rows": rows / passes, "step_seconds": seconds / passes}
+        return self._lately
+
+
+def memory(device: torch.device) -> dict[str, int]:
+    """Bytes: of this process; and on a GPU what tensors take, what torch holds for them, and what there is at all."""
+    own = {"process": _resident()}
+    if device.type != "cuda":
+        return own
+    return own | {
+        "allocated": torch.cuda.memory_allocated(device),
+        "reserved": torch.cuda.memory_reserved(device),
+        "total": torch.cuda.get_device_properties(device).total_memory,
+    }
+
+
+def _resident() -> int:
+    """Bytes of memory that this process takes; where the kernel doesn't say, the most that it ever took."""
+    if STATM.exists():
+        return int(STATM.read_text().split()[1]) * resource.getpagesize()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _running(task: Task) -> dict[str, Any]:
+    mark = task.mark
+    about = {"request_id": mark.id, "model": task.spec.slug, "pictures": task.order.count}
+    return about | {"step": mark.step, "steps": mark.steps}

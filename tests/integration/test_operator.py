@@ -1,0 +1,171 @@
+"""What operators see and do, over HTTP and at the command line; and a fleet whose workers are drained."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from tests.acceptance.harness import done, here, until, words
+from tests.integration.website import Website, serving
+
+from tintype.fleet import LocalFleet
+from tintype.store.accounts import Accounts
+from tintype.store.database import Database
+from tintype.store.migrations import migrate
+from tintype.store.requests import Requests
+from tintype.store.samples import EVERY
+from tintype.store.workers import Workers
+
+ABOUT = {"tasks": [], "models": ["a"], "memory": {"process": 300, "reserved": 50}, "lately": {}}
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    """The one in the folder that commands are told of."""
+    db = Database(f"sqlite:///{tmp_path}/tintype.db")
+    migrate(db)
+    yield db
+    db.close()
+
+
+def test_a_fleet_leaves_a_drained_worker_s_place_empty_until_it_is_recalled(db: Database, tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from tintype.store.database import Database; from tintype.store.workers import Workers\n"
+        f"db = Database('sqlite:///{tmp_path}/tintype.db'); workers, id = Workers(db), sys.argv[-1]\n"
+        "while not workers.beat(id, 'cpu', 0, 0): time.sleep(0.02)\n"
+        "workers.leave(id)"
+    )
+    workers = Workers(db)
+    with LocalFleet([[sys.executable, "-c", script]], {}, 5, f"sqlite:///{tmp_path}/tintype.db") as fleet:
+        [slot] = fleet.slots
+        until(lambda: workers.alive(60))
+        [first] = workers.alive(60)
+        workers.drain(first.id)
+        until(lambda: slot.process and slot.process.poll() is not None)
+        until(lambda: slot.asked)  # the fleet has seen it, and lets it be
+        time.sleep(0.3)
+        assert workers.alive(60) == []
+        workers.recall(first.id)
+        until(lambda: workers.alive(60))
+        [second] = workers.alive(60)
+        assert second.id != first.id
+    assert workers.shown()[1] == [], "a fleet forgets its workers"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
+    with serving(tmp_path_factory.mktemp("operator"), sync_wait=0.05) as website:
+        yield website
+
+
+@pytest.fixture(scope="module")
+def boss(site: Website) -> Iterator[httpx2.Client]:
+    _, secret = site.own.accounts.create_key(site.account_id, "boss", operator=True)
+    with site.http(secret) as http:
+        yield http
+
+
+WRITES = ["queue/pause", "queue/resume", "workers/w1/drain", "workers/w1/recall"]
+
+
+def test_only_operators_see_and_only_those_that_may_write_change(site: Website, boss: httpx2.Client) -> None:
+    _, looker = site.own.accounts.create_key(site.account_id, "wall", operator=True, read_only=True)
+    with site.http() as http:
+        for answer in (http.get("/v2/operator"), http.get("/v2/operator/samples")):
+            assert answer.status_code == 403
+            assert "tintype keys create --operator" in answer.json()["error"]
+        assert {http.post(f"/v2/operator/{path}").status_code for path in WRITES} == {403}
+        assert http.get("/api/auth/authenticate").json()["api_key"]["operator"] is False
+    with site.http(looker) as http:
+        assert http.get("/v2/operator").status_code == 200
+        assert {http.post(f"/v2/operator/{path}").status_code for path in WRITES} == {403}
+    assert boss.get("/api/auth/authenticate").json()["api_key"]["operator"] is True
+    assert site.own.controls.paused_since() is None
+
+
+def test_the_queue_is_paused_and_goes_on_over_http(site: Website, boss: httpx2.Client) -> None:
+    site.own.workers.beat("w1", "cpu", 0, 0)
+    assert boss.get("/ready").json() == {"ready": True, "worker": True, "database": True, "paused": False}
+    paused = boss.post("/v2/operator/queue/pause").json()
+    assert paused["paused"] is True
+    assert boss.get("/ready").json()["paused"] is True
+    request = site.submit()
+    queue = boss.get("/v2/operator").json()["queue"]
+    assert (queue["queued"], queue["running"], queue["paused_at"]) == (1, 0, paused["paused_at"])
+    assert queue["oldest_seconds"] >= 0
+    with site.http() as http:
+        status = http.get(f"/v2/requests/{request.id}/status").json()
+        assert (status["status"], status["queue_position"], status["eta"]) == ("QUEUED", 1, None)
+        waited = http.post("/v1/stable-diffusion-3.5-turbo-txt2img", json={"prompt": "a fox"})
+        assert waited.status_code == 504
+        assert "paused" in waited.json()["error"]
+        for id in (request.id, waited.headers["x-request-id"]):
+            http.delete(f"/v2/requests/{id}")
+    assert boss.post("/v2/operator/queue/resume").json() == {"paused": False, "paused_at": None}
+
+
+def test_workers_are_shown_drained_and_recalled_over_http(site: Website, boss: httpx2.Client) -> None:
+    task = {"request_id": "r", "model": "sd1.5-img2img", "pictures": 2, "step": 3, "steps": 20}
+    about = ABOUT | {"tasks": [task], "lately": {"rows": 4.0, "step_seconds": 0.25}}
+    site.own.workers.beat("w1", "cuda:0", 7, 28, max_rows=16, about=about)
+    [shown] = boss.get("/v2/operator").json()["workers"]
+    assert (shown["state"], shown["runs"], shown["rows"], shown["max_rows"]) == ("working", [task], 4.0, 16)
+    assert (shown["step_seconds"], shown["memory"]["process"], shown["models"]) == (0.25, 300, ["a"])
+    assert boss.post("/v2/operator/workers/w1/drain").json()["id"] == "w1"
+    assert boss.get("/v2/operator").json()["workers"][0]["state"] == "draining"
+    assert boss.get("/ready").status_code == 503, "nobody takes requests"
+    assert boss.post("/v2/operator/workers/w1/recall").json() == {"id": "w1"}
+    assert boss.get("/ready").status_code == 200
+    unknown = boss.post("/v2/operator/workers/w9/drain")
+    assert (unknown.status_code, "/v2/operator" in unknown.json()["error_description"]) == (404, True)
+    assert boss.post("/v2/operator/workers/w1/recall").status_code == 400
+
+
+def test_samples_over_http(site: Website, boss: httpx2.Client) -> None:
+    site.submit()
+    site.complete(site.claim())
+    site.own.samples.look()
+    told = boss.get("/v2/operator/samples", params={"minutes": 15}).json()
+    assert told["seconds"] == EVERY
+    assert sum(one["completed"] for one in told["samples"]) == 1
+    assert any(one["queued"] is not None for one in told["samples"])
+    for wrong in ("0", "1441", "soon"):
+        refused = boss.get("/v2/operator/samples", params={"minutes": wrong})
+        assert (refused.status_code, "1 to 1440" in refused.json()["error"]) == (400, True)
+
+
+def test_the_levers_on_the_command_line(db: Database, tmp_path: Path) -> None:
+    here_too = ("--data", tmp_path)
+    accounts, workers = Accounts(db), Workers(db)
+    key, _ = accounts.create_key(accounts.create("one", 10).id, "key")
+    Requests(db, lease=15, retention=60).submit(key, "a", {}, 1)
+    workers.beat("host-1a2b", "cpu", 0, 0, max_rows=16, about=ABOUT)
+    assert done(here("queue", "pause", *here_too)).startswith("paused since 20")
+    told = here("queue", "status", "--json", *here_too).stdout
+    assert '"queued": 1' in told
+    assert '"queue": "paused since' in told
+    assert done(here("queue", "resume", *here_too)) == "the queue goes on"
+    assert "host-1a2b" in here("workers", "list", "--json", *here_too).stdout
+    assert done(here("workers", "drain", "1a2b", *here_too)).startswith("host-1a2b takes nothing more")
+    assert workers.is_drained("host-1a2b")
+    assert "host-1a2b" in done(here("workers", "recall", "1a2b", *here_too))
+    assert words(here("workers", "drain", "9", *here_too)) == "No worker 9 is known"
+
+
+def test_operators_keys_on_the_command_line(db: Database, tmp_path: Path) -> None:
+    Accounts(db).create("one", 0)
+    secret = done(here("keys", "create", "--operator", "--data", tmp_path))
+    assert Accounts(db).authenticate(secret).operator
+    assert "read, run, operator" in here("keys", "list", "--json", "--data", tmp_path).stdout
+    refused = words(here("keys", "create", "--operator", "--test", "--data", tmp_path))
+    assert refused.startswith("A test key can't be an operator's")
+
+
+@pytest.mark.parametrize(("secret", "operator"), [("SG_0123456789abcdef", True), ("SG_test0123456789ab", False)])
+def test_the_first_key_is_an_operators_unless_it_is_for_tests(db: Database, secret: str, operator: bool) -> None:
+    Accounts(db).bootstrap("first", 5_000, secret)
+    assert Accounts(db).authenticate(secret).operator is operator
