@@ -18,8 +18,8 @@ from tintype.catalog.models import MODELS
 from tintype.catalog.order import order
 from tintype.catalog.samples import LANDSCAPE
 from tintype.checkpoints.builtin import builtin_weights
+from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.component import Component
-from tintype.checkpoints.folder import Folder
 from tintype.diffusion.arithmetic import Layers, gain, medians
 from tintype.diffusion.families import DENOISERS
 from tintype.diffusion.libraries import quiet_libraries
@@ -62,7 +62,7 @@ def main() -> None:
 
 def builtin(family: str, rounds: int) -> dict[str, float]:
     """The built-in denoiser and decoder of a family, at 128 × 128 pixels."""
-    folder = Folder(builtin_weights(family))
+    folder = Checkpoint(builtin_weights(family), family)
     denoiser, decoder = folder.component(DENOISERS[family]), folder.component("vae")
     if denoiser is None or decoder is None:
         raise RuntimeError("the built-in weights are incomplete")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from tintype.catalog.loras import read_loras
 from tintype.catalog.parameters import EVALUATIONS
 from tintype.catalog.spec import Draw, ModelSpec
 
@@ -44,11 +45,18 @@ class Order:
     base64: bool = False
     #: Whether its pictures share no forward pass with anything.
     exact: bool = False
+    #: LoRAs on top of the model's weights, as they were asked for.
+    loras: str = ""
 
     @property
     def seeds(self) -> list[int]:
         """One seed per picture."""
         return [(self.seed + index) % SEEDS for index in range(self.count)]
+
+    @property
+    def styles(self) -> tuple[tuple[str, float], ...]:
+        """Its LoRAs' names and strengths; raises ValueError where it comes from elsewhere than a model's validator."""
+        return read_loras(self.loras)
 
     def pixels(self, width: int, height: int) -> int:
         """The pixels that its pictures have together, each of this size."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -45,6 +46,9 @@ class Param:
     choices: tuple[Value, ...] = ()
     #: Spellings that are accepted beside the choices, and the value each one means.
     aliases: Mapping[str, str] = field(default_factory=dict)
+    #: A regular expression that the whole of a text must match, as Python and JavaScript both read it; and in words.
+    pattern: str = ""
+    words: str = ""
     #: The entry point group in which other packages offer further values.
     plug_ins: str = ""
     #: The field of `Order` that it fills; its own name where the two agree.
@@ -58,7 +62,7 @@ class Param:
         """What may be sent, in words."""
         if self.choices:
             return "one of " + ", ".join(str(choice) for choice in self.offered)
-        words = WORDS[self.kind]
+        words = self.words or WORDS[self.kind]
         if self.minimum is None or self.maximum is None:
             return words
         # int: `{:g}` would round the largest seed.
@@ -69,6 +73,8 @@ class Param:
         """The value that an already typed one means; raises ValueError for what is not allowed."""
         if isinstance(value, str):
             value.encode()  # a lone surrogate is valid JSON, but no text: UnicodeEncodeError is a ValueError
+        if self.pattern and not re.fullmatch(self.pattern, value):
+            raise ValueError(self.allowed)
         value = self.aliases.get(value, value)
         if self.choices and value not in self.choices and value not in self.aliases and value not in self.plugged_in:
             raise ValueError(self.allowed)
@@ -104,6 +110,8 @@ class Param:
         shown: dict[str, Any] = {"x-means": self.means or self.name, "x-group": self.group}
         if self.step:
             shown["x-step"] = self.step
+        if self.pattern:
+            shown["pattern"] = f"^{self.pattern}$"
         if self.choices:
             shown["enum"] = list(self.offered)
         if self.kind == "picture":

@@ -5,18 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tintype.checkpoints.files import Tensors, map_files, outline_files
 from tintype.checkpoints.weights import Lora, hash_file
-from tintype.errors import WeightsUnusable
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-Tensors = dict[str, "Tensor"]
 
 
 class Component:
@@ -30,6 +24,7 @@ class Component:
         files: Sequence[Path],
         *,
         rename: Callable[[Tensors], Tensors] = lambda tensors: tensors,
+        prefix: str = "",
         loras: tuple[Lora, ...] = (),
     ) -> None:
         self.name = name
@@ -38,47 +33,42 @@ class Component:
         self.config = config
         #: Files that hold its tensors, and perhaps those of others.
         self.files = tuple(files)
+        #: What the names of its own begin with, where there are others'.
+        self.prefix = prefix
         self.loras = loras
         self._rename = rename
+
+    def adapted(self, loras: tuple[Lora, ...]) -> Component:
+        """The same with LoRAs to be added."""
+        return Component(
+            self.name, self.class_name, self.config, self.files, rename=self._rename, prefix=self.prefix, loras=loras
+        )
 
     def stored(self) -> Tensors:
         """Its tensors, mapped from the files and not read before they are used, without its LoRAs.
 
         Names are those of the class's `state_dict`. Raises WeightsUnusable.
         """
-        return self._rename(map_files(self.files))
+        return self._rename(map_files(self.files, self.prefix))
+
+    def outline(self) -> Tensors:
+        """On the meta device, out of the files' headers alone: names, shapes, formats; raises WeightsUnusable."""
+        return self._rename(outline_files(self.files, self.prefix))
+
+    @property
+    def narrow(self) -> bool:
+        """Whether some of it is stored in eight bits, and takes work to be had in more; raises WeightsUnusable."""
+        return any(tensor.dtype.itemsize == 1 for tensor in outline_files(self.files, self.prefix).values())
 
     @cached_property
     def identity(self) -> str:
         """A short name: components with the same one run the same class on the same numbers, wherever they lie."""
         hashed = hashlib.blake2b(digest_size=16)
         own = {key: value for key, value in self.config.items() if not key.startswith("_")}
-        hashed.update(json.dumps([self.class_name, own], sort_keys=True).encode())
+        hashed.update(json.dumps([self.class_name, own, self.prefix], sort_keys=True).encode())
         for file in self.files:
             hash_file(hashed, file)
         for lora in self.loras:
             hashed.update(f"{lora.scale} ".encode())
             hash_file(hashed, lora.path)
         return hashed.hexdigest()
-
-
-def map_files(files: Sequence[Path]) -> Tensors:
-    """The tensors of safetensors files, by name, mapped into memory; raises WeightsUnusable that names the file."""
-    from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - imports torch
-
-    tensors: Tensors = {}
-    with ExitStack() as opened:
-        for file in files:
-            try:
-                content = opened.enter_context(safe_open(file, framework="pt"))
-                tensors |= {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - no mapping
-            except (OSError, SafetensorError) as error:
-                raise WeightsUnusable(f"{file.parent.name}/{file.name} can't be read: {_why(error)}") from error
-    return tensors
-
-
-def _why(error: Exception) -> str:
-    """What is wrong with a file, without the folders that lead to it."""
-    if isinstance(error, FileNotFoundError):
-        return "there is no such file"
-    return "it is not a whole safetensors file"

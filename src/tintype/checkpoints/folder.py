@@ -8,53 +8,53 @@ from typing import Any
 
 from tintype.checkpoints.component import Component
 from tintype.checkpoints.names import modern
-from tintype.checkpoints.weights import Weights, read_json
+from tintype.checkpoints.weights import read_json
 from tintype.errors import WeightsUnusable
 
 #: What the tensors' file is called, by library; with a variant, `.fp16` stands before the ending.
 FILES = ("diffusion_pytorch_model", "model")
 VARIANTS = ("", ".fp16", ".bf16")
-#: The components that a LoRA may change.
-DENOISERS = ("transformer", "unet")
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 class Folder:
     """A model's folder."""
 
-    def __init__(self, weights: Weights) -> None:
-        self.path = weights.path
-        self.weights = weights
-        self.index = read_json(self.path / "model_index.json")
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.index = read_json(path / "model_index.json")
 
     def component(self, name: str) -> Component | None:
         """A network by its name in the index, or None where the index has none; raises WeightsUnusable."""
         class_name = self._class(name)
-        if class_name is None:
-            return None
-        folder = self.path / name
-        return Component(
-            name,
-            class_name,
-            read_json(folder / "config.json"),
-            tensor_files(folder),
-            rename=partial(modern, class_name),
-            loras=self.weights.loras if name in DENOISERS else (),
-        )
+        return component_folder(self.path / name, name, class_name) if class_name else None
 
-    def tokenizer(self, name: str) -> Path | None:
-        """The folder of a tokenizer, or None where the index has none."""
-        return self.path / name if self._class(name) else None
+    @property
+    def tokenizers(self) -> dict[str, Path]:
+        """The tokenizers' folders by their names in the index."""
+        return {name: self.path / name for name in self.index if name.startswith("tokenizer") and self._class(name)}
 
     def config(self, name: str) -> dict[str, Any]:
         """The JSON configuration of a component that has no weights, as the scheduler's; raises WeightsUnusable."""
-        own = read_json(self.path / name / f"{name}_config.json")
-        return own | ({"prediction_type": self.weights.prediction} if self.weights.prediction else {})
+        return read_json(self.path / name / f"{name}_config.json")
+
+    @property
+    def strays(self) -> list[str]:
+        """None: a component's folder holds nobody else's tensors."""
+        return []
 
     def _class(self, name: str) -> str | None:
         entry = self.index.get(name) or [None, None]
-        if name == "text_encoder_3" and self.weights.t5 == "none":
-            return None
         return str(entry[1]) if entry[1] else None
+
+
+def component_folder(folder: Path, name: str, class_name: str | None = None) -> Component:
+    """A component's own folder: `config.json`, which may say the class too, and its tensors; raises WeightsUnusable."""
+    config = read_json(folder / "config.json")
+    class_name = class_name or config.get("_class_name") or next(iter(config.get("architectures") or []), None)
+    if class_name is None:
+        raise WeightsUnusable(f"{folder.name}/config.json doesn't say of which class {name} is")
+    return Component(name, class_name, config, tensor_files(folder), rename=partial(modern, class_name))
 
 
 def tensor_files(folder: Path) -> list[Path]:
@@ -66,6 +66,12 @@ def tensor_files(folder: Path) -> list[Path]:
                 return [single]
             if shards := _shards(folder, stem, variant):
                 return shards
+    pickles = [file.name for pattern in PICKLES for file in sorted(folder.glob(pattern))]
+    if pickles:
+        raise WeightsUnusable(
+            f"{folder.name}: {pickles[0]} is a pickle, and loading one runs whatever code somebody put into it: "
+            f"fetch or make {FILES[0]}.safetensors instead"
+        )
     raise WeightsUnusable(f"{folder.name}: there is no file of weights in it, such as {FILES[0]}.safetensors")
 
 

@@ -1,28 +1,39 @@
-"""LoRAs: low-rank changes to a network's weights, added into them at load, so that they cost nothing when drawing."""
+"""LoRAs merged into weights at load, so that they cost nothing when drawing: W + scale · alpha/rank · up · down."""
 
 from __future__ import annotations
 
-from tintype.checkpoints.component import Tensors, map_files
+from collections.abc import Collection
+
+import torch
+
+from tintype.checkpoints.files import Tensors, read_header
+from tintype.checkpoints.lora_file import LoraFile
+from tintype.checkpoints.lora_names import owner, role, split
 from tintype.checkpoints.weights import Lora
-from tintype.errors import WeightsUnusable
-
-DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 
 
-def merge(tensors: Tensors, lora: Lora) -> Tensors:
-    """W + scale B A for every weight that the LoRA names (Hu et al. 2021, § 4.1), the sum in float32.
+def concerning(loras: Collection[Lora], component: str) -> tuple[Lora, ...]:
+    """Those of the LoRAs that change a component, told by their headers; raises WeightsUnusable."""
+    return tuple(lora for lora in loras if lora.scale and _concerns(lora, component))
 
-    Raises WeightsUnusable where it names weights that aren't there.
+
+def merge(component: str, tensors: Tensors, loras: Collection[Lora], dtype: torch.dtype) -> Tensors:
+    """All of a component's tensors in one number format, LoRAs added in float32 before they are rounded to it.
+
+    Raises WeightsUnusable where a LoRA isn't understood or doesn't fit.
     """
-    changes = map_files([lora.path])
-    merged = dict(tensors)
-    for name in changes:
-        target = name.removesuffix(DOWN)
-        if target == name:
-            continue
-        weight = f"{target.removeprefix('transformer.').removeprefix('unet.')}.weight"
-        if weight not in tensors:
-            raise WeightsUnusable(f"{lora.path.name}: the network has no {weight}")
-        change = changes[target + UP].float() @ changes[name].float()
-        merged[weight] = tensors[weight].float() + lora.scale * change
+    changes = [(lora.scale, LoraFile(lora.path).updates(component, tensors)) for lora in loras]
+    merged = {}
+    for name, tensor in tensors.items():
+        wanted = [(scale, updates[name]) for scale, updates in changes if name in updates]
+        weight = tensor.float() if wanted else tensor
+        for scale, update in wanted:
+            weight = weight + scale * update.delta(weight.shape)
+        merged[name] = weight.to(dtype)
     return merged
+
+
+def _concerns(lora: Lora, component: str) -> bool:
+    named = [split(name) for name in read_header(lora.path).tensors]
+    # Where a name isn't understood, whoever reads the whole of it says so: the denoiser, which there always is.
+    return any(owner(found[0])[0] == role(component) if found else role(component) == "denoiser" for found in named)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from tintype.errors import WeightsUnusable
+from tintype.errors import InvalidParameter, WeightsUnusable
 
-#: Bytes of each end of a file that its fingerprint covers.
-SAMPLED = 2**20
+#: Bytes of each end of a file that its fingerprint covers, and how many places between and bytes at each: what was
+#: trained anew may be anywhere, and as little as every attention's matrices.
+SAMPLED, PLACES, AT_EACH = 2**20, 64, 2**14
 #: The file in a folder that holds its traits, if it has any.
 TRAITS = "tintype.json"
 #: The folder beside the weights in which converted copies are kept; no part of the weights themselves.
@@ -38,6 +40,8 @@ class Lora:
     path: Path
     #: How much of it is added: 1 is as it was trained, 0 nothing, below 0 its opposite.
     scale: float = 1.0
+    #: Whether one request asked for it: then nothing that it was merged into is kept on disk.
+    passing: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Weights:
     t5: Literal["device", "cpu", "none"] = "device"
     #: Whether they are the ones that tintype brings along.
     builtin: bool = False
+    #: LoRAs that a request may ask for by name, on top of `loras`.
+    available: tuple[tuple[str, Lora], ...] = ()
 
     @property
     def traits(self) -> Traits:
@@ -68,6 +74,16 @@ class Weights:
             allowed = f"native_size from 64 to {LARGEST_NATIVE} and t5_tokens from 1 to {MOST_T5_TOKENS}"
             raise WeightsUnusable(f"{TRAITS}: {said} is not understood; allowed are whole numbers, {allowed}")
         return traits
+
+    def styled(self, chosen: Iterable[tuple[str, float]]) -> Weights:
+        """With available LoRAs on top, each times its strength; raises InvalidParameter for any other."""
+        there = dict(self.available)
+        added = []
+        for name, strength in chosen:
+            if name not in there:
+                raise InvalidParameter("loras", name, ", ".join(there) or "none: this model offers no LoRAs")
+            added.append(replace(there[name], scale=there[name].scale * strength, passing=True))
+        return replace(self, loras=(*self.loras, *added))
 
     @property
     def fingerprint(self) -> str:
@@ -92,7 +108,7 @@ def files_in(path: Path) -> list[Path]:
 
 
 def hash_file(hashed: hashlib.blake2b, file: Path) -> None:
-    """Take in a file's size, beginning and end (a safetensors file begins with the table of its tensors).
+    """Take in a file's size, ends, and samples between (a safetensors file begins with the table of its tensors).
 
     Reading tens of gigabytes in full would take as long as loading them.
     """
@@ -102,6 +118,9 @@ def hash_file(hashed: hashlib.blake2b, file: Path) -> None:
         hashed.update(content.read(SAMPLED))
         content.seek(max(0, size - SAMPLED))
         hashed.update(content.read(SAMPLED))
+        for place in range(PLACES if size > 2 * SAMPLED else 0):
+            content.seek(SAMPLED + (size - 2 * SAMPLED) * place // PLACES)
+            hashed.update(content.read(AT_EACH))
 
 
 def read_json(path: Path) -> dict[str, Any]:

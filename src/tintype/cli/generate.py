@@ -114,7 +114,7 @@ def _make(
     # The picture first: it may be wrong, and the weights take long.
     with Pictures.from_settings(settings) as pictures:
         picture = pictures.read(wanted)
-    loaded = load_model(settings, spec, device)
+    loaded = load_model(settings, spec, device, wanted.styles)
     return draw_order(loaded, spec.slug, wanted, picture, settings.max_rows, progress)
 
 

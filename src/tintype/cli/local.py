@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,7 +61,7 @@ def drawing() -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(bar, description="drawing", completed=done, total=total)
 
 
-def load_model(settings: Settings, spec: ModelSpec, device: str) -> Loaded:
+def load_model(settings: Settings, spec: ModelSpec, device: str, styles: Iterable[tuple[str, float]] = ()) -> Loaded:
     """The model on the device; raises ClickException when the device fails, BadRequest that names what is missing."""
     from tintype.worker.models import Models  # noqa: PLC0415 - imports torch
 
@@ -70,7 +70,8 @@ def load_model(settings: Settings, spec: ModelSpec, device: str) -> Loaded:
     folder = settings.weights.get(spec.slug)
     try:
         # One order is not worth preparing for.
-        return Models.from_settings(settings.model_copy(update={"prepare": "off"}), device).get(spec)
+        models = Models.from_settings(settings.model_copy(update={"prepare": "off"}), device)
+        return models.get(spec, styles=styles)
     except WeightsUnusable as error:
         raise BadRequest(f"{folder or 'the built-in weights'}: {_why(error, folder)}") from error
     except (RuntimeError, AssertionError) as error:

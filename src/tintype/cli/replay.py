@@ -75,7 +75,7 @@ def compare(one: Image.Image, other: Image.Image) -> str:
 
 
 def _weights(recipe: Recipe, settings: Settings, device: str) -> Loaded:
-    loaded = load_model(settings, find_model(recipe.model), device)
+    loaded = load_model(settings, find_model(recipe.model), device, recipe.order.styles)
     if loaded.fingerprint != recipe.weights:
         raise BadPicture(f"it was made with other weights ({recipe.weights}) than these ({loaded.fingerprint})")
     return loaded

@@ -43,8 +43,10 @@ class Layers:
         config = denoiser.config
         try:
             if "block_out_channels" not in config:
-                channels = config["num_attention_heads"] * config["attention_head_dim"]
-                return cls(int(channels), int(config["sample_size"]) // int(config["patch_size"]), False)
+                channels = config["num_attention_heads"] * config.get("attention_head_dim", 64)
+                return cls(
+                    int(channels), int(config.get("sample_size", 128)) // int(config.get("patch_size", 2)), False
+                )
             levels = config["block_out_channels"]
             middle = len(levels) // 2  # a UNet halves the side from one level to the next
             return cls(int(levels[middle]), int(config.get("sample_size") or 64) >> middle, True)

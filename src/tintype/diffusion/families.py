@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from tintype.checkpoints.folder import Folder
+from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.weights import Weights
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.loading import Loader
@@ -18,7 +18,7 @@ DENOISERS = {"sd15": "unet", "sd3": "transformer"}
 
 def load_family(name: str, weights: Weights, device: torch.device, dtype: torch.dtype, t5_tokens: int) -> Family:
     """Load a family; raises WeightsUnusable."""
-    loader = Loader(Folder(weights), device, dtype)
+    loader = Loader(Checkpoint(weights, name), device, dtype)
     try:
         return SD15(loader) if name == "sd15" else SD3(loader, t5_tokens)
     except torch.OutOfMemoryError:

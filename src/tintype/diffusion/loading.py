@@ -11,8 +11,9 @@ from typing import Any
 import structlog
 import torch
 
-from tintype.checkpoints.component import Component, Tensors, map_files
-from tintype.checkpoints.folder import Folder
+from tintype.checkpoints.checkpoint import Checkpoint
+from tintype.checkpoints.component import Component
+from tintype.checkpoints.files import Tensors, map_files
 from tintype.checkpoints.lora import merge
 from tintype.checkpoints.weights import CACHE
 from tintype.diffusion.libraries import CLASSES, find_class, import_spared, without_compiler
@@ -27,7 +28,7 @@ WORTH_KEEPING = 256 * 2**20
 class Loader:
     """Brings a checkpoint's components to a device, in one number format."""
 
-    def __init__(self, checkpoint: Folder, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> None:
         self.checkpoint = checkpoint
         self.device = device
         self.dtype = dtype
@@ -41,7 +42,7 @@ class Loader:
         """Load a network that the family can't do without; raises WeightsUnusable."""
         found = self.network(name)
         if found is None:
-            raise WeightsUnusable(f"component {name} is missing from model_index.json")
+            raise WeightsUnusable(self.checkpoint.absent(name))
         return found
 
     def tokenizer(self, name: str) -> Any:
@@ -94,27 +95,29 @@ def assign(model: Any, component: Component, tensors: Tensors) -> None:
 
 
 def in_format(component: Component, dtype: torch.dtype) -> Tensors:
-    """The component's tensors with its LoRAs merged, all in one number format.
+    """The component's tensors with its LoRAs merged, all in one number format; raises WeightsUnusable.
 
-    A large conversion is done once and kept beside the file, because it takes twenty times as long as the load itself
-    (PERFORMANCE.md). Raises WeightsUnusable.
+    LoRAs of one request are added to what is there without them, and that isn't kept: there may be any number of them.
     """
-    stored = component.stored()
-    if not component.loras and all(tensor.dtype == dtype for tensor in stored.values()):
-        return stored
-    size = sum(tensor.numel() for tensor in stored.values()) * dtype.itemsize
-    if size < WORTH_KEEPING:
-        return _converted(component, stored, dtype)
+    passing = tuple(lora for lora in component.loras if lora.passing)
+    lasting = tuple(lora for lora in component.loras if not lora.passing)
+    tensors = _prepared(component.adapted(lasting), dtype)
+    return merge(component.name, tensors, passing, dtype) if passing else tensors
+
+
+def _prepared(component: Component, dtype: torch.dtype) -> Tensors:
+    """A large conversion is done once and kept beside the file: it takes twenty times as long as the load itself."""
+    outline = component.outline()
+    if not component.loras and not component.narrow and all(one.dtype == dtype for one in outline.values()):
+        return component.stored()
     kept = component.files[0].parent / CACHE / f"{component.name}-{component.identity}-{_word(dtype)}.safetensors"
-    if not kept.exists():
-        _keep(_converted(component, stored, dtype), kept)
-    return map_files([kept]) if kept.exists() else _converted(component, stored, dtype)
-
-
-def _converted(component: Component, stored: Tensors, dtype: torch.dtype) -> Tensors:
-    for lora in component.loras:
-        stored = merge(stored, lora)
-    return {name: tensor.to(dtype) for name, tensor in stored.items()}
+    if kept.exists():
+        return map_files([kept])
+    converted = merge(component.name, component.stored(), component.loras, dtype)
+    if sum(tensor.numel() for tensor in outline.values()) * dtype.itemsize < WORTH_KEEPING:
+        return converted
+    _keep(converted, kept)
+    return map_files([kept]) if kept.exists() else converted
 
 
 def _keep(tensors: Tensors, path: Path) -> None:

@@ -159,7 +159,8 @@ class Worker:
             source = task.fetched.result()
             waiting = time.monotonic()
             self.delivery.guard.expect(task)
-            task.loaded = loaded = self.models.get(task.spec, torch.float32 if task.in_float32 else None)
+            arithmetic = torch.float32 if task.in_float32 else None
+            task.loaded = loaded = self.models.get(task.spec, arithmetic, task.order.styles)
             self._stand_still(time.monotonic() - waiting)
             task.began = time.monotonic()
             task.recipe = recipe(task.spec.slug, task.order, source, loaded)

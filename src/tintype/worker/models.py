@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 
 from tintype.catalog.spec import ModelSpec
 from tintype.checkpoints.builtin import builtin_weights
-from tintype.checkpoints.folder import Folder
+from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.weights import Weights
 from tintype.diffusion.arithmetic import pick_dtype
 from tintype.diffusion.denoising import Family
@@ -64,11 +64,16 @@ class Models:
         """As the operator configured them."""
         return cls(device, settings.dtype, settings.t5_tokens, settings.weights, settings.prepare)
 
-    def get(self, spec: ModelSpec, dtype: torch.dtype | None = None) -> Loaded:
-        """The model's weights, in the usual arithmetic unless told, loaded if they aren't; raises WeightsUnusable."""
+    def get(
+        self, spec: ModelSpec, dtype: torch.dtype | None = None, styles: Iterable[tuple[str, float]] = ()
+    ) -> Loaded:
+        """The model's weights, in the usual arithmetic unless told, with LoRAs on top, loaded if they aren't.
+
+        Raises WeightsUnusable, and InvalidParameter for a LoRA that the model doesn't offer.
+        """
         folder = self._folders.get(spec.slug)
         weights = Weights(folder) if folder else builtin_weights(spec.family, few_steps=spec.few_steps)
-        wanted = weights, dtype or self._format(spec.family, weights)
+        wanted = weights.styled(styles), dtype or self._format(spec.family, weights)
         if wanted not in self._loaded:
             log.info("loading weights", model=spec.slug, device=str(self.device), dtype=str(wanted[1]))
             began = time.monotonic()
@@ -79,7 +84,7 @@ class Models:
 
     def _format(self, family: str, weights: Weights) -> torch.dtype:
         if weights not in self._usual:
-            denoiser = Folder(weights).component(DENOISERS[family])
+            denoiser = Checkpoint(weights, family).component(DENOISERS[family])
             self._usual[weights] = pick_dtype(self._dtype, self.device, denoiser)
         return self._usual[weights]
 

@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from tintype import __version__
+from tintype.catalog.loras import STRONGEST
 from tintype.catalog.order import Order
 from tintype.catalog.samples import sample_path
 from tintype.errors import BadPicture
@@ -64,9 +65,12 @@ def _check(found: Recipe) -> None:
     """Raise ValueError or TypeError unless it could be ours: a file may come from anywhere, and ask for anything."""
     order = found.order
     whole = (order.steps, order.seed, order.count, order.width, order.height, found.t5_tokens)
-    words = (order.prompt, order.negative_prompt, order.image, order.sampler, order.schedule, found.model, found.source)
+    texts = (order.prompt, order.negative_prompt, order.image, order.sampler, order.schedule, order.loras)
+    words = (*texts, found.model, found.source)
     if not all(type(number) is int for number in whole) or not all(isinstance(word, str) for word in words):
         raise TypeError
+    if not all(abs(strength) <= STRONGEST for _, strength in order.styles):
+        raise ValueError
     small = max(order.width, order.height) <= MOST_PIXELS and 1 <= order.steps <= MOST_STEPS
     if order.image != (sample_path(order.image) or ""):
         raise ValueError

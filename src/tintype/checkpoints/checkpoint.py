@@ -1,0 +1,100 @@
+"""A model's checkpoint, whatever its layout: its own files, parts that come from elsewhere, and LoRAs on top."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from tintype.checkpoints.component import Component
+from tintype.checkpoints.folder import Folder, component_folder
+from tintype.checkpoints.lora import concerning
+from tintype.checkpoints.parts import PARTS, find_part
+from tintype.checkpoints.single import SingleFile
+from tintype.checkpoints.weights import Weights, read_json
+from tintype.errors import WeightsUnusable
+
+#: Beside components' names: the folder that holds `tokenizer`, `tokenizer_2` and `tokenizer_3`.
+TOKENIZERS = "tokenizers"
+#: Channels that a denoiser takes → the kinds of SD 1.5 that are given more than noisy latents.
+EXTRA_CHANNELS = {8: "an instruct-pix2pix checkpoint", 9: "an inpainting checkpoint"}
+
+
+class Layout(Protocol):
+    """What a folder and a file both are."""
+
+    def component(self, name: str) -> Component | None:
+        """A network, or None where there is none."""
+
+    @property
+    def tokenizers(self) -> dict[str, Path]:
+        """The tokenizers' folders."""
+
+    def config(self, name: str) -> dict[str, Any]:
+        """The configuration of what has no tensors."""
+
+    @property
+    def strays(self) -> list[str]:
+        """Tensors that are of no network, by the names that its own files have for them."""
+
+
+class Checkpoint:
+    """Where each of a model's components is, by the names of the diffusers layout."""
+
+    def __init__(self, weights: Weights, family: str) -> None:
+        self.weights = weights
+        self.family = family
+        self._parts = dict(weights.parts)
+        names = (*PARTS[family], *self.tokenizers, TOKENIZERS, "scheduler")
+        if unknown := self._parts.keys() - set(names):
+            allowed = ", ".join(names)
+            raise WeightsUnusable(f"parts: {', '.join(sorted(unknown))} was named; allowed are {allowed}")
+
+    @property
+    def tokenizers(self) -> list[str]:
+        """The names of the tokenizers that a model of this family may have: one for every text encoder."""
+        return [name.replace("text_encoder", "tokenizer") for name in PARTS[self.family] if "text_encoder" in name]
+
+    @cached_property
+    def layout(self) -> Layout:
+        """How the checkpoint itself is laid out; raises WeightsUnusable."""
+        path = self.weights.path
+        return SingleFile(path, self.family) if path.is_file() else Folder(path)
+
+    def component(self, name: str) -> Component | None:
+        """A network with its LoRAs, or None where there is none or it was left out; raises WeightsUnusable."""
+        if name == "text_encoder_3" and self.weights.t5 == "none":
+            return None
+        found = self._part(name) if name in self._parts else self.layout.component(name)
+        if found and (channels := found.config.get("in_channels")) in EXTRA_CHANNELS:
+            what = EXTRA_CHANNELS[channels]
+            raise WeightsUnusable(f"{self.weights.path.name} is {what}, which takes {channels} channels: not supported")
+        return found and found.adapted(concerning(self.weights.loras, name))
+
+    def tokenizer(self, name: str) -> Path | None:
+        """A tokenizer's folder, or None where its encoder is missing or left out; raises WeightsUnusable."""
+        if name == "tokenizer_3" and self.component("text_encoder_3") is None:
+            return None
+        shared = {name: self._parts[TOKENIZERS] / name} if TOKENIZERS in self._parts else {}
+        found = {**self.layout.tokenizers, **shared, **self._parts}.get(name)
+        if found is None or not found.is_dir():
+            raise WeightsUnusable(self.absent(name))
+        return found
+
+    def config(self, name: str) -> dict[str, Any]:
+        """The configuration of what has no tensors, as the scheduler's; raises WeightsUnusable."""
+        said = self.weights.prediction
+        own = self._parts.get(name)
+        config = read_json(own / f"{name}_config.json") if own else self.layout.config(name)
+        return config | ({"prediction_type": said} if said else {})
+
+    def absent(self, name: str) -> str:
+        """What to say where a component is missing that the family can't do without."""
+        ways = f"name its own file or folder for {name}"
+        if "tokenizer" in name:
+            ways = f"name a folder for {name}, or for {TOKENIZERS} one in which the folder {name} is"
+        return f"component {name} is missing from {self.weights.path.name}: {ways}"
+
+    def _part(self, name: str) -> Component | None:
+        path = self._parts[name]
+        return component_folder(path, name) if path.is_dir() else find_part(path, self.family, name, alone=True)
