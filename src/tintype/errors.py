@@ -24,6 +24,8 @@
     ├── LedgerBroken                500
     ├── WeightsUnusable             500
     ├── SafetyUnavailable           500  a picture was to be checked, and couldn't be
+    ├── ConfigurationInvalid        500  an operator's mistake, said where it was made
+    ├── PullFailed                  500  weights that can't be fetched
     ├── PictureNotFinite            500  the model's arithmetic broke down
     ├── StoreUnavailable            503
     ├── StorageUnavailable          503
@@ -244,6 +246,18 @@ class SafetyUnavailable(TintypeError):
     """The safety check that this request needs can't be run."""
 
     advice = "Tell the operator of this server; nothing was charged."
+
+
+class ConfigurationInvalid(TintypeError):
+    """The configuration is not understood. Only the operator reads it, so it may name files."""
+
+    advice = "Correct the configuration and start again."
+
+
+class PullFailed(TintypeError):
+    """Weights could not be fetched. Only the operator reads it, so it may name files."""
+
+    advice = "Nothing that was there before has changed; what has arrived is kept, and the next pull goes on from it."
 
 
 class PictureNotFinite(TintypeError):

@@ -40,6 +40,10 @@ def _dollars(value: object) -> object:
     return value if isinstance(value, dict | Price) else {"dollars": value}
 
 
+#: As the environment and the models file have it.
+OwnPrice = Annotated[Price, BeforeValidator(_dollars)]
+
+
 class Settings(BaseSettings):
     """What an operator can set. Only `tintype.cli` builds one from the environment; everything else is given it."""
 
@@ -83,7 +87,7 @@ class Settings(BaseSettings):
     #: Whether requests cost anything; without it nothing is held or charged, and credits are `unlimited`.
     billing: bool = True
     #: By model slug, the catalogue's where not named: dollars, or `{"dollars": 0.001, "per": "second"}`.
-    prices: dict[str, Annotated[Price, BeforeValidator(_dollars)]] = {}
+    prices: dict[str, OwnPrice] = {}
 
     #: Requests per minute of a key without a number of its own; 0 is no limit, as in the next two.
     key_rpm: int = Field(0, ge=0)
@@ -112,8 +116,12 @@ class Settings(BaseSettings):
     max_rows: int = Field(16, ge=2)
     #: Most pictures that a worker has in hand at once; more only wait in memory instead of the queue.
     max_pictures: int = Field(32, ge=1)
-    #: Folder per model slug, in the diffusers layout; a slug not named here uses the built-in weights.
+    #: Folder in the diffusers layout, or file in the original one, per slug; wins over the models file and pulls.
     weights: dict[str, Path] = {}
+    #: The models file: sources, further slugs, LoRAs (docs/weights.md); None is `models.toml` in `data`, if any.
+    models: Path | None = None
+    #: Where `tintype models pull` puts weights; None is `models` in `data`.
+    models_folder: Path | None = None
     #: Rows of T5 text, unless the weights' own `tintype.json` says; 256 is what diffusers' SD3 pipelines use.
     t5_tokens: int = Field(256, ge=1, le=512)
 
@@ -197,6 +205,17 @@ class Settings(BaseSettings):
         """Where Stable Diffusion's own safety checker lies, if it is anywhere."""
         folders = [self.safety_weights] if self.safety_weights else [*self.weights.values()]
         return next((folder for folder in folders if (folder / "safety_checker").is_dir()), None)
+
+    @property
+    def pulled(self) -> Path:
+        """Where pulled weights are kept."""
+        return self.models_folder or self.data / "models"
+
+    @property
+    def models_file(self) -> Path | None:
+        """The models file, or None where none is named and none is there."""
+        usual = self.data / "models.toml"
+        return self.models or (usual if usual.is_file() else None)
 
     @property
     def outputs_folder(self) -> Path:

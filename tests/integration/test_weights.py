@@ -89,8 +89,8 @@ def small(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_folder_s_own_traits_count(small: Path, weights: Path) -> None:
-    folders = {SD3_MEDIUM_IMG2IMG.slug: small, SD35_TURBO_TXT2IMG.slug: toy_weights("sd3", weights)}
-    models = Models("cpu", "float32", 32, folders)
+    own = {SD3_MEDIUM_IMG2IMG.slug: Weights(small), SD35_TURBO_TXT2IMG.slug: Weights(toy_weights("sd3", weights))}
+    models = Models("cpu", "float32", 32, own)
     own, plain = models.get(SD3_MEDIUM_IMG2IMG), models.get(SD35_TURBO_TXT2IMG)
     assert (own.native_size, own.t5_tokens, own.builtin) == (64, 8, False)
     assert (plain.native_size, plain.t5_tokens, plain.builtin) == (None, 32, False)

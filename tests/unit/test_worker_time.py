@@ -32,7 +32,7 @@ class Slow:
 def task() -> Task:
     params = SD35_TURBO_TXT2IMG.validate({"prompt": "a fox"})[0]
     request: Any = SimpleNamespace(slug=SD35_TURBO_TXT2IMG.slug, params=params)
-    made = Task(request)
+    made = Task(request, SD35_TURBO_TXT2IMG)
     made.fetched.set_result(None)
     return made
 
@@ -42,7 +42,7 @@ def test_loading_is_nobodys_time(monkeypatch: pytest.MonkeyPatch) -> None:
     engine: Any = SimpleNamespace(add=lambda *_, **__: None, live=[])
     nothing: Any = None
     delivery: Any = SimpleNamespace(guard=Guard(None))
-    worker = Worker("w", nothing, models, nothing, delivery, engine, max_pictures=4, poll=1, grace=1)
+    worker = Worker("w", nothing, nothing, models, nothing, delivery, engine, max_pictures=4, poll=1, grace=1)
     running, fresh = task(), task()
     running.pictures = [nothing]
     worker.tasks = {"running": running, "fresh": fresh}

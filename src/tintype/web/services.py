@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fastapi import Request as HttpRequest
 
@@ -13,6 +13,7 @@ from tintype.catalog.order import STORED
 from tintype.catalog.spec import ModelSpec
 from tintype.catalog.tariff import Tariff
 from tintype.errors import NotFound
+from tintype.hub.registry import Registry
 from tintype.media.storage import Storage, open_storage
 from tintype.settings import Safety, Settings
 from tintype.store.accounts import Accounts
@@ -22,11 +23,11 @@ from tintype.store.database import Database
 from tintype.store.history import History
 from tintype.store.keys import Key
 from tintype.store.limits import Ceilings
-from tintype.store.money import micro
 from tintype.store.outbox import Outbox
 from tintype.store.outlook import Outlooks
 from tintype.store.own_keys import OwnKeys
 from tintype.store.previews import Previews
+from tintype.store.prices import tariff
 from tintype.store.requests import Requests
 from tintype.store.samples import Samples
 from tintype.store.statement import Statements
@@ -45,6 +46,7 @@ class Services:
     """One of each, for the life of a server."""
 
     settings: Settings
+    registry: Registry
     db: Database
     requests: Requests
     accounts: Accounts
@@ -72,11 +74,12 @@ class Services:
     stopping: Callable[[], bool]
 
     @classmethod
-    def open(cls, settings: Settings, stopping: Callable[[], bool]) -> Services:
+    def open(cls, settings: Settings, registry: Registry, stopping: Callable[[], bool]) -> Services:
         """Connect to what the settings name; the database must have been migrated."""
         db = Database(settings.database)
         return cls(
             settings=settings,
+            registry=registry,
             db=db,
             requests=Requests(db, lease=settings.lease, retention=settings.retention, ceilings=_ceilings(settings)),
             accounts=Accounts(db),
@@ -103,12 +106,7 @@ class Services:
 
     def price(self, spec: ModelSpec) -> Tariff:
         """What a model costs: by the operator's own price, or the catalogue's; nothing without billing."""
-        if not self.settings.billing:
-            return replace(spec.tariff, price=0)
-        own = self.settings.prices.get(spec.slug)
-        if own is None:
-            return spec.tariff
-        return Tariff(micro(own.dollars), own.per or spec.tariff.per, own.most_seconds or spec.tariff.most_seconds)
+        return tariff(spec, self.registry.prices.get(spec.slug), billing=self.settings.billing)
 
     def safety(self, key: Key) -> Safety:
         """How strict the safety check is with a key: by its own setting, stricter or laxer, or the server's."""

@@ -12,7 +12,7 @@ from fastapi import Request as HttpRequest
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
-from tintype.catalog.models import MODELS
+from tintype.catalog.catalogue import Catalogue
 from tintype.catalog.spec import ModelSpec
 from tintype.errors import GoesOn, StillRunning, StoreUnavailable, WaitRanOut, WorkerUnavailable
 from tintype.media.images import content_type
@@ -34,10 +34,10 @@ FIRST_LOOK, SLOWEST_LOOK = 0.01, 0.1
 RETRY_AFTER = 2
 
 
-def v1_router() -> APIRouter:
+def v1_router(catalogue: Catalogue) -> APIRouter:
     """One operation per model, and the older poll endpoint."""
     router = APIRouter(prefix="/v1")
-    for spec in MODELS.values():
+    for spec in catalogue.values():
         router.add_api_route(f"/{spec.slug}", runs(spec), methods=["POST"], **describe_v1(spec))
     words = describe_result("Result of a request (older address)")
     router.add_api_route("/requests/{request_id}", poll, methods=["GET"], **words)

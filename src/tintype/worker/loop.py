@@ -12,6 +12,7 @@ from functools import partial
 import structlog
 import torch
 
+from tintype.catalog.catalogue import Catalogue
 from tintype.diffusion.denoising import Denoising
 from tintype.engine import Engine
 from tintype.errors import PictureNotFinite, StoreUnavailable, TintypeError
@@ -34,6 +35,7 @@ class Worker:
         self,
         worker_id: str,
         requests: Requests,
+        catalogue: Catalogue,
         models: Models,
         pictures: Pictures,
         delivery: Delivery,
@@ -45,6 +47,7 @@ class Worker:
     ) -> None:
         self.id = worker_id
         self.requests = requests
+        self.catalogue = catalogue
         self.models = models
         self.pictures = pictures
         self.delivery = delivery
@@ -142,7 +145,7 @@ class Worker:
 
     def _accept(self, request: Request) -> None:
         try:
-            task = Task(request)
+            task = Task(request, self.catalogue.find(request.slug))
         except (TintypeError, KeyError, TypeError) as error:
             # Submitted by another version, whose catalogue differs from ours.
             log.warning("request not understood", request=request.id, exc_info=error)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 import torch
@@ -44,7 +43,7 @@ class Models:
     """Loads each set of weights once: models that share weights share forward passes."""
 
     def __init__(
-        self, device: str, dtype: str, t5_tokens: int, folders: Mapping[str, Path], prepare: Prepare = "off"
+        self, device: str, dtype: str, t5_tokens: int, own: Mapping[str, Weights], prepare: Prepare = "off"
     ) -> None:
         quiet_libraries()
         self.device = pick_device(device)
@@ -53,16 +52,16 @@ class Models:
         #: The usual number format of each set of weights: measured once.
         self._usual: dict[Weights, torch.dtype] = {}
         self._t5_tokens = t5_tokens
-        self._folders = folders
+        self._own = own
         self._loaded: dict[tuple[Weights, torch.dtype], Loaded] = {}
         #: Seconds of each load so far, and the models that what is loaded has served: for the worker's report.
         self.loads: list[float] = []
         self.slugs: dict[str, None] = {}
 
     @classmethod
-    def from_settings(cls, settings: Settings, device: str) -> Models:
-        """As the operator configured them."""
-        return cls(device, settings.dtype, settings.t5_tokens, settings.weights, settings.prepare)
+    def from_settings(cls, settings: Settings, own: Mapping[str, Weights], device: str) -> Models:
+        """As the operator configured them; `own` are the weights of the slugs that don't use the built-in ones."""
+        return cls(device, settings.dtype, settings.t5_tokens, own, settings.prepare)
 
     def get(
         self, spec: ModelSpec, dtype: torch.dtype | None = None, styles: Iterable[tuple[str, float]] = ()
@@ -71,8 +70,7 @@ class Models:
 
         Raises WeightsUnusable, and InvalidParameter for a LoRA that the model doesn't offer.
         """
-        folder = self._folders.get(spec.slug)
-        weights = Weights(folder) if folder else builtin_weights(spec.family, few_steps=spec.few_steps)
+        weights = self._own.get(spec.slug) or builtin_weights(spec.family, few_steps=spec.few_steps)
         wanted = weights.styled(styles), dtype or self._format(spec.family, weights)
         if wanted not in self._loaded:
             log.info("loading weights", model=spec.slug, device=str(self.device), dtype=str(wanted[1]))

@@ -9,6 +9,7 @@ import structlog
 import torch
 
 from tintype.engine import Engine
+from tintype.hub.registry import Registry
 from tintype.media.storage import open_storage
 from tintype.settings import Settings
 from tintype.store.database import Database
@@ -27,13 +28,13 @@ from tintype.worker.report import Reporter
 log = structlog.get_logger()
 
 
-def run_worker(settings: Settings, device: str, parent: int | None, worker_id: str) -> None:
+def run_worker(settings: Settings, registry: Registry, device: str, parent: int | None, worker_id: str) -> None:
     """Work until SIGTERM or SIGINT, until drained, or until the process `parent` is no longer this one's."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
     db = Database(settings.database)
     requests = Requests(db, lease=settings.lease, retention=settings.retention)
-    models = Models.from_settings(settings, device)
+    models = Models.from_settings(settings, registry.weights, device)
     outputs = open_storage(settings, settings.outputs_folder, settings.picture_life)
     pictures = Pictures.from_settings(settings)
     guard = Guard.from_settings(settings)
@@ -42,6 +43,7 @@ def run_worker(settings: Settings, device: str, parent: int | None, worker_id: s
     worker = Worker(
         worker_id,
         requests,
+        registry.catalogue,
         models,
         pictures,
         Delivery(requests, outputs, guard, with_recipe=settings.embed_recipe),

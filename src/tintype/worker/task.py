@@ -8,8 +8,8 @@ from concurrent.futures import Future
 import torch
 from PIL import Image
 
-from tintype.catalog.models import find_model
 from tintype.catalog.order import order
+from tintype.catalog.spec import ModelSpec
 from tintype.diffusion.denoising import Denoising
 from tintype.store.requests import Mark, Request, Verdict
 from tintype.worker.models import Loaded
@@ -19,10 +19,10 @@ from tintype.worker.recipe import Recipe
 class Task:
     """A request, its input picture on the way in, and its pictures on their way out."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, spec: ModelSpec) -> None:
         self.request = request
-        self.spec = find_model(request.slug)
-        self.order = order(self.spec, request.params)
+        self.spec = spec
+        self.order = order(spec, request.params)
         self.fetched: Future[Image.Image | None] = Future()
         #: The pictures being denoised, in the order of their seeds; empty until the input picture is there.
         self.pictures: list[Denoising] = []
