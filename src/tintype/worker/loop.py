@@ -165,6 +165,7 @@ class Worker:
     def _begin(self, task: Task) -> None:
         try:
             if task.draft is None:
+                self.delivery.guard.expect(task)
                 task.draft = draft(task, self.models)
                 self._stand_still(task)
             if self.admission.may_begin(task.request.id, task.draft.demand):
@@ -196,7 +197,7 @@ class Worker:
 
     def _once_more(self, task: Task, error: PictureNotFinite) -> None:
         """Begin again in float32, whose sums don't overflow so soon; if that was it already, fail."""
-        if task.in_float32 or self.models.dtype is torch.float32:
+        if task.in_float32 or task.loaded.dtype == "float32":
             self._give_up(task, error)
             return
         log.warning("not finite; beginning again in float32", request=task.request.id)

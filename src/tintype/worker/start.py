@@ -18,6 +18,7 @@ from tintype.store.requests import Requests
 from tintype.store.warmups import Warmups
 from tintype.store.workers import Workers
 from tintype.worker.delivery import Delivery
+from tintype.worker.guard import Guard
 from tintype.worker.heart import Heart
 from tintype.worker.looker import Looker
 from tintype.worker.loop import Worker
@@ -48,13 +49,16 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
         interval=settings.heartbeat,
         keep_alive=settings.keep_alive,
     )
+    guard = Guard.from_settings(settings)
+    if settings.safety != "off" and settings.safety_checker != "none":
+        guard.load()  # what is wrong with it is said now, not at the first picture
     worker = Worker(
         worker_id,
         requests,
         registry.catalogue,
         models,
         pictures,
-        Delivery(requests, outputs, with_recipe=settings.embed_recipe),
+        Delivery(requests, outputs, guard, with_recipe=settings.embed_recipe),
         Engine(settings.max_rows),
         warming,
         max_pictures=settings.max_pictures,
@@ -70,14 +74,14 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
         Workers(db),
         worker.tasks,
         worker.engine,
-        Looker(Previews(db)),
+        Looker(Previews(db), guard.hides),
         Reporter(worker.tasks, worker.engine, models).report,
         settings.heartbeat,
         parent,
         worker.stop,
         worker.drain,
     )
-    log.info("worker ready", worker=worker_id, device=str(models.device), dtype=str(models.dtype))
+    log.info("worker ready", worker=worker_id, device=str(models.device))
     with pictures, heart:
         worker.run()
     db.close()
