@@ -9,7 +9,7 @@ import torch
 
 from tintype.diffusion.conditioning import Text
 from tintype.diffusion.denoising import Denoising, Family
-from tintype.diffusion.memory.residency import no_room
+from tintype.diffusion.memory.shortage import no_room
 
 #: Evaluations between looks for NaN: each look waits for the device once.
 CHECK_EVERY = 16

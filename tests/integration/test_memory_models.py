@@ -19,9 +19,10 @@ from tintype.checkpoints.weights import Weights
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.job import Job
 from tintype.diffusion.memory.meters import ProcessMeter, free_on_host, meter, spare
+from tintype.diffusion.memory.part import Place
 from tintype.diffusion.memory.peaks import MEASURED, SLACK, Pass, Peaks
 from tintype.diffusion.memory.plan import Memory, open_memory
-from tintype.diffusion.memory.residency import Place, Residency
+from tintype.diffusion.memory.residency import Residency
 from tintype.diffusion.memory.transfer import CudaMover, _replace
 from tintype.diffusion.prompts import Prompts
 from tintype.engine import Engine

@@ -12,8 +12,9 @@ import torch
 
 from tintype.diffusion.conditioning import Text
 from tintype.diffusion.memory.demand import Demand, Step
+from tintype.diffusion.memory.part import Part, Place, Work
 from tintype.diffusion.memory.peaks import MEASURED, SLACK, Pass, Peaks
-from tintype.diffusion.memory.residency import Part, Place, Report, Residency, Work
+from tintype.diffusion.memory.residency import Report, Residency
 from tintype.diffusion.prompts import Prompts
 from tintype.errors import NoRoom
 from tintype.worker.admission import PATIENCE, Admission

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import structlog
 import torch
 
-from tintype.diffusion.memory.residency import out_of_memory
+from tintype.diffusion.memory.shortage import out_of_memory
 from tintype.errors import NoRoom, StoreUnavailable, TintypeError
 from tintype.store.records import CANCELLED, Request
 from tintype.store.requests import Requests

@@ -18,8 +18,8 @@ from tintype.diffusion.arithmetic import pick_dtype
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.families import DENOISERS, load_family, pick_device
 from tintype.diffusion.libraries import quiet_libraries
+from tintype.diffusion.memory.part import Part, Place
 from tintype.diffusion.memory.plan import Memory, open_memory
-from tintype.diffusion.memory.residency import Part, Place
 from tintype.diffusion.prepared import pick_run
 from tintype.diffusion.prompts import Prompts
 from tintype.errors import NoRoom
