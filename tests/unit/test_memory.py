@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -233,6 +234,21 @@ def test_a_component_that_fails_to_load_is_not_there() -> None:
     with pytest.raises(ZeroDivisionError):
         use(broken)
     assert (store.used, broken.leases, broken.place) == (0, 0, Place.DISK)
+
+
+def test_a_report_waits_for_no_load() -> None:
+    """The heart asks for it between two renewals of the leases: a load may take longer than those last."""
+    store = memory(100)
+    with ThreadPoolExecutor(1) as heart:
+
+        def build() -> str:
+            return str(heart.submit(store.report).result(timeout=5).used)
+
+        use(add(store, "idle", 10))
+        slow = store.part("slow", "slow", 10, build)
+        with at_work(slow) as seen:
+            assert seen == "10"
+    assert store.report().used == 20
 
 
 def test_what_nobody_used_for_long_leaves() -> None:

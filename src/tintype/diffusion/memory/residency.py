@@ -58,7 +58,7 @@ class Residency:
         self.peak = 0
         self.loads = 0
         self.seconds = 0.0
-        #: Reentrant, and held while components move: whoever looks from another thread sees a settled state.
+        #: Reentrant, and held while components move, which may take minutes: only who moves some may wait for it.
         self.lock = threading.RLock()
         self._clock = clock
         self._placement = Placement(mover or Stay(), host_budget, clock)
@@ -137,10 +137,13 @@ class Residency:
         return since
 
     def report(self) -> Report:
-        """What is where."""
-        with self.lock:
-            parts = tuple((part.name, part.size, part.place) for part in self._known.values())
-            return Report(self.used, self.budget, self.peak, self.loads, self.seconds, parts)
+        """What is where; what is on its way is where it came from.
+
+        Any thread may ask and none waits: a worker renews its leases on the thread that asks, also during a load.
+        """
+        known = [part for reference in self._known.valuerefs() if (part := reference())]
+        parts = tuple((part.name, part.size, part.place) for part in known)
+        return Report(self.used, self.budget, self.peak, self.loads, self.seconds, parts)
 
     def _free(self, idle: Iterable[Part]) -> int:
         """Bytes that nothing would take if these left."""
