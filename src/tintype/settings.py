@@ -159,6 +159,8 @@ class Settings(BaseSettings):
     heartbeat: float = Field(0.5, gt=0)
     #: Seconds between looks into an empty queue.
     poll: float = Field(0.05, gt=0)
+    #: The same where the database tells workers what was queued, as PostgreSQL does: in case that they missed it.
+    poll_with_bell: float = Field(1.0, gt=0)
     #: Seconds a stopping worker may go on with what it has; the rest goes back to the queue.
     grace: float = Field(20.0, ge=0)
     #: Seconds a request's record is kept after its end (the contract says one hour).

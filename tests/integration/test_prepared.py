@@ -132,7 +132,7 @@ def test_rows_that_fill_up_change_nobody_s_picture(sd3: SD3) -> None:
     finally:
         sd3.run = eagerly
         preparer.close()
-    [shape] = preparer._twin(sd3.transformer).runs
+    [shape] = preparer._twin(sd3.denoiser.module).runs
     assert [size[0] for _, size, *_ in shape] == [4] * 4, "four rows are the same variant"
 
 
@@ -178,7 +178,7 @@ def test_what_fails_later_is_given_up(sd3: SD3) -> None:
     def broken(**_: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("broken")
 
-    runs = preparer._twin(sd3.transformer).runs
+    runs = preparer._twin(sd3.denoiser.module).runs
     [shape] = runs
     runs[shape] = broken
     with capture_logs() as logs:
@@ -224,7 +224,7 @@ def test_on_the_cpu_nothing_is_prepared_unless_asked_for(how: Any) -> None:
 
 
 def test_a_model_s_passes_are_prepared_where_the_operator_says_so(weights: Path) -> None:
-    models = Models("cpu", "float32", 32, {"sd3-med-img2img": Weights(toy_weights("sd3", weights))}, "compile")
+    models = Models("cpu", "float32", 32, {"sd3-med-img2img": Weights(toy_weights("sd3", weights))}, prepare="compile")
     run = models.get(MODELS["sd3-med-img2img"]).family.run
     assert isinstance(run, Preparer)
     run.close()

@@ -80,6 +80,11 @@ class Worker:
         self._taking = False
         self._wake.set()
 
+    def look(self) -> None:
+        """Look for requests at once: there may be one, or room for one."""
+        self._looked = 0.0
+        self._wake.set()
+
     def run(self) -> None:
         """Work until stopped or drained."""
         with self._delivering, torch.inference_mode():
@@ -211,6 +216,7 @@ class Worker:
     def _forget(self, task: Task) -> None:
         self.tasks.pop(task.request.id, None)
         self._leave(task)
+        self.look()
 
     def _leave(self, task: Task) -> None:
         """Out of the engine, and out of memory."""

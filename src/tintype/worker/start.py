@@ -12,6 +12,7 @@ from tintype.engine import Engine
 from tintype.hub.registry import Registry
 from tintype.media.storage import open_storage
 from tintype.settings import Settings
+from tintype.store.bell import Bell
 from tintype.store.database import Database
 from tintype.store.previews import Previews
 from tintype.store.requests import Requests
@@ -39,13 +40,14 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
     models = Models.from_settings(settings, registry.weights, device)
     outputs = open_storage(settings, settings.outputs_folder, settings.picture_life)
     pictures = Pictures.from_settings(settings)
-    models.pin(registry.catalogue.find(slug) for slug in settings.pin)
+    pinned = settings.pin | registry.pinned
+    models.pin(registry.catalogue.find(slug) for slug in pinned)
     warming = Warming(
         worker_id,
         registry.catalogue,
         models,
         Warmups(db),
-        settings.pin,
+        pinned,
         interval=settings.heartbeat,
         keep_alive=settings.keep_alive,
     )
@@ -62,7 +64,7 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
         Engine(settings.max_rows),
         warming,
         max_pictures=settings.max_pictures,
-        poll=settings.poll,
+        poll=settings.poll_with_bell if db.has_bell else settings.poll,
         grace=settings.grace,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -82,7 +84,7 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
         worker.drain,
     )
     log.info("worker ready", worker=worker_id, device=str(models.device))
-    with pictures, heart:
+    with pictures, heart, Bell(db, worker.look):
         worker.run()
     db.close()
     log.info("worker stopped", worker=worker_id)
