@@ -443,8 +443,9 @@ def test_what_is_broken_or_missing_is_named(sd15_folder: Path, sd3_folder: Path,
     assert refusal("sd15", tmp_path / "short.safetensors") == words
     (tmp_path / "m.gguf").write_bytes(b"GGUF" + bytes(100))
     assert "is a GGUF file, which is not supported" in refusal("sd15", tmp_path / "m.gguf")
-    (tmp_path / "empty.safetensors").touch()
-    assert "is not a whole safetensors file" in refusal("sd15", tmp_path / "empty.safetensors")
+    for content in (b"", b"text", b"\x02" + bytes(7) + b"[]", b"\xff" * 20):
+        (tmp_path / "odd.safetensors").write_bytes(content)
+        assert "is not a whole safetensors file" in refusal("sd15", tmp_path / "odd.safetensors")
     lacking = {name: one for name, one in whole.items() if "out.2.weight" not in name and "conv_shortcut" not in name}
     written(tmp_path / "lacking.safetensors", lacking)
     assert refusal("sd15", tmp_path / "lacking.safetensors", tokenizers=sd15_folder) == (
