@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -89,15 +88,13 @@ def test_a_pinned_model_stays_and_what_has_no_room_beside_it_is_refused(folders:
 
 
 def test_the_report_adds_up(folders: dict[str, Weights]) -> None:
-    own = models(folders, prompts=Prompts(MEGABYTE))
-    own.load(SD15_IMG2IMG)
-    assert own.get(SD3_MEDIUM_IMG2IMG)
-    said = own.report()
-    assert said["used"] == said["peak"] == sum(part["size"] for part in said["parts"] if part["place"] == "device")
-    old, new = said["models"][SD15_IMG2IMG.slug], said["models"][SD3_MEDIUM_IMG2IMG.slug]
-    assert old["size"] == old["here"] == said["used"]
-    assert new["here"] == 0 < new["size"]
-    assert json.loads(json.dumps(said)) == said
+    own = models(folders)
+    old, new = own.load(SD15_IMG2IMG), own.get(SD3_MEDIUM_IMG2IMG)
+    said = own.memory.device.report()
+    here = [size for _, size, place in said.parts if place is Place.DEVICE]
+    assert said.used == said.peak == sum(here) == sum(part.size for part in old.family.parts)
+    assert len(said.parts) == len(old.family.parts) + len(new.family.parts)
+    assert (old.warm, new.warm, own.warm()) == (True, False, {SD15_IMG2IMG.slug})
 
 
 def test_sizes_are_known_without_loading(folders: dict[str, Weights]) -> None:
