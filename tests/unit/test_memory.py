@@ -396,12 +396,15 @@ def test_small_ones_pass_a_large_one_for_a_while_and_not_forever() -> None:
     admission.may_begin("0", demand(small, 10))
     assert not admission.may_begin("large", demand(large, 0))
     assert admission.may_begin("1", demand(small, 10))
+    assert not admission.closed
     clock.now = PATIENCE + 1
+    assert admission.closed
     assert not admission.may_begin("2", demand(small, 10))
     for task in ("0", "1"):
         admission.leave(task)
     assert not admission.may_begin("2", demand(small, 10)), "also when there is room, as it was asked first"
     assert admission.may_begin("large", demand(large, 0))
+    assert not admission.closed
     admission.leave("large")
     assert admission.may_begin("2", demand(small, 10))
 

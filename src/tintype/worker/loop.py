@@ -186,8 +186,8 @@ class Worker:
 
     def _has_room(self) -> bool:
         tasks = self.tasks.values()
-        alone = any(task.alone for task in tasks)
-        return not alone and sum(task.order.count for task in tasks) < self.max_pictures
+        waits = self.admission.closed or any(task.alone for task in tasks)
+        return not waits and sum(task.order.count for task in tasks) < self.max_pictures
 
     def _going(self) -> bool:
         return self._taking or (bool(self.tasks) and time.monotonic() < self._deadline)

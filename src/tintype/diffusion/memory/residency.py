@@ -29,9 +29,8 @@ class Report:
     budget: int
     #: The most that was in use at once since the start.
     peak: int
-    #: Components brought to the device since the start, and the seconds that took.
+    #: Components brought to the device since the start.
     loads: int
-    seconds: float
     #: By component: its name, its size and its place.
     parts: tuple[tuple[str, int, Place], ...]
 
@@ -143,7 +142,7 @@ class Residency:
         """
         known = [part for reference in self._known.valuerefs() if (part := reference())]
         parts = tuple((part.name, part.size, part.place) for part in known)
-        return Report(self.used, self.budget, self.peak, self.loads, self.seconds, parts)
+        return Report(self.used, self.budget, self.peak, self.loads, parts)
 
     def _free(self, idle: Iterable[Part]) -> int:
         """Bytes that nothing would take if these left."""
