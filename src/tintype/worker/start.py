@@ -37,7 +37,7 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
         torch.set_num_threads(settings.threads)
     db = Database(settings.database)
     requests = Requests(db, lease=settings.lease, retention=settings.retention)
-    models = Models.from_settings(settings, registry.weights, device)
+    models = Models.from_settings(settings, registry.weights, device, registry.keep_alive)
     outputs = open_storage(settings, settings.outputs_folder, settings.picture_life)
     pictures = Pictures.from_settings(settings)
     pinned = settings.pin | registry.pinned
@@ -49,7 +49,6 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
         Warmups(db),
         pinned,
         interval=settings.heartbeat,
-        keep_alive=settings.keep_alive,
     )
     guard = Guard.from_settings(settings)
     if settings.safety != "off" and settings.safety_checker != "none":
