@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from fastapi import Request as HttpRequest
 
+from tintype.catalog.models import MODELS
 from tintype.catalog.order import STORED
 from tintype.catalog.spec import ModelSpec
 from tintype.catalog.tariff import Tariff
@@ -18,6 +20,7 @@ from tintype.store.accounts import Accounts
 from tintype.store.assets import Assets
 from tintype.store.controls import Controls
 from tintype.store.database import Database
+from tintype.store.figures import read_figures
 from tintype.store.history import History
 from tintype.store.limits import Ceilings
 from tintype.store.money import micro
@@ -31,6 +34,8 @@ from tintype.store.statement import Statements
 from tintype.store.usage import Usage
 from tintype.store.webhooks import Webhooks
 from tintype.store.workers import Workers
+from tintype.telemetry.metrics import Metrics
+from tintype.telemetry.traces import Tracing, open_tracing
 from tintype.web.streams import Streams
 from tintype.webhooks import outbox
 
@@ -62,6 +67,8 @@ class Services:
     outputs: Storage
     uploads: Storage
     streams: Streams
+    metrics: Metrics
+    tracing: Tracing
     #: Set when a test key's request has been queued here, for the stand-in.
     test_accepted: threading.Event
     #: Whether the server has been told to stop, so that calls that wait should end.
@@ -92,6 +99,8 @@ class Services:
             outputs=open_storage(settings, settings.outputs_folder, settings.picture_life),
             uploads=open_storage(settings, settings.assets_folder, settings.asset_life),
             streams=Streams(settings.key_streams),
+            metrics=Metrics(partial(read_figures, db, MODELS)),
+            tracing=open_tracing(settings.traces, "web"),
             test_accepted=threading.Event(),
             stopping=stopping,
         )
