@@ -34,6 +34,10 @@ def _dollars(value: object) -> object:
     return value if isinstance(value, dict | Price) else {"dollars": value}
 
 
+#: As the environment and the models file have it.
+OwnPrice = Annotated[Price, BeforeValidator(_dollars)]
+
+
 class Settings(BaseSettings):
     """What an operator can set. Only `tintype.cli` builds one from the environment; everything else is given it."""
 
@@ -86,7 +90,7 @@ class Settings(BaseSettings):
     #: Whether requests cost anything; without it nothing is held or charged, and credits are `unlimited`.
     billing: bool = True
     #: By model slug, the catalogue's where not named: dollars, or `{"dollars": 0.001, "per": "second"}`.
-    prices: dict[str, Annotated[Price, BeforeValidator(_dollars)]] = {}
+    prices: dict[str, OwnPrice] = {}
 
     #: Requests per minute of a key without a number of its own; 0 is no limit, as in the next two.
     key_rpm: int = Field(0, ge=0)
@@ -112,10 +116,28 @@ class Settings(BaseSettings):
     max_rows: int = Field(16, ge=2)
     #: Most pictures that a worker has in hand at once; more only wait in memory instead of the queue.
     max_pictures: int = Field(32, ge=1)
-    #: Folder per model slug, in the diffusers layout; a slug not named here uses the built-in weights.
+    #: Folder in the diffusers layout, or file in the original one, per slug; wins over the models file and pulls.
     weights: dict[str, Path] = {}
+    #: The models file: sources, further slugs, LoRAs (docs/weights.md); None is `models.toml` in `data`, if any.
+    models: Path | None = None
+    #: Where `tintype models pull` puts weights; None is `models` in `data`.
+    models_folder: Path | None = None
     #: Rows of T5 text, unless the weights' own `tintype.json` says; 256 is what diffusers' SD3 pipelines use.
     t5_tokens: int = Field(256, ge=1, le=512)
+
+    #: Gigabytes of the device's memory that a worker may use for weights and work; `auto` is what is free when it
+    #: starts, less a margin. Workers that share a device need a number each.
+    memory: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
+    #: Seconds after which weights that nobody used leave the device, for other programs' sake; 0 is never: they leave
+    #: when other weights need their room, and not before.
+    keep_alive: float = Field(0.0, ge=0)
+    #: Models that are loaded at the start and never leave the device.
+    pin: Names = frozenset()
+    #: Where SD 3's third and by far largest text encoder works. `cpu` spares a GPU 9.5 GB and costs some seconds per
+    #: new prompt; `none` leaves it out, and long prompts are followed less well.
+    t5: Literal["device", "cpu", "none"] = "device"
+    #: Megabytes for encoded prompts: 64 hold 24 of SD 3's or 540 of SD 1.5's, which then cost nothing.
+    prompt_cache: int = Field(64, ge=0)
 
     #: Write into every picture's file how it was made, the prompt included, for `tintype replay`.
     embed_recipe: bool = True
@@ -180,6 +202,17 @@ class Settings(BaseSettings):
     def database(self) -> str:
         """The SQLAlchemy URL in use."""
         return self.database_url or f"sqlite:///{(self.data / 'tintype.db').absolute()}"
+
+    @property
+    def pulled(self) -> Path:
+        """Where pulled weights are kept."""
+        return self.models_folder or self.data / "models"
+
+    @property
+    def models_file(self) -> Path | None:
+        """The models file, or None where none is named and none is there."""
+        usual = self.data / "models.toml"
+        return self.models or (usual if usual.is_file() else None)
 
     @property
     def outputs_folder(self) -> Path:

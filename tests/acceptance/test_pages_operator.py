@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -48,8 +49,8 @@ def sound(visitor: Visitor) -> None:
         assert visitor.barriers() == []
 
 
-def test_an_operator_sees_the_server_and_steers_it(chromium: Browser, own: Server) -> None:
-    visitor = Visitor(chromium, own.address)
+def test_an_operator_sees_the_server_and_steers_it(chromium: Browser, own: Server, photos: Path) -> None:
+    visitor = Visitor(chromium, own.address, photos)
     http = own.http()
     result(http, submit(http, TEXT, quick()))
     page = visitor.go("/operator")
@@ -91,8 +92,8 @@ def test_an_operator_sees_the_server_and_steers_it(chromium: Browser, own: Serve
     visitor.leave()
 
 
-def test_others_are_told_whom_it_is_for(chromium: Browser, own: Server) -> None:
-    visitor = Visitor(chromium, own.address)
+def test_others_are_told_whom_it_is_for(chromium: Browser, own: Server, photos: Path) -> None:
+    visitor = Visitor(chromium, own.address, photos)
     page = visitor.go("/operator", new_key(own, 1))
     expect(page.get_by_role("alert")).to_contain_text("tintype keys create --operator")
     page.get_by_role("button", name="Use another key").click()

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.integration.conftest import T5_TOKENS
-from tests.integration.drawing import pixels
+from tests.integration.drawing import network, pixels
 from tests.toy import toy_weights
 
 from tintype.checkpoints.weights import Weights, read_json
@@ -78,7 +78,7 @@ def test_half_precision_files_are_converted(weights: Path, tmp_path: Path, load:
     file = path / "unet" / "diffusion_pytorch_model.safetensors"
     save_file({name: tensor.half() for name, tensor in load_file(file).items()}, file, metadata={"format": "pt"})
     family = load("sd15", path)
-    assert {parameter.dtype for parameter in family.unet.parameters()} == {torch.float32}
+    assert {parameter.dtype for parameter in network(family.denoiser).parameters()} == {torch.float32}
     assert pixels(family, JOB).float().std() > 10
 
 

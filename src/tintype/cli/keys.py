@@ -9,11 +9,12 @@ from typing import Any
 
 import click
 
-from tintype.catalog.models import find_model
+from tintype.catalog.catalogue import Catalogue
 from tintype.cli.amounts import to_micro
 from tintype.cli.options import data_option, json_option, load_settings, open_database
 from tintype.cli.rows import print_rows
 from tintype.errors import InvalidParameter, NotFound
+from tintype.hub.registry import build_registry
 from tintype.store.accounts import Accounts
 from tintype.store.keys import Key
 from tintype.store.money import dollars
@@ -75,10 +76,11 @@ def create(
       tintype keys create --name ci --test
       tintype keys create --name me --operator
     """
-    slugs = None if models is None else [find_model(slug.strip()).slug for slug in models.split(",")]
+    settings = load_settings(data=data)
+    slugs = None if models is None else _slugs(models, build_registry(settings).catalogue)
     cap = None if spend_cap is None else to_micro("--spend-cap", spend_cap, 0)
     read_only = _read_only(scopes)
-    with open_database(load_settings(data=data)) as db:
+    with open_database(settings) as db:
         accounts = Accounts(db)
         _, secret = accounts.create_key(
             account or _oldest(accounts),
@@ -173,6 +175,11 @@ def _read_only(scopes: str) -> bool:
     if not asked <= set(SCOPES):
         raise InvalidParameter("--scopes", scopes, "read, or read,run")
     return "run" not in asked
+
+
+def _slugs(models: str, catalogue: Catalogue) -> list[str]:
+    """The slugs of a comma-separated list; raises NotFound."""
+    return [catalogue.find(slug.strip()).slug for slug in models.split(",")]
 
 
 def _oldest(accounts: Accounts) -> str:

@@ -15,6 +15,7 @@ import uvicorn
 from tintype.catalog.samples import LANDSCAPE
 from tintype.cli.options import data_option, load_settings, open_database
 from tintype.fleet import LocalFleet, devices
+from tintype.hub.registry import build_registry
 from tintype.settings import Settings
 from tintype.store.accounts import Accounts
 from tintype.store.database import Database
@@ -42,6 +43,9 @@ def serve(host: str | None, port: int | None, data: Path | None, workers: bool, 
     from tintype.web.app import create_app  # noqa: PLC0415 - FastAPI takes half a second; other commands don't need it
 
     settings = load_settings(host=host, port=port, data=data, billing=billing)
+    registry = build_registry(settings)
+    if workers:  # elsewhere, their machines have the weights
+        registry.require(registry.catalogue)
     set_up_logs(process="web")
     listening = listen(settings.host, settings.port)
     address = _address(settings.host, listening.getsockname()[1])
@@ -50,7 +54,7 @@ def serve(host: str | None, port: int | None, data: Path | None, workers: bool, 
     commands = [_worker_command(settings, device) for device in devices(settings.devices)] if workers else []
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(settings, stopping=lambda: server.should_exit),
+            create_app(settings, registry, stopping=lambda: server.should_exit),
             log_config=None,
             access_log=False,
             server_header=False,
@@ -90,10 +94,12 @@ def worker(device: str, parent: int | None, worker_id: str | None, data: Path | 
     from tintype.worker.start import run_worker  # noqa: PLC0415 - imports torch
 
     settings = load_settings(data=data)
+    registry = build_registry(settings)
+    registry.require(registry.catalogue)
     set_up_logs(process=f"worker {device}")
     with open_database(settings):
         pass
-    run_worker(settings, device, parent, worker_id or new_id())
+    run_worker(settings, registry, device, parent, worker_id or new_id())
 
 
 @click.command()

@@ -10,6 +10,8 @@ import torch
 
 from tintype.diffusion.conditioning import Text
 from tintype.diffusion.job import Job
+from tintype.diffusion.memory.demand import Demand
+from tintype.diffusion.memory.residency import Part
 from tintype.errors import PictureNotFinite
 
 
@@ -34,9 +36,18 @@ Sampler = Generator[Ask, Answer, torch.Tensor]
 
 
 class Family(Protocol):
-    """An architecture with its weights loaded."""
+    """An architecture with its weights, which come to the device when they are needed."""
 
     device: torch.device
+    #: The component that every step needs: whoever has pictures under way keeps it on the device.
+    denoiser: Part
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All its components."""
+
+    def demand(self, job: Job) -> Demand:
+        """What the job needs of the memory, from its text to its pixels."""
 
     def begin(self, job: Job) -> Denoising:
         """Encode the job's text and picture, and set up its sampler."""

@@ -47,6 +47,18 @@ class Verdict(StrEnum):
     LOST = "lost"
 
 
+class Warmth(StrEnum):
+    """How far a worker is with loading a model that it was asked to load."""
+
+    #: It was asked, and has not finished.
+    WARMING = "WARMING"
+    #: All of the model's weights are where they work.
+    WARM = "WARM"
+    #: They were, and some have left for others since.
+    COLD = "COLD"
+    FAILED = "FAILED"
+
+
 class Around(TypedDict, total=False):
     """Columns of a new request beside what it asks for; tables.py explains them."""
 

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from tintype.store.hooks import Delivered
-from tintype.store.records import Entry, Status
+from tintype.store.records import Entry, Status, Warmth
 
 # Named constraints: without names, a later migration could not drop them.
 metadata = MetaData(
@@ -235,6 +235,19 @@ samples = Table(
     Column("failed", Integer, nullable=False, server_default=_NONE_YET),
     Column("refused", Integer, nullable=False, server_default=_NONE_YET),
     Column("cancelled", Integer, nullable=False, server_default=_NONE_YET),
+)
+
+#: Which models each worker has loaded, is to load, or could not load.
+warmups = Table(
+    "warmups",
+    metadata,
+    Column("slug", Text, primary_key=True),
+    Column("worker", Text, primary_key=True),
+    Column("state", Enum(Warmth, native_enum=False, length=10), nullable=False),
+    Column("seconds", Double),
+    Column("error", Text),
+    #: When it was asked for, or changed by itself.
+    Column("changed_at", Double, nullable=False),
 )
 
 webhooks = Table(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tintype.catalog.builtin import BUILTIN
+from tintype.store.records import Warmth
 
 Schema = dict[str, Any]
 
@@ -60,6 +61,17 @@ RESULT = shape(
     seed=TEXT,
     metrics=COSTS,
 )
+WARMTH = shape(
+    {"mode": TEXT},
+    slug=TEXT,
+    state={"enum": list(map(str, Warmth)), "description": "WARM once every worker has loaded it"},
+    workers={
+        "type": "array",
+        "items": shape(
+            device=TEXT, state={"enum": list(map(str, Warmth))}, seconds=or_null(NUMBER), error=or_null(TEXT)
+        ),
+    },
+)
 PAUSED = shape(paused={"type": "boolean"}, paused_at=or_null(TEXT))
 WORKER = shape(
     id=TEXT,
@@ -89,6 +101,10 @@ WEIGHED = {
     "x-weights": {
         "description": "built-in, where the weights that tintype brings along drew the picture; else absent",
         "schema": {"type": "string", "enum": [BUILTIN]},
+    },
+    "x-cold-start": {
+        "description": "Seconds spent on loading the model for this request, never charged; absent where it was there",
+        "schema": NUMBER,
     },
     "x-mode": {
         "description": "test, where a test key sent the call; else absent",

@@ -42,6 +42,8 @@ class Delivery:
         }
         if task.loaded.builtin:
             result["weights"] = BUILTIN
+        if task.cold_start:
+            result["cold_start"] = round(task.cold_start, 4)
         if not self._complete(task, result):
             log.info("result not taken: cancelled, or another worker has it", request=task.request.id)
 

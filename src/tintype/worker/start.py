@@ -9,11 +9,13 @@ import structlog
 import torch
 
 from tintype.engine import Engine
+from tintype.hub.registry import Registry
 from tintype.media.storage import open_storage
 from tintype.settings import Settings
 from tintype.store.database import Database
 from tintype.store.previews import Previews
 from tintype.store.requests import Requests
+from tintype.store.warmups import Warmups
 from tintype.store.workers import Workers
 from tintype.worker.delivery import Delivery
 from tintype.worker.heart import Heart
@@ -22,26 +24,39 @@ from tintype.worker.loop import Worker
 from tintype.worker.models import Models
 from tintype.worker.pictures import Pictures
 from tintype.worker.report import Reporter
+from tintype.worker.warming import Warming
 
 log = structlog.get_logger()
 
 
-def run_worker(settings: Settings, device: str, parent: int | None, worker_id: str) -> None:
+def run_worker(settings: Settings, registry: Registry, device: str, parent: int | None, worker_id: str) -> None:
     """Work until SIGTERM or SIGINT, until drained, or until the process `parent` is no longer this one's."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
     db = Database(settings.database)
     requests = Requests(db, lease=settings.lease, retention=settings.retention)
-    models = Models.from_settings(settings, device)
+    models = Models.from_settings(settings, registry.weights, device)
     outputs = open_storage(settings, settings.outputs_folder, settings.picture_life)
     pictures = Pictures.from_settings(settings)
+    models.pin(registry.catalogue.find(slug) for slug in settings.pin)
+    warming = Warming(
+        worker_id,
+        registry.catalogue,
+        models,
+        Warmups(db),
+        settings.pin,
+        interval=settings.heartbeat,
+        keep_alive=settings.keep_alive,
+    )
     worker = Worker(
         worker_id,
         requests,
+        registry.catalogue,
         models,
         pictures,
         Delivery(requests, outputs, with_recipe=settings.embed_recipe),
         Engine(settings.max_rows),
+        warming,
         max_pictures=settings.max_pictures,
         poll=settings.poll,
         grace=settings.grace,
