@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 from tests.integration.website import Website, serving
 
 
@@ -83,6 +84,23 @@ def test_two_web_processes_tell_the_same_but_for_their_own_refusals(
         assert told(there, "tintype_refusals_total", reason="RequestUnknown") == 0
         there.get("/v2/requests/1234/status")
         assert told(there, "tintype_refusals_total", reason="RequestUnknown") == 1
+
+
+def test_log_lines_name_the_request_and_its_prompt_only_where_the_operator_wants_that(site: Website) -> None:
+    usual = site.own
+    lines = {}
+    with site.http() as http:
+        for wanted in (False, True):
+            site.app.state.services = replace(usual, settings=usual.settings.model_copy(update={"log_prompts": wanted}))
+            with capture_logs() as logged:
+                answer = http.post("/v2/stable-diffusion-3.5-turbo-txt2img", json={"prompt": "a secret fox"})
+            [line] = [line for line in logged if line["event"] == "queued"]
+            assert line["request"] == answer.json()["request_id"]
+            assert site.secret not in str(logged)
+            lines[wanted] = "a secret fox" in str(logged)
+            http.delete(f"/v2/requests/{line['request']}")
+    site.app.state.services = usual
+    assert lines == {False: False, True: True}
 
 
 def test_open_metrics_for_who_asks(boss: httpx2.Client) -> None:

@@ -11,7 +11,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from tintype.errors import TintypeError
-from tintype.telemetry.metrics import SUMS, Figures, Metrics
+from tintype.store.workers import STATES
+from tintype.telemetry.metrics import SUMS, Figures, Metrics, Stage
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = json.loads((ROOT / "deploy/grafana.json").read_text())
@@ -59,6 +60,12 @@ def test_the_documentation_has_every_family_with_its_type_and_labels() -> None:
     for name, family in own.items():
         labels = {label for one in family.samples for label in one.labels}
         assert labels == {label.strip() for label in LABELS[name].split(",") if label.strip()}, name
+
+
+def test_the_documentation_explains_every_stage_and_state() -> None:
+    stages = DOCS.partition("The stages of a request are")[2]
+    assert [stage for stage in Stage if f"`{stage}`" not in stages] == []
+    assert [state for state in STATES if f"{state}" not in DOCS] == []
 
 
 def test_the_dashboard_asks_for_what_there_is_and_for_all_of_it() -> None:

@@ -40,7 +40,7 @@ class Slow:
 
 def task() -> Task:
     params = SD35_TURBO_TXT2IMG.validate({"prompt": "a fox"})[0]
-    request: Any = SimpleNamespace(id="r", slug=SD35_TURBO_TXT2IMG.slug, params=params)
+    request: Any = SimpleNamespace(id="r", slug=SD35_TURBO_TXT2IMG.slug, params=params, attempt=1, traceparent=None)
     made = Task(request, SD35_TURBO_TXT2IMG)
     made.fetched.set_result(None)
     return made

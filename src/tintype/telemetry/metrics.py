@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -51,6 +52,18 @@ SUMS = (
     *(ENDED, FORWARD_PASSES, ROWS, ROOM, STEP_SECONDS, COLD_STARTS, COLD_SECONDS),
     *(STAGE_RUNS, STAGE_SECONDS, PROMPT_CACHE, CHARGES, CHARGED, MISSED),
 )
+
+
+class Stage(StrEnum):
+    """What a request goes through; docs/operations.md says what belongs to each."""
+
+    QUEUE = "queue"
+    FETCH = "fetch"
+    LOAD = "load"
+    ENCODE = "encode"
+    DENOISE = "denoise"
+    DECODE = "decode"
+    DELIVER = "deliver"
 
 
 @dataclass(frozen=True)

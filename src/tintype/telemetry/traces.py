@@ -52,10 +52,22 @@ class Tracing:
         finally:
             span.end()
 
-    def note(self, name: str, parent: str | None, began: int, ended: int, **about: str | int) -> None:
-        """A span that is over: when it began and ended, in nanoseconds of unix time."""
-        if self._tracer is not None:
-            self._begin(name, parent, began, about).end(ended)
+    def note(
+        self,
+        name: str,
+        parent: str | None,
+        began: int,
+        ended: int,
+        error: BaseException | None = None,
+        **about: str | int,
+    ) -> None:
+        """A span that is over: when it began and ended, in nanoseconds of unix time, and what it failed with."""
+        if self._tracer is None:
+            return
+        span = self._begin(name, parent, began, about)
+        if error is not None:
+            _blame(span, error)
+        span.end(ended)
 
     def _begin(self, name: str, parent: str | None, began: int, about: dict[str, Any]) -> Any:
         from opentelemetry.context import Context  # noqa: PLC0415 - an extra

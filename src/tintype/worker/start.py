@@ -17,6 +17,7 @@ from tintype.store.previews import Previews
 from tintype.store.requests import Requests
 from tintype.store.warmups import Warmups
 from tintype.store.workers import Workers
+from tintype.telemetry.traces import open_tracing
 from tintype.worker.delivery import Delivery
 from tintype.worker.heart import Heart
 from tintype.worker.looker import Looker
@@ -48,6 +49,7 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
         interval=settings.heartbeat,
         keep_alive=settings.keep_alive,
     )
+    tracing = open_tracing(settings.traces, "worker")
     worker = Worker(
         worker_id,
         requests,
@@ -60,6 +62,7 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
         max_pictures=settings.max_pictures,
         poll=settings.poll,
         grace=settings.grace,
+        tracing=tracing,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
@@ -71,7 +74,7 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
         worker.tasks,
         worker.engine,
         Looker(Previews(db)),
-        Reporter(worker.tasks, worker.engine, models).report,
+        Reporter(worker.tasks, worker.engine, models, worker.stages).report,
         settings.heartbeat,
         parent,
         worker.stop,
@@ -80,6 +83,7 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
     log.info("worker ready", worker=worker_id, device=str(models.device), dtype=str(models.dtype))
     with pictures, heart:
         worker.run()
+    tracing.close()
     db.close()
     log.info("worker stopped", worker=worker_id)
     # At once: Python would wait for downloads under way, and for an address that never answers that is long.
