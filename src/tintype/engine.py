@@ -115,15 +115,15 @@ class Engine:
         single = not batch[0].alone and self._room.get((batch[0].family, batch[0].ask.x.shape)) == 1
         step = 1 if single else len(levels)
         predicted = [
-            self._predict(batch[0].family, x[begin : begin + step], level[begin : begin + step], text)
+            self._predict(batch[0], x[begin : begin + step], level[begin : begin + step], text)
             for begin, text in self._text(batch).portions(step)
         ]
         for picture, prediction in zip(batch, torch.cat(predicted).split(counts), strict=True):
             self._reply(picture, prediction)
         self.seconds += time.monotonic() - began
 
-    def _predict(self, family: Family, x: torch.Tensor, level: torch.Tensor, text: Text) -> torch.Tensor:
-        predicted = family.predict(x, level, text)
+    def _predict(self, first: Denoising, x: torch.Tensor, level: torch.Tensor, text: Text) -> torch.Tensor:
+        predicted = first.family.predict(x, level, text, exact=first.alone)
         self.forward_passes += 1
         self.rows += len(x)
         return predicted

@@ -23,6 +23,7 @@
     ├── TooManyRequests             429
     ├── LedgerBroken                500
     ├── WeightsUnusable             500
+    ├── SafetyUnavailable           500  a picture was to be checked, and couldn't be
     ├── ConfigurationInvalid        500  an operator's mistake, said where it was made
     ├── PullFailed                  500  weights that can't be fetched
     ├── PictureNotFinite            500  the model's arithmetic broke down
@@ -202,6 +203,11 @@ class ContentRefused(TintypeError):
     status = 422
     advice = "Change the prompt or the picture; nothing was charged."
 
+    @classmethod
+    def of_picture(cls, category: str) -> Self:
+        """Of a picture that was made, and that the check puts into this category."""
+        return cls(f"The safety check refused the picture: {category}")
+
 
 class IdempotencyMismatch(TintypeError):
     """This Idempotency-Key was sent before, with other parameters or to another address."""
@@ -233,6 +239,12 @@ class LedgerBroken(TintypeError):
 
 class WeightsUnusable(TintypeError):
     """The model's weights can't be loaded."""
+
+    advice = "Tell the operator of this server; nothing was charged."
+
+
+class SafetyUnavailable(TintypeError):
+    """The safety check that this request needs can't be run."""
 
     advice = "Tell the operator of this server; nothing was charged."
 

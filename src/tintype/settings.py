@@ -14,6 +14,12 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+#: What is done about content that the safety check finds: nothing, a word to the caller, or the request fails.
+Safety = Literal["off", "warn", "block"]
+
+#: How models are made faster while requests run eagerly.
+Prepare = Literal["off", "compile", "graphs", "auto"]
+
 #: A comma-separated list in the environment.
 Names = Annotated[frozenset[str], NoDecode, BeforeValidator(_split)]
 
@@ -108,8 +114,11 @@ class Settings(BaseSettings):
 
     #: `auto` is every GPU, or the CPU; else a comma-separated list (`cuda:0,cuda:1`, `cpu`).
     devices: str = "auto"
-    #: `auto` is bfloat16 where the device computes in it, else float32.
+    #: `auto` is bfloat16 where the device computes in it and a model's layers are measured to be faster in it.
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    #: Compile models for the shapes that they meet, record them as CUDA graphs, or (`auto`) both where there is a GPU.
+    #: Off as long as no GPU has been seen to do it: it takes a minute of a CPU core or more per shape, and memory.
+    prepare: Prepare = "off"
     #: CPU threads of one worker; 0 leaves torch's own choice.
     threads: int = Field(0, ge=0)
     #: Most rows (pictures, twice with guidance) in one forward pass.
@@ -139,6 +148,17 @@ class Settings(BaseSettings):
     #: Megabytes for encoded prompts: 64 hold 24 of SD 3's or 540 of SD 1.5's, which then cost nothing.
     prompt_cache: int = Field(64, ge=0)
 
+    #: What is done about content that the safety check finds, for keys without a `--safety` of their own.
+    safety: Safety = "off"
+    #: Who looks at finished pictures: the classifier of `tintype[safety]`, Stable Diffusion's own, or nobody.
+    safety_checker: Literal["opennsfw", "diffusers", "none"] = "opennsfw"
+    #: Probability from which the `opennsfw` classifier's word counts; `diffusers` has limits of its own.
+    safety_threshold: float = Field(0.5, ge=0, le=1)
+    #: Folder with `safety_checker/` and `feature_extractor/`; empty means the first of `weights` that has them.
+    safety_weights: Path | None = None
+    #: File of phrases, one to a line, that prompts are refused for wherever `safety` isn't off.
+    blocked_prompts: Path | None = None
+
     #: Write into every picture's file how it was made, the prompt included, for `tintype replay`.
     embed_recipe: bool = True
 
@@ -148,6 +168,8 @@ class Settings(BaseSettings):
     heartbeat: float = Field(0.5, gt=0)
     #: Seconds between looks into an empty queue.
     poll: float = Field(0.05, gt=0)
+    #: The same where the database tells workers what was queued, as PostgreSQL does: in case that they missed it.
+    poll_with_bell: float = Field(1.0, gt=0)
     #: Seconds a stopping worker may go on with what it has; the rest goes back to the queue.
     grace: float = Field(20.0, ge=0)
     #: Seconds a request's record is kept after its end (the contract says one hour).
@@ -204,6 +226,12 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{(self.data / 'tintype.db').absolute()}"
 
     @property
+    def safety_folder(self) -> Path | None:
+        """Where Stable Diffusion's own safety checker lies, if it is anywhere."""
+        folders = [self.safety_weights] if self.safety_weights else [*self.weights.values()]
+        return next((folder for folder in folders if (folder / "safety_checker").is_dir()), None)
+
+    @property
     def pulled(self) -> Path:
         """Where pulled weights are kept."""
         return self.models_folder or self.data / "models"
@@ -218,6 +246,11 @@ class Settings(BaseSettings):
     def outputs_folder(self) -> Path:
         """Where finished pictures are kept."""
         return self.data / "outputs"
+
+    @property
+    def prepared_folder(self) -> Path:
+        """Where the compiler keeps what it has made, for the next start."""
+        return self.data / "prepared"
 
     @property
     def inputs_folder(self) -> Path:

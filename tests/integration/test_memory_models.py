@@ -122,12 +122,12 @@ class Narrow:
         self.refused: list[int] = []
         monkeypatch.setattr(family, "predict", self)
 
-    def __call__(self, x: torch.Tensor, *rest: Any) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, *rest: Any, **how: Any) -> torch.Tensor:
         if len(x) > self.most or x.shape[-1] > 16:
             self.refused.append(len(x))
             raise torch.OutOfMemoryError
         self.rows.append(len(x))
-        return self.predict(x, *rest)
+        return self.predict(x, *rest, **how)
 
 
 def jobs(*guidances: float) -> list[Job]:

@@ -172,6 +172,17 @@ def test_one_look_a_beat_and_none_without_a_new_step(watched: Watched) -> None:
         assert (seen.format, seen.size) == ("JPEG", (8, 16))
 
 
+def test_nobody_looks_at_what_is_not_checked_yet(watched: Watched) -> None:
+    looker = Looker(watched.previews, hides=lambda task: task.request is watched.request)
+    watched.previews.watch(watched.request.id, 60)
+    watched.engine.step()
+    looker.beat([watched.task])  # type: ignore[list-item]
+    assert looker._under_way is None
+    watched.beat()
+    assert watched.looker.looks == 1
+    looker.close()
+
+
 def test_a_finished_picture_is_shown_small_while_its_sibling_runs(watched: Watched) -> None:
     watched.previews.watch(watched.request.id, 60)
     watched.task.pictures = [watched.picture, watched.picture]

@@ -11,10 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import structlog
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 from tests.acceptance.harness import here, until, words
 from tests.integration.receiver import Receiver, receiving
 from tests.integration.website import Website, serving
@@ -29,6 +32,7 @@ from tintype.telemetry.metrics import STAGE_RUNS, STAGE_SECONDS, Stage
 from tintype.telemetry.traces import NO_TRACES, Tracing
 from tintype.webhooks import Senders
 from tintype.worker.delivery import Delivery
+from tintype.worker.guard import Guard
 from tintype.worker.loop import Worker
 from tintype.worker.models import Models
 from tintype.worker.pictures import Pictures
@@ -87,7 +91,7 @@ def worker(site: Website, weights: Path, tracing: Tracing) -> Worker:
     models = Models("cpu", "float32", 32, {SLUG: Weights(toy_weights("sd3", weights))})
     warming = Warming("w1", MODELS, models, own.warmups, (), interval=1, keep_alive=0)
     pictures = Pictures.from_settings(own.settings)
-    delivery = Delivery(own.requests, own.outputs, with_recipe=False)
+    delivery = Delivery(own.requests, own.outputs, Guard(None), with_recipe=False)
     parts = (MODELS, models, pictures, delivery, Engine(16), warming)
     return Worker("w1", own.requests, *parts, max_pictures=4, poll=0.01, grace=1, tracing=tracing)
 
@@ -167,6 +171,16 @@ def test_a_stage_that_fails_says_so_without_the_error_s_words(
         assert "secret" not in span.to_json()
         assert above(span) == SENT
     assert len(memory.get_finished_spans()) == 2
+
+
+def test_what_is_logged_in_a_stage_names_the_request(site: Website) -> None:
+    request = site.submit()
+    site.own.requests.cancel(request.id, site.account_id)
+    stages = Stages("w1")
+    with capture_logs(processors=[merge_contextvars]) as logged:
+        stages.run(request, Stage.DELIVER, structlog.get_logger().info, "picture checked")
+        structlog.get_logger().info("worker ready")
+    assert [line.get("request") for line in logged] == [request.id, None]
 
 
 def test_without_a_tracer_the_caller_s_header_goes_through(site: Website, receiver: Receiver) -> None:

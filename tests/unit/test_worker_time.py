@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
+from tintype.worker.guard import Guard
 from tintype.worker.loop import Worker
 from tintype.worker.task import Task
 
@@ -50,7 +51,8 @@ def test_loading_is_nobodys_time(monkeypatch: pytest.MonkeyPatch) -> None:
     models: Any = Slow(monkeypatch)
     engine: Any = SimpleNamespace(add=lambda *_, **__: None, live=[])
     nothing: Any = None
-    worker = Worker("w", nothing, nothing, models, nothing, nothing, engine, nothing, max_pictures=4, poll=1, grace=1)
+    delivery: Any = SimpleNamespace(guard=Guard(None))
+    worker = Worker("w", nothing, nothing, models, nothing, delivery, engine, nothing, max_pictures=4, poll=1, grace=1)
     running, fresh = task(), task()
     running.pictures = [nothing]
     worker.tasks = {"running": running, "fresh": fresh}

@@ -74,7 +74,9 @@ def load_model(
     own = registry.weights.get(spec.slug)
     folder = own.path if own else None
     try:
-        return Models.from_settings(settings, registry.weights, device).load(spec, styles=styles)
+        # One order is not worth preparing for.
+        models = Models.from_settings(settings.model_copy(update={"prepare": "off"}), registry.weights, device)
+        return models.load(spec, styles=styles)
     except WeightsUnusable as error:
         raise BadRequest(f"{folder or 'the built-in weights'}: {_why(error, folder)}") from error
     except (RuntimeError, AssertionError) as error:

@@ -14,6 +14,7 @@ import uvicorn
 
 from tintype.catalog.samples import LANDSCAPE
 from tintype.cli.options import data_option, load_settings, open_database
+from tintype.cli.safety import check_safety_of_all
 from tintype.fleet import LocalFleet, devices
 from tintype.hub.registry import build_registry
 from tintype.settings import Settings
@@ -47,9 +48,10 @@ def serve(host: str | None, port: int | None, data: Path | None, workers: bool, 
     if workers:  # elsewhere, their machines have the weights
         registry.require(registry.catalogue)
     set_up_logs(process="web")
-    listening = listen(settings.host, settings.port)
-    address = _address(settings.host, listening.getsockname()[1])
     with open_database(settings) as db:
+        check_safety_of_all(settings, db)
+        listening = listen(settings.host, settings.port)
+        address = _address(settings.host, listening.getsockname()[1])
         _first_key(db, settings, address)
     commands = [_worker_command(settings, device) for device in devices(settings.devices)] if workers else []
     server = uvicorn.Server(
@@ -97,8 +99,10 @@ def worker(device: str, parent: int | None, worker_id: str | None, data: Path | 
     registry = build_registry(settings)
     registry.require(registry.catalogue)
     set_up_logs(process=f"worker {device}")
-    with open_database(settings):
-        pass
+    with open_database(settings) as db:
+        check_safety_of_all(settings, db)
+    # Read by torch's compiler, if it is ever used (TINTYPE_PREPARE), when it is imported.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.prepared_folder.absolute()))
     run_worker(settings, registry, device, parent, worker_id or new_id())
 
 

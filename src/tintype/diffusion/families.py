@@ -1,4 +1,4 @@
-"""The families by name, and what a device can do."""
+"""The families by name, and the device that they run on."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from tintype.diffusion.prompts import Prompts
 from tintype.diffusion.sd3 import SD3
 from tintype.diffusion.sd15 import SD15
 from tintype.errors import WeightsUnusable
+
+#: The component that is asked at every step.
+DENOISERS = {"sd15": "unet", "sd3": "transformer"}
 
 
 def load_family(
@@ -41,17 +44,3 @@ def pick_device(name: str) -> torch.device:
     if name != "auto":
         return torch.device(name)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 where the device computes in it, else float32."""
-    if name == "auto":
-        name = "bfloat16" if _has_bfloat16(device) else "float32"
-    return torch.bfloat16 if name == "bfloat16" else torch.float32
-
-
-def _has_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # oneDNN falls back to emulation, slower than float32, where the CPU has no bfloat16 instructions.
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -8,10 +8,11 @@ from tintype.diffusion.autoencoder import Autoencoder
 from tintype.diffusion.conditioning import ClipEncoder, T5Encoder, Text, join_sd3
 from tintype.diffusion.denoising import Ask, Denoising
 from tintype.diffusion.job import Job
-from tintype.diffusion.kit import Kit
+from tintype.diffusion.kit import Kit, channels_last
 from tintype.diffusion.memory.demand import Demand, Step
 from tintype.diffusion.memory.residency import Part, Work
 from tintype.diffusion.noise import Noise, noise_stream
+from tintype.diffusion.prepared import Run, eagerly
 from tintype.diffusion.samplers import find_sampler
 from tintype.diffusion.samplers.space import TRAINING_STEPS, Flow
 from tintype.diffusion.schedules import plan
@@ -29,8 +30,9 @@ class SD3:
         self.device = kit.device
         # Asking a diffusers model for its dtype walks all its modules: not at every step.
         self.dtype = kit.dtype
+        self.run: Run = eagerly
         self.denoiser = kit.part("transformer")
-        self.autoencoder = Autoencoder(kit.part("vae"), kit.config("vae"))
+        self.autoencoder = Autoencoder(kit.part("vae", channels_last), kit.config("vae"))
         self.clips = [self._clip(kit, suffix) for suffix in ("", "_2")]
         config = kit.config("transformer")
         t5 = kit.t5()
@@ -75,18 +77,18 @@ class SD3:
             self, sampler, self._text(job.prompt), negative, guidance, steps=method.count(levels, self.space)
         )
 
-    def predict(self, x: torch.Tensor, level: torch.Tensor, text: Text) -> torch.Tensor:
+    def predict(self, x: torch.Tensor, level: torch.Tensor, text: Text, *, exact: bool = False) -> torch.Tensor:
         """The denoised latent x - s v."""
         rows, _, height, width = x.shape
         asked = {
+            "exact": exact,
             "hidden_states": x.to(self.dtype),
             "timestep": level * TRAINING_STEPS,
             "encoder_hidden_states": text.embeds,
             "pooled_projections": text.pooled,
-            "return_dict": False,
         }
         work = self._work(rows, height, width)
-        velocity: torch.Tensor = self.denoiser.run(work, lambda transformer: transformer(**asked)[0])
+        velocity: torch.Tensor = self.denoiser.run(work, lambda transformer: self.run(transformer, **asked))
         return x - level.view(-1, 1, 1, 1) * velocity.float()
 
     def finish(self, latents: torch.Tensor) -> torch.Tensor:

@@ -42,6 +42,11 @@ class Registry:
         return replace(self, weights={**self.weights, slug: Weights(path, parts=parts)}, missing=missing)
 
     @property
+    def pinned(self) -> frozenset[str]:
+        """The slugs whose weights the models file wants to stay in memory."""
+        return frozenset(slug for slug, entry in self.entries.items() if entry.pin)
+
+    @property
     def configured(self) -> set[str]:
         """The slugs that don't draw with the built-in weights, whether theirs are there or not."""
         return self.weights.keys() | self.missing.keys()

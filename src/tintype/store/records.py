@@ -9,6 +9,8 @@ from typing import Any, TypedDict
 
 from sqlalchemy import Row
 
+from tintype.settings import Safety
+
 Json = Mapping[str, Any]
 
 
@@ -69,6 +71,7 @@ class Around(TypedDict, total=False):
     webhook_url: str | None
     pace: str | None
     traceparent: str | None
+    safety: Safety
     idempotency_key: str
     #: Needed with an idempotency key.
     fingerprint: str
@@ -148,6 +151,7 @@ class Request:
     test: bool = False
     due_at: float | None = None
     traceparent: str | None = None
+    safety: Safety = "off"
     #: Not of the row: told to who has just submitted it, where its key is limited.
     allowance: Allowance | None = None
 
@@ -170,6 +174,12 @@ class Request:
     def retries(self) -> int:
         """Attempts that failed before the present or last one."""
         return max(0, self.counted - 1)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the worker found worth a word in the pictures."""
+        found: list[str] = (self.result or {}).get("warnings", [])
+        return found
 
     @property
     def mode(self) -> dict[str, str]:

@@ -83,6 +83,8 @@ api_keys = Table(
     Column("rpm", Integer),
     Column("concurrency", Integer),
     Column("max_queued", Integer),
+    #: Its own strictness of the safety check; null is the server's.
+    Column("safety", String(5)),
     #: When its token bucket will be full again: before now, it is full.
     Column("bucket_full_at", Double, nullable=False, server_default=text("0")),
     Index("ix_api_keys_old_digest", "old_digest"),
@@ -141,6 +143,8 @@ requests = Table(
     Column("due_at", Double),
     #: The trace that it belongs to, as W3C's header of that name has it.
     Column("traceparent", String(55)),
+    #: How strict the safety check is with it, as was in force for its key when it came.
+    Column("safety", String(5), nullable=False, server_default="off"),
     Index("ix_requests_claim", "status", "priority", "key_id", "seq"),
     # The stand-in looks many times a second, and must not read through a long queue of live requests.
     Index("ix_requests_test", "test", "status"),

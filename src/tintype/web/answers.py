@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -48,17 +49,18 @@ def result(request: Request, base: str, remaining: int, outputs: Storage) -> dic
         "prompt": request.params.get("prompt", ""),
         "metrics": metrics,
         "recipe": made["recipe"],
+        **({"warnings": request.warnings} if request.warnings else {}),
     }
 
 
-def origin(request: Request) -> dict[str, str]:
-    """Headers that say which weights drew it, where these are worth a word, and the seconds that their load took.
-
-    The worker wrote both into the result.
+def notes(request: Request, told: Mapping[str, str]) -> dict[str, str]:
+    """The headers `told` of a call, and what the worker wrote into the result: whose weights drew it, the seconds that
+    their load took, and warnings.
     """
     made = request.result or {}
-    headers = {"x-weights": made.get("weights"), "x-cold-start": made.get("cold_start")}
-    return {name: str(value) for name, value in headers.items() if value}
+    words = [*filter(None, [told.get("x-warning")]), *request.warnings]
+    said = {"x-weights": made.get("weights"), "x-cold-start": made.get("cold_start"), "x-warning": "; ".join(words)}
+    return {**told, **{name: str(value) for name, value in said.items() if value}}
 
 
 def encoded(picture: dict[str, Any], outputs: Storage) -> str:

@@ -34,13 +34,13 @@ REFUSALS = {
 }
 WAITING = {
     409: "The request sent with this Idempotency-Key still runs",
-    422: "The safety check refused the content, or this Idempotency-Key was sent with another body",
     502: "No worker is running; the request stays queued",
     504: "The wait ran out; the request goes on",
     507: "The model and a picture of this size don't fit into this server's memory",
 }
+REFUSED_CONTENT = "The safety check refused the content, or this Idempotency-Key was sent with another body"
 #: A model's operations exist, so that nothing is unknown there.
-ASKING = {status: text for status, text in REFUSALS.items() if status != 404}
+ASKING = {status: text for status, text in REFUSALS.items() if status != 404} | {422: REFUSED_CONTENT}
 #: Of any call with a body, beside those of every call.
 WITH_BODY = (400, 403, 413, 415)
 #: Headers that a model's operations understand, and what they are for.

@@ -53,7 +53,12 @@ DONE = shape(status={"const": "COMPLETED"}, request_id=ID, metrics=shape(inferen
 IMAGE = shape(url=URL, content_type=TEXT, file_name=TEXT, file_size=TEXT, seed=TEXT)
 COSTS = shape(cost=NUMBER, remaining_credits=NUMBER, inference_time=NUMBER, queue_time=NUMBER, total_time=NUMBER)
 RESULT = shape(
-    {"prompt": TEXT, "error": {"type": "null"}, "recipe": {"type": "object"}},
+    {
+        "prompt": TEXT,
+        "error": {"type": "null"},
+        "recipe": {"type": "object"},
+        "warnings": {"type": "array", "items": TEXT},
+    },
     status={"const": "COMPLETED"},
     request_id=ID,
     output=TEXT,
@@ -105,6 +110,10 @@ WEIGHED = {
     "x-cold-start": {
         "description": "Seconds spent on loading the model for this request, never charged; absent where it was there",
         "schema": NUMBER,
+    },
+    "x-warning": {
+        "description": "What may disappoint, and what the safety check found without blocking it; else absent",
+        "schema": {"type": "string"},
     },
     "x-mode": {
         "description": "test, where a test key sent the call; else absent",

@@ -9,19 +9,21 @@ from functools import partial
 
 from fastapi import Request as HttpRequest
 
+from tintype.catalog.blocked import BlockedPhrases
 from tintype.catalog.order import STORED
 from tintype.catalog.spec import ModelSpec
 from tintype.catalog.tariff import Tariff
 from tintype.errors import NotFound
 from tintype.hub.registry import Registry
 from tintype.media.storage import Storage, open_storage
-from tintype.settings import Settings
+from tintype.settings import Safety, Settings
 from tintype.store.accounts import Accounts
 from tintype.store.assets import Assets
 from tintype.store.controls import Controls
 from tintype.store.database import Database
 from tintype.store.figures import read_figures
 from tintype.store.history import History
+from tintype.store.keys import Key
 from tintype.store.limits import Ceilings
 from tintype.store.outbox import Outbox
 from tintype.store.outlook import Outlooks
@@ -72,6 +74,8 @@ class Services:
     streams: Streams
     metrics: Metrics
     tracing: Tracing
+    #: Phrases that prompts are refused for.
+    blocked: BlockedPhrases
     #: Set when a test key's request has been queued here, for the stand-in.
     test_accepted: threading.Event
     #: Whether the server has been told to stop, so that calls that wait should end.
@@ -106,6 +110,7 @@ class Services:
             streams=Streams(settings.key_streams),
             metrics=Metrics(partial(read_figures, db, registry.catalogue)),
             tracing=open_tracing(settings.traces, "web"),
+            blocked=BlockedPhrases.read(settings.blocked_prompts),
             test_accepted=threading.Event(),
             stopping=stopping,
         )
@@ -113,6 +118,10 @@ class Services:
     def price(self, spec: ModelSpec) -> Tariff:
         """What a model costs: by the operator's own price, or the catalogue's; nothing without billing."""
         return tariff(spec, self.registry.prices.get(spec.slug), billing=self.settings.billing)
+
+    def safety(self, key: Key) -> Safety:
+        """How strict the safety check is with a key: by its own setting, stricter or laxer, or the server's."""
+        return key.safety or self.settings.safety
 
     def file(self, name: str) -> bytes:
         """A finished or uploaded picture by its unguessable name; raises NotFound."""

@@ -124,7 +124,7 @@ def answer(own: Services, request: Request, submitted: Submitted) -> Response:
         "x-seed-value": str(made["seed"]),
         "x-output-metadata": f'{{"width": {pictures[0]["width"]}, "height": {pictures[0]["height"]}}}',
     }
-    headers = submitted.headers | answers.origin(request) | about
+    headers = answers.notes(request, submitted.headers) | about
     if request.params.get("base64"):
         return JSONResponse(_in_base64(own, made), headers=headers)
     if len(pictures) > 1:
@@ -140,7 +140,7 @@ def result_response(own: Services, request: Request, base: str) -> Response:
     remaining = own.accounts.remaining(request.account_id)
     body = answers.result(request, base, remaining, own.outputs)
     status = 422 if request.status is Status.FAILED else 200
-    return JSONResponse(body, status_code=status, headers=answers.origin(request))
+    return JSONResponse(body, status_code=status, headers=answers.notes(request, {}))
 
 
 def _in_base64(own: Services, made: Json) -> dict[str, Any]:

@@ -85,6 +85,11 @@ class Worker:
         self._taking = False
         self._wake.set()
 
+    def look(self) -> None:
+        """Look for requests at once: there may be one, or room for one."""
+        self._looked = 0.0
+        self._wake.set()
+
     def run(self) -> None:
         """Work until stopped or drained."""
         with self._delivering, torch.inference_mode():
@@ -174,6 +179,7 @@ class Worker:
     def _begin(self, task: Task) -> None:
         try:
             if task.draft is None:
+                self.delivery.guard.expect(task)
                 task.draft = draft(task, self.models)
                 self._stand_still(task)
             if self.admission.may_begin(task.request.id, task.draft.demand):
@@ -213,7 +219,7 @@ class Worker:
 
     def _once_more(self, task: Task, error: PictureNotFinite) -> None:
         """Begin again in float32, whose sums don't overflow so soon; if that was it already, fail."""
-        if task.in_float32 or self.models.dtype is torch.float32:
+        if task.in_float32 or task.loaded.dtype == "float32":
             self._give_up(task, error)
             return
         log.warning("not finite; beginning again in float32", request=task.request.id)
@@ -227,6 +233,7 @@ class Worker:
     def _forget(self, task: Task) -> None:
         self.tasks.pop(task.request.id, None)
         self._leave(task)
+        self.look()
 
     def _leave(self, task: Task) -> None:
         """Out of the engine, and out of memory."""

@@ -12,15 +12,18 @@ import torch
 
 from tintype.catalog.spec import ModelSpec
 from tintype.checkpoints.builtin import builtin_weights
+from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.weights import T5Place, Weights
+from tintype.diffusion.arithmetic import pick_dtype
 from tintype.diffusion.denoising import Family
-from tintype.diffusion.families import load_family, pick_device, pick_dtype
+from tintype.diffusion.families import DENOISERS, load_family, pick_device
 from tintype.diffusion.libraries import quiet_libraries
 from tintype.diffusion.memory.plan import Memory, open_memory
 from tintype.diffusion.memory.residency import Part, Place
+from tintype.diffusion.prepared import pick_run
 from tintype.diffusion.prompts import Prompts
 from tintype.errors import NoRoom
-from tintype.settings import Settings
+from tintype.settings import Prepare, Settings
 
 log = structlog.get_logger()
 
@@ -64,10 +67,14 @@ class Models:
         memory: Memory | None = None,
         prompts: Prompts | None = None,
         t5: T5Place = "device",
+        prepare: Prepare = "off",
     ) -> None:
         quiet_libraries()
         self.device = pick_device(device)
-        self.dtype = pick_dtype(dtype, self.device)
+        self._run = pick_run(prepare, self.device)
+        self._dtype = dtype
+        #: The usual number format of each set of weights: measured once.
+        self._usual: dict[Weights, torch.dtype] = {}
         self.memory = memory or Memory.endless()
         self.prompts = prompts or Prompts(0)
         self._t5_tokens = t5_tokens
@@ -92,8 +99,16 @@ class Models:
         peaks = settings.data / f"memory-{str(where).replace(':', '')}.json"
         # A command that draws in its own process need not have a data folder.
         memory = open_memory(where, budget, peaks if settings.data.is_dir() else None, set_aside=cache)
-        prompts = Prompts(cache)
-        return cls(device, settings.dtype, settings.t5_tokens, own, memory=memory, prompts=prompts, t5=settings.t5)
+        return cls(
+            device,
+            settings.dtype,
+            settings.t5_tokens,
+            own,
+            memory=memory,
+            prompts=Prompts(cache),
+            t5=settings.t5,
+            prepare=settings.prepare,
+        )
 
     def get(
         self, spec: ModelSpec, dtype: torch.dtype | None = None, styles: Iterable[tuple[str, float]] = ()
@@ -104,7 +119,9 @@ class Models:
         """
         began = time.monotonic()
         styles = tuple(styles)
-        wanted = self._weights(spec).styled(styles), dtype or self.dtype
+        own = self._weights(spec)
+        usual = self._format(spec.family, own)
+        wanted = own.styled(styles), dtype or usual
         loaded = self._loaded.pop(wanted, None)
         if loaded is None:
             log.info("opening weights", model=spec.slug, device=str(self.device), dtype=str(wanted[1]))
@@ -113,7 +130,7 @@ class Models:
         self._loaded[wanted] = loaded
         while len(self._loaded) > MOST_OPEN:
             del self._loaded[next(iter(self._loaded))]
-        if not styles and dtype in (None, self.dtype):
+        if not styles and dtype in (None, usual):
             self._by_slug[spec.slug] = loaded
         return loaded
 
@@ -175,10 +192,18 @@ class Models:
             return builtin_weights(spec.family, few_steps=spec.few_steps)
         return replace(own, t5=self._t5) if own.t5 == "device" else own
 
+    def _format(self, family: str, weights: Weights) -> torch.dtype:
+        """The number format that these weights usually have here."""
+        if weights not in self._usual:
+            denoiser = Checkpoint(weights, family).component(DENOISERS[family])
+            self._usual[weights] = pick_dtype(self._dtype, self.device, denoiser)
+        return self._usual[weights]
+
     def _open(self, family: str, weights: Weights, dtype: torch.dtype) -> Loaded:
         traits = weights.traits
         t5_tokens = traits.t5_tokens or self._t5_tokens
         opened = load_family(family, weights, self.device, dtype, t5_tokens, memory=self.memory, prompts=self.prompts)
+        opened.run = self._run
         arithmetic = str(dtype).removeprefix("torch.")
         return Loaded(opened, weights.fingerprint, arithmetic, t5_tokens, traits.native_size, weights.builtin)
 

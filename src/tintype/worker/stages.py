@@ -8,6 +8,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from structlog.contextvars import bound_contextvars
+
 from tintype.store.records import Request
 from tintype.telemetry.metrics import STAGE_RUNS, STAGE_SECONDS, Stage
 from tintype.telemetry.traces import NO_TRACES, Tracing
@@ -31,10 +33,11 @@ class Stages:
             return dict(self._counts)
 
     def run(self, request: Request, stage: Stage, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do what a stage consists of; returns, and raises, what that does."""
+        """Do what a stage consists of; returns, and raises, what that does. Its log lines have the request's id."""
         began = time.monotonic()
         try:
-            made = work(*args, **kwargs)
+            with bound_contextvars(request=request.id):
+                made = work(*args, **kwargs)
         except BaseException as error:
             self.note(request, stage, began, time.monotonic(), error)
             raise

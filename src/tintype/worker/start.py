@@ -12,6 +12,7 @@ from tintype.engine import Engine
 from tintype.hub.registry import Registry
 from tintype.media.storage import open_storage
 from tintype.settings import Settings
+from tintype.store.bell import Bell
 from tintype.store.database import Database
 from tintype.store.previews import Previews
 from tintype.store.requests import Requests
@@ -19,6 +20,7 @@ from tintype.store.warmups import Warmups
 from tintype.store.workers import Workers
 from tintype.telemetry.traces import open_tracing
 from tintype.worker.delivery import Delivery
+from tintype.worker.guard import Guard
 from tintype.worker.heart import Heart
 from tintype.worker.looker import Looker
 from tintype.worker.loop import Worker
@@ -39,28 +41,32 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
     models = Models.from_settings(settings, registry.weights, device)
     outputs = open_storage(settings, settings.outputs_folder, settings.picture_life)
     pictures = Pictures.from_settings(settings)
-    models.pin(registry.catalogue.find(slug) for slug in settings.pin)
+    pinned = settings.pin | registry.pinned
+    models.pin(registry.catalogue.find(slug) for slug in pinned)
     warming = Warming(
         worker_id,
         registry.catalogue,
         models,
         Warmups(db),
-        settings.pin,
+        pinned,
         interval=settings.heartbeat,
         keep_alive=settings.keep_alive,
     )
     tracing = open_tracing(settings.traces, "worker")
+    guard = Guard.from_settings(settings)
+    if settings.safety != "off" and settings.safety_checker != "none":
+        guard.load()  # what is wrong with it is said now, not at the first picture
     worker = Worker(
         worker_id,
         requests,
         registry.catalogue,
         models,
         pictures,
-        Delivery(requests, outputs, with_recipe=settings.embed_recipe),
+        Delivery(requests, outputs, guard, with_recipe=settings.embed_recipe),
         Engine(settings.max_rows),
         warming,
         max_pictures=settings.max_pictures,
-        poll=settings.poll,
+        poll=settings.poll_with_bell if db.has_bell else settings.poll,
         grace=settings.grace,
         tracing=tracing,
     )
@@ -73,15 +79,15 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
         Workers(db),
         worker.tasks,
         worker.engine,
-        Looker(Previews(db)),
+        Looker(Previews(db), guard.hides),
         Reporter(worker.tasks, worker.engine, models, worker.stages).report,
         settings.heartbeat,
         parent,
         worker.stop,
         worker.drain,
     )
-    log.info("worker ready", worker=worker_id, device=str(models.device), dtype=str(models.dtype))
-    with pictures, heart:
+    log.info("worker ready", worker=worker_id, device=str(models.device))
+    with pictures, heart, Bell(db, worker.look):
         worker.run()
     tracing.close()
     db.close()
