@@ -24,7 +24,7 @@ from rich.progress import track
 from rich.table import Table
 from tests.toy import toy_weights
 
-from benchmarks import memory
+from benchmarks import memory, start
 from benchmarks.work import Done, Pipeline, mixed_jobs, ours
 from tintype.checkpoints.weights import Weights
 from tintype.diffusion.conditioning import Text
@@ -64,6 +64,13 @@ def main() -> None:
         figures += [overhead(family, count, given.rounds) for count in (1, 8)]
         figures.append(previews(family, given.rounds))
     figures += memories(given.rounds)
+    figures.append(
+        Figure(
+            "process start to first picture ÷ a plain diffusers script",
+            *middle(start.cold_start(timed, given.rounds)),
+            "≤ 0.5",
+        )
+    )
     show(figures)
     given.output.parent.mkdir(parents=True, exist_ok=True)
     given.output.write_text(json.dumps({**machine(), "figures": [asdict(one) for one in figures]}, indent=2) + "\n")
