@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Self
 
 import structlog
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from tintype.errors import StoreUnavailable, TintypeError
 from tintype.media.post import Poster
@@ -107,17 +108,18 @@ class Senders:
                 self._done.wait(self._poll)
 
     def _turn(self) -> None:
+        clear_contextvars()  # bound below, for every log line about a delivery, also for those of `_run`
         with self._looking:
             claimed = self._outbox.claim()
             if claimed is None:
                 self._done.wait(self._poll)
                 return
         delivery, secrets = claimed
+        bind_contextvars(request=delivery.request_id, delivery=delivery.id)
         outcome = self.send(delivery, secrets)
         self._outbox.record(delivery, outcome)
         if not outcome.succeeded:
-            told = {"request": delivery.request_id, "delivery": delivery.id}
-            log.info("webhook not taken", **told, tries=delivery.tries, why=outcome.words)
+            log.info("webhook not taken", tries=delivery.tries, why=outcome.words)
 
 
 @contextmanager

@@ -222,3 +222,18 @@ def test_an_installed_exporter_gets_the_spans() -> None:
         {"tintype.model": "a"},
     )
     assert span["resource"]["attributes"]["service.name"] == "tintype-web"
+
+
+def test_what_senders_log_names_the_request(site: Website, receiver: Receiver) -> None:
+    request = submit(site, receiver, "")
+    site.own.requests.cancel(request.id, site.account_id)
+    receiver.answer = lambda _: (500, {})
+    with (
+        capture_logs(processors=[merge_contextvars]) as logged,
+        Poster(frozenset([receiver.host]), 10) as poster,
+        Senders(site.own.outbox, poster, threads=2, poll=0.02, patience=5),
+    ):
+        until(lambda: logged)
+    receiver.answer = lambda _: (204, {})
+    [line] = logged
+    assert (line["event"], line["request"]) == ("webhook not taken", request.id)

@@ -193,8 +193,8 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - one request's failure is that request's alone
             self._give_up(task, error)
 
-    def _stand_still(self, loaded_for: Task | None = None) -> None:
-        """Nobody pays by the second for weights that were loaded since this was last looked at."""
+    def _stand_still(self, loaded_for: Task | None = None) -> float:
+        """Nobody pays by the second for weights that were loaded since this was last asked; returns those seconds."""
         seconds, moment = self.models.waited(), time.monotonic()
         if loaded_for is not None and seconds:
             loaded_for.cold_start += seconds
@@ -202,13 +202,15 @@ class Worker:
         for one in self.tasks.values():
             one.began += seconds
             one.joined += seconds
+        return seconds
 
     def _retire(self, task: Task, picture: Denoising) -> None:
         if picture.latents is None:
             raise picture.error or RuntimeError("a picture ended without latents")
-        pixels = self.stages.run(task.request, Stage.DECODE, picture.family.finish, picture.latents)
-        task.pixels[task.pictures.index(picture)] = pixels
-        self._stand_still(task)
+        began = time.monotonic()
+        task.pixels[task.pictures.index(picture)] = picture.family.finish(picture.latents)
+        began += self._stand_still(task)
+        self.stages.note(task.request, Stage.DECODE, began, time.monotonic())
         if task.finished:
             self.admission.leave(task.request.id)
             seconds = time.monotonic() - task.began
