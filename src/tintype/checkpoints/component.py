@@ -6,10 +6,11 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
-from tintype.checkpoints.files import Tensors, map_files, outline_files
+from tintype.checkpoints.files import Tensors, map_files, outline_files, read_header
 from tintype.checkpoints.weights import Lora, hash_file
 
 
@@ -54,6 +55,12 @@ class Component:
     def outline(self) -> Tensors:
         """On the meta device, out of the files' headers alone: names, shapes, formats; raises WeightsUnusable."""
         return self._rename(outline_files(self.files, self.prefix))
+
+    @cached_property
+    def numbers(self) -> int:
+        """How many numbers its files hold, told by their headers alone; raises WeightsUnusable."""
+        tensors = (item for file in self.files for item in read_header(file).tensors.items())
+        return sum(prod(shape) for name, (_, shape) in tensors if name.startswith(self.prefix))
 
     @property
     def narrow(self) -> bool:

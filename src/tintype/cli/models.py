@@ -16,6 +16,7 @@ from tintype.catalog.builtin import BUILTIN, about, in_words
 from tintype.catalog.spec import ModelSpec, Param
 from tintype.checkpoints.weights import files_in
 from tintype.cli.check import check
+from tintype.cli.footprint import memory_bytes
 from tintype.cli.options import data_option, json_option, load_settings
 from tintype.cli.weights import pull, remove
 from tintype.hub.files import in_words as bytes_in_words
@@ -45,7 +46,7 @@ for command in (pull, check, remove):
 @data_option
 @json_option
 def list_models(data: Path | None, as_json: bool) -> None:
-    """List the models: price, weights, how much of the disk they take, whether they can be served.
+    """List the models: price, weights, what they take of disk and memory, whether they can be served.
 
     \b
     Example:
@@ -53,17 +54,21 @@ def list_models(data: Path | None, as_json: bool) -> None:
     """
     settings = load_settings(data=data)
     registry, pulled = build_registry(settings), Pulled(settings.pulled)
-    rows = [_row(spec, registry, pulled) for spec in registry.catalogue.values()]
+    specs = registry.catalogue.values()
+    rows = [_row(spec, registry, pulled) | {"memory": memory_bytes([spec], registry, settings)} for spec in specs]
     if as_json:
-        described = zip(rows, registry.catalogue.values(), strict=True)
+        described = zip(rows, specs, strict=True)
         click.echo(json.dumps([row | about(spec, registry.configured) for row, spec in described], indent=2))
         return
-    table = Table(Column("slug", no_wrap=True), "model", "dollars", "weights", "on disk", "state")
+    table = Table(Column("slug", no_wrap=True), "model", "dollars", "weights", "on disk", "in memory", "state")
     for row in rows:
         price = f"{row['price']:g} a {row['price_per']}"
         from_where = " ".join(filter(None, (row["weights"], row["from"])))
-        table.add_row(row["slug"], row["title"], price, from_where, bytes_in_words(row["bytes"]), row["state"])
+        sizes = [bytes_in_words(size or 0) for size in (row["bytes"], row["memory"])]
+        table.add_row(row["slug"], row["title"], price, from_where, *sizes, row["state"])
     Console().print(table)
+    if together := memory_bytes(specs, registry, settings):
+        click.echo(f"All in one memory: {bytes_in_words(together)}; what models share is there once.")
 
 
 @models.command()

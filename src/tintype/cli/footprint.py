@@ -1,0 +1,42 @@
+"""How much memory models' weights take, told by their files' headers before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from tintype.catalog.spec import ModelSpec
+from tintype.checkpoints.builtin import builtin_weights
+from tintype.checkpoints.checkpoint import Checkpoint
+from tintype.checkpoints.component import Component
+from tintype.checkpoints.parts import PARTS
+from tintype.errors import WeightsUnusable
+from tintype.fleet import DRIVER
+from tintype.hub.registry import Registry
+from tintype.settings import Settings
+
+
+def memory_bytes(specs: Iterable[ModelSpec], registry: Registry, settings: Settings) -> int | None:
+    """Bytes of the weights of models that are loaded together, what they share counted once; None if unknown.
+
+    Where the number format is measured at the start, the larger one counts.
+    """
+    try:
+        parts = {part.identity: part.numbers for spec in specs for part in _components(spec, registry)}
+    except WeightsUnusable:
+        return None  # `models check` says why
+    return sum(parts.values()) * _itemsize(settings)
+
+
+def _components(spec: ModelSpec, registry: Registry) -> Iterator[Component]:
+    if spec.slug in registry.missing:
+        return
+    own = registry.weights.get(spec.slug) or builtin_weights(spec.family, few_steps=spec.few_steps)
+    checkpoint = Checkpoint(own, spec.family)
+    for name in PARTS[spec.family]:
+        if component := checkpoint.component(name):
+            yield component
+
+
+def _itemsize(settings: Settings) -> int:
+    """Bytes of a number: a GPU that computes in bfloat16 is given it, and a CPU may be."""
+    return 2 if settings.dtype == "bfloat16" or (settings.dtype == "auto" and DRIVER.exists()) else 4
