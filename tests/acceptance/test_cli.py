@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shlex
 import shutil
 import sqlite3
@@ -91,15 +92,25 @@ def test_every_help_page_has_an_example() -> None:
 
 
 def test_models() -> None:
-    assert [one["slug"] for one in json.loads(tintype("models", "list", "--json").stdout)] == list(MODELS)
-    schema = json.loads(tintype("models", "show", "sd1.5-img2img", "--json").stdout)
+    listed = json.loads(tintype("models", "list", "--json").stdout)
+    assert [one["slug"] for one in listed] == list(MODELS)
+    schema = json.loads(here("models", "show", "sd1.5-img2img", "--json").stdout)
     assert schema["properties"]["num_inference_steps"]["maximum"] == 100
-    shown = tintype("models", "show", "sd1.5-img2img").stdout
+    shown = here("models", "show", "sd1.5-img2img", COLUMNS="200").stdout
     assert "a whole number from 20 to 100" in shown
     assert "built-in weights: a closed world of " in shown
     assert "things on 14 colours, drawn at 128 px and enlarged" in shown
     assert "🦊 fox" in shown
-    assert tintype("models", "show", "nope", check=False).returncode == 1
+    assert words(here("models", "show", "nope")).startswith("Model nope not found")
+
+
+def test_models_that_share_their_encoders_take_less_together() -> None:
+    each = [one["memory"] for one in json.loads(here("models", "list", "--json", TINTYPE_DTYPE="float32").stdout)]
+    said = here("models", "list", TINTYPE_DTYPE="float32").stdout
+    together = float(re.search(r"All in one memory: ([\d.]+) MB", said)[1]) * 1e6  # type: ignore[index]
+    assert max(each) < together < 0.7 * sum(each)
+    halved = [one["memory"] for one in json.loads(here("models", "list", "--json", TINTYPE_DTYPE="bfloat16").stdout)]
+    assert [2 * size for size in halved] == each
 
 
 def test_the_vocabulary_is_that_of_the_built_in_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
