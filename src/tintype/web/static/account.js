@@ -40,7 +40,7 @@ function purse({ credits, api_key: key }, { billing }) {
     ...(key.mode === "test" ? ["test mode: free, no real pictures"] : []), ...(key.operator ? ["operator"] : [])];
   return h("dl.purse-facts", {},
     h("div", {}, h("dt", {}, "Balance"), h("dd.large", {}, billing ? dollars(credits, 4) : "nothing is billed here")),
-    h("div", {}, h("dt", {}, "This key"), h("dd", {}, `${key.name}, ${key.hint}`), h("dd.hint", {}, may.join("; "))));
+    h("div", {}, h("dt", {}, "This key"), h("dd", {}, `${key.name}, ${key.hint}…`), h("dd.hint", {}, may.join("; "))));
 }
 
 /** Money and use over the same days. */

@@ -1,6 +1,5 @@
 /** How the queue and the workers stand, and what can be done about it. */
-import { send } from "./api.js";
-import { confirmed } from "./confirm.js";
+import { confirm } from "./dialog.js";
 import { h } from "./dom.js";
 import { brief, bytes, duration, timeOf } from "./words.js";
 
@@ -16,7 +15,7 @@ const STATES = {
 /** Requests in hand that a worker's card shows: a full batch of small pictures would fill the screen. */
 const MOST_RUNS = 6;
 
-/** The queue's figures, with the lever; `act` does what was confirmed and tells of it, null where nothing may be done. */
+/** The queue's figures, with the lever; `act` asks the server for something and tells of it, null where nothing may be done. */
 export function queueFacts({ queue, workers }, act) {
   const alive = workers.filter(({ state }) => ["working", "idle"].includes(state)).length;
   const facts = [
@@ -35,16 +34,15 @@ export function queueFacts({ queue, workers }, act) {
 }
 
 function pauseButton(act) {
-  return h("button", { type: "button", id: "pause", onclick: async () => {
-    const words = "Workers take nothing more. What runs goes on to its end, and new requests are accepted and wait, also over a restart. Test keys notice nothing.";
-    if (await confirmed("Pause the queue?", words, "Pause the queue")) act(send("/v2/operator/queue/pause"), "The queue is paused.");
-  } }, "Pause the queue");
+  const words = "Workers take nothing more. What runs goes on to its end, and new requests are accepted and wait, also over a restart. Test keys notice nothing.";
+  const go = () => act("queue/pause", "The queue is paused.");
+  return h("button", { type: "button", id: "lever", onclick: () => confirm("Pause the queue?", words, "Pause the queue", go) }, "Pause the queue");
 }
 
 function resumeButton(act) {
-  return h("button.primary", { type: "button", id: "resume", onclick: async () => {
-    if (await confirmed("Let the queue go on?", "Workers take requests again, in the order in which they would have.", "Resume the queue")) act(send("/v2/operator/queue/resume"), "The queue goes on.");
-  } }, "Resume the queue");
+  const words = "Workers take requests again, in the order in which they would have.";
+  const go = () => act("queue/resume", "The queue goes on.");
+  return h("button.primary", { type: "button", id: "lever", onclick: () => confirm("Let the queue go on?", words, "Resume the queue", go, "primary") }, "Resume the queue");
 }
 
 /** A card per worker; `act` is as above. */
@@ -101,18 +99,18 @@ function facts({ device, rows, max_rows: most, step_seconds: seconds, memory, mo
 }
 
 function drainButton(id, act) {
-  return h("button", { type: "button", id: `drain-${id}`, onclick: async () => {
-    const words = `${id} takes nothing more, ends what it has, and leaves. Its place stays empty until you recall it.`;
-    if (await confirmed("Drain this worker?", words, "Drain the worker")) act(send(place(id, "drain")), `${id} drains.`);
-  } }, "Drain", h("span.unseen", {}, ` ${id}`));
+  const words = `${id} takes nothing more, ends what it has, and leaves. Its place stays empty until you recall it.`;
+  const go = () => act(place(id, "drain"), `${id} drains.`);
+  return workerLever(id, "Drain", () => confirm("Drain this worker?", words, "Drain the worker", go));
 }
 
 function recallButton(id, state, act) {
-  return h("button", { type: "button", id: `recall-${id}`, onclick: async () => {
-    const when = state === "drained" ? "" : " as soon as it has left";
-    const words = `The server that started ${id} starts a fresh worker in its place${when}. One that was started by hand must be started by hand again.`;
-    if (await confirmed("Fill its place again?", words, "Recall")) act(send(place(id, "recall")), `The place of ${id} is filled again.`);
-  } }, "Recall", h("span.unseen", {}, ` ${id}`));
+  const when = state === "drained" ? "" : " as soon as it has left";
+  const words = `The server that started ${id} starts a fresh worker in its place${when}. One that was started by hand must be started by hand again.`;
+  const go = () => act(place(id, "recall"), `The place of ${id} is filled again.`);
+  return workerLever(id, "Recall", () => confirm("Fill its place again?", words, "Recall", go, "primary"));
 }
 
-const place = (id, verb) => `/v2/operator/workers/${encodeURIComponent(id)}/${verb}`;
+const workerLever = (id, verb, onclick) => h("button", { type: "button", id: `lever-${id}`, onclick }, verb, h("span.unseen", {}, ` ${id}`));
+
+const place = (id, verb) => `workers/${encodeURIComponent(id)}/${verb}`;

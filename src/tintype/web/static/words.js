@@ -36,6 +36,7 @@ export const moment = (text) => new Date(text).toLocaleString([], { dateStyle: "
 
 /** The day of such a moment. */
 export const date = (text) => new Date(text).toLocaleDateString([], { dateStyle: "medium" });
+
 /** Bytes in the unit that leaves the fewest digits. */
 export function bytes(count) {
   if (!count) return "0";
