@@ -3,9 +3,9 @@ import { showCompare } from "./compare.js";
 import { drawSeed } from "./controls/number.js";
 import { fill } from "./dom.js";
 import { toAddress } from "./link.js";
-import { named, request } from "./models.js";
+import { named } from "./models.js";
 
-/** The acts on one of the pictures of `made`; `bench` is the playground: model, stage, shelf, write, generate, show, tell. */
+/** The acts on one of the pictures of `made`; `bench` is the playground: model, stage, shelf, write, generate, show, say. */
 export function actsOn(made, bench) {
   const { model } = bench;
   const [seed, image, count] = ["seed", "image", "count"].map((means) => named(model, means)?.name);
@@ -17,7 +17,7 @@ export function actsOn(made, bench) {
     vary: () => (bench.write({ ...values, [seed]: drawSeed() }), bench.generate()),
     input: image && ((picture) => bench.write({ [image]: picture.url })),
     compare: (picture) => compare(picture, values[image], bench, () => bench.show(made)),
-    link: (picture) => copy(toAddress(request(model, alone(picture))), bench),
+    link: (picture) => copy(toAddress(alone(picture)), bench),
   };
 }
 
@@ -26,16 +26,16 @@ function compare(picture, input, bench, close) {
   const before = input?.startsWith("/") ? [{ url: input, label: "the input picture" }] : [];
   const others = [...before, ...bench.shelf.all().filter((other) => other !== picture)];
   if (others.length) fill(bench.stage, showCompare(picture, others, close));
-  else bench.tell("There is nothing to compare it with yet: make a second picture.");
+  else bench.say("There is nothing to compare it with yet: make a second picture.");
 }
 
 async function copy(address, bench) {
   history.replaceState(null, "", address);
   try {
     await navigator.clipboard.writeText(address);
-    bench.tell("The link is copied, and stands in the address bar.", "", true);
+    bench.say("The link is copied, and stands in the address bar.");
   } catch {
     // Browsers lend the clipboard to https and localhost only, and with the reader's consent.
-    bench.tell("The link stands in the address bar.", "", true);
+    bench.say("The link stands in the address bar.");
   }
 }

@@ -21,10 +21,11 @@ export class Playground {
     this.running = null;
     this.error = h("div.refusal", { role: "alert", hidden: true });
     this.said = h("p.unseen", { role: "status" });
+    this.note = h("p.notice", { role: "status" });
     this.go = h("button.primary.go", { type: "button", onclick: () => this.generate() });
     this.form = createForm(model, () => this.price());
     this.stage = h("section.stage", { "aria-label": "Picture" }, empty());
-    this.shelf = createShelf((made) => this.show(made));
+    this.shelf = createShelf((made) => (this.say(""), this.show(made)));
     this.strip = createStrip(this);
     this.element = this.layout();
     this.write({ ...firstValues(model), ...fromAddress(model) });
@@ -38,7 +39,7 @@ export class Playground {
     const keys = h("span.row", { "aria-hidden": "true" }, h("kbd", {}, "Ctrl"), h("kbd", {}, "Enter"));
     return h("div.workbench", {},
       h("div.side", {}, this.form.element, h("div.actions", {}, this.error, h("div.row", {}, this.go, keys)), this.strip.element),
-      h("div.view-side", {}, this.said, this.stage, this.shelf.element, vocabulary(this.model, prompt)));
+      h("div.view-side", {}, this.said, this.stage, this.note, this.shelf.element, vocabulary(this.model, prompt)));
   }
 
   values() {
@@ -83,6 +84,7 @@ export class Playground {
 
   async generate() {
     if (this.running || !this.sound()) return;
+    this.say("");
     const values = this.values();
     let id = null;
     let unwanted = false;
@@ -93,7 +95,7 @@ export class Playground {
       const submitted = await submit(this.model.slug, request(this.model, values));
       id = submitted.id;
       if (unwanted) stop();
-      if (submitted.warning) this.tell(submitted.warning);
+      if (submitted.warning) this.say(submitted.warning);
       this.put(progress.element);
       this.finish(await watch(id, progress.tell), values);
     } catch (error) {
@@ -133,10 +135,16 @@ export class Playground {
     if (!field || !this.form.complain(field.name, message.slice(field.name.length + 2))) this.tell(message, advice);
   }
 
-  tell(words, advice = "", good = false) {
-    this.error.classList.toggle("good", good);
+  /** Say above the button what went wrong, where it is seen. */
+  tell(words, advice = "") {
     this.error.hidden = false;
     fill(this.error, h("p", {}, words), advice ? h("p.hint", {}, advice) : null);
+    this.error.scrollIntoView({ block: "nearest" });
+  }
+
+  /** Say something of the picture, below it. */
+  say(words) {
+    this.note.textContent = words;
   }
 }
 

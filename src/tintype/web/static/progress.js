@@ -14,7 +14,7 @@ export function createProgress(count, cancel) {
     element,
     tell(event, data) {
       if (event === "preview") return show(plates[data.picture], data, count > 1 ? `Preview of picture ${data.picture + 1}` : "Preview");
-      const done = data.progress ?? 0;
+      const done = data.progress ?? bar.value;
       bar.value = done;
       plates.forEach((plate) => plate.style.setProperty("--done", done));
       words.textContent = said(event, data);
@@ -33,6 +33,7 @@ function show(plate, { image, finished }, words) {
 /** `Step 3 of 20, about 4 s left`. */
 export function said(event, { queue_position: place, step, steps, eta }) {
   const left = eta === null || eta === undefined ? "" : `, about ${duration(Math.max(1, Math.round(eta)))} left`;
+  if (event === "away") return "The server does not answer. What you asked for is kept; asking again …";
   if (event === "queued") return place === 1 ? `Next in the queue${left}` : `Number ${place ?? "?"} in the queue${left}`;
   return step ? `Step ${step} of ${steps}${left}` : `Getting ready${left}`;
 }

@@ -1,5 +1,6 @@
 /** A contact sheet: a strip's pictures with their values below, on the page and as a file. */
 import { fill, h, icon } from "./dom.js";
+import { named } from "./models.js";
 import { said } from "./progress.js";
 import { label } from "./words.js";
 
@@ -11,7 +12,8 @@ export function createSheet(model, field, values, fixed, { cancel, use }) {
   const cells = values.map((value) => createCell(`${label(field.means)} ${value}`, () => use({ [field.name]: value })));
   const stop = h("button.quiet", { type: "button", onclick: cancel }, "Cancel", h("kbd", {}, "Esc"));
   const save = h("button.tool", { type: "button", hidden: true, onclick: () => download(cells, title, model.slug) }, icon("download"), "Download the sheet");
-  const title = `${model.title}: ${fixed.prompt}`;
+  const [seed, prompt] = ["seed", "prompt"].map((means) => named(model, means));
+  const title = `${model.title}${seed === field ? "" : `, seed ${fixed[seed.name]}`}: ${fixed[prompt.name]}`;
   const element = h("div.contact", {}, h("ul.cells", { "aria-label": `${label(field.means)} compared` }, cells.map((cell) => cell.element)), h("div.row", {}, stop, save));
   const done = () => {
     stop.hidden = true;
@@ -49,13 +51,20 @@ async function download(cells, title, slug) {
   pen.fillRect(0, 0, canvas.width, canvas.height);
   pen.fillStyle = "#241d15";
   pen.font = "16px Georgia, serif";
-  pen.fillText(title, GAP, 30, canvas.width - 2 * GAP);
+  pen.fillText(fitted(pen, title, canvas.width - 2 * GAP), GAP, 30);
   made.forEach((cell, place) => paste(pen, cell, GAP + (place % columns) * (CELL + GAP), WORDS + Math.floor(place / columns) * (CELL + WORDS)));
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
   const url = URL.createObjectURL(blob);
   h("a", { href: url, download: `${slug}-strip.png` }).click();
   // The click has begun the download; the address is not needed any more when it has been read.
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
+/** As much of a text as is so many pixels wide. */
+function fitted(pen, text, width) {
+  let short = text.slice(0, 400);
+  while (pen.measureText(short).width > width) short = `${short.slice(0, -2)}…`;
+  return short;
 }
 
 /** A picture as large as its cell lets it be, and its value below. */

@@ -32,7 +32,8 @@ export function createStrip(bench) {
   const price = () => {
     error.textContent = "";
     const count = chooser.read().length;
-    fill(button, icon("strip"), model.price && model.price_per === "picture" ? `Make ${count} pictures for ${dollars(count * model.price)}` : `Make ${count} pictures`);
+    const make = `Make ${count} ${count === 1 ? "picture" : "pictures"}`;
+    fill(button, icon("strip"), model.price && model.price_per === "picture" ? `${make} for ${dollars(count * model.price)}` : make);
   };
   const run = async () => {
     const values = chooser.read();
