@@ -19,6 +19,10 @@ async function start() {
   drawHeader();
   // Whoever forgets the key, or gives another one, sees nothing of the former.
   document.addEventListener("tintype:key", () => show().catch(failed));
+  document.addEventListener("tintype:credits", ({ detail: left }) => {
+    const shown = main.querySelector(".balance");
+    if (shown && Number.isFinite(Number(left))) shown.textContent = dollars(Number(left), 4);
+  });
   await show();
 }
 
@@ -39,7 +43,7 @@ function purse({ credits, api_key: key }, { billing }) {
   const may = [key.read_only ? "may only read" : "may read and run", key.models?.length ? key.models.join(", ") : "all models",
     ...(key.mode === "test" ? ["test mode: free, no real pictures"] : []), ...(key.operator ? ["operator"] : [])];
   return h("dl.purse-facts", {},
-    h("div", {}, h("dt", {}, "Balance"), h("dd.large", {}, billing ? dollars(credits, 4) : "nothing is billed here")),
+    h("div", {}, h("dt", {}, "Balance"), h(billing ? "dd.large.balance" : "dd.large", {}, billing ? dollars(credits, 4) : "nothing is billed here")),
     h("div", {}, h("dt", {}, "This key"), h("dd", {}, `${key.name}, ${key.hint}…`), h("dd.hint", {}, may.join("; "))));
 }
 

@@ -1,4 +1,5 @@
 /** What can be done with a finished picture: again, otherwise, as input, beside another, by a link. */
+import { copied } from "./clipboard.js";
 import { showCompare } from "./compare.js";
 import { drawSeed } from "./controls/number.js";
 import { fill } from "./dom.js";
@@ -13,9 +14,9 @@ export function actsOn(made, bench) {
   /** What makes this one picture again, and no others. */
   const alone = (picture) => ({ ...values, ...(count && { [count]: 1 }), [seed]: picture.seed });
   return {
-    same: (picture) => bench.write(alone(picture)),
+    same: (picture) => (bench.write(alone(picture)), bench.say(`The form has seed ${picture.seed} now.`)),
     vary: () => (bench.write({ ...values, [seed]: drawSeed() }), bench.generate()),
-    input: image && ((picture) => bench.write({ [image]: picture.url })),
+    input: image && ((picture) => (bench.write({ [image]: picture.url }), bench.say("It is the form's input picture now."))),
     compare: (picture) => compare(picture, values[image], bench, () => bench.show(made)),
     link: (picture) => copy(toAddress(alone(picture)), bench),
   };
@@ -31,11 +32,5 @@ function compare(picture, input, bench, close) {
 
 async function copy(address, bench) {
   history.replaceState(null, "", address);
-  try {
-    await navigator.clipboard.writeText(address);
-    bench.say("The link is copied, and stands in the address bar.");
-  } catch {
-    // Browsers lend the clipboard to https and localhost only, and with the reader's consent.
-    bench.say("The link stands in the address bar.");
-  }
+  bench.say(await copied(address) ? "The link is copied, and stands in the address bar." : "The link stands in the address bar.");
 }

@@ -1,4 +1,5 @@
 /** Dialogs: one question or one message at a time, over the page. */
+import { copied } from "./clipboard.js";
 import { h } from "./dom.js";
 
 /** Open a dialog with a heading; → the dialog, which is taken away when it is closed, and the focus given back. */
@@ -38,14 +39,9 @@ export function showSecret(title, words, secret) {
   const said = h("span.hint", { role: "status" });
   const code = h("code", {}, secret);
   const copy = async () => {
-    try {
-      await navigator.clipboard.writeText(secret);
-      said.textContent = "Copied";
-    } catch {
-      // Browsers lend the clipboard to https and localhost only.
-      getSelection().selectAllChildren(code);
-      said.textContent = "Marked: press Ctrl+C";
-    }
+    if (await copied(secret)) return (said.textContent = "Copied");
+    getSelection().selectAllChildren(code);
+    said.textContent = "Marked: press Ctrl+C";
   };
   const dialog = openDialog(title, h("p", {}, words), h("p.secret", {}, code),
     h("div.row", {}, h("button.primary", { type: "button", onclick: copy }, "Copy"), h("button.quiet", { type: "button", onclick: () => dialog.close() }, "I have kept it"), said));

@@ -9,7 +9,7 @@ const [CELL, GAP, WORDS] = [384, 16, 40];
 
 /** A sheet with `element`, one of `cells` per value (tell, show, refuse), and `done()`. */
 export function createSheet(model, field, values, fixed, { cancel, use }) {
-  const cells = values.map((value) => createCell(`${label(field.means)} ${value}`, () => use({ [field.name]: value })));
+  const cells = values.map((value) => createCell(`${label(field.means)} ${value}`, (words) => use({ [field.name]: value }, words)));
   const stop = h("button.quiet", { type: "button", onclick: cancel }, "Cancel", h("kbd", {}, "Esc"));
   const save = h("button.tool", { type: "button", hidden: true, onclick: () => download(cells, title, model.slug) }, icon("download"), "Download the sheet");
   const [seed, prompt] = ["seed", "prompt"].map((means) => named(model, means));
@@ -27,7 +27,7 @@ function createCell(words, use) {
   const state = h("span.hint", { role: "status" }, "Sending …");
   let image = null;
   return {
-    element: h("li", {}, plate, h("button.value", { type: "button", title: "Use this value in the form", onclick: use }, words), state),
+    element: h("li", {}, plate, h("button.value", { type: "button", title: "Use this value in the form", onclick: () => use(words) }, words), state),
     words,
     image: () => image,
     tell: (event, data) => (state.textContent = said(event, data)),

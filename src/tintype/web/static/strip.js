@@ -13,7 +13,7 @@ import { dollars, label } from "./words.js";
 const VARIED = ["strength", "guidance", "steps", "sampler", "schedule", "seed"];
 const [FEWEST, MOST] = [2, 8];
 
-/** The strip's own small form; `bench` is the playground: model, values, sound, write, put, busy, refuse. */
+/** The strip's own small form; `bench` is the playground: model, values, sound, write, put, say, busy, refuse. */
 export function createStrip(bench) {
   const { model } = bench;
   const fields = model.fields.filter(({ means, choices }) => VARIED.includes(means) && choices.length !== 1);
@@ -58,7 +58,8 @@ async function make(bench, field, values) {
   let unwanted = false;
   const stop = (id) => send(`/v2/requests/${id}`, undefined, "DELETE").catch((error) => bench.refuse(error));
   const cancel = () => ((unwanted = true), ids.forEach(stop));
-  const sheet = createSheet(model, field, values, base, { cancel, use: (value) => bench.write(value) });
+  const sheet = createSheet(model, field, values, base, { cancel, use: (value, words) => (bench.write(value), bench.say(`The form has ${words} now.`)) });
+  bench.say("");
   bench.busy(cancel);
   bench.put(sheet.element);
   const one = async (value, cell) => {
