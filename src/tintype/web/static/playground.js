@@ -3,6 +3,7 @@ import { send } from "./api.js";
 import { actsOn } from "./acts.js";
 import { fill, h, icon } from "./dom.js";
 import { createForm } from "./form.js";
+import { isTest } from "./key.js";
 import { fromAddress } from "./link.js";
 import { firstValues, named, request } from "./models.js";
 import { createProgress } from "./progress.js";
@@ -11,7 +12,7 @@ import { createShelf } from "./shelf.js";
 import { createStrip } from "./strip.js";
 import { ideas, vocabulary } from "./vocabulary.js";
 import { submit, watch } from "./watch.js";
-import { dollars } from "./words.js";
+import { forPrice } from "./words.js";
 
 /** The playground of one model: its `element`, and the form's `values()` at the moment. */
 export class Playground {
@@ -29,6 +30,7 @@ export class Playground {
     this.strip = createStrip(this);
     this.element = this.layout();
     this.write({ ...firstValues(model), ...fromAddress(model) });
+    document.addEventListener("tintype:key", () => this.price());
     addEventListener("hashchange", () => this.write(fromAddress(model)));
     document.addEventListener("keydown", (event) => this.key(event));
   }
@@ -53,9 +55,7 @@ export class Playground {
 
   /** The button tells what it will cost. */
   price() {
-    const count = this.count(this.values());
-    const told = this.model.price > 0 && this.model.price_per === "picture";
-    this.go.textContent = told ? `Generate for ${dollars(this.model.price * count)}` : "Generate";
+    this.go.textContent = `Generate${forPrice(this.model, this.count(this.values()), isTest())}`;
   }
 
   /** How many pictures a request with these values asks for. */

@@ -26,7 +26,7 @@ export function plotBars(days, series) {
 export function plotLine(days, values, words) {
   const [least, most] = [Math.min(...values), Math.max(...values)];
   // A small change of a large balance would be a flat line on a scale from 0.
-  const scale = scaled(least > most / 2 && least > 0 ? least : Math.min(0, least), most, 0.000001);
+  const scale = scaled(least > most / 2 && least > 0 ? least : Math.min(0, least), most, least === 0 && most === 0 ? 1 : 0.000001);
   const digits = Math.max(2, Math.min(6, Math.ceil(-Math.log10(scale.step))));
   const line = (wide, y) => {
     const points = values.map((value, place) => `${(place + 0.5) * wide},${y(value)}`);

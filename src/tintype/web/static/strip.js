@@ -3,12 +3,13 @@ import { send } from "./api.js";
 import { problem } from "./check.js";
 import { drawSeed } from "./controls/number.js";
 import { fill, h, icon } from "./dom.js";
+import { isTest } from "./key.js";
 import { named, request } from "./models.js";
 import { createSheet } from "./sheet.js";
 import { pictures } from "./result.js";
 import { chooseValues } from "./strip-values.js";
 import { poll, submit } from "./watch.js";
-import { dollars, label } from "./words.js";
+import { forPrice, label } from "./words.js";
 
 const VARIED = ["strength", "guidance", "steps", "sampler", "schedule", "seed"];
 const [FEWEST, MOST] = [2, 8];
@@ -32,8 +33,7 @@ export function createStrip(bench) {
   const price = () => {
     error.textContent = "";
     const count = chooser.read().length;
-    const make = `Make ${count} ${count === 1 ? "picture" : "pictures"}`;
-    fill(button, icon("strip"), model.price && model.price_per === "picture" ? `${make} for ${dollars(count * model.price)}` : make);
+    fill(button, icon("strip"), `Make ${count} ${count === 1 ? "picture" : "pictures"}${forPrice(model, count, isTest())}`);
   };
   const run = async () => {
     const values = chooser.read();

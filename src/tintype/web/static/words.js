@@ -24,6 +24,11 @@ export function label(name) {
 /** What a model costs, in a few words. */
 export const price = (model) => (model.price === 0 ? "free" : `${dollars(model.price)} per ${model.price_per}`);
 
+/** ` for $0.0074`, where so many pictures have a price that is known before; a test key's are free. */
+export function forPrice({ price, price_per: unit }, count, test) {
+  return price > 0 && unit === "picture" && !test ? ` for ${dollars(price * count)}` : "";
+}
+
 /** How long a picture takes: as measured here, or as the vendor says where nothing was made here yet. */
 export function pace(model) {
   return model.measured_seconds === null
