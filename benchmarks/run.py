@@ -24,6 +24,7 @@ from rich.progress import track
 from rich.table import Table
 from tests.toy import toy_weights
 
+from benchmarks import memory, start
 from benchmarks.work import Done, Pipeline, mixed_jobs, ours
 from tintype.checkpoints.weights import Weights
 from tintype.diffusion.conditioning import Text
@@ -62,6 +63,14 @@ def main() -> None:
         figures = [figure for count in CLIENTS for figure in clients(family, pipeline, count, given.rounds)]
         figures += [overhead(family, count, given.rounds) for count in (1, 8)]
         figures.append(previews(family, given.rounds))
+    figures += memories(given.rounds)
+    figures.append(
+        Figure(
+            "process start to first picture ÷ a plain diffusers script",
+            *middle(start.cold_start(timed, given.rounds)),
+            "≤ 0.5",
+        )
+    )
     show(figures)
     given.output.parent.mkdir(parents=True, exist_ok=True)
     given.output.write_text(json.dumps({**machine(), "figures": [asdict(one) for one in figures]}, indent=2) + "\n")
@@ -123,6 +132,16 @@ def previews(family: Family, rounds: int) -> Figure:
                 steps.append(timed(engine.step)[1])
             ratios.append(statistics.median(looks) / statistics.median(steps))
     return Figure("a preview of one picture ÷ engine's step", *middle(ratios), "≤ 0.02")
+
+
+def memories(rounds: int) -> list[Figure]:
+    """What several models cost in one memory, and what it saves to keep them and their prompts."""
+    share = memory.together()
+    return [
+        Figure("weights of the four models ÷ those of four pipelines (built-in)", share, [share], "≤ 0.65"),
+        Figure("a model brought back ÷ diffusers' load (built-in)", *middle(memory.switch(timed, rounds)), ""),
+        Figure("a kept prompt ÷ an encoded one (built-in)", *middle(memory.kept_prompts(timed, rounds)), "≤ 0.01"),
+    ]
 
 
 def look(picture: Denoising) -> bytes:

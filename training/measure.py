@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from tintype.catalog.models import find_model
+from tintype.catalog.models import MODELS
 from tintype.diffusion.denoising import Family
 from tintype.worker.models import Models
 from training import quality
@@ -42,8 +42,8 @@ PROMISED = {
 
 def load(name: str) -> Family:
     """A shipped model in float32 on the CPU, loaded as a worker loads it."""
-    models = Models("cpu", "float32", t5_tokens=256, folders={})
-    spec = find_model(SLUGS[name])
+    models = Models("cpu", "float32", t5_tokens=256, own={})
+    spec = MODELS[SLUGS[name]]
     return models.get(spec, torch.float32).family
 
 

@@ -23,10 +23,14 @@
     ├── TooManyRequests             429
     ├── LedgerBroken                500
     ├── WeightsUnusable             500
+    ├── SafetyUnavailable           500  a picture was to be checked, and couldn't be
+    ├── ConfigurationInvalid        500  an operator's mistake, said where it was made
+    ├── PullFailed                  500  weights that can't be fetched
     ├── PictureNotFinite            500  the model's arithmetic broke down
     ├── StoreUnavailable            503
     ├── StorageUnavailable          503
     ├── NotReady                    503
+    ├── NoRoom                      507  the model and the request don't fit into memory
     └── GoesOn                      504  the call ends, its request doesn't
         ├── WorkerUnavailable       502
         └── WaitRanOut              504
@@ -199,6 +203,11 @@ class ContentRefused(TintypeError):
     status = 422
     advice = "Change the prompt or the picture; nothing was charged."
 
+    @classmethod
+    def of_picture(cls, category: str) -> Self:
+        """Of a picture that was made, and that the check puts into this category."""
+        return cls(f"The safety check refused the picture: {category}")
+
 
 class IdempotencyMismatch(TintypeError):
     """This Idempotency-Key was sent before, with other parameters or to another address."""
@@ -234,6 +243,24 @@ class WeightsUnusable(TintypeError):
     advice = "Tell the operator of this server; nothing was charged."
 
 
+class SafetyUnavailable(TintypeError):
+    """The safety check that this request needs can't be run."""
+
+    advice = "Tell the operator of this server; nothing was charged."
+
+
+class ConfigurationInvalid(TintypeError):
+    """The configuration is not understood. Only the operator reads it, so it may name files."""
+
+    advice = "Correct the configuration and start again."
+
+
+class PullFailed(TintypeError):
+    """Weights could not be fetched. Only the operator reads it, so it may name files."""
+
+    advice = "Nothing that was there before has changed; what has arrived is kept, and the next pull goes on from it."
+
+
 class PictureNotFinite(TintypeError):
     """The picture came out as NaN or infinite, in float32 too."""
 
@@ -262,6 +289,19 @@ class NotReady(TintypeError):
     status = 503
     advice = "Wait: workers need some seconds to start, and are started again when they die."
     retry_after = 5
+
+
+class NoRoom(TintypeError):
+    """This server has not the memory for this request."""
+
+    status = 507
+    advice = "Ask for a smaller picture, or tell the operator of this server; nothing was charged."
+
+    @classmethod
+    def of(cls, needed: int, budget: int) -> Self:
+        """For work that needs so many bytes at once, in a memory of `budget` bytes."""
+        gigabytes = f"{needed / 2**30:.3g} GB of memory at once, and this server has {budget / 2**30:.3g} GB for it"
+        return cls(f"This model and a picture of this size need {gigabytes}")
 
 
 class GoesOn(TintypeError):

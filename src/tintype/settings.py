@@ -14,6 +14,12 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+#: What is done about content that the safety check finds: nothing, a word to the caller, or the request fails.
+Safety = Literal["off", "warn", "block"]
+
+#: How models are made faster while requests run eagerly.
+Prepare = Literal["off", "compile", "graphs", "auto"]
+
 #: A comma-separated list in the environment.
 Names = Annotated[frozenset[str], NoDecode, BeforeValidator(_split)]
 
@@ -32,6 +38,10 @@ class Price(BaseModel):
 def _dollars(value: object) -> object:
     """A bare number is a price that changes nothing else."""
     return value if isinstance(value, dict | Price) else {"dollars": value}
+
+
+#: As the environment and the models file have it.
+OwnPrice = Annotated[Price, BeforeValidator(_dollars)]
 
 
 class Settings(BaseSettings):
@@ -77,7 +87,7 @@ class Settings(BaseSettings):
     #: Whether requests cost anything; without it nothing is held or charged, and credits are `unlimited`.
     billing: bool = True
     #: By model slug, the catalogue's where not named: dollars, or `{"dollars": 0.001, "per": "second"}`.
-    prices: dict[str, Annotated[Price, BeforeValidator(_dollars)]] = {}
+    prices: dict[str, OwnPrice] = {}
 
     #: Requests per minute of a key without a number of its own; 0 is no limit, as in the next two.
     key_rpm: int = Field(0, ge=0)
@@ -95,18 +105,50 @@ class Settings(BaseSettings):
 
     #: `auto` is every GPU, or the CPU; else a comma-separated list (`cuda:0,cuda:1`, `cpu`).
     devices: str = "auto"
-    #: `auto` is bfloat16 where the device computes in it, else float32.
+    #: `auto` is bfloat16 where the device computes in it and a model's layers are measured to be faster in it.
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    #: Compile models for the shapes that they meet, record them as CUDA graphs, or (`auto`) both where there is a GPU.
+    #: Off as long as no GPU has been seen to do it: it takes a minute of a CPU core or more per shape, and memory.
+    prepare: Prepare = "off"
     #: CPU threads of one worker; 0 leaves torch's own choice.
     threads: int = Field(0, ge=0)
     #: Most rows (pictures, twice with guidance) in one forward pass.
     max_rows: int = Field(16, ge=2)
     #: Most pictures that a worker has in hand at once; more only wait in memory instead of the queue.
     max_pictures: int = Field(32, ge=1)
-    #: Folder per model slug, in the diffusers layout; a slug not named here uses the built-in weights.
+    #: Folder in the diffusers layout, or file in the original one, per slug; wins over the models file and pulls.
     weights: dict[str, Path] = {}
+    #: The models file: sources, further slugs, LoRAs (docs/weights.md); None is `models.toml` in `data`, if any.
+    models: Path | None = None
+    #: Where `tintype models pull` puts weights; None is `models` in `data`.
+    models_folder: Path | None = None
     #: Rows of T5 text, unless the weights' own `tintype.json` says; 256 is what diffusers' SD3 pipelines use.
     t5_tokens: int = Field(256, ge=1, le=512)
+
+    #: Gigabytes of the device's memory that a worker may use for weights and work; `auto` is what is free when it
+    #: starts, less a margin. Workers that share a device need a number each.
+    memory: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
+    #: Seconds after which weights that nobody used leave the device, for other programs' sake; 0 is never: they leave
+    #: when other weights need their room, and not before.
+    keep_alive: float = Field(0.0, ge=0)
+    #: Models that are loaded at the start and never leave the device.
+    pin: Names = frozenset()
+    #: Where SD 3's third and by far largest text encoder works. `cpu` spares a GPU 9.5 GB and costs some seconds per
+    #: new prompt; `none` leaves it out, and long prompts are followed less well.
+    t5: Literal["device", "cpu", "none"] = "device"
+    #: Megabytes for encoded prompts: 64 hold 24 of SD 3's or 540 of SD 1.5's, which then cost nothing.
+    prompt_cache: int = Field(64, ge=0)
+
+    #: What is done about content that the safety check finds, for keys without a `--safety` of their own.
+    safety: Safety = "off"
+    #: Who looks at finished pictures: the classifier of `tintype[safety]`, Stable Diffusion's own, or nobody.
+    safety_checker: Literal["opennsfw", "diffusers", "none"] = "opennsfw"
+    #: Probability from which the `opennsfw` classifier's word counts; `diffusers` has limits of its own.
+    safety_threshold: float = Field(0.5, ge=0, le=1)
+    #: Folder with `safety_checker/` and `feature_extractor/`; empty means the first of `weights` that has them.
+    safety_weights: Path | None = None
+    #: File of phrases, one to a line, that prompts are refused for wherever `safety` isn't off.
+    blocked_prompts: Path | None = None
 
     #: Write into every picture's file how it was made, the prompt included, for `tintype replay`.
     embed_recipe: bool = True
@@ -117,6 +159,8 @@ class Settings(BaseSettings):
     heartbeat: float = Field(0.5, gt=0)
     #: Seconds between looks into an empty queue.
     poll: float = Field(0.05, gt=0)
+    #: The same where the database tells workers what was queued, as PostgreSQL does: in case that they missed it.
+    poll_with_bell: float = Field(1.0, gt=0)
     #: Seconds a stopping worker may go on with what it has; the rest goes back to the queue.
     grace: float = Field(20.0, ge=0)
     #: Seconds a request's record is kept after its end (the contract says one hour).
@@ -173,9 +217,31 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{(self.data / 'tintype.db').absolute()}"
 
     @property
+    def safety_folder(self) -> Path | None:
+        """Where Stable Diffusion's own safety checker lies, if it is anywhere."""
+        folders = [self.safety_weights] if self.safety_weights else [*self.weights.values()]
+        return next((folder for folder in folders if (folder / "safety_checker").is_dir()), None)
+
+    @property
+    def pulled(self) -> Path:
+        """Where pulled weights are kept."""
+        return self.models_folder or self.data / "models"
+
+    @property
+    def models_file(self) -> Path | None:
+        """The models file, or None where none is named and none is there."""
+        usual = self.data / "models.toml"
+        return self.models or (usual if usual.is_file() else None)
+
+    @property
     def outputs_folder(self) -> Path:
         """Where finished pictures are kept."""
         return self.data / "outputs"
+
+    @property
+    def prepared_folder(self) -> Path:
+        """Where the compiler keeps what it has made, for the next start."""
+        return self.data / "prepared"
 
     @property
     def inputs_folder(self) -> Path:

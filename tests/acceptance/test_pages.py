@@ -121,6 +121,19 @@ def test_a_server_that_asks_for_no_key_asks_nobody_for_one(chromium: Browser, tm
         visitor.leave()
 
 
+def test_a_further_slug_has_a_card_and_a_page(chromium: Browser, tmp_path: Path, photos: Path) -> None:
+    further = '[models.sketch]\nlike = "stable-diffusion-3.5-turbo-txt2img"\ntitle = "Sketch"\ndefaults = {steps = 2}'
+    (tmp_path / "models.toml").write_text(further)
+    with serving(tmp_path) as site:
+        visitor = Visitor(chromium, site.address, photos)
+        page = visitor.go("/", key=None)
+        page.wait_for_function("[...document.images].every((image) => image.complete && image.naturalWidth)")
+        page.locator(".card").last.click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Sketch")
+        expect(visitor.field("steps")).to_have_value("2")
+        visitor.leave()
+
+
 def test_a_link_restores_the_form_and_holds_no_key(visitor: Visitor) -> None:
     page = visitor.go(OLD)
     prompt = "a fox & a “<b>bear</b>”\n#100 %"

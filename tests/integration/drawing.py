@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from tintype.diffusion.denoising import Denoising, Family
 from tintype.diffusion.job import Job
+from tintype.diffusion.memory.residency import Part
 from tintype.engine import Engine
 
 
@@ -28,6 +31,12 @@ def whole(picture: Denoising) -> Denoising:
     assert picture.latents is not None
     assert torch.isfinite(picture.latents).all()
     return picture
+
+
+def network(part: Part) -> Any:
+    """A component's module, there to stay."""
+    part.memory.keep(part)
+    return part.module
 
 
 def pixels(family: Family, job: Job) -> torch.Tensor:

@@ -118,10 +118,10 @@ def test_other_shapes_and_other_models_go_apart(sd15: Family, sd3: Family, pictu
 def test_what_the_model_raises_stays_with_its_batch(sd3: Family, monkeypatch: pytest.MonkeyPatch) -> None:
     predict = sd3.predict
 
-    def out_of_memory(x: torch.Tensor, *rest: Any) -> torch.Tensor:
+    def out_of_memory(x: torch.Tensor, *rest: Any, **how: Any) -> torch.Tensor:
         if x.shape[-1] > 8:
             raise RuntimeError("out of memory")
-        return predict(x, *rest)
+        return predict(x, *rest, **how)
 
     monkeypatch.setattr(sd3, "predict", out_of_memory)
     engine = Engine(max_rows=16)

@@ -164,6 +164,18 @@ def test_what_cannot_be_a_key_is_refused_in_words(http: httpx2.Client, name: str
     assert [*keys(http)] == ["main"]
 
 
+def test_a_key_has_its_maker_s_safety_and_turns_none_that_is_less_strict(site: Website, account: str) -> None:
+    accounts = site.own.accounts
+    strict = accounts.create_key(account, "strict", safety="warn")[1]
+    laxer, stricter = (accounts.create_key(account, name, safety=name)[0] for name in ("off", "block"))
+    with site.http(strict) as client:
+        made(client, name="child")
+        refused(client.post(f"/v2/keys/{laxer.id}/rotate", json={"overlap": 0}), 403, "safety")
+        assert client.post(f"/v2/keys/{stricter.id}/rotate", json={"overlap": 0}).status_code == 200
+    safety = {key.name: key.safety for key in accounts.list_keys() if key.account_id == account}
+    assert safety == {"strict": "warn", "off": "off", "block": "block", "child": "warn"}
+
+
 def test_an_operators_key_is_an_operators_to_change(site: Website, account: str, http: httpx2.Client) -> None:
     theirs, secret = site.own.accounts.create_key(account, "theirs", operator=True)
     for change in (lambda: http.post(f"/v2/keys/{theirs.id}/rotate"), lambda: http.delete(f"/v2/keys/{theirs.id}")):

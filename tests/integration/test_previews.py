@@ -10,11 +10,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from PIL import Image
+from tests.integration.drawing import network
 from torch.nn.functional import avg_pool2d, interpolate
 
 from tintype.diffusion.autoencoder import Autoencoder
 from tintype.diffusion.denoising import Ask, Family
 from tintype.diffusion.job import Job
+from tintype.diffusion.memory.residency import Residency
 from tintype.diffusion.preview import ColourMap
 from tintype.diffusion.sd3 import SD3
 from tintype.diffusion.sd15 import SD15
@@ -72,7 +74,7 @@ def test_the_map_is_exact_where_the_decoder_is_linear() -> None:
 
 def test_a_look_sees_something_of_what_the_decoder_draws(family: SD15 | SD3) -> None:
     """More than the best single colour would; these weights are random, and their decoder far from linear."""
-    autoencoder = Autoencoder(family.autoencoder.model)
+    autoencoder = Autoencoder(family.autoencoder.part, network(family.autoencoder.part).config)
     waves = torch.stack([torch.sin(torch.arange(128.0)[:, None] / (9 + n) + torch.arange(64.0) / 7) for n in range(3)])
     with torch.inference_mode():
         latents = autoencoder.encode(waves[None], None)
@@ -83,8 +85,9 @@ def test_a_look_sees_something_of_what_the_decoder_draws(family: SD15 | SD3) -> 
 
 
 def test_the_map_is_fitted_once_and_then_costs_no_pass(family: SD15 | SD3) -> None:
-    counting = Counting(family.autoencoder.model)
-    autoencoder = Autoencoder(counting)
+    counting = Counting(network(family.autoencoder.part))
+    part = Residency(2**30).part("counting", "vae", 0, lambda: counting)
+    autoencoder = Autoencoder(part, network(family.autoencoder.part).config)
     with torch.inference_mode():
         for seed in range(5):
             autoencoder.glance(torch.full((1, autoencoder.channels, 8, 8), float(seed)))
@@ -167,6 +170,17 @@ def test_one_look_a_beat_and_none_without_a_new_step(watched: Watched) -> None:
     assert (preview.attempt, preview.look, preview.picture, preview.step, preview.finished) == (1, 2, 0, 4, False)
     with Image.open(io.BytesIO(preview.jpeg)) as seen:
         assert (seen.format, seen.size) == ("JPEG", (8, 16))
+
+
+def test_nobody_looks_at_what_is_not_checked_yet(watched: Watched) -> None:
+    looker = Looker(watched.previews, hides=lambda task: task.request is watched.request)
+    watched.previews.watch(watched.request.id, 60)
+    watched.engine.step()
+    looker.beat([watched.task])  # type: ignore[list-item]
+    assert looker._under_way is None
+    watched.beat()
+    assert watched.looker.looks == 1
+    looker.close()
 
 
 def test_a_finished_picture_is_shown_small_while_its_sibling_runs(watched: Watched) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,12 @@ from transformers.models.t5.configuration_t5 import T5Config
 from transformers.models.t5.modeling_t5 import T5EncoderModel
 from transformers.models.t5.tokenization_t5 import T5Tokenizer
 
-from tintype.checkpoints.weights import read_json
+from tintype.checkpoints.weights import Weights, read_json
 from tintype.diffusion.denoising import Family
+from tintype.diffusion.families import load_family
 from tintype.diffusion.job import Job
+from tintype.diffusion.memory.plan import Memory
+from tintype.diffusion.memory.residency import Residency
 from tintype.errors import PictureNotFinite
 from tintype.worker.jobs import to_tensor
 
@@ -110,6 +114,28 @@ def test_text_to_image_with_t5_and_autoencoder_kl(load: Callable[..., Family], w
     family = load("sd3", with_t5)
     assert_same(pixels(family, wanted), theirs)
     assert (pixels(family, job(prompt="something else")).int() - theirs.int()).abs().max() > 1
+
+
+def test_t5_can_be_left_out(load: Callable[..., Family], with_t5: Path, tmp_path: Path) -> None:
+    """As in a folder that has none; and the picture is another then."""
+    shutil.copytree(with_t5, tmp_path / "without")
+    index = read_json(with_t5 / "model_index.json")
+    del index["text_encoder_3"], index["tokenizer_3"]
+    (tmp_path / "without" / "model_index.json").write_text(json.dumps(index))
+    left_out = load_family("sd3", Weights(with_t5, t5="none"), torch.device("cpu"), torch.float32, T5_TOKENS)
+    drawn = pixels(left_out, job())
+    assert torch.equal(drawn, pixels(load("sd3", tmp_path / "without"), job()))
+    assert not torch.equal(drawn, pixels(load("sd3", with_t5), job()))
+
+
+def test_t5_can_run_in_the_host_s_memory(load: Callable[..., Family], with_t5: Path) -> None:
+    memory = Memory(Residency(2**30), Residency(2**30))
+    weights = Weights(with_t5, t5="cpu")
+    family = load_family("sd3", weights, torch.device("cpu"), torch.float32, T5_TOKENS, memory=memory)
+    assert torch.equal(pixels(family, job()), pixels(load("sd3", with_t5), job()))
+    assert [name for name, *_ in memory.host.report().parts] == ["text_encoder_3"]
+    assert "text_encoder_3" not in [name for name, *_ in memory.device.report().parts]
+    assert family.demand(job()).fits()
 
 
 def test_image_to_image(sd3: Family, weights: Path, picture: torch.Tensor) -> None:

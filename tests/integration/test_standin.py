@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import update
 
+from tintype.catalog.models import MODELS
 from tintype.cli import tintype
 from tintype.errors import BadRequest, NotFound, TooManyRequests
 from tintype.media.outputs import Files
@@ -45,7 +46,9 @@ class Stage:
 
     def stand_in(self) -> StandIn:
         files = Files(self.folder / "files", 60)
-        return StandIn(self.requests, Delivery(files, files, 10**6), heartbeat=0, woken=threading.Event(), look=0)
+        return StandIn(
+            self.requests, MODELS, Delivery(files, files, 10**6), heartbeat=0, woken=threading.Event(), look=0
+        )
 
     def submit(self, prompt: str, key: Key | None = None) -> Request:
         slug = "stable-diffusion-3.5-turbo-txt2img"

@@ -13,7 +13,7 @@ import torch
 from peft import LoraConfig
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tests.integration.drawing import pixels
+from tests.integration.drawing import network, pixels
 from tests.toy import toy_weights
 
 from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG, SD35_TURBO_TXT2IMG
@@ -42,8 +42,10 @@ def adapted(
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
         torch.manual_seed(2)
         targets = ["to_q", "to_k", "to_v", "to_out.0"]
-        family.transformer.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=targets, init_lora_weights=False))
-    family.transformer.save_lora_adapter(folder)
+        network(family.denoiser).add_adapter(
+            LoraConfig(r=4, lora_alpha=4, target_modules=targets, init_lora_weights=False)
+        )
+    network(family.denoiser).save_lora_adapter(folder)
     return family, folder / LORA
 
 
@@ -57,7 +59,7 @@ def test_a_merged_lora_draws_what_it_drew_in_training(
         save_file(load_file(adapted[1]), lora, metadata={"format": "pt"})
     toys = toy_weights("sd3", weights)
     merged: Any = load_family("sd3", Weights(toys, (Lora(lora),)), torch.device("cpu"), torch.float32, 32)
-    assert not any("lora" in name for name, _ in merged.transformer.named_parameters())
+    assert not any("lora" in name for name, _ in network(merged.denoiser).named_parameters())
     made = pixels(merged, JOB)
     assert (made.int() - pixels(family, JOB).int()).abs().max() <= 1
     assert (made.int() - pixels(load("sd3", toys), JOB).int()).abs().max() > 1
@@ -89,8 +91,8 @@ def small(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_folder_s_own_traits_count(small: Path, weights: Path) -> None:
-    folders = {SD3_MEDIUM_IMG2IMG.slug: small, SD35_TURBO_TXT2IMG.slug: toy_weights("sd3", weights)}
-    models = Models("cpu", "float32", 32, folders)
+    own = {SD3_MEDIUM_IMG2IMG.slug: Weights(small), SD35_TURBO_TXT2IMG.slug: Weights(toy_weights("sd3", weights))}
+    models = Models("cpu", "float32", 32, own)
     own, plain = models.get(SD3_MEDIUM_IMG2IMG), models.get(SD35_TURBO_TXT2IMG)
     assert (own.native_size, own.t5_tokens, own.builtin) == (64, 8, False)
     assert (plain.native_size, plain.t5_tokens, plain.builtin) == (None, 32, False)

@@ -13,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from tintype.cli.serve import listen
+from tintype.hub.registry import build_registry
 from tintype.settings import Settings
 from tintype.store.database import Database
 from tintype.store.migrations import migrate
@@ -73,7 +74,7 @@ def serving(data: Path, **settings: Any) -> Iterator[Website]:
     migrate(db)
     db.close()
     listening = listen("127.0.0.1", 0)
-    app = create_app(wanted, stopping=lambda: server.should_exit)
+    app = create_app(wanted, build_registry(wanted), stopping=lambda: server.should_exit)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tintype.catalog.models import MODELS, SD15_IMG2IMG, find_model
+from tintype.catalog.models import MODELS, SD15_IMG2IMG
 from tintype.catalog.tariff import Tariff
 from tintype.errors import InvalidParameter, NotFound
 
@@ -167,9 +167,9 @@ def test_only_what_is_asked_for_is_fixed() -> None:
 
 def test_an_unknown_slug_is_not_found_by_name() -> None:
     with pytest.raises(NotFound, match="Model no-such not found"):
-        find_model("no-such")
+        MODELS.find("no-such")
     with pytest.raises(NotFound) as error:
-        find_model("x" * 10_000)
+        MODELS.find("x" * 10_000)
     assert len(error.value.message) < 400
 
 

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from click import UsageError
 
+from tintype.checkpoints.weights import Weights
 from tintype.cli.options import load_settings
+from tintype.errors import ConfigurationInvalid
+from tintype.hub.registry import build_registry
 
 
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +46,7 @@ def test_the_bootstrap_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None
             r'TINTYPE_WEIGHTS: not JSON; it is written {"sd1.5-img2img": "/models/sd15"}',
         ),
         ("TINTYPE_WEIGHTS", '{"sd15": "/"}', "TINTYPE_WEIGHTS: no model is called sd15; the models are sd1.5-img2img,"),
-        ("TINTYPE_WEIGHTS", '{"sd1.5-img2img": "/no"}', "TINTYPE_WEIGHTS: no such folder: /no (for sd1.5-img2img)"),
+        ("TINTYPE_WEIGHTS", '{"sd1.5-img2img": "/no"}', "TINTYPE_WEIGHTS: sd1.5-img2img: no such file or folder: /no"),
         ("TINTYPE_PRICES", '{"sd15": 1}', "TINTYPE_PRICES: no model is called sd15; the models are sd1.5-img2img,"),
         (
             "TINTYPE_PRICES",
@@ -55,6 +58,13 @@ def test_the_bootstrap_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None
             '{"sd1.5-img2img": {"dollars": 1, "per": "hour"}}',
             "settings: prices.sd1.5-img2img.per: Input should be 'picture' or 'second'",
         ),
+        ("TINTYPE_PIN", "sd15", "TINTYPE_PIN: no model is called sd15; the models are sd1.5-img2img,"),
+        (
+            "TINTYPE_MEMORY",
+            "-1",
+            "settings: memory.literal['auto']: Input should be 'auto'; memory.constrained-float: Input",
+        ),
+        ("TINTYPE_T5", "gpu", "settings: t5: Input should be 'device', 'cpu' or 'none'"),
         ("TINTYPE_PROT", "9000", "TINTYPE_PROT is not a setting; the closest is TINTYPE_PORT"),
         ("tintype_boostrap_key", "x", "tintype_boostrap_key is not a setting; the closest is TINTYPE_BOOTSTRAP_KEY"),
     ],
@@ -63,11 +73,11 @@ def test_a_mistake_in_the_environment_is_named(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(UsageError) as refused:
-        load_settings()
+    with pytest.raises((UsageError, ConfigurationInvalid)) as refused:
+        build_registry(load_settings())
     assert refused.value.message.startswith(words)
 
 
 def test_weights_that_are_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TINTYPE_WEIGHTS", json.dumps({"sd1.5-img2img": str(tmp_path)}))
-    assert load_settings().weights == {"sd1.5-img2img": tmp_path}
+    assert build_registry(load_settings()).weights == {"sd1.5-img2img": Weights(tmp_path)}

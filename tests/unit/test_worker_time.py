@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
+from tintype.worker.guard import Guard
 from tintype.worker.loop import Worker
 from tintype.worker.task import Task
 
@@ -16,22 +17,32 @@ LOAD = 40.0
 
 
 class Slow:
-    """Weights that take LOAD seconds to load, on a clock that stands still otherwise."""
+    """Weights that take LOAD seconds to load when a picture begins, on a clock that stands still otherwise."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000.0
+        self.told = 0.0
+        self.loaded = 0.0
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
 
     def get(self, *_: object) -> Any:
-        self.now += LOAD
-        family = SimpleNamespace(begin=lambda job: job)
+        family = SimpleNamespace(begin=self.load, demand=lambda job: SimpleNamespace(fits=lambda *_: True))
         return SimpleNamespace(family=family, fingerprint="f", dtype="float32", t5_tokens=1, native_size=None)
+
+    def load(self, job: object) -> object:
+        self.now += LOAD
+        self.loaded += LOAD
+        return job
+
+    def waited(self) -> float:
+        since, self.told = self.loaded - self.told, self.loaded
+        return since
 
 
 def task() -> Task:
     params = SD35_TURBO_TXT2IMG.validate({"prompt": "a fox"})[0]
-    request: Any = SimpleNamespace(slug=SD35_TURBO_TXT2IMG.slug, params=params)
-    made = Task(request)
+    request: Any = SimpleNamespace(id="r", slug=SD35_TURBO_TXT2IMG.slug, params=params)
+    made = Task(request, SD35_TURBO_TXT2IMG)
     made.fetched.set_result(None)
     return made
 
@@ -40,10 +51,12 @@ def test_loading_is_nobodys_time(monkeypatch: pytest.MonkeyPatch) -> None:
     models: Any = Slow(monkeypatch)
     engine: Any = SimpleNamespace(add=lambda *_, **__: None, live=[])
     nothing: Any = None
-    worker = Worker("w", nothing, models, nothing, nothing, engine, max_pictures=4, poll=1, grace=1)
+    delivery: Any = SimpleNamespace(guard=Guard(None))
+    worker = Worker("w", nothing, nothing, models, nothing, delivery, engine, nothing, max_pictures=4, poll=1, grace=1)
     running, fresh = task(), task()
     running.pictures = [nothing]
     worker.tasks = {"running": running, "fresh": fresh}
     models.now += 3
     worker.begin()
     assert (models.now - running.began, models.now - fresh.began) == (3, 0)
+    assert (running.cold_start, fresh.cold_start) == (0, LOAD)

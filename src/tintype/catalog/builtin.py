@@ -34,7 +34,14 @@ def about(spec: ModelSpec, configured: Container[str]) -> dict[str, Any]:
         return {}
     # What a form begins with, by meaning: where guidance is taken at all, a little suits them best.
     first = {"prompt": PROMPTS[0], "strength": 0.8, "seed": 1} | ({} if spec.few_steps else {"guidance": 4})
-    world = {"first": first, "vocabulary": list(vocabulary()), "colours": list(COLOURS), "prompts": list(PROMPTS)}
+    world: dict[str, Any] = {
+        "first": first,
+        "vocabulary": list(vocabulary()),
+        "colours": list(COLOURS),
+        "prompts": list(PROMPTS),
+    }
+    # A picture of each of the four is shipped with the pages.
+    world["sample"] = f"/static/samples/{spec.like or spec.slug}.jpeg"
     return {"weights": BUILTIN, "weights_note": in_words(spec), **world}
 
 

@@ -1,14 +1,12 @@
-"""The models that are served, exactly as the contract lists them."""
+"""The models that every server has, exactly as the contract lists them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from tintype.catalog import parameters as p
+from tintype.catalog.catalogue import Catalogue
 from tintype.catalog.samples import LANDSCAPE, PORTRAIT, SUBJECT
 from tintype.catalog.spec import ModelSpec
 from tintype.catalog.tariff import Tariff
-from tintype.errors import NotFound
 
 SD15_IMG2IMG = ModelSpec(
     slug="sd1.5-img2img",
@@ -167,14 +165,4 @@ SD35_TURBO_TXT2IMG = ModelSpec(
     },
 )
 
-MODELS: Mapping[str, ModelSpec] = {
-    spec.slug: spec for spec in (SD15_IMG2IMG, SD3_MEDIUM_IMG2IMG, SD3_TURBO_IMG2IMG, SD35_TURBO_TXT2IMG)
-}
-
-
-def find_model(slug: str) -> ModelSpec:
-    """The entry of a slug; raises NotFound."""
-    try:
-        return MODELS[slug]
-    except KeyError:
-        raise NotFound(f"Model {slug[:80]} not found; the models are {', '.join(MODELS)}") from None
+MODELS = Catalogue((SD15_IMG2IMG, SD3_MEDIUM_IMG2IMG, SD3_TURBO_IMG2IMG, SD35_TURBO_TXT2IMG))

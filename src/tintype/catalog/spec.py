@@ -133,6 +133,8 @@ class ModelSpec:
     """One model that is served: what can be asked of it and what it costs."""
 
     slug: str
+    #: The model whose parameters and family a further slug of the operator's has; empty for one of tintype's own.
+    like: str = ""
     title: str
     description: str
     #: The architecture that runs it: a module of `tintype.diffusion`.

@@ -20,6 +20,8 @@ TRAITS = "tintype.json"
 CACHE = ".tintype"
 #: Multiples of 16, as every side is; and no folder takes more T5 text than the settings allow.
 LARGEST_NATIVE, MOST_T5_TOKENS = 1024, 512
+#: Where SD 3's third text encoder runs, or that it is left out.
+T5Place = Literal["device", "cpu", "none"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Weights:
     #: What the network predicts, where the file can't say it: `epsilon` or `v_prediction`.
     prediction: str | None = None
     #: Where SD 3's third text encoder runs, or that it is left out.
-    t5: Literal["device", "cpu", "none"] = "device"
+    t5: T5Place = "device"
     #: Whether they are the ones that tintype brings along.
     builtin: bool = False
     #: LoRAs that a request may ask for by name, on top of `loras`.

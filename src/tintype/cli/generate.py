@@ -13,13 +13,14 @@ from typing import Any
 import click
 
 from tintype.catalog.advice import refuse, warnings
-from tintype.catalog.models import MODELS
+from tintype.catalog.catalogue import Catalogue
 from tintype.catalog.order import Order, order, settle_seed
 from tintype.catalog.samples import sample_path
 from tintype.catalog.spec import ModelSpec, Param
 from tintype.cli.local import check_device, check_files, drawing, load_model
 from tintype.cli.options import data_option, load_settings
 from tintype.errors import BadPicture, InvalidParameter
+from tintype.hub.registry import Registry, build_registry
 from tintype.media.images import Format
 from tintype.media.inline import from_text
 from tintype.settings import Settings
@@ -29,6 +30,8 @@ FORMATS: dict[str, Format] = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".
 FEW = 3
 #: Characters; the smallest pictures there are have more, and a file's name that could be base64 rarely has as many.
 SHORTEST_BASE64 = 48
+#: Where a context keeps the arguments behind the slug.
+BEHIND = "tintype.behind"
 OWN_OPTIONS: list[click.Parameter] = [
     click.Option(["-o", "--output"], default="out.png", show_default=True, help="File to write; its ending decides."),
     click.Option(["--weights"], type=click.Path(path_type=Path), help="Folder in the diffusers layout."),
@@ -63,12 +66,13 @@ def draw(
     """Validate as the server does, draw with a progress bar, write the pictures."""
     check_files(Path(output), weights)
     check_device(device)
-    settings = load_settings(data=data, dtype=dtype, weights={spec.slug: weights} if weights else None)
+    settings = load_settings(data=data, dtype=dtype)
+    registry = build_registry(settings).drawing(spec.slug, weights)
     if given.get("image"):
         given["image"] = _image(given["image"], settings.max_picture_bytes)
     wanted = _order(spec, given, Path(output))
     with drawing() as progress:
-        made = _make(spec, wanted, settings, device, progress)
+        made = _make(spec, wanted, settings, registry, device, progress)
     for index, picture in enumerate(made):
         path = Path(output) if len(made) == 1 else Path(output).with_stem(f"{Path(output).stem}-{index + 1}")
         path.write_bytes(b64encode(picture.data) if wanted.base64 else picture.data)
@@ -106,7 +110,12 @@ def _order(spec: ModelSpec, given: dict[str, Any], output: Path) -> Order:
 
 
 def _make(
-    spec: ModelSpec, wanted: Order, settings: Settings, device: str, progress: Callable[[int, int], None]
+    spec: ModelSpec,
+    wanted: Order,
+    settings: Settings,
+    registry: Registry,
+    device: str,
+    progress: Callable[[int, int], None],
 ) -> list[Any]:
     from tintype.worker.direct import draw_order  # noqa: PLC0415 - imports torch
     from tintype.worker.pictures import Pictures  # noqa: PLC0415
@@ -114,7 +123,7 @@ def _make(
     # The picture first: it may be wrong, and the weights take long.
     with Pictures.from_settings(settings) as pictures:
         picture = pictures.read(wanted)
-    loaded = load_model(settings, spec, device, wanted.styles)
+    loaded = load_model(settings, registry, spec, device, wanted.styles)
     return draw_order(loaded, spec.slug, wanted, picture, settings.max_rows, progress)
 
 
@@ -129,7 +138,32 @@ def _flag(param: Param) -> click.Option:
     return click.Option([name, param.name], default=default, required=required, metavar=metavar, help=shown)
 
 
-@click.group(commands={spec.slug: model_command(spec) for spec in MODELS.values()})
+class ModelGroup(click.Group):
+    """A sub-command per model of the catalogue, which only the settings know: they are read when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The slugs, in the catalogue's order."""
+        return list(_catalogue(ctx))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a slug, or None."""
+        spec = _catalogue(ctx).get(cmd_name)
+        return model_command(spec) if spec else None
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Keep what stands behind the slug: a `--data` there says whose catalogue the slug is in."""
+        ctx.meta[BEHIND] = args[1:]
+        return super().resolve_command(ctx, args)
+
+
+def _catalogue(ctx: click.Context) -> Catalogue:
+    lenient = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+    behind = data_option(click.Command("", context_settings=lenient))
+    given = behind.make_context("", list(ctx.meta.get(BEHIND, [])), resilient_parsing=True).params
+    return build_registry(load_settings(data=given["data"])).catalogue
+
+
+@click.group(cls=ModelGroup)
 def generate() -> None:
     """Draw in this process, without a server.
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import click
 
-from tintype.catalog.models import find_model
+from tintype.catalog.catalogue import Catalogue
 from tintype.cli.amounts import to_micro
 from tintype.cli.options import data_option, json_option, load_settings, open_database
 from tintype.cli.rows import print_rows
+from tintype.cli.safety import check_safety
 from tintype.errors import InvalidParameter, NotFound
+from tintype.hub.registry import build_registry
+from tintype.settings import Safety
 from tintype.store.accounts import Accounts
 from tintype.store.keys import Key
 from tintype.store.money import dollars
@@ -22,6 +25,7 @@ DAY, HOUR = 86_400.0, 3_600.0
 SCOPES = ("read", "run")
 #: Far more than anybody needs, far less than the database's integers hold.
 number = click.IntRange(1, 1_000_000_000)
+strictness = click.Choice(get_args(Safety))
 
 
 @click.group()
@@ -47,6 +51,7 @@ def keys() -> None:
 @click.option("--max-queued", type=number, help="Pictures at once, queued or running.")
 @click.option("--max-pixels", type=number, help="Pixels of one request: width × height × pictures.")
 @click.option("--spend-cap", type=float, help="Dollars that it may spend in all.")
+@click.option("--safety", type=strictness, help="Of the safety check; the server's, if not given (docs/safety.md).")
 @click.option("--test", is_flag=True, help="A key for tests: free, no model runs (docs/test-mode.md).")
 @click.option("--operator", is_flag=True, help="It sees and steers the whole server too (docs/operator.md).")
 @click.option("--expires", type=click.FloatRange(min=0, min_open=True), help="Days until it stops working.")
@@ -61,6 +66,7 @@ def create(
     max_queued: int | None,
     max_pixels: int | None,
     spend_cap: float | None,
+    safety: Safety | None,
     test: bool,
     operator: bool,
     expires: float | None,
@@ -75,10 +81,12 @@ def create(
       tintype keys create --name ci --test
       tintype keys create --name me --operator
     """
-    slugs = None if models is None else [find_model(slug.strip()).slug for slug in models.split(",")]
+    settings = load_settings(data=data)
+    slugs = None if models is None else _slugs(models, build_registry(settings).catalogue)
     cap = None if spend_cap is None else to_micro("--spend-cap", spend_cap, 0)
     read_only = _read_only(scopes)
-    with open_database(load_settings(data=data)) as db:
+    check_safety(settings, safety)
+    with open_database(settings) as db:
         accounts = Accounts(db)
         _, secret = accounts.create_key(
             account or _oldest(accounts),
@@ -91,6 +99,7 @@ def create(
             max_queued=max_queued,
             max_pixels=max_pixels,
             spend_cap=cap,
+            safety=safety,
             test=test,
             operator=operator,
         )
@@ -129,6 +138,25 @@ def rotate(which: str, overlap: float, data: Path | None) -> None:
 
 @keys.command()
 @click.argument("which")
+@click.argument("strict", metavar="off|warn|block|server", type=click.Choice([*strictness.choices, "server"]))
+@data_option
+def safety(which: str, strict: Literal["off", "warn", "block", "server"], data: Path | None) -> None:
+    """Set how strict the safety check is with a key, named as for revoke; `server` for what the server's is.
+
+    \b
+    Example:
+      tintype keys safety SG_1a2b block
+    """
+    own = None if strict == "server" else strict
+    settings = load_settings(data=data)
+    check_safety(settings, own)
+    with open_database(settings) as db:
+        key = Accounts(db).set_safety(which.strip(), own)
+    click.echo(f"{key.begins}… ({key.name}): safety {key.safety or 'as the server has it'}")
+
+
+@keys.command()
+@click.argument("which")
 @data_option
 def revoke(which: str, data: Path | None) -> None:
     """Stop a key from working, named by the whole of it, its id or its first characters.
@@ -159,6 +187,7 @@ def key_row(key: Key) -> dict[str, Any]:
         "account": key.account_id,
         "models": "all" if key.models is None else ", ".join(key.models),
         "scopes": ("read" if key.read_only else "read, run") + (", operator" if key.operator else ""),
+        "safety": key.safety or "server's",
         "limits": ", ".join(f"{name} {limit:g}" for name, limit in limits.items() if limit is not None),
         "spent": dollars(key.spent),
         "created": _day(key.created_at),
@@ -173,6 +202,11 @@ def _read_only(scopes: str) -> bool:
     if not asked <= set(SCOPES):
         raise InvalidParameter("--scopes", scopes, "read, or read,run")
     return "run" not in asked
+
+
+def _slugs(models: str, catalogue: Catalogue) -> list[str]:
+    """The slugs of a comma-separated list; raises NotFound."""
+    return [catalogue.find(slug.strip()).slug for slug in models.split(",")]
 
 
 def _oldest(accounts: Accounts) -> str:

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tintype.catalog.spec import ModelSpec
 from tintype.errors import BadRequest, InvalidParameter, WeightsUnusable
+from tintype.hub.registry import Registry
 from tintype.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
 
 def check_files(output: Path | None, weights: Path | None) -> None:
     """Raise BadRequest, in the operator's terms, unless the output can be written and the weights look like weights."""
-    if weights and not weights.is_dir():
-        raise BadRequest(f"--weights: no such folder: {weights}")
-    if weights and not (weights / "model_index.json").is_file():
+    if weights and not weights.exists():
+        raise BadRequest(f"--weights: no such folder or file: {weights}")
+    if weights and weights.is_dir() and not (weights / "model_index.json").is_file():
         raise BadRequest(f"--weights: there is no model_index.json in {weights}")
     if output:
         _check_output(output)
@@ -61,15 +62,21 @@ def drawing() -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(bar, description="drawing", completed=done, total=total)
 
 
-def load_model(settings: Settings, spec: ModelSpec, device: str, styles: Iterable[tuple[str, float]] = ()) -> Loaded:
+def load_model(
+    settings: Settings, registry: Registry, spec: ModelSpec, device: str, styles: Iterable[tuple[str, float]] = ()
+) -> Loaded:
     """The model on the device; raises ClickException when the device fails, BadRequest that names what is missing."""
     from tintype.worker.models import Models  # noqa: PLC0415 - imports torch
 
     if not _has(device):
         raise click.ClickException(f"--device {device}: torch finds no such device on this machine")
-    folder = settings.weights.get(spec.slug)
+    registry.require([spec.slug])
+    own = registry.weights.get(spec.slug)
+    folder = own.path if own else None
     try:
-        return Models.from_settings(settings, device).get(spec, styles=styles)
+        # One order is not worth preparing for.
+        models = Models.from_settings(settings.model_copy(update={"prepare": "off"}), registry.weights, device)
+        return models.load(spec, styles=styles)
     except WeightsUnusable as error:
         raise BadRequest(f"{folder or 'the built-in weights'}: {_why(error, folder)}") from error
     except (RuntimeError, AssertionError) as error:

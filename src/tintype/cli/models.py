@@ -1,69 +1,90 @@
-"""`tintype models`."""
+"""`tintype models`: what there is, and what each model draws with."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from textwrap import fill
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from tintype.catalog.builtin import BUILTIN, about, in_words
-from tintype.catalog.models import MODELS, find_model
 from tintype.catalog.spec import ModelSpec, Param
-from tintype.cli.options import json_option, load_settings
+from tintype.checkpoints.weights import files_in
+from tintype.cli.options import data_option, json_option, load_settings
+from tintype.cli.weights import check, pull, remove
+from tintype.hub.files import in_words as bytes_in_words
+from tintype.hub.manifest import Manifest, Pulled
+from tintype.hub.registry import Registry, build_registry
 from tintype.store.money import dollars
+from tintype.store.prices import tariff
 
 
 @click.group()
 def models() -> None:
-    """What can be asked for.
+    """What can be asked for, and the weights that it is drawn with.
 
     \b
     Examples:
       tintype models list
       tintype models show sd3-med-img2img
+      tintype models pull sd3-med-img2img
     """
 
 
+for command in (pull, check, remove):
+    models.add_command(command)
+
+
 @models.command("list")
+@data_option
 @json_option
-def list_models(as_json: bool) -> None:
-    """List the models.
+def list_models(data: Path | None, as_json: bool) -> None:
+    """List the models: price, weights, how much of the disk they take, whether they can be served.
 
     \b
     Example:
       tintype models list --json
     """
-    configured = load_settings().weights
+    settings = load_settings(data=data)
+    registry, pulled = build_registry(settings), Pulled(settings.pulled)
+    rows = [_row(spec, registry, pulled) for spec in registry.catalogue.values()]
     if as_json:
-        click.echo(json.dumps([_row(spec) | about(spec, configured) for spec in MODELS.values()], indent=2))
+        described = zip(rows, registry.catalogue.values(), strict=True)
+        click.echo(json.dumps([row | about(spec, registry.configured) for row, spec in described], indent=2))
         return
-    table = Table("slug", "model", "dollars per picture", "weights")
-    for spec in MODELS.values():
-        table.add_row(spec.slug, spec.title, f"{dollars(spec.price):g}", str(configured.get(spec.slug, BUILTIN)))
+    table = Table(Column("slug", no_wrap=True), "model", "dollars", "weights", "on disk", "state")
+    for row in rows:
+        price = f"{row['price']:g} a {row['price_per']}"
+        from_where = " ".join(filter(None, (row["weights"], row["from"])))
+        table.add_row(row["slug"], row["title"], price, from_where, bytes_in_words(row["bytes"]), row["state"])
     Console().print(table)
 
 
 @models.command()
 @click.argument("slug")
+@data_option
 @json_option
-def show(slug: str, as_json: bool) -> None:
+def show(slug: str, data: Path | None, as_json: bool) -> None:
     """Show a model's parameters, and what it can draw where it uses the built-in weights.
 
     \b
     Example:
       tintype models show stable-diffusion-3.5-turbo-txt2img
     """
-    spec = find_model(slug)
-    own = about(spec, load_settings().weights)
+    registry = build_registry(load_settings(data=data))
+    spec = registry.catalogue.find(slug)
+    own = about(spec, registry.configured)
     if as_json:
         click.echo(json.dumps(spec.json_schema() | own, indent=2))
         return
-    table = Table("parameter", "default", "allowed", "what it is", title=f"{spec.title} · ${dollars(spec.price):g}")
+    price = tariff(spec, registry.prices.get(slug))
+    title = f"{spec.title} · ${dollars(price.price):g} a {price.per}"
+    table = Table("parameter", "default", "allowed", "what it is", title=title)
     for param in spec.parameters:
         table.add_row(param.name, _default(param), param.allowed, param.help)
     Console().print(table)
@@ -72,8 +93,36 @@ def show(slug: str, as_json: bool) -> None:
         click.echo(f"\n{in_words(spec)}:\n\n{fill(things, shutil.get_terminal_size().columns)}")
 
 
-def _row(spec: ModelSpec) -> dict[str, Any]:
-    return {"slug": spec.slug, "title": spec.title, "price": dollars(spec.price)}
+def _row(spec: ModelSpec, registry: Registry, pulled: Pulled) -> dict[str, Any]:
+    price = tariff(spec, registry.prices.get(spec.slug))
+    about_it = {"slug": spec.slug, "title": spec.title, "price": dollars(price.price), "price_per": price.per}
+    state = registry.missing.get(spec.slug, "ready")
+    return about_it | _weights(spec.slug, registry, pulled) | {"state": state}
+
+
+def _weights(slug: str, registry: Registry, pulled: Pulled) -> dict[str, Any]:
+    """Which weights a model has, where they are from, and their bytes on disk."""
+    own, manifest = registry.weights.get(slug), pulled.of(slug)
+    if slug in registry.missing:
+        return {"weights": "missing", "from": "", "bytes": 0}
+    if own is None:
+        return {"weights": BUILTIN, "from": "", "bytes": 0}
+    base = registry.catalogue[slug].like
+    if not manifest and base in registry.weights and own.path == registry.weights[base].path:
+        return _weights(base, registry, pulled) | {"weights": "shared", "from": base}
+    if manifest and own.path == pulled.weights(manifest):
+        size = sum(part.size for part in manifest.parts)
+        return {"weights": "pulled", "from": _source(manifest), "bytes": size}
+    return {"weights": "configured", "from": str(own.path), "bytes": _bytes(own.path)}
+
+
+def _source(manifest: Manifest) -> str:
+    part = manifest.parts[0]
+    return f"{part.repository}@{part.commit[:8]}" if part.ours else part.folder
+
+
+def _bytes(path: Path) -> int:
+    return sum(file.stat().st_size for file in files_in(path))
 
 
 def _default(param: Param) -> str:

@@ -15,7 +15,6 @@ from pydantic_settings import SettingsError
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from tintype.catalog.models import MODELS
 from tintype.cli.local import first_line
 from tintype.errors import StoreUnavailable
 from tintype.settings import Settings
@@ -41,7 +40,6 @@ def load_settings(**given: Any) -> Settings:
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False)]
         raise click.UsageError("settings: " + "; ".join(lines)) from None
-    _check_models(settings)
     return settings
 
 
@@ -53,15 +51,6 @@ def _refuse_unknown(environment: Iterable[str]) -> None:
         if name.upper().startswith(PREFIX) and own not in known:
             [closest] = difflib.get_close_matches(own, known, n=1, cutoff=0)
             raise click.UsageError(f"{name} is not a setting; the closest is {PREFIX}{closest}")
-
-
-def _check_models(settings: Settings) -> None:
-    for name, slugs in (("WEIGHTS", settings.weights), ("PRICES", settings.prices)):
-        for slug in slugs.keys() - MODELS.keys():
-            raise click.UsageError(f"{PREFIX}{name}: no model is called {slug}; the models are {', '.join(MODELS)}")
-    for slug, folder in settings.weights.items():
-        if not folder.is_dir():
-            raise click.UsageError(f"{PREFIX}WEIGHTS: no such folder: {folder} (for {slug})")
 
 
 @contextmanager

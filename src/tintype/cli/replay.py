@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import click
 from PIL import Image, ImageChops
 
-from tintype.catalog.models import find_model
 from tintype.cli.local import check_device, check_files, drawing, load_model
 from tintype.cli.options import data_option, load_settings
 from tintype.errors import BadPicture
+from tintype.hub.registry import Registry, build_registry
 from tintype.media.images import decode, read_note
 from tintype.media.samples import draw
 from tintype.settings import Settings
@@ -47,9 +47,9 @@ def replay(
         from tintype.worker.recipe import Recipe  # noqa: PLC0415
 
         recipe = Recipe.read(read_note(original))
-        own = {find_model(recipe.model).slug: weights} if weights else None
-        settings = load_settings(data=data, dtype=recipe.dtype, t5_tokens=recipe.t5_tokens, weights=own)
-        loaded = _weights(recipe, settings, device)
+        settings = load_settings(data=data, dtype=recipe.dtype, t5_tokens=recipe.t5_tokens)
+        registry = build_registry(settings).drawing(recipe.model, weights)
+        loaded = _weights(recipe, settings, registry, device)
         source = _source(recipe, image, settings)
         try:
             [made] = draw_order(loaded, recipe.model, recipe.order, source, settings.max_rows, progress)
@@ -74,8 +74,9 @@ def compare(one: Image.Image, other: Image.Image) -> str:
     return f"different: by at most {most} of 255"
 
 
-def _weights(recipe: Recipe, settings: Settings, device: str) -> Loaded:
-    loaded = load_model(settings, find_model(recipe.model), device, recipe.order.styles)
+def _weights(recipe: Recipe, settings: Settings, registry: Registry, device: str) -> Loaded:
+    spec = registry.catalogue.find(recipe.model)
+    loaded = load_model(settings, registry, spec, device, recipe.order.styles)
     if loaded.fingerprint != recipe.weights:
         raise BadPicture(f"it was made with other weights ({recipe.weights}) than these ({loaded.fingerprint})")
     return loaded

@@ -14,7 +14,9 @@ import uvicorn
 
 from tintype.catalog.samples import LANDSCAPE
 from tintype.cli.options import data_option, load_settings, open_database
+from tintype.cli.safety import check_safety_of_all
 from tintype.fleet import LocalFleet, devices
+from tintype.hub.registry import build_registry
 from tintype.settings import Settings
 from tintype.store.accounts import Accounts
 from tintype.store.database import Database
@@ -42,15 +44,19 @@ def serve(host: str | None, port: int | None, data: Path | None, workers: bool, 
     from tintype.web.app import create_app  # noqa: PLC0415 - FastAPI takes half a second; other commands don't need it
 
     settings = load_settings(host=host, port=port, data=data, billing=billing)
+    registry = build_registry(settings)
+    if workers:  # elsewhere, their machines have the weights
+        registry.require(registry.catalogue)
     set_up_logs(process="web")
-    listening = listen(settings.host, settings.port)
-    address = _address(settings.host, listening.getsockname()[1])
     with open_database(settings) as db:
+        check_safety_of_all(settings, db)
+        listening = listen(settings.host, settings.port)
+        address = _address(settings.host, listening.getsockname()[1])
         _first_key(db, settings, address)
     commands = [_worker_command(settings, device) for device in devices(settings.devices)] if workers else []
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(settings, stopping=lambda: server.should_exit),
+            create_app(settings, registry, stopping=lambda: server.should_exit),
             log_config=None,
             access_log=False,
             server_header=False,
@@ -90,10 +96,14 @@ def worker(device: str, parent: int | None, worker_id: str | None, data: Path | 
     from tintype.worker.start import run_worker  # noqa: PLC0415 - imports torch
 
     settings = load_settings(data=data)
+    registry = build_registry(settings)
+    registry.require(registry.catalogue)
     set_up_logs(process=f"worker {device}")
-    with open_database(settings):
-        pass
-    run_worker(settings, device, parent, worker_id or new_id())
+    with open_database(settings) as db:
+        check_safety_of_all(settings, db)
+    # Read by torch's compiler, if it is ever used (TINTYPE_PREPARE), when it is imported.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.prepared_folder.absolute()))
+    run_worker(settings, registry, device, parent, worker_id or new_id())
 
 
 @click.command()

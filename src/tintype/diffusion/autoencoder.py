@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
 import torch
 
+from tintype.diffusion.memory.demand import Step
+from tintype.diffusion.memory.residency import Part, Work
 from tintype.diffusion.preview import ColourMap
 from tintype.errors import PictureNotFinite
+
+#: Numbers per pixel and channel of its widest full-size layer that a pass needs beside the weights, before any was
+#: measured: the published decoder, 128 wide, takes about 1500 numbers per pixel.
+WORKING = 12
+KINDS = ENCODE, DECODE = "encode", "decode"
 
 
 class Autoencoder:
     """An autoencoder whose latents are scaled and shifted as the denoiser expects."""
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        self.scale = model.config.scaling_factor
-        self.shift = getattr(model.config, "shift_factor", None) or 0.0
-        self.channels = model.config.latent_channels
+    def __init__(self, part: Part, config: Mapping[str, Any]) -> None:
+        self.part = part
+        self.scale = config["scaling_factor"]
+        self.shift = config.get("shift_factor") or 0.0
+        self.channels = config["latent_channels"]
+        widths = config.get("block_out_channels") or config["encoder_block_out_channels"]
         #: Pixels per latent, along one side.
-        self.factor = self._factor(model.config)
+        self.factor = 2 ** (len(widths) - 1)
+        self._width = int(widths[0])
+
+    def step(self, height: int, width: int) -> Step:
+        """What encoding or decoding a picture of that size in pixels needs of the memory."""
+        return Step(self.part, max(self.part.expects(self._work(kind, height, width)) for kind in KINDS))
 
     def encode(self, picture: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-        """Picture (1, 3, H, W) in [-1, 1] → latents (1, C, H/8, W/8) float32.
+        """Picture (1, 3, H, W) in [-1, 1] → latents (1, C, H/8, W/8) float32; raises NoRoom.
 
         With a generator the posterior is sampled, drawing one latent from it; without, its mode is taken.
         """
-        coded = self.model.encode(picture.to(self.model.device, self.model.dtype))
+        work = self._work(ENCODE, *picture.shape[-2:])
+        coded = self.part.run(work, lambda model: model.encode(picture.to(model.device, model.dtype)))
         if hasattr(coded, "latents"):
             latents = coded.latents
         elif generator is None:
@@ -37,9 +52,13 @@ class Autoencoder:
         return (latents.float() - self.shift) * self.scale
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Latents (1, C, h, w) → picture (H, W, 3), 8 bit, on the CPU; raises PictureNotFinite."""
-        latents = (latents / self.scale + self.shift).to(self.model.dtype)
-        picture = self.model.decode(latents, return_dict=False)[0].float()
+        """Latents (1, C, h, w) → picture (H, W, 3), 8 bit, on the CPU; raises PictureNotFinite, NoRoom."""
+        height, width = (side * self.factor for side in latents.shape[-2:])
+        return self.part.run(self._work(DECODE, height, width), lambda model: self._decode(model, latents))
+
+    def _decode(self, model: Any, latents: torch.Tensor) -> torch.Tensor:
+        latents = (latents / self.scale + self.shift).to(model.dtype)
+        picture = model.decode(latents, return_dict=False)[0].float()
         if not torch.isfinite(picture).all():
             raise PictureNotFinite  # it would come out black
         picture = (picture / 2 + 0.5).clamp(0, 1).mul(255).round().to(torch.uint8)
@@ -54,9 +73,9 @@ class Autoencoder:
 
     @cached_property
     def _colours(self) -> ColourMap:
-        return ColourMap.fit(lambda picture: self.encode(picture, None), self.decode)
+        # On another thread than the engine's, which is not to find the room gone that it was promised.
+        with self.part.memory.lock:
+            return ColourMap.fit(lambda picture: self.encode(picture, None), self.decode)
 
-    @staticmethod
-    def _factor(config: Any) -> int:
-        channels = getattr(config, "block_out_channels", None) or config.encoder_block_out_channels
-        return int(2 ** (len(channels) - 1))
+    def _work(self, kind: str, height: int, width: int) -> Work:
+        return Work(kind, height, width, 1, WORKING * self._width * height * width * self.part.itemsize)

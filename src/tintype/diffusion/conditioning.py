@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+
+from tintype.diffusion.memory.demand import Step
+from tintype.diffusion.memory.residency import Part, Work
+
+#: Bytes per token and unit of width that an encoder needs beside its weights: all hidden states are kept until the end.
+WORKING = 128
 
 
 @dataclass(frozen=True)
@@ -23,44 +29,83 @@ class Text:
         pooled = [text.pooled for text in texts if text.pooled is not None]
         return Text(torch.cat([text.embeds for text in texts]), torch.cat(pooled) if pooled else None)
 
+    def portions(self, rows: int) -> Iterator[tuple[int, Text]]:
+        """At most so many rows at a time, and at which row each begins."""
+        if rows >= len(self.embeds):
+            yield 0, self
+            return
+        pooled = [None] * len(self.embeds) if self.pooled is None else self.pooled.split(rows)
+        for index, (embeds, own) in enumerate(zip(self.embeds.split(rows), pooled, strict=False)):
+            yield index * rows, Text(embeds, own)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return int(self.embeds.nbytes) + (0 if self.pooled is None else int(self.pooled.nbytes))
+
 
 class ClipEncoder:
     """A CLIP tokenizer and text model."""
 
-    def __init__(self, tokenizer: Any, model: Any) -> None:
+    def __init__(self, tokenizer: Any, part: Part, width: int) -> None:
         self.tokenizer = tokenizer
-        self.model = model
+        self.part = part
+        tokens = tokenizer.model_max_length
+        self._work = Work("text", 1, tokens, 1, WORKING * width * tokens)
+
+    @property
+    def step(self) -> Step:
+        """What encoding a prompt needs of the memory."""
+        return Step(self.part, self.part.expects(self._work))
 
     def last(self, prompt: str) -> torch.Tensor:
         """The final hidden state, (1, 77, width): what SD 1.5 was trained on."""
-        ids, mask = self._tokens(prompt)
-        use_mask = getattr(self.model.config, "use_attention_mask", False)
-        return self.model(ids, attention_mask=mask if use_mask else None)[0]
+        return self.part.run(self._work, lambda model: self._last(model, prompt))
 
     def penultimate(self, prompt: str) -> tuple[torch.Tensor, torch.Tensor]:
         """The last hidden state but one (1, 77, width) and the projected pooled one (1, width): SD 3's choice."""
-        ids, _ = self._tokens(prompt)
-        answer = self.model(ids, output_hidden_states=True)
+        return self.part.run(self._work, lambda model: self._penultimate(model, prompt))
+
+    def _last(self, model: Any, prompt: str) -> torch.Tensor:
+        ids, mask = self._tokens(prompt, model.device)
+        use_mask = getattr(model.config, "use_attention_mask", False)
+        last: torch.Tensor = model(ids, attention_mask=mask if use_mask else None)[0]
+        return last
+
+    def _penultimate(self, model: Any, prompt: str) -> tuple[torch.Tensor, torch.Tensor]:
+        ids, _ = self._tokens(prompt, model.device)
+        answer = model(ids, output_hidden_states=True)
         return answer.hidden_states[-2], answer[0]
 
-    def _tokens(self, prompt: str) -> tuple[torch.Tensor, torch.Tensor]:
-        return tokenize(self.tokenizer, prompt, self.tokenizer.model_max_length, self.model.device)
+    def _tokens(self, prompt: str, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        return tokenize(self.tokenizer, prompt, self.tokenizer.model_max_length, device)
 
 
 class T5Encoder:
     """SD 3's third encoder, or zeros in its place: the model was trained with it left out at times."""
 
-    def __init__(self, tokenizer: Any, model: Any, tokens: int) -> None:
+    def __init__(self, tokenizer: Any, part: Part | None, tokens: int, width: int) -> None:
         self.tokenizer = tokenizer
-        self.model = model
+        self.part = part
         self.tokens = tokens
+        self.width = width
+        self._work = Work("text", 1, tokens, 1, WORKING * width * tokens)
 
-    def encode(self, prompt: str, like: torch.Tensor, width: int) -> torch.Tensor:
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What encoding a prompt needs of the memory."""
+        return () if self.part is None else (Step(self.part, self.part.expects(self._work)),)
+
+    def encode(self, prompt: str, like: torch.Tensor) -> torch.Tensor:
         """(1, tokens, width) on the device and in the dtype of `like`."""
-        if self.model is None:
-            return torch.zeros(1, self.tokens, width, device=like.device, dtype=like.dtype)
-        ids, _ = tokenize(self.tokenizer, prompt, self.tokens, self.model.device)
-        return self.model(ids)[0].to(like)
+        if self.part is None:
+            return torch.zeros(1, self.tokens, self.width, device=like.device, dtype=like.dtype)
+        return self.part.run(self._work, lambda model: self._encode(model, prompt)).to(like)
+
+    def _encode(self, model: Any, prompt: str) -> torch.Tensor:
+        ids, _ = tokenize(self.tokenizer, prompt, self.tokens, model.device)
+        encoded: torch.Tensor = model(ids)[0]
+        return encoded
 
 
 def tokenize(tokenizer: Any, prompt: str, length: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -69,9 +114,9 @@ def tokenize(tokenizer: Any, prompt: str, length: int, device: torch.device) -> 
     return tokens.input_ids.to(device), tokens.attention_mask.to(device)
 
 
-def join_sd3(clips: Sequence[ClipEncoder], t5: T5Encoder, prompt: str, width: int) -> Text:
+def join_sd3(clips: Sequence[ClipEncoder], t5: T5Encoder, prompt: str) -> Text:
     """SD 3's text: both CLIP states side by side, padded to T5's width, then T5's tokens (Esser et al. 2024, § 4)."""
     states, pooled = zip(*(clip.penultimate(prompt) for clip in clips), strict=True)
     clip_states = torch.cat(states, dim=-1)
-    clip_states = F.pad(clip_states, (0, width - clip_states.shape[-1]))
-    return Text(torch.cat([clip_states, t5.encode(prompt, clip_states, width)], dim=1), torch.cat(pooled, dim=-1))
+    clip_states = F.pad(clip_states, (0, t5.width - clip_states.shape[-1]))
+    return Text(torch.cat([clip_states, t5.encode(prompt, clip_states)], dim=1), torch.cat(pooled, dim=-1))

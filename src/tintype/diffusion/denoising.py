@@ -10,6 +10,9 @@ import torch
 
 from tintype.diffusion.conditioning import Text
 from tintype.diffusion.job import Job
+from tintype.diffusion.memory.demand import Demand
+from tintype.diffusion.memory.residency import Part
+from tintype.diffusion.prepared import Run
 from tintype.errors import PictureNotFinite
 
 
@@ -34,15 +37,29 @@ Sampler = Generator[Ask, Answer, torch.Tensor]
 
 
 class Family(Protocol):
-    """An architecture with its weights loaded."""
+    """An architecture with its weights, which come to the device when they are needed."""
 
     device: torch.device
+    #: How the network is asked.
+    run: Run
+    #: The component that every step needs: whoever has pictures under way keeps it on the device.
+    denoiser: Part
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All its components."""
+
+    def demand(self, job: Job) -> Demand:
+        """What the job needs of the memory, from its text to its pixels."""
 
     def begin(self, job: Job) -> Denoising:
         """Encode the job's text and picture, and set up its sampler."""
 
-    def predict(self, x: torch.Tensor, level: torch.Tensor, text: Text) -> torch.Tensor:
-        """One forward pass: x (N, C, h, w), level (N,), text of N rows → what this family's samplers expect."""
+    def predict(self, x: torch.Tensor, level: torch.Tensor, text: Text, *, exact: bool = False) -> torch.Tensor:
+        """One forward pass: x (N, C, h, w), level (N,), text of N rows → what this family's samplers expect.
+
+        exact: the same bits every time, whatever has been prepared meanwhile.
+        """
 
     def finish(self, latents: torch.Tensor) -> torch.Tensor:
         """Latents (1, C, h, w) → picture (height, width, 3), 8 bit, on the CPU."""

@@ -50,7 +50,7 @@ def import_spared(module: str) -> ModuleType:
     """Import a module of one of the libraries without the SPARED, unless they are there already."""
     if module in sys.modules:
         return sys.modules[module]
-    with hidden(SPARED), without_compiler(), past(FRONT_DOORS):
+    with hidden(SPARED), without_compiler(), on_one_machine(), past(FRONT_DOORS):
         return import_module(module)
 
 
@@ -85,6 +85,18 @@ def without_compiler() -> Iterator[None]:
         yield
     finally:
         del sys.modules[name]
+
+
+@contextmanager
+def on_one_machine() -> Iterator[None]:
+    """While the block lasts, torch has no `torch.distributed`, of which transformers would import half."""
+    distributed: Any = import_module("torch.distributed")
+    before = distributed.is_available
+    distributed.is_available = lambda: False
+    try:
+        yield
+    finally:
+        distributed.is_available = before
 
 
 @contextmanager

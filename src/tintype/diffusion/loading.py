@@ -11,7 +11,6 @@ from typing import Any
 import structlog
 import torch
 
-from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.component import Component
 from tintype.checkpoints.files import Tensors, map_files
 from tintype.checkpoints.lora import merge
@@ -23,35 +22,6 @@ log = structlog.get_logger()
 
 #: Bytes from which a converted copy is kept on disk: smaller ones are converted in no time.
 WORTH_KEEPING = 256 * 2**20
-
-
-class Loader:
-    """Brings a checkpoint's components to a device, in one number format."""
-
-    def __init__(self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> None:
-        self.checkpoint = checkpoint
-        self.device = device
-        self.dtype = dtype
-
-    def network(self, name: str) -> Any:
-        """Load a network, or None where the checkpoint has none; raises WeightsUnusable."""
-        component = self.checkpoint.component(name)
-        return component and load(component, self.dtype).to(self.device)
-
-    def required(self, name: str) -> Any:
-        """Load a network that the family can't do without; raises WeightsUnusable."""
-        found = self.network(name)
-        if found is None:
-            raise WeightsUnusable(self.checkpoint.absent(name))
-        return found
-
-    def tokenizer(self, name: str) -> Any:
-        """Load a tokenizer, or None where the checkpoint has none; raises WeightsUnusable."""
-        folder = self.checkpoint.tokenizer(name)
-        if folder is None:
-            return None
-        kind = "T5Tokenizer" if name == "tokenizer_3" else "CLIPTokenizer"
-        return find_class(kind).from_pretrained(folder, local_files_only=True)
 
 
 def load(component: Component, dtype: torch.dtype) -> Any:
@@ -66,13 +36,18 @@ def load(component: Component, dtype: torch.dtype) -> Any:
         return model.eval()
 
 
-def build(component: Component) -> Any:
-    """A network on the meta device: every shape, no numbers, no memory; raises WeightsUnusable."""
+def class_of(component: Component) -> Any:
+    """The class that runs a network; raises WeightsUnusable where it isn't supported."""
     if component.class_name not in CLASSES:
         raise WeightsUnusable(
             f"component {component.name}: {component.class_name} is not supported; known are {', '.join(CLASSES)}"
         )
-    kind = find_class(component.class_name)
+    return find_class(component.class_name)
+
+
+def build(component: Component) -> Any:
+    """A network on the meta device: every shape, no numbers, no memory; raises WeightsUnusable."""
+    kind = class_of(component)
     own = {key: value for key, value in component.config.items() if key != "_name_or_path"}
     with torch.device("meta"), without_compiler():  # which arithmetic on the meta device would import
         is_text = CLASSES[component.class_name].startswith("transformers.")

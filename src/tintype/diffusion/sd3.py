@@ -8,28 +8,59 @@ from tintype.diffusion.autoencoder import Autoencoder
 from tintype.diffusion.conditioning import ClipEncoder, T5Encoder, Text, join_sd3
 from tintype.diffusion.denoising import Ask, Denoising
 from tintype.diffusion.job import Job
-from tintype.diffusion.loading import Loader
+from tintype.diffusion.kit import Kit, channels_last
+from tintype.diffusion.memory.demand import Demand, Step
+from tintype.diffusion.memory.residency import Part, Work
 from tintype.diffusion.noise import Noise, noise_stream
+from tintype.diffusion.prepared import Run, eagerly
 from tintype.diffusion.samplers import find_sampler
 from tintype.diffusion.samplers.space import TRAINING_STEPS, Flow
 from tintype.diffusion.schedules import plan
+
+#: Numbers per token and unit of width that a row needs beside the weights, before any was measured: the block's own
+#: and its four times wider layer's.
+WORKING = 24
+CLIP_TOKENS = 77
 
 
 class SD3:
     """The family `sd3`; its samplers are sent the denoised latent."""
 
-    def __init__(self, loader: Loader, t5_tokens: int) -> None:
-        self.device = loader.device
+    def __init__(self, kit: Kit, t5_tokens: int) -> None:
+        self.device = kit.device
         # Asking a diffusers model for its dtype walks all its modules: not at every step.
-        self.dtype = loader.dtype
-        self.transformer = loader.required("transformer")
-        self.autoencoder = Autoencoder(loader.required("vae"))
-        self.clips = [
-            ClipEncoder(loader.tokenizer(f"tokenizer{suffix}"), loader.required(f"text_encoder{suffix}"))
-            for suffix in ("", "_2")
-        ]
-        self.t5 = T5Encoder(loader.tokenizer("tokenizer_3"), loader.network("text_encoder_3"), t5_tokens)
-        self.space = Flow(float(loader.checkpoint.config("scheduler").get("shift", 3.0)))
+        self.dtype = kit.dtype
+        self.run: Run = eagerly
+        self.denoiser = kit.part("transformer")
+        self.autoencoder = Autoencoder(kit.part("vae", channels_last), kit.config("vae"))
+        self.clips = [self._clip(kit, suffix) for suffix in ("", "_2")]
+        config = kit.config("transformer")
+        t5 = kit.t5()
+        self.t5 = T5Encoder(t5 and kit.tokenizer("tokenizer_3"), t5, t5_tokens, config["joint_attention_dim"])
+        self.prompts = kit.prompts
+        self.space = Flow(float(kit.checkpoint.config("scheduler").get("shift", 3.0)))
+        self._width = int(config["num_attention_heads"] * config["attention_head_dim"])
+        self._patch = int(config["patch_size"])
+
+    @staticmethod
+    def _clip(kit: Kit, suffix: str) -> ClipEncoder:
+        name = f"text_encoder{suffix}"
+        return ClipEncoder(kit.tokenizer(f"tokenizer{suffix}"), kit.part(name), kit.config(name)["hidden_size"])
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """In the order of their use."""
+        t5 = () if self.t5.part is None else (self.t5.part,)
+        return *(clip.part for clip in self.clips), *t5, self.autoencoder.part, self.denoiser
+
+    def demand(self, job: Job) -> Demand:
+        """What the job needs of the memory."""
+        coding = self.autoencoder.step(job.height, job.width)
+        size = job.height // self.autoencoder.factor, job.width // self.autoencoder.factor
+        working = self.denoiser.expects(self._work(1, *size))
+        texts = (*(clip.step for clip in self.clips), *self.t5.steps)
+        before = texts if job.picture is None else (*texts, coding)
+        return Demand(self.denoiser, before, (Step(self.denoiser, working), coding))
 
     def begin(self, job: Job) -> Denoising:
         """Noise the picture's latents to the schedule's first sigma, and start the sampler."""
@@ -46,15 +77,18 @@ class SD3:
             self, sampler, self._text(job.prompt), negative, guidance, steps=method.count(levels, self.space)
         )
 
-    def predict(self, x: torch.Tensor, level: torch.Tensor, text: Text) -> torch.Tensor:
+    def predict(self, x: torch.Tensor, level: torch.Tensor, text: Text, *, exact: bool = False) -> torch.Tensor:
         """The denoised latent x - s v."""
-        velocity = self.transformer(
-            hidden_states=x.to(self.dtype),
-            timestep=level * TRAINING_STEPS,
-            encoder_hidden_states=text.embeds,
-            pooled_projections=text.pooled,
-            return_dict=False,
-        )[0]
+        rows, _, height, width = x.shape
+        asked = {
+            "exact": exact,
+            "hidden_states": x.to(self.dtype),
+            "timestep": level * TRAINING_STEPS,
+            "encoder_hidden_states": text.embeds,
+            "pooled_projections": text.pooled,
+        }
+        work = self._work(rows, height, width)
+        velocity: torch.Tensor = self.denoiser.run(work, lambda transformer: self.run(transformer, **asked))
         return x - level.view(-1, 1, 1, 1) * velocity.float()
 
     def finish(self, latents: torch.Tensor) -> torch.Tensor:
@@ -76,4 +110,10 @@ class SD3:
         return self.autoencoder.encode(job.picture, None), noise
 
     def _text(self, prompt: str) -> Text:
-        return join_sd3(self.clips, self.t5, prompt, self.transformer.config.joint_attention_dim)
+        encoders = *(clip.part.key for clip in self.clips), self.t5.part and self.t5.part.key, self.t5.tokens
+        return self.prompts.get(encoders, prompt, lambda: join_sd3(self.clips, self.t5, prompt))
+
+    def _work(self, rows: int, height: int, width: int) -> Work:
+        tokens = height * width // self._patch**2 + CLIP_TOKENS + self.t5.tokens
+        guess = WORKING * self._width * rows * tokens * self.denoiser.itemsize
+        return Work("denoise", height, width, rows, guess)

@@ -36,6 +36,7 @@ def message(request: Request, event: str, moment: float) -> dict[str, Any]:
         metrics = {"cost": dollars(request.price if request.cost is None else request.cost)}
         metrics["inference_time"] = made.get("inference_time", 0.0)
         ended |= {"output": images[0]["url"] if images else None, "images": images, "metrics": metrics}
+        ended |= {"warnings": request.warnings} if request.warnings else {}
     data = ended | {"error": request.error} | links(request, base) | request.mode
     return {"type": event, "timestamp": datetime.fromtimestamp(moment, UTC).isoformat(), "data": data}
 

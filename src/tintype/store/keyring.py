@@ -10,6 +10,7 @@ from uuid import uuid4
 from sqlalchemy import ColumnElement, Connection, and_, exists, insert, or_, select, update
 
 from tintype.errors import BadRequest, NotFound, Unauthorized
+from tintype.settings import Safety
 from tintype.store.database import Database, now, read_clock
 from tintype.store.keys import HINT, KEY_COLUMNS, Key, KeyLimits, check, digest, draw, hint, is_test
 from tintype.store.tables import accounts, api_keys
@@ -71,6 +72,11 @@ class Keyring:
         """
         with self._db.write() as tx:
             return change_key(tx, _meant(tx, which).id, revoked_at=now())
+
+    def set_safety(self, which: str, safety: Safety | None) -> Key:
+        """Set how strict the safety check is with a key, named as for `revoke`; None for what the server's is."""
+        with self._db.write() as tx:
+            return change_key(tx, _meant(tx, which).id, safety=safety)
 
     def rotate(self, which: str, overlap: float) -> tuple[Key, str]:
         """Give the key, named as for `revoke`, a new secret; the one before works for `overlap` more seconds.

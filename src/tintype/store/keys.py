@@ -11,6 +11,7 @@ from typing import Any, Literal, TypedDict
 from sqlalchemy import Row
 
 from tintype.errors import BadRequest
+from tintype.settings import Safety
 from tintype.store.tables import api_keys
 
 #: Characters of the secret that are kept, so that people can tell their keys apart.
@@ -28,6 +29,7 @@ class KeyLimits(TypedDict, total=False):
     rpm: int | None
     concurrency: int | None
     max_queued: int | None
+    safety: Safety | None
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Key:
     rpm: int | None = None
     concurrency: int | None = None
     max_queued: int | None = None
+    #: What is done about content that the safety check finds; None for the server's `safety`. Stricter or laxer.
+    safety: Safety | None = None
     #: Whether what it asks for is free, and drawn by the stand-in of test mode.
     test: bool = False
     #: Whether it may see how the whole server does, pause its queue and drain its workers.

@@ -18,7 +18,7 @@ from tintype.store.tables import accounts, api_keys
 k = api_keys.c
 
 #: What a new key has of the key that makes it, where nothing is said.
-INHERITED = ("models", "max_pixels", "expires_at")
+INHERITED = ("models", "max_pixels", "expires_at", "safety")
 
 
 class OwnKeys:

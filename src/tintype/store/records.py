@@ -9,6 +9,8 @@ from typing import Any, TypedDict
 
 from sqlalchemy import Row
 
+from tintype.settings import Safety
+
 Json = Mapping[str, Any]
 
 
@@ -47,6 +49,18 @@ class Verdict(StrEnum):
     LOST = "lost"
 
 
+class Warmth(StrEnum):
+    """How far a worker is with loading a model that it was asked to load."""
+
+    #: It was asked, and has not finished.
+    WARMING = "WARMING"
+    #: All of the model's weights are where they work.
+    WARM = "WARM"
+    #: They were, and some have left for others since.
+    COLD = "COLD"
+    FAILED = "FAILED"
+
+
 class Around(TypedDict, total=False):
     """Columns of a new request beside what it asks for; tables.py explains them."""
 
@@ -56,6 +70,7 @@ class Around(TypedDict, total=False):
     base_url: str | None
     webhook_url: str | None
     pace: str | None
+    safety: Safety
     idempotency_key: str
     #: Needed with an idempotency key.
     fingerprint: str
@@ -134,6 +149,7 @@ class Request:
     watched_until: float | None = None
     test: bool = False
     due_at: float | None = None
+    safety: Safety = "off"
     #: Not of the row: told to who has just submitted it, where its key is limited.
     allowance: Allowance | None = None
 
@@ -156,6 +172,12 @@ class Request:
     def retries(self) -> int:
         """Attempts that failed before the present or last one."""
         return max(0, self.counted - 1)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the worker found worth a word in the pictures."""
+        found: list[str] = (self.result or {}).get("warnings", [])
+        return found
 
     @property
     def mode(self) -> dict[str, str]:

@@ -34,6 +34,9 @@ def excess(key: Key, over: Key, ceilings: Ceilings) -> Iterator[str]:
         yield f"its max_pixels are not {over.max_pixels} or fewer"
     if over.expires_at is not None and (key.expires_at is None or key.expires_at > over.expires_at):
         yield "it works for longer"
+    # Where the two differ, only the strictest is no more: what None stands for is the server's to know.
+    if key.safety not in (over.safety, "block"):
+        yield "its safety check is another"
     if key.operator and not over.operator:
         yield "it is an operator's"
     for name in ("rpm", "concurrency", "max_queued"):

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from tintype.store.hooks import Delivered
-from tintype.store.records import Entry, Status
+from tintype.store.records import Entry, Status, Warmth
 
 # Named constraints: without names, a later migration could not drop them.
 metadata = MetaData(
@@ -83,6 +83,8 @@ api_keys = Table(
     Column("rpm", Integer),
     Column("concurrency", Integer),
     Column("max_queued", Integer),
+    #: Its own strictness of the safety check; null is the server's.
+    Column("safety", String(5)),
     #: When its token bucket will be full again: before now, it is full.
     Column("bucket_full_at", Double, nullable=False, server_default=text("0")),
     Index("ix_api_keys_old_digest", "old_digest"),
@@ -139,6 +141,8 @@ requests = Table(
     Column("test", Boolean, nullable=False, server_default=false()),
     #: Before this moment nobody may claim it.
     Column("due_at", Double),
+    #: How strict the safety check is with it, as was in force for its key when it came.
+    Column("safety", String(5), nullable=False, server_default="off"),
     Index("ix_requests_claim", "status", "priority", "key_id", "seq"),
     # The stand-in looks many times a second, and must not read through a long queue of live requests.
     Index("ix_requests_test", "test", "status"),
@@ -228,6 +232,19 @@ samples = Table(
     Column("failed", Integer, nullable=False, server_default=_NONE_YET),
     Column("refused", Integer, nullable=False, server_default=_NONE_YET),
     Column("cancelled", Integer, nullable=False, server_default=_NONE_YET),
+)
+
+#: Which models each worker has loaded, is to load, or could not load.
+warmups = Table(
+    "warmups",
+    metadata,
+    Column("slug", Text, primary_key=True),
+    Column("worker", Text, primary_key=True),
+    Column("state", Enum(Warmth, native_enum=False, length=10), nullable=False),
+    Column("seconds", Double),
+    Column("error", Text),
+    #: When it was asked for, or changed by itself.
+    Column("changed_at", Double, nullable=False),
 )
 
 webhooks = Table(

@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Self
 
-from tintype.catalog.models import find_model
 from tintype.catalog.order import Order, order
+from tintype.catalog.spec import ModelSpec
 from tintype.store.records import Mark, Request, Verdict
 from tintype.testmode.script import Script, parse
 
@@ -24,9 +24,9 @@ class Act:
     verdict: Verdict = Verdict.KEEP
 
     @classmethod
-    def of(cls, request: Request) -> Self:
+    def of(cls, request: Request, spec: ModelSpec) -> Self:
         """From the moment of its claim; its delays count from its arrival, so that a restart adds nothing to them."""
-        wanted = order(find_model(request.slug), request.params)
+        wanted = order(spec, request.params)
         script = parse(wanted.prompt)
         waited = (request.started_at or request.submitted_at) - request.submitted_at
         left = max(0.0, script.queued + script.processing - waited) if script.processing else 0.0

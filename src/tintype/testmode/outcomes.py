@@ -76,7 +76,7 @@ FAILURES: Mapping[str, Failing] = {
     "unreachable-picture": _of(PictureUnreachable(f"{HOST}: HTTP status 404")),
     "refused-address": _of(AddressRefused(f"{HOST}: not a public address")),
     "bad-picture": _of(BadPicture("not a JPEG, PNG, WebP, GIF, BMP or TIFF picture, or a damaged one")),
-    "safety": _of(ContentRefused()),
+    "safety": _of(ContentRefused.of_picture("nsfw")),
     "not-finite": _of(PictureNotFinite()),
     "weights": _of(WeightsUnusable("the weights can't be loaded: OSError")),
     "model": Failing(TRIED_AGAIN, 500, tried=True),

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import structlog
 
+from tintype.catalog.catalogue import Catalogue
 from tintype.errors import StoreUnavailable, TintypeError
 from tintype.store.records import CANCELLED, Request, Verdict
 from tintype.store.requests import Requests
@@ -30,9 +31,16 @@ class StandIn:
     """
 
     def __init__(
-        self, requests: Requests, delivery: Delivery, heartbeat: float, woken: threading.Event, look: float = LOOK
+        self,
+        requests: Requests,
+        catalogue: Catalogue,
+        delivery: Delivery,
+        heartbeat: float,
+        woken: threading.Event,
+        look: float = LOOK,
     ) -> None:
         self._requests = requests
+        self._catalogue = catalogue
         self._delivery = delivery
         self._heartbeat = heartbeat
         self._woken = woken
@@ -97,7 +105,7 @@ class StandIn:
 
     def _begin(self, request: Request) -> None:
         try:
-            self._acts[request.id] = Act.of(request)
+            self._acts[request.id] = Act.of(request, self._catalogue.find(request.slug))
         except (TintypeError, KeyError, TypeError) as error:
             # Submitted by another version, whose catalogue or prompts differ from ours.
             log.warning("request not understood", request=request.id, exc_info=error)

@@ -8,7 +8,6 @@ from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 
 from tintype.catalog.builtin import about
-from tintype.catalog.models import MODELS, find_model
 from tintype.catalog.order import order, pace, planned_steps
 from tintype.catalog.spec import ModelSpec
 from tintype.catalog.tariff import Tariff
@@ -41,13 +40,13 @@ def account_router() -> APIRouter:
 def models(http: HttpRequest) -> dict[str, Any]:
     """Every model with its price in dollars and the JSON Schema of its parameters; needs no key."""
     own = services(http)
-    return {"models": [_described(own, spec) for spec in MODELS.values()]}
+    return {"models": [_described(own, spec) for spec in own.registry.catalogue.values()]}
 
 
 def _described(own: Services, spec: ModelSpec) -> dict[str, Any]:
     example = order(spec, spec.validate(spec.example)[0])
     measured = own.outlooks.alone(pace(spec, example), planned_steps(spec, example))
-    return describe(spec, own.price(spec), measured) | about(spec, own.settings.weights)
+    return describe(spec, own.price(spec), measured) | about(spec, own.registry.configured)
 
 
 def model_information(http: HttpRequest) -> dict[str, Any]:
@@ -92,7 +91,7 @@ def only_get() -> None:
     raise MethodNotAllowed("This address takes GET", headers={"allow": "GET"})
 
 
-def unknown(slug: str, _key: Reader) -> None:
+def unknown(http: HttpRequest, slug: str, _key: Reader) -> None:
     """Reached by what no model's own route took: an unknown slug, or a known one with another method than POST."""
-    find_model(slug)
+    services(http).registry.catalogue.find(slug)
     raise MethodNotAllowed(f"{slug} takes POST", headers={"allow": "POST"})

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from tintype.errors import BadPicture, ContentRefused, TintypeError
+from tintype.errors import BadPicture, ContentRefused, NoRoom, TintypeError
 from tintype.media.images import Format, content_type
 from tintype.media.storage import Storage
 from tintype.store.addresses import file_url, links
@@ -48,13 +49,18 @@ def result(request: Request, base: str, remaining: int, outputs: Storage) -> dic
         "prompt": request.params.get("prompt", ""),
         "metrics": metrics,
         "recipe": made["recipe"],
+        **({"warnings": request.warnings} if request.warnings else {}),
     }
 
 
-def weights(request: Request) -> dict[str, str]:
-    """The header that says which weights drew it, where these are worth a word: the worker wrote it into the result."""
-    made = (request.result or {}).get("weights")
-    return {"x-weights": made} if made else {}
+def notes(request: Request, told: Mapping[str, str]) -> dict[str, str]:
+    """The headers `told` of a call, and what the worker wrote into the result: whose weights drew it, the seconds that
+    their load took, and warnings.
+    """
+    made = request.result or {}
+    words = [*filter(None, [told.get("x-warning")]), *request.warnings]
+    said = {"x-weights": made.get("weights"), "x-cold-start": made.get("cold_start"), "x-warning": "; ".join(words)}
+    return {**told, **{name: str(value) for name, value in said.items() if value}}
 
 
 def encoded(picture: dict[str, Any], outputs: Storage) -> str:
@@ -63,7 +69,7 @@ def encoded(picture: dict[str, Any], outputs: Storage) -> str:
 
 
 def times(request: Request) -> dict[str, float]:
-    """Seconds of model work, of waiting and of both; the number of retries where there were any."""
+    """Seconds of model work, of waiting and of all; those spent on loading, and the number of retries, where any."""
     ended = request.ended_at or request.submitted_at
     started = request.started_at or ended
     made = (request.result or {}).get("inference_time", max(0.0, ended - started))
@@ -73,12 +79,13 @@ def times(request: Request) -> dict[str, float]:
         "total_time": max(0.0, ended - request.submitted_at),
     }
     rounded = {name: round(seconds, 4) for name, seconds in metrics.items()}
-    return rounded | ({"retry_count": request.retries} if request.retries else {})
+    more = {"cold_start": (request.result or {}).get("cold_start"), "retry_count": request.retries}
+    return rounded | {name: number for name, number in more.items() if number}
 
 
 def failure(request: Request) -> TintypeError:
     """A FAILED request as v1 answers it: the caller's fault, the safety check's, or ours."""
-    kinds = {BadPicture.status: BadPicture, ContentRefused.status: ContentRefused}
+    kinds = {kind.status: kind for kind in (BadPicture, ContentRefused, NoRoom)}
     kind = kinds.get(request.error_status or 500, TintypeError)
     return kind(request.error, headers={"x-request-id": request.id})
 

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 
 from tintype import __version__
+from tintype.hub.registry import Registry
 from tintype.settings import Settings
 from tintype.store.samples import EVERY
 from tintype.testmode.delivery import Delivery
@@ -31,6 +32,7 @@ from tintype.web.statement import statement_router
 from tintype.web.uploads import uploads_router
 from tintype.web.v1 import v1_router
 from tintype.web.v2 import v2_router
+from tintype.web.warm import warm_router
 from tintype.web.webhooks import webhooks_router
 
 log = structlog.get_logger()
@@ -41,8 +43,7 @@ DEADLINES = 1.0
 LOOK = EVERY / 2
 
 ROUTERS = (
-    v1_router,
-    v2_router,
+    warm_router,
     events_router,
     public_router,
     pages_router,
@@ -57,15 +58,15 @@ ROUTERS = (
 )
 
 
-def create_app(settings: Settings, stopping: Callable[[], bool] = lambda: False) -> FastAPI:
+def create_app(settings: Settings, registry: Registry, stopping: Callable[[], bool] = lambda: False) -> FastAPI:
     """The ASGI application; `stopping` tells calls that wait whether the server is about to go."""
-    services = Services.open(settings, stopping)
+    services = Services.open(settings, registry, stopping)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         own = services.settings
         drawn = Delivery(services.inputs, services.outputs, own.max_picture_pixels)
-        stand_in = StandIn(services.requests, drawn, own.heartbeat, services.test_accepted)
+        stand_in = StandIn(services.requests, registry.catalogue, drawn, own.heartbeat, services.test_accepted)
         jobs = (
             _every(own.sweep, services.sweep),
             _every(DEADLINES, services.requests.end_overdue),
@@ -89,7 +90,8 @@ def create_app(settings: Settings, stopping: Callable[[], bool] = lambda: False)
         redirect_slashes=False,  # its bare 307 is none of our answers
     )
     app.state.services = services
-    routers = [router() for router in ROUTERS]
+    calls = [v1_router(registry.catalogue), v2_router(registry.catalogue)]
+    routers = [*calls, *(router() for router in ROUTERS)]
     # For the Allow header; once included, a router's routes can't be seen from outside any more.
     app.state.routes = [*app.routes, *(route for router in routers for route in router.routes)]
     for router in routers:

@@ -12,10 +12,12 @@ from fastapi import Request as HttpRequest
 from fastapi.concurrency import run_in_threadpool
 
 from tintype.catalog.advice import refuse, warnings
+from tintype.catalog.blocked import BlockedPhrases
 from tintype.catalog.order import Order, order, pace, planned_steps, settle_seed
 from tintype.catalog.samples import sample_path
 from tintype.catalog.spec import ModelSpec
-from tintype.errors import Forbidden, rate_headers
+from tintype.errors import ContentRefused, Forbidden, rate_headers
+from tintype.settings import Safety
 from tintype.store.keys import Key
 from tintype.store.records import Around
 from tintype.store.requests import Request
@@ -79,8 +81,8 @@ def submit(
 ) -> Submitted:
     """Queue a request and hold its price; `around` is what is known of the call beside what it sent.
 
-    Raises Forbidden, InvalidParameter, MissingParameter, BadPicture, OutOfCredits, and for a test key what its prompt
-    asks for: then nothing has changed.
+    Raises Forbidden, InvalidParameter, MissingParameter, BadPicture, ContentRefused, OutOfCredits, and for a test key
+    what its prompt asks for: then nothing has changed.
     """
     if not key.may_run(spec.slug):
         raise Forbidden(f"This API key may not run {spec.slug}")
@@ -91,13 +93,16 @@ def submit(
     params = settle_seed(params, steady_draw(params) if key.test else secrets.randbelow)
     wanted = order(spec, params)
     refuse(wanted)
+    safety = services.safety(key)
+    doubts = _read_over(services.blocked, wanted.prompt, safety)
     queued = parse(wanted.prompt).check_in() if key.test else 0.0
     picture = sent_picture(services, params)
     check_pixels(key, wanted, size_of(services, wanted.image, picture))
-    headers = _notes(wanted, ignored)
+    headers = _notes(wanted, ignored, doubts)
     stored = picture and store(services, params, picture)
     tariff, steps = services.price(spec), planned_steps(spec, wanted)
     around = {**around, "id": str(uuid4()), "reply": headers, "pictures": wanted.count, "pace": pace(spec, wanted)}
+    around["safety"] = safety
     if key.test:
         around["pace"] = None  # nothing is learnt from it about the models
     around["rate"] = tariff.rate
@@ -124,12 +129,24 @@ def submit(
     return Submitted(request, headers | _rate(request) | {"x-request-id": request.id}, base)
 
 
-def _notes(wanted: Order, ignored: list[str]) -> dict[str, str]:
+def _read_over(blocked: BlockedPhrases, prompt: str, safety: Safety) -> list[str]:
+    """What the caller should know of a prompt, by the operator's list; raises ContentRefused where that blocks.
+
+    A negative prompt says what is not to be drawn: what the list names may well stand there.
+    """
+    if safety == "off" or (found := blocked.found(prompt)) is None:
+        return []
+    if safety == "block":
+        raise ContentRefused(f'prompt: "{found}" is on this server\'s list of blocked phrases')
+    return ["prompt: a phrase of it is on this server's list of blocked phrases"]
+
+
+def _notes(wanted: Order, ignored: list[str], doubts: list[str]) -> dict[str, str]:
     """What was understood differently from how it was meant, and what may disappoint."""
     notes = {}
     if ignored:
         notes["x-ignored-parameters"] = ", ".join(quote(name[:64], errors="replace") for name in ignored[:MOST_ECHOED])
-    words = warnings(wanted)
+    words = doubts + warnings(wanted)
     if wanted.image != (sample := sample_path(wanted.image)) and sample:
         words.append(f"image: this server's own sample {sample} stands in for the vendor's")
     return notes | ({"x-warning": "; ".join(words)} if words else {})

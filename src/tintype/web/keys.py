@@ -8,9 +8,10 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 from fastapi.concurrency import run_in_threadpool
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 
-from tintype.catalog.models import MODELS
+from tintype.catalog.catalogue import Catalogue
+from tintype.catalog.models import SD15_IMG2IMG
 from tintype.errors import InvalidParameter
 from tintype.store.keys import Key
 from tintype.store.money import dollars, micro
@@ -25,8 +26,9 @@ LONGEST, OVERLAP, LONGEST_OVERLAP = 100 * 365 * 86_400, 86_400, 30 * 86_400
 MOST = 1_000_000_000
 
 
-def _known(slugs: list[str] | None) -> list[str] | None:
-    if slugs is not None and not (slugs and {*slugs} <= MODELS.keys()):
+def _known(slugs: list[str] | None, info: ValidationInfo) -> list[str] | None:
+    """The slugs, each once; the server's catalogue is the context of the validation."""
+    if slugs is not None and not (slugs and {*slugs} <= (info.context or {}).keys()):
         raise ValueError("unknown model")
     return None if slugs is None else [*dict.fromkeys(slugs)]
 
@@ -50,7 +52,7 @@ class Wanted(BaseModel):
         "key", max_length=80, description="1 to 80 printable characters"
     )
     models: Annotated[list[str] | None, AfterValidator(_known)] = Field(
-        None, description=f"a list of {', '.join(MODELS)}; null for all that this key may run"
+        None, description="a list of slugs of GET /v1/models; null for all that this key may run"
     )
     read_only: bool = Field(False, strict=True, description="true or false")
     test: bool = Field(False, strict=True, description="true or false")
@@ -77,7 +79,7 @@ class Rotation(BaseModel):
     overlap: float = Field(OVERLAP, ge=0, le=LONGEST_OVERLAP, description=f"seconds from 0 to {LONGEST_OVERLAP}")
 
 
-EXAMPLE = {"name": "laptop", "models": [next(iter(MODELS))], "expires_in": 30 * 86_400, "spend_cap": 5}
+EXAMPLE = {"name": "laptop", "models": [SD15_IMG2IMG.slug], "expires_in": 30 * 86_400, "spend_cap": 5}
 
 
 def keys_router() -> APIRouter:
@@ -109,7 +111,7 @@ async def create(http: HttpRequest, key: Runner) -> dict[str, Any]:
     would add to them.
     """
     own = services(http)
-    wanted = _read(Wanted, await read_parameters(http, own.settings.max_body))
+    wanted = _read(Wanted, await read_parameters(http, own.settings.max_body), own.registry.catalogue)
     made, secret = await run_in_threadpool(own.own_keys.create, key, wanted.columns(), wanted.expires_in)
     return {"key": _shown(own, key, made), "secret": secret}
 
@@ -117,7 +119,7 @@ async def create(http: HttpRequest, key: Runner) -> dict[str, Any]:
 async def rotate(http: HttpRequest, key: Runner, key_id: str) -> dict[str, Any]:
     """Give a key a new secret, which is in this answer and nowhere else; the one before works for a while longer."""
     own = services(http)
-    wanted = _read(Rotation, await read_parameters(http, own.settings.max_body))
+    wanted = _read(Rotation, await read_parameters(http, own.settings.max_body), own.registry.catalogue)
     turned, secret = await run_in_threadpool(own.own_keys.rotate, key, key_id, wanted.overlap)
     return {"key": _shown(own, key, turned), "secret": secret}
 
@@ -128,9 +130,9 @@ def revoke(http: HttpRequest, key: Runner, key_id: str) -> dict[str, Any]:
     return {"key": _shown(own, key, own.own_keys.revoke(key, key_id))}
 
 
-def _read(shape: type[Shape], sent: dict[str, Any]) -> Shape:
+def _read(shape: type[Shape], sent: dict[str, Any], catalogue: Catalogue) -> Shape:
     try:
-        return shape(**sent)
+        return shape.model_validate(sent, context=catalogue)
     except ValidationError as error:
         name = str(error.errors(include_url=False)[0]["loc"][0])
         raise InvalidParameter(name, sent.get(name), shape.model_fields[name].description or "") from None

@@ -6,7 +6,7 @@ from typing import Any
 
 from tintype.catalog.spec import ModelSpec
 from tintype.testmode.script import table
-from tintype.web.schemas import DONE, ERROR, FAILED, RESULT, RUNNING, SUBMITTED, WEIGHED, Schema, shape
+from tintype.web.schemas import DONE, ERROR, FAILED, RESULT, RUNNING, SUBMITTED, WARMTH, WEIGHED, Schema, shape
 
 ABOUT = f"""Image generation on your own machine, behind a commercial host's public API.
 
@@ -34,12 +34,13 @@ REFUSALS = {
 }
 WAITING = {
     409: "The request sent with this Idempotency-Key still runs",
-    422: "The safety check refused the content, or this Idempotency-Key was sent with another body",
     502: "No worker is running; the request stays queued",
     504: "The wait ran out; the request goes on",
+    507: "The model and a picture of this size don't fit into this server's memory",
 }
+REFUSED_CONTENT = "The safety check refused the content, or this Idempotency-Key was sent with another body"
 #: A model's operations exist, so that nothing is unknown there.
-ASKING = {status: text for status, text in REFUSALS.items() if status != 404}
+ASKING = {status: text for status, text in REFUSALS.items() if status != 404} | {422: REFUSED_CONTENT}
 #: Of any call with a body, beside those of every call.
 WITH_BODY = (400, 403, 413, 415)
 #: Headers that a model's operations understand, and what they are for.
@@ -85,6 +86,13 @@ def describe_body(
     content = {"schema": shape(optional, **properties), "example": example}
     body = {"required": True, "content": {"application/json": content}}
     return words | {"openapi_extra": {**words["openapi_extra"], "requestBody": body}}
+
+
+def describe_warmth(summary: str, status: int, *statuses: int) -> dict[str, Any]:
+    """Arguments of `add_api_route` for an operation that answers `status` with how far a model's loading is."""
+    found = {"description": "How far it is", "content": {"application/json": {"schema": WARMTH}}}
+    words = describe_call(summary, 404, *statuses)
+    return words | {"responses": {status: found, **words["responses"]}}
 
 
 def describe_state(summary: str) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from tintype import __version__
-from tintype.catalog.models import MODELS
 from tintype.web.schemas import STATES
 from tintype.web.services import services
 
@@ -67,9 +66,9 @@ def index(http: HttpRequest) -> Response:
     return JSONResponse(where, headers=vary)
 
 
-def model(slug: str) -> Response:
+def model(http: HttpRequest, slug: str) -> Response:
     """One model: playground, API, pricing, history."""
-    spec = MODELS.get(slug)
+    spec = services(http).registry.catalogue.get(slug)
     return _page(spec.title, "model") if spec else _page("No such model", "model", status=404)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tintype.catalog.builtin import BUILTIN
+from tintype.store.records import Warmth
 
 Schema = dict[str, Any]
 
@@ -52,13 +53,29 @@ DONE = shape(status={"const": "COMPLETED"}, request_id=ID, metrics=shape(inferen
 IMAGE = shape(url=URL, content_type=TEXT, file_name=TEXT, file_size=TEXT, seed=TEXT)
 COSTS = shape(cost=NUMBER, remaining_credits=NUMBER, inference_time=NUMBER, queue_time=NUMBER, total_time=NUMBER)
 RESULT = shape(
-    {"prompt": TEXT, "error": {"type": "null"}, "recipe": {"type": "object"}},
+    {
+        "prompt": TEXT,
+        "error": {"type": "null"},
+        "recipe": {"type": "object"},
+        "warnings": {"type": "array", "items": TEXT},
+    },
     status={"const": "COMPLETED"},
     request_id=ID,
     output=TEXT,
     images={"type": "array", "items": IMAGE, "minItems": 1},
     seed=TEXT,
     metrics=COSTS,
+)
+WARMTH = shape(
+    {"mode": TEXT},
+    slug=TEXT,
+    state={"enum": list(map(str, Warmth)), "description": "WARM once every worker has loaded it"},
+    workers={
+        "type": "array",
+        "items": shape(
+            device=TEXT, state={"enum": list(map(str, Warmth))}, seconds=or_null(NUMBER), error=or_null(TEXT)
+        ),
+    },
 )
 PAUSED = shape(paused={"type": "boolean"}, paused_at=or_null(TEXT))
 WORKER = shape(
@@ -89,6 +106,14 @@ WEIGHED = {
     "x-weights": {
         "description": "built-in, where the weights that tintype brings along drew the picture; else absent",
         "schema": {"type": "string", "enum": [BUILTIN]},
+    },
+    "x-cold-start": {
+        "description": "Seconds spent on loading the model for this request, never charged; absent where it was there",
+        "schema": NUMBER,
+    },
+    "x-warning": {
+        "description": "What may disappoint, and what the safety check found without blocking it; else absent",
+        "schema": {"type": "string"},
     },
     "x-mode": {
         "description": "test, where a test key sent the call; else absent",

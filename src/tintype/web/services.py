@@ -4,33 +4,37 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fastapi import Request as HttpRequest
 
+from tintype.catalog.blocked import BlockedPhrases
 from tintype.catalog.order import STORED
 from tintype.catalog.spec import ModelSpec
 from tintype.catalog.tariff import Tariff
 from tintype.errors import NotFound
+from tintype.hub.registry import Registry
 from tintype.media.storage import Storage, open_storage
-from tintype.settings import Settings
+from tintype.settings import Safety, Settings
 from tintype.store.accounts import Accounts
 from tintype.store.assets import Assets
 from tintype.store.controls import Controls
 from tintype.store.database import Database
 from tintype.store.history import History
+from tintype.store.keys import Key
 from tintype.store.limits import Ceilings
-from tintype.store.money import micro
 from tintype.store.outbox import Outbox
 from tintype.store.outlook import Outlooks
 from tintype.store.own_keys import OwnKeys
 from tintype.store.previews import Previews
+from tintype.store.prices import tariff
 from tintype.store.requests import Requests
 from tintype.store.samples import Samples
 from tintype.store.statement import Statements
 from tintype.store.usage import Usage
+from tintype.store.warmups import Warmups
 from tintype.store.webhooks import Webhooks
-from tintype.store.workers import Workers
+from tintype.store.workers import WorkerRow, Workers
 from tintype.web.streams import Streams
 from tintype.webhooks import outbox
 
@@ -43,6 +47,7 @@ class Services:
     """One of each, for the life of a server."""
 
     settings: Settings
+    registry: Registry
     db: Database
     requests: Requests
     accounts: Accounts
@@ -56,23 +61,27 @@ class Services:
     assets: Assets
     outlooks: Outlooks
     previews: Previews
+    warmups: Warmups
     webhooks: Webhooks
     outbox: Outbox
     inputs: Storage
     outputs: Storage
     uploads: Storage
     streams: Streams
+    #: Phrases that prompts are refused for.
+    blocked: BlockedPhrases
     #: Set when a test key's request has been queued here, for the stand-in.
     test_accepted: threading.Event
     #: Whether the server has been told to stop, so that calls that wait should end.
     stopping: Callable[[], bool]
 
     @classmethod
-    def open(cls, settings: Settings, stopping: Callable[[], bool]) -> Services:
+    def open(cls, settings: Settings, registry: Registry, stopping: Callable[[], bool]) -> Services:
         """Connect to what the settings name; the database must have been migrated."""
         db = Database(settings.database)
         return cls(
             settings=settings,
+            registry=registry,
             db=db,
             requests=Requests(db, lease=settings.lease, retention=settings.retention, ceilings=_ceilings(settings)),
             accounts=Accounts(db),
@@ -86,24 +95,25 @@ class Services:
             assets=Assets(db, life=settings.asset_life, quota=settings.asset_quota),
             outlooks=Outlooks(db),
             previews=Previews(db),
+            warmups=Warmups(db),
             webhooks=Webhooks(db, overlap=settings.webhook_overlap),
             outbox=outbox(db, settings),
             inputs=open_storage(settings, settings.inputs_folder, settings.input_life),
             outputs=open_storage(settings, settings.outputs_folder, settings.picture_life),
             uploads=open_storage(settings, settings.assets_folder, settings.asset_life),
             streams=Streams(settings.key_streams),
+            blocked=BlockedPhrases.read(settings.blocked_prompts),
             test_accepted=threading.Event(),
             stopping=stopping,
         )
 
     def price(self, spec: ModelSpec) -> Tariff:
         """What a model costs: by the operator's own price, or the catalogue's; nothing without billing."""
-        if not self.settings.billing:
-            return replace(spec.tariff, price=0)
-        own = self.settings.prices.get(spec.slug)
-        if own is None:
-            return spec.tariff
-        return Tariff(micro(own.dollars), own.per or spec.tariff.per, own.most_seconds or spec.tariff.most_seconds)
+        return tariff(spec, self.registry.prices.get(spec.slug), billing=self.settings.billing)
+
+    def safety(self, key: Key) -> Safety:
+        """How strict the safety check is with a key: by its own setting, stricter or laxer, or the server's."""
+        return key.safety or self.settings.safety
 
     def file(self, name: str) -> bytes:
         """A finished or uploaded picture by its unguessable name; raises NotFound."""
@@ -123,8 +133,12 @@ class Services:
 
     def has_worker(self) -> bool:
         """Whether a worker that takes requests has given a sign of life lately."""
+        return bool(self.taking())
+
+    def taking(self) -> list[WorkerRow]:
+        """The workers that take requests, and have given a sign of life lately."""
         alive = self.workers.alive(max(5.0, 10 * self.settings.heartbeat))
-        return any(worker.drain_at is None for worker in alive)
+        return [worker for worker in alive if worker.drain_at is None]
 
     def sweep(self) -> None:
         """Forget what has outlived its time: the pictures that callers sent, their requests' records, other files."""
@@ -138,6 +152,7 @@ class Services:
         self.inputs.expire()
         self.outbox.expire()
         self.previews.expire()
+        self.warmups.expire()
         self.history.expire()
         self.assets.expire()
         self.uploads.expire()

@@ -12,7 +12,7 @@ from fastapi import Request as HttpRequest
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
-from tintype.catalog.models import MODELS
+from tintype.catalog.catalogue import Catalogue
 from tintype.catalog.spec import ModelSpec
 from tintype.errors import GoesOn, StillRunning, StoreUnavailable, WaitRanOut, WorkerUnavailable
 from tintype.media.images import content_type
@@ -34,10 +34,10 @@ FIRST_LOOK, SLOWEST_LOOK = 0.01, 0.1
 RETRY_AFTER = 2
 
 
-def v1_router() -> APIRouter:
+def v1_router(catalogue: Catalogue) -> APIRouter:
     """One operation per model, and the older poll endpoint."""
     router = APIRouter(prefix="/v1")
-    for spec in MODELS.values():
+    for spec in catalogue.values():
         router.add_api_route(f"/{spec.slug}", runs(spec), methods=["POST"], **describe_v1(spec))
     words = describe_result("Result of a request (older address)")
     router.add_api_route("/requests/{request_id}", poll, methods=["GET"], **words)
@@ -124,7 +124,7 @@ def answer(own: Services, request: Request, submitted: Submitted) -> Response:
         "x-seed-value": str(made["seed"]),
         "x-output-metadata": f'{{"width": {pictures[0]["width"]}, "height": {pictures[0]["height"]}}}',
     }
-    headers = submitted.headers | answers.weights(request) | about
+    headers = answers.notes(request, submitted.headers) | about
     if request.params.get("base64"):
         return JSONResponse(_in_base64(own, made), headers=headers)
     if len(pictures) > 1:
@@ -140,7 +140,7 @@ def result_response(own: Services, request: Request, base: str) -> Response:
     remaining = own.accounts.remaining(request.account_id)
     body = answers.result(request, base, remaining, own.outputs)
     status = 422 if request.status is Status.FAILED else 200
-    return JSONResponse(body, status_code=status, headers=answers.weights(request))
+    return JSONResponse(body, status_code=status, headers=answers.notes(request, {}))
 
 
 def _in_base64(own: Services, made: Json) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse
 
-from tintype.catalog.models import MODELS
+from tintype.catalog.catalogue import Catalogue
 from tintype.catalog.spec import ModelSpec
 from tintype.store.requests import Status
 from tintype.web import answers
@@ -20,10 +20,10 @@ from tintype.web.urls import base_url
 from tintype.web.v1 import result_response
 
 
-def v2_router() -> APIRouter:
+def v2_router(catalogue: Catalogue) -> APIRouter:
     """One submit operation per model, and what can be done with a request."""
     router = APIRouter(prefix="/v2")
-    for spec in MODELS.values():
+    for spec in catalogue.values():
         router.add_api_route(f"/{spec.slug}", submits(spec), methods=["POST"], **describe_v2(spec))
     own = "/requests/{request_id}"
     router.add_api_route(f"{own}/status", status, methods=["GET"], **describe_state("State of a request"))

@@ -1,4 +1,4 @@
-"""Delivery: finished pixels → files → a completed request, off the engine's thread."""
+"""Delivery: finished pixels → checked → files → a completed request, off the engine's thread."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tintype.errors import StoreUnavailable
 from tintype.media.storage import Storage
 from tintype.store.records import Json
 from tintype.store.requests import Requests
+from tintype.worker.guard import Guard
 from tintype.worker.jobs import to_file
 from tintype.worker.task import Task
 
@@ -24,14 +25,19 @@ PAUSES = (0.5, 1.0, 2.0, 4.0)
 class Delivery:
     """Writes a task's pictures, then the result that names them."""
 
-    def __init__(self, requests: Requests, outputs: Storage, *, with_recipe: bool) -> None:
+    def __init__(self, requests: Requests, outputs: Storage, guard: Guard, *, with_recipe: bool) -> None:
         self.requests = requests
         self.outputs = outputs
+        self.guard = guard
         self.with_recipe = with_recipe
 
     def deliver(self, task: Task, seconds: float) -> None:
-        """Encode, put and complete; `seconds` is the model's time. Files of a lost attempt expire by themselves."""
-        encoding = time.monotonic()
+        """Check, encode, put and complete; `seconds` is the model's time. Files of a lost attempt expire by themselves.
+
+        Raises what the check raises: nothing is written then.
+        """
+        warnings = self.guard.check(task)
+        encoding = time.monotonic()  # from here on: nobody pays by the second for being checked
         pictures = [self._put(task, index) for index in range(len(task.pictures))]
         result: dict[str, Any] = {
             "pictures": pictures,
@@ -40,8 +46,12 @@ class Delivery:
             "recipe": task.recipe.json(),
             "inference_time": round(seconds + time.monotonic() - encoding, 4),
         }
+        if warnings:
+            result["warnings"] = warnings
         if task.loaded.builtin:
             result["weights"] = BUILTIN
+        if task.cold_start:
+            result["cold_start"] = round(task.cold_start, 4)
         if not self._complete(task, result):
             log.info("result not taken: cancelled, or another worker has it", request=task.request.id)
 

@@ -6,7 +6,7 @@ that is then cancelled or fails costs nothing, and so must leave nothing that is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import structlog
@@ -27,10 +27,14 @@ FINISHED = -1
 
 
 class Looker:
-    """Makes at most one look per picture and beat of the heart, and none for requests that nobody watches."""
+    """Makes at most one look per picture and beat of the heart, and none for requests that nobody watches.
 
-    def __init__(self, previews: Previews) -> None:
+    hides: whether nobody may look at a task's pictures yet.
+    """
+
+    def __init__(self, previews: Previews, hides: Callable[[Task], bool] = lambda _: False) -> None:
         self._previews = previews
+        self._hides = hides
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="look")
         self._under_way: Future[None] | None = None
         #: Counted since the start.
@@ -40,9 +44,10 @@ class Looker:
         """Look at those of the tasks that are watched, unless the last looks are not done yet."""
         if self._under_way is not None and not self._under_way.done():
             return
-        watched = self._previews.watched([task.request.id for task in tasks if task.pictures])
+        open_ones = [task for task in tasks if task.pictures and not self._hides(task)]
+        watched = self._previews.watched([task.request.id for task in open_ones])
         if watched:
-            wanted = [task for task in tasks if task.request.id in watched]
+            wanted = [task for task in open_ones if task.request.id in watched]
             self._under_way = self._thread.submit(self._look_at, wanted)
 
     def close(self) -> None:

@@ -5,24 +5,26 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import structlog
 import torch
 
+from tintype.catalog.catalogue import Catalogue
 from tintype.diffusion.denoising import Denoising
 from tintype.engine import Engine
 from tintype.errors import PictureNotFinite, StoreUnavailable, TintypeError
-from tintype.store.records import CANCELLED, Request, Verdict
+from tintype.store.records import Request, Verdict
 from tintype.store.requests import Requests
+from tintype.worker.admission import Admission
 from tintype.worker.delivery import Delivery
-from tintype.worker.jobs import jobs, result_size
+from tintype.worker.drafts import draft
+from tintype.worker.endings import Endings
 from tintype.worker.models import Models
 from tintype.worker.pictures import Pictures
-from tintype.worker.recipe import recipe
 from tintype.worker.task import Task
+from tintype.worker.warming import Warming
 
 log = structlog.get_logger()
 
@@ -34,10 +36,12 @@ class Worker:
         self,
         worker_id: str,
         requests: Requests,
+        catalogue: Catalogue,
         models: Models,
         pictures: Pictures,
         delivery: Delivery,
         engine: Engine,
+        warming: Warming,
         *,
         max_pictures: int,
         poll: float,
@@ -45,10 +49,14 @@ class Worker:
     ) -> None:
         self.id = worker_id
         self.requests = requests
+        self.catalogue = catalogue
         self.models = models
         self.pictures = pictures
         self.delivery = delivery
         self.engine = engine
+        self.warming = warming
+        self.endings = Endings(requests)
+        self.admission = Admission()
         self.max_pictures = max_pictures
         self.poll = poll
         self.grace = grace
@@ -72,6 +80,11 @@ class Worker:
         self._taking = False
         self._wake.set()
 
+    def look(self) -> None:
+        """Look for requests at once: there may be one, or room for one."""
+        self._looked = 0.0
+        self._wake.set()
+
     def run(self) -> None:
         """Work until stopped or drained."""
         with self._delivering, torch.inference_mode():
@@ -81,6 +94,8 @@ class Worker:
                 self.drop()
                 self.retire(self.engine.step())
                 self.land()
+                self.warming.look()
+                self._stand_still()
                 self._rest()
             self.hand_back()
         self._fetching.shutdown(wait=False, cancel_futures=True)
@@ -97,7 +112,7 @@ class Worker:
             log.warning("store unavailable", error=error.message)
 
     def begin(self) -> None:
-        """Let the tasks whose input picture has arrived join the engine."""
+        """Let the tasks whose input picture has arrived join the engine, as far as there is room for them."""
         for task in list(self.tasks.values()):
             if not task.pictures and task.fetched.done():
                 self._begin(task)
@@ -109,7 +124,7 @@ class Worker:
                 continue
             self._forget(task)
             if task.verdict is Verdict.CANCEL:
-                self._tell(self.requests.fail, task, CANCELLED.error, CANCELLED.status)
+                self.endings.cancelled(task)
 
     def retire(self, ended: list[Denoising]) -> None:
         """Decode finished pictures; deliver the tasks whose last picture this was."""
@@ -134,19 +149,17 @@ class Worker:
             self._forget(task)
 
     def hand_back(self) -> None:
-        """Return what is still running to the queue, uncounted: it did nothing wrong."""
+        """Return what is still running to the queue."""
         for task in list(self.tasks.values()):
             if task.delivery is None:
                 self._forget(task)
-                self._tell(self.requests.hand_back, task)
+                self.endings.handed_back(task)
 
     def _accept(self, request: Request) -> None:
         try:
-            task = Task(request)
+            task = Task(request, self.catalogue.find(request.slug))
         except (TintypeError, KeyError, TypeError) as error:
-            # Submitted by another version, whose catalogue differs from ours.
-            log.warning("request not understood", request=request.id, exc_info=error)
-            self.requests.fail(request.id, request.attempt, "this server no longer runs that request", 500)
+            self.endings.not_understood(request, error)
             return
         task.fetched = self._fetching.submit(
             self.pictures.fetch, task.order, partial(self.requests.pixel_limit, request.key_id)
@@ -156,69 +169,58 @@ class Worker:
 
     def _begin(self, task: Task) -> None:
         try:
-            source = task.fetched.result()
-            waiting = time.monotonic()
-            arithmetic = torch.float32 if task.in_float32 else None
-            task.loaded = loaded = self.models.get(task.spec, arithmetic, task.order.styles)
-            self._stand_still(time.monotonic() - waiting)
-            task.began = time.monotonic()
-            task.recipe = recipe(task.spec.slug, task.order, source, loaded)
-            task.size = result_size(task.order, source)
-            task.pictures = [loaded.family.begin(job) for job in jobs(task.order, source, loaded.native_size)]
+            if task.draft is None:
+                self.delivery.guard.expect(task)
+                task.draft = draft(task, self.models)
+                self._stand_still(task)
+            if self.admission.may_begin(task.request.id, task.draft.demand):
+                task.began = time.monotonic()
+                task.pictures = [task.loaded.family.begin(job) for job in task.draft.jobs]
+                for picture in task.pictures:
+                    self.engine.add(picture, alone=task.order.exact)
+                self._stand_still(task)
         except Exception as error:  # noqa: BLE001 - one request's failure is that request's alone
             self._give_up(task, error)
-            return
-        for picture in task.pictures:
-            self.engine.add(picture, alone=task.order.exact)
 
-    def _stand_still(self, seconds: float) -> None:
-        """The others did not run while weights were loaded: nobody pays for that by the second."""
-        for task in self.tasks.values():
-            task.began += seconds
+    def _stand_still(self, loaded_for: Task | None = None) -> None:
+        """Nobody pays by the second for weights that were loaded since this was last looked at."""
+        seconds = self.models.waited()
+        if loaded_for is not None:
+            loaded_for.cold_start += seconds
+        for one in self.tasks.values():
+            one.began += seconds
 
     def _retire(self, task: Task, picture: Denoising) -> None:
         if picture.latents is None:
             raise picture.error or RuntimeError("a picture ended without latents")
         task.pixels[task.pictures.index(picture)] = picture.family.finish(picture.latents)
+        self._stand_still(task)
         if task.finished:
+            self.admission.leave(task.request.id)
             task.delivery = self._delivering.submit(self.delivery.deliver, task, time.monotonic() - task.began)
             task.delivery.add_done_callback(lambda _: self._wake.set())
 
     def _once_more(self, task: Task, error: PictureNotFinite) -> None:
         """Begin again in float32, whose sums don't overflow so soon; if that was it already, fail."""
-        if task.in_float32 or self.models.dtype is torch.float32:
+        if task.in_float32 or task.loaded.dtype == "float32":
             self._give_up(task, error)
             return
         log.warning("not finite; beginning again in float32", request=task.request.id)
-        self._leave_engine(task)
+        self._leave(task)
         task.start_over_in_float32()
 
     def _give_up(self, task: Task, error: BaseException) -> None:
-        """Fail the request for a reason that a repeat won't change; else let it be tried again, alone."""
-        if isinstance(error, torch.AcceleratorError):
-            # Nothing runs on this device any more until the process is a new one; it ends as if it had been killed.
-            raise error
         self._forget(task)
-        request = task.request.id
-        if isinstance(error, TintypeError) and not isinstance(error, StoreUnavailable):
-            log.warning("request failed", request=request, error=error.message, cause=repr(error.__cause__))
-            self._tell(self.requests.fail, task, error.message, error.status)
-        else:
-            log.error("the model failed", request=request, attempt=task.request.attempt, exc_info=error)
-            self._tell(self.requests.retry, task, "the model failed on this request")
-
-    def _tell(self, write: Callable[..., bool], task: Task, *what: object) -> None:
-        """Write to the store. If it is away, nothing is lost: the lease runs out and the request is claimed again."""
-        try:
-            write(task.request.id, task.request.attempt, *what)
-        except StoreUnavailable as error:
-            log.warning("store unavailable", request=task.request.id, error=error.message)
+        self.endings.broke_down(task, error)
 
     def _forget(self, task: Task) -> None:
         self.tasks.pop(task.request.id, None)
-        self._leave_engine(task)
+        self._leave(task)
+        self.look()
 
-    def _leave_engine(self, task: Task) -> None:
+    def _leave(self, task: Task) -> None:
+        """Out of the engine, and out of memory."""
+        self.admission.leave(task.request.id)
         for picture in task.pictures:
             if picture in self.engine.live:
                 self.engine.drop(picture)

@@ -1,29 +1,41 @@
-"""The models that a worker has loaded, by their weights."""
+"""The models that a worker can draw with: each is put together once, and brings its weights when they are needed."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Any
 
 import structlog
 import torch
 
 from tintype.catalog.spec import ModelSpec
 from tintype.checkpoints.builtin import builtin_weights
-from tintype.checkpoints.weights import Weights
+from tintype.checkpoints.checkpoint import Checkpoint
+from tintype.checkpoints.weights import T5Place, Weights
+from tintype.diffusion.arithmetic import pick_dtype
 from tintype.diffusion.denoising import Family
-from tintype.diffusion.families import load_family, pick_device, pick_dtype
+from tintype.diffusion.families import DENOISERS, load_family, pick_device
 from tintype.diffusion.libraries import quiet_libraries
-from tintype.settings import Settings
+from tintype.diffusion.memory.plan import Memory, open_memory
+from tintype.diffusion.memory.residency import Part, Place
+from tintype.diffusion.prepared import pick_run
+from tintype.diffusion.prompts import Prompts
+from tintype.errors import NoRoom
+from tintype.settings import Prepare, Settings
 
 log = structlog.get_logger()
+
+#: Bytes in a gigabyte, as settings count, and in a megabyte.
+GIGABYTE, MEGABYTE = 2**30, 2**20
+#: Sets of weights that stay open, loaded or not; the one that was asked for longest ago is closed.
+MOST_OPEN = 64
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that is ready, and what tells it apart from others."""
+    """A model that can be drawn with, and what tells it apart from others."""
 
     family: Family
     #: Of its weights.
@@ -36,48 +48,167 @@ class Loaded:
     #: Whether the weights are the ones that tintype brings along.
     builtin: bool
 
+    @property
+    def warm(self) -> bool:
+        """Whether all its weights are where they work."""
+        return all(part.place is Place.DEVICE for part in self.family.parts)
+
 
 class Models:
-    """Loads each set of weights once: models that share weights share forward passes."""
+    """Puts each set of weights together once: models that share weights share forward passes, and memory."""
 
-    def __init__(self, device: str, dtype: str, t5_tokens: int, folders: Mapping[str, Path]) -> None:
+    def __init__(
+        self,
+        device: str,
+        dtype: str,
+        t5_tokens: int,
+        own: Mapping[str, Weights],
+        *,
+        memory: Memory | None = None,
+        prompts: Prompts | None = None,
+        t5: T5Place = "device",
+        prepare: Prepare = "off",
+    ) -> None:
         quiet_libraries()
         self.device = pick_device(device)
-        self.dtype = pick_dtype(dtype, self.device)
+        self._run = pick_run(prepare, self.device)
+        self._dtype = dtype
+        #: The usual number format of each set of weights: measured once.
+        self._usual: dict[Weights, torch.dtype] = {}
+        self.memory = memory or Memory.endless()
+        self.prompts = prompts or Prompts(0)
         self._t5_tokens = t5_tokens
-        self._folders = folders
+        #: Where T5 works, unless a model's own weights say otherwise.
+        self._t5 = t5
+        self._own = own
+        #: In the order in which they were last asked for.
         self._loaded: dict[tuple[Weights, torch.dtype], Loaded] = {}
-        #: Seconds of each load so far, and the models that what is loaded has served: for the worker's report.
+        #: By slug, for reports.
+        self._by_slug: dict[str, Loaded] = {}
+        #: Seconds spent on opening models since somebody asked.
+        self._seconds = 0.0
+        #: Seconds of every time that somebody waited for weights: for the worker's report.
         self.loads: list[float] = []
-        self.slugs: dict[str, None] = {}
 
     @classmethod
-    def from_settings(cls, settings: Settings, device: str) -> Models:
-        """As the operator configured them."""
-        return cls(device, settings.dtype, settings.t5_tokens, settings.weights)
+    def from_settings(cls, settings: Settings, own: Mapping[str, Weights], device: str) -> Models:
+        """As the operator configured them; `own` are the weights of the slugs that don't use the built-in ones."""
+        where = pick_device(device)
+        cache = settings.prompt_cache * MEGABYTE
+        budget = None if settings.memory == "auto" else round(settings.memory * GIGABYTE)
+        peaks = settings.data / f"memory-{str(where).replace(':', '')}.json"
+        # A command that draws in its own process need not have a data folder.
+        memory = open_memory(where, budget, peaks if settings.data.is_dir() else None, set_aside=cache)
+        return cls(
+            device,
+            settings.dtype,
+            settings.t5_tokens,
+            own,
+            memory=memory,
+            prompts=Prompts(cache),
+            t5=settings.t5,
+            prepare=settings.prepare,
+        )
 
     def get(
         self, spec: ModelSpec, dtype: torch.dtype | None = None, styles: Iterable[tuple[str, float]] = ()
     ) -> Loaded:
-        """The model's weights, in the usual arithmetic unless told, with LoRAs on top, loaded if they aren't.
+        """The model, in the usual arithmetic unless told, with LoRAs on top; its weights need not be loaded.
 
         Raises WeightsUnusable, and InvalidParameter for a LoRA that the model doesn't offer.
         """
-        folder = self._folders.get(spec.slug)
-        weights = Weights(folder) if folder else builtin_weights(spec.family, few_steps=spec.few_steps)
-        wanted = weights.styled(styles), dtype or self.dtype
-        if wanted not in self._loaded:
-            log.info("loading weights", model=spec.slug, device=str(self.device), dtype=str(wanted[1]))
-            began = time.monotonic()
-            self._loaded[wanted] = self._load(spec.family, *wanted)
-            self.loads.append(time.monotonic() - began)
-        self.slugs[spec.slug] = None
-        return self._loaded[wanted]
+        began = time.monotonic()
+        styles = tuple(styles)
+        own = self._weights(spec)
+        usual = self._format(spec.family, own)
+        wanted = own.styled(styles), dtype or usual
+        loaded = self._loaded.pop(wanted, None)
+        if loaded is None:
+            log.info("opening weights", model=spec.slug, device=str(self.device), dtype=str(wanted[1]))
+            loaded = self._open(spec.family, *wanted)
+            self._seconds += time.monotonic() - began
+        self._loaded[wanted] = loaded
+        while len(self._loaded) > MOST_OPEN:
+            del self._loaded[next(iter(self._loaded))]
+        if not styles and dtype in (None, usual):
+            self._by_slug[spec.slug] = loaded
+        return loaded
 
-    def _load(self, family: str, weights: Weights, dtype: torch.dtype) -> Loaded:
+    def load(self, spec: ModelSpec, styles: Iterable[tuple[str, float]] = ()) -> Loaded:
+        """The model as `get` gives it, with all its weights where they work; raises NoRoom, too."""
+        loaded = self.get(spec, styles=styles)
+        with torch.inference_mode():
+            for part in loaded.family.parts:
+                part.memory.keep(part)
+                part.memory.release(part)
+        return loaded
+
+    def must_wait(self, spec: ModelSpec) -> bool:
+        """Whether its weights have no room only because of what is under way; raises WeightsUnusable."""
+        parts = self.get(spec).family.parts
+        possible = all(part.memory.fits([part], 0) for part in parts)
+        return possible and not all(part.memory.could_take(part) for part in parts)
+
+    def pin(self, specs: Iterable[ModelSpec]) -> None:
+        """Let these models' weights never leave once they are there; raises WeightsUnusable, NoRoom."""
+        for spec in specs:
+            for part in self.get(spec).family.parts:
+                if not part.memory.fits([part], 0):
+                    raise NoRoom(f"{spec.slug} can't be pinned: the pinned models need more memory than the budget")
+                part.pinned = True
+
+    def waited(self) -> float:
+        """Seconds spent on opening and loading models since this was last asked."""
+        seconds, self._seconds = self._seconds + self.memory.waited(), 0.0
+        if seconds:
+            self.loads.append(seconds)
+        return seconds
+
+    @property
+    def slugs(self) -> list[str]:
+        """The models that were asked for here, for the worker's report."""
+        return list(self._by_slug)
+
+    def warm(self) -> set[str]:
+        """Slugs of the models whose weights are all where they work."""
+        return {slug for slug, loaded in self._by_slug.items() if loaded.warm}
+
+    def report(self) -> dict[str, Any]:
+        """What is in memory, in bytes, for the operator's eyes; readable by any thread, waiting for no device.
+
+        `models` has every model that was asked for here: its `size`, and how much of that is on the device; what
+        models share counts with each of them. `loads` and `seconds`: components brought there so far.
+        """
+        own = self.memory.device.report()
+        models = {slug: _sizes(loaded.family.parts) for slug, loaded in list(self._by_slug.items())}
+        parts = [{"name": name, "size": size, "place": str(place)} for name, size, place in own.parts]
+        counted = {"used": own.used, "budget": own.budget, "peak": own.peak, "loads": own.loads}
+        prompts = {"size": self.prompts.size, "hits": self.prompts.hits, "misses": self.prompts.misses}
+        return counted | {"seconds": own.seconds, "parts": parts, "models": models, "prompts": prompts}
+
+    def _weights(self, spec: ModelSpec) -> Weights:
+        own = self._own.get(spec.slug)
+        if own is None:
+            return builtin_weights(spec.family, few_steps=spec.few_steps)
+        return replace(own, t5=self._t5) if own.t5 == "device" else own
+
+    def _format(self, family: str, weights: Weights) -> torch.dtype:
+        """The number format that these weights usually have here."""
+        if weights not in self._usual:
+            denoiser = Checkpoint(weights, family).component(DENOISERS[family])
+            self._usual[weights] = pick_dtype(self._dtype, self.device, denoiser)
+        return self._usual[weights]
+
+    def _open(self, family: str, weights: Weights, dtype: torch.dtype) -> Loaded:
         traits = weights.traits
         t5_tokens = traits.t5_tokens or self._t5_tokens
-        with torch.inference_mode():
-            loaded = load_family(family, weights, self.device, dtype, t5_tokens)
+        opened = load_family(family, weights, self.device, dtype, t5_tokens, memory=self.memory, prompts=self.prompts)
+        opened.run = self._run
         arithmetic = str(dtype).removeprefix("torch.")
-        return Loaded(loaded, weights.fingerprint, arithmetic, t5_tokens, traits.native_size, weights.builtin)
+        return Loaded(opened, weights.fingerprint, arithmetic, t5_tokens, traits.native_size, weights.builtin)
+
+
+def _sizes(parts: Iterable[Part]) -> dict[str, int]:
+    parts = list(parts)
+    here = sum(part.size for part in parts if part.place is Place.DEVICE)
+    return {"size": sum(part.size for part in parts), "here": here}

@@ -39,7 +39,7 @@ class Reporter:
             "about": {
                 "tasks": [_running(task) for task in list(self._tasks.values())],
                 "models": list(self._models.slugs),
-                "memory": memory(self._models.device),
+                "memory": memory(self._models.device) | _weights(self._models),
                 "lately": self._rates(),
             },
         }
@@ -64,6 +64,12 @@ def memory(device: torch.device) -> dict[str, int]:
         "reserved": torch.cuda.memory_reserved(device),
         "total": torch.cuda.get_device_properties(device).total_memory,
     }
+
+
+def _weights(models: Models) -> dict[str, int]:
+    """Bytes that weights take, and those that they and work may take."""
+    own = models.memory.device.report()
+    return {"weights": own.used, "budget": own.budget}
 
 
 def _resident() -> int:

@@ -9,41 +9,62 @@ import structlog
 import torch
 
 from tintype.engine import Engine
+from tintype.hub.registry import Registry
 from tintype.media.storage import open_storage
 from tintype.settings import Settings
+from tintype.store.bell import Bell
 from tintype.store.database import Database
 from tintype.store.previews import Previews
 from tintype.store.requests import Requests
+from tintype.store.warmups import Warmups
 from tintype.store.workers import Workers
 from tintype.worker.delivery import Delivery
+from tintype.worker.guard import Guard
 from tintype.worker.heart import Heart
 from tintype.worker.looker import Looker
 from tintype.worker.loop import Worker
 from tintype.worker.models import Models
 from tintype.worker.pictures import Pictures
 from tintype.worker.report import Reporter
+from tintype.worker.warming import Warming
 
 log = structlog.get_logger()
 
 
-def run_worker(settings: Settings, device: str, parent: int | None, worker_id: str) -> None:
+def run_worker(settings: Settings, registry: Registry, device: str, parent: int | None, worker_id: str) -> None:
     """Work until SIGTERM or SIGINT, until drained, or until the process `parent` is no longer this one's."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
     db = Database(settings.database)
     requests = Requests(db, lease=settings.lease, retention=settings.retention)
-    models = Models.from_settings(settings, device)
+    models = Models.from_settings(settings, registry.weights, device)
     outputs = open_storage(settings, settings.outputs_folder, settings.picture_life)
     pictures = Pictures.from_settings(settings)
+    pinned = settings.pin | registry.pinned
+    models.pin(registry.catalogue.find(slug) for slug in pinned)
+    warming = Warming(
+        worker_id,
+        registry.catalogue,
+        models,
+        Warmups(db),
+        pinned,
+        interval=settings.heartbeat,
+        keep_alive=settings.keep_alive,
+    )
+    guard = Guard.from_settings(settings)
+    if settings.safety != "off" and settings.safety_checker != "none":
+        guard.load()  # what is wrong with it is said now, not at the first picture
     worker = Worker(
         worker_id,
         requests,
+        registry.catalogue,
         models,
         pictures,
-        Delivery(requests, outputs, with_recipe=settings.embed_recipe),
+        Delivery(requests, outputs, guard, with_recipe=settings.embed_recipe),
         Engine(settings.max_rows),
+        warming,
         max_pictures=settings.max_pictures,
-        poll=settings.poll,
+        poll=settings.poll_with_bell if db.has_bell else settings.poll,
         grace=settings.grace,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -55,15 +76,15 @@ def run_worker(settings: Settings, device: str, parent: int | None, worker_id: s
         Workers(db),
         worker.tasks,
         worker.engine,
-        Looker(Previews(db)),
+        Looker(Previews(db), guard.hides),
         Reporter(worker.tasks, worker.engine, models).report,
         settings.heartbeat,
         parent,
         worker.stop,
         worker.drain,
     )
-    log.info("worker ready", worker=worker_id, device=str(models.device), dtype=str(models.dtype))
-    with pictures, heart:
+    log.info("worker ready", worker=worker_id, device=str(models.device))
+    with pictures, heart, Bell(db, worker.look):
         worker.run()
     db.close()
     log.info("worker stopped", worker=worker_id)

@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future
+from dataclasses import dataclass
 
 import torch
 from PIL import Image
 
-from tintype.catalog.models import find_model
 from tintype.catalog.order import order
+from tintype.catalog.spec import ModelSpec
 from tintype.diffusion.denoising import Denoising
+from tintype.diffusion.job import Job
+from tintype.diffusion.memory.demand import Demand
 from tintype.store.requests import Mark, Request, Verdict
 from tintype.worker.models import Loaded
 from tintype.worker.recipe import Recipe
 
 
+@dataclass(frozen=True)
+class Draft:
+    """What a task is going to do, before it may."""
+
+    jobs: list[Job]
+    #: Of each of the jobs: they differ in their seeds alone.
+    demand: Demand
+
+
 class Task:
     """A request, its input picture on the way in, and its pictures on their way out."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, spec: ModelSpec) -> None:
         self.request = request
-        self.spec = find_model(request.slug)
-        self.order = order(self.spec, request.params)
+        self.spec = spec
+        self.order = order(spec, request.params)
         self.fetched: Future[Image.Image | None] = Future()
         #: The pictures being denoised, in the order of their seeds; empty until the input picture is there.
         self.pictures: list[Denoising] = []
@@ -30,6 +42,10 @@ class Task:
         self.recipe: Recipe
         self.loaded: Loaded
         self.size: tuple[int, int]
+        #: What is to be done, once the input picture is there.
+        self.draft: Draft | None = None
+        #: Seconds spent on loading weights for it.
+        self.cold_start = 0.0
         #: Finished pixels by the picture they belong to.
         self.pixels: dict[int, torch.Tensor] = {}
         #: What the last preview of each picture showed: a step, or FINISHED; and how many there were.
@@ -47,7 +63,7 @@ class Task:
     def start_over_in_float32(self) -> None:
         """Forget what was drawn so far, its siblings' pixels too: all of a request's pictures are made alike."""
         self.in_float32 = True
-        self.pictures, self.pixels = [], {}
+        self.pictures, self.pixels, self.draft = [], {}, None
 
     @property
     def alone(self) -> bool:

@@ -20,7 +20,7 @@ async function start() {
 
 function card(model) {
   const own = model.weights === "built-in";
-  const sample = own ? h("img", { src: `/static/samples/${model.slug}.jpeg`, alt: "" }) : h("img.faint", { src: "/static/icon.svg", alt: "" });
+  const sample = own ? h("img", { src: model.sample, alt: "" }) : h("img.faint", { src: "/static/icon.svg", alt: "" });
   return h("li", {}, h("a.card", { href: `/models/${model.slug}`, "data-slug": model.slug },
     h("div.plate", {}, sample, h("span.caption", {}, own ? "drawn by the built-in weights" : "nothing made here yet")),
     h("div.words", {}, h("p.kind", {}, model.type.replaceAll("-", " ")), h("h2", {}, model.title), h("p", {}, model.description),

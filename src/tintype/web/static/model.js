@@ -35,8 +35,8 @@ function heading(model) {
     model.weights_note ? h("p.notice", {}, h("strong", {}, "Built-in weights. "), note(model)) : null);
 }
 
-const note = ({ weights_note: words }) =>
-  `They are ${words.replace(/^built-in weights: /, "")}. Other words give wrong things. Give the server real weights (TINTYPE_WEIGHTS) and this page draws what they draw.`;
+const note = ({ slug, weights_note: words }) =>
+  `They are ${words.replace(/^built-in weights: /, "")}. Other words give wrong things. Give the server real weights (tintype models pull ${slug}) and this page draws what they draw.`;
 
 function lost(slug, models) {
   return h("div.lone", {}, h("h1", {}, "No such model"), h("p", {}, h("code", {}, slug.slice(0, 80)), " is not served here. These are:"),

@@ -91,6 +91,7 @@ function facts({ device, rows, max_rows: most, step_seconds: seconds, memory, mo
     ["Batch fill", rows === null ? "no step yet" : `${Number(rows.toPrecision(2))} of ${most} rows`],
     ["Step", seconds === null ? "no step yet" : brief(seconds)],
     ["Memory", own],
+    ...(memory.budget ? [["Weights", `${bytes(memory.weights)} of ${bytes(memory.budget)} that they and work may take`]] : []),
     ...(memory.total ? [["Device memory", `${bytes(memory.reserved)} of ${bytes(memory.total)}, ${bytes(memory.allocated)} of it in use`]] : []),
     ["Models loaded", models.length ? models.join(", ") : "none yet"],
     ["Cold starts", starts ? `${starts}, ${brief(cold)} in all` : "none yet"],

@@ -1,0 +1,144 @@
+"""The models file: TOML that maps slugs to weights, and adds slugs of its own to the catalogue."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from tintype.catalog.catalogue import Catalogue
+from tintype.catalog.entry import ModelEntry, Strict
+from tintype.catalog.loras import offering
+from tintype.catalog.spec import ModelSpec
+from tintype.errors import BadRequest, ConfigurationInvalid
+
+SLUG = re.compile(r"[a-z0-9][a-z0-9.\-]{0,79}")
+#: Addresses beside the models' own, which a slug would hide.
+RESERVED = ("images", "models", "predictions", "requests", "get-user-credits", "files")
+#: What a few-step model fixes, and the numbers it may be.
+BOUNDS = {"steps": (1, 100), "guidance": (1, 25)}
+
+Entries = Mapping[str, ModelEntry]
+
+
+class ModelsFile(Strict):
+    """The whole file."""
+
+    models: dict[str, ModelEntry] = Field(default_factory=dict)
+
+
+def read_models_file(path: Path) -> Entries:
+    """The entries by slug; raises ConfigurationInvalid, which names the key, what was given and what is allowed."""
+    try:
+        return ModelsFile(**tomllib.loads(path.read_text("utf-8"))).models
+    except OSError as error:
+        raise ConfigurationInvalid(f"{path}: can't be read: {error.strerror}") from error
+    except ValueError as error:
+        if isinstance(error, ValidationError):
+            raise ConfigurationInvalid(f"{path.name}: {explain(error)}") from None
+        raise ConfigurationInvalid(f"{path.name}: it is not TOML: {error}") from None
+
+
+def extend(catalogue: Catalogue, entries: Entries) -> Catalogue:
+    """The catalogue with the file's own slugs, and with what it changes of the others; raises ConfigurationInvalid."""
+    changed = {slug: _spec(slug, entry, catalogue) for slug, entry in entries.items()}
+    return Catalogue((dict(catalogue) | changed).values())
+
+
+def explain(error: ValidationError) -> str:
+    """The first thing that is wrong, in the words of the file."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    given = first["input"]
+    if first["type"] == "extra_forbidden":
+        return f"{where}: {_unknown(first['loc'], given)}"
+    if first["type"] == "missing":
+        return f"{where}: required, but not there"
+    allowed = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    shown = "" if isinstance(given, dict) else f"{given!r} was given; "
+    return f"{where}: {shown}allowed: {allowed}"
+
+
+def _unknown(loc: tuple[int | str, ...], given: object) -> str:
+    name = str(loc[-1])
+    if len(loc) == 3 and isinstance(given, dict) and name not in ModelEntry.model_fields:
+        return f'no such key; a slug with a dot in it stands in quotes: [models."{loc[1]}.{name}"]'
+    known = list(ModelEntry.model_fields) if len(loc) == 3 else ["models"] if len(loc) == 1 else []
+    closest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"; the closest is {closest[0]}" if closest else f"; there are {', '.join(known)}" if known else ""
+    return f"no such key{hint}"
+
+
+def _spec(slug: str, entry: ModelEntry, catalogue: Catalogue) -> ModelSpec:
+    where = f"models.{slug}"
+    if not SLUG.fullmatch(slug) or slug in RESERVED:
+        raise ConfigurationInvalid(f"{where}: a slug is a-z, 0-9, dots and hyphens, and none of {', '.join(RESERVED)}")
+    if (slug in catalogue) == (entry.like is not None):
+        known = ", ".join(catalogue)
+        problem = "it has its own parameters; leave like out" if entry.like else f"required; allowed: {known}"
+        raise ConfigurationInvalid(f"{where}.like: {problem}")
+    if entry.like is not None and entry.like not in catalogue:
+        raise ConfigurationInvalid(f"{where}.like: {entry.like!r} was given; allowed: {', '.join(catalogue)}")
+    base = catalogue[entry.like or slug]
+    spec = replace(
+        base,
+        slug=slug,
+        like=entry.like or "",
+        title=entry.title or base.title,
+        description=entry.description or base.description,
+        fixed=dict(base.fixed) | _fixed(where, base, entry.fixed),
+    )
+    try:
+        styled = offering(spec, entry.available_loras)
+    except ValueError as error:
+        raise ConfigurationInvalid(f"{where}.available_loras: {error}") from None
+    return _with_defaults(where, _sized(where, styled, entry.sizes), entry.defaults)
+
+
+def _sized(where: str, spec: ModelSpec, sizes: tuple[int, ...]) -> ModelSpec:
+    """The model with these sides to choose from; the first is the default."""
+    if not sizes:
+        return spec
+    sides = [param for param in spec.parameters if (param.means or param.name) in ("width", "height")]
+    if not sides:
+        raise ConfigurationInvalid(f"{where}.sizes: {spec.title} draws at the input picture's size; leave sizes out")
+    limits: dict[str, Any] = {"choices": sizes, "default": sizes[0], "minimum": None, "maximum": None, "step": 0}
+    parameters = tuple(replace(param, **limits) if param in sides else param for param in spec.parameters)
+    example = dict(spec.example) | {param.name: sizes[0] for param in sides}
+    return replace(spec, parameters=parameters, example=example)
+
+
+def _fixed(where: str, base: ModelSpec, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The fixed fields of an order that the file changes, checked."""
+    for name, value in wanted.items():
+        least, most = BOUNDS.get(name, (0, 0))
+        if name not in base.fixed or name not in BOUNDS:
+            allowed = (
+                ", ".join(name for name in base.fixed if name in BOUNDS)
+                or f"nothing: callers choose it all for {base.slug}"
+            )
+            raise ConfigurationInvalid(f"{where}.fixed.{name}: no such key; allowed: {allowed}")
+        kind = (int,) if name == "steps" else (int, float)
+        if type(value) not in kind or not least <= value <= most:
+            raise ConfigurationInvalid(f"{where}.fixed.{name}: {value!r} was given; allowed: {least} to {most}")
+    return dict(wanted)
+
+
+def _with_defaults(where: str, spec: ModelSpec, defaults: Mapping[str, Any]) -> ModelSpec:
+    """The model with other defaults, each of them one that a caller could send."""
+    try:
+        checked, ignored = spec.validate({**spec.example, **defaults})
+    except BadRequest as error:
+        raise ConfigurationInvalid(f"{where}.defaults.{error.message}") from None
+    if ignored:
+        allowed = ", ".join(param.name for param in spec.parameters)
+        raise ConfigurationInvalid(f"{where}.defaults.{ignored[0]}: no such parameter; allowed: {allowed}")
+    own = {name: checked[name] for name in defaults}
+    parameters = (replace(param, default=own.get(param.name, param.default)) for param in spec.parameters)
+    return replace(spec, parameters=tuple(parameters), example={**spec.example, **own})

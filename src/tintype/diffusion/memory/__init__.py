@@ -1,0 +1,1 @@
+"""Memory: which components are where, and what a pass through one of them needs beside its weights."""

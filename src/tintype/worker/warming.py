@@ -1,0 +1,97 @@
+"""Loads the models that are wanted before anybody draws with them: the pinned ones, and those that callers ask for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import structlog
+
+from tintype.catalog.catalogue import Catalogue
+from tintype.errors import StoreUnavailable, TintypeError
+from tintype.store.records import Warmth
+from tintype.store.warmups import Warmups
+from tintype.worker.models import Models
+
+log = structlog.get_logger()
+
+
+class Warming:
+    """Looks, now and then and between two steps, for models to load; also has leave what nobody has needed lately.
+
+    interval: seconds between looks. keep_alive: seconds after which an unused component leaves; 0 is never.
+    """
+
+    def __init__(
+        self,
+        worker: str,
+        catalogue: Catalogue,
+        models: Models,
+        warmups: Warmups,
+        pins: Iterable[str],
+        *,
+        interval: float,
+        keep_alive: float,
+    ) -> None:
+        self.worker = worker
+        self.catalogue = catalogue
+        self.models = models
+        self.warmups = warmups
+        self.interval = interval
+        self.keep_alive = keep_alive
+        self._pinned = list(pins)
+        #: Those that are loaded, as far as the store knows.
+        self._warm: set[str] = set()
+        self._looked = 0.0
+
+    def look(self) -> None:
+        """Load one model, if one is wanted; at the first look, the pinned ones."""
+        if time.monotonic() < self._looked + self.interval:
+            return
+        try:
+            self._load_pinned()
+            for slug in self.warmups.asked(self.worker)[:1]:
+                self._answer(slug)
+            self._tell_changes()
+        except StoreUnavailable as error:
+            log.warning("store unavailable", error=error.message)
+        if self.keep_alive:
+            self.models.memory.tidy(self.keep_alive)
+        self._looked = time.monotonic()
+
+    def _load_pinned(self) -> None:
+        while self._pinned:
+            slug = self._pinned.pop(0)
+            try:
+                self.models.load(self.catalogue.find(slug))
+            except TintypeError as error:
+                # Its requests will fail with the same words; the other models' need not.
+                log.warning(
+                    "pinned model can't be loaded", model=slug, error=error.message, cause=repr(error.__cause__)
+                )
+
+    def _answer(self, slug: str) -> None:
+        """Load the model and say so, or why it failed."""
+        began = time.monotonic()
+        spec = self.catalogue.find(slug)
+        try:
+            if self.models.must_wait(spec):
+                return  # it is still asked for at the next look
+            self.models.load(spec)
+        except StoreUnavailable:
+            raise
+        except TintypeError as error:
+            log.warning("model can't be loaded", model=slug, error=error.message, cause=repr(error.__cause__))
+            self.warmups.answer(self.worker, slug, Warmth.FAILED, error=error.message)
+            return
+        self._warm.add(slug)
+        self.warmups.answer(self.worker, slug, Warmth.WARM, seconds=round(time.monotonic() - began, 4))
+
+    def _tell_changes(self) -> None:
+        """Models become warm by being used, too, and cold when others need their room."""
+        warm = self.models.warm()
+        for slug in warm - self._warm:
+            self.warmups.answer(self.worker, slug, Warmth.WARM)
+        for slug in self._warm - warm:
+            self.warmups.answer(self.worker, slug, Warmth.COLD)
+        self._warm = warm

@@ -1,0 +1,285 @@
+"""Models in a memory that is too small for all of them, against the same models with room for everything."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.integration.drawing import draw, pixels
+from tests.integration.test_engine import assert_same
+from tests.toy import toy_weights
+
+from tintype.catalog.models import SD3_MEDIUM_IMG2IMG, SD15_IMG2IMG, SD35_TURBO_TXT2IMG
+from tintype.checkpoints.checkpoint import Checkpoint
+from tintype.checkpoints.sizes import memory_bytes, table
+from tintype.checkpoints.weights import Weights
+from tintype.diffusion.denoising import Family
+from tintype.diffusion.job import Job
+from tintype.diffusion.memory.meters import ProcessMeter, free_on_host, meter, spare
+from tintype.diffusion.memory.peaks import MEASURED, SLACK, Pass, Peaks
+from tintype.diffusion.memory.plan import Memory, open_memory
+from tintype.diffusion.memory.residency import Place, Residency
+from tintype.diffusion.memory.transfer import CudaMover, _replace
+from tintype.diffusion.prompts import Prompts
+from tintype.engine import Engine
+from tintype.errors import NoRoom, WeightsUnusable
+from tintype.worker.models import Models
+
+MEGABYTE = 2**20
+SHAPE = {"steps": 3, "seed": 1, "width": 64, "height": 64}
+SD15_JOB = Job(prompt="a fox", guidance=4.0, sampler="Euler", **SHAPE)
+SD3_JOB = Job(prompt="a fox", guidance=4.0, sampler="euler", schedule="normal", **SHAPE)
+
+
+@pytest.fixture(scope="module")
+def folders(weights: Path) -> dict[str, Weights]:
+    return {spec.slug: Weights(toy_weights(spec.family, weights)) for spec in (SD15_IMG2IMG, SD3_MEDIUM_IMG2IMG)}
+
+
+def models(folders: dict[str, Weights], budget: int | None = None, dtype: str = "float32", **more: Any) -> Models:
+    only = Residency(2**40 if budget is None else budget)
+    return Models("cpu", dtype, 32, folders, memory=Memory(only, only), **more)
+
+
+def test_pictures_are_the_same_to_the_bit_after_their_weights_have_left(folders: dict[str, Weights]) -> None:
+    """A budget for the larger denoiser and the decoder's work: 7.4 MB of weights take turns in it."""
+    roomy, tight = models(folders), models(folders, 6 * MEGABYTE)
+    wanted = [(SD15_IMG2IMG, SD15_JOB), (SD3_MEDIUM_IMG2IMG, SD3_JOB)]
+    expected = [pixels(roomy.get(spec).family, job) for spec, job in wanted]
+    for _ in range(2):
+        for (spec, job), picture in zip(wanted, expected, strict=True):
+            assert torch.equal(pixels(tight.get(spec).family, job), picture)
+    report = tight.memory.device.report()
+    assert report.peak <= 6 * MEGABYTE
+    assert (roomy.memory.device.report().loads, len(report.parts)) == (7, 7)
+    assert report.loads > 10
+
+
+def test_the_sd3_family_shares_its_encoders_and_autoencoder() -> None:
+    built_in = models({})
+    base, turbo = (built_in.load(spec).family for spec in (SD3_MEDIUM_IMG2IMG, SD35_TURBO_TXT2IMG))
+    assert base.parts[:-1] == turbo.parts[:-1]
+    assert base.denoiser is not turbo.denoiser
+    used = built_in.memory.device.used
+    assert used == sum(part.size for part in {*base.parts, *turbo.parts})
+    assert used < 0.9 * sum(part.size for part in (*base.parts, *turbo.parts))
+
+
+def test_the_second_copy_of_a_model_in_float32_can_leave_too(folders: dict[str, Weights]) -> None:
+    tight = models(folders, 5 * MEGABYTE, "bfloat16")
+    usual, exact = tight.get(SD15_IMG2IMG), tight.get(SD15_IMG2IMG, torch.float32)
+    picture = pixels(usual.family, SD15_JOB)
+    pixels(exact.family, SD15_JOB)
+    assert usual.family.denoiser.place is Place.DISK
+    assert torch.equal(pixels(usual.family, SD15_JOB), picture)
+    assert tight.memory.device.peak <= 5 * MEGABYTE
+
+
+def test_a_pinned_model_stays_and_what_has_no_room_beside_it_is_refused(folders: dict[str, Weights]) -> None:
+    tight = models(folders, 7 * MEGABYTE)
+    tight.pin([SD3_MEDIUM_IMG2IMG])
+    assert tight.load(SD3_MEDIUM_IMG2IMG).warm
+    with pytest.raises(NoRoom, match="GB of memory at once"):
+        pixels(tight.get(SD15_IMG2IMG).family, SD15_JOB)
+    assert tight.get(SD3_MEDIUM_IMG2IMG).warm
+    with pytest.raises(NoRoom, match="can't be pinned"):
+        tight.pin([SD15_IMG2IMG])
+
+
+def test_the_report_adds_up(folders: dict[str, Weights]) -> None:
+    own = models(folders, prompts=Prompts(MEGABYTE))
+    own.load(SD15_IMG2IMG)
+    assert own.get(SD3_MEDIUM_IMG2IMG)
+    said = own.report()
+    assert said["used"] == said["peak"] == sum(part["size"] for part in said["parts"] if part["place"] == "device")
+    old, new = said["models"][SD15_IMG2IMG.slug], said["models"][SD3_MEDIUM_IMG2IMG.slug]
+    assert old["size"] == old["here"] == said["used"]
+    assert new["here"] == 0 < new["size"]
+    assert json.loads(json.dumps(said)) == said
+
+
+def test_sizes_are_known_without_loading(folders: dict[str, Weights], tmp_path: Path) -> None:
+    for spec in (SD15_IMG2IMG, SD3_MEDIUM_IMG2IMG):
+        parts = models(folders).get(spec).family.parts
+        checkpoint = Checkpoint(folders[spec.slug], spec.family)
+        components = [component for part in parts if (component := checkpoint.component(part.name))]
+        assert memory_bytes(components, 4) == sum(part.size for part in parts)
+    for content in (b"", b"pickle", b"\x02" + bytes(7) + b"[]", b"\xff" * 20):
+        (tmp_path / "x.safetensors").write_bytes(content)
+        with pytest.raises(WeightsUnusable, match=r"x\.safetensors"):
+            table(tmp_path / "x.safetensors")
+
+
+class Narrow:
+    """A family that runs out of memory above so many rows; a stand-in for a GPU's limit, over real arithmetic."""
+
+    def __init__(self, family: Family, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.predict, self.most = family.predict, most
+        self.rows: list[int] = []
+        self.refused: list[int] = []
+        monkeypatch.setattr(family, "predict", self)
+
+    def __call__(self, x: torch.Tensor, *rest: Any, **how: Any) -> torch.Tensor:
+        if len(x) > self.most or x.shape[-1] > 16:
+            self.refused.append(len(x))
+            raise torch.OutOfMemoryError
+        self.rows.append(len(x))
+        return self.predict(x, *rest, **how)
+
+
+def jobs(*guidances: float) -> list[Job]:
+    same = {"steps": 4, "sampler": "euler", "schedule": "normal", "width": 64, "height": 64}
+    return [Job(prompt=f"fox {seed}", guidance=own, seed=seed, **same) for seed, own in enumerate(guidances)]
+
+
+@pytest.mark.parametrize(
+    ("most", "refused", "rows"),
+    [(4, [7], [3, 4] + 3 * [3, 4]), (2, [7, 3, 4], 4 * [2, 1, 2, 2]), (1, [7, 3, 2], 4 * 7 * [1])],
+)
+def test_a_pass_that_runs_out_of_memory_is_made_in_smaller_ones(
+    sd3: Family, monkeypatch: pytest.MonkeyPatch, most: int, refused: list[int], rows: list[int]
+) -> None:
+    """Pictures of 2, 1, 2 and 2 rows; what was learnt in the first step holds for the others."""
+    wanted = jobs(5, 1, 5, 5)
+    whole = draw(sd3, *wanted)
+    narrow = Narrow(sd3, most, monkeypatch)
+    for one, other in zip(draw(sd3, *wanted), whole, strict=True):
+        assert_same(one, other)
+    assert (narrow.refused, narrow.rows) == (refused, rows)
+
+
+def test_an_exact_picture_is_made_whole_or_not_at_all(sd3: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last bits would be others in two passes of one row; its neighbour's may."""
+    narrow = Narrow(sd3, 1, monkeypatch)
+    engine = Engine(max_rows=16)
+    with torch.inference_mode():
+        exact, other = (sd3.begin(job) for job in jobs(5, 5))
+        engine.add(other)
+        engine.add(exact, alone=True)
+        ended = engine.step()
+    assert ended == [exact]
+    assert isinstance(exact.error, torch.OutOfMemoryError)
+    assert (narrow.refused, narrow.rows) == ([2, 2], [1, 1])
+
+
+def test_a_picture_that_never_fits_fails_by_itself(sd3: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    Narrow(sd3, 4, monkeypatch)
+    large = Job(prompt="", guidance=5, steps=4, seed=1, sampler="euler", schedule="normal", width=192, height=64)
+    engine = Engine(max_rows=16)
+    with torch.inference_mode():
+        for job in (large, *jobs(1, 5)):
+            engine.add(sd3.begin(job))
+        ended = engine.step()
+        assert [type(one.error) for one in ended] == [torch.OutOfMemoryError]
+        while engine.live:
+            ended += engine.step()
+    assert [one.error for one in ended[1:]] == [None, None]
+
+
+def test_what_would_not_fit_by_prediction_is_not_tried(folders: dict[str, Weights]) -> None:
+    """16 rows by 16 pictures: as the first guess goes, 3 MB have room for few of them at a time."""
+    tight = models(folders, 5 * MEGABYTE)
+    wanted = jobs(*[1.0] * 16)
+    family = tight.get(SD3_MEDIUM_IMG2IMG).family
+    engine = Engine(max_rows=16)
+    with torch.inference_mode():
+        together = [family.begin(job) for job in wanted]
+        for picture in together:
+            engine.add(picture)
+        while engine.live:
+            engine.step()
+    for one, alone in zip(together, draw(models(folders).get(SD3_MEDIUM_IMG2IMG).family, *wanted), strict=True):
+        assert_same(one, alone)
+    assert engine.forward_passes > 4
+    assert tight.memory.device.peak <= 5 * MEGABYTE
+    assert family.denoiser.leases == 0
+
+
+@pytest.mark.parametrize(("spec", "job"), [(SD15_IMG2IMG, SD15_JOB), (SD3_MEDIUM_IMG2IMG, SD3_JOB)])
+def test_a_prompt_is_encoded_once_and_its_encoders_are_not_needed_again(
+    folders: dict[str, Weights], spec: Any, job: Job
+) -> None:
+    kept = models(folders, prompts=Prompts(MEGABYTE))
+    fresh = models(folders).get(spec).family
+    loaded = kept.load(spec)
+    with torch.inference_mode():
+        first = loaded.family.begin(job)
+        kept.memory.tidy(-1)
+        assert not loaded.warm
+        again = loaded.family.begin(job)
+        other = fresh.begin(job)
+    assert (kept.prompts.hits, kept.prompts.misses) == (2, 2), "the prompt and the negative one"
+    for text in (first.text, other.text):
+        assert torch.equal(again.text.embeds, text.embeds)
+    assert {part.place for part in loaded.family.parts} == {Place.DISK}
+    with torch.inference_mode():
+        loaded.family.begin(Job(prompt="another", sampler=job.sampler, schedule=job.schedule, **SHAPE))
+    assert loaded.family.parts[0].place is Place.DEVICE
+
+
+def test_what_was_measured_is_known_after_a_restart(tmp_path: Path) -> None:
+    class Gauge:
+        def start(self) -> None: ...
+
+        def stop(self) -> int:
+            return 1000
+
+    kind, file = Pass("unet", "denoise", 64, 64, 2), tmp_path / "memory.json"
+    peaks = Peaks(Gauge(), file)
+    for _ in range(MEASURED):
+        with peaks.watched(kind):
+            pass
+    assert Peaks(None, file).expect(kind, 5) == round(1000 * SLACK)
+    file.write_text("[[3]]")
+    assert Peaks(None, file).expect(kind, 5) == 5
+
+
+def test_the_process_s_own_peak_is_seen() -> None:
+    gauge = meter(torch.device("cpu"))
+    assert isinstance(gauge, ProcessMeter)
+    gauge.start()
+    torch.ones(64 * MEGABYTE, dtype=torch.uint8)
+    assert 60 * MEGABYTE < (gauge.stop() or 0) < 200 * MEGABYTE
+    gauge.start()
+    torch.ones(64, dtype=torch.uint8)
+    assert gauge.stop() is None
+
+
+def test_what_is_free_is_the_budget_less_a_margin() -> None:
+    assert 0 < spare(torch.device("cpu")) < free_on_host()
+    own = open_memory(torch.device("cpu"), 100, set_aside=30)
+    assert (own.device.budget, own.host) == (70, own.device)
+
+
+def test_moving_changes_where_weights_are_and_nothing_else() -> None:
+    """On one device, with copies in the place of transfers; weights that are shared stay shared."""
+    with torch.inference_mode():
+        module = torch.nn.Sequential(torch.nn.Conv2d(4, 4, 3), torch.nn.BatchNorm2d(4)).eval()
+        module.to(memory_format=torch.channels_last)
+        module.append(torch.nn.Conv2d(4, 4, 3))
+        module[2].weight = module[0].weight
+        x = torch.randn(1, 4, 8, 8)
+        before = module(x)
+        addresses = {name: tensor.data_ptr() for name, tensor in module.state_dict().items()}
+        _replace(module, torch.Tensor.clone)
+        assert torch.equal(module(x), before)
+    assert all(tensor.data_ptr() != addresses[name] for name, tensor in module.state_dict().items())
+    assert module[0].weight.data_ptr() == module[2].weight.data_ptr()
+    assert module[0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: modules have nowhere to go")
+def test_a_module_comes_back_from_the_gpu_as_it_went() -> None:
+    mover = CudaMover(torch.device("cuda"))
+    with torch.inference_mode():
+        module = torch.nn.Linear(8192, 4100).bfloat16()  # more than one buffer
+        expected = module.weight.clone()
+        there = mover.arrive(module)
+        assert there.weight.is_cuda
+        back = mover.leave(there)
+        assert back.weight.is_pinned()
+        assert torch.equal(back.weight, expected)
+        assert torch.equal(mover.arrive(back).weight.cpu(), expected)

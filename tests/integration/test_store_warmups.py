@@ -1,0 +1,53 @@
+"""Which models are to be loaded and which are: asked by one process, answered by another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tintype.store.database import Database
+from tintype.store.records import Warmth
+from tintype.store.warmups import Warmups
+from tintype.store.workers import Workers
+
+BOTH = ("w1", "w2")
+
+
+@pytest.fixture
+def db(url: str) -> Iterator[Database]:
+    db = Database(url)
+    yield db
+    db.close()
+
+
+def test_every_worker_answers_for_itself(db: Database) -> None:
+    warmups = Warmups(db)
+    warmups.ask("sd3", BOTH)
+    warmups.ask("sd15", ["w1"])
+    assert (warmups.asked("w1"), warmups.asked("w2")) == (["sd3", "sd15"], ["sd3"])
+    warmups.answer("w1", "sd3", Warmth.WARM, seconds=2.5)
+    warmups.answer("w2", "sd3", Warmth.FAILED, error="no such folder")
+    assert (warmups.asked("w1"), warmups.asked("w2")) == (["sd15"], [])
+    seen = [(one.worker, one.state, one.seconds, one.error) for one in warmups.of("sd3", BOTH)]
+    assert seen == [("w1", Warmth.WARM, 2.5, None), ("w2", Warmth.FAILED, None, "no such folder")]
+    assert [one.worker for one in warmups.of("sd3", ["w2"])] == ["w2"]
+
+
+def test_asking_again_repeats_what_is_over_and_leaves_what_is_under_way(db: Database) -> None:
+    warmups = Warmups(db)
+    warmups.ask("sd3", BOTH)
+    warmups.answer("w1", "sd3", Warmth.WARM, seconds=2.5)
+    [_, waiting] = warmups.of("sd3", BOTH)
+    warmups.ask("sd3", BOTH)
+    assert [one.state for one in warmups.of("sd3", BOTH)] == [Warmth.WARMING] * 2
+    assert warmups.of("sd3", BOTH)[1] == waiting
+
+
+def test_a_worker_s_models_are_forgotten_with_it(db: Database) -> None:
+    warmups, workers = Warmups(db), Workers(db)
+    workers.beat("w1", "cpu", 0, 0)
+    warmups.answer("w1", "sd3", Warmth.WARM)
+    warmups.answer("w2", "sd3", Warmth.WARM)
+    warmups.expire()
+    assert [one.worker for one in warmups.of("sd3", BOTH)] == ["w1"]

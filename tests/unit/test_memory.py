@@ -1,0 +1,421 @@
+"""The memory of a device with a made-up budget: who leaves, who stays, and that there is never more in it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+
+from tintype.diffusion.conditioning import Text
+from tintype.diffusion.memory.demand import Demand, Step
+from tintype.diffusion.memory.peaks import MEASURED, SLACK, Pass, Peaks
+from tintype.diffusion.memory.residency import Part, Place, Report, Residency, Work
+from tintype.diffusion.prompts import Prompts
+from tintype.errors import NoRoom
+from tintype.worker.admission import PATIENCE, Admission
+
+
+class Clock:
+    """Moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Tracks:
+    """A mover that notes what it did."""
+
+    def __init__(self) -> None:
+        self.moves: list[str] = []
+
+    def arrive(self, module: str) -> str:
+        self.moves.append(f"+{module}")
+        return module
+
+    def leave(self, module: str) -> str:
+        self.moves.append(f"-{module}")
+        return module
+
+    def trim(self) -> None:
+        self.moves.append("trim")
+
+
+def memory(budget: int, **more: Any) -> Residency:
+    return Residency(budget, **more)
+
+
+def add(where: Residency, name: str, size: int) -> Part:
+    return where.part(name, name, size, lambda: name)
+
+
+@contextmanager
+def at_work(part: Part, working: int = 0, rows: int = 1) -> Iterator[Any]:
+    with part.memory.lease(part, Pass(part.key, "test", 1, 1, rows), working):
+        yield part.module
+
+
+def use(*parts: Part, working: int = 0) -> None:
+    for part in parts:
+        with at_work(part, working) as module:
+            assert module == part.name
+            assert part.place is Place.DEVICE
+
+
+def places(report: Report) -> dict[str, Place]:
+    return {name: place for name, _, place in report.parts}
+
+
+def here(where: Residency) -> set[str]:
+    return {name for name, place in places(where.report()).items() if place is Place.DEVICE}
+
+
+def test_the_one_needed_longest_ago_leaves_first() -> None:
+    store = memory(100)
+    a, b, c, d = (add(store, name, 30) for name in "abcd")
+    use(a, b, c)
+    use(a)
+    use(d)
+    assert here(store) == {"a", "c", "d"}
+    use(b)
+    assert here(store) == {"a", "b", "d"}
+    assert store.report().loads == 5
+
+
+def test_what_is_pinned_or_at_work_stays() -> None:
+    store = memory(100)
+    pinned, busy, idle, coming = (add(store, name, 30) for name in ("pinned", "busy", "idle", "coming"))
+    pinned.pinned = True
+    use(pinned)
+    with at_work(busy):
+        use(idle)
+        use(coming)
+        assert here(store) == {"pinned", "busy", "coming"}
+        with pytest.raises(NoRoom):
+            use(add(store, "large", 50))
+        assert here(store) == {"pinned", "busy", "coming"}, "a refusal changes nothing"
+    use(add(store, "large", 50))
+    assert here(store) == {"pinned", "large"}
+
+
+def test_components_that_nobody_can_ask_for_are_forgotten_once_they_have_left() -> None:
+    store = memory(100)
+    use(add(store, "a", 60))
+    assert places(store.report()) == {"a": Place.DEVICE}
+    use(add(store, "b", 60))
+    assert places(store.report()) == {"b": Place.DEVICE}
+
+
+def test_equal_numbers_are_there_once() -> None:
+    store = memory(100)
+    assert add(store, "encoder", 60) is add(store, "encoder", 60)
+    use(add(store, "encoder", 60))
+    use(add(store, "encoder", 60))
+    assert (store.used, store.report().loads) == (60, 1)
+
+
+def test_a_pass_has_the_room_that_it_was_promised() -> None:
+    store = memory(100)
+    a, b = add(store, "a", 40), add(store, "b", 40)
+    use(a, b)
+    with at_work(a, 50):
+        assert here(store) == {"a"}
+        assert store.used == 90
+        with pytest.raises(NoRoom):
+            use(b)
+    use(b)
+    assert store.used == 80
+
+
+def test_what_leaves_waits_in_host_memory_and_then_only_on_disk() -> None:
+    tracks = Tracks()
+    store = memory(30, host_budget=60, mover=tracks)
+    a, b, c, d = (add(store, name, 30) for name in "abcd")
+    use(a, b, c)
+    assert places(store.report()) == {"a": Place.HOST, "b": Place.HOST, "c": Place.DEVICE, "d": Place.DISK}
+    use(d)
+    assert places(store.report()) == {"a": Place.DISK, "b": Place.HOST, "c": Place.HOST, "d": Place.DEVICE}
+    use(b)
+    assert places(store.report())["b"] is Place.DEVICE
+    assert tracks.moves == ["+a", "-a", "+b", "-b", "+c", "-c", "+d", "-d", "+b"]
+
+
+def test_what_comes_from_host_memory_is_not_dropped_for_what_leaves() -> None:
+    """Each has the other's place in host memory; none is read from its files again."""
+    tracks = Tracks()
+    store = memory(30, host_budget=60, mover=tracks)
+    a, b, c = (add(store, name, 30) for name in "abc")
+    use(a, b, c)
+    built: list[str] = []
+    for part in (a, b, c):
+        part.build = lambda part=part: built.append(part.name) or part.name
+    use(a)
+    assert places(store.report()) == {"a": Place.DEVICE, "b": Place.DISK, "c": Place.HOST}
+    use(c, a, c)
+    assert built == []
+
+
+def test_what_breaks_off_on_its_way_begins_anew_from_its_files() -> None:
+    store = memory(30, host_budget=30, mover=(tracks := Tracks()))
+    a, b = add(store, "a", 30), add(store, "b", 30)
+    use(a, b)
+    arrive, tracks.arrive = tracks.arrive, fail  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError):
+        use(a)
+    assert a.place is Place.DISK
+    tracks.arrive = arrive  # type: ignore[method-assign]
+    use(a)
+    assert store.used == 30
+
+
+def fail(module: str) -> str:
+    raise RuntimeError(module)
+
+
+def test_whether_a_component_could_come_now() -> None:
+    store = memory(100)
+    busy, idle, coming = add(store, "busy", 60), add(store, "idle", 30), add(store, "coming", 50)
+    use(idle)
+    with at_work(busy):
+        assert store.could_take(busy)
+        assert store.could_take(idle)
+        assert not store.could_take(coming)
+    assert store.could_take(coming)
+
+
+def test_the_device_may_have_less_than_was_thought() -> None:
+    """The first attempt to bring a component runs out of memory: what isn't needed leaves, then it succeeds."""
+    tracks = Tracks()
+    store = memory(100, mover=tracks)
+    idle, coming = add(store, "idle", 10), add(store, "coming", 10)
+    use(idle)
+    arrive, refusals = tracks.arrive, [torch.OutOfMemoryError()]
+
+    def tight(module: str) -> str:
+        if refusals:
+            raise refusals.pop()
+        return arrive(module)
+
+    tracks.arrive = tight  # type: ignore[method-assign]
+    use(coming)
+    assert here(store) == {"coming"}
+
+
+def test_a_pass_that_runs_out_is_tried_again_without_the_others() -> None:
+    store = memory(100)
+    idle, busy = add(store, "idle", 10), add(store, "busy", 10)
+    beside: list[set[str]] = []
+
+    def ran_out(module: str) -> str:
+        beside.append(here(store))
+        raise torch.OutOfMemoryError
+
+    use(idle)
+    with pytest.raises(torch.OutOfMemoryError):
+        busy.run(Work("test", 1, 1, 1, 5), ran_out)
+    assert beside == [{"idle", "busy"}, {"busy"}]
+    with pytest.raises(torch.OutOfMemoryError):
+        busy.run(Work("test", 1, 1, 1, 5), ran_out)
+    assert beside == [{"idle", "busy"}, {"busy"}, {"busy"}], "there was nothing that could have left"
+    assert (busy.leases, store.used) == (0, 10)
+
+
+def test_a_component_that_fails_to_load_is_not_there() -> None:
+    store = memory(100)
+    broken = store.part("broken", "broken", 10, lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        use(broken)
+    assert (store.used, broken.leases, broken.place) == (0, 0, Place.DISK)
+
+
+def test_what_nobody_used_for_long_leaves() -> None:
+    clock = Clock()
+    store = memory(100, clock=clock)
+    old, pinned, fresh = (add(store, name, 10) for name in ("old", "pinned", "fresh"))
+    pinned.pinned = True
+    use(old, pinned)
+    clock.now = 50
+    use(fresh)
+    store.tidy(40)
+    assert here(store) == {"pinned", "fresh"}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_never_more_than_the_budget(seed: int) -> None:
+    """Random work on random components, nested and pinned; also as its own total says, counted apart."""
+    dice = random.Random(seed)
+    store = memory(1000, host_budget=500)
+    parts = [add(store, f"p{number}", dice.randint(50, 400)) for number in range(12)]
+    parts[0].pinned = True
+    refused = 0
+
+    def work(depth: int) -> None:
+        nonlocal refused
+        promised = dice.randint(0, 300)
+        part = dice.choice(parts)
+        try:
+            with at_work(part, promised, rows=promised):
+                held = sum(one.size for one in parts if one.place is Place.DEVICE)
+                assert held + promised <= store.used <= store.budget
+                assert sum(one.size for one in parts if one.place is Place.HOST) <= store.host_budget
+                if depth:
+                    work(depth - 1)
+        except NoRoom:
+            refused += 1
+
+    for _ in range(300):
+        work(dice.randint(0, 3))
+    assert refused
+    assert store.peak <= store.budget
+    assert parts[0].place is Place.DEVICE
+    assert all(part.leases == 0 for part in parts)
+
+
+class Gauge:
+    """A meter that says what it is told to."""
+
+    def __init__(self, *sizes: int | None) -> None:
+        self.sizes = list(sizes)
+
+    def start(self) -> None:
+        """Nothing to prepare."""
+
+    def stop(self) -> int | None:
+        return self.sizes.pop(0)
+
+
+def work(rows: int = 2, height: int = 64) -> Pass:
+    return Pass("unet", "denoise", height, 64, rows)
+
+
+def test_a_pass_is_measured_a_few_times_and_the_largest_counts() -> None:
+    peaks = Peaks(Gauge(70, 100, 90))
+    assert peaks.expect(work(), 1000) == 1000
+    for _ in range(MEASURED + 2):
+        with peaks.watched(work()):
+            pass
+    assert peaks.expect(work(), 1000) == round(100 * SLACK)
+    assert peaks.expect(work(rows=8), 1000) == round(400 * SLACK), "in proportion to the rows"
+    assert peaks.expect(work(height=128), 1000) == 1000, "another size has not been measured"
+
+
+def test_a_failed_pass_and_the_first_after_a_load_teach_nothing() -> None:
+    peaks = Peaks(Gauge(None, 5))
+    peaks.fresh.add("unet")
+    with peaks.watched(work()):
+        pass
+    with pytest.raises(RuntimeError), peaks.watched(work()):
+        raise RuntimeError
+    assert peaks.expect(work(), 1000) == 1000
+    with peaks.watched(work()):
+        pass
+    assert peaks.expect(work(), 1000) == 1000, "nothing could be told"
+    with peaks.watched(work()):
+        pass
+    assert peaks.expect(work(), 1000) == round(5 * SLACK)
+
+
+def demand(kept: Part, working: int, *before: Step) -> Demand:
+    return Demand(kept, before, (Step(kept, working),))
+
+
+def test_an_encoder_need_not_fit_beside_the_denoiser_that_comes_after_it() -> None:
+    store = memory(100)
+    encoder, denoiser = add(store, "encoder", 70), add(store, "denoiser", 60)
+    own = demand(denoiser, 30, Step(encoder, 10))
+    assert own.fits()
+    assert not own.fits([demand(add(store, "other", 30), 0)]), "no room for the encoder beside what is under way"
+    assert not demand(denoiser, 50).fits()
+
+
+def test_a_component_of_another_memory_takes_none_of_this_one() -> None:
+    device, host = memory(100), memory(50)
+    t5, denoiser = add(host, "t5", 40), add(device, "denoiser", 90)
+    assert demand(denoiser, 10, Step(t5, 10)).fits()
+    assert not demand(denoiser, 10, Step(t5, 20)).fits()
+
+
+def test_a_later_need_of_those_under_way_counts() -> None:
+    """The decoder's room, which a picture under way will need, is not given away."""
+    store = memory(100)
+    one, other, vae = add(store, "one", 40), add(store, "other", 40), add(store, "vae", 10)
+    running = Demand(one, (), (Step(one, 0), Step(vae, 20)))
+    assert demand(other, 10).fits()
+    assert not demand(other, 10).fits([running])
+
+
+def test_tasks_wait_for_room_and_share_what_is_there() -> None:
+    store = memory(100)
+    a, b = add(store, "a", 60), add(store, "b", 60)
+    admission = Admission(Clock())
+    assert admission.may_begin("1", demand(a, 30))
+    assert admission.may_begin("2", demand(a, 30)), "the same weights, one pass after the other"
+    assert not admission.may_begin("3", demand(b, 30))
+    admission.leave("1")
+    assert not admission.may_begin("3", demand(b, 30))
+    admission.leave("2")
+    assert admission.may_begin("3", demand(b, 30))
+
+
+def test_what_could_never_fit_is_refused_at_once() -> None:
+    store = memory(100)
+    admission = Admission(Clock())
+    with pytest.raises(NoRoom, match=r"need 1.02e-07 GB .* has 9.31e-08 GB"):
+        admission.may_begin("1", demand(add(store, "a", 60), 50))
+    assert admission.may_begin("2", demand(add(store, "a", 60), 30)), "and keeps nobody else from beginning"
+
+
+def test_small_ones_pass_a_large_one_for_a_while_and_not_forever() -> None:
+    clock = Clock()
+    store = memory(100)
+    small, large = add(store, "small", 20), add(store, "large", 90)
+    admission = Admission(clock)
+    admission.may_begin("0", demand(small, 10))
+    assert not admission.may_begin("large", demand(large, 0))
+    assert admission.may_begin("1", demand(small, 10))
+    clock.now = PATIENCE + 1
+    assert not admission.may_begin("2", demand(small, 10))
+    for task in ("0", "1"):
+        admission.leave(task)
+    assert not admission.may_begin("2", demand(small, 10)), "also when there is room, as it was asked first"
+    assert admission.may_begin("large", demand(large, 0))
+    admission.leave("large")
+    assert admission.may_begin("2", demand(small, 10))
+
+
+def test_a_large_one_that_gives_up_holds_nobody_up() -> None:
+    clock = Clock()
+    store = memory(100)
+    small, large = add(store, "small", 20), add(store, "large", 90)
+    admission = Admission(clock)
+    admission.may_begin("0", demand(small, 10))
+    admission.may_begin("large", demand(large, 0))
+    clock.now = PATIENCE + 1
+    admission.leave("large")
+    assert admission.may_begin("1", demand(small, 10))
+
+
+def encoded(value: float) -> Text:
+    return Text(torch.full((1, 4, 4), value))
+
+
+def test_prompts_are_kept_up_to_a_size_and_the_oldest_forgotten() -> None:
+    prompts = Prompts(3 * encoded(0).size)
+    texts = {word: prompts.get("clip", word, lambda: encoded(1)) for word in "abc"}
+    assert prompts.get("clip", "a", lambda: encoded(2)) is texts["a"]
+    assert prompts.get("other encoders", "a", lambda: encoded(3)) is not texts["a"]
+    assert prompts.get("clip", "b", lambda: encoded(4)) is not texts["b"], "b was the oldest"
+    assert (prompts.hits, prompts.misses, prompts.size) == (1, 5, 3 * encoded(0).size)
+
+
+def test_a_cache_of_no_size_keeps_nothing() -> None:
+    prompts = Prompts(0)
+    for _ in range(2):
+        prompts.get("clip", "a", lambda: encoded(1))
+    assert (prompts.misses, prompts.size) == (2, 0)
