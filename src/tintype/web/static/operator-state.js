@@ -15,6 +15,9 @@ const STATES = {
 /** Requests in hand that a worker's card shows: a full batch of small pictures would fill the screen. */
 const MOST_RUNS = 6;
 
+/** Facts of a worker that take the room of two. */
+const BROAD = new Set(["Weights", "Device memory", "Models loaded"]);
+
 /** The queue's figures, with the lever; `act` asks the server for something and tells of it, null where nothing may be done. */
 export function queueFacts({ queue, workers }, act) {
   const alive = workers.filter(({ state }) => ["working", "idle"].includes(state)).length;
@@ -61,7 +64,7 @@ function card(worker, at, act) {
   return h("li.worker", { "data-state": state },
     h("div.worker-head", {}, h("h3", {}, id), h("span.state-mark", { title: STATES[state] }, state)),
     h("dl.worker-facts", {}, (gone ? lastFacts(worker) : facts(worker, at)).map(([name, value]) =>
-      h(name === "Models loaded" ? "div.broad" : "div", {}, h("dt", {}, name), h("dd", {}, value)))),
+      h(BROAD.has(name) ? "div.broad" : "div", {}, h("dt", {}, name), h("dd", {}, value)))),
     gone ? null : running(worker),
     h("p.hint", {}, ["working", "idle"].includes(state) ? "" : STATES[state]),
     act && lever(worker, gone, act));
@@ -91,7 +94,7 @@ function facts({ device, rows, max_rows: most, step_seconds: seconds, memory, mo
     ["Batch fill", rows === null ? "no step yet" : `${Number(rows.toPrecision(2))} of ${most} rows`],
     ["Step", seconds === null ? "no step yet" : brief(seconds)],
     ["Memory", own],
-    ...(memory.budget ? [["Weights", `${bytes(memory.weights)} of ${bytes(memory.budget)} that they and work may take`]] : []),
+    ...(memory.budget ? [["Weights", `${bytes(memory.weights)}; they and work may take ${bytes(memory.budget)}`]] : []),
     ...(memory.total ? [["Device memory", `${bytes(memory.reserved)} of ${bytes(memory.total)}, ${bytes(memory.allocated)} of it in use`]] : []),
     ["Models loaded", models.length ? models.join(", ") : "none yet"],
     ["Cold starts", starts ? `${starts}, ${brief(cold)} in all` : "none yet"],

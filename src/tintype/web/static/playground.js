@@ -89,8 +89,8 @@ export class Playground {
     let id = null;
     let unwanted = false;
     const stop = () => send(`/v2/requests/${id}`, undefined, "DELETE").catch((error) => this.refuse(error));
-    this.busy(() => ((unwanted = true), id && stop()));
     const progress = createProgress(this.count(values), () => this.running?.());
+    this.busy(() => ((unwanted = true), progress.stopping(), id && stop()));
     try {
       const submitted = await submit(this.model.slug, request(this.model, values));
       id = submitted.id;

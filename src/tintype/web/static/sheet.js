@@ -1,25 +1,25 @@
 /** A contact sheet: a strip's pictures with their values below, on the page and as a file. */
 import { fill, h, icon } from "./dom.js";
 import { named } from "./models.js";
-import { said } from "./progress.js";
+import { createStop, said } from "./progress.js";
 import { label } from "./words.js";
 
 /** Pixels of a cell of the file, of the space between, and of the words below. */
 const [CELL, GAP, WORDS] = [384, 16, 40];
 
-/** A sheet with `element`, one of `cells` per value (tell, show, refuse), and `done()`. */
+/** A sheet with `element`, one of `cells` per value (tell, show, refuse), `stopping()` and `done()`. */
 export function createSheet(model, field, values, fixed, { cancel, use }) {
   const cells = values.map((value) => createCell(`${label(field.means)} ${value}`, (words) => use({ [field.name]: value }, words)));
-  const stop = h("button.quiet", { type: "button", onclick: cancel }, "Cancel", h("kbd", {}, "Esc"));
+  const stop = createStop(cancel);
   const save = h("button.tool", { type: "button", hidden: true, onclick: () => download(cells, title, model.slug) }, icon("download"), "Download the sheet");
   const [seed, prompt] = ["seed", "prompt"].map((means) => named(model, means));
   const title = `${model.title}${seed === field ? "" : `, seed ${fixed[seed.name]}`}: ${fixed[prompt.name]}`;
-  const element = h("div.contact", {}, h("ul.cells", { "aria-label": `${label(field.means)} compared` }, cells.map((cell) => cell.element)), h("div.row", {}, stop, save));
+  const element = h("div.contact", {}, h("ul.cells", { "aria-label": `${label(field.means)} compared` }, cells.map((cell) => cell.element)), h("div.row", {}, stop.element, save));
   const done = () => {
-    stop.hidden = true;
+    stop.element.hidden = true;
     save.hidden = !cells.some(({ image }) => image());
   };
-  return { element, cells, done };
+  return { element, cells, stopping: stop.stopping, done };
 }
 
 function createCell(words, use) {

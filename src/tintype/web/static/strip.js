@@ -57,7 +57,7 @@ async function make(bench, field, values) {
   const ids = [];
   let unwanted = false;
   const stop = (id) => send(`/v2/requests/${id}`, undefined, "DELETE").catch((error) => bench.refuse(error));
-  const cancel = () => ((unwanted = true), ids.forEach(stop));
+  const cancel = () => ((unwanted = true), sheet.stopping(), ids.forEach(stop));
   const sheet = createSheet(model, field, values, base, { cancel, use: (value, words) => (bench.write(value), bench.say(`The form has ${words} now.`)) });
   bench.say("");
   bench.busy(cancel);
