@@ -9,7 +9,7 @@ import torch
 
 from tintype.diffusion.conditioning import Text
 from tintype.diffusion.denoising import Denoising, Family
-from tintype.diffusion.memory.residency import no_room
+from tintype.diffusion.memory.shortage import no_room
 
 #: Evaluations between looks for NaN: each look waits for the device once.
 CHECK_EVERY = 16
@@ -26,8 +26,6 @@ class Engine:
         self.forward_passes = 0
         self.rows = 0
         self.seconds = 0.0
-        #: Forward passes that found no room, and were made in smaller ones.
-        self.splits = 0
         #: Text of the batches that stepped last: put together when the company changes, not at every step.
         self._texts: dict[tuple[Denoising, ...], Text] = {}
         #: The most rows for which there was room, where more had been tried; forgotten once nothing is under way.
@@ -97,7 +95,6 @@ class Engine:
         alike = batch[0].family, batch[0].ask.x.shape
         if batch[0].alone or (len(batch) == 1 and (batch[0].rows == 1 or self._room.get(alike) == 1)):
             return []  # the bits of a picture that wants no company depend on the number of its rows, too
-        self.splits += 1
         half = len(batch) // 2
         parts = [batch[:half], batch[half:]] if half else [batch]
         rows = max(sum(picture.rows for picture in part) for part in parts) if half else 1

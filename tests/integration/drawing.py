@@ -8,7 +8,7 @@ import torch
 
 from tintype.diffusion.denoising import Denoising, Family
 from tintype.diffusion.job import Job
-from tintype.diffusion.memory.residency import Part
+from tintype.diffusion.memory.part import Part
 from tintype.engine import Engine
 
 

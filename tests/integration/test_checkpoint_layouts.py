@@ -24,7 +24,7 @@ from transformers.models.t5.tokenization_t5 import T5Tokenizer
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.parts import PARTS
 from tintype.checkpoints.weights import Lora, Weights
-from tintype.diffusion import loading
+from tintype.diffusion import conversion
 from tintype.diffusion.check import check
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.families import load_family
@@ -263,7 +263,7 @@ def test_what_a_file_predicts(
 
 
 def test_eight_bit_floats_are_widened_once(sd3_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "WORTH_KEEPING", 0)  # else only weights that are too large for a test are kept
+    monkeypatch.setattr(conversion, "WORTH_KEEPING", 0)  # else only weights that are too large for a test are kept
     plain = sd3_encoders(sd3_folder)["t5xxl"]
     narrow = {name: one.to(torch.float8_e4m3fn) if one.ndim > 1 else one.half() for name, one in plain.items()}
     scaled: dict[str, torch.Tensor] = {"scaled_fp8": torch.empty(2, dtype=torch.float8_e4m3fn)}
@@ -314,7 +314,7 @@ def test_a_lora_reaches_the_networks_that_it_names_and_leaves_the_others_shared(
 def test_a_request_s_loras_are_merged_alike_but_not_kept(
     sd15_folder: Path, style: Lora, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "WORTH_KEEPING", 0)  # else only weights that are too large for a test are kept
+    monkeypatch.setattr(conversion, "WORTH_KEEPING", 0)  # else only weights that are too large for a test are kept
     shutil.copytree(sd15_folder, tmp_path / "m")
     offered = Weights(tmp_path / "m", available=(("ink", replace(style, scale=0.5)),))
     wished, lasting = offered.styled([("ink", 1.5)]), Weights(tmp_path / "m", (replace(style, scale=0.75),))
@@ -443,8 +443,9 @@ def test_what_is_broken_or_missing_is_named(sd15_folder: Path, sd3_folder: Path,
     assert refusal("sd15", tmp_path / "short.safetensors") == words
     (tmp_path / "m.gguf").write_bytes(b"GGUF" + bytes(100))
     assert "is a GGUF file, which is not supported" in refusal("sd15", tmp_path / "m.gguf")
-    (tmp_path / "empty.safetensors").touch()
-    assert "is not a whole safetensors file" in refusal("sd15", tmp_path / "empty.safetensors")
+    for content in (b"", b"text", b"\x02" + bytes(7) + b"[]", b"\xff" * 20):
+        (tmp_path / "odd.safetensors").write_bytes(content)
+        assert "is not a whole safetensors file" in refusal("sd15", tmp_path / "odd.safetensors")
     lacking = {name: one for name, one in whole.items() if "out.2.weight" not in name and "conv_shortcut" not in name}
     written(tmp_path / "lacking.safetensors", lacking)
     assert refusal("sd15", tmp_path / "lacking.safetensors", tokenizers=sd15_folder) == (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,18 @@ from tests.integration.test_engine import assert_same
 from tests.toy import toy_weights
 
 from tintype.catalog.models import SD3_MEDIUM_IMG2IMG, SD15_IMG2IMG, SD35_TURBO_TXT2IMG
-from tintype.checkpoints.checkpoint import Checkpoint
-from tintype.checkpoints.sizes import memory_bytes, table
 from tintype.checkpoints.weights import Weights
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.job import Job
 from tintype.diffusion.memory.meters import ProcessMeter, free_on_host, meter, spare
+from tintype.diffusion.memory.part import Place
 from tintype.diffusion.memory.peaks import MEASURED, SLACK, Pass, Peaks
 from tintype.diffusion.memory.plan import Memory, open_memory
-from tintype.diffusion.memory.residency import Place, Residency
+from tintype.diffusion.memory.residency import Residency
 from tintype.diffusion.memory.transfer import CudaMover, _replace
 from tintype.diffusion.prompts import Prompts
 from tintype.engine import Engine
-from tintype.errors import NoRoom, WeightsUnusable
+from tintype.errors import NoRoom
 from tintype.worker.models import Models
 
 MEGABYTE = 2**20
@@ -90,27 +88,20 @@ def test_a_pinned_model_stays_and_what_has_no_room_beside_it_is_refused(folders:
 
 
 def test_the_report_adds_up(folders: dict[str, Weights]) -> None:
-    own = models(folders, prompts=Prompts(MEGABYTE))
-    own.load(SD15_IMG2IMG)
-    assert own.get(SD3_MEDIUM_IMG2IMG)
-    said = own.report()
-    assert said["used"] == said["peak"] == sum(part["size"] for part in said["parts"] if part["place"] == "device")
-    old, new = said["models"][SD15_IMG2IMG.slug], said["models"][SD3_MEDIUM_IMG2IMG.slug]
-    assert old["size"] == old["here"] == said["used"]
-    assert new["here"] == 0 < new["size"]
-    assert json.loads(json.dumps(said)) == said
+    own = models(folders)
+    old, new = own.load(SD15_IMG2IMG), own.get(SD3_MEDIUM_IMG2IMG)
+    said = own.memory.device.report()
+    here = [size for _, size, place in said.parts if place is Place.DEVICE]
+    assert said.used == said.peak == sum(here) == sum(part.size for part in old.family.parts)
+    assert len(said.parts) == len(old.family.parts) + len(new.family.parts)
+    assert (old.warm, new.warm, own.warm()) == (True, False, {SD15_IMG2IMG.slug})
 
 
-def test_sizes_are_known_without_loading(folders: dict[str, Weights], tmp_path: Path) -> None:
+def test_sizes_are_known_without_loading(folders: dict[str, Weights]) -> None:
     for spec in (SD15_IMG2IMG, SD3_MEDIUM_IMG2IMG):
-        parts = models(folders).get(spec).family.parts
-        checkpoint = Checkpoint(folders[spec.slug], spec.family)
-        components = [component for part in parts if (component := checkpoint.component(part.name))]
-        assert memory_bytes(components, 4) == sum(part.size for part in parts)
-    for content in (b"", b"pickle", b"\x02" + bytes(7) + b"[]", b"\xff" * 20):
-        (tmp_path / "x.safetensors").write_bytes(content)
-        with pytest.raises(WeightsUnusable, match=r"x\.safetensors"):
-            table(tmp_path / "x.safetensors")
+        for part in models(folders).get(spec).family.parts:
+            assert part.place is Place.DISK
+            assert part.size == sum(weight.nbytes for weight in part.build().state_dict().values())
 
 
 class Narrow:

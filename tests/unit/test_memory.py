@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,8 +13,9 @@ import torch
 
 from tintype.diffusion.conditioning import Text
 from tintype.diffusion.memory.demand import Demand, Step
+from tintype.diffusion.memory.part import Part, Place, Work
 from tintype.diffusion.memory.peaks import MEASURED, SLACK, Pass, Peaks
-from tintype.diffusion.memory.residency import Part, Place, Report, Residency, Work
+from tintype.diffusion.memory.residency import Report, Residency
 from tintype.diffusion.prompts import Prompts
 from tintype.errors import NoRoom
 from tintype.worker.admission import PATIENCE, Admission
@@ -234,6 +236,21 @@ def test_a_component_that_fails_to_load_is_not_there() -> None:
     assert (store.used, broken.leases, broken.place) == (0, 0, Place.DISK)
 
 
+def test_a_report_waits_for_no_load() -> None:
+    """The heart asks for it between two renewals of the leases: a load may take longer than those last."""
+    store = memory(100)
+    with ThreadPoolExecutor(1) as heart:
+
+        def build() -> str:
+            return str(heart.submit(store.report).result(timeout=5).used)
+
+        use(add(store, "idle", 10))
+        slow = store.part("slow", "slow", 10, build)
+        with at_work(slow) as seen:
+            assert seen == "10"
+    assert store.report().used == 20
+
+
 def test_what_nobody_used_for_long_leaves() -> None:
     clock = Clock()
     store = memory(100, clock=clock)
@@ -379,12 +396,15 @@ def test_small_ones_pass_a_large_one_for_a_while_and_not_forever() -> None:
     admission.may_begin("0", demand(small, 10))
     assert not admission.may_begin("large", demand(large, 0))
     assert admission.may_begin("1", demand(small, 10))
+    assert not admission.closed
     clock.now = PATIENCE + 1
+    assert admission.closed
     assert not admission.may_begin("2", demand(small, 10))
     for task in ("0", "1"):
         admission.leave(task)
     assert not admission.may_begin("2", demand(small, 10)), "also when there is room, as it was asked first"
     assert admission.may_begin("large", demand(large, 0))
+    assert not admission.closed
     admission.leave("large")
     assert admission.may_begin("2", demand(small, 10))
 

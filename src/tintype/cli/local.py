@@ -18,7 +18,7 @@ from tintype.hub.registry import Registry
 from tintype.settings import Settings
 
 if TYPE_CHECKING:
-    from tintype.worker.models import Loaded
+    from tintype.worker.loaded import Loaded
 
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
 

@@ -15,8 +15,9 @@ from rich.table import Column, Table
 from tintype.catalog.builtin import BUILTIN, about, in_words
 from tintype.catalog.spec import ModelSpec, Param
 from tintype.checkpoints.weights import files_in
+from tintype.cli.check import check
 from tintype.cli.options import data_option, json_option, load_settings
-from tintype.cli.weights import check, pull, remove
+from tintype.cli.weights import pull, remove
 from tintype.hub.files import in_words as bytes_in_words
 from tintype.hub.manifest import Manifest, Pulled
 from tintype.hub.registry import Registry, build_registry

@@ -18,7 +18,7 @@ from tintype.media.samples import draw
 from tintype.settings import Settings
 
 if TYPE_CHECKING:
-    from tintype.worker.models import Loaded
+    from tintype.worker.loaded import Loaded
     from tintype.worker.recipe import Recipe
 
 

@@ -1,28 +1,22 @@
-"""`tintype models pull`, `check` and `remove`."""
+"""`tintype models pull` and `remove`."""
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from tintype.catalog.sources import SOURCES
-from tintype.catalog.spec import ModelSpec
-from tintype.checkpoints.weights import Weights, files_in
+from tintype.cli.bars import open_bars
 from tintype.cli.options import data_option, load_settings
 from tintype.errors import BadRequest, PullFailed
 from tintype.hub.files import in_words
 from tintype.hub.manifest import Manifest, Pulled
 from tintype.hub.plan import wanted
-from tintype.hub.pull import Bars, damaged, register
 from tintype.hub.pull import pull as fetch
+from tintype.hub.pull import register
 from tintype.hub.registry import Registry, build_registry
 from tintype.hub.remote import Hub
 from tintype.hub.remove import remove as forget
@@ -51,7 +45,7 @@ def pull(slug: str, path: Path | None, token_file: Path | None, verify: bool, up
     settings = load_settings(data=data)
     registry, pulled = build_registry(settings), Pulled(settings.pulled)
     spec = registry.catalogue.find(slug)
-    with _bars("checking" if path else "pulling") as bars:
+    with open_bars("checking" if path else "pulling") as bars:
         if path:
             manifest = register(slug, path, pulled, bars)
         else:
@@ -61,27 +55,6 @@ def pull(slug: str, path: Path | None, token_file: Path | None, verify: bool, up
     click.echo(f"{slug}: {_what(manifest)}; tintype serve uses it from its next start")
     if spec.slug in settings.weights:
         click.echo(f"note: TINTYPE_WEIGHTS names {settings.weights[slug]} for it, which wins", err=True)
-
-
-@click.command()
-@click.argument("slug", required=False)
-@click.option("--all", "every", is_flag=True, help="Every model's.")
-@data_option
-def check(slug: str | None, every: bool, data: Path | None) -> None:
-    """Read a model's weights in full: checksums, JSON, and every tensor's name and shape.
-
-    \b
-    Examples:
-      tintype models check sd3-med-img2img
-      tintype models check --all
-    """
-    settings = load_settings(data=data)
-    registry, pulled = build_registry(settings), Pulled(settings.pulled)
-    if (slug is None) != every:
-        raise click.UsageError("name a model, or say --all")
-    specs = list(registry.catalogue.values()) if slug is None else [registry.catalogue.find(slug)]
-    problems = [_check(spec, registry, pulled) for spec in specs]
-    sys.exit(1 if any(problems) else 0)
 
 
 @click.command()
@@ -119,49 +92,6 @@ def _repositories(slug: str, registry: Registry) -> set[str]:
     return set()
 
 
-def _check(spec: ModelSpec, registry: Registry, pulled: Pulled) -> list[str]:
-    """Print how a model's weights are; what is wrong with them."""
-    slug = spec.slug
-    own, manifest = registry.weights.get(slug), pulled.of(slug)
-    if slug in registry.missing:
-        problems = [registry.missing[slug]]
-    elif own is None:
-        problems = []
-    else:
-        problems = _damage(slug, own, manifest, pulled) or _unreadable(own) or _unfit(spec, own)
-    for problem in problems or ["whole" if own else "the built-in weights"]:
-        click.echo(f"{slug}: {problem}")
-    return problems
-
-
-def _damage(slug: str, own: Weights, manifest: Manifest | None, pulled: Pulled) -> list[str]:
-    if not manifest or own.path != pulled.weights(manifest):
-        return []
-    with _bars("checking") as bars:
-        found = damaged(manifest, pulled, bars)
-    again = f"run tintype models pull {slug} --verify"
-    return [f"{path.relative_to(pulled.place(part))} is not what was pulled; {again}" for part, path in found]
-
-
-def _unreadable(own: Weights) -> list[str]:
-    """The JSON files that aren't JSON."""
-    problems = []
-    for file in files_in(own.path):
-        try:
-            if file.suffix == ".json":
-                json.loads(file.read_text("utf-8"))
-        except ValueError as error:
-            problems.append(f"{file.relative_to(own.path)} is not JSON: {error}")
-    return problems
-
-
-def _unfit(spec: ModelSpec, own: Weights) -> list[str]:
-    """The tensors that are missing, unexpected or misshapen, and whatever else would keep the weights from loading."""
-    from tintype.diffusion.check import check as find  # noqa: PLC0415 - imports torch
-
-    return [str(finding) for finding in find(own, spec.family)]
-
-
 def _tell_licence(slug: str, registry: Registry) -> None:
     """Say what the weights' owner asks for, where tintype knows."""
     asked = wanted(slug, registry.entries)[0].repository
@@ -181,16 +111,3 @@ def _what(manifest: Manifest) -> str:
     main = manifest.parts[0]
     size = in_words(sum(part.size for part in manifest.parts))
     return f"{main.repository} at {main.commit[:8]}, {size}" if main.ours else f"{main.folder}, {size}"
-
-
-@contextmanager
-def _bars(doing: str) -> Iterator[Bars]:
-    """A progress bar over all bytes, with the name of the file that is at hand."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
-        bar = progress.add_task(doing, total=None)
-        yield Bars(
-            start=lambda total, there: progress.update(bar, total=total, completed=there),
-            file=lambda path: progress.update(bar, description=f"{doing} {path}"),
-            advance=lambda count: progress.advance(bar, count),
-        )

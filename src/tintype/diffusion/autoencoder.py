@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from tintype.diffusion.memory.demand import Step
-from tintype.diffusion.memory.residency import Part, Work
+from tintype.diffusion.memory.part import Part, Work
 from tintype.diffusion.preview import ColourMap
 from tintype.errors import PictureNotFinite
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from tintype.diffusion.memory.demand import Step
-from tintype.diffusion.memory.residency import Part, Work
+from tintype.diffusion.memory.part import Part, Work
 
 #: Bytes per token and unit of width that an encoder needs beside its weights: all hidden states are kept until the end.
 WORKING = 128

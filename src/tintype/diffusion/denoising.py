@@ -11,7 +11,7 @@ import torch
 from tintype.diffusion.conditioning import Text
 from tintype.diffusion.job import Job
 from tintype.diffusion.memory.demand import Demand
-from tintype.diffusion.memory.residency import Part
+from tintype.diffusion.memory.part import Part
 from tintype.diffusion.prepared import Run
 from tintype.errors import PictureNotFinite
 

@@ -14,8 +14,10 @@ from tintype.checkpoints.component import Component
 from tintype.checkpoints.files import map_files
 from tintype.diffusion.libraries import find_class
 from tintype.diffusion.loading import class_of, load
+from tintype.diffusion.memory.part import Part
 from tintype.diffusion.memory.plan import Memory
-from tintype.diffusion.memory.residency import Part, Residency, out_of_memory
+from tintype.diffusion.memory.residency import Residency
+from tintype.diffusion.memory.shortage import out_of_memory
 from tintype.diffusion.prompts import Prompts
 from tintype.errors import WeightsUnusable
 

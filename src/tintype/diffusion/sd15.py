@@ -16,7 +16,7 @@ from tintype.diffusion.denoising import Ask, Denoising, Sampler
 from tintype.diffusion.job import Job
 from tintype.diffusion.kit import Kit, channels_last
 from tintype.diffusion.memory.demand import Demand, Step
-from tintype.diffusion.memory.residency import Part, Work
+from tintype.diffusion.memory.part import Part, Work
 from tintype.diffusion.prepared import Run, eagerly
 
 #: Name on the wire → module and class in diffusers.schedulers, and what is set on top of the folder's configuration.

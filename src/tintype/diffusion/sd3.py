@@ -10,7 +10,7 @@ from tintype.diffusion.denoising import Ask, Denoising
 from tintype.diffusion.job import Job
 from tintype.diffusion.kit import Kit, channels_last
 from tintype.diffusion.memory.demand import Demand, Step
-from tintype.diffusion.memory.residency import Part, Work
+from tintype.diffusion.memory.part import Part, Work
 from tintype.diffusion.noise import Noise, noise_stream
 from tintype.diffusion.prepared import Run, eagerly
 from tintype.diffusion.samplers import find_sampler

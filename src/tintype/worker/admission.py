@@ -20,6 +20,11 @@ class Admission:
         #: Who has waited longest for room, and since when.
         self._first: tuple[str, float] | None = None
 
+    @property
+    def closed(self) -> bool:
+        """Whether one has waited so long that no other may begin before it: more claims would only wait here."""
+        return self._first is not None and self._clock() - self._first[1] > PATIENCE
+
     def may_begin(self, task: str, demand: Demand) -> bool:
         """Whether the task's pictures have room now, which is then theirs until it leaves.
 
@@ -43,7 +48,7 @@ class Admission:
 
     def _must_wait(self, task: str) -> bool:
         """Whether another has waited too long for this one to pass it."""
-        return self._first is not None and task != self._first[0] and self._clock() - self._first[1] > PATIENCE
+        return self.closed and self._first is not None and task != self._first[0]
 
     def _forget(self, task: str) -> None:
         if self._first is not None and self._first[0] == task:

@@ -12,7 +12,7 @@ from tintype.diffusion.denoising import Denoising
 from tintype.engine import Engine
 from tintype.media.made import Encoded
 from tintype.worker.jobs import jobs, result_size, to_file
-from tintype.worker.models import Loaded
+from tintype.worker.loaded import Loaded
 from tintype.worker.recipe import recipe
 
 

@@ -1,4 +1,4 @@
-"""How requests end that don't complete: failed, cancelled, to be tried again, or handed back."""
+"""How tasks leave a worker's hands: failed, cancelled, to be tried again, or handed back."""
 
 from __future__ import annotations
 
@@ -7,36 +7,70 @@ from collections.abc import Callable
 import structlog
 import torch
 
-from tintype.diffusion.memory.residency import out_of_memory
-from tintype.errors import NoRoom, StoreUnavailable, TintypeError
-from tintype.store.records import CANCELLED, Request
+from tintype.diffusion.memory.shortage import out_of_memory
+from tintype.engine import Engine
+from tintype.errors import NoRoom, PictureNotFinite, StoreUnavailable, TintypeError
+from tintype.store.records import CANCELLED, Request, Verdict
 from tintype.store.requests import Requests
+from tintype.worker.admission import Admission
 from tintype.worker.task import Task
 
 log = structlog.get_logger()
 
 
 class Endings:
-    """Tells the store; if it is away, nothing is lost: the lease runs out and the request is claimed again."""
+    """Lets go of tasks and tells the store; if it is away, nothing is lost: leases run out, others claim the requests.
 
-    def __init__(self, requests: Requests) -> None:
+    tasks: those in the worker's hands, by request. freed: called whenever one has left them.
+    """
+
+    def __init__(
+        self,
+        requests: Requests,
+        tasks: dict[str, Task],
+        engine: Engine,
+        admission: Admission,
+        freed: Callable[[], None],
+    ) -> None:
         self._requests = requests
+        self._tasks = tasks
+        self._engine = engine
+        self._admission = admission
+        self._freed = freed
 
     def not_understood(self, request: Request, error: Exception) -> None:
         """Submitted by another version, whose catalogue differs from ours."""
         log.warning("request not understood", request=request.id, exc_info=error)
         self._requests.fail(request.id, request.attempt, "this server no longer runs that request", 500)
 
-    def cancelled(self, task: Task) -> None:
-        """Its caller doesn't want it any more."""
-        self._tell(self._requests.fail, task, CANCELLED.error, CANCELLED.status)
+    def drop(self) -> None:
+        """Let go of what was cancelled, or lost to another worker."""
+        for task in list(self._tasks.values()):
+            if task.verdict is Verdict.KEEP or task.delivery:
+                continue
+            self.forget(task)
+            if task.verdict is Verdict.CANCEL:
+                self._tell(self._requests.fail, task, CANCELLED.error, CANCELLED.status)
 
-    def handed_back(self, task: Task) -> None:
-        """Into the queue, uncounted: it did nothing wrong."""
-        self._tell(self._requests.hand_back, task)
+    def hand_back(self) -> None:
+        """Return what is still running to the queue, uncounted: it did nothing wrong."""
+        for task in list(self._tasks.values()):
+            if task.delivery is None:
+                self.forget(task)
+                self._tell(self._requests.hand_back, task)
 
-    def broke_down(self, task: Task, error: BaseException) -> None:
+    def once_more(self, task: Task, error: PictureNotFinite) -> None:
+        """Begin again in float32, whose sums don't overflow so soon; if that was it already, give up."""
+        if task.in_float32 or task.loaded.dtype == "float32":
+            self.give_up(task, error)
+            return
+        log.warning("not finite; beginning again in float32", request=task.request.id)
+        self._leave(task)
+        task.start_over_in_float32()
+
+    def give_up(self, task: Task, error: BaseException) -> None:
         """Failed for a reason that a repeat won't change; else to be tried again, alone."""
+        self.forget(task)
         if isinstance(error, torch.AcceleratorError):
             # Nothing runs on this device any more until the process is a new one; it ends as if it had been killed.
             raise error
@@ -49,6 +83,19 @@ class Endings:
         else:
             log.error("the model failed", request=request, attempt=task.request.attempt, exc_info=error)
             self._tell(self._requests.retry, task, "the model failed on this request")
+
+    def forget(self, task: Task) -> None:
+        """Out of the worker's hands, whatever becomes of it."""
+        self._tasks.pop(task.request.id, None)
+        self._leave(task)
+        self._freed()
+
+    def _leave(self, task: Task) -> None:
+        """Out of the engine, and out of memory."""
+        self._admission.leave(task.request.id)
+        for picture in task.pictures:
+            if picture in self._engine.live:
+                self._engine.drop(picture)
 
     def _tell(self, write: Callable[..., bool], task: Task, *what: object) -> None:
         try:

@@ -15,7 +15,7 @@ from tintype.catalog.catalogue import Catalogue
 from tintype.diffusion.denoising import Denoising
 from tintype.engine import Engine
 from tintype.errors import PictureNotFinite, StoreUnavailable, TintypeError
-from tintype.store.records import Request, Verdict
+from tintype.store.records import Request
 from tintype.store.requests import Requests
 from tintype.worker.admission import Admission
 from tintype.worker.delivery import Delivery
@@ -55,12 +55,12 @@ class Worker:
         self.delivery = delivery
         self.engine = engine
         self.warming = warming
-        self.endings = Endings(requests)
         self.admission = Admission()
         self.max_pictures = max_pictures
         self.poll = poll
         self.grace = grace
         self.tasks: dict[str, Task] = {}
+        self.endings = Endings(requests, self.tasks, engine, self.admission, freed=self.look)
         #: Apart, so that addresses which never answer hold up no finished picture.
         self._fetching = ThreadPoolExecutor(max_pictures, thread_name_prefix="fetch")
         self._delivering = ThreadPoolExecutor(4, thread_name_prefix="deliver")
@@ -91,13 +91,13 @@ class Worker:
             while self._going():
                 self.take()
                 self.begin()
-                self.drop()
+                self.endings.drop()
                 self.retire(self.engine.step())
                 self.land()
                 self.warming.look()
                 self._stand_still()
                 self._rest()
-            self.hand_back()
+            self.endings.hand_back()
         self._fetching.shutdown(wait=False, cancel_futures=True)
 
     def take(self) -> None:
@@ -117,15 +117,6 @@ class Worker:
             if not task.pictures and task.fetched.done():
                 self._begin(task)
 
-    def drop(self) -> None:
-        """Let go of what was cancelled, or lost to another worker."""
-        for task in list(self.tasks.values()):
-            if task.verdict is Verdict.KEEP or task.delivery:
-                continue
-            self._forget(task)
-            if task.verdict is Verdict.CANCEL:
-                self.endings.cancelled(task)
-
     def retire(self, ended: list[Denoising]) -> None:
         """Decode finished pictures; deliver the tasks whose last picture this was."""
         for picture in ended:
@@ -135,9 +126,9 @@ class Worker:
             try:
                 self._retire(task, picture)
             except PictureNotFinite as error:
-                self._once_more(task, error)
+                self.endings.once_more(task, error)
             except Exception as error:  # noqa: BLE001 - one request's failure is that request's alone
-                self._give_up(task, error)
+                self.endings.give_up(task, error)
 
     def land(self) -> None:
         """Let go of the tasks whose result is written."""
@@ -145,15 +136,8 @@ class Worker:
             if task.delivery is None or not task.delivery.done():
                 continue
             if error := task.delivery.exception():
-                self._give_up(task, error)
-            self._forget(task)
-
-    def hand_back(self) -> None:
-        """Return what is still running to the queue."""
-        for task in list(self.tasks.values()):
-            if task.delivery is None:
-                self._forget(task)
-                self.endings.handed_back(task)
+                self.endings.give_up(task, error)
+            self.endings.forget(task)
 
     def _accept(self, request: Request) -> None:
         try:
@@ -180,7 +164,7 @@ class Worker:
                     self.engine.add(picture, alone=task.order.exact)
                 self._stand_still(task)
         except Exception as error:  # noqa: BLE001 - one request's failure is that request's alone
-            self._give_up(task, error)
+            self.endings.give_up(task, error)
 
     def _stand_still(self, loaded_for: Task | None = None) -> None:
         """Nobody pays by the second for weights that were loaded since this was last looked at."""
@@ -200,35 +184,10 @@ class Worker:
             task.delivery = self._delivering.submit(self.delivery.deliver, task, time.monotonic() - task.began)
             task.delivery.add_done_callback(lambda _: self._wake.set())
 
-    def _once_more(self, task: Task, error: PictureNotFinite) -> None:
-        """Begin again in float32, whose sums don't overflow so soon; if that was it already, fail."""
-        if task.in_float32 or task.loaded.dtype == "float32":
-            self._give_up(task, error)
-            return
-        log.warning("not finite; beginning again in float32", request=task.request.id)
-        self._leave(task)
-        task.start_over_in_float32()
-
-    def _give_up(self, task: Task, error: BaseException) -> None:
-        self._forget(task)
-        self.endings.broke_down(task, error)
-
-    def _forget(self, task: Task) -> None:
-        self.tasks.pop(task.request.id, None)
-        self._leave(task)
-        self.look()
-
-    def _leave(self, task: Task) -> None:
-        """Out of the engine, and out of memory."""
-        self.admission.leave(task.request.id)
-        for picture in task.pictures:
-            if picture in self.engine.live:
-                self.engine.drop(picture)
-
     def _has_room(self) -> bool:
         tasks = self.tasks.values()
-        alone = any(task.alone for task in tasks)
-        return not alone and sum(task.order.count for task in tasks) < self.max_pictures
+        waits = self.admission.closed or any(task.alone for task in tasks)
+        return not waits and sum(task.order.count for task in tasks) < self.max_pictures
 
     def _going(self) -> bool:
         return self._taking or (bool(self.tasks) and time.monotonic() < self._deadline)

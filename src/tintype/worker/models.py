@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import structlog
 import torch
@@ -15,15 +14,14 @@ from tintype.checkpoints.builtin import builtin_weights
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.weights import T5Place, Weights
 from tintype.diffusion.arithmetic import pick_dtype
-from tintype.diffusion.denoising import Family
 from tintype.diffusion.families import DENOISERS, load_family, pick_device
 from tintype.diffusion.libraries import quiet_libraries
 from tintype.diffusion.memory.plan import Memory, open_memory
-from tintype.diffusion.memory.residency import Part, Place
 from tintype.diffusion.prepared import pick_run
 from tintype.diffusion.prompts import Prompts
 from tintype.errors import NoRoom
 from tintype.settings import Prepare, Settings
+from tintype.worker.loaded import Loaded
 
 log = structlog.get_logger()
 
@@ -31,27 +29,6 @@ log = structlog.get_logger()
 GIGABYTE, MEGABYTE = 2**30, 2**20
 #: Sets of weights that stay open, loaded or not; the one that was asked for longest ago is closed.
 MOST_OPEN = 64
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A model that can be drawn with, and what tells it apart from others."""
-
-    family: Family
-    #: Of its weights.
-    fingerprint: str
-    #: Its arithmetic: float32 or bfloat16.
-    dtype: str
-    t5_tokens: int
-    #: Side of the square whose area it draws, whatever size was asked for; None for the size itself.
-    native_size: int | None
-    #: Whether the weights are the ones that tintype brings along.
-    builtin: bool
-
-    @property
-    def warm(self) -> bool:
-        """Whether all its weights are where they work."""
-        return all(part.place is Place.DEVICE for part in self.family.parts)
 
 
 class Models:
@@ -137,17 +114,8 @@ class Models:
     def load(self, spec: ModelSpec, styles: Iterable[tuple[str, float]] = ()) -> Loaded:
         """The model as `get` gives it, with all its weights where they work; raises NoRoom, too."""
         loaded = self.get(spec, styles=styles)
-        with torch.inference_mode():
-            for part in loaded.family.parts:
-                part.memory.keep(part)
-                part.memory.release(part)
+        loaded.bring()
         return loaded
-
-    def must_wait(self, spec: ModelSpec) -> bool:
-        """Whether its weights have no room only because of what is under way; raises WeightsUnusable."""
-        parts = self.get(spec).family.parts
-        possible = all(part.memory.fits([part], 0) for part in parts)
-        return possible and not all(part.memory.could_take(part) for part in parts)
 
     def pin(self, specs: Iterable[ModelSpec]) -> None:
         """Let these models' weights never leave once they are there; raises WeightsUnusable, NoRoom."""
@@ -173,19 +141,6 @@ class Models:
         """Slugs of the models whose weights are all where they work."""
         return {slug for slug, loaded in self._by_slug.items() if loaded.warm}
 
-    def report(self) -> dict[str, Any]:
-        """What is in memory, in bytes, for the operator's eyes; readable by any thread, waiting for no device.
-
-        `models` has every model that was asked for here: its `size`, and how much of that is on the device; what
-        models share counts with each of them. `loads` and `seconds`: components brought there so far.
-        """
-        own = self.memory.device.report()
-        models = {slug: _sizes(loaded.family.parts) for slug, loaded in list(self._by_slug.items())}
-        parts = [{"name": name, "size": size, "place": str(place)} for name, size, place in own.parts]
-        counted = {"used": own.used, "budget": own.budget, "peak": own.peak, "loads": own.loads}
-        prompts = {"size": self.prompts.size, "hits": self.prompts.hits, "misses": self.prompts.misses}
-        return counted | {"seconds": own.seconds, "parts": parts, "models": models, "prompts": prompts}
-
     def _weights(self, spec: ModelSpec) -> Weights:
         own = self._own.get(spec.slug)
         if own is None:
@@ -206,9 +161,3 @@ class Models:
         opened.run = self._run
         arithmetic = str(dtype).removeprefix("torch.")
         return Loaded(opened, weights.fingerprint, arithmetic, t5_tokens, traits.native_size, weights.builtin)
-
-
-def _sizes(parts: Iterable[Part]) -> dict[str, int]:
-    parts = list(parts)
-    here = sum(part.size for part in parts if part.place is Place.DEVICE)
-    return {"size": sum(part.size for part in parts), "here": here}

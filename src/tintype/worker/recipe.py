@@ -14,7 +14,7 @@ from tintype.catalog.loras import STRONGEST
 from tintype.catalog.order import Order
 from tintype.catalog.samples import sample_path
 from tintype.errors import BadPicture
-from tintype.worker.models import Loaded
+from tintype.worker.loaded import Loaded
 
 #: Beyond what any model of the catalogue takes: pixels of a side, steps.
 MOST_PIXELS, MOST_STEPS = 4096, 1000

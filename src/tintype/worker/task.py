@@ -15,7 +15,7 @@ from tintype.diffusion.denoising import Denoising
 from tintype.diffusion.job import Job
 from tintype.diffusion.memory.demand import Demand
 from tintype.store.requests import Mark, Request, Verdict
-from tintype.worker.models import Loaded
+from tintype.worker.loaded import Loaded
 from tintype.worker.recipe import Recipe
 
 

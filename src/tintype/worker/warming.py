@@ -75,9 +75,10 @@ class Warming:
         began = time.monotonic()
         spec = self.catalogue.find(slug)
         try:
-            if self.models.must_wait(spec):
+            loaded = self.models.get(spec)
+            if loaded.must_wait:
                 return  # it is still asked for at the next look
-            self.models.load(spec)
+            loaded.bring()
         except StoreUnavailable:
             raise
         except TintypeError as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tintype.diffusion.memory.residency import Part, Residency
+from tintype.diffusion.memory.part import Part
+from tintype.diffusion.memory.residency import Residency
 from tintype.errors import NoRoom
 
 

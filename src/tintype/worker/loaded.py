@@ -1,0 +1,45 @@
+"""A model that can be drawn with; its weights come when they are needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from tintype.diffusion.denoising import Family
+from tintype.diffusion.memory.part import Place
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that can be drawn with, and what tells it apart from others."""
+
+    family: Family
+    #: Of its weights.
+    fingerprint: str
+    #: Its arithmetic: float32 or bfloat16.
+    dtype: str
+    t5_tokens: int
+    #: Side of the square whose area it draws, whatever size was asked for; None for the size itself.
+    native_size: int | None
+    #: Whether the weights are the ones that tintype brings along.
+    builtin: bool
+
+    @property
+    def warm(self) -> bool:
+        """Whether all its weights are where they work."""
+        return all(part.place is Place.DEVICE for part in self.family.parts)
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether its weights have no room only because of what is under way."""
+        parts = self.family.parts
+        possible = all(part.memory.fits([part], 0) for part in parts)
+        return possible and not all(part.memory.could_take(part) for part in parts)
+
+    def bring(self) -> None:
+        """Bring all its weights to where they work; raises NoRoom, WeightsUnusable."""
+        with torch.inference_mode():
+            for part in self.family.parts:
+                part.memory.keep(part)
+                part.memory.release(part)
