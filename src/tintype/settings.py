@@ -66,6 +66,15 @@ class Settings(BaseSettings):
     #: Whether `/files/…` leads to the storage by a signed address. Not all clients follow: httpx, say, must be told.
     storage_redirect: bool = False
 
+    #: Who may read `/metrics`: those with an operator's key, anybody who reaches the port (`open`), or nobody (`off`).
+    #: It names models and workers, and tells how much is asked and earned.
+    metrics: Literal["operator", "open", "off"] = "operator"
+    #: OpenTelemetry's exporter for traces, by its name (`console`, `otlp_proto_http`); empty is none. Needs the extra
+    #: `otel` and the exporter's own package, whose variables (OTEL_…) say where to.
+    traces: str = ""
+    #: Whether log lines have prompts in them: they are private, and logs are kept and sent around.
+    log_prompts: bool = False
+
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     #: Address under which callers reach the server; empty means the request's own Host.

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Self
 
 import structlog
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from tintype.errors import StoreUnavailable, TintypeError
 from tintype.media.post import Poster
@@ -22,6 +23,7 @@ from tintype.settings import Settings
 from tintype.store.database import Database
 from tintype.store.hooks import PREFIX, Delivery, Outcome
 from tintype.store.outbox import Backoff, Outbox
+from tintype.telemetry.traces import HEADER, NO_TRACES, Tracing, open_tracing
 
 log = structlog.get_logger()
 
@@ -48,11 +50,21 @@ def sign(secrets: Sequence[str], id: str, timestamp: int, body: bytes) -> list[t
 class Senders:
     """Sends while the `with` block lasts, then waits for what is under way, which the time limit of a post bounds."""
 
-    def __init__(self, outbox: Outbox, poster: Poster, *, threads: int, poll: float, patience: float) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        poster: Poster,
+        *,
+        threads: int,
+        poll: float,
+        patience: float,
+        tracing: Tracing = NO_TRACES,
+    ) -> None:
         self._outbox = outbox
         self._poster = poster
         self._poll = poll
         self._patience = patience
+        self._tracing = tracing
         self._done = threading.Event()
         #: One thread looks at a time; the others wait to take its place.
         self._looking = threading.Lock()
@@ -76,7 +88,9 @@ class Senders:
         headers = [("Content-Type", "application/json"), ("User-Agent", "tintype")]
         headers += sign(secrets, delivery.id, int(time.time()), body)
         try:
-            answer = self._poster.post(delivery.url, body, headers)
+            with self._tracing.span("webhook", delivery.traceparent, request=delivery.request_id) as traceparent:
+                trace = [(HEADER, traceparent)] if traceparent else []
+                answer = self._poster.post(delivery.url, body, headers + trace)
             return Outcome(answer.status, retry_after=answer.retry_after if answer.status in BUSY else None)
         except TintypeError as error:
             return Outcome(error=error.message)
@@ -94,24 +108,28 @@ class Senders:
                 self._done.wait(self._poll)
 
     def _turn(self) -> None:
+        clear_contextvars()  # bound below, for every log line about a delivery, also for those of `_run`
         with self._looking:
             claimed = self._outbox.claim()
             if claimed is None:
                 self._done.wait(self._poll)
                 return
         delivery, secrets = claimed
+        bind_contextvars(request=delivery.request_id, delivery=delivery.id)
         outcome = self.send(delivery, secrets)
         self._outbox.record(delivery, outcome)
         if not outcome.succeeded:
-            log.info("webhook not taken", delivery=delivery.id, tries=delivery.tries, why=outcome.words)
+            log.info("webhook not taken", tries=delivery.tries, why=outcome.words)
 
 
 @contextmanager
 def sending(settings: Settings) -> Iterator[None]:
     """The senders of one server, as the operator configured them."""
     db = Database(settings.database)
+    tracing = open_tracing(settings.traces, "webhooks")
     with Poster(settings.webhook_allow, settings.webhook_timeout) as poster:
         threads, poll, patience = settings.webhook_senders, settings.webhook_poll, settings.webhook_timeout
-        with Senders(outbox(db, settings), poster, threads=threads, poll=poll, patience=patience):
+        with Senders(outbox(db, settings), poster, threads=threads, poll=poll, patience=patience, tracing=tracing):
             yield
+    tracing.close()
     db.close()

@@ -263,6 +263,20 @@ def test_what_nobody_used_for_long_leaves() -> None:
     assert here(store) == {"pinned", "fresh"}
 
 
+def test_each_part_may_have_a_time_of_its_own() -> None:
+    clock = Clock()
+    store = memory(100, clock=clock)
+    short, long, endless, unsaid = (add(store, name, 10) for name in ("short", "long", "endless", "unsaid"))
+    short.keep_alive, long.keep_alive, endless.keep_alive = 10, 100, 0
+    use(short, long, endless, unsaid)
+    clock.now = 50
+    store.tidy()
+    assert here(store) == {"long", "endless", "unsaid"}
+    clock.now = 150
+    store.tidy()
+    assert here(store) == {"endless", "unsaid"}
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_never_more_than_the_budget(seed: int) -> None:
     """Random work on random components, nested and pinned; also as its own total says, counted apart."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
+from tintype.telemetry.metrics import STAGE_SECONDS, Stage
 from tintype.worker.guard import Guard
 from tintype.worker.loop import Worker
 from tintype.worker.task import Task
@@ -41,7 +42,7 @@ class Slow:
 
 def task() -> Task:
     params = SD35_TURBO_TXT2IMG.validate({"prompt": "a fox"})[0]
-    request: Any = SimpleNamespace(id="r", slug=SD35_TURBO_TXT2IMG.slug, params=params)
+    request: Any = SimpleNamespace(id="r", slug=SD35_TURBO_TXT2IMG.slug, params=params, attempt=1, traceparent=None)
     made = Task(request, SD35_TURBO_TXT2IMG)
     made.fetched.set_result(None)
     return made
@@ -60,3 +61,6 @@ def test_loading_is_nobodys_time(monkeypatch: pytest.MonkeyPatch) -> None:
     worker.begin()
     assert (models.now - running.began, models.now - fresh.began) == (3, 0)
     assert (running.cold_start, fresh.cold_start) == (0, LOAD)
+    counts = worker.stages.counts()
+    seconds = {stage: counts[STAGE_SECONDS.key(SD35_TURBO_TXT2IMG.slug, stage)] for stage in (Stage.LOAD, Stage.ENCODE)}
+    assert seconds == {Stage.LOAD: LOAD, Stage.ENCODE: 0}, "what is spent on loading is no other stage's"

@@ -20,6 +20,7 @@ from tintype.errors import StoreUnavailable
 from tintype.settings import Settings
 from tintype.store.database import Database
 from tintype.store.migrations import migrate
+from tintype.telemetry.traces import exporters
 
 PREFIX = "TINTYPE_"
 
@@ -40,6 +41,8 @@ def load_settings(**given: Any) -> Settings:
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False)]
         raise click.UsageError("settings: " + "; ".join(lines)) from None
+    if settings.traces:
+        _check_exporter(settings.traces)
     return settings
 
 
@@ -51,6 +54,14 @@ def _refuse_unknown(environment: Iterable[str]) -> None:
         if name.upper().startswith(PREFIX) and own not in known:
             [closest] = difflib.get_close_matches(own, known, n=1, cutoff=0)
             raise click.UsageError(f"{name} is not a setting; the closest is {PREFIX}{closest}")
+
+
+def _check_exporter(name: str) -> None:
+    known = exporters()
+    if not known:
+        raise click.UsageError(f"{PREFIX}TRACES: this needs an extra: pip install 'tintype[otel]'")
+    if name not in known:
+        raise click.UsageError(f"{PREFIX}TRACES: no exporter {name} is installed; there are: {', '.join(known)}")
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from tintype.store.accounts import Accounts
 from tintype.store.database import Database
 from tintype.store.money import micro
 from tintype.store.workers import new_id
-from tintype.telemetry import set_up_logs
+from tintype.telemetry.logs import set_up_logs
 from tintype.webhooks import sending
 
 

@@ -47,6 +47,11 @@ class Registry:
         return frozenset(slug for slug, entry in self.entries.items() if entry.pin)
 
     @property
+    def keep_alive(self) -> dict[str, float]:
+        """Seconds that the models file wants unused weights to stay in memory, by slug, where it says so; 0 is ever."""
+        return {slug: entry.keep_alive for slug, entry in self.entries.items() if entry.keep_alive is not None}
+
+    @property
     def configured(self) -> set[str]:
         """The slugs that don't draw with the built-in weights, whether theirs are there or not."""
         return self.weights.keys() | self.missing.keys()

@@ -59,7 +59,7 @@ def _fresh(hook: Hook, request: Request, event: str, url: str, body: str, moment
     whose = {"webhook_id": hook.id, "account_id": hook.account_id, "request_id": request.id}
     what = {"event": event, "url": url, "receiver": receiver(url), "body": body}
     state = {"status": Delivered.PENDING, "attempt": 0, "earlier": 0, "due_at": moment, "created_at": moment}
-    state |= {"ended_at": None, "error": None}
+    state |= {"ended_at": None, "error": None, "traceparent": request.traceparent}
     if hook.disabled_at is not None:
         state |= {"status": Delivered.FAILED, "ended_at": moment, "error": DISABLED}
     return {"id": f"msg_{uuid4().hex}", **whose, **what, **state}

@@ -90,6 +90,7 @@ class Delivery:
     ended_at: float | None
     response_status: int | None
     error: str | None
+    traceparent: str | None
 
     @classmethod
     def of(cls, row: Row[Any]) -> Delivery:

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, Connection, FromClause, func, insert, select, update
+from sqlalchemy import Column, ColumnElement, Connection, FromClause, exists, func, insert, select, update
 
 from tintype.errors import OutOfCredits, SpendCapReached
+from tintype.store import counters
 from tintype.store.database import now
 from tintype.store.money import shown
 from tintype.store.records import Entry, Request, Status
-from tintype.store.tables import accounts, api_keys, ledger, requests
+from tintype.store.tables import ENDS, accounts, api_keys, ledger, requests
+from tintype.telemetry.metrics import CHARGED, CHARGES
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ def settle(tx: Connection, request: Request, seconds: float) -> int:
     """End a COMPLETED request's hold and take what it cost, which is returned; `seconds` is the model's work."""
     cost = request.price if request.rate is None else min(request.price, ceil(request.rate * seconds))
     _of(tx, request, Entry.SETTLE, balance=-cost, held=-request.price)
+    if request.price:
+        counters.add(tx, {CHARGES.key(request.slug): 1, CHARGED.key(request.slug): cost})
     return cost
 
 
@@ -88,6 +92,17 @@ def imbalances(view: Connection) -> list[Imbalance]:
         *_differing(view, "held", accounts.c.held, unended, unended.c.account_id, unended.c.price),
         *_differing(view, "spent", api_keys.c.spent, ledger, ledger.c.key_id, ledger.c.held - ledger.c.balance),
     ]
+
+
+def missed(view: Connection, *which: ColumnElement[bool]) -> int:
+    """COMPLETED requests with a price, of those in the table, that no row here charges with what they did cost: 0."""
+    own = (ledger.c.request_id == requests.c.id, ledger.c.kind == Entry.SETTLE, ledger.c.balance == -requests.c.cost)
+    # The index's own words: without them, SQLite would read the whole ledger for every request.
+    charged = exists().where(ENDS, *own)
+    counted = select(func.count()).select_from(requests)
+    return (
+        view.scalar(counted.where(requests.c.status == Status.COMPLETED, requests.c.price > 0, ~charged, *which)) or 0
+    )
 
 
 def _differing(

@@ -70,6 +70,7 @@ class Around(TypedDict, total=False):
     base_url: str | None
     webhook_url: str | None
     pace: str | None
+    traceparent: str | None
     safety: Safety
     idempotency_key: str
     #: Needed with an idempotency key.
@@ -149,6 +150,7 @@ class Request:
     watched_until: float | None = None
     test: bool = False
     due_at: float | None = None
+    traceparent: str | None = None
     safety: Safety = "off"
     #: Not of the row: told to who has just submitted it, where its key is limited.
     allowance: Allowance | None = None

@@ -10,7 +10,7 @@ from uuid import uuid4
 from sqlalchemy import Connection, delete, exists, func, insert, or_, select
 
 from tintype.errors import RequestUnknown
-from tintype.store import idempotency, ledger, limits, turns
+from tintype.store import counters, idempotency, ledger, limits, turns
 from tintype.store.bell import ring
 from tintype.store.database import Database, now, read_clock
 from tintype.store.history import archive
@@ -20,6 +20,7 @@ from tintype.store.limits import NO_CEILINGS, Ceilings
 from tintype.store.records import CANCELLED, Around, Json, Mark, Request, Status, Verdict
 from tintype.store.tables import requests, workers
 from tintype.store.turns import columns
+from tintype.telemetry.metrics import MISSED
 
 __all__ = ["Mark", "Request", "Requests", "Status", "Verdict"]
 
@@ -147,6 +148,7 @@ class Requests(Leases):
             silent = workers.c.seen_at < moment - WORKER_MEMORY
             tx.execute(delete(workers).where(silent, workers.c.drain_at.is_(None)))
             over = moment if before is None else before
+            counters.add(tx, {MISSED.key(): ledger.missed(tx, columns.expires_at <= over)})
             archive(tx, over)
             return tx.execute(delete(requests).where(columns.expires_at <= over)).rowcount
 

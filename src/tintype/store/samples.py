@@ -9,10 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from tintype.store import counters
 from tintype.store.database import Database, now, read_clock
 from tintype.store.outlook import ALIVE
 from tintype.store.records import CANCELLED, Request, Status
 from tintype.store.tables import requests, samples, workers
+from tintype.telemetry.metrics import ENDED
 
 #: Seconds of one row, and for which rows are kept.
 EVERY, KEPT = 10, 86_400
@@ -73,6 +75,7 @@ def add_end(tx: Connection, request: Request) -> None:
     if request.test or request.ended_at is None:
         return
     add(tx, request.ended_at, **{_outcome(request): 1})
+    counters.add(tx, {ENDED.key(request.slug, _outcome(request)): 1})
 
 
 def _outcome(request: Request) -> str:

@@ -141,6 +141,8 @@ requests = Table(
     Column("test", Boolean, nullable=False, server_default=false()),
     #: Before this moment nobody may claim it.
     Column("due_at", Double),
+    #: The trace that it belongs to, as W3C's header of that name has it.
+    Column("traceparent", String(55)),
     #: How strict the safety check is with it, as was in force for its key when it came.
     Column("safety", String(5), nullable=False, server_default="off"),
     Index("ix_requests_claim", "status", "priority", "key_id", "seq"),
@@ -153,7 +155,7 @@ requests = Table(
 )
 
 _HOLD = text("kind = 'hold'")
-_END = text("kind IN ('settle', 'release')")
+ENDS = text("kind IN ('settle', 'release')")
 ledger = Table(
     "ledger",
     metadata,
@@ -171,7 +173,7 @@ ledger = Table(
     Column("created_at", Double, nullable=False),
     Index("ix_ledger_account", "account_id", "id"),
     # One end for every hold: whatever the code does, no request is charged twice.
-    Index("ix_ledger_end", "request_id", unique=True, sqlite_where=_END, postgresql_where=_END),
+    Index("ix_ledger_end", "request_id", unique=True, sqlite_where=ENDS, postgresql_where=ENDS),
     Index("ix_ledger_hold", "request_id", unique=True, sqlite_where=_HOLD, postgresql_where=_HOLD),
 )
 
@@ -196,7 +198,12 @@ workers = Table(
     #: When it was told to take nothing more, and when it had done so and left; such a row stays until it is recalled.
     Column("drain_at", Double),
     Column("left_at", Double),
+    #: What else it has counted since its start, by the keys of `counters`.
+    Column("counts", JSON(none_as_null=True)),
 )
+
+#: Sums over all time, which no restart sets back.
+counters = Table("counters", metadata, Column("key", Text, primary_key=True), Column("value", Double, nullable=False))
 
 #: What an operator has told the whole server; `store/controls.py` has the names.
 controls = Table(
@@ -296,6 +303,8 @@ deliveries = Table(
     #: What came of the last attempt.
     Column("response_status", Integer),
     Column("error", Text),
+    #: Its request's.
+    Column("traceparent", String(55)),
     Index("ix_deliveries_due", "status", "due_at"),
     Index("ix_deliveries_webhook", "webhook_id", "created_at"),
 )

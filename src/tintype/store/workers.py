@@ -5,23 +5,25 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack, get_args
 from uuid import uuid4
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, insert, or_, select, update
 
 from tintype.errors import BadRequest, WorkerUnknown
-from tintype.store import samples
+from tintype.store import counters, samples
 from tintype.store.database import Database, now, read_clock
 from tintype.store.outlook import ALIVE
 from tintype.store.tables import workers
+from tintype.telemetry.metrics import COLD_SECONDS, COLD_STARTS, FORWARD_PASSES, ROOM, ROWS, STEP_SECONDS
 
 #: Seconds for which a worker that fell silent is shown.
 SHOWN = 300.0
-#: What is counted since a worker's start.
-COUNTED = ("forward_passes", "rows", "step_seconds", "cold_starts", "cold_seconds")
+#: What is counted since a worker's start: columns, under the same names as the sums.
+COUNTED = tuple(one.name for one in (FORWARD_PASSES, ROWS, STEP_SECONDS, COLD_STARTS, COLD_SECONDS))
 
 State = Literal["working", "idle", "draining", "drained", "silent"]
+STATES: tuple[State, ...] = get_args(State)
 
 
 class Told(TypedDict, total=False):
@@ -32,6 +34,7 @@ class Told(TypedDict, total=False):
     cold_seconds: float
     max_rows: int
     about: Mapping[str, Any]
+    counts: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class WorkerRow:
     about: Mapping[str, Any] | None = None
     drain_at: float | None = None
     left_at: float | None = None
+    counts: Mapping[str, float] | None = None
 
     def state(self, moment: float) -> State:
         """What it does at this moment, in unix seconds."""
@@ -149,11 +153,14 @@ def new_id() -> str:
 
 
 def _count(tx: Connection, moment: float, before: Row[Any], said: Mapping[str, Any]) -> None:
-    """Add what a worker did since its last sign to the samples, if it did anything."""
+    """Add what a worker did since its last sign to the samples and the sums, if it did anything."""
     gained = {name: said[name] - before._mapping[name] for name in COUNTED if name in said}
     if any(gained.values()):
         room = gained["forward_passes"] * said.get("max_rows", 0)
         samples.add(tx, moment, **gained, room=room)
+        counters.add(tx, {**gained, ROOM.key(): room})
+    earlier = before.counts or {}
+    counters.add(tx, {key: count - earlier.get(key, 0) for key, count in said.get("counts", {}).items()})
 
 
 def _meant(tx: Connection, which: str) -> str:

@@ -23,6 +23,7 @@ from tintype.web.events import events_router
 from tintype.web.failures import Credits, Unforeseen, add_error_handlers
 from tintype.web.history import history_router
 from tintype.web.keys import keys_router
+from tintype.web.metrics import metrics_router
 from tintype.web.openapi import ABOUT, finish
 from tintype.web.operator import operator_router
 from tintype.web.pages import pages_router
@@ -53,6 +54,7 @@ ROUTERS = (
     statement_router,
     keys_router,
     operator_router,
+    metrics_router,
     # Last: it answers for every slug that no route before took.
     account_router,
 )
@@ -77,7 +79,10 @@ def create_app(settings: Settings, registry: Registry, stopping: Callable[[], bo
         yield
         for task in tasks:
             task.cancel()
+        # What a thread has begun goes on to its end; only then are its connections free to be closed.
+        await asyncio.gather(*tasks, return_exceptions=True)
         await run_in_threadpool(stand_in.stop)
+        await run_in_threadpool(services.tracing.close)
         services.db.close()
 
     app = FastAPI(

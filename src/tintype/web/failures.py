@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tintype.errors import BadRequest, MethodNotAllowed, NotFound, StoreUnavailable, TintypeError
 from tintype.store.money import plain
 from tintype.web.services import Services
+from tintype.web.services import services as services_of
 
 log = structlog.get_logger()
 
@@ -33,11 +34,12 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unforeseen)
 
 
-def _ours(_http: HttpRequest, error: Exception) -> JSONResponse:
+def _ours(http: HttpRequest, error: Exception) -> JSONResponse:
     known = error if isinstance(error, TintypeError) else TintypeError()
+    services_of(http).metrics.refused(known)
     if known.status >= 500 and known.__cause__:
         # Caused by this machine: its words are for the operator, not for the client.
-        log.error(known.message, cause=f"{type(known.__cause__).__name__}: {known.__cause__}")
+        log.error(known.message, path=http.url.path, cause=f"{type(known.__cause__).__name__}: {known.__cause__}")
     return JSONResponse(known.public(), status_code=known.status, headers=known.public_headers())
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
+import structlog
 from fastapi import Request as HttpRequest
 from fastapi.concurrency import run_in_threadpool
 
@@ -21,6 +22,7 @@ from tintype.settings import Safety
 from tintype.store.keys import Key
 from tintype.store.records import Around
 from tintype.store.requests import Request
+from tintype.telemetry.traces import HEADER
 from tintype.testmode.script import parse, steady_draw
 from tintype.web.body import read_parameters
 from tintype.web.services import Services
@@ -29,6 +31,8 @@ from tintype.web.source import check_pixels, sent_picture, size_of, store
 from tintype.web.terms import Terms, fingerprint
 from tintype.web.urls import base_url
 from tintype.web.webhooks import asked_webhook
+
+log = structlog.get_logger()
 
 #: Names of ignored parameters are echoed in a header, within reason.
 MOST_ECHOED = 20
@@ -67,7 +71,8 @@ async def accept(http: HttpRequest, spec: ModelSpec, key: Key) -> Submitted:
         if before := await run_in_threadpool(own.requests.repeated, key, once, around["fingerprint"]):
             return Submitted.again(before)
     around["webhook_url"] = await run_in_threadpool(asked_webhook, http, own, key)
-    return await run_in_threadpool(submit, own, spec, key, sent, base, around, terms.cancel_after)
+    with own.tracing.span("submit", http.headers.get(HEADER), model=spec.slug) as around["traceparent"]:
+        return await run_in_threadpool(submit, own, spec, key, sent, base, around, terms.cancel_after)
 
 
 def submit(
@@ -126,6 +131,8 @@ def submit(
         return Submitted.again(request)
     if key.test:
         services.test_accepted.set()
+    private = {"prompt": wanted.prompt} if services.settings.log_prompts else {}
+    log.info("queued", request=request.id, model=spec.slug, **private)
     return Submitted(request, headers | _rate(request) | {"x-request-id": request.id}, base)
 
 

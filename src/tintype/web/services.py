@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import Request as HttpRequest
 
@@ -20,6 +21,7 @@ from tintype.store.accounts import Accounts
 from tintype.store.assets import Assets
 from tintype.store.controls import Controls
 from tintype.store.database import Database
+from tintype.store.figures import read_figures
 from tintype.store.history import History
 from tintype.store.keys import Key
 from tintype.store.limits import Ceilings
@@ -35,6 +37,8 @@ from tintype.store.usage import Usage
 from tintype.store.warmups import Warmups
 from tintype.store.webhooks import Webhooks
 from tintype.store.workers import WorkerRow, Workers
+from tintype.telemetry.metrics import Metrics
+from tintype.telemetry.traces import Tracing, open_tracing
 from tintype.web.streams import Streams
 from tintype.webhooks import outbox
 
@@ -68,6 +72,8 @@ class Services:
     outputs: Storage
     uploads: Storage
     streams: Streams
+    metrics: Metrics
+    tracing: Tracing
     #: Phrases that prompts are refused for.
     blocked: BlockedPhrases
     #: Set when a test key's request has been queued here, for the stand-in.
@@ -102,6 +108,8 @@ class Services:
             outputs=open_storage(settings, settings.outputs_folder, settings.picture_life),
             uploads=open_storage(settings, settings.assets_folder, settings.asset_life),
             streams=Streams(settings.key_streams),
+            metrics=Metrics(partial(read_figures, db, registry.catalogue)),
+            tracing=open_tracing(settings.traces, "web"),
             blocked=BlockedPhrases.read(settings.blocked_prompts),
             test_accepted=threading.Event(),
             stopping=stopping,

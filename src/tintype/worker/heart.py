@@ -61,6 +61,7 @@ class Heart:
         self._done.set()
         self._thread.join()
         self.looker.close()
+        self._tell()  # what it counted since the last beat; without renewing anything
         self.workers.leave(self.worker_id)
 
     def beat(self) -> None:
@@ -70,10 +71,13 @@ class Heart:
         verdicts = self.requests.renew([task.mark for task in renewed])
         for task in renewed:
             task.verdict = verdicts[task.request.id]
+        self._tell()
+        self.looker.beat(renewed)
+
+    def _tell(self) -> None:
         counts = (self.engine.forward_passes, self.engine.rows)
         if self.workers.beat(self.worker_id, self.device, *counts, **self.report()):
             self.drain()
-        self.looker.beat(renewed)
 
     def _run(self) -> None:
         try:

@@ -37,9 +37,22 @@ class Loaded:
         possible = all(part.memory.fits([part], 0) for part in parts)
         return possible and not all(part.memory.could_take(part) for part in parts)
 
+    def keep(self, seconds: float) -> None:
+        """Let its weights leave after so many seconds in which nobody needed them; 0 is never.
+
+        What it shares with another model stays for the longer of both times.
+        """
+        for part in self.family.parts:
+            part.keep_alive = seconds if part.keep_alive is None else longer(part.keep_alive, seconds)
+
     def bring(self) -> None:
         """Bring all its weights to where they work; raises NoRoom, WeightsUnusable."""
         with torch.inference_mode():
             for part in self.family.parts:
                 part.memory.keep(part)
                 part.memory.release(part)
+
+
+def longer(one: float, other: float) -> float:
+    """The longer of two times, of which 0 is for ever."""
+    return max(one, other) if one and other else 0.0

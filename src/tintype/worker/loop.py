@@ -17,12 +17,15 @@ from tintype.engine import Engine
 from tintype.errors import PictureNotFinite, StoreUnavailable, TintypeError
 from tintype.store.records import Request
 from tintype.store.requests import Requests
+from tintype.telemetry.metrics import Stage
+from tintype.telemetry.traces import NO_TRACES, Tracing
 from tintype.worker.admission import Admission
 from tintype.worker.delivery import Delivery
 from tintype.worker.drafts import draft
 from tintype.worker.endings import Endings
 from tintype.worker.models import Models
 from tintype.worker.pictures import Pictures
+from tintype.worker.stages import Stages
 from tintype.worker.task import Task
 from tintype.worker.warming import Warming
 
@@ -46,6 +49,7 @@ class Worker:
         max_pictures: int,
         poll: float,
         grace: float,
+        tracing: Tracing = NO_TRACES,
     ) -> None:
         self.id = worker_id
         self.requests = requests
@@ -59,6 +63,7 @@ class Worker:
         self.max_pictures = max_pictures
         self.poll = poll
         self.grace = grace
+        self.stages = Stages(worker_id, tracing)
         self.tasks: dict[str, Task] = {}
         self.endings = Endings(requests, self.tasks, engine, self.admission, freed=self.look)
         #: Apart, so that addresses which never answer hold up no finished picture.
@@ -119,10 +124,12 @@ class Worker:
 
     def retire(self, ended: list[Denoising]) -> None:
         """Decode finished pictures; deliver the tasks whose last picture this was."""
+        moment = time.monotonic()
         for picture in ended:
             task = next((task for task in self.tasks.values() if picture in task.pictures), None)
             if task is None:
                 continue  # a sibling failed in this very step
+            self.stages.note(task.request, Stage.DENOISE, task.joined, moment, picture.error)
             try:
                 self._retire(task, picture)
             except PictureNotFinite as error:
@@ -145,8 +152,10 @@ class Worker:
         except (TintypeError, KeyError, TypeError) as error:
             self.endings.not_understood(request, error)
             return
+        self.stages.queued(request)
+        limit = partial(self.requests.pixel_limit, request.key_id)
         task.fetched = self._fetching.submit(
-            self.pictures.fetch, task.order, partial(self.requests.pixel_limit, request.key_id)
+            self.stages.run, request, Stage.FETCH, self.pictures.fetch, task.order, limit
         )
         task.fetched.add_done_callback(lambda _: self._wake.set())
         self.tasks[request.id] = task
@@ -163,25 +172,35 @@ class Worker:
                 for picture in task.pictures:
                     self.engine.add(picture, alone=task.order.exact)
                 self._stand_still(task)
+                task.joined = time.monotonic()
+                self.stages.note(task.request, Stage.ENCODE, task.began, task.joined)
         except Exception as error:  # noqa: BLE001 - one request's failure is that request's alone
             self.endings.give_up(task, error)
 
-    def _stand_still(self, loaded_for: Task | None = None) -> None:
-        """Nobody pays by the second for weights that were loaded since this was last looked at."""
-        seconds = self.models.waited()
-        if loaded_for is not None:
+    def _stand_still(self, loaded_for: Task | None = None) -> float:
+        """Nobody pays by the second for weights that were loaded since this was last asked; returns those seconds."""
+        seconds, moment = self.models.waited(), time.monotonic()
+        if loaded_for is not None and seconds:
             loaded_for.cold_start += seconds
+            self.stages.note(loaded_for.request, Stage.LOAD, moment - seconds, moment)
         for one in self.tasks.values():
             one.began += seconds
+            one.joined += seconds
+        return seconds
 
     def _retire(self, task: Task, picture: Denoising) -> None:
         if picture.latents is None:
             raise picture.error or RuntimeError("a picture ended without latents")
+        began = time.monotonic()
         task.pixels[task.pictures.index(picture)] = picture.family.finish(picture.latents)
-        self._stand_still(task)
+        began += self._stand_still(task)
+        self.stages.note(task.request, Stage.DECODE, began, time.monotonic())
         if task.finished:
             self.admission.leave(task.request.id)
-            task.delivery = self._delivering.submit(self.delivery.deliver, task, time.monotonic() - task.began)
+            seconds = time.monotonic() - task.began
+            task.delivery = self._delivering.submit(
+                self.stages.run, task.request, Stage.DELIVER, self.delivery.deliver, task, seconds
+            )
             task.delivery.add_done_callback(lambda _: self._wake.set())
 
     def _has_room(self) -> bool:

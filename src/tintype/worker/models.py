@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import structlog
@@ -45,6 +45,7 @@ class Models:
         prompts: Prompts | None = None,
         t5: T5Place = "device",
         prepare: Prepare = "off",
+        keep_alive: Callable[[str], float] = lambda _: 0.0,
     ) -> None:
         quiet_libraries()
         self.device = pick_device(device)
@@ -58,6 +59,8 @@ class Models:
         #: Where T5 works, unless a model's own weights say otherwise.
         self._t5 = t5
         self._own = own
+        #: Seconds, by slug, that unused weights stay; 0 is ever.
+        self._keep_alive = keep_alive
         #: In the order in which they were last asked for.
         self._loaded: dict[tuple[Weights, torch.dtype], Loaded] = {}
         #: By slug, for reports.
@@ -68,8 +71,13 @@ class Models:
         self.loads: list[float] = []
 
     @classmethod
-    def from_settings(cls, settings: Settings, own: Mapping[str, Weights], device: str) -> Models:
-        """As the operator configured them; `own` are the weights of the slugs that don't use the built-in ones."""
+    def from_settings(
+        cls, settings: Settings, own: Mapping[str, Weights], device: str, keep_alive: Mapping[str, float] | None = None
+    ) -> Models:
+        """As the operator configured them; `own` are the weights of the slugs that don't use the built-in ones.
+
+        keep_alive: seconds, by slug, where a model has its own.
+        """
         where = pick_device(device)
         cache = settings.prompt_cache * MEGABYTE
         budget = None if settings.memory == "auto" else round(settings.memory * GIGABYTE)
@@ -85,6 +93,7 @@ class Models:
             prompts=Prompts(cache),
             t5=settings.t5,
             prepare=settings.prepare,
+            keep_alive=lambda slug: (keep_alive or {}).get(slug, settings.keep_alive),
         )
 
     def get(
@@ -103,6 +112,7 @@ class Models:
         if loaded is None:
             log.info("opening weights", model=spec.slug, device=str(self.device), dtype=str(wanted[1]))
             loaded = self._open(spec.family, *wanted)
+            loaded.keep(self._keep_alive(spec.slug))
             self._seconds += time.monotonic() - began
         self._loaded[wanted] = loaded
         while len(self._loaded) > MOST_OPEN:

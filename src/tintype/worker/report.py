@@ -11,7 +11,9 @@ import torch
 
 from tintype.engine import Engine
 from tintype.store.workers import Told
+from tintype.telemetry.metrics import PROMPT_CACHE
 from tintype.worker.models import Models
+from tintype.worker.stages import Stages
 from tintype.worker.task import Task
 
 STATM = Path("/proc/self/statm")
@@ -20,10 +22,11 @@ STATM = Path("/proc/self/statm")
 class Reporter:
     """Reads on the heart's thread what the engine's keeps anyway: it waits for no device, and holds up no step."""
 
-    def __init__(self, tasks: Mapping[str, Task], engine: Engine, models: Models) -> None:
+    def __init__(self, tasks: Mapping[str, Task], engine: Engine, models: Models, stages: Stages) -> None:
         self._tasks = tasks
         self._engine = engine
         self._models = models
+        self._stages = stages
         #: Forward passes, rows and seconds at the last report in which there was a new pass; and what came of it.
         self._before = (0, 0, 0.0)
         self._lately: dict[str, float] = {}
@@ -36,6 +39,7 @@ class Reporter:
             "cold_starts": len(loads),
             "cold_seconds": sum(loads),
             "max_rows": engine.max_rows,
+            "counts": self._stages.counts() | _prompts(self._models),
             "about": {
                 "tasks": [_running(task) for task in list(self._tasks.values())],
                 "models": list(self._models.slugs),
@@ -64,6 +68,11 @@ def memory(device: torch.device) -> dict[str, int]:
         "reserved": torch.cuda.memory_reserved(device),
         "total": torch.cuda.get_device_properties(device).total_memory,
     }
+
+
+def _prompts(models: Models) -> dict[str, float]:
+    """How often a prompt's encoding was there already, and how often not."""
+    return {PROMPT_CACHE.key("hit"): models.prompts.hits, PROMPT_CACHE.key("miss"): models.prompts.misses}
 
 
 def _weights(models: Models) -> dict[str, int]:

@@ -18,6 +18,7 @@ from tintype.store.previews import Previews
 from tintype.store.requests import Requests
 from tintype.store.warmups import Warmups
 from tintype.store.workers import Workers
+from tintype.telemetry.traces import open_tracing
 from tintype.worker.delivery import Delivery
 from tintype.worker.guard import Guard
 from tintype.worker.heart import Heart
@@ -37,7 +38,7 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
         torch.set_num_threads(settings.threads)
     db = Database(settings.database)
     requests = Requests(db, lease=settings.lease, retention=settings.retention)
-    models = Models.from_settings(settings, registry.weights, device)
+    models = Models.from_settings(settings, registry.weights, device, registry.keep_alive)
     outputs = open_storage(settings, settings.outputs_folder, settings.picture_life)
     pictures = Pictures.from_settings(settings)
     pinned = settings.pin | registry.pinned
@@ -49,8 +50,8 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
         Warmups(db),
         pinned,
         interval=settings.heartbeat,
-        keep_alive=settings.keep_alive,
     )
+    tracing = open_tracing(settings.traces, "worker")
     guard = Guard.from_settings(settings)
     if settings.safety != "off" and settings.safety_checker != "none":
         guard.load()  # what is wrong with it is said now, not at the first picture
@@ -66,6 +67,7 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
         max_pictures=settings.max_pictures,
         poll=settings.poll_with_bell if db.has_bell else settings.poll,
         grace=settings.grace,
+        tracing=tracing,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
@@ -77,7 +79,7 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
         worker.tasks,
         worker.engine,
         Looker(Previews(db), guard.hides),
-        Reporter(worker.tasks, worker.engine, models).report,
+        Reporter(worker.tasks, worker.engine, models, worker.stages).report,
         settings.heartbeat,
         parent,
         worker.stop,
@@ -86,6 +88,7 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
     log.info("worker ready", worker=worker_id, device=str(models.device))
     with pictures, heart, Bell(db, worker.look):
         worker.run()
+    tracing.close()
     db.close()
     log.info("worker stopped", worker=worker_id)
     # At once: Python would wait for downloads under way, and for an address that never answers that is long.

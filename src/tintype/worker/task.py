@@ -59,6 +59,8 @@ class Task:
         self.in_float32 = False
         #: Seconds on this machine's monotonic clock at which the model's work began.
         self.began = time.monotonic()
+        #: And at which its pictures joined the engine.
+        self.joined = self.began
 
     def start_over_in_float32(self) -> None:
         """Forget what was drawn so far, its siblings' pixels too: all of a request's pictures are made alike."""

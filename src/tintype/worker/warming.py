@@ -19,7 +19,7 @@ log = structlog.get_logger()
 class Warming:
     """Looks, now and then and between two steps, for models to load; also has leave what nobody has needed lately.
 
-    interval: seconds between looks. keep_alive: seconds after which an unused component leaves; 0 is never.
+    interval: seconds between looks.
     """
 
     def __init__(
@@ -31,14 +31,12 @@ class Warming:
         pins: Iterable[str],
         *,
         interval: float,
-        keep_alive: float,
     ) -> None:
         self.worker = worker
         self.catalogue = catalogue
         self.models = models
         self.warmups = warmups
         self.interval = interval
-        self.keep_alive = keep_alive
         self._pinned = list(pins)
         #: Those that are loaded, as far as the store knows.
         self._warm: set[str] = set()
@@ -55,8 +53,7 @@ class Warming:
             self._tell_changes()
         except StoreUnavailable as error:
             log.warning("store unavailable", error=error.message)
-        if self.keep_alive:
-            self.models.memory.tidy(self.keep_alive)
+        self.models.memory.tidy()
         self._looked = time.monotonic()
 
     def _load_pinned(self) -> None:

@@ -56,6 +56,8 @@ class Part:
         self.itemsize = itemsize
         self.module: Any = None
         self.place = Place.DISK
+        #: Seconds after which it leaves if nobody needs it; 0 is never, as is None: nobody has said.
+        self.keep_alive: float | None = None
         #: How many need it where it is; without any it may have to leave.
         self.leases = 0
         #: Whether it never leaves the device.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 from tintype.diffusion.memory.mover import Mover
 from tintype.diffusion.memory.part import Part, Place
@@ -71,10 +72,11 @@ class Placement:
         part.module = self._mover.leave(part.module)
         part.place = Place.HOST
 
-    def tidy(self, keep_alive: float) -> None:
-        """Have what was not needed for `keep_alive` seconds leave, for its files at once."""
+    def tidy(self, keep_alive: float | None) -> None:
+        """Have what was not needed for so many seconds leave, for its files at once; None: for each part's own."""
         for part in list(self._parts.values()):
-            if not part.stays and self._clock() - part.used_at > keep_alive:
+            limit = (part.keep_alive or inf) if keep_alive is None else keep_alive
+            if not part.stays and self._clock() - part.used_at > limit:
                 self._drop(part)
 
     def _arrive(self, part: Part) -> None:

@@ -34,8 +34,8 @@ class Memory:
         """Seconds spent on bringing components since this was last asked."""
         return self.device.waited() + (0.0 if self.host is self.device else self.host.waited())
 
-    def tidy(self, keep_alive: float) -> None:
-        """Have what was not needed for so many seconds leave."""
+    def tidy(self, keep_alive: float | None = None) -> None:
+        """Have what was not needed for so many seconds leave; None: for each part's own."""
         for memory in {self.device, self.host}:
             memory.tidy(keep_alive)
 

@@ -125,8 +125,8 @@ class Residency:
         with self.lock:
             return self._placement.relieve(besides)
 
-    def tidy(self, keep_alive: float) -> None:
-        """Have what was not needed for `keep_alive` seconds leave, for its files at once."""
+    def tidy(self, keep_alive: float | None = None) -> None:
+        """Have what was not needed for so many seconds leave, for its files at once; None: for each part's own."""
         with self.lock:
             self._placement.tidy(keep_alive)
 

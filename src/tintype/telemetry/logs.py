@@ -20,6 +20,8 @@ def set_up_logs(*, process: str) -> None:
 
     structlog.configure(
         processors=[
+            # What whoever began the work has bound: the request's id, for those who know of no requests.
+            structlog.contextvars.merge_contextvars,
             name_process,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),

@@ -1,0 +1,22 @@
+"""Sums that only ever grow, for `/metrics`: added to in the transaction of what they count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.dialects import postgresql, sqlite
+
+from tintype.store.tables import counters
+
+INSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+def add(tx: Connection, amounts: Mapping[str, float]) -> None:
+    """Add to sums by their keys, as `telemetry.metrics.Sum.key` makes them, in one statement for all."""
+    rows = [{"key": key, "value": amount} for key, amount in amounts.items() if amount]
+    if rows:
+        fresh = INSERT[tx.dialect.name](counters).values(rows)
+        more = {"value": counters.c.value + fresh.excluded.value}
+        tx.execute(fresh.on_conflict_do_update(index_elements=[counters.c.key], set_=more))

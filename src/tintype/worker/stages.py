@@ -1,0 +1,75 @@
+"""What requests spend their time on in a worker: counted for `/metrics`, and a span each where traces are wanted."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from structlog.contextvars import bound_contextvars
+
+from tintype.store.records import Request
+from tintype.telemetry.metrics import STAGE_RUNS, STAGE_SECONDS, Stage
+from tintype.telemetry.traces import NO_TRACES, Tracing
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Stages:
+    """Stages as the worker's threads live through them: a device may still be at work when one is over."""
+
+    def __init__(self, worker: str, tracing: Tracing = NO_TRACES) -> None:
+        self._worker = worker
+        self._tracing = tracing
+        self._counts: dict[str, float] = defaultdict(float)
+        self._lock = threading.Lock()
+
+    def counts(self) -> dict[str, float]:
+        """Runs and seconds of every stage since the worker's start, by `Sum.key`."""
+        with self._lock:
+            return dict(self._counts)
+
+    def run(self, request: Request, stage: Stage, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do what a stage consists of; returns, and raises, what that does. Its log lines have the request's id."""
+        began = time.monotonic()
+        try:
+            with bound_contextvars(request=request.id):
+                made = work(*args, **kwargs)
+        except BaseException as error:
+            self.note(request, stage, began, time.monotonic(), error)
+            raise
+        self.note(request, stage, began, time.monotonic())
+        return made
+
+    def queued(self, request: Request) -> None:
+        """Note how long the request has waited for the claim that it has just got, if it is its first."""
+        if request.attempt == 1 and request.started_at is not None:
+            moment = time.monotonic()
+            self.note(request, Stage.QUEUE, moment - (request.started_at - request.submitted_at), moment)
+
+    def note(
+        self, request: Request, stage: Stage, began: float, ended: float, error: BaseException | None = None
+    ) -> None:
+        """Count a stage that is over, and trace it; both moments are `time.monotonic()`'s."""
+        with self._lock:
+            self._counts[STAGE_RUNS.key(request.slug, stage)] += 1
+            self._counts[STAGE_SECONDS.key(request.slug, stage)] += max(0.0, ended - began)
+        self._tracing.note(
+            stage,
+            request.traceparent,
+            _unix(began),
+            _unix(ended),
+            error,
+            request=request.id,
+            attempt=request.attempt,
+            model=request.slug,
+            worker=self._worker,
+        )
+
+
+def _unix(moment: float) -> int:
+    """Nanoseconds of unix time at a moment of the monotonic clock."""
+    return time.time_ns() - round((time.monotonic() - moment) * 1e9)

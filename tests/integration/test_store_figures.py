@@ -1,0 +1,128 @@
+"""What `/metrics` is made of, in the store, on both databases: sums that outlive restarts, and missed charges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from tintype.store.accounts import Accounts
+from tintype.store.database import Database
+from tintype.store.figures import read_figures
+from tintype.store.records import Request
+from tintype.store.requests import Requests
+from tintype.store.tables import requests
+from tintype.store.workers import Workers
+from tintype.telemetry.metrics import CHARGED, CHARGES, ENDED, MISSED, STAGE_RUNS, Figures
+
+DECODED = STAGE_RUNS.key("a", "decode")
+
+
+class House:
+    """A store with a live key and a test key, and what it tells."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+        self.requests = Requests(db, lease=15, retention=3600)
+        self.workers = Workers(db)
+        accounts = Accounts(db)
+        account = accounts.create("one", 10**9).id
+        self.key, _ = accounts.create_key(account, "key")
+        self.test_key, _ = accounts.create_key(account, "ci", test=True)
+
+    def submit(self, slug: str = "a", *, price: int = 3, test: bool = False) -> None:
+        self.requests.submit(self.test_key if test else self.key, slug, {}, price)
+
+    def claim(self) -> Request:
+        claimed = self.requests.claim("w1", idle=True)
+        assert claimed is not None
+        return claimed
+
+    def complete(self) -> None:
+        claimed = self.claim()
+        assert self.requests.complete(claimed.id, claimed.attempt, {})
+
+    def beat(self, id: str, passes: int, rows: int, **told: Any) -> None:
+        self.workers.beat(id, "cpu", passes, rows, max_rows=16, **told)
+
+    @property
+    def figures(self) -> Figures:
+        return read_figures(self.db, ["a", "b"])
+
+    @property
+    def missed(self) -> float:
+        return self.figures.sums[MISSED.key()]
+
+
+@pytest.fixture
+def house(url: str) -> Iterator[House]:
+    db = Database(url)
+    yield House(db)
+    db.close()
+
+
+def test_waiting_and_running_by_model_without_tests(house: House) -> None:
+    for _ in range(3):
+        house.submit()
+    house.submit("b")
+    house.submit("c")
+    house.submit("b", test=True)
+    with house.db.write() as tx:
+        tx.execute(update(requests).where(requests.c.slug == "b").values(submitted_at=requests.c.submitted_at - 60))
+    house.claim()
+    told = house.figures
+    assert (told.waiting, told.running) == ({"a": 2, "b": 1, "c": 1}, {"a": 1, "b": 0})
+    assert 60 <= told.oldest["b"] < told.oldest["a"] + 120 < 180
+
+
+def test_what_workers_count_goes_on_when_they_begin_anew(house: House) -> None:
+    house.beat("w1", 0, 0)
+    house.beat("w1", 10, 40, counts={DECODED: 2})
+    house.beat("w1", 12, 50, counts={DECODED: 5}, about={"memory": {"process": 300}})
+    house.beat("w2", 0, 0)
+    house.beat("w2", 1, 2, counts={DECODED: 1}, about={"tasks": [{}]})
+    told = house.figures
+    assert (told.memory, told.workers["idle"], told.workers["working"]) == ({("w1", "process"): 300}, 1, 1)
+    for id in ("w1", "w2"):
+        house.workers.leave(id)
+    told = house.figures
+    assert (told.memory, told.workers["idle"], told.workers["working"]) == ({}, 0, 0)
+    assert told.sums == {"forward_passes": 13, "rows": 52, "room": 13 * 16, DECODED: 6, MISSED.key(): 0}
+
+
+def test_ends_and_charges_by_model(house: House) -> None:
+    for price in (3, 3, 0):
+        house.submit(price=price)
+        house.complete()
+    house.submit()
+    failed = house.claim()
+    house.requests.fail(failed.id, failed.attempt, "why", 500)
+    told = house.figures.sums
+    assert (told[ENDED.key("a", "completed")], told[ENDED.key("a", "failed")]) == (3, 1)
+    assert (told[CHARGES.key("a")], told[CHARGED.key("a")], house.missed) == (2, 6, 0)
+
+
+#: What a mistake of this program's would leave: completed past the ledger (whose own rows nobody can change), or
+#: charged with another amount than the request says.
+MISTAKES = [{"status": "COMPLETED", "cost": 3}, {"cost": requests.c.cost + 1}]
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_missed_charge_is_seen_and_stays(house: House, mistake: Any) -> None:
+    for price in (3, 3, 0):
+        house.submit(price=price)
+        if "status" not in mistake:
+            house.complete()
+    assert house.missed == 0
+    with house.db.write() as tx:
+        tx.execute(update(requests).values(mistake))
+    assert house.missed == 2
+    with house.db.write() as tx:
+        tx.execute(update(requests).values(expires_at=1.0))
+    assert house.requests.expire() == 3
+    assert house.missed == 2, "its record is gone, the mistake is not"
+    house.submit()
+    house.complete()
+    assert house.missed == 2
