@@ -73,13 +73,13 @@ class Visitor:
             assert needed <= width, f"{self.page.url} needs {needed} pixels on a screen of {width}"
         self.page.set_viewport_size(SCREEN)
 
-    def photograph(self, name: str, scheme: Literal["light", "dark"]) -> None:
-        """Keep a picture of what is seen, in these colours; of a model's page, what is below its head."""
+    def photograph(self, name: str, scheme: Literal["light", "dark"], *, whole: bool = False) -> None:
+        """Keep a picture of what is seen, or of the `whole` page; of a model's page, what is below its head."""
         self.page.emulate_media(color_scheme=scheme)
         self.page.evaluate(BELOW_HEAD)
         self.page.wait_for_load_state("networkidle")
         self.page.evaluate(PAINTED)
-        self.page.screenshot(path=self._photos / f"{name}.jpeg", type="jpeg", quality=85)
+        self.page.screenshot(path=self._photos / f"{name}.jpeg", type="jpeg", quality=85, full_page=whole)
         self.page.emulate_media(color_scheme=self._scheme)
 
     def leave(self) -> None:

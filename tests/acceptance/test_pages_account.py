@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.acceptance.browser import Visitor
+from tests.acceptance.browser import TEXT, Visitor
 from tests.acceptance.harness import Server, until
 from tests.acceptance.test_http_helpers import new_key, refused, submit
 from tests.integration.receiver import receiving
@@ -23,6 +23,7 @@ def shown_once(page: Page) -> str:
     page.get_by_role("button", name="Copy").click()
     expect(page.get_by_text("Copied")).to_be_visible()
     page.get_by_role("button", name="I have kept it").click()
+    # Taken out of the page, and not only closed.
     expect(page.locator("dialog")).to_have_count(0)
     return secret
 
@@ -103,3 +104,11 @@ def test_a_webhook_its_log_and_a_replay(visitor: Visitor, builtin: Server, key: 
         page.get_by_role("button", name="Make inactive").click()
         dialog.get_by_role("button", name="Make inactive").click()
         expect(page.get_by_text("None yet.")).to_be_visible()
+
+
+def test_a_test_key_is_told_no_prices(visitor: Visitor, builtin: Server) -> None:
+    page = visitor.go(TEXT, new_key(builtin, 1, test=True))
+    expect(page.locator(".go")).to_have_text("Generate")
+    page.get_by_role("link", name="Account").click()
+    expect(page.locator(".purse-facts")).to_contain_text("test requests are free")
+    expect(page.get_by_role("heading", name="Balance")).to_have_count(0)

@@ -39,16 +39,6 @@ def figure(page: Page, name: str, value: str) -> None:
     expect(page.locator(".purse-facts div").filter(has_text=name).locator("dd")).to_have_text(value)
 
 
-def sound(visitor: Visitor) -> None:
-    """Nothing keeps people out, and nothing is wider than the screen, whatever that is."""
-    for width in (1440, 768, 360):
-        visitor.page.set_viewport_size({"width": width, "height": 900})
-        assert visitor.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    for scheme in ("dark", "light"):
-        visitor.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        assert visitor.barriers() == []
-
-
 def test_an_operator_sees_the_server_and_steers_it(chromium: Browser, own: Server, photos: Path) -> None:
     visitor = Visitor(chromium, own.address, photos)
     http = own.http()
@@ -66,6 +56,8 @@ def test_an_operator_sees_the_server_and_steers_it(chromium: Browser, own: Serve
     page.get_by_label("The last").select_option("15 minutes")
     expect(page.get_by_role("img", name=re.compile("Memory.*[MG]iB at last"))).to_be_visible()
 
+    visitor.photograph("pages-operator", "dark", whole=True)
+
     page.get_by_role("button", name="Pause the queue").click()
     page.keyboard.press("Escape")
     figure(page, "Queue", "open")
@@ -74,7 +66,9 @@ def test_an_operator_sees_the_server_and_steers_it(chromium: Browser, own: Serve
     waiting = submit(http, TEXT, quick())
     figure(page, "Waiting", "1")
     assert http.get(f"/v2/requests/{waiting}/status").json()["status"] == "QUEUED"
-    sound(visitor)
+    visitor.sound()
+    visitor.page.emulate_media(color_scheme="dark")
+    assert visitor.barriers() == []
     confirm(page, "Resume the queue", "Resume the queue")
     assert result(http, waiting).json()["status"] == "COMPLETED"
     figure(page, "Waiting", "0")

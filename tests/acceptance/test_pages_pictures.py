@@ -57,7 +57,7 @@ def test_a_picture_is_chosen_pasted_taken_or_one_of_the_samples(visitor: Visitor
     file = {"name": "gradient.png", "mimeType": "image/png", "buffer": gradient(64, 64)}
     page.locator("input[type=file]").set_input_files(file)
     changed("png")
-    expect(page.get_by_text("1 uploaded; kept until")).to_be_visible()
+    expect(page.get_by_text("Uploaded; kept for 7 days.")).to_be_visible()
     page.evaluate(PASTE, list(gradient(80, 64)))
     changed("png")
     page.get_by_role("button", name="Camera").click()

@@ -25,7 +25,7 @@ async function drawLedger(place, page) {
   const found = await get(`/v2/ledger?per_page=${ROWS}&page=${page}`);
   const line = (row) => [h("time", { datetime: row.created_at }, moment(row.created_at)), what(row), `${row.amount > 0 ? "+" : "−"}${dollars(Math.abs(row.amount))}`, dollars(row.balance)];
   fill(place, found.total ? table("Ledger", ["When", "What", "Change", "Balance"], found.data.map(line)) : h("p.hint", {}, "Nothing has changed it yet."),
-    pager(found, "entries", (to) => drawLedger(place, to)));
+    pager(found, ["entry", "entries"], (to) => drawLedger(place, to)));
 }
 
 const what = (row) => [KINDS[row.kind] ?? row.kind, row.note ? `: ${row.note}` : "", row.request_id ? h("code.id", { title: row.request_id }, row.request_id.slice(0, 8)) : ""];

@@ -19,14 +19,24 @@ export async function drawWebhooks(panel, { mayChange }) {
 
 function one(hook, mayChange, redraw) {
   const place = h("div.log");
-  const log = h("details.part", { ontoggle: () => log.open && drawLog(place, hook, mayChange).catch((error) => fill(place, h("p.error", { role: "alert" }, error.message))) },
+  const taken = h("p.hint", {}, told(hook));
+  /** The log, and when the last message was taken by now. */
+  const show = async () => {
+    const [{ webhooks }] = await Promise.all([get("/webhook/get"), drawLog(place, hook, mayChange)]);
+    taken.textContent = told(webhooks.find(({ webhook_id: id }) => id === hook.webhook_id) ?? hook);
+  };
+  const log = h("details.part", { ontoggle: () => log.open && show().catch((error) => fill(place, h("p.error", { role: "alert" }, error.message))) },
     h("summary", {}, "Delivery log"), place);
   const state = hook.is_active ? h("span.badge.good", {}, "active") : h("span.badge.bad", {}, "disabled");
-  const told = `requests ${hook.event.types.map((type) => type.replace("REQUEST_", "").toLowerCase()).join(" and ")}`;
   return h("li", { "data-webhook": hook.webhook_id },
     h("div.head-row", {}, h("p.url", {}, h("code", {}, hook.webhook_url ?? "the X-Webhook-URL of each request"), " ", state), mayChange ? tools(hook, redraw) : null),
-    h("p.hint", {}, `${told} · last taken ${hook.last_success_at ? moment(hook.last_success_at) : "never"}`),
+    taken,
     hook.disabled_reason ? h("p.error", {}, `Disabled: ${hook.disabled_reason}. Edit it to make it active again; then replay what it missed.`) : null, log);
+}
+
+function told({ event: { types }, last_success_at: last }) {
+  const ends = types.map((type) => type.replace("REQUEST_", "").toLowerCase()).join(" and ");
+  return `requests ${ends} · last taken ${last ? moment(last) : "never"}`;
 }
 
 function tools(hook, redraw) {

@@ -19,36 +19,41 @@ async function start() {
   drawHeader();
   // Whoever forgets the key, or gives another one, sees nothing of the former.
   document.addEventListener("tintype:key", () => show().catch(failed));
+  document.addEventListener("tintype:credits", ({ detail: left }) => {
+    const shown = main.querySelector(".balance");
+    if (shown && Number.isFinite(Number(left))) shown.textContent = dollars(Number(left), 4);
+  });
   await show();
 }
 
 async function show() {
   fill(main, h("div.title", {}, h("h1", {}, "Account")));
   const [owner, about, models] = await Promise.all([get("/api/auth/authenticate"), get("/about.json"), loadModels()]);
-  const mayChange = !owner.api_key.read_only;
+  const { read_only: reads, mode } = owner.api_key;
+  const billed = about.billing && mode !== "test";
   const tabs = createTabs("About this account", [
-    ["overview", "Overview", (panel) => drawOverview(panel, about, models)],
+    ["overview", "Overview", (panel) => drawOverview(panel, billed, about.kept_seconds, models)],
     ["requests", "Requests", (panel) => drawHistory(panel, { models })],
-    ["keys", "Keys", (panel) => drawKeys(panel, { models, mode: owner.api_key.mode })],
-    ["webhooks", "Webhooks", (panel) => drawWebhooks(panel, { mayChange })],
+    ["keys", "Keys", (panel) => drawKeys(panel, { models, mode })],
+    ["webhooks", "Webhooks", (panel) => drawWebhooks(panel, { mayChange: !reads })],
   ]);
-  fill(main, h("div.title", {}, h("h1", {}, "Account"), h("p.lead", {}, owner.name)), purse(owner, about), tabs);
+  fill(main, h("div.title", {}, h("h1", {}, "Account"), h("p.lead", {}, owner.name)), purse(owner, billed), tabs);
 }
 
-function purse({ credits, api_key: key }, { billing }) {
+function purse({ credits, api_key: key }, billed) {
   const may = [key.read_only ? "may only read" : "may read and run", key.models?.length ? key.models.join(", ") : "all models",
     ...(key.mode === "test" ? ["test mode: free, no real pictures"] : []), ...(key.operator ? ["operator"] : [])];
   return h("dl.purse-facts", {},
-    h("div", {}, h("dt", {}, "Balance"), h("dd.large", {}, billing ? dollars(credits, 4) : "nothing is billed here")),
-    h("div", {}, h("dt", {}, "This key"), h("dd", {}, `${key.name}, ${key.hint}`), h("dd.hint", {}, may.join("; "))));
+    h("div", {}, h("dt", {}, "Balance"), billed ? h("dd.large.balance", {}, dollars(credits, 4)) : h("dd", {}, key.mode === "test" ? "test requests are free" : "nothing is billed here")),
+    h("div", {}, h("dt", {}, "This key"), h("dd", {}, `${key.name}, ${key.hint}…`), h("dd.hint", {}, may.join("; "))));
 }
 
 /** Money and use over the same days. */
-async function drawOverview(panel, { billing, kept_seconds: kept }, models) {
+async function drawOverview(panel, billed, kept, models) {
   const [balance, usage] = [h("section"), h("section")];
   const period = h("select", { onchange: () => draw().catch(failed) }, PERIODS.map(([days, words]) => h("option", { value: days }, words)));
-  const draw = () => Promise.all([billing && drawBalance(balance, Number(period.value)), drawUsage(usage, models, Number(period.value), kept.history)]);
-  fill(panel, h("div.filters", {}, h("label", {}, "The last", period)), h("div.overview", {}, billing && balance, usage));
+  const draw = () => Promise.all([billed && drawBalance(balance, Number(period.value)), drawUsage(usage, models, Number(period.value), kept.history)]);
+  fill(panel, h("div.filters", {}, h("label", {}, "The last", period)), h("div.overview", {}, billed && balance, usage));
   await draw();
 }
 

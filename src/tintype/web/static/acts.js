@@ -1,11 +1,12 @@
 /** What can be done with a finished picture: again, otherwise, as input, beside another, by a link. */
+import { copied } from "./clipboard.js";
 import { showCompare } from "./compare.js";
 import { drawSeed } from "./controls/number.js";
 import { fill } from "./dom.js";
 import { toAddress } from "./link.js";
-import { named, request } from "./models.js";
+import { named } from "./models.js";
 
-/** The acts on one of the pictures of `made`; `bench` is the playground: model, stage, shelf, write, generate, show, tell. */
+/** The acts on one of the pictures of `made`; `bench` is the playground: model, stage, shelf, write, generate, show, say. */
 export function actsOn(made, bench) {
   const { model } = bench;
   const [seed, image, count] = ["seed", "image", "count"].map((means) => named(model, means)?.name);
@@ -13,11 +14,11 @@ export function actsOn(made, bench) {
   /** What makes this one picture again, and no others. */
   const alone = (picture) => ({ ...values, ...(count && { [count]: 1 }), [seed]: picture.seed });
   return {
-    same: (picture) => bench.write(alone(picture)),
+    same: (picture) => (bench.write(alone(picture)), bench.say(`The form has seed ${picture.seed} now.`)),
     vary: () => (bench.write({ ...values, [seed]: drawSeed() }), bench.generate()),
-    input: image && ((picture) => bench.write({ [image]: picture.url })),
+    input: image && ((picture) => (bench.write({ [image]: picture.url }), bench.say("It is the form's input picture now."))),
     compare: (picture) => compare(picture, values[image], bench, () => bench.show(made)),
-    link: (picture) => copy(toAddress(request(model, alone(picture))), bench),
+    link: (picture) => copy(toAddress(alone(picture)), bench),
   };
 }
 
@@ -26,16 +27,10 @@ function compare(picture, input, bench, close) {
   const before = input?.startsWith("/") ? [{ url: input, label: "the input picture" }] : [];
   const others = [...before, ...bench.shelf.all().filter((other) => other !== picture)];
   if (others.length) fill(bench.stage, showCompare(picture, others, close));
-  else bench.tell("There is nothing to compare it with yet: make a second picture.");
+  else bench.say("There is nothing to compare it with yet: make a second picture.");
 }
 
 async function copy(address, bench) {
   history.replaceState(null, "", address);
-  try {
-    await navigator.clipboard.writeText(address);
-    bench.tell("The link is copied, and stands in the address bar.", "", true);
-  } catch {
-    // Browsers lend the clipboard to https and localhost only, and with the reader's consent.
-    bench.tell("The link stands in the address bar.", "", true);
-  }
+  bench.say(await copied(address) ? "The link is copied, and stands in the address bar." : "The link stands in the address bar.");
 }

@@ -1,4 +1,5 @@
 /** Code as it stands, with its strings and comments in colours of their own. */
+import { copied } from "./clipboard.js";
 import { fill, h, icon, unique } from "./dom.js";
 
 const PARTS = /("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`[^`]*`)|((?:^|\s)(?:#|\/\/).*)/gm;
@@ -10,8 +11,9 @@ export function createCode() {
   const said = h("span.hint", { role: "status" });
   let text = "";
   const copy = async () => {
-    await navigator.clipboard?.writeText(text);
-    said.textContent = navigator.clipboard ? "Copied" : "Select it and press Ctrl+C: browsers lend the clipboard to https and localhost only";
+    if (await copied(text)) return (said.textContent = "Copied");
+    getSelection().selectAllChildren(code);
+    said.textContent = "Marked: press Ctrl+C";
   };
   const id = unique("code");
   name.id = id;

@@ -41,7 +41,7 @@ async function rows(asked, models, show) {
   if (!found.data.length) return [h("p.hint", {}, "Nothing here in these days.")];
   return [
     h("ul.rows", {}, found.data.map((row) => request(row, models))),
-    pager(found, "requests", (page) => show({ page }), true),
+    pager(found, ["request", "requests"], (page) => show({ page }), true),
   ];
 }
 

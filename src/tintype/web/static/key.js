@@ -6,6 +6,9 @@ const STORED = "tintype-key";
 
 export const currentKey = () => sessionStorage.getItem(STORED) ?? "";
 
+/** Whether it is a test key, whose requests are free. */
+export const isTest = () => currentKey().startsWith("SG_test");
+
 /** Forget the key; everything that shows what belongs to it listens for `tintype:key`. */
 export function forgetKey() {
   sessionStorage.removeItem(STORED);

@@ -6,15 +6,19 @@ export function fromAddress(model) {
   return Object.fromEntries(model.fields.filter(({ name }) => sent.has(name)).map((field) => [field.name, typed(field, sent.get(field.name))]));
 }
 
-/** An address that restores these values; a picture that lies in the form as text is too long for one. */
+/**
+ * An address that restores these values, the empty ones too, since a form does not begin with empty fields; a picture
+ * that lies in the form as text is too long for one.
+ */
 export function toAddress(values) {
-  const short = Object.entries(values).filter(([, value]) => !String(value).startsWith("data:"));
+  const short = Object.entries(values).map(([name, value]) => [name, value ?? ""]).filter(([, value]) => !String(value).startsWith("data:"));
   return `${location.origin}${location.pathname}#${new URLSearchParams(short)}`;
 }
 
 function typed(field, text) {
   if (field.kind === "boolean") return text === "true";
   if (field.kind === "choice") return field.choices.find((value) => String(value) === text) ?? field.default;
+  if (text === "" && field.kind !== "text") return null;
   if (field.kind === "integer" || field.kind === "number") return Number.isSafeInteger(Number(text)) || field.kind === "number" ? Number(text) : text;
   return text;
 }

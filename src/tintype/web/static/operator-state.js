@@ -1,6 +1,5 @@
 /** How the queue and the workers stand, and what can be done about it. */
-import { send } from "./api.js";
-import { confirmed } from "./confirm.js";
+import { confirm } from "./dialog.js";
 import { h } from "./dom.js";
 import { brief, bytes, duration, timeOf } from "./words.js";
 
@@ -16,7 +15,10 @@ const STATES = {
 /** Requests in hand that a worker's card shows: a full batch of small pictures would fill the screen. */
 const MOST_RUNS = 6;
 
-/** The queue's figures, with the lever; `act` does what was confirmed and tells of it, null where nothing may be done. */
+/** Facts of a worker that take the room of two. */
+const BROAD = new Set(["Weights", "Device memory", "Models loaded"]);
+
+/** The queue's figures, with the lever; `act` asks the server for something and tells of it, null where nothing may be done. */
 export function queueFacts({ queue, workers }, act) {
   const alive = workers.filter(({ state }) => ["working", "idle"].includes(state)).length;
   const facts = [
@@ -35,16 +37,15 @@ export function queueFacts({ queue, workers }, act) {
 }
 
 function pauseButton(act) {
-  return h("button", { type: "button", id: "pause", onclick: async () => {
-    const words = "Workers take nothing more. What runs goes on to its end, and new requests are accepted and wait, also over a restart. Test keys notice nothing.";
-    if (await confirmed("Pause the queue?", words, "Pause the queue")) act(send("/v2/operator/queue/pause"), "The queue is paused.");
-  } }, "Pause the queue");
+  const words = "Workers take nothing more. What runs goes on to its end, and new requests are accepted and wait, also over a restart. Test keys notice nothing.";
+  const go = () => act("queue/pause", "The queue is paused.");
+  return h("button", { type: "button", id: "lever", onclick: () => confirm("Pause the queue?", words, "Pause the queue", go) }, "Pause the queue");
 }
 
 function resumeButton(act) {
-  return h("button.primary", { type: "button", id: "resume", onclick: async () => {
-    if (await confirmed("Let the queue go on?", "Workers take requests again, in the order in which they would have.", "Resume the queue")) act(send("/v2/operator/queue/resume"), "The queue goes on.");
-  } }, "Resume the queue");
+  const words = "Workers take requests again, in the order in which they would have.";
+  const go = () => act("queue/resume", "The queue goes on.");
+  return h("button.primary", { type: "button", id: "lever", onclick: () => confirm("Let the queue go on?", words, "Resume the queue", go, "primary") }, "Resume the queue");
 }
 
 /** A card per worker; `act` is as above. */
@@ -63,7 +64,7 @@ function card(worker, at, act) {
   return h("li.worker", { "data-state": state },
     h("div.worker-head", {}, h("h3", {}, id), h("span.state-mark", { title: STATES[state] }, state)),
     h("dl.worker-facts", {}, (gone ? lastFacts(worker) : facts(worker, at)).map(([name, value]) =>
-      h(name === "Models loaded" ? "div.broad" : "div", {}, h("dt", {}, name), h("dd", {}, value)))),
+      h(BROAD.has(name) ? "div.broad" : "div", {}, h("dt", {}, name), h("dd", {}, value)))),
     gone ? null : running(worker),
     h("p.hint", {}, ["working", "idle"].includes(state) ? "" : STATES[state]),
     act && lever(worker, gone, act));
@@ -93,7 +94,7 @@ function facts({ device, rows, max_rows: most, step_seconds: seconds, memory, mo
     ["Batch fill", rows === null ? "no step yet" : `${Number(rows.toPrecision(2))} of ${most} rows`],
     ["Step", seconds === null ? "no step yet" : brief(seconds)],
     ["Memory", own],
-    ...(memory.budget ? [["Weights", `${bytes(memory.weights)} of ${bytes(memory.budget)} that they and work may take`]] : []),
+    ...(memory.budget ? [["Weights", `${bytes(memory.weights)}; they and work may take ${bytes(memory.budget)}`]] : []),
     ...(memory.total ? [["Device memory", `${bytes(memory.reserved)} of ${bytes(memory.total)}, ${bytes(memory.allocated)} of it in use`]] : []),
     ["Models loaded", models.length ? models.join(", ") : "none yet"],
     ["Cold starts", starts ? `${starts}, ${brief(cold)} in all` : "none yet"],
@@ -102,18 +103,18 @@ function facts({ device, rows, max_rows: most, step_seconds: seconds, memory, mo
 }
 
 function drainButton(id, act) {
-  return h("button", { type: "button", id: `drain-${id}`, onclick: async () => {
-    const words = `${id} takes nothing more, ends what it has, and leaves. Its place stays empty until you recall it.`;
-    if (await confirmed("Drain this worker?", words, "Drain the worker")) act(send(place(id, "drain")), `${id} drains.`);
-  } }, "Drain", h("span.unseen", {}, ` ${id}`));
+  const words = `${id} takes nothing more, ends what it has, and leaves. Its place stays empty until you recall it.`;
+  const go = () => act(place(id, "drain"), `${id} drains.`);
+  return workerLever(id, "Drain", () => confirm("Drain this worker?", words, "Drain the worker", go));
 }
 
 function recallButton(id, state, act) {
-  return h("button", { type: "button", id: `recall-${id}`, onclick: async () => {
-    const when = state === "drained" ? "" : " as soon as it has left";
-    const words = `The server that started ${id} starts a fresh worker in its place${when}. One that was started by hand must be started by hand again.`;
-    if (await confirmed("Fill its place again?", words, "Recall")) act(send(place(id, "recall")), `The place of ${id} is filled again.`);
-  } }, "Recall", h("span.unseen", {}, ` ${id}`));
+  const when = state === "drained" ? "" : " as soon as it has left";
+  const words = `The server that started ${id} starts a fresh worker in its place${when}. One that was started by hand must be started by hand again.`;
+  const go = () => act(place(id, "recall"), `The place of ${id} is filled again.`);
+  return workerLever(id, "Recall", () => confirm("Fill its place again?", words, "Recall", go, "primary"));
 }
 
-const place = (id, verb) => `/v2/operator/workers/${encodeURIComponent(id)}/${verb}`;
+const workerLever = (id, verb, onclick) => h("button", { type: "button", id: `lever-${id}`, onclick }, verb, h("span.unseen", {}, ` ${id}`));
+
+const place = (id, verb) => `workers/${encodeURIComponent(id)}/${verb}`;

@@ -1,5 +1,5 @@
 /** The operator's page: the queue, the workers, and how the server did; it keeps itself fresh while it is looked at. */
-import { get } from "./api.js";
+import { get, send } from "./api.js";
 import { fill, h } from "./dom.js";
 import { drawHeader } from "./header.js";
 import { currentKey, forgetKey } from "./key.js";
@@ -24,25 +24,21 @@ async function show() {
   fill(main, h("div.title", {}, h("h1", {}, "Operator")));
   const [first, { api_key: key }] = await Promise.all([get("/v2/operator"), get("/api/auth/authenticate")]);
   if (mine !== drawing) return;
-  const [news, trouble, late] = [h("p.hint.news", { role: "status" }), h("p.error.news", { role: "alert" }), h("p.error.news", { role: "alert" })];
+  const [news, late] = [h("p.hint.news", { role: "status" }), h("p.error.news", { role: "alert" })];
   const [queue, workers, plots] = [h("section.panel", { "aria-label": "Queue" }), h("section.panel"), h("section.panel")];
   fill(main, h("div.title", {}, h("h1", {}, "Operator"), h("p.lead", {}, "The queue, the workers and the last hours of this server.")),
-    news, trouble, late, queue, workers, plots);
+    news, late, queue, workers, plots);
   const draw = (overview) => keepingFocus(() => {
     // A key that may only read is for a screen on the wall: there is nothing to press.
     fill(queue, queueFacts(overview, key.read_only ? null : act));
     fill(workers, workerCards(overview, key.read_only ? null : act));
   });
   const look = async () => draw(await get("/v2/operator"));
-  /** Do something that was confirmed, say what came of it, and show how things stand now. */
-  const act = async (promise, words) => {
-    try {
-      await promise;
-      [news.textContent, trouble.textContent] = [words, ""];
-      await look();
-    } catch (error) {
-      trouble.textContent = [error.message, error.advice].filter(Boolean).join(". ");
-    }
+  /** Pull a lever, say what came of it, and show how things stand now; throws Refused. */
+  const act = async (lever, words) => {
+    await send(`/v2/operator/${lever}`);
+    news.textContent = words;
+    await look();
   };
   draw(first);
   const wanted = () => mine === drawing;

@@ -3,6 +3,7 @@ import { send } from "./api.js";
 import { actsOn } from "./acts.js";
 import { fill, h, icon } from "./dom.js";
 import { createForm } from "./form.js";
+import { isTest } from "./key.js";
 import { fromAddress } from "./link.js";
 import { firstValues, named, request } from "./models.js";
 import { createProgress } from "./progress.js";
@@ -11,7 +12,7 @@ import { createShelf } from "./shelf.js";
 import { createStrip } from "./strip.js";
 import { ideas, vocabulary } from "./vocabulary.js";
 import { submit, watch } from "./watch.js";
-import { dollars } from "./words.js";
+import { forPrice } from "./words.js";
 
 /** The playground of one model: its `element`, and the form's `values()` at the moment. */
 export class Playground {
@@ -21,13 +22,15 @@ export class Playground {
     this.running = null;
     this.error = h("div.refusal", { role: "alert", hidden: true });
     this.said = h("p.unseen", { role: "status" });
+    this.note = h("p.notice", { role: "status" });
     this.go = h("button.primary.go", { type: "button", onclick: () => this.generate() });
     this.form = createForm(model, () => this.price());
     this.stage = h("section.stage", { "aria-label": "Picture" }, empty());
-    this.shelf = createShelf((made) => this.show(made));
+    this.shelf = createShelf((made) => (this.say(""), this.show(made)));
     this.strip = createStrip(this);
     this.element = this.layout();
     this.write({ ...firstValues(model), ...fromAddress(model) });
+    document.addEventListener("tintype:key", () => this.price());
     addEventListener("hashchange", () => this.write(fromAddress(model)));
     document.addEventListener("keydown", (event) => this.key(event));
   }
@@ -38,7 +41,7 @@ export class Playground {
     const keys = h("span.row", { "aria-hidden": "true" }, h("kbd", {}, "Ctrl"), h("kbd", {}, "Enter"));
     return h("div.workbench", {},
       h("div.side", {}, this.form.element, h("div.actions", {}, this.error, h("div.row", {}, this.go, keys)), this.strip.element),
-      h("div.view-side", {}, this.said, this.stage, this.shelf.element, vocabulary(this.model, prompt)));
+      h("div.view-side", {}, this.said, this.stage, this.note, this.shelf.element, vocabulary(this.model, prompt)));
   }
 
   values() {
@@ -52,9 +55,7 @@ export class Playground {
 
   /** The button tells what it will cost. */
   price() {
-    const count = this.count(this.values());
-    const told = this.model.price > 0 && this.model.price_per === "picture";
-    this.go.textContent = told ? `Generate for ${dollars(this.model.price * count)}` : "Generate";
+    this.go.textContent = `Generate${forPrice(this.model, this.count(this.values()), isTest())}`;
   }
 
   /** How many pictures a request with these values asks for. */
@@ -83,17 +84,18 @@ export class Playground {
 
   async generate() {
     if (this.running || !this.sound()) return;
+    this.say("");
     const values = this.values();
     let id = null;
     let unwanted = false;
     const stop = () => send(`/v2/requests/${id}`, undefined, "DELETE").catch((error) => this.refuse(error));
-    this.busy(() => ((unwanted = true), id && stop()));
     const progress = createProgress(this.count(values), () => this.running?.());
+    this.busy(() => ((unwanted = true), progress.stopping(), id && stop()));
     try {
       const submitted = await submit(this.model.slug, request(this.model, values));
       id = submitted.id;
       if (unwanted) stop();
-      if (submitted.warning) this.tell(submitted.warning);
+      if (submitted.warning) this.say(submitted.warning);
       this.put(progress.element);
       this.finish(await watch(id, progress.tell), values);
     } catch (error) {
@@ -133,10 +135,16 @@ export class Playground {
     if (!field || !this.form.complain(field.name, message.slice(field.name.length + 2))) this.tell(message, advice);
   }
 
-  tell(words, advice = "", good = false) {
-    this.error.classList.toggle("good", good);
+  /** Say above the button what went wrong, where it is seen. */
+  tell(words, advice = "") {
     this.error.hidden = false;
     fill(this.error, h("p", {}, words), advice ? h("p.hint", {}, advice) : null);
+    this.error.scrollIntoView({ block: "nearest" });
+  }
+
+  /** Say something of the picture, below it. */
+  say(words) {
+    this.note.textContent = words;
   }
 }
 

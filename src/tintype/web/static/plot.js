@@ -1,8 +1,8 @@
 /** Plots over days, drawn at the width that there is, so that their words stay readable on a telephone. */
-import { fill, h } from "./dom.js";
+import { draw, fill, h } from "./dom.js";
+import { scaled, ticks } from "./scale.js";
 import { dollars } from "./words.js";
 
-const SPACE = "http://www.w3.org/2000/svg";
 const [HEIGHT, HEAD, FOOT] = [150, 16, 22];
 
 /** Bars of whole numbers, stacked by series of { title, values, words(place) }, with a legend; each bar tells its day. */
@@ -26,7 +26,7 @@ export function plotBars(days, series) {
 export function plotLine(days, values, words) {
   const [least, most] = [Math.min(...values), Math.max(...values)];
   // A small change of a large balance would be a flat line on a scale from 0.
-  const scale = scaled(least > most / 2 && least > 0 ? least : Math.min(0, least), most, 0.000001);
+  const scale = scaled(least > most / 2 && least > 0 ? least : Math.min(0, least), most, least === 0 && most === 0 ? 1 : 0.000001);
   const digits = Math.max(2, Math.min(6, Math.ceil(-Math.log10(scale.step))));
   const line = (wide, y) => {
     const points = values.map((value, place) => `${(place + 0.5) * wide},${y(value)}`);
@@ -40,39 +40,22 @@ export function plotLine(days, values, words) {
   return figure(days, scale, (tick) => dollars(tick, digits), `Balance by day, from ${dollars(values[0])} to ${dollars(values.at(-1))}`, line, null);
 }
 
-/** A range with a round step of which there are about three in it. */
-function scaled(low, high, least) {
-  const rough = Math.max(least, (high - low) / 3, Math.abs(high) * 1e-6);
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = Math.max(least, [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999) * power);
-  return { step, low: Math.floor(low / step + 1e-9) * step, high: Math.max(Math.ceil(high / step - 1e-9), Math.floor(low / step + 1e-9) + 1) * step };
-}
-
-function figure(days, { step, low, high }, tell, name, marks, legend) {
+function figure(days, scale, tell, name, marks, legend) {
   const place = h("div.plot-frame");
-  const y = (value) => HEAD + HEIGHT * (1 - (value - low) / (high - low));
-  const ticks = [...Array(Math.round((high - low) / step) + 1).keys()].map((number) => low + number * step);
+  const y = (value) => HEAD + HEIGHT * (1 - (value - scale.low) / (scale.high - scale.low));
   let drawn = 0;
   const redraw = (width) => {
     if (!width || width === drawn) return;
     drawn = width;
-    const left = 8 + 6.2 * Math.max(...ticks.map((tick) => tell(tick).length));
+    const left = 8 + 6.2 * Math.max(...ticks(scale).map((tick) => tell(tick).length));
     const wide = (width - left) / days.length;
     const every = Math.ceil(days.length / Math.max(2, Math.floor(width / 100)));
     const dates = days.map((day, number) => (days.length - 1 - number) % every === 0
       ? draw("text", { x: Math.min(width - left, (number + 0.5) * wide + 16), y: HEAD + HEIGHT + 16, "text-anchor": "end" }, day.slice(5)) : "");
-    const lines = ticks.flatMap((tick) => [draw("line", { x1: left, x2: width, y1: y(tick), y2: y(tick) }), draw("text", { x: left - 8, y: y(tick) + 4, "text-anchor": "end" }, tell(tick))]);
+    const lines = ticks(scale).flatMap((tick) => [draw("line", { x1: left, x2: width, y1: y(tick), y2: y(tick) }), draw("text", { x: left - 8, y: y(tick) + 4, "text-anchor": "end" }, tell(tick))]);
     const inner = draw("g", { transform: `translate(${left} 0)` }, ...marks(wide, y), ...dates);
     fill(place, draw("svg", { viewBox: `0 0 ${width} ${HEAD + HEIGHT + FOOT}`, role: "img", "aria-label": name }, ...lines, inner));
   };
   new ResizeObserver(([{ contentRect }]) => redraw(Math.round(contentRect.width))).observe(place);
   return h("figure.plot", {}, place, legend ? h("figcaption", {}, legend) : null);
-}
-
-/** An element of SVG, with text that is never taken for more. */
-export function draw(tag, attributes, ...content) {
-  const element = document.createElementNS(SPACE, tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...content);
-  return element;
 }

@@ -2,24 +2,32 @@
 import { fill, h } from "./dom.js";
 import { duration } from "./words.js";
 
-/** A view with `element` and `tell(event, data)` for `count` pictures; each sharpens like a plate in its bath. */
+/** A view with `element`, `stopping()` and `tell(event, data)` for `count` pictures; each sharpens like a plate in its bath. */
 export function createProgress(count, cancel) {
   const bar = h("progress", { max: 1, value: 0, "aria-label": "Progress" });
   const words = h("p.state", { role: "status", "aria-live": "polite" }, "Sending …");
   const plates = [...Array(count).keys()].map(() => h("div.plate.developing"));
   // Above the plates, where the first screen ends before they do.
-  const meter = h("div.meter", {}, bar, words, h("button.quiet", { type: "button", onclick: cancel }, "Cancel", h("kbd", {}, "Esc")));
+  const stop = createStop(cancel);
+  const meter = h("div.meter", {}, bar, words, stop.element);
   const element = h("div.progress", {}, meter, h("div.developing-plates", { "data-count": count }, plates));
   return {
     element,
+    stopping: stop.stopping,
     tell(event, data) {
       if (event === "preview") return show(plates[data.picture], data, count > 1 ? `Preview of picture ${data.picture + 1}` : "Preview");
-      const done = data.progress ?? 0;
+      const done = data.progress ?? bar.value;
       bar.value = done;
       plates.forEach((plate) => plate.style.setProperty("--done", done));
       words.textContent = said(event, data);
     },
   };
+}
+
+/** The button that cancels: its `element`, and `stopping()` once somebody has, which a worker may hear seconds later. */
+export function createStop(cancel) {
+  const element = h("button.quiet", { type: "button", onclick: cancel }, "Cancel", h("kbd", {}, "Esc"));
+  return { element, stopping: () => fill(element, "Cancelling …") };
 }
 
 function show(plate, { image, finished }, words) {
@@ -33,6 +41,7 @@ function show(plate, { image, finished }, words) {
 /** `Step 3 of 20, about 4 s left`. */
 export function said(event, { queue_position: place, step, steps, eta }) {
   const left = eta === null || eta === undefined ? "" : `, about ${duration(Math.max(1, Math.round(eta)))} left`;
+  if (event === "away") return "The server does not answer. What you asked for is kept; asking again …";
   if (event === "queued") return place === 1 ? `Next in the queue${left}` : `Number ${place ?? "?"} in the queue${left}`;
   return step ? `Step ${step} of ${steps}${left}` : `Getting ready${left}`;
 }

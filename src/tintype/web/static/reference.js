@@ -4,6 +4,7 @@ import { createCode } from "./code.js";
 import { fill, h, unique } from "./dom.js";
 import { request } from "./models.js";
 import { answerFile, asked, LANGUAGES } from "./snippets/index.js";
+import { table } from "./table.js";
 import { duration } from "./words.js";
 
 /** Fill the panel, for the form's values. */
@@ -31,12 +32,13 @@ function snippets(model, values) {
 }
 
 function parameters(model) {
-  const row = (field) => h("tr", { id: `parameter-${field.name}` },
-    h("th", { scope: "row" }, h("code", {}, field.name), h("span.needed", {}, field.required ? " required" : "")),
-    h("td", {}, field.kind === "picture" ? "string (uri)" : field.type),
-    h("td", {}, field.default === null ? "" : h("code", {}, JSON.stringify(field.default))),
-    h("td", {}, field.help, allowed(field)));
-  return table("Parameters", ["Name", "Type", "Default", "What it is"], model.fields.map(row));
+  const row = (field) => [
+    [h("code", {}, field.name), h("span.needed", {}, field.required ? " required" : "")],
+    field.kind === "picture" ? "string (uri)" : field.type,
+    field.default === null ? "" : h("code", {}, JSON.stringify(field.default)),
+    [field.help, allowed(field)],
+  ];
+  return part("Parameters", ["Name", "Type", "Default", "What it is"], model.fields.map(row));
 }
 
 function allowed({ choices, minimum, maximum, name }) {
@@ -48,27 +50,26 @@ function allowed({ choices, minimum, maximum, name }) {
 function answers(wait, submit) {
   const kinds = Object.keys(wait.responses[200].content).join(", ");
   const rows = [["POST /v1, waits", `${wait.responses[200].description} (${kinds})`], ["POST /v2, queued", submit.responses[200].description]];
-  return table("Answers", ["Call", "Answers with"], rows.map(line));
+  return part("Answers", ["Call", "Answers with"], rows.map(line));
 }
 
 function queue(model, { states }) {
   const steps = [[`POST /v2/${model.slug}`, "Submit: answers with request_id, status_url and response_url"], ["GET /v2/requests/{id}/status", "Ask until it is COMPLETED or FAILED; asking is never rate-limited"],
     ["GET /v2/requests/{id}/events", "Or be told: position, steps and previews as server-sent events"], ["GET /v2/requests/{id}", "The result"], ["DELETE /v2/requests/{id}", "Cancel; nothing is charged"]];
-  return h("section.part", {}, table("Queued requests", ["Call", "What it does"], steps.map(line)), table("States", ["State", "What it means"], Object.entries(states).map(line)),
+  return h("section.part", {}, part("Queued requests", ["Call", "What it does"], steps.map(line)), part("States", ["State", "What it means"], Object.entries(states).map(line)),
     h("p", {}, "A FAILED request is answered with HTTP 422, an unknown or expired one with 404. What the safety check refuses is FAILED, not a state of its own."));
 }
 
 function errors({ responses }) {
   const rows = Object.entries(responses).filter(([status]) => Number(status) >= 400).map(([status, { description }]) => line([status, description]));
-  return h("section.part", {}, table("Errors", ["HTTP", "What it means"], rows), h("p", {}, "Every error is JSON with ", h("code", {}, "error"), ", ", h("code", {}, "error_description"), " and ", h("code", {}, "status_code"), "."));
+  return h("section.part", {}, part("Errors", ["HTTP", "What it means"], rows), h("p", {}, "Every error is JSON with ", h("code", {}, "error"), ", ", h("code", {}, "error_description"), " and ", h("code", {}, "status_code"), "."));
 }
 
 function retention({ kept_seconds: kept }) {
   const rows = [["A request's record and result", kept.record], ["Its pictures", kept.file], ["Uploaded pictures", kept.upload], ["The account's history", kept.history]];
-  return table("How long things are kept", ["What", "For how long"], rows.map(([name, seconds]) => line([name, seconds ? duration(seconds) : "not at all"])));
+  return part("How long things are kept", ["What", "For how long"], rows.map(([name, seconds]) => line([name, seconds ? duration(seconds) : "not at all"])));
 }
 
-const line = ([name, words]) => h("tr", {}, h("th", { scope: "row" }, h("code", {}, name)), h("td", {}, words));
+const line = ([name, words]) => [h("code", {}, name), words];
 
-const table = (title, heads, rows) => h("section.part", {}, h("h2", {}, title), h("div.wide", { tabindex: 0, role: "region", "aria-label": title },
-  h("table", {}, h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))), h("tbody", {}, rows))));
+const part = (title, heads, rows) => h("section.part", {}, h("h2", {}, title), table(title, heads, rows));

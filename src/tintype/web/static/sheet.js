@@ -1,23 +1,25 @@
 /** A contact sheet: a strip's pictures with their values below, on the page and as a file. */
 import { fill, h, icon } from "./dom.js";
-import { said } from "./progress.js";
+import { named } from "./models.js";
+import { createStop, said } from "./progress.js";
 import { label } from "./words.js";
 
 /** Pixels of a cell of the file, of the space between, and of the words below. */
 const [CELL, GAP, WORDS] = [384, 16, 40];
 
-/** A sheet with `element`, one of `cells` per value (tell, show, refuse), and `done()`. */
+/** A sheet with `element`, one of `cells` per value (tell, show, refuse), `stopping()` and `done()`. */
 export function createSheet(model, field, values, fixed, { cancel, use }) {
-  const cells = values.map((value) => createCell(`${label(field.means)} ${value}`, () => use({ [field.name]: value })));
-  const stop = h("button.quiet", { type: "button", onclick: cancel }, "Cancel", h("kbd", {}, "Esc"));
+  const cells = values.map((value) => createCell(`${label(field.means)} ${value}`, (words) => use({ [field.name]: value }, words)));
+  const stop = createStop(cancel);
   const save = h("button.tool", { type: "button", hidden: true, onclick: () => download(cells, title, model.slug) }, icon("download"), "Download the sheet");
-  const title = `${model.title}: ${fixed.prompt}`;
-  const element = h("div.contact", {}, h("ul.cells", { "aria-label": `${label(field.means)} compared` }, cells.map((cell) => cell.element)), h("div.row", {}, stop, save));
+  const [seed, prompt] = ["seed", "prompt"].map((means) => named(model, means));
+  const title = `${model.title}${seed === field ? "" : `, seed ${fixed[seed.name]}`}: ${fixed[prompt.name]}`;
+  const element = h("div.contact", {}, h("ul.cells", { "aria-label": `${label(field.means)} compared` }, cells.map((cell) => cell.element)), h("div.row", {}, stop.element, save));
   const done = () => {
-    stop.hidden = true;
+    stop.element.hidden = true;
     save.hidden = !cells.some(({ image }) => image());
   };
-  return { element, cells, done };
+  return { element, cells, stopping: stop.stopping, done };
 }
 
 function createCell(words, use) {
@@ -25,7 +27,7 @@ function createCell(words, use) {
   const state = h("span.hint", { role: "status" }, "Sending …");
   let image = null;
   return {
-    element: h("li", {}, plate, h("button.value", { type: "button", title: "Use this value in the form", onclick: use }, words), state),
+    element: h("li", {}, plate, h("button.value", { type: "button", title: "Use this value in the form", onclick: () => use(words) }, words), state),
     words,
     image: () => image,
     tell: (event, data) => (state.textContent = said(event, data)),
@@ -49,13 +51,20 @@ async function download(cells, title, slug) {
   pen.fillRect(0, 0, canvas.width, canvas.height);
   pen.fillStyle = "#241d15";
   pen.font = "16px Georgia, serif";
-  pen.fillText(title, GAP, 30, canvas.width - 2 * GAP);
+  pen.fillText(fitted(pen, title, canvas.width - 2 * GAP), GAP, 30);
   made.forEach((cell, place) => paste(pen, cell, GAP + (place % columns) * (CELL + GAP), WORDS + Math.floor(place / columns) * (CELL + WORDS)));
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
   const url = URL.createObjectURL(blob);
   h("a", { href: url, download: `${slug}-strip.png` }).click();
   // The click has begun the download; the address is not needed any more when it has been read.
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
+/** As much of a text as is so many pixels wide. */
+function fitted(pen, text, width) {
+  let short = text.slice(0, 400);
+  while (pen.measureText(short).width > width) short = `${short.slice(0, -2)}…`;
+  return short;
 }
 
 /** A picture as large as its cell lets it be, and its value below. */

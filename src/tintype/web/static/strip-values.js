@@ -16,18 +16,21 @@ function pills(field, now, changed) {
 
 function figures(field, now, changed) {
   const input = h("input", { type: "text", "aria-label": "Values, separated by commas", oninput: changed, value: spread(field, now).join(", ") });
-  const read = () => input.value.split(",").map((text) => text.trim()).filter(Boolean).map((text) => (Number.isFinite(Number(text)) ? Number(text) : text));
+  const typed = () => input.value.split(",").map((text) => text.trim()).filter(Boolean);
+  // Twice the same picture would be paid twice.
+  const read = () => [...new Set(typed().map((text) => (Number.isFinite(Number(text)) ? Number(text) : text)))];
   return { element: input, read };
 }
 
 /** Four values that are worth comparing: seeds in a row, else the range around what the form has. */
-function spread(field, now) {
+function spread(field, sent) {
   const { minimum: least, maximum: most, step } = field;
+  const now = Number.isFinite(sent ?? NaN) ? sent : field.default;
   if (field.means === "seed") {
     const first = Number(now) < 0 ? 1 : Number(now);
     return [0, 1, 2, 3].map((more) => first + more);
   }
-  const [low, high] = most <= 1 ? [0.3, 0.9] : [Math.max(least, now / 2), Math.min(most, now * 2)];
+  const [low, high] = most <= 1 ? [0.3, 0.9] : [Math.max(least, now / 2), Math.min(most, Math.max(now * 2, least + 3 * step))];
   const even = [0, 1, 2, 3].map((place) => low + ((high - low) * place) / 3);
   return [...new Set(even.map((value) => Number((Math.round(value / step) * step).toFixed(4))))];
 }

@@ -3,17 +3,18 @@ import { send } from "./api.js";
 import { problem } from "./check.js";
 import { drawSeed } from "./controls/number.js";
 import { fill, h, icon } from "./dom.js";
+import { isTest } from "./key.js";
 import { named, request } from "./models.js";
 import { createSheet } from "./sheet.js";
 import { pictures } from "./result.js";
 import { chooseValues } from "./strip-values.js";
 import { poll, submit } from "./watch.js";
-import { dollars, label } from "./words.js";
+import { forPrice, label } from "./words.js";
 
 const VARIED = ["strength", "guidance", "steps", "sampler", "schedule", "seed"];
 const [FEWEST, MOST] = [2, 8];
 
-/** The strip's own small form; `bench` is the playground: model, values, sound, write, put, busy, refuse. */
+/** The strip's own small form; `bench` is the playground: model, values, sound, write, put, say, busy, refuse. */
 export function createStrip(bench) {
   const { model } = bench;
   const fields = model.fields.filter(({ means, choices }) => VARIED.includes(means) && choices.length !== 1);
@@ -32,7 +33,7 @@ export function createStrip(bench) {
   const price = () => {
     error.textContent = "";
     const count = chooser.read().length;
-    fill(button, icon("strip"), model.price && model.price_per === "picture" ? `Make ${count} pictures for ${dollars(count * model.price)}` : `Make ${count} pictures`);
+    fill(button, icon("strip"), `Make ${count} ${count === 1 ? "picture" : "pictures"}${forPrice(model, count, isTest())}`);
   };
   const run = async () => {
     const values = chooser.read();
@@ -56,8 +57,9 @@ async function make(bench, field, values) {
   const ids = [];
   let unwanted = false;
   const stop = (id) => send(`/v2/requests/${id}`, undefined, "DELETE").catch((error) => bench.refuse(error));
-  const cancel = () => ((unwanted = true), ids.forEach(stop));
-  const sheet = createSheet(model, field, values, base, { cancel, use: (value) => bench.write(value) });
+  const cancel = () => ((unwanted = true), sheet.stopping(), ids.forEach(stop));
+  const sheet = createSheet(model, field, values, base, { cancel, use: (value, words) => (bench.write(value), bench.say(`The form has ${words} now.`)) });
+  bench.say("");
   bench.busy(cancel);
   bench.put(sheet.element);
   const one = async (value, cell) => {

@@ -1,6 +1,6 @@
 /** A plot over time: lines with gaps where nothing is known, or bars one on another; the pointer reads it. */
-import { fill, h } from "./dom.js";
-import { draw } from "./plot.js";
+import { draw, fill, h } from "./dom.js";
+import { scaled, ticks } from "./scale.js";
 import { timeOf } from "./words.js";
 
 const [WIDTH, HEIGHT, LEFT, TOP, FOOT] = [360, 130, 54, 8, 20];
@@ -20,11 +20,11 @@ export function timeline(title, series, span, kind) {
   const sums = span.times.map((_, place) => series.reduce((sum, { values }) => sum + (values[place] ?? 0), 0));
   const highest = Math.max(kind.least, ...(kind.bars ? sums : known));
   const unit = kind.round?.(highest) ?? 1;
-  const most = ceiling(highest / unit) * unit;
+  const scale = scaled(0, highest / unit, 0);
   const x = (time) => LEFT + ((time - span.from) / (span.to - span.from)) * (WIDTH - LEFT);
-  const y = (value) => TOP + (1 - value / most) * (HEIGHT - TOP);
+  const y = (value) => TOP + (1 - value / (scale.high * unit)) * (HEIGHT - TOP);
   const svg = draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT + FOOT}`, role: "img", "aria-label": spoken(title, series, kind) });
-  for (const value of [0, most / 2, most]) {
+  for (const value of ticks(scale).map((tick) => tick * unit)) {
     svg.append(draw("line", { x1: LEFT, x2: WIDTH, y1: y(value), y2: y(value), class: "grid" }));
     svg.append(draw("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, kind.show(value)));
   }
@@ -37,17 +37,18 @@ export function timeline(title, series, span, kind) {
   return h("figure.timeline", {}, caption(title, series, span, kind, svg, x), svg);
 }
 
-/** Paths that begin anew after each gap, so that nothing is drawn where nothing is known; one value alone is a dot. */
+/** Paths that begin anew after each gap, so that nothing is drawn where nothing is known; one value alone is a point. */
 function lines(series, { times, seconds }, x, y) {
-  return series.map(({ values, hue }) => {
-    let last = null;
-    const path = values.map((value, place) => {
-      if (value === null) return "";
-      const joined = last !== null && times[place] - times[last] < 1500 * seconds;
-      last = place;
-      return `${joined ? "L" : "M"}${x(times[place]).toFixed(1)} ${y(value).toFixed(1)}${joined ? "" : "h.01"}`;
-    });
-    return draw("path", { d: path.join(""), class: `line series-${hue}` });
+  const joined = (one, next) => next && next[0] - one[0] < 1500 * seconds;
+  const at = ([time, value]) => [x(time).toFixed(1), y(value).toFixed(1)];
+  return series.flatMap(({ values, hue }) => {
+    const known = times.map((time, place) => [time, values[place]]).filter(([, value]) => value !== null);
+    const path = known.map((one, place) => `${place && joined(known[place - 1], one) ? "L" : "M"}${at(one).join(" ")}`);
+    const alone = known.filter((one, place) => !joined(one, known[place + 1]) && !(place && joined(known[place - 1], one)));
+    return [
+      draw("path", { d: path.join(""), class: `line series-${hue}` }),
+      ...alone.map((one) => draw("circle", { cx: at(one)[0], cy: at(one)[1], r: 2.5, class: `series-${hue}` })),
+    ];
   });
 }
 
@@ -95,10 +96,4 @@ function spoken(title, series, kind) {
     return `${name}: ${now}, ${kind.show(Math.max(...known))} at most`;
   });
   return `${title}. ${words.join("; ")}`;
-}
-
-/** The next number above that is easily halved. */
-function ceiling(value) {
-  const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 4, 6, 8, 10].map((digit) => digit * power).find((round) => round >= value * 0.999);
 }

@@ -14,7 +14,7 @@ export async function submit(slug, body) {
 
 /**
  * Follow a request to its end → its result's JSON (`status` COMPLETED or FAILED).
- * `tell(event, data)` hears queued, started, progress and preview. The browser's own EventSource can't send the key.
+ * `tell(event, data)` hears queued, started, progress, preview, and away while the server does not answer. The browser's own EventSource can't send the key.
  */
 export async function watch(id, tell) {
   try {
@@ -38,9 +38,9 @@ async function* stream(id) {
 /** The same by asking again and again: for many requests at once, since browsers keep few streams open. */
 export async function poll(id, tell) {
   for (;;) {
-    const answer = await call(`/v2/requests/${id}/status`);
-    if (answer.status >= 500) {
-      // The request goes on, whatever the database is doing at the moment.
+    const answer = await asked(id);
+    if (!answer) {
+      tell("away", {});
       await pause();
       continue;
     }
@@ -49,6 +49,17 @@ export async function poll(id, tell) {
     if (status.status === "FAILED" || !answer.ok) return { status: "FAILED", ...status };
     tell(status.status === "QUEUED" ? "queued" : "progress", status);
     await pause();
+  }
+}
+
+/** What the server answers of a request; null where it, or its database, is away: the request is kept, and goes on. */
+async function asked(id) {
+  try {
+    const answer = await call(`/v2/requests/${id}/status`);
+    return answer.status < 500 ? answer : null;
+  } catch (error) {
+    if (error.status) throw error;
+    return null;
   }
 }
 

@@ -24,6 +24,11 @@ export function label(name) {
 /** What a model costs, in a few words. */
 export const price = (model) => (model.price === 0 ? "free" : `${dollars(model.price)} per ${model.price_per}`);
 
+/** ` for $0.0074`, where so many pictures have a price that is known before; a test key's are free. */
+export function forPrice({ price, price_per: unit }, count, test) {
+  return price > 0 && unit === "picture" && !test ? ` for ${dollars(price * count)}` : "";
+}
+
 /** How long a picture takes: as measured here, or as the vendor says where nothing was made here yet. */
 export function pace(model) {
   return model.measured_seconds === null
@@ -36,6 +41,7 @@ export const moment = (text) => new Date(text).toLocaleString([], { dateStyle: "
 
 /** The day of such a moment. */
 export const date = (text) => new Date(text).toLocaleDateString([], { dateStyle: "medium" });
+
 /** Bytes in the unit that leaves the fewest digits. */
 export function bytes(count) {
   if (!count) return "0";

@@ -1,4 +1,5 @@
 /** A photograph with the machine's camera. */
+import { openDialog } from "../dialog.js";
 import { h } from "../dom.js";
 
 /** → the photograph as a JPEG; null when nothing was taken. */
@@ -7,17 +8,14 @@ export function takePhoto() {
     const video = h("video", { autoplay: true, playsinline: true, muted: true });
     const words = h("p.hint", { role: "status" }, "Asking for the camera …");
     const shoot = h("button.primary", { type: "button", disabled: true, onclick: async () => end(await still(video)) }, "Take it");
-    const dialog = h("dialog.sheet", { "aria-label": "Camera" }, video, words,
-      h("div.row", {}, shoot, h("button.quiet", { type: "button", onclick: () => dialog.close() }, "Cancel")));
+    const dialog = openDialog("Camera", h("div.camera", {}, video, words,
+      h("div.row", {}, shoot, h("button.quiet", { type: "button", onclick: () => dialog.close() }, "Not now"))));
     let photo = null;
     const end = (taken) => ((photo = taken), dialog.close());
     dialog.addEventListener("close", () => {
       video.srcObject?.getTracks().forEach((track) => track.stop());
-      dialog.remove();
       resolve(photo);
     });
-    document.body.append(dialog);
-    dialog.showModal();
     start(video, words, shoot, dialog);
   });
 }

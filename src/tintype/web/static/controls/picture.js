@@ -1,7 +1,7 @@
 /** The input picture: dropped, pasted, chosen, taken with the camera, a sample, or an address. */
-import { local, send } from "../api.js";
+import { get, local, send } from "../api.js";
 import { fill, h, icon } from "../dom.js";
-import { label } from "../words.js";
+import { duration, label } from "../words.js";
 import { takePhoto } from "./camera.js";
 
 const SAMPLES = ["/sd-img2img-input.jpeg", "/sd3-img2img-ip.jpg", "/sd3-turbo-i2i-input.jpg"];
@@ -36,9 +36,10 @@ export function picture(field, id, changed) {
     if (!blob) return (note.textContent = "That is no picture.");
     note.textContent = "Uploading …";
     try {
-      const { file_urls: [url], message } = await send("/upload-asset", { data_urls: [await asDataUrl(blob)] });
+      const { file_urls: [url] } = await send("/upload-asset", { data_urls: [await asDataUrl(blob)] });
+      const { kept_seconds: kept } = await get("/about.json");
       write(local(url));
-      note.textContent = message;
+      note.textContent = `Uploaded; kept for ${duration(kept.upload)}.`;
       changed();
     } catch (error) {
       note.textContent = error.message;

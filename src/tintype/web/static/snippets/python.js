@@ -18,7 +18,7 @@ function named(body) {
 const dictionary = (body) => `{\n${Object.entries(body).map(([name, value]) => `${INDENT}${literal(name)}: ${literal(value)},\n`).join("")}}`;
 
 export const segmind = {
-  name: "Python, segmind", file: "queue.py", needs: "pip install segmind",
+  name: "Python, segmind (async)", file: "queue.py", needs: "pip install segmind",
   write: ({ base, slug, body }) => `from segmind import SegmindClient
 
 client = SegmindClient(base_url="${base}/v1")  # reads SEGMIND_API_KEY
@@ -30,7 +30,7 @@ print(result["status"], result["output"], result["metrics"])
 };
 
 export const segmindSync = {
-  name: "Python, segmind, blocking", file: "generate.py", needs: "pip install segmind",
+  name: "Python, segmind (sync)", file: "generate.py", needs: "pip install segmind",
   write: ({ base, slug, body, answer }) => `from pathlib import Path
 
 from segmind import SegmindClient
