@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from tests.acceptance.harness import Server, done, here, until, words
 from tests.integration.toyhub import TOKEN, ToyHub, toy_hub
@@ -88,7 +90,11 @@ def test_a_gated_model_is_pulled_and_then_served(
     assert done(here("models", "check", SD3)).endswith("whole")
     own = build_registry(Settings(data=data)).weights[SD3]
     assert own.fingerprint == Weights(toy_weights("sd3", weights)).fingerprint
-    (data / "models.toml").write_text(f'[models.mine]\nlike = "{SD3}"\ndefaults = {{num_inference_steps = 1}}')
+    write_lora(data / "style.safetensors")
+    (data / "models.toml").write_text(
+        f'[models.mine]\nlike = "{SD3}"\ndefaults = {{num_inference_steps = 1}}\n'
+        'available_loras = {style = "style.safetensors"}'
+    )
     assert (listed("mine")["weights"], listed("mine")["from"]) == ("shared", SD3)
     where = {"models": data / "models.toml", "models_folder": data / "models"}
     http = new_server(weights="{}", **where).start().http()
@@ -100,6 +106,24 @@ def test_a_gated_model_is_pulled_and_then_served(
     drawn = http.post("/v1/mine", json=body)
     assert (drawn.status_code, "x-weights" in drawn.headers) == (200, False)
     assert json.loads(read_note(drawn.content))["weights"] == own.fingerprint
+    styled = http.post("/v1/mine", json=body | {"loras": "style:0.5"})
+    assert styled.status_code == 200
+    assert pixels(styled.content) != pixels(drawn.content)
+    assert pixels(http.post("/v1/mine", json=body | {"loras": "style:0"}).content) == pixels(drawn.content)
+    assert "style" in http.post("/v1/mine", json=body | {"loras": "other"}).json()["error"]
+
+
+def write_lora(file: Path) -> None:
+    """A LoRA for one layer of the toy transformer."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        sides = {"A": torch.randn(2, 32), "B": torch.randn(32, 2)}
+    layer = "transformer.transformer_blocks.0.attn.to_v"
+    save_file({f"{layer}.lora_{side}.weight": tensor for side, tensor in sides.items()}, file)
+
+
+def pixels(file: bytes) -> bytes:
+    return Image.open(BytesIO(file)).tobytes()
 
 
 def test_a_second_pull_asks_for_nothing(hub: ToyHub, data: Path) -> None:

@@ -89,7 +89,7 @@ def worker(site: Website, weights: Path, tracing: Tracing) -> Worker:
     """A worker with toy weights."""
     own = site.own
     models = Models("cpu", "float32", 32, {SLUG: Weights(toy_weights("sd3", weights))})
-    warming = Warming("w1", MODELS, models, own.warmups, (), interval=1, keep_alive=0)
+    warming = Warming("w1", MODELS, models, own.warmups, (), interval=1)
     pictures = Pictures.from_settings(own.settings)
     delivery = Delivery(own.requests, own.outputs, Guard(None), with_recipe=False)
     parts = (MODELS, models, pictures, delivery, Engine(16), warming)

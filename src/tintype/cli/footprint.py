@@ -6,9 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from tintype.catalog.spec import ModelSpec
 from tintype.checkpoints.builtin import builtin_weights
-from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.component import Component
-from tintype.checkpoints.parts import PARTS
 from tintype.errors import WeightsUnusable
 from tintype.fleet import DRIVER
 from tintype.hub.registry import Registry
@@ -28,6 +26,9 @@ def memory_bytes(specs: Iterable[ModelSpec], registry: Registry, settings: Setti
 
 
 def _components(spec: ModelSpec, registry: Registry) -> Iterator[Component]:
+    from tintype.checkpoints.checkpoint import Checkpoint  # noqa: PLC0415 - imports torch, which `serve` must not
+    from tintype.checkpoints.parts import PARTS  # noqa: PLC0415
+
     if spec.slug in registry.missing:
         return
     own = registry.weights.get(spec.slug) or builtin_weights(spec.family, few_steps=spec.few_steps)

@@ -8,6 +8,7 @@ from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.weights import Weights
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.kit import Kit
+from tintype.diffusion.libraries import quiet_libraries
 from tintype.diffusion.memory.plan import Memory
 from tintype.diffusion.prompts import Prompts
 from tintype.diffusion.sd3 import SD3
@@ -31,6 +32,7 @@ def load_family(
 
     Without a memory of others' too, it has one of its own without a budget. Raises WeightsUnusable.
     """
+    quiet_libraries()  # with the first family, since importing them takes half a second
     try:
         kit = Kit(Checkpoint(weights, name), device, dtype, memory or Memory.endless(), prompts or Prompts(0))
         return SD15(kit) if name == "sd15" else SD3(kit, t5_tokens)

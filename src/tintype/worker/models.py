@@ -15,7 +15,6 @@ from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.weights import T5Place, Weights
 from tintype.diffusion.arithmetic import pick_dtype
 from tintype.diffusion.families import DENOISERS, load_family, pick_device
-from tintype.diffusion.libraries import quiet_libraries
 from tintype.diffusion.memory.plan import Memory, open_memory
 from tintype.diffusion.prepared import pick_run
 from tintype.diffusion.prompts import Prompts
@@ -47,7 +46,6 @@ class Models:
         prepare: Prepare = "off",
         keep_alive: Callable[[str], float] = lambda _: 0.0,
     ) -> None:
-        quiet_libraries()
         self.device = pick_device(device)
         self._run = pick_run(prepare, self.device)
         self._dtype = dtype
