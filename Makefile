@@ -30,6 +30,10 @@ serve: setup ## Start the server on http://127.0.0.1:8000
 test: setup ## Run every test
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 3 --dist worksteal
 
+.PHONY: nightly
+nightly: setup ## Run the tests that `make test` leaves out
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -m nightly
+
 .PHONY: bench
 bench: setup ## Measure against diffusers in one run; write benchmarks/results/latest.json
 	$(BIN)/python -m benchmarks.run

@@ -6,6 +6,7 @@ import io
 from base64 import b64decode
 from collections.abc import Callable
 
+import pytest
 from PIL import Image
 
 from tests.acceptance.harness import Server
@@ -16,6 +17,7 @@ from tests.integration.sse import told
 QUICK = {"events_poll": 0.02, "heartbeat": 0.05, "lease": 120}
 
 
+@pytest.mark.nightly  # test_machines has two servers with one database, too
 def test_what_a_worker_does_is_told_by_every_server(new_server: Callable[..., Server]) -> None:
     server = new_server(**QUICK).start()
     other = Server(server.data, **{**server.settings, "devices": ""}).start()

@@ -496,7 +496,7 @@ def test_any_order_of_calls(databases: Databases) -> None:
         lambda: StoreMachine(databases),
         settings=settings(
             # The same code on both: on Postgres a commit takes ten times as long.
-            max_examples=int(os.environ.get("TINTYPE_EXAMPLES", "30" if databases.quick else "6")),
+            max_examples=int(os.environ.get("TINTYPE_EXAMPLES", "20" if databases.quick else "5")),
             stateful_step_count=40,
             deadline=None,
             derandomize="CI" in os.environ,
