@@ -9,6 +9,7 @@ from textwrap import fill
 from typing import Any
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -60,13 +61,17 @@ def list_models(data: Path | None, as_json: bool) -> None:
         described = zip(rows, specs, strict=True)
         click.echo(json.dumps([row | about(spec, registry.configured) for row, spec in described], indent=2))
         return
-    table = Table(Column("slug", no_wrap=True), "model", "dollars", "weights", "on disk", "in memory", "state")
+    # A terminal of eighty columns has room for this; titles and parameters are for `show`.
+    table = Table(Column("slug", no_wrap=True), "dollars", "weights", "disk", "memory", box=SIMPLE_HEAD)
+    table.padding = (0, 1, 0, 0)
     for row in rows:
-        price = f"{row['price']:g} a {row['price_per']}"
+        price = f"{row['price']:g}" + ("/s" if row["price_per"] == "second" else "")
         from_where = " ".join(filter(None, (row["weights"], row["from"])))
-        sizes = [bytes_in_words(size or 0) for size in (row["bytes"], row["memory"])]
-        table.add_row(row["slug"], row["title"], price, from_where, *sizes, row["state"])
+        sizes = [bytes_in_words(size) if size else "" for size in (row["bytes"], row["memory"])]
+        table.add_row(row["slug"], price, from_where, *sizes)
     Console().print(table)
+    for slug, why in registry.missing.items():
+        click.echo(f"{slug}: {why}")
     if together := memory_bytes(specs, registry, settings):
         click.echo(f"All in one memory: {bytes_in_words(together)}; what models share is there once.")
 
