@@ -65,8 +65,9 @@ class Models:
         self._by_slug: dict[str, Loaded] = {}
         #: Seconds spent on opening models since somebody asked.
         self._seconds = 0.0
-        #: Seconds of every time that somebody waited for weights: for the worker's report.
-        self.loads: list[float] = []
+        #: How often somebody waited for weights, and for how many seconds in all: for the worker's report.
+        self.cold_starts = 0
+        self.cold_seconds = 0.0
 
     @classmethod
     def from_settings(
@@ -137,7 +138,8 @@ class Models:
         """Seconds spent on opening and loading models since this was last asked."""
         seconds, self._seconds = self._seconds + self.memory.waited(), 0.0
         if seconds:
-            self.loads.append(seconds)
+            self.cold_starts += 1
+            self.cold_seconds += seconds
         return seconds
 
     @property

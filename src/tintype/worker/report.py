@@ -33,17 +33,17 @@ class Reporter:
 
     def report(self) -> Told:
         """All of it, as `Workers.beat` takes it."""
-        engine, loads = self._engine, tuple(self._models.loads)
+        engine, models = self._engine, self._models
         return {
             "step_seconds": engine.seconds,
-            "cold_starts": len(loads),
-            "cold_seconds": sum(loads),
+            "cold_starts": models.cold_starts,
+            "cold_seconds": models.cold_seconds,
             "max_rows": engine.max_rows,
-            "counts": self._stages.counts() | _prompts(self._models),
+            "counts": self._stages.counts() | _prompts(models),
             "about": {
                 "tasks": [_running(task) for task in list(self._tasks.values())],
-                "models": list(self._models.slugs),
-                "memory": memory(self._models.device) | _weights(self._models),
+                "models": models.slugs,
+                "memory": memory(models.device) | _weights(models),
                 "lately": self._rates(),
             },
         }

@@ -51,12 +51,10 @@ class Peaks:
 
     def expect(self, work: Pass, guess: int) -> int:
         """Bytes to set aside for a pass: as measured, in proportion to other numbers of rows, or else the guess."""
-        alike = {known.rows: size for known, size in self._bytes.items() if known[:-1] == work[:-1]}
-        if work.rows in alike:
-            return round(alike[work.rows] * SLACK)
-        if alike:
-            return round(max(size / rows for rows, size in alike.items()) * work.rows * SLACK)
-        return guess
+        if work in self._bytes:
+            return round(self._bytes[work] * SLACK)
+        alike = [size / known.rows for known, size in self._bytes.items() if known[:-1] == work[:-1]]
+        return round(max(alike) * work.rows * SLACK) if alike else guess
 
     @contextmanager
     def watched(self, work: Pass) -> Iterator[None]:
