@@ -170,6 +170,9 @@ class Settings(BaseSettings):
     poll: float = Field(0.05, gt=0)
     #: The same where the database tells workers what was queued, as PostgreSQL does: in case that they missed it.
     poll_with_bell: float = Field(1.0, gt=0)
+    #: Seconds for which a new request is left to a worker that has its model loaded and has room, before any other may
+    #: load it too. Longer than a worker's step, as it claims between two; much shorter than a load. 0 turns it off.
+    warm_wait: float = Field(0.5, ge=0)
     #: Seconds a stopping worker may go on with what it has; the rest goes back to the queue.
     grace: float = Field(20.0, ge=0)
     #: Seconds a request's record is kept after its end (the contract says one hour).

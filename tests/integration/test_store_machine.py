@@ -38,9 +38,12 @@ from tintype.store.accounts import Accounts, Key
 from tintype.store.controls import Controls
 from tintype.store.database import Database, read_clock
 from tintype.store.keys import KeyLimits
+from tintype.store.placement import BUSY
 from tintype.store.requests import Mark, Request, Requests, Status, Verdict
 from tintype.store.tables import history, samples
 from tintype.store.tables import requests as table
+from tintype.store.warmups import Warmups
+from tintype.store.workers import Workers
 
 START = 20_000
 #: Micro-dollars that the last key may spend, and requests that the first may have at once.
@@ -58,6 +61,7 @@ class Known:
     key: Key
     price: int
     priority: int
+    slug: str
     rate: int | None = None
     once: str = ""
     status: Status = Status.QUEUED
@@ -66,6 +70,8 @@ class Known:
     worker: str | None = None
     lapsed: bool = False
     overdue: bool = False
+    #: Whether it came so lately that it is left to a worker that has its model.
+    young: bool = True
     cancel_requested: bool = False
     error: str | None = None
 
@@ -116,6 +122,8 @@ class Model:
     given: Counter[str] = field(default_factory=Counter)
     turns: dict[str, int] = field(default_factory=dict)
     expired: set[str] = field(default_factory=set)
+    #: What the workers that are alive have loaded.
+    loaded: dict[str, set[str]] = field(default_factory=dict)
 
     def running(self, run: Run) -> Known | None:
         """The request, if this run is the one that has it."""
@@ -148,8 +156,19 @@ class Model:
             if free and (one.unwanted or one.counted >= MAX_ATTEMPTS):
                 one.end("cancelled" if one.unwanted else f"gave up after {MAX_ATTEMPTS} attempts")
 
-    def head(self) -> Known | None:
+    def left(self, one: Known, worker: str) -> bool:
+        """Whether this worker leaves a waiting request to another one."""
+        others = (other for other in self.loaded if other != worker and self.has_room(other))
+        ready = {slug for other in others for slug in self.loaded[other]} - self.loaded.get(worker, set())
+        return one.young and not one.counted and one.slug in ready
+
+    def has_room(self, worker: str) -> bool:
+        own = [one for one in self.known.values() if one.status is Status.PROCESSING and one.worker == worker]
+        return len(own) < BUSY and all(one.counted == 1 for one in own)
+
+    def head(self, worker: str) -> Known | None:
         waiting = [one for one in self.known.values() if one.status is Status.QUEUED or (not one.ended and one.lapsed)]
+        waiting = [one for one in waiting if not self.left(one, worker)]
         return min(waiting, key=lambda one: (-one.priority, self.turns.get(one.key.id, 0)), default=None)
 
     def claimed(self, one: Known, worker: str) -> None:
@@ -157,12 +176,18 @@ class Model:
         self.turns[one.key.id] = max(self.turns.values(), default=0) + 1
 
 
+SLUGS = ("sd3", "sd1.5")
 choice = st.integers(0, 5)
-#: Key, price, micro-dollars per second and priority.
+#: Key, price, micro-dollars per second, priority and model.
 asking = st.tuples(
-    choice, st.sampled_from([0, 2_000, 5_000, 9_000]), st.sampled_from([None, 1_000]), st.sampled_from([0, 0, 1])
+    choice,
+    st.sampled_from([0, 2_000, 5_000, 9_000]),
+    st.sampled_from([None, 1_000]),
+    st.sampled_from([0, 0, 1]),
+    st.sampled_from(SLUGS),
 )
-claiming = st.lists(st.sampled_from(["w1", "w2", "w3"]), min_size=1, max_size=3)
+workers = st.sampled_from(["w1", "w2", "w3"])
+claiming = st.lists(workers, min_size=1, max_size=3)
 #: The ways in which a worker is done with a request, and what it says then.
 LEAVE: dict[str, list[object]] = {
     "complete": [{"images": [], "inference_time": SECONDS}],
@@ -224,7 +249,7 @@ class StoreMachine(RuleBasedStateMachine):
     def connect(self) -> None:
         self.db = Database(self.url)
         self.accounts = Accounts(self.db)
-        self.requests = Requests(self.db, lease=1000, retention=1000, max_attempts=MAX_ATTEMPTS)
+        self.requests = Requests(self.db, lease=1000, retention=1000, max_attempts=MAX_ATTEMPTS, warm_wait=1000)
 
     def teardown(self) -> None:
         self.db.close()
@@ -233,19 +258,19 @@ class StoreMachine(RuleBasedStateMachine):
     # What callers do
 
     @rule(asked=st.lists(asking, min_size=1, max_size=4))
-    def submit(self, asked: list[tuple[int, int, int | None, int]]) -> None:
+    def submit(self, asked: list[tuple[int, int, int | None, int, str]]) -> None:
         for key, *what in asked:
             self.submit_one(self.keys[key % len(self.keys)], *what)
 
-    def submit_one(self, asker: Key, price: int, rate: int | None, priority: int) -> None:
+    def submit_one(self, asker: Key, price: int, rate: int | None, priority: int, slug: str) -> None:
         if refusal := self.refusal(asker, price):
             with pytest.raises(refusal):
-                self.requests.submit(asker, "sd3", {}, price, priority, rate=rate)
+                self.requests.submit(asker, slug, {}, price, priority, rate=rate)
         else:
             once = f"once-{next(self.numbers)}"
             sent = {"rate": rate, "idempotency_key": once, "fingerprint": "same"}
-            request = self.requests.submit(asker, "sd3", {}, price, priority, **sent)
-            self.model.known[request.id] = Known(request.id, asker, price, priority, rate, once)
+            request = self.requests.submit(asker, slug, {}, price, priority, **sent)
+            self.model.known[request.id] = Known(request.id, asker, price, priority, slug, rate, once)
 
     def refusal(self, asker: Key, price: int) -> type[TintypeError] | None:
         """Why a request is not let in, if it isn't."""
@@ -298,19 +323,19 @@ class StoreMachine(RuleBasedStateMachine):
     # What workers do, in time and too late
 
     # Two rules, as hypothesis leaves out some rules in every example, and without claims little happens.
-    @precondition(lambda self: self.model.head())
+    @precondition(lambda self: self.model.head(""))
     @rule(workers=claiming)
     def idle_workers_claim(self, workers: list[str]) -> None:
         for worker in workers:
             self.claim_one(worker, idle=True)
 
-    @precondition(lambda self: self.model.head())
+    @precondition(lambda self: self.model.head(""))
     @rule(workers=claiming)
     def busy_workers_claim(self, workers: list[str]) -> None:
         for worker in workers:
             self.claim_one(worker, idle=False)
 
-    @precondition(lambda self: self.model.head())
+    @precondition(lambda self: self.model.head(""))
     @rule()
     def a_pause_comes_and_goes(self) -> None:
         Controls(self.db).pause()
@@ -318,9 +343,10 @@ class StoreMachine(RuleBasedStateMachine):
         Controls(self.db).resume()
 
     def claim_one(self, worker: str, *, idle: bool) -> None:
-        self.model.give_up()
-        head = self.model.head()
-        request = self.requests.claim(worker, idle=idle)
+        if self.model.head(worker):  # where all is left to others, nothing is touched
+            self.model.give_up()
+        head = self.model.head(worker)
+        request = self.requests.claim(worker, idle=idle, loaded=self.model.loaded.get(worker, set()))
         if head is None or (head.counted and not idle):
             assert request is None
             return
@@ -328,6 +354,19 @@ class StoreMachine(RuleBasedStateMachine):
         assert request.id == head.id
         self.model.claimed(head, worker)
         self.runs.append(Run(request.id, request.attempt))
+
+    @rule(worker=workers, loaded=st.sets(st.sampled_from(SLUGS)))
+    def a_worker_says_what_it_has(self, worker: str, loaded: set[str]) -> None:
+        Workers(self.db).beat(worker, "cpu", 0, 0)
+        Warmups(self.db).note(worker, loaded)
+        self.model.loaded[worker] = loaded
+
+    @precondition(lambda self: self.model.loaded)
+    @rule(worker=workers)
+    def a_worker_leaves(self, worker: str) -> None:
+        """What it has in hand is still its own."""
+        Workers(self.db).leave(worker)
+        self.model.loaded.pop(worker, None)
 
     @precondition(lambda self: self.runs)
     @rule(which=st.lists(choice, min_size=1, max_size=4), step=st.integers(0, 20))
@@ -380,6 +419,13 @@ class StoreMachine(RuleBasedStateMachine):
         one = self.pick(which, Status.QUEUED, Status.PROCESSING)
         self.move_to_the_past(one, "cancel_at")
         one.overdue = True
+
+    @precondition(lambda self: any(one.status is Status.QUEUED for one in self.model.known.values()))
+    @rule(which=choice)
+    def one_has_waited_long(self, which: int) -> None:
+        one = self.pick(which, Status.QUEUED)
+        self.move_to_the_past(one, "submitted_at", 1000.01)
+        one.young = False
 
     @rule()
     def end_overdue(self) -> None:
@@ -486,9 +532,9 @@ class StoreMachine(RuleBasedStateMachine):
         """Mostly a recent one: the older ones are late."""
         return self.runs[-1 - which % min(len(self.runs), 6)]
 
-    def move_to_the_past(self, one: Known, column: str) -> None:
+    def move_to_the_past(self, one: Known, column: str, seconds: float = 0.01) -> None:
         with self.db.write() as tx:
-            tx.execute(update(table).where(table.c.id == one.id).values({column: read_clock(tx) - 0.01}))
+            tx.execute(update(table).where(table.c.id == one.id).values({column: read_clock(tx) - seconds}))
 
 
 def test_any_order_of_calls(databases: Databases) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select, update
@@ -13,6 +14,7 @@ from tintype.store.announce import announce
 from tintype.store.bell import ring
 from tintype.store.database import Database, now, read_clock
 from tintype.store.outlook import learn
+from tintype.store.placement import idle_elsewhere, left_to_others
 from tintype.store.records import CANCELLED, Failure, Json, Mark, Request, Status, Verdict
 from tintype.store.samples import add_end
 from tintype.store.tables import api_keys, requests
@@ -25,29 +27,35 @@ class Leases:
     A lease that ran out stays its holder's until another worker claims the request.
 
     lease: seconds a claim lasts unless renewed. retention: seconds a record is kept after its end.
-    max_attempts: claims after which a request is given up, those handed back not counted.
+    max_attempts: claims after which a request is given up, those handed back not counted. warm_wait: seconds for which
+    a new request is left to a worker that has its model loaded, and room.
     """
 
-    def __init__(self, db: Database, *, lease: float, retention: float, max_attempts: int = 3) -> None:
+    def __init__(
+        self, db: Database, *, lease: float, retention: float, max_attempts: int = 3, warm_wait: float = 0.0
+    ) -> None:
         self._db = db
         self._lease = lease
         self._retention = retention
         self._max_attempts = max_attempts
+        self._warm_wait = warm_wait
 
-    def claim(self, worker: str, *, idle: bool, test: bool = False) -> Request | None:
-        """The request whose turn it is, now this worker's; None when there is none.
+    def claim(self, worker: str, *, idle: bool, loaded: Collection[str] = (), test: bool = False) -> Request | None:
+        """The request whose turn it is, now this worker's; None when there is none, or all are left to others.
 
         idle: whether the worker has nothing else in hand. A retry runs alone, so that a request which kills its worker
         takes no others down: while a retry is first in the queue, a worker that isn't idle gets None and drains.
+        loaded: slugs of the models that it has loaded; what it has not and another has, it leaves to that for a moment.
         test: the requests of test keys instead, which are the stand-in's.
         """
+        meant = partial(self._meant, worker, loaded, test=test)
         with self._db.read() as view:  # an empty queue is looked at many times a second: not under the lock
-            if not view.scalar(select(exists().where(due(now(), test=test)))):
+            if not view.scalar(select(exists().where(meant(now())))):
                 return None
         with self._db.write() as tx:
             moment = read_clock(tx)
             self._give_up(tx, moment)
-            first = tx.execute(head(moment, test=test)).one_or_none()
+            first = tx.execute(head(meant(moment))).one_or_none()
             if first is None or (Request.of(first).counted >= 1 and not idle):
                 return None
             take_turn(tx, first.key_id)
@@ -98,7 +106,7 @@ class Leases:
             return True
 
     def hand_back(self, id: str, attempt: int) -> bool:
-        """Queue the request again without counting the attempt: the worker stops, and nothing went wrong.
+        """Queue the request again without counting the attempt: the worker stops or has no room; nothing went wrong.
 
         False when it was not this attempt's any more.
         """
@@ -107,6 +115,11 @@ class Leases:
             if request is not None:
                 self._requeue(tx, request, hand_backs=request.hand_backs + 1)
             return request is not None
+
+    def idle_elsewhere(self, worker: str, needed: int) -> bool:
+        """Whether another worker has nothing in hand, and a memory of so many bytes."""
+        with self._db.read() as view:
+            return bool(view.scalar(select(exists().where(idle_elsewhere(worker, needed, now())))))
 
     def pixel_limit(self, key_id: str) -> int | None:
         """The pixels that one request of the key may ask for; None for any number."""
@@ -125,6 +138,15 @@ class Leases:
         mine = (columns.id == id, columns.attempt == attempt, columns.status == Status.PROCESSING)
         row = tx.execute(select(requests).where(*mine)).one_or_none()
         return None if row is None else Request.of(row).at(read_clock(tx))
+
+    def _meant(
+        self, worker: str, loaded: Collection[str], moment: ColumnElement[float] | float, *, test: bool
+    ) -> ColumnElement[bool]:
+        """What this worker may claim at this moment."""
+        everybody = due(moment, test=test)
+        if test or not self._warm_wait:
+            return everybody
+        return and_(everybody, ~left_to_others(worker, loaded, self._warm_wait, moment))
 
     def _claimed(self, worker: str, moment: float) -> dict[str, Any]:
         taken = {"status": Status.PROCESSING, "attempt": columns.attempt + 1, "worker": worker, "step": 0}

@@ -32,9 +32,16 @@ class Requests(Leases):
     """The request row is the record, the queue entry and the lease: callers' methods here, workers' in Leases."""
 
     def __init__(
-        self, db: Database, *, lease: float, retention: float, max_attempts: int = 3, ceilings: Ceilings = NO_CEILINGS
+        self,
+        db: Database,
+        *,
+        lease: float,
+        retention: float,
+        max_attempts: int = 3,
+        warm_wait: float = 0.0,
+        ceilings: Ceilings = NO_CEILINGS,
     ) -> None:
-        super().__init__(db, lease=lease, retention=retention, max_attempts=max_attempts)
+        super().__init__(db, lease=lease, retention=retention, max_attempts=max_attempts, warm_wait=warm_wait)
         self._ceilings = ceilings
 
     def submit(

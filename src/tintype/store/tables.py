@@ -105,7 +105,7 @@ requests = Table(
     Column("status", Enum(Status, native_enum=False, length=10), nullable=False),
     #: Number of claims. Whoever names another attempt than the row's is late and changes nothing.
     Column("attempt", Integer, nullable=False),
-    #: Claims that a stopping worker gave back: they don't count as failures.
+    #: Claims that a stopping worker gave back, or one without room: they don't count as failures.
     Column("hand_backs", Integer, nullable=False),
     Column("worker", Text),
     Column("lease_until", Double),
@@ -252,6 +252,8 @@ warmups = Table(
     Column("error", Text),
     #: When it was asked for, or changed by itself.
     Column("changed_at", Double, nullable=False),
+    #: Whether the model's denoiser is where it works, whatever has become of the rest: claims go by it.
+    Column("loaded", Boolean, nullable=False, server_default=false()),
 )
 
 webhooks = Table(

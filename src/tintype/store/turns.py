@@ -1,6 +1,7 @@
 """Whose turn it is: priority first, then fair turns between keys, then the order of arrival.
 
-A turn is a request, however many pictures it asks for: `max_queued` is what bounds a key's pictures.
+A turn is a request, however many pictures it asks for: `max_queued` is what bounds a key's pictures. A worker that
+leaves a request to another for a moment (`placement.py`) takes the next in this order, and the request keeps its place.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ def due(moment: ColumnElement[float] | float, *, test: bool) -> ColumnElement[bo
     return and_(claimable(moment), columns.test.is_(test), begun, true() if test else ~paused())
 
 
-def head(moment: float, *, test: bool) -> Select[Any]:
-    """The one request whose turn it is."""
-    waiting = select(requests).join(api_keys, api_keys.c.id == columns.key_id).where(due(moment, test=test))
+def head(meant: ColumnElement[bool]) -> Select[Any]:
+    """The one request among those meant whose turn it is."""
+    waiting = select(requests).join(api_keys, api_keys.c.id == columns.key_id).where(meant)
     return waiting.order_by(columns.priority.desc(), api_keys.c.last_turn, columns.seq).limit(1)
 
 

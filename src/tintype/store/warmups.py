@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -25,6 +25,8 @@ class Warmup:
     error: str | None
     #: When it was asked for, or changed by itself, in unix seconds.
     changed_at: float
+    #: Whether the denoiser is where it works.
+    loaded: bool = False
 
 
 class Warmups:
@@ -53,6 +55,15 @@ class Warmups:
         """What came of it, or came about without being asked for."""
         with self._db.write() as tx:
             _put(tx, slug, worker, state, seconds, error)
+
+    def note(self, worker: str, loaded: Collection[str]) -> None:
+        """Which models' denoisers the worker has where they work, and no others: claims go by it."""
+        own = warmups.c.worker == worker
+        with self._db.write() as tx:
+            known = set(tx.scalars(select(warmups.c.slug).where(own)))
+            for slug in set(loaded) - known:
+                _put(tx, slug, worker, Warmth.COLD)
+            tx.execute(update(warmups).where(own).values(loaded=warmups.c.slug.in_(loaded)))
 
     def of(self, slug: str, workers: Iterable[str]) -> list[Warmup]:
         """How far these workers are with the model; those that never had to do with it are not in it."""

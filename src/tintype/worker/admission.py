@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -9,6 +10,8 @@ from tintype.diffusion.memory.demand import Demand
 
 #: Seconds that a task without room lets smaller ones pass it: then everybody waits until it has begun.
 PATIENCE = 5.0
+#: Seconds in which a worker that gave such a task back claims nothing: it is for a worker that is idle.
+GIVING_WAY = 2.0
 
 
 class Admission:
@@ -19,11 +22,20 @@ class Admission:
         self._granted: dict[str, Demand] = {}
         #: Who has waited longest for room, and since when.
         self._first: tuple[str, float] | None = None
+        #: Until when claims are others' to make.
+        self._gives_way = -math.inf
+
+    @property
+    def overdue(self) -> str | None:
+        """Who has waited so long that no other may begin before it."""
+        if self._first is None or self._clock() - self._first[1] <= PATIENCE:
+            return None
+        return self._first[0]
 
     @property
     def closed(self) -> bool:
-        """Whether one has waited so long that no other may begin before it: more claims would only wait here."""
-        return self._first is not None and self._clock() - self._first[1] > PATIENCE
+        """Whether nothing more is to be claimed: it would only wait here, or is another worker's."""
+        return self.overdue is not None or self._clock() < self._gives_way
 
     def may_begin(self, task: str, demand: Demand) -> bool:
         """Whether the task's pictures have room now, which is then theirs until it leaves.
@@ -32,7 +44,7 @@ class Admission:
         """
         if not demand.fits():
             raise demand.error()
-        if self._must_wait(task):
+        if self.overdue not in (None, task):
             return False
         if not demand.fits(self._granted.values()):
             self._first = self._first or (task, self._clock())
@@ -46,9 +58,9 @@ class Admission:
         self._granted.pop(task, None)
         self._forget(task)
 
-    def _must_wait(self, task: str) -> bool:
-        """Whether another has waited too long for this one to pass it."""
-        return self.closed and self._first is not None and task != self._first[0]
+    def give_way(self) -> None:
+        """Claim nothing for a moment: another worker is to have what was given back."""
+        self._gives_way = self._clock() + GIVING_WAY
 
     def _forget(self, task: str) -> None:
         if self._first is not None and self._first[0] == task:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import structlog
@@ -16,6 +17,9 @@ from tintype.worker.admission import Admission
 from tintype.worker.task import Task
 
 log = structlog.get_logger()
+
+#: Seconds between questions whether another worker is idle.
+ASKING = 1.0
 
 
 class Endings:
@@ -37,6 +41,8 @@ class Endings:
         self._engine = engine
         self._admission = admission
         self._freed = freed
+        #: When it was last asked whether another worker is idle.
+        self._asked = 0.0
 
     def not_understood(self, request: Request, error: Exception) -> None:
         """Submitted by another version, whose catalogue differs from ours."""
@@ -58,6 +64,21 @@ class Endings:
             if task.delivery is None:
                 self.forget(task)
                 self._tell(self._requests.hand_back, task)
+
+    def pass_on(self) -> None:
+        """Return the task that has waited too long for room, uncounted, if another worker could begin it now.
+
+        Once at most: it loses its turn by that, and whoever claims it next may have no room for it either.
+        """
+        task = self._tasks.get(self._admission.overdue or "")
+        if task is None or task.draft is None or task.request.hand_backs or time.monotonic() < self._asked + ASKING:
+            return
+        self._asked = time.monotonic()
+        if self._wanted_elsewhere(task, task.draft.demand.most):
+            log.info("no room; handed back for a worker that is idle", request=task.request.id)
+            self._admission.give_way()
+            self.forget(task)
+            self._tell(self._requests.hand_back, task)
 
     def once_more(self, task: Task, error: PictureNotFinite) -> None:
         """Begin again in float32, whose sums don't overflow so soon; if that was it already, give up."""
@@ -89,6 +110,13 @@ class Endings:
         self._tasks.pop(task.request.id, None)
         self._leave(task)
         self._freed()
+
+    def _wanted_elsewhere(self, task: Task, needed: int) -> bool:
+        try:
+            return self._requests.idle_elsewhere(task.request.worker or "", needed)
+        except StoreUnavailable as error:
+            log.warning("store unavailable", request=task.request.id, error=error.message)
+            return False
 
     def _leave(self, task: Task) -> None:
         """Out of the engine, and out of memory."""

@@ -31,6 +31,11 @@ class Loaded:
         return all(part.place is Place.DEVICE for part in self.family.parts)
 
     @property
+    def at_hand(self) -> bool:
+        """Whether its denoiser is where it works: the largest part, and the one that stays for a whole picture."""
+        return self.family.denoiser.place is Place.DEVICE
+
+    @property
     def must_wait(self) -> bool:
         """Whether its weights have no room only because of what is under way."""
         parts = self.family.parts

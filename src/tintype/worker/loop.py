@@ -49,6 +49,7 @@ class Worker:
         max_pictures: int,
         poll: float,
         grace: float,
+        warm_wait: float = 0.0,
         tracing: Tracing = NO_TRACES,
     ) -> None:
         self.id = worker_id
@@ -62,6 +63,8 @@ class Worker:
         self.admission = Admission()
         self.max_pictures = max_pictures
         self.poll = poll
+        #: Seconds after which a request that was left to another worker may be claimed here.
+        self.warm_wait = warm_wait
         self.grace = grace
         self.stages = Stages(worker_id, tracing)
         self.tasks: dict[str, Task] = {}
@@ -70,7 +73,8 @@ class Worker:
         self._fetching = ThreadPoolExecutor(max_pictures, thread_name_prefix="fetch")
         self._delivering = ThreadPoolExecutor(4, thread_name_prefix="deliver")
         self._wake = threading.Event()
-        self._looked = 0.0
+        #: When it last looked for requests, and when it was last called to look.
+        self._looked = self._called = 0.0
         self._taking = True
         #: When the worker must have left.
         self._deadline = math.inf
@@ -87,7 +91,7 @@ class Worker:
 
     def look(self) -> None:
         """Look for requests at once: there may be one, or room for one."""
-        self._looked = 0.0
+        self._called = time.monotonic()
         self._wake.set()
 
     def run(self) -> None:
@@ -97,6 +101,7 @@ class Worker:
                 self.take()
                 self.begin()
                 self.endings.drop()
+                self.endings.pass_on()
                 self.retire(self.engine.step())
                 self.land()
                 self.warming.look()
@@ -107,11 +112,11 @@ class Worker:
 
     def take(self) -> None:
         """Claim requests while there is room, and start fetching their pictures."""
-        if not self._taking or time.monotonic() < self._looked + self.poll:
+        if not self._taking or self._until_next_look() > 0:
             return
         self._looked = time.monotonic()
         try:
-            while self._has_room() and (request := self.requests.claim(self.id, idle=not self.tasks)):
+            while self._has_room() and (request := self._claim()):
                 self._accept(request)
         except StoreUnavailable as error:
             log.warning("store unavailable", error=error.message)
@@ -145,6 +150,9 @@ class Worker:
             if error := task.delivery.exception():
                 self.endings.give_up(task, error)
             self.endings.forget(task)
+
+    def _claim(self) -> Request | None:
+        return self.requests.claim(self.id, idle=not self.tasks, loaded=self.warming.loaded)
 
     def _accept(self, request: Request) -> None:
         try:
@@ -196,8 +204,9 @@ class Worker:
         began += self._stand_still(task)
         self.stages.note(task.request, Stage.DECODE, began, time.monotonic())
         if task.finished:
-            self.admission.leave(task.request.id)
             seconds = time.monotonic() - task.began
+            self.admission.leave(task.request.id)
+            self.warming.tell()  # before anybody can know that this is done, and ask for the next
             task.delivery = self._delivering.submit(
                 self.stages.run, task.request, Stage.DELIVER, self.delivery.deliver, task, seconds
             )
@@ -214,5 +223,10 @@ class Worker:
     def _rest(self) -> None:
         """Sleep while there is nothing to step, until something arrives or it is time to look again."""
         if not self.engine.live:
-            self._wake.wait(self.poll)
+            self._wake.wait(self._until_next_look() if self._taking else self.poll)
             self._wake.clear()
+
+    def _until_next_look(self) -> float:
+        """Seconds until it looks: when called, again when what it left to others then is anybody's, and by itself."""
+        moments = (self._called, self._called + self.warm_wait, self._looked + self.poll)
+        return max(0.0, min(moment for moment in moments if moment > self._looked) - time.monotonic())

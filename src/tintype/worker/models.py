@@ -151,6 +151,15 @@ class Models:
         """Slugs of the models whose weights are all where they work."""
         return {slug for slug, loaded in self._by_slug.items() if loaded.warm}
 
+    def at_hand(self, specs: Iterable[ModelSpec]) -> set[str]:
+        """Slugs of those of these models whose denoiser is where it works, whichever of them it came for."""
+        return {spec.slug for spec in specs if self._is_at_hand(spec)}
+
+    def _is_at_hand(self, spec: ModelSpec) -> bool:
+        own = self._weights(spec)
+        loaded = self._loaded.get((own, self._usual[own])) if own in self._usual else None
+        return loaded is not None and loaded.at_hand
+
     def _weights(self, spec: ModelSpec) -> Weights:
         own = self._own.get(spec.slug)
         if own is None:

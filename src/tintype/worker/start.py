@@ -37,7 +37,7 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
     if settings.threads:
         torch.set_num_threads(settings.threads)
     db = Database(settings.database)
-    requests = Requests(db, lease=settings.lease, retention=settings.retention)
+    requests = Requests(db, lease=settings.lease, retention=settings.retention, warm_wait=settings.warm_wait)
     models = Models.from_settings(settings, registry.weights, device, registry.keep_alive)
     outputs = open_storage(settings, settings.outputs_folder, settings.picture_life)
     pictures = Pictures.from_settings(settings)
@@ -67,6 +67,7 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
         max_pictures=settings.max_pictures,
         poll=settings.poll_with_bell if db.has_bell else settings.poll,
         grace=settings.grace,
+        warm_wait=settings.warm_wait,
         tracing=tracing,
     )
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -40,6 +40,8 @@ class Warming:
         self._pinned = list(pins)
         #: Those that are loaded, as far as the store knows.
         self._warm: set[str] = set()
+        #: Those whose denoiser is where it works, as far as the store knows.
+        self.loaded: set[str] = set()
         self._looked = 0.0
 
     def look(self) -> None:
@@ -51,10 +53,18 @@ class Warming:
             for slug in self.warmups.asked(self.worker)[:1]:
                 self._answer(slug)
             self._tell_changes()
+            self._tell_loaded()
         except StoreUnavailable as error:
             log.warning("store unavailable", error=error.message)
         self.models.memory.tidy()
         self._looked = time.monotonic()
+
+    def tell(self) -> None:
+        """Tell the store at once what is loaded, if that is news: other workers leave requests to this one for it."""
+        try:
+            self._tell_loaded()
+        except StoreUnavailable as error:
+            log.warning("store unavailable", error=error.message)
 
     def _load_pinned(self) -> None:
         while self._pinned:
@@ -93,3 +103,9 @@ class Warming:
         for slug in self._warm - warm:
             self.warmups.answer(self.worker, slug, Warmth.COLD)
         self._warm = warm
+
+    def _tell_loaded(self) -> None:
+        loaded = self.models.at_hand(self.catalogue.values())
+        if loaded != self.loaded:
+            self.warmups.note(self.worker, loaded)
+            self.loaded = loaded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tintype.diffusion.memory.part import Part
@@ -37,16 +37,25 @@ class Demand:
         later = [step for demand in (*running, self) for step in demand.during]
         return all(_fits(already, step) for step in self.before) and all(_fits(kept, step) for step in later)
 
+    @property
+    def most(self) -> int:
+        """Bytes of its denoiser's memory that it takes at most, by itself."""
+        memory = self.kept.memory
+        return max(memory.total(_of(memory, parts), step.working) for step, parts in self._alone())
+
     def error(self) -> NoRoom:
         """That it has no room, not even by itself, and how much it would need."""
-        alone = [(step, {step.part}) for step in self.before]
-        beside = [(step, {step.part, self.kept}) for step in self.during]
         needed, budget = max(
             (memory.total(_of(memory, parts), step.working), memory.budget)
-            for step, parts in (*alone, *beside)
+            for step, parts in self._alone()
             if not _fits(parts, step) and (memory := step.part.memory)
         )
         return NoRoom.of(needed, budget)
+
+    def _alone(self) -> Iterator[tuple[Step, set[Part]]]:
+        """Each pass, and the components that are there at it if nothing else is under way."""
+        yield from ((step, {step.part}) for step in self.before)
+        yield from ((step, {step.part, self.kept}) for step in self.during)
 
 
 def _fits(kept: set[Part], step: Step) -> bool:

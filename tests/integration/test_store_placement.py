@@ -1,0 +1,241 @@
+"""Which of several workers gets a request: for a moment, the one that has its model loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import event, update
+
+from tintype.store.accounts import Accounts, Key
+from tintype.store.database import Database, read_clock
+from tintype.store.requests import Request, Requests
+from tintype.store.tables import requests as table
+from tintype.store.tables import workers as workers_table
+from tintype.store.warmups import Warmups
+from tintype.store.workers import Workers
+
+#: Longer than any test takes: time passes when a test says so.
+WAIT = 1000.0
+BUDGET = 1000
+
+
+class Fleet:
+    """Workers on one store, and what each of them has said that it has loaded."""
+
+    def __init__(self, db: Database, wait: float = WAIT) -> None:
+        self.db = db
+        self.requests = Requests(db, lease=15, retention=60, warm_wait=wait)
+        self.workers, self.warmups, self._accounts = Workers(db), Warmups(db), Accounts(db)
+        self.account_id = self._accounts.create("one", 1_000_000).id
+        self._keys: dict[str, Key] = {}
+        self._loaded: dict[str, set[str]] = {}
+
+    def beat(self, worker: str, *loaded: str) -> None:
+        self.workers.beat(worker, "cuda", 0, 0, about={"memory": {"budget": BUDGET}})
+        self.warmups.note(worker, loaded)
+        self._loaded[worker] = set(loaded)
+
+    def submit(self, slug: str, key: str = "A", priority: int = 0, pictures: int = 1) -> str:
+        if key not in self._keys:
+            self._keys[key], _ = self._accounts.create_key(self.account_id, key)
+        return self.requests.submit(self._keys[key], slug, {}, 1, priority, pictures=pictures).id
+
+    def claim(self, worker: str, *, idle: bool = True) -> Request | None:
+        return self.requests.claim(worker, idle=idle, loaded=self._loaded.get(worker, set()))
+
+    def claimed(self, worker: str, *, idle: bool = True) -> str | None:
+        request = self.claim(worker, idle=idle)
+        return request and request.id
+
+    def wait(self, id: str) -> None:
+        """Let so much time pass for a request that it is left to nobody any more."""
+        with self.db.write() as tx:
+            tx.execute(update(table).where(table.c.id == id).values(submitted_at=read_clock(tx) - WAIT - 0.01))
+
+    def die(self, worker: str) -> None:
+        with self.db.write() as tx:
+            tx.execute(update(workers_table).where(workers_table.c.id == worker).values(seen_at=read_clock(tx) - 60))
+
+    def leave(self, worker: str) -> None:
+        self.workers.leave(worker)
+
+    def drain(self, worker: str) -> None:
+        self.workers.drain(worker)
+
+    def work(self, worker: str, pictures: int = 1) -> None:
+        """Have the worker begin something else."""
+        id = self.submit("other", priority=9, pictures=pictures)
+        assert self.claimed(worker) == id
+
+    def fill(self, worker: str) -> None:
+        self.work(worker, pictures=2)
+
+    def try_again(self, worker: str) -> None:
+        """Have the worker run a request alone that failed before."""
+        self.work(worker)
+        [running] = [one for one in self.running() if one.worker == worker]
+        assert self.requests.retry(running.id, running.attempt, "oom")
+        assert self.claimed(worker) == running.id
+
+    def lose(self, worker: str) -> None:
+        self.beat(worker, "other")
+
+    def running(self) -> list[Request]:
+        with self.db.read() as view:
+            rows = view.execute(table.select().where(table.c.status == "PROCESSING")).all()
+        return [Request.of(row) for row in rows]
+
+    @contextmanager
+    def statements(self) -> Iterator[list[str]]:
+        """What is asked of the database while the block runs."""
+        said: list[str] = []
+
+        def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            said.append(statement)
+
+        event.listen(self.db._engine, "before_cursor_execute", note)
+        yield said
+        event.remove(self.db._engine, "before_cursor_execute", note)
+
+
+def asked(said: list[str]) -> list[str]:
+    """Without what begins a transaction."""
+    return [one for one in said if not one.startswith(("BEGIN", "SET ", "SELECT pg_advisory"))]
+
+
+@pytest.fixture
+def db(url: str) -> Iterator[Database]:
+    db = Database(url)
+    yield db
+    db.close()
+
+
+@pytest.fixture
+def fleet(db: Database) -> Fleet:
+    """One worker with a model, and one without any."""
+    fleet = Fleet(db)
+    fleet.beat("warm", "sd3")
+    fleet.beat("cold")
+    return fleet
+
+
+def test_who_has_the_model_gets_the_request(fleet: Fleet) -> None:
+    id = fleet.submit("sd3")
+    assert fleet.claim("cold") is None
+    assert fleet.claimed("warm") == id
+
+
+def test_who_has_waited_long_enough_is_anybody_s_in_its_turn(fleet: Fleet) -> None:
+    first, second, third = (fleet.submit("sd3") for _ in range(3))
+    fleet.wait(second)
+    assert fleet.claimed("cold") == second
+    assert fleet.claim("cold") is None
+    fleet.wait(first)
+    fleet.wait(third)
+    assert [fleet.claimed("cold") for _ in range(3)] == [first, third, None]
+
+
+def test_the_next_in_turn_is_taken_instead_and_nobody_loses_a_turn(fleet: Fleet) -> None:
+    left = [fleet.submit("sd3", key) for key in "AAB"]
+    taken = [fleet.submit("sd1.5", key) for key in "AB"]
+    urgent = fleet.submit("sd1.5", "B", priority=1)
+    assert [fleet.claimed("cold") for _ in range(4)] == [urgent, *taken, None]
+    places = [fleet.requests.position(id) for id in left]
+    assert places == [1, 3, 2]
+    for id in left:
+        fleet.wait(id)
+    assert [fleet.claimed("cold") for _ in range(3)] == [left[0], left[2], left[1]]
+
+
+def test_nothing_is_left_to_who_could_not_begin_it(fleet: Fleet) -> None:
+    reasons = [Fleet.die, Fleet.leave, Fleet.drain, Fleet.fill, Fleet.try_again, Fleet.lose]
+    for number, reason in enumerate(reasons):
+        slug, worker = f"model {number}", f"warm {number}"
+        fleet.beat(worker, slug)
+        id = fleet.submit(slug)
+        assert fleet.claim("cold") is None
+        reason(fleet, worker)
+        assert fleet.claimed("cold") == id, reason
+
+
+def test_a_worker_that_has_little_in_hand_has_room(fleet: Fleet) -> None:
+    fleet.work("warm")
+    id = fleet.submit("sd3")
+    assert fleet.claim("cold") is None
+    fleet.work("warm")
+    assert fleet.claimed("cold") == id
+
+
+def test_what_several_have_is_the_first_one_s(fleet: Fleet) -> None:
+    fleet.beat("cold", "sd3")
+    id = fleet.submit("sd3")
+    assert fleet.claimed("cold") == id
+
+
+def test_a_retry_is_left_to_nobody_and_runs_alone(fleet: Fleet) -> None:
+    id = fleet.submit("sd3")
+    assert fleet.claimed("warm") == id
+    assert fleet.requests.retry(id, 1, "oom")
+    assert fleet.claim("cold", idle=False) is None
+    assert fleet.claimed("cold") == id
+
+
+def test_a_request_that_was_handed_back_is_as_new(fleet: Fleet) -> None:
+    id = fleet.submit("sd3")
+    assert fleet.claimed("warm") == id
+    assert fleet.requests.hand_back(id, 1)
+    assert fleet.claim("cold") is None
+    assert fleet.claimed("warm") == id
+
+
+def test_it_can_be_turned_off(db: Database) -> None:
+    fleet = Fleet(db, wait=0)
+    fleet.beat("warm", "sd3")
+    id = fleet.submit("sd3")
+    assert fleet.claimed("cold") == id
+
+
+@pytest.mark.parametrize("wait", [0, WAIT])
+def test_a_claim_costs_as_many_queries_as_ever(db: Database, wait: float) -> None:
+    """Look · clock, given up, head, turn, row: also where there are others, and one has the model."""
+    fleet = Fleet(db, wait)
+    fleet.beat("only")
+    first, second = fleet.submit("sd3"), fleet.submit("sd1.5")
+    with fleet.statements() as alone:
+        assert fleet.claimed("only") == first
+    fleet.beat("warm", "sd3")
+    fleet.submit("sd3", priority=1)
+    with fleet.statements() as several:
+        assert (fleet.claimed("only") == second) is bool(wait)
+    assert [len(asked(said)) for said in (alone, several)] == [6, 6]
+
+
+def test_a_worker_that_leaves_all_to_others_takes_no_lock(fleet: Fleet) -> None:
+    fleet.submit("sd3")
+    with fleet.statements() as said:
+        assert fleet.claim("cold") is None
+    assert len(asked(said)) == 1
+    assert not [one for one in said if "IMMEDIATE" in one or "advisory" in one]
+
+
+def test_a_worker_says_anew_what_it_has(fleet: Fleet) -> None:
+    fleet.beat("warm", "sd1.5")
+    models = {slug: fleet.warmups.of(slug, ["warm"]) for slug in ("sd3", "sd1.5")}
+    assert {slug: [one.loaded for one in told] for slug, told in models.items()} == {"sd3": [False], "sd1.5": [True]}
+    fleet.warmups.ask("sd1.5", ["warm"])
+    assert fleet.warmups.asked("warm") == ["sd1.5"], "what it has in parts may be loaded as a whole"
+    assert [one.loaded for one in fleet.warmups.of("sd1.5", ["warm"])] == [True]
+
+
+def test_who_is_idle(fleet: Fleet) -> None:
+    fleet.leave("warm")
+    for number, reason in enumerate([Fleet.die, Fleet.leave, Fleet.drain, Fleet.work]):
+        worker = f"idle {number}"
+        fleet.beat(worker)
+        assert fleet.requests.idle_elsewhere("cold", BUDGET)
+        assert not fleet.requests.idle_elsewhere("cold", BUDGET + 1)
+        reason(fleet, worker)
+        assert not fleet.requests.idle_elsewhere("cold", 0), "but itself"
+        assert fleet.requests.idle_elsewhere(worker, 0)
