@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import ssl
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from click.testing import CliRunner, Result
 from segmind import SegmindClient
 from sqlalchemy import select
 
+from tests.plain import PLAIN
 from tintype.cli import tintype as root
 from tintype.errors import TintypeError
 from tintype.store.database import Database
@@ -26,8 +26,6 @@ from tintype.store.workers import WorkerRow, Workers
 
 READY = "tintype is ready at "
 KEY = "SG_0123456789abcdef0123456789abcdef"
-#: For clients that speak plain HTTP: reading the machine's certificates takes each of them 25 ms.
-PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class Server:
@@ -113,9 +111,10 @@ class Server:
         return _Opened(str(self.settings.get("database_url") or f"sqlite:///{self.data / 'tintype.db'}"))
 
     def cli(self, *arguments: str) -> str:
-        """Run a `tintype` command on the same data; its output."""
-        command = [sys.executable, "-m", "tintype", *arguments, "--data", str(self.data)]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        """Run a `tintype` command on the same data, beside the server's own processes; its output."""
+        result = here(*arguments, "--data", self.data)
+        assert result.exit_code == 0, result.output
+        return result.stdout
 
     def _end(self) -> int:
         assert self.process
