@@ -47,10 +47,10 @@ def load(name: str) -> Family:
     return models.get(spec, torch.float32).family
 
 
-def figures(name: str, most_steps: int = 20) -> Figures:
-    """Measure one of them, drawing with its own number of steps or `most_steps`: some minutes."""
+def figures(name: str, most_steps: int = 20, count: int = 100) -> Figures:
+    """Measure one of them by the first `count` questions, drawn in its own number of steps or `most_steps`: minutes."""
     family, way = load(name), replace(WAYS[name], steps=min(WAYS[name].steps, most_steps))
-    asked = quality.questions()
+    asked = quality.questions()[:count]
     pictures = quality.draw(family, asked, way)
     return Figures(
         quality.recognised(pictures, asked),

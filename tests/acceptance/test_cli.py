@@ -19,7 +19,7 @@ from click import Context, Group
 from PIL import Image
 
 from tests.acceptance.harness import Server, done, here, words
-from tests.toy import toy_setting, toy_weights
+from tests.toy import small_setting, toy_setting, toy_weights
 from tintype.catalog.builtin import vocabulary
 from tintype.catalog.models import MODELS, SD15_IMG2IMG
 from tintype.cli import main
@@ -324,8 +324,8 @@ def test_keys(server: Server) -> None:
     assert server.http(secret).get("/v1/get-user-credits").status_code == 401
 
 
-def test_a_first_start_prints_its_key_once_and_the_curl_that_works(tmp_path: Path) -> None:
-    server = Server(tmp_path, bootstrap_key="")
+def test_a_first_start_prints_its_key_once_and_the_curl_that_works(tmp_path: Path, weights: Path) -> None:
+    server = Server(tmp_path, bootstrap_key="", weights=small_setting(weights))
     lines = server.start().printed
     [curl] = [index for index, line in enumerate(lines) if line.strip().startswith("curl")]
     command = "".join(lines[curl : curl + 3]).replace("picture.jpeg", str(tmp_path / "picture.jpeg"))
@@ -334,7 +334,7 @@ def test_a_first_start_prints_its_key_once_and_the_curl_that_works(tmp_path: Pat
         assert image.size == (512, 512)
     secret = next(line for line in lines if line.strip().startswith("SG_")).strip()
     assert server.stop() == 0
-    assert not any("SG_" in line for line in server.start().printed)
+    assert not any("SG_" in line for line in server.start(wait_for_worker=False).printed)
     assert server.http(secret).get("/v1/get-user-credits").json()["credits"] == pytest.approx(1000 - 0.0037)
     assert server.stop() == 0
 

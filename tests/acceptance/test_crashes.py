@@ -23,10 +23,18 @@ SLOW = {
 QUICK = {"prompt": "a fox", "width": 256, "height": 256, "steps": 20, "guidance_scale": 4, "image_format": "png"}
 
 
+@pytest.fixture(scope="module")
+def shared(new_server: Callable[..., Server], weights: Path) -> Server:
+    """What is killed in one test goes on in the next, on the same data; it draws much, and so it draws small."""
+    return new_server(weights=small_setting(weights), grace=0.5)
+
+
 @pytest.fixture
-def made_small(weights: Path) -> dict[str, str]:
-    """Settings of servers that are started often and draw much."""
-    return {"weights": small_setting(weights)}
+def server(shared: Server) -> Server:
+    """Running, whatever was done to it before."""
+    if shared.process is None or shared.process.poll() is not None:
+        shared.start()
+    return shared
 
 
 def submit_some(server: Server) -> list[Any]:
@@ -54,8 +62,7 @@ def state(http: httpx2.Client, id: str) -> str:
     return str(http.get(f"/v2/requests/{id}/status").json()["status"])
 
 
-def test_a_killed_worker(new_server: Callable[..., Server], made_small: dict[str, str]) -> None:
-    server = new_server(lease=1.5, **made_small).start()
+def test_a_killed_worker(server: Server) -> None:
     before, _ = server.money()
     jobs = submit_some(server)
     server.kill_worker()
@@ -65,11 +72,9 @@ def test_a_killed_worker(new_server: Callable[..., Server], made_small: dict[str
     [again] = [server.client().run("sd1.5-img2img", **SLOW | {"seed": 0})]
     http = server.http()
     assert http.get(again["output"]).content == http.get(bodies[0]["output"]).content
-    assert server.stop() == 0
 
 
-def test_worker_and_server_killed_together(new_server: Callable[..., Server], made_small: dict[str, str]) -> None:
-    server = new_server(lease=1.5, **made_small).start()
+def test_worker_and_server_killed_together(server: Server) -> None:
     before, _ = server.money()
     ids = [job.request_id for job in submit_some(server)]
     server.kill()
@@ -78,13 +83,9 @@ def test_worker_and_server_killed_together(new_server: Callable[..., Server], ma
     server.kill()
     server.start()
     assert_all_completed_and_charged_once(server, ids, before)
-    assert server.stop() == 0
 
 
-def test_sigterm_finishes_or_hands_back_what_is_running(
-    new_server: Callable[..., Server], made_small: dict[str, str]
-) -> None:
-    server = new_server(grace=0.5, **made_small).start()
+def test_sigterm_finishes_or_hands_back_what_is_running(server: Server) -> None:
     before, _ = server.money()
     ids = [job.request_id for job in submit_some(server)]
     assert server.stop() == 0
@@ -94,15 +95,13 @@ def test_sigterm_finishes_or_hands_back_what_is_running(
     assert set(states) <= {"QUEUED", "PROCESSING", "COMPLETED"}
     bodies = assert_all_completed_and_charged_once(server, ids, before)
     assert all("retry_count" not in body["metrics"] for body in bodies), "a hand-back is no failed attempt"
-    assert server.stop() == 0
 
 
-def test_a_worker_whose_server_is_gone_ends_by_itself(new_server: Callable[..., Server]) -> None:
-    server = new_server().start()
+def test_a_worker_whose_server_is_gone_ends_by_itself(server: Server) -> None:
     [worker] = server.workers()
     assert server.process
     server.process.kill()
     worker.wait(timeout=30)
     server.process.communicate()
-    server.start()
+    server.start(wait_for_worker=False)
     assert server.stop() == 0

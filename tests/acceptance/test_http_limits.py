@@ -130,5 +130,13 @@ def test_records_and_files_expire(http: httpx2.Client) -> None:
     assert left(http) == pytest.approx(1 - 0.0035)
 
 
+def test_an_input_picture_goes_with_its_record(strict: Server, http: httpx2.Client) -> None:
+    until(lambda: not list((strict.data / "inputs").iterdir()), 20)
+    posted = http.post(f"/v2/{MEDIUM}", data={"prompt": "x"}, files={"image": gradient(64, 64)})
+    assert len(list((strict.data / "inputs").iterdir())) == 1
+    until(lambda: http.get(f"/v2/requests/{posted.json()['request_id']}").status_code == 404, 20)
+    until(lambda: not list((strict.data / "inputs").iterdir()), 20)
+
+
 def test_what_has_expired_leaves_the_disk(strict: Server) -> None:
     until(lambda: not list((strict.data / "outputs").iterdir()), 20)

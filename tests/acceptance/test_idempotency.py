@@ -43,7 +43,7 @@ def test_killed_between_the_charge_and_the_answer(new_server: Callable[..., Serv
         server.kill()
         with pytest.raises(httpx2.TransportError):
             call.result()
-    server.start()
+    server.start(wait_for_worker=False)
     answers = [server.http().post(f"/v1/{TEXT}", json=quick(), headers=ONCE) for _ in range(2)]
     assert [answer.headers["idempotent-replayed"] for answer in answers] == ["true", "true"]
     assert opened(answers[0].content).size == (128, 128)

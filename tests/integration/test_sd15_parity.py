@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -39,13 +40,20 @@ CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def pipeline(path: Path, scheduler: str, kind: type = StableDiffusionImg2ImgPipeline) -> Any:
+@cache
+def loaded(path: Path, kind: type) -> tuple[Any, Any]:
+    """A pipeline, loaded once, and the configuration of the scheduler that it came with."""
     pipe = kind.from_pretrained(
         path, safety_checker=None, feature_extractor=None, image_encoder=None, requires_safety_checker=False
     )
     pipe.set_progress_bar_config(disable=True)
+    return pipe, pipe.scheduler.config
+
+
+def pipeline(path: Path, scheduler: str, kind: type = StableDiffusionImg2ImgPipeline) -> Any:
+    pipe, config = loaded(path, kind)
     name, extra = CLASSES[scheduler]
-    pipe.scheduler = getattr(import_module("diffusers.schedulers"), name).from_config(pipe.scheduler.config, **extra)
+    pipe.scheduler = getattr(import_module("diffusers.schedulers"), name).from_config(config, **extra)
     return pipe
 
 
@@ -66,7 +74,7 @@ def job(source: Image.Image | None, **changes: Any) -> Job:
     usual = {
         "prompt": "a fantasy landscape, mystical sky",
         "negative_prompt": "blurry",
-        "steps": 20,
+        "steps": 12,
         "guidance": 7.5,
         "strength": 0.75,
         "seed": 98877465625,

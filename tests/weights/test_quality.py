@@ -14,15 +14,16 @@ from tintype.catalog.builtin import vocabulary
 from tintype.diffusion.libraries import quiet_libraries
 
 MOST_BYTES = 45_000_000
-#: Fewer than the card's twenty, which would take most of the time that all tests have.
-STEPS = 8
+#: Fewer than the card's twenty and its hundred, which would take most of the time that all tests have.
+STEPS, QUESTIONS = 8, 40
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("count", [QUESTIONS, pytest.param(100, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("name", WAYS)
-def test_keeps_its_promises(name: str) -> None:
+def test_keeps_its_promises(name: str, count: int) -> None:
     quiet_libraries()
-    reached, promised = figures(name, STEPS), PROMISED[name]
+    reached, promised = figures(name, STEPS, count), PROMISED[name]
     assert reached.recognised >= promised["recognised"]
     assert reached.coloured >= promised["coloured"]
     assert reached.psnr >= promised["psnr"]

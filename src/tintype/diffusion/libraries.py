@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
@@ -29,12 +29,13 @@ CLASSES = {
 #: Optional packages that the libraries import at once where they find them, for features that we don't use: together
 #: they cost as much as everything else. Both libraries do without when they are not there.
 SPARED = ("peft", "scipy", "sklearn", "accelerate", "torchao", "bitsandbytes", "onnxruntime")
-#: Packages whose front door imports every model that there is, in place of the one that is wanted.
+#: Packages whose front door imports, or reads the files of, every model that there is, in place of the wanted one.
 FRONT_DOORS = (
     "diffusers.models.transformers",
     "diffusers.models.unets",
     "diffusers.models.autoencoders",
     "diffusers.hooks",
+    "transformers.models",
 )
 
 
@@ -50,7 +51,7 @@ def import_spared(module: str) -> ModuleType:
     """Import a module of one of the libraries without the SPARED, unless they are there already."""
     if module in sys.modules:
         return sys.modules[module]
-    with hidden(SPARED), without_compiler(), on_one_machine(), past(FRONT_DOORS):
+    with hidden(SPARED), without_compiler(), on_one_machine(), without_inventory(), past(FRONT_DOORS):
         return import_module(module)
 
 
@@ -97,6 +98,20 @@ def on_one_machine() -> Iterator[None]:
         yield
     finally:
         distributed.is_available = before
+
+
+@contextmanager
+def without_inventory() -> Iterator[None]:
+    """While the block lasts, nobody lists what every installed package brings.
+
+    diffusers reads the list, file by file, for packages that are installed under another name; we use none of them.
+    """
+    real = metadata.packages_distributions
+    metadata.packages_distributions = dict
+    try:
+        yield
+    finally:
+        metadata.packages_distributions = real
 
 
 @contextmanager

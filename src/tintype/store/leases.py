@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, or_, select, update
 
 from tintype.store import ledger
 from tintype.store.announce import announce
@@ -48,14 +48,14 @@ class Leases:
         loaded: slugs of the models that it has loaded; what it has not and another has, it leaves to that for a moment.
         test: the requests of test keys instead, which are the stand-in's.
         """
-        meant = partial(self._meant, worker, loaded, test=test)
+        own = (worker, frozenset(loaded), self._warm_wait, test)
         with self._db.read() as view:  # an empty queue is looked at many times a second: not under the lock
-            if not view.scalar(select(exists().where(meant(now())))):
+            if not view.scalar(_look(*own)):
                 return None
         with self._db.write() as tx:
             moment = read_clock(tx)
             self._give_up(tx, moment)
-            first = tx.execute(head(meant(moment))).one_or_none()
+            first = tx.execute(head(_meant(*own, moment))).one_or_none()
             if first is None or (Request.of(first).counted >= 1 and not idle):
                 return None
             take_turn(tx, first.key_id)
@@ -139,15 +139,6 @@ class Leases:
         row = tx.execute(select(requests).where(*mine)).one_or_none()
         return None if row is None else Request.of(row).at(read_clock(tx))
 
-    def _meant(
-        self, worker: str, loaded: Collection[str], moment: ColumnElement[float] | float, *, test: bool
-    ) -> ColumnElement[bool]:
-        """What this worker may claim at this moment."""
-        everybody = due(moment, test=test)
-        if test or not self._warm_wait:
-            return everybody
-        return and_(everybody, ~left_to_others(worker, loaded, self._warm_wait, moment))
-
     def _claimed(self, worker: str, moment: float) -> dict[str, Any]:
         taken = {"status": Status.PROCESSING, "attempt": columns.attempt + 1, "worker": worker, "step": 0}
         return taken | {"started_at": moment, "lease_until": moment + self._lease}
@@ -190,3 +181,19 @@ class Leases:
     def _change(self, tx: Connection, id: str, **values: Any) -> Request:
         changed = update(requests).where(columns.id == id).values(values).returning(requests)
         return Request.of(tx.execute(changed).one())
+
+
+def _meant(
+    worker: str, loaded: frozenset[str], wait: float, test: bool, moment: ColumnElement[float] | float
+) -> ColumnElement[bool]:
+    """What this worker may claim at this moment."""
+    everybody = due(moment, test=test)
+    if test or not wait:
+        return everybody
+    return and_(everybody, ~left_to_others(worker, loaded, wait, moment))
+
+
+@lru_cache(16)
+def _look(worker: str, loaded: frozenset[str], wait: float, test: bool) -> Select[tuple[bool]]:
+    """Whether there is any of it: kept, since building it takes longer than asking."""
+    return select(exists().where(_meant(worker, loaded, wait, test, now())))

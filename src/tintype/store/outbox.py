@@ -56,7 +56,7 @@ class Outbox:
     def claim(self) -> tuple[Delivery, tuple[str, ...]] | None:
         """The delivery that is due longest and whose receiver isn't busy, and the secrets that sign it; else None."""
         with self._db.read() as view:  # mostly there is none: not under the lock
-            if not view.scalar(select(exists().where(*_due(now())))):
+            if not view.scalar(_LOOK):
                 return None
         with self._db.write() as tx:
             moment = read_clock(tx)
@@ -145,6 +145,10 @@ def _change_hook(tx: Connection, delivery: Delivery, **values: Any) -> None:
 
 def _due(moment: Any) -> Sequence[Any]:
     return (PENDING, d.due_at <= moment, or_(d.lease_until.is_(None), d.lease_until < moment))
+
+
+#: Whether anything is due: built once, since building takes longer than asking.
+_LOOK = select(exists().where(*_due(now())))
 
 
 def _next(moment: float) -> Select[Any]:

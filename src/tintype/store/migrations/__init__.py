@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from alembic import command
-from alembic.config import Config
+from pkgutil import iter_modules
+
+from sqlalchemy import inspect, text
 
 from tintype.store.database import Database
+from tintype.store.migrations import versions
 
 
 def migrate(db: Database) -> None:
@@ -13,8 +15,27 @@ def migrate(db: Database) -> None:
 
     Raises StoreUnavailable.
     """
+    if version(db) == newest():
+        return  # as at nearly every start, which alembic would make half a second longer
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
     config = Config()
     config.set_main_option("script_location", "tintype.store:migrations")
     with db.write() as tx:
         config.attributes["connection"] = tx
         command.upgrade(config, "head")
+
+
+def newest() -> str:
+    """The revision that this code needs: the number that its file's name begins with."""
+    return max(module.name.partition("_")[0] for module in iter_modules(versions.__path__))
+
+
+def version(db: Database) -> str | None:
+    """The revision that the database is at; None for one without tables. Raises StoreUnavailable."""
+    with db.read() as view:
+        if not inspect(view).has_table("alembic_version"):
+            return None
+        found: str | None = view.scalar(text("SELECT version_num FROM alembic_version"))
+        return found
