@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from tintype.errors import StoreUnavailable
+from tintype.errors import BadRequest, StoreUnavailable
 
 #: A process's writers that have a connection while they wait for the lock: a third of those that it may have, so that
 #: reading goes on while somebody else keeps the lock.
@@ -43,6 +43,7 @@ class Database:
             from tintype.store.postgres import postgres_engine  # noqa: PLC0415 - an extra that SQLite doesn't need
 
             self._engine = postgres_engine(parsed, patience, silence, **common)
+        event.listen(self._engine, "before_cursor_execute", _refuse_what_is_no_text)
         self._patience = patience
         self._writers = threading.BoundedSemaphore(WRITERS)
 
@@ -130,6 +131,23 @@ def _sqlite_engine(url: URL, patience: float, **common: Any) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if locks else "BEGIN")
 
     return engine
+
+
+def _refuse_what_is_no_text(_: object, __: object, ___: object, parameters: Any, ____: object, many: bool) -> None:
+    """Both databases alike, before either does it in words of its own; raises BadRequest."""
+    for row in parameters if many else [parameters]:
+        for value in row.values() if isinstance(row, Mapping) else row:
+            if isinstance(value, str) and ("\0" in value or not _is_unicode(value)):
+                raise BadRequest("A text has a NUL or one half of a surrogate pair in it, which can't be kept")
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written as UTF-8; JSON can say what can't: `"\\ud800"`."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @contextmanager

@@ -78,6 +78,11 @@ def postgres_engine(url: URL, patience: float, silence: float, **common: Any) ->
         # another of the server's processes.
         connection.exec_driver_sql("; ".join(_opening(options, limit, silence)))
 
+    @event.listens_for(engine, "checkin")
+    def checkin(connection: Impatient | None, _record: object) -> None:
+        if connection is not None:  # the next to have it pings it first, and is not unhurried
+            connection.patience = MARGIN * patience
+
     @event.listens_for(engine, "handle_error")
     def handle_error(context: ExceptionContext) -> None:
         # What was a copy when we came to it may stay one: the next connection may lead to the server that took over.
