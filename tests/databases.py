@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
+import psutil
 import psycopg
 from sqlalchemy import make_url
 
@@ -61,18 +63,17 @@ class PostgresServer:
 
     quick = False
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *settings: str) -> None:
         self.folder = folder
+        self._settings = (*QUICK, *settings)
         self._numbers = count()
-        self._process: subprocess.Popen[bytes] | None = None
         self._user = UNPRIVILEGED if os.getuid() == 0 else None
 
     def create(self) -> None:
         """Make its files, start it, and make the database that others are copied from."""
-        self.folder.mkdir(mode=0o755)
-        if self._user:
-            shutil.chown(self.folder, self._user)
-        self._run("initdb", "--auth=trust", "--username=tintype", "--no-sync", "--pgdata", str(self._data))
+        self._make_folder()
+        quickly = ("--auth=trust", "--username=tintype", "--no-sync", "--wal-segsize=1")
+        self._run("initdb", *quickly, "--pgdata", str(self._data))
         self.start()
         self._execute("CREATE DATABASE template")
         migrated(self._url("template"))
@@ -84,6 +85,48 @@ class PostgresServer:
     def stop(self, mode: str = "fast") -> None:
         """Stop it; `immediate` is a crash."""
         self._run("pg_ctl", "stop", "--silent", *self._where, "--mode", mode)
+
+    def copy(self, folder: Path) -> PostgresServer:
+        """A second server that follows this one: a hot standby, running."""
+        standby = PostgresServer(folder, *self._settings[len(QUICK) :])
+        standby._make_folder()
+        source = ("--host", str(self.folder), "--username=tintype", "--checkpoint=fast", "--no-sync")
+        standby._run("pg_basebackup", *source, "--write-recovery-conf", "--pgdata", str(standby._data))
+        standby.start()
+        return standby
+
+    def promote(self) -> None:
+        """Make a copy the server that is written to."""
+        self._run("pg_ctl", "promote", "--wait", "--silent", "--pgdata", str(self._data))
+
+    @property
+    def processes(self) -> list[psutil.Process]:
+        """The server and all that it has started; none while it is down."""
+        try:
+            server = psutil.Process(int((self._data / "postmaster.pid").read_text().split()[0]))
+            return [server, *server.children()]
+        except (FileNotFoundError, psutil.NoSuchProcess):
+            return []
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Nothing of it moves while the block lasts; connections to it are neither refused nor answered."""
+        stopped = self.processes
+        self._signal(stopped, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal(stopped, signal.SIGCONT)
+
+    def cut(self) -> int:
+        """Have the server end every connection that it has, listeners' included; how many."""
+        ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+        with self.connection() as connection:
+            return len(connection.execute(f"{ended} AND backend_type = 'client backend'").fetchall())
+
+    def connection(self, database: str = "postgres") -> psycopg.Connection:
+        """One of the operator's own, outside of any transaction."""
+        return psycopg.connect(f"postgresql://tintype@/{database}?host={self.folder}", autocommit=True)
 
     def empty(self) -> str:
         """The URL of a database without tables."""
@@ -112,14 +155,24 @@ class PostgresServer:
 
     @property
     def _options(self) -> str:
-        return " ".join([f"-k {self.folder}", *(f"-c {setting}" for setting in QUICK)])
+        return " ".join([f"-k {self.folder}", *(f"-c {setting}" for setting in self._settings)])
 
     def _url(self, name: str) -> str:
         return f"postgresql+psycopg://tintype@/{name}?host={self.folder}"
 
     def _execute(self, statement: str) -> None:
-        with psycopg.connect(f"postgresql://tintype@/postgres?host={self.folder}", autocommit=True) as connection:
+        with self.connection() as connection:
             connection.execute(statement)
+
+    def _make_folder(self) -> None:
+        self.folder.mkdir(mode=0o755)
+        if self._user:
+            shutil.chown(self.folder, self._user)
+
+    def _signal(self, processes: list[psutil.Process], number: signal.Signals) -> None:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
 
     def _run(self, program: str, *arguments: str) -> None:
         path = server_program(program)
@@ -138,11 +191,12 @@ def migrated(url: str) -> None:
 
 
 @contextmanager
-def postgres_server(folder: Path) -> Iterator[PostgresServer]:
-    """A server that runs while the block lasts."""
-    server = PostgresServer(folder)
+def postgres_server(folder: Path, *settings: str) -> Iterator[PostgresServer]:
+    """A server that runs while the block lasts, unless it was stopped in it."""
+    server = PostgresServer(folder, *settings)
     server.create()
     try:
         yield server
     finally:
-        server.stop("immediate")
+        if server.processes:
+            server.stop("immediate")

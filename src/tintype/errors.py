@@ -271,7 +271,8 @@ class StoreUnavailable(TintypeError):
     """The database can't be reached at the moment."""
 
     status = 503
-    advice = "Nothing was queued; send the request again."
+    #: Whether something was queued can't always be known: the answer to a commit may be what was lost.
+    advice = "Send it again; with an Idempotency-Key, what was queued without your being told is not run twice."
     retry_after = 2
 
 

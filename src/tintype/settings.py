@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     data: Path = Path("data")
     #: SQLAlchemy URL; empty means a SQLite file in `data`.
     database_url: str = ""
+    #: Seconds that a call waits for the database (a connection, the lock, the end of a statement) before it is a 503:
+    #: callers give up after 60, and may wait several times in one call.
+    database_patience: float = Field(10.0, gt=0)
 
     #: Where pictures are kept: `s3://bucket/prefix` of a storage with S3's API; empty means folders in `data`.
     storage_url: str = ""

@@ -38,6 +38,7 @@ def pair(
     """Two servers with one database and one storage; the first has the worker."""
     url = postgres.empty()
     shared = {"database_url": url, "weights": small_setting(weights), "lease": 5, "storage_patience": 5}
+    shared["poll_with_bell"] = 3600  # whatever begins here began because the bell rang
     first = new_server(**shared, **storage.settings).start()
     second = new_server(**shared, **storage.settings, devices="").start()
     yield first, second

@@ -69,7 +69,7 @@ def open_database(settings: Settings) -> Iterator[Database]:
     """The database, with its schema up to date; an error names the cause and the place, since the operator reads it."""
     try:
         place = make_url(settings.database_url).render_as_string() if settings.database_url else f"{settings.data}/"
-        db = Database(settings.database)
+        db = Database(settings.database, patience=settings.database_patience)
     except (OSError, ImportError, ValueError, ArgumentError) as error:
         raise click.ClickException(f"the database can't be opened: {first_line(error)}") from error
     try:

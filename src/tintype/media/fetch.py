@@ -110,7 +110,7 @@ def parse_url(text: str, base: httpx2.URL | None = None) -> httpx2.URL:
     """The address meant, on its own or seen from `base`; raises PictureUnreachable when it is not one for pictures."""
     try:
         url = base.join(text) if base else httpx2.URL(text)
-    except httpx2.InvalidURL as error:
+    except (httpx2.InvalidURL, UnicodeEncodeError) as error:  # the second for half a surrogate pair
         raise PictureUnreachable("the address is not a valid URL") from error
     if url.scheme not in ("http", "https") or not url.host:
         raise PictureUnreachable(f"{url.host or 'the address'}: only http:// and https:// addresses are fetched")

@@ -3,40 +3,49 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Double, Engine, create_engine, event, select
+from sqlalchemy import URL, Connection, Double, Engine, create_engine, event, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from tintype.errors import StoreUnavailable
+from tintype.errors import BadRequest, StoreUnavailable
 
-#: The advisory lock's number on Postgres: any constant that no other program in the database uses ("tint").
-LOCK = 0x74696E74
+#: A process's writers that have a connection while they wait for the lock: a third of those that it may have, so that
+#: reading goes on while somebody else keeps the lock.
+WRITERS = 5
 
 
 class Database:
     """One SQLite file or Postgres database: `read()` looks at it, `write()` changes it under the lock.
 
     url: SQLAlchemy's, `sqlite:////absolute/path.db` or `postgresql+psycopg://…`; a SQLite file's folder is made.
-    patience: seconds that `write()` waits for the lock before it raises StoreUnavailable.
+    patience: seconds of waiting after which StoreUnavailable is raised: for a connection, for the lock, and on Postgres
+    for the end of any statement. silence: seconds that a transaction on Postgres may be idle; who is silent for longer,
+    frozen or gone, has lost it.
     """
 
-    def __init__(self, url: str, *, patience: float = 30.0) -> None:
+    def __init__(self, url: str, *, patience: float = 10.0, silence: float = 10.0) -> None:
         # Pinged before use, so that a restarted database costs a reconnection and not a failed request.
         # Parameters hidden: they would bring prompts into logs.
-        self._engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
-        if self._engine.dialect.name == "sqlite":
-            _prepare_sqlite(self._engine, patience)
+        common = {"pool_pre_ping": True, "pool_timeout": patience, "hide_parameters": True}
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            self._engine = _sqlite_engine(parsed, patience, **common)
         else:
-            _prepare_postgres(self._engine, patience)
-        self._locking = self._engine.execution_options(lock=True)
+            from tintype.store.postgres import postgres_engine  # noqa: PLC0415 - an extra that SQLite doesn't need
+
+            self._engine = postgres_engine(parsed, patience, silence, **common)
+        event.listen(self._engine, "before_cursor_execute", _refuse_what_is_no_text)
+        self._patience = patience
+        self._writers = threading.BoundedSemaphore(WRITERS)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -45,30 +54,30 @@ class Database:
             yield view
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """One transaction under the lock: committed at the end, undone by any exception; raises StoreUnavailable."""
-        with _reachable(), self._locking.begin() as tx:
-            yield tx
+    def write(self, *, unhurried: bool = False) -> Iterator[Connection]:
+        """One transaction under the lock: committed at the end, undone by any exception; raises StoreUnavailable.
+
+        unhurried: its statements, and the wait for the lock, take as long as they need on Postgres.
+        """
+        if not self._writers.acquire(timeout=self._patience):
+            raise StoreUnavailable
+        try:
+            locking = self._engine.execution_options(lock=True, unhurried=unhurried)
+            with _reachable(), locking.begin() as tx:
+                yield tx
+        finally:
+            self._writers.release()
 
     @property
     def has_bell(self) -> bool:
         """Whether it tells listeners what happens in it, as Postgres does."""
         return self._engine.dialect.name == "postgresql"
 
-    @contextmanager
-    def listening(self, channel: str) -> Iterator[Any]:
-        """psycopg's own connection, outside of any transaction, that hears a channel; raises StoreUnavailable."""
-        with _reachable():
-            pooled = self._engine.raw_connection()
-        connection: Any = pooled.driver_connection
-        pooled.detach()  # it is nobody else's any more
-        try:
-            with _reachable_by_driver():
-                connection.autocommit = True
-                connection.execute(f"LISTEN {channel}")
-                yield connection
-        finally:
-            connection.close()
+    def listening(self, channel: str) -> AbstractContextManager[Any]:
+        """psycopg's own connection that hears a channel, where there is a bell; raises StoreUnavailable."""
+        from tintype.store.postgres import listening  # noqa: PLC0415 - as above
+
+        return listening(self._engine, channel)
 
     def close(self) -> None:
         """Close the connections that are not in use."""
@@ -101,11 +110,12 @@ def _clock_of_postgres(*_: Any, **__: Any) -> str:
     return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
 
 
-def _prepare_sqlite(engine: Engine, patience: float) -> None:
-    file = make_url(engine.url).database
+def _sqlite_engine(url: URL, patience: float, **common: Any) -> Engine:
+    file = url.database
     if not file or file == ":memory:":
         raise ValueError("the store needs a SQLite file: a database in memory is another one in every thread")
     Path(file).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, **common)
 
     @event.listens_for(engine, "connect")
     def connect(connection: sqlite3.Connection, _: object) -> None:
@@ -117,21 +127,27 @@ def _prepare_sqlite(engine: Engine, patience: float) -> None:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if _locks(connection) else "BEGIN")
+        locks = connection.get_execution_options().get("lock")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if locks else "BEGIN")
+
+    return engine
 
 
-def _prepare_postgres(engine: Engine, patience: float) -> None:
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        if _locks(connection):
-            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(patience * 1000)}")
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
-        else:
-            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+def _refuse_what_is_no_text(_: object, __: object, ___: object, parameters: Any, ____: object, many: bool) -> None:
+    """Both databases alike, before either does it in words of its own; raises BadRequest."""
+    for row in parameters if many else [parameters]:
+        for value in row.values() if isinstance(row, Mapping) else row:
+            if isinstance(value, str) and ("\0" in value or not _is_unicode(value)):
+                raise BadRequest("A text has a NUL or one half of a surrogate pair in it, which can't be kept")
 
 
-def _locks(connection: Connection) -> bool:
-    return bool(connection.get_execution_options().get("lock"))
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written as UTF-8; JSON can say what can't: `"\\ud800"`."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @contextmanager
@@ -146,15 +162,4 @@ def _reachable() -> Iterator[None]:
         # our hands, the third that this server is only a copy: all of them pass.
         if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
             raise
-        raise StoreUnavailable from error
-
-
-@contextmanager
-def _reachable_by_driver() -> Iterator[None]:
-    """As `_reachable`, for psycopg's own errors."""
-    from psycopg import Error  # noqa: PLC0415 - an extra that SQLite doesn't need
-
-    try:
-        yield
-    except Error as error:
         raise StoreUnavailable from error

@@ -101,7 +101,7 @@ class History:
 
     def expire(self) -> int:
         """Forget what ended too long ago; how many requests."""
-        with self._db.write() as tx:
+        with self._db.write(unhurried=True) as tx:
             return tx.execute(delete(history).where(history.c.ended_at < now() - self._life)).rowcount
 
 

@@ -149,7 +149,7 @@ class Requests(Leases):
         before: a moment in unix seconds at which their time must have been over; now, if not given.
         Returns the number of requests removed.
         """
-        with self._db.write() as tx:
+        with self._db.write(unhurried=True) as tx:
             moment = read_clock(tx)
             self._give_up(tx, moment)
             silent = workers.c.seen_at < moment - WORKER_MEMORY

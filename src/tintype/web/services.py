@@ -84,7 +84,7 @@ class Services:
     @classmethod
     def open(cls, settings: Settings, registry: Registry, stopping: Callable[[], bool]) -> Services:
         """Connect to what the settings name; the database must have been migrated."""
-        db = Database(settings.database)
+        db = Database(settings.database, patience=settings.database_patience)
         return cls(
             settings=settings,
             registry=registry,

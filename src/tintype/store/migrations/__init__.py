@@ -22,7 +22,7 @@ def migrate(db: Database) -> None:
 
     config = Config()
     config.set_main_option("script_location", "tintype.store:migrations")
-    with db.write() as tx:
+    with db.write(unhurried=True) as tx:
         config.attributes["connection"] = tx
         command.upgrade(config, "head")
 

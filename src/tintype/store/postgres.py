@@ -1,0 +1,132 @@
+"""PostgreSQL's connections, on which nobody waits for ever: a server may be slow or frozen, a machine may vanish.
+
+What waits, and what ends it:
+
+- a statement on a server that works: `statement_timeout`, `lock_timeout`, which the server itself sees to;
+- a statement on a server that is frozen, or gone with its machine: the client, which gives the connection up;
+- a connection to such a server: `connect_timeout`; one that only listens: TCP's keepalives;
+- everybody else, for a client that froze or vanished while it held the lock: `idle_in_transaction_session_timeout`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from typing import Any, Final
+
+import psycopg
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.engine.interfaces import ExceptionContext
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.util import immutabledict
+
+from tintype.errors import StoreUnavailable
+
+#: The advisory lock's number: any constant that no other program in the database uses ("tint").
+LOCK = 0x74696E74
+#: libpq's own, where the URL doesn't say otherwise: seconds for a connection to each host, and half a minute until a
+#: machine that no longer answers is noticed by who only listens.
+USUAL: Final = {"connect_timeout": 5, "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
+#: How much longer than the server the client waits for an answer: a server that works says itself that it was too slow.
+MARGIN = 1.5
+#: A copy's answer to who wants to write.
+READ_ONLY = "25006"
+
+
+class NoAnswer(psycopg.OperationalError):
+    """The server was silent for too long."""
+
+
+class Impatient(psycopg.Connection[Any]):
+    """A connection that is closed when the server doesn't answer for `patience` seconds."""
+
+    patience = math.inf
+
+    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
+        """Have psycopg wait for whatever the server is to say; raises NoAnswer."""
+        try:
+            return super().wait(_until(gen, time.monotonic() + self.patience), *args, **kwargs)
+        except NoAnswer:
+            self.close()  # an answer that still came would be taken for the next one's
+            raise
+
+
+def postgres_engine(url: URL, patience: float, silence: float, **common: Any) -> Engine:
+    """An engine whose transactions end: each statement after `patience` seconds, a silent one after `silence`.
+
+    Execution options of a transaction: `lock` has it begin under the one lock, `unhurried` has its statements take as
+    long as they need.
+    """
+    usual = {name: value for name, value in USUAL.items() if name not in url.query}
+    engine = create_engine(url, connect_args=usual, **common)
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: object, _record: object, _args: object, parameters: dict[str, Any]) -> Impatient:
+        connection = Impatient.connect(**parameters)
+        connection.patience = MARGIN * patience
+        return connection
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        limit = math.inf if options.get("unhurried") else patience
+        driver: Any = connection.connection.driver_connection
+        driver.patience = MARGIN * limit
+        # One message, and only for this transaction: whatever stands between us and the server may lend the next one
+        # another of the server's processes.
+        connection.exec_driver_sql("; ".join(_opening(options, limit, silence)))
+
+    @event.listens_for(engine, "checkin")
+    def checkin(connection: Impatient | None, _record: object) -> None:
+        if connection is not None:  # the next to have it pings it first, and is not unhurried
+            connection.patience = MARGIN * patience
+
+    @event.listens_for(engine, "handle_error")
+    def handle_error(context: ExceptionContext) -> None:
+        # What was a copy when we came to it may stay one: the next connection may lead to the server that took over.
+        if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+            context.is_disconnect = True
+
+    return engine
+
+
+@contextmanager
+def listening(engine: Engine, channel: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection of the caller's own, outside of any transaction, that hears a channel; raises StoreUnavailable."""
+    try:
+        pooled = engine.raw_connection()
+        connection: Any = pooled.driver_connection
+        pooled.detach()  # it is nobody else's any more
+        with closing(connection):
+            connection.autocommit = True
+            connection.execute(f"LISTEN {channel}")
+            yield connection
+    except (psycopg.Error, SQLAlchemyError) as error:
+        raise StoreUnavailable from error
+
+
+def _opening(options: immutabledict[str, Any], limit: float, silence: float) -> Iterator[str]:
+    """What a transaction begins with; 0 is no limit to PostgreSQL."""
+    if not options.get("lock"):
+        yield "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+    milliseconds = 0 if limit == math.inf else max(1, round(limit * 1000))
+    for name in ("statement_timeout", "lock_timeout"):
+        yield f"SET LOCAL {name} = {milliseconds}"
+    yield f"SET LOCAL idle_in_transaction_session_timeout = {max(1, round(silence * 1000))}"
+    if options.get("lock"):
+        yield f"SELECT pg_advisory_xact_lock({LOCK})"
+
+
+def _until(gen: Generator[Any, Any, Any], deadline: float) -> Generator[Any, Any, Any]:
+    """What psycopg waits for, until a moment of the monotonic clock; it asks again ten times a second."""
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() > deadline:
+                raise NoAnswer("the server has not answered in time")
+            wanted = gen.send(ready)
+    except StopIteration as end:
+        return end.value

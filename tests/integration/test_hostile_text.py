@@ -1,0 +1,88 @@
+"""Texts that databases may not keep: refused in our own words, or kept to the letter, by both databases alike."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from tests.integration.website import Website, serving
+
+from tintype.catalog.models import SD35_TURBO_TXT2IMG
+from tintype.store.history import Filter
+
+SLUG = SD35_TURBO_TXT2IMG.slug
+#: As JSON has them: a NUL, halves of surrogate pairs, what turns text around, what is no character.
+HOSTILE = ["a\0b", "\ud800", "a\udfffb", "\u202e\U0001f4a9", "\ufffe", "'; DROP TABLE x; --"]
+#: The same in an address.
+IN_PATHS = ["a%00b", "%ED%A0%80", "%F0%9F%92%A9"]
+#: And in headers, which are bytes.
+IN_HEADERS = [b"\xff\xfe", b"\xed\xa0\x80", b"https://ex\xff.com/\xed\xa0\x80", b"https://example.com/%00"]
+BODIES = {
+    "/webhook/add": ("webhook_url", "event"),
+    "/webhook/update": ("webhook_id", "webhook_url"),
+    "/webhook/rotate": ("webhook_id",),
+    "/webhook/replay": ("delivery_id",),
+    "/v2/keys": ("name", "models", "mode"),
+    f"/v2/{SLUG}": ("prompt", "negative_prompt", "sampler"),
+}
+
+
+@pytest.fixture
+def site(tmp_path: Path, url: str) -> Iterator[Website]:
+    with serving(tmp_path, database_url=url, account_keys=1000) as site:
+        yield site
+
+
+def sent(http: httpx2.Client, path: str, body: dict[str, Any], **headers: bytes) -> httpx2.Response:
+    """A body with what only JSON's escapes can say."""
+    return http.post(path, content=json.dumps(body), headers=[*headers.items(), ("content-type", "application/json")])
+
+
+def test_in_addresses(site: Website) -> None:
+    with site.http() as http:
+        described = http.get("/openapi.json").json()["paths"]
+        asked = [(method, path) for path, methods in described.items() for method in methods if "{" in path]
+        for method, path in asked:
+            for text in IN_PATHS:
+                answer = http.request(method, re.sub(r"{\w+}", text, path))
+                assert answer.status_code in range(400, 500), (method, path, text)
+        for name in ("webhook_id", "page"):
+            for text in IN_PATHS:
+                answer = http.get(f"/webhook/dispatch-logs?{name}={text}")
+                assert answer.status_code in (400, 404), (name, text)
+
+
+def test_in_bodies(site: Website) -> None:
+    fine = {"prompt": "a fox", "name": "key", "webhook_url": "https://example.com/", "webhook_id": "x"}
+    with site.http() as http:
+        for path, names in BODIES.items():
+            for name in names:
+                for text in HOSTILE:
+                    answer = sent(http, path, fine | {"event": {"types": ["PICTURE.DONE"]}} | {name: text})
+                    assert answer.status_code < 500, (path, name, text)
+
+
+def test_in_headers(site: Website) -> None:
+    with site.http() as http:
+        for name in ("idempotency-key", "x-webhook-url", "traceparent", "cancel-after", "x-api-key", "user-agent"):
+            for value in IN_HEADERS:
+                answer = sent(http, f"/v2/{SLUG}", {"prompt": "a fox"}, **{name: value})
+                assert answer.status_code < 500, (name, value)
+
+
+def test_a_prompt_is_kept_to_the_letter(site: Website) -> None:
+    kept = [text for text in HOSTILE if "\ud800" not in text and "\udfff" not in text]
+    with site.http() as http:
+        ids = [sent(http, f"/v2/{SLUG}", {"prompt": text}).json()["request_id"] for text in kept]
+        assert [site.own.requests.find(id, site.account_id).params["prompt"] for id in ids] == kept
+        for _ in ids:
+            site.complete(site.claim())
+        assert all(http.get(f"/v2/requests/{id}").is_success for id in ids)
+    assert site.own.requests.expire(before=2**33) == len(kept)
+    past, _ = site.own.history.page(Filter(account_id=site.account_id), size=50, sort="submitted_at", descending=False)
+    assert [one.params["prompt"] for one in past] == kept

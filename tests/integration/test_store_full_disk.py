@@ -1,0 +1,43 @@
+"""SQLite on a full disk: calls get a 503, nothing half-written stays, and all goes on when there is room."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.disks import small_disk
+from tests.integration.website import serving
+
+from tintype.catalog.models import SD35_TURBO_TXT2IMG
+from tintype.errors import StoreUnavailable
+from tintype.store.records import Mark, Status, Verdict
+
+
+def test_nothing_is_lost_for_lack_of_room(tmp_path: Path) -> None:
+    address, body = f"/v2/{SD35_TURBO_TXT2IMG.slug}", {"prompt": "a fox " * 500}
+    with (
+        small_disk(tmp_path / "disk", megabytes=4) as disk,
+        serving(tmp_path, database_url=f"sqlite:///{disk.folder}/store.db") as site,
+        site.http() as http,
+    ):
+        taken = [http.post(address, json=body).json()["request_id"]]
+        running = site.claim()
+        disk.fill()
+        while (refused := http.post(address, json=body)).is_success:
+            taken.append(refused.json()["request_id"])
+        assert (refused.status_code, refused.headers["x-should-retry"]) == (503, "true")
+        assert int(refused.headers["retry-after"]) > 0
+        for late in (site.complete, lambda one: site.own.requests.renew([Mark(one.id, one.attempt, 1, 4)])):
+            with pytest.raises(StoreUnavailable):
+                late(running)
+        assert http.get(f"/v2/requests/{running.id}/status").json()["status"] == Status.PROCESSING
+        disk.free()
+        assert site.own.requests.renew([Mark(running.id, running.attempt, 2, 4)]) == {running.id: Verdict.KEEP}
+        site.complete(running)
+        for _ in taken[1:]:
+            site.complete(site.claim())
+        assert site.own.requests.ended(taken) == set(taken)
+        assert site.own.requests.depth()[:2] == (0, 0)
+        assert site.own.accounts.imbalances() == []
+        account = site.own.accounts.account(site.account_id)
+        assert (account.balance, account.held) == (1_000_000 - SD35_TURBO_TXT2IMG.price * len(taken), 0)
