@@ -29,9 +29,10 @@ def kept(storage: ObjectStorage, kind: str, life: float = 100.0, patience: float
     return open_storage(Settings(**storage.settings, storage_patience=patience), Path("somewhere") / kind, life)
 
 
-def test_put_get_and_remove(storage: ObjectStorage) -> None:
+@pytest.mark.parametrize("suffix", ["jpeg", "png", "webp", "gif", "bmp", "tiff", "in"])
+def test_put_get_and_remove(storage: ObjectStorage, suffix: str) -> None:
     outputs = kept(storage, "outputs")
-    name = outputs.put(b"picture", "jpeg")
+    name = outputs.put(b"picture", suffix)
     assert outputs.get(name) == b"picture"
     assert kept(storage, "outputs").get(name) == b"picture", "another process sees it"
     outputs.remove(name)

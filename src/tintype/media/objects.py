@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from mimetypes import types_map
 from urllib.parse import urlsplit
 
 import obstore
@@ -16,8 +15,8 @@ from tintype.errors import NotFound, StorageUnavailable
 from tintype.media.outputs import GONE, NAME, new_name
 from tintype.settings import Settings
 
-#: What a name ends in → its content type, where the interpreter's own table may lack it.
-TYPES = types_map | {".webp": "image/webp", ".jpeg": "image/jpeg"}
+#: What callers send is kept as it came, under names with no kind of picture in them; it is given to nobody.
+UNREAD = "in"
 
 
 class Objects:
@@ -30,23 +29,24 @@ class Objects:
     def put(self, data: bytes, suffix: str) -> str:
         """Keep a picture; its name. It is stored, whole, once this returns. Raises StorageUnavailable."""
         name = new_name(suffix)
+        kind = "application/octet-stream" if suffix == UNREAD else f"image/{suffix}"
         with _reachable():
-            obstore.put(self._store, name, data, attributes={"Content-Type": TYPES[f".{suffix}"]})
+            obstore.put(self._store, name, data, attributes={"Content-Type": kind})
         return name
 
     def get(self, name: str) -> bytes:
         """A picture's bytes; raises NotFound and StorageUnavailable."""
-        self.find(name)
+        _check(name)
         with _reachable():
-            return bytes(obstore.get(self._store, name).bytes())
+            found = obstore.get(self._store, name)
+            self._check_age(found.meta["last_modified"])
+            return bytes(found.bytes())
 
     def find(self, name: str) -> None:
         """Raise NotFound when a picture is unknown or past its life, or `name` is none of ours."""
-        if not NAME.fullmatch(name):
-            raise NotFound(GONE)
+        _check(name)
         with _reachable():
-            if not self._young(obstore.head(self._store, name)["last_modified"]):
-                raise NotFound(GONE)
+            self._check_age(obstore.head(self._store, name)["last_modified"])
 
     def address(self, name: str, seconds: float) -> str:
         """An address under which anybody can read it for so long, signed (AWS Signature Version 4); raises NotFound."""
@@ -71,6 +71,10 @@ class Objects:
             obstore.delete(self._store, old)
         return len(old)
 
+    def _check_age(self, written: datetime) -> None:
+        if not self._young(written):
+            raise NotFound(GONE)
+
     def _young(self, written: datetime) -> bool:
         return datetime.now(UTC) - written < self._life
 
@@ -89,6 +93,11 @@ def bucket(settings: Settings, kind: str) -> S3Store:
         client_options={"allow_http": True},
         retry_config={"max_retries": 20, "retry_timeout": timedelta(seconds=settings.storage_patience)},
     )
+
+
+def _check(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise NotFound(GONE)
 
 
 @contextmanager
