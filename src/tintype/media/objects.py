@@ -8,15 +8,17 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
-from tintype.errors import NotFound, StorageUnavailable
+from tintype.errors import NotFound, StorageUnavailable, TintypeError
 from tintype.media.outputs import GONE, NAME, new_name
 from tintype.settings import Settings
 
 #: What callers send is kept as it came, under names with no kind of picture in them; it is given to nobody.
 UNREAD = "in"
+#: Seconds that a storage may be away while it is tried at start.
+TRIAL = 5.0
 
 
 class Objects:
@@ -30,7 +32,7 @@ class Objects:
         """Keep a picture; its name. It is stored, whole, once this returns. Raises StorageUnavailable."""
         name = new_name(suffix)
         kind = "application/octet-stream" if suffix == UNREAD else f"image/{suffix}"
-        with _reachable():
+        with _reachable(missing=StorageUnavailable()):  # what is missing then is the bucket
             obstore.put(self._store, name, data, attributes={"Content-Type": kind})
         return name
 
@@ -61,7 +63,7 @@ class Objects:
 
     def expire(self) -> int:
         """Remove what is past its life; how many objects that were. Raises StorageUnavailable."""
-        with _reachable():
+        with _reachable(missing=StorageUnavailable()):
             old = [
                 found["path"]
                 for batch in obstore.list(self._store)
@@ -100,12 +102,30 @@ def _check(name: str) -> None:
         raise NotFound(GONE)
 
 
+def try_bucket(settings: Settings) -> str | None:
+    """Write something small into the operator's bucket and remove it: why that is refused, for the operator, or None.
+
+    Raises StorageUnavailable when the storage is away, after a few seconds.
+    """
+    objects = Objects(bucket(settings.model_copy(update={"storage_patience": TRIAL}), "trial"), TRIAL)
+    try:
+        objects.remove(objects.put(b"", UNREAD))
+    except StorageUnavailable as error:
+        match error.__cause__:
+            case FileNotFoundError():
+                return "there is no such bucket"
+            case PermissionDeniedError() | UnauthenticatedError():
+                return "the key and its secret are wrong, or may not write and delete there"
+        raise
+    return None
+
+
 @contextmanager
-def _reachable() -> Iterator[None]:
+def _reachable(missing: TintypeError | None = None) -> Iterator[None]:
     """Tell what is not there from a storage that is away, whose own words name hosts and buckets."""
     try:
         yield
     except FileNotFoundError as error:
-        raise NotFound(GONE) from error
+        raise missing or NotFound(GONE) from error
     except (BaseError, OSError, ValueError) as error:
         raise StorageUnavailable from error
