@@ -59,27 +59,31 @@ class Network:
         with host.entered(), IPRoute() as links:
             links.addr("add", index=_index(links, "eth0"), address=address, prefixlen=24)
             _change("eth0", state="up")
-        self.heal(address)
+        self._plug_in(address)
         return host
 
     def host(self, address: str) -> Host:
         """The host with that address."""
         return self._hosts[address]
 
-    def cut(self, address: str) -> None:
-        """Nothing that a host sends arrives any more, and nothing arrives at it; it is told nothing of that."""
+    @contextmanager
+    def cut(self, address: str) -> Iterator[None]:
+        """While the block lasts, nothing arrives that a host sends or is sent; it is told nothing of that."""
         with self._switch.entered():
             _change(address, master=0)
-
-    def heal(self, address: str) -> None:
-        """It is on the network again."""
-        with self._switch.entered(), IPRoute() as links:
-            _change(address, master=_index(links, "switch"))
+        try:
+            yield
+        finally:
+            self._plug_in(address)
 
     def close(self) -> None:
         """Let go of all hosts."""
         for host in (self._switch, *self._hosts.values()):
             host.close()
+
+    def _plug_in(self, address: str) -> None:
+        with self._switch.entered(), IPRoute() as links:
+            _change(address, master=_index(links, "switch"))
 
 
 def why_not() -> str:
