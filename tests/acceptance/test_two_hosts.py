@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,11 +26,6 @@ from tests.toy import small_setting
 from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.store.database import read_clock
 from tintype.store.tables import requests
-
-pytestmark = [
-    pytest.mark.skipif(bool(why_not()), reason=why_not()),
-    pytest.mark.skipif(server_program("initdb") is None, reason="PostgreSQL's server programs are not on this machine"),
-]
 
 SERVER, FIRST, SECOND = "10.77.0.1", "10.77.0.2", "10.77.0.3"
 PASSWORD = "of the database"
@@ -85,6 +81,8 @@ class RemoteWorker:
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[Network]:
+    if reason := why_not():
+        pytest.skip(reason)
     network = Network()
     yield network
     network.close()
@@ -93,6 +91,8 @@ def network() -> Iterator[Network]:
 @pytest.fixture(scope="module")
 def settings(network: Network, weights: Path) -> Iterator[dict[str, object]]:
     """What all are told. The database and the storage run on the server's host, and so does everything from here on."""
+    if server_program("initdb") is None:
+        pytest.skip("PostgreSQL's server programs are not on this machine (Debian: apt-get install postgresql)")
     network.add(SERVER)
     folder = Path(tempfile.mkdtemp(prefix="tintype-pg-"))
     folder.chmod(0o755)
@@ -102,6 +102,7 @@ def settings(network: Network, weights: Path) -> Iterator[dict[str, object]]:
         database.create()
         yield {**quick, **storage.settings, "database_url": database.address()}
         database.stop("immediate")
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,7 @@ def new_worker(
 def worker(new_worker: Callable[[str], RemoteWorker], server: Server) -> RemoteWorker:
     """The first worker, once it is ready."""
     worker = new_worker(FIRST)
-    until(lambda: server.http().get("/ready").is_success)
+    until(lambda: server.http().get("/ready").is_success, seconds=150)
     return worker
 
 
