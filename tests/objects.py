@@ -17,16 +17,17 @@ BUCKET = "pictures"
 class ObjectStorage:
     """A server with one bucket, that can go away and come back."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line per request
-        with socket.create_server(("127.0.0.1", 0)) as free:
+        self.host = host
+        with socket.create_server((host, 0)) as free:
             self.port = free.getsockname()[1]
 
     def start(self) -> None:
         """Start it, with its bucket; what was in it lives on with this process."""
-        self._server = ThreadedMotoServer("127.0.0.1", self.port, verbose=False)
+        self._server = ThreadedMotoServer(self.host, self.port, verbose=False)
         self._server.start()
-        connection = HTTPConnection("127.0.0.1", self.port)
+        connection = HTTPConnection(self.host, self.port)
         connection.request("PUT", f"/{BUCKET}")
         assert connection.getresponse().status in (200, 409)
         connection.close()
@@ -40,16 +41,16 @@ class ObjectStorage:
         """What a server must be told to use it."""
         return {
             "storage_url": f"s3://{BUCKET}/tintype",
-            "storage_endpoint": f"http://127.0.0.1:{self.port}",
+            "storage_endpoint": f"http://{self.host}:{self.port}",
             "storage_key_id": "key",
             "storage_secret": "secret",
         }
 
 
 @contextmanager
-def object_storage() -> Iterator[ObjectStorage]:
-    """A storage that runs while the block lasts."""
-    storage = ObjectStorage()
+def object_storage(host: str = "127.0.0.1") -> Iterator[ObjectStorage]:
+    """A storage at that address that runs while the block lasts."""
+    storage = ObjectStorage(host)
     storage.start()
     yield storage
     storage.stop()

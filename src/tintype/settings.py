@@ -58,9 +58,9 @@ class Settings(BaseSettings):
     database_patience: float = Field(10.0, gt=0)
 
     #: Where pictures are kept: `s3://bucket/prefix` of a storage with S3's API; empty means folders in `data`.
-    storage_url: str = ""
+    storage_url: str = Field("", pattern=r"^(s3://[^/]+(/.*)?)?$")
     #: Address of that storage, where it isn't Amazon's; keys left empty are taken from AWS_… in the environment.
-    storage_endpoint: str = ""
+    storage_endpoint: str = Field("", pattern=r"^(https?://.+)?$")
     storage_region: str = "us-east-1"
     storage_key_id: str = ""
     storage_secret: SecretStr = SecretStr("")

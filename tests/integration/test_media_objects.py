@@ -5,16 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import click
 import httpx2
 import pytest
-from tests.integration.website import Website, serving
+from tests.acceptance.harness import until
+from tests.integration.website import RESULT, Website, serving
 from tests.objects import ObjectStorage, object_storage
 
+from tintype.catalog.models import SD15_IMG2IMG
+from tintype.cli.storage import check_storage
 from tintype.errors import NotFound, StorageUnavailable
 from tintype.media.storage import Storage, open_storage
 from tintype.settings import Settings
+from tintype.store.records import Request
 
 UNKNOWN = "0" * 32 + ".png"
 
@@ -29,9 +35,10 @@ def kept(storage: ObjectStorage, kind: str, life: float = 100.0, patience: float
     return open_storage(Settings(**storage.settings, storage_patience=patience), Path("somewhere") / kind, life)
 
 
-def test_put_get_and_remove(storage: ObjectStorage) -> None:
+@pytest.mark.parametrize("suffix", ["jpeg", "png", "webp", "gif", "bmp", "tiff", "in"])
+def test_put_get_and_remove(storage: ObjectStorage, suffix: str) -> None:
     outputs = kept(storage, "outputs")
-    name = outputs.put(b"picture", "jpeg")
+    name = outputs.put(b"picture", suffix)
     assert outputs.get(name) == b"picture"
     assert kept(storage, "outputs").get(name) == b"picture", "another process sees it"
     outputs.remove(name)
@@ -97,6 +104,44 @@ def test_a_storage_that_stays_away(storage: ObjectStorage) -> None:
             with pytest.raises(StorageUnavailable) as error:
                 ask()
             assert str(storage.port) not in error.value.message
+    finally:
+        storage.start()
+
+
+def test_a_picture_that_was_paid_for_and_is_out_of_reach(storage: ObjectStorage, tmp_path: Path) -> None:
+    """The caller must not be told to send the call again: it would pay twice."""
+    body = {"prompt": "a fox", "image": "/sd-img2img-input.jpeg"}
+    with (
+        serving(tmp_path, **storage.settings, storage_patience=0.2) as web,
+        web.http() as http,
+        ThreadPoolExecutor(1) as calls,
+    ):
+        call = calls.submit(http.post, f"/v1/{SD15_IMG2IMG.slug}", json=body)
+        claimed: list[Request | None] = [None]
+        until(lambda: claimed.append(web.own.requests.claim("w1", idle=True)) or claimed[-1])
+        request = claimed[-1]
+        assert request is not None
+        picture = {"name": web.own.outputs.put(b"picture", "png"), "size": 7, "width": 8, "height": 8, "seed": 7}
+        storage.stop()
+        try:
+            web.own.requests.complete(request.id, request.attempt, {**RESULT, "pictures": [picture]}, 4)
+            answer = call.result(60)
+        finally:
+            storage.start()
+        assert (answer.status_code, answer.headers["x-should-retry"]) == (504, "false")
+        assert "made" in answer.json()["error"]
+        there = http.get(f"/v2/requests/{answer.headers['x-request-id']}").json()["output"]
+        assert http.get(there).content == b"picture"
+
+
+def test_a_bucket_is_tried_at_start(storage: ObjectStorage) -> None:
+    check_storage(Settings(**storage.settings))
+    assert kept(storage, "trial", life=0.0).expire() == 0, "nothing is left of it"
+    with pytest.raises(click.UsageError, match=r"s3://nowhere/tintype .* no such bucket"):
+        check_storage(Settings(**storage.settings | {"storage_url": "s3://nowhere/tintype"}))
+    storage.stop()
+    try:
+        check_storage(Settings(**storage.settings))  # may come back
     finally:
         storage.start()
 

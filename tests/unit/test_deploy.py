@@ -20,6 +20,13 @@ def test_every_setting_exists(name: str) -> None:
     assert named <= {field.upper() for field in Settings.model_fields}
 
 
+def test_no_service_sets_a_setting() -> None:
+    """Kubernetes gives pods TINTYPE_PORT=tcp://… for a Service `tintype`, unless they refuse."""
+    pods = [text for name, text in TEXTS.items() if name.startswith("kubernetes") and "kind: Deployment" in text]
+    assert len(pods) == 2
+    assert all("enableServiceLinks: false" in text for text in pods)
+
+
 def commands() -> list[list[str]]:
     """What containers and units run: `[tintype, …]` in YAML and Dockerfiles, ExecStart in units."""
     listed = [found.replace('"', "").split(",") for text in TEXTS.values() for found in re.findall(r"\[(.*)\]", text)]

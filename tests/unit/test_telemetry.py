@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from pathlib import Path
 
 import pytest
+import structlog
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from tintype.errors import TintypeError
 from tintype.store.workers import STATES
+from tintype.telemetry.logs import set_up_logs
 from tintype.telemetry.metrics import SUMS, Figures, Metrics, Stage
 
 ROOT = Path(__file__).parents[2]
@@ -91,3 +94,17 @@ def test_sums_that_nobody_has_added_to_are_zero() -> None:
     told = text(Figures({}, {}, {}, {}, paused=False, workers={}))
     assert "\ntintype_missed_charges_total 0.0\n" in told
     assert "\ntintype_queue_paused 0.0\n" in told
+
+
+def test_what_libraries_warn_of_is_a_line_like_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logs(process="web")
+    assert logging.lastResort
+    record = logging.LogRecord("library", logging.WARNING, __file__, 1, "%s is away", ("the collector",), None)
+    try:
+        logging.lastResort.handle(record)
+        line = json.loads(capsys.readouterr().err)
+    finally:
+        logging.lastResort.setFormatter(None)
+        structlog.reset_defaults()
+    told = {name: line[name] for name in ("event", "level", "process")}
+    assert told == {"event": "the collector is away", "level": "warning", "process": "web"}

@@ -15,6 +15,7 @@ import uvicorn
 from tintype.catalog.samples import LANDSCAPE
 from tintype.cli.options import data_option, load_settings, open_database
 from tintype.cli.safety import check_safety_of_all
+from tintype.cli.storage import check_storage
 from tintype.fleet import LocalFleet, devices
 from tintype.hub.registry import build_registry
 from tintype.settings import Settings
@@ -48,6 +49,7 @@ def serve(host: str | None, port: int | None, data: Path | None, workers: bool, 
     if workers:  # elsewhere, their machines have the weights
         registry.require(registry.catalogue)
     set_up_logs(process="web")
+    check_storage(settings)
     with open_database(settings) as db:
         check_safety_of_all(settings, db)
         listening = listen(settings.host, settings.port)
@@ -99,6 +101,7 @@ def worker(device: str, parent: int | None, worker_id: str | None, data: Path | 
     registry = build_registry(settings)
     registry.require(registry.catalogue)
     set_up_logs(process=f"worker {device}")
+    check_storage(settings)
     with open_database(settings) as db:
         check_safety_of_all(settings, db)
     # Read by torch's compiler, if it is ever used (TINTYPE_PREPARE), when it is imported.

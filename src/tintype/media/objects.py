@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from mimetypes import types_map
 from urllib.parse import urlsplit
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
-from tintype.errors import NotFound, StorageUnavailable
+from tintype.errors import NotFound, StorageUnavailable, TintypeError
 from tintype.media.outputs import GONE, NAME, new_name
 from tintype.settings import Settings
 
-#: What a name ends in → its content type, where the interpreter's own table may lack it.
-TYPES = types_map | {".webp": "image/webp", ".jpeg": "image/jpeg"}
+#: What callers send is kept as it came, under names with no kind of picture in them; it is given to nobody.
+UNREAD = "in"
+#: Seconds that a storage may be away while it is tried at start.
+TRIAL = 5.0
 
 
 class Objects:
@@ -30,23 +31,24 @@ class Objects:
     def put(self, data: bytes, suffix: str) -> str:
         """Keep a picture; its name. It is stored, whole, once this returns. Raises StorageUnavailable."""
         name = new_name(suffix)
-        with _reachable():
-            obstore.put(self._store, name, data, attributes={"Content-Type": TYPES[f".{suffix}"]})
+        kind = "application/octet-stream" if suffix == UNREAD else f"image/{suffix}"
+        with _reachable(missing=StorageUnavailable()):  # what is missing then is the bucket
+            obstore.put(self._store, name, data, attributes={"Content-Type": kind})
         return name
 
     def get(self, name: str) -> bytes:
         """A picture's bytes; raises NotFound and StorageUnavailable."""
-        self.find(name)
+        _check(name)
         with _reachable():
-            return bytes(obstore.get(self._store, name).bytes())
+            found = obstore.get(self._store, name)
+            self._check_age(found.meta["last_modified"])
+            return bytes(found.bytes())
 
     def find(self, name: str) -> None:
         """Raise NotFound when a picture is unknown or past its life, or `name` is none of ours."""
-        if not NAME.fullmatch(name):
-            raise NotFound(GONE)
+        _check(name)
         with _reachable():
-            if not self._young(obstore.head(self._store, name)["last_modified"]):
-                raise NotFound(GONE)
+            self._check_age(obstore.head(self._store, name)["last_modified"])
 
     def address(self, name: str, seconds: float) -> str:
         """An address under which anybody can read it for so long, signed (AWS Signature Version 4); raises NotFound."""
@@ -61,7 +63,7 @@ class Objects:
 
     def expire(self) -> int:
         """Remove what is past its life; how many objects that were. Raises StorageUnavailable."""
-        with _reachable():
+        with _reachable(missing=StorageUnavailable()):
             old = [
                 found["path"]
                 for batch in obstore.list(self._store)
@@ -70,6 +72,10 @@ class Objects:
             ]
             obstore.delete(self._store, old)
         return len(old)
+
+    def _check_age(self, written: datetime) -> None:
+        if not self._young(written):
+            raise NotFound(GONE)
 
     def _young(self, written: datetime) -> bool:
         return datetime.now(UTC) - written < self._life
@@ -91,12 +97,35 @@ def bucket(settings: Settings, kind: str) -> S3Store:
     )
 
 
+def _check(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise NotFound(GONE)
+
+
+def try_bucket(settings: Settings) -> str | None:
+    """Write something small into the operator's bucket and remove it: why that is refused, for the operator, or None.
+
+    Raises StorageUnavailable when the storage is away, after a few seconds.
+    """
+    objects = Objects(bucket(settings.model_copy(update={"storage_patience": TRIAL}), "trial"), TRIAL)
+    try:
+        objects.remove(objects.put(b"", UNREAD))
+    except StorageUnavailable as error:
+        match error.__cause__:
+            case FileNotFoundError():
+                return "there is no such bucket"
+            case PermissionDeniedError() | UnauthenticatedError():
+                return "the key and its secret are wrong, or may not write and delete there"
+        raise
+    return None
+
+
 @contextmanager
-def _reachable() -> Iterator[None]:
+def _reachable(missing: TintypeError | None = None) -> Iterator[None]:
     """Tell what is not there from a storage that is away, whose own words name hosts and buckets."""
     try:
         yield
     except FileNotFoundError as error:
-        raise NotFound(GONE) from error
+        raise missing or NotFound(GONE) from error
     except (BaseError, OSError, ValueError) as error:
         raise StorageUnavailable from error

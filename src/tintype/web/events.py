@@ -13,7 +13,7 @@ from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
 from fastapi.concurrency import run_in_threadpool
 
-from tintype.errors import NotFound, StoreUnavailable
+from tintype.errors import NotFound, StorageUnavailable, StoreUnavailable
 from tintype.store.previews import Preview
 from tintype.store.records import Request, Status
 from tintype.web import answers
@@ -110,7 +110,7 @@ class Stream:
             return list(self._news(self.own.requests.find(self.id, self.account_id)))
         except NotFound:
             self.told = OVER  # its record expired, or the file that it has in base64
-        except StoreUnavailable:
+        except (StoreUnavailable, StorageUnavailable):
             pass  # for a moment, it may be hoped; the next look tells
         return []
 

@@ -150,6 +150,12 @@ class Services:
 
     def sweep(self) -> None:
         """Forget what has outlived its time: the pictures that callers sent, their requests' records, other files."""
+        self.outbox.expire()
+        self.previews.expire()
+        self.warmups.expire()
+        self.history.expire()
+        self.assets.expire()
+        # Last, what a storage that is away holds up until a later sweep.
         moment, over = self.requests.expired()
         for params in over:
             image = params.get("image", "")
@@ -158,11 +164,6 @@ class Services:
         self.requests.expire(moment)
         self.outputs.expire()
         self.inputs.expire()
-        self.outbox.expire()
-        self.previews.expire()
-        self.warmups.expire()
-        self.history.expire()
-        self.assets.expire()
         self.uploads.expire()
 
 

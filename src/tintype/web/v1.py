@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 
 from tintype.catalog.catalogue import Catalogue
 from tintype.catalog.spec import ModelSpec
-from tintype.errors import GoesOn, StillRunning, StoreUnavailable, WaitRanOut, WorkerUnavailable
+from tintype.errors import GoesOn, StillRunning, StorageUnavailable, StoreUnavailable, WaitRanOut, WorkerUnavailable
 from tintype.media.images import content_type
 from tintype.store.addresses import file_url
 from tintype.store.money import plain
@@ -32,6 +32,7 @@ from tintype.web.urls import base_url
 FIRST_LOOK, SLOWEST_LOOK = 0.01, 0.1
 #: Seconds after which a call whose request goes on can be sent again, with its idempotency key.
 RETRY_AFTER = 2
+OUT_OF_REACH = "The picture is made, but where it is kept can't be reached at the moment"
 
 
 def v1_router(catalogue: Catalogue) -> APIRouter:
@@ -56,7 +57,10 @@ def runs(spec: ModelSpec) -> Callable[..., Awaitable[Response]]:
             raise StillRunning(headers={"x-request-id": submitted.request.id})
         if request is None:
             return Response(status_code=CLIENT_GONE)
-        return await run_in_threadpool(answer, services(http), request, submitted)
+        try:
+            return await run_in_threadpool(answer, services(http), request, submitted)
+        except StorageUnavailable as error:  # its words, too, would have the caller pay for another one
+            raise _goes_on(WaitRanOut, request, OUT_OF_REACH) from error
 
     return run
 
