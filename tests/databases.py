@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -61,8 +61,9 @@ class PostgresServer:
 
     quick = False
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Sequence[str] = QUICK) -> None:
         self.folder = folder
+        self._settings = settings
         self._numbers = count()
         self._process: subprocess.Popen[bytes] | None = None
         self._user = UNPRIVILEGED if os.getuid() == 0 else None
@@ -112,7 +113,7 @@ class PostgresServer:
 
     @property
     def _options(self) -> str:
-        return " ".join([f"-k {self.folder}", *(f"-c {setting}" for setting in QUICK)])
+        return " ".join([f"-k {self.folder}", *(f"-c {setting}" for setting in self._settings)])
 
     def _url(self, name: str) -> str:
         return f"postgresql+psycopg://tintype@/{name}?host={self.folder}"
@@ -138,9 +139,9 @@ def migrated(url: str) -> None:
 
 
 @contextmanager
-def postgres_server(folder: Path) -> Iterator[PostgresServer]:
+def postgres_server(folder: Path, settings: Sequence[str] = QUICK) -> Iterator[PostgresServer]:
     """A server that runs while the block lasts."""
-    server = PostgresServer(folder)
+    server = PostgresServer(folder, settings)
     server.create()
     try:
         yield server

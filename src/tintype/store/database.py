@@ -36,7 +36,8 @@ class Database:
             _prepare_sqlite(self._engine, patience)
         else:
             _prepare_postgres(self._engine, patience)
-        self._locking = self._engine.execution_options(lock=True)
+        self._locking = self._engine.execution_options(way="write")
+        self._noting = self._engine.execution_options(way="note")
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -48,6 +49,16 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """One transaction under the lock: committed at the end, undone by any exception; raises StoreUnavailable."""
         with _reachable(), self._locking.begin() as tx:
+            yield tx
+
+    @contextmanager
+    def note(self) -> Iterator[Connection]:
+        """A transaction for what is written again in a moment: a power cut may undo it, and nobody waits for the disk.
+
+        On Postgres it isn't under the lock: rows that it reads in order to change them, it must lock. What is written
+        in `write()` afterwards never survives without it. Raises StoreUnavailable.
+        """
+        with _reachable(), self._noting.begin() as tx:
             yield tx
 
     @property
@@ -112,26 +123,33 @@ def _prepare_sqlite(engine: Engine, patience: float) -> None:
         connection.isolation_level = None  # the driver would begin late and without the lock: `begin` below does it
         connection.execute(f"PRAGMA busy_timeout = {round(patience * 1000)}")
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")  # money: what was answered must survive a power cut
         connection.execute("PRAGMA foreign_keys = ON")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if _locks(connection) else "BEGIN")
+        if (way := _way(connection)) is None:
+            connection.exec_driver_sql("BEGIN")
+        else:
+            # FULL for money: what was answered must survive a power cut.
+            connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if way == 'write' else 'NORMAL'}")
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _prepare_postgres(engine: Engine, patience: float) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        if _locks(connection):
-            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(patience * 1000)}")
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
-        else:
-            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        waits = f"SET LOCAL lock_timeout = {round(patience * 1000)}"
+        ways = {
+            None: "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            "write": f"{waits}; SELECT pg_advisory_xact_lock({LOCK})",
+            "note": f"{waits}; SET LOCAL synchronous_commit = off",
+        }
+        connection.exec_driver_sql(ways[_way(connection)])
 
 
-def _locks(connection: Connection) -> bool:
-    return bool(connection.get_execution_options().get("lock"))
+def _way(connection: Connection) -> str | None:
+    """How a transaction changes the database; None where it only reads."""
+    return connection.get_execution_options().get("way")
 
 
 @contextmanager

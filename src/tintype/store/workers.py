@@ -79,7 +79,7 @@ class Workers:
         Returns whether it is to drain: take nothing more, and leave when it has ended what it has.
         """
         said = {"device": device, "forward_passes": forward_passes, "rows": rows, **told}
-        with self._db.write() as tx:
+        with self._db.note() as tx:
             moment = read_clock(tx)
             before = tx.execute(select(workers).where(workers.c.id == id)).one_or_none()
             if before is None:
