@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -163,8 +164,6 @@ def test_requests_of_an_older_version_end_after_the_upgrade(new_server: Callable
 
 def fill(db: Database) -> None:
     """An account of 0006 with a key and two requests, one of them in a dead worker's hands."""
-    import json  # noqa: PLC0415
-
     rows = [
         {"id": "waits", "seq": 1, "status": "QUEUED", "attempt": 0, "worker": None, "lease_until": None},
         {"id": "runs", "seq": 2, "status": "PROCESSING", "attempt": 1, "worker": "old", "lease_until": 2.0},
@@ -181,7 +180,9 @@ def fill(db: Database) -> None:
         given = "INSERT INTO ledger (account_id, kind, balance, held, created_at) VALUES ('a', 'grant', :all, 0, 1.0)"
         tx.execute(text(given), {"all": 10 * PRICE})
         for row in rows:
-            whole = REQUEST | row | {"params": json.dumps(ASKED | {"prompt": "a fox", "seed": row["seq"]})}
+            params, _ = SD35_TURBO_TXT2IMG.validate(ASKED | {"seed": row["seq"]})
+            del params["exact"]  # as if that version had not known it
+            whole = REQUEST | row | {"params": json.dumps(params)}
             names = ", ".join(whole)
             tx.execute(
                 text(f"INSERT INTO requests ({names}) VALUES ({', '.join(f':{name}' for name in whole)})"), whole
