@@ -19,6 +19,7 @@ from tests.databases import PostgresServer, server_program
 from tests.toy import small_setting
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
 from tintype.store.accounts import Accounts
+from tintype.store.controls import Controls
 from tintype.store.database import Database
 from tintype.store.keys import digest
 
@@ -28,13 +29,18 @@ FOLDERS = ("outputs", "inputs", "assets")
 
 
 def load(server: Server) -> list[str]:
-    """One request that is completed, and four of which the first is in the worker's hands."""
-    http = server.http()
-    first = http.post(f"/v2/{SLUG}", json=ASKED | {"seed": 0}).json()["request_id"]
+    """A request that is completed, one in the worker's hands, and one that waits, as the queue is paused."""
+    first = submit(server, seed=0)
     until(lambda: status(server, first) == "COMPLETED")
-    rest = [http.post(f"/v2/{SLUG}", json=ASKED | {"steps": 70, "seed": seed}).json() for seed in range(1, 5)]
-    until(lambda: status(server, rest[0]["request_id"]) == "PROCESSING")
-    return [first, *(one["request_id"] for one in rest)]
+    second = submit(server, seed=1, steps=70, batch_size=4)
+    until(lambda: status(server, second) != "QUEUED")
+    with server.store() as db:
+        Controls(db).pause()
+    return [first, second, submit(server, seed=2)]
+
+
+def submit(server: Server, **asked: int) -> str:
+    return str(server.http().post(f"/v2/{SLUG}", json=ASKED | asked).json()["request_id"])
 
 
 def status(server: Server, id: str) -> str:
@@ -42,11 +48,14 @@ def status(server: Server, id: str) -> str:
 
 
 def everything_is_there(server: Server, ids: list[str], before: int) -> None:
-    """Each has ended, with its picture and one charge; sums are sums; the key is the same."""
+    """Each ends, with its pictures and one charge; sums are sums; the key and the pause are those of the copy."""
+    assert status(server, ids[-1]) == "QUEUED"
+    with server.store() as db:
+        Controls(db).resume()
     until(lambda: all(status(server, id) in ("COMPLETED", "FAILED") for id in ids))
     http = server.http()
     assert all(http.get(http.get(f"/v2/requests/{id}").json()["output"]).is_success for id in ids)
-    assert server.money() == (before - PRICE * len(ids), 0)
+    assert server.money() == (before - 6 * PRICE, 0), "one picture, four, and one"
     with server.store() as db:
         assert Accounts(db).imbalances() == []
 
@@ -69,7 +78,7 @@ def test_a_copy_takes_the_place_of_a_lost_folder(
     assert [file.name for file in tmp_path.iterdir()] == ["monday.db"]
     assert "never written over" in words(here("backup", copy, "--data", data))
     # What comes after it is forgotten: it is neither there nor paid for.
-    forgotten = server.http().post(f"/v2/{SLUG}", json=ASKED).json()["request_id"]
+    forgotten = submit(server)
     server.kill()
 
     server.data = tmp_path / "restored"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks import store
 from benchmarks.store import House
 from sqlalchemy import Connection, event, text
 
@@ -115,3 +117,13 @@ def test_heartbeats_and_ends_together_lose_no_count(url: str, house: House) -> N
         passes = view.execute(text("SELECT sum(forward_passes), sum(completed) FROM samples")).one()
     assert (sums["x"], sums["y"]) == (hands * rounds, 2 * hands * rounds)
     assert tuple(map(int, passes)) == (hands * rounds, hands * rounds)
+
+
+def test_the_store_is_measured(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At toy size: every line has a ratio of each round, and nothing of what is measured goes wrong."""
+    for name, less in {"LENGTHS": (1, 3), "CYCLES": 2, "WORKERS": 2, "BEATS": 2}.items():
+        monkeypatch.setattr(store, name, less)
+    lines = [*store.by_length("it", house, tmp_path, 2), *store.heartbeats("it", house, 2)]
+    assert len({line.what for line in lines}) == len(lines) == 2 * 4 + 2 + 3
+    assert all(ratio > 0 for line in lines for ratio in line.ratios)
+    assert [len(line.ratios) for line in lines if "queued: claim/s" in line.what] == [2, 2]
