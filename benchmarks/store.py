@@ -160,7 +160,7 @@ def houses(folder: Path) -> Iterator[dict[str, House]]:
     if server_program("initdb") is None:
         yield {"SQLite": mine}
     else:
-        with postgres_server(folder / "postgres", ("max_connections=200", "listen_addresses=")) as server:
+        with postgres_server(folder / "postgres", "fsync=on", "full_page_writes=on") as server:
             other = House(server.fresh())
             yield {"SQLite": mine, "PostgreSQL": other}
             other.db.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -61,9 +61,9 @@ class PostgresServer:
 
     quick = False
 
-    def __init__(self, folder: Path, settings: Sequence[str] = QUICK) -> None:
+    def __init__(self, folder: Path, *settings: str) -> None:
         self.folder = folder
-        self._settings = settings
+        self._settings = (*QUICK, *settings)
         self._numbers = count()
         self._process: subprocess.Popen[bytes] | None = None
         self._user = UNPRIVILEGED if os.getuid() == 0 else None
@@ -139,9 +139,9 @@ def migrated(url: str) -> None:
 
 
 @contextmanager
-def postgres_server(folder: Path, settings: Sequence[str] = QUICK) -> Iterator[PostgresServer]:
+def postgres_server(folder: Path, *settings: str) -> Iterator[PostgresServer]:
     """A server that runs while the block lasts."""
-    server = PostgresServer(folder, settings)
+    server = PostgresServer(folder, *settings)
     server.create()
     try:
         yield server
