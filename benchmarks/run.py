@@ -24,7 +24,7 @@ from rich.progress import track
 from rich.table import Table
 from tests.toy import toy_weights
 
-from benchmarks import memory, start
+from benchmarks import memory, start, store, submits
 from benchmarks.work import Done, Pipeline, mixed_jobs, ours
 from tintype.checkpoints.weights import Weights
 from tintype.diffusion.conditioning import Text
@@ -47,6 +47,8 @@ class Figure:
     #: The ratios of the single rounds, for their spread.
     rounds: list[float]
     target: str
+    #: What was counted in a second, where it is known; the machine's, while the ratio is the program's.
+    per_second: float | None = None
 
 
 def main() -> None:
@@ -54,27 +56,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Ratios against diffusers doing the same work one by one.")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each figure, interleaved")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/latest.json"))
+    parser.add_argument("--store", action="store_true", help="only the store's and the server's submits; no models")
     given = parser.parse_args()
+    figures = [] if given.store else models(given.rounds)
+    counted = [*store.measure(given.rounds), *submits.measure(given.rounds)]
+    figures += [Figure(one.what, *middle(one.ratios), one.target, one.per_second) for one in counted]
+    show(figures)
+    given.output.parent.mkdir(parents=True, exist_ok=True)
+    given.output.write_text(json.dumps({**machine(), "figures": [asdict(one) for one in figures]}, indent=2) + "\n")
+    Console().print(f"written to {given.output}")
+
+
+def models(rounds: int) -> list[Figure]:
+    """What is measured against diffusers."""
     quiet_libraries()
     with tempfile.TemporaryDirectory() as cache:
         folder = toy_weights("sd15", Path(cache))
         family = load_family("sd15", Weights(folder), torch.device("cpu"), torch.float32, 256)
         pipeline = Pipeline(folder)
-        figures = [figure for count in CLIENTS for figure in clients(family, pipeline, count, given.rounds)]
-        figures += [overhead(family, count, given.rounds) for count in (1, 8)]
-        figures.append(previews(family, given.rounds))
-    figures += memories(given.rounds)
-    figures.append(
-        Figure(
-            "process start to first picture ÷ a plain diffusers script",
-            *middle(start.cold_start(timed, given.rounds)),
-            "≤ 0.5",
-        )
-    )
-    show(figures)
-    given.output.parent.mkdir(parents=True, exist_ok=True)
-    given.output.write_text(json.dumps({**machine(), "figures": [asdict(one) for one in figures]}, indent=2) + "\n")
-    Console().print(f"written to {given.output}")
+        figures = [figure for count in CLIENTS for figure in clients(family, pipeline, count, rounds)]
+        figures += [overhead(family, count, rounds) for count in (1, 8)]
+        figures.append(previews(family, rounds))
+    figures += memories(rounds)
+    cold = middle(start.cold_start(timed, rounds))
+    return [*figures, Figure("process start to first picture ÷ a plain diffusers script", *cold, "≤ 0.5")]
 
 
 def clients(family: Family, pipeline: Pipeline, count: int, rounds: int) -> list[Figure]:
@@ -186,9 +191,11 @@ def machine() -> dict[str, Any]:
 
 def show(figures: list[Figure]) -> None:
     """Print the table."""
-    table = Table("figure", "ratio", "rounds", "target")
+    table = Table("figure", "ratio", "rounds", "target", "per second")
     for one in figures:
-        table.add_row(one.what, f"{one.ratio:.3g}", " ".join(f"{ratio:.3g}" for ratio in one.rounds), one.target)
+        counted = "" if one.per_second is None else f"{one.per_second:.0f}"
+        rounds = " ".join(f"{ratio:.3g}" for ratio in one.rounds)
+        table.add_row(one.what, f"{one.ratio:.3g}", rounds, one.target, counted)
     Console().print(table)
 
 

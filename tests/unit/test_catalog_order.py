@@ -123,3 +123,11 @@ def test_planned_steps_are_the_schedulers_own(sampler: str) -> None:
     scheduler.set_timesteps(20)
     half = scheduler.timesteps[10 * scheduler.order :]
     assert planned_steps(OLD, ordered(OLD, num_inference_steps=20, strength=0.5, scheduler=sampler)) == len(half)
+
+
+def test_what_an_earlier_version_stored_without_a_later_parameter_is_understood() -> None:
+    whole, _ = TEXT.validate(TEXT.example)
+    earlier = {name: value for name, value in whole.items() if name != "exact"}
+    assert order(TEXT, earlier) == order(TEXT, whole)
+    with pytest.raises(KeyError):
+        order(TEXT, {name: value for name, value in whole.items() if name != "prompt"})

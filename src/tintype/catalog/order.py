@@ -64,8 +64,13 @@ class Order:
 
 
 def order(spec: ModelSpec, params: Mapping[str, Any]) -> Order:
-    """Translate a model's validated parameters, whose seed has been settled."""
-    asked = {param.means or param.name: params[param.name] for param in spec.parameters} | dict(spec.fixed)
+    """Translate a model's validated parameters, whose seed has been settled.
+
+    They may have been stored before the model had all of its optional parameters; raises KeyError for other gaps.
+    """
+    unasked = {param.name: param.default for param in spec.parameters if not param.required}
+    whole = unasked | dict(params)
+    asked = {param.means or param.name: whole[param.name] for param in spec.parameters} | dict(spec.fixed)
     if size := re.search(r"(\d+)x(\d+)$", asked.get("aspect_ratio", "")):
         asked["width"], asked["height"] = int(size[1]), int(size[2])
     for side in ("width", "height"):

@@ -8,6 +8,7 @@ import click
 
 from tintype import __version__
 from tintype.cli.accounts import accounts
+from tintype.cli.backup import backup
 from tintype.cli.demo import demo
 from tintype.cli.generate import generate
 from tintype.cli.keys import keys
@@ -34,7 +35,21 @@ def tintype() -> None:
     """
 
 
-for command in (serve, worker, generate, replay, models, keys, accounts, webhooks, queue, workers, migrate, demo):
+for command in (
+    serve,
+    worker,
+    generate,
+    replay,
+    models,
+    keys,
+    accounts,
+    webhooks,
+    queue,
+    workers,
+    migrate,
+    backup,
+    demo,
+):
     tintype.add_command(command)
 
 

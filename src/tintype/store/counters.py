@@ -15,7 +15,8 @@ INSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.i
 
 def add(tx: Connection, amounts: Mapping[str, float]) -> None:
     """Add to sums by their keys, as `telemetry.metrics.Sum.key` makes them, in one statement for all."""
-    rows = [{"key": key, "value": amount} for key, amount in amounts.items() if amount]
+    # Sorted: heartbeats aren't under the lock, and those that locked rows in different orders would wait in a circle.
+    rows = [{"key": key, "value": amount} for key, amount in sorted(amounts.items()) if amount]
     if rows:
         fresh = INSERT[tx.dialect.name](counters).values(rows)
         more = {"value": counters.c.value + fresh.excluded.value}

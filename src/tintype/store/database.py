@@ -44,6 +44,7 @@ class Database:
 
             self._engine = postgres_engine(parsed, patience, silence, **common)
         event.listen(self._engine, "before_cursor_execute", _refuse_what_is_no_text)
+        self._noting = self._engine.execution_options(way="note")
         self._patience = patience
         self._writers = threading.BoundedSemaphore(WRITERS)
 
@@ -62,11 +63,21 @@ class Database:
         if not self._writers.acquire(timeout=self._patience):
             raise StoreUnavailable
         try:
-            locking = self._engine.execution_options(lock=True, unhurried=unhurried)
+            locking = self._engine.execution_options(way="write", unhurried=unhurried)
             with _reachable(), locking.begin() as tx:
                 yield tx
         finally:
             self._writers.release()
+
+    @contextmanager
+    def note(self) -> Iterator[Connection]:
+        """A transaction for what is written again in a moment: a power cut may undo it, and nobody waits for the disk.
+
+        On Postgres it isn't under the lock: rows that it reads in order to change them, it must lock. What is written
+        in `write()` afterwards never survives without it. Raises StoreUnavailable.
+        """
+        with _reachable(), self._noting.begin() as tx:
+            yield tx
 
     @property
     def has_bell(self) -> bool:
@@ -122,13 +133,16 @@ def _sqlite_engine(url: URL, patience: float, **common: Any) -> Engine:
         connection.isolation_level = None  # the driver would begin late and without the lock: `begin` below does it
         connection.execute(f"PRAGMA busy_timeout = {round(patience * 1000)}")
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")  # money: what was answered must survive a power cut
         connection.execute("PRAGMA foreign_keys = ON")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        locks = connection.get_execution_options().get("lock")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if locks else "BEGIN")
+        if (way := connection.get_execution_options().get("way")) is None:
+            connection.exec_driver_sql("BEGIN")
+        else:
+            # FULL for money: what was answered must survive a power cut.
+            connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if way == 'write' else 'NORMAL'}")
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, exists, or_, select, update
 
 from tintype.store import ledger
 from tintype.store.announce import announce
@@ -18,7 +18,7 @@ from tintype.store.placement import idle_elsewhere, left_to_others
 from tintype.store.records import CANCELLED, Failure, Json, Mark, Request, Status, Verdict
 from tintype.store.samples import add_end
 from tintype.store.tables import api_keys, requests
-from tintype.store.turns import claimable, columns, due, head, take_turn
+from tintype.store.turns import columns, due, head, lapsed, take_turn
 
 
 class Leases:
@@ -65,9 +65,16 @@ class Leases:
         """Write the progress of all of a worker's requests and extend their leases; a verdict for each, by id."""
         if not marks:
             return {}
-        with self._db.write() as tx:
-            until = read_clock(tx) + self._lease
-            return {mark.id: self._renew(tx, mark, until) for mark in marks}
+        with self._db.note() as tx:
+            moment = read_clock(tx)
+            running = {row.id: row for row in tx.execute(_held([mark.id for mark in marks]))}
+            mine = [mark for mark in marks if mark.id in running and running[mark.id].attempt == mark.attempt]
+            if mine:
+                until = {"lease_until": moment + self._lease}
+                told = [{"own": mark.id, "at": mark.step, "of": mark.steps} for mark in mine]
+                tx.execute(RENEWED.values(until), told)
+            lost = {mark.id: Verdict.LOST for mark in marks}
+            return lost | {mark.id: _verdict(running[mark.id], moment) for mark in mine}
 
     def complete(self, id: str, attempt: int, result: Json, steps: int | None = None) -> bool:
         """End the request as COMPLETED and charge it; `steps` is how many there were, if that was not known.
@@ -126,13 +133,6 @@ class Leases:
         with self._db.read() as view:
             return view.scalar(select(api_keys.c.max_pixels).where(api_keys.c.id == key_id))
 
-    def _renew(self, tx: Connection, mark: Mark, until: float) -> Verdict:
-        request = self._running(tx, mark.id, mark.attempt)
-        if request is None:
-            return Verdict.LOST
-        self._change(tx, mark.id, lease_until=until, step=mark.step, steps=mark.steps)
-        return Verdict.CANCEL if request.cancel_requested else Verdict.KEEP
-
     def _running(self, tx: Connection, id: str, attempt: int) -> Request | None:
         """The fence: the request, if it is this attempt that runs it."""
         mine = (columns.id == id, columns.attempt == attempt, columns.status == Status.PROCESSING)
@@ -154,13 +154,17 @@ class Leases:
     def _give_up(self, tx: Connection, moment: float) -> None:
         """End those in nobody's hands that nobody will claim: cancelled, past their deadline, or out of attempts."""
         gave_up = Failure(f"gave up after {self._max_attempts} attempts", 500)
-        lost = tx.execute(select(requests).where(self._lost(moment))).all()
+        lost = tx.execute(select(requests).where(self._lost(moment)).order_by(columns.id)).all()
         for request in (Request.of(row).at(moment) for row in lost):
             self._end(tx, request, CANCELLED if request.cancel_requested else gave_up)
 
     def _lost(self, moment: ColumnElement[float] | float) -> ColumnElement[bool]:
+        overdue = columns.cancel_at <= moment
         used_up = columns.attempt - columns.hand_backs >= self._max_attempts
-        return and_(claimable(moment), or_(columns.cancel_requested, used_up, columns.cancel_at <= moment))
+        # Apart, so that a long queue isn't read: what waits was neither cancelled nor is it out of attempts, since
+        # `cancel` and `retry` end it then.
+        left_behind = and_(lapsed(moment), or_(columns.cancel_requested, used_up, overdue))
+        return or_(and_(columns.status == Status.QUEUED, overdue), left_behind)
 
     def _end(self, tx: Connection, request: Request, failure: Failure | None, result: Json | None = None) -> None:
         """The only place where a request ends: its state, the account's money and the outbox change together."""
@@ -197,3 +201,19 @@ def _meant(
 def _look(worker: str, loaded: frozenset[str], wait: float, test: bool) -> Select[tuple[bool]]:
     """Whether there is any of it: kept, since building it takes longer than asking."""
     return select(exists().where(_meant(worker, loaded, wait, test, now())))
+
+
+#: Progress and lease of one request; executed for all of a worker's at once.
+RENEWED = update(requests).where(columns.id == bindparam("own")).values(step=bindparam("at"), steps=bindparam("of"))
+
+
+def _held(ids: Sequence[str]) -> Select[Any]:
+    """Those that run, by whatever attempt, locked in one order so that two who want the same don't wait in a circle."""
+    fence = (columns.id, columns.attempt, columns.cancel_requested, columns.cancel_at)
+    running = select(*fence).where(columns.id.in_(ids), columns.status == Status.PROCESSING)
+    return running.order_by(columns.id).with_for_update()
+
+
+def _verdict(row: Row[Any], moment: float) -> Verdict:
+    overdue = row.cancel_at is not None and row.cancel_at <= moment
+    return Verdict.CANCEL if row.cancel_requested or overdue else Verdict.KEEP

@@ -56,8 +56,8 @@ class Impatient(psycopg.Connection[Any]):
 def postgres_engine(url: URL, patience: float, silence: float, **common: Any) -> Engine:
     """An engine whose transactions end: each statement after `patience` seconds, a silent one after `silence`.
 
-    Execution options of a transaction: `lock` has it begin under the one lock, `unhurried` has its statements take as
-    long as they need.
+    Execution options of a transaction: `way` is how it changes the database, `write` under the one lock, `note` without
+    waiting for that or for the disk; none only reads. `unhurried` has its statements take as long as they need.
     """
     usual = {name: value for name, value in USUAL.items() if name not in url.query}
     engine = create_engine(url, connect_args=usual, **common)
@@ -109,13 +109,16 @@ def listening(engine: Engine, channel: str) -> Iterator[psycopg.Connection[Any]]
 
 def _opening(options: immutabledict[str, Any], limit: float, silence: float) -> Iterator[str]:
     """What a transaction begins with; 0 is no limit to PostgreSQL."""
-    if not options.get("lock"):
+    way = options.get("way")
+    if way is None:
         yield "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+    if way == "note":
+        yield "SET LOCAL synchronous_commit = off"
     milliseconds = 0 if limit == math.inf else max(1, round(limit * 1000))
     for name in ("statement_timeout", "lock_timeout"):
         yield f"SET LOCAL {name} = {milliseconds}"
     yield f"SET LOCAL idle_in_transaction_session_timeout = {max(1, round(silence * 1000))}"
-    if options.get("lock"):
+    if way == "write":
         yield f"SELECT pg_advisory_xact_lock({LOCK})"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, select
 
 from tintype.store import counters
 from tintype.store.database import Database, now, read_clock
@@ -145,9 +145,8 @@ def _sum(told: Sequence[dict[str, Any]], name: str) -> int | None:
 
 
 def _put(tx: Connection, moment: float, fresh: dict[str, Any], changed: dict[str, Any]) -> None:
-    at = _begin(moment)
-    if tx.execute(update(samples).where(s.at == at).values(changed)).rowcount == 0:
-        tx.execute(insert(samples).values(at=at, **fresh))
+    row = counters.INSERT[tx.dialect.name](samples).values(at=_begin(moment), **fresh)
+    tx.execute(row.on_conflict_do_update(index_elements=[s.at], set_=changed))
 
 
 def _begin(moment: float) -> int:

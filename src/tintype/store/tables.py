@@ -145,9 +145,10 @@ requests = Table(
     Column("traceparent", String(55)),
     #: How strict the safety check is with it, as was in force for its key when it came.
     Column("safety", String(5), nullable=False, server_default="off"),
-    Index("ix_requests_claim", "status", "priority", "key_id", "seq"),
-    # The stand-in looks many times a second, and must not read through a long queue of live requests.
-    Index("ix_requests_test", "test", "status"),
+    # In the order of claims; the last two spare a look at the rows, which are large. What a heartbeat changes may be in
+    # no index: Postgres would have to write all of them anew.
+    Index("ix_requests_claim", "status", "test", "priority", "key_id", "seq", "due_at", "pictures"),
+    Index("ix_requests_deadline", "status", "cancel_at"),
     Index("ix_requests_expiry", "expires_at"),
     Index("ix_requests_key", "key_id", "submitted_at"),
     Index("ix_requests_account", "account_id", "submitted_at"),

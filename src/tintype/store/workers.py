@@ -79,7 +79,7 @@ class Workers:
         Returns whether it is to drain: take nothing more, and leave when it has ended what it has.
         """
         said = {"device": device, "forward_passes": forward_passes, "rows": rows, **told}
-        with self._db.write() as tx:
+        with self._db.note() as tx:
             moment = read_clock(tx)
             before = tx.execute(select(workers).where(workers.c.id == id)).one_or_none()
             if before is None:
@@ -154,13 +154,14 @@ def new_id() -> str:
 
 def _count(tx: Connection, moment: float, before: Row[Any], said: Mapping[str, Any]) -> None:
     """Add what a worker did since its last sign to the samples and the sums, if it did anything."""
+    earlier = before.counts or {}
+    more = {key: count - earlier.get(key, 0) for key, count in said.get("counts", {}).items()}
     gained = {name: said[name] - before._mapping[name] for name in COUNTED if name in said}
     if any(gained.values()):
         room = gained["forward_passes"] * said.get("max_rows", 0)
         samples.add(tx, moment, **gained, room=room)
-        counters.add(tx, {**gained, ROOM.key(): room})
-    earlier = before.counts or {}
-    counters.add(tx, {key: count - earlier.get(key, 0) for key, count in said.get("counts", {}).items()})
+        more |= {**gained, ROOM.key(): room}
+    counters.add(tx, more)
 
 
 def _meant(tx: Connection, which: str) -> str:

@@ -1,0 +1,129 @@
+"""What a long queue costs: statements are counted and their plans read, on both databases; nothing is timed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmarks import store
+from benchmarks.store import House
+from sqlalchemy import Connection, event, text
+
+from tintype.store.records import Mark, Verdict
+
+LONG = 5_000
+
+
+@pytest.fixture
+def house(url: str) -> Iterator[House]:
+    house = House(url, keys=5)
+    yield house
+    house.db.close()
+
+
+def statements(house: House, work: Callable[[], object]) -> list[tuple[str, Any]]:
+    """What `work` asks the database, with the parameters."""
+    seen = []
+
+    def note(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:
+        seen.append((statement, parameters))
+
+    event.listen(house.db._engine, "before_cursor_execute", note)
+    work()
+    event.remove(house.db._engine, "before_cursor_execute", note)
+    return seen
+
+
+def plan(tx: Connection, statement: str, parameters: Any) -> str:
+    """How the database goes about it, in its own words."""
+    how = "EXPLAIN QUERY PLAN " if tx.dialect.name == "sqlite" else "EXPLAIN "
+    cursor = tx.connection.cursor()
+    cursor.execute(how + statement, parameters)
+    return "\n".join(str(row[-1]) for row in cursor.fetchall())
+
+
+def test_a_long_queue_takes_no_more_statements(house: House) -> None:
+    short = len(statements(house, house.cycle))
+    house.fill(LONG)
+    assert len(statements(house, house.cycle)) == short <= 45
+
+
+def test_a_long_queue_is_read_from_indexes(house: House) -> None:
+    house.fill(LONG)
+    if house.db.has_bell:
+        with house.db.write() as tx:
+            tx.execute(text("ANALYZE"))  # as autovacuum does; SQLite's own is never run
+    asked = [*statements(house, house.submit), *statements(house, lambda: house.requests.claim("w", idle=True))]
+    large = [one for one in asked if one[0].startswith("SELECT") and "FROM requests" in one[0]]
+    assert len(large) >= 4
+    with house.db.write() as tx:
+        if tx.dialect.name == "sqlite":
+            plans = [plan(tx, *one) for one in large]
+            assert not [how for how in plans if "SCAN requests" in how]
+            counted = next(how for how in plans if "COVERING INDEX ix_requests_claim" in how)
+            assert "TEMP B-TREE" not in counted
+        given_up = next(one for one in large if "hand_backs >=" in one[0])
+        assert "ix_requests_deadline" in plan(tx, *given_up)
+
+
+def test_a_heartbeat_is_few_statements_however_much_is_in_hand(house: House) -> None:
+    for _ in range(16):
+        house.submit()
+    held = [house.requests.claim("w", idle=True) for _ in range(16)]
+    marks = [Mark(one.id, one.attempt, 3, 20) for one in held if one]
+    one, all_of_them = (statements(house, lambda some=some: house.requests.renew(some)) for some in (marks[:1], marks))
+    # SQLite's transaction begins with two of its own, PostgreSQL's with one; one that changes many rows counts once.
+    assert len(one) == len(all_of_them) <= 5
+    assert set(house.requests.renew(marks).values()) == {Verdict.KEEP}
+    assert house.requests.find(marks[7].id, house.keys[0].account_id).step == 3
+
+
+def test_a_heartbeat_waits_for_nobody_who_changes_something_else(url: str, house: House) -> None:
+    """On PostgreSQL: SQLite has one writer at a time, whatever it writes."""
+    if not house.db.has_bell:
+        pytest.skip("SQLite has one writer at a time")
+    house.submit()
+    beat = house.hands(1)
+    other = House(url, keys=1)
+    with other.db.write() as tx:  # holds the lock
+        beat()
+        assert tx.execute(text("SELECT count(*) FROM workers")).scalar_one() == 1
+    other.db.close()
+
+
+def test_heartbeats_and_ends_together_lose_no_count(url: str, house: House) -> None:
+    """Several workers beat and end requests at once, each on connections of its own: the sums are exact."""
+    rounds, hands = 12, 4
+
+    def work(number: int) -> None:
+        own = House(url, keys=1)
+        try:
+            for step in range(1, rounds + 1):
+                own.workers.beat(f"w{number}", "cpu", step, 2 * step, max_rows=4, counts={"x": step, "y": 2 * step})
+                own.cycle()
+        finally:
+            own.db.close()
+
+    for number in range(hands):  # known from the start, so that every later beat counts
+        house.workers.beat(f"w{number}", "cpu", 0, 0, max_rows=4, counts={})
+    with ThreadPoolExecutor(hands) as pool:
+        for done in [pool.submit(work, number) for number in range(hands)]:
+            done.result()
+    with house.db.read() as view:
+        sums = {row.key: row.value for row in view.execute(text("SELECT key, value FROM counters"))}
+        passes = view.execute(text("SELECT sum(forward_passes), sum(completed) FROM samples")).one()
+    assert (sums["x"], sums["y"]) == (hands * rounds, 2 * hands * rounds)
+    assert tuple(map(int, passes)) == (hands * rounds, hands * rounds)
+
+
+def test_the_store_is_measured(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At toy size: every line has a ratio of each round, and nothing of what is measured goes wrong."""
+    for name, less in {"LENGTHS": (1, 3), "CYCLES": 2, "WORKERS": 2, "BEATS": 2}.items():
+        monkeypatch.setattr(store, name, less)
+    lines = [*store.by_length("it", house, tmp_path, 2), *store.heartbeats("it", house, 2)]
+    assert len({line.what for line in lines}) == len(lines) == 2 * 4 + 2 + 3
+    assert all(ratio > 0 for line in lines for ratio in line.ratios)
+    assert [len(line.ratios) for line in lines if "queued: claim/s" in line.what] == [2, 2]
