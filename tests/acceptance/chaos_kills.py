@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 
 from tests.acceptance.chaos_load import Load
@@ -33,13 +33,12 @@ class Killer:
         both = {"web kills": self._web, "worker kills": self._worker, "power cuts": self._all}
         return both | ({"database crashes": self._database} if self.scene.postgres else {"locks": self._lock})
 
-    def plan(self, asks: int, times: int) -> list[tuple[int, str]]:
-        """Each kind so many times, in random order and at random marks: the number of asks that have been begun."""
-        kinds = [*self.kinds] * times
-        self.chance.shuffle(kinds)
+    def plan(self, asks: int, kinds: Sequence[str]) -> list[tuple[int, str]]:
+        """These kinds in random order, each at a random mark: a number of asks that have been begun."""
+        shuffled = self.chance.sample(kinds, len(kinds))
         # None before the first tenth: something must be under way. None in the last: something must come after.
-        marks = sorted(self.chance.sample(range(asks // 10, asks - asks // 10), len(kinds)))
-        return [*zip(marks, kinds, strict=True)]
+        marks = sorted(self.chance.sample(range(asks // 10, asks - asks // 10), len(shuffled)))
+        return [*zip(marks, shuffled, strict=True)]
 
     def run(self, load: Load, plan: Iterable[tuple[int, str]]) -> None:
         """Kill after the plan."""
@@ -49,8 +48,8 @@ class Killer:
             self.done[kind] += 1
 
     def _web(self, load: Load) -> None:
-        """One web process; whatever it had open breaks off, and its workers leave."""
-        server = self.chance.choice(self.scene.servers)
+        """One web process, another one each time; whatever it had open breaks off, and its workers leave."""
+        server = self.scene.servers[-1 - self.done["web kills"] % len(self.scene.servers)]
         server.kill_web()
         server.start()
 

@@ -23,6 +23,8 @@ from tests.acceptance.chaos_plan import Ask, Keys, Way
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 #: Tries after a 429 before a caller gives up.
 PATIENCE = 6
+#: Refusals that a caller may get here: a mistake of its own, more pictures than its key may have, no credits, a limit.
+REFUSALS = {400, 403, 406, 429}
 #: Seconds after which a server that doesn't answer has failed the test.
 LONGEST = 240.0
 
@@ -132,6 +134,7 @@ class Caller:
         if response.status_code == 429 and not last:
             return False
         if id is None and response.status_code != 503:
+            assert response.status_code in REFUSALS, response.text
             self.told.refused = response.status_code
         if id is not None and self.ask.way is Way.BLOCKING:
             self._end_of_v1(response)

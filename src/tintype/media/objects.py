@@ -18,6 +18,8 @@ from tintype.settings import Settings
 
 #: What a name ends in → its content type, where the interpreter's own table may lack it.
 TYPES = types_map | {".webp": "image/webp", ".jpeg": "image/jpeg"}
+#: Of what callers send as an input, which only workers read: it is kept as it came, whatever picture it is.
+UNTOLD = "application/octet-stream"
 
 
 class Objects:
@@ -31,7 +33,7 @@ class Objects:
         """Keep a picture; its name. It is stored, whole, once this returns. Raises StorageUnavailable."""
         name = new_name(suffix)
         with _reachable():
-            obstore.put(self._store, name, data, attributes={"Content-Type": TYPES[f".{suffix}"]})
+            obstore.put(self._store, name, data, attributes={"Content-Type": TYPES.get(f".{suffix}", UNTOLD)})
         return name
 
     def get(self, name: str) -> bytes:
