@@ -129,7 +129,10 @@ class Caller:
 
     def _understood(self, response: httpx2.Response, *, last: bool) -> bool:
         """Take an answer in; whether there is nothing more to be sent."""
-        if id := response.headers.get("x-request-id"):
+        id = response.headers.get("x-request-id")
+        if response.status_code == 503:
+            self.told.lost += id is not None  # nobody knows whether that one was queued
+        elif id is not None:
             self.told.ids.add(id)
         if response.status_code == 429 and not last:
             return False
