@@ -280,7 +280,7 @@ class PerhapsQueued(StoreUnavailable):
     """The database went away before it could confirm that the request is queued: it may be, or not."""
 
     advice = "Once the database is back, ask for the request's status by its id: 404 says that it was not queued."
-    retry_after = None
+    retry_after: int | None = None
 
     @classmethod
     def of(cls, request_id: str, *, once: bool) -> Self:
