@@ -69,7 +69,7 @@ def chaos(
             killing = apart.submit(killer.run, load, killer.plan(asks, kills))
             load.run(callers)
             killing.result()
-        until(lambda: not scene.busy(db), 240)
+        until(lambda: not scene.busy(db), 600)
         after = Aftermath.read(db, keys)
         after.check(load.told)
         pictures = check_pictures(after.completed, wanted, scene.servers[0].address)
