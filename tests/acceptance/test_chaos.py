@@ -53,7 +53,7 @@ def test_chaos(scene: Scene, receiver: Receiver, record_property: Record) -> Non
 @pytest.mark.nightly
 @pytest.mark.timeout(3600)
 def test_much_chaos(scene: Scene, receiver: Receiver, record_property: Record) -> None:
-    after = chaos(scene, receiver, record_property, asks=440, kills=5 * EVERY[scene.name], callers=8, seed=88)
+    after = chaos(scene, receiver, record_property, asks=520, kills=5 * EVERY[scene.name], callers=8, seed=88)
     assert len(after.rows) >= 300
 
 
