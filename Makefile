@@ -31,7 +31,7 @@ test: setup ## Run every test
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 3 --dist worksteal
 
 .PHONY: nightly
-nightly: setup ## Run the tests that `make test` leaves out
+nightly: setup ## Run the tests that `make test` leaves out: chaos, and two soaks of an hour (SOAK_MINUTES)
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -m nightly
 
 .PHONY: bench

@@ -64,3 +64,13 @@ def url(databases: Databases) -> Iterator[str]:
     url = databases.fresh()
     yield url
     databases.drop(url)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell the figures that tests recorded, also where they ran in processes of pytest-xdist."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
+    figures = [
+        (report.nodeid, value) for report in reports for name, value in report.user_properties if name == "figures"
+    ]
+    for test, told in figures:
+        terminalreporter.write_line(f"{test}: {told}")

@@ -28,6 +28,7 @@
     ├── PullFailed                  500  weights that can't be fetched
     ├── PictureNotFinite            500  the model's arithmetic broke down
     ├── StoreUnavailable            503
+    │   └── PerhapsQueued           503  the database went away at the last moment
     ├── StorageUnavailable          503
     ├── NotReady                    503
     ├── NoRoom                      507  the model and the request don't fit into memory
@@ -271,9 +272,24 @@ class StoreUnavailable(TintypeError):
     """The database can't be reached at the moment."""
 
     status = 503
-    #: Whether something was queued can't always be known: the answer to a commit may be what was lost.
-    advice = "Send it again; with an Idempotency-Key, what was queued without your being told is not run twice."
-    retry_after = 2
+    advice = "Nothing was queued; send the request again."
+    retry_after: int | None = 2
+
+
+class PerhapsQueued(StoreUnavailable):
+    """The database went away before it could confirm that the request is queued: it may be, or not."""
+
+    advice = "Once the database is back, ask for the request's status by its id: 404 says that it was not queued."
+    retry_after: int | None = None
+
+    @classmethod
+    def of(cls, request_id: str, *, once: bool) -> Self:
+        """once: whether the call has an Idempotency-Key, so that it can be sent again whatever became of it."""
+        error = cls(headers={"x-request-id": request_id})
+        if once:
+            error.retry_after = StoreUnavailable.retry_after
+            error.advice = "Send it again with the same Idempotency-Key: it runs only once."
+        return error
 
 
 class StorageUnavailable(TintypeError):

@@ -72,6 +72,15 @@ class Server:
             process.kill()
         self._end()
 
+    def kill_web(self) -> None:
+        """SIGKILL to the server alone: its workers finish what they have, and end by themselves."""
+        assert self.process
+        assert self.process.stdout
+        self.process.kill()
+        self._closing.close()
+        self.process.stdout.close()  # its workers have it open too: nobody can wait for its end
+        self.process.wait()
+
     def kill_worker(self) -> None:
         """SIGKILL to the worker alone."""
         for process in self.workers():

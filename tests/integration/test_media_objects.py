@@ -47,6 +47,11 @@ def test_put_get_and_remove(storage: ObjectStorage, suffix: str) -> None:
         outputs.get(name)
 
 
+def test_what_a_caller_sent_is_kept_as_it_came(storage: ObjectStorage) -> None:
+    inputs = kept(storage, "inputs")
+    assert inputs.get(inputs.put(b"whatever picture", "in")) == b"whatever picture"
+
+
 @pytest.mark.parametrize("name", [UNKNOWN, "../outputs/" + UNKNOWN, "", "a" * 1000])
 def test_unknown_and_malformed_names(storage: ObjectStorage, name: str) -> None:
     outputs = kept(storage, "outputs")

@@ -102,7 +102,7 @@ class Fleet:
 
 def asked(said: list[str]) -> list[str]:
     """Without what begins a transaction."""
-    return [one for one in said if not one.startswith(("BEGIN", "SET ", "SELECT pg_advisory"))]
+    return [one for one in said if not one.startswith(("BEGIN", "PRAGMA ", "SET ", "SELECT pg_advisory"))]
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ STATUSES = {
     "PictureNotFinite": 500,
     "WorkerUnavailable": 502,
     "StoreUnavailable": 503,
+    "PerhapsQueued": 503,
     "NotReady": 503,
     "WaitRanOut": 504,
 }

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Unpack
 from uuid import uuid4
 
 from sqlalchemy import Connection, delete, exists, func, insert, or_, select
 
-from tintype.errors import RequestUnknown
+from tintype.errors import PerhapsQueued, RequestUnknown, StoreUnavailable
 from tintype.store import counters, idempotency, ledger, limits, turns
 from tintype.store.bell import ring
 from tintype.store.database import Database, now, read_clock
@@ -62,13 +63,15 @@ class Requests(Leases):
         priority: higher runs first. steps: how many there will be, as far as is known. cancel_after: seconds until
         nobody wants it any more. start_after: seconds in which nobody claims it. With a rate, the price is the most
         that it can come to. What a test key asks for is free.
-        Raises OutOfCredits, TooManyRequests, Forbidden, IdempotencyMismatch: then nothing is queued.
+        Raises OutOfCredits, TooManyRequests, Forbidden, IdempotencyMismatch, StoreUnavailable: then nothing is queued;
+        and PerhapsQueued.
         """
         asked = {"slug": slug, "params": params, "priority": priority, "steps": steps}
         asked |= {"price": 0 if key.test else price, "due_at": now() + start_after if start_after else None}
         asker = {"id": str(uuid4()), "account_id": key.account_id, "key_id": key.id, "test": key.test}
-        with self._db.write() as tx:
-            if once := around.get("idempotency_key"):
+        once = around.get("idempotency_key")
+        with _perhaps(once) as written, self._db.write() as tx:
+            if once:
                 if before := idempotency.repeated(tx, key.id, once, around["fingerprint"]):
                     return before
                 idempotency.free(tx, key.id, once)
@@ -77,6 +80,7 @@ class Requests(Leases):
             allowance = limits.admit(tx, request, self._ceilings)
             ledger.hold(tx, request)
             ring(tx)
+            written.append(request.id)
             return replace(request, allowance=allowance)
 
     def repeated(self, key: Key, idempotency_key: str, fingerprint: str) -> Request | None:
@@ -158,6 +162,21 @@ class Requests(Leases):
             counters.add(tx, {MISSED.key(): ledger.missed(tx, columns.expires_at <= over)})
             archive(tx, over)
             return tx.execute(delete(requests).where(columns.expires_at <= over)).rowcount
+
+
+@contextmanager
+def _perhaps(once: str | None) -> Iterator[list[str]]:
+    """Tell a database that went away during the commit of what was written, whose id is in the list, from one before.
+
+    Then nobody knows whether it was committed; raises PerhapsQueued.
+    """
+    written: list[str] = []
+    try:
+        yield written
+    except StoreUnavailable as error:
+        if not written:
+            raise
+        raise PerhapsQueued.of(written[0], once=once is not None) from error.__cause__
 
 
 def _find(view: Connection, id: str, account_id: str) -> Request:

@@ -17,7 +17,7 @@ from tintype.catalog.blocked import BlockedPhrases
 from tintype.catalog.order import Order, order, pace, planned_steps, settle_seed
 from tintype.catalog.samples import sample_path
 from tintype.catalog.spec import ModelSpec
-from tintype.errors import ContentRefused, Forbidden, rate_headers
+from tintype.errors import ContentRefused, Forbidden, PerhapsQueued, rate_headers
 from tintype.settings import Safety
 from tintype.store.keys import Key
 from tintype.store.records import Around
@@ -123,6 +123,9 @@ def submit(
             start_after=queued,
             **around,
         )
+    except PerhapsQueued:
+        stored = None  # it may need its picture
+        raise
     finally:
         fresh = request is not None and request.id == around["id"]
         if stored and not fresh:

@@ -1,0 +1,85 @@
+"""A database that goes away while a request is committed: nobody knows whether it was, and that is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Connection, event
+from tests.databases import PostgresServer
+
+from tintype.errors import PerhapsQueued, RequestUnknown, StoreUnavailable
+from tintype.store.accounts import Accounts
+from tintype.store.database import Database
+from tintype.store.keys import Key
+from tintype.store.requests import Request, Requests
+
+PRICE = 3_500
+
+
+@pytest.fixture
+def db(postgres: PostgresServer) -> Iterator[Database]:
+    url = postgres.fresh()
+    db = Database(url)
+    yield db
+    db.close()
+    postgres.drop(url)
+
+
+@pytest.fixture
+def key(db: Database) -> Key:
+    accounts = Accounts(db)
+    return accounts.create_key(accounts.create("one", PRICE).id, "key")[0]
+
+
+def submit(db: Database, key: Key, once: str | None = None) -> Request:
+    around = {"idempotency_key": once, "fingerprint": "f"} if once else {}
+    return Requests(db, lease=15, retention=60).submit(key, "slug", {}, PRICE, **around)  # type: ignore[typeddict-item]
+
+
+def cut(db: Database, *, committed: bool) -> None:
+    """Have the next transaction's connection break off, before or after it was committed."""
+
+    def commit(connection: Connection) -> None:
+        driver = connection.connection.driver_connection
+        assert driver
+        if committed:
+            driver.commit()
+        driver.close()
+
+    event.listen(db._engine, "commit", commit, once=True)
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_whoever_asks_by_the_id_learns_what_became_of_it(db: Database, key: Key, *, committed: bool) -> None:
+    cut(db, committed=committed)
+    with pytest.raises(PerhapsQueued) as error:
+        submit(db, key)
+    assert error.value.public_headers()["x-should-retry"] == "false"
+    id, requests = error.value.headers["x-request-id"], Requests(db, lease=15, retention=60)
+    if committed:
+        assert requests.find(id, key.account_id).price == PRICE
+    else:
+        with pytest.raises(RequestUnknown):
+            requests.find(id, key.account_id)
+    assert Accounts(db).account(key.account_id).held == PRICE * committed
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_with_an_idempotency_key_it_can_be_sent_again(db: Database, key: Key, *, committed: bool) -> None:
+    cut(db, committed=committed)
+    with pytest.raises(PerhapsQueued) as error:
+        submit(db, key, "once")
+    assert int(error.value.public_headers()["retry-after"]) > 0
+    again = submit(db, key, "once")
+    assert (again.id == error.value.headers["x-request-id"]) == committed
+    assert Accounts(db).account(key.account_id).held == PRICE
+
+
+def test_before_the_commit_nothing_is_queued(db: Database, key: Key, postgres: PostgresServer) -> None:
+    postgres.stop("immediate")
+    with pytest.raises(StoreUnavailable) as error:
+        submit(db, key)
+    postgres.start()
+    assert type(error.value) is StoreUnavailable
+    assert error.value.retry_after
