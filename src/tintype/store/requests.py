@@ -168,13 +168,14 @@ class Requests(Leases):
 def _perhaps(once: str | None) -> Iterator[list[str]]:
     """Tell a database that went away during the commit of what was written, whose id is in the list, from one before.
 
-    Then nobody knows whether it was committed; raises PerhapsQueued.
+    Then nobody knows whether it was committed; raises PerhapsQueued. What a database refuses itself, for lack of room
+    on the disk say, is not committed.
     """
     written: list[str] = []
     try:
         yield written
     except StoreUnavailable as error:
-        if not written:
+        if not written or not getattr(error.__cause__, "connection_invalidated", False):
             raise
         raise PerhapsQueued.of(written[0], once=once is not None) from error.__cause__
 
