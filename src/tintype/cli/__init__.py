@@ -9,6 +9,7 @@ import click
 from tintype import __version__
 from tintype.cli.accounts import accounts
 from tintype.cli.demo import demo
+from tintype.cli.fleet import fleet
 from tintype.cli.generate import generate
 from tintype.cli.keys import keys
 from tintype.cli.models import models
@@ -34,7 +35,21 @@ def tintype() -> None:
     """
 
 
-for command in (serve, worker, generate, replay, models, keys, accounts, webhooks, queue, workers, migrate, demo):
+for command in (
+    serve,
+    worker,
+    fleet,
+    generate,
+    replay,
+    models,
+    keys,
+    accounts,
+    webhooks,
+    queue,
+    workers,
+    migrate,
+    demo,
+):
     tintype.add_command(command)
 
 
