@@ -20,6 +20,9 @@ Safety = Literal["off", "warn", "block"]
 #: How models are made faster while requests run eagerly.
 Prepare = Literal["off", "compile", "graphs", "auto"]
 
+#: Who starts workers: the server, one per device of its machine; a Ray cluster; or somebody else.
+Fleet = Literal["local", "ray", "none"]
+
 #: A comma-separated list in the environment.
 Names = Annotated[frozenset[str], NoDecode, BeforeValidator(_split)]
 
@@ -115,6 +118,27 @@ class Settings(BaseSettings):
     #: Pictures, queued or running, of all keys: nobody waits for more, and each takes disk and looking through.
     queue: int = Field(10_000, ge=0)
 
+    #: Workers on this machine, on a Ray cluster (docs/fleet.md), or none: somebody else starts them.
+    fleet: Fleet = "local"
+    #: Fewest and most workers of a Ray fleet. None costs nothing while nobody asks, but has the first request wait for
+    #: a machine and for weights; the most bounds what a burst can cost.
+    fleet_min: int = Field(0, ge=0)
+    fleet_max: int = Field(4, ge=1)
+    #: Seconds after which all that is asked for should be done: there are as many workers as that takes. About as long
+    #: as a machine needs to come: with less, most of them would come too late to help.
+    fleet_wait: float = Field(60.0, gt=0)
+    #: Seconds for which fewer workers must have been enough before some are let go: what a machine and a load of
+    #: weights cost should not be paid again for every pause between two bursts.
+    fleet_cooldown: float = Field(300.0, ge=0)
+    #: The Ray cluster to join: `auto` is the one of this machine; else `host:port`, or `ray://host:port` from outside.
+    ray_address: str = "auto"
+    #: Ray's name for what belongs together: a second tintype on the same cluster needs another.
+    ray_namespace: str = "tintype"
+    #: GPUs of one worker: 1, or a share of one, by which its memory is shared too; 0 draws on CPUs.
+    ray_gpus: float = Field(1.0, ge=0, le=1)
+    #: CPUs of one worker, never 0: encoding pictures, prompts and the loading of weights take some beside any GPU.
+    ray_cpus: float = Field(1.0, gt=0)
+
     #: `auto` is every GPU, or the CPU; else a comma-separated list (`cuda:0,cuda:1`, `cpu`).
     devices: str = "auto"
     #: `auto` is bfloat16 where the device computes in it and a model's layers are measured to be faster in it.
@@ -138,8 +162,10 @@ class Settings(BaseSettings):
     t5_tokens: int = Field(256, ge=1, le=512)
 
     #: Gigabytes of the device's memory that a worker may use for weights and work; `auto` is what is free when it
-    #: starts, less a margin. Workers that share a device need a number each.
+    #: starts, less a margin. Workers that share a device need a number each, or a share.
     memory: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
+    #: How much of all the device's memory `auto` may count on at most; a Ray fleet gives each worker that of its GPU.
+    memory_share: float = Field(1.0, gt=0, le=1)
     #: Seconds after which weights that nobody used leave the device, for other programs' sake; 0 is never: they leave
     #: when other weights need their room, and not before.
     keep_alive: float = Field(0.0, ge=0)

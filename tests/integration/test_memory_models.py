@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from tests.integration.drawing import draw, pixels
@@ -15,7 +16,7 @@ from tintype.catalog.models import SD3_MEDIUM_IMG2IMG, SD15_IMG2IMG, SD35_TURBO_
 from tintype.checkpoints.weights import Weights
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.job import Job
-from tintype.diffusion.memory.meters import ProcessMeter, free_on_host, meter, spare
+from tintype.diffusion.memory.meters import ProcessMeter, free_on_host, margin, meter, spare
 from tintype.diffusion.memory.part import Place
 from tintype.diffusion.memory.peaks import MEASURED, SLACK, Pass, Peaks
 from tintype.diffusion.memory.plan import Memory, open_memory
@@ -240,7 +241,13 @@ def test_the_process_s_own_peak_is_seen() -> None:
 
 
 def test_what_is_free_is_the_budget_less_a_margin() -> None:
-    assert 0 < spare(torch.device("cpu")) < free_on_host()
+    cpu = torch.device("cpu")
+    assert 0 < spare(cpu) < free_on_host()
+    half = free_on_host() / 2 / psutil.virtual_memory().total
+    allowed = int(half * psutil.virtual_memory().total)
+    assert spare(cpu, half) == allowed - margin(allowed), "a share is of all there is, not of what is free"
+    assert open_memory(cpu, None, share=half).device.budget == spare(cpu, half)
+    assert open_memory(cpu, 100, share=half).device.budget == 100
     own = open_memory(torch.device("cpu"), 100, set_aside=30)
     assert (own.device.budget, own.host) == (70, own.device)
 

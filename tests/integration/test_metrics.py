@@ -12,6 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 from tests.integration.website import Website, serving
 
+from tintype.store.keepers import Lead
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -64,6 +66,15 @@ def test_the_queue_and_its_end(site: Website, boss: httpx2.Client) -> None:
     assert told(boss, "tintype_missed_charges_total") == 0
     text = boss.get("/metrics").text
     assert not [private for private in ("fox", site.secret, site.account_id, claimed.id) if private in text]
+
+
+def test_workers_that_a_fleet_wants(site: Website, boss: httpx2.Client) -> None:
+    assert "\ntintype_workers_wanted " not in boss.get("/metrics").text
+    lead = Lead(site.own.requests._db, "keeper", 15)
+    assert lead.take()
+    lead.tell(2)
+    assert told(boss, "tintype_workers_wanted") == 2
+    lead.leave()
 
 
 def test_two_web_processes_tell_the_same_but_for_their_own_refusals(

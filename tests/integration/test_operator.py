@@ -12,7 +12,7 @@ import pytest
 from tests.acceptance.harness import done, here, until, words
 from tests.integration.website import Website, serving
 
-from tintype.fleet import LocalFleet
+from tintype.fleet.slots import worker_slots
 from tintype.store.accounts import Accounts
 from tintype.store.database import Database
 from tintype.store.migrations import migrate
@@ -40,8 +40,7 @@ def test_a_fleet_leaves_a_drained_worker_s_place_empty_until_it_is_recalled(db: 
         "workers.leave(id)"
     )
     workers = Workers(db)
-    with LocalFleet([[sys.executable, "-c", script]], {}, 5, f"sqlite:///{tmp_path}/tintype.db") as fleet:
-        [slot] = fleet.slots
+    with worker_slots([[sys.executable, "-c", script]], {}, 5, f"sqlite:///{tmp_path}/tintype.db") as [slot]:
         until(lambda: workers.alive(60))
         [first] = workers.alive(60)
         workers.drain(first.id)

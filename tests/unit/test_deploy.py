@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import click
 import pytest
 
 from tintype.cli import tintype
@@ -28,16 +29,19 @@ def test_no_service_sets_a_setting() -> None:
 
 
 def commands() -> list[list[str]]:
-    """What containers and units run: `[tintype, …]` in YAML and Dockerfiles, ExecStart in units."""
+    """What is run: `[tintype, …]` in YAML and Dockerfiles, ExecStart in units, lines of Ray's file."""
     listed = [found.replace('"', "").split(",") for text in TEXTS.values() for found in re.findall(r"\[(.*)\]", text)]
     units = [shlex.split(found) for text in TEXTS.values() for found in re.findall(r"^ExecStart=(.*)$", text, re.M)]
-    words = [[word.strip() for word in command] for command in listed + units]
+    shell = [["tintype", *found.split()] for found in re.findall(r"/bin/tintype ([^|()\n]*)$", TEXTS["ray.yaml"], re.M)]
+    words = [[word.strip() for word in command] for command in listed + units + shell]
     return [command[1:] for command in words if Path(command[0]).name == "tintype"]
 
 
 def test_every_command_is_one_of_ours() -> None:
     found = commands()
-    assert len(found) == 6
+    assert len(found) == 8
     for name, *options in found:
-        command = tintype.commands[name]
+        command: click.Command = tintype.commands[name]
+        if isinstance(command, click.Group):
+            command = command.commands[options.pop(0)]
         command.make_context(name, options, resilient_parsing=False)

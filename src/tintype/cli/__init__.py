@@ -10,6 +10,7 @@ from tintype import __version__
 from tintype.cli.accounts import accounts
 from tintype.cli.backup import backup
 from tintype.cli.demo import demo
+from tintype.cli.fleet import fleet
 from tintype.cli.generate import generate
 from tintype.cli.keys import keys
 from tintype.cli.models import models
@@ -38,6 +39,7 @@ def tintype() -> None:
 for command in (
     serve,
     worker,
+    fleet,
     generate,
     replay,
     models,

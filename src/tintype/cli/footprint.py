@@ -8,7 +8,7 @@ from tintype.catalog.spec import ModelSpec
 from tintype.checkpoints.builtin import builtin_weights
 from tintype.checkpoints.component import Component
 from tintype.errors import WeightsUnusable
-from tintype.fleet import DRIVER
+from tintype.fleet.devices import DRIVER
 from tintype.hub.registry import Registry
 from tintype.settings import Settings
 

@@ -6,6 +6,7 @@ import difflib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,12 @@ def _check_exporter(name: str) -> None:
         raise click.UsageError(f"{PREFIX}TRACES: this needs an extra: pip install 'tintype[otel]'")
     if name not in known:
         raise click.UsageError(f"{PREFIX}TRACES: no exporter {name} is installed; there are: {', '.join(known)}")
+
+
+def require_ray() -> None:
+    """Raise UsageError where the extra is missing."""
+    if find_spec("ray") is None:
+        raise click.UsageError("a Ray fleet needs an extra: pip install 'tintype[ray]'")
 
 
 @contextmanager

@@ -7,18 +7,22 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import get_args
 
 import click
 import uvicorn
 
 from tintype.catalog.samples import LANDSCAPE
-from tintype.cli.options import data_option, load_settings, open_database
+from tintype.cli.options import data_option, load_settings, open_database, require_ray
 from tintype.cli.safety import check_safety_of_all
 from tintype.cli.storage import check_storage
-from tintype.fleet import LocalFleet, devices
+from tintype.fleet.children import Child, Children
+from tintype.fleet.devices import devices
+from tintype.fleet.slots import worker_slots
 from tintype.hub.registry import build_registry
-from tintype.settings import Settings
+from tintype.settings import Fleet, Settings
 from tintype.store.accounts import Accounts
 from tintype.store.database import Database
 from tintype.store.money import micro
@@ -26,28 +30,39 @@ from tintype.store.workers import new_id
 from tintype.telemetry.logs import set_up_logs
 from tintype.webhooks import sending
 
+#: Seconds that a keeper has to stop: it only has to leave Ray.
+KEEPER_GRACE = 5.0
+
 
 @click.command()
 @click.option("--host", help="Address to listen on; 0.0.0.0 for every one of this machine's.")
 @click.option("--port", type=int, help="Port to listen on; 0 for any free one.")
 @data_option
-@click.option("--workers/--no-workers", default=True, help="Start one worker per device, or none.")
+@click.option("--fleet", type=click.Choice(get_args(Fleet)), help="Who starts workers: see below.")
 @click.option("--billing/--no-billing", default=None, help="Hold and charge prices (the default), or nothing ever.")
-def serve(host: str | None, port: int | None, data: Path | None, workers: bool, billing: bool | None) -> None:
-    """Serve the API, with one worker process per device.
+def serve(host: str | None, port: int | None, data: Path | None, fleet: str | None, billing: bool | None) -> None:
+    """Serve the API, with a fleet of workers.
+
+    \b
+    --fleet local   one worker process per device of this machine (the default)
+    --fleet ray     as many workers as the queue needs, down to none, on the Ray cluster at TINTYPE_RAY_ADDRESS
+    --fleet none    no workers: `tintype worker` or `tintype fleet` starts them, here or elsewhere
 
     \b
     Examples:
       tintype serve
       tintype serve --host 0.0.0.0 --port 80 --data /var/lib/tintype
+      tintype serve --fleet none
       TINTYPE_BOOTSTRAP_KEY=SG_0123456789abcdef tintype serve
     """
     from tintype.web.app import create_app  # noqa: PLC0415 - FastAPI takes half a second; other commands don't need it
 
-    settings = load_settings(host=host, port=port, data=data, billing=billing)
+    settings = load_settings(host=host, port=port, data=data, fleet=fleet, billing=billing)
     registry = build_registry(settings)
-    if workers:  # elsewhere, their machines have the weights
+    if settings.fleet == "local":  # elsewhere, their machines have the weights
         registry.require(registry.catalogue)
+    if settings.fleet == "ray":
+        require_ray()
     set_up_logs(process="web")
     check_storage(settings)
     with open_database(settings) as db:
@@ -55,7 +70,6 @@ def serve(host: str | None, port: int | None, data: Path | None, workers: bool, 
         listening = listen(settings.host, settings.port)
         address = _address(settings.host, listening.getsockname()[1])
         _first_key(db, settings, address)
-    commands = [_worker_command(settings, device) for device in devices(settings.devices)] if workers else []
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(settings, registry, stopping=lambda: server.should_exit),
@@ -75,8 +89,7 @@ def serve(host: str | None, port: int | None, data: Path | None, workers: bool, 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     # The senders end last: what workers finish in their grace time can still be told.
-    fleet = LocalFleet(commands, _worker_environment(os.environ), settings.grace + 5, settings.database)
-    with sending(settings), fleet:
+    with sending(settings), _fleet(settings):
         click.echo(f"tintype is ready at {address}")
         if not server.should_exit:
             server.run(sockets=[listening])
@@ -154,11 +167,21 @@ def _address(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _worker_command(settings: Settings, device: str) -> list[str]:
-    own = ["--device", device, "--data", str(settings.data.absolute()), "--parent", str(os.getpid())]
-    return [sys.executable, "-m", "tintype", "worker", *own]
+def _fleet(settings: Settings) -> AbstractContextManager[object]:
+    """The child processes that the fleet takes, kept alive while the block lasts."""
+    env = _child_environment(os.environ)
+    if settings.fleet == "local":
+        commands = [[*_command(settings, "worker"), "--device", device] for device in devices(settings.devices)]
+        return worker_slots(commands, env, settings.grace + 5, settings.database)
+    keepers = [Child("keeper", _command(settings, "fleet"), env)] if settings.fleet == "ray" else []
+    return Children(keepers, KEEPER_GRACE)
 
 
-def _worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Ours, without the secret that a worker has no use for."""
+def _command(settings: Settings, name: str) -> list[str]:
+    own = ["--data", str(settings.data.absolute()), "--parent", str(os.getpid())]
+    return [sys.executable, "-m", "tintype", name, *own]
+
+
+def _child_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Ours, without the secret that a child has no use for."""
     return {name: value for name, value in environment.items() if name != "TINTYPE_BOOTSTRAP_KEY"}

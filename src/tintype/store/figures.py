@@ -11,6 +11,7 @@ from sqlalchemy import Connection, func, select
 from tintype.store import ledger
 from tintype.store.controls import paused
 from tintype.store.database import Database, read_clock
+from tintype.store.keepers import wanted
 from tintype.store.records import Status
 from tintype.store.tables import counters, requests, workers
 from tintype.store.workers import STATES, WorkerRow
@@ -32,6 +33,7 @@ def read_figures(db: Database, models: Iterable[str]) -> Figures:
             running=none | {row.slug: row.number for row in live if row.status is Status.PROCESSING},
             paused=bool(view.scalar(select(paused()))),
             workers={state: states[state] for state in STATES},
+            wanted=wanted(view),
             memory=_memory(known, moment),
         )
 

@@ -119,13 +119,13 @@ def _until(view: Connection, request: Request, position: int, known: Paces) -> f
     own, hands = known.step(request.pace), _hands(view)
     if own is None or not hands:
         return None
-    waiting, count = _work(view, Status.QUEUED, known, own)
-    running, _ = _work(view, Status.PROCESSING, known, own)
+    waiting, count = work(view, Status.QUEUED, known, own)
+    running, _ = work(view, Status.PROCESSING, known, own)
     ahead = waiting / max(1, count) * (position - 1)
     return round((running + ahead) / hands + own * request.steps, 1)
 
 
-def _work(view: Connection, status: Status, known: Paces, otherwise: float) -> tuple[float, int]:
+def work(view: Connection, status: Status, known: Paces, otherwise: float) -> tuple[float, int]:
     """Seconds of all requests in this state, one after the other, and their number."""
     columns = requests.c
     summed = select(columns.pace, func.sum(columns.steps - columns.step), func.count())

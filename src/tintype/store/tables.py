@@ -199,6 +199,8 @@ workers = Table(
     #: When it was told to take nothing more, and when it had done so and left; such a row stays until it is recalled.
     Column("drain_at", Double),
     Column("left_at", Double),
+    #: Whether it was its own fleet, and no operator, that told it so.
+    Column("released", Boolean, nullable=False, server_default=false()),
     #: What else it has counted since its start, by the keys of `counters`.
     Column("counts", JSON(none_as_null=True)),
 )
@@ -212,6 +214,16 @@ controls = Table(
     metadata,
     Column("name", String(20), primary_key=True),
     Column("since", Double, nullable=False),
+)
+
+#: Which of a fleet's keepers leads it, for how long unless it renews that, and how many workers it wants.
+keepers = Table(
+    "keepers",
+    metadata,
+    Column("fleet", String(20), primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("lease_until", Double, nullable=False),
+    Column("wanted", Integer, nullable=False),
 )
 
 _NONE_YET = text("0")

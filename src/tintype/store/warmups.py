@@ -72,6 +72,12 @@ class Warmups:
             found = view.execute(select(warmups).where(*named).order_by(warmups.c.worker)).all()
         return [Warmup(**row._mapping) for row in found]
 
+    def warm(self, slugs: Iterable[str]) -> set[str]:
+        """The workers that have any of these models loaded."""
+        ready = warmups.c.slug.in_(list(slugs)), warmups.c.state == Warmth.WARM
+        with self._db.read() as view:
+            return set(view.scalars(select(warmups.c.worker).where(*ready)))
+
     def expire(self) -> None:
         """Forget workers that are no longer known."""
         with self._db.write() as tx:

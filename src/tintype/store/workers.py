@@ -55,6 +55,7 @@ class WorkerRow:
     about: Mapping[str, Any] | None = None
     drain_at: float | None = None
     left_at: float | None = None
+    released: bool = False
     counts: Mapping[str, float] | None = None
 
     def state(self, moment: float) -> State:
@@ -112,8 +113,13 @@ class Workers:
         """
         with self._db.write() as tx:
             id = _meant(tx, which)
-            tx.execute(update(workers).where(workers.c.id == id, workers.c.drain_at.is_(None)).values(drain_at=now()))
+            _told_to_leave(tx, id, released=False)
             return WorkerRow(**tx.execute(select(workers).where(workers.c.id == id)).one()._mapping)
+
+    def release(self, id: str) -> None:
+        """Have a worker leave as if drained, since its fleet has no use for it; what an operator drained stays so."""
+        with self._db.write() as tx:
+            _told_to_leave(tx, id, released=True)
 
     def recall(self, which: str) -> str:
         """Let a fresh worker take the place of a drained one, once that has left; the drained one's id.
@@ -128,7 +134,7 @@ class Workers:
             tx.execute(
                 delete(workers).where(mine, or_(workers.c.left_at.is_not(None), workers.c.seen_at < now() - ALIVE))
             )
-            tx.execute(update(workers).where(mine).values(drain_at=None))
+            tx.execute(update(workers).where(mine).values(drain_at=None, released=False))
             return id
 
     def is_drained(self, id: str) -> bool:
@@ -150,6 +156,14 @@ class Workers:
 def new_id() -> str:
     """A name for a new worker: its machine, and what tells it from others there."""
     return f"{socket.gethostname()}-{uuid4().hex[:8]}"
+
+
+def _told_to_leave(tx: Connection, id: str, *, released: bool) -> None:
+    """An operator's word stands over the fleet's, whichever came first."""
+    told = workers.c.drain_at.is_not(None)
+    if not released:
+        tx.execute(update(workers).where(workers.c.id == id, told).values(released=False))
+    tx.execute(update(workers).where(workers.c.id == id, ~told).values(drain_at=now(), released=released))
 
 
 def _count(tx: Connection, moment: float, before: Row[Any], said: Mapping[str, Any]) -> None:

@@ -79,6 +79,8 @@ class Figures:
     paused: bool
     #: By state.
     workers: Mapping[str, int]
+    #: How many a Ray fleet wants; None where none is kept.
+    wanted: int | None = None
     #: Bytes by worker and kind.
     memory: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
@@ -123,6 +125,8 @@ def _gauges(figures: Figures) -> Iterator[Metric]:
     yield _gauge("tintype_requests_running", "Requests that run.", by_model, _single(figures.running))
     yield _gauge("tintype_queue_paused", "1 while the queue is paused.", [], {(): float(figures.paused)})
     yield _gauge("tintype_workers", "Workers that are known.", ["state"], _single(figures.workers))
+    wanted: dict[tuple[str, ...], float] = {} if figures.wanted is None else {(): float(figures.wanted)}
+    yield _gauge("tintype_workers_wanted", "Workers that a Ray fleet wants; none where none is kept.", [], wanted)
     yield _gauge(
         "tintype_worker_memory_bytes", "Memory of live workers.", ["worker", "kind"], dict(figures.memory.items())
     )

@@ -82,7 +82,8 @@ class Models:
         budget = None if settings.memory == "auto" else round(settings.memory * GIGABYTE)
         peaks = settings.data / f"memory-{str(where).replace(':', '')}.json"
         # A command that draws in its own process need not have a data folder.
-        memory = open_memory(where, budget, peaks if settings.data.is_dir() else None, set_aside=cache)
+        kept = peaks if settings.data.is_dir() else None
+        memory = open_memory(where, budget, kept, set_aside=cache, share=settings.memory_share)
         return cls(
             device,
             settings.dtype,

@@ -64,10 +64,11 @@ def meter(device: torch.device) -> Meter | None:
     return None
 
 
-def spare(device: torch.device) -> int:
-    """Bytes that can be used now: what is free on the device, less a margin."""
-    free = int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else free_on_host()
-    return max(0, free - margin(free))
+def spare(device: torch.device, share: float = 1.0) -> int:
+    """Bytes that can be used now: what is free on the device, at most this share of all it has, less a margin."""
+    free, whole = torch.cuda.mem_get_info(device) if device.type == "cuda" else (free_on_host(), _all_on_host())
+    own = min(int(free), int(share * whole))
+    return max(0, own - margin(own))
 
 
 def margin(free: int) -> int:
@@ -82,7 +83,11 @@ def free_on_host() -> int:
         with suppress(OSError, ValueError):  # "max" where there is no limit
             return min(available, int(LIMIT.read_text()) - int(CURRENT.read_text()))
         return available
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2  # no Linux: half of what there is
+    return _all_on_host() // 2  # no Linux: half of what there is
+
+
+def _all_on_host() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _of_status(name: str) -> int:

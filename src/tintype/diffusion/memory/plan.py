@@ -40,20 +40,24 @@ class Memory:
             memory.tidy(keep_alive)
 
 
-def open_memory(device: torch.device, budget: int | None, peaks: Path | None = None, *, set_aside: int = 0) -> Memory:
+def open_memory(
+    device: torch.device, budget: int | None, peaks: Path | None = None, *, set_aside: int = 0, share: float = 1.0
+) -> Memory:
     """The memories of a worker on this device.
 
     budget: bytes of the device's memory that it may use; None is what is free, less a margin. peaks: the file that
-    keeps what was measured. set_aside: bytes of the budget that are used for other things than models.
+    keeps what was measured. set_aside: bytes of the budget that are used for other things than models. share: how much
+    of all memory there is a budget of None may come to, on the device and on the host.
     """
     measured = Peaks(meter(device), peaks)
-    budget = max(0, (spare(device) if budget is None else budget) - set_aside)
+    budget = max(0, (spare(device, share) if budget is None else budget) - set_aside)
     if device.type != "cuda":
         only = Residency(budget, peaks=measured)
         return Memory(only, only)
     free = free_on_host()
-    share = max(0, free - margin(free)) // 2  # half for what waits in host memory, half for what runs there
+    # Half for what waits in host memory, half for what runs there.
+    half = round(share * max(0, free - margin(free))) // 2
     return Memory(
-        Residency(budget, host_budget=share, mover=CudaMover(device), peaks=measured),
-        Residency(share, peaks=Peaks(meter(torch.device("cpu")))),
+        Residency(budget, host_budget=half, mover=CudaMover(device), peaks=measured),
+        Residency(half, peaks=Peaks(meter(torch.device("cpu")))),
     )

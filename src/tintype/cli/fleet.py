@@ -1,0 +1,99 @@
+"""`tintype fleet`: the keeper of a Ray fleet, as `serve --fleet ray` runs it, or by itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+import structlog
+
+from tintype.cli.options import data_option, load_settings, open_database, require_ray
+from tintype.errors import StoreUnavailable
+from tintype.fleet.actor import Orders
+from tintype.fleet.keeper import Keeper
+from tintype.fleet.rule import Bounds
+from tintype.settings import Settings
+from tintype.store.keepers import Lead
+from tintype.store.workers import new_id
+from tintype.telemetry.logs import set_up_logs
+
+log = structlog.get_logger()
+
+#: Seconds between two looks.
+LOOK = 1.0
+#: Seconds after which another takes over from a keeper that died.
+LEASE = 15.0
+#: How the variables are called that workers on other machines must be given: settings, keys of the storage, traces.
+HANDED_ON = ("TINTYPE_", "AWS_", "OTEL_")
+NO_BOUNDS = Bounds(least=0, most=0, wait=1, cooldown=0)
+
+
+@click.command()
+@click.option("--down", is_flag=True, help="Let every worker finish what it has and go, then end.")
+@click.option("--parent", type=int, hidden=True, help="The server's process; without it the keeper ends.")
+@data_option
+def fleet(down: bool, parent: int | None, data: Path | None) -> None:
+    """Keep a Ray cluster's workers as many as the queue needs; several keepers take turns, and one leads.
+
+    It stops at SIGTERM or Ctrl+C, or when Ray's head dies, and leaves the workers as they are: the next keeper finds
+    them. `serve --fleet ray` runs one by itself.
+
+    \b
+    Examples:
+      tintype fleet
+      TINTYPE_RAY_GPUS=0.5 TINTYPE_FLEET_MAX=8 tintype fleet
+      tintype fleet --down
+    """
+    settings = load_settings(data=data)
+    require_ray()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
+    from tintype.fleet.cluster import RayCluster  # noqa: PLC0415 - an extra, and a second to import
+
+    set_up_logs(process="fleet")
+    share = (settings.ray_gpus, settings.ray_cpus)
+    cluster = RayCluster(settings.ray_address, settings.ray_namespace, *share, orders(settings, os.environ))
+    with open_database(settings) as db:
+        lead = Lead(db, new_id(), LEASE)
+        try:
+            _keep(Keeper(db, lead, cluster, NO_BOUNDS if down else bounds(settings)), down, parent)
+        except ConnectionError as error:
+            raise click.ClickException(
+                f"there is no Ray cluster at {settings.ray_address}: `ray start --head` starts one here, "
+                "and TINTYPE_RAY_ADDRESS names another"
+            ) from error
+        finally:
+            lead.leave()
+    cluster.close()
+
+
+def _keep(keeper: Keeper, down: bool, parent: int | None) -> None:
+    """Look again and again until told to stop, or until nothing is left where that is wanted."""
+    stop = threading.Event()
+    while not stop.is_set() and parent in (None, os.getppid()):
+        try:
+            if keeper.look() == 0 and down:
+                return
+        except StoreUnavailable as error:
+            log.warning("store unavailable", cause=str(error.__cause__))
+        # Ours again after every look: Ray puts its own in their place when it is connected to.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        stop.wait(LOOK)
+
+
+def bounds(settings: Settings) -> Bounds:
+    """The operator's, for the rule."""
+    return Bounds(settings.fleet_min, settings.fleet_max, settings.fleet_wait, settings.fleet_cooldown)
+
+
+def orders(settings: Settings, environment: Mapping[str, str]) -> Orders:
+    """What this fleet's workers are started with; the secret that they have no use for stays here."""
+    env = {name: value for name, value in environment.items() if name.startswith(HANDED_ON)}
+    env.pop("TINTYPE_BOOTSTRAP_KEY", None)
+    if 0 < settings.ray_gpus < 1:
+        env.setdefault("TINTYPE_MEMORY_SHARE", str(settings.ray_gpus))
+    return Orders(str(settings.data.absolute()), settings.database, settings.grace + 5, env)

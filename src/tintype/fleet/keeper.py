@@ -1,0 +1,124 @@
+"""The keeper of a Ray fleet: looks at the store, decides how many workers are wanted, and asks Ray for as many actors.
+
+It keeps nothing that matters in memory: actors are found by their names, workers in the store. It may die at any
+moment, as Ray kills those who are connected when its head dies, and the next one goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Protocol
+
+import structlog
+
+from tintype.fleet.backoff import Backoff
+from tintype.fleet.places import Place, actor_name, dispensable, survey
+from tintype.fleet.rule import Bounds, Cooldown, needed
+from tintype.store.database import Database
+from tintype.store.demand import Demand, read_demand
+from tintype.store.keepers import Lead
+from tintype.store.warmups import Warmups
+from tintype.store.workers import Workers
+
+log = structlog.get_logger()
+
+
+class Cluster(Protocol):
+    """Where actors are: Ray."""
+
+    def names(self) -> Sequence[str]:
+        """Those that run, or wait for a node; it is connected to when this is first asked."""
+
+    def start(self, name: str) -> None:
+        """Have one with a worker in it; it waits for a node where there is no room. One that is there is left alone."""
+
+    def end(self, name: str) -> None:
+        """End one, whatever it does, if it is there."""
+
+
+class Keeper:
+    """Keeps as many workers as `bounds` want, while it has the lead."""
+
+    def __init__(self, db: Database, lead: Lead, cluster: Cluster, bounds: Bounds) -> None:
+        self._db = db
+        self._lead = lead
+        self._cluster = cluster
+        self._bounds = bounds
+        self._workers = Workers(db)
+        self._warmups = Warmups(db)
+        #: None while another leads.
+        self._cooldown: Cooldown | None = None
+        self._told: int | None = None
+        #: By actor, since one that dies at once must not be started every second.
+        self._pauses: dict[str, Backoff] = {}
+
+    def look(self) -> int | None:
+        """One look at everything, and what is to be done at once; how many places there are, None while another leads.
+
+        Raises StoreUnavailable, and whatever Ray raises when it is away.
+        """
+        if not self._lead.take():
+            self._cooldown = None
+            return None
+        places = self._survey()
+        for place in places:
+            if place.over:
+                self._clear(place)
+        serving = [place for place in places if place.serves]
+        demand = read_demand(self._db)
+        wanted = self._wanted(demand, len(serving), vacant=sum(place.vacant for place in places))
+        if len(serving) > wanted:
+            self._let_go(places, len(serving) - wanted, demand)
+        elif not demand.paused:
+            self._start(wanted - len(serving), {place.number for place in places})
+        return len(places)
+
+    def _survey(self) -> list[Place]:
+        moment, known = self._workers.shown()
+        return survey(self._cluster.names(), known, moment)
+
+    def _wanted(self, demand: Demand, serving: int, vacant: int) -> int:
+        """Workers wanted now; whoever takes the lead takes those that are there to have been wanted until now."""
+        if self._cooldown is None:
+            self._cooldown, self._told = Cooldown(self._bounds.cooldown), None
+            self._cooldown.wanted(time.monotonic(), serving)
+        wanted = self._cooldown.wanted(time.monotonic(), needed(demand, self._bounds))
+        wanted = max(0, min(wanted, self._bounds.most - vacant))
+        if wanted != self._told:
+            log.info("workers wanted", wanted=wanted, there=serving, queued=demand.queued, running=demand.busy)
+            self._lead.tell(wanted)
+            self._told = wanted
+        return wanted
+
+    def _start(self, number: int, taken: Iterable[int]) -> None:
+        """Have so many more actors, each under the first number that is free: a doubled keeper would name the same."""
+        free = (actor_name(one) for one in range(1, self._bounds.most + 1) if one not in taken)
+        for name in islice(free, number):
+            pause = self._pauses.setdefault(name, Backoff())
+            if pause.over:
+                pause.start()
+                log.info("starting a worker", actor=name)
+                self._cluster.start(name)
+
+    def _let_go(self, places: list[Place], number: int, demand: Demand) -> None:
+        """Have so many workers finish what they have and leave; an actor without one is ended at once."""
+        for place in dispensable(places, self._warmups.warm(demand.slugs))[:number]:
+            log.info("letting a worker go", actor=place.name, worker=place.worker and place.worker.id)
+            if place.worker and not place.starting:
+                self._workers.release(place.worker.id)
+            else:
+                self._end(place)
+
+    def _clear(self, place: Place) -> None:
+        """End the actor of a worker that has left; an operator's word that its place stay empty outlives it."""
+        self._end(place)
+        if place.worker and not place.vacant:
+            self._workers.forget(place.worker.id)
+
+    def _end(self, place: Place) -> None:
+        if place.actor:
+            log.info("ending an actor", actor=place.name)
+            self._cluster.end(place.name)
+            self._pauses.pop(place.name, None)

@@ -1,0 +1,46 @@
+"""Which of a fleet's keepers leads: several may stand by on one store, and one decides how many workers there are."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, delete, insert, or_, select, update
+
+from tintype.store.database import Database, now
+from tintype.store.tables import keepers
+
+RAY = "ray"
+
+
+class Lead:
+    """The lead of the Ray fleet, as this holder may have it: a lease, which runs out when it is not renewed."""
+
+    def __init__(self, db: Database, holder: str, seconds: float) -> None:
+        self._db = db
+        self._holder = holder
+        self._seconds = seconds
+
+    def take(self) -> bool:
+        """Take the lead, or keep it; False while another has it."""
+        until = now() + self._seconds
+        with self._db.write() as tx:
+            if tx.scalar(select(keepers.c.fleet).where(keepers.c.fleet == RAY)) is None:
+                tx.execute(insert(keepers).values(fleet=RAY, holder=self._holder, lease_until=until, wanted=0))
+                return True
+            free = or_(keepers.c.holder == self._holder, keepers.c.lease_until < now())
+            mine = update(keepers).where(keepers.c.fleet == RAY, free)
+            return tx.execute(mine.values(holder=self._holder, lease_until=until)).rowcount == 1
+
+    def tell(self, wanted: int) -> None:
+        """Say how many workers are wanted, while it has the lead."""
+        with self._db.write() as tx:
+            tx.execute(update(keepers).where(keepers.c.holder == self._holder).values(wanted=wanted))
+
+    def leave(self) -> None:
+        """Let another take it at once."""
+        with self._db.write() as tx:
+            tx.execute(delete(keepers).where(keepers.c.holder == self._holder))
+
+
+def wanted(view: Connection) -> int | None:
+    """How many workers the fleet's keeper wants; None where none leads."""
+    led = select(keepers.c.wanted).where(keepers.c.fleet == RAY, keepers.c.lease_until >= now())
+    return view.scalar(led)

@@ -1,0 +1,190 @@
+"""A Ray fleet's keeper over a real store: who leads, who is started, who is let go; the cluster is a list of names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import update
+
+from tintype.fleet.keeper import Keeper
+from tintype.fleet.rule import Bounds
+from tintype.store.accounts import Accounts
+from tintype.store.controls import Controls
+from tintype.store.database import Database, now
+from tintype.store.demand import GUESS, Demand, read_demand
+from tintype.store.keepers import Lead, wanted
+from tintype.store.records import Warmth
+from tintype.store.requests import Requests
+from tintype.store.tables import keepers
+from tintype.store.warmups import Warmups
+from tintype.store.workers import Workers
+
+AT_ONCE = Bounds(least=0, most=3, wait=10, cooldown=0)
+#: Steps of a request that keeps one worker busy for the wanted wait.
+STEPS = round(10 / GUESS)
+
+
+class Names:
+    """The actors of a cluster that has room for any number of them."""
+
+    def __init__(self) -> None:
+        self.there: list[str] = []
+        self.ended: list[str] = []
+
+    def names(self) -> list[str]:
+        return [*self.there, "somebody else's"]
+
+    def start(self, name: str) -> None:
+        assert name not in self.there
+        self.there.append(name)
+
+    def end(self, name: str) -> None:
+        self.there.remove(name)
+        self.ended.append(name)
+
+
+class Site:
+    """A store, a cluster, and keepers over them."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+        self.cluster = Names()
+        self.workers = Workers(db)
+        self.requests = Requests(db, lease=15, retention=3600)
+        accounts = Accounts(db)
+        account = accounts.create("one", 10**9).id
+        self.key, _ = accounts.create_key(account, "key")
+        self.test_key, _ = accounts.create_key(account, "test", test=True)
+
+    def keeper(self, holder: str = "k1", bounds: Bounds = AT_ONCE) -> Keeper:
+        return Keeper(self.db, Lead(self.db, holder, 15), self.cluster, bounds)
+
+    def submit(self, number: int = 1, *, slug: str = "a", test: bool = False) -> None:
+        for _ in range(number):
+            self.requests.submit(self.test_key if test else self.key, slug, {}, 1, steps=STEPS, pace=f"{slug} 1")
+
+    def claim(self, worker: str) -> None:
+        assert self.requests.claim(worker, idle=True)
+
+    def end_all(self) -> None:
+        while claimed := self.requests.claim("w", idle=True):
+            self.requests.complete(claimed.id, claimed.attempt, {"inference_time": STEPS * GUESS})
+
+    def beat(self, *ids: str, busy: bool = False) -> list[bool]:
+        about = {"tasks": [{"model": "a"}] if busy else []}
+        return [self.workers.beat(id, "cpu", 0, 0, about=about) for id in ids]
+
+    def wanted(self) -> int | None:
+        with self.db.read() as view:
+            return wanted(view)
+
+
+@pytest.fixture
+def site(url: str) -> Iterator[Site]:
+    db = Database(url)
+    yield Site(db)
+    db.close()
+
+
+def test_what_is_asked(site: Site) -> None:
+    assert read_demand(site.db) == Demand(0, 0, 0, 0)
+    site.submit(2, slug="b")
+    site.submit(test=True)
+    site.claim("w1")
+    Controls(site.db).pause()
+    assert read_demand(site.db) == Demand(STEPS * GUESS, STEPS * GUESS, 1, 1, frozenset({"b"}), paused=True)
+
+
+def test_from_none_to_the_most_and_back(site: Site) -> None:
+    keeper = site.keeper()
+    assert (keeper.look(), site.cluster.there) == (0, [])
+    site.submit()
+    assert (keeper.look(), site.cluster.there) == (0, ["ray:1"])
+    site.submit(4)
+    keeper.look()
+    assert site.cluster.there == ["ray:1", "ray:2", "ray:3"]
+    assert (keeper.look(), site.wanted()) == (3, 3)
+    site.end_all()
+    site.beat("ray:2-host-1")
+    keeper.look()
+    assert site.cluster.there == ["ray:2"], "those without a worker are ended at once, the other drains"
+    assert site.beat("ray:2-host-1") == [True]
+    keeper.look()
+    assert site.cluster.there == ["ray:2"]
+    site.workers.leave("ray:2-host-1")
+    keeper.look()
+    assert (site.cluster.there, site.workers.shown()[1], site.wanted()) == ([], [], 0)
+
+
+def test_a_keeper_finds_what_another_has_left(site: Site) -> None:
+    site.submit(9)
+    site.keeper().look()
+    site.end_all()
+    later = site.keeper("k2", Bounds(0, 3, 10, cooldown=300))
+    assert later.look() is None, "the first still leads"
+    with site.db.write() as tx:
+        tx.execute(update(keepers).values(lease_until=now() - 1))
+    assert (later.look(), site.wanted()) == (3, 3), "nothing is doubled, and nobody goes before a cool-down"
+    assert site.keeper().look() is None
+    Lead(site.db, "k2", 15).leave()
+    assert site.keeper().look() == 3
+
+
+def test_nothing_is_started_while_the_queue_is_paused(site: Site) -> None:
+    keeper = site.keeper(bounds=Bounds(1, 3, 10, 0))
+    Controls(site.db).pause()
+    site.submit(9)
+    keeper.look()
+    assert site.cluster.there == []
+    Controls(site.db).resume()
+    keeper.look()
+    assert len(site.cluster.there) == 3
+
+
+def test_an_operator_s_drain_leaves_the_place_empty_until_it_is_recalled(site: Site) -> None:
+    keeper = site.keeper()
+    site.submit(9)
+    keeper.look()
+    site.beat("ray:1-host-1", "ray:2-host-2", "ray:3-host-3")
+    site.workers.drain("ray:2-host-2")
+    keeper.look()
+    assert site.cluster.ended == [], "it has something to end yet"
+    site.workers.leave("ray:2-host-2")
+    for _ in range(2):
+        keeper.look()
+    assert (site.cluster.there, site.wanted()) == (["ray:1", "ray:3"], 2)
+    site.workers.recall("ray:2-host-2")
+    keeper.look()
+    assert sorted(site.cluster.there) == ["ray:1", "ray:2", "ray:3"]
+
+
+def test_an_operator_s_word_stands_over_the_fleet_s(site: Site) -> None:
+    site.beat("ray:1-host-1", "ray:2-host-2")
+    site.workers.release("ray:1-host-1")
+    site.workers.drain("ray:1-host-1")
+    site.workers.drain("ray:2-host-2")
+    site.workers.release("ray:2-host-2")
+    assert [worker.released for worker in site.workers.shown()[1]] == [False, False]
+
+
+def test_the_idle_and_cold_go_first(site: Site) -> None:
+    keeper = site.keeper()
+    site.submit(9)
+    keeper.look()
+    site.end_all()
+    site.beat("ray:1-host-1", "ray:2-host-2")
+    site.beat("ray:3-host-3", busy=True)
+    Warmups(site.db).answer("ray:2-host-2", "a", Warmth.WARM)
+    site.submit(2)
+    keeper.look()
+    assert [worker.id for worker in site.workers.shown()[1] if worker.released] == ["ray:1-host-1"]
+
+
+def test_an_actor_that_dies_at_once_is_not_started_at_every_look(site: Site) -> None:
+    keeper = site.keeper()
+    site.submit()
+    keeper.look()
+    site.cluster.there.clear()
+    keeper.look()
+    assert site.cluster.there == []
