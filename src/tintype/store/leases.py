@@ -7,7 +7,20 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, exists, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Double,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    or_,
+    select,
+    update,
+)
 
 from tintype.store import ledger
 from tintype.store.announce import announce
@@ -55,7 +68,7 @@ class Leases:
         with self._db.write() as tx:
             moment = read_clock(tx)
             self._give_up(tx, moment)
-            first = tx.execute(head(_meant(*own, moment))).one_or_none()
+            first = tx.execute(_first(*own), {"moment": moment}).one_or_none()
             if first is None or (Request.of(first).counted >= 1 and not idle):
                 return None
             take_turn(tx, first.key_id)
@@ -152,19 +165,11 @@ class Leases:
             ring(tx)
 
     def _give_up(self, tx: Connection, moment: float) -> None:
-        """End those in nobody's hands that nobody will claim: cancelled, past their deadline, or out of attempts."""
+        """End what is lost."""
         gave_up = Failure(f"gave up after {self._max_attempts} attempts", 500)
-        lost = tx.execute(select(requests).where(self._lost(moment)).order_by(columns.id)).all()
-        for request in (Request.of(row).at(moment) for row in lost):
+        found = tx.execute(_left_over(self._max_attempts), {"moment": moment}).all()
+        for request in (Request.of(row).at(moment) for row in found):
             self._end(tx, request, CANCELLED if request.cancel_requested else gave_up)
-
-    def _lost(self, moment: ColumnElement[float] | float) -> ColumnElement[bool]:
-        overdue = columns.cancel_at <= moment
-        used_up = columns.attempt - columns.hand_backs >= self._max_attempts
-        # Apart, so that a long queue isn't read: what waits was neither cancelled nor is it out of attempts, since
-        # `cancel` and `retry` end it then.
-        left_behind = and_(lapsed(moment), or_(columns.cancel_requested, used_up, overdue))
-        return or_(and_(columns.status == Status.QUEUED, overdue), left_behind)
 
     def _end(self, tx: Connection, request: Request, failure: Failure | None, result: Json | None = None) -> None:
         """The only place where a request ends: its state, the account's money and the outbox change together."""
@@ -187,8 +192,12 @@ class Leases:
         return Request.of(tx.execute(changed).one())
 
 
+#: This moment, in statements that are built once: building one takes longer than having it answered.
+MOMENT: BindParameter[float] = bindparam("moment", type_=Double())
+
+
 def _meant(
-    worker: str, loaded: frozenset[str], wait: float, test: bool, moment: ColumnElement[float] | float
+    worker: str, loaded: frozenset[str], wait: float, test: bool, moment: ColumnElement[float]
 ) -> ColumnElement[bool]:
     """What this worker may claim at this moment."""
     everybody = due(moment, test=test)
@@ -199,8 +208,30 @@ def _meant(
 
 @lru_cache(16)
 def _look(worker: str, loaded: frozenset[str], wait: float, test: bool) -> Select[tuple[bool]]:
-    """Whether there is any of it: kept, since building it takes longer than asking."""
+    """Whether there is any of it, now."""
     return select(exists().where(_meant(worker, loaded, wait, test, now())))
+
+
+@lru_cache(16)
+def _first(worker: str, loaded: frozenset[str], wait: float, test: bool) -> Select[Any]:
+    """The first of it in turn, at MOMENT."""
+    return head(_meant(worker, loaded, wait, test, MOMENT))
+
+
+@lru_cache(16)
+def _left_over(max_attempts: int) -> Select[Any]:
+    """What is lost, at MOMENT."""
+    return select(requests).where(lost(max_attempts, MOMENT)).order_by(columns.id)
+
+
+def lost(max_attempts: int, moment: ColumnElement[float]) -> ColumnElement[bool]:
+    """What is in nobody's hands and will be claimed by nobody: cancelled, past its deadline, or out of attempts."""
+    overdue = columns.cancel_at <= moment
+    used_up = columns.attempt - columns.hand_backs >= max_attempts
+    # Apart, so that a long queue isn't read: what waits was neither cancelled nor is it out of attempts, since
+    # `cancel` and `retry` end it then.
+    left_behind = and_(lapsed(moment), or_(columns.cancel_requested, used_up, overdue))
+    return or_(and_(columns.status == Status.QUEUED, overdue), left_behind)
 
 
 #: Progress and lease of one request; executed for all of a worker's at once.

@@ -16,7 +16,7 @@ from tintype.store.bell import ring
 from tintype.store.database import Database, now, read_clock
 from tintype.store.history import archive
 from tintype.store.keys import Key
-from tintype.store.leases import Leases
+from tintype.store.leases import Leases, lost
 from tintype.store.limits import NO_CEILINGS, Ceilings
 from tintype.store.records import CANCELLED, Around, Json, Mark, Request, Status, Verdict
 from tintype.store.tables import requests, workers
@@ -133,7 +133,7 @@ class Requests(Leases):
     def end_overdue(self) -> None:
         """End what nobody works on and nobody wants any more; what is worked on learns of it at its next renewal."""
         with self._db.read() as view:  # asked often, and mostly for nothing: not under the lock
-            if not view.scalar(select(exists().where(self._lost(now())))):
+            if not view.scalar(select(exists().where(lost(self._max_attempts, now())))):
                 return
         with self._db.write() as tx:
             self._give_up(tx, read_clock(tx))

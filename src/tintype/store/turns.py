@@ -40,8 +40,10 @@ def due(moment: ColumnElement[float] | float, *, test: bool) -> ColumnElement[bo
 
 def head(meant: ColumnElement[bool]) -> Select[Any]:
     """The one request among those meant whose turn it is."""
-    waiting = select(requests).join(api_keys, api_keys.c.id == columns.key_id).where(meant)
-    return waiting.order_by(columns.priority.desc(), api_keys.c.last_turn, columns.seq).limit(1)
+    waiting = select(columns.seq).join(api_keys, api_keys.c.id == columns.key_id).where(meant)
+    first = waiting.order_by(columns.priority.desc(), api_keys.c.last_turn, columns.seq).limit(1)
+    # By its number: the rows are large, and all that wait are put in order.
+    return select(requests).where(columns.seq == first.scalar_subquery())
 
 
 def take_turn(tx: Connection, key_id: str) -> None:
