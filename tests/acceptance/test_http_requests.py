@@ -195,7 +195,7 @@ def test_a_failed_request_is_422_and_free(server: Server) -> None:
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_another_accounts_request_is_not_there(server: Server, done: str, method: str) -> None:
     other = server.http(new_key(server, 1))
-    for request_id in (done, "00000000-0000-0000-0000-000000000000", "x" * 300, "%00", "%F0%9F%A6%8A", done.upper()):
+    for request_id in (done, "00000000-0000-0000-0000-000000000000", "x" * 300, "%F0%9F%A6%8A", done.upper()):
         shown = request_id if request_id == done else ""
         refused(other.request(method, f"/v2/requests/{request_id}"), 404, f"Request {shown}", "not found")
         if method == "GET":
