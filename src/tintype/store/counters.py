@@ -14,10 +14,11 @@ INSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.i
 
 
 def add(tx: Connection, amounts: Mapping[str, float]) -> None:
-    """Add to sums by their keys, as `telemetry.metrics.Sum.key` makes them, in one statement for all."""
+    """Add to sums by their keys, as `telemetry.metrics.Sum.key` makes them."""
     # Sorted: heartbeats aren't under the lock, and those that locked rows in different orders would wait in a circle.
     rows = [{"key": key, "value": amount} for key, amount in sorted(amounts.items()) if amount]
     if rows:
-        fresh = INSERT[tx.dialect.name](counters).values(rows)
+        fresh = INSERT[tx.dialect.name](counters)
         more = {"value": counters.c.value + fresh.excluded.value}
-        tx.execute(fresh.on_conflict_do_update(index_elements=[counters.c.key], set_=more))
+        # Rows beside the statement: with the rows in it, it would be compiled anew each time.
+        tx.execute(fresh.on_conflict_do_update(index_elements=[counters.c.key], set_=more), rows)
