@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     #: It names models and workers, and tells how much is asked and earned.
     metrics: Literal["operator", "open", "off"] = "operator"
     #: OpenTelemetry's exporter for traces, by its name (`console`, `otlp_proto_http`); empty is none. Needs the extra
-    #: `otel` and the exporter's own package, whose variables (OTEL_…) say where to.
+    #: `otel`, which brings these two; OpenTelemetry's own variables (OTEL_…) say where to.
     traces: str = ""
     #: Whether log lines have prompts in them: they are private, and logs are kept and sent around.
     log_prompts: bool = False

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -29,7 +30,7 @@ from tintype.engine import Engine
 from tintype.media.post import Poster
 from tintype.store.records import Request
 from tintype.telemetry.metrics import STAGE_RUNS, STAGE_SECONDS, Stage
-from tintype.telemetry.traces import NO_TRACES, Tracing
+from tintype.telemetry.traces import NO_TRACES, Tracing, open_tracing
 from tintype.webhooks import Senders
 from tintype.worker.delivery import Delivery
 from tintype.worker.guard import Guard
@@ -237,3 +238,16 @@ def test_what_senders_log_names_the_request(site: Website, receiver: Receiver) -
     receiver.answer = lambda _: (204, {})
     [line] = logged
     assert (line["event"], line["request"]) == ("webhook not taken", request.id)
+
+
+def test_a_collector_is_sent_the_spans(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{receiver.host}")
+    tracing = open_tracing("otlp_proto_http", "test")
+    with tracing.span("submit", SENT, model=SLUG):
+        pass
+    tracing.close()
+    sent = next(one for one in receiver.messages if one.path == "/v1/traces")
+    told = ExportTraceServiceRequest.FromString(sent.body)
+    [span] = told.resource_spans[0].scope_spans[0].spans
+    assert (span.name, span.trace_id.hex(), span.parent_span_id.hex()) == ("submit", *SENT.split("-")[1:3])
+    assert [(one.key, one.value.string_value) for one in span.attributes] == [("tintype.model", SLUG)]
