@@ -18,6 +18,7 @@ from tintype.checkpoints.weights import Weights
 from tintype.diffusion.memory.plan import Memory
 from tintype.diffusion.memory.residency import Residency
 from tintype.engine import Engine
+from tintype.errors import StoreUnavailable
 from tintype.store.records import Request, Status
 from tintype.store.requests import Requests
 from tintype.worker.admission import GIVING_WAY, PATIENCE
@@ -127,6 +128,15 @@ def test_what_has_no_room_is_given_to_a_worker_that_is_idle_and_large_enough(
     clock.now += PATIENCE + 1
     worker.endings.pass_on()
     assert [*worker.tasks] == [running.id, waiting.id], "once is enough"
+    worker.endings.hand_back()
+
+
+def test_what_met_an_absent_database_is_not_to_blame(site: Website, worker: Worker) -> None:
+    request = submit(site, ONE.slug)
+    claim(worker)
+    worker.endings.give_up(worker.tasks[request.id], StoreUnavailable())
+    assert request.id not in worker.tasks
+    assert (found(site, request).status, found(site, request).counted) == (Status.QUEUED, 0)
     worker.endings.hand_back()
 
 

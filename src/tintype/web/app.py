@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 
 from tintype import __version__
+from tintype.errors import StoreUnavailable
 from tintype.hub.registry import Registry
 from tintype.settings import Settings
 from tintype.store.samples import EVERY
@@ -124,6 +125,8 @@ async def _every(seconds: float, job: Callable[[], None]) -> None:
     while True:
         try:
             await run_in_threadpool(job)
+        except StoreUnavailable as error:
+            log.warning("store unavailable", job=job.__name__, cause=str(error.__cause__))
         except Exception as error:
             log.exception("housekeeping failed", job=job.__name__, error=str(error))
         await asyncio.sleep(seconds)

@@ -98,7 +98,10 @@ class Endings:
         if task.alone and out_of_memory(error):
             error = NoRoom()  # even one row at a time, with the device to itself
         request = task.request.id
-        if isinstance(error, TintypeError) and not isinstance(error, StoreUnavailable):
+        if isinstance(error, StoreUnavailable):
+            log.warning("store unavailable", request=request, error=error.message)
+            self._tell(self._requests.hand_back, task)  # uncounted: nothing is wrong with it
+        elif isinstance(error, TintypeError):
             log.warning("request failed", request=request, error=error.message, cause=repr(error.__cause__))
             self._tell(self._requests.fail, task, error.message, error.status)
         else:
