@@ -296,7 +296,7 @@ class StorageUnavailable(TintypeError):
     """The storage of pictures can't be reached at the moment."""
 
     status = 503
-    advice = "Send the request again; nothing was charged."
+    advice = "Try again in a moment; this call has charged nothing."
     retry_after = 5
 
 

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from sqlalchemy import text
+from tests.databases import PostgresServer
 from tests.integration.sse import Event, following, told
 from tests.integration.website import Website, serving
 
 from tintype.client import Client, ServerRefused
 from tintype.store.previews import Preview
+from tintype.web.events import Stream
 
 
 @pytest.fixture
@@ -144,6 +147,20 @@ def test_silence_is_broken_by_comments(tmp_path: Path) -> None:
         request = site.submit()
         with following(client, request.id) as events:
             assert [next(events).name for _ in range(3)] == ["queued", "comment", "comment"]
+
+
+def test_what_a_look_found_before_the_database_went_away_is_told_by_the_next(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    with serving(tmp_path, database_url=postgres.fresh(), database_patience=0.5) as site:
+        site.submit()
+        request = site.claim()
+        site.step(request, 2)
+        stream = Stream(site.own, request.id, site.account_id, site.address)
+        with site.own.db.note() as tx:
+            tx.execute(text("LOCK TABLE previews"))  # what is read last
+            assert stream.news() == []
+        assert [said.splitlines()[1] for said in stream.news()] == ["event: started", "event: progress"]
 
 
 def test_a_server_that_stops_ends_its_streams(tmp_path: Path) -> None:

@@ -159,6 +159,17 @@ def test_an_operator_s_drain_leaves_the_place_empty_until_it_is_recalled(site: S
     assert sorted(site.cluster.there) == ["ray:1", "ray:2", "ray:3"]
 
 
+def test_a_place_that_an_operator_drained_does_not_keep_a_fleet_from_being_taken_down(site: Site) -> None:
+    site.submit(9)
+    site.keeper().look()
+    site.beat("ray:1-host-1")
+    site.workers.drain("ray:1-host-1")
+    site.workers.leave("ray:1-host-1")
+    down = site.keeper(bounds=Bounds(0, 0, 1, 0))
+    assert (down.look(), site.cluster.there) == (3, [])
+    assert (down.look(), len(site.workers.shown()[1])) == (0, 1), "its row stays for a recall"
+
+
 def test_an_operator_s_word_stands_over_the_fleet_s(site: Site) -> None:
     site.beat("ray:1-host-1", "ray:2-host-2")
     site.workers.release("ray:1-host-1")

@@ -131,8 +131,11 @@ def test_a_picture_that_was_paid_for_and_is_out_of_reach(storage: ObjectStorage,
         try:
             web.own.requests.complete(request.id, request.attempt, {**RESULT, "pictures": [picture]}, 4)
             answer = call.result(60)
+            file = http.get(f"/files/{picture['name']}")
         finally:
             storage.start()
+        assert (file.status_code, file.headers["retry-after"]) == (503, "5")
+        assert "nothing was charged" not in file.json()["error_description"]
         assert (answer.status_code, answer.headers["x-should-retry"]) == (504, "false")
         assert "made" in answer.json()["error"]
         there = http.get(f"/v2/requests/{answer.headers['x-request-id']}").json()["output"]

@@ -11,6 +11,7 @@ from tintype.cli import options
 from tintype.cli.fleet import orders
 from tintype.fleet import backoff, devices
 from tintype.fleet.backoff import Backoff
+from tintype.fleet.children import Child
 from tintype.fleet.places import Place, dispensable, survey
 from tintype.fleet.rule import Bounds, Cooldown, needed
 from tintype.settings import Settings
@@ -122,6 +123,18 @@ def test_what_dies_young_waits_ever_longer(monkeypatch: pytest.MonkeyPatch) -> N
     pauses.start()  # at 99: it lived long
     seen += [pauses.over]
     assert seen == [True, False, True, False, True, True, True]
+
+
+def test_what_can_not_be_started_is_not_tried_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = 0.0
+    monkeypatch.setattr(backoff.time, "monotonic", lambda: moment)
+    child = Child("nothing", ["/nonexistent"], {})
+    with pytest.raises(FileNotFoundError):
+        child.keep_alive()
+    child.keep_alive()
+    moment = backoff.FIRST_PAUSE
+    with pytest.raises(FileNotFoundError):
+        child.keep_alive()
 
 
 def test_what_workers_elsewhere_are_given() -> None:

@@ -31,8 +31,10 @@ class Child:
 
         Raises StoreUnavailable where it can't be known whether it may return: it could not work either.
         """
+        if (self.process is not None and self.process.poll() is None) or not self._backoff.over:
+            return
         if self.process is not None:
-            if self.process.poll() is None or not self._backoff.over or not self._may_return():
+            if not self._may_return():
                 return
             log.warning(f"{self.what} ended; starting it again", exit_code=self.process.returncode)
         self._backoff.start()

@@ -55,7 +55,7 @@ class Keeper:
         self._pauses: dict[str, Backoff] = {}
 
     def look(self) -> int | None:
-        """One look at everything, and what is to be done at once; how many places there are, None while another leads.
+        """One look at everything, and what is to be done at once; how many actors there were, None while another leads.
 
         Raises StoreUnavailable, and whatever Ray raises when it is away.
         """
@@ -73,7 +73,7 @@ class Keeper:
             self._let_go(places, len(serving) - wanted, demand)
         elif not demand.paused:
             self._start(wanted - len(serving), {place.number for place in places})
-        return len(places)
+        return sum(place.actor for place in places)
 
     def _survey(self) -> list[Place]:
         moment, known = self._workers.shown()

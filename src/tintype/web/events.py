@@ -106,12 +106,13 @@ class Stream:
 
     def news(self) -> list[str]:
         """What the client does not know yet."""
+        before = self.told
         try:
             return list(self._news(self.own.requests.find(self.id, self.account_id)))
         except NotFound:
             self.told = OVER  # its record expired, or the file that it has in base64
         except (StoreUnavailable, StorageUnavailable):
-            pass  # for a moment, it may be hoped; the next look tells
+            self.told = before  # for a moment, it may be hoped; the next look tells, also what was lost with this one
         return []
 
     def _news(self, request: Request) -> Iterator[str]:
