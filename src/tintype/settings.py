@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -251,6 +251,13 @@ class Settings(BaseSettings):
     webhook_overlap: float = Field(86_400.0, ge=0)
     #: Seconds that the log of a delivery is kept after its end.
     webhook_retention: float = Field(30 * 86_400.0, gt=0)
+
+    @field_validator("fleet_max")
+    @classmethod
+    def _at_least_the_fewest(cls, most: int, others: ValidationInfo) -> int:
+        if most < (fewest := others.data.get("fleet_min", 0)):
+            raise ValueError(f"fleet_min is {fewest}: the most can't be fewer")
+        return most
 
     @property
     def database(self) -> str:

@@ -32,6 +32,12 @@ def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         load_settings()
 
 
+def test_a_fleet_that_is_smaller_than_its_least_is_refused() -> None:
+    assert load_settings(fleet_min=4).fleet_max == 4
+    with pytest.raises(UsageError, match="fleet_max: Value error, fleet_min is 5: the most can't be fewer"):
+        load_settings(fleet_min=5)
+
+
 def test_the_bootstrap_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINTYPE_BOOTSTRAP_KEY", "SG_0123456789abcdef")
     assert "0123" not in repr(load_settings())

@@ -76,11 +76,6 @@ class Accounts(Keyring):
         with self._db.read() as view:
             return tuple(map(Account.of, view.execute(select(accounts).order_by(*AGE))))
 
-    def is_empty(self) -> bool:
-        """Whether there is no account yet."""
-        with self._db.read() as view:
-            return not view.scalar(select(exists().select_from(accounts)))
-
     def account(self, account_id: str) -> Account:
         """The account; raises NotFound."""
         with self._db.read() as view:

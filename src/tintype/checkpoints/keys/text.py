@@ -6,14 +6,6 @@ from collections.abc import Mapping
 
 import torch
 
-#: The encoders of SD 3 in a single file: prefix and the component that it is.
-SD3_PREFIXES = {
-    "text_encoders.clip_l.transformer.": "text_encoder",
-    "text_encoders.clip_g.transformer.": "text_encoder_2",
-    "text_encoders.t5xxl.transformer.": "text_encoder_3",
-}
-SD15_PREFIX = "cond_stage_model.transformer."
-
 #: What CLIP files carry and nothing here needs: a table of 0, 1, 2… and CLIP's temperature.
 SPARE = ("position_ids", "logit_scale")
 #: The same table of words under two names, of which the second follows the first in the class.
