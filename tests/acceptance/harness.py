@@ -115,9 +115,14 @@ class Server:
             row = view.execute(select(accounts.c.balance, accounts.c.held)).one()
         return row.balance, row.held
 
+    @property
+    def url(self) -> str:
+        """Where the server's own database is."""
+        return str(self.settings.get("database_url") or f"sqlite:///{self.data / 'tintype.db'}")
+
     def store(self) -> _Opened:
         """The server's own database."""
-        return _Opened(str(self.settings.get("database_url") or f"sqlite:///{self.data / 'tintype.db'}"))
+        return _Opened(self.url)
 
     def cli(self, *arguments: str) -> str:
         """Run a `tintype` command on the same data, beside the server's own processes; its output."""

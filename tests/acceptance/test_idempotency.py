@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import httpx2
 import psutil
@@ -13,7 +14,9 @@ from sqlalchemy import select
 from tests.acceptance.harness import Server, until
 from tests.acceptance.test_http_helpers import TEXT, opened, quick
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
+from tintype.errors import StoreUnavailable
 from tintype.store.accounts import Accounts
+from tintype.store.database import Database
 from tintype.store.records import Status
 from tintype.store.tables import requests
 
@@ -25,17 +28,28 @@ def states(server: Server) -> list[Status]:
         return list(view.scalars(select(requests.c.status)))
 
 
+def freeze(server: Server, process: psutil.Process) -> None:
+    """SIGSTOP, but not while the process has the database's lock: nobody else could change anything then."""
+    db = Database(server.url, patience=0.2)
+    while True:
+        process.suspend()
+        with suppress(StoreUnavailable), db.write():
+            break
+        process.resume()
+    db.close()
+
+
 def test_killed_between_the_charge_and_the_answer(new_server: Callable[..., Server]) -> None:
     server = new_server().start()
     before, _ = server.money()
     assert server.process
     web, [worker] = psutil.Process(server.process.pid), server.workers()
     http = server.http()
-    worker.suspend()
+    freeze(server, worker)
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(http.post, f"/v1/{TEXT}", json=quick(), headers=ONCE)
         until(lambda: states(server) == [Status.QUEUED])
-        web.suspend()  # it can't answer any more; the worker charges
+        freeze(server, web)  # it can't answer any more; the worker charges
         worker.resume()
         until(lambda: states(server) == [Status.COMPLETED])
         charged = (before - SD35_TURBO_TXT2IMG.price, 0)

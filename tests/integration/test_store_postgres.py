@@ -162,3 +162,15 @@ def test_every_connection_is_cut_again_and_again(
         assert heard.acquire(timeout=20), "it listens again"
     assert accounts.account(account.id).balance >= given
     assert accounts.imbalances() == []
+
+
+def test_what_is_in_use_when_all_is_closed_is_closed_afterwards(postgres: PostgresServer) -> None:
+    url = postgres.fresh()
+    db = Database(url)
+    with db.read() as view:
+        db.close()
+        own = view.connection.driver_connection
+        assert own is not None
+        assert not own.closed
+    assert own.closed
+    postgres.drop(url)

@@ -44,6 +44,8 @@ class Database:
 
             self._engine = postgres_engine(parsed, patience, silence, **common)
         event.listen(self._engine, "before_cursor_execute", _refuse_what_is_no_text)
+        event.listen(self._engine, "checkin", self._let_go)
+        self._closed = False
         self._noting = self._engine.execution_options(way="note")
         self._patience = patience
         self._writers = threading.BoundedSemaphore(WRITERS)
@@ -91,8 +93,14 @@ class Database:
         return listening(self._engine, channel)
 
     def close(self) -> None:
-        """Close the connections that are not in use."""
+        """Close the connections: those that are in use, as soon as they no longer are."""
+        self._closed = True
         self._engine.dispose()
+
+    def _let_go(self, connection: Any, _record: object) -> None:
+        """What comes back after `close` would lie in a pool that nobody empties any more."""
+        if self._closed and connection is not None:
+            connection.close()
 
 
 class _Clock(FunctionElement[float]):
