@@ -28,7 +28,7 @@ serve: setup ## Start the server on http://127.0.0.1:8000
 
 .PHONY: test
 test: setup ## Run every test
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 3 --dist worksteal
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 4 --dist worksteal
 
 .PHONY: nightly
 nightly: setup ## Run the tests that `make test` leaves out: chaos, and two soaks of an hour (SOAK_MINUTES)

@@ -5,10 +5,11 @@ Its disk is small, so that it can be filled; where none can be mounted, that tes
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from time import sleep
 
@@ -113,6 +114,18 @@ def write_until_it_breaks(postgres: PostgresServer) -> None:
             connection.execute("SELECT pg_logical_emit_message(false, 'ballast', repeat('x', 100000))")
 
 
+def is_up(postgres: PostgresServer) -> bool:
+    """Whether it takes connections; started again where it hadn't even the room to start over by itself."""
+    if not postgres.processes:
+        with suppress(subprocess.CalledProcessError):
+            postgres.start()
+    try:
+        postgres.connection().close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
 def test_a_full_disk(server: Server, postgres: PostgresServer, disk: SmallDisk | None) -> None:
     if disk is None:
         pytest.skip("no small disk can be mounted here, which takes root")
@@ -125,8 +138,7 @@ def test_a_full_disk(server: Server, postgres: PostgresServer, disk: SmallDisk |
         assert server.http().get("/health").is_success
     finally:
         disk.free()
-    if not postgres.processes:  # it may not even have had the room to start over
-        postgres.start()
+    until(lambda: is_up(postgres))
     assert_made_and_paid_once(server, ids, before)
 
 

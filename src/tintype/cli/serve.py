@@ -77,6 +77,8 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            # Longer than proxies and clients keep a connection: who closes it first can't have just been sent a call.
+            timeout_keep_alive=75,
             timeout_graceful_shutdown=max(1, round(settings.web_grace)),
         )
     )
