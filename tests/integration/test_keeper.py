@@ -14,7 +14,6 @@ from tintype.store.controls import Controls
 from tintype.store.database import Database, now
 from tintype.store.demand import GUESS, Demand, read_demand
 from tintype.store.keepers import Lead, wanted
-from tintype.store.records import Warmth
 from tintype.store.requests import Requests
 from tintype.store.tables import keepers
 from tintype.store.warmups import Warmups
@@ -186,7 +185,7 @@ def test_the_idle_and_cold_go_first(site: Site) -> None:
     site.end_all()
     site.beat("ray:1-host-1", "ray:2-host-2")
     site.beat("ray:3-host-3", busy=True)
-    Warmups(site.db).answer("ray:2-host-2", "a", Warmth.WARM)
+    Warmups(site.db).note("ray:2-host-2", ["a"])
     site.submit(2)
     keeper.look()
     assert [worker.id for worker in site.workers.shown()[1] if worker.released] == ["ray:1-host-1"]

@@ -73,8 +73,8 @@ class Warmups:
         return [Warmup(**row._mapping) for row in found]
 
     def warm(self, slugs: Iterable[str]) -> set[str]:
-        """The workers that have any of these models loaded."""
-        ready = warmups.c.slug.in_(list(slugs)), warmups.c.state == Warmth.WARM
+        """The workers that have any of these models loaded, as claims go by it."""
+        ready = warmups.c.slug.in_(list(slugs)), warmups.c.loaded
         with self._db.read() as view:
             return set(view.scalars(select(warmups.c.worker).where(*ready)))
 
