@@ -4,6 +4,7 @@
     ├── BadRequest                  400
     │   ├── InvalidParameter        400  which parameter, what was sent, what is allowed
     │   ├── MissingParameter        400
+    │   ├── HeadTooLarge            431
     │   └── BadPicture              400  the input picture is at fault
     │       ├── PictureUnreachable  400
     │       └── AddressRefused      400
@@ -15,6 +16,7 @@
     ├── MethodNotAllowed            405
     ├── OutOfCredits                406
     │   └── SpendCapReached         406
+    ├── TooSlow                     408
     ├── StillRunning                409
     ├── BodyTooLarge                413
     ├── UnsupportedBody             415
@@ -31,6 +33,7 @@
     │   └── PerhapsQueued           503  the database went away at the last moment
     ├── StorageUnavailable          503
     ├── NotReady                    503
+    ├── TooManyConnections          503
     ├── NoRoom                      507  the model and the request don't fit into memory
     └── GoesOn                      504  the call ends, its request doesn't
         ├── WorkerUnavailable       502
@@ -99,6 +102,13 @@ class MissingParameter(BadRequest):
     def __init__(self, name: str, allowed: str) -> None:
         self.name = name
         super().__init__(f"{name}: required, but not sent; allowed: {allowed}")
+
+
+class HeadTooLarge(BadRequest):
+    """The request's line and headers are larger than this server takes."""
+
+    status = 431
+    advice = "Send shorter headers; parameters and pictures belong in the body."
 
 
 class BadPicture(BadRequest):
@@ -174,6 +184,13 @@ class SpendCapReached(OutOfCredits):
     """The API key's own cap does not cover this request."""
 
     advice = "Use another key, or ask the operator to raise this one's cap."
+
+
+class TooSlow(TintypeError):
+    """The request did not come in time."""
+
+    status = 408
+    advice = "Send it again without pauses; nothing was queued or charged."
 
 
 class StillRunning(TintypeError):
@@ -306,6 +323,14 @@ class NotReady(TintypeError):
     status = 503
     advice = "Wait: workers need some seconds to start, and are started again when they die."
     retry_after = 5
+
+
+class TooManyConnections(TintypeError):
+    """This server has as many connections open as it takes."""
+
+    status = 503
+    advice = "Use fewer connections at once, and again those that you have; then try again in a moment."
+    retry_after = 2
 
 
 class NoRoom(TintypeError):

@@ -89,6 +89,18 @@ class Settings(BaseSettings):
     trusted_proxies: Names = frozenset()
     #: Largest body taken, in bytes: a 25-megapixel JPEG as base64 fits.
     max_body: int = 32 * 2**20
+    #: Connections that one web process has open at once: some 20 kB each, and never more than half of the files that it
+    #: may have open. One more closes the one that has been without a call for longest, or is refused.
+    connections: int = Field(2_048, ge=1)
+    #: The same for one address that is no trusted proxy's: one caller shall not need all of them.
+    peer_connections: int = Field(512, ge=1)
+    #: Seconds that a request's line and headers may take: they fit into one packet or a few.
+    head_timeout: float = Field(10.0, gt=0)
+    #: Seconds without a byte of a body, or of an answer that is read: a phone may be without a network for some.
+    transfer_idle: float = Field(20.0, gt=0)
+    #: Bytes a second that a caller must send or read on average, after those seconds: half of what the slowest mobile
+    #: networks do. 25 MB, the largest picture, may take an hour and three quarters.
+    transfer_rate: float = Field(4_096.0, gt=0)
     #: Seconds that a v1 call waits before it answers 504; vendor's clients give up at 60 or later.
     sync_wait: float = 300.0
     #: Seconds that open v1 calls are given at shutdown before they are answered 504.

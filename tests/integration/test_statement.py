@@ -26,7 +26,7 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def site(shared: Website) -> Iterator[Website]:
     """With an account of its own."""
-    yield (website := Website(shared.app, shared.address))
+    yield (website := Website(shared.server, shared.address))
     while (left := shared.own.requests.claim("w1", idle=True)) is not None:
         website.complete(left)
 

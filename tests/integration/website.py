@@ -6,20 +6,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import uvicorn
 from fastapi import FastAPI
 from tests.plain import PLAIN
 
-from tintype.cli.serve import listen
+from tintype.cli.serve import listen, web_server
 from tintype.hub.registry import build_registry
 from tintype.settings import Settings
 from tintype.store.database import Database
 from tintype.store.migrations import migrate
 from tintype.store.records import Mark, Request
-from tintype.web.app import create_app
 from tintype.web.services import Services
 
 RESULT = {"pictures": [], "format": "png", "seed": 7, "inference_time": 1.5, "recipe": {}}
@@ -28,9 +27,10 @@ RESULT = {"pictures": [], "format": "png", "seed": 7, "inference_time": 1.5, "re
 class Website:
     """A server in a thread, its services, and an account with money."""
 
-    def __init__(self, app: FastAPI, address: str) -> None:
-        self.app = app
-        self.own: Services = app.state.services
+    def __init__(self, server: uvicorn.Server, address: str) -> None:
+        self.server = server
+        self.app: FastAPI = cast(Any, server.config.app)
+        self.own: Services = self.app.state.services
         self.address = address
         self.account_id = self.own.accounts.create("one", 1_000_000).id
         self.key, self.secret = self.own.accounts.create_key(self.account_id, "key")
@@ -70,17 +70,16 @@ class Website:
 @contextmanager
 def serving(data: Path, **settings: Any) -> Iterator[Website]:
     """A website on this data while the block lasts; it may be one of several."""
-    wanted = Settings(data=data, **{"events_poll": 0.01, "sweep": 3600, **settings})
+    wanted = Settings(data=data, **{"events_poll": 0.01, "sweep": 3600, "web_grace": 10, **settings})
     db = Database(wanted.database)
     migrate(db)
     db.close()
     listening = listen("127.0.0.1", 0)
-    app = create_app(wanted, build_registry(wanted), stopping=lambda: server.should_exit)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10))
+    server = web_server(wanted, build_registry(wanted))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:
-        yield Website(app, f"http://127.0.0.1:{listening.getsockname()[1]}")
+        yield Website(server, f"http://127.0.0.1:{listening.getsockname()[1]}")
     finally:
         server.should_exit = True
         thread.join(60)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import get_args
+from typing import Any, cast, get_args
 
 import click
 import uvicorn
@@ -21,7 +22,7 @@ from tintype.cli.storage import check_storage
 from tintype.fleet.children import Child, Children
 from tintype.fleet.devices import devices
 from tintype.fleet.slots import worker_slots
-from tintype.hub.registry import build_registry
+from tintype.hub.registry import Registry, build_registry
 from tintype.settings import Fleet, Settings
 from tintype.store.accounts import Accounts
 from tintype.store.database import Database
@@ -32,6 +33,11 @@ from tintype.webhooks import sending
 
 #: Seconds that a keeper has to stop: it only has to leave Ray.
 KEEPER_GRACE = 5.0
+#: Files that a process needs open at most, connections included.
+MANY_FILES = 65_536
+#: Connections that wait to be accepted: with fewer, a burst has to knock again, a second later.
+QUEUED = 2_048
+FILES = resource.RLIMIT_NOFILE
 
 
 @click.command()
@@ -55,8 +61,6 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
       tintype serve --fleet none
       TINTYPE_BOOTSTRAP_KEY=SG_0123456789abcdef tintype serve
     """
-    from tintype.web.app import create_app  # noqa: PLC0415 - FastAPI takes half a second; other commands don't need it
-
     settings = load_settings(host=host, port=port, data=data, fleet=fleet, billing=billing)
     registry = build_registry(settings)
     if settings.fleet == "local":  # elsewhere, their machines have the weights
@@ -70,18 +74,7 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
         listening = listen(settings.host, settings.port)
         address = _address(settings.host, listening.getsockname()[1])
         _first_key(db, settings, address)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(settings, registry, stopping=lambda: server.should_exit),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            # Longer than proxies and clients keep a connection: who closes it first can't have just been sent a call.
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=max(1, round(settings.web_grace)),
-        )
-    )
+    server = web_server(settings, registry)
 
     def stop(*_: object) -> None:
         server.should_exit = True
@@ -95,6 +88,53 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
         click.echo(f"tintype is ready at {address}")
         if not server.should_exit:
             server.run(sockets=[listening])
+
+
+def web_server(settings: Settings, registry: Registry) -> uvicorn.Server:
+    """The HTTP server, with bounds for what its clients may take; not started."""
+    # FastAPI takes half a second; other commands don't need it.
+    from tintype.web.app import create_app  # noqa: PLC0415
+    from tintype.web.connections import Bounds, Connections  # noqa: PLC0415
+    from tintype.web.urls import is_proxy  # noqa: PLC0415
+
+    app = create_app(settings, registry, stopping=lambda: server.should_exit)
+    files = raise_file_limit()
+    bounds = Bounds(
+        most=min(settings.connections, files // 2),
+        of_peer=settings.peer_connections,
+        head=settings.head_timeout,
+        idle=settings.transfer_idle,
+        rate=settings.transfer_rate,
+    )
+    connections = Connections(bounds, lambda address: is_proxy(address, settings), app.state.services.metrics.refused)
+    config = uvicorn.Config(
+        app,
+        # On h11 whatever else is installed: by itself uvicorn prefers httptools, which loses the bodies of calls
+        # that offer an upgrade, as Java's do.
+        http=cast(Any, connections),
+        ws="none",
+        # How many are accepted at once, before any other can be closed for them.
+        backlog=max(16, min(QUEUED, files // 8)),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        # Longer than proxies and clients keep a connection: who closes it first can't have just been sent a call.
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=max(1, round(settings.web_grace)),
+    )
+    server = WebServer(config)
+    return server
+
+
+class WebServer(uvicorn.Server):
+    """uvicorn's, with a long queue of connections that wait to be accepted, however few are accepted at once."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve."""
+        await super().startup(sockets)
+        for listening in sockets or []:
+            listening.listen(QUEUED)
 
 
 @click.command()
@@ -116,6 +156,7 @@ def worker(device: str, parent: int | None, worker_id: str | None, data: Path | 
     registry = build_registry(settings)
     registry.require(registry.catalogue)
     set_up_logs(process=f"worker {device}")
+    raise_file_limit()
     check_storage(settings)
     with open_database(settings) as db:
         check_safety_of_all(settings, db)
@@ -147,6 +188,16 @@ def listen(host: str, port: int) -> socket.socket:
     # it, the second answer on a connection waits 40 ms for the client's acknowledgement of the first packet.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
+
+
+def raise_file_limit() -> int:
+    """Let this process and its children have as many files open as they may, connections included; how many."""
+    soft, hard = (MANY_FILES if limit == resource.RLIM_INFINITY else limit for limit in resource.getrlimit(FILES))
+    # Beyond MANY_FILES, programs that close all possible ones before they run others take their time.
+    raised = max(soft, min(hard, MANY_FILES))
+    if raised > soft:
+        resource.setrlimit(FILES, (raised, resource.getrlimit(FILES)[1]))
+    return raised
 
 
 def _first_key(db: Database, settings: Settings, address: str) -> None:

@@ -12,6 +12,11 @@ from tintype.settings import Settings
 HOST = re.compile(r"([A-Za-z0-9.\-_]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?")
 
 
+def is_proxy(address: str, settings: Settings) -> bool:
+    """Whether an address is one of the proxies that the operator trusts."""
+    return address in settings.trusted_proxies
+
+
 def base_url(http: HttpRequest, settings: Settings) -> str:
     """Scheme and host without a slash at the end: the operator's setting, else what this request came in by.
 
@@ -20,7 +25,7 @@ def base_url(http: HttpRequest, settings: Settings) -> str:
     if settings.public_url:
         return settings.public_url.rstrip("/")
     scheme, host = http.url.scheme, http.headers.get("host", "")
-    if http.client is not None and http.client.host in settings.trusted_proxies:
+    if http.client is not None and is_proxy(http.client.host, settings):
         scheme = http.headers.get("x-forwarded-proto", scheme).split(",")[0].strip()
         host = http.headers.get("x-forwarded-host", host).split(",")[0].strip()
     if not HOST.fullmatch(host) or scheme not in ("http", "https"):

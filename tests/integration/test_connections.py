@@ -1,0 +1,336 @@
+"""What a client may take of the server's connections: raw sockets against a real server whose bounds are tight."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from tests.acceptance.test_http_helpers import TEXT, quick
+from tests.integration.sse import following
+from tests.integration.website import Website, serving
+
+HEALTH = b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n"
+#: Seconds after which a test is sure that a server keeps waiting: nothing here takes a tenth of it.
+LONG = 30.0
+TIGHT = {"head_timeout": 0.4, "transfer_idle": 0.4, "transfer_rate": 20_000}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
+    """A server that waits for nobody."""
+    with serving(tmp_path_factory.mktemp("tight"), events_heartbeat=0.5, **TIGHT) as website:
+        yield website
+
+
+@pytest.fixture
+def dial(site: Website) -> Iterator[Callable[..., socket.socket]]:
+    """Opens connections to it, and closes them at the end."""
+    with ExitStack() as closing:
+        yield lambda received=0: closing.enter_context(dialled(site, received))
+
+
+def dialled(site: Website, received: int = 0) -> socket.socket:
+    """A connection, with a buffer of this many bytes for what is received."""
+    made = socket.socket()
+    if received:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, received)
+    made.settimeout(LONG)
+    host, port = site.address.removeprefix("http://").split(":")
+    made.connect((host, int(port)))
+    return made
+
+
+def rest(one: socket.socket) -> bytes:
+    """All that still comes until the server closes; fails if it doesn't."""
+    came = bytearray()
+    with suppress(ConnectionResetError):
+        while data := one.recv(65536):
+            came += data
+    return bytes(came)
+
+
+def answered(one: socket.socket) -> int:
+    """Read the head of an answer, and its body if it has a length; its status."""
+    came = b""
+    while b"\r\n\r\n" not in came:
+        came += one.recv(65536)
+    head, _, body = came.partition(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head)
+    while length and len(body) < int(length[1]):
+        body += one.recv(65536)
+    return int(head.split()[1])
+
+
+def drip(one: socket.socket, data: bytes, pause: float = 0.05) -> int:
+    """Send byte by byte until the server closes or answers; how many it took."""
+    for sent, byte in enumerate(data):
+        one.settimeout(pause)
+        with suppress(TimeoutError):
+            one.recv(1, socket.MSG_PEEK)
+            one.settimeout(LONG)
+            return sent
+        one.settimeout(LONG)
+        try:
+            one.send(bytes([byte]))
+        except (BrokenPipeError, ConnectionResetError):
+            return sent
+    return len(data)
+
+
+def post(site: Website, body: bytes, *headers: str, length: int | None = None) -> bytes:
+    """A submit, whose length may be a lie."""
+    lines = [f"POST /v2/{TEXT} HTTP/1.1", "host: a", f"x-api-key: {site.secret}", "content-type: application/json"]
+    if length is not None:
+        lines.append(f"content-length: {length}")
+    return "\r\n".join([*lines, *headers, "", ""]).encode() + body
+
+
+def body_of(size: int) -> bytes:
+    """A good body of this many bytes."""
+    return json.dumps(quick(x="y" * (size - len(json.dumps(quick(x="")))))).encode()
+
+
+def refusal(answer: bytes, status: int) -> str:
+    """Check an answer that a connection ended with; its `error`."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ".encode()), answer
+    assert b"connection: close" in head.lower()
+    told = json.loads(body)
+    assert told.keys() == {"error", "error_description", "status_code"}
+    assert told["status_code"] == status
+    return str(told["error"])
+
+
+def queued(site: Website) -> int:
+    """Pictures of this account that wait."""
+    with site.http() as http:
+        return len(http.get("/inference-request/request-history").json()["data"])
+
+
+def test_who_says_nothing_is_told_nothing(dial: Callable[..., socket.socket]) -> None:
+    """A browser opens connections ahead, and takes whatever lies there for its next call's answer."""
+    assert rest(dial()) == b""
+
+
+@pytest.mark.parametrize("before", [b"", HEALTH], ids=["new", "kept"])
+def test_half_a_head(dial: Callable[..., socket.socket], before: bytes) -> None:
+    one = dial()
+    if before:
+        one.sendall(before)
+        assert answered(one) == 200
+    one.sendall(HEALTH[:-2])
+    assert "did not come in time" in refusal(rest(one), 408)
+
+
+def test_a_head_byte_by_byte(dial: Callable[..., socket.socket]) -> None:
+    one = dial()
+    assert drip(one, HEALTH) < len(HEALTH)
+    refusal(rest(one), 408)
+
+
+def test_half_a_body(site: Website, dial: Callable[..., socket.socket]) -> None:
+    before = queued(site)
+    one = dial()
+    one.sendall(post(site, body_of(500)[:-1], length=500))
+    refusal(rest(one), 408)
+    assert queued(site) == before
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_byte_by_byte(site: Website, dial: Callable[..., socket.socket], chunked: bool) -> None:
+    """Never quiet for long, and yet too slow."""
+    one, body = dial(), body_of(500)
+    if chunked:
+        one.sendall(post(site, b"1f4\r\n", "transfer-encoding: chunked"))
+    else:
+        one.sendall(post(site, b"", length=500))
+    assert drip(one, body, 0.02) < 500
+    refusal(rest(one), 408)
+
+
+def test_a_body_after_the_answer(site: Website, dial: Callable[..., socket.socket]) -> None:
+    """What nobody reads any more isn't waited for, however steadily it comes."""
+    one = dial()
+    one.sendall(post(site, b"", length=10**9).replace(site.secret.encode(), b"SG_nobody's"))
+    assert answered(one) == 401
+    sent = 0
+    with suppress(BrokenPipeError, ConnectionResetError):
+        while sent < 10**9:
+            sent += one.send(b"x" * 1000)
+            time.sleep(0.01)
+    assert sent < 10**6
+
+
+def test_a_slow_but_honest_body_is_waited_for(site: Website, dial: Callable[..., socket.socket]) -> None:
+    """Several times as long as anybody may be quiet."""
+    body = body_of(60_000)
+    one = dial()
+    one.sendall(post(site, b"", length=len(body)))
+    for start, end in pairwise(range(0, len(body) + 1, 6_000)):
+        time.sleep(0.15)
+        one.sendall(body[start:end])
+    assert answered(one) == 200
+
+
+def test_calls_that_wait_here_may_last(site: Website) -> None:
+    """Events and a v1 call, for several times as long as any client may."""
+    test = site.own.accounts.create_key(site.account_id, "test", test=True)[1]
+    with site.http(test) as http:
+        asked = http.post(f"/v1/{TEXT}", json=quick(prompt="test:processing:2"))
+        assert (asked.status_code, asked.headers["x-mode"]) == (200, "test")
+    request = site.submit()
+    with site.http() as http, following(http, request.id) as events:
+        names = [next(events).name for _ in range(4)]
+    assert names == ["queued", "comment", "comment", "comment"]
+
+
+def test_who_does_not_read_is_left(site: Website, dial: Callable[..., socket.socket]) -> None:
+    """Neither at all, nor a little now and then; who reads steadily gets all of it, however long it takes."""
+    size = 12_000_000
+    name = site.own.outputs.put(b"x" * size, "png")
+    ask = f"GET /files/{name} HTTP/1.1\r\nhost: a\r\n\r\n".encode()
+    for pause, read in ((0.3, 1_000), (None, 0)):
+        one = dial(8192)
+        one.sendall(ask)
+        came = 0
+        for _ in range(8 if pause else 0):
+            time.sleep(pause or 0)
+            came += len(one.recv(read))
+        wait_closed(site, one)
+        assert came + len(rest(one)) < size
+    steady = dial(250_000)
+    steady.sendall(ask)
+    came = 0
+    while came < size:
+        time.sleep(0.05)
+        came += len(steady.recv(1_000_000))
+
+
+def wait_closed(site: Website, one: socket.socket) -> None:
+    """Until the server has closed the other end of a connection."""
+    ours, until = one.getsockname(), time.monotonic() + LONG
+    while any(other.client == ours for other in list(site.server.server_state.connections)):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_a_length_in_two_ways_is_refused(site: Website, dial: Callable[..., socket.socket]) -> None:
+    """RFC 9112, section 6.1: two readers would take it for one request and for two."""
+    before = queued(site)
+    smuggled = b"0\r\n\r\n" + HEALTH
+    for version in ("1.1", "1.0"):
+        one = dial()
+        ask = post(site, smuggled, "transfer-encoding: chunked", length=len(smuggled) if version == "1.1" else None)
+        one.sendall(ask.replace(b"HTTP/1.1", f"HTTP/{version}".encode(), 1))
+        assert "Content-Length or Transfer-Encoding" in refusal(rest(one), 400)
+    assert queued(site) == before
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nhost: a\r\n" + b"x: " + b"y" * 100_000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nhost: a\r\n" + b"x: y\r\n" * 25_000, 431),
+        (b"GET /" + b"y" * 100_000, 431),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 500, 400),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+    ],
+)
+def test_what_is_not_http(dial: Callable[..., socket.socket], sent: bytes, status: int) -> None:
+    one = dial()
+    with suppress(BrokenPipeError, ConnectionResetError):
+        one.sendall(sent)
+    came = rest(one)
+    if came or len(sent) < 1_000:  # what the server doesn't read any more may reset the connection, answer and all
+        refusal(came, status)
+
+
+def test_a_body_of_crumbs_is_refused(site: Website, dial: Callable[..., socket.socket]) -> None:
+    """What reading a chunk costs doesn't depend on its size; a thousand small ones may be."""
+    body = body_of(20_000)
+    few = b"".join(b"14\r\n%b\r\n" % body[start : start + 20] for start in range(0, len(body), 20))
+    one = dial()
+    one.sendall(post(site, few + b"0\r\n\r\n", "transfer-encoding: chunked"))
+    assert answered(one) == 200
+    many = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
+    one = dial()
+    with suppress(BrokenPipeError, ConnectionResetError):
+        one.sendall(post(site, many, "transfer-encoding: chunked"))
+    came = rest(one)
+    assert not came or "1001 chunks" in refusal(came, 400)
+
+
+def test_leave_to_send_a_body_that_is_not_given(site: Website, dial: Callable[..., socket.socket]) -> None:
+    """Whoever asks first, and is refused, may not take the next request for that body."""
+    ask = post(site, b"", "expect: 100-continue", length=20_000)
+    one = dial()
+    one.sendall(ask.replace(site.secret.encode(), b"SG_nobody's"))
+    assert rest(one).startswith(b"HTTP/1.1 401")
+    one = dial()
+    one.sendall(ask)
+    assert one.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    one.sendall(body_of(20_000))
+    assert answered(one) == 200
+
+
+@pytest.mark.parametrize("upgrade", ["h2c", "websocket"])
+def test_an_offer_to_upgrade_is_ignored(site: Website, dial: Callable[..., socket.socket], upgrade: str) -> None:
+    one = dial()
+    offer = ("connection: Upgrade, HTTP2-Settings", f"upgrade: {upgrade}", "http2-settings: AAEAAEAA")
+    one.sendall(post(site, body_of(500), *offer, length=500))
+    assert answered(one) == 200
+
+
+def test_many_calls_at_once_on_one_connection(dial: Callable[..., socket.socket]) -> None:
+    one, calls = dial(), 1_000
+    one.sendall(HEALTH * (calls - 1) + HEALTH.replace(b"host: a", b"host: a\r\nconnection: close"))
+    assert rest(one).count(b"HTTP/1.1 200") == calls
+
+
+def test_connections_that_wait_give_way(tmp_path: Path) -> None:
+    """The one that has been without a call for longest first; calls stay, and more than those find no place."""
+    with serving(tmp_path, connections=6, peer_connections=100) as site, ExitStack() as closing:
+        idle = [closing.enter_context(dialled(site)) for _ in range(40)]
+        assert [rest(one) for one in idle[:-6]] == [b""] * 34
+        last = idle[-1]
+        last.sendall(HEALTH)
+        assert answered(last) == 200
+        request = site.submit()
+        ask = f"GET /v2/requests/{request.id}/events HTTP/1.1\r\nhost: a\r\nx-api-key: {site.secret}\r\n\r\n"
+        streams = [closing.enter_context(dialled(site)) for _ in range(6)]
+        for stream in streams:
+            stream.sendall(ask.encode())
+            assert answered(stream) == 200
+        late = closing.enter_context(dialled(site))
+        came = rest(late)
+        assert "as many connections" in refusal(came, 503)
+        assert b"retry-after" in came
+        streams.pop().close()
+        site.complete(site.claim())
+        for stream in streams:
+            while b"event: completed" not in stream.recv(65536):
+                pass
+
+
+@pytest.mark.parametrize(("proxies", "kept"), [("", 3), ("127.0.0.1", 10)])
+def test_one_address_has_a_part_of_them(tmp_path: Path, proxies: str, kept: int) -> None:
+    """A proxy's address speaks for many, and may have all."""
+    settings = {"peer_connections": 3, "trusted_proxies": proxies}
+    with serving(tmp_path, **settings) as site, ExitStack() as closing:
+        some = [closing.enter_context(dialled(site)) for _ in range(10)]
+        assert [rest(one) for one in some[: 10 - kept]] == [b""] * (10 - kept)
+        for one in some[10 - kept :]:
+            one.sendall(HEALTH)
+            assert answered(one) == 200
