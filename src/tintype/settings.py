@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +23,10 @@ Prepare = Literal["off", "compile", "graphs", "auto"]
 
 #: Who starts workers: the server, one per device of its machine; a Ray cluster; or somebody else.
 Fleet = Literal["local", "ray", "none"]
+
+#: What browsers send as Origin: in lower case, other alphabets as punycode, without the scheme's own port.
+ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]+)?")
+DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 #: A comma-separated list in the environment.
 Names = Annotated[frozenset[str], NoDecode, BeforeValidator(_split)]
@@ -87,6 +92,9 @@ class Settings(BaseSettings):
     public_url: str = ""
     #: Peers whose X-Forwarded-* headers are believed; anybody else's are ignored.
     trusted_proxies: Names = frozenset()
+    #: Origins (`https://app.example`) whose pages may call this server from a browser, or `*` for any; empty is none.
+    #: Keys are in headers, never in cookies: a page can only use those that it has.
+    cors_origins: Names = frozenset()
     #: Largest body taken, in bytes: a 25-megapixel JPEG as base64 fits.
     max_body: int = 32 * 2**20
     #: Connections that one web process has open at once: some 20 kB each, and never more than half of the files that it
@@ -263,6 +271,15 @@ class Settings(BaseSettings):
     webhook_overlap: float = Field(86_400.0, ge=0)
     #: Seconds that the log of a delivery is kept after its end.
     webhook_retention: float = Field(30 * 86_400.0, gt=0)
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_as_browsers_send_them(cls, origins: frozenset[str]) -> frozenset[str]:
+        for origin in origins:
+            if origin != "*" and (not ORIGIN.fullmatch(origin) or origin.endswith(DEFAULT_PORTS[origin.split(":")[0]])):
+                allowed = "scheme and host in lower case, the port unless it is the scheme's own, nothing after it"
+                raise ValueError(f"{origin} is no origin: {allowed} (https://app.example), or * for any")
+        return origins
 
     @field_validator("fleet_max")
     @classmethod

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
+from starlette.middleware.cors import CORSMiddleware
 
 from tintype import __version__
 from tintype.errors import StoreUnavailable
@@ -43,6 +44,43 @@ log = structlog.get_logger()
 DEADLINES = 1.0
 #: Seconds between looks at how the server does; of several servers, whichever comes first writes it down.
 LOOK = EVERY / 2
+
+#: What pages of other origins may send and see, where they may call at all.
+CORS: dict[str, Any] = {
+    "allow_methods": ("GET", "HEAD", "POST", "PUT", "DELETE"),
+    "allow_headers": (
+        "content-type",
+        "x-api-key",
+        "authorization",
+        "idempotency-key",
+        "cancel-after",
+        "x-webhook-url",
+        "last-event-id",
+        "traceparent",
+    ),
+    "expose_headers": (
+        "x-request-id",
+        "x-cost",
+        "x-remaining-credits",
+        "x-seed-value",
+        "x-generation-time",
+        "x-output-metadata",
+        "x-warning",
+        "x-ignored-parameters",
+        "x-weights",
+        "x-cold-start",
+        "x-mode",
+        "x-should-retry",
+        "x-rate-limit-remaining",
+        "x-rate-limit-reset-at-utc",
+        "retry-after",
+        "idempotent-replayed",
+    ),
+    # The operator has named them; they may be pages of the internet, and this server in a house.
+    "allow_private_network": True,
+    # Seconds for which a browser need not ask again; Chromium keeps no answer for longer.
+    "max_age": 7200,
+}
 
 ROUTERS = (
     warm_router,
@@ -106,6 +144,8 @@ def create_app(settings: Settings, registry: Registry, stopping: Callable[[], bo
     app.add_middleware(BodyLimit, limit=settings.max_body)
     app.add_middleware(Unforeseen)
     app.add_middleware(Credits, services=services)
+    if settings.cors_origins:  # outermost: errors have its headers too, and nobody need be known for a preflight
+        app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, **CORS)
     _describe(app)
     return app
 

@@ -17,6 +17,9 @@ from tintype.web.services import services
 
 NOT_READY = {"description": "They can't: the database or the workers are away"}
 
+#: Whoever knows a picture's address may read it; so may a page of theirs, which draws it on a canvas.
+ANYBODY = {"access-control-allow-origin": "*"}
+
 
 def public_router() -> APIRouter:
     """The routes of this page."""
@@ -62,15 +65,15 @@ def file(http: HttpRequest, name: str) -> Response:
     """The picture, until it expires."""
     own = services(http)
     if http.method == "GET" and (address := own.file_address(name)):
-        return RedirectResponse(address, 307)
+        return RedirectResponse(address, 307, headers=ANYBODY)
     data = own.file(name)
-    headers = {"cache-control": "private, max-age=3600, immutable", "x-content-type-options": "nosniff"}
+    headers = {"cache-control": "private, max-age=3600, immutable", "x-content-type-options": "nosniff"} | ANYBODY
     return Response(data, media_type=f"image/{name.rpartition('.')[2]}", headers=headers)
 
 
 def sample_file(http: HttpRequest) -> Response:
     """A sample, drawn now."""
-    return Response(draw(http.url.path), media_type="image/jpeg", headers={"cache-control": "max-age=86400"})
+    return Response(draw(http.url.path), media_type="image/jpeg", headers={"cache-control": "max-age=86400"} | ANYBODY)
 
 
 def _add(router: APIRouter, path: str, endpoint: Callable[..., Any], **words: Any) -> None:
