@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urljoin
 
 import httpx2
 import pytest
@@ -35,12 +36,16 @@ def test_a_page_may_run_nothing_but_this_server_s_own_files(http: httpx2.Client,
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy
     assert "unsafe" not in policy
-    assert not re.search(r"<style|<script(?! type=\"module\" src=\"/static/)|style=|\son\w+=|https?:", answer.text)
-    for address in re.findall(r'(?:src|href)="(/static/[^"]+)"', answer.text):
-        file = http.get(address)
+    own = "../static/" if path.startswith("/models/") else "./static/"
+    assert not re.search(rf'<style|<script(?! type="module" src="{own})|style=|\son\w+=|https?:', answer.text)
+    addresses = re.findall(r'(?:src|href)="([^"#]+)"', answer.text)
+    assert len(addresses) == 9
+    for address in addresses:
+        assert address.startswith(own)
+        file = http.get(urljoin(path, address))
         assert file.status_code == 200, address
         assert file.headers["x-content-type-options"] == "nosniff"
-        assert http.get(address, headers={"if-none-match": file.headers["etag"]}).status_code == 304
+        assert http.get(urljoin(path, address), headers={"if-none-match": file.headers["etag"]}).status_code == 304
 
 
 def test_the_front_door_speaks_html_to_browsers_and_json_to_others(http: httpx2.Client) -> None:

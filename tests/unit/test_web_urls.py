@@ -72,3 +72,16 @@ def test_a_scheme_that_is_none(scheme: str) -> None:
 def test_the_operators_word_comes_first() -> None:
     own = Settings(public_url="https://own.example/api/", trusted_proxies=frozenset({"10.0.0.1"}))
     assert base_url(request(host="<nonsense>", x_forwarded_host="out.example"), own) == "https://own.example/api"
+
+
+def test_the_path_below_which_a_proxy_has_it() -> None:
+    asked = {"host": "a.example", "x_forwarded_prefix": "/tintype/"}
+    assert base_url(request(**asked), BEHIND) == "http://a.example/tintype"
+    assert base_url(request("10.0.0.2", **asked), BEHIND) == "http://a.example"
+    assert base_url(request(**asked), Settings(public_url="https://b.example/x/")) == "https://b.example/x"
+
+
+@pytest.mark.parametrize("prefix", ["tintype", "//evil.example", "/a b", "/a?b", "/a//b", "/<a>", "/a#b"])
+def test_what_is_no_path(prefix: str) -> None:
+    with pytest.raises(BadRequest, match="X-Forwarded-Prefix"):
+        base_url(request(host="a.example", x_forwarded_prefix=prefix), BEHIND)

@@ -129,6 +129,7 @@ def create_app(settings: Settings, registry: Registry, stopping: Callable[[], bo
         version=__version__,
         description=ABOUT,
         lifespan=lifespan,
+        openapi_url=None,  # public.py's knows the server's address
         docs_url=None,  # its page loads scripts from the internet
         redoc_url=None,
         redirect_slashes=False,  # its bare 307 is none of our answers

@@ -69,7 +69,9 @@ def index(http: HttpRequest) -> Response:
 def model(http: HttpRequest, slug: str) -> Response:
     """One model: playground, API, pricing, history."""
     spec = services(http).registry.catalogue.get(slug)
-    return _page(spec.title, "model") if spec else _page("No such model", "model", status=404)
+    if spec is None:
+        return _page("No such model", "model", root="../", status=404)
+    return _page(spec.title, "model", root="../")
 
 
 def account() -> Response:
@@ -89,7 +91,10 @@ def about(http: HttpRequest) -> dict[str, Any]:
     return {"version": __version__, "billing": own.billing, "states": STATES, "kept_seconds": kept}
 
 
-def _page(title: str, module: str, *, status: int = 200, headers: dict[str, str] | None = None) -> HTMLResponse:
+def _page(
+    title: str, module: str, *, root: str = "./", status: int = 200, headers: dict[str, str] | None = None
+) -> HTMLResponse:
+    """The shell. `root` leads from the page to where the server begins, which may be below a proxy's path."""
     shell = Template((STATIC / "shell.html").read_text("utf-8"))
-    html = shell.substitute(title=escape(title), module=module)
+    html = shell.substitute(title=escape(title), module=module, root=root)
     return HTMLResponse(html, status_code=status, headers=GUARDED | (headers or {}))

@@ -14,6 +14,7 @@ from tintype.errors import NotReady, StoreUnavailable
 from tintype.media.samples import draw
 from tintype.web.openapi import refusals
 from tintype.web.services import services
+from tintype.web.urls import base_url
 
 NOT_READY = {"description": "They can't: the database or the workers are away"}
 
@@ -25,6 +26,7 @@ def public_router() -> APIRouter:
     """The routes of this page."""
     router = APIRouter()
     _add(router, "/health", health, summary="Whether the process lives")
+    _add(router, "/openapi.json", description, include_in_schema=False)
     _add(router, "/ready", ready, summary="Whether requests can be run", responses={503: NOT_READY})
     _add(
         router,
@@ -42,6 +44,11 @@ def public_router() -> APIRouter:
 async def health() -> dict[str, str]:
     """The web process answers; async, so that threads which wait for the database don't hold it up."""
     return {"status": "ok"}
+
+
+def description(http: HttpRequest) -> JSONResponse:
+    """The API for programs, with the address at which the caller reached it."""
+    return JSONResponse({**http.app.openapi(), "servers": [{"url": base_url(http, services(http).settings)}]})
 
 
 def ready(http: HttpRequest) -> JSONResponse:

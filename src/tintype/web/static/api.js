@@ -1,5 +1,6 @@
 /** Calls to this server; a key is asked for when the server wants one. */
 import { askKey, currentKey } from "./key.js";
+import { at } from "./paths.js";
 
 /** An answer that is none of the good ones: what the server says, and what to do next. */
 export class Refused extends Error {
@@ -10,7 +11,7 @@ export class Refused extends Error {
   }
 }
 
-/** Call an address → the response, also where the server refuses; throws Refused only where no key was given. */
+/** Call a path of the server → the response, also where the server refuses; throws Refused only where no key was given. */
 export async function call(path, options = {}) {
   for (;;) {
     const key = currentKey();
@@ -25,7 +26,7 @@ export async function call(path, options = {}) {
 
 async function reach(path, options) {
   try {
-    return await fetch(path, options);
+    return await fetch(at(path), options);
   } catch {
     throw new Refused(0, { error: "The server does not answer.", error_description: "Is it still running?" });
   }
@@ -48,6 +49,3 @@ export async function read(answer) {
   // A proxy before the server may refuse in HTML.
   throw new Refused(answer.status, await answer.json().catch(() => ({})));
 }
-
-/** A picture's address on this page's own origin, which the server may be known by under another name. */
-export const local = (url) => (url.startsWith("http") ? new URL(url).pathname : url);

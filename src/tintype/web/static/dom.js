@@ -1,7 +1,11 @@
 /** Elements of the page, built so that no text can ever be taken for HTML. */
+import { at } from "./paths.js";
+
+const ADDRESSES = ["href", "src"];
 
 /**
  * An element with attributes, listeners (`onclick`) and children; strings become text nodes, null is left out.
+ * An `href` or `src` that begins with a slash is a path of the server.
  * @param {string} tag a tag name, with classes after points: `p.hint`
  */
 export function h(tag, attributes = {}, ...children) {
@@ -17,6 +21,7 @@ function put(element, key, value) {
   if (value === null || value === undefined || value === false) return;
   if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
   else if (key === "value") element.value = value;
+  else if (ADDRESSES.includes(key) && value.startsWith("/")) element.setAttribute(key, at(value));
   else element.setAttribute(key, value === true ? "" : value);
 }
 

@@ -2,12 +2,13 @@
 import { get } from "./api.js";
 import { fill, h } from "./dom.js";
 import { askKey, currentKey, forgetKey } from "./key.js";
+import { here } from "./paths.js";
 import { dollars } from "./words.js";
 
 /** Draw the bar and the foot. */
 export function drawHeader() {
   const links = [["/", "Models"], ["/account", "Account"], ["/operator", "Operator"]].map(([path, name]) =>
-    h("a", { href: path, "aria-current": location.pathname === path ? "page" : null, hidden: path === "/operator" }, name));
+    h("a", { href: path, "aria-current": here(path) ? "page" : null, hidden: path === "/operator" }, name));
   const own = links.at(-1);
   const place = h("div.purse");
   fill(document.querySelector(".bar"),
@@ -26,7 +27,7 @@ export function drawHeader() {
 
 /** The key's part of the bar; `own` is the link that only operators' keys are shown. */
 function drawPurse(place, own) {
-  own.hidden = location.pathname !== "/operator";
+  own.hidden = !here("/operator");
   if (!currentKey()) {
     fill(place, h("button.quiet", { type: "button", onclick: () => askKey() }, "Enter key"));
     return;

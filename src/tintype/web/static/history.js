@@ -1,9 +1,10 @@
 /** The requests of an account: a list with thumbnails, filters and pages. */
-import { get, local } from "./api.js";
+import { get } from "./api.js";
 import { fill, h } from "./dom.js";
 import { currentKey } from "./key.js";
 import { named } from "./models.js";
 import { pager } from "./pager.js";
+import { local } from "./paths.js";
 import { dollars, duration, label, moment } from "./words.js";
 
 const ROWS = 20;

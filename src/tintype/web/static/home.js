@@ -1,9 +1,10 @@
 /** The models as cards. */
-import { get, local } from "./api.js";
+import { get } from "./api.js";
 import { fill, h } from "./dom.js";
 import { drawHeader } from "./header.js";
 import { currentKey } from "./key.js";
 import { loadModels } from "./models.js";
+import { local } from "./paths.js";
 import { pace, price } from "./words.js";
 
 const main = document.querySelector("main");

@@ -1,6 +1,7 @@
 /** The API key: asked for once, when it is first needed, and kept for this tab only. */
 import { openDialog } from "./dialog.js";
 import { h } from "./dom.js";
+import { at } from "./paths.js";
 
 const STORED = "tintype-key";
 
@@ -61,7 +62,7 @@ async function submit(event, input, error, dialog) {
 async function refused(key) {
   if (!/^[\x21-\x7e]+$/.test(key)) return "A key has only letters, digits and underscores.";
   try {
-    const answer = await fetch("/api/auth/authenticate", { headers: { "x-api-key": key } });
+    const answer = await fetch(at("/api/auth/authenticate"), { headers: { "x-api-key": key } });
     return answer.ok ? "" : (await answer.json()).error;
   } catch {
     return "The server does not answer.";

@@ -3,6 +3,7 @@ import { get } from "./api.js";
 import { createCode } from "./code.js";
 import { fill, h, unique } from "./dom.js";
 import { request } from "./models.js";
+import { server } from "./paths.js";
 import { answerFile, asked, LANGUAGES } from "./snippets/index.js";
 import { table } from "./table.js";
 import { duration } from "./words.js";
@@ -18,7 +19,7 @@ function snippets(model, values) {
   const code = createCode();
   const group = unique("language");
   const needs = h("p.hint");
-  const ask = asked(location.origin, model.slug, request(model, values), answerFile(model.fields, values));
+  const ask = asked(server, model.slug, request(model, values), answerFile(model.fields, values));
   const show = (language) => {
     code.show(language.file, language.write(ask));
     needs.textContent = language.needs;

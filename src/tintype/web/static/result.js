@@ -1,6 +1,6 @@
 /** A finished request: its pictures, what they cost, and what can be done with them. */
-import { local } from "./api.js";
 import { h, icon } from "./dom.js";
+import { local } from "./paths.js";
 import { dollars, duration } from "./words.js";
 
 /** One picture of a finished request, as the shelf and the stage know it. */

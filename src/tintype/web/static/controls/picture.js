@@ -1,6 +1,7 @@
 /** The input picture: dropped, pasted, chosen, taken with the camera, a sample, or an address. */
-import { get, local, send } from "../api.js";
+import { get, send } from "../api.js";
 import { fill, h, icon } from "../dom.js";
+import { local } from "../paths.js";
 import { duration, label } from "../words.js";
 import { takePhoto } from "./camera.js";
 
