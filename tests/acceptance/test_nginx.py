@@ -1,0 +1,100 @@
+"""deploy/nginx.conf as it is, but for addresses, in a real nginx before a real server."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import h11
+import httpx2
+import pytest
+
+from tests.acceptance.harness import until
+from tests.acceptance.proxies import nginx
+from tests.acceptance.test_http_helpers import TEXT, quick, refused
+from tests.integration.sse import following
+from tests.integration.website import Website, serving
+from tests.plain import PLAIN
+
+CONFIGURATION = Path(__file__).parents[2] / "deploy" / "nginx.conf"
+#: Calls under way at once that this file's callers may have.
+FEW = 3
+
+
+@pytest.fixture(scope="module")
+def website(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
+    """A server that trusts its proxy."""
+    with serving(tmp_path_factory.mktemp("data"), trusted_proxies="127.0.0.1") as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory, website: Website) -> Iterator[str]:
+    """The proxy's address."""
+    text = CONFIGURATION.read_text()
+    for ours, theirs in (
+        ("listen 80;", "listen 127.0.0.1:PORT;"),
+        ("server web:8000;", f"server {website.address.removeprefix('http://')};"),
+        ("tintype_connections 100;", f"tintype_connections {FEW};"),
+    ):
+        assert text.count(ours) == 1
+        text = text.replace(ours, theirs)
+    with nginx(tmp_path_factory.mktemp("nginx"), text) as address:
+        yield address
+
+
+@pytest.fixture
+def http(proxy: str, website: Website) -> Iterator[httpx2.Client]:
+    """A caller behind the proxy."""
+    with httpx2.Client(base_url=proxy, headers={"x-api-key": website.secret}, timeout=60, verify=PLAIN) as client:
+        yield client
+
+
+def test_calls_and_events_come_through(http: httpx2.Client, website: Website, proxy: str) -> None:
+    submitted = http.post(f"/v2/{TEXT}", json=quick()).json()
+    assert submitted["status_url"].startswith(f"{proxy}/v2/")
+    with following(http, submitted["request_id"]) as events:
+        assert next(events).name == "queued"  # at once: nothing else will happen until it has been seen
+        request = website.claim()
+        website.complete(request)
+        assert [event.name for event in events if event.name != "comment"][-1] == "completed"
+
+
+def test_a_caller_can_t_speak_for_the_proxy(http: httpx2.Client, proxy: str) -> None:
+    lies = {"x-forwarded-host": "evil.example", "x-forwarded-proto": "https", "x-forwarded-prefix": "/evil"}
+    answer = http.post(f"/v2/{TEXT}", json=quick(), headers=lies).json()
+    assert answer["status_url"].startswith(f"{proxy}/v2/")
+
+
+def test_refusals_of_the_proxy_are_like_the_api_s(http: httpx2.Client) -> None:
+    refused(http.post(f"/v2/{TEXT}", content=b"x" * (34 * 2**20)), 413)
+    mine = http.post(f"/v2/{TEXT}", content=b"x" * (33 * 2**20 - 1_000))
+    refused(mine, 413, "33554432")
+
+
+def test_the_server_does_not_hear_of_half_a_body(proxy: str, website: Website) -> None:
+    """It is the proxy that waits for it, and for many others."""
+    host, port = proxy.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as one:
+        head = f"POST /v2/{TEXT} HTTP/1.1\r\nhost: a\r\nx-api-key: {website.secret}\r\ncontent-length: 100\r\n\r\n"
+        one.sendall(head.encode() + b"x" * 50)
+        with httpx2.Client(base_url=proxy, verify=PLAIN) as http:
+            assert http.get("/health").status_code == 200
+        states = [other.conn.their_state for other in list(website.server.server_state.connections)]
+        assert states
+        assert h11.SEND_BODY not in states
+        one.sendall(b"x" * 50)
+        assert one.recv(65536).startswith(b"HTTP/1.1 4")
+
+
+def test_one_address_has_a_part_of_the_connections(http: httpx2.Client, website: Website) -> None:
+    request = website.submit()
+    with ExitStack() as closing:
+        streams = [closing.enter_context(following(http, request.id)) for _ in range(FEW)]
+        assert [next(stream).name for stream in streams] == ["queued"] * FEW
+        refusal = http.get("/health")
+        refused(refusal, 429, "this address")
+        assert refusal.headers["retry-after"] == "2"
+    until(lambda: http.get("/health").is_success)
