@@ -13,7 +13,7 @@ import torch
 
 from benchmarks import networks
 from benchmarks.run import machine
-from benchmarks.work import source
+from benchmarks.work import SIDE, source
 from tintype.catalog.models import MODELS
 from tintype.catalog.order import order
 from tintype.catalog.samples import LANDSCAPE
@@ -25,6 +25,7 @@ from tintype.diffusion.families import DENOISERS
 from tintype.diffusion.libraries import quiet_libraries
 from tintype.diffusion.loading import load
 from tintype.diffusion.prepared import eagerly
+from tintype.media.decoder import Decoded
 from tintype.worker.direct import draw_order
 from tintype.worker.models import Models
 
@@ -82,7 +83,7 @@ def requests(rounds: int) -> dict[str, float]:
     found = {}
     for slug, sent in (("sd1.5-img2img", {}), (TEXT, {"width": 256, "height": 256})):
         spec = MODELS[slug]
-        picture = source() if spec.takes_picture else None
+        picture = Decoded(source(), (SIDE, SIDE), "") if spec.takes_picture else None
         named = {"image": LANDSCAPE.path} if picture else {}
         wanted = order(spec, spec.validate({"prompt": "a fox", "seed": 1, **named, **sent})[0])
         models = [Models("cpu", str(dtype).removeprefix("torch."), 256, {}).get(spec) for dtype in FORMATS]

@@ -241,6 +241,11 @@ class Settings(BaseSettings):
     max_picture_pixels: int = 50_000_000
     #: Seconds for one download, redirects included.
     fetch_timeout: float = 15.0
+    #: Input images that a worker decodes at the same time, each in a process of its own, which may take 1 GB for a
+    #: moment. No account has more than half of them: nobody's image waits for all that another one sends.
+    decoders: int = Field(2, ge=1)
+    #: Seconds of CPU time for decoding one input image: 50 megapixels take 1 to 2.
+    decode_timeout: float = Field(10.0, gt=0)
 
     #: Seconds that an account can look back at its requests after their end; 0 keeps no history.
     history_life: float = Field(90 * 86_400.0, ge=0)

@@ -6,11 +6,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
 
 from tintype.errors import AddressRefused, BadPicture, PictureUnreachable
+from tintype.media.cancellation import Cancellation
 from tintype.media.fetch import Fetcher
 
 LIMIT = 10_000
@@ -345,3 +347,73 @@ def test_environment_proxies_are_not_used(stack: ExitStack, monkeypatch: pytest.
     with pytest.raises(AddressRefused):
         fetch("http://10.0.0.1/")
     assert not proxy.asked
+
+
+def given_up(url: str, *allow: str, when: Callable[[], bool]) -> None:
+    """A download that is cancelled when something is so ends at once, long before its time is over."""
+    cancellation = Cancellation()
+    with Fetcher(frozenset(allow), LIMIT, PLENTY) as fetcher, ThreadPoolExecutor(1) as threads:
+        download = threads.submit(fetcher.get, url, fetcher.deadline(cancellation))
+        while not when():
+            time.sleep(0.01)
+        cancellation.cancel()
+        with pytest.raises(CancelledError):
+            download.result(PLENTY / 4)
+        with pytest.raises(CancelledError):
+            fetcher.get(url, fetcher.deadline(cancellation))
+
+
+def test_a_cancelled_download_stops_while_it_waits_for_an_answer(stack: ExitStack) -> None:
+    server, host = start(stack, [b"", b""], pause=PLENTY)
+    given_up(f"http://{host}/", host, when=lambda: bool(server.asked))
+    assert len(server.asked) == 1
+
+
+def test_a_cancelled_download_stops_while_a_body_drips(stack: ExitStack) -> None:
+    server, host = start(stack, [answer("200 OK", b"a", "Content-Length: 9000"), *[b"a"] * 9000], pause=0.05)
+    given_up(f"http://{host}/", host, when=lambda: bool(server.asked))
+
+
+def test_a_cancelled_download_stops_in_the_handshake(stack: ExitStack) -> None:
+    taken: list[socket.socket] = []
+    listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    threading.Thread(target=lambda: taken.append(listener.accept()[0])).start()
+    host = f"127.0.0.1:{listener.getsockname()[1]}"
+    given_up(f"https://{host}/", host, when=lambda: bool(taken) and bool(taken[0].recv(1)))
+    taken[0].close()
+
+
+def test_a_cancelled_download_stops_while_it_connects(stack: ExitStack) -> None:
+    """To a port whose queue is full, which answers nothing."""
+    listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+    port = listener.getsockname()[1]
+    for _ in range(4):
+        filler = stack.enter_context(socket.socket())
+        filler.setblocking(False)
+        filler.connect_ex(("127.0.0.1", port))
+    begun = time.monotonic()
+    given_up(f"http://127.0.0.1:{port}/", "127.0.0.1", when=lambda: time.monotonic() > begun + 0.3)
+
+
+def test_a_cancelled_download_does_not_wait_for_a_lookup_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But whoever gave it a place can."""
+    asked, answered = threading.Event(), threading.Event()
+
+    def silent(*_: object, **__: object) -> list[object]:
+        asked.set()
+        answered.wait(PLENTY)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    cancellation = Cancellation()
+    with Fetcher(frozenset(), LIMIT, PLENTY) as fetcher, ThreadPoolExecutor(2) as threads:
+        deadline = fetcher.deadline(cancellation)
+        download = threads.submit(fetcher.get, "http://slow.example/", deadline)
+        assert asked.wait(PLENTY)
+        cancellation.cancel()
+        with pytest.raises(CancelledError):
+            download.result(PLENTY / 4)
+        settled = threads.submit(deadline.settle)
+        assert not settled.done()
+        answered.set()
+        settled.result(PLENTY)

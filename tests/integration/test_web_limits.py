@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from tests.integration.website import Website, serving
 from tintype.catalog.models import MODELS
 from tintype.catalog.order import order
 from tintype.errors import BadPicture
+from tintype.media.cancellation import Cancellation
+from tintype.media.decoder import Decoded, Decoder
 from tintype.media.fetch import Fetcher
 from tintype.store.keys import Key
 from tintype.store.tables import paces
@@ -144,10 +147,15 @@ def test_pixels_at_the_input_picture_s_size(tmp_path: Path) -> None:
 def worker_refuses(site: Website, key: Key) -> None:
     """What a worker says once it has fetched the picture, here a sample that is past the web's own look."""
     wanted = order(MODELS[MEDIUM], MODELS[MEDIUM].validate({"prompt": "a fox", "image": "/sd3-img2img-ip.jpg"})[0])
-    with Pictures(site.own.inputs, Fetcher(frozenset(), 1, 1), 2**20, 2**21) as pictures:
+    with Pictures(site.own.inputs, Fetcher(frozenset(), 1, 1), Decoder(2**21, 10), 2, 2**20) as pictures:
+
+        def fetch(asking: Key) -> Decoded | None:
+            limit = partial(site.own.requests.pixel_limit, asking.id)
+            return pictures.submit(wanted, site.account_id, limit, Cancellation()).result()
+
         with pytest.raises(BadPicture, match="1048576 pixels; this API key may ask for 16384 at once"):
-            pictures.fetch(wanted, lambda: site.own.requests.pixel_limit(key.id))
-        assert pictures.fetch(wanted, lambda: site.own.requests.pixel_limit(site.key.id))
+            fetch(key)
+        assert fetch(site.key)
 
 
 def test_so_many_streams_of_one_key(tmp_path: Path) -> None:

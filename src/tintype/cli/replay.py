@@ -13,6 +13,7 @@ from tintype.cli.local import check_device, check_files, drawing, load_model
 from tintype.cli.options import data_option, load_settings
 from tintype.errors import BadPicture
 from tintype.hub.registry import Registry, build_registry
+from tintype.media.decoder import Decoded, reduced
 from tintype.media.images import decode, read_note
 from tintype.media.samples import draw
 from tintype.settings import Settings
@@ -82,16 +83,14 @@ def _weights(recipe: Recipe, settings: Settings, registry: Registry, device: str
     return loaded
 
 
-def _source(recipe: Recipe, image: Path | None, settings: Settings) -> Image.Image | None:
+def _source(recipe: Recipe, image: Path | None, settings: Settings) -> Decoded | None:
     """The input picture, checked to be the very one."""
-    from tintype.worker.recipe import digest  # noqa: PLC0415 - imports torch
-
     if not recipe.source:
         return None
     if image is None and not recipe.order.image:
         raise BadPicture("it was made from an input picture, which must be given with --image")
     data = draw(recipe.order.image) if image is None else image.read_bytes()
-    source = decode(data, settings.max_picture_pixels)
-    if digest(source) != recipe.source:
+    source = reduced(data, settings.max_picture_pixels, recipe.order.width, recipe.order.height)
+    if source.digest != recipe.source:
         raise BadPicture("it was made from another input picture than this")
     return source

@@ -15,6 +15,7 @@ import httpcore2
 import httpx2
 
 from tintype.errors import PictureUnreachable
+from tintype.media.cancellation import Cancellation
 from tintype.media.network import Deadline, PublicOnly
 
 REDIRECTS = {301, 302, 303, 307, 308}
@@ -54,9 +55,16 @@ class Fetcher:
         """Let go of the threads; downloads under way end by themselves."""
         self._lookups.shutdown(wait=False, cancel_futures=True)
 
-    def get(self, url: str) -> bytes:
-        """The body at an http or https address; raises PictureUnreachable and AddressRefused, which name its host."""
-        backend = PublicOnly(self._allow, Deadline(self._timeout), self._lookups)
+    def deadline(self, cancellation: Cancellation) -> Deadline:
+        """For a download that begins now, and that may be cancelled."""
+        return Deadline(self._timeout, cancellation)
+
+    def get(self, url: str, deadline: Deadline | None = None) -> bytes:
+        """The body at an http or https address; raises PictureUnreachable and AddressRefused, which name its host.
+
+        When its deadline is cancelled, from another thread, it stops at once, with CancelledError.
+        """
+        backend = PublicOnly(self._allow, deadline or Deadline(self._timeout), self._lookups)
         target = parse_url(url)
         with httpcore2.ConnectionPool(ssl_context=self._tls, network_backend=backend) as pool:
             for _ in range(self._max_redirects + 1):

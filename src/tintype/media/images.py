@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import math
 import struct
 import warnings
 import zlib
@@ -13,11 +15,11 @@ from typing import Literal, cast
 from PIL import ExifTags, Image, PngImagePlugin
 
 from tintype.errors import BadPicture
+from tintype.media.sanitize import DAMAGED, ImageFile, sanitize
 
 Format = Literal["jpeg", "png", "webp"]
 
-#: What callers may send, known by its content; Pillow's other readers are never given their bytes.
-READ = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+CUT_SHORT = "the picture is damaged or cut short"
 #: What Pillow raises on malformed files, beside its own errors: readers trust the lengths, offsets and keys they read.
 #: Only calls into Pillow stand in the blocks that catch these, so that no error of ours is taken for the file's.
 MALFORMED = (
@@ -29,6 +31,8 @@ MALFORMED = (
     LookupError,  # a tag or a table entry that isn't there
     struct.error,  # a field shorter than its type
     zlib.error,
+    RuntimeError,  # a library that can't begin
+    ArithmeticError,  # a division by a number of nothing
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
 )
@@ -45,6 +49,13 @@ UPRIGHT = {
 ON_ITS_SIDE = (5, 6, 7, 8)
 #: The full scales that pictures deeper than 8 bits are stored at, by mode.
 FULL_SCALE = {"I": (0xFFFF, 0xFFFFFFFF), "F": (1, 255, 65535)}
+#: How far numbers with a fraction may exceed their full scale: sharpening overshoots, and highlights are left in. A
+#: picture with a larger scale would be all but black.
+OVERSHOOT = 2
+#: Rows that are converted in one go, where the result in between would be larger than the picture.
+BAND = 256
+#: In the place of what follows a JPEG without an end marker.
+FILLERS = (b"\0" * 2**16 + b"\xff\xd9", b"\x55" * 2**16 + b"\xff\xd9")
 #: From this JPEG quality on, colour keeps its full resolution too.
 FINE_JPEG = 90
 #: Bytes of a note: an EXIF block in a JPEG file ends at 64 KiB.
@@ -55,7 +66,7 @@ NOTE = "tintype"
 
 def check(data: bytes, max_pixels: int) -> tuple[int, int]:
     """Width and height as seen, from the header alone; raises BadPicture as `decode` does, but decodes no pixels."""
-    with _opened(data, max_pixels) as image:
+    with _opened(sanitize(data), max_pixels) as image:
         width, height = image.size
         # Pillow itself has already turned the size of a TIFF.
         turned = image.format != "TIFF" and _orientation(image) in ON_ITS_SIDE
@@ -64,7 +75,7 @@ def check(data: bytes, max_pixels: int) -> tuple[int, int]:
 
 def kind(data: bytes, max_pixels: int) -> str:
     """`jpeg`, `png`, `webp`, `gif`, `bmp` or `tiff`, whatever the file is called; raises BadPicture as `check` does."""
-    with _opened(data, max_pixels) as image:
+    with _opened(sanitize(data), max_pixels) as image:
         return str(image.format).lower()
 
 
@@ -74,29 +85,60 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
     BadPicture when it is not JPEG, PNG, WebP, GIF, BMP or TIFF, is damaged or cut short, or has more than `max_pixels`
     pixels. An ICC profile is ignored, as the models' own pipelines do.
     """
-    with _opened(data, max_pixels) as image:
+    file = sanitize(data)
+    if not file.open_ended:
+        return _pixels(file, max_pixels)
+    # Where only the end marker is missing, all the pixels are there, and don't depend on what follows them.
+    pictures = (_pixels(file._replace(data=file.data.rstrip(b"\xff") + filler), max_pixels) for filler in FILLERS)
+    before = digest(next(pictures))
+    picture = next(pictures)
+    if digest(picture) != before:
+        raise BadPicture(CUT_SHORT)
+    return picture
+
+
+def digest(picture: Image.Image) -> str:
+    """SHA-256 of an RGB picture's pixels and size, in hex: the same picture in another file format is the same."""
+    found = hashlib.sha256(repr(picture.size).encode())
+    for band in _bands(picture):
+        found.update(picture.crop(band).tobytes())
+    return found.hexdigest()
+
+
+def _pixels(file: ImageFile, max_pixels: int) -> Image.Image:
+    with _opened(file, max_pixels) as image:
         with _malformed_is_bad():
             image.load()
         # A TIFF is upright once it is loaded.
         turn = None if image.format == "TIFF" else UPRIGHT.get(_orientation(image))
         picture = _to_rgb(_to_8_bit(image))
+    del image  # its pixels would lie beside the turned ones
     return picture.transpose(turn) if turn is not None else picture
 
 
+def _bands(picture: Image.Image) -> Iterator[tuple[int, int, int, int]]:
+    """A few rows after the other, as boxes."""
+    for top in range(0, picture.height, BAND):
+        yield 0, top, picture.width, min(top + BAND, picture.height)
+
+
 @contextmanager
-def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
+def _opened(file: ImageFile, max_pixels: int) -> Iterator[Image.Image]:
     """The picture with its header read and checked."""
     # Pillow's own limit is one for the whole process, and up to twice its value it only warns. It is kept, though,
     # as it also covers what the size does not tell: the tiles of a TIFF, the frames of a GIF.
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
     try:
-        image = Image.open(io.BytesIO(data), formats=READ)
+        # Only the one of Pillow's readers that the file is for, and never a caller's choice of all.
+        image = Image.open(io.BytesIO(file.data), formats=[file.format])
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadPicture(f"the picture has too many pixels: {max_pixels} is the limit") from error
     except MALFORMED as error:
-        raise BadPicture("not a JPEG, PNG, WebP, GIF, BMP or TIFF picture, or a damaged one") from error
+        raise BadPicture(DAMAGED) from error
     with image:
+        if file.profile:
+            image.info["icc_profile"] = file.profile
         width, height = image.size
         if width * height > max_pixels:
             raise BadPicture(f"the picture has too many pixels, {width}×{height}: {max_pixels} is the limit")
@@ -108,7 +150,7 @@ def _malformed_is_bad() -> Iterator[None]:
     try:
         yield
     except MALFORMED as error:
-        raise BadPicture("the picture is damaged or cut short") from error
+        raise BadPicture(CUT_SHORT) from error
 
 
 def _orientation(image: Image.Image) -> int:
@@ -125,20 +167,29 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     mode = "I" if image.mode.startswith("I;16") else image.mode
     if mode not in FULL_SCALE:
         return image
-    levels = image.convert(mode).convert("F")
+    levels = image.convert(mode)
     highest = cast(float, levels.getextrema()[1])  # of its one band
-    full = next((scale for scale in FULL_SCALE[mode] if highest <= scale), highest)
-    grey = levels.point(lambda level: level * (255 / full) + 0.5).convert("L")
-    grey.info.pop("transparency", None)  # a grey level on the old scale
+    within = OVERSHOOT if mode == "F" else 1
+    full = next((scale for scale in FULL_SCALE[mode] if highest <= scale * within), highest)
+    if not math.isfinite(full):
+        full = 1
+    grey = levels.convert("F").point(lambda level: level * (255 / full) + 0.5).convert("L")
+    clear = grey.info.pop("transparency", None)  # a grey level on the old scale
+    if isinstance(clear, int) and mode == "I":
+        grey.paste(255, mask=levels.point([255 * (level == clear) for level in range(2**16)], "L"))
     return grey
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    """RGB, transparency on white; an RGB picture itself."""
     if not image.has_transparency_data:
-        return image.convert("RGB")
-    picture = image.convert("RGBA")
-    white = Image.new("RGBA", picture.size, "white")
-    return Image.alpha_composite(white, picture).convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
+    picture = Image.new("RGB", image.size, "white")
+    for band in _bands(image):
+        part = image.crop(band).convert("RGBA")
+        white = Image.new("RGBA", part.size, "white")
+        picture.paste(Image.alpha_composite(white, part).convert("RGB"), band)
+    return picture
 
 
 def encode(image: Image.Image, format: Format, quality: int = 95, note: str = "") -> bytes:
@@ -167,7 +218,7 @@ def encode(image: Image.Image, format: Format, quality: int = 95, note: str = ""
 
 def read_note(data: bytes) -> str:
     """What `encode` was given as a note; empty when the file has none. Raises BadPicture."""
-    with _opened(data, Image.MAX_IMAGE_PIXELS or 0) as image, _malformed_is_bad():
+    with _opened(sanitize(data), Image.MAX_IMAGE_PIXELS or 0) as image, _malformed_is_bad():
         image.load()
         note = image.info.get(NOTE) or Image.Image.getexif(image).get(ExifTags.Base.ImageDescription, "")
     # EXIF calls it ASCII, and Pillow gives the bytes back one character each.

@@ -1,35 +1,49 @@
-"""The sockets of a download: to verified addresses only, and never past one deadline."""
+"""The sockets of a download: to verified addresses only, never past one deadline, shut when it is cancelled."""
 
 # ruff: noqa: ARG002  the signatures are httpcore's; its time limits give way to the deadline
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import time
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpcore2
 
 from tintype.errors import AddressRefused, PictureUnreachable
 from tintype.media.addresses import is_public
+from tintype.media.cancellation import Cancellation
 
 
 class Deadline:
-    """The moment by which a whole download, all its redirects and reads, must be over."""
+    """The moment by which a whole download, all its redirects and reads, must be over, unless it is cancelled before.
 
-    def __init__(self, seconds: float) -> None:
+    cancellation: what cancels it; None if nobody will.
+    """
+
+    def __init__(self, seconds: float, cancellation: Cancellation | None = None) -> None:
         self.seconds = seconds
+        self.cancellation = cancellation or Cancellation()
+        #: Lookups of names, which go on in their threads when the download is over.
+        self.lookups: list[Future[Any]] = []
         self._end = time.monotonic() + seconds
 
     def left(self) -> float:
-        """Seconds left, above 0; raises httpcore2.TimeoutException when there are none."""
+        """Seconds left, above 0; raises httpcore2.TimeoutException when there are none, and CancelledError."""
+        self.cancellation.check()
         left = self._end - time.monotonic()
         if left <= 0:
             raise httpcore2.TimeoutException
         return left
+
+    def settle(self) -> None:
+        """Wait for lookups that go on: the resolver knows no time limit but its own, and can't be interrupted."""
+        wait(self.lookups)
 
 
 class PublicOnly(httpcore2.NetworkBackend):
@@ -42,7 +56,6 @@ class PublicOnly(httpcore2.NetworkBackend):
         self._allow = allow
         self._deadline = deadline
         self._lookups = lookups
-        self._sockets = httpcore2.SyncBackend()
 
     def connect_tcp(
         self,
@@ -68,10 +81,17 @@ class PublicOnly(httpcore2.NetworkBackend):
     def _resolve(self, host: str, port: int) -> list[str]:
         """The addresses of a name, each once. In a thread, since the resolver knows no time limit."""
         lookup = self._lookups.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        self._deadline.lookups.append(lookup)
+        cancelled: Future[None] = Future()
         try:
-            found = lookup.result(timeout=self._deadline.left())
-        except TimeoutError as error:
-            raise httpcore2.ConnectTimeout from error
+            with self._deadline.cancellation.interrupting(lambda: cancelled.set_result(None)):
+                wait(list[Future[Any]]([lookup, cancelled]), self._deadline.left(), FIRST_COMPLETED)
+        finally:
+            lookup.cancel()  # if it has not begun
+        if lookup.cancelled() or not lookup.done():
+            raise httpcore2.ConnectTimeout
+        try:
+            found = lookup.result()
         except (OSError, UnicodeError) as error:  # UnicodeError: a label too long to be looked up
             raise PictureUnreachable(f"{host}: the name has no address") from error
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))
@@ -80,12 +100,12 @@ class PublicOnly(httpcore2.NetworkBackend):
         return is_allowed(host, port, self._allow) or is_public(address)
 
     def _connect(self, address: str, host: str, port: int, seconds: float) -> httpcore2.NetworkStream:
-        stream = self._sockets.connect_tcp(address, port, timeout=seconds)
+        stream = _Stream(_connected(address, port, seconds, self._deadline), self._deadline)
         peer = stream.get_extra_info("server_addr")[0]
         if not self._may_reach(peer, host, port):
             stream.close()
             raise AddressRefused(f"{host}: not a public address")
-        return _Timed(stream, self._deadline)
+        return stream
 
 
 def is_allowed(host: str, port: int, allow: frozenset[str]) -> bool:
@@ -94,26 +114,90 @@ def is_allowed(host: str, port: int, allow: frozenset[str]) -> bool:
     return not allow.isdisjoint({host, name, f"{name}:{port}"})
 
 
-class _Timed(httpcore2.NetworkStream):
-    """A stream each of whose waits ends at the deadline: httpcore's own limits start anew with every read."""
+def _connected(address: str, port: int, seconds: float, deadline: Deadline) -> socket.socket:
+    # No lookup: it is a number, perhaps with the name of an interface.
+    family, kind, protocol, _, target = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+    connection = socket.socket(family, kind, protocol)
+    try:
+        connection.settimeout(seconds)
+        with (
+            _in_httpcores_words(httpcore2.ConnectTimeout, httpcore2.ConnectError),
+            _shut_if_cancelled(connection, deadline),
+        ):
+            connection.connect(target)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
-    def __init__(self, stream: httpcore2.NetworkStream, deadline: Deadline) -> None:
-        self._stream = stream
+
+@contextmanager
+def _shut_if_cancelled(connection: socket.socket, deadline: Deadline) -> Iterator[None]:
+    """Have a cancelled download's socket shut, which ends what waits for it; raises CancelledError then."""
+
+    def shut() -> None:
+        with suppress(OSError):  # it has come to its end by itself
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)  # TLS' own would change it under the reading thread
+
+    with deadline.cancellation.interrupting(shut):
+        yield
+
+
+@contextmanager
+def _in_httpcores_words(timeout: type[Exception], broken: type[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as error:
+        raise timeout(error) from error
+    except OSError as error:
+        raise broken(error) from error
+
+
+class _Stream(httpcore2.NetworkStream):
+    """A stream each of whose waits ends at the deadline (httpcore's own limits start anew with every read)."""
+
+    def __init__(self, connection: socket.socket, deadline: Deadline) -> None:
+        self._socket = connection
         self._deadline = deadline
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, self._deadline.left())
+        with self._waiting(httpcore2.ReadTimeout, httpcore2.ReadError):
+            return self._socket.recv(max_bytes)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, self._deadline.left())
+        with self._waiting(httpcore2.WriteTimeout, httpcore2.WriteError):
+            self._socket.sendall(buffer)
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore2.NetworkStream:
-        return _Timed(self._stream.start_tls(ssl_context, server_hostname, self._deadline.left()), self._deadline)
+        # The handshake comes after: what `wrap_socket` was given is no socket any more that could be shut meanwhile.
+        secured = ssl_context.wrap_socket(self._socket, server_hostname=server_hostname, do_handshake_on_connect=False)
+        stream = _Stream(secured, self._deadline)
+        try:
+            with stream._waiting(httpcore2.ConnectTimeout, httpcore2.ConnectError):
+                secured.do_handshake()
+        except BaseException:
+            stream.close()
+            raise
+        return stream
 
     def close(self) -> None:
-        self._stream.close()
+        self._socket.close()
 
     def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
+        match info:
+            case "ssl_object":
+                return self._socket if isinstance(self._socket, ssl.SSLSocket) else None
+            case "server_addr":
+                return self._socket.getpeername()
+            case "is_readable":
+                return self._socket.fileno() < 0 or bool(select.select([self._socket], [], [], 0)[0])
+        return None
+
+    @contextmanager
+    def _waiting(self, timeout: type[Exception], broken: type[Exception]) -> Iterator[None]:
+        self._socket.settimeout(self._deadline.left())
+        with _in_httpcores_words(timeout, broken), _shut_if_cancelled(self._socket, self._deadline):
+            yield

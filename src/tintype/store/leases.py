@@ -53,15 +53,24 @@ class Leases:
         self._max_attempts = max_attempts
         self._warm_wait = warm_wait
 
-    def claim(self, worker: str, *, idle: bool, loaded: Collection[str] = (), test: bool = False) -> Request | None:
+    def claim(
+        self,
+        worker: str,
+        *,
+        idle: bool,
+        loaded: Collection[str] = (),
+        passing_over: Collection[str] = (),
+        test: bool = False,
+    ) -> Request | None:
         """The request whose turn it is, now this worker's; None when there is none, or all are left to others.
 
         idle: whether the worker has nothing else in hand. A retry runs alone, so that a request which kills its worker
         takes no others down: while a retry is first in the queue, a worker that isn't idle gets None and drains.
         loaded: slugs of the models that it has loaded; what it has not and another has, it leaves to that for a moment.
+        passing_over: accounts that have enough in its hands already.
         test: the requests of test keys instead, which are the stand-in's.
         """
-        own = (worker, frozenset(loaded), self._warm_wait, test)
+        own = (worker, frozenset(loaded), frozenset(passing_over), self._warm_wait, test)
         with self._db.read() as view:  # an empty queue is looked at many times a second: not under the lock
             if not view.scalar(_look(*own)):
                 return None
@@ -197,25 +206,32 @@ MOMENT: BindParameter[float] = bindparam("moment", type_=Double())
 
 
 def _meant(
-    worker: str, loaded: frozenset[str], wait: float, test: bool, moment: ColumnElement[float]
+    worker: str,
+    loaded: frozenset[str],
+    passed: frozenset[str],
+    wait: float,
+    test: bool,
+    moment: ColumnElement[float],
 ) -> ColumnElement[bool]:
     """What this worker may claim at this moment."""
     everybody = due(moment, test=test)
+    if passed:
+        everybody = and_(everybody, columns.account_id.not_in(passed))
     if test or not wait:
         return everybody
     return and_(everybody, ~left_to_others(worker, loaded, wait, moment))
 
 
 @lru_cache(16)
-def _look(worker: str, loaded: frozenset[str], wait: float, test: bool) -> Select[tuple[bool]]:
+def _look(worker: str, loaded: frozenset[str], passed: frozenset[str], wait: float, test: bool) -> Select[tuple[bool]]:
     """Whether there is any of it, now."""
-    return select(exists().where(_meant(worker, loaded, wait, test, now())))
+    return select(exists().where(_meant(worker, loaded, passed, wait, test, now())))
 
 
 @lru_cache(16)
-def _first(worker: str, loaded: frozenset[str], wait: float, test: bool) -> Select[Any]:
+def _first(worker: str, loaded: frozenset[str], passed: frozenset[str], wait: float, test: bool) -> Select[Any]:
     """The first of it in turn, at MOMENT."""
-    return head(_meant(worker, loaded, wait, test, MOMENT))
+    return head(_meant(worker, loaded, passed, wait, test, MOMENT))
 
 
 @lru_cache(16)

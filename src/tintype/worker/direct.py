@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from PIL import Image
 
 from tintype.catalog.order import Order
 from tintype.diffusion.denoising import Denoising
 from tintype.engine import Engine
+from tintype.media.decoder import Decoded
 from tintype.media.made import Encoded
 from tintype.worker.jobs import jobs, result_size, to_file
 from tintype.worker.loaded import Loaded
@@ -20,14 +20,15 @@ def draw_order(
     loaded: Loaded,
     slug: str,
     order: Order,
-    picture: Image.Image | None,
+    source: Decoded | None,
     max_rows: int,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> list[Encoded]:
     """The order's pictures as files; `progress` is told evaluations done and in all. Raises what the model raises."""
     engine = Engine(max_rows)
     family = loaded.family
-    whole = recipe(slug, order, picture, loaded)
+    picture = source.image if source else None
+    whole = recipe(slug, order, source.digest if source else "", loaded)
     with torch.inference_mode():
         pictures = [family.begin(job) for job in jobs(order, picture, loaded.native_size)]
         for one in pictures:

@@ -17,7 +17,8 @@ def draft(task: Task, models: Models) -> Draft:
     """
     source = task.fetched.result()
     task.loaded = loaded = models.get(task.spec, torch.float32 if task.in_float32 else None, task.order.styles)
-    task.recipe = recipe(task.spec.slug, task.order, source, loaded)
-    task.size = result_size(task.order, source)
-    wanted = jobs(task.order, source, loaded.native_size)
+    picture = source.image if source else None
+    task.recipe = recipe(task.spec.slug, task.order, source.digest if source else "", loaded)
+    task.size = result_size(task.order, picture)
+    wanted = jobs(task.order, picture, loaded.native_size)
     return Draft(wanted, loaded.family.demand(wanted[0]))

@@ -111,6 +111,7 @@ class Endings:
     def forget(self, task: Task) -> None:
         """Out of the worker's hands, whatever becomes of it."""
         self._tasks.pop(task.request.id, None)
+        task.cancel_input()
         self._leave(task)
         self._freed()
 

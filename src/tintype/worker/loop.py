@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 import structlog
@@ -15,6 +16,7 @@ from tintype.catalog.catalogue import Catalogue
 from tintype.diffusion.denoising import Denoising
 from tintype.engine import Engine
 from tintype.errors import PictureNotFinite, StoreUnavailable, TintypeError
+from tintype.media.decoder import Decoded
 from tintype.store.records import Request
 from tintype.store.requests import Requests
 from tintype.telemetry.metrics import Stage
@@ -69,8 +71,6 @@ class Worker:
         self.stages = Stages(worker_id, tracing)
         self.tasks: dict[str, Task] = {}
         self.endings = Endings(requests, self.tasks, engine, self.admission, freed=self.look)
-        #: Apart, so that addresses which never answer hold up no finished picture.
-        self._fetching = ThreadPoolExecutor(max_pictures, thread_name_prefix="fetch")
         self._delivering = ThreadPoolExecutor(4, thread_name_prefix="deliver")
         self._wake = threading.Event()
         #: When it last looked for requests, and when it was last called to look.
@@ -108,7 +108,6 @@ class Worker:
                 self._stand_still()
                 self._rest()
             self.endings.hand_back()
-        self._fetching.shutdown(wait=False, cancel_futures=True)
 
     def take(self) -> None:
         """Claim requests while there is room, and start fetching their pictures."""
@@ -152,7 +151,17 @@ class Worker:
             self.endings.forget(task)
 
     def _claim(self) -> Request | None:
-        return self.requests.claim(self.id, idle=not self.tasks, loaded=self.warming.loaded)
+        return self.requests.claim(
+            self.id, idle=not self.tasks, loaded=self.warming.loaded, passing_over=self._waiting_for_images()
+        )
+
+    def _waiting_for_images(self) -> list[str]:
+        """Accounts whose input images take half of what is in hand: what takes its time must not fill the worker."""
+        waiting: Counter[str] = Counter()
+        for task in self.tasks.values():
+            if not task.fetched.done():
+                waiting[task.request.account_id] += task.order.count
+        return [account for account, pictures in waiting.items() if pictures >= self.max_pictures / 2]
 
     def _accept(self, request: Request) -> None:
         try:
@@ -161,12 +170,20 @@ class Worker:
             self.endings.not_understood(request, error)
             return
         self.stages.queued(request)
-        limit = partial(self.requests.pixel_limit, request.key_id)
-        task.fetched = self._fetching.submit(
-            self.stages.run, request, Stage.FETCH, self.pictures.fetch, task.order, limit
-        )
+        task.fetched = self._fetched(task)
         task.fetched.add_done_callback(lambda _: self._wake.set())
         self.tasks[request.id] = task
+
+    def _fetched(self, task: Task) -> Future[Decoded | None]:
+        """Its input image on the way; there already where it has none: text-to-image waits for nobody's."""
+        request, order = task.request, task.order
+        if not order.image:
+            nothing: Future[Decoded | None] = Future()
+            nothing.set_result(self.stages.run(request, Stage.FETCH, lambda: None))
+            return nothing
+        limit = partial(self.requests.pixel_limit, request.key_id)
+        run = partial(self.stages.run, request, Stage.FETCH)
+        return self.pictures.submit(order, request.account_id, limit, task.cancellation, run)
 
     def _begin(self, task: Task) -> None:
         try:

@@ -3,59 +3,102 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import ExitStack
 from typing import Self
-
-from PIL import Image
 
 from tintype.catalog.order import STORED, Order
 from tintype.catalog.samples import sample_path
 from tintype.errors import BadPicture, NotFound
-from tintype.media.fetch import Fetcher
-from tintype.media.images import decode
+from tintype.media.cancellation import Cancellation
+from tintype.media.decoder import Decoded, Decoder
+from tintype.media.fetch import LOOKUPS, Fetcher
 from tintype.media.inline import from_text
+from tintype.media.network import Deadline
 from tintype.media.samples import draw
 from tintype.media.scaling import fitted_size
 from tintype.media.storage import Storage, open_storage
 from tintype.settings import Settings
+from tintype.worker.fair import FairPool
+
+#: Input images on their way at the same time. Most of them wait for an address, or for a decoder with at most
+#: 25 MB in hand. As many lookups of names are possible at the same time: none waits for another's.
+PLACES = LOOKUPS
 
 
 class Pictures:
-    """Reads input pictures; nothing else in the worker knows where they come from."""
+    """Reads input images; nothing else in the worker knows where they come from.
 
-    def __init__(self, inputs: Storage, fetcher: Fetcher, max_bytes: int, max_pixels: int) -> None:
+    decoders: how many are decoded at the same time.
+    """
+
+    def __init__(self, inputs: Storage, fetcher: Fetcher, decoder: Decoder, decoders: int, max_bytes: int) -> None:
         self.inputs = inputs
         self.fetcher = fetcher
+        self.decoder = decoder
         self.max_bytes = max_bytes
-        self.max_pixels = max_pixels
+        self._fetching = FairPool(PLACES, "fetch")
+        self._decoding = FairPool(decoders, "decode")
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Pictures:
         """As the operator configured them."""
         inputs = open_storage(settings, settings.inputs_folder, settings.input_life)
         fetcher = Fetcher(settings.fetch_allow, settings.max_picture_bytes, settings.fetch_timeout)
-        return cls(inputs, fetcher, settings.max_picture_bytes, settings.max_picture_pixels)
+        decoder = Decoder(settings.max_picture_pixels, settings.decode_timeout)
+        return cls(inputs, fetcher, decoder, settings.decoders, settings.max_picture_bytes)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._fetching.close()
+        self._decoding.close()
         self.fetcher.close()
+        self.decoder.close()
 
-    def fetch(self, order: Order, limit: Callable[[], int | None]) -> Image.Image | None:
-        """As `read`; raises BadPicture too when pictures of its size are more than `limit` says, in pixels."""
-        picture = self.read(order)
-        if picture is None or order.width:
-            return picture  # their size was known when they were asked for
-        pixels, most = order.pixels(*fitted_size(*picture.size)), limit()
-        if most is not None and pixels > most:
-            raise BadPicture(f"image: at its size these are {pixels} pixels; this API key may ask for {most} at once")
-        return picture
+    def submit(
+        self,
+        order: Order,
+        account: str,
+        limit: Callable[[], int | None],
+        cancellation: Cancellation,
+        run: Callable[[Callable[[], Decoded]], Decoded] = lambda work: work(),
+    ) -> Future[Decoded | None]:
+        """Have the order's input image fetched, decoded and fitted; the future raises BadPicture.
 
-    def read(self, order: Order) -> Image.Image | None:
-        """The order's picture, decoded to RGB; None when it has none. Raises BadPicture."""
-        return decode(self._bytes(order.image), self.max_pixels) if order.image else None
+        limit: says how many pixels the key may ask for at the same time. cancellation: ends the download and the
+        decoding. run: is given the work, in its thread.
+        """
 
-    def _bytes(self, image: str) -> bytes:
+        def work(after: ExitStack) -> Decoded | None:
+            download = self.fetcher.deadline(cancellation)
+            after.callback(download.settle)
+            return run(lambda: self._fetch(order, account, limit, download))
+
+        return self._fetching.submit(account, work)
+
+    def read(self, order: Order) -> Decoded | None:
+        """The order's input image, fetched and decoded here and now; None when it has none. Raises BadPicture."""
+        if not order.image:
+            return None
+        data = self._bytes(order.image, self.fetcher.deadline(Cancellation()))
+        return self.decoder.reduced(data, order.width, order.height, Cancellation())
+
+    def _fetch(self, order: Order, account: str, limit: Callable[[], int | None], download: Deadline) -> Decoded:
+        data = self._bytes(order.image, download)
+        cancellation = download.cancellation
+
+        def decode(_: ExitStack) -> Decoded:
+            return self.decoder.reduced(data, order.width, order.height, cancellation)
+
+        waiting = self._decoding.submit(account, decode)
+        with cancellation.interrupting(waiting.cancel):
+            decoded = waiting.result()
+        _check_pixels(order, decoded, limit)
+        return decoded
+
+    def _bytes(self, image: str, download: Deadline) -> bytes:
         if image.startswith(STORED):
             try:
                 return self.inputs.get(image.removeprefix(STORED))
@@ -64,4 +107,13 @@ class Pictures:
         if sample := sample_path(image):
             return draw(sample)
         inline = from_text(image, self.max_bytes)
-        return self.fetcher.get(image) if inline is None else inline
+        return self.fetcher.get(image, download) if inline is None else inline
+
+
+def _check_pixels(order: Order, picture: Decoded, limit: Callable[[], int | None]) -> None:
+    """Raise BadPicture when images of its size are more pixels than the key may ask for."""
+    if order.width:
+        return  # their size was known when they were asked for
+    pixels, most = order.pixels(*fitted_size(*picture.size)), limit()
+    if most is not None and pixels > most:
+        raise BadPicture(f"image: at its size these are {pixels} pixels; this API key may ask for {most} at once")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
-
-from PIL import Image
 
 from tintype import __version__
 from tintype.catalog.loras import STRONGEST
@@ -33,7 +30,7 @@ class Recipe:
     dtype: str
     #: Rows of T5 text, which are part of the model.
     t5_tokens: int
-    #: SHA-256 of the decoded input picture, empty for text-to-image.
+    #: SHA-256 of the decoded input picture (`images.digest`), empty for text-to-image.
     source: str
     version: str = __version__
 
@@ -78,12 +75,7 @@ def _check(found: Recipe) -> None:
         raise ValueError
 
 
-def recipe(model: str, order: Order, picture: Image.Image | None, loaded: Loaded) -> Recipe:
-    """The recipe of a request; `of` then gives that of each of its pictures."""
+def recipe(model: str, order: Order, source: str, loaded: Loaded) -> Recipe:
+    """The recipe of a request; `of` then gives that of each of its pictures. source: its input image's digest."""
     own = replace(order, count=1, base64=False, image=sample_path(order.image) or "")
-    return Recipe(model, own, loaded.fingerprint, loaded.dtype, loaded.t5_tokens, digest(picture))
-
-
-def digest(picture: Image.Image | None) -> str:
-    """SHA-256 of a picture's pixels and size: the same picture in another file format is the same."""
-    return "" if picture is None else hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).hexdigest()
+    return Recipe(model, own, loaded.fingerprint, loaded.dtype, loaded.t5_tokens, source)

@@ -7,13 +7,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 import torch
-from PIL import Image
 
 from tintype.catalog.order import order
 from tintype.catalog.spec import ModelSpec
 from tintype.diffusion.denoising import Denoising
 from tintype.diffusion.job import Job
 from tintype.diffusion.memory.demand import Demand
+from tintype.media.cancellation import Cancellation
+from tintype.media.decoder import Decoded
 from tintype.store.requests import Mark, Request, Verdict
 from tintype.worker.loaded import Loaded
 from tintype.worker.recipe import Recipe
@@ -35,7 +36,9 @@ class Task:
         self.request = request
         self.spec = spec
         self.order = order(spec, request.params)
-        self.fetched: Future[Image.Image | None] = Future()
+        #: Its input image on the way in, and what stops that.
+        self.fetched: Future[Decoded | None] = Future()
+        self.cancellation = Cancellation()
         #: The pictures being denoised, in the order of their seeds; empty until the input picture is there.
         self.pictures: list[Denoising] = []
         #: How its pictures can be made again, what draws them and how large they will be; there once they have begun.
@@ -66,6 +69,11 @@ class Task:
         """Forget what was drawn so far, its siblings' pixels too: all of a request's pictures are made alike."""
         self.in_float32 = True
         self.pictures, self.pixels, self.draft = [], {}, None
+
+    def cancel_input(self) -> None:
+        """Stop the download and the decoding of its input image, or never begin."""
+        self.fetched.cancel()
+        self.cancellation.cancel()
 
     @property
     def alone(self) -> bool:

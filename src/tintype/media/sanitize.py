@@ -1,0 +1,443 @@
+"""Image files before a decoder sees them: told apart by their content, and reduced to what decoding needs.
+
+Decoders walk all the scans, segments, chunks, blocks and tags that a file has, some of them in Python, and a file of a
+few kilobytes can have a great many. Here they are counted against limits that no ordinary file comes near, and what is
+not needed (comments, thumbnails, further frames, text) is left out: a decoder can neither fail nor be slow because of
+it. Only lengths are read, no pixels: 25 MB take some milliseconds.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, NoReturn
+
+from tintype.errors import BadPicture
+
+#: What callers may send, as messages have it.
+READABLE = "JPEG, PNG, WebP, GIF, BMP or TIFF"
+DAMAGED = f"not a {READABLE} picture, or a damaged one"
+
+#: Scans of a JPEG. A decoder passes over all the image for each; cameras and editors write 1 to 12.
+MAX_SCANS = 100
+#: Segments of a JPEG: a photograph with a profile and thumbnails has less than a hundred.
+MAX_SEGMENTS = 1_000
+#: Chunks of a PNG or WebP: 25 MB in the 8 KiB pieces that libpng writes are 3,200.
+MAX_CHUNKS = 20_000
+#: Data blocks of a GIF: 25 MB in full ones are 103,000.
+MAX_BLOCKS = 200_000
+#: Tags of a TIFF or of EXIF.
+MAX_TAGS = 1_000
+#: Values of one tag, which the offsets of strips or tiles are: 50 megapixels in tiles of 32 × 32 are 49,000.
+MAX_VALUES = 65_536
+#: Bytes between two segments or blocks that belong to neither.
+MAX_PADDING = 4_096
+#: Bytes of an ICC profile: a display's, calibrated with large tables, has 1 to 3 million.
+MAX_PROFILE = 4 * 2**20
+#: Bytes of a text, unpacked.
+MAX_TEXT = 2**20
+#: Pixels of a BMP with run-length encoding, which Pillow decodes in Python.
+MAX_RLE_PIXELS = 2**22
+
+
+class ImageFile(NamedTuple):
+    """A file as a decoder should get it."""
+
+    #: Pillow's name: JPEG, PNG, WEBP, GIF, BMP or TIFF.
+    format: str
+    data: bytes
+    #: A PNG's ICC profile; the other formats have theirs in `data`.
+    profile: bytes = b""
+    #: Whether it is a JPEG without its end marker: cut short, or whole up to that.
+    open_ended: bool = False
+
+
+def sanitize(data: bytes) -> ImageFile:
+    """The file reduced to its first image and what decoding that needs.
+
+    BadPicture when it is of another format, which is named if it is known, is damaged in its structure, or has more
+    parts than a decoder should be given.
+    """
+    match _format(data):
+        case "JPEG":
+            return _jpeg(data)
+        case "PNG":
+            return _png(data)
+        case "WEBP":
+            return ImageFile("WEBP", _webp(data))
+        case "GIF":
+            return ImageFile("GIF", _gif(data))
+        case "BMP":
+            _check_bmp(data)
+            return ImageFile("BMP", data)
+        case _:
+            _check_tags(data, BadPicture(DAMAGED))
+            return ImageFile("TIFF", data)
+
+
+# What it is
+
+READ = {
+    "JPEG": rb"\xff\xd8\xff",
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "WEBP": rb"RIFF....WEBP",
+    "GIF": rb"GIF8[79]a",
+    "BMP": rb"BM",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+}
+#: What else comes instead: phones' and browsers' formats, a link to a page, a file that is no image.
+OTHERS = {
+    "an AVIF picture": rb"....ftypavi[fs]|....ftypm(?:if|sf)1.{0,48}avi[fs]",
+    "a HEIC picture": rb"....ftyp(?:hei[cxms]|hev[cxms]|m(?:if|sf)1)",
+    "a JPEG XL picture": rb"\xff\x0a|\0\0\0\x0cJXL ",
+    "a JPEG 2000 picture": rb"\0\0\0\x0cjP|\xff\x4f\xff\x51",
+    "a video": rb"....(?:ftyp|moov|mdat)|\x1a\x45\xdf\xa3|RIFF....AVI |\0\0\x01[\xb3\xba]|FLV\x01|OggS",
+    "an icon (ICO)": rb"\0\0[\x01\x02]\0",
+    "a Photoshop document": rb"8BPS",
+    "an OpenEXR picture": rb"\x76\x2f\x31\x01",
+    "a Radiance picture": rb"#\?R(?:ADIANCE|GBE)",
+    "a PNM picture": rb"P[1-7FfH][\s#]",
+    "a QOI picture": rb"qoif",
+    "a DDS texture": rb"DDS ",
+    "a camera's raw file": rb"FUJIFILMCCD-RAW|IIRO|IIU\0",
+    "a PDF document": rb"%PDF",
+    "a PostScript document": rb"%!PS|\xc5\xd0\xd3\xc6",
+    "an archive": rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!|\xfd7zXZ|BZh|\x28\xb5\x2f\xfd",
+    "an HTML page": rb"(?i)(?:\xef\xbb\xbf)?\s*<(?:.{0,2000}?<)?(?:!doctype html|html|head|body)[\s>]",
+    "an SVG drawing": rb"(?i)(?:\xef\xbb\xbf)?\s*<(?:.{0,2000}?<)?svg[\s>]",
+    "JSON": rb"\s*[{\[]\s*[\"{\[\]}]",
+}
+_READ = {name: re.compile(pattern, re.DOTALL) for name, pattern in READ.items()}
+_OTHERS = {name: re.compile(pattern, re.DOTALL) for name, pattern in OTHERS.items()}
+#: Bytes by which a file is told.
+HEAD = 2_048
+
+
+def _format(data: bytes) -> str:
+    """Pillow's name for a readable format; raises BadPicture, which names another one that it knows."""
+    head = data[:HEAD]
+    for name, pattern in _READ.items():
+        if pattern.match(head):
+            return name
+    for name, pattern in _OTHERS.items():
+        if pattern.match(head):
+            raise BadPicture(f"{name} was sent; a {READABLE} picture is needed")
+    raise BadPicture(DAMAGED)
+
+
+def _too_many(parts: str, limit: int) -> NoReturn:
+    raise BadPicture(f"the picture's file has too many {parts}: {limit} is the limit; save it anew")
+
+
+# JPEG (ITU-T T.81, annex B)
+
+SOI = b"\xff\xd8"
+EOI, SOS, APP2 = 0xD9, 0xDA, 0xE2
+#: Frames and tables: what a scan is decoded with.
+TABLES = {*range(0xC0, 0xD0), 0xDB, 0xDC, 0xDD}
+FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+#: Markers without a length, which mean nothing outside of a scan.
+BARE = {0x01, 0xD8}
+EXIF, PROFILE = b"Exif\0\0", b"ICC_PROFILE\0"
+#: Segments of applications that say how to show the pixels, by the beginning of their payload.
+SHOWN = {(0xE0, b"JFIF\0"), (0xE1, EXIF), (0xE1, b"http://ns.adobe.com/xap/1.0/\0"), (0xEE, b"Adobe")}
+#: A marker, as it stands in a scan's data too: there, 0xFF is followed by 0 or by a restart's number.
+MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
+#: Bytes of a scan that are searched in one go: other threads run in between.
+PIECE = 2**18
+
+
+class Segment(NamedTuple):
+    """Where a marker with its payload is."""
+
+    code: int
+    begin: int
+    payload: int
+    end: int
+
+
+def _jpeg(data: bytes) -> ImageFile:
+    segments = list(_segments(data))
+    scans = [segment for segment in segments if segment.code == SOS]
+    if not scans:
+        raise BadPicture(DAMAGED)
+    if len(scans) > MAX_SCANS:
+        _too_many("scans", MAX_SCANS)
+    header = segments[: segments.index(scans[0])]
+    for frame in header:
+        if frame.code in FRAMES and data[frame.payload] != 8:
+            raise BadPicture(f"a JPEG of {data[frame.payload]} bits per channel was sent; 8 are read")
+    seen = set[bytes]()
+    kept = [data[one.begin : one.end] for one in header if one.code in TABLES or _is_shown(data, one, seen)]
+    profile = [
+        data[one.begin : one.end] for one in header if one.code == APP2 and data.startswith(PROFILE, one.payload)
+    ]
+    if sum(map(len, profile)) > MAX_PROFILE:
+        profile = []
+    open_ended = segments[-1].code != EOI
+    end = len(data) if open_ended else segments[-1].end
+    return ImageFile("JPEG", b"".join([SOI, *profile, *kept, data[scans[0].begin : end]]), open_ended=open_ended)
+
+
+def _segments(data: bytes) -> Iterator[Segment]:
+    """Each segment, those between scans too, up to the end marker or the end; raises BadPicture."""
+    position, find = len(SOI), _marker
+    for _ in range(MAX_SEGMENTS):
+        found = find(data, position)
+        if found is None:
+            return
+        code, position = data[found], found + 1
+        if code in BARE:
+            continue
+        end = position if code == EOI else position + int.from_bytes(data[position : position + 2], "big")
+        yield Segment(code, found - 1, position + 2, end)
+        if code == EOI:
+            return
+        if not position + 2 < end <= len(data):
+            raise BadPicture(DAMAGED)
+        position = end
+        if code == SOS:
+            find = _marker_in_scan
+    _too_many("segments", MAX_SEGMENTS)
+
+
+def _marker(data: bytes, position: int) -> int | None:
+    """Where the code of the next marker of the header is; None at the end."""
+    found = MARKER.search(data, position, position + MAX_PADDING)
+    if found is None and len(data) > position + MAX_PADDING:
+        raise BadPicture(DAMAGED)
+    return None if found is None else found.start(1)
+
+
+def _marker_in_scan(data: bytes, position: int) -> int | None:
+    """The same behind a scan's data."""
+    for begin in range(position, len(data), PIECE):
+        # Fill bytes, which nobody writes into a scan, are what the search is slow with.
+        if data.count(b"\xff\xff", begin, begin + PIECE) > MAX_PADDING:
+            raise BadPicture(DAMAGED)
+        if found := MARKER.search(data, begin, begin + PIECE + 1):
+            return found.start(1)
+    return None
+
+
+def _is_shown(data: bytes, segment: Segment, seen: set[bytes]) -> bool:
+    """Whether a segment says how to show the pixels, and is the first of its kind."""
+    starts = (start for code, start in SHOWN if code == segment.code and data.startswith(start, segment.payload))
+    kind = next(starts, None)
+    if kind is None or kind in seen:
+        return False
+    seen.add(kind)
+    return kind != EXIF or _has_few_tags(data[segment.payload + len(EXIF) : segment.end])
+
+
+# PNG
+
+CHUNK = struct.Struct(">I4s")
+PNG = b"\x89PNG\r\n\x1a\n"
+CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+#: What says how to show the pixels. An animation's frames are left out: what remains is its still image.
+ANCILLARY = (b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"cICP", b"eXIf", b"pHYs")
+#: Keywords of texts that are read: our own note, and those that an orientation may be in.
+TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
+TEXTS = (b"tintype", b"XML:com.adobe.xmp", b"Raw profile type exif")
+
+
+def _png(data: bytes) -> ImageFile:
+    kept: list[bytes | memoryview] = [PNG]
+    profile, seen, view = b"", set[bytes](), memoryview(data)
+
+    def header(at: int) -> tuple[bytes, int]:
+        length, name = CHUNK.unpack_from(data, at)
+        return name, length + 12
+
+    for name, begin, end in _chunks(len(PNG), len(data), header):
+        if name in CRITICAL:
+            kept.append(view[begin:end])
+            if name == b"IEND":
+                break
+            continue
+        payload = data[begin + 8 : end - 4]
+        kind = payload.partition(b"\0")[0] if name in TEXT_CHUNKS else name
+        if kind in seen or zlib.crc32(data[begin + 4 : end - 4]).to_bytes(4, "big") != data[end - 4 : end]:
+            continue  # a viewer shows the picture all the same
+        seen.add(kind)
+        if name == b"iCCP":
+            profile = _unpacked(payload.partition(b"\0")[2][1:], MAX_PROFILE)
+        elif name == b"tRNS":
+            kept.append(_chunk(name, _scaled(payload, data[24:26])))
+        elif _says_how(name, kind, payload):
+            kept.append(view[begin:end])
+    return ImageFile("PNG", b"".join(kept), profile)
+
+
+def _says_how(name: bytes, kind: bytes, payload: bytes) -> bool:
+    """Whether an ancillary chunk says how to show the pixels, or is our note, and can be read."""
+    if name in TEXT_CHUNKS:
+        return kind in TEXTS and _is_short(name, payload)
+    return name in ANCILLARY and (name != b"eXIf" or _has_few_tags(payload))
+
+
+def _chunk(name: bytes, payload: bytes) -> bytes:
+    return CHUNK.pack(len(payload), name) + payload + zlib.crc32(name + payload).to_bytes(4, "big")
+
+
+def _scaled(transparent: bytes, depth_and_colour: bytes) -> bytes:
+    """The level or colour that is transparent as Pillow compares it: with pixels that it has brought to 8 bits."""
+    if not transparent or len(depth_and_colour) < 2:
+        return transparent
+    depth, colour = depth_and_colour
+    if colour == 0 and depth in (2, 4):
+        return bytes([0, transparent[-1] * (255 // (2**depth - 1)) & 255])
+    if colour == 2 and depth == 16:
+        return b"".join(bytes([0, high]) for high in transparent[::2])
+    return transparent
+
+
+def _is_short(name: bytes, payload: bytes) -> bool:
+    """Whether a text can be read within Pillow's limit; a compressed international one, which nobody writes, isn't."""
+    text = payload.partition(b"\0")[2]
+    if name == b"zTXt":
+        return bool(_unpacked(text[1:], MAX_TEXT))
+    return len(text) <= MAX_TEXT and (name == b"tEXt" or text.startswith(b"\0"))
+
+
+def _unpacked(packed: bytes, limit: int) -> bytes:
+    """What was compressed; nothing if it is damaged, or more than `limit` bytes."""
+    try:
+        data = zlib.decompressobj().decompress(packed, limit + 1)
+    except zlib.error:
+        return b""
+    return data if len(data) <= limit else b""
+
+
+# WebP (RFC 9649)
+
+RIFF = struct.Struct("<4sI")
+#: What decoding needs; of an animation, the first of its frames.
+NEEDED = (b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP ")
+
+
+def _webp(data: bytes) -> bytes:
+    kept, seen = [], set[bytes]()
+
+    def header(at: int) -> tuple[bytes, int]:
+        name, length = RIFF.unpack_from(data, at)
+        return name, length + (length & 1) + 8
+
+    for name, begin, end in _chunks(12, len(data), header):
+        if name not in NEEDED or name in seen:
+            continue
+        seen.add(name)
+        payload = data[begin + 8 : end]
+        too_large = (name == b"ICCP" and len(payload) > MAX_PROFILE) or (name == b"XMP " and len(payload) > MAX_TEXT)
+        if not too_large and (name != b"EXIF" or _has_few_tags(payload.removeprefix(b"Exif\0\0"))):
+            kept.append(data[begin:end])
+    body = b"WEBP" + b"".join(kept)
+    return RIFF.pack(b"RIFF", len(body)) + body
+
+
+def _chunks(position: int, size: int, header: Callable[[int], tuple[bytes, int]]) -> Iterator[tuple[bytes, int, int]]:
+    """Name, begin and end of each chunk; the last may be cut short. Raises BadPicture when there are too many.
+
+    header: position → name, and bytes from there to the next chunk. size: bytes of the file.
+    """
+    for _ in range(MAX_CHUNKS):
+        if position + 8 > size:
+            return
+        name, length = header(position)
+        yield name, position, position + length
+        position += length
+    _too_many("chunks", MAX_CHUNKS)
+
+
+# GIF
+
+INTRODUCED = re.compile(rb"[!,;]")
+CONTROL = 0xF9
+
+
+def _gif(data: bytes) -> bytes:
+    """The screen, the first frame and its control: whether a colour is transparent in it."""
+    head = position = 13 + _palette(data, 10)
+    budget, control = iter(range(MAX_BLOCKS)), b""
+    while found := INTRODUCED.search(data, position, position + MAX_PADDING):
+        begin = found.start()
+        if found[0] == b"!":
+            position = _end_of_blocks(data, begin + 2, budget)
+            if data[begin + 1 : begin + 2] == bytes([CONTROL]):
+                control = data[begin:position]
+        elif found[0] == b",":
+            end = _end_of_blocks(data, begin + 11 + _palette(data, begin + 9), budget)
+            return data[:head] + control + data[begin:end] + b";"
+        else:
+            break
+    raise BadPicture(DAMAGED)
+
+
+def _palette(data: bytes, flags: int) -> int:
+    """Bytes of the palette that the byte at `flags` announces."""
+    bits = data[flags] if flags < len(data) else 0
+    return 3 << (bits & 7) + 1 if bits & 0x80 else 0
+
+
+def _end_of_blocks(data: bytes, position: int, budget: Iterator[int]) -> int:
+    for _ in budget:
+        size = data[position] if position < len(data) else 0
+        position += 1 + size
+        if not size:
+            return position
+    _too_many("blocks", MAX_BLOCKS)
+
+
+# BMP
+
+RUN_LENGTH = (1, 2)
+
+
+def _check_bmp(data: bytes) -> None:
+    """Raise BadPicture for a large one with run-length encoding."""
+    if len(data) < 34:
+        return
+    header, width, height, compression = struct.unpack_from("<Iii4xI", data, 14)
+    if header < 40:
+        return  # older ones know of no compression
+    if compression in RUN_LENGTH and abs(width * height) > MAX_RLE_PIXELS:
+        sent = f"a BMP with run-length encoding of {width}×{abs(height)} pixels"
+        raise BadPicture(f"{sent}: {MAX_RLE_PIXELS} is the limit; save it as PNG")
+
+
+# TIFF and EXIF
+
+#: Types whose values are bytes, and tags of them that may be long: XMP, and what programs define themselves.
+BYTES, XMP, PRIVATE = (1, 2, 7), 700, 32_768
+
+
+def _check_tags(data: bytes, damaged: BadPicture) -> None:
+    """Raise BadPicture when the first directory has too many tags, or one of its tags too many values."""
+    order = "<" if data.startswith(b"II") else ">"
+    big = 43 in data[2:4]
+    at, count, entry = ("Q", "Q", "HHQ8x") if big else ("I", "H", "HHI4x")
+    try:
+        (start,) = struct.unpack_from(order + at, data, 8 if big else 4)
+        (tags,) = struct.unpack_from(order + count, data, start)
+        if tags > MAX_TAGS:
+            _too_many("tags", MAX_TAGS)
+        first = start + struct.calcsize(order + count)
+        entries = data[first : first + tags * struct.calcsize(order + entry)]
+        found = list(struct.iter_unpack(order + entry, entries))
+    except (struct.error, OverflowError, ValueError):  # ValueError: an offset beyond what an index can be
+        raise damaged from None
+    for tag, kind, values in found:
+        if values > MAX_VALUES and not (kind in BYTES and (tag == XMP or tag >= PRIVATE)):
+            _too_many("strips, tiles or other values", MAX_VALUES)
+
+
+def _has_few_tags(exif: bytes) -> bool:
+    """Whether EXIF is worth reading: broken or endless, it says nothing about the pixels."""
+    try:
+        _check_tags(exif, BadPicture(DAMAGED))
+    except BadPicture:
+        return False
+    return True
