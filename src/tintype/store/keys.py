@@ -81,6 +81,14 @@ class Key:
         """The word for it."""
         return "test" if self.test else "live"
 
+    @property
+    def server_only(self) -> bool:
+        """Whether it sees how the server does and nothing of its account: an operator's key that may only read.
+
+        Such keys lie where many can read them, in a configuration of Prometheus or on a screen on the wall.
+        """
+        return self.operator and self.read_only
+
     def may_run(self, slug: str) -> bool:
         """Whether it may submit requests for the model."""
         return not self.read_only and (self.models is None or slug in self.models)

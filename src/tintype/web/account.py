@@ -13,7 +13,7 @@ from tintype.catalog.spec import ModelSpec
 from tintype.catalog.tariff import Tariff
 from tintype.errors import MethodNotAllowed
 from tintype.store.money import dollars
-from tintype.web.auth import Reader
+from tintype.web.auth import Caller, Reader
 from tintype.web.failures import REFUSES
 from tintype.web.openapi import describe_call
 from tintype.web.services import Services, services
@@ -54,12 +54,14 @@ def model_information(http: HttpRequest) -> dict[str, Any]:
     return {"Inference Segmind Model Information List With Details": models(http)["models"]}
 
 
-def whoever(http: HttpRequest, key: Reader) -> dict[str, Any]:
-    """The account, its credits, and what this key may do."""
+def whoever(http: HttpRequest, key: Caller) -> dict[str, Any]:
+    """The account, its credits, and what this key may do; of a key that sees the server alone, the last."""
     own = services(http).accounts
-    account = own.account(key.account_id)
     may = {"name": key.name, "hint": key.begins, "read_only": key.read_only, "models": key.models, "mode": key.mode}
     may["operator"] = key.operator
+    if key.server_only:
+        return {"api_key": may}
+    account = own.account(key.account_id)
     owner = {"id": account.id, "user_id": account.id, "name": account.name}
     return {**owner, "credits": dollars(own.remaining(account.id)), "api_key": may}
 
