@@ -35,7 +35,8 @@ def post(http: httpx2.Client, version: str = "v2", headers: dict[str, str] | Non
         ({"key_rpm": 2}, "2 requests per minute"),
         ({"key_concurrency": 2}, "2 requests at once"),
         ({"key_max_queued": 2}, "2 pictures at once"),
-        ({"queue": 2}, "The queue is full"),
+        ({"queue": 4}, "One account may have 2 of the 4 pictures"),
+        ({"queue": 2, "queue_share": 1}, "The queue is full"),
     ],
 )
 def test_429_says_when_to_come_back(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
@@ -106,7 +107,7 @@ def test_answers_to_a_limited_key_say_what_is_left_of_its_minute(tmp_path: Path)
         assert "x-rate-limit-remaining" not in post(http).headers
 
 
-@pytest.mark.parametrize("settings", [{"key_concurrency": 1}, {"key_max_queued": 1}, {"queue": 1}])
+@pytest.mark.parametrize("settings", [{"key_concurrency": 1}, {"key_max_queued": 1}, {"queue": 1, "queue_share": 1}])
 def test_retry_after_is_what_the_running_work_still_takes(tmp_path: Path, settings: dict[str, int]) -> None:
     with serving(tmp_path, **settings) as site, site.http() as http:
         site.submit()

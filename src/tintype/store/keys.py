@@ -64,6 +64,8 @@ class Key:
     test: bool = False
     #: Whether it may see how the whole server does, pause its queue and drain its workers.
     operator: bool = False
+    #: Whether a key made it, and no operator.
+    self_made: bool = False
 
     @classmethod
     def of(cls, row: Row[Any]) -> Key:

@@ -93,7 +93,9 @@ class Services:
             db=db,
             requests=Requests(db, lease=settings.lease, retention=settings.retention, ceilings=_ceilings(settings)),
             accounts=Accounts(db),
-            own_keys=OwnKeys(db, most=settings.account_keys, ceilings=_ceilings(settings)),
+            own_keys=OwnKeys(
+                db, most=settings.account_keys, daily=settings.account_keys_daily, ceilings=_ceilings(settings)
+            ),
             statements=Statements(db),
             usage=Usage(db),
             workers=Workers(db),
@@ -158,6 +160,7 @@ class Services:
         self.warmups.expire()
         self.history.expire()
         self.assets.expire()
+        self.own_keys.expire()
         # Last, what a storage that is away holds up until a later sweep.
         moment, over = self.requests.expired()
         for params in over:
@@ -171,7 +174,8 @@ class Services:
 
 
 def _ceilings(settings: Settings) -> Ceilings:
-    return Ceilings(settings.key_rpm, settings.key_concurrency, settings.key_max_queued, settings.queue)
+    of_keys = settings.key_rpm, settings.key_concurrency, settings.key_max_queued
+    return Ceilings(*of_keys, settings.queue, settings.queue_share)
 
 
 def services(http: HttpRequest) -> Services:
