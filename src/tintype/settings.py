@@ -116,8 +116,10 @@ class Settings(BaseSettings):
     account_keys: int = Field(20, ge=0)
     #: API keys that an account may make in a day: those that stopped working are kept for a while, and listed.
     account_keys_daily: int = Field(50, ge=1)
-    #: Event streams that one key may have open at once in one server: each is looked after a few times a second.
-    key_streams: int = Field(32, ge=0)
+    #: v1 calls and event streams that an account may have open at once in one web process, and all accounts together.
+    #: They share one look at the database; what each takes is a connection, some memory, and an answer at its end.
+    account_waits: int = Field(256, ge=1, le=10_000)
+    waits: int = Field(1024, ge=1, le=10_000)
     #: Pictures, queued or running, of all keys: nobody waits for more, and each takes disk and looking through.
     queue: int = Field(10_000, ge=0)
     #: How much of them one account's may be: else one could keep all others out, and cancel free of charge.

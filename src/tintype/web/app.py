@@ -81,7 +81,7 @@ def create_app(settings: Settings, registry: Registry, stopping: Callable[[], bo
         for task in tasks:
             task.cancel()
         # What a thread has begun goes on to its end; only then are its connections free to be closed.
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(services.watcher.close(), *tasks, return_exceptions=True)
         await run_in_threadpool(stand_in.stop)
         await run_in_threadpool(services.tracing.close)
         services.db.close()

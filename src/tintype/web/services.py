@@ -25,6 +25,7 @@ from tintype.store.figures import read_figures
 from tintype.store.history import History
 from tintype.store.keys import Key
 from tintype.store.limits import Ceilings
+from tintype.store.looks import Looks
 from tintype.store.outbox import Outbox
 from tintype.store.outlook import Outlooks
 from tintype.store.own_keys import OwnKeys
@@ -40,7 +41,8 @@ from tintype.store.workers import WorkerRow, Workers
 from tintype.telemetry.metrics import Metrics
 from tintype.telemetry.traces import Tracing, open_tracing
 from tintype.web.strangers import Strangers
-from tintype.web.streams import Streams
+from tintype.web.waits import Waits
+from tintype.web.watcher import Watcher
 from tintype.webhooks import outbox
 
 #: Seconds that a signed address of a picture works: enough to follow it.
@@ -72,7 +74,8 @@ class Services:
     inputs: Storage
     outputs: Storage
     uploads: Storage
-    streams: Streams
+    waits: Waits
+    watcher: Watcher
     strangers: Strangers
     metrics: Metrics
     tracing: Tracing
@@ -111,7 +114,8 @@ class Services:
             inputs=open_storage(settings, settings.inputs_folder, settings.input_life),
             outputs=open_storage(settings, settings.outputs_folder, settings.picture_life),
             uploads=open_storage(settings, settings.assets_folder, settings.asset_life),
-            streams=Streams(settings.key_streams),
+            waits=Waits(settings.account_waits, settings.waits),
+            watcher=Watcher(Looks(db), Previews(db), settings.events_poll, stopping),
             strangers=Strangers(),
             metrics=Metrics(partial(read_figures, db, registry.catalogue)),
             tracing=open_tracing(settings.traces, "web"),
