@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
 
 from tintype import __version__
 from tintype.errors import StoreUnavailable
@@ -20,6 +21,7 @@ from tintype.testmode.delivery import Delivery
 from tintype.testmode.standin import StandIn
 from tintype.web.account import account_router
 from tintype.web.body import BodyLimit
+from tintype.web.constants import Constant
 from tintype.web.events import events_router
 from tintype.web.failures import Credits, Unforeseen, add_error_handlers
 from tintype.web.history import history_router
@@ -91,11 +93,13 @@ def create_app(settings: Settings, registry: Registry, stopping: Callable[[], bo
         version=__version__,
         description=ABOUT,
         lifespan=lifespan,
+        openapi_url=None,  # served below, made once
         docs_url=None,  # its page loads scripts from the internet
         redoc_url=None,
         redirect_slashes=False,  # its bare 307 is none of our answers
     )
     app.state.services = services
+    _describe(app)
     calls = [v1_router(registry.catalogue), v2_router(registry.catalogue)]
     routers = [*calls, *(router() for router in ROUTERS)]
     # For the Allow header; once included, a router's routes can't be seen from outside any more.
@@ -106,7 +110,6 @@ def create_app(settings: Settings, registry: Registry, stopping: Callable[[], bo
     app.add_middleware(BodyLimit, limit=settings.max_body)
     app.add_middleware(Unforeseen)
     app.add_middleware(Credits, services=services)
-    _describe(app)
     return app
 
 
@@ -118,6 +121,8 @@ def _describe(app: FastAPI) -> None:
         return finish(plain())
 
     app.openapi = openapi  # type: ignore[method-assign]
+    described = Constant(lambda _: bytes(JSONResponse(app.openapi()).body))
+    app.add_api_route("/openapi.json", described.answer, methods=["GET", "HEAD"], include_in_schema=False)
 
 
 async def _every(seconds: float, job: Callable[[], None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -12,8 +13,9 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from tintype.catalog.samples import SAMPLES
 from tintype.errors import NotReady, StoreUnavailable
 from tintype.media.samples import draw
+from tintype.web.constants import Constant
 from tintype.web.openapi import refusals
-from tintype.web.services import services
+from tintype.web.services import Services, services
 
 NOT_READY = {"description": "They can't: the database or the workers are away"}
 
@@ -32,7 +34,8 @@ def public_router() -> APIRouter:
         response_class=Response,
     )
     for sample in SAMPLES:
-        _add(router, sample.path, sample_file, include_in_schema=False)
+        drawn = Constant(partial(_drawn, sample.path), "image/jpeg", cache_control="max-age=86400")
+        _add(router, sample.path, drawn.answer, include_in_schema=False)
     return router
 
 
@@ -68,9 +71,8 @@ def file(http: HttpRequest, name: str) -> Response:
     return Response(data, media_type=f"image/{name.rpartition('.')[2]}", headers=headers)
 
 
-def sample_file(http: HttpRequest) -> Response:
-    """A sample, drawn now."""
-    return Response(draw(http.url.path), media_type="image/jpeg", headers={"cache-control": "max-age=86400"})
+def _drawn(path: str, _own: Services) -> bytes:
+    return draw(path)
 
 
 def _add(router: APIRouter, path: str, endpoint: Callable[..., Any], **words: Any) -> None:
