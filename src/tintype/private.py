@@ -13,8 +13,10 @@ OTHERS = 0o077
 
 
 def make_folder(path: Path) -> None:
-    """A folder, 0700, with those on the way to it; one that is there stays as it is."""
-    path.mkdir(FOLDER, parents=True, exist_ok=True)
+    """A folder, and those that are missing on the way to it, each 0700; one that is there stays as it is."""
+    if not path.parent.exists():
+        make_folder(path.parent)
+    path.mkdir(FOLDER, exist_ok=True)
 
 
 def create(path: Path) -> int:

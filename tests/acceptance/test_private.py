@@ -16,7 +16,7 @@ import httpx2
 from tests.acceptance.harness import KEY, READY, done, here
 from tests.acceptance.test_http_helpers import MEDIUM, TEXT, gradient
 from tests.plain import PLAIN
-from tintype.private import tighten
+from tintype.private import make_folder, tighten
 
 
 @contextmanager
@@ -74,6 +74,14 @@ def test_only_the_owner_can_read_what_a_server_writes(tmp_path: Path) -> None:
         assert len(lines) == 1
         closed = {name: modes(data)[name] for name in (".", "inputs", "assets", "outputs", "tintype.db")}
     assert {oct(mode & 0o077) for mode in closed.values()} == {"0o0"}
+
+
+def test_folders_on_the_way_are_private_too(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    make_folder(tmp_path / "a" / "b" / "c")
+    make_folder(tmp_path / "a" / "b")
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "a").rglob("*")} == {0o700}
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "a", tmp_path)] == [0o700, 0o755]
 
 
 def test_what_is_others_or_shared_by_intent_stays_as_it_is(tmp_path: Path) -> None:
