@@ -22,6 +22,7 @@ from tests.databases import SqliteFiles, postgres_server, server_program
 
 from tintype.store.accounts import Accounts
 from tintype.store.database import Database, now
+from tintype.store.limits import Ceilings
 from tintype.store.records import Mark, Status
 from tintype.store.requests import Requests
 from tintype.store.tables import requests
@@ -63,7 +64,8 @@ class House:
 
     def __init__(self, url: str, keys: int = KEYS) -> None:
         self.db = Database(url)
-        self.requests = Requests(self.db, lease=15, retention=3600)
+        # Limited as a server is, so that a submit counts what it counts there; but all keys are one account's.
+        self.requests = Requests(self.db, lease=15, retention=3600, ceilings=Ceilings(queue=10_000, max_queued=10_000))
         self.workers = Workers(self.db)
         accounts = Accounts(self.db)
         account = accounts.create("one", 10**15).id

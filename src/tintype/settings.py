@@ -124,19 +124,26 @@ class Settings(BaseSettings):
     #: By model slug, the catalogue's where not named: dollars, or `{"dollars": 0.001, "per": "second"}`.
     prices: dict[str, OwnPrice] = {}
 
-    #: Requests per minute of a key without a number of its own; 0 is no limit, as in the next two.
+    #: Requests per minute of all keys of an account together, but for those with a number from `tintype keys create`:
+    #: per key, whoever makes keys would make limits. 0 is no limit, as in the next two.
     key_rpm: int = Field(0, ge=0)
-    #: Requests, queued or running, of a key without a number of its own.
+    #: Requests, queued or running, of the same keys together.
     key_concurrency: int = Field(0, ge=0)
-    #: Pictures, queued or running, of a key without a number of its own.
+    #: Pictures, queued or running, of the same keys together.
     key_max_queued: int = Field(0, ge=0)
-    #: API keys in force that an account may have when it makes them itself (`POST /v2/keys`): the limits above are per
-    #: key, so that many keys may ask for more. 0 leaves the making of keys to `tintype keys`.
+    #: API keys in force that an account may have when it makes them itself (`POST /v2/keys`). Each has turns of its own
+    #: in the queue. 0 leaves the making of keys to `tintype keys`.
     account_keys: int = Field(20, ge=0)
-    #: Event streams that one key may have open at once in one server: each is looked after a few times a second.
-    key_streams: int = Field(32, ge=0)
+    #: API keys that an account may make in a day: those that stopped working are kept for a while, and listed.
+    account_keys_daily: int = Field(50, ge=1)
+    #: v1 calls and event streams that an account may have open at once in one web process, and all accounts together.
+    #: They share one look at the database; what each takes is a connection, some memory, and an answer at its end.
+    account_waits: int = Field(256, ge=1, le=10_000)
+    waits: int = Field(1024, ge=1, le=10_000)
     #: Pictures, queued or running, of all keys: nobody waits for more, and each takes disk and looking through.
     queue: int = Field(10_000, ge=0)
+    #: How much of them one account's may be: else one could keep all others out, and cancel free of charge.
+    queue_share: float = Field(0.5, gt=0, le=1)
 
     #: Workers on this machine, on a Ray cluster (docs/fleet.md), or none: somebody else starts them.
     fleet: Fleet = "local"

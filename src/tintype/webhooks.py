@@ -29,6 +29,8 @@ log = structlog.get_logger()
 
 #: Answers whose Retry-After counts: too many requests, and unavailable.
 BUSY = (429, 503)
+#: What the log of deliveries says of an attempt that this server failed at, whose own log says more.
+UNFORESEEN = "it could not be sent: an error of this server"
 
 
 def outbox(db: Database, settings: Settings) -> Outbox:
@@ -83,17 +85,23 @@ class Senders:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def send(self, delivery: Delivery, secrets: Sequence[str]) -> Outcome:
-        """One attempt."""
+        """One attempt. Whatever comes of it is an outcome: an attempt without one would be made again for ever."""
+        try:
+            return self._post(delivery, secrets)
+        except TintypeError as error:
+            return Outcome(error=error.message)
+        except Exception as error:
+            log.exception("a webhook could not be sent", error=type(error).__name__)
+            return Outcome(error=UNFORESEEN)
+
+    def _post(self, delivery: Delivery, secrets: Sequence[str]) -> Outcome:
         body = delivery.body.encode()
         headers = [("Content-Type", "application/json"), ("User-Agent", "tintype")]
         headers += sign(secrets, delivery.id, int(time.time()), body)
-        try:
-            with self._tracing.span("webhook", delivery.traceparent, request=delivery.request_id) as traceparent:
-                trace = [(HEADER, traceparent)] if traceparent else []
-                answer = self._poster.post(delivery.url, body, headers + trace)
-            return Outcome(answer.status, retry_after=answer.retry_after if answer.status in BUSY else None)
-        except TintypeError as error:
-            return Outcome(error=error.message)
+        with self._tracing.span("webhook", delivery.traceparent, request=delivery.request_id) as traceparent:
+            trace = [(HEADER, traceparent)] if traceparent else []
+            answer = self._poster.post(delivery.url, body, headers + trace)
+        return Outcome(answer.status, retry_after=answer.retry_after if answer.status in BUSY else None)
 
     def _run(self) -> None:
         while not self._done.is_set():
@@ -104,7 +112,7 @@ class Senders:
                 log.warning("store unavailable", cause=str(error.__cause__))
                 self._done.wait(self._poll)
             except Exception as error:
-                log.exception("a webhook could not be sent", error=type(error).__name__)
+                log.exception("the outbox could not be emptied", error=type(error).__name__)
                 self._done.wait(self._poll)
 
     def _turn(self) -> None:

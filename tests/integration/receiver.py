@@ -31,11 +31,15 @@ class Message:
 
 
 class Receiver:
-    """`answer` gives the HTTP status and headers for each message; it may take as long as it likes."""
+    """`answer` gives the HTTP status and headers for each message; it may take as long as it likes.
+
+    `raw` is sent in its place, to the byte, where it is set: what no server's library would let itself say.
+    """
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
         self.answer: Callable[[Message], tuple[int, dict[str, str]]] = lambda _: (204, {})
+        self.raw: bytes | None = None
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -44,6 +48,10 @@ class Receiver:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 message = Message(self.path, headers, body)
                 receiver.messages.append(message)
+                if receiver.raw is not None:
+                    self.wfile.write(receiver.raw)
+                    self.close_connection = True
+                    return
                 status, extra = receiver.answer(message)
                 self.send_response(status)
                 for name, value in {"content-length": "0", **extra}.items():

@@ -9,13 +9,16 @@ from pathlib import Path
 import httpx2
 import pytest
 from sqlalchemy import text
+from tests.acceptance.harness import until
 from tests.databases import PostgresServer
 from tests.integration.sse import Event, following, told
 from tests.integration.website import Website, serving
 
 from tintype.client import Client, ServerRefused
+from tintype.store.looks import Looks
 from tintype.store.previews import Preview
 from tintype.web.events import Stream
+from tintype.web.watcher import Watch
 
 
 @pytest.fixture
@@ -139,7 +142,7 @@ def test_previews_are_wanted_while_somebody_follows(web: Website, http: httpx2.C
     assert web.own.previews.watched([request.id]) == set(), "a poll is no watching"
     with following(http, request.id) as events:
         next(events)
-        assert web.own.previews.watched([request.id]) == {request.id}
+        until(lambda: web.own.previews.watched([request.id]) == {request.id})
 
 
 def test_silence_is_broken_by_comments(tmp_path: Path) -> None:
@@ -156,11 +159,17 @@ def test_what_a_look_found_before_the_database_went_away_is_told_by_the_next(
         site.submit()
         request = site.claim()
         site.step(request, 2)
+        site.own.previews.put(request.id, [Preview(1, 1, 0, 2, b"jpeg")])
         stream = Stream(site.own, request.id, site.account_id, site.address)
+        seen = Looks(site.own.db).look([], {request.id: None}, places=False).news[request.id]
+        watch = Watch(request.id, 1.0, follows=True)
+        watch.known = seen.state
         with site.own.db.note() as tx:
             tx.execute(text("LOCK TABLE previews"))  # what is read last
-            assert stream.news() == []
-        assert [said.splitlines()[1] for said in stream.news()] == ["event: started", "event: progress"]
+            assert stream.news(watch, seen) == []
+        assert watch.known is None, "so that the next look tells it"
+        said = [one.splitlines()[1] for one in stream.news(watch, seen)]
+        assert said == ["event: started", "event: progress", "event: preview"]
 
 
 def test_a_server_that_stops_ends_its_streams(tmp_path: Path) -> None:
@@ -168,7 +177,8 @@ def test_a_server_that_stops_ends_its_streams(tmp_path: Path) -> None:
         request = site.submit()
         with following(client, request.id) as events:
             next(events)
-            object.__setattr__(site.own, "stopping", lambda: True)  # as serve's own does once SIGTERM came
+            site.own.watcher._stopping = lambda: True  # as serve's own does once SIGTERM came
+            object.__setattr__(site.own, "stopping", lambda: True)
             assert list(events) == []
 
 

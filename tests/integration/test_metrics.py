@@ -93,7 +93,8 @@ def test_two_web_processes_tell_the_same_but_for_their_own_refusals(
         after = [told(http, "tintype_refusals_total", reason="InvalidParameter") for http in (boss, there)]
         assert (after[0] - before[0], after[1] - before[1]) == (1, 0)
         assert told(there, "tintype_refusals_total", reason="RequestUnknown") == 0
-        there.get("/v2/requests/1234/status")
+        with other.http(site.secret) as customer:
+            assert customer.get("/v2/requests/1234/status").status_code == 404
         assert told(there, "tintype_refusals_total", reason="RequestUnknown") == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -9,9 +10,13 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from sqlalchemy import event
+from structlog.testing import capture_logs
 from tests.acceptance.harness import done, here, until, words
 from tests.integration.website import Website, serving
+from tests.plain import PLAIN
 
+from tintype.errors import Unauthorized
 from tintype.fleet.slots import worker_slots
 from tintype.store.accounts import Accounts
 from tintype.store.database import Database
@@ -84,6 +89,56 @@ def test_only_operators_see_and_only_those_that_may_write_change(site: Website, 
         assert {http.post(f"/v2/operator/{path}").status_code for path in WRITES} == {403}
     assert boss.get("/api/auth/authenticate").json()["api_key"]["operator"] is True
     assert site.own.controls.paused_since() is None
+
+
+#: What an operator's key that may only read can call.
+OF_THE_SERVER = {"/metrics", "/v2/operator", "/v2/operator/samples", "/api/auth/authenticate"}
+
+
+def test_an_operator_s_key_that_may_only_read_sees_nothing_of_its_account(site: Website) -> None:
+    """As `tintype keys create --operator --scopes read` makes it: of the oldest account."""
+    _, looker = site.own.accounts.create_key(site.account_id, "wall", operator=True, read_only=True)
+    request = site.submit(prompt="a secret fox")
+    seen = set()
+    with site.http(looker) as http, httpx2.Client(base_url=site.address, verify=PLAIN) as anybody:
+        for route in site.app.state.routes:
+            path = re.sub(r"\{\w+(:\w+)?\}", request.id, route.path)
+            for method in sorted(route.methods):
+                if anybody.request(method, path).status_code != 401:
+                    continue
+                answer = http.request(method, path)
+                if answer.status_code != 403:
+                    seen.add(route.path)
+                assert "secret" not in answer.text
+                assert "x-remaining-credits" not in answer.headers
+        assert [*http.get("/api/auth/authenticate").json()] == ["api_key"]
+        assert "sees the server alone" in http.get("/v2/ledger").json()["error"]
+    assert seen == OF_THE_SERVER
+    site.own.requests.cancel(request.id, site.account_id)
+
+
+def test_who_guesses_keys_leaves_log_lines(tmp_path: Path) -> None:
+    guess = "SG_" + "f" * 32
+    with serving(tmp_path, trusted_proxies=["127.0.0.1"]) as site, site.http(guess) as http, capture_logs() as logs:
+        behind = {"x-forwarded-for": "10.0.0.9, 203.0.113.7"}
+        assert [http.get(path, headers=behind).status_code for path in ("/v2/keys", "/metrics")] == [401, 401]
+    found = [line for line in logs if line["event"] == "authentication failed"]
+    assert [(line["client"], line["log_level"]) for line in found[:1]] == [("203.0.113.7", "warning")]
+    assert guess not in str(logs)
+
+
+@pytest.mark.parametrize("sent", ["", "nonsense", "SG_' or 1=1 --", "x" * 5000, "SG_" + "\N{SUPERSCRIPT TWO}" * 12])
+def test_what_can_be_no_key_is_not_looked_for(db: Database, sent: str) -> None:
+    asked: list[str] = []
+
+    def note(_: object, __: object, statement: str, *___: object) -> None:
+        asked.append(statement)
+
+    event.listen(db._engine, "before_cursor_execute", note)
+    for secret, looks in ((sent, 0), ("SG_" + "f" * 32, 1)):
+        with pytest.raises(Unauthorized):
+            Accounts(db).authenticate(secret)
+        assert sum("FROM api_keys" in statement for statement in asked) == looks
 
 
 def test_the_queue_is_paused_and_goes_on_over_http(site: Website, boss: httpx2.Client) -> None:

@@ -156,7 +156,7 @@ def test_nobody_watches_nothing_is_made(watched: Watched) -> None:
 
 
 def test_one_look_a_beat_and_none_without_a_new_step(watched: Watched) -> None:
-    watched.previews.watch(watched.request.id, 60)
+    watched.previews.watch([watched.request.id], 60)
     watched.beat()
     assert watched.looker.looks == 0, "there is nothing to see before the first step"
     for _ in range(2):
@@ -174,7 +174,7 @@ def test_one_look_a_beat_and_none_without_a_new_step(watched: Watched) -> None:
 
 def test_nobody_looks_at_what_is_not_checked_yet(watched: Watched) -> None:
     looker = Looker(watched.previews, hides=lambda task: task.request is watched.request)
-    watched.previews.watch(watched.request.id, 60)
+    watched.previews.watch([watched.request.id], 60)
     watched.engine.step()
     looker.beat([watched.task])  # type: ignore[list-item]
     assert looker._under_way is None
@@ -184,7 +184,7 @@ def test_nobody_looks_at_what_is_not_checked_yet(watched: Watched) -> None:
 
 
 def test_a_finished_picture_is_shown_small_while_its_sibling_runs(watched: Watched) -> None:
-    watched.previews.watch(watched.request.id, 60)
+    watched.previews.watch([watched.request.id], 60)
     watched.task.pictures = [watched.picture, watched.picture]
     watched.engine.step()
     watched.beat()
@@ -200,7 +200,7 @@ def test_a_finished_picture_is_shown_small_while_its_sibling_runs(watched: Watch
 
 
 def test_a_look_that_fails_harms_nothing(watched: Watched) -> None:
-    watched.previews.watch(watched.request.id, 60)
+    watched.previews.watch([watched.request.id], 60)
     watched.engine.step()
     watched.picture.answered = (Ask(torch.zeros(1), -1.0), torch.zeros(1))
     watched.beat()

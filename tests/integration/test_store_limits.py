@@ -12,9 +12,10 @@ from sqlalchemy import update
 from tintype.errors import Forbidden, OutOfCredits, TooManyRequests
 from tintype.store.accounts import Accounts, Key
 from tintype.store.database import Database, read_clock
-from tintype.store.limits import Ceilings
+from tintype.store.limits import NO_CEILINGS, Ceilings
+from tintype.store.own_keys import DAY, REMEMBERED, OwnKeys
 from tintype.store.requests import Request, Requests
-from tintype.store.tables import api_keys
+from tintype.store.tables import accounts, api_keys
 
 
 class Door:
@@ -118,13 +119,159 @@ def test_the_whole_queue(door: Door) -> None:
 
 
 def test_the_server_s_limits_are_for_keys_without_their_own(door: Door) -> None:
-    strict = Requests(door.db, lease=15, retention=60, ceilings=Ceilings(rpm=1, concurrency=2))
+    strict = Requests(door.db, lease=15, retention=60, ceilings=Ceilings(rpm=1, concurrency=3))
     plain, generous = door.key(), door.key(rpm=3)
     door.ask(plain, requests=strict)
     assert "1 requests per minute" in refusal(lambda: door.ask(plain, requests=strict)).message
     door.ask(generous, requests=strict)
     door.ask(generous, requests=strict)
-    assert "2 requests at once" in refusal(lambda: door.ask(generous, requests=strict)).message
+    assert "together may have 3 requests at once" in refusal(lambda: door.ask(generous, requests=strict)).message
+
+
+def limited(door: Door, **ceilings: Any) -> Requests:
+    return Requests(door.db, lease=15, retention=60, ceilings=Ceilings(**ceilings))
+
+
+def elsewhere(door: Door, **options: Any) -> Key:
+    """A key of another account."""
+    return door.accounts.create_key(door.accounts.create("another", 10**9).id, "key", **options)[0]
+
+
+@pytest.mark.parametrize(
+    ("ceilings", "words"),
+    [
+        ({"rpm": 2}, "The API keys of this account together may send 2 requests per minute"),
+        ({"concurrency": 2}, "The API keys of this account together may have 2 requests at once"),
+        (
+            {"max_queued": 2},
+            "The API keys of this account together may have 2 pictures at once; with this",
+        ),
+    ],
+)
+def test_keys_made_and_revoked_in_a_row_ask_for_no_more_than_one(
+    door: Door, ceilings: dict[str, int], words: str
+) -> None:
+    narrow = limited(door, **ceilings)
+    own = OwnKeys(door.db, most=3, daily=100, ceilings=Ceilings(**ceilings))
+    main, accepted = door.key(), 0
+    for _ in range(5):
+        made, _secret = own.create(main, {"name": "spare"})
+        for _ in range(2):
+            try:
+                accepted += bool(door.ask(made, requests=narrow))
+            except TooManyRequests as error:
+                assert error.message.startswith(words)
+        own.revoke(main, made.id)
+    assert accepted == 2
+    door.ask(elsewhere(door), requests=narrow)
+
+
+@pytest.mark.parametrize("limit", ["rpm", "concurrency", "max_queued"])
+def test_what_an_operator_gives_a_key_it_has_for_itself(door: Door, limit: str) -> None:
+    """Beside the others of its account, however many there are; a key that a key made has its number within theirs."""
+    narrow = limited(door, **{limit: 2})
+    for key in (door.key(**{limit: 3}), door.key(**{limit: 3})):
+        for _ in range(3):
+            door.ask(key, requests=narrow)
+        with pytest.raises(TooManyRequests, match=r"^This API key may"):
+            door.ask(key, requests=narrow)
+    own = OwnKeys(door.db, most=9, daily=100, ceilings=Ceilings(**{limit: 2}))
+    main = door.key()
+    one, two = (own.create(main, {"name": "one", limit: 1})[0] for _ in range(2))
+    door.ask(one, requests=narrow)
+    assert refusal(lambda: door.ask(one, requests=narrow)).message.startswith("This API key may")
+    door.ask(two, requests=narrow)
+    assert refusal(lambda: door.ask(main, requests=narrow)).message.startswith("The API keys of this account together")
+
+
+def test_a_refusal_takes_no_token_of_either_bucket(door: Door) -> None:
+    narrow = limited(door, rpm=2)
+    own = OwnKeys(door.db, most=9, daily=100, ceilings=Ceilings(rpm=2))
+    main = door.key()
+    small, _ = own.create(main, {"name": "small", "rpm": 1})
+    first = door.ask(small, requests=narrow)
+    assert first.allowance
+    assert first.allowance.remaining == 0, "the least of both"
+    for _ in range(5):
+        refusal(lambda: door.ask(small, requests=narrow))
+    door.ask(main, requests=narrow)
+    refusal(lambda: door.ask(main, requests=narrow))
+
+
+@pytest.mark.parametrize("hours", [2, 24 * 365])
+def test_a_clock_that_is_set_back_locks_nobody_out(door: Door, hours: int) -> None:
+    """A bucket is never honestly further from full than a minute: what says otherwise was written by another clock."""
+    key, shared, narrow = door.key(rpm=6), door.key(), limited(door, rpm=6)
+    door.ask(key)
+    door.ask(shared, requests=narrow)
+    door.bucket(key, 3600.0 * hours)
+    with door.db.write() as tx:
+        tx.execute(update(accounts).values(bucket_full_at=read_clock(tx) + 3600.0 * hours))
+    for ask in (lambda: door.ask(key), lambda: door.ask(shared, requests=narrow)):
+        assert refusal(ask).retry_after <= 10, "as if it had just been emptied"
+
+
+def test_no_account_has_more_than_its_share_of_the_queue(door: Door) -> None:
+    narrow = limited(door, queue=10, share=0.5)
+    first, second = door.key(), door.key()
+    with pytest.raises(Forbidden, match="One account may have 5 pictures in the queue; this request asks for 6"):
+        door.ask(first, 6, narrow)
+    door.ask(first, 3, narrow)
+    kept = door.ask(second, 2, narrow)
+    words = "One account may have 5 of the 10 pictures that the queue holds; with this request it would have 6"
+    assert refusal(lambda: door.ask(second, 1, narrow)).message == words
+    narrow.submit(elsewhere(door), "sd3", {}, 10, pictures=5)
+    door.requests.cancel(kept.id, door.account_id)
+    door.ask(second, 2, narrow)
+    third = elsewhere(door)
+    assert refusal(lambda: narrow.submit(third, "sd3", {}, 10)).message == "The queue is full: it holds 10 pictures"
+
+
+def test_test_keys_have_their_share_of_what_test_keys_may_have(door: Door) -> None:
+    narrow = limited(door, queue=4, share=0.5)
+    test, live = door.key(test=True), door.key()
+    door.ask(test, 2, narrow)
+    refusal(lambda: door.ask(test, 1, narrow))
+    door.ask(live, 2, narrow)
+    narrow.submit(elsewhere(door, test=True), "sd3", {}, 0, pictures=2)
+
+
+def test_a_small_queue_has_room_for_one_picture_of_an_account() -> None:
+    assert [Ceilings(queue=queue, share=0.5).of_queue for queue in (0, 1, 2, 3, 10_000)] == [0, 1, 1, 1, 5000]
+
+
+def test_keys_that_keys_made_are_so_many_a_day_and_are_forgotten_in_the_end(door: Door) -> None:
+    own = OwnKeys(door.db, most=3, daily=4, ceilings=NO_CEILINGS)
+    main = door.key()
+    made = [own.create(main, {"name": "spare"})[0] for _ in range(2)]
+    own.revoke(main, made[1].id)
+    for _ in range(2):
+        made.append(own.create(main, {"name": "spare", "test": True})[0])
+        own.revoke(main, made[-1].id)
+    refused = refusal(lambda: own.create(main, {"name": "one too many"}))
+    assert refused.message == "An account may make 4 API keys a day"
+    assert DAY - 60 < refused.retry_after <= DAY
+    door.ask(made[0])
+    own.revoke(main, made[0].id)
+    aside = door.key()
+    door.accounts.revoke(aside.id)
+    with door.db.write() as tx:
+        tx.execute(update(api_keys).values(created_at=api_keys.c.created_at - REMEMBERED))
+        ended = {"revoked_at": api_keys.c.revoked_at - REMEMBERED - 1}
+        tx.execute(update(api_keys).where(api_keys.c.revoked_at.is_not(None)).values(ended))
+    assert own.expire() == 3, "not the one whose request waits, nor one that the operator made"
+    assert {key.id for key in own.list(main)} == {main.id, made[0].id, aside.id}
+    own.create(main, {"name": "another day"})
+
+
+def test_keys_of_a_clock_that_was_set_back_count_for_no_day(door: Door) -> None:
+    own = OwnKeys(door.db, most=9, daily=1, ceilings=NO_CEILINGS)
+    main = door.key()
+    own.create(main, {"name": "spare"})
+    refusal(lambda: own.create(main, {"name": "spare"}))
+    with door.db.write() as tx:
+        tx.execute(update(api_keys).values(created_at=api_keys.c.created_at + 30 * DAY))
+    own.create(main, {"name": "spare"})
 
 
 def test_several_processes_and_a_restart_count_together(door: Door, url: str) -> None:

@@ -145,9 +145,9 @@ def test_only_watched_requests_are_looked_at(line: Line) -> None:
     one, two = line.submit(), line.submit()
     ids = [one.id, two.id]
     assert line.previews.watched(ids) == set()
-    line.previews.watch(two.id, 60)
+    line.previews.watch([two.id], 60)
     assert line.previews.watched(ids) == {two.id}
-    line.previews.watch(two.id, -1)
+    line.previews.watch([two.id], -1)
     assert line.previews.watched(ids) == set()
 
 

@@ -38,7 +38,8 @@ def post(http: httpx2.Client, version: str = "v2", headers: dict[str, str] | Non
         ({"key_rpm": 2}, "2 requests per minute"),
         ({"key_concurrency": 2}, "2 requests at once"),
         ({"key_max_queued": 2}, "2 pictures at once"),
-        ({"queue": 2}, "The queue is full"),
+        ({"queue": 4}, "One account may have 2 of the 4 pictures"),
+        ({"queue": 2, "queue_share": 1}, "The queue is full"),
     ],
 )
 def test_429_says_when_to_come_back(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
@@ -109,7 +110,7 @@ def test_answers_to_a_limited_key_say_what_is_left_of_its_minute(tmp_path: Path)
         assert "x-rate-limit-remaining" not in post(http).headers
 
 
-@pytest.mark.parametrize("settings", [{"key_concurrency": 1}, {"key_max_queued": 1}, {"queue": 1}])
+@pytest.mark.parametrize("settings", [{"key_concurrency": 1}, {"key_max_queued": 1}, {"queue": 1, "queue_share": 1}])
 def test_retry_after_is_what_the_running_work_still_takes(tmp_path: Path, settings: dict[str, int]) -> None:
     with serving(tmp_path, **settings) as site, site.http() as http:
         site.submit()
@@ -158,23 +159,44 @@ def worker_refuses(site: Website, key: Key) -> None:
         assert fetch(site.key)
 
 
-def test_so_many_streams_of_one_key(tmp_path: Path) -> None:
-    with serving(tmp_path, key_streams=2) as site, site.http() as http:
+def test_so_many_calls_of_an_account_wait_and_follow(tmp_path: Path) -> None:
+    """All its keys together; one call more is refused before anything is queued or held, and costs nothing."""
+    with serving(tmp_path, account_waits=2) as site, site.http() as http, ThreadPoolExecutor(1) as pool:
         request = site.submit()
-        path = f"/v2/requests/{request.id}/events"
+        _, spare = site.own.accounts.create_key(site.account_id, "spare")
+        _, stranger = site.own.accounts.create_key(site.own.accounts.create("two", 10**6).id, "stranger")
         with following(http, request.id) as one:
             next(one)
-            with following(http, request.id) as other:
-                next(other)
-                refused(http.get(path), 429, "follow 2 requests at once")
-                _, secret = site.own.accounts.create_key(site.account_id, "another")
-                with site.http(secret) as another, following(another, request.id) as events:
+            waiting = pool.submit(post, http, "v1")
+            until(lambda: site.own.requests.depth()[0] == 2, 60)
+            before = left(http)
+            with site.http(spare) as another:
+                refused(
+                    post(another, "v1"), 429, "An account may have 2 calls that wait for or follow requests at once"
+                )
+                refused(another.get(f"/v2/requests/{request.id}/events"), 429, "An account may have 2 calls")
+            assert (left(http), site.own.requests.depth()[0]) == (before, 2)
+            with site.http(stranger) as other:
+                theirs = post(other).json()["request_id"]
+                with following(other, theirs) as events:
                     next(events)
-            until(lambda: not site.own.streams.full(site.key.id), 60)
-            with following(http, request.id) as again:
-                next(again)
-            site.own.requests.cancel(request.id, site.account_id)
-        assert [event.name for event in told(http, request.id)] == ["failed"]
+        until(lambda: site.own.waits.open == 1, 60)  # who follows no longer has gone
+        with following(http, request.id) as again:
+            next(again)
+        for _ in range(3):
+            site.complete(site.claim())
+        assert waiting.result().status_code == 200
+        assert [event.name for event in told(http, request.id)] == ["completed"]
+
+
+def test_so_many_calls_of_all_accounts_wait_and_follow(tmp_path: Path) -> None:
+    with serving(tmp_path, waits=1) as site, site.http() as http:
+        request = site.submit()
+        _, test_key = site.own.accounts.create_key(site.account_id, "rehearsal", test=True)
+        with following(http, request.id) as one:
+            next(one)
+            with site.http(test_key) as other:
+                refused(post(other, "v1"), 429, "This server takes 1 calls that wait for or follow requests at once")
 
 
 def test_a_price_per_second_holds_the_most_and_settles_what_was_used(tmp_path: Path) -> None:

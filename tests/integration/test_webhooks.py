@@ -23,9 +23,9 @@ from tintype.store.database import Database, read_clock
 from tintype.store.hooks import Delivered, Delivery, Event, Hook, Outcome
 from tintype.store.outbox import PER_RECEIVER, Backoff, Outbox
 from tintype.store.requests import Request, Requests
-from tintype.store.tables import deliveries
+from tintype.store.tables import deliveries, webhooks
 from tintype.store.webhooks import Webhooks
-from tintype.webhooks import Senders
+from tintype.webhooks import UNFORESEEN, Senders
 
 BOTH = (Event.REQUEST_COMPLETED, Event.REQUEST_FAILED)
 RESULT = {"pictures": [{"name": "a.png", "seed": 7}], "seed": 7, "inference_time": 1.5}
@@ -203,6 +203,66 @@ def test_a_date_is_a_retry_after_too() -> None:
     assert seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0
     assert (seconds(formatdate(time.time() + 3600, usegmt=True)) or 0) == pytest.approx(3600, abs=600)
     assert [seconds(text) for text in ("", "soon", "-5", "²")] == [None] * 4
+
+
+#: What no clock shows, no calendar has, and no number holds.
+ODD = [
+    "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+    "Mon, 01 Jan 2030 00:00:00 +99999999999999",
+    "Mon, 01 Jan 2030 99999999999999:00:00 GMT",
+    "Mon, 01 Jan 2030 00:00:00 +" + "9" * 4400,
+    "-5",
+    "1e9",
+    "inf",
+    "\xe9",
+]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_retry_after_that_cannot_be_read_is_none(odd: str) -> None:
+    assert seconds(odd) is None
+
+
+@pytest.mark.parametrize("far", ["9" * 5000, "Fri, 31 Dec 9999 23:59:59 GMT", "Fri, 31 Dec 9999 23:59:59 -2359"])
+def test_one_that_lies_too_far_ahead_is_the_longest_pause(far: str) -> None:
+    assert Backoff(10.0, 100.0, ATTEMPTS, chance=lambda: 0.5).pause(1, seconds(far)) == 100
+    assert seconds("Mon, 01 Jan 0001 00:00:00 +2359") == 0
+
+
+@pytest.mark.parametrize(("status", "tries"), [(b"200 OK", 1), (b"503 Busy", ATTEMPTS)])
+@pytest.mark.parametrize("odd", ODD[:4])
+def test_whatever_a_receiver_says_it_is_sent_a_message_so_often_and_no_more(
+    office: Office, receiver: Receiver, odd: str, status: bytes, tries: int
+) -> None:
+    receiver.raw = b"HTTP/1.1 %s\r\nRetry-After: %s\r\nContent-Length: 0\r\n\r\n" % (status, odd.encode())
+    office.add(receiver.url())
+    office.finish()
+    with office.senders([receiver]):
+        until(lambda: office.one().status is not Delivered.PENDING)
+    assert (office.one().attempt, len(receiver.messages)) == (tries, tries)
+    assert office.outbox.claim() is None
+
+
+def test_what_can_t_be_sent_for_a_reason_of_our_own_ends_too(office: Office, receiver: Receiver) -> None:
+    """Here a secret that is none, as a restore by hand may leave it; nothing of it is told to who reads the log."""
+    hook = office.add(receiver.url())
+    office.finish()
+    with office.db.write() as tx:
+        tx.execute(update(webhooks).where(webhooks.c.id == hook.id).values(secret="whsec_x"))
+    with office.senders([receiver]):
+        until(lambda: office.one().status is Delivered.FAILED)
+    assert (office.one().attempt, office.one().error, receiver.messages) == (ATTEMPTS, UNFORESEEN, [])
+
+
+def test_what_an_earlier_version_sent_for_ever_ends_with_its_next_attempt(office: Office, receiver: Receiver) -> None:
+    receiver.answer = lambda _: (500, {})
+    office.add(receiver.url())
+    office.finish()
+    with office.db.write() as tx:
+        tx.execute(update(deliveries).values(attempt=40, lease_until=read_clock(tx) - 1))
+    with office.senders([receiver]):
+        until(lambda: office.one().status is Delivered.FAILED)
+    assert len(receiver.messages) == 1
 
 
 def test_a_lease_that_ran_out_is_claimed_again_and_its_first_holder_changes_nothing(office: Office) -> None:

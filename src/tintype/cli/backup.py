@@ -12,6 +12,7 @@ from sqlalchemy import make_url
 
 from tintype.cli.local import first_line
 from tintype.cli.options import data_option, load_settings
+from tintype.private import create
 
 
 @click.command()
@@ -50,7 +51,7 @@ def _copy(source: Path, file: Path) -> None:
     part = file.with_name(f"{file.name}.part")
     part.unlink(missing_ok=True)
     # It has webhooks' secrets in it, and everybody's prompts.
-    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    os.close(create(part))
     try:
         with (
             closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as live,

@@ -53,7 +53,11 @@ def keys() -> None:
 @click.option("--spend-cap", type=float, help="Dollars that it may spend in all.")
 @click.option("--safety", type=strictness, help="Of the safety check; the server's, if not given (docs/safety.md).")
 @click.option("--test", is_flag=True, help="A key for tests: free, no model runs (docs/test-mode.md).")
-@click.option("--operator", is_flag=True, help="It sees and steers the whole server too (docs/operator.md).")
+@click.option(
+    "--operator",
+    is_flag=True,
+    help="It sees and steers the whole server too; with `--scopes read` it sees that alone (docs/operator.md).",
+)
 @click.option("--expires", type=click.FloatRange(min=0, min_open=True), help="Days until it stops working.")
 @data_option
 def create(
@@ -80,6 +84,7 @@ def create(
       tintype keys create --name dashboard --scopes read
       tintype keys create --name ci --test
       tintype keys create --name me --operator
+      tintype keys create --name prometheus --operator --scopes read
     """
     settings = load_settings(data=data)
     slugs = None if models is None else _slugs(models, build_registry(settings).catalogue)

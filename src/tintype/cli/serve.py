@@ -18,11 +18,12 @@ import uvicorn
 from tintype.catalog.samples import LANDSCAPE
 from tintype.cli.options import data_option, load_settings, open_database, require_ray
 from tintype.cli.safety import check_safety_of_all
-from tintype.cli.storage import check_storage
+from tintype.cli.storage import check_storage, close_to_others
 from tintype.fleet.children import Child, Children
 from tintype.fleet.devices import devices
 from tintype.fleet.slots import worker_slots
 from tintype.hub.registry import Registry, build_registry
+from tintype.private import make_folder
 from tintype.settings import Fleet, Settings
 from tintype.store.accounts import Accounts
 from tintype.store.database import Database
@@ -68,6 +69,7 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
     if settings.fleet == "ray":
         require_ray()
     set_up_logs(process="web")
+    close_to_others(settings)
     check_storage(settings)
     with open_database(settings) as db:
         check_safety_of_all(settings, db)
@@ -157,11 +159,14 @@ def worker(device: str, parent: int | None, worker_id: str | None, data: Path | 
     registry.require(registry.catalogue)
     set_up_logs(process=f"worker {device}")
     raise_file_limit()
+    close_to_others(settings)
     check_storage(settings)
     with open_database(settings) as db:
         check_safety_of_all(settings, db)
     # Read by torch's compiler, if it is ever used (TINTYPE_PREPARE), when it is imported.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.prepared_folder.absolute()))
+    if settings.prepare != "off":
+        make_folder(settings.prepared_folder)
     run_worker(settings, registry, device, parent, worker_id or new_id())
 
 

@@ -20,6 +20,7 @@ from tintype.hub.pull import register
 from tintype.hub.registry import Registry, build_registry
 from tintype.hub.remote import Hub
 from tintype.hub.remove import remove as forget
+from tintype.private import make_folder
 
 HUB = "https://huggingface.co"
 
@@ -43,6 +44,8 @@ def pull(slug: str, path: Path | None, token_file: Path | None, verify: bool, up
       tintype models pull sd1.5-img2img --from /media/usb/stable-diffusion-v1-5
     """
     settings = load_settings(data=data)
+    if settings.models_folder is None:  # else the folder of databases and pictures would be made like any other
+        make_folder(settings.data)
     registry, pulled = build_registry(settings), Pulled(settings.pulled)
     spec = registry.catalogue.find(slug)
     with open_bars("checking" if path else "pulling") as bars:

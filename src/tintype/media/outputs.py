@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from tintype.errors import NotFound
+from tintype.private import create, make_folder
 
 #: 128 random bits and a suffix: knowing the name is the permission to read it.
 NAME = re.compile(r"[0-9a-f]{32}\.[a-z0-9]{1,5}")
@@ -26,13 +27,13 @@ class Files:
     def __init__(self, folder: Path, life: float) -> None:
         self._folder = folder
         self._life = life
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
 
     def put(self, data: bytes, suffix: str) -> str:
         """Keep a picture; its name, `<32 hex digits>.<suffix>`. It is on the disk, whole, once this returns."""
         name = new_name(suffix)
         part = self._folder / (name + PART)
-        with part.open("xb") as file:
+        with os.fdopen(create(part), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

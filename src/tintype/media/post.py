@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple, Self
 
@@ -17,6 +18,8 @@ from tintype.media.fetch import LOOKUPS, in_words, parse_url, target_of
 from tintype.media.network import Deadline, PublicOnly, is_allowed
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+#: Characters of a Retry-After that is read: a date has 29, and some formats a few more.
+LONGEST_DATE = 64
 
 
 class Answer(NamedTuple):
@@ -28,14 +31,20 @@ class Answer(NamedTuple):
 
 
 def seconds(retry_after: str) -> float | None:
-    """What a Retry-After header says, as a number of seconds or as a date, in seconds from now; at least 0."""
+    """What a Retry-After header says, as a number of seconds or as a date, in seconds from now; at least 0.
+
+    None for what is neither: the header is a stranger's, and may say anything.
+    """
     if retry_after.isascii() and retry_after.isdecimal():
         return float(retry_after[:12])
+    if len(retry_after) > LONGEST_DATE:
+        return None
     try:
         at = parsedate_to_datetime(retry_after)
-    except ValueError:
+    except (ValueError, OverflowError, IndexError, TypeError):  # as the parser has it with zones and years
         return None
-    return max(0.0, at.timestamp() - time.time())
+    # A date without a zone is UTC's, as all of HTTP's are; the machine's own would depend on where it stands.
+    return max(0.0, (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - time.time())
 
 
 class Poster:

@@ -38,7 +38,7 @@ class Account:
     @classmethod
     def of(cls, row: Row[Any]) -> Account:
         """The account of a whole row."""
-        return cls(**row._mapping)
+        return cls(**{name: row._mapping[name] for name in cls.__annotations__})
 
     @property
     def remaining(self) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from tintype.errors import BadRequest, StoreUnavailable
+from tintype.private import create, make_folder
 
 #: A process's writers that have a connection while they wait for the lock: a third of those that it may have, so that
 #: reading goes on while somebody else keeps the lock.
@@ -133,7 +135,9 @@ def _sqlite_engine(url: URL, patience: float, **common: Any) -> Engine:
     file = url.database
     if not file or file == ":memory:":
         raise ValueError("the store needs a SQLite file: a database in memory is another one in every thread")
-    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    make_folder(Path(file).parent)
+    with suppress(FileExistsError):  # SQLite gives what it lays beside its file, journals, the file's own mode
+        os.close(create(Path(file)))
     engine = create_engine(url, **common)
 
     @event.listens_for(engine, "connect")

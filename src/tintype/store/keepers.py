@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
+from tintype.store.clock import LEASES
 from tintype.store.database import Database, now
 from tintype.store.tables import keepers
 
@@ -25,7 +26,10 @@ class Lead:
             if tx.scalar(select(keepers.c.fleet).where(keepers.c.fleet == RAY)) is None:
                 tx.execute(insert(keepers).values(fleet=RAY, holder=self._holder, lease_until=until, wanted=0))
                 return True
-            free = or_(keepers.c.holder == self._holder, keepers.c.lease_until < now())
+            over = keepers.c.lease_until < now()
+            # Further ahead than any lead lasts: the clock was set back since.
+            never = keepers.c.lease_until > now() + LEASES * self._seconds
+            free = or_(keepers.c.holder == self._holder, over, never)
             mine = update(keepers).where(keepers.c.fleet == RAY, free)
             return tx.execute(mine.values(holder=self._holder, lease_until=until)).rowcount == 1
 

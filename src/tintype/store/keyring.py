@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, insert, or_, sel
 from tintype.errors import BadRequest, NotFound, Unauthorized
 from tintype.settings import Safety
 from tintype.store.database import Database, now, read_clock
-from tintype.store.keys import HINT, KEY_COLUMNS, Key, KeyLimits, check, digest, draw, hint, is_test
+from tintype.store.keys import HINT, KEY_COLUMNS, SECRET, Key, KeyLimits, check, digest, draw, hint, is_test
 from tintype.store.tables import accounts, api_keys
 
 #: Fewer characters than this name no key: `SG_` begins them all.
@@ -87,7 +87,12 @@ class Keyring:
             return renew_secret(tx, _meant(tx, which), overlap)
 
     def authenticate(self, secret: str) -> Key:
-        """The key in force with this secret; raises Unauthorized, which tells its holder if it was one once."""
+        """The key in force with this secret; raises Unauthorized, which tells its holder if it was one once.
+
+        What can't be a key is not looked for.
+        """
+        if not SECRET.fullmatch(secret):
+            raise Unauthorized
         with self._db.read() as view:
             row = view.execute(select(api_keys, now().label("moment")).where(_has(secret))).one_or_none()
         if row is None:

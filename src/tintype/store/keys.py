@@ -64,6 +64,8 @@ class Key:
     test: bool = False
     #: Whether it may see how the whole server does, pause its queue and drain its workers.
     operator: bool = False
+    #: Whether a key made it, and no operator.
+    self_made: bool = False
 
     @classmethod
     def of(cls, row: Row[Any]) -> Key:
@@ -80,6 +82,14 @@ class Key:
     def mode(self) -> Literal["live", "test"]:
         """The word for it."""
         return "test" if self.test else "live"
+
+    @property
+    def server_only(self) -> bool:
+        """Whether it sees how the server does and nothing of its account: an operator's key that may only read.
+
+        Such keys lie where many can read them, in a configuration of Prometheus or on a screen on the wall.
+        """
+        return self.operator and self.read_only
 
     def may_run(self, slug: str) -> bool:
         """Whether it may submit requests for the model."""

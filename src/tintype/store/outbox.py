@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, and_, exists, func, or_, select, update
 
 from tintype.errors import NotFound
+from tintype.store.clock import set_back_deliveries
 from tintype.store.database import Database, now, read_clock
 from tintype.store.hooks import DISABLED, Delivered, Delivery, Hook, Outcome
 from tintype.store.tables import deliveries, webhooks
@@ -112,6 +113,7 @@ class Outbox:
     def expire(self) -> int:
         """Forget deliveries that ended long ago; how many."""
         with self._db.write() as tx:
+            set_back_deliveries(tx, read_clock(tx), self._lease)
             return tx.execute(deliveries.delete().where(d.ended_at < now() - self._retention)).rowcount
 
     def _again(self, tx: Connection, delivery: Delivery, moment: float) -> Delivery:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
 
 from tintype.store import turns
 from tintype.store.controls import paused
@@ -79,13 +80,24 @@ class Outlooks:
         if request.ended:
             return Outlook()
         with self._db.read() as view:
-            known = Paces.of(view)
-            if request.status is Status.PROCESSING:
-                return Outlook(eta=_left(request, known, read_clock(view)))
-            position = turns.position(view, request.id)
-            if position is None:  # it was claimed since
-                return Outlook()
-            return Outlook(position, _until(view, request, position, known))
+            return outlooks(view, [request])[request.id]
+
+
+def outlooks(view: Connection, asked: Sequence[Request]) -> dict[str, Outlook]:
+    """Of requests as they were when they were read, by id; the statements are as many for one as for hundreds."""
+    known, moment = Paces.of(view), read_clock(view)
+    queued = [request for request in asked if request.status is Status.QUEUED]
+    places = turns.positions(view, [request.id for request in queued]) if queued else {}
+    queue = Queue.of(view, known) if places else None
+    found = {}
+    for request in asked:
+        if request.status is Status.PROCESSING:
+            found[request.id] = Outlook(eta=_left(request, known, moment))
+        elif queue and request.id in places:
+            found[request.id] = Outlook(places[request.id], queue.until(request, places[request.id]))
+        else:  # it has ended, or was claimed since
+            found[request.id] = Outlook()
+    return found
 
 
 def first_end(view: Connection, whose: ColumnElement[bool]) -> float | None:
@@ -100,7 +112,7 @@ def first_end(view: Connection, whose: ColumnElement[bool]) -> float | None:
     head = view.execute(in_turn.limit(1)).one_or_none()
     if head is None or (place := turns.position(view, head.id)) is None:
         return None
-    return _until(view, Request.of(head), place, known)
+    return Queue.of(view, known).until(Request.of(head), place)
 
 
 def _left(request: Request, known: Paces, moment: float) -> float | None:
@@ -111,26 +123,48 @@ def _left(request: Request, known: Paces, moment: float) -> float | None:
     return None if step is None else round(step * max(0, request.steps - request.step), 1)
 
 
-def _until(view: Connection, request: Request, position: int, known: Paces) -> float | None:
-    """Seconds of a queued request: the running work's rest and the work before it, shared out; then its own.
+class Queue:
+    """What waits and what runs at one moment, from which the wait for any request follows."""
 
-    The work before it is taken to be like the queue's average, since turns between keys decide which it will be.
-    """
-    own, hands = known.step(request.pace), _hands(view)
-    if own is None or not hands:
-        return None
-    waiting, count = work(view, Status.QUEUED, known, own)
-    running, _ = work(view, Status.PROCESSING, known, own)
-    ahead = waiting / max(1, count) * (position - 1)
-    return round((running + ahead) / hands + own * request.steps, 1)
+    def __init__(self, known: Paces, hands: int, waiting: Sequence[Row[Any]], running: Sequence[Row[Any]]) -> None:
+        self._known, self._hands, self._waiting, self._running = known, hands, waiting, running
+
+    @classmethod
+    def of(cls, view: Connection, known: Paces) -> Queue:
+        """As it is now."""
+        hands = _hands(view)
+        return cls(known, hands, _steps(view, Status.QUEUED), _steps(view, Status.PROCESSING))
+
+    def until(self, request: Request, position: int) -> float | None:
+        """Seconds of a queued request: the running work's rest and the work before it, shared out; then its own.
+
+        The work before it is taken to be like the queue's average, since turns between keys decide which it will be.
+        """
+        own = self._known.step(request.pace)
+        if own is None or not self._hands:
+            return None
+        waiting, count = _seconds(self._waiting, self._known, own)
+        running, _ = _seconds(self._running, self._known, own)
+        ahead = waiting / max(1, count) * (position - 1)
+        return round((running + ahead) / self._hands + own * request.steps, 1)
 
 
 def work(view: Connection, status: Status, known: Paces, otherwise: float) -> tuple[float, int]:
     """Seconds of all requests in this state, one after the other, and their number."""
+    return _seconds(_steps(view, status), known, otherwise)
+
+
+def _steps(view: Connection, status: Status) -> Sequence[Row[Any]]:
+    """Steps that are left and number of the requests in this state, by their pace."""
     columns = requests.c
-    summed = select(columns.pace, func.sum(columns.steps - columns.step), func.count())
-    rows = view.execute(summed.where(columns.status == status, ~columns.test).group_by(columns.pace)).all()
-    return sum((known.step(pace) or otherwise) * max(0, steps) for pace, steps, _ in rows), sum(row[2] for row in rows)
+    left, number = func.sum(columns.steps - columns.step).label("left"), func.count().label("number")
+    summed = select(columns.pace, left, number)
+    return view.execute(summed.where(columns.status == status, ~columns.test).group_by(columns.pace)).all()
+
+
+def _seconds(rows: Sequence[Row[Any]], known: Paces, otherwise: float) -> tuple[float, int]:
+    seconds = sum((known.step(row.pace) or otherwise) * max(0, row.left) for row in rows)
+    return seconds, sum(row.number for row in rows)
 
 
 def _hands(view: Connection) -> int:

@@ -5,32 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, or_, select
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, or_, select
 
-from tintype.errors import BadRequest, Forbidden, NotFound, Unauthorized
+from tintype.errors import BadRequest, Forbidden, NotFound, TooManyRequests, Unauthorized
 from tintype.store.database import Database, now, read_clock
 from tintype.store.keyring import change_key, insert_key, renew_secret
 from tintype.store.keys import KEY_COLUMNS, Key, draw
 from tintype.store.limits import Ceilings
 from tintype.store.rights import excess, sums
-from tintype.store.tables import accounts, api_keys
+from tintype.store.tables import accounts, api_keys, requests
 
 k = api_keys.c
 
 #: What a new key has of the key that makes it, where nothing is said.
 INHERITED = ("models", "max_pixels", "expires_at", "safety")
+DAY = 86_400.0
+#: Seconds for which a key that a key made is shown after it has stopped working.
+REMEMBERED = 7 * DAY
 
 
 class OwnKeys:
     """The keys of an account and of the account for tests beside it, as one of them sees them.
 
-    most: keys in force that an account may have, made here; 0 makes none. ceilings: the server's own limits, above
-    which no key may set its own.
+    most: keys in force that an account may have, made here; 0 makes none. daily: keys that it may make in a day.
+    ceilings: the server's own limits, above which no key may set its own.
     """
 
-    def __init__(self, db: Database, *, most: int, ceilings: Ceilings) -> None:
+    def __init__(self, db: Database, *, most: int, daily: int, ceilings: Ceilings) -> None:
         self._db = db
         self._most = most
+        self._daily = daily
         self._ceilings = ceilings
 
     def list(self, caller: Key) -> list[Key]:
@@ -43,14 +47,15 @@ class OwnKeys:
         """A new key and its secret, which can't be read again.
 
         asked: columns of the key: name, models, read_only, test and limits; those of INHERITED that are left out are
-        the caller's. expires_in: seconds. Raises Forbidden for more than the caller may do itself, and BadRequest when
-        the account has as many keys as it may.
+        the caller's. expires_in: seconds. Raises Forbidden for more than the caller may do itself, BadRequest when the
+        account has as many keys as it may, and TooManyRequests when it has made as many in a day as it may.
         """
         with self._db.write() as tx:
             caller = _fresh(tx, caller)
             _check_alone(caller)
             self._check_room(tx, caller)
-            wanted = {name: getattr(caller, name) for name in INHERITED} | dict(asked)
+            self._check_day(tx, caller)
+            wanted = {name: getattr(caller, name) for name in INHERITED} | dict(asked) | {"self_made": True}
             if expires_in is not None:
                 wanted["expires_at"] = read_clock(tx) + expires_in
             test = caller.test or bool(wanted.pop("test", False))
@@ -67,6 +72,13 @@ class OwnKeys:
         """Stop a key from working; raises NotFound, Forbidden."""
         with self._db.write() as tx:
             return change_key(tx, self._governed(tx, caller, id).id, revoked_at=now())
+
+    def expire(self) -> int:
+        """Forget keys that keys made and that stopped working long ago, once no request is theirs; how many."""
+        with self._db.write() as tx:
+            ended = func.coalesce(k.revoked_at, k.expires_at) < now() - REMEMBERED
+            asked = exists().where(requests.c.key_id == k.id)
+            return tx.execute(delete(api_keys).where(k.self_made, ended, ~asked)).rowcount
 
     def makes(self, caller: Key) -> bool:
         """Whether the caller may make keys at all."""
@@ -101,6 +113,14 @@ class OwnKeys:
         alive = (_family(caller), k.revoked_at.is_(None), or_(k.expires_at.is_(None), k.expires_at > now()))
         if (tx.scalar(select(func.count()).select_from(api_keys).where(*alive)) or 0) >= self._most:
             raise BadRequest(f"An account may have {self._most} API keys: revoke one first")
+
+    def _check_day(self, tx: Connection, caller: Key) -> None:
+        """Also keys that were revoked since: else making and revoking in turn would fill the table."""
+        moment = read_clock(tx)
+        lately = (_family(caller), k.self_made, k.created_at > moment - DAY, k.created_at <= moment)
+        made = tx.scalars(select(k.created_at).where(*lately).order_by(k.created_at.desc()).limit(self._daily)).all()
+        if len(made) >= self._daily:
+            raise TooManyRequests(f"An account may make {self._daily} API keys a day", made[-1] + DAY - moment, moment)
 
 
 def _check_alone(caller: Key) -> None:

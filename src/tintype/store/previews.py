@@ -34,10 +34,10 @@ class Previews:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def watch(self, id: str, seconds: float) -> None:
-        """Have previews of a request made for that long."""
+    def watch(self, ids: Sequence[str], seconds: float) -> None:
+        """Have previews of requests made for that long."""
         with self._db.write() as tx:
-            tx.execute(update(requests).where(requests.c.id == id).values(watched_until=now() + seconds))
+            tx.execute(update(requests).where(requests.c.id.in_(ids)).values(watched_until=now() + seconds))
 
     def watched(self, ids: Sequence[str]) -> set[str]:
         """Those of the requests at which somebody looks."""

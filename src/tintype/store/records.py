@@ -99,9 +99,9 @@ class Failure:
 CANCELLED = Failure("cancelled", 499)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Allowance:
-    """What a key with a limit per minute may still ask for after a request."""
+    """What a key with a limit per minute may still ask for after a request; the least of several counts."""
 
     #: Requests that it may send at once.
     remaining: int

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, delete, exists, func, insert, or_, select
 from tintype.errors import PerhapsQueued, RequestUnknown, StoreUnavailable
 from tintype.store import counters, idempotency, ledger, limits, turns
 from tintype.store.bell import ring
+from tintype.store.clock import set_back
 from tintype.store.database import Database, now, read_clock
 from tintype.store.history import archive
 from tintype.store.keys import Key
@@ -150,11 +151,14 @@ class Requests(Leases):
     def expire(self, before: float | None = None) -> int:
         """Turn the records whose time is over into history, give up what no worker will claim, forget old workers.
 
+        Where the clock was set back, what it left in the future comes to the present.
+
         before: a moment in unix seconds at which their time must have been over; now, if not given.
         Returns the number of requests removed.
         """
         with self._db.write(unhurried=True) as tx:
             moment = read_clock(tx)
+            set_back(tx, moment, self._lease)
             self._give_up(tx, moment)
             silent = workers.c.seen_at < moment - WORKER_MEMORY
             tx.execute(delete(workers).where(silent, workers.c.drain_at.is_(None)))

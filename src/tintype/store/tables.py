@@ -47,6 +47,8 @@ accounts = Table(
     Column("created_at", Double, nullable=False),
     #: The account whose test keys this one is for; null for an ordinary one.
     Column("test_of", String(36)),
+    #: When the token bucket that its keys share will be full again: before now, it is full.
+    Column("bucket_full_at", Double, nullable=False, server_default=text("0")),
 )
 
 api_keys = Table(
@@ -85,8 +87,11 @@ api_keys = Table(
     Column("max_queued", Integer),
     #: Its own strictness of the safety check; null is the server's.
     Column("safety", String(5)),
-    #: When its token bucket will be full again: before now, it is full.
+    #: When its own token bucket, if its `rpm` has it one, will be full again.
     Column("bucket_full_at", Double, nullable=False, server_default=text("0")),
+    #: Whether a key made it (`POST /v2/keys`), and no operator: it shares the account's limits, whatever its own are.
+    Column("self_made", Boolean, nullable=False, server_default=false()),
+    Index("ix_api_keys_account", "account_id"),
     Index("ix_api_keys_old_digest", "old_digest"),
 )
 

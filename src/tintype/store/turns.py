@@ -6,14 +6,14 @@ leaves a request to another for a moment (`placement.py`) takes the next in this
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, true, update
 
 from tintype.store.controls import paused
-from tintype.store.records import Request, Status
+from tintype.store.records import Status
 from tintype.store.tables import api_keys, requests
 
 columns = requests.c
@@ -65,18 +65,35 @@ class Waiting(NamedTuple):
 
 def position(view: Connection, id: str) -> int | None:
     """The request's 1-based place among the queued; None when it is not queued."""
+    return positions(view, [id]).get(id)
+
+
+def positions(view: Connection, ids: Sequence[str]) -> dict[str, int]:
+    """The same of several, by one look at the queue; those that are not queued are left out."""
     queued = columns.status == Status.QUEUED
-    mine = view.execute(select(requests).where(columns.id == id, queued)).one_or_none()
-    if mine is None:
-        return None
-    request = Request.of(mine)
-    group = (columns.priority, columns.key_id, api_keys.c.last_turn)
-    counted = select(*group, func.min(columns.seq), func.count()).join(api_keys, api_keys.c.id == columns.key_id)
-    rivals = and_(queued, columns.test.is_(request.test))
-    ahead = view.execute(counted.where(rivals, columns.priority >= request.priority).group_by(*group))
-    same = (columns.key_id == request.key_id, columns.priority == request.priority)
-    turn = view.execute(select(func.count()).where(queued, *same, columns.seq <= request.seq)).scalar_one()
-    return place((Waiting(*row) for row in ahead), request.key_id, turn)
+    meant = select(columns.id, columns.seq, columns.key_id, columns.priority, columns.test)
+    asked = view.execute(meant.where(columns.id.in_(ids), queued)).all()
+    if not asked:
+        return {}
+    turns = _turns(view, asked)
+    group = (columns.priority, columns.key_id, api_keys.c.last_turn, func.min(columns.seq), func.count())
+    counted = select(columns.test, *group).join(api_keys, api_keys.c.id == columns.key_id).where(queued)
+    every = view.execute(counted.group_by(columns.test, *group[:3])).all()
+    places = {}
+    for one in asked:
+        rivals = (Waiting(*row[1:]) for row in every if row.test == one.test and row.priority >= one.priority)
+        places[one.id] = place(rivals, one.key_id, turns[one.seq])
+    return places
+
+
+def _turns(view: Connection, asked: Sequence[Any]) -> dict[int, int]:
+    """The `seq` of each of these → its 1-based place among its key's queued requests of the same priority."""
+    same = (columns.test, columns.priority, columns.key_id)
+    own = func.row_number().over(partition_by=same, order_by=columns.seq).label("turn")
+    theirs = columns.key_id.in_({one.key_id for one in asked})
+    waiting = select(columns.seq, own).where(columns.status == Status.QUEUED, theirs).subquery()
+    meant = select(waiting.c.seq, waiting.c.turn).where(waiting.c.seq.in_([one.seq for one in asked]))
+    return {row.seq: row.turn for row in view.execute(meant)}
 
 
 def place(ahead: Iterable[Waiting], key_id: str, turn: int) -> int:

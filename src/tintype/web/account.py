@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
+from fastapi.responses import JSONResponse
 
 from tintype.catalog.builtin import about
 from tintype.catalog.order import order, pace, planned_steps
@@ -13,19 +14,25 @@ from tintype.catalog.spec import ModelSpec
 from tintype.catalog.tariff import Tariff
 from tintype.errors import MethodNotAllowed
 from tintype.store.money import dollars
-from tintype.web.auth import Reader
+from tintype.web.auth import Caller, Reader
+from tintype.web.constants import Constant
 from tintype.web.failures import REFUSES
 from tintype.web.openapi import describe_call
 from tintype.web.services import Services, services
+
+#: Seconds between two makings of the list of models: the times measured in it change, and nothing else.
+FRESH = 1.0
 
 
 def account_router() -> APIRouter:
     """The model list, the credits, and an answer for slugs that no model has."""
     router = APIRouter()
-    router.add_api_route("/v1/models", models, methods=["GET"], summary="The models")
+    for path, make in (("/v1/models", models), ("/inference-model-information/list", model_information)):
+        listed = Constant(make, life=FRESH).answer
+        shape: dict[str, Any] = {"response_model": dict[str, Any], "description": make.__doc__, "name": make.__name__}
+        router.add_api_route(path, listed, methods=["GET"], summary="The models", **shape)
     words = describe_call("What the account may still spend")
     router.add_api_route("/v1/get-user-credits", credits, methods=["GET"], **words)
-    router.add_api_route("/inference-model-information/list", model_information, methods=["GET"], summary="The models")
     words = describe_call("Whose key this is")
     router.add_api_route("/api/auth/authenticate", whoever, methods=["GET"], **words)
     changing = ["POST", "PUT", "PATCH", "DELETE"]
@@ -37,10 +44,9 @@ def account_router() -> APIRouter:
     return router
 
 
-def models(http: HttpRequest) -> dict[str, Any]:
+def models(own: Services) -> bytes:
     """Every model with its price in dollars and the JSON Schema of its parameters; needs no key."""
-    own = services(http)
-    return {"models": [_described(own, spec) for spec in own.registry.catalogue.values()]}
+    return _in_json({"models": _all_described(own)})
 
 
 def _described(own: Services, spec: ModelSpec) -> dict[str, Any]:
@@ -49,17 +55,27 @@ def _described(own: Services, spec: ModelSpec) -> dict[str, Any]:
     return describe(spec, own.price(spec), measured) | about(spec, own.registry.configured)
 
 
-def model_information(http: HttpRequest) -> dict[str, Any]:
+def model_information(own: Services) -> bytes:
     """The same list, as the vendor's package reads it."""
-    return {"Inference Segmind Model Information List With Details": models(http)["models"]}
+    return _in_json({"Inference Segmind Model Information List With Details": _all_described(own)})
 
 
-def whoever(http: HttpRequest, key: Reader) -> dict[str, Any]:
-    """The account, its credits, and what this key may do."""
+def _all_described(own: Services) -> list[dict[str, Any]]:
+    return [_described(own, spec) for spec in own.registry.catalogue.values()]
+
+
+def _in_json(body: dict[str, Any]) -> bytes:
+    return bytes(JSONResponse(body).body)
+
+
+def whoever(http: HttpRequest, key: Caller) -> dict[str, Any]:
+    """The account, its credits, and what this key may do; of a key that sees the server alone, the last."""
     own = services(http).accounts
-    account = own.account(key.account_id)
     may = {"name": key.name, "hint": key.begins, "read_only": key.read_only, "models": key.models, "mode": key.mode}
     may["operator"] = key.operator
+    if key.server_only:
+        return {"api_key": may}
+    account = own.account(key.account_id)
     owner = {"id": account.id, "user_id": account.id, "name": account.name}
     return {**owner, "credits": dollars(own.remaining(account.id)), "api_key": may}
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
 import structlog
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
 from starlette.middleware.cors import CORSMiddleware
 
 from tintype import __version__
@@ -119,7 +121,7 @@ def create_app(settings: Settings, registry: Registry, stopping: Callable[[], bo
         for task in tasks:
             task.cancel()
         # What a thread has begun goes on to its end; only then are its connections free to be closed.
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(services.watcher.close(), *tasks, return_exceptions=True)
         await run_in_threadpool(stand_in.stop)
         await run_in_threadpool(services.tracing.close)
         services.db.close()
@@ -129,12 +131,13 @@ def create_app(settings: Settings, registry: Registry, stopping: Callable[[], bo
         version=__version__,
         description=ABOUT,
         lifespan=lifespan,
-        openapi_url=None,  # public.py's knows the server's address
+        openapi_url=None,  # public.py's knows the server's address, and is made once
         docs_url=None,  # its page loads scripts from the internet
         redoc_url=None,
         redirect_slashes=False,  # its bare 307 is none of our answers
     )
     app.state.services = services
+    _describe(app)
     calls = [v1_router(registry.catalogue), v2_router(registry.catalogue)]
     routers = [*calls, *(router() for router in ROUTERS)]
     # For the Allow header; once included, a router's routes can't be seen from outside any more.
@@ -147,7 +150,6 @@ def create_app(settings: Settings, registry: Registry, stopping: Callable[[], bo
     app.add_middleware(Credits, services=services)
     if settings.cors_origins:  # outermost: errors have its headers too, and nobody need be known for a preflight
         app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, **CORS)
-    _describe(app)
     return app
 
 
@@ -159,6 +161,8 @@ def _describe(app: FastAPI) -> None:
         return finish(plain())
 
     app.openapi = openapi  # type: ignore[method-assign]
+    #: As bytes, made once: all but the server's own address is the same for everybody.
+    app.state.described = cache(lambda: bytes(JSONResponse(app.openapi()).body))
 
 
 async def _every(seconds: float, job: Callable[[], None]) -> None:

@@ -10,14 +10,31 @@ from fastapi import Request as HttpRequest
 from tintype.errors import Forbidden, Unauthorized
 from tintype.store.keys import Key
 from tintype.web.services import Services, services
+from tintype.web.strangers import client_address
 
 
-def reader(http: HttpRequest, services: Annotated[Services, Depends(services)]) -> Key:
-    """The caller's key, for calls that only read; raises Unauthorized."""
-    key = services.accounts.authenticate(_secret(http))
-    # The middleware that adds x-remaining-credits and x-mode finds them here, on errors too.
-    http.state.account_id = key.account_id
-    http.state.mode = key.mode
+def caller(http: HttpRequest, services: Annotated[Services, Depends(services)]) -> Key:
+    """The caller's key, whatever it may do; raises Unauthorized, and has who guesses keys logged."""
+    secret = _secret(http)
+    try:
+        key = services.accounts.authenticate(secret)
+    except Unauthorized as error:
+        services.strangers.note(client_address(http, services.settings.trusted_proxies), error.message)
+        raise
+    if not key.server_only:
+        # The middleware that adds x-remaining-credits and x-mode finds them here, on errors too.
+        http.state.account_id = key.account_id
+        http.state.mode = key.mode
+    return key
+
+
+def reader(key: Annotated[Key, Depends(caller)]) -> Key:
+    """The caller's key, for calls that look at its account; raises Unauthorized, Forbidden."""
+    if key.server_only:
+        raise Forbidden(
+            "This operator's key may only read, and so sees the server alone (/metrics, GET /v2/operator): "
+            "nothing of an account"
+        )
     return key
 
 
@@ -28,7 +45,7 @@ def runner(key: Annotated[Key, Depends(reader)]) -> Key:
     return key
 
 
-def observer(key: Annotated[Key, Depends(reader)]) -> Key:
+def observer(key: Annotated[Key, Depends(caller)]) -> Key:
     """The caller's key, an operator's, for calls that only look; raises Unauthorized, Forbidden."""
     if not key.operator:
         raise Forbidden(
@@ -42,6 +59,7 @@ def operator(key: Annotated[Key, Depends(observer)]) -> Key:
     return runner(key)
 
 
+Caller = Annotated[Key, Depends(caller)]
 Reader = Annotated[Key, Depends(reader)]
 Runner = Annotated[Key, Depends(runner)]
 Observer = Annotated[Key, Depends(observer)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from base64 import b64encode
@@ -14,17 +13,17 @@ from fastapi import Request as HttpRequest
 from fastapi.concurrency import run_in_threadpool
 
 from tintype.errors import NotFound, StorageUnavailable, StoreUnavailable
+from tintype.store.looks import Seen
 from tintype.store.previews import Preview
-from tintype.store.records import Request, Status
+from tintype.store.records import Status
 from tintype.web import answers
 from tintype.web.auth import Reader
 from tintype.web.openapi import describe_call
 from tintype.web.services import Services, services
-from tintype.web.streams import Counted
 from tintype.web.urls import base_url
+from tintype.web.waits import Counted
+from tintype.web.watcher import Watch
 
-#: Seconds for which previews are made after this process last said that somebody watches.
-WATCH = 10.0
 NO_CONTENT = 204
 
 
@@ -76,7 +75,7 @@ async def events(http: HttpRequest, key: Reader, request_id: str) -> Response:
     if stream.told == OVER:
         return Response(status_code=NO_CONTENT)  # a browser's EventSource would ask for ever
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}  # nginx would keep events back
-    return Counted(own.streams, key.id, stream.run(), media_type="text/event-stream", headers=headers)
+    return Counted(own.waits, key.account_id, stream.run(), media_type="text/event-stream", headers=headers)
 
 
 class Stream:
@@ -88,67 +87,67 @@ class Stream:
         self.account_id = account_id
         self.base = base
         self.told = Told()
-        #: When the request must be marked as watched again, on this machine's monotonic clock.
-        self._mark_at = 0.0
 
     async def run(self) -> AsyncIterator[str]:
         """Events until the end of the request or of the server, with a comment when nothing happens for long."""
-        spoken = time.monotonic()
-        while self.told != OVER and not self.own.stopping():
-            for text in await run_in_threadpool(self.news):
-                spoken = time.monotonic()
-                yield text
-            if time.monotonic() > spoken + self.own.settings.events_heartbeat:
-                spoken = time.monotonic()
-                yield ": still here\n\n"
-            if self.told != OVER:
-                await asyncio.sleep(self.own.settings.events_poll)
+        with self.own.watcher.watching(self.id, follows=True) as watch:
+            silence = time.monotonic() + self.own.settings.events_heartbeat
+            while self.told != OVER and not self.own.stopping():
+                texts = await self._next(watch, silence - time.monotonic())
+                if not texts and time.monotonic() >= silence:
+                    texts = [": still here\n\n"]
+                for text in texts:
+                    silence = time.monotonic() + self.own.settings.events_heartbeat
+                    yield text
 
-    def news(self) -> list[str]:
+    async def _next(self, watch: Watch, seconds: float) -> list[str]:
+        seen = await watch.news(seconds)
+        if seen is not None:
+            return await run_in_threadpool(self.news, watch, seen)
+        if watch.over:
+            self.told = OVER  # its record expired
+        return []
+
+    def news(self, watch: Watch, seen: Seen) -> list[str]:
         """What the client does not know yet."""
         before = self.told
         try:
-            return list(self._news(self.own.requests.find(self.id, self.account_id)))
+            return list(self._news(seen))
         except NotFound:
-            self.told = OVER  # its record expired, or the file that it has in base64
+            self.told = OVER  # the file that it has in base64 expired
         except (StoreUnavailable, StorageUnavailable):
             self.told = before  # for a moment, it may be hoped; the next look tells, also what was lost with this one
+            watch.again()
         return []
 
-    def _news(self, request: Request) -> Iterator[str]:
-        if request.ended:
+    def _news(self, seen: Seen) -> Iterator[str]:
+        if seen.request.ended:
             remaining = self.own.accounts.remaining(self.account_id)
-            body = answers.result(request, self.base, remaining, self.own.outputs)
-            yield self._say(OVER, request.status.lower(), body)
-        elif request.status is Status.QUEUED:
-            yield from self._queued(request)
+            body = answers.result(seen.request, self.base, remaining, self.own.outputs)
+            yield self._say(OVER, seen.request.status.lower(), body)
+        elif seen.request.status is Status.QUEUED:
+            yield from self._queued(seen)
         else:
-            yield from self._running(request)
+            yield from self._running(seen)
 
-    def _queued(self, request: Request) -> Iterator[str]:
-        outlook = self.own.outlooks.of(request)
-        place = Told(request.attempt + 1, 0, outlook.position or 0)
-        if outlook.position is not None and place != self.told:
-            yield self._say(place, "queued", answers.status(request, self.base, outlook))
+    def _queued(self, seen: Seen) -> Iterator[str]:
+        place = Told(seen.request.attempt + 1, 0, seen.outlook.position or 0)
+        if seen.outlook.position is not None and place != self.told:
+            yield self._say(place, "queued", self._status(seen))
 
-    def _running(self, request: Request) -> Iterator[str]:
-        self._mark()
-        if self.told[:2] < (request.attempt, 1):
-            yield self._say(Told(request.attempt, 1), "started", self._status(request))
-        if request.step > self.told.number:
-            yield self._say(self.told._replace(number=request.step), "progress", self._status(request))
-        for preview in self.own.previews.latest(self.id, request.attempt, self.told.preview):
-            yield self._say(self.told._replace(preview=preview.look), "preview", _shown(preview))
+    def _running(self, seen: Seen) -> Iterator[str]:
+        attempt, step = seen.request.attempt, seen.request.step
+        if self.told[:2] < (attempt, 1):
+            yield self._say(Told(attempt, 1), "started", self._status(seen))
+        if step > self.told.number:
+            yield self._say(self.told._replace(number=step), "progress", self._status(seen))
+        if seen.state.look > self.told.preview:
+            for preview in self.own.previews.latest(self.id, attempt, self.told.preview):
+                yield self._say(self.told._replace(preview=preview.look), "preview", _shown(preview))
 
-    def _status(self, request: Request) -> dict[str, Any]:
-        """What the status endpoint says; asked for only when there is news, as it looks through the queue."""
-        return answers.status(request, self.base, self.own.outlooks.of(request))
-
-    def _mark(self) -> None:
-        """Have previews made; said anew well before it lapses."""
-        if time.monotonic() >= self._mark_at:
-            self._mark_at = time.monotonic() + WATCH / 2
-            self.own.previews.watch(self.id, WATCH)
+    def _status(self, seen: Seen) -> dict[str, Any]:
+        """What the status endpoint says."""
+        return answers.status(seen.request, self.base, seen.outlook)
 
     def _say(self, place: Told, event: str, data: dict[str, Any]) -> str:
         self.told = place

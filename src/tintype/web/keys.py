@@ -85,7 +85,7 @@ EXAMPLE = {"name": "laptop", "models": [SD15_IMG2IMG.slug], "expires_in": 30 * 8
 def keys_router() -> APIRouter:
     """The routes of this page."""
     router = APIRouter(prefix="/v2/keys")
-    made = describe_body("Make a key that may do no more than this one", {}, EXAMPLE, optional=_properties(Wanted))
+    made = describe_body("Make a key that may do no more than this one", {}, EXAMPLE, 429, optional=_properties(Wanted))
     turned = describe_body("Give a key a new secret", {}, {"overlap": 3600}, 404, optional=_properties(Rotation))
     for path, endpoint, method, words in (
         ("", listed, "GET", describe_call("The account's keys")),

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
 
 from tintype.errors import NotFound
-from tintype.web.auth import observer, reader
+from tintype.web.auth import caller, observer
 from tintype.web.services import services
 
 
@@ -23,6 +23,6 @@ def metrics(http: HttpRequest) -> Response:
     if own.settings.metrics == "off":
         raise NotFound("Nothing is at GET /metrics: this server's operator has turned it off")
     if own.settings.metrics == "operator":
-        observer(reader(http, own))
+        observer(caller(http, own))
     text, content_type = own.metrics.render(http.headers.get("accept", ""))
     return Response(text, media_type=content_type)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Any
 
 from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
@@ -14,8 +14,9 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from tintype import __version__
+from tintype.web.constants import Constant
 from tintype.web.schemas import STATES
-from tintype.web.services import services
+from tintype.web.services import Services, services
 
 STATIC = Path(str(files("tintype.web") / "static"))
 #: Scripts and styles of this server's own files and nothing else; pictures also from memory, for previews.
@@ -42,7 +43,7 @@ def pages_router() -> APIRouter:
         ("/models/{slug}", model),
         ("/account", account),
         ("/operator", operator),
-        ("/about.json", about),
+        ("/about.json", Constant(about).answer),
         ("/static/{path:path}", static),
     )
     for path, endpoint in own:
@@ -52,7 +53,7 @@ def pages_router() -> APIRouter:
 
 async def static(http: HttpRequest, path: str) -> Response:
     """A module or a style, with the same guard as the pages; 304 for one that the browser has."""
-    response = await StaticFiles(directory=STATIC).get_response(path, http.scope)
+    response = await _files().get_response(path, http.scope)
     response.headers.update(GUARDED)
     return response
 
@@ -84,17 +85,27 @@ def operator() -> Response:
     return _page("Operator", "operator")
 
 
-def about(http: HttpRequest) -> dict[str, Any]:
+def about(services: Services) -> bytes:
     """What the pages tell of this server beside its models: the states of a request, and how long things are kept."""
-    own = services(http).settings
+    own = services.settings
     kept = {"record": own.retention, "file": own.picture_life, "upload": own.asset_life, "history": own.history_life}
-    return {"version": __version__, "billing": own.billing, "states": STATES, "kept_seconds": kept}
+    told = {"version": __version__, "billing": own.billing, "states": STATES, "kept_seconds": kept}
+    return bytes(JSONResponse(told).body)
+
+
+@cache
+def _shell() -> Template:
+    return Template((STATIC / "shell.html").read_text("utf-8"))
+
+
+@cache
+def _files() -> StaticFiles:
+    return StaticFiles(directory=STATIC)
 
 
 def _page(
     title: str, module: str, *, root: str = "./", status: int = 200, headers: dict[str, str] | None = None
 ) -> HTMLResponse:
     """The shell. `root` leads from the page to where the server begins, which may be below a proxy's path."""
-    shell = Template((STATIC / "shell.html").read_text("utf-8"))
-    html = shell.substitute(title=escape(title), module=module, root=root)
+    html = _shell().substitute(title=escape(title), module=module, root=root)
     return HTMLResponse(html, status_code=status, headers=GUARDED | (headers or {}))

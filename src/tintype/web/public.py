@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -12,8 +14,9 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from tintype.catalog.samples import SAMPLES
 from tintype.errors import NotReady, StoreUnavailable
 from tintype.media.samples import draw
+from tintype.web.constants import Constant
 from tintype.web.openapi import refusals
-from tintype.web.services import services
+from tintype.web.services import Services, services
 from tintype.web.urls import base_url
 
 NOT_READY = {"description": "They can't: the database or the workers are away"}
@@ -37,7 +40,8 @@ def public_router() -> APIRouter:
         response_class=Response,
     )
     for sample in SAMPLES:
-        _add(router, sample.path, sample_file, include_in_schema=False)
+        drawn = Constant(partial(_drawn, sample.path), "image/jpeg", cache_control="max-age=86400", headers=ANYBODY)
+        _add(router, sample.path, drawn.answer, include_in_schema=False)
     return router
 
 
@@ -46,9 +50,11 @@ async def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-def description(http: HttpRequest) -> JSONResponse:
+def description(http: HttpRequest) -> Response:
     """The API for programs, with the address at which the caller reached it."""
-    return JSONResponse({**http.app.openapi(), "servers": [{"url": base_url(http, services(http).settings)}]})
+    servers = json.dumps([{"url": base_url(http, services(http).settings)}]).encode()
+    described: bytes = http.app.state.described()
+    return Response(described[:-1] + b', "servers": ' + servers + b"}", media_type="application/json")
 
 
 def ready(http: HttpRequest) -> JSONResponse:
@@ -78,9 +84,8 @@ def file(http: HttpRequest, name: str) -> Response:
     return Response(data, media_type=f"image/{name.rpartition('.')[2]}", headers=headers)
 
 
-def sample_file(http: HttpRequest) -> Response:
-    """A sample, drawn now."""
-    return Response(draw(http.url.path), media_type="image/jpeg", headers={"cache-control": "max-age=86400"} | ANYBODY)
+def _drawn(path: str, _own: Services) -> bytes:
+    return draw(path)
 
 
 def _add(router: APIRouter, path: str, endpoint: Callable[..., Any], **words: Any) -> None:

@@ -25,6 +25,7 @@ from tintype.store.figures import read_figures
 from tintype.store.history import History
 from tintype.store.keys import Key
 from tintype.store.limits import Ceilings
+from tintype.store.looks import Looks
 from tintype.store.outbox import Outbox
 from tintype.store.outlook import Outlooks
 from tintype.store.own_keys import OwnKeys
@@ -39,7 +40,9 @@ from tintype.store.webhooks import Webhooks
 from tintype.store.workers import WorkerRow, Workers
 from tintype.telemetry.metrics import Metrics
 from tintype.telemetry.traces import Tracing, open_tracing
-from tintype.web.streams import Streams
+from tintype.web.strangers import Strangers
+from tintype.web.waits import Waits
+from tintype.web.watcher import Watcher
 from tintype.webhooks import outbox
 
 #: Seconds that a signed address of a picture works: enough to follow it.
@@ -71,7 +74,9 @@ class Services:
     inputs: Storage
     outputs: Storage
     uploads: Storage
-    streams: Streams
+    waits: Waits
+    watcher: Watcher
+    strangers: Strangers
     metrics: Metrics
     tracing: Tracing
     #: Phrases that prompts are refused for.
@@ -91,7 +96,9 @@ class Services:
             db=db,
             requests=Requests(db, lease=settings.lease, retention=settings.retention, ceilings=_ceilings(settings)),
             accounts=Accounts(db),
-            own_keys=OwnKeys(db, most=settings.account_keys, ceilings=_ceilings(settings)),
+            own_keys=OwnKeys(
+                db, most=settings.account_keys, daily=settings.account_keys_daily, ceilings=_ceilings(settings)
+            ),
             statements=Statements(db),
             usage=Usage(db),
             workers=Workers(db),
@@ -107,7 +114,9 @@ class Services:
             inputs=open_storage(settings, settings.inputs_folder, settings.input_life),
             outputs=open_storage(settings, settings.outputs_folder, settings.picture_life),
             uploads=open_storage(settings, settings.assets_folder, settings.asset_life),
-            streams=Streams(settings.key_streams),
+            waits=Waits(settings.account_waits, settings.waits),
+            watcher=Watcher(Looks(db), Previews(db), settings.events_poll, stopping),
+            strangers=Strangers(),
             metrics=Metrics(partial(read_figures, db, registry.catalogue)),
             tracing=open_tracing(settings.traces, "web"),
             blocked=BlockedPhrases.read(settings.blocked_prompts),
@@ -155,6 +164,7 @@ class Services:
         self.warmups.expire()
         self.history.expire()
         self.assets.expire()
+        self.own_keys.expire()
         # Last, what a storage that is away holds up until a later sweep.
         moment, over = self.requests.expired()
         for params in over:
@@ -168,7 +178,8 @@ class Services:
 
 
 def _ceilings(settings: Settings) -> Ceilings:
-    return Ceilings(settings.key_rpm, settings.key_concurrency, settings.key_max_queued, settings.queue)
+    of_keys = settings.key_rpm, settings.key_concurrency, settings.key_max_queued
+    return Ceilings(*of_keys, settings.queue, settings.queue_share)
 
 
 def services(http: HttpRequest) -> Services:

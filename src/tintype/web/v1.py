@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -28,8 +27,6 @@ from tintype.web.openapi import describe_result, describe_v1
 from tintype.web.services import Services, services
 from tintype.web.urls import base_url
 
-#: Seconds between looks at a request that is being waited for: at first, and at most.
-FIRST_LOOK, SLOWEST_LOOK = 0.01, 0.1
 #: Seconds after which a call whose request goes on can be sent again, with its idempotency key.
 RETRY_AFTER = 2
 OUT_OF_REACH = "The picture is made, but where it is kept can't be reached at the moment"
@@ -49,16 +46,18 @@ def runs(spec: ModelSpec) -> Callable[..., Awaitable[Response]]:
     """The blocking endpoint of one model."""
 
     async def run(http: HttpRequest, key: Runner) -> Response:
-        submitted = await accept(http, spec, key)
-        request: Request | None = submitted.request
-        if not submitted.replayed:
-            request = await wait(services(http), http, submitted.request)
-        elif not submitted.request.ended:
-            raise StillRunning(headers={"x-request-id": submitted.request.id})
+        own = services(http)
+        with own.waits.place(key.account_id):  # before anything is queued or held
+            submitted = await accept(http, spec, key)
+            request: Request | None = submitted.request
+            if not submitted.replayed:
+                request = await wait(own, http, submitted.request)
+            elif not submitted.request.ended:
+                raise StillRunning(headers={"x-request-id": submitted.request.id})
         if request is None:
             return Response(status_code=CLIENT_GONE)
         try:
-            return await run_in_threadpool(answer, services(http), request, submitted)
+            return await run_in_threadpool(answer, own, request, submitted)
         except StorageUnavailable as error:  # its words, too, would have the caller pay for another one
             raise _goes_on(WaitRanOut, request, OUT_OF_REACH) from error
 
@@ -86,23 +85,34 @@ async def wait(own: Services, http: HttpRequest, request: Request) -> Request | 
 
 
 async def _watch(own: Services, http: HttpRequest, request: Request) -> Request | None:
-    deadline = time.monotonic() + own.settings.sync_wait
-    pause = FIRST_LOOK
-    while not await run_in_threadpool(own.requests.ended, [request.id]):
-        if await http.is_disconnected():
-            if request.idempotency_key is None:
-                await run_in_threadpool(own.requests.cancel, request.id, request.account_id)
-            return None
-        if own.stopping() or time.monotonic() > deadline:
-            raise await run_in_threadpool(_why_not, own, request)
-        await asyncio.sleep(pause)
-        pause = min(pause * 1.2, SLOWEST_LOOK)
-    return await run_in_threadpool(own.requests.find, request.id, request.account_id)
+    with own.watcher.watching(request.id) as watch:
+        gone = asyncio.create_task(_disconnected(http))
+        rung = asyncio.create_task(watch.bell.wait())
+        try:
+            await asyncio.wait({gone, rung}, timeout=own.settings.sync_wait, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            rung.cancel()
+    if watch.error:
+        raise watch.error
+    if watch.over:
+        return await run_in_threadpool(own.requests.find, request.id, request.account_id)
+    if gone.done():
+        if request.idempotency_key is None:
+            await run_in_threadpool(own.requests.cancel, request.id, request.account_id)
+        return None
+    raise await run_in_threadpool(_why_not, own, request)
+
+
+async def _disconnected(http: HttpRequest) -> None:
+    """Until the caller has gone; its body was read."""
+    while (await http.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _why_not(own: Services, request: Request) -> GoesOn:
-    """Why a request has not ended in all that time."""
-    if request.test:
+    """Why a request has not ended in all that time; a server that stops has none to look that up for hundreds."""
+    if request.test or own.stopping():
         return _goes_on(WaitRanOut, request)
     if own.controls.paused_since() is not None:
         return _goes_on(WaitRanOut, request, "The queue is paused by the operator; the request keeps its place in it")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import structlog
+
+from tintype.private import create
 
 log = structlog.get_logger()
 
@@ -89,7 +92,9 @@ def _read(file: Path | None) -> dict[Pass, int]:
 def _write(file: Path, known: dict[Pass, int]) -> None:
     half = file.with_suffix(".half")
     try:
-        half.write_text(json.dumps([[list(work), size] for work, size in known.items()]), "utf-8")
+        half.unlink(missing_ok=True)
+        with os.fdopen(create(half), "w", encoding="utf-8") as kept:
+            json.dump([[list(work), size] for work, size in known.items()], kept)
         half.replace(file)
     except OSError as error:
         log.warning("measured memory not kept; it is measured again at the next start", error=error.strerror)

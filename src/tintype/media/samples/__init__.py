@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 from tintype.errors import NotFound
 from tintype.media.samples import landscape, portrait, subject
@@ -17,8 +18,9 @@ DRAWINGS: dict[str, Callable[[], Canvas]] = {
 SAMPLES = tuple(DRAWINGS)
 
 
+@cache
 def draw(path: str) -> bytes:
-    """The JPEG file served at a path of SAMPLES, drawn anew (under a second); raises NotFound for any other path."""
+    """The JPEG file served at a path of SAMPLES, drawn once (under a second); raises NotFound for any other path."""
     if path not in DRAWINGS:
         raise NotFound("no such sample picture")
     return DRAWINGS[path]().jpeg()

@@ -1,0 +1,59 @@
+"""Answers that are the same for everybody: made once, or once in a while, however many ask."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from types import MappingProxyType
+
+from fastapi import Request as HttpRequest
+from fastapi import Response
+from fastapi.concurrency import run_in_threadpool
+
+from tintype.web.services import Services, services
+
+NOT_MODIFIED = 304
+
+
+class Constant:
+    """One such answer; whoever asks while it is being made waits for that, and no thread is taken for the others."""
+
+    def __init__(
+        self,
+        make: Callable[[Services], bytes],
+        media_type: str = "application/json",
+        *,
+        life: float = math.inf,
+        cache_control: str = "no-cache",
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """life: seconds until it is made anew, where something of it may have changed."""
+        self._make = make
+        self._type = media_type
+        self._life = life
+        self._headers = {"cache-control": cache_control, **headers}
+        self._making: asyncio.Task[bytes] | None = None
+        self._body, self._etag, self._until = b"", "", -math.inf
+
+    async def answer(self, http: HttpRequest) -> Response:
+        """200, or 304 to who has it already; raises what making it raises."""
+        if time.monotonic() >= self._until:
+            if self._making is None:
+                self._making = asyncio.create_task(self._renew(services(http)))
+            await asyncio.shield(self._making)  # who goes away takes it from nobody
+        headers = {"etag": self._etag, **self._headers}
+        if self._etag in (tag.strip().removeprefix("W/") for tag in http.headers.get("if-none-match", "").split(",")):
+            return Response(status_code=NOT_MODIFIED, headers=headers)
+        return Response(self._body, media_type=self._type, headers=headers)
+
+    async def _renew(self, own: Services) -> bytes:
+        try:
+            self._body = await run_in_threadpool(self._make, own)
+            self._etag = f'"{sha256(self._body).hexdigest()[:32]}"'
+            self._until = time.monotonic() + self._life
+            return self._body
+        finally:
+            self._making = None

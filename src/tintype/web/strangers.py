@@ -1,0 +1,76 @@
+"""Who sent what is no key: log lines by which an operator, or fail2ban, finds who guesses."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from ipaddress import ip_address
+
+import structlog
+from fastapi import Request as HttpRequest
+
+log = structlog.get_logger()
+
+#: Seconds between two lines about one address; lines a second about all of them; addresses that are remembered. So a
+#: flood from anywhere fills neither disk nor memory.
+PAUSE, MOST_LINES, REMEMBERED = 1.0, 20, 1024
+
+
+class Strangers:
+    """Failed authentications by address, in this process; safe to share between threads."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        #: When the last line about an address was written, and what has failed since.
+        self._known: OrderedDict[str, tuple[float, int]] = OrderedDict()
+        #: The second that lines are counted in, and their number.
+        self._second, self._lines = 0, 0
+
+    def note(self, client: str, why: str) -> None:
+        """One more from this address; what was sent is not told, since it may be a key with a slip in it."""
+        with self._lock:
+            times = self._count(client)
+        if times:
+            log.warning("authentication failed", client=client, times=times, why=why)
+
+    def _count(self, client: str) -> int:
+        """How many failures a line written now tells of; 0 where none is to be written."""
+        moment = self._clock()
+        last, failed = self._known.pop(client, (-PAUSE, 0))
+        speaks = moment >= last + PAUSE and self._has_room(int(moment))
+        self._known[client] = (moment, 0) if speaks else (last, failed + 1)
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return failed + 1 if speaks else 0
+
+    def _has_room(self, second: int) -> bool:
+        if second != self._second:
+            self._second, self._lines = second, 0
+        self._lines += 1
+        return self._lines <= MOST_LINES
+
+
+def client_address(http: HttpRequest, trusted: Collection[str]) -> str:
+    """Where a call came from: the peer or, where that is a trusted proxy, the nearest address that it tells of.
+
+    What stands further to the left in X-Forwarded-For was written by whoever called the proxy.
+    """
+    peer = http.client.host if http.client else "unknown"
+    told = ",".join(http.headers.getlist("x-forwarded-for")).split(",")
+    for address in [peer, *(one.strip() for one in reversed(told))]:
+        if not _is_address(address):
+            return peer
+        peer = address
+        if address not in trusted:
+            return address
+    return peer
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return bool(ip_address(text))
+    except ValueError:
+        return False

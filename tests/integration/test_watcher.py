@@ -1,0 +1,275 @@
+"""Calls that wait and follow: one look for all of them, none for nobody, and who goes is noticed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+from tests.acceptance.harness import until
+from tests.acceptance.test_http_helpers import TEXT, left, quick
+from tests.integration.website import Website, serving
+
+from tintype.errors import StoreUnavailable
+from tintype.store.accounts import Accounts
+from tintype.store.database import Database
+from tintype.store.looks import Look, Looks
+from tintype.store.previews import Preview, Previews
+from tintype.store.records import Mark, Request, Status
+from tintype.store.requests import Requests
+from tintype.web.watcher import Watcher
+
+MANY = 60
+
+
+class Line:
+    """A queue that several keys wait in, with something measured and something running."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+        self.requests = Requests(db, lease=15, retention=3600)
+        self.previews = Previews(db)
+        accounts = Accounts(db)
+        self.account_id = accounts.create("one", 10**9).id
+        self.keys = [accounts.create_key(self.account_id, "key")[0] for _ in range(3)]
+
+    def submit(self, number: int = 0) -> Request:
+        return self.requests.submit(self.keys[number % 3], "sd3", {"prompt": "a fox"}, 10, steps=4, pace="sd3 4 1")
+
+    def run(self) -> Request:
+        claimed = self.requests.claim("w1", idle=True)
+        assert claimed
+        return claimed
+
+
+@pytest.fixture
+def line(url: str) -> Iterator[Line]:
+    db = Database(url)
+    yield Line(db)
+    db.close()
+
+
+def asked(db: Database, work: Callable[[], object]) -> int:
+    """How many statements it takes."""
+    seen: list[str] = []
+
+    def note(_: object, __: object, statement: str, *___: object) -> None:
+        seen.append(statement)
+
+    event.listen(db._engine, "before_cursor_execute", note)
+    work()
+    event.remove(db._engine, "before_cursor_execute", note)
+    return len(seen)
+
+
+def test_a_look_is_as_many_statements_for_hundreds_as_for_two(line: Line) -> None:
+    every = [line.submit(number) for number in range(MANY)]
+    running = [line.run().id for _ in range(MANY // 3)]
+    queued = [one.id for one in every if one.id not in running]
+    looks = Looks(line.db)
+
+    def look(waited: list[str], followed: list[str]) -> Look:
+        return looks.look(waited, dict.fromkeys(followed), places=True)
+
+    few = asked(line.db, lambda: look(running[:1], [running[1], queued[0]]))
+    many = asked(line.db, lambda: look(running, [*running, *queued]))
+    assert few == many <= 12
+    found = look([], [*running, *queued])
+    assert found.news.keys() == {*running, *queued}
+    places = [found.news[id].outlook.position for id in queued]
+    assert places == [line.requests.position(id) for id in queued]
+    known = {id: seen.state for id, seen in found.news.items()}
+    assert looks.look([], known, places=False).news == {}, "nothing is new"
+    assert asked(line.db, lambda: looks.look(running, known, places=False)) <= 3, "one, and what begins a transaction"
+
+
+def test_what_is_news(line: Line) -> None:
+    line.submit()
+    request, looks = line.run(), Looks(line.db)
+    state = looks.look([], {request.id: None}, places=False).states[request.id]
+    line.requests.renew([Mark(request.id, request.attempt, 2, 4)])
+    line.previews.put(
+        request.id, [Preview(request.attempt, 1, 0, 2, b"jpeg"), Preview(request.attempt + 1, 9, 1, 2, b"")]
+    )
+    [seen] = looks.look([], {request.id: state}, places=False).news.values()
+    assert (seen.state.step, seen.state.look, seen.request.step) == (2, 1, 2)
+    line.requests.fail(request.id, request.attempt, "no", 400)
+    found = looks.look([request.id, "gone"], {}, places=False)
+    assert (found.states[request.id].ended, "gone" in found.states, found.news) == (True, False, {})
+
+
+class Counting(Looks):
+    """Looks that are counted, and that fail while the database is said to be away."""
+
+    def __init__(self, db: Database) -> None:
+        super().__init__(db)
+        self.made: list[tuple[int, int]] = []
+        self.away = False
+
+    def look(self, waited: Any, followed: Any, *, places: bool) -> Look:
+        self.made.append((len(waited), len(followed)))
+        if self.away:
+            raise StoreUnavailable
+        return super().look(waited, followed, places=places)
+
+
+class Crowd:
+    """Calls that wait for requests and follow them, in one event loop."""
+
+    def __init__(self, line: Line) -> None:
+        self.looks = Counting(line.db)
+        self.stops = False
+        self.watcher = Watcher(self.looks, line.previews, 0.05, lambda: self.stops)
+
+    async def wait(self, id: str) -> str:
+        with self.watcher.watching(id) as watch:
+            await watch.bell.wait()
+            return "error" if watch.error else "over" if watch.over else "told to stop"
+
+    async def follow(self, id: str) -> list[Status]:
+        said = []
+        with self.watcher.watching(id, follows=True) as watch:
+            while not (said and said[-1] in (Status.COMPLETED, Status.FAILED)) and not self.stops and not watch.over:
+                if (seen := await watch.news(60)) and seen.request.status not in said:
+                    said.append(seen.request.status)
+        return said
+
+    async def looked(self, times: int) -> None:
+        """Until there were so many more looks."""
+        wanted = len(self.looks.made) + times
+        while len(self.looks.made) < wanted:
+            await asyncio.sleep(0.005)
+
+
+async def cancel(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def test_all_calls_share_one_look_and_nobody_causes_none(line: Line) -> None:
+    ids = [line.submit(number).id for number in range(MANY)]
+
+    async def play() -> None:
+        crowd = Crowd(line)
+        waits = []
+        for id in ids:  # one after the other, so that their looks are due at different moments
+            waits.append(asyncio.create_task(crowd.wait(id)))
+            await asyncio.sleep(0.003)
+        follows = [asyncio.create_task(crowd.follow(id)) for id in ids]
+        await crowd.looked(40)
+        start = len(crowd.looks.made)
+        await crowd.looked(20)
+        together = crowd.looks.made[start:]
+        assert sum(waited == MANY for waited, _ in together) >= 9, together
+        line.requests.cancel(ids[0], line.account_id)
+        assert await waits[0] == "over"
+        assert await follows[0] == [Status.QUEUED, Status.FAILED]
+        assert not any(task.done() for task in [*waits[1:], *follows[1:]]), "nobody else was woken for good"
+        await cancel([*waits, *follows])
+        await asyncio.sleep(0.3)
+        made = len(crowd.looks.made)
+        await asyncio.sleep(0.3)
+        assert len(crowd.looks.made) == made
+        again = asyncio.create_task(crowd.wait(ids[1]))
+        await crowd.looked(2)
+        await cancel([again])
+        await crowd.watcher.close()
+
+    asyncio.run(play())
+
+
+def test_a_server_that_stops_and_a_database_that_is_away(line: Line) -> None:
+    """Waits end in both cases; who follows waits for the database to come back."""
+    ids = [line.submit(number).id for number in range(MANY)]
+
+    async def play() -> None:
+        crowd = Crowd(line)
+        waits = [asyncio.create_task(crowd.wait(id)) for id in ids]
+        follow = asyncio.create_task(crowd.follow(ids[0]))
+        await crowd.looked(3)
+        crowd.looks.away = True
+        assert {*await asyncio.gather(*waits)} == {"error"}
+        await crowd.looked(2)
+        crowd.looks.away = False
+        line.requests.cancel(ids[0], line.account_id)
+        assert await follow == [Status.QUEUED, Status.FAILED]
+        waits = [asyncio.create_task(crowd.wait(id)) for id in ids[1:]]
+        await crowd.looked(1)
+        crowd.stops = True
+        assert {*await asyncio.gather(*waits)} == {"told to stop"}
+        await crowd.watcher.close()
+
+    asyncio.run(play())
+
+
+def test_calls_that_come_and_go_at_once(line: Line) -> None:
+    """As when a whole office loses its network, and comes back."""
+    ids = [line.submit(number).id for number in range(5)]
+
+    async def play() -> None:
+        crowd = Crowd(line)
+        for _ in range(20):
+            tasks = [asyncio.create_task(crowd.wait(ids[number % 5])) for number in range(MANY)]
+            tasks += [asyncio.create_task(crowd.follow(ids[number % 5])) for number in range(MANY)]
+            await asyncio.sleep(0.002)
+            await cancel(tasks)
+        last = [asyncio.create_task(crowd.wait(id)) for id in ids]
+        await crowd.looked(1)
+        for id in ids:
+            line.requests.cancel(id, line.account_id)
+        assert await asyncio.gather(*last) == ["over"] * 5
+        assert crowd.watcher._watches == set()
+        await crowd.watcher.close()
+
+    asyncio.run(play())
+
+
+# Over HTTP
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
+    with serving(tmp_path_factory.mktemp("waits")) as website:
+        yield website
+
+
+def call(site: Website, method: str, path: str, body: bytes = b"", **headers: str) -> socket.socket:
+    """A call whose answer nobody reads yet."""
+    host, port = site.address.removeprefix("http://").split(":")
+    told = {"host": "a", "x-api-key": site.secret, "content-type": "application/json", "content-length": len(body)}
+    head = "".join(f"{name}: {value}\r\n" for name, value in {**told, **headers}.items())
+    connection = socket.create_connection((host, int(port)), timeout=60)
+    connection.sendall(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body)
+    return connection
+
+
+def test_who_goes_away_is_noticed_and_cancels_unless_it_can_ask_again(site: Website) -> None:
+    body = json.dumps(quick()).encode()
+    with site.http() as http:
+        before = left(http)
+        calls = [call(site, "POST", f"/v1/{TEXT}", body) for _ in range(10)]
+        kept = call(site, "POST", f"/v1/{TEXT}", body, **{"idempotency-key": "again"})
+        until(lambda: site.own.requests.depth()[0] == 11)
+        request = site.submit()
+        follows = [call(site, "GET", f"/v2/requests/{request.id}/events") for _ in range(5)]
+        until(lambda: site.own.waits.open == 16)
+        for connection in [*calls, kept, *follows]:
+            connection.close()
+        until(lambda: site.own.waits.open == 0)
+        until(lambda: site.own.requests.depth()[0] == 2)
+        assert site.own.watcher._watches == set()
+        assert left(http) == pytest.approx(before - 0.0035 - 0.001)
+
+
+def test_a_cancel_of_one_s_own_ends_the_wait(site: Website) -> None:
+    with site.http() as http:
+        waiting = call(site, "POST", f"/v1/{TEXT}", json.dumps(quick()).encode(), **{"cancel-after": "0.1"})
+        assert waiting.recv(100).startswith(b"HTTP/1.1 500 ")
+        waiting.close()
+        assert http.get("/health").is_success
+        until(lambda: site.own.waits.open == 0)
