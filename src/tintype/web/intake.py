@@ -94,7 +94,7 @@ def submit(
     params, ignored = spec.validate(sent)
     if spec.takes_picture:
         # An address of this server is meant as the path: it need not be a public one.
-        params["image"] = params["image"].removeprefix(base) or "/"
+        params["image"] = params["image"].strip().removeprefix(base) or "/"
     params = settle_seed(params, steady_draw(params) if key.test else secrets.randbelow)
     wanted = order(spec, params)
     refuse(wanted)

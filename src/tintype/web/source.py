@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from tintype.catalog.order import STORED, Order
 from tintype.catalog.samples import find_sample, sample_path
-from tintype.errors import BadPicture, Forbidden, InvalidParameter, NotFound
+from tintype.errors import BadPicture, Forbidden, InvalidParameter, NotFound, PictureUnreachable
+from tintype.media.fetch import parse_url
 from tintype.media.images import check
 from tintype.media.inline import from_text
 from tintype.media.scaling import fitted_size
@@ -61,9 +61,9 @@ def _own_file(services: Services, image: str) -> bytes | None:
 
 def _check_address(image: str) -> None:
     """What only a worker can find out is left to it; what is wrong on its face is said now."""
-    try:
-        parts = urlsplit(image)
-    except ValueError:
-        raise BadPicture("image: the address can't be read") from None
-    if image.startswith("/") or parts.scheme not in ("http", "https") or not parts.hostname:
+    if image.startswith("/"):
         raise InvalidParameter("image", image, "an http(s) URL, a data: URI, base64, or the path of a sample")
+    try:
+        parse_url(image)
+    except PictureUnreachable as error:
+        raise PictureUnreachable(f"image: {error.message}") from None

@@ -74,7 +74,11 @@ def _read(own: Services, index: int, text: str) -> tuple[bytes, str]:
 def _texts(sent: Any) -> list[str]:
     if not sent:
         raise MissingParameter("data_urls", ALLOWED)
-    if not isinstance(sent, list) or len(sent) > MOST or not all(isinstance(text, str) for text in sent):
-        shown = f"{len(sent)} files" if isinstance(sent, list) else sent
-        raise InvalidParameter("data_urls", shown, ALLOWED)
+    if not isinstance(sent, list):
+        raise InvalidParameter("data_urls", sent, ALLOWED)
+    if len(sent) > MOST:
+        raise InvalidParameter("data_urls", f"{len(sent)} files", ALLOWED)
+    for index, text in enumerate(sent):
+        if not isinstance(text, str):
+            raise InvalidParameter(f"data_urls[{index}]", text, "the data: URI of a picture")
     return sent
