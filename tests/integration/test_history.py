@@ -229,8 +229,10 @@ def test_an_upload_is_served_and_can_be_an_input(web: Website, http: httpx2.Clie
     )
     submitted = http.post(f"/v2/{OLD}", json={"prompt": "a fox", "image": png})
     assert submitted.status_code == 200, submitted.text
-    kept = web.own.requests.find(submitted.json()["request_id"], web.account_id).params["image"]
-    assert web.own.inputs.get(kept.removeprefix("file:")) == http.get(png).content, "a copy: the upload may expire"
+    id = submitted.json()["request_id"]
+    assert web.own.requests.find(id, web.account_id).params["image"] == png.removeprefix(web.address)
+    assert http.get(f"{HISTORY}/{id}").json()["request_body"]["image"] == png.removeprefix(web.address)
+    assert list(web.own.settings.inputs_folder.iterdir()) == [], "it is referred to, not copied"
 
 
 @pytest.mark.parametrize(

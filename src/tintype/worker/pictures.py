@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Self
 
 from PIL import Image
 
-from tintype.catalog.order import STORED, Order
+from tintype.catalog.order import OWN_FILES, STORED, Order
 from tintype.catalog.samples import sample_path
 from tintype.errors import BadPicture, NotFound
 from tintype.media.fetch import Fetcher
@@ -22,18 +24,23 @@ from tintype.settings import Settings
 class Pictures:
     """Reads input pictures; nothing else in the worker knows where they come from."""
 
-    def __init__(self, inputs: Storage, fetcher: Fetcher, max_bytes: int, max_pixels: int) -> None:
+    def __init__(
+        self, inputs: Storage, fetcher: Fetcher, max_bytes: int, max_pixels: int, files: Sequence[Storage] = ()
+    ) -> None:
         self.inputs = inputs
+        #: Uploads and outputs, which requests may name.
+        self.files = files
         self.fetcher = fetcher
         self.max_bytes = max_bytes
         self.max_pixels = max_pixels
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Pictures:
-        """As the operator configured them."""
-        inputs = open_storage(settings, settings.inputs_folder, settings.input_life)
+        """As the operator configured them; what a request was told to read is there until it ends, whatever its age."""
+        folders = settings.inputs_folder, settings.outputs_folder, settings.assets_folder
+        inputs, *files = (open_storage(settings, folder, math.inf) for folder in folders)
         fetcher = Fetcher(settings.fetch_allow, settings.max_picture_bytes, settings.fetch_timeout)
-        return cls(inputs, fetcher, settings.max_picture_bytes, settings.max_picture_pixels)
+        return cls(inputs, fetcher, settings.max_picture_bytes, settings.max_picture_pixels, files)
 
     def __enter__(self) -> Self:
         return self
@@ -57,11 +64,17 @@ class Pictures:
 
     def _bytes(self, image: str) -> bytes:
         if image.startswith(STORED):
-            try:
-                return self.inputs.get(image.removeprefix(STORED))
-            except NotFound:
-                raise BadPicture("image: the uploaded picture is no longer kept") from None
+            return _kept(image.removeprefix(STORED), [self.inputs])
+        if image.startswith(OWN_FILES):
+            return _kept(image.removeprefix(OWN_FILES), self.files)
         if sample := sample_path(image):
             return draw(sample)
         inline = from_text(image, self.max_bytes)
         return self.fetcher.get(image) if inline is None else inline
+
+
+def _kept(name: str, places: Sequence[Storage]) -> bytes:
+    for place in places:
+        with suppress(NotFound):
+            return place.get(name)
+    raise BadPicture("image: this server keeps no such file (any more)")
