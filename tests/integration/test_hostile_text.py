@@ -89,7 +89,13 @@ def test_a_prompt_is_kept_to_the_letter(site: Website) -> None:
 
 
 #: Addresses whose fault shows only when they are read, and a picture whose text isn't any.
-ADDRESSES = ["http://-.xn--a/", "http://.xn--b/", "http://[fe80::1%25et\u00df]/", "http://x:99999999999999999999/"]
+ADDRESSES = [
+    "http://-.xn--a/",
+    "http://.xn--b/",
+    "http://[/a.png",
+    "http://[fe80::1%25et\u00df]/",
+    "http://x:99999999999999999999/",
+]
 PICTURES = [*ADDRESSES, "data:,\ud800", "data:image/png;base64,%\ud800", "http://\ud800/", "  http://-.xn--a/"]
 
 

@@ -138,7 +138,7 @@ def test_addresses_are_read_or_refused_in_our_words(text: str) -> None:
             json.dumps(error.public(), ensure_ascii=False).encode()  # it can be answered
 
 
-@pytest.mark.parametrize("host", ["-.xn--a", ".xn--b", "[fe80::1%25etß]"])
+@pytest.mark.parametrize("host", ["-.xn--a", ".xn--b", "[", "x]", "a%00b", "a b", "[fe80::1%25etß]"])
 def test_hosts_that_no_name_can_be(host: str) -> None:
     for url in (f"http://{host}/", f"https:////{host}/"):
         with pytest.raises(PictureUnreachable):

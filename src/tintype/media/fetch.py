@@ -113,6 +113,8 @@ def parse_url(text: str, base: httpx2.URL | None = None) -> httpx2.URL:
         host, _ = url.host, target_of(url)  # what is wrong with a host may show only when it is read, as with `xn--a`
     except (httpx2.InvalidURL, ValueError) as error:  # the second is the parent of what idna and Unicode raise
         raise PictureUnreachable("the address is not a valid URL") from error
+    if "%" in host and ":" not in host:  # what no name may have, escaped: only an IPv6 address has a `%` of its own
+        raise PictureUnreachable("the address is not a valid URL")
     if url.scheme not in ("http", "https") or not host:
         raise PictureUnreachable(f"{host or 'the address'}: only http:// and https:// addresses are fetched")
     if url.userinfo:
