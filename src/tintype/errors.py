@@ -368,3 +368,21 @@ class WorkerUnavailable(GoesOn):
 
 class WaitRanOut(GoesOn):
     """The request did not end while this call waited for it."""
+
+
+#: Errors that requests end with, by the name that is stored with them: what to do next depends on it.
+KINDS: dict[str, type[TintypeError]] = {
+    "bad_picture": BadPicture,
+    "picture_unreachable": PictureUnreachable,
+    "address_refused": AddressRefused,
+    "content_refused": ContentRefused,
+    "weights_unusable": WeightsUnusable,
+    "safety_unavailable": SafetyUnavailable,
+    "picture_not_finite": PictureNotFinite,
+    "no_room": NoRoom,
+}
+
+
+def kind_of(error: TintypeError) -> str | None:
+    """The name of an error in KINDS, if it is one of them."""
+    return next((name for name, kind in KINDS.items() if type(error) is kind), None)

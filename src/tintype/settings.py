@@ -235,8 +235,12 @@ class Settings(BaseSettings):
     retention: float = Field(3600.0, gt=0)
     #: Seconds a picture is kept; 0 means as long as a record.
     file_life: float = Field(0.0, ge=0)
-    #: Seconds an input picture is kept: longer than any queue.
-    input_life: float = Field(86_400.0, gt=0)
+    #: Seconds after which an input picture goes that no unended request needs: a crash left it behind. The others go
+    #: when their requests end. Longer than a submit takes.
+    input_life: float = Field(3_600.0, gt=0)
+    #: Bytes that input pictures from the bodies of one account's requests may take until those end. Apart from
+    #: `asset_quota`: who has uploaded a lot could send none for days otherwise.
+    input_quota: int = Field(2**30, ge=0)
     #: Seconds between two runs of the expiry task.
     sweep: float = Field(30.0, gt=0)
 

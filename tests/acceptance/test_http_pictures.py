@@ -10,7 +10,7 @@ from urllib.parse import quote_from_bytes
 import httpx2
 import pytest
 
-from tests.acceptance.harness import Server
+from tests.acceptance.harness import Server, until
 from tests.acceptance.test_http_helpers import (
     MEDIUM,
     OLD,
@@ -159,8 +159,25 @@ def test_an_inner_address_ends_as_400_on_v1(server: Server, address: str) -> Non
     http = server.http(new_key(server, 1))
     response = http.post(f"/v1/{MEDIUM}", json=redraw(address))
     refused(response, 400, "not a public address")
-    assert response.headers["x-request-id"]
+    assert "TINTYPE_FETCH_ALLOW" in response.json()["error_description"], "an operator is told the setting"
+    found = http.get(f"/v2/requests/{response.headers['x-request-id']}").json()
+    assert found["error_description"] == response.json()["error_description"]
     assert credits(response) == 1
+
+
+def test_an_unreachable_address_ends_with_its_own_advice(http: httpx2.Client) -> None:
+    response = http.post(f"/v1/{MEDIUM}", json=redraw("http://nosuch.invalid/a.png"))
+    refused(response, 400, "nosuch.invalid")
+    assert "send it as base64" in response.json()["error_description"]
+
+
+def test_a_picture_from_a_body_is_gone_with_its_request(server: Server, http: httpx2.Client) -> None:
+    """Removed by the worker, another process."""
+    inputs = server.data / "inputs"
+    before = set(inputs.iterdir())
+    assert http.post(f"/v1/{MEDIUM}", json=redraw(b64encode(PICTURE).decode())).is_success
+    assert http.post(f"/v1/{MEDIUM}", json=redraw(b64encode(PICTURE[:-60]).decode())).status_code == 400
+    until(lambda: set(inputs.iterdir()) <= before)
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])

@@ -57,9 +57,13 @@ def test_the_answer_carries_the_recipe(server: Server, tmp_path: Path) -> None:
     assert result["recipe"]["dtype"] == "float32"
     seeds = [image["seed"] for image in result["images"]]
     assert seeds == ["9", "10"]
-    note = read_note(httpx2.get(result["images"][1]["url"]).content)
+    picture = httpx2.get(result["images"][1]["url"]).content
+    note = read_note(picture)
     assert '"seed": 10' in note
     assert PROMPT in note
+    text = Image.open(io.BytesIO(picture)).info["parameters"]
+    assert text.startswith(PROMPT)
+    assert "Steps: 4, Sampler: DPM++ 2M, Schedule type: SGM Uniform, CFG scale: 3, Seed: 10, Size: 128x64" in text
 
 
 def test_a_caller_s_own_picture_must_be_given_again(server: Server, tmp_path: Path) -> None:

@@ -229,8 +229,10 @@ def test_an_upload_is_served_and_can_be_an_input(web: Website, http: httpx2.Clie
     )
     submitted = http.post(f"/v2/{OLD}", json={"prompt": "a fox", "image": png})
     assert submitted.status_code == 200, submitted.text
-    kept = web.own.requests.find(submitted.json()["request_id"], web.account_id).params["image"]
-    assert web.own.inputs.get(kept.removeprefix("file:")) == http.get(png).content, "a copy: the upload may expire"
+    id = submitted.json()["request_id"]
+    assert web.own.requests.find(id, web.account_id).params["image"] == png.removeprefix(web.address)
+    assert http.get(f"{HISTORY}/{id}").json()["request_body"]["image"] == png.removeprefix(web.address)
+    assert list(web.own.settings.inputs_folder.iterdir()) == [], "it is referred to, not copied"
 
 
 @pytest.mark.parametrize(
@@ -239,7 +241,8 @@ def test_an_upload_is_served_and_can_be_an_input(web: Website, http: httpx2.Clie
         ({}, "data_urls: required"),
         ({"data_urls": []}, "data_urls: required"),
         ({"data_urls": "data:,"}, "a list of 1 to 16"),
-        ({"data_urls": [5]}, "a list of 1 to 16"),
+        ({"data_urls": [5]}, "data_urls[0]: 5 was sent; allowed: the data: URI of a picture"),
+        ({"data_urls": [picture(), None]}, "data_urls[1]: None was sent"),
         ({"data_urls": ["data:image/png;base64,AAAA"] * 17}, "17 files"),
         ({"data_urls": ["data:image/svg+xml,<svg/>"]}, "data_urls[0]: not a JPEG"),
         ({"data_urls": ["https://one.example/a.png"]}, "data_urls[0]: not a JPEG"),

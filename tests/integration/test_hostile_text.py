@@ -86,3 +86,31 @@ def test_a_prompt_is_kept_to_the_letter(site: Website) -> None:
     assert site.own.requests.expire(before=2**33) == len(kept)
     past, _ = site.own.history.page(Filter(account_id=site.account_id), size=50, sort="submitted_at", descending=False)
     assert [one.params["prompt"] for one in past] == kept
+
+
+#: Addresses whose fault shows only when they are read, and a picture whose text isn't any.
+ADDRESSES = [
+    "http://-.xn--a/",
+    "http://.xn--b/",
+    "http://[/a.png",
+    "http://[fe80::1%25et\u00df]/",
+    "http://x:99999999999999999999/",
+]
+PICTURES = [*ADDRESSES, "data:,\ud800", "data:image/png;base64,%\ud800", "http://\ud800/", "  http://-.xn--a/"]
+
+
+def test_addresses_that_are_none(site: Website) -> None:
+    events = {"types": ["REQUEST_FAILED"]}
+    quick = {"prompt": "a fox", "width": 64, "height": 64}
+    with site.http() as http:
+        for url in ADDRESSES:
+            answer = sent(http, "/webhook/add", {"webhook_url": url, "event": events})
+            assert (answer.status_code, "webhook_url" in answer.text) == (400, True), url
+            answer = sent(http, f"/v2/{SLUG}", quick, **{"x-webhook-url": url.encode("latin-1")})
+            assert (answer.status_code, "X-Webhook-URL" in answer.text) == (400, True), url
+        for url in PICTURES:
+            answer = sent(http, "/v2/sd1.5-img2img", {"prompt": "a fox", "image": url})
+            assert answer.status_code == 400, url
+            assert sent(http, "/upload-asset", {"data_urls": [url]}).status_code == 400, url
+    assert site.own.requests.depth()[:2] == (0, 0), "none of them is left to a worker"
+    assert list(site.own.settings.inputs_folder.iterdir()) == []

@@ -100,6 +100,13 @@ def test_a_picture(stack: ExitStack) -> None:
     assert second == first  # no cookie
 
 
+@pytest.mark.parametrize("place", ["https:////x[/", "//-.xn--a/", "http://%zz.xn--b/", "https:////]x[/"])
+def test_a_redirect_to_no_address(stack: ExitStack, place: str) -> None:
+    _, host = start(stack, answer("302 Found", b"", f"Location: {place}"))
+    with pytest.raises(PictureUnreachable, match="not a valid URL"):
+        fetch(f"http://{host}/", host)
+
+
 def test_the_allow_list(stack: ExitStack) -> None:
     _, host = start(stack, answer("200 OK", b"picture"))
     port = host.split(":")[1]

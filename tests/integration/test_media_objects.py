@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -86,6 +87,28 @@ def test_expiry_removes_the_objects(storage: ObjectStorage) -> None:
     assert short.expire() == 1
     with pytest.raises(NotFound):
         kept(storage, "old").find(name)
+
+
+def test_what_is_needed_outlives_its_time(storage: ObjectStorage) -> None:
+    needed, other = (kept(storage, "needed").put(b"picture", "png") for _ in range(2))
+    assert kept(storage, "needed", life=0.0).expire({needed}) == 1
+    assert kept(storage, "needed", life=math.inf).get(needed) == b"picture"
+    with pytest.raises(NotFound):
+        kept(storage, "needed", life=math.inf).get(other)
+
+
+def test_what_is_discarded_goes_without_anybody_waiting(storage: ObjectStorage) -> None:
+    inputs = kept(storage, "discarded", patience=0.5)
+    first, second = inputs.put(b"picture", "in"), inputs.put(b"picture", "in")
+    storage.stop()
+    inputs.discard(first)  # raises nothing; a sweep removes it
+    inputs._discarded.join()
+    storage.start()
+    inputs.discard(second)
+    inputs._discarded.join()
+    inputs.find(first)
+    with pytest.raises(NotFound):
+        inputs.find(second)
 
 
 def test_a_storage_that_comes_back_in_time(storage: ObjectStorage) -> None:

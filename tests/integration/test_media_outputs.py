@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import time
@@ -90,12 +91,42 @@ def test_expire_removes_what_a_crash_left_and_nothing_of_others(files: Files) ->
         files.get(fresh.name)
 
 
-def test_a_crash_while_writing_leaves_no_picture(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def crash(_: int) -> None:
-        raise OSError("power cut")
+@pytest.mark.parametrize(("error", "left"), [(KeyboardInterrupt, [".part"]), (OSError, [])], ids=["crash", "full"])
+def test_what_fails_while_writing_leaves_no_picture(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], left: list[str]
+) -> None:
+    def fail(_: int) -> None:
+        raise error("no room on the disk")
 
-    monkeypatch.setattr(os, "fsync", crash)
-    with pytest.raises(OSError, match="power cut"):
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(error, match="no room"):
         files.put(b"picture", "png")
-    left = list((tmp_path / "deep" / "files").iterdir())
-    assert [path.suffix for path in left] == [".part"]
+    assert [path.suffix for path in (tmp_path / "deep" / "files").iterdir()] == left
+
+
+def test_what_is_needed_outlives_its_time(files: Files) -> None:
+    """Here for those whose own life for it is longer; nobody else sees it."""
+    needed, other = files.put(b"needed", "png"), files.put(b"other", "png")
+    folder = files.path(needed).parent
+    for name in (needed, other):
+        age(folder / name, LIFE + 1)
+    assert files.expire({needed}) == 1
+    with pytest.raises(NotFound):
+        files.get(needed)
+    assert Files(folder, math.inf).get(needed) == b"needed"
+    assert files.expire() == 1
+
+
+def test_to_discard_never_raises(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = files.put(b"x", "png")
+    files.discard(name)
+    with pytest.raises(NotFound):
+        files.get(name)
+    for gone in (name, "../secret", ""):
+        files.discard(gone)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    files.discard(files.put(b"x", "png"))

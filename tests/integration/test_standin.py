@@ -18,6 +18,7 @@ from tintype.errors import BadRequest, NotFound, TooManyRequests
 from tintype.media.outputs import Files
 from tintype.store.accounts import Accounts
 from tintype.store.database import Database
+from tintype.store.inputs import Input
 from tintype.store.keys import Key
 from tintype.store.limits import Ceilings
 from tintype.store.migrations import migrate
@@ -47,7 +48,12 @@ class Stage:
     def stand_in(self) -> StandIn:
         files = Files(self.folder / "files", 60)
         return StandIn(
-            self.requests, MODELS, Delivery(files, files, 10**6), heartbeat=0, woken=threading.Event(), look=0
+            self.requests,
+            MODELS,
+            Delivery(self.requests.input_size, files, 10**6),
+            heartbeat=0,
+            woken=threading.Event(),
+            look=0,
         )
 
     def submit(self, prompt: str, key: Key | None = None) -> Request:
@@ -133,11 +139,16 @@ def test_what_another_version_accepted_fails_alone(stage: Stage, change: dict[st
     assert stage.now(usual).status is Status.COMPLETED
 
 
-def test_an_input_picture_that_is_gone_fails_its_request(stage: Stage) -> None:
-    params = {**PARAMS, "prompt": "a fox", "image": f"file:{'0' * 32}.in", "num_inference_steps": 4, "strength": 0.7}
-    request = stage.requests.submit(stage.test, "sd3-med-img2img", params | {"samples": 1}, 500)
+@pytest.mark.parametrize(("known", "size"), [((192, 128), (192, 128)), (None, (1024, 1024))])
+def test_an_input_picture_is_not_read(stage: Stage, known: tuple[int, int] | None, size: tuple[int, int]) -> None:
+    """Its size was noted when it came, unless an earlier version took it in."""
+    name = f"{'0' * 32}.in"
+    params = {**PARAMS, "prompt": "a fox", "image": f"file:{name}", "num_inference_steps": 4, "strength": 0.7}
+    picture = None if known is None else Input(name, 9, known)
+    request = stage.requests.submit(stage.test, "sd3-med-img2img", params | {"samples": 1}, 500, picture=picture)
     stage.stand_in().turn()
-    assert (stage.now(request).status, stage.now(request).error_status) == (Status.FAILED, 400)
+    [made] = (stage.now(request).result or {})["pictures"]
+    assert (made["width"], made["height"]) == size
 
 
 def test_neither_fills_the_others_queue_or_is_before_it(stage: Stage) -> None:

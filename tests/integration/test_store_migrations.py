@@ -87,13 +87,13 @@ OF_0001 = [
     *(
         "INSERT INTO requests (id, seq, account_id, key_id, slug, params, price, priority, status, attempt, hand_backs,"
         " cancel_requested, step, steps, submitted_at)"
-        f" VALUES ('r{seq}', {seq}, 'a', '{key}', 'sd3', '{{}}', {price}, 0, '{status}', 1, 0, FALSE, 0, 4, 5.0)"
-        for seq, key, price, status in [
-            (1, "k", 300, "COMPLETED"),
-            (2, "k", 500, "PROCESSING"),
-            (3, "l", 200, "QUEUED"),
-            (4, "k", 0, "QUEUED"),
-            (5, "k", 400, "FAILED"),
+        f" VALUES ('r{seq}', {seq}, 'a', '{key}', 'sd3', '{params}', {price}, 0, '{status}', 1, 0, FALSE, 0, 4, 5.0)"
+        for seq, key, price, status, params in [
+            (1, "k", 300, "COMPLETED", '{"image": "file:1.in"}'),
+            (2, "k", 500, "PROCESSING", '{"image": "file:2.in"}'),
+            (3, "l", 200, "QUEUED", '{"image": "https://a.example/"}'),
+            (4, "k", 0, "QUEUED", '{"image": "file:4.in"}'),
+            (5, "k", 400, "FAILED", "{}"),
         ]
     ),
 ]
@@ -119,7 +119,10 @@ def test_balances_and_holds_of_the_first_schema_become_ledger_rows(empty_url: st
         ]
         assert [*view.scalars(text("SELECT cost FROM requests ORDER BY seq"))] == [300, None, None, None, None]
         assert [*view.scalars(text("SELECT spent FROM api_keys ORDER BY id"))] == [500, 200]
+        kept = view.execute(text("SELECT request_id, account_id, name, size, width FROM inputs ORDER BY name"))
+        assert [tuple(row) for row in kept] == [("r2", "a", "2.in", 0, None), ("r4", "a", "4.in", 0, None)]
     requests = Requests(db, lease=15, retention=60)
+    assert requests.needed_inputs() == {"2.in", "4.in"}, "what waits keeps its pictures"
     requests.cancel("r3", "a")
     assert requests.complete("r2", 1, {})
     assert (accounts.account("a").balance, accounts.account("a").held, accounts.imbalances()) == (9_500, 0, [])

@@ -16,6 +16,7 @@ from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import MEDIUM, OLD, TEXT, gradient, left, opened, quick, refused, result, submit
 from tests.integration.website import Website, serving
 
+from tintype.errors import KINDS
 from tintype.store.records import Status
 from tintype.store.tables import deliveries, ledger, requests
 from tintype.testmode.outcomes import FAILURES, INTERRUPTIONS, REFUSALS
@@ -111,9 +112,11 @@ def test_every_failure(http: httpx2.Client, name: str) -> None:
     failing = FAILURES[name]
     response = http.post(f"/v1/{TEXT}", json=quick(prompt=f"test:fail:{name}"))
     refused(response, failing.status if failing.status in (400, 422) else 500, failing.error)
+    advice = response.json()["error_description"]
+    assert advice == KINDS[failing.kind].advice if failing.kind else "TINTYPE_FETCH_ALLOW" not in advice
     for path in ("/v2/requests/{}", "/v2/requests/{}/status", "/v1/requests/{}"):
         found = http.get(path.format(response.headers["x-request-id"]))
-        assert found.status_code == 422
+        assert (found.status_code, found.json()["error_description"]) == (422, advice)
         body = found.json()
         assert (body["status"], body["error"], body["mode"]) == ("FAILED", failing.error, "test")
         assert body["metrics"].get("retry_count", 0) == (2 if failing.tried else 0)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from tintype.errors import BadPicture
 from tintype.media.images import Format, check, content_type, decode, encode
+from tintype.media.images import kind as kind_of
 
 LIMIT = 1_000_000
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -194,3 +195,17 @@ def test_png_is_exact() -> None:
 def test_quality_counts(format: Format) -> None:
     noise = Image.effect_noise((64, 64), 90).convert("RGB")
     assert len(encode(noise, format, 10)) < len(encode(noise, format, 60)) < len(encode(noise, format, 100))
+
+
+def test_a_jpeg_with_a_second_picture_is_a_jpeg() -> None:
+    """As phones write them; Pillow calls it MPO, which no browser knows."""
+    data = saved(left_red(), "MPO", save_all=True, append_images=[Image.new("RGB", (8, 8))])
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.format == "MPO"
+    assert kind_of(data, LIMIT) == "jpeg"
+    assert near(decode(data, LIMIT).getpixel((4, 8)), RED)
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_kinds_are_media_types(name: str) -> None:
+    assert kind_of(saved(left_red(), name), LIMIT) == name.lower()

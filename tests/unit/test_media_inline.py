@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import base64
+import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tintype.errors import BadPicture
+from tintype.errors import BadPicture, PictureUnreachable
+from tintype.media.fetch import parse_url, target_of
 from tintype.media.inline import from_text
+from tintype.media.post import check_target
 
 LIMIT = 1000
 #: Begins as a JPEG does, and its base64 holds "+" and "/".
@@ -74,3 +79,71 @@ def test_the_limit_is_named() -> None:
     assert from_text(base64.b64encode(bytes(LIMIT)).decode(), LIMIT) == bytes(LIMIT)
     with pytest.raises(BadPicture, match="1000 bytes"):
         from_text(base64.b64encode(bytes(LIMIT + 1)).decode(), LIMIT)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "image/png; base64",
+        "image/png ;base64 ",
+        " image/png ; base64 ",
+        "image/png;\tBase64\n",
+        ";base64",
+        "; base64",
+        "image/png;charset=utf-8;name=a b;base64",
+    ],
+)
+def test_blanks_around_base64(kind: str) -> None:
+    """As browsers read it."""
+    assert from_text(f"data:{kind},{STANDARD}", LIMIT) == DATA + b"!"
+    assert from_text(f"data:{kind}, {STANDARD} #base64", LIMIT) == DATA + b"!"
+
+
+@pytest.mark.parametrize("kind", ["", "image/png", "base64", "base64;x", "image/png;base64x", "image/png;base64=1"])
+def test_other_words_are_not_base64(kind: str) -> None:
+    assert from_text(f"data:{kind},AAAA#AAAA", LIMIT) == b"AAAA"
+
+
+@pytest.mark.parametrize("text", ["data:,", "data:;base64,", "data:,#AAAA", "data:image/png;base64", "data:", "data"])
+def test_data_uris_without_data(text: str) -> None:
+    if text == "data":  # is base64
+        assert from_text(text, LIMIT) == base64.b64decode("data")
+        return
+    with pytest.raises(BadPicture):
+        from_text(text, LIMIT)
+
+
+#: What addresses are made of, and what is wrong with some.
+PLAIN_PIECES = (
+    "http:// https:// data: ;base64 , // /// / [ ] [::1] @ : :99999 % ? # xn-- - . .. %zz %00 é ß 。 ٠ ☃ a b 127.1"
+)
+PIECES = st.sampled_from(
+    [*PLAIN_PIECES.split(), "fe80::1%25eth", "\\", " ", "\t", "\0", "\ud800", "\udfff", "\xad", "a" * 64]
+)
+
+
+@settings(max_examples=400)
+@given(st.lists(PIECES, max_size=8).map("".join))
+def test_addresses_are_read_or_refused_in_our_words(text: str) -> None:
+    base = parse_url("http://example.com/a/b")
+    for read in (
+        lambda: from_text(text, LIMIT),
+        lambda: target_of(parse_url(text)),
+        lambda: target_of(parse_url(text, base)),
+        lambda: check_target(text, frozenset()),
+    ):
+        try:
+            read()
+        except BadPicture as error:
+            json.dumps(error.public(), ensure_ascii=False).encode()  # it can be answered
+
+
+@pytest.mark.parametrize("host", ["-.xn--a", ".xn--b", "[", "x]", "a%00b", "a b", "[fe80::1%25etß]"])
+def test_hosts_that_no_name_can_be(host: str) -> None:
+    for url in (f"http://{host}/", f"https:////{host}/"):
+        with pytest.raises(PictureUnreachable):
+            parse_url(url)
+        with pytest.raises(PictureUnreachable):
+            parse_url(f"//{host}/", parse_url("http://example.com/"))
+    with pytest.raises(PictureUnreachable):
+        parse_url("https:////x[/", parse_url("http://example.com/a"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tintype.errors import BadPicture, ContentRefused, TintypeError
+from tintype.errors import KINDS, BadPicture, ContentRefused, NoRoom, TintypeError, kind_of
 from tintype.media.outputs import Files
 from tintype.store.outlook import Outlook
 from tintype.store.records import Request, Status
@@ -57,6 +57,7 @@ def test_progress_never_passes_its_end_nor_divides_by_nothing() -> None:
 def test_failed_has_times_and_no_cost(outputs: Files) -> None:
     times = {"inference_time": 2.0, "queue_time": 1.0, "total_time": 3.0}
     body = {"status": "FAILED", "request_id": "7", "error": "why", "metrics": times}
+    body |= {"error_description": answers.failure(FAILED).advice}
     assert answers.status(FAILED, BASE, Outlook()) == body
     assert answers.result(FAILED, BASE, 10, outputs) == body
 
@@ -100,3 +101,26 @@ def test_how_v1_answers_a_failure(status: int, kind: type[TintypeError], code: i
     assert type(error) is kind
     assert (error.status, error.message) == (code, "why")
     assert error.public_headers()["x-request-id"] == "7"
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_failure_keeps_the_advice_of_its_error(name: str) -> None:
+    error = KINDS[name]("why")
+    assert kind_of(error) == name
+    failed = replace(FAILED, error=error.message, error_status=error.status, error_kind=name)
+    again = answers.failure(failed)
+    assert (type(again), again.message, again.status) == (type(error), "why", error.status)
+    assert answers.status(failed, BASE, Outlook())["error_description"] == error.advice
+
+
+def test_failures_without_a_name() -> None:
+    """Of earlier versions, or of a later one whose names are others: the status tells as much as it does."""
+    for name in (None, "of another version"):
+        for status, kind in ((400, BadPicture), (422, ContentRefused), (507, NoRoom), (500, TintypeError)):
+            failed = replace(FAILED, error="why", error_status=status, error_kind=name)
+            assert type(answers.failure(failed)) is kind
+    assert kind_of(TintypeError()) is None
+
+
+def test_names_of_failures_fit_into_their_column() -> None:
+    assert max(map(len, KINDS)) <= 40

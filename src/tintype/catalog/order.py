@@ -13,6 +13,8 @@ from tintype.catalog.spec import Draw, ModelSpec
 
 #: What stands before the name of a stored input picture, where a caller's own text would have stood.
 STORED = "file:"
+#: What the path of a picture begins with that this server keeps already, an upload or an output.
+OWN_FILES = "/files/"
 SEEDS = 2**63
 #: Drawn seeds stay short enough to be read out, and exact in JavaScript.
 DRAWN_SEEDS = 2**32

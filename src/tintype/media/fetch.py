@@ -118,14 +118,17 @@ def parse_url(text: str, base: httpx2.URL | None = None) -> httpx2.URL:
     """The address meant, on its own or seen from `base`; raises PictureUnreachable when it is not one for pictures."""
     try:
         url = base.join(text) if base else httpx2.URL(text)
-    except (httpx2.InvalidURL, UnicodeEncodeError) as error:  # the second for half a surrogate pair
+        host, _ = url.host, target_of(url)  # what is wrong with a host may show only when it is read, as with `xn--a`
+    except (httpx2.InvalidURL, ValueError) as error:  # the second is the parent of what idna and Unicode raise
         raise PictureUnreachable("the address is not a valid URL") from error
-    if url.scheme not in ("http", "https") or not url.host:
-        raise PictureUnreachable(f"{url.host or 'the address'}: only http:// and https:// addresses are fetched")
+    if "%" in host and ":" not in host:  # what no name may have, escaped: only an IPv6 address has a `%` of its own
+        raise PictureUnreachable("the address is not a valid URL")
+    if url.scheme not in ("http", "https") or not host:
+        raise PictureUnreachable(f"{host or 'the address'}: only http:// and https:// addresses are fetched")
     if url.userinfo:
-        raise PictureUnreachable(f"{url.host}: an address with a user name or password is not fetched")
+        raise PictureUnreachable(f"{host}: an address with a user name or password is not fetched")
     if url.port is not None and url.port not in PORTS:
-        raise PictureUnreachable(f"{url.host}: {url.port} is not a port")
+        raise PictureUnreachable(f"{host}: {url.port} is not a port")
     return url
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import math
+import re
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, cast
+from typing import Literal, assert_never, cast
 
 from PIL import ExifTags, Image, PngImagePlugin
 
 from tintype.errors import BadPicture
+from tintype.media.colours import srgb_profile, to_srgb
 from tintype.media.sanitize import DAMAGED, ImageFile, sanitize
 
 Format = Literal["jpeg", "png", "webp"]
@@ -58,10 +61,16 @@ BAND = 256
 FILLERS = (b"\0" * 2**16 + b"\xff\xd9", b"\x55" * 2**16 + b"\xff\xd9")
 #: From this JPEG quality on, colour keeps its full resolution too.
 FINE_JPEG = 90
-#: Bytes of a note: an EXIF block in a JPEG file ends at 64 KiB.
-LONGEST_NOTE = 60_000
-#: The keyword of a PNG's text.
-NOTE = "tintype"
+#: What Pillow calls a JPEG with a second picture behind the first (a phone's portrait, a gain map), which isn't read.
+KINDS = {"MPO": "jpeg"}
+#: Bytes of all notes: an EXIF block in a JPEG file has 65,533, of which its own tables take some.
+LONGEST_NOTE = 65_000
+#: The keywords of a PNG's texts; the second is where A1111 began to keep what made a picture, and others read it.
+NOTE, PARAMETERS = "tintype", "parameters"
+#: What EXIF puts before a comment in UTF-16.
+UNICODE = b"UNICODE\0"
+#: A PNG's chunk for a picture in sRGB, and what stands in it: that it is to look as intended (the perceptual intent).
+SRGB, PERCEPTUAL = b"sRGB", b"\0"
 
 
 def check(data: bytes, max_pixels: int) -> tuple[int, int]:
@@ -76,14 +85,14 @@ def check(data: bytes, max_pixels: int) -> tuple[int, int]:
 def kind(data: bytes, max_pixels: int) -> str:
     """`jpeg`, `png`, `webp`, `gif`, `bmp` or `tiff`, whatever the file is called; raises BadPicture as `check` does."""
     with _opened(sanitize(data), max_pixels) as image:
-        return str(image.format).lower()
+        return KINDS.get(str(image.format), str(image.format).lower())
 
 
 def decode(data: bytes, max_pixels: int) -> Image.Image:
     """A picture file → RGB, 8 bit, upright, transparency on white; of an animation the first frame.
 
     BadPicture when it is not JPEG, PNG, WebP, GIF, BMP or TIFF, is damaged or cut short, or has more than `max_pixels`
-    pixels. An ICC profile is ignored, as the models' own pipelines do.
+    pixels. Colours with an ICC profile are converted to sRGB; a profile that isn't understood is ignored.
     """
     file = sanitize(data)
     if not file.open_ended:
@@ -181,47 +190,76 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """RGB, transparency on white; an RGB picture itself."""
-    if not image.has_transparency_data:
+    """RGB in sRGB, transparency on white; an RGB picture without a profile itself."""
+    if not image.has_transparency_data and "icc_profile" not in image.info:
         return image if image.mode == "RGB" else image.convert("RGB")
     picture = Image.new("RGB", image.size, "white")
     for band in _bands(image):
-        part = image.crop(band).convert("RGBA")
-        white = Image.new("RGBA", part.size, "white")
-        picture.paste(Image.alpha_composite(white, part).convert("RGB"), band)
+        picture.paste(_flat(to_srgb(image.crop(band))), band)
     return picture
 
 
-def encode(image: Image.Image, format: Format, quality: int = 95, note: str = "") -> bytes:
-    """The bytes of a picture file; `quality` 1–100 is for JPEG and WebP, PNG being exact.
+def _flat(part: Image.Image) -> Image.Image:
+    if not part.has_transparency_data:
+        return part.convert("RGB")
+    part = part.convert("RGBA")
+    white = Image.new("RGBA", part.size, "white")
+    return Image.alpha_composite(white, part).convert("RGB")
 
-    `note` is kept in the file for `read_note`: as PNG text, else as EXIF's description; left out where it is too long.
+
+def encode(image: Image.Image, format: Format, quality: int = 95, note: str = "", parameters: str = "") -> bytes:
+    """The bytes of a picture file in sRGB; `quality` 1–100 is for JPEG and WebP, PNG being exact.
+
+    `note`, in JSON, is kept in the file for `read_note`: as PNG text, else as EXIF's description. `parameters` is kept
+    for other programs: as PNG text, else as EXIF's user comment. What is too long for EXIF is left out, `note` last.
     """
     file = io.BytesIO()
-    exif = Image.Exif()
-    if note and len(note.encode()) <= LONGEST_NOTE:
-        exif[ExifTags.Base.ImageDescription] = note.encode()
     match format:
         case "jpeg":
             colour = "4:4:4" if quality >= FINE_JPEG else "4:2:0"
-            image.save(file, "JPEG", quality=quality, subsampling=colour, exif=exif)
+            about = {"exif": _exif(note, parameters), "icc_profile": srgb_profile()}
+            image.save(file, "JPEG", quality=quality, subsampling=colour, **about)
         case "png":
             # 1024² takes 68 ms at level 1 and 319 ms at level 6, Pillow's default, for a tenth less.
-            text = PngImagePlugin.PngInfo()
-            text.add_itxt(NOTE, note)
-            image.save(file, "PNG", compress_level=1, pnginfo=text if note else None)
+            image.save(file, "PNG", compress_level=1, pnginfo=_chunks(note, parameters))
         case "webp":
             # 1024² takes half the time of the default, method 4, for 2 % more bytes.
-            image.save(file, "WEBP", quality=quality, method=1, exif=exif)
+            about = {"exif": _exif(note, parameters), "icc_profile": srgb_profile()}
+            image.save(file, "WEBP", quality=quality, method=1, **about)
+        case _:
+            assert_never(format)
     return file.getvalue()
 
 
+def _chunks(note: str, parameters: str) -> PngImagePlugin.PngInfo:
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add(SRGB, PERCEPTUAL)
+    if note:
+        chunks.add_itxt(NOTE, note)
+    if parameters:
+        chunks.add_text(PARAMETERS, parameters)  # tEXt where Latin-1 has all of it, else iTXt, as A1111 does
+    return chunks
+
+
+def _exif(note: str, parameters: str) -> Image.Exif:
+    """Big-endian throughout: so is the UTF-16 that other programs expect, whatever the block says of itself."""
+    exif = Image.Exif()
+    exif.endian = ">"
+    described = re.sub(r"[^\0-\x7f]+", lambda found: json.dumps(found[0])[1:-1], note)  # EXIF has ASCII for it
+    comment = UNICODE + parameters.encode("utf-16-be")
+    if note and len(described) <= LONGEST_NOTE:
+        exif[ExifTags.Base.ImageDescription] = described
+    if parameters and len(described) + len(comment) <= LONGEST_NOTE:
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = comment
+    return exif
+
+
 def read_note(data: bytes) -> str:
-    """What `encode` was given as a note; empty when the file has none. Raises BadPicture."""
+    """What `encode` was given as a note, in JSON; empty when the file has none. Raises BadPicture."""
     with _opened(sanitize(data), Image.MAX_IMAGE_PIXELS or 0) as image, _malformed_is_bad():
         image.load()
         note = image.info.get(NOTE) or Image.Image.getexif(image).get(ExifTags.Base.ImageDescription, "")
-    # EXIF calls it ASCII, and Pillow gives the bytes back one character each.
+    # Earlier versions wrote UTF-8 into EXIF's ASCII, and Pillow gives the bytes back one character each.
     return str(note) if image.format == "PNG" else str(note).encode("latin-1", "replace").decode("utf-8", "replace")
 
 

@@ -27,9 +27,10 @@ class Encoded:
         return {"name": name, "size": len(self.data), "width": self.width, "height": self.height, "seed": self.seed}
 
 
-def encoded(order: Order, picture: Image.Image, seed: int, note: str = "") -> Encoded:
-    """The file that the order wants of a picture with this seed, with a note in it."""
-    return Encoded(encode(picture, order.format, order.quality, note), picture.width, picture.height, seed)
+def encoded(order: Order, picture: Image.Image, seed: int, note: str = "", parameters: str = "") -> Encoded:
+    """The file that the order wants of a picture with this seed; the two texts are as `encode` has them."""
+    data = encode(picture, order.format, order.quality, note, parameters)
+    return Encoded(data, picture.width, picture.height, seed)
 
 
 def output_size(order: Order, source: tuple[int, int] | None) -> tuple[int, int]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import queue
+import threading
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import obstore
+import structlog
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
@@ -15,10 +19,14 @@ from tintype.errors import NotFound, StorageUnavailable, TintypeError
 from tintype.media.outputs import GONE, NAME, new_name
 from tintype.settings import Settings
 
+log = structlog.get_logger()
+
 #: What callers send is kept as it came, under names with no kind of picture in them; it is given to nobody.
 UNREAD = "in"
 #: Seconds that a storage may be away while it is tried at start.
 TRIAL = 5.0
+#: Names that may wait to be removed; what is beyond is left to the sweep.
+MOST_DISCARDED = 10_000
 
 
 class Objects:
@@ -26,7 +34,10 @@ class Objects:
 
     def __init__(self, store: S3Store, life: float) -> None:
         self._store = store
-        self._life = timedelta(seconds=life)
+        self._life = timedelta.max if math.isinf(life) else timedelta(seconds=life)
+        self._discarded: queue.Queue[str] = queue.Queue(MOST_DISCARDED)
+        self._lock = threading.Lock()
+        self._remover: threading.Thread | None = None
 
     def put(self, data: bytes, suffix: str) -> str:
         """Keep a picture; its name. It is stored, whole, once this returns. Raises StorageUnavailable."""
@@ -61,14 +72,36 @@ class Objects:
             with _reachable():
                 obstore.delete(self._store, name)
 
-    def expire(self) -> int:
-        """Remove what is past its life; how many objects that were. Raises StorageUnavailable."""
+    def discard(self, name: str) -> None:
+        """The same on a thread of its own: a storage that is away holds nobody up."""
+        with self._lock:
+            if self._remover is None:
+                self._remover = threading.Thread(target=self._remove_discarded, name="discard", daemon=True)
+                self._remover.start()
+        try:
+            self._discarded.put_nowait(name)
+        except queue.Full:
+            log.warning("too many objects wait to be removed; a later sweep will")
+
+    def _remove_discarded(self) -> None:
+        while True:
+            try:
+                self.remove(self._discarded.get())
+            except StorageUnavailable as error:
+                log.warning("an object was not removed; a later sweep will", cause=type(error.__cause__).__name__)
+            finally:
+                self._discarded.task_done()
+
+    def expire(self, keep: Collection[str] = ()) -> int:
+        """Remove what is past its life and not to be kept; how many objects that were. Raises StorageUnavailable."""
         with _reachable(missing=StorageUnavailable()):
             old = [
                 found["path"]
                 for batch in obstore.list(self._store)
                 for found in batch
-                if NAME.fullmatch(found["path"]) and not self._young(found["last_modified"])
+                if NAME.fullmatch(path := found["path"])
+                and path not in keep
+                and not self._young(found["last_modified"])
             ]
             obstore.delete(self._store, old)
         return len(old)

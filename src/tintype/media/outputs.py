@@ -6,10 +6,15 @@ import os
 import re
 import secrets
 import time
+from collections.abc import Collection
 from pathlib import Path
+
+import structlog
 
 from tintype.errors import NotFound
 from tintype.private import create, make_folder
+
+log = structlog.get_logger()
 
 #: 128 random bits and a suffix: knowing the name is the permission to read it.
 NAME = re.compile(r"[0-9a-f]{32}\.[a-z0-9]{1,5}")
@@ -22,7 +27,7 @@ GONE = "no such file, or it has expired"
 
 
 class Files:
-    """Pictures in `folder` (made if missing), each kept `life` seconds from being written."""
+    """Pictures in `folder` (made if missing), each kept `life` seconds from being written, which may be infinite."""
 
     def __init__(self, folder: Path, life: float) -> None:
         self._folder = folder
@@ -33,11 +38,15 @@ class Files:
         """Keep a picture; its name, `<32 hex digits>.<suffix>`. It is on the disk, whole, once this returns."""
         name = new_name(suffix)
         part = self._folder / (name + PART)
-        with os.fdopen(create(part), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(self._folder / name)
+        try:
+            with os.fdopen(create(part), "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.rename(self._folder / name)
+        except OSError:  # a full disk must not stay full of halves
+            part.unlink(missing_ok=True)
+            raise
         self._sync_names()
         return name
 
@@ -67,13 +76,23 @@ class Files:
         if NAME.fullmatch(name):
             (self._folder / name).unlink(missing_ok=True)
 
-    def expire(self) -> int:
-        """Remove what is past its life, and what a crash left unfinished; how many files that were."""
+    def discard(self, name: str) -> None:
+        """The same, where nobody can do anything about a disk that refuses it."""
+        try:
+            self.remove(name)
+        except OSError as error:
+            log.warning("a file was not removed; a later sweep will", cause=error.strerror)
+
+    def expire(self, keep: Collection[str] = ()) -> int:
+        """Remove what is past its life and not to be kept, and what a crash left unfinished; how many files that were.
+
+        What is kept beyond its life is read by those alone whose own life for it is longer.
+        """
         removed = 0
         for path in self._folder.iterdir():
             unfinished = path.suffix == PART
             ours = NAME.fullmatch(path.stem if unfinished else path.name)
-            if ours and not _younger(path, PART_LIFE if unfinished else self._life):
+            if ours and path.name not in keep and not _younger(path, PART_LIFE if unfinished else self._life):
                 path.unlink(missing_ok=True)
                 removed += 1
         return removed

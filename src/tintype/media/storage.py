@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
 
@@ -27,8 +28,11 @@ class Storage(Protocol):
     def remove(self, name: str) -> None:
         """Forget a picture before its time, if it is there."""
 
-    def expire(self) -> int:
-        """Remove what is past its life; how many that were."""
+    def discard(self, name: str) -> None:
+        """The same without waiting for it, nor raising anything: what isn't removed then is past its life some day."""
+
+    def expire(self, keep: Collection[str] = ()) -> int:
+        """Remove what is past its life, but for the names to keep; how many that were."""
 
 
 def open_storage(settings: Settings, folder: Path, life: float) -> Storage:

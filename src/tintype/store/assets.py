@@ -1,14 +1,25 @@
-"""Uploaded pictures: whose they are, how much room they take, and how long they are kept."""
+"""Uploaded pictures: whose they are, how large, and how long they are kept."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, func, insert, select, union_all
 
 from tintype.errors import BadRequest
 from tintype.store.database import Database, now, read_clock
-from tintype.store.tables import assets
+from tintype.store.tables import assets, outputs
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file by its name, with its bytes and its pixels."""
+
+    name: str
+    size: int
+    width: int
+    height: int
 
 
 class Assets:
@@ -22,8 +33,8 @@ class Assets:
         self._life = life
         self._quota = quota
 
-    def add(self, account_id: str, sizes: Mapping[str, int]) -> float:
-        """Note files by name, with their bytes; returns when they expire, in unix seconds.
+    def add(self, account_id: str, uploads: Sequence[Upload]) -> float:
+        """Note files; returns when they expire, in unix seconds.
 
         Raises BadRequest when they are more than the account has room for; none is noted then.
         """
@@ -31,15 +42,23 @@ class Assets:
             moment = read_clock(tx)
             mine = select(func.coalesce(func.sum(assets.c.size), 0)).where(assets.c.account_id == account_id)
             taken = tx.execute(mine.where(assets.c.expires_at > moment)).scalar_one()
-            wanted = sum(sizes.values())
+            wanted = sum(upload.size for upload in uploads)
             if taken + wanted > self._quota:
                 words = f"{wanted} bytes were sent, and {taken} are taken: an account's uploads may have {self._quota}"
                 raise BadRequest(f"{words}; each is kept for {self._life / 86_400:g} days")
             common = {"account_id": account_id, "expires_at": moment + self._life}
-            tx.execute(insert(assets), [{"name": name, "size": size, **common} for name, size in sizes.items()])
+            tx.execute(insert(assets), [asdict(upload) | common for upload in uploads])
             return moment + self._life
 
+    def size_of(self, name: str) -> tuple[int, int] | None:
+        """Width and height in pixels of an uploaded or finished picture; None where they were never noted."""
+        both = [select(kept.c.width, kept.c.height).where(kept.c.name == name) for kept in (assets, outputs)]
+        with self._db.read() as view:
+            row = view.execute(union_all(*both)).first()
+        return None if row is None or row.width is None else (row.width, row.height)
+
     def expire(self) -> int:
-        """Forget those whose time is over; how many."""
+        """Forget the uploads whose time is over; how many. With them, sizes of outputs whose time is over too."""
         with self._db.write() as tx:
+            tx.execute(delete(outputs).where(outputs.c.expires_at <= now()))
             return tx.execute(delete(assets).where(assets.c.expires_at <= now())).rowcount

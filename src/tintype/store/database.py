@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -63,15 +63,19 @@ class Database:
         """One transaction under the lock: committed at the end, undone by any exception; raises StoreUnavailable.
 
         unhurried: its statements, and the wait for the lock, take as long as they need on Postgres.
+        What `after` was told is done once it is committed.
         """
         if not self._writers.acquire(timeout=self._patience):
             raise StoreUnavailable
+        jobs: list[Callable[[], None]] = []
         try:
-            locking = self._engine.execution_options(way="write", unhurried=unhurried)
+            locking = self._engine.execution_options(way="write", unhurried=unhurried, jobs=jobs)
             with _reachable(), locking.begin() as tx:
                 yield tx
         finally:
             self._writers.release()
+        for job in jobs:
+            job()
 
     @contextmanager
     def note(self) -> Iterator[Connection]:
@@ -103,6 +107,11 @@ class Database:
         """What comes back after `close` would lie in a pool that nobody empties any more."""
         if self._closed and connection is not None:
             connection.close()
+
+
+def after(tx: Connection, job: Callable[[], None]) -> None:
+    """Do something once a writing transaction is committed, never if it is undone; it mustn't raise or take long."""
+    tx.get_execution_options()["jobs"].append(job)
 
 
 class _Clock(FunctionElement[float]):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from sqlalchemy import (
@@ -22,10 +22,10 @@ from sqlalchemy import (
     update,
 )
 
-from tintype.store import ledger
+from tintype.store import inputs, ledger
 from tintype.store.announce import announce
 from tintype.store.bell import ring
-from tintype.store.database import Database, now, read_clock
+from tintype.store.database import Database, after, now, read_clock
 from tintype.store.outlook import learn
 from tintype.store.placement import idle_elsewhere, left_to_others
 from tintype.store.records import CANCELLED, Failure, Json, Mark, Request, Status, Verdict
@@ -41,17 +41,26 @@ class Leases:
 
     lease: seconds a claim lasts unless renewed. retention: seconds a record is kept after its end.
     max_attempts: claims after which a request is given up, those handed back not counted. warm_wait: seconds for which
-    a new request is left to a worker that has its model loaded, and room.
+    a new request is left to a worker that has its model loaded, and room. discard: is told the name of an input file
+    whose request has ended; where it can't remove that at once, a sweep does later.
     """
 
     def __init__(
-        self, db: Database, *, lease: float, retention: float, max_attempts: int = 3, warm_wait: float = 0.0
+        self,
+        db: Database,
+        *,
+        lease: float,
+        retention: float,
+        max_attempts: int = 3,
+        warm_wait: float = 0.0,
+        discard: Callable[[str], None] = lambda _name: None,
     ) -> None:
         self._db = db
         self._lease = lease
         self._retention = retention
         self._max_attempts = max_attempts
         self._warm_wait = warm_wait
+        self._discard = discard
 
     def claim(
         self,
@@ -111,12 +120,12 @@ class Leases:
             self._end(tx, counted, CANCELLED if request.cancel_requested else None, result)
             return not request.cancel_requested
 
-    def fail(self, id: str, attempt: int, error: str, status: int) -> bool:
+    def fail(self, id: str, attempt: int, error: str, status: int, kind: str | None = None) -> bool:
         """End the request as FAILED, uncharged; False when it was not this attempt's any more."""
         with self._db.write() as tx:
             request = self._running(tx, id, attempt)
             if request is not None:
-                self._end(tx, request, Failure(error, status))
+                self._end(tx, request, Failure(error, status, kind))
             return request is not None
 
     def retry(self, id: str, attempt: int, error: str) -> bool:
@@ -188,10 +197,14 @@ class Leases:
             cost = ledger.settle(tx, request, (result or {}).get("inference_time", 0.0))
             ended |= {"status": Status.COMPLETED, "result": result, "cost": cost}
             ended |= {"step": request.steps, "steps": request.steps}
+            inputs.note_outputs(tx, result or {}, ended["expires_at"])
         else:
             ledger.release(tx, request)
-            ended |= {"status": Status.FAILED, "error": failure.error, "error_status": failure.status}
+            why = {"error": failure.error, "error_status": failure.status, "error_kind": failure.kind}
+            ended |= {"status": Status.FAILED, **why}
         final = self._change(tx, request.id, **ended)
+        if unneeded := inputs.let_go(tx, request.id):
+            after(tx, partial(self._discard, unneeded))
         announce(tx, final, moment)
         add_end(tx, final)
         learn(tx, final)

@@ -94,6 +94,8 @@ class Failure:
 
     error: str
     status: int
+    #: Its name in `errors.KINDS`, if it has one there.
+    kind: str | None = None
 
 
 CANCELLED = Failure("cancelled", 499)
@@ -137,6 +139,7 @@ class Request:
     result: Json | None
     error: str | None
     error_status: int | None
+    error_kind: str | None = None
     rate: int | None = None
     cost: int | None = None
     pictures: int = 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Unpack
@@ -11,11 +11,12 @@ from uuid import uuid4
 from sqlalchemy import Connection, delete, exists, func, insert, or_, select
 
 from tintype.errors import PerhapsQueued, RequestUnknown, StoreUnavailable
-from tintype.store import counters, idempotency, ledger, limits, turns
+from tintype.store import counters, idempotency, inputs, ledger, limits, turns
 from tintype.store.bell import ring
 from tintype.store.clock import set_back
 from tintype.store.database import Database, now, read_clock
 from tintype.store.history import archive
+from tintype.store.inputs import Input, Size
 from tintype.store.keys import Key
 from tintype.store.leases import Leases, lost
 from tintype.store.limits import NO_CEILINGS, Ceilings
@@ -41,10 +42,16 @@ class Requests(Leases):
         retention: float,
         max_attempts: int = 3,
         warm_wait: float = 0.0,
+        discard: Callable[[str], None] = lambda _name: None,
         ceilings: Ceilings = NO_CEILINGS,
+        input_quota: int = 2**30,
     ) -> None:
-        super().__init__(db, lease=lease, retention=retention, max_attempts=max_attempts, warm_wait=warm_wait)
+        """input_quota: bytes that pictures from the bodies of one account's requests may take until those end."""
+        super().__init__(
+            db, lease=lease, retention=retention, max_attempts=max_attempts, warm_wait=warm_wait, discard=discard
+        )
         self._ceilings = ceilings
+        self._input_quota = input_quota
 
     def submit(
         self,
@@ -57,13 +64,14 @@ class Requests(Leases):
         *,
         cancel_after: float | None = None,
         start_after: float = 0.0,
+        picture: Input | None = None,
         **around: Unpack[Around],
     ) -> Request:
         """Queue a request and hold its price, in micro-dollars; or find the one that its idempotency key was sent with.
 
         priority: higher runs first. steps: how many there will be, as far as is known. cancel_after: seconds until
-        nobody wants it any more. start_after: seconds in which nobody claims it. With a rate, the price is the most
-        that it can come to. What a test key asks for is free.
+        nobody wants it any more. start_after: seconds in which nobody claims it. picture: its input picture, where that
+        is kept here. With a rate, the price is the most that it can come to. What a test key asks for is free.
         Raises OutOfCredits, TooManyRequests, Forbidden, IdempotencyMismatch, StoreUnavailable: then nothing is queued;
         and PerhapsQueued.
         """
@@ -79,6 +87,8 @@ class Requests(Leases):
             deadline = None if cancel_after is None else now() + cancel_after
             request = _insert(tx, **{**asker, **asked, **around}, cancel_at=deadline)
             allowance = limits.admit(tx, request, self._ceilings)
+            if picture:
+                inputs.admit(tx, request, picture, self._input_quota)
             ledger.hold(tx, request)
             ring(tx)
             written.append(request.id)
@@ -139,14 +149,15 @@ class Requests(Leases):
         with self._db.write() as tx:
             self._give_up(tx, read_clock(tx))
 
-    def expired(self) -> tuple[float, list[Json]]:
-        """This moment, and the parameters of the records whose time is over at it.
-
-        For whoever must clean up before `expire` removes them, which is told the moment: no record in between is lost.
-        """
+    def needed_inputs(self) -> frozenset[str]:
+        """The names of the files that requests which have not ended need as their input pictures."""
         with self._db.read() as view:
-            moment = read_clock(view)
-            return moment, list(view.scalars(select(columns.params).where(columns.expires_at <= moment)))
+            return inputs.needed(view)
+
+    def input_size(self, id: str) -> Size | None:
+        """Width and height in pixels of a request's input picture, where that is kept here and it has not ended."""
+        with self._db.read() as view:
+            return inputs.size_of(view, id)
 
     def expire(self, before: float | None = None) -> int:
         """Turn the records whose time is over into history, give up what no worker will claim, forget old workers.

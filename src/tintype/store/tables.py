@@ -124,6 +124,8 @@ requests = Table(
     Column("result", JSON(none_as_null=True)),
     Column("error", Text),
     Column("error_status", Integer),
+    #: Which of `errors.KINDS` it was: what to do next is said by it. Null for others, and for those of before.
+    Column("error_kind", String(40)),
     #: Micro-dollars per second of the model's work; null where the price is per picture.
     Column("rate", BigInteger),
     #: What it did cost; null until it is COMPLETED.
@@ -384,5 +386,34 @@ assets = Table(
     #: Bytes.
     Column("size", BigInteger, nullable=False),
     Column("expires_at", Double, nullable=False),
+    #: Pixels, as seen; null where it was uploaded before they were noted.
+    Column("width", Integer),
+    Column("height", Integer),
     Index("ix_assets_account", "account_id", "expires_at"),
+)
+
+#: Input pictures that are kept here, of the requests that have not ended.
+inputs = Table(
+    "inputs",
+    metadata,
+    Column("request_id", String(36), primary_key=True),
+    Column("account_id", String(36), nullable=False),
+    #: Of the file, which is an upload or an output where it takes no bytes for itself.
+    Column("name", String(40), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    #: Pixels, as seen; null where the request came before they were noted.
+    Column("width", Integer),
+    Column("height", Integer),
+    Index("ix_inputs_account", "account_id", "size"),
+)
+
+#: The pixels of finished pictures, so that none is read for its size when it is named as an input.
+outputs = Table(
+    "outputs",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Index("ix_outputs_expiry", "expires_at"),
 )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from tintype.catalog.order import STORED
 from tintype.catalog.samples import sample_path
-from tintype.errors import BadPicture, NotFound
 from tintype.media.images import check
 from tintype.media.made import encoded, output_size
 from tintype.media.samples import draw as draw_sample
@@ -15,25 +14,25 @@ from tintype.media.storage import Storage
 from tintype.testmode.act import Act
 from tintype.testmode.picture import draw
 
-#: The size that an input picture elsewhere is taken to have: it is not downloaded.
+#: The size that an input picture is taken to have where it is not known: one elsewhere is not downloaded.
 ELSEWHERE = (1024, 1024)
 
 
 class Delivery:
     """Draws what an act's order wants, at the size that a model would have drawn.
 
-    max_pixels: most pixels of an input picture.
+    input_size: what is known of the size of a request's input picture. max_pixels: most pixels of one.
     """
 
-    def __init__(self, inputs: Storage, outputs: Storage, max_pixels: int) -> None:
-        self._inputs = inputs
+    def __init__(self, input_size: Callable[[str], tuple[int, int] | None], outputs: Storage, max_pixels: int) -> None:
+        self._input_size = input_size
         self._outputs = outputs
         self._max_pixels = max_pixels
 
     def result(self, act: Act) -> dict[str, Any]:
         """What the request is completed with, its files being there; raises BadPicture."""
         wanted, slug = act.order, act.request.slug
-        size = output_size(wanted, self._source_size(wanted.image))
+        size = output_size(wanted, self._source_size(act))
         drawn = ((draw(slug, wanted.prompt, seed, *size), seed) for seed in wanted.seeds)
         pictures = [encoded(wanted, picture, seed).keep(self._outputs, wanted.format) for picture, seed in drawn]
         # There is nothing to make again by a recipe.
@@ -41,19 +40,12 @@ class Delivery:
         # The scripted time: what is measured would differ from run to run.
         return made | {"inference_time": act.script.processing}
 
-    def _source_size(self, image: str) -> tuple[int, int] | None:
+    def _source_size(self, act: Act) -> tuple[int, int] | None:
         """Width and height of the input picture; None when the order has none."""
-        if image.startswith(STORED):
-            return check(self._stored(image.removeprefix(STORED)), self._max_pixels)
+        image = act.order.image
         if sample := sample_path(image):
             return _sample_size(sample, self._max_pixels)
-        return ELSEWHERE if image else None
-
-    def _stored(self, name: str) -> bytes:
-        try:
-            return self._inputs.get(name)
-        except NotFound:
-            raise BadPicture("image: the uploaded picture is no longer kept") from None
+        return (self._input_size(act.request.id) or ELSEWHERE) if image else None
 
 
 @cache

@@ -24,6 +24,7 @@ from tintype.errors import (
     WaitRanOut,
     WeightsUnusable,
     WorkerUnavailable,
+    kind_of,
 )
 from tintype.store.records import CANCELLED, Failure
 
@@ -65,10 +66,13 @@ class Failing:
     error: str
     status: int
     tried: bool = False
+    kind: str | None = None
 
 
 def _of(error: TintypeError | Failure) -> Failing:
-    return Failing(error.error, error.status) if isinstance(error, Failure) else Failing(error.message, error.status)
+    if isinstance(error, Failure):
+        return Failing(error.error, error.status)
+    return Failing(error.message, error.status, kind=kind_of(error))
 
 
 #: The request is accepted, and ends FAILED.

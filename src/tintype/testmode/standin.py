@@ -9,7 +9,7 @@ from uuid import uuid4
 import structlog
 
 from tintype.catalog.catalogue import Catalogue
-from tintype.errors import StoreUnavailable, TintypeError
+from tintype.errors import StoreUnavailable, TintypeError, kind_of
 from tintype.store.records import CANCELLED, Request, Verdict
 from tintype.store.requests import Requests
 from tintype.testmode.act import Act
@@ -120,7 +120,7 @@ class StandIn:
         except StoreUnavailable:
             raise
         except TintypeError as error:
-            self._requests.fail(*own, error.message, error.status)
+            self._requests.fail(*own, error.message, error.status, kind_of(error))
         except Exception as error:
             log.exception("the stand-in failed", request=act.request.id, error=type(error).__name__)
             self._requests.retry(*own, TRIED_AGAIN)
@@ -139,4 +139,4 @@ class StandIn:
         elif failing.tried:
             self._requests.retry(id, attempt, failing.error)
         else:
-            self._requests.fail(id, attempt, failing.error, failing.status)
+            self._requests.fail(id, attempt, failing.error, failing.status, failing.kind)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from tintype.errors import BadPicture, ContentRefused, NoRoom, TintypeError
+from tintype.errors import KINDS, BadPicture, ContentRefused, NoRoom, TintypeError
 from tintype.media.images import Format, content_type
 from tintype.media.storage import Storage
 from tintype.store.addresses import file_url, links
@@ -28,7 +28,7 @@ def status(request: Request, base: str, outlook: Outlook) -> dict[str, Any]:
     if request.status is Status.COMPLETED:
         return body | {"metrics": {"inference_time": _result(request)["inference_time"]}, **_progress(request)}
     if request.status is Status.FAILED:
-        return body | {"error": request.error, "metrics": times(request)}
+        return body | {"error": request.error, **_advice(request), "metrics": times(request)}
     waiting: dict[str, Any] = {"metrics": {}, "queue_position": outlook.position, "eta": outlook.eta}
     return body | links(request, base) | waiting | _progress(request)
 
@@ -37,7 +37,7 @@ def result(request: Request, base: str, remaining: int, outputs: Storage) -> dic
     """The whole answer of a request that has ended."""
     body: dict[str, Any] = {"status": request.status, "request_id": request.id, "error": request.error, **request.mode}
     if request.status is not Status.COMPLETED:
-        return body | {"metrics": times(request)}
+        return body | {**_advice(request), "metrics": times(request)}
     made = _result(request)
     images = [_image(picture, made["format"], base) for picture in made["pictures"]]
     in_base64 = request.params.get("base64", False)
@@ -85,9 +85,13 @@ def times(request: Request) -> dict[str, float]:
 
 def failure(request: Request) -> TintypeError:
     """A FAILED request as v1 answers it: the caller's fault, the safety check's, or ours."""
-    kinds = {kind.status: kind for kind in (BadPicture, ContentRefused, NoRoom)}
-    kind = kinds.get(request.error_status or 500, TintypeError)
+    kinds: dict[int, type[TintypeError]] = {kind.status: kind for kind in (BadPicture, ContentRefused, NoRoom)}
+    kind = KINDS.get(request.error_kind or "") or kinds.get(request.error_status or 500, TintypeError)
     return kind(request.error, headers={"x-request-id": request.id})
+
+
+def _advice(request: Request) -> dict[str, str]:
+    return {"error_description": failure(request).advice}
 
 
 def _progress(request: Request) -> dict[str, Any]:

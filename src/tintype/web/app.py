@@ -108,7 +108,7 @@ def create_app(settings: Settings, registry: Registry, stopping: Callable[[], bo
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         own = services.settings
-        drawn = Delivery(services.inputs, services.outputs, own.max_picture_pixels)
+        drawn = Delivery(services.requests.input_size, services.outputs, own.max_picture_pixels)
         stand_in = StandIn(services.requests, registry.catalogue, drawn, own.heartbeat, services.test_accepted)
         jobs = (
             _every(own.sweep, services.sweep),

@@ -27,7 +27,7 @@ from tintype.testmode.script import parse, steady_draw
 from tintype.web.body import read_parameters
 from tintype.web.services import Services
 from tintype.web.services import services as services_of
-from tintype.web.source import check_pixels, sent_picture, size_of, store
+from tintype.web.source import check_pixels, find_picture, keep
 from tintype.web.terms import Terms, fingerprint
 from tintype.web.urls import base_url
 from tintype.web.webhooks import asked_webhook
@@ -94,17 +94,17 @@ def submit(
     params, ignored = spec.validate(sent)
     if spec.takes_picture:
         # An address of this server is meant as the path: it need not be a public one.
-        params["image"] = params["image"].removeprefix(base) or "/"
+        params["image"] = params["image"].strip().removeprefix(base) or "/"
     params = settle_seed(params, steady_draw(params) if key.test else secrets.randbelow)
     wanted = order(spec, params)
     refuse(wanted)
     safety = services.safety(key)
     doubts = _read_over(services.blocked, wanted.prompt, safety)
     queued = parse(wanted.prompt).check_in() if key.test else 0.0
-    picture = sent_picture(services, params)
-    check_pixels(key, wanted, size_of(services, wanted.image, picture))
+    picture = find_picture(services, wanted.image)
+    check_pixels(key, wanted, None if picture is None else picture.size)
     headers = _notes(wanted, ignored, doubts)
-    stored = picture and store(services, params, picture)
+    kept = keep(services, params, picture)
     tariff, steps = services.price(spec), planned_steps(spec, wanted)
     around = {**around, "id": str(uuid4()), "reply": headers, "pictures": wanted.count, "pace": pace(spec, wanted)}
     around["safety"] = safety
@@ -121,15 +121,16 @@ def submit(
             steps=steps,
             cancel_after=cancel_after,
             start_after=queued,
+            picture=kept,
             **around,
         )
     except PerhapsQueued:
-        stored = None  # it may need its picture
+        kept = None  # it may need its picture
         raise
     finally:
         fresh = request is not None and request.id == around["id"]
-        if stored and not fresh:
-            services.inputs.remove(stored)
+        if kept and kept.bytes and not fresh:
+            services.inputs.discard(kept.name)
     if not fresh:
         return Submitted.again(request)
     if key.test:

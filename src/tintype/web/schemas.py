@@ -37,7 +37,9 @@ STATE: Schema = {"enum": list(STATES), "description": "; ".join(": ".join(state)
 
 ERROR = shape(error=TEXT, error_description=TEXT, status_code=WHOLE)
 SUBMITTED = shape(request_id=ID, status=STATE, poll_url=URL, status_url=URL, response_url=URL)
-FAILED = shape(status={"const": "FAILED"}, request_id=ID, error=TEXT, metrics={"type": "object"})
+FAILED = shape(
+    status={"const": "FAILED"}, request_id=ID, error=TEXT, error_description=TEXT, metrics={"type": "object"}
+)
 PROGRESS = {"progress": {"type": "number", "minimum": 0, "maximum": 1}, "step": WHOLE, "steps": WHOLE}
 RUNNING = shape(
     {"metrics": {"type": "object"}},

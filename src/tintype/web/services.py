@@ -10,11 +10,11 @@ from functools import partial
 from fastapi import Request as HttpRequest
 
 from tintype.catalog.blocked import BlockedPhrases
-from tintype.catalog.order import STORED
 from tintype.catalog.spec import ModelSpec
 from tintype.catalog.tariff import Tariff
 from tintype.errors import NotFound
 from tintype.hub.registry import Registry
+from tintype.media.images import check
 from tintype.media.storage import Storage, open_storage
 from tintype.settings import Safety, Settings
 from tintype.store.accounts import Accounts
@@ -90,11 +90,19 @@ class Services:
     def open(cls, settings: Settings, registry: Registry, stopping: Callable[[], bool]) -> Services:
         """Connect to what the settings name; the database must have been migrated."""
         db = Database(settings.database, patience=settings.database_patience)
+        inputs = open_storage(settings, settings.inputs_folder, settings.input_life)
         return cls(
             settings=settings,
             registry=registry,
             db=db,
-            requests=Requests(db, lease=settings.lease, retention=settings.retention, ceilings=_ceilings(settings)),
+            requests=Requests(
+                db,
+                lease=settings.lease,
+                retention=settings.retention,
+                discard=inputs.discard,
+                ceilings=_ceilings(settings),
+                input_quota=settings.input_quota,
+            ),
             accounts=Accounts(db),
             own_keys=OwnKeys(
                 db, most=settings.account_keys, daily=settings.account_keys_daily, ceilings=_ceilings(settings)
@@ -111,7 +119,7 @@ class Services:
             warmups=Warmups(db),
             webhooks=Webhooks(db, overlap=settings.webhook_overlap),
             outbox=outbox(db, settings),
-            inputs=open_storage(settings, settings.inputs_folder, settings.input_life),
+            inputs=inputs,
             outputs=open_storage(settings, settings.outputs_folder, settings.picture_life),
             uploads=open_storage(settings, settings.assets_folder, settings.asset_life),
             waits=Waits(settings.account_waits, settings.waits),
@@ -139,6 +147,20 @@ class Services:
         except NotFound:
             return self.uploads.get(name)
 
+    def file_size(self, name: str) -> tuple[int, int]:
+        """Width and height in pixels of such a picture; raises NotFound, and BadPicture for what is none any more.
+
+        It is read only where they were never noted: it came from an earlier version, or outlived its request's record.
+        """
+        size = self.assets.size_of(name)
+        if size is None:
+            return check(self.file(name), self.settings.max_picture_pixels)
+        try:
+            self.outputs.find(name)
+        except NotFound:
+            self.uploads.find(name)
+        return size
+
     def file_address(self, name: str) -> str | None:
         """Where the storage gives that picture out itself, if the operator wants that; raises NotFound."""
         if not self.settings.storage_redirect:
@@ -158,23 +180,18 @@ class Services:
         return [worker for worker in alive if worker.drain_at is None]
 
     def sweep(self) -> None:
-        """Forget what has outlived its time: the pictures that callers sent, their requests' records, other files."""
+        """Forget what has outlived its time: records, and files but for those that requests still need."""
         self.outbox.expire()
         self.previews.expire()
         self.warmups.expire()
         self.history.expire()
         self.assets.expire()
         self.own_keys.expire()
+        self.requests.expire()
         # Last, what a storage that is away holds up until a later sweep.
-        moment, over = self.requests.expired()
-        for params in over:
-            image = params.get("image", "")
-            if image.startswith(STORED):
-                self.inputs.remove(image.removeprefix(STORED))
-        self.requests.expire(moment)
-        self.outputs.expire()
-        self.inputs.expire()
-        self.uploads.expire()
+        needed = self.requests.needed_inputs()
+        for files in (self.outputs, self.inputs, self.uploads):
+            files.expire(needed)
 
 
 def _ceilings(settings: Settings) -> Ceilings:

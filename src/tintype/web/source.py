@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
-from tintype.catalog.order import STORED, Order
-from tintype.catalog.samples import find_sample, sample_path
-from tintype.errors import BadPicture, Forbidden, InvalidParameter, NotFound
+from tintype.catalog.order import OWN_FILES, STORED, Order
+from tintype.catalog.samples import find_sample
+from tintype.errors import BadPicture, Forbidden, InvalidParameter, NotFound, PictureUnreachable
+from tintype.media.fetch import parse_url
 from tintype.media.images import check
 from tintype.media.inline import from_text
 from tintype.media.scaling import fitted_size
+from tintype.store.inputs import Input
 from tintype.store.keys import Key
 from tintype.web.services import Services
 
@@ -24,46 +26,56 @@ def check_pixels(key: Key, wanted: Order, picture: tuple[int, int] | None) -> No
         raise Forbidden(f"This API key may ask for {key.max_pixels} pixels at once; these are {pixels}")
 
 
-def size_of(services: Services, image: str, data: bytes | None) -> tuple[int, int] | None:
-    """Width and height in pixels of the input picture, if it needn't be fetched; raises BadPicture."""
-    if data is not None:
-        return check(data, services.settings.max_picture_pixels)
-    sample = find_sample(image)
-    return None if sample is None else (sample.side, sample.side)
+@dataclass(frozen=True)
+class Picture:
+    """An input picture that needn't be fetched: from the body (`data`), kept here already (`name`), or a sample."""
+
+    size: tuple[int, int]
+    data: bytes = b""
+    name: str = ""
 
 
-def sent_picture(services: Services, params: dict[str, Any]) -> bytes | None:
-    """A picture that lies in the body, or on this server; None where it is elsewhere, or none is taken."""
-    image = params.get("image", "")
-    if not image or sample_path(image):
+def find_picture(services: Services, image: str) -> Picture | None:
+    """The picture where it lies in the body or on this server; None where it must be fetched, or none is taken.
+
+    Raises BadPicture, and InvalidParameter for what names none.
+    """
+    if sample := find_sample(image):
+        return Picture((sample.side, sample.side))
+    if not image:
         return None
-    data = _own_file(services, image) or from_text(image, services.settings.max_picture_bytes)
+    if image.startswith(OWN_FILES):
+        return _own_file(services, image.removeprefix(OWN_FILES))
+    data = from_text(image, services.settings.max_picture_bytes)
     if data is None:
         _check_address(image)
-    return data
-
-
-def store(services: Services, params: dict[str, Any], data: bytes) -> str:
-    """Move a picture into the inputs; returns its name there."""
-    stored = services.inputs.put(data, "in")
-    params["image"] = STORED + stored
-    return stored
-
-
-def _own_file(services: Services, image: str) -> bytes | None:
-    if not image.startswith("/files/"):
         return None
+    return Picture(check(data, services.settings.max_picture_pixels), data)
+
+
+def keep(services: Services, params: dict[str, Any], picture: Picture | None) -> Input | None:
+    """Have the picture until its request ends: one from the body in a file of its own; None where there is none."""
+    if picture is None or not (picture.data or picture.name):
+        return None
+    if picture.name:
+        return Input(picture.name, 0, picture.size)
+    name = services.inputs.put(picture.data, "in")
+    params["image"] = STORED + name
+    return Input(name, len(picture.data), picture.size)
+
+
+def _own_file(services: Services, name: str) -> Picture:
     try:
-        return services.file(image.removeprefix("/files/"))
+        return Picture(services.file_size(name), name=name)
     except NotFound:
         raise BadPicture("image: this server keeps no such file (any more)") from None
 
 
 def _check_address(image: str) -> None:
     """What only a worker can find out is left to it; what is wrong on its face is said now."""
-    try:
-        parts = urlsplit(image)
-    except ValueError:
-        raise BadPicture("image: the address can't be read") from None
-    if image.startswith("/") or parts.scheme not in ("http", "https") or not parts.hostname:
+    if image.startswith("/"):
         raise InvalidParameter("image", image, "an http(s) URL, a data: URI, base64, or the path of a sample")
+    try:
+        parse_url(image)
+    except PictureUnreachable as error:
+        raise PictureUnreachable(f"image: {error.message}") from None

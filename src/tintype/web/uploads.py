@@ -9,10 +9,11 @@ from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 from fastapi.concurrency import run_in_threadpool
 
-from tintype.errors import BadPicture, InvalidParameter, MissingParameter, TintypeError
-from tintype.media.images import kind
+from tintype.errors import BadPicture, InvalidParameter, MissingParameter
+from tintype.media.images import check, kind
 from tintype.media.inline import from_text
 from tintype.store.addresses import file_url
+from tintype.store.assets import Upload
 from tintype.web.auth import Runner
 from tintype.web.body import read_parameters
 from tintype.web.openapi import describe_body
@@ -51,22 +52,24 @@ async def upload(http: HttpRequest, key: Runner) -> dict[str, Any]:
 def keep(own: Services, account_id: str, texts: list[str]) -> tuple[list[str], float]:
     """Write the pictures → their names, and until when they are kept; raises BadPicture, BadRequest: all or none."""
     pictures = [_read(own, index, text) for index, text in enumerate(texts)]
-    names = [own.uploads.put(data, suffix) for data, suffix in pictures]
-    sizes = {name: len(data) for name, (data, _) in zip(names, pictures, strict=True)}
+    uploads: list[Upload] = []
     try:
-        return names, own.assets.add(account_id, sizes)
-    except TintypeError:
-        for name in names:
-            own.uploads.remove(name)
+        for data, suffix, (width, height) in pictures:
+            uploads.append(Upload(own.uploads.put(data, suffix), len(data), width, height))
+        return [upload.name for upload in uploads], own.assets.add(account_id, uploads)
+    except Exception:
+        for upload in uploads:
+            own.uploads.discard(upload.name)
         raise
 
 
-def _read(own: Services, index: int, text: str) -> tuple[bytes, str]:
-    """A picture and what its file is called after the point: what it is, not what the URI says that it is."""
+def _read(own: Services, index: int, text: str) -> tuple[bytes, str, tuple[int, int]]:
+    """A picture, what its file is called after the point (what it is, not what the URI says that it is), its size."""
     try:
         # What is an address and no picture is looked at as one that is empty: `kind` refuses it.
         data = from_text(text, own.settings.max_picture_bytes) or b""
-        return data, kind(data, own.settings.max_picture_pixels)
+        most = own.settings.max_picture_pixels
+        return data, kind(data, most), check(data, most)
     except BadPicture as error:
         raise BadPicture(f"data_urls[{index}]: {error.message}") from error
 
@@ -74,7 +77,11 @@ def _read(own: Services, index: int, text: str) -> tuple[bytes, str]:
 def _texts(sent: Any) -> list[str]:
     if not sent:
         raise MissingParameter("data_urls", ALLOWED)
-    if not isinstance(sent, list) or len(sent) > MOST or not all(isinstance(text, str) for text in sent):
-        shown = f"{len(sent)} files" if isinstance(sent, list) else sent
-        raise InvalidParameter("data_urls", shown, ALLOWED)
+    if not isinstance(sent, list):
+        raise InvalidParameter("data_urls", sent, ALLOWED)
+    if len(sent) > MOST:
+        raise InvalidParameter("data_urls", f"{len(sent)} files", ALLOWED)
+    for index, text in enumerate(sent):
+        if not isinstance(text, str):
+            raise InvalidParameter(f"data_urls[{index}]", text, "the data: URI of a picture")
     return sent

@@ -68,5 +68,5 @@ class Delivery:
     def _put(self, task: Task, index: int) -> dict[str, str | int]:
         order = task.order
         seed = order.seeds[index]
-        note = task.recipe.of(seed).text() if self.with_recipe else ""
-        return to_file(order, task.pixels[index], task.size, seed, note).keep(self.outputs, order.format)
+        how = task.recipe.of(seed) if self.with_recipe else None
+        return to_file(order, task.pixels[index], task.size, seed, how).keep(self.outputs, order.format)

@@ -39,7 +39,7 @@ def draw_order(
         pixels = [family.finish(_latents(one)) for one in pictures]
     size = result_size(order, picture)
     made = zip(pixels, order.seeds, strict=True)
-    return [to_file(order, drawn, size, seed, whole.of(seed).text()) for drawn, seed in made]
+    return [to_file(order, drawn, size, seed, whole.of(seed)) for drawn, seed in made]
 
 
 def _latents(picture: Denoising) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 
 from tintype.diffusion.memory.shortage import out_of_memory
 from tintype.engine import Engine
-from tintype.errors import NoRoom, PictureNotFinite, StoreUnavailable, TintypeError
+from tintype.errors import NoRoom, PictureNotFinite, StoreUnavailable, TintypeError, kind_of
 from tintype.store.records import CANCELLED, Request, Verdict
 from tintype.store.requests import Requests
 from tintype.worker.admission import Admission
@@ -103,7 +103,7 @@ class Endings:
             self._tell(self._requests.hand_back, task)  # uncounted: nothing is wrong with it
         elif isinstance(error, TintypeError):
             log.warning("request failed", request=request, error=error.message, cause=repr(error.__cause__))
-            self._tell(self._requests.fail, task, error.message, error.status)
+            self._tell(self._requests.fail, task, error.message, error.status, kind_of(error))
         else:
             log.error("the model failed", request=request, attempt=task.request.attempt, exc_info=error)
             self._tell(self._requests.retry, task, "the model failed on this request")

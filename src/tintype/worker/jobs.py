@@ -10,6 +10,8 @@ from tintype.catalog.order import Order
 from tintype.diffusion.job import Job
 from tintype.media.made import Encoded, encoded, output_size
 from tintype.media.scaling import fit, native_size, resize
+from tintype.worker.infotext import infotext
+from tintype.worker.recipe import Recipe
 
 
 def result_size(order: Order, picture: Image.Image | None) -> tuple[int, int]:
@@ -47,6 +49,7 @@ def to_tensor(picture: Image.Image) -> torch.Tensor:
     return 2.0 * pixels.permute(2, 0, 1)[None] - 1.0
 
 
-def to_file(order: Order, pixels: torch.Tensor, size: tuple[int, int], seed: int, note: str) -> Encoded:
-    """Pixels (height, width, 3) of 8 bits → the file that the order wants, at that size, with a note in it."""
-    return encoded(order, resize(Image.fromarray(pixels.numpy()), *size), seed, note)
+def to_file(order: Order, pixels: torch.Tensor, size: tuple[int, int], seed: int, how: Recipe | None) -> Encoded:
+    """Pixels (height, width, 3) of 8 bits → the file that the order wants, at that size; it says how it was made."""
+    texts = () if how is None else (how.text(), infotext(how, size))
+    return encoded(order, resize(Image.fromarray(pixels.numpy()), *size), seed, *texts)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Self
 
-from tintype.catalog.order import STORED, Order
+from tintype.catalog.order import OWN_FILES, STORED, Order
 from tintype.catalog.samples import sample_path
 from tintype.errors import BadPicture, NotFound
 from tintype.media.cancellation import Cancellation
@@ -32,8 +33,18 @@ class Pictures:
     decoders: how many are decoded at the same time.
     """
 
-    def __init__(self, inputs: Storage, fetcher: Fetcher, decoder: Decoder, decoders: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        inputs: Storage,
+        fetcher: Fetcher,
+        decoder: Decoder,
+        decoders: int,
+        max_bytes: int,
+        files: Sequence[Storage] = (),
+    ) -> None:
         self.inputs = inputs
+        #: Uploads and outputs, which requests may name.
+        self.files = files
         self.fetcher = fetcher
         self.decoder = decoder
         self.max_bytes = max_bytes
@@ -42,11 +53,12 @@ class Pictures:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Pictures:
-        """As the operator configured them."""
-        inputs = open_storage(settings, settings.inputs_folder, settings.input_life)
+        """As the operator configured them; what a request was told to read is there until it ends, whatever its age."""
+        folders = settings.inputs_folder, settings.outputs_folder, settings.assets_folder
+        inputs, *files = (open_storage(settings, folder, math.inf) for folder in folders)
         fetcher = Fetcher(settings.fetch_allow, settings.max_picture_bytes, settings.fetch_timeout)
         decoder = Decoder(settings.max_picture_pixels, settings.decode_timeout)
-        return cls(inputs, fetcher, decoder, settings.decoders, settings.max_picture_bytes)
+        return cls(inputs, fetcher, decoder, settings.decoders, settings.max_picture_bytes, files)
 
     def __enter__(self) -> Self:
         return self
@@ -100,14 +112,20 @@ class Pictures:
 
     def _bytes(self, image: str, download: Deadline) -> bytes:
         if image.startswith(STORED):
-            try:
-                return self.inputs.get(image.removeprefix(STORED))
-            except NotFound:
-                raise BadPicture("image: the uploaded picture is no longer kept") from None
+            return _kept(image.removeprefix(STORED), [self.inputs])
+        if image.startswith(OWN_FILES):
+            return _kept(image.removeprefix(OWN_FILES), self.files)
         if sample := sample_path(image):
             return draw(sample)
         inline = from_text(image, self.max_bytes)
         return self.fetcher.get(image, download) if inline is None else inline
+
+
+def _kept(name: str, places: Sequence[Storage]) -> bytes:
+    for place in places:
+        with suppress(NotFound):
+            return place.get(name)
+    raise BadPicture("image: this server keeps no such file (any more)")
 
 
 def _check_pixels(order: Order, picture: Decoded, limit: Callable[[], int | None]) -> None:

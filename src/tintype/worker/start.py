@@ -37,10 +37,16 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
     if settings.threads:
         torch.set_num_threads(settings.threads)
     db = Database(settings.database, patience=settings.database_patience)
-    requests = Requests(db, lease=settings.lease, retention=settings.retention, warm_wait=settings.warm_wait)
     models = Models.from_settings(settings, registry.weights, device, registry.keep_alive)
     outputs = open_storage(settings, settings.outputs_folder, settings.picture_life)
     pictures = Pictures.from_settings(settings)
+    requests = Requests(
+        db,
+        lease=settings.lease,
+        retention=settings.retention,
+        warm_wait=settings.warm_wait,
+        discard=pictures.inputs.discard,
+    )
     pinned = settings.pin | registry.pinned
     models.pin(registry.catalogue.find(slug) for slug in pinned)
     warming = Warming(

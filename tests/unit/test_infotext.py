@@ -1,0 +1,146 @@
+"""What files say of how a picture was made: our recipe, and A1111's words for it, as other programs read them."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import replace
+
+import pytest
+from PIL import ExifTags, Image
+
+from tintype.catalog.order import Order
+from tintype.catalog.parameters import SAMPLERS, SCHEDULES, SD15_SCHEDULERS
+from tintype.media.images import LONGEST_NOTE, Format, encode, read_note
+from tintype.worker import infotext as words
+from tintype.worker.infotext import infotext
+from tintype.worker.recipe import Recipe
+
+ORDER = Order(prompt="a fox", steps=20, guidance=7.5, seed=5, sampler="euler_ancestral", schedule="karras")
+RECIPE = Recipe("sd3", ORDER, "f" * 24, "float32", 77, "", version="1.2")
+PLAIN = Image.new("RGB", (64, 48), "orange")
+
+
+def read(text: str) -> tuple[str, str, dict[str, str]]:
+    """By the rules of A1111's reader: the last line has the settings, a line's beginning starts the negative prompt."""
+    *lines, last = text.strip().split("\n")
+    prompt: list[str] = []
+    negative: list[str] = []
+    meant = prompt
+    for line in map(str.strip, lines):
+        if line.startswith("Negative prompt:"):
+            meant = negative
+        meant.append(line.removeprefix("Negative prompt:").strip() if meant is negative else line)
+    found = re.findall(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)', last)
+    return (
+        "\n".join(prompt),
+        "\n".join(negative),
+        {name: json.loads(value) if value.startswith('"') else value for name, value in found},
+    )
+
+
+def test_all_of_it() -> None:
+    order = replace(ORDER, negative_prompt="blurry", strength=0.6, loras="ink:0.5, fur")
+    text = infotext(replace(RECIPE, order=order, source="ab"), (512, 768))
+    assert text == (
+        "a fox\nNegative prompt: blurry\nSteps: 20, Sampler: Euler a, Schedule type: Karras, CFG scale: 7.5, Seed: 5, "
+        'Size: 512x768, Model: sd3, Denoising strength: 0.6, LoRAs: "ink:0.5, fur", Version: tintype 1.2'
+    )
+    assert read(text)[2]["LoRAs"] == "ink:0.5, fur"
+
+
+def test_text_to_image_says_less() -> None:
+    assert infotext(RECIPE, (64, 64)).startswith("a fox\nSteps: 20, ")
+    assert "Denoising" not in infotext(RECIPE, (64, 64))
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "",
+        'two lines, "quoted": 7\nand 🦊 狐',
+        "Negative prompt: no",
+        "a\n  Negative prompt: no\nSteps: 3, Sampler: x, Seed: 1",
+        "Steps: 3, Sampler: x, Seed: 1, Size: 1x1",
+        "a\r\nb\x0bNegative prompt: no\x85Steps: 9",
+    ],
+)
+def test_prompts_are_prompts_whatever_is_in_them(prompt: str) -> None:
+    order = replace(ORDER, prompt=prompt, negative_prompt=prompt + "x")
+    text = infotext(replace(RECIPE, order=order), (64, 64))
+    shown, negative, said = read(text)
+    plain = "\n".join(map(str.strip, prompt.splitlines()))
+    assert shown.replace(words.UNSEEN, "").split() == plain.split()
+    assert negative.replace(words.UNSEEN, "").split() == (plain + "x").split()
+    assert (said["Steps"], said["Seed"]) == ("20", "5")
+    assert len([line for line in text.split("\n") if line.startswith("Steps: ")]) == 1, "Civitai takes the first"
+
+
+def test_every_sampler_and_schedule_has_a_name() -> None:
+    assert set(words.SAMPLERS) <= {*SAMPLERS, *SD15_SCHEDULERS}
+    assert set(words.SCHEDULES) == set(SCHEDULES)
+    karras = infotext(replace(RECIPE, order=replace(ORDER, sampler="DPM2 a Karras", schedule="")), (64, 64))
+    assert "Sampler: DPM2 a, Schedule type: Karras," in karras
+
+
+def texts(data: bytes) -> tuple[str, str, bytes]:
+    """The two of a PNG, or EXIF's description; and EXIF's user comment."""
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        exif = image.getexif()
+        described = exif.get(ExifTags.Base.ImageDescription, "")
+        comment = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment, b"")
+        return image.info.get("tintype", described), image.info.get("parameters", ""), comment
+
+
+@pytest.mark.parametrize("format", ["jpeg", "webp"])
+@pytest.mark.parametrize("prompt", ['a "fox"\nNegative prompt: 狐 🦊 é', "x" * 20_000])
+def test_exif(format: Format, prompt: str) -> None:
+    recipe = replace(RECIPE, order=replace(ORDER, prompt=prompt))
+    text = infotext(recipe, PLAIN.size)
+    data = encode(PLAIN, format, 95, recipe.text(), text)
+    described, _, comment = texts(data)
+    assert described.isascii()
+    assert Recipe.read(read_note(data)) == recipe
+    # A1111 (piexif) reads big-endian UTF-16 whatever the block says, others go by the block: it is big-endian too.
+    assert comment[:8] == b"UNICODE\0"
+    assert comment[8:].decode("utf-16-be") == text
+    assert b"Exif\0\0MM\0*" in data or (format == "webp" and b"EXIF" in data and b"MM\0*" in data)
+
+
+@pytest.mark.parametrize("prompt", ["a fox", 'a "fox"\n狐 🦊', "é" * 20_000])
+def test_png(prompt: str) -> None:
+    recipe = replace(RECIPE, order=replace(ORDER, prompt=prompt))
+    text = infotext(recipe, PLAIN.size)
+    data = encode(PLAIN, "png", 95, recipe.text(), text)
+    assert texts(data)[:2] == (recipe.text(), text)
+    assert Recipe.read(read_note(data)) == recipe
+    assert (b"tEXtparameters\0" if "狐" not in prompt else b"iTXtparameters\0") in data
+
+
+@pytest.mark.parametrize("format", ["jpeg", "webp"])
+def test_what_is_too_long_for_exif_is_left_out_the_recipe_last(format: Format) -> None:
+    half = "x" * (LONGEST_NOTE // 2)
+    note, _, comment = texts(encode(PLAIN, format, 95, f'"{half}"', half))
+    assert (len(note), comment) == (len(half) + 2, b"")
+    note, _, comment = texts(encode(PLAIN, format, 95, f'"{half}{half}"', "short"))
+    assert (note, comment) == ("", b"")
+
+
+@pytest.mark.parametrize("format", ["jpeg", "png", "webp"])
+def test_without_a_recipe_there_is_nothing(format: Format) -> None:
+    data = encode(PLAIN, format)
+    assert texts(data) == ("", "", b"")
+    assert read_note(data) == ""
+
+
+@pytest.mark.parametrize("format", ["JPEG", "WEBP"])
+def test_files_of_earlier_versions_can_be_read(format: str) -> None:
+    """They had UTF-8 in the EXIF description."""
+    recipe = replace(RECIPE, order=replace(ORDER, prompt="Fuchs, 狐 🦊"), version="0.1")
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = recipe.text().encode()
+    file = io.BytesIO()
+    PLAIN.save(file, format, exif=exif)
+    assert Recipe.read(read_note(file.getvalue())) == recipe
