@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -23,8 +34,43 @@ Prepare = Literal["off", "compile", "graphs", "auto"]
 #: Who starts workers: the server, one per device of its machine; a Ray cluster; or somebody else.
 Fleet = Literal["local", "ray", "none"]
 
+
+def _network(text: object) -> object:
+    """`10.0.0.1`, `10.0.0.0/8`, `fd00::/8`; of an address in a network (`10.0.0.1/8`), the network."""
+    if not isinstance(text, str):
+        return text
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"{text!r} is neither an address nor a network, such as 10.0.0.1 or 10.0.0.0/8") from None
+    if isinstance(network, IPv6Network) and (mapped := network.network_address.ipv4_mapped) and network.prefixlen >= 96:
+        return IPv4Network((mapped, network.prefixlen - 96))
+    return network
+
+
+def _web_address(text: str) -> str:
+    """An address that paths can be put behind, or none at all."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # a ValueError where it is none
+    except ValueError:
+        parts = urlsplit("")
+    plain = not (parts.query or parts.fragment or "@" in parts.netloc or "?" in text or "#" in text)
+    if text and not (parts.scheme in ("http", "https") and parts.hostname and plain and _printable(text)):
+        raise ValueError("it is written like https://pictures.example or http://10.0.0.1:8000/prefix")
+    return text
+
+
+def _printable(text: str) -> bool:
+    return text.isascii() and text.isprintable() and not set(text) & set(' "<>\\^`{|}')
+
+
 #: A comma-separated list in the environment.
 Names = Annotated[frozenset[str], NoDecode, BeforeValidator(_split)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
+Networks = Annotated[frozenset[Network], NoDecode, BeforeValidator(_split)]
+#: `http(s)://host`, perhaps with a port and a path; or empty.
+WebAddress = Annotated[str, AfterValidator(_web_address)]
 
 
 class Price(BaseModel):
@@ -63,7 +109,7 @@ class Settings(BaseSettings):
     #: Where pictures are kept: `s3://bucket/prefix` of a storage with S3's API; empty means folders in `data`.
     storage_url: str = Field("", pattern=r"^(s3://[^/]+(/.*)?)?$")
     #: Address of that storage, where it isn't Amazon's; keys left empty are taken from AWS_… in the environment.
-    storage_endpoint: str = Field("", pattern=r"^(https?://.+)?$")
+    storage_endpoint: WebAddress = ""
     storage_region: str = "us-east-1"
     storage_key_id: str = ""
     storage_secret: SecretStr = SecretStr("")
@@ -83,12 +129,18 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
-    #: Address under which callers reach the server; empty means the request's own Host.
-    public_url: str = ""
-    #: Peers whose X-Forwarded-* headers are believed; anybody else's are ignored.
-    trusted_proxies: Names = frozenset()
+    #: Address under which callers reach the server, a path before all of its paths included; empty means the request's
+    #: own Host, and in messages to an account's webhooks the Host that the webhook was added by.
+    public_url: WebAddress = ""
+    #: Addresses and networks of peers whose X-Forwarded-* headers are believed; anybody else's are ignored. Everybody
+    #: is 0.0.0.0/0 and ::/0: right only where nobody but the proxy can reach the port.
+    trusted_proxies: Networks = frozenset()
     #: Largest body taken, in bytes: a 25-megapixel JPEG as base64 fits.
     max_body: int = 32 * 2**20
+    #: Bytes of bodies under way at once, of one account and of all; one alone is always taken. Each byte takes up to
+    #: four of memory while its picture is found and checked, and several accounts should find room beside each other.
+    account_bodies: int = Field(128 * 2**20, ge=0)
+    bodies: int = Field(512 * 2**20, ge=0)
     #: Seconds that a v1 call waits before it answers 504; vendor's clients give up at 60 or later.
     sync_wait: float = 300.0
     #: Seconds that open v1 calls are given at shutdown before they are answered 504.
