@@ -26,6 +26,7 @@ from tintype.settings import Fleet, Settings
 from tintype.store.accounts import Accounts
 from tintype.store.database import Database
 from tintype.store.money import micro
+from tintype.store.webhooks import Webhooks
 from tintype.store.workers import new_id
 from tintype.telemetry.logs import set_up_logs
 from tintype.webhooks import sending
@@ -70,6 +71,8 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
         listening = listen(settings.host, settings.port)
         address = _address(settings.host, listening.getsockname()[1])
         _first_key(db, settings, address)
+        if settings.public_url:
+            Webhooks(db, overlap=settings.webhook_overlap).forget_bases()
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(settings, registry, stopping=lambda: server.should_exit),
