@@ -17,7 +17,6 @@ from tintype.store.keys import Key
 from tintype.store.money import dollars, micro
 from tintype.web.answers import utc
 from tintype.web.auth import Reader, Runner
-from tintype.web.body import read_parameters
 from tintype.web.openapi import describe_body, describe_call
 from tintype.web.services import Services, services
 
@@ -111,7 +110,8 @@ async def create(http: HttpRequest, key: Runner) -> dict[str, Any]:
     would add to them.
     """
     own = services(http)
-    wanted = _read(Wanted, await read_parameters(http, own.settings.max_body), own.registry.catalogue)
+    async with own.bodies.read(http, key.account_id) as sent:
+        wanted = _read(Wanted, sent, own.registry.catalogue)
     made, secret = await run_in_threadpool(own.own_keys.create, key, wanted.columns(), wanted.expires_in)
     return {"key": _shown(own, key, made), "secret": secret}
 
@@ -119,7 +119,8 @@ async def create(http: HttpRequest, key: Runner) -> dict[str, Any]:
 async def rotate(http: HttpRequest, key: Runner, key_id: str) -> dict[str, Any]:
     """Give a key a new secret, which is in this answer and nowhere else; the one before works for a while longer."""
     own = services(http)
-    wanted = _read(Rotation, await read_parameters(http, own.settings.max_body), own.registry.catalogue)
+    async with own.bodies.read(http, key.account_id) as sent:
+        wanted = _read(Rotation, sent, own.registry.catalogue)
     turned, secret = await run_in_threadpool(own.own_keys.rotate, key, key_id, wanted.overlap)
     return {"key": _shown(own, key, turned), "secret": secret}
 

@@ -39,6 +39,7 @@ from tintype.store.webhooks import Webhooks
 from tintype.store.workers import WorkerRow, Workers
 from tintype.telemetry.metrics import Metrics
 from tintype.telemetry.traces import Tracing, open_tracing
+from tintype.web.body import Bodies
 from tintype.web.streams import Streams
 from tintype.webhooks import outbox
 
@@ -72,6 +73,7 @@ class Services:
     outputs: Storage
     uploads: Storage
     streams: Streams
+    bodies: Bodies
     metrics: Metrics
     tracing: Tracing
     #: Phrases that prompts are refused for.
@@ -108,6 +110,7 @@ class Services:
             outputs=open_storage(settings, settings.outputs_folder, settings.picture_life),
             uploads=open_storage(settings, settings.assets_folder, settings.asset_life),
             streams=Streams(settings.key_streams),
+            bodies=Bodies(per_account=settings.account_bodies, together=settings.bodies),
             metrics=Metrics(partial(read_figures, db, registry.catalogue)),
             tracing=open_tracing(settings.traces, "web"),
             blocked=BlockedPhrases.read(settings.blocked_prompts),

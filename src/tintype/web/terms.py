@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi import Request as HttpRequest
 
+from tintype.catalog.spec import NUMERAL
 from tintype.errors import InvalidParameter
 
 #: A day is longer than any queue.
@@ -35,18 +36,15 @@ class Terms:
         return cls(key, _seconds(http.headers.get("cancel-after")))
 
 
-def fingerprint(http: HttpRequest, sent: Mapping[str, Any]) -> str:
+def fingerprint(path: str, sent: Mapping[str, Any]) -> str:
     """A hash of where a call goes and of its parameters; not of its bytes: a form's differ each time it is sent."""
-    return hashlib.sha256(json.dumps([http.url.path, sent], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([path, sent], sort_keys=True).encode()).hexdigest()
 
 
 def _seconds(text: str | None) -> float | None:
     if text is None:
         return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= LONGEST_WAIT:  # which nan is not
+    seconds = float(text) if NUMERAL.fullmatch(text) else 0.0
+    if not 0 < seconds <= LONGEST_WAIT:
         raise InvalidParameter("Cancel-After", text, f"seconds, more than 0 and at most {LONGEST_WAIT:g}")
     return seconds
