@@ -185,6 +185,19 @@ def test_a_form_of_php(http: httpx2.Client) -> None:
     refused(http.post(f"/v2/{MEDIUM}", json={"prompt": "x", "image": SAMPLE, "seed": ""}), 400, "seed: '' was sent")
 
 
+@pytest.mark.parametrize("name", ["Idempotency-Key", "Cancel-After", "X-Webhook-URL"])
+def test_a_header_that_is_sent_twice(http: httpx2.Client, name: str) -> None:
+    refused(
+        http.post(f"/v2/{TEXT}", json=quick(), headers=[(name, "1"), (name.lower(), "2")]), 400, f"{name}: sent twice"
+    )
+
+
+def test_a_query_parameter_that_is_sent_twice(http: httpx2.Client) -> None:
+    path = "/inference-request/request-history"
+    refused(http.get(f"{path}?status=COMPLETED&page=1&status=FAILED"), 400, "status: sent twice")
+    assert http.get(f"{path}?status=&status=FAILED").status_code == 200
+
+
 def test_a_form_that_breaks_off_costs_nothing(site: Website, http: httpx2.Client) -> None:
     before = http.get("/v1/get-user-credits").json()
     whole = b'--q\r\nContent-Disposition: form-data; name="prompt"\r\n\r\nx\r\n--q--\r\n'

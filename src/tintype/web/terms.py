@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import Request as HttpRequest
 
 from tintype.catalog.spec import NUMERAL
-from tintype.errors import InvalidParameter
+from tintype.errors import BadRequest, InvalidParameter
 
 #: A day is longer than any queue.
 LONGEST_WAIT = 86_400.0
@@ -30,10 +30,18 @@ class Terms:
     @classmethod
     def of(cls, http: HttpRequest) -> Terms:
         """As they were sent; raises InvalidParameter."""
-        key = http.headers.get("idempotency-key")
+        key = only(http, "Idempotency-Key")
         if key is not None and not PRINTABLE.fullmatch(key):
             raise InvalidParameter("Idempotency-Key", key, "1 to 255 printable ASCII characters without spaces")
-        return cls(key, _seconds(http.headers.get("cancel-after")))
+        return cls(key, _seconds(only(http, "Cancel-After")))
+
+
+def only(http: HttpRequest, name: str) -> str | None:
+    """The header of that name; raises BadRequest where there are several, of which only one could count."""
+    sent = http.headers.getlist(name)
+    if len(sent) > 1:
+        raise BadRequest(f"{name}: sent twice")
+    return sent[0] if sent else None
 
 
 def fingerprint(path: str, sent: Mapping[str, Any]) -> str:

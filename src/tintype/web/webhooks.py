@@ -24,10 +24,11 @@ from tintype.web.auth import Reader, Runner
 from tintype.web.openapi import describe_body, describe_call, describe_query
 from tintype.web.query import Query, describe
 from tintype.web.services import Services, services
+from tintype.web.terms import only
 from tintype.web.urls import base_url
 
 #: Names whom to tell of one request's end.
-HEADER = "x-webhook-url"
+HEADER = "X-Webhook-URL"
 LONGEST_URL = 2000
 EVENTS = "a list of " + " and ".join(Event)
 MOST_LOGS = 100
@@ -129,12 +130,12 @@ def asked_webhook(http: HttpRequest, own: Services, key: Key) -> str | None:
 
     Raises InvalidParameter, WebhookRefused for an address that can't be one.
     """
-    url = http.headers.get(HEADER, "").strip(" \t")
+    url = (only(http, HEADER) or "").strip(" \t")
     if not url:
         return None
     if not url.isascii():  # a header has no character set: the receiver would be called at another path
-        raise InvalidParameter("X-Webhook-URL", url, "an address in ASCII, where é, say, is written %C3%A9")
-    _check(own, url, "X-Webhook-URL")
+        raise InvalidParameter(HEADER, url, "an address in ASCII, where é, say, is written %C3%A9")
+    _check(own, url, HEADER)
     own.webhooks.own(key.account_id)
     return url
 
