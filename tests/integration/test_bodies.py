@@ -229,13 +229,11 @@ def test_so_they_may_be_written(http: httpx2.Client, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["http://localhost/caf\u00e9", "http://localhost/\u65e5", "http://b\u00fccher.example/"]
+    "address", ["http://localhost/caf\u00e9", "http://b\u00fccher.example/", "http://localhost/\u00a0"]
 )
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 def test_a_webhook_in_a_header_is_ascii(http: httpx2.Client, address: str, encoding: str) -> None:
-    named = address.encode("latin-1", "replace") if encoding != "utf-8" else address.encode()
-    if named.isascii():
-        pytest.skip("nothing is left of it")
+    named = address.encode(encoding)
     refused(http.post(f"/v2/{TEXT}", json=quick(), headers={"x-webhook-url": named}), 400, "X-Webhook-URL: ", "%C3%A9")
 
 

@@ -168,6 +168,7 @@ HOSTILE: dict[str, tuple[str, Making]] = {
     "digits": (JSON, lambda: b'{"a":' + filled(b"9") + b"}"),
     "blanks": (JSON, lambda: filled(b" ")),
     "wide characters": (JSON, lambda: b'{"image":"' + filled("😀".encode()) + b'"}'),
+    "a wide escape": (JSON, lambda: b'{"image":"\\ud83d\\ude00' + filled(b"a") + b'"}'),
     "UTF-16": (JSON, lambda: b"\xff\xfe" + filled("[".encode("utf-16-le"))),
     "ampersands": (URLENCODED, lambda: b"a=" + filled(b"&")),
     "fields": (URLENCODED, lambda: filled(b"a=1&")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -31,6 +32,8 @@ from tintype.store.workers import new_id
 from tintype.telemetry.logs import set_up_logs
 from tintype.webhooks import sending
 
+#: `mallopt`'s name for the size in bytes from which a block is given back as soon as it is freed.
+M_MMAP_THRESHOLD = -3
 #: Seconds that a keeper has to stop: it only has to leave Ray.
 KEEPER_GRACE = 5.0
 
@@ -65,6 +68,7 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
     if settings.fleet == "ray":
         require_ray()
     set_up_logs(process="web")
+    _return_memory()
     check_storage(settings)
     with open_database(settings) as db:
         check_safety_of_all(settings, db)
@@ -165,6 +169,16 @@ def _first_key(db: Database, settings: Settings, address: str) -> None:
         f"    -H 'content-type: application/json' \\\n"
         f"""    -d '{{"prompt": "a mystical sky", "image": "{LANDSCAPE.path}"}}' -o picture.jpeg\n"""
     )
+
+
+def _return_memory() -> None:
+    """Have freed bodies and pictures go back to the system, where the C library would keep most of their memory.
+
+    glibc raises its own limit to the largest block that was freed, up to 32 MB, and keeps what is smaller.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        library.mallopt(M_MMAP_THRESHOLD, 2**20)
 
 
 def _address(host: str, port: int) -> str:

@@ -16,8 +16,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tintype.errors import BodyTooLarge, TooManyRequests, UnsupportedBody
 from tintype.web.parsing import LONG, SMALL, Sent, parse
 
-#: Large bodies that are taken apart at once: each search through one holds up all other threads meanwhile.
-PARSERS = 2
 #: Seconds after which other bodies may have made room.
 BUSY = 1.0
 #: Seconds, and bytes, for which a client that is answered in the middle of its body may go on sending: if nobody read
@@ -35,7 +33,8 @@ class Bodies:
         self._per_account = per_account
         self._together = together
         self._held = Counter[str]()
-        self._large = asyncio.Semaphore(PARSERS)
+        #: Large bodies are taken apart one by one: each search through one holds up all other threads meanwhile.
+        self._large = asyncio.Lock()
 
     @asynccontextmanager
     async def read(

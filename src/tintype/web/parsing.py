@@ -37,6 +37,8 @@ SEND_JSON = "The body is JSON, but its content type says that it is a form: send
 STRAY = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 BACKSLASH = ord("\\")
 QUOTED = bytes.maketrans(b"+%", b" =")
+#: The escape, in JSON, of what takes more than a byte.
+WIDE = re.compile(rb"\\u(?!00)")
 LIKE_JSON = re.compile(rb"\s*[{\[]")
 Sent = dict[str, Any]
 
@@ -186,6 +188,8 @@ def _text(data: bytes | bytearray, place: slice, name: str) -> str:
     # A picture is ASCII; as anything else it would take up to four times the memory.
     encoding = "ascii" if name in PICTURES else "utf-8"
     try:
+        if name in PICTURES and WIDE.search(data, place.start, place.stop):
+            raise BadRequest(f"{name}: not valid ASCII")
         found: str = json.loads(str(memoryview(data)[place], encoding))
     except json.JSONDecodeError as error:
         raise BadRequest(f"{name[:80]}: not valid JSON ({error.msg.removesuffix(' at')})") from error
