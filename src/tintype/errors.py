@@ -5,6 +5,7 @@
     │   ├── InvalidParameter        400  which parameter, what was sent, what is allowed
     │   ├── MissingParameter        400
     │   ├── HeadTooLarge            431
+    │   ├── WebhookRefused          400
     │   └── BadPicture              400  the input picture is at fault
     │       ├── PictureUnreachable  400
     │       └── AddressRefused      400
@@ -23,6 +24,7 @@
     ├── ContentRefused              422  the safety check refused it
     ├── IdempotencyMismatch         422
     ├── TooManyRequests             429
+    ├── Cancelled                   500  by its caller, or by Cancel-After
     ├── LedgerBroken                500
     ├── WeightsUnusable             500
     ├── SafetyUnavailable           500  a picture was to be checked, and couldn't be
@@ -56,7 +58,7 @@ class TintypeError(Exception):
 
     status = 500
     #: What the client can do next; shown as `error_description`.
-    advice = "Try again; if it happens again, tell the operator of this server the request id."
+    advice = "Tell the operator of this server, with the request id if there is one: a repetition may well fail too."
     #: Seconds for `Retry-After`, where the same call can be sent again with hope; None where it can't. A call whose
     #: request goes on must not be sent again: it would run, and be charged, twice.
     retry_after: int | None = None
@@ -68,7 +70,9 @@ class TintypeError(Exception):
 
     def public(self) -> dict[str, str | int]:
         """The JSON body of the answer; `error` is the only field that the vendor's SDK reads."""
-        return {"error": self.message, "error_description": self.advice, "status_code": self.status}
+        # Half a character, as JSON can have it in a name, can't be sent.
+        message = self.message.encode("utf-8", "backslashreplace").decode()
+        return {"error": message, "error_description": self.advice, "status_code": self.status}
 
     def public_headers(self) -> dict[str, str]:
         """The error's own headers, with `x-should-retry` on every 5xx, 429 and 409."""
@@ -90,10 +94,13 @@ class InvalidParameter(BadRequest):
 
     def __init__(self, name: str, sent: object, allowed: str) -> None:
         self.name = name
-        shown = repr(sent)
-        if len(shown) > SENT_LENGTH:
-            shown = shown[:SENT_LENGTH] + "…"
-        super().__init__(f"{name}: {shown} was sent; allowed: {allowed}")
+        super().__init__(f"{name}: {_shown(sent)} was sent; allowed: {allowed}")
+
+
+def _shown(sent: object) -> str:
+    """A value as an error repeats it; what is long is cut first, as writing megabytes out in full would take time."""
+    shown = repr(sent[: SENT_LENGTH + 1] if isinstance(sent, str) else sent)
+    return shown if len(shown) <= SENT_LENGTH else shown[:SENT_LENGTH] + "…"
 
 
 class MissingParameter(BadRequest):
@@ -109,6 +116,15 @@ class HeadTooLarge(BadRequest):
 
     status = 431
     advice = "Send shorter headers; parameters and pictures belong in the body."
+
+
+class WebhookRefused(BadRequest):
+    """The address of the webhook is not one that messages are sent to."""
+
+    advice = (
+        "Name an http(s) address that this server reaches on the internet, or ask the operator to allow the host "
+        "(TINTYPE_WEBHOOK_ALLOW); nothing was queued or charged."
+    )
 
 
 class BadPicture(BadRequest):
@@ -205,14 +221,14 @@ class BodyTooLarge(TintypeError):
     """The body of the request is larger than this server takes."""
 
     status = 413
-    advice = "Send a smaller picture, or send its URL."
+    advice = "Send a smaller picture, or send its URL; nothing was queued or charged."
 
 
 class UnsupportedBody(TintypeError):
     """The body's content type is not one that this server reads."""
 
     status = 415
-    advice = "Send application/json or multipart/form-data."
+    advice = "Send application/json, multipart/form-data or application/x-www-form-urlencoded, without compression."
 
 
 class ContentRefused(TintypeError):
@@ -249,6 +265,12 @@ def rate_headers(remaining: int, reset_at: float) -> dict[str, str]:
     """Requests that may be sent at once, and until when that counts in unix seconds, as answers have them."""
     reset = datetime.fromtimestamp(reset_at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     return {"x-rate-limit-remaining": str(remaining), "x-rate-limit-reset-at-utc": reset}
+
+
+class Cancelled(TintypeError):
+    """The request was cancelled."""
+
+    advice = "Its caller cancelled it, or its Cancel-After was over: send a new one if it is still wanted."
 
 
 class LedgerBroken(TintypeError):
@@ -329,7 +351,7 @@ class TooManyConnections(TintypeError):
     """This server has as many connections open as it takes."""
 
     status = 503
-    advice = "Use fewer connections at once, and again those that you have; then try again in a moment."
+    advice = "Use fewer connections at once, and keep those that you have; then send it again."
     retry_after = 2
 
 

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -28,8 +39,43 @@ Fleet = Literal["local", "ray", "none"]
 ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]+)?")
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
+
+def _network(text: object) -> object:
+    """`10.0.0.1`, `10.0.0.0/8`, `fd00::/8`; of an address in a network (`10.0.0.1/8`), the network."""
+    if not isinstance(text, str):
+        return text
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"{text!r} is neither an address nor a network, such as 10.0.0.1 or 10.0.0.0/8") from None
+    if isinstance(network, IPv6Network) and (mapped := network.network_address.ipv4_mapped) and network.prefixlen >= 96:
+        return IPv4Network((mapped, network.prefixlen - 96))
+    return network
+
+
+def _web_address(text: str) -> str:
+    """An address that paths can be put behind, or none at all."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # a ValueError where it is none
+    except ValueError:
+        parts = urlsplit("")
+    plain = not (parts.query or parts.fragment or "@" in parts.netloc or "?" in text or "#" in text)
+    if text and not (parts.scheme in ("http", "https") and parts.hostname and plain and _printable(text)):
+        raise ValueError("it is written like https://pictures.example or http://10.0.0.1:8000/prefix")
+    return text
+
+
+def _printable(text: str) -> bool:
+    return text.isascii() and text.isprintable() and not set(text) & set(' "<>\\^`{|}')
+
+
 #: A comma-separated list in the environment.
 Names = Annotated[frozenset[str], NoDecode, BeforeValidator(_split)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
+Networks = Annotated[frozenset[Network], NoDecode, BeforeValidator(_split)]
+#: `http(s)://host`, perhaps with a port and a path; or empty.
+WebAddress = Annotated[str, AfterValidator(_web_address)]
 
 
 class Price(BaseModel):
@@ -68,7 +114,7 @@ class Settings(BaseSettings):
     #: Where pictures are kept: `s3://bucket/prefix` of a storage with S3's API; empty means folders in `data`.
     storage_url: str = Field("", pattern=r"^(s3://[^/]+(/.*)?)?$")
     #: Address of that storage, where it isn't Amazon's; keys left empty are taken from AWS_… in the environment.
-    storage_endpoint: str = Field("", pattern=r"^(https?://.+)?$")
+    storage_endpoint: WebAddress = ""
     storage_region: str = "us-east-1"
     storage_key_id: str = ""
     storage_secret: SecretStr = SecretStr("")
@@ -88,15 +134,9 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
-    #: Address under which callers reach the server; empty means the request's own Host.
-    public_url: str = ""
-    #: Peers whose X-Forwarded-* headers are believed; anybody else's are ignored.
-    trusted_proxies: Names = frozenset()
     #: Origins (`https://app.example`) whose pages may call this server from a browser, or `*` for any; empty is none.
     #: Keys are in headers, never in cookies: a page can only use those that it has.
     cors_origins: Names = frozenset()
-    #: Largest body taken, in bytes: a 25-megapixel JPEG as base64 fits.
-    max_body: int = 32 * 2**20
     #: Connections that one web process has open at once: some 20 kB each, and never more than half of the files that it
     #: may have open. One more closes the one that has been without a call for longest, or is refused.
     connections: int = Field(2_048, ge=1)
@@ -109,6 +149,18 @@ class Settings(BaseSettings):
     #: Bytes a second that a caller must send or read on average, after those seconds: half of what the slowest mobile
     #: networks do. 25 MB, the largest picture, may take an hour and three quarters.
     transfer_rate: float = Field(4_096.0, gt=0)
+    #: Address under which callers reach the server, a path before all of its paths included; empty means the request's
+    #: own Host, and in messages to an account's webhooks the Host that the webhook was added by.
+    public_url: WebAddress = ""
+    #: Addresses and networks of peers whose X-Forwarded-* headers are believed; anybody else's are ignored. Everybody
+    #: is 0.0.0.0/0 and ::/0: right only where nobody but the proxy can reach the port.
+    trusted_proxies: Networks = frozenset()
+    #: Largest body taken, in bytes: a 25-megapixel JPEG as base64 fits.
+    max_body: int = 32 * 2**20
+    #: Bytes of bodies under way at once, of one account and of all; one alone is always taken. Each byte takes up to
+    #: four of memory while its picture is found and checked, and several accounts should find room beside each other.
+    account_bodies: int = Field(128 * 2**20, ge=0)
+    bodies: int = Field(512 * 2**20, ge=0)
     #: Seconds that a v1 call waits before it answers 504; vendor's clients give up at 60 or later.
     sync_wait: float = 300.0
     #: Seconds that open v1 calls are given at shutdown before they are answered 504.

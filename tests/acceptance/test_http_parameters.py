@@ -175,7 +175,7 @@ def test_unknown_parameters_are_ignored_and_named(http: httpx2.Client) -> None:
 
 
 def test_many_unknown_parameters_do_not_make_an_endless_header(http: httpx2.Client) -> None:
-    response = http.post(f"/v1/{TEXT}", json=quick() | {f"{number}" * 99: 1 for number in range(5000)})
+    response = http.post(f"/v1/{TEXT}", json=quick() | {f"{number}" * 99: 1 for number in range(900)})
     assert response.status_code == 200
     assert 0 < len(response.headers["x-ignored-parameters"]) < 4000
 

@@ -153,6 +153,7 @@ def test_an_operator_can_keep_it_to_himself(tmp_path: Path) -> None:
     ("name", "value"),
     [
         ("name", ""), ("name", "a\x00b"), ("name", "x" * 81), ("models", []), ("models", ["no-such"]), ("models", OLD),
+        ("rpm", "1_0"), ("expires_in", "１０"), ("expires_in", True), ("spend_cap", "nan"), ("test", 1), ("rpm", [1]),
         ("read_only", "yes"), ("expires_in", 0), ("expires_in", 1e300), ("spend_cap", -1), ("spend_cap", 1e400),
         ("rpm", 0), ("rpm", True), ("concurrency", 1.5), ("max_pixels", 10**12),
     ],
@@ -162,6 +163,14 @@ def test_what_cannot_be_a_key_is_refused_in_words(http: httpx2.Client, name: str
     answer = http.post("/v2/keys", content=body) if body else http.post("/v2/keys", json={name: value})
     refused(answer, 400, name, "allowed")
     assert [*keys(http)] == ["main"]
+
+
+def test_a_key_from_a_form(http: httpx2.Client) -> None:
+    sent = {"name": "form", "read_only": "true", "test": "", "rpm": "6", "concurrency": "", "expires_in": "3600"}
+    answer = http.post("/v2/keys", data=sent)
+    assert answer.status_code == 200, answer.text
+    key = answer.json()["key"]
+    assert (key["read_only"], key["mode"], key["rpm"], key["concurrency"]) == (True, "live", 6, None)
 
 
 def test_a_key_has_its_maker_s_safety_and_turns_none_that_is_less_strict(site: Website, account: str) -> None:

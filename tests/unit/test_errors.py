@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import json
+import re
 
 import pytest
 
@@ -15,6 +17,7 @@ STATUSES = {
     "BadRequest": 400,
     "InvalidParameter": 400,
     "MissingParameter": 400,
+    "WebhookRefused": 400,
     "BadPicture": 400,
     "PictureUnreachable": 400,
     "AddressRefused": 400,
@@ -31,6 +34,7 @@ STATUSES = {
     "ContentRefused": 422,
     "IdempotencyMismatch": 422,
     "TooManyRequests": 429,
+    "Cancelled": 500,
     "WeightsUnusable": 500,
     "PictureNotFinite": 500,
     "WorkerUnavailable": 502,
@@ -77,6 +81,15 @@ def test_whether_to_retry_is_said_on_5xx_429_and_409_alone(kind: type[TintypeErr
         assert "retry-after" not in headers
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_advice_agrees_with_whether_to_retry(kind: type[TintypeError]) -> None:
+    """Where a header says that a repetition is in vain, the words don't ask for one; and the other way round."""
+    error = made(kind)
+    asks = re.search(r"(^|[.,;:] )(try again|wait\b|(then )?send (it|the request) again)", error.advice, re.IGNORECASE)
+    if retry := error.public_headers().get("x-should-retry"):
+        assert bool(asks) == (retry == "true"), error.advice
+
+
 def test_own_headers_are_kept() -> None:
     error = errors.WaitRanOut(headers={"x-request-id": "7"})
     assert error.public_headers() == {"x-request-id": "7", "x-should-retry": "false"}
@@ -86,6 +99,10 @@ def test_own_headers_are_kept() -> None:
 def test_a_parameter_is_named_with_what_was_sent_and_what_is_allowed() -> None:
     assert made(InvalidParameter).message == "steps: 0 was sent; allowed: a whole number from 1 to 70"
     assert made(MissingParameter).message == "prompt: required, but not sent; allowed: text"
+
+
+def test_any_text_can_be_sent_back() -> None:
+    json.dumps(errors.BadRequest("\ud800: sent twice").public(), ensure_ascii=False).encode()
 
 
 def test_what_was_sent_is_cut_short() -> None:

@@ -71,6 +71,28 @@ def test_the_bootstrap_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None
             "settings: memory.literal['auto']: Input should be 'auto'; memory.constrained-float: Input",
         ),
         ("TINTYPE_T5", "gpu", "settings: t5: Input should be 'device', 'cpu' or 'none'"),
+        ("TINTYPE_TRUSTED_PROXIES", "127.0.0.0/8,*", "settings: trusted_proxies"),
+        ("TINTYPE_TRUSTED_PROXIES", "proxy.lan", "settings: trusted_proxies"),
+        ("TINTYPE_TRUSTED_PROXIES", "10.0.0.0/33", "settings: trusted_proxies"),
+        *(
+            ("TINTYPE_PUBLIC_URL", address, "settings: public_url: Value error, it is written like https://")
+            for address in (
+                "example.com",
+                "//x",
+                "ftp://x/",
+                "not a url",
+                "http://",
+                "http://:80",
+                "http://a b",
+                "http://a?b=c",
+                "http://a/#",
+                "http://user:pass@a",
+                "http://a:99999",
+                "http://[::1",
+                "http://a/<b>",
+            )
+        ),
+        ("TINTYPE_STORAGE_ENDPOINT", "storage.lan:9000", "settings: storage_endpoint: Value error, it is written"),
         ("TINTYPE_PROT", "9000", "TINTYPE_PROT is not a setting; the closest is TINTYPE_PORT"),
         ("tintype_boostrap_key", "x", "tintype_boostrap_key is not a setting; the closest is TINTYPE_BOOTSTRAP_KEY"),
     ],
@@ -82,6 +104,13 @@ def test_a_mistake_in_the_environment_is_named(
     with pytest.raises((UsageError, ConfigurationInvalid)) as refused:
         build_registry(load_settings())
     assert refused.value.message.startswith(words)
+
+
+@pytest.mark.parametrize(
+    "address", ["", "http://a", "https://a.example:8443/tintype/", "HTTP://A", "http://[::1]:8", "http://10.0.0.1:8000"]
+)
+def test_addresses_of_the_server(address: str) -> None:
+    assert load_settings(public_url=address).public_url == address
 
 
 def test_weights_that_are_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tintype.errors import KINDS, BadPicture, ContentRefused, NoRoom, TintypeError, kind_of
+from tintype.errors import KINDS, BadPicture, Cancelled, ContentRefused, NoRoom, TintypeError, kind_of
 from tintype.media.outputs import Files
 from tintype.store.outlook import Outlook
 from tintype.store.records import Request, Status
@@ -86,6 +86,15 @@ def test_base64_is_the_files_own(outputs: Files) -> None:
     assert answers.result(request, BASE, 0, outputs)["output"] == "cGl4ZWxz"
 
 
+def test_whole_numbers_survive_a_reader_that_has_floats_only(outputs: Files) -> None:
+    request, large = made(), 2**53
+    assert request.result
+    request.result["recipe"] = {"order": {"seed": large, "steps": 4, "strength": 0.5}, "all": [large - 1, -large, True]}
+    body = answers.result(request, BASE, 0, outputs)
+    shown = {"order": {"seed": str(large), "steps": 4, "strength": 0.5}, "all": [large - 1, str(-large), True]}
+    assert body["recipe"] == shown
+
+
 def test_retries_are_counted_only_where_there_were_any() -> None:
     assert "retry_count" not in answers.times(made())
     assert answers.times(replace(made(), attempt=3))["retry_count"] == 2
@@ -94,7 +103,7 @@ def test_retries_are_counted_only_where_there_were_any() -> None:
 
 @pytest.mark.parametrize(
     ("status", "kind", "code"),
-    [(400, BadPicture, 400), (422, ContentRefused, 422), (499, TintypeError, 500), (500, TintypeError, 500)],
+    [(400, BadPicture, 400), (422, ContentRefused, 422), (499, Cancelled, 500), (500, TintypeError, 500)],
 )
 def test_how_v1_answers_a_failure(status: int, kind: type[TintypeError], code: int) -> None:
     error = answers.failure(replace(FAILED, error_status=status))

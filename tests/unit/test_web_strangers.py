@@ -6,6 +6,7 @@ import pytest
 from fastapi import Request
 from structlog.testing import capture_logs
 
+from tintype.settings import Settings
 from tintype.web.strangers import MOST_LINES, REMEMBERED, Strangers, client_address
 
 
@@ -46,7 +47,7 @@ def test_a_flood_from_everywhere_fills_neither_log_nor_memory() -> None:
     assert (len(logs), len(strangers._known)) == (MOST_LINES + 1, REMEMBERED)
 
 
-PROXIES = frozenset({"10.0.0.1", "10.0.0.2"})
+BEHIND = Settings(trusted_proxies="10.0.0.0/30")
 
 
 @pytest.mark.parametrize(
@@ -65,4 +66,4 @@ PROXIES = frozenset({"10.0.0.1", "10.0.0.2"})
 def test_an_address_is_believed_from_a_trusted_proxy_alone(peer: str, told: list[str], client: str) -> None:
     headers = [(b"x-forwarded-for", line.encode()) for line in told]
     http = Request({"type": "http", "client": (peer, 5), "headers": headers})
-    assert client_address(http, PROXIES) == client
+    assert client_address(http, BEHIND) == client

@@ -10,7 +10,7 @@ from tintype.settings import Settings
 from tintype.web.urls import base_url
 
 DIRECT = Settings()
-BEHIND = Settings(trusted_proxies=frozenset({"10.0.0.1"}))
+BEHIND = Settings(trusted_proxies="10.0.0.1")
 
 
 def request(peer: str | None = "10.0.0.1", scheme: str = "http", **headers: str) -> HttpRequest:
@@ -63,14 +63,51 @@ def test_the_first_of_several_proxies_is_the_callers() -> None:
     assert base_url(request(host="in", **chain), BEHIND) == "https://out.example"
 
 
-@pytest.mark.parametrize("scheme", ["ftp", "javascript", ""])
+@pytest.mark.parametrize("scheme", ["ftp", "javascript", "", "wss", "https://", "x" * 999])
 def test_a_scheme_that_is_none(scheme: str) -> None:
-    with pytest.raises(BadRequest):
+    with pytest.raises(BadRequest, match=r"^X-Forwarded-Proto: .* allowed: http and https$") as refused:
         base_url(request(host="in", x_forwarded_proto=scheme), BEHIND)
+    assert len(refused.value.message) < 200
+
+
+@pytest.mark.parametrize("scheme", ["HTTPS", "Https", " https ", "https,HTTP"])
+def test_a_scheme_in_any_case(scheme: str) -> None:
+    assert base_url(request(host="in", x_forwarded_proto=scheme), BEHIND) == "https://in"
+
+
+def test_the_header_that_is_wrong_is_named() -> None:
+    with pytest.raises(BadRequest, match=r"^Host: 'a b' was sent; allowed: a host name"):
+        base_url(request(host="a b"), BEHIND)
+    with pytest.raises(BadRequest, match=r"^X-Forwarded-Host: 'a b' was sent"):
+        base_url(request(host="in", x_forwarded_host="a b"), BEHIND)
+
+
+@pytest.mark.parametrize(
+    ("proxies", "peer", "trusted"),
+    [
+        ("10.0.0.0/8", "10.255.0.1", True),
+        ("10.0.0.0/8", "11.0.0.1", False),
+        ("10.0.0.1/8", "10.9.9.9", True),
+        ("10.0.0.0/8", "::ffff:10.0.0.1", True),
+        ("::ffff:10.0.0.0/104", "10.0.0.1", True),
+        ("::ffff:10.0.0.1", "10.0.0.1", True),
+        ("127.0.0.1, fd00::/8", "fd12::1", True),
+        ("fe80::/10", "fe80::1%eth0", True),
+        ("0.0.0.0/0", "192.0.2.1", True),
+        ("0.0.0.0/0", "2001:db8::1", False),
+        ("0.0.0.0/0,::/0", "2001:db8::1", True),
+        ("10.0.0.0/8", "", False),
+        ("10.0.0.0/8", "testclient", False),
+        ("", "10.0.0.1", False),
+    ],
+)
+def test_networks_of_proxies(proxies: str, peer: str, trusted: bool) -> None:
+    asked = request(peer, host="in", x_forwarded_host="out.example")
+    assert base_url(asked, Settings(trusted_proxies=proxies)) == f"http://{'out.example' if trusted else 'in'}"
 
 
 def test_the_operators_word_comes_first() -> None:
-    own = Settings(public_url="https://own.example/api/", trusted_proxies=frozenset({"10.0.0.1"}))
+    own = Settings(public_url="https://own.example/api/", trusted_proxies="10.0.0.1")
     assert base_url(request(host="<nonsense>", x_forwarded_host="out.example"), own) == "https://own.example/api"
 
 

@@ -16,6 +16,8 @@ from tintype.errors import InvalidParameter, MissingParameter
 
 Value = str | int | float | bool
 Kind = Literal["string", "picture", "integer", "number", "boolean"]
+#: A number as text: what JSON takes, also with a plus sign; not all that Python reads (1_0, １０, nan).
+NUMERAL = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?\s*", re.ASCII)
 #: Where a form shows a parameter, in this order.
 Group = Literal["picture", "prompt", "method", "size", "answer"]
 
@@ -99,7 +101,7 @@ class Param:
             limits["max_length"] = MAX_TEXT
         if self.kind == "picture":
             limits["min_length"] = 1
-        refuse = (BeforeValidator(_no_bool),) if self.kind in ("integer", "number") else ()
+        refuse = (BeforeValidator(no_number),) if self.kind in ("integer", "number") else ()
         annotated: Any = Annotated[(TYPES[self.kind], AfterValidator(self.check), *refuse)]
         return annotated, Field(
             ... if self.required else self.default, description=self.help, json_schema_extra=self._shown(), **limits
@@ -121,10 +123,10 @@ class Param:
         return shown
 
 
-def _no_bool(value: Any) -> Any:
-    """True is no number here, although Python and pydantic think so."""
-    if isinstance(value, bool):
-        raise ValueError("a boolean is not a number")  # noqa: TRY004 - pydantic turns ValueError into its own
+def no_number(value: Any) -> Any:
+    """Refuse what is no number here, although Python and pydantic think so: true, and some texts."""
+    if isinstance(value, bool) or (isinstance(value, str) and not NUMERAL.fullmatch(value)):
+        raise ValueError("not a number")
     return value
 
 
@@ -154,6 +156,11 @@ class ModelSpec:
     def takes_picture(self) -> bool:
         """Whether it is an image-to-image model."""
         return any(param.kind == "picture" for param in self.parameters)
+
+    @property
+    def texts(self) -> frozenset[str]:
+        """The parameters that hold any text, and may therefore be empty."""
+        return frozenset(param.name for param in self.parameters if param.kind == "string" and not param.choices)
 
     @property
     def price(self) -> int:

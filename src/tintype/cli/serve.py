@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import signal
@@ -28,10 +29,13 @@ from tintype.settings import Fleet, Settings
 from tintype.store.accounts import Accounts
 from tintype.store.database import Database
 from tintype.store.money import micro
+from tintype.store.webhooks import Webhooks
 from tintype.store.workers import new_id
 from tintype.telemetry.logs import set_up_logs
 from tintype.webhooks import sending
 
+#: `mallopt`'s name for the size in bytes from which a block is given back as soon as it is freed.
+M_MMAP_THRESHOLD = -3
 #: Seconds that a keeper has to stop: it only has to leave Ray.
 KEEPER_GRACE = 5.0
 #: Files that a process needs open at most, connections included.
@@ -70,12 +74,15 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
         require_ray()
     set_up_logs(process="web")
     close_to_others(settings)
+    _return_memory()
     check_storage(settings)
     with open_database(settings) as db:
         check_safety_of_all(settings, db)
         listening = listen(settings.host, settings.port)
         address = _address(settings.host, listening.getsockname()[1])
         _first_key(db, settings, address)
+        if settings.public_url:
+            Webhooks(db, overlap=settings.webhook_overlap).forget_bases()
     server = web_server(settings, registry)
 
     def stop(*_: object) -> None:
@@ -218,6 +225,16 @@ def _first_key(db: Database, settings: Settings, address: str) -> None:
         f"    -H 'content-type: application/json' \\\n"
         f"""    -d '{{"prompt": "a mystical sky", "image": "{LANDSCAPE.path}"}}' -o picture.jpeg\n"""
     )
+
+
+def _return_memory() -> None:
+    """Have freed bodies and pictures go back to the system, where the C library would keep most of their memory.
+
+    glibc raises its own limit to the largest block that was freed, up to 32 MB, and keeps what is smaller.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        library.mallopt(M_MMAP_THRESHOLD, 2**20)
 
 
 def _address(host: str, port: int) -> str:

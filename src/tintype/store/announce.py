@@ -21,15 +21,21 @@ def announce(tx: Connection, request: Request, moment: float) -> None:
     """Write what is to be sent about a request that has just ended, in the same transaction."""
     event = EVENTS[request.status]
     hooks = tx.execute(select(webhooks).where(webhooks.c.account_id == request.account_id, ~webhooks.c.removed))
-    told = [(hook, url) for hook in map(Hook.of, hooks) if (url := _address(hook, request, event))]
+    told = [
+        (hook, url, hook.base_url or request.base_url or "")
+        for hook in map(Hook.of, hooks)
+        if (url := _address(hook, request, event))
+    ]
     if told:
-        body = json.dumps(message(request, event, moment), ensure_ascii=False)
-        tx.execute(insert(deliveries), [_fresh(hook, request, event, url, body, moment) for hook, url in told])
+        bodies = {base: json.dumps(message(request, event, moment, base), ensure_ascii=False) for _, _, base in told}
+        tx.execute(
+            insert(deliveries), [_fresh(hook, request, event, url, bodies[base], moment) for hook, url, base in told]
+        )
 
 
-def message(request: Request, event: str, moment: float) -> dict[str, Any]:
-    """What a receiver reads: the Standard Webhooks form, with the request's end as data."""
-    made, base = request.result or {}, request.base_url or ""
+def message(request: Request, event: str, moment: float, base: str) -> dict[str, Any]:
+    """What a receiver reads: the Standard Webhooks form, with the request's end as data and links below `base`."""
+    made = request.result or {}
     images = [{"url": file_url(one, base), "seed": str(one["seed"])} for one in made.get("pictures", ())]
     ended: dict[str, Any] = {"request_id": request.id, "model": request.slug, "status": request.status}
     if request.status is Status.COMPLETED:

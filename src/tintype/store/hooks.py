@@ -47,6 +47,7 @@ class Hook:
     id: str
     account_id: str
     url: str | None
+    base_url: str | None
     events: tuple[str, ...]
     secret: str
     old_secret: str | None

@@ -283,6 +283,9 @@ webhooks = Table(
     Column("account_id", String(36), ForeignKey("accounts.id"), nullable=False),
     #: Null for the account's own one, which signs what requests with an X-Webhook-URL cause.
     Column("url", Text),
+    #: The server's address by which its owner named it, for the links in its messages: what a request came in by is a
+    #: header of its caller's, who may be somebody else with a key. Null where the operator has set the address.
+    Column("base_url", Text),
     Column("events", JSON, nullable=False),
     # In the clear, since it signs; whoever reads this database could write to it as well.
     Column("secret", Text, nullable=False),

@@ -42,11 +42,11 @@ class Webhooks:
         with self._db.read() as view:
             return _find(view, id, account_id)
 
-    def add(self, account_id: str, url: str, events: Iterable[Event]) -> Hook:
-        """A new webhook; raises BadRequest when the account has as many as it may."""
+    def add(self, account_id: str, url: str, events: Iterable[Event], base_url: str | None = None) -> Hook:
+        """A new webhook, with links below `base_url`; raises BadRequest when the account has as many as it may."""
         with self._db.write() as tx:
             _check_room(tx, account_id)
-            return _insert(tx, account_id, url, events)
+            return _insert(tx, account_id, url, events, base_url)
 
     def own(self, account_id: str) -> Hook:
         """The one that signs what X-Webhook-URL asks for, made when it is first needed."""
@@ -59,9 +59,10 @@ class Webhooks:
             row = tx.execute(mine).one_or_none()
             return _insert(tx, account_id, None, Event) if row is None else Hook.of(row)
 
-    def update(self, id: str, account_id: str, url: str, events: Iterable[Event]) -> Hook:
+    def update(self, id: str, account_id: str, url: str, events: Iterable[Event], base_url: str | None = None) -> Hook:
         """Change a webhook and make it active again; what waits goes to the new address.
 
+        base_url: None leaves it as it is.
         Raises NotFound, and BadRequest when it was removed and the account has by now as many as it may.
         """
         with self._db.write() as tx:
@@ -70,7 +71,13 @@ class Webhooks:
             moved = update(deliveries).where(deliveries.c.webhook_id == id, deliveries.c.status != Delivered.DELIVERED)
             tx.execute(moved.values(url=url, receiver=receiver(url)))
             active = {"disabled_at": None, "disabled_reason": None, "removed": False}
-            return _change(tx, id, url=url, events=[*events], **active)
+            below = {} if base_url is None else {"base_url": base_url}
+            return _change(tx, id, url=url, events=[*events], **active, **below)
+
+    def forget_bases(self) -> None:
+        """The operator has said what the server's address is: what webhooks were added by counts no more."""
+        with self._db.write() as tx:
+            tx.execute(update(webhooks).where(w.base_url.is_not(None)).values(base_url=None))
 
     def remove(self, id: str, account_id: str) -> Hook:
         """Make a webhook inactive; what still waits for it is not sent. Raises NotFound."""
@@ -109,8 +116,11 @@ def _editable(tx: Connection, id: str, account_id: str) -> Hook:
     return hook
 
 
-def _insert(tx: Connection, account_id: str, url: str | None, events: Iterable[Event]) -> Hook:
+def _insert(
+    tx: Connection, account_id: str, url: str | None, events: Iterable[Event], base_url: str | None = None
+) -> Hook:
     asked = {"id": str(uuid4()), "account_id": account_id, "url": url, "events": [*events], "secret": draw_secret()}
+    asked["base_url"] = base_url
     fresh = insert(webhooks).values(**asked, created_at=read_clock(tx), removed=False)
     return Hook.of(tx.execute(fresh.returning(webhooks)).one())
 

@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from tintype.errors import KINDS, BadPicture, ContentRefused, NoRoom, TintypeError
+from tintype.errors import KINDS, BadPicture, Cancelled, ContentRefused, NoRoom, TintypeError
 from tintype.media.images import Format, content_type
 from tintype.media.storage import Storage
 from tintype.store.addresses import file_url, links
 from tintype.store.money import dollars
 from tintype.store.outlook import Outlook
-from tintype.store.records import Json, Request, Status
+from tintype.store.records import CANCELLED, Json, Request, Status
+
+#: Above it, floats lack some whole numbers.
+LARGEST_EXACT = 2**53 - 1
 
 
 def submitted(request: Request, base: str) -> dict[str, Any]:
@@ -48,7 +51,7 @@ def result(request: Request, base: str, remaining: int, outputs: Storage) -> dic
         "seed": str(made["seed"]),
         "prompt": request.params.get("prompt", ""),
         "metrics": metrics,
-        "recipe": made["recipe"],
+        "recipe": exact(made["recipe"]),
         **({"warnings": request.warnings} if request.warnings else {}),
     }
 
@@ -84,8 +87,9 @@ def times(request: Request) -> dict[str, float]:
 
 
 def failure(request: Request) -> TintypeError:
-    """A FAILED request as v1 answers it: the caller's fault, the safety check's, or ours."""
+    """A FAILED request as v1 answers it: the caller's fault or wish, the safety check's, or ours."""
     kinds: dict[int, type[TintypeError]] = {kind.status: kind for kind in (BadPicture, ContentRefused, NoRoom)}
+    kinds[CANCELLED.status] = Cancelled
     kind = KINDS.get(request.error_kind or "") or kinds.get(request.error_status or 500, TintypeError)
     return kind(request.error, headers={"x-request-id": request.id})
 
@@ -113,6 +117,18 @@ def _image(picture: dict[str, Any], format: Format, base: str) -> dict[str, str]
         "file_size": str(picture["size"]),
         "seed": str(picture["seed"]),
     }
+
+
+def exact(value: Any) -> Any:
+    """A JSON value whose whole numbers survive a reader that has floats only, as JavaScript: large ones as strings.
+
+    They may be sent back as they are: parameters that are numbers may come as strings.
+    """
+    if isinstance(value, dict):
+        return {name: exact(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [exact(one) for one in value]
+    return str(value) if isinstance(value, int) and abs(value) > LARGEST_EXACT else value
 
 
 def utc(moment: float | None) -> str | None:

@@ -19,7 +19,7 @@ def caller(http: HttpRequest, services: Annotated[Services, Depends(services)]) 
     try:
         key = services.accounts.authenticate(secret)
     except Unauthorized as error:
-        services.strangers.note(client_address(http, services.settings.trusted_proxies), error.message)
+        services.strangers.note(client_address(http, services.settings), error.message)
         raise
     if not key.server_only:
         # The middleware that adds x-remaining-credits and x-mode finds them here, on errors too.

@@ -14,7 +14,7 @@ from tintype.store.history import PENDING, Filter, Past, Sort
 from tintype.store.keys import Key
 from tintype.store.money import dollars
 from tintype.store.records import Status
-from tintype.web.answers import utc
+from tintype.web.answers import exact, utc
 from tintype.web.auth import Reader
 from tintype.web.openapi import describe_call, describe_query
 from tintype.web.query import LONGEST, MOST_ROWS, Query, beginning, describe
@@ -152,7 +152,8 @@ def _is_there(own: Services, name: str) -> bool:
 def _asked(past: Past) -> dict[str, Any]:
     """The parameters; a picture that came in the body was not kept as text."""
     sent = str(past.params.get("image", ""))
-    return dict(past.params) | ({"image": None} if sent.startswith(STORED) else {})
+    asked: dict[str, Any] = exact(dict(past.params))
+    return asked | ({"image": None} if sent.startswith(STORED) else {})
 
 
 def _own_only(query: Query, key: Key) -> None:

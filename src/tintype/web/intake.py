@@ -24,7 +24,6 @@ from tintype.store.records import Around
 from tintype.store.requests import Request
 from tintype.telemetry.traces import HEADER
 from tintype.testmode.script import parse, steady_draw
-from tintype.web.body import read_parameters
 from tintype.web.services import Services
 from tintype.web.services import services as services_of
 from tintype.web.source import check_pixels, find_picture, keep
@@ -64,10 +63,18 @@ async def accept(http: HttpRequest, spec: ModelSpec, key: Key) -> Submitted:
     own = services_of(http)
     base = base_url(http, own.settings)
     terms = Terms.of(http)
-    sent = await read_parameters(http, own.settings.max_body)
+    async with own.bodies.read(http, key.account_id, most=own.settings.max_body, texts=spec.texts) as sent:
+        return await _queue(http, spec, key, sent, base, terms)
+
+
+async def _queue(
+    http: HttpRequest, spec: ModelSpec, key: Key, sent: dict[str, Any], base: str, terms: Terms
+) -> Submitted:
+    own = services_of(http)
     around: Around = {"base_url": base}
     if once := terms.idempotency_key:
-        around |= {"idempotency_key": once, "fingerprint": fingerprint(http, sent)}
+        # Off the event loop: a picture takes its time to be hashed.
+        around |= {"idempotency_key": once, "fingerprint": await run_in_threadpool(fingerprint, http.url.path, sent)}
         if before := await run_in_threadpool(own.requests.repeated, key, once, around["fingerprint"]):
             return Submitted.again(before)
     around["webhook_url"] = await run_in_threadpool(asked_webhook, http, own, key)

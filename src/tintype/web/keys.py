@@ -8,16 +8,16 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 from fastapi.concurrency import run_in_threadpool
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
 from tintype.catalog.catalogue import Catalogue
 from tintype.catalog.models import SD15_IMG2IMG
+from tintype.catalog.spec import no_number
 from tintype.errors import InvalidParameter
 from tintype.store.keys import Key
 from tintype.store.money import dollars, micro
 from tintype.web.answers import utc
 from tintype.web.auth import Reader, Runner
-from tintype.web.body import read_parameters
 from tintype.web.openapi import describe_body, describe_call
 from tintype.web.services import Services, services
 
@@ -39,8 +39,15 @@ def _plain(name: str) -> str:
     return name.strip()
 
 
+def _flag(value: object) -> object:
+    return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
+
+
 Shape = TypeVar("Shape", bound=BaseModel)
-Limit = Annotated[int | None, Field(ge=1, le=MOST, strict=True)]
+#: As parameters of models, numbers may come as texts: a form has nothing else.
+Number = BeforeValidator(no_number)
+Limit = Annotated[int | None, Number, Field(ge=1, le=MOST)]
+Flag = Annotated[bool, BeforeValidator(_flag), Field(strict=True)]
 
 
 class Wanted(BaseModel):
@@ -54,10 +61,14 @@ class Wanted(BaseModel):
     models: Annotated[list[str] | None, AfterValidator(_known)] = Field(
         None, description="a list of slugs of GET /v1/models; null for all that this key may run"
     )
-    read_only: bool = Field(False, strict=True, description="true or false")
-    test: bool = Field(False, strict=True, description="true or false")
-    expires_in: float | None = Field(None, gt=0, le=LONGEST, description=f"seconds, up to {LONGEST}; null for ever")
-    spend_cap: float | None = Field(None, ge=0, le=MOST, description=f"dollars from 0 to {MOST}, or null")
+    read_only: Flag = Field(False, description="true or false")
+    test: Flag = Field(False, description="true or false")
+    expires_in: Annotated[float | None, Number] = Field(
+        None, gt=0, le=LONGEST, description=f"seconds, up to {LONGEST}; null for ever"
+    )
+    spend_cap: Annotated[float | None, Number] = Field(
+        None, ge=0, le=MOST, description=f"dollars from 0 to {MOST}, or null"
+    )
     rpm: Limit = Field(None, description=f"requests per minute from 1 to {MOST}, or null")
     concurrency: Limit = Field(None, description=f"requests at once from 1 to {MOST}, or null")
     max_queued: Limit = Field(None, description=f"pictures at once from 1 to {MOST}, or null")
@@ -76,7 +87,9 @@ class Wanted(BaseModel):
 class Rotation(BaseModel):
     """How long the secret before goes on working."""
 
-    overlap: float = Field(OVERLAP, ge=0, le=LONGEST_OVERLAP, description=f"seconds from 0 to {LONGEST_OVERLAP}")
+    overlap: Annotated[float, Number] = Field(
+        OVERLAP, ge=0, le=LONGEST_OVERLAP, description=f"seconds from 0 to {LONGEST_OVERLAP}"
+    )
 
 
 EXAMPLE = {"name": "laptop", "models": [SD15_IMG2IMG.slug], "expires_in": 30 * 86_400, "spend_cap": 5}
@@ -111,7 +124,8 @@ async def create(http: HttpRequest, key: Runner) -> dict[str, Any]:
     would add to them.
     """
     own = services(http)
-    wanted = _read(Wanted, await read_parameters(http, own.settings.max_body), own.registry.catalogue)
+    async with own.bodies.read(http, key.account_id) as sent:
+        wanted = _read(Wanted, sent, own.registry.catalogue)
     made, secret = await run_in_threadpool(own.own_keys.create, key, wanted.columns(), wanted.expires_in)
     return {"key": _shown(own, key, made), "secret": secret}
 
@@ -119,7 +133,8 @@ async def create(http: HttpRequest, key: Runner) -> dict[str, Any]:
 async def rotate(http: HttpRequest, key: Runner, key_id: str) -> dict[str, Any]:
     """Give a key a new secret, which is in this answer and nowhere else; the one before works for a while longer."""
     own = services(http)
-    wanted = _read(Rotation, await read_parameters(http, own.settings.max_body), own.registry.catalogue)
+    async with own.bodies.read(http, key.account_id) as sent:
+        wanted = _read(Rotation, sent, own.registry.catalogue)
     turned, secret = await run_in_threadpool(own.own_keys.rotate, key, key_id, wanted.overlap)
     return {"key": _shown(own, key, turned), "secret": secret}
 

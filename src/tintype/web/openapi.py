@@ -26,7 +26,7 @@ REFUSALS = {
     404: "Unknown, expired or another account's",
     406: "Out of credits",
     413: "Body too large",
-    415: "Neither JSON nor a form",
+    415: "Neither JSON nor a form, or compressed",
     422: "This Idempotency-Key was sent with another body",
     429: "Too many at once or per minute, or the queue is full; Retry-After says when to come back",
     500: "Something went wrong on this server",
@@ -42,7 +42,7 @@ REFUSED_CONTENT = "The safety check refused the content, or this Idempotency-Key
 #: A model's operations exist, so that nothing is unknown there.
 ASKING = {status: text for status, text in REFUSALS.items() if status != 404} | {422: REFUSED_CONTENT}
 #: Of any call with a body, beside those of every call.
-WITH_BODY = (400, 403, 413, 415)
+WITH_BODY = (400, 403, 413, 415, 429)
 #: Headers that a model's operations understand, and what they are for.
 HEADERS = {
     "Idempotency-Key": "Makes it safe to send the call again: it is run and charged once, and answered alike",

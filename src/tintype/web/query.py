@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
-from tintype.errors import InvalidParameter
+from starlette.datastructures import QueryParams
+
+from tintype.errors import BadRequest, InvalidParameter
 
 Value = TypeVar("Value")
 
@@ -39,10 +41,15 @@ def describe(name: str, required: bool = False) -> dict[str, Any]:
 
 
 class Query:
-    """A call's query parameters, each checked when it is asked for; raises InvalidParameter."""
+    """A call's query parameters, each checked when it is asked for; raises BadRequest."""
 
     def __init__(self, sent: Mapping[str, str]) -> None:
-        self._sent = {name: value.strip() for name, value in sent.items() if value.strip()}
+        self._sent: dict[str, str] = {}
+        for name, value in QueryParams(sent).multi_items():
+            if name in self._sent:
+                raise BadRequest(f"{name[:80]}: sent twice")
+            if value.strip():
+                self._sent[name] = value.strip()
 
     def text(self, name: str, default: str = "") -> str:
         """Anything."""

@@ -40,6 +40,7 @@ from tintype.store.webhooks import Webhooks
 from tintype.store.workers import WorkerRow, Workers
 from tintype.telemetry.metrics import Metrics
 from tintype.telemetry.traces import Tracing, open_tracing
+from tintype.web.body import Bodies
 from tintype.web.strangers import Strangers
 from tintype.web.waits import Waits
 from tintype.web.watcher import Watcher
@@ -77,6 +78,7 @@ class Services:
     waits: Waits
     watcher: Watcher
     strangers: Strangers
+    bodies: Bodies
     metrics: Metrics
     tracing: Tracing
     #: Phrases that prompts are refused for.
@@ -125,6 +127,7 @@ class Services:
             waits=Waits(settings.account_waits, settings.waits),
             watcher=Watcher(Looks(db), Previews(db), settings.events_poll, stopping),
             strangers=Strangers(),
+            bodies=Bodies(per_account=settings.account_bodies, together=settings.bodies),
             metrics=Metrics(partial(read_figures, db, registry.catalogue)),
             tracing=open_tracing(settings.traces, "web"),
             blocked=BlockedPhrases.read(settings.blocked_prompts),

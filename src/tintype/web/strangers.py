@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from ipaddress import ip_address
 
 import structlog
 from fastapi import Request as HttpRequest
+
+from tintype.settings import Settings
+from tintype.web.urls import is_proxy
 
 log = structlog.get_logger()
 
@@ -53,7 +56,7 @@ class Strangers:
         return self._lines <= MOST_LINES
 
 
-def client_address(http: HttpRequest, trusted: Collection[str]) -> str:
+def client_address(http: HttpRequest, settings: Settings) -> str:
     """Where a call came from: the peer or, where that is a trusted proxy, the nearest address that it tells of.
 
     What stands further to the left in X-Forwarded-For was written by whoever called the proxy.
@@ -64,7 +67,7 @@ def client_address(http: HttpRequest, trusted: Collection[str]) -> str:
         if not _is_address(address):
             return peer
         peer = address
-        if address not in trusted:
+        if not is_proxy(address, settings):
             return address
     return peer
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from fastapi import Request as HttpRequest
 
-from tintype.errors import InvalidParameter
+from tintype.catalog.spec import NUMERAL
+from tintype.errors import BadRequest, InvalidParameter
 
 #: A day is longer than any queue.
 LONGEST_WAIT = 86_400.0
@@ -29,24 +30,29 @@ class Terms:
     @classmethod
     def of(cls, http: HttpRequest) -> Terms:
         """As they were sent; raises InvalidParameter."""
-        key = http.headers.get("idempotency-key")
+        key = only(http, "Idempotency-Key")
         if key is not None and not PRINTABLE.fullmatch(key):
             raise InvalidParameter("Idempotency-Key", key, "1 to 255 printable ASCII characters without spaces")
-        return cls(key, _seconds(http.headers.get("cancel-after")))
+        return cls(key, _seconds(only(http, "Cancel-After")))
 
 
-def fingerprint(http: HttpRequest, sent: Mapping[str, Any]) -> str:
+def only(http: HttpRequest, name: str) -> str | None:
+    """The header of that name; raises BadRequest where there are several, of which only one could count."""
+    sent = http.headers.getlist(name)
+    if len(sent) > 1:
+        raise BadRequest(f"{name}: sent twice")
+    return sent[0] if sent else None
+
+
+def fingerprint(path: str, sent: Mapping[str, Any]) -> str:
     """A hash of where a call goes and of its parameters; not of its bytes: a form's differ each time it is sent."""
-    return hashlib.sha256(json.dumps([http.url.path, sent], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([path, sent], sort_keys=True).encode()).hexdigest()
 
 
 def _seconds(text: str | None) -> float | None:
     if text is None:
         return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= LONGEST_WAIT:  # which nan is not
+    seconds = float(text) if NUMERAL.fullmatch(text) else 0.0
+    if not 0 < seconds <= LONGEST_WAIT:
         raise InvalidParameter("Cancel-After", text, f"seconds, more than 0 and at most {LONGEST_WAIT:g}")
     return seconds

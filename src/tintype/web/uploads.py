@@ -15,7 +15,6 @@ from tintype.media.inline import from_text
 from tintype.store.addresses import file_url
 from tintype.store.assets import Upload
 from tintype.web.auth import Runner
-from tintype.web.body import read_parameters
 from tintype.web.openapi import describe_body
 from tintype.web.services import Services, services
 from tintype.web.urls import base_url
@@ -42,8 +41,8 @@ async def upload(http: HttpRequest, key: Runner) -> dict[str, Any]:
     """Keep pictures for some days; their addresses can be given as `image` in any request."""
     own = services(http)
     base = base_url(http, own.settings)
-    sent = await read_parameters(http, own.settings.max_body)
-    names, until = await run_in_threadpool(keep, own, key.account_id, _texts(sent.get("data_urls")))
+    async with own.bodies.read(http, key.account_id, most=own.settings.max_body) as sent:
+        names, until = await run_in_threadpool(keep, own, key.account_id, _texts(sent.get("data_urls")))
     expires = datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds")
     urls = [file_url({"name": name}, base) for name in names]
     return {"file_urls": urls, "message": f"{len(urls)} uploaded; kept until {expires}"}

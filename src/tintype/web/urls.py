@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from ipaddress import ip_address
 
 from fastapi import Request as HttpRequest
 
@@ -11,27 +13,45 @@ from tintype.settings import Settings
 
 HOST = re.compile(r"([A-Za-z0-9.\-_]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?")
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
-
-
-def is_proxy(address: str, settings: Settings) -> bool:
-    """Whether an address is one of the proxies that the operator trusts."""
-    return address in settings.trusted_proxies
+Headers = Mapping[str, str]
 
 
 def base_url(http: HttpRequest, settings: Settings) -> str:
     """Scheme, host and path without a slash at the end: the operator's setting, else what this request came in by.
 
-    X-Forwarded-Proto, -Host and -Prefix count only from a trusted proxy. Raises BadRequest for a Host that is none.
+    X-Forwarded-Proto, -Host and -Prefix count only from a trusted proxy. Raises BadRequest for a header that can't be
+    meant.
     """
     if settings.public_url:
         return settings.public_url.rstrip("/")
-    scheme, host, prefix = http.url.scheme, http.headers.get("host", ""), ""
-    if http.client is not None and is_proxy(http.client.host, settings):
-        scheme = http.headers.get("x-forwarded-proto", scheme).split(",")[0].strip()
-        host = http.headers.get("x-forwarded-host", host).split(",")[0].strip()
-        prefix = http.headers.get("x-forwarded-prefix", "").split(",")[0].strip().rstrip("/")
+    trusted = http.client is not None and is_proxy(http.client.host, settings)
+    headers: Headers = http.headers if trusted else {}
+    scheme = _first(headers, "X-Forwarded-Proto", http.scope["scheme"]).lower()
+    if scheme not in ("http", "https"):
+        raise BadRequest(f"X-Forwarded-Proto: {scheme[:80]!r} was sent; allowed: http and https")
+    name = "X-Forwarded-Host" if "x-forwarded-host" in headers else "Host"
+    host = _first(headers, "X-Forwarded-Host", http.headers.get("host", ""))
+    if not HOST.fullmatch(host):
+        raise BadRequest(f"{name}: {host[:80]!r} was sent; allowed: a host name, perhaps with a port")
+    prefix = _first(headers, "X-Forwarded-Prefix", "").rstrip("/")
     if not PREFIX.fullmatch(prefix):
-        raise BadRequest("The X-Forwarded-Prefix header is not a path")
-    if not HOST.fullmatch(host) or scheme not in ("http", "https"):
-        raise BadRequest("The Host header is not a host name")
+        raise BadRequest(f"X-Forwarded-Prefix: {prefix[:80]!r} was sent; allowed: a path")
     return f"{scheme}://{host}{prefix}"
+
+
+def is_proxy(address: str, settings: Settings) -> bool:
+    """Whether an address is one of the proxies that the operator trusts."""
+    if not settings.trusted_proxies:
+        return False
+    try:
+        found = ip_address(address)
+    except ValueError:  # a socket in the file system has no address
+        return False
+    known = {found, getattr(found, "ipv4_mapped", None) or found}
+    return any(one in network for one in known for network in settings.trusted_proxies)
+
+
+def _first(headers: Headers, name: str, default: str) -> str:
+    """What the proxy next to the caller said."""
+    sent = headers.get(name.lower())
+    return default if sent is None else sent.split(",")[0].strip()

@@ -142,7 +142,7 @@ def answer(own: Services, request: Request, submitted: Submitted) -> Response:
     if request.params.get("base64"):
         return JSONResponse(_in_base64(own, made), headers=headers)
     if len(pictures) > 1:
-        images = [{"url": file_url(picture, submitted.base), "seed": picture["seed"]} for picture in pictures]
+        images = [{"url": file_url(picture, submitted.base), "seed": str(picture["seed"])} for picture in pictures]
         return JSONResponse({"images": images}, headers=headers)
     return Response(own.outputs.get(pictures[0]["name"]), media_type=content_type(made["format"]), headers=headers)
 

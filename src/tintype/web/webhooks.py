@@ -8,19 +8,27 @@ from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 from fastapi.concurrency import run_in_threadpool
 
-from tintype.errors import BadRequest, InvalidParameter, MissingParameter, PictureUnreachable
+from tintype.errors import (
+    AddressRefused,
+    BadRequest,
+    InvalidParameter,
+    MissingParameter,
+    PictureUnreachable,
+    WebhookRefused,
+)
 from tintype.media.post import check_target
 from tintype.store.hooks import Delivery, Event, Hook
 from tintype.store.keys import Key
 from tintype.web.answers import utc
 from tintype.web.auth import Reader, Runner
-from tintype.web.body import read_parameters
 from tintype.web.openapi import describe_body, describe_call, describe_query
 from tintype.web.query import Query, describe
 from tintype.web.services import Services, services
+from tintype.web.terms import only
+from tintype.web.urls import base_url
 
 #: Names whom to tell of one request's end.
-HEADER = "x-webhook-url"
+HEADER = "X-Webhook-URL"
 LONGEST_URL = 2000
 EVENTS = "a list of " + " and ".join(Event)
 MOST_LOGS = 100
@@ -65,26 +73,27 @@ def get(http: HttpRequest, key: Reader) -> dict[str, Any]:
 async def add(http: HttpRequest, key: Runner) -> dict[str, Any]:
     """Tell an address of requests that end, from now on."""
     own = services(http)
-    sent = await read_parameters(http, own.settings.max_body)
-    url, events = _url(own, sent), _events(sent)
-    hook = await run_in_threadpool(own.webhooks.add, key.account_id, url, events)
+    async with own.bodies.read(http, key.account_id) as sent:
+        url, events = _url(own, sent), _events(sent)
+    hook = await run_in_threadpool(own.webhooks.add, key.account_id, url, events, _base(http, own))
     return {"message": "Webhook added", "webhook": _shown(hook, key)}
 
 
 async def update(http: HttpRequest, key: Runner) -> dict[str, Any]:
     """Give a webhook another address and other events; it is active again, and what waits goes to the new address."""
     own = services(http)
-    sent = await read_parameters(http, own.settings.max_body)
-    id, url, events = _text(sent, "webhook_id"), _url(own, sent), _events(sent)
-    hook = await run_in_threadpool(own.webhooks.update, id, key.account_id, url, events)
+    async with own.bodies.read(http, key.account_id) as sent:
+        id, url, events = _text(sent, "webhook_id"), _url(own, sent), _events(sent)
+    hook = await run_in_threadpool(own.webhooks.update, id, key.account_id, url, events, _base(http, own))
     return {"message": "Webhook updated", "webhook": _shown(hook, key)}
 
 
 async def rotate(http: HttpRequest, key: Runner) -> dict[str, Any]:
     """Every message is signed with both secrets for a day, so that the receiver can change over in its own time."""
     own = services(http)
-    sent = await read_parameters(http, own.settings.max_body)
-    hook = await run_in_threadpool(own.webhooks.rotate, _text(sent, "webhook_id"), key.account_id)
+    async with own.bodies.read(http, key.account_id) as sent:
+        id = _text(sent, "webhook_id")
+    hook = await run_in_threadpool(own.webhooks.rotate, id, key.account_id)
     return {"message": "Secret rotated", "webhook": _shown(hook, key)}
 
 
@@ -104,12 +113,12 @@ def dispatch_logs(http: HttpRequest, key: Reader) -> dict[str, Any]:
 async def replay(http: HttpRequest, key: Runner) -> dict[str, Any]:
     """Send a delivery once more, with the same id and body, whatever came of it before; the webhook must be active."""
     own = services(http)
-    sent = await read_parameters(http, own.settings.max_body)
-    return {"message": "It will be sent again", "log": _logged(await run_in_threadpool(_again, own, key, sent))}
+    async with own.bodies.read(http, key.account_id) as sent:
+        id = _text(sent, "delivery_id")
+    return {"message": "It will be sent again", "log": _logged(await run_in_threadpool(_again, own, key, id))}
 
 
-def _again(own: Services, key: Key, sent: dict[str, Any]) -> Delivery:
-    id = _text(sent, "delivery_id")
+def _again(own: Services, key: Key, id: str) -> Delivery:
     hook = own.webhooks.find(own.outbox.find(id, key.account_id).webhook_id, key.account_id)
     if hook.removed or hook.disabled_at is not None:
         raise BadRequest("This webhook is not active: update it first, which makes it so")
@@ -119,14 +128,21 @@ def _again(own: Services, key: Key, sent: dict[str, Any]) -> Delivery:
 def asked_webhook(http: HttpRequest, own: Services, key: Key) -> str | None:
     """The address that a request's X-Webhook-URL names; the webhook that signs for it is there after this.
 
-    Raises BadRequest for an address that can't be one.
+    Raises InvalidParameter, WebhookRefused for an address that can't be one.
     """
-    url = http.headers.get(HEADER, "").strip()
+    url = (only(http, HEADER) or "").strip(" \t")
     if not url:
         return None
-    _check(own, url, "X-Webhook-URL")
+    if not url.isascii():  # a header has no character set: the receiver would be called at another path
+        raise InvalidParameter(HEADER, url, "an address in ASCII, where é, say, is written %C3%A9")
+    _check(own, url, HEADER)
     own.webhooks.own(key.account_id)
     return url
+
+
+def _base(http: HttpRequest, own: Services) -> str | None:
+    """What links in messages begin with, where the operator hasn't said it; raises BadRequest."""
+    return None if own.settings.public_url else base_url(http, own.settings)
 
 
 def _check(own: Services, url: str, name: str) -> str:
@@ -134,6 +150,8 @@ def _check(own: Services, url: str, name: str) -> str:
         raise InvalidParameter(name, url, f"an address of at most {LONGEST_URL} characters")
     try:
         check_target(url, own.settings.webhook_allow)
+    except AddressRefused as error:
+        raise WebhookRefused(f"{name}: {error.message}") from None
     except PictureUnreachable as error:
         raise InvalidParameter(name, url, f"a public http:// or https:// address ({error.message})") from None
     return url
