@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import pty
 import signal
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ import psutil
 import pytest
 
 from tests.acceptance.harness import KEY, READY, Server, until
+from tests.integration.test_media_decoder import large
+from tintype.media.decoder import TOO_LONG
 
 TEXT = "stable-diffusion-3.5-turbo-txt2img"
 QUICK: dict[str, Any] = {"prompt": "a fox", "width": 64, "height": 64, "steps": 2, "guidance_scale": 1}
@@ -39,7 +43,7 @@ def silent_host() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def stopped(new_server: Callable[..., Server], silent_host: str) -> Server:
     """A server for tests that stop it: the next one starts it again."""
-    return new_server(fetch_allow=silent_host, fetch_timeout=30, grace=0.5)
+    return new_server(fetch_allow=silent_host, fetch_timeout=30, grace=0.5, decode_timeout=2)
 
 
 @pytest.fixture
@@ -85,6 +89,45 @@ def test_a_waiting_call_learns_at_shutdown_that_its_request_goes_on(hasty: Serve
     request_id = answer[0].headers["x-request-id"]
     assert server.http().get(f"/v2/requests/{request_id}/status").json()["status"] in ("QUEUED", "PROCESSING")
     assert server.http().delete(f"/v2/requests/{request_id}").is_success
+
+
+def test_cancelled_downloads_stop(hasty: Server, silent_host: str) -> None:
+    """And are nobody's burden: as many again are begun at once, long before the first would have run out."""
+    client, [worker] = hasty.client(), hasty.workers()
+
+    def downloads() -> int:
+        return sum(one.raddr and one.raddr[1] == int(silent_host.split(":")[1]) for one in worker.net_connections())
+
+    for _ in range(3):
+        jobs = [
+            client.submit_async("sd1.5-img2img", prompt="x", image=f"http://{silent_host}/a.png") for _ in range(12)
+        ]
+        until(lambda: downloads() == 8)  # half of the places, the others wait
+        for job in jobs:
+            hasty.http().delete(f"/v2/requests/{job.request_id}")
+        until(lambda: downloads() == 0)
+        assert client.run(TEXT, **QUICK)["status"] == "COMPLETED"
+
+
+def test_an_image_that_decodes_for_ever(hasty: Server) -> None:
+    """It fails alone, for nothing, or is cancelled; text-to-image passes meanwhile."""
+    bomb = base64.b64encode(large()).decode()
+    asked = {"prompt": "x", "image": bomb}
+    http, [worker] = hasty.http(), hasty.workers()
+    request_id = http.post("/v2/sd1.5-img2img", json=asked).json()["request_id"]
+    until(lambda: any(child.cpu_times().user > 0.2 for child in worker.children()))
+    [decoder] = [child for child in worker.children() if child.cpu_times().user > 0.2]
+    assert http.delete(f"/v2/requests/{request_id}").is_success
+    until(lambda: not decoder.is_running())
+    with ThreadPoolExecutor(1) as threads:
+        failing = threads.submit(http.post, "/v1/sd1.5-img2img", json=asked)
+        assert hasty.client().run(TEXT, **QUICK)["status"] == "COMPLETED"
+        answer = failing.result(60)
+    assert (answer.status_code, answer.json()["error"]) == (400, TOO_LONG)
+    ids = (request_id, answer.headers["x-request-id"])
+    ended = [http.get(f"/v2/requests/{one}/status").json() for one in ids]
+    assert [one["status"] for one in ended] == ["FAILED", "FAILED"]
+    assert hasty.money()[1] == 0
 
 
 def test_silent_addresses_hold_nobody_up(hasty: Server, silent_host: str) -> None:

@@ -182,7 +182,7 @@ class _Child:
             length, pixels = ANSWER.unpack(_received(self._channel, ANSWER.size, end))
             answer = json.loads(_received(self._channel, length, end))
             if answer["error"]:
-                raise BadPicture(answer["error"]) from _DecoderFailed(answer["cause"])
+                raise BadPicture(answer["error"]) from (_DecoderFailed(answer["cause"]) if answer["cause"] else None)
             image = Image.frombytes("RGB", tuple(answer["fitted"]), bytes(_received(self._channel, pixels, end)))
             return Decoded(image, tuple(answer["size"]), answer["digest"])
         except TimeoutError as error:
@@ -252,7 +252,7 @@ def _answer(work: Callable[[], Decoded]) -> tuple[dict[str, Any], bytes]:
     try:
         decoded = work()
     except BadPicture as error:
-        return {"error": error.message, "cause": repr(error.__cause__)}, b""
+        return {"error": error.message, "cause": error.__cause__ and repr(error.__cause__)}, b""
     except MemoryError as error:
         return {"error": TOO_MUCH, "cause": repr(error)}, b""
     except Exception as error:  # noqa: BLE001 - whatever a reader raises that nobody has met, it is the file's doing

@@ -137,6 +137,8 @@ def _opened(file: ImageFile, max_pixels: int) -> Iterator[Image.Image]:
     # Pillow's own limit is one for the whole process, and up to twice its value it only warns. It is kept, though,
     # as it also covers what the size does not tell: the tiles of a TIFF, the frames of a GIF.
     warnings.simplefilter("error", Image.DecompressionBombWarning)
+    # Its complaints of a file's tags would be lines in the log that callers write.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
     try:
         # Only the one of Pillow's readers that the file is for, and never a caller's choice of all.
