@@ -129,6 +129,13 @@ def test_half_a_head(dial: Callable[..., socket.socket], before: bytes) -> None:
     assert "did not come in time" in refusal(rest(one), 408)
 
 
+def test_half_a_head_behind_a_whole_call(dial: Callable[..., socket.socket]) -> None:
+    one = dial()
+    one.sendall(HEALTH + HEALTH[:-2])
+    assert answered(one) == 200
+    refusal(rest(one), 408)
+
+
 def test_a_head_byte_by_byte(dial: Callable[..., socket.socket]) -> None:
     one = dial()
     assert drip(one, HEALTH) < len(HEALTH)

@@ -197,6 +197,9 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         if self._never_told_to_go_on():
             self.transport.close()
         super().on_response_complete()
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+            self._unset_keepalive_if_required()  # part of the next one is here: its time is counted in `look`
+            self._came += 1
 
     def send_400_response(self, _msg: str) -> None:
         """Answer what couldn't be parsed, in the words of the parser's `refusal`."""
