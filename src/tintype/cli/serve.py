@@ -122,8 +122,8 @@ def web_server(settings: Settings, registry: Registry) -> uvicorn.Server:
         # that offer an upgrade, as Java's do.
         http=cast(Any, connections),
         ws="none",
-        # How many are accepted at once, before any other can be closed for them.
-        backlog=max(16, min(QUEUED, files // 8)),
+        # How many are accepted at once, before any other is closed for them, or heard.
+        backlog=max(16, min(64, files // 8)),
         log_config=None,
         access_log=False,
         server_header=False,

@@ -9,6 +9,7 @@ import asyncio
 import errno
 import json
 import logging
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,11 +24,16 @@ from tintype.errors import BadRequest, HeadTooLarge, TintypeError, TooManyConnec
 
 log = structlog.get_logger()
 
-#: Bytes of a request's line and headers: what nginx passes on by default (four times 8 kB).
-MOST_HEAD = 32 * 1024
+#: Bytes of a request's line and headers, what nginx passes on by default (four times 8 kB), and how many these may be:
+#: each is looked through many times.
+MOST_HEAD, MOST_HEADERS = 32 * 1024, 200
+#: Bytes that are read of one connection before it is another's turn; asyncio's own 256 kB of tiny chunks or headers
+#: would keep all others waiting for 50 ms and more.
+READ = 64 * 1024
+HEAD_END = re.compile(rb"\n\r?\n")
 #: A body in chunks may have this many whatever their size, and more while they hold this many bytes each on average:
-#: what a chunk costs to read, up to 20 µs on the event loop, doesn't depend on its size.
-MOST_CHUNKS, LEAST_CHUNK = 1_000, 64
+#: what a chunk costs to read, some 5 µs on the event loop, doesn't depend on its size.
+MOST_CHUNKS, LEAST_CHUNK = 250, 64
 NOT_HTTP = "The request is not valid HTTP/1.1"
 #: Seconds between two looks at what has moved, at most, and between two lines about the same trouble.
 LOOK, ONCE_IN = 1.0, 60.0
@@ -81,10 +87,21 @@ class Strict(h11.Connection):
     def __init__(self, began: Callable[[], None]) -> None:
         super().__init__(h11.SERVER, MOST_HEAD)
         self._began = began
+        #: Lines of the head that is coming, and the last bytes of it.
+        self._lines, self._tail = 0, b""
         #: Of the current request's body, what has come so far.
         self.chunks = self.bytes = 0
         #: Why a request was refused.
         self.refusal: TintypeError = BadRequest()
+
+    def receive_data(self, data: bytes) -> None:
+        """Take what came, and count the lines of a head: to parse thousands of them would take milliseconds."""
+        if self.their_state is h11.IDLE:
+            joined = self._tail + data
+            end = HEAD_END.search(joined)
+            self._lines += joined.count(b"\n", len(self._tail), end.end() if end else len(joined))
+            self._tail = joined[-3:]
+        super().receive_data(data)
 
     def next_event(self) -> Any:
         """The next event; raises h11.RemoteProtocolError, and leaves the reason in `refusal`.
@@ -92,6 +109,9 @@ class Strict(h11.Connection):
         Refused beside what isn't HTTP: a length in two ways, by which two readers take one request for two (RFC 9112,
         6.1); a head that is too large, also where it came at once; and a body of nothing but tiny chunks.
         """
+        if self.their_state is h11.IDLE and self._lines > MOST_HEADERS + 2:
+            self.refusal = HeadTooLarge()
+            raise h11.RemoteProtocolError(self.refusal.message)
         try:
             event = super().next_event()
         except h11.RemoteProtocolError as error:
@@ -106,7 +126,8 @@ class Strict(h11.Connection):
     def _refused(self, event: Any) -> TintypeError | None:
         if isinstance(event, h11.Request):
             self._began()
-            self.chunks = self.bytes = 0
+            self.chunks = self.bytes = self._lines = 0
+            self._tail = b""
             return _bad_head(event)
         if isinstance(event, h11.Data):
             self.chunks += event.chunk_start
@@ -127,10 +148,10 @@ def _bad_head(request: h11.Request) -> TintypeError | None:
     if b"transfer-encoding" in names and (b"content-length" in names or request.http_version == b"1.0"):
         return BadRequest("A body's length is either Content-Length or Transfer-Encoding (HTTP/1.1), never both")
     size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
-    return HeadTooLarge() if size > MOST_HEAD else None
+    return HeadTooLarge() if size > MOST_HEAD or len(request.headers) > MOST_HEADERS else None
 
 
-class Connection(H11Protocol):
+class Connection(H11Protocol, asyncio.BufferedProtocol):
     """One connection. uvicorn bounds how long it stays open between two calls, and nothing else."""
 
     def __init__(self, all_of_them: Connections, *args: Any, **options: Any) -> None:
@@ -155,10 +176,14 @@ class Connection(H11Protocol):
         self._all.closed(self)
         super().connection_lost(exc)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, _sizehint: int) -> bytearray:
+        """Where what comes next is put."""
+        return self._all.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Parse what came."""
-        self._came += len(data)
-        super().data_received(data)
+        self._came += nbytes
+        self.data_received(bytes(self._all.buffer[:nbytes]))
 
     def resume_writing(self) -> None:
         """The client has read most of what it was sent."""
@@ -172,6 +197,9 @@ class Connection(H11Protocol):
         if self._never_told_to_go_on():
             self.transport.close()
         super().on_response_complete()
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+            self._unset_keepalive_if_required()  # part of the next one is here: its time is counted in `look`
+            self._came += 1
 
     def send_400_response(self, _msg: str) -> None:
         """Answer what couldn't be parsed, in the words of the parser's `refusal`."""
@@ -272,6 +300,8 @@ class Connections:
 
     def __init__(self, bounds: Bounds, exempt: Callable[[str], bool], refused: Callable[[TintypeError], None]) -> None:
         self.bounds = bounds
+        #: Of all connections: each takes out at once what was put there.
+        self.buffer = bytearray(READ)
         self.refused = refused
         # Below are the warnings that a client sent nonsense, which any stranger can have written without end.
         calls.setLevel(logging.ERROR)
