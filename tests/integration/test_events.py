@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,24 +153,36 @@ def test_silence_is_broken_by_comments(tmp_path: Path) -> None:
             assert [next(events).name for _ in range(3)] == ["queued", "comment", "comment"]
 
 
-def test_what_a_look_found_before_the_database_went_away_is_told_by_the_next(
-    tmp_path: Path, postgres: PostgresServer
-) -> None:
+def test_an_end_that_could_not_be_told_is_told_by_the_next_look(tmp_path: Path, postgres: PostgresServer) -> None:
     with serving(tmp_path, database_url=postgres.fresh(), database_patience=0.5) as site:
         site.submit()
         request = site.claim()
-        site.step(request, 2)
-        site.own.previews.put(request.id, [Preview(1, 1, 0, 2, b"jpeg")])
+        site.complete(request)
         stream = Stream(site.own, request.id, site.account_id, site.address)
         seen = Looks(site.own.db).look([], {request.id: None}, places=False).news[request.id]
         watch = Watch(request.id, 1.0, follows=True)
         watch.known = seen.state
         with site.own.db.note() as tx:
-            tx.execute(text("LOCK TABLE previews"))  # what is read last
+            tx.execute(text("LOCK TABLE accounts"))  # what the account has left is told too
             assert stream.news(watch, seen) == []
         assert watch.known is None, "so that the next look tells it"
-        said = [one.splitlines()[1] for one in stream.news(watch, seen)]
-        assert said == ["event: started", "event: progress", "event: preview"]
+        assert [one.splitlines()[1] for one in stream.news(watch, seen)] == ["event: completed"]
+
+
+def test_a_client_that_reads_slowly_is_told_the_latest_preview_of_each_picture(web: Website) -> None:
+    """However many looks found some meanwhile: nothing is kept for it but these."""
+    web.submit()
+    request, looks = web.claim(), Looks(web.own.db)
+    watch = Watch(request.id, 1.0, follows=True)
+    for look in range(1, 9):
+        web.own.previews.put(request.id, [Preview(1, look, look % 2, look, b"jpeg")])
+        web.step(request, 1 + look % 3)
+        watch.take(looks.look([], {request.id: watch.known}, places=False), 0.0)
+    seen = asyncio.run(watch.news(0))
+    assert seen
+    assert {picture: preview.look for picture, preview in seen.previews.items()} == {0: 8, 1: 7}
+    said = Stream(web.own, request.id, web.account_id, web.address).news(watch, seen)
+    assert [one.splitlines()[1] for one in said] == ["event: started", "event: progress", *["event: preview"] * 2]
 
 
 def test_a_server_that_stops_ends_its_streams(tmp_path: Path) -> None:

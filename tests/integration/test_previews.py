@@ -24,7 +24,7 @@ from tintype.engine import Engine
 from tintype.store.accounts import Accounts
 from tintype.store.database import Database
 from tintype.store.migrations import migrate
-from tintype.store.previews import Previews
+from tintype.store.previews import Preview, Previews, latest
 from tintype.store.requests import Request, Requests
 from tintype.worker.looker import Looker
 
@@ -130,6 +130,11 @@ class Watched:
         self.task = SimpleNamespace(request=request, pictures=[self.picture], **seen)
         self.looker = Looker(self.previews)
 
+    def shown(self) -> list[Preview]:
+        """The latest preview of each picture."""
+        with self.db.read() as view:
+            return [*latest(view, [self.request.id]).get(self.request.id, {}).values()]
+
     def beat(self) -> None:
         """One beat, to the end of what it began."""
         self.looker.beat([self.task])  # type: ignore[list-item]
@@ -152,7 +157,7 @@ def test_nobody_watches_nothing_is_made(watched: Watched) -> None:
         watched.engine.step()
         watched.beat()
     assert watched.looker.looks == 0
-    assert watched.previews.latest(watched.request.id, 1, 0) == []
+    assert watched.shown() == []
 
 
 def test_one_look_a_beat_and_none_without_a_new_step(watched: Watched) -> None:
@@ -166,7 +171,7 @@ def test_one_look_a_beat_and_none_without_a_new_step(watched: Watched) -> None:
         watched.beat()
     assert watched.looker.looks == 2
     assert watched.engine.forward_passes == 4, "the model itself is not asked"
-    [preview] = watched.previews.latest(watched.request.id, 1, 0)
+    [preview] = watched.shown()
     assert (preview.attempt, preview.look, preview.picture, preview.step, preview.finished) == (1, 2, 0, 4, False)
     with Image.open(io.BytesIO(preview.jpeg)) as seen:
         assert (seen.format, seen.size) == ("JPEG", (8, 16))
@@ -188,15 +193,15 @@ def test_a_finished_picture_is_shown_small_while_its_sibling_runs(watched: Watch
     watched.task.pictures = [watched.picture, watched.picture]
     watched.engine.step()
     watched.beat()
-    assert [one.picture for one in watched.previews.latest(watched.request.id, 1, 0)] == [0, 1]
+    assert [one.picture for one in watched.shown()] == [0, 1]
     watched.task.pixels[1], watched.task.size = torch.zeros((96, 64, 3), dtype=torch.uint8), (1024, 1536)
     watched.beat()
     watched.beat()
-    [done] = watched.previews.latest(watched.request.id, 1, 2)
+    [done] = [one for one in watched.shown() if one.look > 2]
     assert (done.picture, done.look, done.finished) == (1, 3, True)
     with Image.open(io.BytesIO(done.jpeg)) as seen:
         assert seen.size == (171, 256), "too small to be worth a picture's price"
-    assert len(watched.previews.latest(watched.request.id, 1, 0)) == 2, "the latest of each"
+    assert len(watched.shown()) == 2, "the latest of each"
 
 
 def test_a_look_that_fails_harms_nothing(watched: Watched) -> None:

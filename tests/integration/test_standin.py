@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from tintype.catalog.models import MODELS
 from tintype.cli import tintype
@@ -102,6 +102,19 @@ def test_a_stand_in_that_stops_hands_back_and_another_goes_on_where_it_was(stage
     second.turn()
     ended = stage.now(request)
     assert (ended.status, ended.attempt, ended.retries) == (Status.COMPLETED, 2, 0)
+
+
+def test_a_stand_in_that_stops_waits_for_the_disk_once_however_much_it_has(stage: Stage) -> None:
+    every = [stage.submit("test:processing:600") for _ in range(2)]
+    stand_in = stage.stand_in()
+    stand_in.turn()
+    commits: list[object] = []
+    note = commits.append
+    event.listen(stage.db._engine, "commit", note)
+    stand_in.stop()
+    event.remove(stage.db._engine, "commit", note)
+    assert len(commits) == 1
+    assert {stage.now(request).status for request in every} == {Status.QUEUED}
 
 
 def test_a_stand_in_that_died_is_followed_by_another(stage: Stage) -> None:

@@ -12,7 +12,7 @@ from tintype.catalog.order import order, pace
 from tintype.store.accounts import Accounts
 from tintype.store.database import Database, read_clock
 from tintype.store.outlook import LATEST, Outlook, Outlooks
-from tintype.store.previews import Preview, Previews
+from tintype.store.previews import Preview, Previews, latest
 from tintype.store.requests import Mark, Request, Requests
 from tintype.store.tables import paces, previews, requests
 from tintype.store.workers import Workers
@@ -155,15 +155,18 @@ def test_a_preview_is_told_once_and_forgotten_with_its_run(line: Line) -> None:
     line.submit()
     request = line.claim()
     first, other, second = Preview(1, 1, 0, 3, b"a"), Preview(1, 2, 1, 3, b"o"), Preview(1, 3, 0, 5, b"b", True)
-    assert line.previews.latest(request.id, 1, 0) == []
+
+    def shown() -> list[Preview]:
+        with line.db.read() as view:
+            return [*latest(view, [request.id]).get(request.id, {}).values()]
+
+    assert shown() == []
     line.previews.put(request.id, [first, other])
     line.previews.put(request.id, [second])
-    assert line.previews.latest(request.id, 1, 0) == [other, second]
-    assert line.previews.latest(request.id, 1, 2) == [second]
-    assert line.previews.latest(request.id, 1, 3) == []
-    assert line.previews.latest(request.id, 2, 0) == [], "another attempt's"
+    line.previews.put(request.id, [Preview(2, 4, 2, 5, b"late")])
+    assert shown() == [other, second], "the latest of each, of the present attempt"
     assert line.previews.expire() == 0
     line.requests.complete(request.id, request.attempt, {"inference_time": 1.0})
-    assert line.previews.expire() == 2
+    assert line.previews.expire() == 3
     with line.db.read() as view:
         assert view.scalar(select(func.count()).select_from(previews)) == 0

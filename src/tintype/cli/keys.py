@@ -46,9 +46,11 @@ def keys() -> None:
 @click.option("--name", default="key", show_default=True, help="What the key is for.")
 @click.option("--models", help="Comma-separated slugs that it may run; all, if not given.")
 @click.option("--scopes", default="read,run", show_default=True, help="`read` to look only, `read,run` to do all.")
-@click.option("--rpm", type=number, help="Requests per minute; the server's limit, if not given.")
-@click.option("--concurrency", type=number, help="Requests at once, queued or running.")
-@click.option("--max-queued", type=number, help="Pictures at once, queued or running.")
+@click.option(
+    "--rpm", type=number, help="Requests per minute of this key alone; if not given, it shares its account's."
+)
+@click.option("--concurrency", type=number, help="Requests at once, queued or running; as --rpm.")
+@click.option("--max-queued", type=number, help="Pictures at once, queued or running; as --rpm.")
 @click.option("--max-pixels", type=number, help="Pixels of one request: width × height × pictures.")
 @click.option("--spend-cap", type=float, help="Dollars that it may spend in all.")
 @click.option("--safety", type=strictness, help="Of the safety check; the server's, if not given (docs/safety.md).")

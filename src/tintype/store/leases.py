@@ -148,11 +148,15 @@ class Leases:
 
         False when it was not this attempt's any more.
         """
+        return self.hand_all_back([(id, attempt)]) == 1
+
+    def hand_all_back(self, held: Sequence[tuple[str, int]]) -> int:
+        """The same with many attempts at once, so that the disk is waited for once; how many were still these."""
         with self._db.write() as tx:
-            request = self._running(tx, id, attempt)
-            if request is not None:
+            mine = [request for id, attempt in held if (request := self._running(tx, id, attempt))]
+            for request in mine:
                 self._requeue(tx, request, hand_backs=request.hand_backs + 1)
-            return request is not None
+            return len(mine)
 
     def idle_elsewhere(self, worker: str, needed: int) -> bool:
         """Whether another worker has nothing in hand, and a memory of so many bytes."""

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, func, select
 
 from tintype.store.database import Database
 from tintype.store.outlook import Outlook, outlooks
+from tintype.store.previews import Preview, latest
 from tintype.store.records import Request, Status
 from tintype.store.tables import previews, requests
 
@@ -36,6 +37,14 @@ class Seen(NamedTuple):
     state: State
     request: Request
     outlook: Outlook
+    #: The latest preview of each of its pictures, where there are new ones.
+    previews: Mapping[int, Preview]
+
+    def after(self, before: Seen | None) -> Seen:
+        """With the previews of an earlier look that nobody was told of."""
+        if before is None or before.state.attempt != self.state.attempt:
+            return self
+        return self._replace(previews={**before.previews, **self.previews})
 
 
 class Look(NamedTuple):
@@ -63,18 +72,23 @@ class Looks:
                 for id, state in states.items()
                 if id in followed and (state != followed[id] or (places and state.status is Status.QUEUED))
             }
-            return Look(states, _whole(view, fresh) if fresh else {})
+            looks = [id for id, state in fresh.items() if _shows(state, followed[id])]
+            return Look(states, _whole(view, fresh, looks) if fresh else {})
+
+
+def _shows(state: State, seen: State | None) -> bool:
+    """Whether there are previews that were not there when it was last seen."""
+    return state.look > 0 and (seen is None or state[1::2] != seen[1::2])
 
 
 def _states(view: Connection, ids: Sequence[str]) -> Iterator[tuple[str, State]]:
-    latest = select(func.coalesce(func.max(p.look), 0)).where(p.request_id == c.id, p.attempt == c.attempt)
-    for id, *state in view.execute(
-        select(c.id, c.status, c.attempt, c.step, latest.scalar_subquery()).where(c.id.in_(ids))
-    ):
+    look = select(func.coalesce(func.max(p.look), 0)).where(p.request_id == c.id, p.attempt == c.attempt)
+    stands = select(c.id, c.status, c.attempt, c.step, look.scalar_subquery())
+    for id, *state in view.execute(stands.where(c.id.in_(ids))):
         yield id, State(*state)
 
 
-def _whole(view: Connection, states: Mapping[str, State]) -> dict[str, Seen]:
+def _whole(view: Connection, states: Mapping[str, State], looks: Sequence[str]) -> dict[str, Seen]:
     found = [Request.of(row) for row in view.execute(select(requests).where(c.id.in_(states)))]
-    ahead = outlooks(view, found)
-    return {request.id: Seen(states[request.id], request, ahead[request.id]) for request in found}
+    ahead, shown = outlooks(view, found), latest(view, looks)
+    return {one.id: Seen(states[one.id], one, ahead[one.id], shown.get(one.id, {})) for one in found}

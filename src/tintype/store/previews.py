@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from tintype.store.database import Database, now
 from tintype.store.records import Status
@@ -55,16 +55,22 @@ class Previews:
                 tx.execute(delete(previews).where(p.request_id == id, p.picture == preview.picture))
                 tx.execute(insert(previews).values(request_id=id, **vars(preview)))
 
-    def latest(self, id: str, attempt: int, after: int) -> list[Preview]:
-        """Those of an attempt that were made after this look, in their order."""
-        made = select(*(p[field.name] for field in fields(Preview))).where(
-            p.request_id == id, p.attempt == attempt, p.look > after
-        )
-        with self._db.read() as view:
-            return [Preview(*row) for row in view.execute(made.order_by(p.look))]
-
     def expire(self) -> int:
         """Forget those of requests that no longer run; how many."""
         running = select(requests.c.id).where(requests.c.status == Status.PROCESSING)
         with self._db.write() as tx:
             return tx.execute(delete(previews).where(p.request_id.not_in(running))).rowcount
+
+
+def latest(view: Connection, ids: Sequence[str]) -> dict[str, dict[int, Preview]]:
+    """The previews of these requests' present attempts: id → picture → preview."""
+    if not ids:
+        return {}
+    of_attempt = previews.join(requests, (requests.c.id == p.request_id) & (requests.c.attempt == p.attempt))
+    columns = (p[field.name] for field in fields(Preview))
+    made = select(p.request_id, *columns).select_from(of_attempt).where(p.request_id.in_(ids)).order_by(p.look)
+    found: dict[str, dict[int, Preview]] = {}
+    for id, *values in view.execute(made):
+        preview = Preview(*values)
+        found.setdefault(id, {})[preview.picture] = preview
+    return found

@@ -73,8 +73,7 @@ class StandIn:
         self._stopped = True
         with self._lock:
             try:
-                for request in [act.request for act in self._acts.values()]:
-                    self._requests.hand_back(request.id, request.attempt)
+                self._requests.hand_all_back([(act.request.id, act.request.attempt) for act in self._acts.values()])
             except StoreUnavailable as error:
                 log.warning("store unavailable; leases run out", cause=str(error.__cause__))
             self._acts.clear()

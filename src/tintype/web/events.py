@@ -103,7 +103,8 @@ class Stream:
     async def _next(self, watch: Watch, seconds: float) -> list[str]:
         seen = await watch.news(seconds)
         if seen is not None:
-            return await run_in_threadpool(self.news, watch, seen)
+            # Only an end asks the database, for what the account has left.
+            return await run_in_threadpool(self.news, watch, seen) if seen.request.ended else self.news(watch, seen)
         if watch.over:
             self.told = OVER  # its record expired
         return []
@@ -141,8 +142,8 @@ class Stream:
             yield self._say(Told(attempt, 1), "started", self._status(seen))
         if step > self.told.number:
             yield self._say(self.told._replace(number=step), "progress", self._status(seen))
-        if seen.state.look > self.told.preview:
-            for preview in self.own.previews.latest(self.id, attempt, self.told.preview):
+        for preview in sorted(seen.previews.values(), key=lambda one: one.look):
+            if preview.look > self.told.preview:
                 yield self._say(self.told._replace(preview=preview.look), "preview", _shown(preview))
 
     def _status(self, seen: Seen) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class Watch:
         state = found.states.get(self.id)
         self.over = state is None or (not self.follows and state.ended)
         if self.follows and self.id in found.news:
-            self._seen, self.known = found.news[self.id], state
+            self._seen, self.known = found.news[self.id].after(self._seen), state
         if self.over or self._seen:
             self.bell.set()
         if not self.follows:
