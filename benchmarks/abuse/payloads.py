@@ -120,7 +120,7 @@ def json_bombs(size: int) -> Iterator[tuple[str, bytes]]:
         ("lists of one", "[0]"),
     ):
         yield what, f'{{"a":[{",".join([unit] * (size // (len(unit) + 1)))}]}}'.encode()
-    names = ",".join(f'"{number}":0' for number in range(size // 11))
+    names = ",".join(f'"{number:07}":0' for number in range(size // 12))
     yield "names", f"{{{names}}}".encode()
     yield "nesting", b'{"a":' + b"[" * (size // 2) + b"]" * (size // 2) + b"}"
     yield "escapes", b'{"a":"' + b"\\u00e9" * (size // 6) + b'"}'
