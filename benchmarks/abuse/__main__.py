@@ -12,7 +12,7 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
@@ -26,6 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.abuse import report
 from benchmarks.abuse.actors import Attack, Attacker, Target, attack, probe
 from benchmarks.abuse.attacks import FOUND
+from benchmarks.abuse.further import FURTHER
 from benchmarks.abuse.report import Outcome
 from benchmarks.abuse.stage import Meter, Stages
 
@@ -35,7 +36,7 @@ PROCESSES = multiprocessing.get_context("spawn")
 BEFORE = 2.0
 #: Seconds beyond what it was let that an attacker may take to come to its end.
 GRACE = 10.0
-ATTACKS = {one.name: one for one in FOUND}
+ATTACKS = {one.name: one for one in (*FOUND, *FURTHER)}
 
 EXAMPLES = f"""\
 examples:
@@ -44,7 +45,8 @@ examples:
   python -m benchmarks.abuse --server-command /srv/tintype/.venv/bin/tintype --output abuse.json --plot abuse.png
   python -m benchmarks.abuse --markdown            # the table of docs/operations.md
 
-attacks: {", ".join(ATTACKS)}
+attacks that were found: {", ".join(one.name for one in FOUND)}
+further ones: {", ".join(one.name for one in FURTHER)}
 
 Everything stays on this machine's loopback. The attacker has a process of its own with the least priority (nice), but
 still takes a core's time, which the table tells: on two cores, part of what is seen is his. Exit code 1: a goal missed.
@@ -54,23 +56,30 @@ still takes a core's time, which the table tells: on two cores, part of what is 
 def main() -> None:
     """Attack, print, write."""
     given = arguments()
+    outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="tintype-abuse-") as folder:
-        outcomes = measure(given, Path(folder))
+        for one in measure(given, Path(folder)):
+            outcomes.append(one)
+            write(given, outcomes)  # a run takes minutes, and what is lost with it should be little
     console = Console() if sys.stdout.isatty() else Console(width=200)
     if given.markdown:
         print(report.markdown(outcomes))  # noqa: T201 - to be copied as it is
     else:
         console.print(report.table(outcomes))
+    missed = [one.name for one in outcomes if one.missed()]
+    held = f"{len(outcomes) - len(missed)} of {len(outcomes)} attacks were held off"
+    Console(stderr=True).print(held + f"; not {', '.join(missed)}" * bool(missed))
+    sys.exit(1 if missed else 0)
+
+
+def write(given: argparse.Namespace, outcomes: Sequence[Outcome]) -> None:
+    """The files that were asked for."""
     if given.output:
         given.output.parent.mkdir(parents=True, exist_ok=True)
         said = {**machine(given), "attacks": [one.as_json() for one in outcomes]}
         given.output.write_text(json.dumps(said, indent=2) + "\n")
     if given.plot:
         report.plot(outcomes, given.plot)
-    missed = [one.name for one in outcomes if one.missed()]
-    held = f"{len(outcomes) - len(missed)} of {len(outcomes)} attacks were held off"
-    Console(stderr=True).print(held + f"; not {', '.join(missed)}" * bool(missed))
-    sys.exit(1 if missed else 0)
 
 
 def arguments() -> argparse.Namespace:
@@ -81,7 +90,16 @@ def arguments() -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--only", nargs="+", metavar="NAME", choices=ATTACKS, help="these attacks; all, if not given")
+    usual = [one.name for one in FOUND]
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        choices=ATTACKS,
+        default=usual,
+        help="these attacks; those found, if not given",
+    )
+    parser.add_argument("--all", dest="only", action="store_const", const=[*ATTACKS], help="the further ones too")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each attack (default 5)")
     parser.add_argument("--patience", type=float, default=10.0, help="seconds that a probe waits at most (default 10)")
     parser.add_argument(
@@ -97,22 +115,20 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(given: argparse.Namespace, folder: Path) -> list[Outcome]:
+def measure(given: argparse.Namespace, folder: Path) -> Iterator[Outcome]:
     """Every attack that was asked for, one after the other."""
-    wanted = [one() for name, one in ATTACKS.items() if not given.only or name in given.only]
+    wanted = [one() for name, one in ATTACKS.items() if name in given.only]
     stages = Stages(given.server_command, folder)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    outcomes = []
     try:
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             bar = progress.add_task("", total=len(wanted))
             for one in wanted:
                 progress.update(bar, description=one.name)
-                outcomes.append(made(one, stages, given))
+                yield made(one, stages, given)
                 progress.advance(bar)
     finally:
         stages.close()
-    return outcomes
 
 
 def made(one: Attack, stages: Stages, given: argparse.Namespace) -> Outcome:

@@ -18,7 +18,7 @@ from multiprocessing.synchronize import Event
 from typing import Any, ClassVar, NamedTuple
 
 from benchmarks.abuse.payloads import data_uri
-from benchmarks.abuse.wire import Answer, Streams, call, connect, head
+from benchmarks.abuse.wire import Answer, Streams, call, connect, exchange, head
 
 TXT2IMG, IMG2IMG = "stable-diffusion-3.5-turbo-txt2img", "sd3-med-img2img"
 #: The least work that a model can be asked for.
@@ -68,6 +68,16 @@ class Attacker:
             return answer
         finally:
             self.told[status] += 1
+
+    async def raw(self, sent: bytes) -> None:
+        """Bytes of his own making; of what is answered, every status counts."""
+        self.sent += len(sent)
+        try:
+            said = await exchange(self.address, sent)
+        except OSError:
+            said = b""
+        statuses = [part[:3].decode() for part in said.split(b"HTTP/1.1 ")[1:]]
+        self.told.update(statuses or ["no answer"])
 
     async def submit(self, slug: str = IMG2IMG, *, key: str | None = None, **params: Any) -> str | None:
         """Queue a request; its id, or None where it was refused."""

@@ -126,3 +126,50 @@ def json_bombs(size: int) -> Iterator[tuple[str, bytes]]:
     yield "escapes", b'{"a":"' + b"\\u00e9" * (size // 6) + b'"}'
     yield "a long number", b'{"a":' + b"9" * size + b"}"
     yield "blanks", b'{"a":' + b" " * size + b"0}"
+
+
+def dear_pictures() -> list[bytes]:
+    """Pictures of several kinds that ask more of their reader than their size tells."""
+    note = zlib.compress(bytes(1_000_000), 9)
+    notes = _chunk(b"zTXt", b"a\x00\x00" + note) * 60
+    return [_png(64, 64, 0, extra=notes), _tagged_tiff(25_000), _thin_tiff(40_000), _animation(20_000)]
+
+
+def _animation(frames: int) -> bytes:
+    """A GIF of so many frames of a pixel."""
+    frame = b"\x2c\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02\x44\x01\x00"
+    return b"GIF89a\x40\x00\x40\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff" + frame * frames + b";"
+
+
+def _tagged_tiff(tags: int) -> bytes:
+    """A picture of a pixel with so many tags that nobody knows."""
+    unknown = b"".join(struct.pack("<HHII", 40_000 + number, 4, 1, 0) for number in range(tags))
+    return _tiff(1, 1, [8], extra=unknown, extras=tags)
+
+
+def _thin_tiff(rows: int) -> bytes:
+    """A picture whose every row is a strip of its own."""
+    return _tiff(1000, rows, [8] * rows)
+
+
+def _tiff(width: int, height: int, strips: list[int], extra: bytes = b"", extras: int = 0) -> bytes:
+    count = len(strips)
+    entries = 10 + extras
+    after = 8 + 2 + 12 * entries + 4
+    offsets = after if count > 1 else strips[0]
+    lengths = after + 4 * count if count > 1 else width
+    fields = (
+        (256, 4, 1, width),
+        (257, 4, 1, height),
+        (258, 3, 1, 8),
+        (259, 3, 1, 1),
+        (262, 3, 1, 1),
+        (273, 4, count, offsets),
+        (277, 3, 1, 1),
+        (278, 4, 1, 1),
+        (279, 4, count, lengths),
+        (284, 3, 1, 1),
+    )
+    table = b"".join(struct.pack("<HHII", *field) for field in fields) + extra
+    tail = struct.pack(f"<{count}I", *strips) + struct.pack(f"<{count}I", *[width] * count) if count > 1 else b""
+    return b"II*\x00\x08\x00\x00\x00" + struct.pack("<H", entries) + table + bytes(4) + tail + bytes(width)

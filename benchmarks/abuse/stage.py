@@ -190,7 +190,7 @@ class Meter:
         self._stage = stage
         self._memory, self._disk = [stage.memory()], [stage.disk()]
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look)
+        self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
 
     def stop(self) -> Peaks:

@@ -55,14 +55,15 @@ async def call(
     opening = head(method, path, {**(headers or {}), "connection": "close"}, len(body))
     with suppress(OSError, TimeoutError):
         async with asyncio.timeout(limit):
-            said = await _exchange(address, opening + body)
+            said = await exchange(address, opening + body)
     first, _, rest = said.partition(b"\r\n\r\n")
     words = first.split(b" ", 2)
     status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
     return Answer(status, rest, time.perf_counter() - began)
 
 
-async def _exchange(address: str, sent: bytes) -> bytes:
+async def exchange(address: str, sent: bytes) -> bytes:
+    """Bytes for bytes on a connection of their own, until the server closes it."""
     reader, writer = await connect(address)
     answer = asyncio.create_task(reader.read())
     writer.write(sent)
