@@ -72,12 +72,14 @@ class Attacker:
     async def raw(self, sent: bytes) -> None:
         """Bytes of his own making; of what is answered, every status counts."""
         self.sent += len(sent)
+        statuses = ["gave up"]
         try:
             said = await exchange(self.address, sent)
+            statuses = [part[:3].decode() for part in said.split(b"HTTP/1.1 ")[1:]]
         except OSError:
-            said = b""
-        statuses = [part[:3].decode() for part in said.split(b"HTTP/1.1 ")[1:]]
-        self.told.update(statuses or ["no answer"])
+            statuses = []
+        finally:
+            self.told.update(statuses or ["no answer"])
 
     async def submit(self, slug: str = IMG2IMG, *, key: str | None = None, **params: Any) -> str | None:
         """Queue a request; its id, or None where it was refused."""

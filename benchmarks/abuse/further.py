@@ -62,7 +62,7 @@ class AccountPages(Attack):
     async def run(self, me: Attacker) -> None:
         key = await me.new_key(test=True)
         # Some rows, so that there is something to look through.
-        await me.always(8, lambda _: me.submit(TXT2IMG, key=key, prompt="test:ok"), most=200)
+        await me.always(8, lambda _: me.submit(TXT2IMG, key=key, prompt="test:ok"), most=40)
         paths = (
             "/inference-request/request-history?per_page=100&sort_by=credits_deduction",
             "/inference-request/generations?page=2",
@@ -145,7 +145,7 @@ class Replays(Attack):
         body = {**SMALL, "prompt": "test:ok"}
 
         async def send(number: int) -> None:
-            once = "the same" if number % 2 else f"{number}{'x' * 200}"
+            once = "the-same" if number % 2 else f"{number}{'x' * 200}"
             await me.call("POST", SUBMIT, body, key=key, idempotency_key=once)
 
         await me.always(64, send)
@@ -202,7 +202,7 @@ class Warmths(Attack):
 
     async def run(self, me: Attacker) -> None:
         slugs = IMG2IMG, TXT2IMG, "sd1.5-img2img"
-        await me.always(32, lambda number: me.call("POST", f"/v2/{slugs[number % len(slugs)]}/warm"))
+        await me.always(32, lambda number: me.call("POST", f"/v2/models/{slugs[number % len(slugs)]}/warm"))
 
 
 class LargeUploads(Attack):

@@ -132,7 +132,7 @@ def dear_pictures() -> list[bytes]:
     """Pictures of several kinds that ask more of their reader than their size tells."""
     note = zlib.compress(bytes(1_000_000), 9)
     notes = _chunk(b"zTXt", b"a\x00\x00" + note) * 60
-    return [_png(64, 64, 0, extra=notes), _tagged_tiff(25_000), _thin_tiff(40_000), _animation(20_000)]
+    return [_png(64, 64, 0, extra=notes), _tagged_tiff(15_000), _thin_tiff(40_000), _animation(20_000)]
 
 
 def _animation(frames: int) -> bytes:
@@ -143,7 +143,7 @@ def _animation(frames: int) -> bytes:
 
 def _tagged_tiff(tags: int) -> bytes:
     """A picture of a pixel with so many tags that nobody knows."""
-    unknown = b"".join(struct.pack("<HHII", 40_000 + number, 4, 1, 0) for number in range(tags))
+    unknown = b"".join(struct.pack("<HHII", 49_000 + number, 4, 1, 0) for number in range(tags))
     return _tiff(1, 1, [8], extra=unknown, extras=tags)
 
 

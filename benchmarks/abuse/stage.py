@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 import psutil
 
 from benchmarks.abuse.actors import IMG2IMG, TXT2IMG
-from benchmarks.abuse.wire import call
+from benchmarks.abuse.wire import Answer, call
 
 READY = "tintype is ready at "
 #: As everybody has them, but for: one thread, which leaves the other of two cores to the web process; no choice of a
@@ -30,6 +30,8 @@ SETTINGS: dict[str, object] = {
 }
 
 
+#: What it is asked for to see whether it draws.
+DRAWN = b'{"prompt":"a fox","width":256,"height":256}'
 #: Bytes that a server may have grown by when it is attacked again.
 ROOM = 256e6
 
@@ -56,23 +58,27 @@ class Stage:
             )
         self.address = self._address()
         self._memory = 0
+        self.key = ""
 
     def warm(self, key: str) -> Self:
         """Have both models loaded, so that what is measured later is no start; raises RuntimeError where that fails."""
-        asyncio.run(self._warm(key))
+        self.key = key
+        asyncio.run(self._warm())
         self._memory = self.memory()
         return self
 
-    async def _warm(self, key: str) -> None:
+    async def _warm(self) -> None:
         while (await call(self.address, "GET", "/ready")).status != 200:
             await asyncio.sleep(0.1)
-        own = {"x-api-key": key, "content-type": "application/json"}
-        small = b'{"image":"/sd3-img2img-ip.jpg","prompt":"a fox","num_inference_steps":1}'
-        drawn = b'{"prompt":"a fox","width":256,"height":256}'
-        for slug, body in ((IMG2IMG, small), (TXT2IMG, drawn), (TXT2IMG, drawn)):
-            answer = await call(self.address, "POST", f"/v1/{slug}", own, body)
+        redrawn = b'{"image":"/sd3-img2img-ip.jpg","prompt":"a fox","num_inference_steps":1}'
+        for slug, body in ((IMG2IMG, redrawn), (TXT2IMG, DRAWN), (TXT2IMG, DRAWN)):
+            answer = await self._draw(slug, body)
             if answer.status != 200:
                 raise RuntimeError(f"{slug} was answered {answer.status}: {answer.body[:200]!r}")
+
+    async def _draw(self, slug: str, body: bytes, limit: float = 60) -> Answer:
+        own = {"x-api-key": self.key, "content-type": "application/json"}
+        return await call(self.address, "POST", f"/v1/{slug}", own, body, limit)
 
     def tree(self) -> list[psutil.Process]:
         """The web process, its workers and theirs."""
@@ -90,8 +96,10 @@ class Stage:
         return sum(dict(_files(self.data)).values())
 
     def is_as_before(self, seconds: float = 5.0) -> bool:
-        """Whether it comes to rest in that time, about as large as when it was warm: nothing of an attack goes on."""
+        """Whether it draws, and comes to rest in that time, about as large as when it was warm: no attack goes on."""
         until = time.monotonic() + seconds
+        if asyncio.run(self._draw(TXT2IMG, DRAWN, seconds)).status != 200:
+            return False
         while time.monotonic() < until:
             before = self._spent()
             time.sleep(0.5)
