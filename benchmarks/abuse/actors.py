@@ -25,6 +25,8 @@ TXT2IMG, IMG2IMG = "stable-diffusion-3.5-turbo-txt2img", "sd3-med-img2img"
 SMALL = {"width": 256, "height": 256, "steps": 1, "prompt": "a fox"}
 #: The attacker gives way to the server and to the probes, as one on a machine of his own would.
 NICE = 10
+#: Where the attacker's connections come from: not from where the probes' do, so that bounds per address are seen.
+SOURCE = "127.0.0.2"
 #: Connections that an attacker opens at most.
 MOST_SOCKETS = 4096
 #: Seconds from one probe's answer to the next one's call.
@@ -61,7 +63,7 @@ class Attacker:
         self.sent += len(body)
         status = "gave up"
         try:
-            answer = await call(self.address, method, path, named, body)
+            answer = await call(self.address, method, path, named, body, source=SOURCE)
             status = str(answer.status or "no answer")
             if answer.status >= 400:
                 self.words.setdefault(status, answer.body.decode(errors="replace")[:200])
@@ -74,7 +76,7 @@ class Attacker:
         self.sent += len(sent)
         statuses = ["gave up"]
         try:
-            said = await exchange(self.address, sent)
+            said = await exchange(self.address, sent, SOURCE)
             statuses = [part[:3].decode() for part in said.split(b"HTTP/1.1 ")[1:]]
         except OSError:
             statuses = []
@@ -169,8 +171,8 @@ class Attacker:
 
 @asynccontextmanager
 async def connected(address: str) -> AsyncIterator[Streams]:
-    """A connection that is closed without a word."""
-    reader, writer = await connect(address)
+    """A connection of the attacker's that is closed without a word."""
+    reader, writer = await connect(address, SOURCE)
     try:
         yield reader, writer
     finally:

@@ -36,10 +36,10 @@ def head(method: str, path: str, headers: Mapping[str, str], length: int = 0) ->
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
-async def connect(address: str) -> Streams:
-    """A new connection; an address is `http://host:port`."""
+async def connect(address: str, source: str | None = None) -> Streams:
+    """A new connection, from an address of this machine if one is given; `address` is `http://host:port`."""
     host, _, port = address.removeprefix("http://").rpartition(":")
-    return await asyncio.open_connection(host, int(port))
+    return await asyncio.open_connection(host, int(port), local_addr=source and (source, 0))
 
 
 async def call(
@@ -49,22 +49,23 @@ async def call(
     headers: Mapping[str, str] | None = None,
     body: bytes = b"",
     limit: float = 60,
+    source: str | None = None,
 ) -> Answer:
     """One call on a connection of its own, as a health check makes it, or one that gave up after `limit` seconds."""
     began, said = time.perf_counter(), b""
     opening = head(method, path, {**(headers or {}), "connection": "close"}, len(body))
     with suppress(OSError, TimeoutError):
         async with asyncio.timeout(limit):
-            said = await exchange(address, opening + body)
+            said = await exchange(address, opening + body, source)
     first, _, rest = said.partition(b"\r\n\r\n")
     words = first.split(b" ", 2)
     status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
     return Answer(status, rest, time.perf_counter() - began)
 
 
-async def exchange(address: str, sent: bytes) -> bytes:
+async def exchange(address: str, sent: bytes, source: str | None = None) -> bytes:
     """Bytes for bytes on a connection of their own, until the server closes it."""
-    reader, writer = await connect(address)
+    reader, writer = await connect(address, source)
     answer = asyncio.create_task(reader.read())
     writer.write(sent)
     # An answer may come before all was sent: then the rest is not wanted.
