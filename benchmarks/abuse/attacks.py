@@ -12,6 +12,15 @@ from benchmarks.abuse.wire import head, listening
 SAMPLES = ("/sd-img2img-input.jpeg", "/sd3-img2img-ip.jpg", "/sd3-turbo-i2i-input.jpg")
 
 
+class Nothing(Attack):
+    """Nothing: what the worst is without any attack."""
+
+    name = "nothing"
+
+    async def run(self, me: Attacker) -> None:
+        await asyncio.sleep(me.seconds)
+
+
 class ScanBomb(Attack):
     """A progressive JPEG of 200 kB that takes half a minute to decode, uploaded, asked for and cancelled."""
 
@@ -294,6 +303,7 @@ def half_body(me: Attacker) -> bytes:
 
 #: In the order in which they are made: those that share a server's settings follow one another.
 FOUND: tuple[type[Attack], ...] = (
+    Nothing,
     ScanBomb,
     SlowAddress,
     DiskCopies,
