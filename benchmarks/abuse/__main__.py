@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import platform
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -56,6 +57,7 @@ still takes a core's time, which the table tells: on two cores, part of what is 
 def main() -> None:
     """Attack, print, write."""
     given = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # by which the server is ended too
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="tintype-abuse-") as folder:
         for one in measure(given, Path(folder)):

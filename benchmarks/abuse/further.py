@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 from benchmarks.abuse import payloads
-from benchmarks.abuse.actors import IMG2IMG, SMALL, TXT2IMG, Attack, Attacker, connected
+from benchmarks.abuse.actors import IMG2IMG, SMALL, TXT2IMG, Attack, Attacker
 from benchmarks.abuse.wire import head, listening
 
 LARGE = 32_000_000
@@ -452,7 +452,7 @@ class EndlessChunks(Attack):
         opening += "content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
 
         async def drip(_: int) -> None:
-            async with connected(me.address) as (_reader, writer):
+            async with me.watched() as (_reader, writer):
                 writer.write(opening.encode())
                 while True:
                     writer.write(b"1\r\n \r\n")
