@@ -343,7 +343,7 @@ class EscapedPictures(Attack):
             "data:" + "; " * 15_000_000 + ",",
             "data:image/png;base64," + "%2B" * 10_000_000,
             "\n" * 30_000_000,
-            "http://" + "a." * 15_000_000,
+            "/" + "a." * 15_000_000,
         )
         self.bodies = [b'{"prompt":"x","image":"%s"}' % image.replace("\n", "\\n").encode() for image in self.images]
 
