@@ -146,7 +146,8 @@ def made(one: Attack, stages: Stages, given: argparse.Namespace) -> Outcome:
         over.set()
         # A call that is under way, and one after it, of each probe.
         samples = heard(probes, 2 * given.patience + GRACE)
-        peaks, charged = meter.stop(), credits - left(target)
+        peaks, after = meter.stop(), left(target)
+    charged = None if credits is None or after is None else credits - after
     return Outcome.of(one, samples, peaks, deed, charged)
 
 
@@ -175,9 +176,9 @@ def heard(told: Connection, seconds: float) -> Any:
     raise RuntimeError("the attacker or the probes ended without a word: see above")
 
 
-def left(target: Target) -> float:
-    """The attacker's credits in dollars; 0 where the server does not tell."""
-    return asyncio.run(Attacker(target).credits()) or 0.0
+def left(target: Target) -> float | None:
+    """The attacker's credits in dollars; None where the server does not tell."""
+    return asyncio.run(Attacker(target).credits())
 
 
 def machine(given: argparse.Namespace) -> dict[str, Any]:

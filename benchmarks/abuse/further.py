@@ -357,7 +357,7 @@ class LongTexts(Attack):
     name = "long-texts"
 
     def prepare(self) -> None:
-        names = ("prompt", "negative_prompt", "seed", "width", "guidance_scale", "sampler", "base64", "batch_size")
+        names = ("negative_prompt", "seed", "width", "guidance_scale", "sampler", "base64", "batch_size")
         self.bodies = [b'{"prompt":"x","%s":"%s"}' % (name.encode(), b"1" * 30_000_000) for name in names]
 
     async def run(self, me: Attacker) -> None:

@@ -62,13 +62,13 @@ class Outcome:
     latencies: dict[str, Latency]
     peaks: Peaks
     deed: Deed
-    #: Dollars.
-    charged: float
+    #: Dollars; None where the server did not tell any more.
+    charged: float | None
     #: What the attack itself has reached, in words.
     judged: str
 
     @classmethod
-    def of(cls, attack: Attack, samples: Sequence[Sample], peaks: Peaks, deed: Deed, charged: float) -> Outcome:
+    def of(cls, attack: Attack, samples: Sequence[Sample], peaks: Peaks, deed: Deed, charged: float | None) -> Outcome:
         """Put together what the processes told."""
         latencies = {who: Latency.of([one for one in samples if one.probe == who], deed.began) for who in WHO}
         what = (type(attack).__doc__ or "").strip()
@@ -130,7 +130,7 @@ def table(outcomes: Sequence[Outcome]) -> Table:
         verdict = "[red]" + "\n".join(missed) if missed else "[green]held"
         latencies = [one.latencies[who].shown().replace(" (", "\n(") for who in WHO]
         sizes = one.memory(), one.disk()
-        attacker = one.told(), f"${one.charged:.4f}", f"{one.deed.processor:.0%}"
+        attacker = one.told(), "?" if one.charged is None else f"${one.charged:.4f}", f"{one.deed.processor:.0%}"
         shown.add_row(f"{one.name}\n{one.finding}", *latencies, *sizes, *attacker, verdict)
     return shown
 
