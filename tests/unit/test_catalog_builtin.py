@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from training.words import COLOURS as TRAINED
 
 from tintype.catalog.builtin import COLOURS, PROMPTS, about, vocabulary
 from tintype.catalog.models import MODELS, SD15_IMG2IMG
+from tintype.checkpoints.builtin import builtin_weights
+from tintype.errors import WeightsUnusable
 
 
 def test_the_colours_are_those_of_the_training() -> None:
@@ -33,3 +36,10 @@ def test_a_form_begins_with_what_the_model_allows() -> None:
 
 def test_weights_of_the_operator_s_are_described_by_nobody() -> None:
     assert about(SD15_IMG2IMG, {SD15_IMG2IMG.slug}) == {}
+
+
+def test_a_family_without_built_in_weights_says_nothing_of_them() -> None:
+    spec = replace(SD15_IMG2IMG, slug="xl", family="sdxl")
+    assert about(spec, ()) == {}
+    with pytest.raises(WeightsUnusable, match="no weights are configured, and the family sdxl has no built-in ones"):
+        builtin_weights("sdxl")

@@ -64,6 +64,7 @@ def test_what_a_few_step_model_fixes_can_be_what_its_weights_need() -> None:
         (OLD, {"like": OLD}, f"models.{OLD}.like: it has its own parameters; leave like out"),
         ("Anime!", {"like": OLD}, "models.Anime!: a slug is a-z, 0-9, dots and hyphens, and none of "),
         ("requests", {"like": OLD}, "models.requests: a slug is"),
+        ("keys", {"like": OLD}, "models.keys: a slug is"),
         (OLD, {"defaults": {"scheduler": "x"}}, f"models.{OLD}.defaults.scheduler: 'x' was sent; allowed: one of DDIM"),
         (OLD, {"defaults": {"stepz": 1}}, f"models.{OLD}.defaults.stepz: no such parameter; allowed: image, prompt"),
         (OLD, {"fixed": {"steps": 4}}, f"models.{OLD}.fixed.steps: no such key; allowed: nothing: callers choose"),

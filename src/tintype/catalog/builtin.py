@@ -12,6 +12,8 @@ from tintype.catalog.spec import ModelSpec
 
 #: As answers and descriptions call them.
 BUILTIN = "built-in"
+#: What a family's folder says of itself.
+TRAITS = "tintype.json"
 #: Backgrounds beside white that they know by name, as `training/` lists them.
 COLOURS = (
     "red", "orange", "yellow", "green", "blue", "sky blue", "purple", "pink", "brown", "black", "gray", "dark blue",
@@ -29,8 +31,8 @@ PROMPTS = (
 
 
 def about(spec: ModelSpec, configured: Container[str]) -> dict[str, Any]:
-    """What a model's description says of its weights: nothing for a slug with weights of the operator's."""
-    if spec.slug in configured:
+    """What a model's description says of its weights: nothing for one with the operator's, or with none."""
+    if spec.slug in configured or not has_builtin(spec):
         return {}
     # What a form begins with, by meaning: where guidance is taken at all, a little suits them best.
     first = {"prompt": PROMPTS[0], "strength": 0.8, "seed": 1} | ({} if spec.few_steps else {"guidance": 4})
@@ -45,9 +47,14 @@ def about(spec: ModelSpec, configured: Container[str]) -> dict[str, Any]:
     return {"weights": BUILTIN, "weights_note": in_words(spec), **world}
 
 
+def has_builtin(spec: ModelSpec) -> bool:
+    """Whether there are built-in weights of the model's family."""
+    return (files("tintype") / "weights" / spec.family / TRAITS).is_file()
+
+
 def in_words(spec: ModelSpec) -> str:
     """The same in a sentence."""
-    side = _read(f"{spec.family}/tintype.json")["native_size"]
+    side = _read(f"{spec.family}/{TRAITS}")["native_size"]
     things = len(vocabulary())
     world = f"a closed world of {things} things on {len(COLOURS)} colours"
     return f"{BUILTIN} weights: {world}, drawn at {side} px and enlarged"

@@ -19,8 +19,12 @@ from tintype.catalog.spec import ModelSpec
 from tintype.errors import BadRequest, ConfigurationInvalid
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9.\-]{0,79}")
-#: Addresses beside the models' own, which a slug would hide.
-RESERVED = ("images", "models", "predictions", "requests", "get-user-credits", "files")
+#: Addresses below /v1 and /v2 beside the models' own, which a slug would hide, or be hidden by: those that there are (a
+#: test holds them against the routes), and those of other hosts' dialects.
+RESERVED = (
+    "events", "files", "get-user-credits", "images", "keys", "ledger", "models", "operator", "predictions", "requests",
+    "samples", "usage", "warm", "webhooks",
+)  # fmt: skip
 #: What a few-step model fixes, and the numbers it may be.
 BOUNDS = {"steps": (1, 100), "guidance": (1, 25)}
 

@@ -6,12 +6,18 @@ from importlib.resources import files
 from pathlib import Path
 
 from tintype.checkpoints.weights import Lora, Weights
+from tintype.errors import WeightsUnusable
 
 LORA = "pytorch_lora_weights.safetensors"
 
 
 def builtin_weights(family: str, *, few_steps: bool = False) -> Weights:
-    """A family's built-in weights; `few_steps` adds the LoRA that draws in four steps without guidance."""
+    """A family's built-in weights; `few_steps` adds the LoRA that draws in four steps without guidance.
+
+    Raises WeightsUnusable for a family that has none.
+    """
     shipped = Path(str(files("tintype") / "weights"))
+    if not (shipped / family).is_dir():
+        raise WeightsUnusable(f"no weights are configured, and the family {family} has no built-in ones")
     loras = (Lora(shipped / "turbo" / LORA),) if few_steps else ()
     return Weights(shipped / family, loras, builtin=True)

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tintype.checkpoints.component import Component
+from tintype.checkpoints.files import shown
 from tintype.checkpoints.folder import Folder, component_folder
-from tintype.checkpoints.lora import concerning
-from tintype.checkpoints.parts import PARTS, find_part
+from tintype.checkpoints.lora import concerning, means
+from tintype.checkpoints.lora_names import role
+from tintype.checkpoints.parts import OPTIONAL, PARTS, find_part
 from tintype.checkpoints.single import SingleFile
-from tintype.checkpoints.weights import Weights, read_json
+from tintype.checkpoints.weights import Lora, Weights, read_json
 from tintype.errors import WeightsUnusable
 
 #: Beside components' names: the folder that holds `tokenizer`, `tokenizer_2` and `tokenizer_3`.
 TOKENIZERS = "tokenizers"
-#: Channels that a denoiser takes → the kinds of SD 1.5 that are given more than noisy latents.
-EXTRA_CHANNELS = {8: "an instruct-pix2pix checkpoint", 9: "an inpainting checkpoint"}
 
 
 class Layout(Protocol):
@@ -63,13 +63,38 @@ class Checkpoint:
 
     def component(self, name: str) -> Component | None:
         """A network with its LoRAs, or None where there is none or it was left out; raises WeightsUnusable."""
+        found = self._plain(name)
+        return found and found.adapted(concerning(self.loras, name))
+
+    @cached_property
+    def loras(self) -> tuple[Lora, ...]:
+        """Those that are added to it; raises WeightsUnusable where one is for what no such model has, or has not here.
+
+        One that changes other components too may name T5, which can be left out; `ignored` says so.
+        """
+        added = tuple(lora for lora in self.weights.loras if lora.scale)
+        for lora in added:
+            others = means(lora) - self._roles
+            if others - set(OPTIONAL) or not means(lora) & self._roles:
+                words = f"changes {', '.join(sorted(others))}, which this model of the family {self.family} hasn't"
+                raise WeightsUnusable(f"{shown(lora.path)} {words}: it is for another kind of model")
+        return added
+
+    @property
+    def ignored(self) -> list[str]:
+        """What the weights hold that changes nothing here, in words; raises WeightsUnusable."""
+        parts = [(shown(lora.path), name) for lora in self.loras for name in sorted(means(lora) - self._roles)]
+        return [f"{file}: what it changes of {name} has no effect, since that is left out" for file, name in parts]
+
+    @cached_property
+    def _roles(self) -> set[str]:
+        """What LoRAs may change here, as they call it."""
+        return {role(name) for name in PARTS[self.family] if name not in OPTIONAL or self._plain(name)}
+
+    def _plain(self, name: str) -> Component | None:
         if name == "text_encoder_3" and self.weights.t5 == "none":
             return None
-        found = self._part(name) if name in self._parts else self.layout.component(name)
-        if found and (channels := found.config.get("in_channels")) in EXTRA_CHANNELS:
-            what = EXTRA_CHANNELS[channels]
-            raise WeightsUnusable(f"{self.weights.path.name} is {what}, which takes {channels} channels: not supported")
-        return found and found.adapted(concerning(self.weights.loras, name))
+        return self._part(name) if name in self._parts else self.layout.component(name)
 
     def tokenizer(self, name: str) -> Path | None:
         """A tokenizer's folder, or None where its encoder is missing or left out; raises WeightsUnusable."""

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tintype.errors import WeightsUnusable
 
@@ -18,23 +19,29 @@ Tensors = dict[str, "Tensor"]
 
 #: How other files begin that people call checkpoints: zip (torch.save since 1.6), a bare pickle, GGUF.
 ZIP, PICKLE, GGUF = b"PK\x03\x04", b"\x80", b"GGUF"
-#: Bytes; the format's own limit.
-LONGEST_HEADER = 100_000_000
-#: The format's names of numbers → torch's.
+#: Bytes. The format allows 100 MB; a large model's takes 0.3 MB, and a LoRA's with its training's captions a few.
+LONGEST_HEADER = 16 * 2**20
+#: Tensors in one file: SD 1.5 with both its averages has 2,500, SD 3.5 with all its encoders fewer.
+MOST_TENSORS = 20_000
+#: Characters of a tensor's name, its dimensions, and numbers in it (an empty side counted as one).
+LONGEST_NAME, MOST_SIDES, MOST_NUMBERS = 500, 8, 2**48
+#: The format's names of numbers → torch's, and bytes of one.
 FORMATS = {
-    "F64": "float64",
-    "F32": "float32",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "F8_E4M3": "float8_e4m3fn",
-    "F8_E5M2": "float8_e5m2",
-    "I64": "int64",
-    "I32": "int32",
-    "I16": "int16",
-    "I8": "int8",
-    "U8": "uint8",
-    "BOOL": "bool",
+    "F64": ("float64", 8),
+    "F32": ("float32", 4),
+    "F16": ("float16", 2),
+    "BF16": ("bfloat16", 2),
+    "F8_E4M3": ("float8_e4m3fn", 1),
+    "F8_E5M2": ("float8_e5m2", 1),
+    "I64": ("int64", 8),
+    "I32": ("int32", 4),
+    "I16": ("int16", 2),
+    "I8": ("int8", 1),
+    "U8": ("uint8", 1),
+    "BOOL": ("bool", 1),
 }
+#: What Python raises where somebody else's file says what makes no sense: of another type, out of range, not there.
+NONSENSE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -48,23 +55,71 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """A file's header; raises WeightsUnusable where it is another kind of file, or cut short."""
+    """A file's header; raises WeightsUnusable where it is another kind of file, cut short, or contradicts itself."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             begin = file.read(8)
             length = int.from_bytes(begin, "little")
-            said = json.loads(file.read(min(length, LONGEST_HEADER)))
-        metadata = said.pop("__metadata__", {})
-        whole = 8 + length + max((entry["data_offsets"][1] for entry in said.values()), default=0)
-        tensors = {name: (entry["dtype"], tuple(entry["shape"])) for name, entry in said.items()}
-    except OSError as error:
+            text = file.read(length) if length <= LONGEST_HEADER else b""
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise WeightsUnusable(f"{shown(path)} can't be read: {_why(error)}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsUnusable(_refusal(shown(path), begin)) from error
+    try:
+        said = json.loads(text.decode("utf-8"))
+        metadata = _metadata(said.pop("__metadata__", None))
+        entries = {name: _entry(name, entry) for name, entry in said.items()}
+        whole = 8 + length + _extent(entries)
+    except _Contradiction as error:
+        raise WeightsUnusable(f"{shown(path)} can't be read: {error}; fetch it again") from error
+    except NONSENSE as error:
+        raise WeightsUnusable(_refusal(shown(path), begin, length, size)) from error
     if size < whole:
         raise WeightsUnusable(f"{shown(path)} is cut short: it has {size:,} of {whole:,} bytes; fetch it again")
-    return Header(tensors, metadata)
+    if size > whole:
+        raise WeightsUnusable(f"{shown(path)} is damaged: it has {size:,} bytes instead of {whole:,}; fetch it again")
+    return Header({name: (form, shape) for name, (form, shape, _) in entries.items()}, metadata)
+
+
+class _Contradiction(Exception):
+    """What a header says that can't be so."""
+
+
+#: Format, shape, and where its numbers are: from which byte behind the header, and to which.
+_Entry = tuple[str, tuple[int, ...], tuple[int, int]]
+
+
+def _entry(name: str, entry: Mapping[str, Any]) -> _Entry:
+    if len(name) > LONGEST_NAME or not name.isprintable():
+        raise _Contradiction("a tensor has a name that can't be shown")
+    form, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+    if type(form) is not str or not form.isprintable() or len(form) > LONGEST_NAME:
+        raise _Contradiction(f"{name} has a format without a name")
+    if any(type(number) is not int or number < 0 for number in (*shape, begin, end)):
+        raise _Contradiction(f"{name} has a shape or a place that is not made of whole numbers from 0 on")
+    if len(shape) > MOST_SIDES or prod(max(side, 1) for side in shape) > MOST_NUMBERS:
+        raise _Contradiction(f"{name} has a shape that no network has")
+    if form in FORMATS and end - begin != prod(shape) * FORMATS[form][1]:
+        raise _Contradiction(f"{name} takes {prod(shape) * FORMATS[form][1]:,} bytes and is given {end - begin:,}")
+    return form, shape, (begin, end)
+
+
+def _extent(entries: Mapping[str, _Entry]) -> int:
+    """Bytes of all tensors, which lie one behind the other."""
+    if len(entries) > MOST_TENSORS:
+        raise _Contradiction(f"it has {len(entries):,} tensors, and no model here has more than {MOST_TENSORS:,}")
+    reached = 0
+    for name, (_, _, (begin, end)) in sorted(entries.items(), key=lambda item: item[1][2]):
+        if begin != reached or end < begin:
+            raise _Contradiction(f"{name} lies at bytes {begin:,} to {end:,}, where its neighbour ends at {reached:,}")
+        reached = end
+    return reached
+
+
+def _metadata(said: Any) -> Mapping[str, str]:
+    found: dict[str, Any] = {} if said is None else dict(said.items())
+    if not all(type(value) is str for value in found.values()):
+        raise _Contradiction("its __metadata__ is not made of texts")
+    return found
 
 
 def map_files(files: Sequence[Path], prefix: str = "") -> Tensors:
@@ -97,7 +152,8 @@ def outline_files(files: Sequence[Path], prefix: str = "") -> Tensors:
         for name, (form, shape) in own.items():
             if form not in FORMATS:
                 raise WeightsUnusable(f"{shown(file)}: {name} holds {form}; known are {', '.join(FORMATS)}")
-            tensors[name.removeprefix(prefix)] = torch.empty(shape, dtype=getattr(torch, FORMATS[form]), device="meta")
+            dtype = getattr(torch, FORMATS[form][0])
+            tensors[name.removeprefix(prefix)] = torch.empty(shape, dtype=dtype, device="meta")
     return tensors
 
 
@@ -107,7 +163,7 @@ def shown(path: Path) -> str:
     return f"{path.parent.name}/{path.name}" if generic else path.name
 
 
-def _refusal(name: str, begin: bytes) -> str:
+def _refusal(name: str, begin: bytes, length: int, size: int) -> str:
     if begin.startswith((ZIP, PICKLE)):
         return (
             f"{name} is a pickle, and loading one runs whatever code somebody put into it: on a machine that holds "
@@ -115,9 +171,11 @@ def _refusal(name: str, begin: bytes) -> str:
         )
     if begin.startswith(GGUF):
         return f"{name} is a GGUF file, which is not supported: name a safetensors file"
+    if LONGEST_HEADER < length <= size:
+        return f"{name} can't be read: its header has {length:,} bytes, and at most {LONGEST_HEADER:,} are read"
     return f"{name} can't be read: it is not a whole safetensors file"
 
 
-def _why(error: OSError) -> str:
+def _why(error: Exception) -> str:
     """What is wrong with a file, without the folders that lead to it."""
     return "there is no such file" if isinstance(error, FileNotFoundError) else type(error).__name__

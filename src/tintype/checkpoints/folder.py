@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tintype.checkpoints.component import Component
+from tintype.checkpoints.files import Tensors
+from tintype.checkpoints.float8 import widened
 from tintype.checkpoints.names import modern
 from tintype.checkpoints.weights import read_json
 from tintype.errors import WeightsUnusable
@@ -44,17 +47,32 @@ class Folder:
         return []
 
     def _class(self, name: str) -> str | None:
-        entry = self.index.get(name) or [None, None]
-        return str(entry[1]) if entry[1] else None
+        match self.index.get(name):
+            case None | [_, None]:
+                return None
+            case [_, str(class_name)]:
+                return class_name
+        raise WeightsUnusable(f"model_index.json: {name} is not understood; allowed are a library and a class")
 
 
 def component_folder(folder: Path, name: str, class_name: str | None = None) -> Component:
     """A component's own folder: `config.json`, which may say the class too, and its tensors; raises WeightsUnusable."""
     config = read_json(folder / "config.json")
-    class_name = class_name or config.get("_class_name") or next(iter(config.get("architectures") or []), None)
+    class_name = class_name or _class_in(config)
     if class_name is None:
         raise WeightsUnusable(f"{folder.name}/config.json doesn't say of which class {name} is")
-    return Component(name, class_name, config, tensor_files(folder), rename=partial(modern, class_name))
+    return Component(name, class_name, config, tensor_files(folder), rename=partial(_renamed, class_name))
+
+
+def _class_in(config: Mapping[str, Any]) -> str | None:
+    match config:
+        case {"_class_name": str(class_name)} | {"architectures": [str(class_name), *_]}:
+            return class_name
+    return None
+
+
+def _renamed(class_name: str, tensors: Tensors) -> Tensors:
+    return modern(class_name, widened(tensors))
 
 
 def tensor_files(folder: Path) -> list[Path]:
@@ -79,6 +97,13 @@ def _shards(folder: Path, stem: str, variant: str) -> list[Path]:
     """The files that an index names; diffusers and transformers put the variant at different places."""
     for name in (f"{stem}.safetensors.index{variant}.json", f"{stem}{variant}.safetensors.index.json"):
         if (folder / name).is_file():
-            named = read_json(folder / name).get("weight_map", {}).values()
-            return [folder / Path(file).name for file in sorted(set(named))]
+            return [folder / Path(file).name for file in _named(folder / name)]
     return []
+
+
+def _named(index: Path) -> list[str]:
+    """The files that an index says tensors to be in; raises WeightsUnusable."""
+    match read_json(index):
+        case {"weight_map": dict(places)} if all(type(file) is str and Path(file).name for file in places.values()):
+            return sorted(set(places.values()))
+    raise WeightsUnusable(f"{index.parent.name}/{index.name} doesn't say in which files the tensors are")

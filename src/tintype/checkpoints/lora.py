@@ -8,13 +8,22 @@ import torch
 
 from tintype.checkpoints.files import Tensors, read_header
 from tintype.checkpoints.lora_file import LoraFile
-from tintype.checkpoints.lora_names import owner, role, split
+from tintype.checkpoints.lora_names import DENOISER, owner, role, split
 from tintype.checkpoints.weights import Lora
 
 
 def concerning(loras: Collection[Lora], component: str) -> tuple[Lora, ...]:
     """Those of the LoRAs that change a component, told by their headers; raises WeightsUnusable."""
-    return tuple(lora for lora in loras if lora.scale and _concerns(lora, component))
+    return tuple(lora for lora in loras if lora.scale and role(component) in means(lora))
+
+
+def means(lora: Lora) -> set[str]:
+    """The components that a LoRA is for, told by its header; raises WeightsUnusable.
+
+    Where a name isn't understood, whoever reads the whole of it says so: the denoiser, which there always is.
+    """
+    named = [split(name) for name in read_header(lora.path).tensors]
+    return {owner(found[0])[0] if found else DENOISER for found in named} or {DENOISER}
 
 
 def merge(component: str, tensors: Tensors, loras: Collection[Lora], dtype: torch.dtype) -> Tensors:
@@ -31,9 +40,3 @@ def merge(component: str, tensors: Tensors, loras: Collection[Lora], dtype: torc
             weight = weight + scale * update.delta(weight.shape)
         merged[name] = weight.to(dtype)
     return merged
-
-
-def _concerns(lora: Lora, component: str) -> bool:
-    named = [split(name) for name in read_header(lora.path).tensors]
-    # Where a name isn't understood, whoever reads the whole of it says so: the denoiser, which there always is.
-    return any(owner(found[0])[0] == role(component) if found else role(component) == "denoiser" for found in named)

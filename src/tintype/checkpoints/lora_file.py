@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from math import isfinite, prod
 from pathlib import Path
 
 import torch
 
 from tintype.checkpoints import lora_names
-from tintype.checkpoints.files import map_files, shown
+from tintype.checkpoints.files import NONSENSE, map_files, shown
 from tintype.checkpoints.lora_settings import Settings
 from tintype.errors import WeightsUnusable
 
@@ -38,10 +39,11 @@ class Update:
 
     def fits(self, weight: torch.Tensor) -> bool:
         """Whether it is of the weight's size."""
-        if min(self.up.ndim, self.down.ndim) < 2:
+        if min(self.up.ndim, self.down.ndim, weight.ndim) < 2:
             return False
-        added = (self.up[0].numel(), len(self.up), self.down[0].numel())
-        return added == (len(self.down), len(weight), weight[0].numel())
+        sizes = [(len(one), prod(one.shape[1:])) for one in (self.up, self.down, weight)]
+        (out, rank), (inner, width), weighed = sizes
+        return inner == rank and weighed == (out, width)
 
 
 #: Weights' names → what is added to each.
@@ -56,17 +58,26 @@ class LoraFile:
         self.name = shown(path)
         self._settings = Settings.read(path)
         self._modules: dict[str, dict[str, torch.Tensor]] = {}
-        strangers = []
+        strangers, doubled = [], []
         for name, tensor in map_files([path]).items():
-            if named := lora_names.split(name):
-                self._modules.setdefault(named[0], {})[named[1]] = tensor
-            else:
+            if (named := lora_names.split(name)) is None:
                 strangers.append(name)
+            elif named[1] in self._modules.setdefault(named[0], {}):
+                doubled.append(name)
+            else:
+                self._modules[named[0]][named[1]] = tensor
         if strangers:
             raise WeightsUnusable(f"{self.name}: not understood: {_some(strangers)}; {KNOWN}")
         halved = [name for name, parts in self._modules.items() if not {"up", "down"} <= parts.keys()]
         if halved or not self._modules:
             raise WeightsUnusable(f"{self.name}: no pair of up and down: {_some(halved) or 'it is empty'}; {KNOWN}")
+        if doubled:
+            raise self._twice(doubled)
+        hollow = [name for name, parts in self._modules.items() if not (parts["up"].numel() and parts["down"].numel())]
+        if hollow:
+            raise WeightsUnusable(f"{self.name}: of rank 0, which adds nothing: {_some(hollow)}")
+        if not any(_changes(parts) for parts in self._modules.values()):
+            raise WeightsUnusable(f"{self.name} changes nothing: its numbers are all zero, as before any training")
 
     def updates(self, component: str, tensors: Tensors) -> Updates:
         """What it adds to a component's tensors; nothing where it has nothing for this component.
@@ -79,24 +90,29 @@ class LoraFile:
             return {}
         found: dict[str, Update] = {}
         own, originals = lora_names.flat_names(tensors), lora_names.original_names(component, tensors)
-        strangers = []
+        strangers, doubled = [], []
         for name, candidates in wanted.items():
             if known := [own[flat] for flat in candidates if flat in own]:
-                found[f"{known[0]}.weight"] = self._update(component, known[0], self._modules[name])
+                updates = {f"{known[0]}.weight": self._update(component, known[0], self._modules[name])}
             elif known := [originals[flat] for flat in candidates if flat in originals]:
-                found |= self._from_original(component, known[0], self._modules[name], tensors)
+                updates = self._from_original(component, known[0], self._modules[name], tensors)
             else:
+                updates = {}
                 strangers.append(name)
+            doubled += [weight for weight in updates if weight in found]
+            found |= updates
         misfits = [name for name, update in found.items() if name not in tensors or not update.fits(tensors[name])]
         if strangers or misfits:
             raise WeightsUnusable(f"{self.name} is for another {component}: {_some([*strangers, *misfits])} differ")
+        if doubled:
+            raise self._twice(doubled)
         return found
 
-    def _from_original(self, component: str, module: str, parts: Tensors, tensors: Tensors) -> Updates:
+    def _from_original(self, component: str, module: str, parts: Tensors, tensors: Tensors) -> dict[str, Update]:
         """Of a module in the original layout: the rows of `up` go where the rows of its weight go."""
         try:
             ups = lora_names.converted(component, {f"{module}.weight": parts["up"]}, tensors)
-        except (ValueError, RuntimeError) as error:
+        except NONSENSE as error:
             raise WeightsUnusable(f"{self.name} is for another {component}: {module} differs") from error
         return {
             weight: self._update(component, weight.removesuffix(".weight"), {**parts, "up": up})
@@ -104,9 +120,27 @@ class LoraFile:
         }
 
     def _update(self, component: str, module: str, parts: Tensors) -> Update:
-        alpha = float(parts["alpha"]) if "alpha" in parts else None
-        factor = self._settings.factor(component, module, parts["down"].shape[0], alpha)
+        rank = parts["down"].shape[0] if parts["down"].ndim else 1  # of what has none, `fits` says that it doesn't
+        factor = self._settings.factor(component, module, rank, self._alpha(module, parts))
         return Update(parts["up"], parts["down"], factor)
+
+    def _alpha(self, module: str, parts: Tensors) -> float | None:
+        """The file's own alpha of a module, if it has one."""
+        if "alpha" not in parts:
+            return None
+        if parts["alpha"].numel() != 1 or not isfinite(alpha := float(parts["alpha"])):
+            raise WeightsUnusable(f"{self.name}: the alpha of {module} is not one number")
+        return alpha
+
+    def _twice(self, names: Collection[str]) -> WeightsUnusable:
+        return WeightsUnusable(f"{self.name} says twice what is added to {_some(names)}: it is several LoRAs in one")
+
+
+def _changes(parts: Tensors) -> bool:
+    """Whether any of a pair's numbers would be added."""
+    halves = (parts["up"], parts["down"])
+    weighed = "alpha" not in parts or bool((parts["alpha"].float() != 0).any())
+    return weighed and all(bool((half.float() != 0).any()) for half in halves)
 
 
 def _some(names: Collection[str]) -> str:

@@ -13,10 +13,12 @@ from tintype.checkpoints.keys import mmdit, unet
 #: diffusers' `.lora.down.weight` and `_lora.down.weight`, and what it called a text encoder's.
 HALF = re.compile(r"(?:\.lora_linear_layer\.|[._]lora[._])(?P<half>down|up|A|B)(?:\.\w+)?\.weight$")
 ALPHA = re.compile(r"\.(?:lora_)?alpha$")
+#: A UNet or a transformer, whichever a family has.
+DENOISER = "denoiser"
 #: What a module's name may begin with, longest first, and the component that it is then of; all else is the denoiser's.
 PREFIXES = {
-    "lora_unet_": "denoiser",
-    "lora_transformer_": "denoiser",
+    "lora_unet_": DENOISER,
+    "lora_transformer_": DENOISER,
     "lora_te1_": "text_encoder",
     "lora_te2_": "text_encoder_2",
     "lora_te3_": "text_encoder_3",
@@ -24,10 +26,10 @@ PREFIXES = {
     "text_encoder_2_": "text_encoder_2",
     "text_encoder_3_": "text_encoder_3",
     "text_encoder_": "text_encoder",
-    "unet_": "denoiser",
-    "transformer_": "denoiser",
-    "model_diffusion_model_": "denoiser",
-    "diffusion_model_": "denoiser",
+    "unet_": DENOISER,
+    "transformer_": DENOISER,
+    "model_diffusion_model_": DENOISER,
+    "diffusion_model_": DENOISER,
 }
 DENOISERS = ("unet", "transformer")
 
@@ -50,12 +52,12 @@ def owner(module: str) -> tuple[str, list[str]]:
     for prefix, component in PREFIXES.items():
         if flat.startswith(prefix):
             return component, [flat.removeprefix(prefix).removeprefix("text_model_"), flat]
-    return "denoiser", [flat]
+    return DENOISER, [flat]
 
 
 def role(component: str) -> str:
     """A component as `owner` calls it."""
-    return "denoiser" if component in DENOISERS else component
+    return DENOISER if component in DENOISERS else component
 
 
 def flattened(module: str) -> str:

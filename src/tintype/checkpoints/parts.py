@@ -10,7 +10,7 @@ from typing import Any
 
 from tintype.checkpoints import shapes
 from tintype.checkpoints.component import Component
-from tintype.checkpoints.files import Tensors, outline_files, read_header, shown
+from tintype.checkpoints.files import NONSENSE, Tensors, outline_files, read_header, shown
 from tintype.checkpoints.float8 import widened
 from tintype.checkpoints.keys import mmdit, text, unet, vae
 from tintype.checkpoints.names import modern
@@ -43,7 +43,8 @@ def read_mmdit(tensors: Tensors) -> Read:
 
 
 def read_vae(tensors: Tensors) -> Read:
-    """Original names, or diffusers' for either class."""
+    """Original names, or diffusers' for either class; without what its own training leaves behind."""
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(vae.LEFTOVERS)}
     if "decoder.layers.0.weight" in tensors:
         return "AutoencoderTiny", tensors
     original = "decoder.mid.block_1.norm1.weight" in tensors
@@ -104,7 +105,7 @@ def find_part(path: Path, family: str, name: str, *, alone: bool) -> Component |
         config = configuration(name, class_name, outline)
     except KeyError as error:
         raise WeightsUnusable(f"{shown(path)} is no whole {name}: {error} is not in it") from error
-    except (ValueError, IndexError, RuntimeError) as error:
+    except NONSENSE as error:
         raise WeightsUnusable(f"{shown(path)} is no {name}: its tensors have other shapes than any {name}'s") from error
     return Component(name, class_name, config, [path], rename=partial(_renamed, part.read), prefix=prefix)
 

@@ -43,21 +43,14 @@ SCHEDULERS: dict[str, dict[str, Any]] = {
 }
 #: How v-prediction with a schedule that ends in pure noise is sampled (Lin et al. 2024, § 3).
 ZERO_TERMINAL = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
-#: How names begin of what training leaves behind: averages, tables of the schedule, CLIP's temperature, marks.
-LEFTOVERS = (
-    "model_ema.",
-    "alphas_",
-    "betas",
-    "denoiser.",
-    "log_one_minus_",
-    "logvar",
-    "posterior_",
-    "scale_factor",
-    "sqrt_",
-    "text_encoders.clip_g.logit_scale",
-    "text_encoders.clip_l.logit_scale",
-    "v_pred",
-    "ztsnr",
+#: What training and tools leave behind beside the networks, which nothing here needs: averages (EMA), tables of the
+#: schedule, CLIP's temperature, the safety checker, the optimizer's state, marks. Any of it loads well.
+LEFTOVERS = re.compile(
+    r"(^|[._])ema(_model)?\.|^(model_|unet_|ema_)*ema_"
+    r"|^(alphas|betas|sigmas|log_sigmas|log_one_minus_|logvar|lvlb_|posterior_|scale_factor|sqrt_)"
+    r"|(^|\.)logit_scale$|^(safety_checker|feature_extractor|image_encoder|watermark\w*)\."
+    r"|^(optimizers?|optimizer_states|lr_schedulers?|callbacks|global_step|epoch|loops|denoiser|loss)($|[._])"
+    r"|^(v_pred|ztsnr|edm_\w+)"
 )
 
 
@@ -92,7 +85,8 @@ class SingleFile:
         parts = PARTS[self.family].values()
         known = tuple(beginning for part in parts for beginning in (*part.prefixes, *part.bare))
         bare = any(name.startswith(part.bare) for part in parts if part.bare for name in self.header.tensors)
-        return [] if bare else [name for name in self.header.tensors if not name.startswith((*known, *LEFTOVERS))]
+        names = [] if bare else self.header.tensors
+        return [name for name in names if not name.startswith(known) and not LEFTOVERS.search(name)]
 
     def _prediction(self) -> dict[str, Any]:
         """Fine-tunes that predict v carry empty tensors `v_pred` and `ztsnr` as marks, or say it in the header."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,8 @@ SAMPLED, PLACES, AT_EACH = 2**20, 64, 2**14
 TRAITS = "tintype.json"
 #: The folder beside the weights in which converted copies are kept; no part of the weights themselves.
 CACHE = ".tintype"
+#: Files of one model's folder: a published repository with all its variants has some fifty.
+MOST_FILES = 10_000
 #: Multiples of 16, as every side is; and no folder takes more T5 text than the settings allow.
 LARGEST_NATIVE, MOST_T5_TOKENS = 1024, 512
 #: Where SD 3's third text encoder runs, or that it is left out.
@@ -89,7 +92,7 @@ class Weights:
 
     @property
     def fingerprint(self) -> str:
-        """A short name for the weights: others have another, wherever they lie."""
+        """A short name for the weights: others have another, wherever they lie. Raises WeightsUnusable."""
         hashed = hashlib.blake2b(digest_size=12)
         for root in (self.path, *(path for _, path in self.parts)):
             for file in files_in(root):
@@ -103,33 +106,52 @@ class Weights:
 
 
 def files_in(path: Path) -> list[Path]:
-    """The file itself, or those of a folder in order, what we have put there ourselves left out."""
+    """The file itself, or those of a folder in order, what we have put there ourselves left out.
+
+    Symbolic links are followed, to folders too, but never round in a circle. Raises WeightsUnusable for a folder that
+    is no model's: one with too many files.
+    """
     if path.is_file():
         return [path]
-    return sorted(file for file in path.rglob("*") if file.is_file() and CACHE not in file.relative_to(path).parts)
+    found: list[Path] = []
+    for visited, (top, folders, names) in enumerate(os.walk(path, followlinks=True)):
+        here = Path(top)
+        folders[:] = [name for name in folders if name != CACHE and not _leads_back(here / name)]
+        found += [here / name for name in names if (here / name).is_file()]
+        if max(visited, len(found)) > MOST_FILES:
+            raise WeightsUnusable(f"{path.name} has more than {MOST_FILES:,} files in it: name the folder of one model")
+    return sorted(found)
+
+
+def _leads_back(folder: Path) -> bool:
+    """Whether it is a link to one of the folders that it lies in."""
+    return folder.is_symlink() and any(folder.samefile(above) for above in folder.absolute().parents)
 
 
 def hash_file(hashed: hashlib.blake2b, file: Path) -> None:
     """Take in a file's size, ends, and samples between (a safetensors file begins with the table of its tensors).
 
-    Reading tens of gigabytes in full would take as long as loading them.
+    Reading tens of gigabytes in full would take as long as loading them. Raises WeightsUnusable.
     """
-    size = file.stat().st_size
-    hashed.update(f"{size}\n".encode())
-    with file.open("rb") as content:
-        hashed.update(content.read(SAMPLED))
-        content.seek(max(0, size - SAMPLED))
-        hashed.update(content.read(SAMPLED))
-        for place in range(PLACES if size > 2 * SAMPLED else 0):
-            content.seek(SAMPLED + (size - 2 * SAMPLED) * place // PLACES)
-            hashed.update(content.read(AT_EACH))
+    try:
+        size = file.stat().st_size
+        hashed.update(f"{size}\n".encode())
+        with file.open("rb") as content:
+            hashed.update(content.read(SAMPLED))
+            content.seek(max(0, size - SAMPLED))
+            hashed.update(content.read(SAMPLED))
+            for place in range(PLACES if size > 2 * SAMPLED else 0):
+                content.seek(SAMPLED + (size - 2 * SAMPLED) * place // PLACES)
+                hashed.update(content.read(AT_EACH))
+    except OSError as error:
+        raise WeightsUnusable(f"{file.name} can't be read: {type(error).__name__}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; raises WeightsUnusable that names the file, not the folder it lies in."""
     try:
         content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsUnusable(f"{path.name} can't be read: {type(error).__name__}") from error
     if not isinstance(content, dict):
         raise WeightsUnusable(f"{path.name} is not a JSON object")

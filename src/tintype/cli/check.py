@@ -12,6 +12,7 @@ from tintype.catalog.spec import ModelSpec
 from tintype.checkpoints.weights import Weights, files_in
 from tintype.cli.bars import open_bars
 from tintype.cli.options import data_option, load_settings
+from tintype.errors import WeightsUnusable
 from tintype.hub.manifest import Manifest, Pulled
 from tintype.hub.pull import damaged
 from tintype.hub.registry import Registry, build_registry
@@ -22,7 +23,7 @@ from tintype.hub.registry import Registry, build_registry
 @click.option("--all", "every", is_flag=True, help="Every model's.")
 @data_option
 def check(slug: str | None, every: bool, data: Path | None) -> None:
-    """Read a model's weights in full: checksums, JSON, and every tensor's name and shape.
+    """Read a model's weights in full: checksums, JSON, every tensor's name and shape, and whether its parts fit.
 
     \b
     Examples:
@@ -42,14 +43,15 @@ def _check(spec: ModelSpec, registry: Registry, pulled: Pulled) -> list[str]:
     """Print how a model's weights are; what is wrong with them."""
     slug = spec.slug
     own, manifest = registry.weights.get(slug), pulled.of(slug)
+    notes: list[str] = []
     if slug in registry.missing:
         problems = [registry.missing[slug]]
     elif own is None:
         problems = []
-    else:
-        problems = _damage(slug, own, manifest, pulled) or _unreadable(own) or _unfit(spec, own)
-    for problem in problems or ["whole" if own else "the built-in weights"]:
-        click.echo(f"{slug}: {problem}")
+    elif not (problems := _damage(slug, own, manifest, pulled) or _unreadable(own)):
+        problems, notes = _unfit(spec, own)
+    for line in [*notes, *(problems or ["whole" if own else "the built-in weights"])]:
+        click.echo(f"{slug}: {line}")
     return problems
 
 
@@ -65,17 +67,25 @@ def _damage(slug: str, own: Weights, manifest: Manifest | None, pulled: Pulled) 
 def _unreadable(own: Weights) -> list[str]:
     """The JSON files that aren't JSON."""
     problems = []
-    for file in files_in(own.path):
+    try:
+        files = files_in(own.path)
+    except WeightsUnusable as error:
+        return [error.message]
+    for file in files:
         try:
             if file.suffix == ".json":
                 json.loads(file.read_text("utf-8"))
-        except ValueError as error:
+        except OSError as error:
+            problems.append(f"{file.relative_to(own.path)} can't be read: {error.strerror}")
+        except (ValueError, RecursionError) as error:
             problems.append(f"{file.relative_to(own.path)} is not JSON: {error}")
     return problems
 
 
-def _unfit(spec: ModelSpec, own: Weights) -> list[str]:
-    """The tensors that are missing, unexpected or misshapen, and whatever else would keep the weights from loading."""
+def _unfit(spec: ModelSpec, own: Weights) -> tuple[list[str], list[str]]:
+    """What would keep the weights from loading and drawing, and what is only left over."""
     from tintype.diffusion.check import check as find  # noqa: PLC0415 - imports torch
 
-    return [str(finding) for finding in find(own, spec.family)]
+    found = find(own, spec.family)
+    problems, notes = ([str(finding) for finding in found if finding.harmless is one] for one in (False, True))
+    return problems, [f"{note}; it isn't used" for note in notes]

@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 
-from tintype.catalog.builtin import BUILTIN, about, in_words
+from tintype.catalog.builtin import BUILTIN, about, has_builtin, in_words
 from tintype.catalog.spec import ModelSpec, Param
 from tintype.checkpoints.weights import files_in
 from tintype.cli.check import check
@@ -117,7 +117,8 @@ def _weights(slug: str, registry: Registry, pulled: Pulled) -> dict[str, Any]:
     if slug in registry.missing:
         return {"weights": "missing", "from": "", "bytes": 0}
     if own is None:
-        return {"weights": BUILTIN, "from": "", "bytes": 0}
+        weights = BUILTIN if has_builtin(registry.catalogue[slug]) else "missing"
+        return {"weights": weights, "from": "", "bytes": 0}
     base = registry.catalogue[slug].like
     if not manifest and base in registry.weights and own.path == registry.weights[base].path:
         return _weights(base, registry, pulled) | {"weights": "shared", "from": base}

@@ -1,9 +1,9 @@
-"""Whether a checkpoint is whole: every network built without numbers, and compared with what the files' headers say."""
+"""Whether a checkpoint is whole and its parts fit: networks built without numbers, and what the files' headers say."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tintype.checkpoints.checkpoint import Checkpoint
@@ -11,9 +11,10 @@ from tintype.checkpoints.component import Component
 from tintype.checkpoints.files import Tensors
 from tintype.checkpoints.lora_file import LoraFile
 from tintype.checkpoints.parts import OPTIONAL, PARTS
-from tintype.checkpoints.weights import Weights
-from tintype.diffusion.libraries import CLASSES
-from tintype.diffusion.loading import build
+from tintype.checkpoints.weights import Lora, Weights
+from tintype.diffusion.fitting import misfits
+from tintype.diffusion.libraries import quiet_libraries
+from tintype.diffusion.loading import build, open_tokenizer
 from tintype.errors import WeightsUnusable
 
 #: Files of which a tokenizer's folder has at least one.
@@ -26,7 +27,7 @@ class Finding:
 
     #: As in the diffusers layout, such as `unet`; `checkpoint` for what concerns no single one.
     component: str
-    kind: Literal["missing", "unexpected", "misshapen", "unusable"]
+    kind: Literal["missing", "unexpected", "misshapen", "unusable", "ignored"]
     #: By the name that the library's class has for it; empty where it concerns the component as a whole.
     tensor: str
     detail: str
@@ -34,23 +35,36 @@ class Finding:
     def __str__(self) -> str:
         return ": ".join(filter(None, (self.component, self.tensor, self.detail)))
 
+    @property
+    def harmless(self) -> bool:
+        """Whether the weights load all the same, without what this is about."""
+        return self.kind == "ignored"
+
 
 def check(weights: Weights, family: str) -> list[Finding]:
     """Everything that would keep these weights from loading as a model of that family; reads headers only.
 
-    Empty where all is well: every tensor is there, in its shape, and none that has no place.
+    Empty where all is well: every tensor is there, in its shape, and none that has no place; all components can work
+    together, and the LoRAs, those for callers to choose too, have something to add. What is left over is `harmless`.
     """
+    quiet_libraries()
     try:
         checkpoint = Checkpoint(weights, family)
         checkpoint.config("scheduler")
-        strays = checkpoint.layout.strays
+        strays, ignored = checkpoint.layout.strays, checkpoint.ignored
         _ = weights.traits  # which says what is wrong with tintype.json
     except WeightsUnusable as error:
         return [Finding("checkpoint", "unusable", "", error.message)]
-    findings = [Finding("checkpoint", "unexpected", name, "belongs to no network of the model") for name in strays]
-    for name in PARTS[family]:
-        findings += _component(checkpoint, name)
-    return findings + [finding for name in checkpoint.tokenizers for finding in _tokenizer(checkpoint, name)]
+    notes = [Finding("checkpoint", "ignored", name, "belongs to no network of the model") for name in strays]
+    notes += [Finding("checkpoint", "ignored", "", words) for words in ignored]
+    findings = [finding for name in PARTS[family] for finding in _component(checkpoint, name)]
+    findings += [finding for name in checkpoint.tokenizers for finding in _tokenizer(checkpoint, name)]
+    if not findings:  # else they can't be compared
+        findings += [
+            *_misfits(checkpoint),
+            *(one for offer in weights.available for one in _offered(checkpoint, *offer)),
+        ]
+    return notes + findings
 
 
 def _component(checkpoint: Checkpoint, name: str) -> list[Finding]:
@@ -59,19 +73,38 @@ def _component(checkpoint: Checkpoint, name: str) -> list[Finding]:
         if component is None:
             return [] if name in OPTIONAL else [Finding(name, "missing", "", checkpoint.absent(name))]
         found = component.outline()
+        if differences := list(_differences(name, _expected(component), found)):
+            return differences
         for lora in component.loras:
             LoraFile(lora.path).updates(name, found)
-        return list(_differences(name, _expected(component), found))
     except WeightsUnusable as error:
         return [Finding(name, "unusable", "", error.message)]
+    return []
+
+
+def _offered(checkpoint: Checkpoint, name: str, lora: Lora) -> Iterator[Finding]:
+    """What is wrong with a LoRA that callers may choose."""
+    chosen = Checkpoint(replace(checkpoint.weights, loras=(replace(lora, scale=1.0),)), checkpoint.family)
+    try:
+        for words in chosen.ignored:
+            yield Finding("available_loras", "ignored", name, words)
+        for component in filter(None, map(chosen.component, PARTS[chosen.family])):
+            for one in component.loras:
+                LoraFile(one.path).updates(component.name, component.outline())
+    except WeightsUnusable as error:
+        yield Finding("available_loras", "unusable", name, error.message)
+
+
+def _misfits(checkpoint: Checkpoint) -> Iterator[Finding]:
+    try:
+        for component, problem in misfits(checkpoint):
+            yield Finding(component, "unusable", "", problem)
+    except WeightsUnusable as error:
+        yield Finding("checkpoint", "unusable", "", error.message)
 
 
 def _expected(component: Component) -> Tensors:
-    try:
-        model = build(component)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        known = component.class_name if component.class_name in CLASSES else "a class that is known"
-        raise WeightsUnusable(f"its configuration is not one of {known}: {type(error).__name__}") from error
+    model = build(component)
     tied = getattr(model, "_tied_weights_keys", None) or ()  # names that follow others
     return {name: tensor for name, tensor in model.state_dict().items() if name not in tied}
 
@@ -92,9 +125,15 @@ def _tokenizer(checkpoint: Checkpoint, name: str) -> list[Finding]:
         folder = checkpoint.tokenizer(name)
     except WeightsUnusable as error:
         return [Finding(name, "missing", "", error.message)]
-    if folder is None or any((folder / file).is_file() for file in TOKENIZER_FILES):
+    if folder is None:
         return []
-    return [Finding(name, "missing", "", f"none of {', '.join(TOKENIZER_FILES)} is in its folder")]
+    if not any((folder / file).is_file() for file in TOKENIZER_FILES):
+        return [Finding(name, "missing", "", f"none of {', '.join(TOKENIZER_FILES)} is in its folder")]
+    try:
+        open_tokenizer(checkpoint, name)
+    except WeightsUnusable as error:
+        return [Finding(name, "unusable", "", error.message)]
+    return []
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import structlog
 import torch
 
 from tintype.checkpoints.checkpoint import Checkpoint
+from tintype.checkpoints.files import NONSENSE
 from tintype.checkpoints.weights import Weights
 from tintype.diffusion.denoising import Family
+from tintype.diffusion.fitting import require_fit
 from tintype.diffusion.kit import Kit
 from tintype.diffusion.libraries import quiet_libraries
 from tintype.diffusion.memory.plan import Memory
@@ -14,6 +17,8 @@ from tintype.diffusion.prompts import Prompts
 from tintype.diffusion.sd3 import SD3
 from tintype.diffusion.sd15 import SD15
 from tintype.errors import WeightsUnusable
+
+log = structlog.get_logger()
 
 #: The component that is asked at every step.
 DENOISERS = {"sd15": "unet", "sd3": "transformer"}
@@ -34,9 +39,13 @@ def load_family(
     """
     quiet_libraries()  # with the first family, since importing them takes half a second
     try:
-        kit = Kit(Checkpoint(weights, name), device, dtype, memory or Memory.endless(), prompts or Prompts(0))
+        checkpoint = Checkpoint(weights, name)
+        require_fit(checkpoint)
+        for words in checkpoint.ignored:
+            log.warning("part of a LoRA has no effect", detail=words)
+        kit = Kit(checkpoint, device, dtype, memory or Memory.endless(), prompts or Prompts(0))
         return SD15(kit) if name == "sd15" else SD3(kit, t5_tokens)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (OSError, *NONSENSE) as error:
         # The libraries' messages name folders of this machine: they go to the log through the cause.
         raise WeightsUnusable(f"the weights can't be loaded: {type(error).__name__}") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,9 +10,8 @@ import torch
 
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.component import Component
-from tintype.checkpoints.files import map_files
-from tintype.diffusion.libraries import find_class
-from tintype.diffusion.loading import class_of, load
+from tintype.checkpoints.files import NONSENSE, map_files
+from tintype.diffusion.loading import class_of, load, open_tokenizer, whole_config
 from tintype.diffusion.memory.part import Part
 from tintype.diffusion.memory.plan import Memory
 from tintype.diffusion.memory.residency import Residency
@@ -63,21 +61,11 @@ class Kit:
 
     def config(self, name: str) -> dict[str, Any]:
         """A network's configuration, with what its class takes for granted; raises WeightsUnusable."""
-        component = self.component(name)
-        own = {key: value for key, value in component.config.items() if not key.startswith("_")}
-        kind = class_of(component)
-        if hasattr(kind, "config_class"):
-            return {**kind.config_class(**own).to_dict()}
-        parameters = inspect.signature(kind.__init__).parameters.values()
-        return {parameter.name: parameter.default for parameter in parameters} | own
+        return whole_config(self.component(name))
 
     def tokenizer(self, name: str) -> Any:
-        """A tokenizer; raises WeightsUnusable where there is none."""
-        folder = self.checkpoint.tokenizer(name)
-        if folder is None:
-            raise WeightsUnusable(self.checkpoint.absent(name))
-        kind = "T5Tokenizer" if name == "tokenizer_3" else "CLIPTokenizer"
-        return find_class(kind).from_pretrained(folder, local_files_only=True)
+        """A tokenizer; raises WeightsUnusable where there is none, or one for another text encoder."""
+        return open_tokenizer(self.checkpoint, name)
 
     def _part(
         self, component: Component, memory: Residency, prepare: Callable[[Any], Any] = lambda module: module
@@ -93,7 +81,7 @@ class Kit:
 def _build(component: Component, dtype: torch.dtype, prepare: Callable[[Any], Any]) -> Any:
     try:
         return prepare(load(component, dtype))
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, *NONSENSE) as error:
         if out_of_memory(error):
             raise  # not the weights' fault: there may be room another time
         # The libraries' messages name folders of this machine: they go to the log through the cause.

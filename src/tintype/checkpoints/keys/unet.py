@@ -85,7 +85,7 @@ def layers_per_block(names: Collection[str]) -> int:
 def number_after(prefix: str, names: Collection[str]) -> set[int]:
     """The numbers that follow a prefix in any of the names."""
     rests = (name.removeprefix(prefix + ".") for name in names if name.startswith(prefix + "."))
-    return {int(number) for rest in rests if (number := rest.partition(".")[0]).isdigit()}
+    return {int(number) for rest in rests if (number := rest.partition(".")[0]).isdecimal()}
 
 
 def _in_level(place: str, layer: int, rest: str) -> str:

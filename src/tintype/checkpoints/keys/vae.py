@@ -10,6 +10,8 @@ import torch
 from tintype.checkpoints.keys.unet import number_after
 
 PREFIX = "first_stage_model."
+#: What training leaves behind: the discriminator and the perceptual loss, averages, and where it was.
+LEFTOVERS = ("loss.", "model_ema.", "global_step")
 
 #: Applied in this order; the decoder's levels are counted from the other end, which `convert` sees to.
 TABLE = [

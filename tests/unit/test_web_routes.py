@@ -1,0 +1,22 @@
+"""Addresses: which of them no model may be called by."""
+
+from __future__ import annotations
+
+from fastapi.routing import APIRoute
+
+from tintype.catalog.catalogue import Catalogue
+from tintype.catalog.modelfile import RESERVED
+from tintype.catalog.models import MODELS
+from tintype.web.app import ROUTERS
+from tintype.web.v1 import v1_router
+from tintype.web.v2 import v2_router
+
+
+def test_no_model_of_the_models_file_can_be_called_what_an_address_is_called() -> None:
+    none = Catalogue(())
+    routers = [v1_router(none), v2_router(none), *(router() for router in ROUTERS)]
+    paths = [route.path.split("/")[1:] for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    own = {path[1] for path in paths if path[0] in ("v1", "v2") and len(path) > 1}
+    assert {"keys", "models", "requests"} <= own, "the routes were found"
+    assert own - {"{slug}"} <= set(RESERVED)
+    assert not set(RESERVED) & MODELS.keys()
