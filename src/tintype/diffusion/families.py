@@ -32,7 +32,7 @@ def load_family(
 
     Without a memory of others' too, it has one of its own without a budget. Raises WeightsUnusable.
     """
-    quiet_libraries()  # with the first family, since importing them takes half a second
+    quiet_libraries()  # with the first family, since importing them takes seconds
     try:
         kit = Kit(Checkpoint(weights, name), device, dtype, memory or Memory.endless(), prompts or Prompts(0))
         return SD15(kit) if name == "sd15" else SD3(kit, t5_tokens)

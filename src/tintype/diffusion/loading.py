@@ -9,7 +9,7 @@ import torch
 from tintype.checkpoints.component import Component
 from tintype.checkpoints.files import Tensors
 from tintype.diffusion.conversion import in_format
-from tintype.diffusion.libraries import CLASSES, find_class, without_compiler
+from tintype.diffusion.libraries import CLASSES, find_class
 from tintype.errors import WeightsUnusable
 
 
@@ -38,7 +38,7 @@ def build(component: Component) -> Any:
     """A network on the meta device: every shape, no numbers, no memory; raises WeightsUnusable."""
     kind = class_of(component)
     own = {key: value for key, value in component.config.items() if key != "_name_or_path"}
-    with torch.device("meta"), without_compiler():  # which arithmetic on the meta device would import
+    with torch.device("meta"):
         is_text = CLASSES[component.class_name].startswith("transformers.")
         model = kind(kind.config_class(**own)) if is_text else kind.from_config(own)
     return model.requires_grad_(False)
