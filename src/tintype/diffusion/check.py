@@ -42,7 +42,7 @@ def check(weights: Weights, family: str) -> list[Finding]:
     """
     try:
         checkpoint = Checkpoint(weights, family)
-        checkpoint.config("scheduler")
+        _ = checkpoint.scheduler
         strays = checkpoint.layout.strays
         _ = weights.traits  # which says what is wrong with tintype.json
     except WeightsUnusable as error:
