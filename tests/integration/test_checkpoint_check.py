@@ -73,6 +73,9 @@ def test_what_keeps_a_checkpoint_from_being_opened(copied: Path, tmp_path: Path)
     assert lines(copied / "unet" / UNET, family="sd3") == [
         f"checkpoint: unet/{UNET} is Stable Diffusion 1.5, not a model of the family sd3"
     ]
+    (copied / "scheduler" / "scheduler_config.json").write_text('{"_class_name": "EDMEulerScheduler"}')
+    [line] = lines(copied)
+    assert "the scheduler's configuration (EDMEulerScheduler): is for another kind of model" in line
     shutil.rmtree(copied / "scheduler")
     assert lines(copied) == ["checkpoint: scheduler_config.json can't be read: FileNotFoundError"]
 

@@ -225,7 +225,7 @@ def test_sd3_without_t5(sd3_folder: Path, tmp_path: Path) -> None:
     assert (checkpoint.component("text_encoder_3"), checkpoint.tokenizer("tokenizer_3")) == (None, None)
     left_out = Checkpoint(Weights(sd3_folder, t5="none"), "sd3")
     assert (left_out.component("text_encoder_3"), left_out.tokenizer("tokenizer_3")) == (None, None)
-    assert checkpoint.config("scheduler")["shift"] == 3.0
+    assert checkpoint.scheduler["shift"] == 3.0
 
 
 def test_a_tiny_autoencoder_from_its_file(folder: Callable[..., Path], sd15_folder: Path, tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_what_a_file_predicts(
 ) -> None:
     content = {name: torch.empty(0) for name in (*marks, "model.diffusion_model.input_blocks.0.0.weight")}
     file = written(tmp_path / "m.safetensors", content, **metadata)
-    config = Checkpoint(Weights(file, prediction=said), "sd15").config("scheduler")
+    config = Checkpoint(Weights(file, prediction=said), "sd15").scheduler
     assert (config["prediction_type"], config.get("rescale_betas_zero_snr")) == expected
 
 

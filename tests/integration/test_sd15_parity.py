@@ -128,6 +128,29 @@ def test_v_prediction_and_autoencoder_kl(
     assert_same(pixels(load("sd15", path), wanted), reference(path, wanted, source))
 
 
+#: What DreamShaper 8, Karras' schedulers and pixel models say of their own schedulers.
+FOREIGN = {
+    "_class_name": "DEISMultistepScheduler",
+    "algorithm_type": "deis",
+    "solver_type": "logrho",
+    "solver_order": 3,
+    "use_karras_sigmas": True,
+    "clip_sample": True,
+    "thresholding": True,
+    "skip_prk_steps": False,
+    "variance_type": "learned_range",
+}
+
+
+@pytest.mark.parametrize("scheduler", CLASSES)
+def test_another_scheduler_s_settings_change_nothing(
+    sd15: Family, folder: Callable[..., Path], load: Callable[..., Family], scheduler: str
+) -> None:
+    wanted = job(None, sampler=scheduler, width=64, height=64, guidance=1.0)
+    found = pixels(load("sd15", folder("sd15-foreign", "sd15", FOREIGN)), wanted)
+    assert torch.equal(found, pixels(sd15, wanted))
+
+
 def test_text_to_image(sd15: Family, weights: Path) -> None:
     wanted = job(None, sampler="Euler")
     made = pipeline(toy_weights("sd15", weights), "Euler", StableDiffusionPipeline)(

@@ -12,6 +12,7 @@ from tintype.checkpoints.folder import Folder, component_folder
 from tintype.checkpoints.lora import concerning, means
 from tintype.checkpoints.lora_names import role
 from tintype.checkpoints.parts import OPTIONAL, PARTS, find_part
+from tintype.checkpoints.scheduler import trained_with
 from tintype.checkpoints.single import SingleFile
 from tintype.checkpoints.weights import Lora, Weights, read_json
 from tintype.errors import WeightsUnusable
@@ -106,12 +107,13 @@ class Checkpoint:
             raise WeightsUnusable(self.absent(name))
         return found
 
-    def config(self, name: str) -> dict[str, Any]:
-        """The configuration of what has no tensors, as the scheduler's; raises WeightsUnusable."""
+    @property
+    def scheduler(self) -> dict[str, Any]:
+        """What the scheduler's configuration says of the weights; raises WeightsUnusable."""
         said = self.weights.prediction
-        own = self._parts.get(name)
-        config = read_json(own / f"{name}_config.json") if own else self.layout.config(name)
-        return config | ({"prediction_type": said} if said else {})
+        own = self._parts.get("scheduler")
+        config = read_json(own / "scheduler_config.json") if own else self.layout.config("scheduler")
+        return trained_with(config | ({"prediction_type": said} if said else {}), self.family)
 
     def absent(self, name: str) -> str:
         """What to say where a component is missing that the family can't do without."""

@@ -50,7 +50,7 @@ def check(weights: Weights, family: str) -> list[Finding]:
     quiet_libraries()
     try:
         checkpoint = Checkpoint(weights, family)
-        checkpoint.config("scheduler")
+        _ = checkpoint.scheduler
         strays, ignored = checkpoint.layout.strays, checkpoint.ignored
         _ = weights.traits  # which says what is wrong with tintype.json
     except WeightsUnusable as error:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 import torch
+from safetensors.torch import save_file
 
 from tintype.checkpoints.component import Component
 from tintype.checkpoints.files import Tensors, map_files
 from tintype.checkpoints.lora import merge
 from tintype.checkpoints.weights import CACHE
-from tintype.diffusion.libraries import import_spared
 
 log = structlog.get_logger()
 
@@ -50,13 +49,12 @@ def _prepared(component: Component, dtype: torch.dtype) -> Tensors:
 
 def _keep(tensors: Tensors, path: Path) -> None:
     """Write a file that appears under its name only when it is whole; a folder that can't be written is no error."""
-    save: Callable[..., None] = import_spared("safetensors.torch").save_file
     half = None
     try:
         path.parent.mkdir(exist_ok=True)
         handle, half = tempfile.mkstemp(dir=path.parent, suffix=".half")
         os.close(handle)
-        save({name: tensor.contiguous() for name, tensor in tensors.items()}, half, metadata={"format": "pt"})
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, half, metadata={"format": "pt"})
         Path(half).replace(path)
     except (OSError, RuntimeError) as error:
         log.warning("converted weights can't be kept; they are converted at every load", cause=type(error).__name__)

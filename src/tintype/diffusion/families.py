@@ -37,7 +37,7 @@ def load_family(
 
     Without a memory of others' too, it has one of its own without a budget. Raises WeightsUnusable.
     """
-    quiet_libraries()  # with the first family, since importing them takes half a second
+    quiet_libraries()  # with the first family, since importing them takes seconds
     try:
         checkpoint = Checkpoint(weights, name)
         require_fit(checkpoint)

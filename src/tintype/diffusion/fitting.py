@@ -40,14 +40,6 @@ NOTHING_ELSE: Mapping[str, tuple[str | None, ...]] = {
 }
 #: Pixels of which every side is a multiple.
 SIDE = 16
-#: The most steps that a request may ask for, which a schedule must have.
-MOST_STEPS = 100
-#: What a scheduler's configuration says in words, and may say.
-WORDS = {
-    "prediction_type": ("epsilon", "v_prediction", "sample"),
-    "beta_schedule": ("linear", "scaled_linear", "squaredcos_cap_v2"),
-    "timestep_spacing": ("leading", "trailing", "linspace"),
-}
 
 
 def require_fit(checkpoint: Checkpoint) -> None:
@@ -61,7 +53,6 @@ def misfits(checkpoint: Checkpoint) -> Iterator[Misfit]:
     own = {name: config for name in PARTS[checkpoint.family] if (config := _config(checkpoint, name)) is not None}
     yield from _autoencoder(own["vae"])
     yield from (_sd15 if checkpoint.family == "sd15" else _sd3)(own)
-    yield from _scheduler(checkpoint.family, checkpoint.config("scheduler"))
 
 
 def _config(checkpoint: Checkpoint, name: str) -> Config | None:
@@ -148,39 +139,6 @@ def _divides(vae: Config, patch: int) -> Iterator[Misfit]:
     step = 2 ** min(levels.pop() - 1, SIDE) * patch
     if SIDE % step:
         yield "vae", f"its latents stand for {step} pixels{'' if patch == 1 else ' a patch'}, and sides are in {SIDE}s"
-
-
-def _scheduler(family: str, config: Config) -> Iterator[Misfit]:
-    kind = config.get("_class_name", "")
-    flows = str(kind).startswith("FlowMatch") or config.get("use_flow_sigmas") is True
-    if not isinstance(kind, str):
-        yield "scheduler", f"its _class_name is {_shown(kind)}, and should be a text"
-    elif flows != (family == "sd3") and kind:
-        what = "a rectified flow" if flows else "diffusion"
-        yield "scheduler", f"{_shown(kind)} is for {what}, which no model of the family {family} is"
-    elif family == "sd3":
-        if not _is_number(shift := config.get("shift", 3.0)) or shift <= 0:
-            yield "scheduler", f"its shift is {_shown(shift)}, and should be a number above 0"
-    else:
-        yield from (("scheduler", problem) for problem in _betas(config))
-
-
-def _betas(config: Config) -> Iterator[str]:
-    """What is wrong with a schedule of noise."""
-    for key, allowed in WORDS.items():
-        if key in config and config[key] not in allowed:
-            yield f"its {key} is {_shown(config[key])}; known are {', '.join(allowed)}"
-    steps, offset = config.get("num_train_timesteps", 1000), config.get("steps_offset", 0)
-    if type(steps) is not int or not MOST_STEPS <= steps <= 100 * 1000:
-        yield f"its num_train_timesteps is {_shown(steps)}, and should be from {MOST_STEPS} to 100,000"
-    if type(offset) is not int or not 0 <= offset <= MOST_STEPS:
-        yield f"its steps_offset is {_shown(offset)}, and should be from 0 to {MOST_STEPS}"
-    trained = config.get("trained_betas")
-    betas = [config.get("beta_start", 0.0001), config.get("beta_end", 0.02)] if trained is None else trained
-    if not isinstance(betas, list) or not betas or not all(_is_number(beta) and 0 < beta < 1 for beta in betas):
-        yield f"its betas are {_shown(betas)}, and should be numbers between 0 and 1"
-    elif trained is not None and len(trained) != steps:
-        yield f"it has {len(trained)} trained_betas for {_shown(steps)} steps"
 
 
 def _count(component: str, config: Config, key: str) -> int:

@@ -14,7 +14,7 @@ from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.component import Component
 from tintype.checkpoints.files import Tensors
 from tintype.diffusion.conversion import in_format
-from tintype.diffusion.libraries import CLASSES, find_class, without_compiler
+from tintype.diffusion.libraries import CLASSES, find_class
 from tintype.errors import WeightsUnusable
 
 #: Layers in a row, and numbers along any side, of which no published network has nearly as many: building more of them
@@ -49,11 +49,7 @@ def build(component: Component) -> Any:
     """A network on the meta device: every shape, no numbers, no memory; raises WeightsUnusable."""
     kind = class_of(component)
     own = _settings(component)
-    with (
-        understood(component.class_name),
-        torch.device("meta"),
-        without_compiler(),
-    ):  # which arithmetic on the meta device would import
+    with understood(component.class_name), torch.device("meta"):
         is_text = CLASSES[component.class_name].startswith("transformers.")
         model = kind(kind.config_class(**own)) if is_text else kind.from_config(own)
     return model.requires_grad_(False)

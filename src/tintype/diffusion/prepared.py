@@ -68,9 +68,6 @@ class Preparer:
         # Both the compiler's stance and its cache are the whole process's: who compiles has them for himself.
         self._compiler = threading.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="prepare")
-        if compiles:
-            # Now: it takes seconds, and where models are loaded a stand-in takes its place (libraries.py).
-            import_module("torch._dynamo")
 
     def __call__(self, network: Any, *, exact: bool = False, **inputs: torch.Tensor) -> torch.Tensor:
         """A pass; with `exact` eagerly, as its last bits depend on how it is run."""

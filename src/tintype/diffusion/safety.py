@@ -13,7 +13,6 @@ import structlog
 import torch
 
 from tintype.checkpoints.weights import read_json
-from tintype.diffusion.libraries import import_spared
 
 log = structlog.get_logger()
 
@@ -57,7 +56,7 @@ class DiffusersChecker:
     """
 
     def __init__(self, folder: Path) -> None:
-        module = import_spared("diffusers.pipelines.stable_diffusion.safety_checker")
+        module = import_module("diffusers.pipelines.stable_diffusion.safety_checker")
         load = partial(module.StableDiffusionSafetyChecker.from_pretrained, use_safetensors=True, local_files_only=True)
         self.model = load(folder / "safety_checker").eval().requires_grad_(False)
         self.view = ClipView(read_json(folder / "feature_extractor" / "preprocessor_config.json"))
@@ -76,7 +75,7 @@ class ClipView:
 
     def __init__(self, config: dict[str, Any]) -> None:
         # Imported here: of the two image processors, this one needs no torchvision.
-        clip = import_spared("transformers.models.clip.image_processing_pil_clip")
+        clip = import_module("transformers.models.clip.image_processing_pil_clip")
         self.process = clip.CLIPImageProcessorPil(**{name: config[name] for name in config if name[0] != "_"})
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -19,7 +19,7 @@ from tintype.diffusion.memory.demand import Demand, Step
 from tintype.diffusion.memory.part import Part, Work
 from tintype.diffusion.prepared import Run, eagerly
 
-#: Name on the wire → module and class in diffusers.schedulers, and what is set on top of the folder's configuration.
+#: Name on the wire → module and class in diffusers.schedulers, and what is set on top of the weights' configuration.
 SCHEDULERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "DDIM": ("scheduling_ddim", "DDIMScheduler", {}),
     "DPM Multi": ("scheduling_dpmsolver_multistep", "DPMSolverMultistepScheduler", {}),
@@ -38,6 +38,9 @@ SCHEDULERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "DDPM": ("scheduling_ddpm", "DDPMScheduler", {}),
     "UniPC": ("scheduling_unipc_multistep", "UniPCMultistepScheduler", {}),
 }
+#: What schedulers for pixels would do otherwise: latents go beyond ±1. PNDM is without its four Runge-Kutta steps, and
+#: the last step ends at the training's first level, both as published; the weights may say otherwise of the latter.
+FOR_LATENTS = {"clip_sample": False, "skip_prk_steps": True, "set_alpha_to_one": False}
 #: Numbers per latent pixel and channel of the first block that a row needs beside the weights, before any was
 #: measured: with the published 320 channels of 2 bytes, 160 MB per row at 512².
 WORKING = 64
@@ -57,7 +60,7 @@ class SD15:
         width = kit.config("text_encoder")["hidden_size"]
         self.clip = ClipEncoder(kit.tokenizer("tokenizer"), kit.part("text_encoder"), width)
         self.prompts = kit.prompts
-        self.scheduler_config = kit.checkpoint.config("scheduler")
+        self.scheduler_config = kit.checkpoint.scheduler
         self._width = int(kit.config("unet")["block_out_channels"][0])
 
     @property
@@ -132,7 +135,7 @@ class SD15:
     def _scheduler(self, name: str) -> Any:
         module, class_name, extra = SCHEDULERS[name]
         scheduler = getattr(import_module(f"diffusers.schedulers.{module}"), class_name)
-        return scheduler.from_config(self.scheduler_config, **extra)
+        return scheduler.from_config(FOR_LATENTS | self.scheduler_config, **extra)
 
     def _noise(self, job: Job, generator: torch.Generator) -> torch.Tensor:
         factor = self.autoencoder.factor

@@ -38,7 +38,7 @@ class SD3:
         t5 = kit.t5()
         self.t5 = T5Encoder(t5 and kit.tokenizer("tokenizer_3"), t5, t5_tokens, config["joint_attention_dim"])
         self.prompts = kit.prompts
-        self.space = Flow(float(kit.checkpoint.config("scheduler").get("shift", 3.0)))
+        self.space = Flow(float(kit.checkpoint.scheduler["shift"]))
         self._width = int(config["num_attention_heads"] * config["attention_head_dim"])
         self._patch = int(config["patch_size"])
 

@@ -33,10 +33,7 @@ class Guard:
         return self._load is not None and task.request.safety == "block"
 
     def expect(self, task: Task) -> None:
-        """Have the checker there when the task's pictures are finished; raises SafetyUnavailable.
-
-        Called where models are loaded too: on the way, libraries hide packages from each other (libraries.py).
-        """
+        """Have the checker there when the task's pictures are finished; raises SafetyUnavailable."""
         if self._load is not None and task.request.safety != "off":
             self.load()
 
