@@ -88,7 +88,7 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
             image.load()
         # A TIFF is upright once it is loaded.
         turn = None if image.format == "TIFF" else UPRIGHT.get(_orientation(image))
-        picture = _to_rgb(to_srgb(_to_8_bit(image)))
+        picture = to_srgb(_to_8_bit(image), _to_rgb)
     return picture.transpose(turn) if turn is not None else picture
 
 
