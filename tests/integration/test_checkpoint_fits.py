@@ -158,7 +158,11 @@ def copied(weights: Path, tmp_path: Path) -> Callable[[str], Path]:
 @pytest.mark.parametrize(
     ("family", "changes", "words"),
     [
-        ("sd15", FAMILIES["sd3"][1] | {"beta_schedule": None}, "(FlowMatchEulerDiscreteScheduler): is for another kind"),
+        (
+            "sd15",
+            FAMILIES["sd3"][1] | {"beta_schedule": None},
+            "(FlowMatchEulerDiscreteScheduler): is for another kind",
+        ),
         ("sd3", FAMILIES["sd15"][1], "(PNDMScheduler): is for another kind of model"),
         ("sd15", {"prediction_type": "velocity"}, "prediction_type is velocity; allowed: one of epsilon, v_prediction"),
         ("sd15", {"beta_schedule": 3}, "beta_schedule is 3; allowed: one of linear, scaled_linear"),

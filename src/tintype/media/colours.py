@@ -7,6 +7,7 @@ the rest would be guesses; so is cICP, whose HDR has no right place in 8 bits.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from functools import cache, lru_cache
 from itertools import product
 from typing import Any
@@ -19,11 +20,11 @@ LARGEST_PROFILE = 4 * 2**20
 KEPT = 4
 #: Profiles that move no colour further than this, of 255, say sRGB in other words: converting would only add rounding.
 SAME = 2
-#: The colour spaces of profiles → the mode that they are about, the same with transparency, and those that become it.
+#: The colour spaces of profiles → the mode that their transform takes, and the modes of pictures that they are for.
 MODES = {
-    "RGB": ("RGB", "RGBA", ("RGB", "RGBA", "RGBX", "P", "PA")),
-    "GRAY": ("L", "LA", ("1", "L", "LA")),
-    "CMYK": ("CMYK", "CMYK", ("CMYK",)),
+    "RGB": ("RGB", ("RGB", "RGBA", "RGBX", "P", "PA")),
+    "GRAY": ("L", ("1", "L", "LA")),
+    "CMYK": ("CMYK", ("CMYK",)),
 }
 #: What Pillow raises for profiles that LittleCMS refuses, at any stage.
 BROKEN = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
@@ -31,36 +32,37 @@ BROKEN = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
 DATE = slice(24, 36)
 
 
-def to_srgb(image: Image.Image) -> Image.Image:
-    """A picture of 8 bits with its colours in sRGB, its transparency kept.
+def to_srgb(image: Image.Image, flatten: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """A picture of 8 bits → RGB in sRGB; `flatten` makes a picture of its own of it, RGB in the same colours.
 
-    Itself where it has no profile, one that isn't understood or isn't for such pictures, or one that means sRGB.
+    A profile that isn't understood, isn't for such pictures, or means sRGB changes nothing. `image` may be changed: a
+    copy would take as much memory again.
     """
+    mode, transform = _meant(image)
+    if transform is None:
+        picture = flatten(image)
+    elif mode == "CMYK":
+        picture = transform.apply(image)
+    elif mode == "L":
+        picture = transform.apply(flatten(image).getchannel(0))
+    elif mode == "RGBA":  # before it is flattened, so that what is half transparent is mixed in sRGB, as browsers do
+        picture = flatten(transform.apply_in_place(image))
+    else:
+        picture = transform.apply_in_place(flatten(image))
+    picture.info.pop("icc_profile", None)
+    return picture
+
+
+def _meant(image: Image.Image) -> tuple[str, ImageCms.ImageCmsTransform | None]:
     profile = image.info.get("icc_profile")
     if not isinstance(profile, bytes) or not 0 < len(profile) <= LARGEST_PROFILE:
-        return image
+        return "", None
+    mode, taken = MODES.get(_space(profile), ("", ()))
+    mode = "RGBA" if mode == "RGB" and image.mode == "RGBA" else mode
     try:
-        space = _space(profile)
-        plain, clear, taken = MODES.get(space, ("", "", ()))
-        transform = _transform(profile, plain) if image.mode in taken else None
-        return image if transform is None else _converted(image, transform, plain, clear)
+        return mode, _transform(profile, mode) if image.mode in taken else None
     except BROKEN:
-        return image
-
-
-def _converted(image: Image.Image, transform: ImageCms.ImageCmsTransform, plain: str, clear: str) -> Image.Image:
-    if not image.has_transparency_data:
-        return _applied(image.convert(plain), transform)
-    image = image.convert(clear)
-    picture = _applied(image.convert(plain), transform)
-    picture.putalpha(image.getchannel("A"))
-    return picture
-
-
-def _applied(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:
-    picture = transform.apply(image)
-    picture.info.clear()  # of the old colours: the profile, a transparent one
-    return picture
+        return "", None
 
 
 def _space(profile: bytes) -> str:
@@ -71,16 +73,17 @@ def _space(profile: bytes) -> str:
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """From a profile's colours to sRGB; None where they are the same. Raises BROKEN."""
     source: Any = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+    made = "RGBA" if mode == "RGBA" else "RGB"
+    transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, made)
     return None if mode != "CMYK" and _changes_nothing(transform, mode) else transform
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
     levels = range(0, 256, 15)
-    colours = [*product(levels, repeat=3)] if mode == "RGB" else [(level,) * 3 for level in levels]
+    colours = [*product(levels, repeat=3)] if mode != "L" else [(level,) * 3 for level in levels]
     before = Image.new("RGB", (len(colours), 1))
     before.putdata(colours)
-    after = _applied(before.convert(mode), transform)
+    after = transform.apply(before.convert(mode)).convert("RGB")
     return all(abs(one - other) <= SAME for one, other in zip(before.tobytes(), after.tobytes(), strict=True))
 
 

@@ -120,7 +120,7 @@ def _pixels(file: ImageFile, max_pixels: int) -> Image.Image:
             image.load()
         # A TIFF is upright once it is loaded.
         turn = None if image.format == "TIFF" else UPRIGHT.get(_orientation(image))
-        picture = _to_rgb(_to_8_bit(image))
+        picture = to_srgb(_to_8_bit(image), _to_rgb)
     del image  # its pixels would lie beside the turned ones
     return picture.transpose(turn) if turn is not None else picture
 
@@ -192,21 +192,15 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """RGB in sRGB, transparency on white; an RGB picture without a profile itself."""
-    if not image.has_transparency_data and "icc_profile" not in image.info:
+    """RGB, transparency on white; an RGB picture itself."""
+    if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
     picture = Image.new("RGB", image.size, "white")
     for band in _bands(image):
-        picture.paste(_flat(to_srgb(image.crop(band))), band)
+        part = image.crop(band).convert("RGBA")
+        white = Image.new("RGBA", part.size, "white")
+        picture.paste(Image.alpha_composite(white, part).convert("RGB"), band)
     return picture
-
-
-def _flat(part: Image.Image) -> Image.Image:
-    if not part.has_transparency_data:
-        return part.convert("RGB")
-    part = part.convert("RGBA")
-    white = Image.new("RGBA", part.size, "white")
-    return Image.alpha_composite(white, part).convert("RGB")
 
 
 def encode(image: Image.Image, format: Format, quality: int = 95, note: str = "", parameters: str = "") -> bytes:

@@ -63,8 +63,9 @@ def size_of(view: Connection, request_id: str) -> Size | None:
 
 
 def note_outputs(tx: Connection, result: Json, expires_at: float) -> None:
-    """Keep the sizes of a request's pictures, each of which may be the input of another one."""
-    made = [{name: picture[name] for name in ("name", "width", "height")} for picture in result.get("pictures", [])]
+    """Keep the sizes of a request's pictures, as far as it tells them: each may be the input of another one."""
+    told = [picture for picture in result.get("pictures", []) if "width" in picture]
+    made = [{name: picture[name] for name in ("name", "width", "height")} for picture in told]
     if made:
         tx.execute(insert(outputs), [picture | {"expires_at": expires_at} for picture in made])
 
