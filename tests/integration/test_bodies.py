@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from base64 import b64encode
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ import pytest
 from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import MEDIUM, TEXT, gradient, quick, refused
 from tests.integration.website import Website, serving
+
+from tintype.web import body, intake
 
 #: Bytes of one body, and of all of one account and of all accounts.
 MOST, PER_ACCOUNT, TOGETHER = 2_000_000, 3_000_000, 4_000_000
@@ -163,6 +167,32 @@ def test_bodies_under_way_are_counted_per_account_and_together(site: Website, ht
         refused(elsewhere.post(f"/v2/{TEXT}", json=quick()), 429, "as many bodies as it has memory for")
     until(lambda: not held, 20)
     assert http.post(f"/v2/{TEXT}", json=quick()).status_code == 200
+
+
+def test_no_body_is_looked_through_on_the_event_loop(site: Website, http: httpx2.Client) -> None:
+    threads = Counter[tuple[str, bool]]()
+
+    def noting(function: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*args: Any) -> Any:
+            try:
+                asyncio.get_running_loop()
+            except RuntimeError:
+                threads[function.__name__, False] += 1
+            else:
+                threads[function.__name__, True] += 1
+            return function(*args)
+
+        return noted
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(body, "parse", noting(body.parse))
+        patch.setattr(intake, "fingerprint", noting(intake.fingerprint))
+        http.post(f"/v2/{TEXT}", json=quick(), headers={"idempotency-key": "thread"})
+        http.post(f"/v2/{TEXT}", data=quick())
+        http.post(f"/v2/{MEDIUM}", data={"prompt": "x"}, files={"image": PICTURE})
+        for path in ("/webhook/add", "/webhook/rotate", "/v2/keys", "/upload-asset"):
+            http.post(path, json={})
+    assert threads == {("parse", False): 7, ("fingerprint", False): 1}
 
 
 def test_one_body_alone_is_taken_whatever_the_limits_are(tmp_path: Path) -> None:

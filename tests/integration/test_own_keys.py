@@ -165,6 +165,12 @@ def test_what_cannot_be_a_key_is_refused_in_words(http: httpx2.Client, name: str
     assert [*keys(http)] == ["main"]
 
 
+def test_what_is_null_is_not_limited(http: httpx2.Client) -> None:
+    limits = ("models", "expires_in", "spend_cap", "rpm", "concurrency", "max_queued", "max_pixels")
+    key, _ = made(http, name="free", **dict.fromkeys(limits))
+    assert {key["rpm"], key["concurrency"], key["max_queued"], key["spend_cap"], key["models"]} == {None}
+
+
 def test_a_key_from_a_form(http: httpx2.Client) -> None:
     sent = {"name": "form", "read_only": "true", "test": "", "rpm": "6", "concurrency": "", "expires_in": "3600"}
     answer = http.post("/v2/keys", data=sent)

@@ -46,7 +46,7 @@ def _flag(value: object) -> object:
 Shape = TypeVar("Shape", bound=BaseModel)
 #: As parameters of models, numbers may come as texts: a form has nothing else.
 Number = BeforeValidator(no_number)
-Limit = Annotated[int | None, Number, Field(ge=1, le=MOST)]
+Limit = Annotated[int, Field(ge=1, le=MOST), Number] | None
 Flag = Annotated[bool, BeforeValidator(_flag), Field(strict=True)]
 
 
@@ -63,11 +63,11 @@ class Wanted(BaseModel):
     )
     read_only: Flag = Field(False, description="true or false")
     test: Flag = Field(False, description="true or false")
-    expires_in: Annotated[float | None, Number] = Field(
-        None, gt=0, le=LONGEST, description=f"seconds, up to {LONGEST}; null for ever"
+    expires_in: Annotated[float, Field(gt=0, le=LONGEST), Number] | None = Field(
+        None, description=f"seconds, up to {LONGEST}; null for ever"
     )
-    spend_cap: Annotated[float | None, Number] = Field(
-        None, ge=0, le=MOST, description=f"dollars from 0 to {MOST}, or null"
+    spend_cap: Annotated[float, Field(ge=0, le=MOST), Number] | None = Field(
+        None, description=f"dollars from 0 to {MOST}, or null"
     )
     rpm: Limit = Field(None, description=f"requests per minute from 1 to {MOST}, or null")
     concurrency: Limit = Field(None, description=f"requests at once from 1 to {MOST}, or null")
@@ -87,8 +87,8 @@ class Wanted(BaseModel):
 class Rotation(BaseModel):
     """How long the secret before goes on working."""
 
-    overlap: Annotated[float, Number] = Field(
-        OVERLAP, ge=0, le=LONGEST_OVERLAP, description=f"seconds from 0 to {LONGEST_OVERLAP}"
+    overlap: Annotated[float, Field(ge=0, le=LONGEST_OVERLAP), Number] = Field(
+        OVERLAP, description=f"seconds from 0 to {LONGEST_OVERLAP}"
     )
 
 
