@@ -45,13 +45,13 @@ class Server:
     def start(self, *, wait_for_worker: bool = True, files: int = 0) -> Server:
         """Start it, on the same data as before if it ran before; returns when it can be used.
 
-        files: how many it may have open, if it isn't as many as this process.
+        files: how many it may have open if it raises its own limit, where it isn't as many as this process may.
         """
         self.data.mkdir(parents=True, exist_ok=True)
         env = {**os.environ, **{f"TINTYPE_{name.upper()}": str(value) for name, value in self.settings.items()}}
         command = [sys.executable, "-m", "tintype", "serve", "--port", "0", "--data", str(self.data)]
         if files:
-            command = ["prlimit", f"--nofile={files}:{files}", *command]
+            command = ["prlimit", f"--nofile={files // 2}:{files}", *command]
         with self.log.open("a") as log:
             self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=log, text=True)
         assert self.process.stdout

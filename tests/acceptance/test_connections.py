@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.acceptance.harness import KEY, Server
@@ -50,6 +51,8 @@ def idle(new_server: Callable[..., Server]) -> Server:
 
 def test_many_idle_strangers_where_few_files_can_be_open(idle: Server) -> None:
     host, port = idle.address.removeprefix("http://").split(":")
+    assert idle.process
+    assert psutil.Process(idle.process.pid).rlimit(psutil.RLIMIT_NOFILE) == (256, 256)
     http = idle.http()
     with ExitStack() as closing:
         for _ in range(400):
