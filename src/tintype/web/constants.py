@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 
 from fastapi import Request as HttpRequest
@@ -15,6 +15,7 @@ from fastapi.concurrency import run_in_threadpool
 from tintype.web.services import Services, services
 
 NOT_MODIFIED = 304
+KEPT_BUT_ASKED_FOR = {"cache-control": "no-cache"}
 
 
 class Constant:
@@ -26,13 +27,13 @@ class Constant:
         media_type: str = "application/json",
         *,
         life: float = math.inf,
-        cache_control: str = "no-cache",
+        headers: Mapping[str, str] = KEPT_BUT_ASKED_FOR,
     ) -> None:
         """life: seconds until it is made anew, where something of it may have changed."""
         self._make = make
         self._type = media_type
         self._life = life
-        self._cache_control = cache_control
+        self._headers = headers
         self._making: asyncio.Task[bytes] | None = None
         self._body, self._etag, self._until = b"", "", -math.inf
 
@@ -42,7 +43,7 @@ class Constant:
             if self._making is None:
                 self._making = asyncio.create_task(self._renew(services(http)))
             await asyncio.shield(self._making)  # who goes away takes it from nobody
-        headers = {"etag": self._etag, "cache-control": self._cache_control}
+        headers = {"etag": self._etag, **self._headers}
         if self._etag in (tag.strip().removeprefix("W/") for tag in http.headers.get("if-none-match", "").split(",")):
             return Response(status_code=NOT_MODIFIED, headers=headers)
         return Response(self._body, media_type=self._type, headers=headers)
