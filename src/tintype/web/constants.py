@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from types import MappingProxyType
 
 from fastapi import Request as HttpRequest
 from fastapi import Response
@@ -16,6 +15,7 @@ from fastapi.concurrency import run_in_threadpool
 from tintype.web.services import Services, services
 
 NOT_MODIFIED = 304
+KEPT_BUT_ASKED_FOR = {"cache-control": "no-cache"}
 
 
 class Constant:
@@ -27,14 +27,13 @@ class Constant:
         media_type: str = "application/json",
         *,
         life: float = math.inf,
-        cache_control: str = "no-cache",
-        headers: Mapping[str, str] = MappingProxyType({}),
+        headers: Mapping[str, str] = KEPT_BUT_ASKED_FOR,
     ) -> None:
         """life: seconds until it is made anew, where something of it may have changed."""
         self._make = make
         self._type = media_type
         self._life = life
-        self._headers = {"cache-control": cache_control, **headers}
+        self._headers = headers
         self._making: asyncio.Task[bytes] | None = None
         self._body, self._etag, self._until = b"", "", -math.inf
 

@@ -40,7 +40,9 @@ def public_router() -> APIRouter:
         response_class=Response,
     )
     for sample in SAMPLES:
-        drawn = Constant(partial(_drawn, sample.path), "image/jpeg", cache_control="max-age=86400", headers=ANYBODY)
+        drawn = Constant(
+            partial(_drawn, sample.path), "image/jpeg", headers={"cache-control": "max-age=86400"} | ANYBODY
+        )
         _add(router, sample.path, drawn.answer, include_in_schema=False)
     return router
 

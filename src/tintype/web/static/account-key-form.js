@@ -4,7 +4,7 @@ import { h, unique } from "./dom.js";
 const DAY = 86_400;
 const LIVES = [["", "as long as this key"], [1, "1 day"], [7, "7 days"], [30, "30 days"], [90, "90 days"], [365, "a year"]];
 /** Name at the server, words, what stands in the field while it is empty. */
-const LIMITS = [["spend_cap", "Spends at most, $", "no cap"], ["rpm", "Requests a minute", "the server's"], ["concurrency", "Requests at once", "the server's"], ["max_queued", "Pictures at once", "the server's"], ["max_pixels", "Pixels a request", "any"]];
+const LIMITS = [["spend_cap", "Spends at most, $", "no cap"], ["rpm", "Requests a minute", "the account's"], ["concurrency", "Requests at once", "the account's"], ["max_queued", "Pictures at once", "the account's"], ["max_pixels", "Pixels a request", "any"]];
 
 /** A form; `make(wanted)` sends what `POST /v2/keys` takes, and what it throws is shown below. */
 export function createKeyForm(models, mode, make, cancel) {
