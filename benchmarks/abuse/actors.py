@@ -138,7 +138,7 @@ class Attacker:
                 said = await reader.read()
                 words = said.split(b" ", 2)
                 self.told[words[1].decode() if len(words) > 1 else "closed"] += 1
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(1)  # to hold is the attack; to come as fast as one can is another
 
         await self.always(sockets, one)
 
