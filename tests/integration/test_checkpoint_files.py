@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -230,3 +231,24 @@ def test_a_folder_that_is_no_model_s(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(WeightsUnusable, match="0 has more than 20 files in it: name the folder of one model"):
         files_in(tmp_path / "0")
     assert files_in(tmp_path / "nothing") == []
+
+
+@pytest.mark.parametrize(
+    "name", ["model_index.json", "scheduler/scheduler_config.json", f"unet/{UNET}", "unet/config.json"]
+)
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "huge"])
+def test_what_never_ends_is_not_read(copied: Path, name: str, kind: str) -> None:
+    (copied / name).unlink()
+    match kind:
+        case "pipe":
+            os.mkfifo(copied / name)
+        case "device":
+            (copied / name).symlink_to("/dev/zero")
+        case "folder":
+            (copied / name).mkdir()
+        case _:
+            with (copied / name).open("wb") as file:
+                file.truncate(2**40)  # a hole: it takes no room
+    [finding, *_] = check(Weights(copied), "sd15")
+    assert "unusable" in finding.kind
+    assert Path(name).name in finding.detail or "no file of weights" in finding.detail

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.toy import AUTOENCODER, CLIP, FAMILIES, TRANSFORMER, UNET, toy_weights, write_random
+from tests.toy import CLIP, FAMILIES, TRANSFORMER, UNET, toy_weights, write_random
 from transformers.models.t5.configuration_t5 import T5Config
 from transformers.models.t5.modeling_t5 import T5EncoderModel
 
@@ -34,9 +34,11 @@ def said(weights: Weights, family: str) -> str:
     return str(found)
 
 
-def tiny(channels: int, **changes: Any) -> tuple[str, dict[str, Any]]:
-    """An autoencoder with so many latent channels."""
-    return "AutoencoderTiny", AUTOENCODER | {"latent_channels": channels} | changes
+def autoencoder(channels: int, levels: int = 4, **changes: Any) -> tuple[str, dict[str, Any]]:
+    """One with so many latent channels, that halves a picture so many times but one."""
+    sizes = {"block_out_channels": (8,) * levels, "norm_num_groups": 8, "latent_channels": channels}
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * levels, "up_block_types": ("UpDecoderBlock2D",) * levels}
+    return "AutoencoderKL", sizes | blocks | changes
 
 
 def component(folder: Path, family: str, name: str, made: tuple[str, dict[str, Any]]) -> Path:
@@ -47,7 +49,7 @@ def component(folder: Path, family: str, name: str, made: tuple[str, dict[str, A
 
 WIDE = {"hidden_size": 64, "projection_dim": 64}
 SD15_MISFITS: dict[str, tuple[str, tuple[str, dict[str, Any]], str]] = {
-    "sd3's autoencoder": ("vae", tiny(16), "unet: it takes 4 channels; the latents of vae have 16"),
+    "sd3's autoencoder": ("vae", autoencoder(16), "unet: it takes 4 channels; the latents of vae have 16"),
     "relighting": (
         "unet",
         ("UNet2DConditionModel", UNET | {"in_channels": 12}),
@@ -90,17 +92,17 @@ SD15_MISFITS: dict[str, tuple[str, tuple[str, dict[str, Any]], str]] = {
     ),
     "pictures with transparency": (
         "vae",
-        tiny(4, in_channels=4, out_channels=3),
+        autoencoder(4, in_channels=4),
         "vae: it takes pictures of 4 channels",
     ),
     "a deep autoencoder": (
         "vae",
-        tiny(4, **{key: value + value[:2] for key, value in AUTOENCODER.items()}),
+        autoencoder(4, levels=6),
         "vae: its latents stand for 32 pixels, and sides are in 16s",
     ),
 }
 SD3_MISFITS: dict[str, tuple[str, tuple[str, dict[str, Any]], str]] = {
-    "sd15's autoencoder": ("vae", tiny(4), "transformer: it takes 16 channels; the latents of vae have 4"),
+    "sd15's autoencoder": ("vae", autoencoder(4), "transformer: it takes 16 channels; the latents of vae have 4"),
     "pooled text": (
         "text_encoder_2",
         ("CLIPTextModelWithProjection", CLIP | {"projection_dim": 48}),

@@ -30,7 +30,7 @@ from tintype.diffusion.job import Job
 from tintype.errors import PictureNotFinite, TintypeError, WeightsUnusable
 from tintype.worker.loaded import Loaded
 
-EXAMPLES = int(os.environ.get("TINTYPE_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("TINTYPE_EXAMPLES", "8"))
 USUAL: dict[str, Any] = {"prompt": "a fox", "guidance": 4.0, "seed": 1, "width": 64, "height": 64}
 JOBS = {
     "sd15": Job(**USUAL, steps=1, sampler="DDIM"),

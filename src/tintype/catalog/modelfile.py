@@ -43,6 +43,8 @@ def read_models_file(path: Path) -> Entries:
         return ModelsFile(**tomllib.loads(path.read_text("utf-8"))).models
     except OSError as error:
         raise ConfigurationInvalid(f"{path}: can't be read: {error.strerror}") from error
+    except RecursionError as error:
+        raise ConfigurationInvalid(f"{path.name}: it is nested too deeply") from error
     except ValueError as error:
         if isinstance(error, ValidationError):
             raise ConfigurationInvalid(f"{path.name}: {explain(error)}") from None

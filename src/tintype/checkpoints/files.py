@@ -10,6 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tintype.checkpoints.weights import regular_size
 from tintype.errors import WeightsUnusable
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Header:
 def read_header(path: Path) -> Header:
     """A file's header; raises WeightsUnusable where it is another kind of file, cut short, or contradicts itself."""
     try:
-        size = path.stat().st_size
+        size = regular_size(path)
         with path.open("rb") as file:
             begin = file.read(8)
             length = int.from_bytes(begin, "little")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from tintype.errors import InvalidParameter, WeightsUnusable
 SAMPLED, PLACES, AT_EACH = 2**20, 64, 2**14
 #: The file in a folder that holds its traits, if it has any.
 TRAITS = "tintype.json"
+#: Bytes of a configuration or an index of shards: the largest published ones have a few hundred thousand.
+LONGEST_JSON = 16 * 2**20
 #: The folder beside the weights in which converted copies are kept; no part of the weights themselves.
 CACHE = ".tintype"
 #: Files of one model's folder: a published repository with all its variants has some fifty.
@@ -150,12 +153,24 @@ def hash_file(hashed: hashlib.blake2b, file: Path) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; raises WeightsUnusable that names the file, not the folder it lies in."""
     try:
+        if regular_size(path) > LONGEST_JSON:
+            raise WeightsUnusable(f"{path.name} is larger than any configuration")
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise WeightsUnusable(f"{path.name} can't be read: {type(error).__name__}") from error
     if not isinstance(content, dict):
         raise WeightsUnusable(f"{path.name} is not a JSON object")
     return content
+
+
+def regular_size(path: Path) -> int:
+    """Bytes of a file; raises OSError, also for a pipe or a device, which might never end."""
+    found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError
+    return found.st_size
 
 
 def _whole(number: object, most: int, least: int) -> bool:

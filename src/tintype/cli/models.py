@@ -20,6 +20,7 @@ from tintype.cli.check import check
 from tintype.cli.footprint import memory_bytes
 from tintype.cli.options import data_option, json_option, load_settings
 from tintype.cli.weights import pull, remove
+from tintype.errors import WeightsUnusable
 from tintype.hub.files import in_words as bytes_in_words
 from tintype.hub.manifest import Manifest, Pulled
 from tintype.hub.registry import Registry, build_registry
@@ -134,7 +135,10 @@ def _source(manifest: Manifest) -> str:
 
 
 def _bytes(path: Path) -> int:
-    return sum(file.stat().st_size for file in files_in(path))
+    try:
+        return sum(file.stat().st_size for file in files_in(path))
+    except WeightsUnusable:
+        return 0  # `models check` says why
 
 
 def _default(param: Param) -> str:
