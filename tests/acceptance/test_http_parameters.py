@@ -136,6 +136,19 @@ def test_what_could_only_be_noise_is_refused_and_what_is_poor_is_said(http: http
     assert "x-warning" not in http.post(f"/v1/{TEXT}", json=quick()).headers
 
 
+def test_what_of_a_prompt_is_not_understood_is_said(http: httpx2.Client) -> None:
+    cut = "prompt: the model reads the first 75 of its 100 tokens; what comes after them made no difference"
+    long = http.post(f"/v1/{TEXT}", json=quick(prompt="a" * 100))
+    assert long.headers["x-warning"] == cut
+    kept = http.get(f"/v2/requests/{long.headers['x-request-id']}")
+    assert (kept.headers["x-warning"], kept.json()["warnings"]) == (cut, [cut])
+    marked = http.post(f"/v2/{TEXT}", json=quick(prompt="a (red:1.2) fox", negative_prompt="green"))
+    assert marked.headers["x-warning"] == (
+        "prompt: words can't be weighted; the marks, as in (word:1.2), ((word)) or [word], are read as text; "
+        "negative_prompt: it has no effect at a guidance_scale of 1 or less"
+    )
+
+
 def test_steps_count_evaluations_however_short_the_request(http: httpx2.Client) -> None:
     request_id = http.post(f"/v1/{TEXT}", json=quick(sampler="heun", steps=20)).headers["x-request-id"]
     body = http.get(f"/v2/requests/{request_id}/status").json()

@@ -172,5 +172,10 @@ def test_names_are_searched_with_the_keyboard_alone_and_poor_ones_are_warned_of(
     expect(page.get_by_text("Nothing like that")).to_be_visible()
     sampler.press("Escape")
     expect(sampler).to_have_value("uni_pc_bh2")
+    visitor.field("prompt").fill("a (red:1.2) fox, " * 20)
     visitor.generate()
-    expect(page.locator(".view-side .notice")).to_contain_text("uni_pc_bh2 is poor with sgm_uniform at 4 steps")
+    said = page.locator(".view-side .notice")
+    expect(said).to_contain_text("uni_pc_bh2 is poor with sgm_uniform at 4 steps")
+    expect(said).to_contain_text("prompt: words can't be weighted")
+    # The worker's word, which comes with the picture: the built-in weights read 22 tokens.
+    expect(said).to_contain_text("prompt: the model reads the first 22 of its")

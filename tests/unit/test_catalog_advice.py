@@ -36,7 +36,16 @@ def test_what_is_refused() -> None:
         ({"sampler": "dpmpp_3m_sde_gpu", "schedule": "normal"}, "far too much contrast with normal"),
         ({"schedule": "ddim_uniform"}, "may take more steps"),
         ({"sampler": "uni_pc", "steps": 4}, "uni_pc is poor with sgm_uniform at 4 steps"),
+        ({"sampler": "dpm_2", "steps": 11, "schedule": "simple"}, "dpm_2 is poor with simple at 11 steps"),
+        ({"sampler": "uni_pc_bh2", "steps": 7, "schedule": "beta"}, "uni_pc_bh2 is poor with beta at 7 steps"),
+        ({"sampler": "uni_pc", "steps": 4, "schedule": "karras"}, "uni_pc is poor with karras at 4 steps"),
+        ({"sampler": "ipndm_v", "steps": 8, "schedule": "beta"}, "ipndm_v is poor with beta at 8 steps"),
+        ({"sampler": "dpm_2_ancestral", "steps": 4, "schedule": "exponential"}, "is poor with exponential at 4 steps"),
+        ({"sampler": "dpm_fast", "steps": 3, "schedule": "karras"}, "dpm_fast is poor with karras at 3 steps"),
+        ({"sampler": "dpmpp_2m_sde", "schedule": "ddim_uniform"}, "far too much contrast with ddim_uniform"),
         ({"sampler": "euler_cfg_pp", "guidance": 7.0}, "guidance from 1 to 2"),
+        ({"sampler": "LMS", "schedule": "", "strength": 0.3}, "LMS leaves noise where fewer than 8 steps are run"),
+        ({"sampler": "PNDM", "schedule": "", "strength": 0.1, "steps": 29}, "PNDM leaves noise"),
     ],
 )
 def test_what_is_poor_is_said(changes: dict[str, object], words: str) -> None:
@@ -54,3 +63,8 @@ def test_what_is_good_is_not_warned_of() -> None:
     assert warnings(ORDER) == []
     assert warnings(replace(ORDER, sampler="dpmpp_2m")) == []
     assert warnings(replace(ORDER, sampler="DDIM", schedule="")) == []
+    assert warnings(replace(ORDER, sampler="LMS", schedule="")) == []
+    assert warnings(replace(ORDER, sampler="LMS", schedule="", strength=0.4)) == []
+    assert warnings(replace(ORDER, sampler="PNDM", schedule="", strength=0.1, steps=30)) == []
+    assert warnings(replace(ORDER, sampler="dpm_2", schedule="karras", steps=4)) == []
+    assert warnings(replace(ORDER, sampler="lms", steps=4)) == []

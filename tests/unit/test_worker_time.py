@@ -27,7 +27,8 @@ class Slow:
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
 
     def get(self, *_: object) -> Any:
-        family = SimpleNamespace(begin=self.load, demand=lambda job: SimpleNamespace(fits=lambda *_: True))
+        fits = SimpleNamespace(fits=lambda *_: True)
+        family = SimpleNamespace(begin=self.load, demand=lambda _: fits, lengths=lambda _: (1, 1))
         return SimpleNamespace(family=family, fingerprint="f", dtype="float32", t5_tokens=1, native_size=None)
 
     def load(self, job: object) -> object:

@@ -1,4 +1,4 @@
-"""Combinations that are refused, and those that are legal but poor, for the SD 3 family's samplers and schedules.
+"""Combinations that are refused, and those that are legal but poor, of samplers, schedules, steps and strength.
 
 The figures behind the words were measured on a denoiser whose answer is known; `docs/samplers.md` has the page.
 """
@@ -13,15 +13,27 @@ from tintype.errors import BadRequest
 #: With one step these return the noise that they were given.
 NEED_TWO_STEPS = ("uni_pc", "uni_pc_bh2", "dpm_fast", "dpm_adaptive")
 COARSE_ENDS = ("sgm_uniform", "simple")
+FINE_ENDS = ("karras", "exponential")
 WIDE_GAPS = ("normal", "ddim_uniform")
-#: Below this many steps a sampler that leaps from the last sigma to 0 has little picture to show.
-FEW_STEPS = 8
+#: Samplers that leap from the last sigma to 0, and by schedule below how many steps that leaves little picture.
+LEAPING = ("dpm_2", "uni_pc")
+FEW_STEPS = {"sgm_uniform": 12, "simple": 12, "beta": 8}
 MANY_STEPS = 50
 #: The finest schedules that a low strength can take the end of: the table has no more entries, memory is not endless.
 FINEST = {"simple": 1_000}
 FINEST_OTHERWISE = 10_000
 #: From this guidance on, the cfg_pp samplers burn out.
 STRONG = 3.0
+
+#: diffusers' LMS and PNDM begin as if they had the history of the steps that a strength below 1 leaves out. Steps that
+#: are run, up to which that leaves noise in the picture.
+LMS_LEAVES_NOISE, PNDM_LEAVES_NOISE = 7, 2
+
+
+def _run(order: Order) -> int:
+    """How many of its steps diffusers runs, and so SD 1.5."""
+    return int(order.steps * order.strength)
+
 
 #: When, and what to say then.
 POOR: tuple[tuple[Callable[[Order], bool], str], ...] = (
@@ -32,7 +44,9 @@ POOR: tuple[tuple[Callable[[Order], bool], str], ...] = (
     (lambda order: order.sampler == "dpm_adaptive", "dpm_adaptive chooses its own steps"),
     (
         lambda order: (
-            order.sampler.startswith("dpmpp_3m_sde") and order.schedule in WIDE_GAPS and order.steps < MANY_STEPS
+            order.sampler.startswith(("dpmpp_2m_sde", "dpmpp_3m_sde"))
+            and order.schedule in WIDE_GAPS
+            and order.steps < MANY_STEPS
         ),
         "{sampler} has far too much contrast with {schedule} below 50 steps; karras suits it",
     ),
@@ -41,9 +55,7 @@ POOR: tuple[tuple[Callable[[Order], bool], str], ...] = (
         "{sampler} is much less exact with {schedule} than with sgm_uniform or karras",
     ),
     (
-        lambda order: (
-            order.schedule == "ddim_uniform" and order.steps == 1 and not order.sampler.startswith(("dpm_2", "uni_pc"))
-        ),
+        lambda order: order.schedule == "ddim_uniform" and order.steps == 1 and not order.sampler.startswith(LEAPING),
         "ddim_uniform with 1 step begins where nothing is left to do",
     ),
     (
@@ -51,13 +63,20 @@ POOR: tuple[tuple[Callable[[Order], bool], str], ...] = (
         "ddim_uniform may take more steps than asked for, and does not begin at pure noise",
     ),
     (
-        lambda order: (
-            order.sampler.startswith(("dpm_2", "uni_pc")) and order.schedule in COARSE_ENDS and order.steps < FEW_STEPS
-        ),
-        "{sampler} is poor with {schedule} at {steps} steps; 8 or more, or karras, suit it",
+        lambda order: order.sampler.startswith(LEAPING) and order.steps < FEW_STEPS.get(order.schedule, 0),
+        "{sampler} is poor with {schedule} at {steps} steps; 12 or more, or exponential, suit it",
     ),
     (
-        lambda order: order.sampler == "ddpm" and order.schedule in ("karras", "exponential"),
+        lambda order: (
+            (order.sampler == "uni_pc" and order.schedule == "karras" and order.steps < 6)
+            or (order.sampler == "ipndm_v" and order.schedule == "beta" and order.steps < 10)
+            or (order.sampler == "dpm_2_ancestral" and order.schedule in FINE_ENDS and order.steps < 5)
+            or (order.sampler == "dpm_fast" and order.steps < 4)
+        ),
+        "{sampler} is poor with {schedule} at {steps} steps; more suit it",
+    ),
+    (
+        lambda order: order.sampler == "ddpm" and order.schedule in FINE_ENDS,
         "ddpm leaves noise with {schedule}; sgm_uniform suits it",
     ),
     (
@@ -65,6 +84,14 @@ POOR: tuple[tuple[Callable[[Order], bool], str], ...] = (
             0 < order.strength < order.steps / FINEST.get(order.schedule, FINEST_OTHERWISE) and bool(order.schedule)
         ),
         "a strength this low is rounded up to what {steps} steps of {schedule} can begin at",
+    ),
+    (
+        lambda order: order.sampler == "LMS" and order.strength < 1 and _run(order) <= LMS_LEAVES_NOISE,
+        "LMS leaves noise where fewer than 8 steps are run, {steps} times the strength; DPM Multi or Euler leave none",
+    ),
+    (
+        lambda order: order.sampler == "PNDM" and order.strength < 1 and _run(order) <= PNDM_LEAVES_NOISE,
+        "PNDM leaves noise where fewer than 3 steps are run, {steps} times the strength; DPM Multi or Euler leave none",
     ),
     (lambda order: order.sampler == "lcm", "lcm is meant for consistency models; with others it is smooth and flat"),
     (

@@ -56,6 +56,11 @@ class Order:
         return [(self.seed + index) % SEEDS for index in range(self.count)]
 
     @property
+    def has_negative(self) -> bool:
+        """Whether the negative prompt has an effect; samplers of other packages may have it count in any case."""
+        return self.guidance > 1 or self.sampler.endswith("_pp")  # which double the guidance, or need both answers
+
+    @property
     def styles(self) -> tuple[tuple[str, float], ...]:
         """Its LoRAs' names and strengths; raises ValueError where it comes from elsewhere than a model's validator."""
         return read_loras(self.loras)

@@ -57,6 +57,7 @@ ASPECT_RATIOS = (
 
 def text(name: str, help: str, default: str | None = None, *, required: bool = False) -> Param:
     """A prompt."""
+    help += " Words only: marks of weight, as in (word:1.2), are read as text. The answer says where it is too long."
     return Param(name=name, kind="string", help=help, default=default, required=required, group="prompt")
 
 

@@ -17,6 +17,7 @@ from tintype.catalog.catalogue import Catalogue
 from tintype.catalog.order import Order, order, settle_seed
 from tintype.catalog.samples import sample_path
 from tintype.catalog.spec import ModelSpec, Param
+from tintype.catalog.wording import wording
 from tintype.cli.local import check_device, check_files, drawing, load_model
 from tintype.cli.options import data_option, load_settings
 from tintype.errors import BadPicture, InvalidParameter
@@ -104,7 +105,7 @@ def _order(spec: ModelSpec, given: dict[str, Any], output: Path) -> Order:
     params, _ = spec.validate(given)
     asked = order(spec, settle_seed(params, secrets.randbelow))
     refuse(asked)
-    for words in warnings(asked):
+    for words in warnings(asked) + wording(spec, asked):
         click.echo(f"note: {words}", err=True)
     return replace(asked, format=FORMATS[output.suffix.lower()])
 
@@ -118,12 +119,15 @@ def _make(
     progress: Callable[[int, int], None],
 ) -> list[Any]:
     from tintype.worker.direct import draw_order  # noqa: PLC0415 - imports torch
+    from tintype.worker.jobs import unread  # noqa: PLC0415
     from tintype.worker.pictures import Pictures  # noqa: PLC0415
 
     # The picture first: it may be wrong, and the weights take long.
     with Pictures.from_settings(settings) as pictures:
         picture = pictures.read(wanted)
     loaded = load_model(settings, registry, spec, device, wanted.styles)
+    for words in unread(loaded.family, wanted):
+        click.echo(f"note: {words}", err=True)
     return draw_order(loaded, spec.slug, wanted, picture, settings.max_rows, progress)
 
 

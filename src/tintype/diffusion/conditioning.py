@@ -58,6 +58,11 @@ class ClipEncoder:
         """What encoding a prompt needs of the memory."""
         return Step(self.part, self.part.expects(self._work))
 
+    def lengths(self, prompt: str) -> tuple[int, int]:
+        """How many of a prompt's tokens count, and how many it has; without the two marks around them."""
+        sent = count(self.tokenizer, prompt)
+        return min(sent, self.tokenizer.model_max_length - 2), sent
+
     def last(self, prompt: str) -> torch.Tensor:
         """The final hidden state, (1, 77, width): what SD 1.5 was trained on."""
         return self.part.run(self._work, lambda model: self._last(model, prompt))
@@ -96,6 +101,11 @@ class T5Encoder:
         """What encoding a prompt needs of the memory."""
         return () if self.part is None else (Step(self.part, self.part.expects(self._work)),)
 
+    def lengths(self, prompt: str) -> tuple[int, int]:
+        """How many of a prompt's tokens count, and how many it has; without the mark of its end. 0, 0 without T5."""
+        sent = 0 if self.part is None else count(self.tokenizer, prompt)
+        return min(sent, self.tokens - 1), sent
+
     def encode(self, prompt: str, like: torch.Tensor) -> torch.Tensor:
         """(1, tokens, width) on the device and in the dtype of `like`."""
         if self.part is None:
@@ -112,6 +122,11 @@ def tokenize(tokenizer: Any, prompt: str, length: int, device: torch.device) -> 
     """Token ids and mask, each (1, length): cut or padded to exactly that length."""
     tokens = tokenizer([prompt], padding="max_length", max_length=length, truncation=True, return_tensors="pt")
     return tokens.input_ids.to(device), tokens.attention_mask.to(device)
+
+
+def count(tokenizer: Any, prompt: str) -> int:
+    """How many tokens a prompt has, without the marks of its beginning and end."""
+    return len(tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids)
 
 
 def join_sd3(clips: Sequence[ClipEncoder], t5: T5Encoder, prompt: str) -> Text:

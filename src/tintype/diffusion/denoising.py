@@ -52,6 +52,9 @@ class Family(Protocol):
     def demand(self, job: Job) -> Demand:
         """What the job needs of the memory, from its text to its pixels."""
 
+    def lengths(self, prompt: str) -> tuple[int, int]:
+        """How many of a prompt's tokens count, and how many it has: fewer count than there are where it is too long."""
+
     def begin(self, job: Job) -> Denoising:
         """Encode the job's text and picture, and set up its sampler."""
 

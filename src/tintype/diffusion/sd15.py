@@ -76,6 +76,10 @@ class SD15:
         before = (self.clip.step,) if job.picture is None else (self.clip.step, coding)
         return Demand(self.denoiser, before, (Step(self.denoiser, working), coding))
 
+    def lengths(self, prompt: str) -> tuple[int, int]:
+        """How many of a prompt's tokens count, and how many it has."""
+        return self.clip.lengths(prompt)
+
     def begin(self, job: Job) -> Denoising:
         """Set up as diffusers' StableDiffusionImg2ImgPipeline does: same draws from the generator, same order."""
         scheduler = self._scheduler(job.sampler)

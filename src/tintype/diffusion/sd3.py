@@ -62,6 +62,11 @@ class SD3:
         before = texts if job.picture is None else (*texts, coding)
         return Demand(self.denoiser, before, (Step(self.denoiser, working), coding))
 
+    def lengths(self, prompt: str) -> tuple[int, int]:
+        """How many of a prompt's tokens count, and how many it has, by the encoder that reads most of them."""
+        read = [encoder.lengths(prompt) for encoder in (self.clips[0], self.t5)]
+        return next((one for one in read if one[1] and one[0] == one[1]), max(read))
+
     def begin(self, job: Job) -> Denoising:
         """Noise the picture's latents to the schedule's first sigma, and start the sampler."""
         method = find_sampler(job.sampler)

@@ -17,6 +17,7 @@ from tintype.catalog.blocked import BlockedPhrases
 from tintype.catalog.order import Order, order, pace, planned_steps, settle_seed
 from tintype.catalog.samples import sample_path
 from tintype.catalog.spec import ModelSpec
+from tintype.catalog.wording import wording
 from tintype.errors import ContentRefused, Forbidden, PerhapsQueued, rate_headers
 from tintype.settings import Safety
 from tintype.store.keys import Key
@@ -110,7 +111,7 @@ def submit(
     queued = parse(wanted.prompt).check_in() if key.test else 0.0
     picture = find_picture(services, wanted.image)
     check_pixels(key, wanted, None if picture is None else picture.size)
-    headers = _notes(wanted, ignored, doubts)
+    headers = _notes(wanted, ignored, doubts + wording(spec, wanted))
     kept = keep(services, params, picture)
     tariff, steps = services.price(spec), planned_steps(spec, wanted)
     around = {**around, "id": str(uuid4()), "reply": headers, "pictures": wanted.count, "pace": pace(spec, wanted)}

@@ -36,7 +36,7 @@ class Delivery:
 
         Raises what the check raises: nothing is written then.
         """
-        warnings = self.guard.check(task)
+        warnings = task.warnings + self.guard.check(task)
         encoding = time.monotonic()  # from here on: nobody pays by the second for being checked
         pictures = [self._put(task, index) for index in range(len(task.pictures))]
         result: dict[str, Any] = {

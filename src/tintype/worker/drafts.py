@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from tintype.worker.jobs import jobs, result_size
+from tintype.worker.jobs import jobs, result_size, unread
 from tintype.worker.models import Models
 from tintype.worker.recipe import recipe
 from tintype.worker.task import Draft, Task
@@ -13,12 +13,14 @@ from tintype.worker.task import Draft, Task
 def draft(task: Task, models: Models) -> Draft:
     """The jobs of a task whose input picture has arrived, and what they need; raises what the fetch has raised.
 
-    Notes in the task how its pictures can be made again, what draws them, and how large they will be.
+    Notes in the task how its pictures can be made again, what draws them, how large they will be, and what of its texts
+    is not read.
     """
     source = task.fetched.result()
     task.loaded = loaded = models.get(task.spec, torch.float32 if task.in_float32 else None, task.order.styles)
     picture = source.image if source else None
     task.recipe = recipe(task.spec.slug, task.order, source.digest if source else "", loaded)
+    task.warnings = unread(loaded.family, task.order)
     task.size = result_size(task.order, picture)
     wanted = jobs(task.order, picture, loaded.native_size)
     return Draft(wanted, loaded.family.demand(wanted[0]))

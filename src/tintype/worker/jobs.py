@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from tintype.catalog.order import Order
+from tintype.diffusion.denoising import Family
 from tintype.diffusion.job import Job
 from tintype.media.made import Encoded, encoded, output_size
 from tintype.media.scaling import fit, native_size, resize
@@ -40,6 +41,17 @@ def jobs(order: Order, picture: Image.Image | None, native: int | None) -> list[
             picture=source,
         )
         for seed in order.seeds
+    ]
+
+
+def unread(family: Family, order: Order) -> list[str]:
+    """What its caller should know of texts that are longer than the model reads."""
+    texts = {"prompt": order.prompt, "negative_prompt": order.negative_prompt if order.has_negative else ""}
+    lengths = {name: family.lengths(text) for name, text in texts.items()}
+    return [
+        f"{name}: the model reads the first {read} of its {sent} tokens; what comes after them made no difference"
+        for name, (read, sent) in lengths.items()
+        if read < sent
     ]
 
 

@@ -45,6 +45,8 @@ class Task:
         self.recipe: Recipe
         self.loaded: Loaded
         self.size: tuple[int, int]
+        #: What its caller should know of it beside the pictures.
+        self.warnings: list[str] = []
         #: What is to be done, once the input picture is there.
         self.draft: Draft | None = None
         #: Seconds spent on loading weights for it.

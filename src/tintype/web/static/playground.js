@@ -110,6 +110,7 @@ export class Playground {
       const made = pictures(result, values);
       this.shelf.add(made);
       this.show(made);
+      this.say([this.note.textContent, ...(result.warnings ?? [])].filter(Boolean).join("; "));
       this.said.textContent = `Done: seed ${made[0].seed}`;
     } else if (result.error === "cancelled") {
       this.put(empty("Cancelled; nothing was charged."));

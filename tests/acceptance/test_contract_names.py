@@ -1,0 +1,219 @@
+"""Every name of the contract once, in real processes: schedulers, samplers, schedules, formats, and files' layouts.
+
+One server draws them all together. What fails is named as a sub-test; the tests are few, so that no process of
+pytest-xdist has to draw for another's.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.acceptance.harness import Server, until
+from tests.acceptance.test_http_helpers import MEDIUM, OLD, TEXT, TURBO, refused, submit
+from tests.integration.test_checkpoint_layouts import (
+    SD3,
+    SD15,
+    original_vae,
+    sd3_originals,
+    sd15_originals,
+    tensors,
+    under,
+    written,
+)
+from tests.toy import FAMILIES, build_once, small_setting, write_random
+from tintype.catalog.advice import NEED_TWO_STEPS
+from tintype.catalog.models import MODELS
+from tintype.catalog.parameters import SAMPLER_ALIASES, SAMPLERS, SCHEDULES, SD15_SCHEDULERS
+
+#: One request: whose parameters a model has, its slug, what is sent, the picture's format and size.
+Wanted = tuple[str, dict[str, Any], str, tuple[int, int]]
+SIDE = 64
+
+
+def png(side: int = SIDE) -> str:
+    """An input picture with something to see on it, as a data URI."""
+    ramp = np.arange(side, dtype=np.uint8) * (256 // side)
+    picture = Image.fromarray(np.stack([np.tile(ramp, (side, 1)), np.tile(ramp[:, None], (1, side))] * 2, -1)[..., :3])
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def old(scheduler: str, **changes: Any) -> Wanted:
+    """One of the twelve, with as few steps as SD 1.5 may have."""
+    sent = {"prompt": "a fox", "image": png(), "scheduler": scheduler, "seed": 5, **changes}
+    return OLD, sent, "JPEG", (512, 512)
+
+
+def text(sampler: str, schedule: str, steps: int = 3) -> Wanted:
+    """One of the SD 3 family's samplers; a guidance above 1, so that all of them have two rows."""
+    where = {"prompt": "a fox", "width": SIDE, "height": SIDE, "seed": 5, "guidance_scale": 1.5}
+    asked = {"sampler": sampler, "scheduler": schedule, "steps": steps, "image_format": "png"}
+    return TEXT, {**where, **asked}, "PNG", (SIDE, SIDE)
+
+
+def plain(slug: str, **changes: Any) -> dict[str, Any]:
+    """The least that each model wants."""
+    mode = {"mode": "image-to-image"} if slug == TURBO else {}
+    few = {OLD: {"strength": 0.1}, MEDIUM: {"num_inference_steps": 2}, TURBO: {}, TEXT: {"width": SIDE, "height": SIDE}}
+    picture = {} if slug == TEXT else {"image": png()}
+    return {"prompt": "a fox", "seed": 5, **mode, **picture, **few[slug], **changes}
+
+
+def names() -> dict[str, Wanted]:
+    """Every name that a request may have."""
+    pairs = [(sampler, schedule) for sampler in (*SAMPLERS, *SAMPLER_ALIASES) for schedule in SCHEDULES]
+    wanted = {f"{sampler} {schedule}": text(sampler, schedule) for sampler, schedule in pairs}
+    for scheduler in SD15_SCHEDULERS:
+        wanted[f"{scheduler} from noise"] = old(scheduler, strength=1)
+        wanted[f"{scheduler} in two steps"] = old(scheduler, strength=0.1)
+    for slug, param, choices in (
+        (TEXT, "image_format", ("jpeg", "png", "webp")),
+        (TURBO, "output_format", ("jpeg", "png")),
+    ):
+        for choice in choices:
+            wanted[f"{slug} {choice}"] = slug, plain(slug, **{param: choice}), choice.upper(), (SIDE, SIDE)
+    return wanted
+
+
+def drawn(http: httpx2.Client, wanted: Mapping[str, Wanted]) -> dict[str, dict[str, Any]]:
+    """All of them at once, by their names: what each of them has come to."""
+    ids = {name: submit(http, slug, sent) for name, (slug, sent, _, _) in wanted.items()}
+    ended: dict[str, dict[str, Any]] = {}
+
+    def look() -> bool:
+        for name in [name for name in ids if name not in ended]:
+            answer = http.get(f"/v2/requests/{ids[name]}")
+            if not answer.is_success or answer.json()["status"] in ("QUEUED", "PROCESSING"):
+                return False
+            ended[name] = answer.json()
+        return True
+
+    until(look, 240)
+    return ended
+
+
+def check(http: httpx2.Client, made: dict[str, Any], format: str, size: tuple[int, int]) -> None:
+    """It is one picture, as it was asked for, that shows something."""
+    assert made["status"] == "COMPLETED", made
+    [file] = made["images"]
+    assert file["content_type"] == f"image/{format.lower()}"
+    with Image.open(io.BytesIO(http.get(file["url"]).content)) as picture:
+        picture.load()
+        assert (picture.format, picture.size) == (format, size)
+        pixels = np.asarray(picture.convert("RGB"), dtype=float)
+    assert pixels.std() > 2, "it is one colour"
+
+
+def test_every_sampler_schedule_scheduler_and_format(server: Server, subtests: pytest.Subtests) -> None:
+    http, wanted = server.http(), names()
+    for name, made in drawn(http, wanted).items():
+        with subtests.test(name):
+            check(http, made, *wanted[name][2:])
+
+
+def test_what_can_not_be_drawn_in_one_step_is_refused_whatever_the_schedule(
+    server: Server, subtests: pytest.Subtests
+) -> None:
+    http = server.http()
+    for sampler in NEED_TWO_STEPS:
+        for schedule in SCHEDULES:
+            with subtests.test(f"{sampler} {schedule}"):
+                answer = http.post(f"/v2/{TEXT}", json=text(sampler, schedule, steps=1)[1])
+                refused(answer, 400, f"{sampler} needs at least 2 steps, 1 was sent")
+
+
+@pytest.mark.parametrize("scheduler", SD15_SCHEDULERS)
+def test_generate_in_a_process_of_its_own(weights: Path, tmp_path: Path, scheduler: str) -> None:
+    env = {**os.environ, "TINTYPE_WEIGHTS": small_setting(weights), "TINTYPE_THREADS": "1"}
+    image = tmp_path / "in.png"
+    Image.open(io.BytesIO(base64.b64decode(png().partition(",")[2]))).save(image)
+    asked = ["--prompt", "a fox", "--image", image, "--scheduler", scheduler, "--strength", 0.2, "--seed", 5]
+    where = ["--data", tmp_path, "-o", tmp_path / "out.png"]
+    command = [sys.executable, "-m", "tintype", "generate", OLD, *map(str, [*asked, *where])]
+    ran = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=150)
+    assert ran.returncode == 0, ran.stderr
+    with Image.open(tmp_path / "out.png") as picture:
+        assert picture.size == (512, 512)
+        assert np.asarray(picture, dtype=float).std() > 2
+
+
+def layouts(cache: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """Family → layout → the keys of a models file that name toy weights in it."""
+    folders = {}
+    for family, components in (("sd15", SD15), ("sd3", SD3)):
+        usual, scheduler = FAMILIES[family]
+        whole = {**usual, **components}
+
+        def build(path: Path, whole: Any = whole, scheduler: Any = scheduler) -> None:
+            write_random(path, whole, scheduler)
+
+        folders[family] = build_once(cache / "names" / family, build)
+    return {"sd15": _sd15(folders["sd15"]), "sd3": _sd3(folders["sd3"])}
+
+
+def _sd15(folder: Path) -> dict[str, dict[str, Any]]:
+    whole = sd15_originals(folder)
+    unet = {name: tensor for name, tensor in whole.items() if name.startswith("model.diffusion_model.")}
+    alone = {
+        "file": written(folder / "unet.safetensors", unet),
+        "vae": written(folder / "vae.safetensors", original_vae(tensors(folder, "vae"), 4)),
+        "text_encoders": [written(folder / "clip.safetensors", tensors(folder, "text_encoder"))],
+        "tokenizers": folder,
+    }
+    single = {"file": written(folder / "whole.safetensors", whole), "tokenizers": folder}
+    return {"folder": {"folder": folder}, "file": single, "parts": alone}
+
+
+def _sd3(folder: Path) -> dict[str, dict[str, Any]]:
+    clips = {name: tensors(folder, part) for name, part in (("clip_l", "text_encoder"), ("clip_g", "text_encoder_2"))}
+    encoders = [under(f"text_encoders.{name}.transformer.", one) for name, one in clips.items()]
+    whole = {name: tensor for part in (sd3_originals(folder), *encoders) for name, tensor in part.items()}
+    denoiser = {name: tensor for name, tensor in whole.items() if name.startswith("model.diffusion_model.")}
+    alone = {
+        "file": written(folder / "mmdit.safetensors", denoiser),
+        "vae": written(folder / "vae.safetensors", original_vae(tensors(folder, "vae"), 4)),
+        "text_encoders": [written(folder / f"{name}.safetensors", one) for name, one in clips.items()],
+        "tokenizers": folder,
+    }
+    single = {"file": written(folder / "whole.safetensors", whole), "tokenizers": folder}
+    return {"folder": {"folder": folder}, "file": single, "parts": alone}
+
+
+def _toml(value: Any) -> str:
+    return f"[{', '.join(map(_toml, value))}]" if isinstance(value, list) else f'"{value}"'
+
+
+def test_every_model_in_every_layout(
+    new_server: Callable[..., Server], weights: Path, subtests: pytest.Subtests
+) -> None:
+    server = new_server(max_rows=4)
+    server.data.mkdir(parents=True, exist_ok=True)
+    lines, wanted = [], {}
+    for layout_of, slug in ((layouts(weights)[spec.family], slug) for slug, spec in MODELS.items()):
+        for layout, keys in layout_of.items():
+            own = f"{slug.replace('.', '')}-{layout}"
+            lines += [
+                f'[models."{own}"]',
+                f'like = "{slug}"',
+                *(f"{key} = {_toml(value)}" for key, value in keys.items()),
+            ]
+            size = (512, 512) if slug == OLD else (SIDE, SIDE)
+            wanted[own] = own, plain(slug), "JPEG", size
+    (server.data / "models.toml").write_text("\n".join(lines))
+    http = server.start().http()
+    for name, made in drawn(http, wanted).items():
+        with subtests.test(name):
+            check(http, made, *wanted[name][2:])
