@@ -114,6 +114,11 @@ SD3_MISFITS: dict[str, tuple[str, tuple[str, dict[str, Any]], str]] = {
         ("CLIPTextModelWithProjection", CLIP | WIDE | {"projection_dim": 32}),
         "its text (joint_attention_dim) is 64 wide, and what text_encoder and text_encoder_2 give (hidden_size) is 64",
     ),
+    "texts of two lengths": (
+        "text_encoder_2",
+        ("CLIPTextModelWithProjection", CLIP | {"max_position_embeddings": 96}),
+        "its texts (model_max_length) have 77 tokens, and text_encoder_2 takes 96 (max_position_embeddings)",
+    ),
     "unprojected": (
         "text_encoder",
         ("CLIPTextModel", CLIP),
