@@ -114,11 +114,6 @@ SD3_MISFITS: dict[str, tuple[str, tuple[str, dict[str, Any]], str]] = {
         ("CLIPTextModelWithProjection", CLIP | WIDE | {"projection_dim": 32}),
         "its text (joint_attention_dim) is 64 wide, and what text_encoder and text_encoder_2 give (hidden_size) is 64",
     ),
-    "texts of two lengths": (
-        "text_encoder_2",
-        ("CLIPTextModelWithProjection", CLIP | {"max_position_embeddings": 96}),
-        "its texts (model_max_length) have 77 tokens, and text_encoder_2 takes 96 (max_position_embeddings)",
-    ),
     "unprojected": (
         "text_encoder",
         ("CLIPTextModel", CLIP),
@@ -139,6 +134,16 @@ def test_a_part_for_another_model(weights: Path, tmp_path: Path, family: str, ca
     name, made, words = (SD15_MISFITS if family == "sd15" else SD3_MISFITS)[case]
     part = component(tmp_path, family, name, made)
     assert words in said(Weights(toy_weights(family, weights), parts=((name, part),)), family)
+
+
+def test_texts_of_two_lengths(weights: Path, tmp_path: Path) -> None:
+    made = ("CLIPTextModelWithProjection", CLIP | {"max_position_embeddings": 96})
+    part = component(tmp_path, "sd3", "text_encoder_2", made)
+    own = Weights(toy_weights("sd3", weights), parts=(("text_encoder_2", part),))
+    [found] = check(own, "sd3")
+    assert "its texts (model_max_length) have 77 tokens, and text_encoder_2 takes 96" in str(found)
+    with pytest.raises(WeightsUnusable, match=r"text_encoder_2: it takes 96 tokens .*, and text_encoder 77"):
+        load_family("sd3", own, torch.device("cpu"), torch.float32, 32)
 
 
 def test_a_t5_of_another_width(weights: Path, tmp_path: Path) -> None:
