@@ -136,6 +136,16 @@ def test_a_part_for_another_model(weights: Path, tmp_path: Path, family: str, ca
     assert words in said(Weights(toy_weights(family, weights), parts=((name, part),)), family)
 
 
+def test_texts_of_two_lengths(weights: Path, tmp_path: Path) -> None:
+    made = ("CLIPTextModelWithProjection", CLIP | {"max_position_embeddings": 96})
+    part = component(tmp_path, "sd3", "text_encoder_2", made)
+    own = Weights(toy_weights("sd3", weights), parts=(("text_encoder_2", part),))
+    [found] = check(own, "sd3")
+    assert "its texts (model_max_length) have 77 tokens, and text_encoder_2 takes 96" in str(found)
+    with pytest.raises(WeightsUnusable, match=r"text_encoder_2: it takes 96 tokens .*, and text_encoder 77"):
+        load_family("sd3", own, torch.device("cpu"), torch.float32, 32)
+
+
 def test_a_t5_of_another_width(weights: Path, tmp_path: Path) -> None:
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
         sizes = {"vocab_size": 60, "d_model": 48, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_heads": 2}

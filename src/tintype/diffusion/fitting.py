@@ -91,6 +91,8 @@ def _sd15(own: Mapping[str, Config]) -> Iterator[Misfit]:
     if any(one != width for one in taken):
         wants = _shown(unet[key])
         yield "unet", f"its text ({key}) is {wants} wide, and what text_encoder gives (hidden_size) is {width}"
+    if type(padding := unet["downsample_padding"]) is not int:  # the class takes anything, and fails when it draws
+        yield "unet", f"its downsample_padding is {_shown(padding)}, and should be a whole number"
     for key, allowed in NOTHING_ELSE.items():
         if unet[key] not in allowed:
             yield "unet", f"it wants more than latents, time and text: {key} is {_shown(unet[key])}"
@@ -113,6 +115,9 @@ def _sd3(own: Mapping[str, Config]) -> Iterator[Misfit]:
     joint = f"its text (joint_attention_dim) is {count('joint_attention_dim')} wide"
     if sum(widths) > count("joint_attention_dim"):
         yield "transformer", f"{joint}, and what {' and '.join(clips)} give (hidden_size) is {_sum(widths)}"
+    lengths = [_count(name, clip, "max_position_embeddings") for name, clip in clips.items()]
+    if len(set(lengths)) > 1:
+        yield "text_encoder_2", f"it takes {lengths[1]} tokens (max_position_embeddings), and text_encoder {lengths[0]}"
     if (t5 := own.get("text_encoder_3")) and _count("text_encoder_3", t5, "d_model") != count("joint_attention_dim"):
         yield "transformer", f"{joint}, and what text_encoder_3 gives (d_model) is {t5['d_model']}"
 

@@ -82,7 +82,7 @@ def open_tokenizer(checkpoint: Checkpoint, name: str) -> Any:
         words = f"it has tokens up to {highest}, and {encoder.name} knows {config['vocab_size']} (vocab_size)"
         raise WeightsUnusable(f"component {name}: {words}")
     positions = config.get("max_position_embeddings")
-    if positions is not None and longest > positions:
+    if positions is not None and longest != positions:  # SD 3's two lie side by side
         words = f"its texts (model_max_length) have {longest:,} tokens, and {encoder.name} takes {positions:,}"
         raise WeightsUnusable(f"component {name}: {words} (max_position_embeddings)")
     return tokenizer
