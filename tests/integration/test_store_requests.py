@@ -82,6 +82,18 @@ def test_keys_take_turns(shop: Shop) -> None:
     assert shop.requests.claim("w1", idle=True) is None
 
 
+def test_a_claim_passes_over_accounts_that_a_worker_has_enough_of(shop: Shop) -> None:
+    other = shop._accounts.create("two", START).id
+    key, _ = shop._accounts.create_key(other, "key")
+    first = shop.submit(priority=5)
+    second = shop.requests.submit(key, "sd3", {"prompt": "é"}, PRICE, 0, steps=4)
+    taken = shop.requests.claim("w1", idle=False, passing_over=[shop.account_id])
+    assert taken is not None
+    assert taken.id == second.id
+    assert shop.requests.claim("w1", idle=False, passing_over=[shop.account_id]) is None
+    assert shop.claim(idle=False).id == first.id
+
+
 def test_a_key_is_served_in_the_order_of_arrival(shop: Shop) -> None:
     submitted = [shop.submit().id for _ in range(5)]
     assert [shop.claim().id for _ in range(5)] == submitted

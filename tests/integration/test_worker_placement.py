@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tests.integration.website import Website, serving
 from tests.toy import TRANSFORMER, toy_weights
 
 from tintype.catalog.catalogue import Catalogue
-from tintype.catalog.models import SD35_TURBO_TXT2IMG
+from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.checkpoints.weights import Weights
 from tintype.diffusion.memory.plan import Memory
 from tintype.diffusion.memory.residency import Residency
@@ -27,7 +28,7 @@ from tintype.worker.guard import Guard
 from tintype.worker.jobs import jobs
 from tintype.worker.loop import Worker
 from tintype.worker.models import Models
-from tintype.worker.pictures import Pictures
+from tintype.worker.pictures import PLACES, Pictures
 from tintype.worker.warming import Warming
 
 ONE = SD35_TURBO_TXT2IMG
@@ -53,15 +54,16 @@ def models(weights: Path, folder: Callable[..., Path]) -> Models:
 
 
 @pytest.fixture
-def worker(site: Website, models: Models) -> Worker:
+def worker(site: Website, models: Models) -> Iterator[Worker]:
     """Looks for requests when it is called, and tells what it has when a picture is done; else never."""
     own, catalogue = site.own, Catalogue([ONE, OTHER])
     requests = Requests(own.db, lease=60, retention=60, warm_wait=0.2)
     warming = Warming("w1", catalogue, models, own.warmups, (), interval=NEVER)
     warming.look()
     delivery = Delivery(requests, own.outputs, Guard(None), with_recipe=False)
-    parts = (catalogue, models, Pictures.from_settings(own.settings), delivery, Engine(16), warming)
-    return Worker("w1", requests, *parts, max_pictures=4, poll=NEVER, grace=1, warm_wait=0.2)
+    with Pictures.from_settings(own.settings) as pictures:
+        parts = (catalogue, models, pictures, delivery, Engine(16), warming)
+        yield Worker("w1", requests, *parts, max_pictures=4, poll=NEVER, grace=1, warm_wait=0.2)
 
 
 def submit(site: Website, slug: str) -> Request:
@@ -138,6 +140,41 @@ def test_what_met_an_absent_database_is_not_to_blame(site: Website, worker: Work
     assert request.id not in worker.tasks
     assert (found(site, request).status, found(site, request).counted) == (Status.QUEUED, 0)
     worker.endings.hand_back()
+
+
+def test_input_images_that_take_their_time_fill_half_of_a_worker(site: Website, worker: Worker) -> None:
+    """However many one account asks for, and not with its text-to-image; and they stop with their requests."""
+    while left := site.own.requests.claim("w0", idle=True):  # by other tests
+        site.own.requests.fail(left.id, left.attempt, "cancelled", 499)
+    begun, over = threading.Semaphore(0), threading.Event()
+
+    def slow(_: ExitStack) -> None:
+        begun.release()
+        over.wait(60)
+
+    for _ in range(PLACES // 2):
+        worker.pictures._fetching.submit(site.account_id, slow)
+        begun.acquire()
+    other = site.own.accounts.create("two", 1_000_000).id
+    key, _ = site.own.accounts.create_key(other, "key")
+    worker.catalogue = Catalogue([ONE, OTHER, SD15_IMG2IMG])
+    asked = SD15_IMG2IMG.validate({"prompt": "a fox", "image": "/sd-img2img-input.jpeg"})[0]
+    images = [site.own.requests.submit(site.key, SD15_IMG2IMG.slug, asked, 1, steps=3) for _ in range(4)]
+    worker.look()
+    worker.take()
+    assert [*worker.tasks] == [image.id for image in images[:2]]
+    text = site.own.requests.submit(key, ONE.slug, ONE.validate(ASKED)[0], 1, steps=3)
+    worker.look()
+    worker.take()
+    assert [*worker.tasks] == [images[0].id, images[1].id, text.id]
+    assert [task.fetched.done() for task in worker.tasks.values()] == [False, False, True]
+    futures = [task.fetched for task in worker.tasks.values()]
+    worker.endings.hand_back()
+    assert [future.cancelled() for future in futures] == [True, True, False]
+    over.set()
+    for request in images:
+        site.own.requests.cancel(request.id, site.account_id)
+    site.own.requests.cancel(text.id, other)
 
 
 class Clock:

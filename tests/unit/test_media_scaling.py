@@ -55,6 +55,7 @@ def test_fitted_size_keeps_its_promises(width: int, height: int) -> None:
     assert min(across, down) >= 64
     assert max(across, down) <= 2048
     assert across * down <= 2**20
+    assert fitted_size(across, down) == (across, down), "a picture that was fitted where it was decoded stays as it is"
     if max(width, height) < 10 * min(width, height):
         assert abs(across / down - width / height) / (width / height) < 0.3
 
