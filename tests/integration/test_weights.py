@@ -120,7 +120,7 @@ def test_text_is_drawn_natively_and_delivered_at_the_size_asked_for() -> None:
     [plain] = jobs(order, None, None)
     assert (plain.width, plain.height) == (1536, 640)
     drawn = torch.zeros(job.height, job.width, 3, dtype=torch.uint8)
-    made = to_file(order, drawn, result_size(order, None), 1, "")
+    made = to_file(order, drawn, result_size(order, None), 1, None)
     assert (made.width, made.height) == (1536, 640)
 
 

@@ -50,14 +50,14 @@ def check(weights: Weights, family: str) -> list[Finding]:
     quiet_libraries()
     try:
         checkpoint = Checkpoint(weights, family)
-        _ = checkpoint.scheduler
         strays, ignored = checkpoint.layout.strays, checkpoint.ignored
         _ = weights.traits  # which says what is wrong with tintype.json
     except WeightsUnusable as error:
         return [Finding("checkpoint", "unusable", "", error.message)]
     notes = [Finding("checkpoint", "ignored", name, "belongs to no network of the model") for name in strays]
     notes += [Finding("checkpoint", "ignored", "", words) for words in ignored]
-    findings = [finding for name in PARTS[family] for finding in _component(checkpoint, name)]
+    findings = _scheduler(checkpoint)
+    findings += [finding for name in PARTS[family] for finding in _component(checkpoint, name)]
     findings += [finding for name in checkpoint.tokenizers for finding in _tokenizer(checkpoint, name)]
     if not findings:  # else they can't be compared
         findings += [
@@ -65,6 +65,14 @@ def check(weights: Weights, family: str) -> list[Finding]:
             *(one for offer in weights.available for one in _offered(checkpoint, *offer)),
         ]
     return notes + findings
+
+
+def _scheduler(checkpoint: Checkpoint) -> list[Finding]:
+    try:
+        _ = checkpoint.scheduler
+    except WeightsUnusable as error:
+        return [Finding("scheduler", "unusable", "", error.message)]
+    return []
 
 
 def _component(checkpoint: Checkpoint, name: str) -> list[Finding]:

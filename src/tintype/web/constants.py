@@ -43,16 +43,27 @@ class Constant:
             if self._making is None:
                 self._making = asyncio.create_task(self._renew(services(http)))
             await asyncio.shield(self._making)  # who goes away takes it from nobody
-        headers = {"etag": self._etag, **self._headers}
-        if self._etag in (tag.strip().removeprefix("W/") for tag in http.headers.get("if-none-match", "").split(",")):
-            return Response(status_code=NOT_MODIFIED, headers=headers)
-        return Response(self._body, media_type=self._type, headers=headers)
+        return tagged(http, self._body, self._etag, self._type, self._headers)
 
     async def _renew(self, own: Services) -> bytes:
         try:
             self._body = await run_in_threadpool(self._make, own)
-            self._etag = f'"{sha256(self._body).hexdigest()[:32]}"'
+            self._etag = etag_of(self._body)
             self._until = time.monotonic() + self._life
             return self._body
         finally:
             self._making = None
+
+
+def etag_of(body: bytes) -> str:
+    """A tag by which a client knows whether it has these bytes already."""
+    return f'"{sha256(body).hexdigest()[:32]}"'
+
+
+def tagged(http: HttpRequest, body: bytes, etag: str, media_type: str, headers: Mapping[str, str]) -> Response:
+    """200 with the body, or 304 to who has it already."""
+    known = (tag.strip().removeprefix("W/") for tag in http.headers.get("if-none-match", "").split(","))
+    headers = {"etag": etag, **headers}
+    if etag in known:
+        return Response(status_code=NOT_MODIFIED, headers=headers)
+    return Response(body, media_type=media_type, headers=headers)
