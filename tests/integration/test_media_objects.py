@@ -42,6 +42,7 @@ def test_put_get_and_remove(storage: ObjectStorage, suffix: str) -> None:
     name = outputs.put(b"picture", suffix)
     assert outputs.get(name) == b"picture"
     assert kept(storage, "outputs").get(name) == b"picture", "another process sees it"
+    assert (outputs.find(name), outputs.part(name, 0, 7), outputs.part(name, 2, 5)) == (7, b"picture", b"ctu")
     outputs.remove(name)
     outputs.remove(name)
     with pytest.raises(NotFound):
@@ -56,7 +57,12 @@ def test_what_a_caller_sent_is_kept_as_it_came(storage: ObjectStorage) -> None:
 @pytest.mark.parametrize("name", [UNKNOWN, "../outputs/" + UNKNOWN, "", "a" * 1000])
 def test_unknown_and_malformed_names(storage: ObjectStorage, name: str) -> None:
     outputs = kept(storage, "outputs")
-    for ask in (outputs.get, outputs.find, lambda name: outputs.address(name, 60)):
+    for ask in (
+        outputs.get,
+        outputs.find,
+        lambda name: outputs.part(name, 0, 1),
+        lambda name: outputs.address(name, 60),
+    ):
         with pytest.raises(NotFound):
             ask(name)
 

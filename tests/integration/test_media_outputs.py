@@ -31,6 +31,9 @@ def test_put_and_get(files: Files) -> None:
     assert re.fullmatch(r"[0-9a-f]{32}\.jpeg", name)
     assert files.get(name) == files.path(name).read_bytes() == b"picture"
     assert files.put(b"picture", "jpeg") != name
+    assert (files.find(name), files.part(name, 0, 7), files.part(name, 2, 5)) == (7, b"picture", b"ctu")
+    with pytest.raises(NotFound):
+        files.part(name, 5, 8)
     assert all(path.suffix == ".jpeg" for path in files.path(name).parent.iterdir())
 
 
@@ -61,7 +64,7 @@ def test_bad_suffix(files: Files, suffix: str) -> None:
 def test_unknown_and_malformed_names(files: Files, tmp_path: Path, name: str) -> None:
     (tmp_path / "deep" / "secret").write_text("secret")
     (tmp_path / "deep" / ("0" * 32 + ".jpeg")).write_text("secret")
-    for ask in (files.get, files.path):
+    for ask in (files.get, files.path, files.find, lambda name: files.part(name, 0, 0)):
         with pytest.raises(NotFound) as refused:
             ask(name)
         assert str(tmp_path) not in str(refused.value)

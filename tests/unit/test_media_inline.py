@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
+import tracemalloc
+from urllib.parse import unquote_to_bytes
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tintype.errors import BadPicture, PictureUnreachable
+from tintype.media import escapes, inline
+from tintype.media.escapes import PIECE
 from tintype.media.fetch import parse_url, target_of
 from tintype.media.inline import from_text
 from tintype.media.post import check_target
@@ -147,3 +152,82 @@ def test_hosts_that_no_name_can_be(host: str) -> None:
             parse_url(f"//{host}/", parse_url("http://example.com/"))
     with pytest.raises(PictureUnreachable):
         parse_url("https:////x[/", parse_url("http://example.com/a"))
+
+
+SIZE = 2 * PIECE
+#: Shifted, so that an escape would be torn wherever pieces are cut.
+LONG = {
+    "escapes of base64": lambda shift: "data:;base64," + "A" * shift + "%2B" * (SIZE // 4) + "A" * (-shift % 4),
+    "escapes of bytes": lambda shift: "data:image/png," + "A" * shift + "%41" * (SIZE // 3),
+    "blanks": lambda shift: "A" * (8 + 4 * shift) + "B\r\nC " * (SIZE // 5 // 8 * 8),
+    "escaped equals signs": lambda shift: "data:," + "A" * shift + "=%3d" * (SIZE // 4),
+}
+
+
+@pytest.mark.parametrize("case", LONG)
+@pytest.mark.parametrize("shift", range(3))
+def test_long_texts_take_little_memory(case: str, shift: int) -> None:
+    text = LONG[case](shift)
+    tracemalloc.start()
+    try:
+        data = from_text(text, SIZE)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * len(text) + 6 * PIECE
+    _, _, raw = text.rpartition(",")
+    plain = unquote_to_bytes(raw)
+    assert data == (base64.b64decode(plain) if "base64" in text or case == "blanks" else plain)
+
+
+def no_decoding(packed: bytes, **_: object) -> bytes:
+    assert not packed
+    return b""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("A" * SIZE, "too large"),
+        ("data:image/png," + "%41" * SIZE, "too large"),
+        ("data:" + "; " * SIZE + ",", "no comma within its first 1024 characters"),
+        ("data:" + "A" * SIZE, "no comma within"),
+        ("http://a.example/" + "a" * SIZE, "the address has 2097169 characters: 8192 are the most"),
+        ("/files/" + "a" * SIZE, "the address has"),
+        ("data:," + "%" * SIZE, "not followed by two hexadecimal digits"),
+        ("/" + "a." * SIZE, "the picture"),
+        ("\n" * SIZE, "is empty"),
+        ("data:image/png,50%", "not followed by two hexadecimal digits"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_long_texts_are_refused_before_they_are_decoded(text: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inline, "a2b_base64", no_decoding)
+    with pytest.raises(BadPicture, match=words):
+        from_text(text, LIMIT)
+
+
+def test_a_long_text_costs_pieces_whatever_is_in_it() -> None:
+    """What Python does itself is counted: a few calls for every megabyte."""
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    for case in LONG.values():
+        text = case(1)
+        sys.setprofile(count)
+        try:
+            from_text(text, SIZE)
+        finally:
+            sys.setprofile(None)
+    assert calls < 1000
+
+
+@pytest.mark.parametrize("size", range(3, 12))
+def test_no_escape_is_torn(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(escapes, "PIECE", size)
+    for shift in range(size):
+        text = "data:image/jpeg," + "A" * shift + "".join(f"%{byte:02x}" for byte in DATA * 3)
+        assert from_text(text, LIMIT) == b"A" * shift + DATA * 3

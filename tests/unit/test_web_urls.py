@@ -7,7 +7,7 @@ from fastapi import Request as HttpRequest
 
 from tintype.errors import BadRequest
 from tintype.settings import Settings
-from tintype.web.urls import base_url
+from tintype.web.urls import as_path, base_url
 
 DIRECT = Settings()
 BEHIND = Settings(trusted_proxies="10.0.0.1")
@@ -122,3 +122,28 @@ def test_the_path_below_which_a_proxy_has_it() -> None:
 def test_what_is_no_path(prefix: str) -> None:
     with pytest.raises(BadRequest, match="X-Forwarded-Prefix"):
         base_url(request(host="a.example", x_forwarded_prefix=prefix), BEHIND)
+
+
+@pytest.mark.parametrize(
+    ("address", "path"),
+    [
+        ("http://127.0.0.1/files/a.png", "/files/a.png"),
+        ("http://127.0.0.1", "/"),
+        ("http://127.0.0.1/", "/"),
+        ("", "/"),
+        ("/files/a.png", "/files/a.png"),
+        ("http://127.0.0.1:9000/x.jpg", "http://127.0.0.1:9000/x.jpg"),
+        ("http://127.0.0.10/x.jpg", "http://127.0.0.10/x.jpg"),
+        ("http://127.0.0.1.example.com/x.jpg", "http://127.0.0.1.example.com/x.jpg"),
+        ("http://127.0.0.1@example.com/x.jpg", "http://127.0.0.1@example.com/x.jpg"),
+        ("https://127.0.0.1/x.jpg", "https://127.0.0.1/x.jpg"),
+        ("iVBORw0KGgo=", "iVBORw0KGgo="),
+    ],
+)
+def test_an_address_of_this_server_is_a_path(address: str, path: str) -> None:
+    assert as_path(address, "http://127.0.0.1") == path
+
+
+@pytest.mark.parametrize("more", ["2", "-test", ".old"])
+def test_another_path_that_begins_alike_is_another_server(more: str) -> None:
+    assert as_path(f"http://a.example/tin{more}/a.png", "http://a.example/tin") == f"http://a.example/tin{more}/a.png"

@@ -1,20 +1,24 @@
-"""Pictures that come inside the request: `data:` URIs and bare base64."""
+"""Pictures that come inside the request: `data:` URIs and bare base64.
+
+A text may be as long as a body, and is looked at in pieces and at the speed of C, whatever is in it.
+"""
 
 from __future__ import annotations
 
-import base64
 import re
-from urllib.parse import unquote_to_bytes
+from binascii import a2b_base64
+from collections.abc import Iterable, Iterator
 
 from tintype.errors import BadPicture
+from tintype.media.escapes import pieces, unescaped
 
 #: Not inline: an address, or a path on this server. Base64 of a JPEG begins with "/9j/", but holds no dot.
 ELSEWHERE = re.compile(r"https?://.*|/files/.*|/[\w.\-]+\.(jpe?g|png|webp)", re.IGNORECASE | re.DOTALL)
-#: What stands behind `#` is no part of what a URI holds.
-DATA_URI = re.compile(r"data:(?P<kind>[^,]*),(?P<data>[^#]*).*", re.IGNORECASE | re.DOTALL)
-#: The last word before the comma, blanks around it or not: as browsers read it (WHATWG's "data: URL processor").
-BASE64 = re.compile(r";\s*base64\s*$", re.IGNORECASE)
-URL_SAFE = str.maketrans("-_", "+/")
+#: Characters of an address, and of a data URI up to its comma: what a browser's address bar or a file name may give.
+LONGEST_ADDRESS, LONGEST_KIND = 8192, 1024
+DATA = "data:"
+URL_SAFE = bytes.maketrans(b"-_", b"+/")
+BLANKS = b" \t\r\n\f\v"
 
 
 def from_text(text: str, max_bytes: int) -> bytes | None:
@@ -24,32 +28,58 @@ def from_text(text: str, max_bytes: int) -> bytes | None:
     these, is empty, or holds more than `max_bytes` bytes.
     """
     text = text.strip()
-    if ELSEWHERE.fullmatch(text):
+    if ELSEWHERE.fullmatch(text, 0, LONGEST_ADDRESS):
+        if len(text) > LONGEST_ADDRESS:
+            raise BadPicture(f"the address has {len(text)} characters: {LONGEST_ADDRESS} are the most")
         return None
-    uri = DATA_URI.fullmatch(text)
-    if uri and not BASE64.search(uri["kind"]):
-        data = _unescaped(uri["data"])
-    else:
-        data = _from_base64(uri["data"] if uri else text)
+    data = _from_uri(text, max_bytes) if text[: len(DATA)].lower() == DATA else _from_base64(_bytes(text), max_bytes)
     if not data:
         raise BadPicture("the picture is empty")
-    if len(data) > max_bytes:
-        raise BadPicture(f"the picture is too large: {max_bytes} bytes is the limit")
     return data
 
 
-def _from_base64(text: str) -> bytes:
-    if "%" in text:  # a data URI may escape the +, / and = of its base64
-        text = _unescaped(text).decode("latin-1")
-    packed = "".join(text.split()).translate(URL_SAFE).rstrip("=")
+def _from_uri(uri: str, max_bytes: int) -> bytes:
+    comma = uri.find(",", 0, LONGEST_KIND)
+    if comma < 0:
+        words = f"the data: URI has no comma within its first {LONGEST_KIND} characters"
+        raise BadPicture(f"{words}: one begins like data:image/png;base64,")
+    # What stands behind `#` is no part of what a URI holds.
+    end = uri.find("#", comma)
+    data = _bytes(uri, comma + 1, len(uri) if end < 0 else end)
+    # The last word before the comma, blanks around it or not: as browsers read it (WHATWG's "data: URL processor").
+    _, semicolon, word = uri[len(DATA) : comma].rpartition(";")
+    if semicolon and word.strip().lower() == "base64":
+        return _from_base64(data, max_bytes)
+    return b"".join(_at_most(max_bytes, data, max_bytes))
+
+
+def _from_base64(text: Iterable[bytes], max_bytes: int) -> bytes:
+    # Of more, nothing is decoded.
+    cleaned = (piece.translate(URL_SAFE, BLANKS) for piece in text)
+    packed = b"".join(_at_most((max_bytes + 2) // 3 * 4, cleaned, max_bytes)).rstrip(b"=")
     try:
-        return base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
+        data = a2b_base64(packed + b"=" * (-len(packed) % 4), strict_mode=True)
     except ValueError as error:
         raise BadPicture("the picture is neither an http(s) address, a data: URI nor base64") from error
+    return next(_at_most(max_bytes, [data], max_bytes))
 
 
-def _unescaped(text: str) -> bytes:
+def _at_most(most: int, parts: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
+    """As they come; raises BadPicture as soon as they are more than `most` bytes."""
+    size = 0
+    for part in parts:
+        size += len(part)
+        if size > most:
+            raise BadPicture(f"the picture is too large: {max_bytes} bytes is the limit")
+        yield part
+
+
+def _bytes(text: str, begin: int = 0, end: int | None = None) -> Iterator[bytes]:
+    """A text's pieces without their percent-escapes, as a data URI may have them for its +, / and =."""
     try:
-        return unquote_to_bytes(text)
+        for piece in pieces(text, begin, end):
+            yield unescaped(piece.encode()) if "%" in piece else piece.encode()
     except UnicodeEncodeError as error:
         raise BadPicture("the data: URI has one half of a surrogate pair in it") from error
+    except ValueError as error:
+        raise BadPicture(f"the picture's text has a stray percent sign: {error}") from error

@@ -32,6 +32,9 @@ MOST_DISCARDED = 10_000
 class Objects:
     """Pictures under one prefix of a bucket, each kept `life` seconds from being written; as `Files`."""
 
+    #: Bytes of a part: each is a request to the storage.
+    piece = 3 * 2**17
+
     def __init__(self, store: S3Store, life: float) -> None:
         self._store = store
         self._life = timedelta.max if math.isinf(life) else timedelta(seconds=life)
@@ -55,11 +58,22 @@ class Objects:
             self._check_age(found.meta["last_modified"])
             return bytes(found.bytes())
 
-    def find(self, name: str) -> None:
-        """Raise NotFound when a picture is unknown or past its life, or `name` is none of ours."""
+    def find(self, name: str) -> int:
+        """How many bytes a picture has; raises NotFound when it is unknown or past its life, or `name` is none of ours.
+
+        Raises StorageUnavailable.
+        """
         _check(name)
         with _reachable():
-            self._check_age(obstore.head(self._store, name)["last_modified"])
+            found = obstore.head(self._store, name)
+            self._check_age(found["last_modified"])
+            return int(found["size"])
+
+    def part(self, name: str, begin: int, end: int) -> bytes:
+        """Bytes of a picture that was found; raises NotFound and StorageUnavailable."""
+        _check(name)
+        with _reachable():
+            return bytes(obstore.get_range(self._store, name, start=begin, end=end))
 
     def address(self, name: str, seconds: float) -> str:
         """An address under which anybody can read it for so long, signed (AWS Signature Version 4); raises NotFound."""

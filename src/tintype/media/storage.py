@@ -19,8 +19,15 @@ class Storage(Protocol):
     def get(self, name: str) -> bytes:
         """A picture's bytes; raises NotFound."""
 
-    def find(self, name: str) -> None:
-        """Raise NotFound when a picture is unknown or past its life."""
+    def find(self, name: str) -> int:
+        """How many bytes a picture has; raises NotFound when it is unknown or past its life."""
+
+    @property
+    def piece(self) -> int:
+        """Bytes that are read at once for somebody who may take them slowly."""
+
+    def part(self, name: str, begin: int, end: int) -> bytes:
+        """The bytes from `begin` to `end` of a picture that was found, however old it has become; raises NotFound."""
 
     def address(self, name: str, seconds: float) -> str | None:
         """An address of its own under which it can be read for so long, or None: the server gives it out itself."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from binascii import a2b_qp
 from collections.abc import Collection, Iterable, Iterator
 from secrets import token_hex
 from typing import Any
@@ -18,6 +17,7 @@ from urllib.parse import unquote_to_bytes
 from python_multipart.multipart import parse_options_header
 
 from tintype.errors import BadRequest, UnsupportedBody
+from tintype.media.escapes import pieces, unescaped
 
 MULTIPART = "multipart/form-data"
 URLENCODED = "application/x-www-form-urlencoded"
@@ -33,10 +33,8 @@ MOST_HEADERS = 8192
 TOO_MUCH = f"The body has more than {SMALL} bytes beside its pictures"
 TOO_MANY = f"The body has more than {MOST_VALUES} values"
 SEND_JSON = "The body is JSON, but its content type says that it is a form: send content-type: application/json"
-#: A % that escapes nothing.
-STRAY = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 BACKSLASH = ord("\\")
-QUOTED = bytes.maketrans(b"+%", b" =")
+STRAY = "The form has a % that is not followed by two hexadecimal digits: a % itself is sent as %25"
 #: The escape, in JSON, of what takes more than a byte.
 WIDE = re.compile(rb"\\u(?!00)")
 LIKE_JSON = re.compile(rb"\s*[{\[]")
@@ -225,25 +223,10 @@ def _unquoted(raw: bytes | bytearray) -> bytes:
     """What the + and %XX in a form stand for."""
     if len(raw) <= LONG:
         return unquote_to_bytes(bytes(raw.replace(b"+", b" ")))
-    return b"".join(map(_unquoted_long, _pieces(raw)))
-
-
-def _unquoted_long(piece: bytes | bytearray) -> bytes:
-    if STRAY.search(piece):
-        raise BadRequest("The form has a % that is not followed by two hexadecimal digits: a % itself is sent as %25")
-    # Quoted-printable differs by its escape alone, and is decoded without an object for each one.
-    return a2b_qp(piece.replace(b"=", b"=3D").translate(QUOTED))
-
-
-def _pieces(raw: bytes | bytearray) -> Iterator[bytes | bytearray]:
-    """So small that other threads have their turn in between; no escape is torn."""
-    begin = 0
-    while begin < len(raw):
-        end = begin + SMALL
-        torn = raw.find(b"%", end - 2, end)
-        end = end if torn < 0 else torn
-        yield raw[begin:end]
-        begin = end
+    try:
+        return b"".join(unescaped(piece.replace(b"+", b" ")) for piece in pieces(raw))
+    except ValueError:
+        raise BadRequest(STRAY) from None
 
 
 def _read(name: str, data: bytes | bytearray | memoryview) -> str:

@@ -17,6 +17,7 @@ from tintype.media.samples import draw
 from tintype.web.constants import KEPT_BUT_ASKED_FOR, Constant, etag_of, tagged
 from tintype.web.openapi import refusals
 from tintype.web.services import Services, services
+from tintype.web.stored import Stored
 from tintype.web.urls import base_url
 
 NOT_READY = {"description": "They can't: the database or the workers are away"}
@@ -82,9 +83,12 @@ def file(http: HttpRequest, name: str) -> Response:
     own = services(http)
     if http.method == "GET" and (address := own.file_address(name)):
         return RedirectResponse(address, 307, headers=ANYBODY)
-    data = own.file(name)
+    place, size = own.find_file(name)
     headers = {"cache-control": "private, max-age=3600, immutable", "x-content-type-options": "nosniff"} | ANYBODY
-    return Response(data, media_type=f"image/{name.rpartition('.')[2]}", headers=headers)
+    about: dict[str, Any] = {"media_type": f"image/{name.rpartition('.')[2]}", "headers": headers}
+    if http.method == "HEAD":
+        return Response(**about | {"headers": headers | {"content-length": str(size)}})
+    return Stored(place, name, size, **about)
 
 
 def _drawn(path: str, _own: Services) -> bytes:

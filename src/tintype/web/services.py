@@ -143,12 +143,12 @@ class Services:
         """How strict the safety check is with a key: by its own setting, stricter or laxer, or the server's."""
         return key.safety or self.settings.safety
 
-    def file(self, name: str) -> bytes:
-        """A finished or uploaded picture by its unguessable name; raises NotFound."""
+    def find_file(self, name: str) -> tuple[Storage, int]:
+        """Where a finished or uploaded picture of that unguessable name is, and its bytes; raises NotFound."""
         try:
-            return self.outputs.get(name)
+            return self.outputs, self.outputs.find(name)
         except NotFound:
-            return self.uploads.get(name)
+            return self.uploads, self.uploads.find(name)
 
     def file_size(self, name: str) -> tuple[int, int]:
         """Width and height in pixels of such a picture; raises NotFound, and BadPicture for what is none any more.
@@ -156,13 +156,8 @@ class Services:
         It is read only where they were never noted: it came from an earlier version, or outlived its request's record.
         """
         size = self.assets.size_of(name)
-        if size is None:
-            return check(self.file(name), self.settings.max_picture_pixels)
-        try:
-            self.outputs.find(name)
-        except NotFound:
-            self.uploads.find(name)
-        return size
+        place, _ = self.find_file(name)
+        return check(place.get(name), self.settings.max_picture_pixels) if size is None else size
 
     def file_address(self, name: str) -> str | None:
         """Where the storage gives that picture out itself, if the operator wants that; raises NotFound."""

@@ -39,6 +39,13 @@ def base_url(http: HttpRequest, settings: Settings) -> str:
     return f"{scheme}://{host}{prefix}"
 
 
+def as_path(address: str, base: str) -> str:
+    """The path alone of an address of this server, which need not be a public one; what is none stays as it is."""
+    path = address.removeprefix(base)
+    # `http://host:9000/` begins like `http://host`, and is another server's.
+    return address if address and path[:1] not in ("", "/") else path or "/"
+
+
 def is_proxy(address: str, settings: Settings) -> bool:
     """Whether an address is one of the proxies that the operator trusts."""
     if not settings.trusted_proxies:

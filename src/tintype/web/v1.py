@@ -25,6 +25,7 @@ from tintype.web.failures import CLIENT_GONE
 from tintype.web.intake import Submitted, accept
 from tintype.web.openapi import describe_result, describe_v1
 from tintype.web.services import Services, services
+from tintype.web.stored import Stored
 from tintype.web.urls import base_url
 
 #: Seconds after which a call whose request goes on can be sent again, with its idempotency key.
@@ -144,7 +145,8 @@ def answer(own: Services, request: Request, submitted: Submitted) -> Response:
     if len(pictures) > 1:
         images = [{"url": file_url(picture, submitted.base), "seed": str(picture["seed"])} for picture in pictures]
         return JSONResponse({"images": images}, headers=headers)
-    return Response(own.outputs.get(pictures[0]["name"]), media_type=content_type(made["format"]), headers=headers)
+    name = pictures[0]["name"]
+    return Stored(own.outputs, name, own.outputs.find(name), headers=headers, media_type=content_type(made["format"]))
 
 
 def result_response(own: Services, request: Request, base: str) -> Response:

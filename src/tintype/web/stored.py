@@ -1,0 +1,41 @@
+"""Answers with a stored picture, read piece by piece: who reads them slowly takes little memory, and no open file."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+
+import structlog
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+from starlette.types import Send
+
+from tintype.errors import TintypeError
+from tintype.media.storage import Storage
+
+log = structlog.get_logger()
+
+
+class Stored(StreamingResponse):
+    """A picture of `size` bytes. Its first piece is read when this is made, which raises what `Storage.part` raises."""
+
+    def __init__(self, place: Storage, name: str, size: int, *, headers: Mapping[str, str], media_type: str) -> None:
+        first = place.part(name, 0, min(place.piece, size))
+        about = {"content-length": str(size), **headers}
+        super().__init__(_pieces(place, name, size, first), headers=about, media_type=media_type)
+
+    async def stream_response(self, send: Send) -> None:
+        """Send it; where the storage goes away meanwhile, the answer breaks off, which its length tells."""
+        try:
+            await super().stream_response(send)
+        except TintypeError as error:
+            log.warning("a picture's answer broke off", error=error.message)
+
+
+async def _pieces(place: Storage, name: str, size: int, piece: bytes) -> AsyncIterator[bytes]:
+    """Each is read when the one before it is on its way."""
+    sent = len(piece)
+    yield piece
+    while sent < size:
+        piece = await run_in_threadpool(place.part, name, sent, min(sent + place.piece, size))
+        sent += len(piece)
+        yield piece
