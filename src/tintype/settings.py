@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -156,15 +157,15 @@ class Settings(BaseSettings):
     #: is 0.0.0.0/0 and ::/0: right only where nobody but the proxy can reach the port.
     trusted_proxies: Networks = frozenset()
     #: Largest body taken, in bytes: a 25-megapixel JPEG as base64 fits.
-    max_body: int = 32 * 2**20
+    max_body: int = Field(32 * 2**20, ge=1)
     #: Bytes of bodies under way at once, of one account and of all; one alone is always taken. Each byte takes up to
     #: four of memory while its picture is found and checked, and several accounts should find room beside each other.
     account_bodies: int = Field(128 * 2**20, ge=0)
     bodies: int = Field(512 * 2**20, ge=0)
     #: Seconds that a v1 call waits before it answers 504; vendor's clients give up at 60 or later.
-    sync_wait: float = 300.0
+    sync_wait: float = Field(300.0, gt=0)
     #: Seconds that open v1 calls are given at shutdown before they are answered 504.
-    web_grace: float = 3.0
+    web_grace: float = Field(3.0, ge=0)
 
     #: Key of the first account, for containers and tests; empty means one is drawn and printed once.
     bootstrap_key: SecretStr = SecretStr("")
@@ -299,11 +300,11 @@ class Settings(BaseSettings):
     #: Hosts (`name`, `name:port`) that pictures may be fetched from although their address is not public.
     fetch_allow: Names = frozenset()
     #: Largest picture file taken, in bytes.
-    max_picture_bytes: int = 25 * 2**20
+    max_picture_bytes: int = Field(25 * 2**20, ge=1)
     #: Most pixels in a source picture: above it lie decompression bombs.
-    max_picture_pixels: int = 50_000_000
+    max_picture_pixels: int = Field(50_000_000, ge=1)
     #: Seconds for one download, redirects included.
-    fetch_timeout: float = 15.0
+    fetch_timeout: float = Field(15.0, gt=0)
     #: Input images that a worker decodes at the same time, each in a process of its own, which may take 1 GB for a
     #: moment. No account has more than half of them: nobody's image waits for all that another one sends.
     decoders: int = Field(2, ge=1)
@@ -339,6 +340,13 @@ class Settings(BaseSettings):
     webhook_overlap: float = Field(86_400.0, ge=0)
     #: Seconds that the log of a delivery is kept after its end.
     webhook_retention: float = Field(30 * 86_400.0, gt=0)
+
+    @field_validator("*")
+    @classmethod
+    def _finite(cls, value: object) -> object:
+        if isinstance(value, float) and not isfinite(value):
+            raise ValueError("Input should be a finite number")
+        return value
 
     @field_validator("cors_origins")
     @classmethod

@@ -21,8 +21,9 @@ from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG
 from tintype.catalog.order import order
 from tintype.errors import BadPicture, NotFound, StorageUnavailable, StoreUnavailable
 from tintype.media.outputs import Files
+from tintype.store.records import Status
 from tintype.store.requests import Request, Requests
-from tintype.store.tables import assets, inputs, outputs
+from tintype.store.tables import assets, inputs, outputs, requests
 from tintype.worker.pictures import Pictures
 
 SLUG = SD3_MEDIUM_IMG2IMG.slug
@@ -292,6 +293,19 @@ def test_what_a_crash_left_is_swept(site: Website, http: httpx2.Client) -> None:
     assert sorted(stored(site)) == sorted([needed, new])
     with Pictures.from_settings(site.own.settings) as pictures:
         assert pictures.inputs.get(needed) == gradient(64, 128)
+
+
+def test_what_an_older_worker_left_goes_with_the_record(site: Website, http: httpx2.Client) -> None:
+    """While servers are upgraded one after the other, requests of new ones are ended by what knows no inputs."""
+    request = submitted(site, http)
+    with site.own.db.write() as tx:
+        ended = {"status": Status.COMPLETED, "expires_at": time.time() + 60}
+        tx.execute(update(requests).where(requests.c.id == request.id).values(**ended))
+    site.own.requests.expire()
+    assert len(rows(site)) == 1
+    site.own.requests.expire(before=time.time() + 120)
+    assert rows(site) == []
+    assert site.own.requests.needed_inputs() == frozenset()
 
 
 def test_uploads_are_all_or_none_whatever_fails(site: Website, http: httpx2.Client) -> None:

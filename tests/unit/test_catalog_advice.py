@@ -44,7 +44,10 @@ def test_what_is_refused() -> None:
         ({"sampler": "dpm_fast", "steps": 3, "schedule": "karras"}, "dpm_fast is poor with karras at 3 steps"),
         ({"sampler": "dpmpp_2m_sde", "schedule": "ddim_uniform"}, "far too much contrast with ddim_uniform"),
         ({"sampler": "euler_cfg_pp", "guidance": 7.0}, "guidance from 1 to 2"),
-        ({"sampler": "LMS", "schedule": "", "strength": 0.3}, "LMS leaves noise where fewer than 8 steps are run"),
+        (
+            {"sampler": "LMS", "schedule": "", "strength": 0.3},
+            "fewer than 8 steps are run, at this strength 6 of 20",
+        ),
         ({"sampler": "PNDM", "schedule": "", "strength": 0.1, "steps": 29}, "PNDM leaves noise"),
     ],
 )

@@ -28,13 +28,13 @@ def test_options_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINTYPE_LEASE", "-1")
-    with pytest.raises(UsageError, match="lease: Input should be greater than 0"):
+    with pytest.raises(UsageError, match="TINTYPE_LEASE: Input should be greater than 0"):
         load_settings()
 
 
 def test_a_fleet_that_is_smaller_than_its_least_is_refused() -> None:
     assert load_settings(fleet_min=4).fleet_max == 4
-    with pytest.raises(UsageError, match="fleet_max: Value error, fleet_min is 5: the most can't be fewer"):
+    with pytest.raises(UsageError, match="TINTYPE_FLEET_MAX: fleet_min is 5: the most can't be fewer"):
         load_settings(fleet_min=5)
 
 
@@ -57,25 +57,25 @@ def test_the_bootstrap_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None
         (
             "TINTYPE_PRICES",
             '{"sd1.5-img2img": -1}',
-            "settings: prices.sd1.5-img2img.dollars: Input should be greater than",
+            "TINTYPE_PRICES: sd1.5-img2img.dollars: Input should be greater than",
         ),
         (
             "TINTYPE_PRICES",
             '{"sd1.5-img2img": {"dollars": 1, "per": "hour"}}',
-            "settings: prices.sd1.5-img2img.per: Input should be 'picture' or 'second'",
+            "TINTYPE_PRICES: sd1.5-img2img.per: Input should be 'picture' or 'second'",
         ),
         ("TINTYPE_PIN", "sd15", "TINTYPE_PIN: no model is called sd15; the models are sd1.5-img2img,"),
         (
             "TINTYPE_MEMORY",
             "-1",
-            "settings: memory.literal['auto']: Input should be 'auto'; memory.constrained-float: Input",
+            "TINTYPE_MEMORY: literal['auto']: Input should be 'auto'; TINTYPE_MEMORY: constrained-float: Input",
         ),
-        ("TINTYPE_T5", "gpu", "settings: t5: Input should be 'device', 'cpu' or 'none'"),
-        ("TINTYPE_TRUSTED_PROXIES", "127.0.0.0/8,*", "settings: trusted_proxies"),
-        ("TINTYPE_TRUSTED_PROXIES", "proxy.lan", "settings: trusted_proxies"),
-        ("TINTYPE_TRUSTED_PROXIES", "10.0.0.0/33", "settings: trusted_proxies"),
+        ("TINTYPE_T5", "gpu", "TINTYPE_T5: Input should be 'device', 'cpu' or 'none'"),
+        ("TINTYPE_TRUSTED_PROXIES", "127.0.0.0/8,*", "TINTYPE_TRUSTED_PROXIES: "),
+        ("TINTYPE_TRUSTED_PROXIES", "proxy.lan", "TINTYPE_TRUSTED_PROXIES: "),
+        ("TINTYPE_TRUSTED_PROXIES", "10.0.0.0/33", "TINTYPE_TRUSTED_PROXIES: "),
         *(
-            ("TINTYPE_PUBLIC_URL", address, "settings: public_url: Value error, it is written like https://")
+            ("TINTYPE_PUBLIC_URL", address, "TINTYPE_PUBLIC_URL: it is written like https://")
             for address in (
                 "example.com",
                 "//x",
@@ -92,7 +92,20 @@ def test_the_bootstrap_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None
                 "http://a/<b>",
             )
         ),
-        ("TINTYPE_STORAGE_ENDPOINT", "storage.lan:9000", "settings: storage_endpoint: Value error, it is written"),
+        ("TINTYPE_STORAGE_ENDPOINT", "storage.lan:9000", "TINTYPE_STORAGE_ENDPOINT: it is written"),
+        ("TINTYPE_CORS_ORIGINS", "https://App.example/", "TINTYPE_CORS_ORIGINS: https://App.example/ is no origin"),
+        ("TINTYPE_CONNECTIONS", "many", "TINTYPE_CONNECTIONS: Input should be a valid integer"),
+        *(
+            (f"TINTYPE_{name}", value, f"TINTYPE_{name}: Input should be ")
+            for name in ("MAX_BODY", "SYNC_WAIT", "MAX_PICTURE_BYTES", "MAX_PICTURE_PIXELS", "FETCH_TIMEOUT")
+            for value in ("0", "-1")
+        ),
+        ("TINTYPE_WEB_GRACE", "-1", "TINTYPE_WEB_GRACE: Input should be "),
+        *(
+            (f"TINTYPE_{name}", "inf", f"TINTYPE_{name}: Input should be a finite number")
+            for name in ("SYNC_WAIT", "HEAD_TIMEOUT", "TRANSFER_IDLE", "TRANSFER_RATE", "DECODE_TIMEOUT")
+        ),
+        ("TINTYPE_KEY_STREAMS", "8", "TINTYPE_KEY_STREAMS is no setting any more: TINTYPE_ACCOUNT_WAITS bounds"),
         ("TINTYPE_PROT", "9000", "TINTYPE_PROT is not a setting; the closest is TINTYPE_PORT"),
         ("tintype_boostrap_key", "x", "tintype_boostrap_key is not a setting; the closest is TINTYPE_BOOTSTRAP_KEY"),
     ],

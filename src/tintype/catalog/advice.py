@@ -87,11 +87,13 @@ POOR: tuple[tuple[Callable[[Order], bool], str], ...] = (
     ),
     (
         lambda order: order.sampler == "LMS" and order.strength < 1 and _run(order) <= LMS_LEAVES_NOISE,
-        "LMS leaves noise where fewer than 8 steps are run, {steps} times the strength; DPM Multi or Euler leave none",
+        "LMS leaves noise where fewer than 8 steps are run, at this strength {run} of {steps}; "
+        "DPM Multi and Euler leave none",
     ),
     (
         lambda order: order.sampler == "PNDM" and order.strength < 1 and _run(order) <= PNDM_LEAVES_NOISE,
-        "PNDM leaves noise where fewer than 3 steps are run, {steps} times the strength; DPM Multi or Euler leave none",
+        "PNDM leaves noise where fewer than 3 steps are run, at this strength {run} of {steps}; "
+        "DPM Multi and Euler leave none",
     ),
     (lambda order: order.sampler == "lcm", "lcm is meant for consistency models; with others it is smooth and flat"),
     (
@@ -109,5 +111,5 @@ def refuse(order: Order) -> None:
 
 def warnings(order: Order) -> list[str]:
     """What the caller should know of a legal but poor combination."""
-    named = {"sampler": order.sampler, "schedule": order.schedule, "steps": order.steps}
+    named = {"sampler": order.sampler, "schedule": order.schedule, "steps": order.steps, "run": _run(order)}
     return [words.format(**named) for applies, words in POOR if applies(order)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +24,8 @@ from tintype.store.migrations import migrate
 from tintype.telemetry.traces import exporters
 
 PREFIX = "TINTYPE_"
+#: Settings of earlier versions: what to do instead.
+REPLACED = {"KEY_STREAMS": "TINTYPE_ACCOUNT_WAITS bounds an account's event streams, together with its v1 calls"}
 
 data_option = click.option(
     "--data", type=click.Path(path_type=Path, file_okay=False), help="Folder for the database and pictures."
@@ -40,11 +42,16 @@ def load_settings(**given: Any) -> Settings:
         name = PREFIX + str(error).partition('"')[2].partition('"')[0].upper()
         raise click.UsageError(f"""{name}: not JSON; it is written {{"sd1.5-img2img": "/models/sd15"}}""") from None
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False)]
-        raise click.UsageError("settings: " + "; ".join(lines)) from None
+        raise click.UsageError("; ".join(_mistake(**one) for one in error.errors(include_url=False))) from None
     if settings.traces:
         _check_exporter(settings.traces)
     return settings
+
+
+def _mistake(loc: Sequence[str | int], msg: str, **_: Any) -> str:
+    """One of pydantic's errors with the variable's name; what was set isn't told, since it may be a password."""
+    name, *inside = map(str, loc)
+    return ": ".join((PREFIX + name.upper(), *filter(None, [".".join(inside)]), msg.removeprefix("Value error, ")))
 
 
 def _refuse_unknown(environment: Iterable[str]) -> None:
@@ -53,6 +60,8 @@ def _refuse_unknown(environment: Iterable[str]) -> None:
     for name in environment:
         own = name.upper().removeprefix(PREFIX)
         if name.upper().startswith(PREFIX) and own not in known:
+            if own in REPLACED:
+                raise click.UsageError(f"{name} is no setting any more: {REPLACED[own]}")
             [closest] = difflib.get_close_matches(own, known, n=1, cutoff=0)
             raise click.UsageError(f"{name} is not a setting; the closest is {PREFIX}{closest}")
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select
 
 from tintype.errors import Forbidden, TooManyRequests
 from tintype.store.records import Json, Request
-from tintype.store.tables import inputs, outputs
+from tintype.store.tables import inputs, outputs, requests
 
 Size = tuple[int, int]
 #: Seconds after which it makes sense to try again where an account's pictures take all the room that they may.
@@ -49,6 +49,11 @@ def let_go(tx: Connection, request_id: str) -> str | None:
     gone = delete(inputs).where(inputs.c.request_id == request_id).returning(inputs.c.name, inputs.c.size)
     row = tx.execute(gone).one_or_none()
     return row.name if row is not None and row.size else None
+
+
+def forget(tx: Connection, which: ColumnElement[bool]) -> None:
+    """Requests are about to be removed: let go what one has left that a worker of an older version ended."""
+    tx.execute(delete(inputs).where(inputs.c.request_id.in_(select(requests.c.id).where(which))))
 
 
 def needed(view: Connection) -> frozenset[str]:

@@ -176,6 +176,7 @@ class Requests(Leases):
             over = moment if before is None else before
             counters.add(tx, {MISSED.key(): ledger.missed(tx, columns.expires_at <= over)})
             archive(tx, over)
+            inputs.forget(tx, columns.expires_at <= over)
             return tx.execute(delete(requests).where(columns.expires_at <= over)).rowcount
 
 
