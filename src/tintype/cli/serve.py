@@ -108,7 +108,8 @@ def web_server(settings: Settings, registry: Registry) -> uvicorn.Server:
 
     app = create_app(settings, registry, stopping=lambda: server.should_exit)
     files = raise_file_limit()
-    connections = Connections(Bounds.of(settings, files), lambda address: is_proxy(address, settings), app.state.services.metrics.refused)
+    bounds = Bounds.of(settings, files)
+    connections = Connections(bounds, lambda address: is_proxy(address, settings), app.state.services.metrics.refused)
     config = uvicorn.Config(
         app,
         # On h11 whatever else is installed: by itself uvicorn prefers httptools, which loses the bodies of calls
