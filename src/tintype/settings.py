@@ -316,7 +316,7 @@ class Settings(BaseSettings):
     history_life: float = Field(90 * 86_400.0, ge=0)
     #: Seconds that an uploaded picture is kept.
     asset_life: float = Field(7 * 86_400.0, gt=0)
-    #: Bytes that the uploads of one account may take.
+    #: Bytes that the uploads of one account may take, where a file counts as 64 KiB at least.
     asset_quota: int = Field(2**30, ge=0)
 
     #: Seconds between looks at a request whose events somebody follows.

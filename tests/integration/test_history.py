@@ -15,6 +15,8 @@ from PIL import Image
 from sqlalchemy import select, update
 from tests.integration.website import Website, serving
 
+from tintype.errors import BadRequest
+from tintype.store.assets import LEAST, Upload
 from tintype.store.database import read_clock
 from tintype.store.tables import assets, history, requests
 
@@ -26,7 +28,7 @@ OLD, NEW = "sd1.5-img2img", "sd3-med-img2img"
 
 @pytest.fixture
 def web(tmp_path: Path, url: str) -> Iterator[Website]:
-    with serving(tmp_path, database_url=url, asset_quota=4000) as site:
+    with serving(tmp_path, database_url=url, asset_quota=3 * LEAST - 1) as site:
         yield site
 
 
@@ -254,12 +256,27 @@ def test_what_is_no_upload(web: Website, http: httpx2.Client, sent: dict[str, An
     assert list(web.own.settings.assets_folder.iterdir()) == []
 
 
+def test_files_count_not_only_their_bytes(web: Website) -> None:
+    """Of the quota of one byte less than three of the least."""
+    add = web.own.assets.add
+    for refused_ones in ([1, 1, 1], [1, 2 * LEAST], [3 * LEAST]):
+        with pytest.raises(BadRequest):
+            add(web.account_id, [Upload(f"{size}-{index}", size, 1, 1) for index, size in enumerate(refused_ones)])
+    add(web.account_id, [Upload("a", 1, 1, 1), Upload("b", 2 * LEAST - 1, 1, 1)])
+    with pytest.raises(BadRequest, match=f"{LEAST} bytes were sent, and {3 * LEAST - 1} are taken"):
+        add(web.account_id, [Upload("c", 1, 1, 1)])
+
+
 def test_all_or_none_within_the_quota(web: Website, http: httpx2.Client) -> None:
     refused(http.post("/upload-asset", json={"data_urls": [picture(), "data:image/png;base64,AAAA"]}), 400, "[1]")
     assert list(web.own.settings.assets_folder.iterdir()) == []
-    large = picture("BMP", 24)  # about 1800 bytes
+    large = picture("BMP", 24)  # about 1800 bytes, which count as more
     assert http.post("/upload-asset", json={"data_urls": [large, large]}).status_code == 200
-    refused(http.post("/upload-asset", json={"data_urls": [large]}), 400, "an account's uploads may have 4000")
+    refused(
+        http.post("/upload-asset", json={"data_urls": [large]}),
+        400,
+        f"uploads may have {3 * LEAST - 1}; a file counts as {LEAST}",
+    )
     assert len(list(web.own.settings.assets_folder.iterdir())) == 2
     with web.own.db.write() as tx:
         tx.execute(update(assets).values(expires_at=read_clock(tx) - 1))

@@ -21,6 +21,7 @@ from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG
 from tintype.catalog.order import order
 from tintype.errors import BadPicture, NotFound, StorageUnavailable, StoreUnavailable
 from tintype.media.outputs import Files
+from tintype.store.assets import LEAST
 from tintype.store.records import Status
 from tintype.store.requests import Request, Requests
 from tintype.store.tables import assets, inputs, outputs, requests
@@ -327,8 +328,7 @@ def test_uploads_are_all_or_none_whatever_fails(site: Website, http: httpx2.Clie
 
 
 def test_uploads_at_the_same_time_keep_to_the_quota(tmp_path: Path) -> None:
-    size = len(gradient(64, 128))
-    with serving(tmp_path, asset_quota=3 * size) as site, site.http() as http, ThreadPoolExecutor(8) as pool:
+    with serving(tmp_path, asset_quota=3 * LEAST) as site, site.http() as http, ThreadPoolExecutor(8) as pool:
         uris = {"data_urls": ["data:image/png;base64," + SENT]}
         codes = sorted(pool.map(lambda _: http.post("/upload-asset", json=uris).status_code, range(8)))
         assert codes == [200] * 3 + [400] * 5

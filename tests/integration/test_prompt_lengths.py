@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.toy import toy_weights
+from tokenizers import Tokenizer
+from tokenizers.models import Unigram
+from tokenizers.pre_tokenizers import Metaspace
 
 from tintype.catalog.order import Order
+from tintype.checkpoints.builtin import builtin_weights
+from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.weights import Weights
+from tintype.diffusion import conditioning
 from tintype.diffusion.conditioning import T5Encoder
 from tintype.diffusion.denoising import Family
 from tintype.diffusion.families import load_family
+from tintype.diffusion.loading import open_tokenizer
 from tintype.worker.jobs import unread
 
 #: The toys' tokenizer makes a token of every letter.
@@ -53,9 +63,79 @@ def test_what_t5_reads_counts(
     family = load_family("sd3", Weights(toy_weights("sd3", weights)), torch.device("cpu"), torch.float32, tokens)
     part = family.clips[0].part  # type: ignore[attr-defined]  # any: it is never run
     monkeypatch.setattr(family, "t5", T5Encoder(Letters(), part, tokens, 64))
-    assert family.lengths(LONG) == lengths
+    assert family.lengths(LONG) == (*lengths, True)
 
 
-def test_the_longest_prompt_there_is_costs_one_pass_over_it(sd15: Family) -> None:
-    assert sd15.lengths("a" * 20_000) == (75, 20_000)
-    assert sd15.lengths(" " * 20_000) == (0, 0)
+#: Of every kind of letter that a word is made of, and what stands between words.
+PLAIN = [*"abcdexyz019 .,!'\n\u0301é☃犬狐"]
+PIECES = st.sampled_from([*PLAIN, "fox", "the ", "photograph", "ing", "ab" * 40, " " * 90, "狐" * 60])
+
+
+@pytest.fixture(scope="module")
+def clip() -> Any:
+    """The built-in weights' own: of words and parts of words."""
+    checkpoint = Checkpoint(builtin_weights("sd3"), "sd3")
+    return open_tokenizer(checkpoint, "tokenizer")
+
+
+@pytest.fixture(scope="module")
+def t5() -> Any:
+    """Of T5's kind, which looks for the likeliest way to divide a whole word."""
+    likely = "▁ a b c d e x y z f o h t ab abc ▁the ▁fox fo ox photo graph ing ▁photograph tog tograph"
+    pieces = [(piece, -9.0 + len(piece)) for piece in likely.split()]
+    plain = Tokenizer(Unigram([("<unk>", 0.0), *pieces], 0, False))
+    plain.pre_tokenizer = Metaspace()
+
+    class Read:
+        def __call__(self, text: str, **_: object) -> Read:
+            self.input_ids = plain.encode(text).ids
+            return self
+
+    return Read()
+
+
+@settings(deadline=None)
+@given(st.lists(PIECES, max_size=80).map("".join), st.integers(1, 40))
+def test_a_beginning_decides_what_is_read(clip: Any, t5: Any, text: str, most: int) -> None:
+    """Wherever it is cut, in the middle of a word too."""
+    for tokenizer in (clip, t5):
+        everything = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(conditioning, "WINDOW", 7)
+            patch.setattr(conditioning, "UNSURE", 4)  # an eighth of it is enough
+            start = conditioning.beginning(tokenizer, text, most)
+            read, sent, exact = conditioning.lengths(tokenizer, text, most)
+        assert text.startswith(start)
+        cut = tokenizer(start, add_special_tokens=False, verbose=False).input_ids
+        assert cut[:most] == everything[:most]
+        assert read == min(most, len(everything))
+        assert sent == len(everything) if exact else read < sent <= len(everything)
+
+
+@pytest.mark.parametrize("text", ["a" * 20_000, "ab" * 10_000, "狐" * 20_000, "a fox " * 3_000])
+def test_of_the_longest_prompt_there_is_little_is_tokenized(
+    sd15: Family, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    looked_at: list[int] = []
+    tokenizer = sd15.clip.tokenizer  # type: ignore[attr-defined]
+
+    class Counting:
+        model_max_length = tokenizer.model_max_length
+
+        def __call__(self, texts: Any, **how: Any) -> Any:
+            looked_at.append(len(texts if isinstance(texts, str) else texts[0]))
+            return tokenizer(texts, **how)
+
+    monkeypatch.setattr(sd15.clip, "tokenizer", Counting())  # type: ignore[attr-defined]
+    ids, _ = conditioning.tokenize(sd15.clip.tokenizer, text, 77, torch.device("cpu"))  # type: ignore[attr-defined]
+    said = unread(sd15, orders(prompt=text, negative_prompt=""))
+    assert sum(looked_at) == 4 * conditioning.WINDOW
+    monkeypatch.undo()
+    plain = tokenizer([text], padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
+    assert torch.equal(ids, plain)
+    assert "prompt: the model reads the first 75 of its more than " in said[0]
+
+
+def test_blanks_are_no_tokens(sd15: Family) -> None:
+    assert sd15.lengths(" " * 20_000) == (0, 0, True)
+    assert sd15.lengths("a" * 20_000) == (75, 2016, False)

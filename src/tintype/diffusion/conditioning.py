@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,23 @@ from tintype.diffusion.memory.part import Part, Work
 
 #: Bytes per token and unit of width that an encoder needs beside its weights: all hidden states are kept until the end.
 WORKING = 128
+#: Characters of a prompt that are tokenized at first: of 20,000 without a blank, all would take up to 60 ms each time.
+WINDOW = 2048
+#: Tokens before a cut that might be others if the text went on. A token is decided by what stands near it: in words of
+#: random letters, cut anywhere, the last one or two differ.
+UNSURE = 32
+
+
+class Lengths(NamedTuple):
+    """Of a prompt's tokens, without the marks around them: how many count, and how many there are."""
+
+    read: int
+    sent: int
+    #: False: there are more.
+    exact: bool = True
+
+    def __str__(self) -> str:
+        return str(self.sent) if self.exact else f"more than {self.sent}"
 
 
 @dataclass(frozen=True)
@@ -58,10 +75,9 @@ class ClipEncoder:
         """What encoding a prompt needs of the memory."""
         return Step(self.part, self.part.expects(self._work))
 
-    def lengths(self, prompt: str) -> tuple[int, int]:
-        """How many of a prompt's tokens count, and how many it has; without the two marks around them."""
-        sent = count(self.tokenizer, prompt)
-        return min(sent, self.tokenizer.model_max_length - 2), sent
+    def lengths(self, prompt: str) -> Lengths:
+        """How many of a prompt's tokens count, without the two marks around them."""
+        return lengths(self.tokenizer, prompt, self.tokenizer.model_max_length - 2)
 
     def last(self, prompt: str) -> torch.Tensor:
         """The final hidden state, (1, 77, width): what SD 1.5 was trained on."""
@@ -101,10 +117,9 @@ class T5Encoder:
         """What encoding a prompt needs of the memory."""
         return () if self.part is None else (Step(self.part, self.part.expects(self._work)),)
 
-    def lengths(self, prompt: str) -> tuple[int, int]:
-        """How many of a prompt's tokens count, and how many it has; without the mark of its end. 0, 0 without T5."""
-        sent = 0 if self.part is None else count(self.tokenizer, prompt)
-        return min(sent, self.tokens - 1), sent
+    def lengths(self, prompt: str) -> Lengths:
+        """How many of a prompt's tokens count, without the mark of its end; none without T5."""
+        return Lengths(0, 0) if self.part is None else lengths(self.tokenizer, prompt, self.tokens - 1)
 
     def encode(self, prompt: str, like: torch.Tensor) -> torch.Tensor:
         """(1, tokens, width) on the device and in the dtype of `like`."""
@@ -120,8 +135,28 @@ class T5Encoder:
 
 def tokenize(tokenizer: Any, prompt: str, length: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids and mask, each (1, length): cut or padded to exactly that length."""
-    tokens = tokenizer([prompt], padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+    text = beginning(tokenizer, prompt, length)
+    tokens = tokenizer([text], padding="max_length", max_length=length, truncation=True, return_tensors="pt")
     return tokens.input_ids.to(device), tokens.attention_mask.to(device)
+
+
+def lengths(tokenizer: Any, prompt: str, most: int) -> Lengths:
+    """How many tokens a prompt has, of which `most` are read."""
+    text = beginning(tokenizer, prompt, most)
+    sent = count(tokenizer, text)
+    if len(text) < len(prompt):
+        return Lengths(most, sent - UNSURE, exact=False)
+    return Lengths(min(sent, most), sent)
+
+
+def beginning(tokenizer: Any, prompt: str, most: int) -> str:
+    """As much of a prompt as decides its first `most` tokens."""
+    size = WINDOW
+    while size < len(prompt):
+        if count(tokenizer, prompt[:size]) > most + UNSURE:
+            return prompt[:size]
+        size *= 2
+    return prompt
 
 
 def count(tokenizer: Any, prompt: str) -> int:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from tintype.diffusion.conditioning import Text
+from tintype.diffusion.conditioning import Lengths, Text
 from tintype.diffusion.job import Job
 from tintype.diffusion.memory.demand import Demand
 from tintype.diffusion.memory.part import Part
@@ -52,7 +52,7 @@ class Family(Protocol):
     def demand(self, job: Job) -> Demand:
         """What the job needs of the memory, from its text to its pixels."""
 
-    def lengths(self, prompt: str) -> tuple[int, int]:
+    def lengths(self, prompt: str) -> Lengths:
         """How many of a prompt's tokens count, and how many it has: fewer count than there are where it is too long."""
 
     def begin(self, job: Job) -> Denoising:

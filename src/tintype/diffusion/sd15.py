@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from tintype.diffusion.autoencoder import Autoencoder
-from tintype.diffusion.conditioning import ClipEncoder, Text
+from tintype.diffusion.conditioning import ClipEncoder, Lengths, Text
 from tintype.diffusion.denoising import Ask, Denoising, Sampler
 from tintype.diffusion.job import Job
 from tintype.diffusion.kit import Kit, channels_last
@@ -76,7 +76,7 @@ class SD15:
         before = (self.clip.step,) if job.picture is None else (self.clip.step, coding)
         return Demand(self.denoiser, before, (Step(self.denoiser, working), coding))
 
-    def lengths(self, prompt: str) -> tuple[int, int]:
+    def lengths(self, prompt: str) -> Lengths:
         """How many of a prompt's tokens count, and how many it has."""
         return self.clip.lengths(prompt)
 

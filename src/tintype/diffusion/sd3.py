@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from tintype.diffusion.autoencoder import Autoencoder
-from tintype.diffusion.conditioning import ClipEncoder, T5Encoder, Text, join_sd3
+from tintype.diffusion.conditioning import ClipEncoder, Lengths, T5Encoder, Text, join_sd3
 from tintype.diffusion.denoising import Ask, Denoising
 from tintype.diffusion.job import Job
 from tintype.diffusion.kit import Kit, channels_last
@@ -62,7 +62,7 @@ class SD3:
         before = texts if job.picture is None else (*texts, coding)
         return Demand(self.denoiser, before, (Step(self.denoiser, working), coding))
 
-    def lengths(self, prompt: str) -> tuple[int, int]:
+    def lengths(self, prompt: str) -> Lengths:
         """How many of a prompt's tokens count, and how many it has, by the encoder that reads most of them."""
         read = [encoder.lengths(prompt) for encoder in (self.clips[0], self.t5)]
         return next((one for one in read if one[1] and one[0] == one[1]), max(read))

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import delete, func, insert, select, union_all
+from sqlalchemy import case, delete, func, insert, select, union_all
 
 from tintype.errors import BadRequest
 from tintype.store.database import Database, now, read_clock
 from tintype.store.tables import assets, outputs
+
+#: Bytes that a file counts as at least: a million tiny ones would fill the disk's tables, not its room.
+LEAST = 2**16
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Upload:
 class Assets:
     """The list of uploads; their files lie elsewhere.
 
-    life: seconds that each is kept. quota: bytes that one account's may take together.
+    life: seconds that each is kept. quota: bytes that one account's may take together, each counted as LEAST or more.
     """
 
     def __init__(self, db: Database, *, life: float, quota: int) -> None:
@@ -40,12 +43,14 @@ class Assets:
         """
         with self._db.write() as tx:
             moment = read_clock(tx)
-            mine = select(func.coalesce(func.sum(assets.c.size), 0)).where(assets.c.account_id == account_id)
+            counted = case((assets.c.size < LEAST, LEAST), else_=assets.c.size)
+            mine = select(func.coalesce(func.sum(counted), 0)).where(assets.c.account_id == account_id)
             taken = tx.execute(mine.where(assets.c.expires_at > moment)).scalar_one()
-            wanted = sum(upload.size for upload in uploads)
+            wanted = sum(max(LEAST, upload.size) for upload in uploads)
             if taken + wanted > self._quota:
                 words = f"{wanted} bytes were sent, and {taken} are taken: an account's uploads may have {self._quota}"
-                raise BadRequest(f"{words}; each is kept for {self._life / 86_400:g} days")
+                why = f"a file counts as {LEAST} at least, and is kept for {self._life / 86_400:g} days"
+                raise BadRequest(f"{words}; {why}")
             common = {"account_id": account_id, "expires_at": moment + self._life}
             tx.execute(insert(assets), [asdict(upload) | common for upload in uploads])
             return moment + self._life

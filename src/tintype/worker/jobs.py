@@ -49,9 +49,9 @@ def unread(family: Family, order: Order) -> list[str]:
     texts = {"prompt": order.prompt, "negative_prompt": order.negative_prompt if order.has_negative else ""}
     lengths = {name: family.lengths(text) for name, text in texts.items()}
     return [
-        f"{name}: the model reads the first {read} of its {sent} tokens; what comes after them made no difference"
-        for name, (read, sent) in lengths.items()
-        if read < sent
+        f"{name}: the model reads the first {one.read} of its {one} tokens; what comes after them made no difference"
+        for name, one in lengths.items()
+        if one.read < one.sent
     ]
 
 
