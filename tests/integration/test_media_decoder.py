@@ -116,6 +116,30 @@ def test_a_child_that_crashes_is_the_pictures_fault_and_is_replaced() -> None:
         assert own.reduced(saved(Image.new("RGB", (64, 64))), 0, 0, Cancellation()).size == (64, 64)
 
 
+def test_a_child_that_is_killed_is_not_the_pictures_fault() -> None:
+    """Where memory is short, the kernel kills what it likes, idle or not, whoever's picture it has."""
+    small = saved(Image.new("RGB", (64, 64)))
+    with Decoder(LIMIT, PLENTY) as own, ThreadPoolExecutor(1) as threads:
+        known = {one.pid for one in children()}
+        own.reduced(small, 0, 0, Cancellation())
+        [idle] = [one for one in children() if one.pid not in known]
+        os.kill(idle.pid, signal.SIGKILL)
+        call = threads.submit(own.reduced, large(30), 0, 0, Cancellation())
+        first = at_work(known | {idle.pid})
+        os.kill(first.pid, signal.SIGKILL)
+        assert call.result(PLENTY).size == (7000, 7000)
+    with Decoder(LIMIT, PLENTY) as own, ThreadPoolExecutor(1) as threads:
+        known = {one.pid for one in children()}
+        call = threads.submit(own.reduced, large(), 0, 0, Cancellation())
+        for _ in range(2):
+            child = at_work(known)
+            known.add(child.pid)
+            os.kill(child.pid, signal.SIGKILL)
+        with pytest.raises(BadPicture, match="too much memory"):
+            call.result(PLENTY)
+        assert own.reduced(small, 0, 0, Cancellation()).size == (64, 64)
+
+
 def test_time_and_memory_have_limits() -> None:
     with Decoder(LIMIT, 1) as hasty, pytest.raises(BadPicture, match="too long to decode"):
         hasty.reduced(large(), 0, 0, Cancellation())

@@ -1,14 +1,16 @@
-"""SQLite on a full disk: calls get a 503, nothing half-written stays, and all goes on when there is room."""
+"""SQLite and pictures on a full disk: calls get a 503, nothing half-written stays, all goes on when there is room."""
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
+from tests.acceptance.test_http_helpers import gradient
 from tests.disks import small_disk
 from tests.integration.website import serving
 
-from tintype.catalog.models import SD35_TURBO_TXT2IMG
+from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.errors import StoreUnavailable
 from tintype.store.records import Mark, Status, Verdict
 
@@ -41,3 +43,24 @@ def test_nothing_is_lost_for_lack_of_room(tmp_path: Path) -> None:
         assert site.own.accounts.imbalances() == []
         account = site.own.accounts.account(site.account_id)
         assert (account.balance, account.held) == (1_000_000 - SD35_TURBO_TXT2IMG.price * len(taken), 0)
+
+
+def test_a_picture_that_finds_no_room_is_a_503_that_leaves_nothing(tmp_path: Path) -> None:
+    picture = base64.b64encode(gradient(64, 128)).decode()
+    with (
+        small_disk(tmp_path / "disk", megabytes=2) as disk,
+        serving(disk.folder / "data", database_url=f"sqlite:///{tmp_path}/store.db") as site,
+        site.http() as http,
+    ):
+        calls = (
+            (f"/v2/{SD15_IMG2IMG.slug}", {"prompt": "a fox", "image": picture}),
+            ("/upload-asset", {"data_urls": [f"data:image/png;base64,{picture}"]}),
+        )
+        disk.fill()
+        for address, body in calls:
+            refused = http.post(address, json=body)
+            assert (refused.status_code, refused.headers["x-should-retry"]) == (503, "true"), refused.text
+            assert int(refused.headers["retry-after"]) > 0
+        assert [path for path in disk.folder.rglob("data/*/*") if path.is_file()] == []
+        disk.free()
+        assert [http.post(address, json=body).status_code for address, body in calls] == [200, 200]

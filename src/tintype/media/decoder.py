@@ -36,6 +36,8 @@ BASE_MEMORY, MEMORY_PER_PIXEL = 2**28, 16
 NICENESS = 10
 #: Seconds of the clock for each of CPU time: the machine may be busy with other things.
 PATIENCE = 4
+#: How often an image is decoded whose child is killed from outside: where memory is short, the kernel chooses whom.
+TRIES = 2
 #: Seconds that a child may take to start.
 STARTING = 60.0
 #: What a child says first: any failure after it is the file's.
@@ -110,11 +112,20 @@ class Decoder:
 
         Raises CancelledError as soon as it is cancelled, from another thread: the child is killed then.
         """
+        job = Job(len(data), self._max_pixels, width, height, self._seconds)
+        for _ in range(TRIES):
+            try:
+                return self._decoded(data, job, cancellation)
+            except _Killed as error:
+                cause = error
+        raise BadPicture(TOO_MUCH) from cause
+
+    def _decoded(self, data: bytes, job: Job, cancellation: Cancellation) -> Decoded:
         cancellation.check()
         child = self._take()
         try:
             with cancellation.interrupting(child.kill):
-                decoded = child.reduced(data, Job(len(data), self._max_pixels, width, height, self._seconds))
+                decoded = child.reduced(data, job)
         except BadPicture:
             self._put(child)
             raise
@@ -125,9 +136,12 @@ class Decoder:
         return decoded
 
     def _take(self) -> _Child:
+        """One that is idle and lives, else a new one."""
         with self._lock:
-            if self._idle:
-                return self._idle.pop()
+            while self._idle:
+                if (child := self._idle.pop()).lives:
+                    return child
+                child.end()
         return _Child(self._memory)
 
     def _put(self, child: _Child) -> None:
@@ -140,6 +154,10 @@ class Decoder:
 
 class _DecoderFailed(Exception):
     """Why, for the log."""
+
+
+class _Killed(Exception):
+    """A child was killed, and not by its parent."""
 
 
 class _Child:
@@ -173,7 +191,7 @@ class _Child:
         return self._process.poll() is None and self._channel.fileno() >= 0
 
     def reduced(self, data: bytes, job: Job) -> Decoded:
-        """See Decoder; once it has crashed or taken too long, it lives no more."""
+        """See Decoder; once it has crashed or taken too long, it lives no more. Raises _Killed when it is killed."""
         end = time.monotonic() + PATIENCE * job.seconds
         try:
             self._channel.settimeout(PATIENCE * job.seconds)
@@ -190,6 +208,8 @@ class _Child:
             raise BadPicture(TOO_LONG) from error
         except (OSError, EOFError) as error:
             code = self.end()
+            if code == -signal.SIGKILL:
+                raise _Killed(repr(error)) from error
             words = TOO_LONG if code == -signal.SIGXCPU else CUT_SHORT
             raise BadPicture(words) from _DecoderFailed(f"exit code {code}, {error!r}")
 

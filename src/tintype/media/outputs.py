@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from tintype.errors import NotFound
+from tintype.errors import NotFound, StorageUnavailable
 from tintype.private import create, make_folder
 
 log = structlog.get_logger()
@@ -38,7 +38,10 @@ class Files:
         make_folder(folder)
 
     def put(self, data: bytes, suffix: str) -> str:
-        """Keep a picture; its name, `<32 hex digits>.<suffix>`. It is on the disk, whole, once this returns."""
+        """Keep a picture; its name, `<32 hex digits>.<suffix>`. It is on the disk, whole, once this returns.
+
+        Raises StorageUnavailable when the disk is full, or takes nothing for another reason.
+        """
         name = new_name(suffix)
         part = self._folder / (name + PART)
         try:
@@ -47,9 +50,9 @@ class Files:
                 file.flush()
                 os.fsync(file.fileno())
             part.rename(self._folder / name)
-        except OSError:  # a full disk must not stay full of halves
+        except OSError as error:  # a full disk must not stay full of halves
             part.unlink(missing_ok=True)
-            raise
+            raise StorageUnavailable from error
         self._sync_names()
         return name
 
