@@ -185,8 +185,8 @@ class Settings(BaseSettings):
     key_concurrency: int = Field(0, ge=0)
     #: Pictures, queued or running, of the same keys together.
     key_max_queued: int = Field(0, ge=0)
-    #: API keys in force that an account may have when it makes them itself (`POST /v2/keys`). Each has turns of its own
-    #: in the queue. 0 leaves the making of keys to `tintype keys`.
+    #: API keys in force that an account may have when it makes them itself (`POST /v2/keys`). 0 leaves that to
+    #: `tintype keys`.
     account_keys: int = Field(20, ge=0)
     #: API keys that an account may make in a day: those that stopped working are kept for a while, and listed.
     account_keys_daily: int = Field(50, ge=1)
@@ -231,7 +231,8 @@ class Settings(BaseSettings):
     threads: int = Field(0, ge=0)
     #: Most rows (pictures, twice with guidance) in one forward pass.
     max_rows: int = Field(16, ge=2)
-    #: Most pictures that a worker has in hand at once; more only wait in memory instead of the queue.
+    #: Most pictures that a worker has in hand at once; more only wait in memory instead of the queue. One account's are
+    #: three quarters of them, or as many as `max_rows`: others shall not wait until something has ended.
     max_pictures: int = Field(32, ge=1)
     #: Folder in the diffusers layout, or file in the original one, per slug; wins over the models file and pulls.
     weights: dict[str, Path] = {}

@@ -14,10 +14,11 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from tintype.catalog.samples import SAMPLES
 from tintype.errors import NotReady, StoreUnavailable
 from tintype.media.samples import draw
-from tintype.web.constants import KEPT_BUT_ASKED_FOR, Constant, etag_of, tagged
+from tintype.web.constants import Constant, conditional, etag_of
 from tintype.web.openapi import refusals
 from tintype.web.services import Services, services
 from tintype.web.stored import Stored
+from tintype.web.threads import Threaded
 from tintype.web.urls import base_url
 
 NOT_READY = {"description": "They can't: the database or the workers are away"}
@@ -28,7 +29,7 @@ ANYBODY = {"access-control-allow-origin": "*"}
 
 def public_router() -> APIRouter:
     """The routes of this page."""
-    router = APIRouter()
+    router = APIRouter(route_class=Threaded)
     _add(router, "/health", health, summary="Whether the process lives")
     _add(router, "/openapi.json", description, include_in_schema=False)
     _add(router, "/ready", ready, summary="Whether requests can be run", responses={503: NOT_READY})
@@ -58,7 +59,7 @@ def description(http: HttpRequest) -> Response:
     servers = json.dumps([{"url": base_url(http, services(http).settings)}]).encode()
     described: bytes = http.app.state.described()
     body = described[:-1] + b', "servers": ' + servers + b"}"
-    return tagged(http, body, etag_of(body), "application/json", KEPT_BUT_ASKED_FOR)
+    return conditional(http, body, etag_of(body), "application/json")
 
 
 def ready(http: HttpRequest) -> JSONResponse:
