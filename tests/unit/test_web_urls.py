@@ -7,7 +7,7 @@ from fastapi import Request as HttpRequest
 
 from tintype.errors import BadRequest
 from tintype.settings import Settings
-from tintype.web.urls import base_url
+from tintype.web.urls import base_url, own_path
 
 DIRECT = Settings()
 BEHIND = Settings(trusted_proxies="10.0.0.1")
@@ -122,3 +122,17 @@ def test_the_path_below_which_a_proxy_has_it() -> None:
 def test_what_is_no_path(prefix: str) -> None:
     with pytest.raises(BadRequest, match="X-Forwarded-Prefix"):
         base_url(request(host="a.example", x_forwarded_prefix=prefix), BEHIND)
+
+
+@pytest.mark.parametrize("base", ["http://gpu", "https://a.example:8443/tintype"])
+def test_an_address_of_this_server_is_its_path(base: str) -> None:
+    assert own_path(f"{base}/files/x.png", base) == "/files/x.png"
+    assert own_path(f"{base.upper()}/files/X.png", base) == "/files/X.png"
+    assert own_path(base, base) == own_path(f"{base}/", base) == "/"
+    for path in ("", "/files/x.png", "data:,x"):
+        assert own_path(path, base) == path
+
+
+@pytest.mark.parametrize("rest", ["2/x.png", ":8080/x.png", ".example/x.png", "@b/x.png", "?x", "data:,x"])
+def test_an_address_that_begins_alike_is_anothers(rest: str) -> None:
+    assert own_path(f"http://gpu{rest}", "http://gpu") == f"http://gpu{rest}"

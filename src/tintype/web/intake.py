@@ -29,7 +29,7 @@ from tintype.web.services import Services
 from tintype.web.services import services as services_of
 from tintype.web.source import check_pixels, find_picture, keep
 from tintype.web.terms import Terms, fingerprint
-from tintype.web.urls import base_url
+from tintype.web.urls import base_url, own_path
 from tintype.web.webhooks import asked_webhook
 
 log = structlog.get_logger()
@@ -102,7 +102,7 @@ def submit(
     params, ignored = spec.validate(sent)
     if spec.takes_picture:
         # An address of this server is meant as the path: it need not be a public one.
-        params["image"] = params["image"].strip().removeprefix(base) or "/"
+        params["image"] = own_path(params["image"].strip(), base) or "/"
     params = settle_seed(params, steady_draw(params) if key.test else secrets.randbelow)
     wanted = order(spec, params)
     refuse(wanted)

@@ -39,6 +39,12 @@ def base_url(http: HttpRequest, settings: Settings) -> str:
     return f"{scheme}://{host}{prefix}"
 
 
+def own_path(address: str, base: str) -> str:
+    """An address of this server as its path; any other as it is, one that only begins alike (`http://gpu2`) too."""
+    begins, path = address[: len(base)], address[len(base) :]
+    return (path or "/") if begins.lower() == base.lower() and path[:1] in ("", "/") else address
+
+
 def is_proxy(address: str, settings: Settings) -> bool:
     """Whether an address is one of the proxies that the operator trusts."""
     if not settings.trusted_proxies:
