@@ -404,6 +404,22 @@ def test_a_float_above_its_full_scale(top: float) -> None:
     assert (picture.getpixel((0, 0)), picture.getpixel((1, 0))) == ((128,) * 3, WHITE)
 
 
+@pytest.mark.parametrize("scale", [1, 255])
+def test_few_highlights_far_above_a_float_s_full_scale(scale: int) -> None:
+    image = Image.new("F", (100, 1), scale / 2)
+    for x in range(5):
+        image.putpixel((x, 0), scale * 9.0)
+    picture = decode(saved(image, "TIFF"), LIMIT)
+    assert (picture.getpixel((99, 0)), picture.getpixel((0, 0))) == ((128,) * 3, WHITE)
+
+
+@pytest.mark.parametrize(("scale", "level"), [(255, 5.0), (65535, 2570.0)])
+def test_a_dark_float_picture_is_not_all_highlights(scale: int, level: float) -> None:
+    image = Image.new("F", (100, 1), level)
+    image.paste(0.0, (0, 0, 90, 1))
+    assert decode(saved(image, "TIFF"), LIMIT).getpixel((99, 0)) == (round(level * 255 / scale),) * 3
+
+
 def test_a_float_that_is_no_number() -> None:
     image = Image.new("F", (2, 1), 0.5)
     image.putpixel((1, 0), float("inf"))
