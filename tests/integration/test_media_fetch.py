@@ -301,6 +301,12 @@ def test_compressed_although_not_asked(stack: ExitStack) -> None:
         fetch(f"http://{host}/", host)
 
 
+@pytest.mark.parametrize("coding", ["", "identity", " Identity "])
+def test_a_coding_that_is_none(stack: ExitStack, coding: str) -> None:
+    _, host = start(stack, answer("200 OK", b"x", f"Content-Encoding: {coding}"))
+    assert fetch(f"http://{host}/", host) == b"x"
+
+
 @pytest.mark.parametrize("status", ["404 Not Found", "204 No Content", "304 Not Modified", "503 Service Unavailable"])
 def test_status(stack: ExitStack, status: str) -> None:
     _, host = start(stack, answer(status, b"", "Content-Length: 0"))

@@ -21,6 +21,8 @@ WEIGHED = "words can't be weighted; the marks, as in (word:1.2), ((word)) or [wo
         "a (red fox : 1.3 )",
         "(fox:.8)",
         "(fox:2)",
+        "(fox:-1)",
+        "(fox:+1.1)",
         "a ((red)) fox",
         "(((masterpiece, best quality)))",
         "((red:1.1))",

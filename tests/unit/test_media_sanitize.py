@@ -66,6 +66,7 @@ def refused(data: bytes, words: str) -> None:
         (b"\x1a\x45\xdf\xa3\x01\0\0\0", "a video"),
         (b"RIFF\0\0\0\0AVI LIST", "a video"),
         (b"\0\0\1\0\1\0\x10\x10", "an icon"),
+        (b"\0\0\2\0\0\0\0\0", "not a"),  # a TGA, which has no mark: no icon
         (b"8BPS\0\1", "a Photoshop document"),
         (b"%PDF-1.7\n", "a PDF document"),
         (b"%!PS-Adobe-3.0", "a PostScript document"),
@@ -255,6 +256,31 @@ def test_a_transparent_colour_of_16_bits() -> None:
     assert (picture.getpixel((0, 0)), picture.getpixel((1, 0))) == (WHITE, (0, 0, 0))
 
 
+@pytest.mark.parametrize(
+    ("colour", "pixel", "clear"),
+    [
+        (0, b"\0", b""),
+        (0, b"\0", b"\0"),
+        (2, b"\0\0\0", b"\0\1\0"),
+        (4, b"\0\xff", b"\0\0"),
+        (6, b"\0\0\0\xff", bytes(6)),
+    ],
+)
+def test_transparency_that_does_not_fit_is_left_out(colour: int, pixel: bytes, clear: bytes) -> None:
+    header = struct.pack(">IIBBBBB", 1, 1, 8, colour, 0, 0, 0)
+    parts = chunk(b"IHDR", header) + chunk(b"tRNS", clear) + chunk(b"IDAT", zlib.compress(b"\0" + pixel))
+    data = own.PNG + parts + chunk(b"IEND", b"")
+    assert check(data, LIMIT) == (1, 1)
+    assert decode(data, LIMIT).getpixel((0, 0)) == (0, 0, 0)
+
+
+def test_more_transparency_than_a_palette_has_colours() -> None:
+    header = struct.pack(">IIBBBBB", 2, 1, 8, 3, 0, 0, 0)
+    parts = chunk(b"IHDR", header) + chunk(b"PLTE", bytes(6)) + chunk(b"tRNS", b"\0\xff" + bytes(998))
+    picture = decode(own.PNG + parts + chunk(b"IDAT", zlib.compress(b"\0\0\1")) + chunk(b"IEND", b""), LIMIT)
+    assert (picture.getpixel((0, 0)), picture.getpixel((1, 0))) == (WHITE, (0, 0, 0))
+
+
 # WebP
 
 
@@ -376,6 +402,22 @@ def test_a_float_above_its_full_scale(top: float) -> None:
     image.putpixel((1, 0), top)
     picture = decode(saved(image, "TIFF"), LIMIT)
     assert (picture.getpixel((0, 0)), picture.getpixel((1, 0))) == ((128,) * 3, WHITE)
+
+
+@pytest.mark.parametrize("scale", [1, 255])
+def test_few_highlights_far_above_a_float_s_full_scale(scale: int) -> None:
+    image = Image.new("F", (100, 1), scale / 2)
+    for x in range(5):
+        image.putpixel((x, 0), scale * 9.0)
+    picture = decode(saved(image, "TIFF"), LIMIT)
+    assert (picture.getpixel((99, 0)), picture.getpixel((0, 0))) == ((128,) * 3, WHITE)
+
+
+@pytest.mark.parametrize(("scale", "level"), [(255, 5.0), (65535, 2570.0)])
+def test_a_dark_float_picture_is_not_all_highlights(scale: int, level: float) -> None:
+    image = Image.new("F", (100, 1), level)
+    image.paste(0.0, (0, 0, 90, 1))
+    assert decode(saved(image, "TIFF"), LIMIT).getpixel((99, 0)) == (round(level * 255 / scale),) * 3
 
 
 def test_a_float_that_is_no_number() -> None:

@@ -261,6 +261,8 @@ def test_a_form_that_is_refused(kind: str, data: bytes, words: str) -> None:
         (form(part("a", b"1")).replace(b"--zzz\r\n", b"--zzz \t \r\n"), {"a": "1"}),
         (form(part("a", b"\r\n--zz\r\n--\r\nzzz\r\n")), {"a": "\r\n--zz\r\n--\r\nzzz\r\n"}),
         (form(part("a", "é".encode(), headers='Content-Type: text/plain; charset="UTF-8"\r\n')), {"a": "é"}),
+        (form(part("a", "é".encode(), headers="Content-Type: text/plain; charset=utf8\r\n")), {"a": "é"}),
+        (form(part("a", b"\xe9", headers="Content-Type: text/plain; charset=ISO-8859-1\r\n")), {"a": "é"}),
         (form(part("a", b"1", headers="Content-Transfer-Encoding: 8bit\r\n")), {"a": "1"}),
         (form(b"--zzz\r\ncontent-disposition: form-data; name=a\r\n\r\n1\r\n"), {"a": "1"}),
         (form(part("ä", b"1")), {"ä": "1"}),

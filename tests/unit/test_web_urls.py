@@ -7,7 +7,7 @@ from fastapi import Request as HttpRequest
 
 from tintype.errors import BadRequest
 from tintype.settings import Settings
-from tintype.web.urls import as_path, base_url
+from tintype.web.urls import base_url, own_path
 
 DIRECT = Settings()
 BEHIND = Settings(trusted_proxies="10.0.0.1")
@@ -130,7 +130,6 @@ def test_what_is_no_path(prefix: str) -> None:
         ("http://127.0.0.1/files/a.png", "/files/a.png"),
         ("http://127.0.0.1", "/"),
         ("http://127.0.0.1/", "/"),
-        ("", "/"),
         ("/files/a.png", "/files/a.png"),
         ("http://127.0.0.1:9000/x.jpg", "http://127.0.0.1:9000/x.jpg"),
         ("http://127.0.0.10/x.jpg", "http://127.0.0.10/x.jpg"),
@@ -140,10 +139,24 @@ def test_what_is_no_path(prefix: str) -> None:
         ("iVBORw0KGgo=", "iVBORw0KGgo="),
     ],
 )
-def test_an_address_of_this_server_is_a_path(address: str, path: str) -> None:
-    assert as_path(address, "http://127.0.0.1") == path
+def test_an_address_of_this_server_is_a_path_and_anothers_is_not(address: str, path: str) -> None:
+    assert own_path(address, "http://127.0.0.1") == path
 
 
 @pytest.mark.parametrize("more", ["2", "-test", ".old"])
 def test_another_path_that_begins_alike_is_another_server(more: str) -> None:
-    assert as_path(f"http://a.example/tin{more}/a.png", "http://a.example/tin") == f"http://a.example/tin{more}/a.png"
+    assert own_path(f"http://a.example/tin{more}/a.png", "http://a.example/tin") == f"http://a.example/tin{more}/a.png"
+
+
+@pytest.mark.parametrize("base", ["http://gpu", "https://a.example:8443/tintype"])
+def test_an_address_of_this_server_is_its_path(base: str) -> None:
+    assert own_path(f"{base}/files/x.png", base) == "/files/x.png"
+    assert own_path(f"{base.upper()}/files/X.png", base) == "/files/X.png"
+    assert own_path(base, base) == own_path(f"{base}/", base) == "/"
+    for path in ("", "/files/x.png", "data:,x"):
+        assert own_path(path, base) == path
+
+
+@pytest.mark.parametrize("rest", ["2/x.png", ":8080/x.png", ".example/x.png", "@b/x.png", "?x", "data:,x"])
+def test_an_address_that_begins_alike_is_anothers(rest: str) -> None:
+    assert own_path(f"http://gpu{rest}", "http://gpu") == f"http://gpu{rest}"

@@ -14,7 +14,7 @@ ESCAPED = re.compile(r"\\[()\[\]]")
 #: colon is a weight where it is small, and not half of a ratio or a time: (16:9), (at 10:30). One pair of round
 #: brackets may stand in any sentence. No pattern goes over a text twice: it may be 20,000 brackets.
 WEIGHTS = re.compile(
-    r"\([^()\[\]:]*(?:[^()\[\]:\d]:\s?[0-3]|:\s?[0-3]?\.\d+)\s?\)"
+    r"\([^()\[\]:]*(?:[^()\[\]:\d]:\s?[+-]?[0-3]|:\s?[+-]?[0-3]?\.\d+)\s?\)"
     r"|\(\([^()]+\)\)"
     r"|\[[^\[\]\d][^\[\]]*\]"
 )

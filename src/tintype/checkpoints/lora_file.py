@@ -45,6 +45,11 @@ class Update:
         (out, rank), (inner, width), weighed = sizes
         return inner == rank and weighed == (out, width)
 
+    @property
+    def finite(self) -> bool:
+        """Whether all its numbers are such; one that isn't would make every picture one that isn't."""
+        return all(bool(half.float().isfinite().all()) for half in (self.up, self.down))
+
 
 #: Weights' names → what is added to each.
 Updates = Mapping[str, Update]
@@ -106,6 +111,8 @@ class LoraFile:
             raise WeightsUnusable(f"{self.name} is for another {component}: {_some([*strangers, *misfits])} differ")
         if doubled:
             raise self._twice(doubled)
+        if broken := [name for name, update in found.items() if not update.finite]:
+            raise WeightsUnusable(f"{self.name} has numbers that are NaN or infinite: {_some(broken)}; fetch it again")
         return found
 
     def _from_original(self, component: str, module: str, parts: Tensors, tensors: Tensors) -> dict[str, Update]:

@@ -83,7 +83,7 @@ class Fetcher:
                 return parse_url(headers[b"location"], url)
             if response.status != httpx2.codes.OK:
                 raise PictureUnreachable(f"{url.host}: HTTP status {response.status}")
-            if headers.get(b"content-encoding", "identity").lower() != "identity":
+            if headers.get(b"content-encoding", "").strip().lower() not in ("", "identity"):
                 raise PictureUnreachable(f"{url.host}: the answer is compressed, although that was not asked for")
             return self._body(url.host, response, headers.get(b"content-length", ""))
 

@@ -55,6 +55,8 @@ FULL_SCALE = {"I": (0xFFFF, 0xFFFFFFFF), "F": (1, 255, 65535)}
 #: How far numbers with a fraction may exceed their full scale: sharpening overshoots, and highlights are left in. A
 #: picture with a larger scale would be all but black.
 OVERSHOOT = 2
+#: How far where only highlights do, and what share of all that isn't black these are at most.
+HIGHLIGHTS, FEW = 16, 0.05
 #: Rows that are converted in one go, where the result in between would be larger than the picture.
 BAND = 256
 #: In the place of what follows a JPEG without an end marker.
@@ -180,8 +182,7 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
         return image
     levels = image.convert(mode)
     highest = cast(float, levels.getextrema()[1])  # of its one band
-    within = OVERSHOOT if mode == "F" else 1
-    full = next((scale for scale in FULL_SCALE[mode] if highest <= scale * within), highest)
+    full = next((scale for scale in FULL_SCALE[mode] if _is_within(levels, highest, scale)), highest)
     if not math.isfinite(full):
         full = 1
     grey = levels.convert("F").point(lambda level: level * (255 / full) + 0.5).convert("L")
@@ -189,6 +190,14 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     if isinstance(clear, int) and mode == "I":
         grey.paste(255, mask=levels.point([255 * (level == clear) for level in range(2**16)], "L"))
     return grey
+
+
+def _is_within(levels: Image.Image, highest: float, scale: int) -> bool:
+    """Whether a picture with this highest level is on a scale, or no further above it than pictures are."""
+    if levels.mode != "F" or not scale * OVERSHOOT < highest <= scale * HIGHLIGHTS:
+        return highest <= scale * (OVERSHOOT if levels.mode == "F" else 1)
+    counts = levels.point(lambda level: level * (254 / scale)).convert("L").histogram()
+    return counts[255] <= sum(counts[1:]) * FEW
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

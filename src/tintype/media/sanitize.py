@@ -94,7 +94,7 @@ OTHERS = {
     "a JPEG XL picture": rb"\xff\x0a|\0\0\0\x0cJXL ",
     "a JPEG 2000 picture": rb"\0\0\0\x0cjP|\xff\x4f\xff\x51",
     "a video": rb"....(?:ftyp|moov|mdat)|\x1a\x45\xdf\xa3|RIFF....AVI |\0\0\x01[\xb3\xba]|FLV\x01|OggS",
-    "an icon (ICO)": rb"\0\0[\x01\x02]\0",
+    "an icon (ICO)": rb"\0\0[\x01\x02]\0(?!\0\0)",  # with a number of pictures: where a TGA has none
     "a Photoshop document": rb"8BPS",
     "an OpenEXR picture": rb"\x76\x2f\x31\x01",
     "a Radiance picture": rb"#\?R(?:ADIANCE|GBE)",
@@ -266,7 +266,8 @@ def _png(data: bytes) -> ImageFile:
         if name == b"iCCP":
             profile = _unpacked(payload.partition(b"\0")[2][1:], MAX_PROFILE)
         elif name == b"tRNS":
-            kept.append(_chunk(name, _scaled(payload, data[24:26])))
+            if transparent := _transparent(payload, data[24:26]):
+                kept.append(_chunk(name, transparent))
         elif _says_how(name, kind, payload):
             kept.append(view[begin:end])
     return ImageFile("PNG", b"".join(kept), profile)
@@ -283,16 +284,27 @@ def _chunk(name: bytes, payload: bytes) -> bytes:
     return CHUNK.pack(len(payload), name) + payload + zlib.crc32(name + payload).to_bytes(4, "big")
 
 
-def _scaled(transparent: bytes, depth_and_colour: bytes) -> bytes:
-    """The level or colour that is transparent as Pillow compares it: with pixels that it has brought to 8 bits."""
-    if not transparent or len(depth_and_colour) < 2:
-        return transparent
-    depth, colour = depth_and_colour
-    if colour == 0 and depth in (2, 4):
-        return bytes([0, transparent[-1] * (255 // (2**depth - 1)) & 255])
-    if colour == 2 and depth == 16:
-        return b"".join(bytes([0, high]) for high in transparent[::2])
-    return transparent
+#: Bytes of what is transparent in a PNG without alpha, by its colour type: a level, a colour.
+LEVEL, COLOUR = 2, 6
+
+
+def _transparent(payload: bytes, depth_and_colour: bytes) -> bytes:
+    """What is transparent as Pillow takes it: compared with pixels that it has brought to 8 bits.
+
+    Nothing where that doesn't fit the colours: a viewer shows the picture all the same.
+    """
+    depth, colour = depth_and_colour if len(depth_and_colour) == 2 else (0, 0)
+    match colour:
+        case 0:
+            level = payload[:LEVEL] if len(payload) >= LEVEL else b""
+            return bytes([0, level[1] * (255 // (2**depth - 1)) & 255]) if level and depth in (2, 4) else level
+        case 2:
+            levels = payload[:COLOUR] if len(payload) >= COLOUR else b""
+            return b"".join(bytes([0, high]) for high in levels[::2]) if depth == 16 else levels
+        case 3:
+            return payload[:256]  # one for each colour of the palette
+        case _:
+            return b""
 
 
 def _is_short(name: bytes, payload: bytes) -> bool:

@@ -29,7 +29,7 @@ from tintype.web.services import services as services_of
 from tintype.web.source import check_pixels, find_picture, keep
 from tintype.web.terms import Terms, fingerprint
 from tintype.web.threads import in_thread
-from tintype.web.urls import as_path, base_url
+from tintype.web.urls import base_url, own_path
 from tintype.web.webhooks import HEADER as ASKS
 from tintype.web.webhooks import asked_webhook
 
@@ -103,7 +103,8 @@ def submit(
         raise Forbidden(f"This API key may not run {spec.slug}")
     params, ignored = spec.validate(sent)
     if spec.takes_picture:
-        params["image"] = as_path(params["image"].strip(), base)
+        # An address of this server is meant as the path: it need not be a public one.
+        params["image"] = own_path(params["image"].strip(), base) or "/"
     params = settle_seed(params, steady_draw(params) if key.test else secrets.randbelow)
     wanted = order(spec, params)
     refuse(wanted)

@@ -39,11 +39,10 @@ def base_url(http: HttpRequest, settings: Settings) -> str:
     return f"{scheme}://{host}{prefix}"
 
 
-def as_path(address: str, base: str) -> str:
-    """The path alone of an address of this server, which need not be a public one; what is none stays as it is."""
-    path = address.removeprefix(base)
-    # `http://host:9000/` begins like `http://host`, and is another server's.
-    return address if address and path[:1] not in ("", "/") else path or "/"
+def own_path(address: str, base: str) -> str:
+    """An address of this server as its path; any other as it is, one that only begins alike (`http://gpu2`) too."""
+    begins, path = address[: len(base)], address[len(base) :]
+    return (path or "/") if begins.lower() == base.lower() and path[:1] in ("", "/") else address
 
 
 def is_proxy(address: str, settings: Settings) -> bool:
