@@ -74,6 +74,14 @@ def test_a_key_that_reads_only_is_offered_nothing_to_change(visitor: Visitor, bu
     expect(page.get_by_role("tabpanel", name="Webhooks").get_by_role("button")).to_have_count(0)
 
 
+def test_a_key_that_sees_the_server_alone_is_told_so(visitor: Visitor, builtin: Server) -> None:
+    page = visitor.go("/account", key=builtin.cli("keys", "create", "--operator", "--scopes", "read").strip())
+    expect(page.get_by_role("alert")).to_have_text(
+        "This key sees the server, on the page Operator, and nothing of an account."
+    )
+    assert visitor.trouble == []
+
+
 def test_a_webhook_its_log_and_a_replay(visitor: Visitor, builtin: Server, key: str) -> None:
     http = builtin.http(key)
     with receiving() as receiver:

@@ -29,7 +29,8 @@ async function start() {
 async function show() {
   fill(main, h("div.title", {}, h("h1", {}, "Account")));
   const [owner, about, models] = await Promise.all([get("/api/auth/authenticate"), get("/about.json"), loadModels()]);
-  const { read_only: reads, mode } = owner.api_key;
+  const { read_only: reads, mode, operator } = owner.api_key;
+  if (operator && reads) throw new Error("This key sees the server, on the page Operator, and nothing of an account.");
   const billed = about.billing && mode !== "test";
   const tabs = createTabs("About this account", [
     ["overview", "Overview", (panel) => drawOverview(panel, billed, about.kept_seconds, models)],
