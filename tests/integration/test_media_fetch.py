@@ -310,14 +310,14 @@ def test_answers_before_the_answer_are_bounded(stack: ExitStack) -> None:
 
 
 def test_an_answer_in_tiny_chunks(stack: ExitStack) -> None:
-    tiny, small = b"1\r\na\r\n", b"64\r\n" + b"a" * 100 + b"\r\n"
+    tiny, small = b"1\r\na\r\n", b"258\r\n" + b"a" * 600 + b"\r\n"  # some of them in two pieces
     chunked = answer("200 OK", b"", "Transfer-Encoding: chunked")
-    _, host = start(stack, chunked + tiny * 1000 + b"0\r\n\r\n", chunked + tiny * 1001)
-    _, other = start(stack, chunked + small * 1200 + b"0\r\n\r\n")
-    assert fetch(f"http://{host}/", host) == b"a" * 1000
-    with Fetcher(frozenset({other}), 20 * LIMIT, PLENTY) as fetcher:
-        assert fetcher.get(f"http://{other}/") == b"a" * 100 * 1200
-    with pytest.raises(PictureUnreachable, match="in chunks of less than 64 bytes"):
+    _, host = start(stack, chunked + tiny * 2000 + b"0\r\n\r\n", chunked + tiny * 2001)
+    _, other = start(stack, chunked + small * 2000 + b"0\r\n\r\n")
+    assert fetch(f"http://{host}/", host) == b"a" * 2000
+    with Fetcher(frozenset({other}), 200 * LIMIT, PLENTY) as fetcher:
+        assert fetcher.get(f"http://{other}/") == b"a" * 600 * 2000
+    with pytest.raises(PictureUnreachable, match="in chunks of less than 512 bytes"):
         fetch(f"http://{host}/", host)
 
 
