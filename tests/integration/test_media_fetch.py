@@ -301,6 +301,26 @@ def test_compressed_although_not_asked(stack: ExitStack) -> None:
         fetch(f"http://{host}/", host)
 
 
+def test_answers_before_the_answer_are_bounded(stack: ExitStack) -> None:
+    before = b"HTTP/1.1 100 Continue\r\n\r\n"
+    _, host = start(stack, before * 100 + answer("200 OK", b"picture"), [before * 1000] * 1000)
+    assert fetch(f"http://{host}/", host) == b"picture"
+    with pytest.raises(PictureUnreachable, match="not HTTP, or it broke off"):
+        fetch(f"http://{host}/", host)
+
+
+def test_an_answer_in_tiny_chunks(stack: ExitStack) -> None:
+    tiny, small = b"1\r\na\r\n", b"258\r\n" + b"a" * 600 + b"\r\n"  # some of them in two pieces
+    chunked = answer("200 OK", b"", "Transfer-Encoding: chunked")
+    _, host = start(stack, chunked + tiny * 2000 + b"0\r\n\r\n", chunked + tiny * 2001)
+    _, other = start(stack, chunked + small * 2000 + b"0\r\n\r\n")
+    assert fetch(f"http://{host}/", host) == b"a" * 2000
+    with Fetcher(frozenset({other}), 200 * LIMIT, PLENTY) as fetcher:
+        assert fetcher.get(f"http://{other}/") == b"a" * 600 * 2000
+    with pytest.raises(PictureUnreachable, match="in chunks of less than 512 bytes"):
+        fetch(f"http://{host}/", host)
+
+
 @pytest.mark.parametrize("coding", ["", "identity", " Identity "])
 def test_a_coding_that_is_none(stack: ExitStack, coding: str) -> None:
     _, host = start(stack, answer("200 OK", b"x", f"Content-Encoding: {coding}"))

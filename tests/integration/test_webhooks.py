@@ -469,7 +469,17 @@ def test_an_address_inside_is_refused_at_every_attempt(office: Office, receiver:
     assert office.one().error == "127.0.0.1: not a public address"
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1/", "http://[::1]:80/", "http://10.0.0.1/", "http://localhost:9/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/",
+        "http://[::1]:80/",
+        "http://10.0.0.1/",
+        "http://localhost:9/",
+        "http://x.localhost./",
+        "http://10.0.0.1./",
+    ],
+)
 def test_an_address_that_is_inside_on_its_face_is_not_taken(url: str) -> None:
     with pytest.raises(AddressRefused):
         check_target(url, frozenset())

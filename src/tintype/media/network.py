@@ -19,6 +19,10 @@ from tintype.errors import AddressRefused, PictureUnreachable
 from tintype.media.addresses import is_public
 from tintype.media.cancellation import Cancellation
 
+#: Bytes that may come before a body does: the largest head that httpcore takes, 100 KiB, and what its end came with.
+#: Without a limit a server could answer `100 Continue` for ever, each of which takes some 30 µs of this process.
+MOST_HEAD = 192 * 1024
+
 
 class Deadline:
     """The moment by which a whole download, all its redirects and reads, must be over, unless it is cancelled before.
@@ -32,6 +36,17 @@ class Deadline:
         #: Lookups of names, which go on in their threads when the download is over.
         self.lookups: list[Future[Any]] = []
         self._end = time.monotonic() + seconds
+        self._allowed = MOST_HEAD
+
+    def allow(self, count: int) -> None:
+        """So many bytes may come from now on."""
+        self._allowed = count
+
+    def came(self, count: int) -> None:
+        """Count bytes that have come; raises httpcore2.RemoteProtocolError when they are more than may."""
+        self._allowed -= count
+        if self._allowed < 0:
+            raise httpcore2.RemoteProtocolError("more came than was asked for")
 
     def left(self) -> float:
         """Seconds left, above 0; raises httpcore2.TimeoutException when there are none, and CancelledError."""
@@ -163,7 +178,9 @@ class _Stream(httpcore2.NetworkStream):
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         with self._waiting(httpcore2.ReadTimeout, httpcore2.ReadError):
-            return self._socket.recv(max_bytes)
+            data = self._socket.recv(max_bytes)
+        self._deadline.came(len(data))
+        return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         with self._waiting(httpcore2.WriteTimeout, httpcore2.WriteError):

@@ -93,7 +93,8 @@ def check_target(url: str, allow: frozenset[str]) -> None:
 
 
 def _is_inside(host: str) -> bool:
+    name = host.removesuffix(".")
     try:
-        return not is_public(host)
+        return not is_public(name)
     except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        return name == "localhost" or name.endswith(".localhost")
