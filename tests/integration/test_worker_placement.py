@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from sqlalchemy import select
 from tests.acceptance.harness import until
 from tests.integration.website import Website, serving
@@ -22,9 +23,10 @@ from tintype.diffusion.memory.residency import Residency
 from tintype.engine import Engine
 from tintype.errors import StoreUnavailable
 from tintype.store.keys import Key
-from tintype.store.records import Request, Status
+from tintype.store.records import CANCELLED, Request, Status
 from tintype.store.requests import Requests
 from tintype.store.tables import requests
+from tintype.telemetry.metrics import STAGE_SECONDS, Stage
 from tintype.worker.admission import GIVING_WAY, PATIENCE
 from tintype.worker.delivery import Delivery
 from tintype.worker.guard import Guard
@@ -60,13 +62,25 @@ def models(weights: Path, folder: Callable[..., Path]) -> Models:
 def worker(site: Website, models: Models) -> Iterator[Worker]:
     """Looks for requests when it is called, and tells what it has when a picture is done; else never."""
     own, catalogue = site.own, Catalogue([ONE, OTHER])
-    requests = Requests(own.db, lease=60, retention=60, warm_wait=0.2)
+    leases = Requests(own.db, lease=60, retention=60, warm_wait=0.2)
     warming = Warming("w1", catalogue, models, own.warmups, (), interval=NEVER)
     warming.look()
-    delivery = Delivery(requests, own.outputs, Guard(None), with_recipe=False)
+    delivery = Delivery(leases, own.outputs, Guard(None), with_recipe=False)
     with Pictures.from_settings(own.settings) as pictures:
         parts = (catalogue, models, pictures, delivery, Engine(16), warming)
-        yield Worker("w1", requests, *parts, max_pictures=4, poll=NEVER, grace=1, warm_wait=0.2)
+        yield Worker("w1", leases, *parts, max_pictures=4, poll=NEVER, grace=1, warm_wait=0.2)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(site: Website) -> Iterator[None]:
+    """For the next test to find."""
+    yield
+    with site.own.db.read() as view:
+        columns = requests.c.id, requests.c.account_id, requests.c.attempt
+        live = view.execute(select(*columns).where(requests.c.ended_at.is_(None))).all()
+    for id, account, _ in live:
+        site.own.requests.cancel(id, account)
+    site.own.requests.end_cancelled([(id, attempt) for id, _, attempt in live])
 
 
 def submit(site: Website, slug: str, key: Key | None = None, **params: int) -> Request:
@@ -178,6 +192,42 @@ def test_input_images_that_take_their_time_fill_half_of_a_worker(site: Website, 
     for request in images:
         site.own.requests.cancel(request.id, site.account_id)
     site.own.requests.cancel(text.id, other)
+
+
+def test_what_was_cancelled_is_not_worked_on(site: Website, worker: Worker) -> None:
+    """Neither begun nor decoded, and no heartbeat has told of it: none beats here."""
+    first, second = submit(site, ONE.slug), submit(site, ONE.slug)
+    claim(worker)
+    site.own.requests.cancel(first.id, site.account_id)
+    with torch.inference_mode():
+        worker.turn()
+        assert [*worker.tasks] == [second.id]
+        assert worker.engine.rows == 1
+        while worker.engine.rows < 3:
+            worker.turn()
+            if worker.engine.rows == 2:
+                site.own.requests.cancel(second.id, site.account_id)
+    assert worker.tasks == {}
+    assert STAGE_SECONDS.key(ONE.slug, Stage.DECODE) not in worker.stages.counts()
+    ends = [(found(site, one).status, found(site, one).error) for one in (first, second)]
+    assert ends == [(Status.FAILED, CANCELLED.error)] * 2
+
+
+def test_who_is_being_drawn_does_not_wait_for_claims(
+    site: Website, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tintype.worker.loop.TAKING", 0.0)
+    submit(site, ONE.slug)
+    claim(worker)
+    with torch.inference_mode():
+        worker.begin()
+    waiting = [submit(site, ONE.slug) for _ in range(3)]
+    worker.look()
+    for claimed in (1, 2, 3):
+        assert worker._until_next_look() == 0
+        worker.take()
+        assert len(waiting) - [found(site, one).status for one in waiting].count(Status.QUEUED) == claimed
+    worker.endings.hand_back()
 
 
 class Clock:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,11 @@ from sqlalchemy.sql.functions import FunctionElement
 from tintype.errors import BadRequest, StoreUnavailable
 from tintype.private import create, make_folder
 
-#: A process's writers that have a connection while they wait for the lock: a third of those that it may have, so that
-#: reading goes on while somebody else keeps the lock.
+#: A process's writers that have a connection while they wait for Postgres's lock: a third of those that it may have, so
+#: that reading goes on while somebody else keeps the lock.
 WRITERS = 5
+#: Seconds after which a writer goes past a turnstile that doesn't open, and between two looks at it.
+COURTESY, LOOK = 0.25, 0.001
 
 
 class Database:
@@ -41,16 +45,18 @@ class Database:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
             self._engine = _sqlite_engine(parsed, patience, **common)
+            # SQLite has one writer at a time: the others of a process would only get in each other's way.
+            self._writers = threading.BoundedSemaphore(1)
         else:
             from tintype.store.postgres import postgres_engine  # noqa: PLC0415 - an extra that SQLite doesn't need
 
             self._engine = postgres_engine(parsed, patience, silence, **common)
+            self._writers = threading.BoundedSemaphore(WRITERS)
         event.listen(self._engine, "before_cursor_execute", _refuse_what_is_no_text)
         event.listen(self._engine, "checkin", self._let_go)
         self._closed = False
         self._noting = self._engine.execution_options(way="note")
         self._patience = patience
-        self._writers = threading.BoundedSemaphore(WRITERS)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -65,15 +71,10 @@ class Database:
         unhurried: its statements, and the wait for the lock, take as long as they need on Postgres.
         What `after` was told is done once it is committed.
         """
-        if not self._writers.acquire(timeout=self._patience):
-            raise StoreUnavailable
         jobs: list[Callable[[], None]] = []
-        try:
-            locking = self._engine.execution_options(way="write", unhurried=unhurried, jobs=jobs)
-            with _reachable(), locking.begin() as tx:
-                yield tx
-        finally:
-            self._writers.release()
+        locking = self._engine.execution_options(way="write", unhurried=unhurried, jobs=jobs)
+        with self._among_writers(), _reachable(), locking.begin() as tx:
+            yield tx
         for job in jobs:
             job()
 
@@ -84,8 +85,17 @@ class Database:
         On Postgres it isn't under the lock: rows that it reads in order to change them, it must lock. What is written
         in `write()` afterwards never survives without it. Raises StoreUnavailable.
         """
-        with _reachable(), self._noting.begin() as tx:
+        with nullcontext() if self.has_bell else self._among_writers(), _reachable(), self._noting.begin() as tx:
             yield tx
+
+    @contextmanager
+    def _among_writers(self) -> Iterator[None]:
+        if not self._writers.acquire(timeout=self._patience):
+            raise StoreUnavailable
+        try:
+            yield
+        finally:
+            self._writers.release()
 
     @property
     def has_bell(self) -> bool:
@@ -144,7 +154,8 @@ def _sqlite_engine(url: URL, patience: float, **common: Any) -> Engine:
     file = url.database
     if not file or file == ":memory:":
         raise ValueError("the store needs a SQLite file: a database in memory is another one in every thread")
-    make_folder(Path(file).parent)
+    folder = Path(file).parent
+    make_folder(folder)
     with suppress(FileExistsError):  # SQLite gives what it lays beside its file, journals, the file's own mode
         os.close(create(Path(file)))
     engine = create_engine(url, **common)
@@ -163,9 +174,40 @@ def _sqlite_engine(url: URL, patience: float, **common: Any) -> Engine:
         else:
             # FULL for money: what was answered must survive a power cut.
             connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if way == 'write' else 'NORMAL'}")
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            with _turnstile(folder):
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+@contextmanager
+def _turnstile(folder: Path) -> Iterator[None]:
+    """Where processes wait for SQLite's lock one at a time, while others write: so that they do so by turns.
+
+    SQLite's own waiters sleep, for 0.1 s in the end, and look again: a process with another writer at hand takes the
+    lock meanwhile, again and again, and a worker waits for seconds at each of its changes. Here it only has to be first
+    once, during a whole transaction of the other's. A courtesy: nothing depends on it, and who is frozen in it stops
+    nobody. Raises StoreUnavailable.
+    """
+    try:
+        place = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise StoreUnavailable from error
+    try:
+        until = time.monotonic() + COURTESY
+        while not _entered(place) and time.monotonic() < until:
+            time.sleep(LOOK)
+        yield
+    finally:
+        os.close(place)  # and leave it
+
+
+def _entered(place: int) -> bool:
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _refuse_what_is_no_text(_: object, __: object, ___: object, parameters: Any, ____: object, many: bool) -> None:

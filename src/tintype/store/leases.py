@@ -107,6 +107,12 @@ class Leases:
             lost = {mark.id: Verdict.LOST for mark in marks}
             return lost | {mark.id: _verdict(running[mark.id], moment) for mark in mine}
 
+    def unwanted(self, ids: Sequence[str]) -> set[str]:
+        """Those of them that are cancelled or past their deadline: for whoever can't wait for the next renewal."""
+        with self._db.read() as view:
+            left = or_(columns.cancel_requested, columns.cancel_at <= now())
+            return set(view.scalars(select(columns.id).where(columns.id.in_(ids), left)))
+
     def complete(self, id: str, attempt: int, result: Json, steps: int | None = None) -> bool:
         """End the request as COMPLETED and charge it; `steps` is how many there were, if that was not known.
 
@@ -127,6 +133,13 @@ class Leases:
             if request is not None:
                 self._end(tx, request, Failure(error, status, kind))
             return request is not None
+
+    def end_cancelled(self, held: Sequence[tuple[str, int]]) -> None:
+        """The same with many attempts at once, because they were cancelled: the disk is waited for once."""
+        with self._db.write() as tx:
+            for request in (self._running(tx, id, attempt) for id, attempt in held):
+                if request is not None:
+                    self._end(tx, request, CANCELLED)
 
     def retry(self, id: str, attempt: int, error: str) -> bool:
         """Queue the request again after a failure that may not repeat; FAILED with this error after the last attempt.

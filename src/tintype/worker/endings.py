@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 import torch
@@ -11,7 +11,7 @@ import torch
 from tintype.diffusion.memory.shortage import out_of_memory
 from tintype.engine import Engine
 from tintype.errors import NoRoom, PictureNotFinite, StoreUnavailable, TintypeError, kind_of
-from tintype.store.records import CANCELLED, Request, Verdict
+from tintype.store.records import Request, Verdict
 from tintype.store.requests import Requests
 from tintype.worker.admission import Admission
 from tintype.worker.task import Task
@@ -51,12 +51,32 @@ class Endings:
 
     def drop(self) -> None:
         """Let go of what was cancelled, or lost to another worker."""
-        for task in list(self._tasks.values()):
-            if task.verdict is Verdict.KEEP or task.delivery:
-                continue
+        dropped = [task for task in self._tasks.values() if task.verdict is not Verdict.KEEP and not task.delivery]
+        for task in dropped:
             self.forget(task)
-            if task.verdict is Verdict.CANCEL:
-                self._tell(self._requests.fail, task, CANCELLED.error, CANCELLED.status)
+        self._cancelled([task for task in dropped if task.verdict is Verdict.CANCEL])
+
+    def spare(self, tasks: Sequence[Task]) -> None:
+        """Let go of those that nobody wants any more: work is about to be spent on them, and the next beat is later."""
+        if not tasks:
+            return
+        try:
+            unwanted = self._requests.unwanted([task.request.id for task in tasks])
+        except StoreUnavailable as error:
+            log.warning("store unavailable", error=error.message)
+            return
+        dropped = [task for task in tasks if task.request.id in unwanted]
+        for task in dropped:
+            self.forget(task)
+        self._cancelled(dropped)
+
+    def _cancelled(self, tasks: Sequence[Task]) -> None:
+        if not tasks:
+            return
+        try:
+            self._requests.end_cancelled([(task.request.id, task.request.attempt) for task in tasks])
+        except StoreUnavailable as error:
+            log.warning("store unavailable", error=error.message)
 
     def hand_back(self) -> None:
         """Return what is still running to the queue, uncounted: it did nothing wrong."""

@@ -35,6 +35,10 @@ from tintype.worker.warming import Warming
 log = structlog.get_logger()
 
 
+#: Seconds for which what is being drawn waits while further requests are claimed.
+TAKING = 0.05
+
+
 class Worker:
     """Takes requests, steps them together, retires each when its pictures are done."""
 
@@ -99,16 +103,23 @@ class Worker:
         """Work until stopped or drained."""
         with self._delivering, torch.inference_mode():
             while self._going():
-                self.take()
-                self.begin()
-                self.endings.drop()
-                self.endings.pass_on()
-                self.retire(self.engine.step())
-                self.land()
-                self.warming.look()
-                self._stand_still()
+                self.turn()
                 self._rest()
             self.endings.hand_back()
+
+    def turn(self) -> None:
+        """Bring everything one step further."""
+        self.take()
+        self.endings.spare([task for task in self._ready() if task.draft is None])
+        self.begin()
+        self.endings.drop()
+        self.endings.pass_on()
+        ended = self.engine.step()
+        self.endings.spare([task for task in self.tasks.values() if not {*task.pictures}.isdisjoint(ended)])
+        self.retire(ended)
+        self.land()
+        self.warming.look()
+        self._stand_still()
 
     def take(self) -> None:
         """Claim requests while there is room, and start fetching their pictures."""
@@ -118,14 +129,16 @@ class Worker:
         try:
             while self._has_room() and (request := self._claim()):
                 self._accept(request)
+                if self.engine.live and time.monotonic() > self._looked + TAKING:
+                    self.look()
+                    break
         except StoreUnavailable as error:
             log.warning("store unavailable", error=error.message)
 
     def begin(self) -> None:
         """Let the tasks whose input picture has arrived join the engine, as far as there is room for them."""
-        for task in list(self.tasks.values()):
-            if not task.pictures and task.fetched.done():
-                self._begin(task)
+        for task in self._ready():
+            self._begin(task)
 
     def retire(self, ended: list[Denoising]) -> None:
         """Decode finished pictures; deliver the tasks whose last picture this was."""
@@ -133,7 +146,7 @@ class Worker:
         for picture in ended:
             task = next((task for task in self.tasks.values() if picture in task.pictures), None)
             if task is None:
-                continue  # a sibling failed in this very step
+                continue  # a sibling failed in this very step, or nobody wants it any more
             self.stages.note(task.request, Stage.DENOISE, task.joined, moment, picture.error)
             try:
                 self._retire(task, picture)
@@ -201,6 +214,9 @@ class Worker:
         limit = partial(self.requests.pixel_limit, request.key_id)
         run = partial(self.stages.run, request, Stage.FETCH)
         return self.pictures.submit(order, request.account_id, limit, task.cancellation, run)
+
+    def _ready(self) -> list[Task]:
+        return [task for task in self.tasks.values() if not task.pictures and task.fetched.done()]
 
     def _begin(self, task: Task) -> None:
         try:
