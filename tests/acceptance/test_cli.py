@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from click import Context, Group
+from click.testing import CliRunner
 from PIL import Image
 
 from tests.acceptance.harness import Server, done, here, words
@@ -262,6 +263,15 @@ def test_a_key_whose_time_is_over_is_listed_as_expired(tmp_path: Path) -> None:
         here("keys", "create", "--expires", days, "--data", tmp_path)
     listed = json.loads(here("keys", "list", "--json", "--data", tmp_path).stdout)
     assert [key["state"] for key in listed] == ["expired", "in force"]
+
+
+@pytest.mark.parametrize("time", ["nan", "inf", "-1", "1e12", "soon"])
+@pytest.mark.parametrize("command", [("create", "--expires"), ("rotate", "SG_", "--overlap")])
+def test_times_that_nobody_can_mean_are_refused(tmp_path: Path, command: tuple[str, ...], time: str) -> None:
+    """A key that ends in the year 2,700,000,000 could not be listed, nor any other of its account."""
+    refused = CliRunner().invoke(root, ["keys", *command, time, "--data", str(tmp_path)])
+    assert (refused.exit_code, f"Invalid value for '{command[-1]}'" in refused.output) == (2, True), refused.output
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_key_s_limits_are_listed_and_kept(tmp_path: Path) -> None:

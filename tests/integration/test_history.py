@@ -173,7 +173,9 @@ def test_the_window(web: Website, http: httpx2.Client) -> None:
     ],
 )
 def test_what_is_refused(http: httpx2.Client, query: dict[str, str], words: str) -> None:
-    refused(http.get(HISTORY, params=query), 400, words)
+    answer = http.get(HISTORY, params=query)
+    refused(answer, 400, words)
+    assert not answer.json()["error"].endswith(", "), "a choice without a name is none to be told of"
 
 
 def test_days_at_the_ends_of_time_are_days(http: httpx2.Client) -> None:

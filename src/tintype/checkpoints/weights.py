@@ -156,6 +156,8 @@ def read_json(path: Path) -> dict[str, Any]:
         if regular_size(path) > LONGEST_JSON:
             raise WeightsUnusable(f"{path.name} is larger than any configuration")
         content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise WeightsUnusable(f"{path.name} is not there") from error
     except (OSError, ValueError, RecursionError) as error:
         raise WeightsUnusable(f"{path.name} can't be read: {type(error).__name__}") from error
     if not isinstance(content, dict):

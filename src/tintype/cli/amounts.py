@@ -1,12 +1,33 @@
-"""Dollars as people type them."""
+"""Dollars and times as people type them."""
 
 from __future__ import annotations
+
+from math import isnan
+from typing import Any
+
+import click
 
 from tintype.errors import InvalidParameter
 from tintype.store.money import micro
 
 #: Far more than anybody needs, far less than the database's integers hold.
 MOST_DOLLARS = 1_000_000_000
+
+
+class Time(click.FloatRange):
+    """An option's range of days or hours, in which nan isn't, as it is in click's."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number; fails where there is none in the range."""
+        given = float(super().convert(value, param, ctx))
+        if isnan(given):
+            self.fail(f"{value!r} is no time", param, ctx)
+        return given
+
+
+#: A date of a later year can't be shown.
+DAYS = Time(min=0, min_open=True, max=100 * 365)
+HOURS = Time(min=0, max=30 * 24)
 
 
 def to_micro(name: str, given: float, least: int) -> int:

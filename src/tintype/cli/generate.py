@@ -35,7 +35,9 @@ SHORTEST_BASE64 = 48
 BEHIND = "tintype.behind"
 OWN_OPTIONS: list[click.Parameter] = [
     click.Option(["-o", "--output"], default="out.png", show_default=True, help="File to write; its ending decides."),
-    click.Option(["--weights"], type=click.Path(path_type=Path), help="Folder in the diffusers layout."),
+    click.Option(
+        ["--weights"], type=click.Path(path_type=Path), help="Folder in the diffusers layout, or a single file."
+    ),
     click.Option(["--dtype"], type=click.Choice(["auto", "float32", "bfloat16"]), help="Arithmetic of the model."),
     click.Option(["--device"], default="auto", show_default=True, help="cpu, cuda:0, …"),
 ]

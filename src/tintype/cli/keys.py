@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import click
 
 from tintype.catalog.catalogue import Catalogue
-from tintype.cli.amounts import to_micro
+from tintype.cli.amounts import DAYS, HOURS, to_micro
 from tintype.cli.options import data_option, json_option, load_settings, open_database
 from tintype.cli.rows import print_rows
 from tintype.cli.safety import check_safety
@@ -60,7 +60,7 @@ def keys() -> None:
     is_flag=True,
     help="It sees and steers the whole server too; with `--scopes read` it sees that alone (docs/operator.md).",
 )
-@click.option("--expires", type=click.FloatRange(min=0, min_open=True), help="Days until it stops working.")
+@click.option("--expires", type=DAYS, help="Days until it stops working.")
 @data_option
 def create(
     account: str | None,
@@ -129,7 +129,7 @@ def list_keys(data: Path | None, as_json: bool) -> None:
 
 @keys.command()
 @click.argument("which")
-@click.option("--overlap", type=click.FloatRange(min=0), default=24.0, show_default=True,
+@click.option("--overlap", type=HOURS, default=24.0, show_default=True,
               help="Hours that the old secret goes on working.")  # fmt: skip
 @data_option
 def rotate(which: str, overlap: float, data: Path | None) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("picture", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--image", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Its input picture.")
-@click.option("--weights", type=click.Path(path_type=Path), help="Folder in the diffusers layout.")
+@click.option("--weights", type=click.Path(path_type=Path), help="Folder in the diffusers layout, or a single file.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda:0, …")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Keep what was made.")
 @data_option

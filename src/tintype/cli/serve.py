@@ -49,7 +49,7 @@ FILES = resource.RLIMIT_NOFILE
 @click.option("--host", help="Address to listen on; 0.0.0.0 for every one of this machine's.")
 @click.option("--port", type=int, help="Port to listen on; 0 for any free one.")
 @data_option
-@click.option("--fleet", type=click.Choice(get_args(Fleet)), help="Who starts workers: see below.")
+@click.option("--fleet", type=click.Choice(get_args(Fleet)), help="Who starts workers: see above.")
 @click.option("--billing/--no-billing", default=None, help="Hold and charge prices (the default), or nothing ever.")
 def serve(host: str | None, port: int | None, data: Path | None, fleet: str | None, billing: bool | None) -> None:
     """Serve the API, with a fleet of workers.

@@ -70,7 +70,7 @@ class Query:
         """What one of the choices stands for."""
         sent = self._sent.get(name, default)
         if sent not in choices:
-            raise InvalidParameter(name, sent, "one of " + ", ".join(choices))
+            raise InvalidParameter(name, sent, "one of " + ", ".join(filter(None, choices)))
         return choices[sent]
 
     def day(self, name: str) -> date | None:
