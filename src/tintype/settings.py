@@ -140,7 +140,8 @@ class Settings(BaseSettings):
     #: Connections that one web process has open at once: some 20 kB each, and never more than half of the files that it
     #: may have open. One more closes the one that has been without a call for longest, or is refused.
     connections: int = Field(2_048, ge=1)
-    #: The same for one address that is no trusted proxy's: one caller shall not need all of them.
+    #: The same for one address that is no trusted proxy's, and never more than a quarter of those that there may be:
+    #: one caller shall not have all of them.
     peer_connections: int = Field(512, ge=1)
     #: Seconds that a request's line and headers may take: they fit into one packet or a few.
     head_timeout: float = Field(10.0, gt=0)

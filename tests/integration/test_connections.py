@@ -16,6 +16,9 @@ from tests.acceptance.test_http_helpers import TEXT, quick
 from tests.integration.sse import following
 from tests.integration.website import Website, serving
 
+from tintype.settings import Settings
+from tintype.web.connections import Bounds
+
 HEALTH = b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n"
 #: Seconds after which a test is sure that a server keeps waiting: nothing here takes a tenth of it.
 LONG = 30.0
@@ -320,7 +323,7 @@ def test_many_calls_at_once_on_one_connection(dial: Callable[..., socket.socket]
 
 def test_connections_that_wait_give_way(tmp_path: Path) -> None:
     """The one that has been without a call for longest first; calls stay, and more than those find no place."""
-    with serving(tmp_path, connections=6, peer_connections=100) as site, ExitStack() as closing:
+    with serving(tmp_path, connections=6, trusted_proxies="127.0.0.1") as site, ExitStack() as closing:
         idle = [closing.enter_context(dialled(site)) for _ in range(40)]
         assert [rest(one) for one in idle[:-6]] == [b""] * 34
         last = idle[-1]
@@ -353,3 +356,19 @@ def test_one_address_has_a_part_of_them(tmp_path: Path, proxies: str, kept: int)
         for one in some[10 - kept :]:
             one.sendall(HEALTH)
             assert answered(one) == 200
+
+
+@pytest.mark.parametrize(
+    ("settings", "files", "most", "of_peer"),
+    [
+        ({}, 65_536, 2_048, 512),
+        ({}, 1_024, 512, 128),
+        ({}, 256, 128, 32),  # what shells and services often give: one address must not have all that this leaves
+        ({"connections": 100}, 65_536, 100, 25),
+        ({"peer_connections": 3}, 256, 128, 3),
+        ({"connections": 2}, 8, 2, 1),
+    ],
+)
+def test_one_address_never_has_all(settings: dict[str, int], files: int, most: int, of_peer: int) -> None:
+    bounds = Bounds.of(Settings(**settings), files)
+    assert (bounds.most, bounds.of_peer) == (most, of_peer)

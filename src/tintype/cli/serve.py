@@ -108,13 +108,7 @@ def web_server(settings: Settings, registry: Registry) -> uvicorn.Server:
 
     app = create_app(settings, registry, stopping=lambda: server.should_exit)
     files = raise_file_limit()
-    bounds = Bounds(
-        most=min(settings.connections, files // 2),
-        of_peer=settings.peer_connections,
-        head=settings.head_timeout,
-        idle=settings.transfer_idle,
-        rate=settings.transfer_rate,
-    )
+    bounds = Bounds.of(settings, files)
     connections = Connections(bounds, lambda address: is_proxy(address, settings), app.state.services.metrics.refused)
     config = uvicorn.Config(
         app,

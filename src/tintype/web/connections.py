@@ -21,6 +21,7 @@ import structlog
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
 from tintype.errors import BadRequest, HeadTooLarge, TintypeError, TooManyConnections, TooSlow
+from tintype.settings import Settings
 
 log = structlog.get_logger()
 
@@ -57,6 +58,17 @@ class Bounds:
     idle: float
     #: Bytes a second that must pass on average, beyond the first `idle` seconds.
     rate: float
+
+    @classmethod
+    def of(cls, settings: Settings, files: int) -> Bounds:
+        """The operator's, as far as a process goes that may have so many files open.
+
+        Half of those are left to the database (three for each of its 15 connections), to pictures and to webhooks. And
+        one address has a quarter of the connections at most: else it could have them all where files are few.
+        """
+        most = max(1, min(settings.connections, files // 2))
+        of_peer = max(1, min(settings.peer_connections, most // 4))
+        return cls(most, of_peer, settings.head_timeout, settings.transfer_idle, settings.transfer_rate)
 
 
 class Pace:
