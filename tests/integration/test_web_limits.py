@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import socket
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import MEDIUM, TEXT, gradient, left, quick, refused
 from tests.integration.sse import following, told
@@ -24,8 +27,12 @@ from tintype.media.cancellation import Cancellation
 from tintype.media.decoder import Decoded, Decoder
 from tintype.media.fetch import Fetcher
 from tintype.store.keys import Key
-from tintype.store.tables import paces
+from tintype.store.tables import paces, requests
+from tintype.web.threads import MOST, SHARE
 from tintype.worker.pictures import Pictures
+
+#: Seconds after which something will not come about.
+LONG = 60.0
 
 
 def post(http: httpx2.Client, version: str = "v2", headers: dict[str, str] | None = None) -> httpx2.Response:
@@ -220,3 +227,33 @@ def test_a_price_per_second_holds_the_most_and_settles_what_was_used(tmp_path: P
         site.own.accounts.credit(site.account_id, -900_000)
         refused(http.post(f"/v2/{TEXT}", json=quick(batch_size=2)), 406, "$0.07", "$0.08")
         assert site.own.accounts.imbalances() == []
+
+
+def raw(site: Website, method: str, path: str, body: bytes = b"") -> socket.socket:
+    """A call with the account's key that is sent, and whose answer nobody reads."""
+    host, port = site.address.removeprefix("http://").split(":")
+    made = socket.create_connection((host, int(port)))
+    lines = f"{method} {path} HTTP/1.1", "host: a", f"x-api-key: {site.secret}", f"content-length: {len(body)}"
+    made.sendall("\r\n".join([*lines, "content-type: application/json", "", ""]).encode() + body)
+    return made
+
+
+def test_a_burst_of_one_account_takes_no_others_threads_and_ends_with_its_client(tmp_path: Path) -> None:
+    """While the database can't be written to, say; of what is hung up on, no more is done than had begun."""
+    with serving(tmp_path, database_patience=LONG) as site, ExitStack() as closing:
+        other = site.own.accounts.create("two", 1_000_000).id
+        _, secret = site.own.accounts.create_key(other, "key")
+        http = closing.enter_context(site.http(secret))
+        http.timeout = LONG / 2
+        with site.own.db.write():
+            burst = [raw(site, "POST", f"/v2/{TEXT}", json.dumps(quick()).encode()) for _ in range(MOST + 20)]
+            until(lambda: len(site.server.server_state.tasks) == len(burst), LONG)
+            for path in ("/v1/get-user-credits", "/ready", "/v2/requests/none/status", "/v2/keys"):
+                assert http.get(path).status_code in (200, 404, 503), path
+            for one in burst:
+                one.close()
+            until(lambda: len(site.server.server_state.connections) == 1, LONG)
+        until(lambda: not site.server.server_state.tasks, LONG)
+        with site.own.db.read() as view:
+            assert len(view.execute(select(requests.c.id)).all()) <= SHARE
+        assert post(http).status_code == 200

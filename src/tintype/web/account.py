@@ -19,6 +19,7 @@ from tintype.web.constants import Constant
 from tintype.web.failures import REFUSES
 from tintype.web.openapi import describe_call
 from tintype.web.services import Services, services
+from tintype.web.threads import Threaded
 
 #: Seconds between two makings of the list of models: the times measured in it change, and nothing else.
 FRESH = 1.0
@@ -26,7 +27,7 @@ FRESH = 1.0
 
 def account_router() -> APIRouter:
     """The model list, the credits, and an answer for slugs that no model has."""
-    router = APIRouter()
+    router = APIRouter(route_class=Threaded)
     for path, make in (("/v1/models", models), ("/inference-model-information/list", model_information)):
         listed = Constant(make, life=FRESH).answer
         shape: dict[str, Any] = {"response_model": dict[str, Any], "description": make.__doc__, "name": make.__name__}
@@ -102,12 +103,12 @@ def credits(http: HttpRequest, key: Reader) -> dict[str, float]:
     return {"credits": dollars(own.accounts.remaining(key.account_id)), "free-credits": 0.0}
 
 
-def only_get() -> None:
+async def only_get() -> None:
     """Reached where a slug could stand, but does not: `unknown` would call it a model that is not there."""
     raise MethodNotAllowed("This address takes GET", headers={"allow": "GET"})
 
 
-def unknown(http: HttpRequest, slug: str, _key: Reader) -> None:
+async def unknown(http: HttpRequest, slug: str, _key: Reader) -> None:
     """Reached by what no model's own route took: an unknown slug, or a known one with another method than POST."""
     services(http).registry.catalogue.find(slug)
     raise MethodNotAllowed(f"{slug} takes POST", headers={"allow": "POST"})

@@ -9,18 +9,15 @@ from fastapi import Request as HttpRequest
 
 from tintype.errors import Forbidden, Unauthorized
 from tintype.store.keys import Key
-from tintype.web.services import Services, services
+from tintype.web.services import services
 from tintype.web.strangers import client_address
+from tintype.web.threads import HOLDER, in_thread
 
 
-def caller(http: HttpRequest, services: Annotated[Services, Depends(services)]) -> Key:
+async def caller(http: HttpRequest) -> Key:
     """The caller's key, whatever it may do; raises Unauthorized, and has who guesses keys logged."""
-    secret = _secret(http)
-    try:
-        key = services.accounts.authenticate(secret)
-    except Unauthorized as error:
-        services.strangers.note(client_address(http, services.settings), error.message)
-        raise
+    key = await in_thread(http, _authenticated, http, _secret(http))
+    http.scope.setdefault("state", {})[HOLDER] = key.account_id
     if not key.server_only:
         # The middleware that adds x-remaining-credits and x-mode finds them here, on errors too.
         http.state.account_id = key.account_id
@@ -28,7 +25,7 @@ def caller(http: HttpRequest, services: Annotated[Services, Depends(services)]) 
     return key
 
 
-def reader(key: Annotated[Key, Depends(caller)]) -> Key:
+async def reader(key: Annotated[Key, Depends(caller)]) -> Key:
     """The caller's key, for calls that look at its account; raises Unauthorized, Forbidden."""
     if key.server_only:
         raise Forbidden(
@@ -38,14 +35,12 @@ def reader(key: Annotated[Key, Depends(caller)]) -> Key:
     return key
 
 
-def runner(key: Annotated[Key, Depends(reader)]) -> Key:
+async def runner(key: Annotated[Key, Depends(reader)]) -> Key:
     """The caller's key, for calls that change something; raises Unauthorized, Forbidden."""
-    if key.read_only:
-        raise Forbidden("This API key may only read")
-    return key
+    return _changing(key)
 
 
-def observer(key: Annotated[Key, Depends(caller)]) -> Key:
+async def observer(key: Annotated[Key, Depends(caller)]) -> Key:
     """The caller's key, an operator's, for calls that only look; raises Unauthorized, Forbidden."""
     if not key.operator:
         raise Forbidden(
@@ -54,9 +49,9 @@ def observer(key: Annotated[Key, Depends(caller)]) -> Key:
     return key
 
 
-def operator(key: Annotated[Key, Depends(observer)]) -> Key:
+async def operator(key: Annotated[Key, Depends(observer)]) -> Key:
     """The caller's key, an operator's, for calls that change something; raises Unauthorized, Forbidden."""
-    return runner(key)
+    return _changing(key)
 
 
 Caller = Annotated[Key, Depends(caller)]
@@ -64,6 +59,21 @@ Reader = Annotated[Key, Depends(reader)]
 Runner = Annotated[Key, Depends(runner)]
 Observer = Annotated[Key, Depends(observer)]
 Operator = Annotated[Key, Depends(operator)]
+
+
+def _authenticated(http: HttpRequest, secret: str) -> Key:
+    own = services(http)
+    try:
+        return own.accounts.authenticate(secret)
+    except Unauthorized as error:
+        own.strangers.note(client_address(http, own.settings), error.message)
+        raise
+
+
+def _changing(key: Key) -> Key:
+    if key.read_only:
+        raise Forbidden("This API key may only read")
+    return key
 
 
 def _secret(http: HttpRequest) -> str:

@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, nullcontext, suppress
 
 from fastapi import Request as HttpRequest
-from fastapi.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tintype.errors import BodyTooLarge, TooManyRequests, UnsupportedBody
 from tintype.web.parsing import LONG, SMALL, Sent, parse
+from tintype.web.threads import in_thread
 
 #: Seconds after which other bodies may have made room.
 BUSY = 1.0
@@ -81,7 +81,7 @@ class Bodies:
 
     async def _parse(self, http: HttpRequest, data: bytearray, texts: Collection[str]) -> Sent:
         async with self._large if len(data) > LONG else nullcontext():
-            return await run_in_threadpool(parse, http.headers.get("content-type", ""), data, texts)
+            return await in_thread(http, parse, http.headers.get("content-type", ""), data, texts)
 
 
 def _check_coding(headers: Headers) -> None:

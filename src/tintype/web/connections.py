@@ -35,6 +35,8 @@ HEAD_END = re.compile(rb"\n\r?\n")
 #: A body in chunks may have this many whatever their size, and more while they hold this many bytes each on average:
 #: what a chunk costs to read, some 5 µs on the event loop, doesn't depend on its size.
 MOST_CHUNKS, LEAST_CHUNK = 250, 64
+#: Where a call finds out, among the state that it comes with, whether its connection is closed.
+HUNG_UP = "hung_up"
 NOT_HTTP = "The request is not valid HTTP/1.1"
 #: Seconds between two looks at what has moved, at most, and between two lines about the same trouble.
 LOOK, ONCE_IN = 1.0, 60.0
@@ -174,12 +176,13 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         self._all = all_of_them
         self._reading, self._writing = Pace(), Pace()
         self._came = self._unsent = 0
+        self.app_state = {**self.app_state, HUNG_UP: self._hung_up}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take it, or refuse it if there are too many."""
         super().connection_made(transport)
         self.address = self.client[0] if self.client else ""
-        self.peer = _peer(self.address)
+        self.peer = peer(self.address)
         if not self._all.opened(self):
             self._refuse(TooManyConnections())
 
@@ -259,6 +262,9 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
             self._refuse(TooSlow())
         else:
             self.transport.close()
+
+    def _hung_up(self) -> bool:
+        return self.transport.is_closing()
 
     def _began(self) -> None:
         self._reading.restart()
@@ -410,7 +416,7 @@ class Connections:
             log.warning(words, open=self._count, **about)
 
 
-def _peer(address: str) -> str:
+def peer(address: str) -> str:
     """Whom an address stands for: of IPv6, anybody has a network of 64 bits at least."""
     try:
         found = ip_address(address.partition("%")[0])

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
-from fastapi.concurrency import run_in_threadpool
 
 from tintype.errors import NotFound, StorageUnavailable, StoreUnavailable
 from tintype.store.looks import Seen
@@ -20,6 +19,7 @@ from tintype.web import answers
 from tintype.web.auth import Reader
 from tintype.web.openapi import describe_call
 from tintype.web.services import Services, services
+from tintype.web.threads import Threaded, in_thread
 from tintype.web.urls import base_url
 from tintype.web.waits import Counted
 from tintype.web.watcher import Watch
@@ -29,7 +29,7 @@ NO_CONTENT = 204
 
 def events_router() -> APIRouter:
     """The one route of this page."""
-    router = APIRouter(prefix="/v2")
+    router = APIRouter(prefix="/v2", route_class=Threaded)
     stream = {
         "description": "queued, started, progress, preview, completed, failed",
         "content": {"text/event-stream": {}},
@@ -71,7 +71,7 @@ async def events(http: HttpRequest, key: Reader, request_id: str) -> Response:
     own = services(http)
     stream = Stream(own, request_id, key.account_id, base_url(http, own.settings))
     stream.told = Told.parse(http.headers.get("last-event-id", ""))
-    await run_in_threadpool(own.requests.find, request_id, key.account_id)
+    await in_thread(http, own.requests.find, request_id, key.account_id)
     if stream.told == OVER:
         return Response(status_code=NO_CONTENT)  # a browser's EventSource would ask for ever
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}  # nginx would keep events back
@@ -104,7 +104,9 @@ class Stream:
         seen = await watch.news(seconds)
         if seen is not None:
             # Only an end asks the database, for what the account has left.
-            return await run_in_threadpool(self.news, watch, seen) if seen.request.ended else self.news(watch, seen)
+            if seen.request.ended:
+                return await self.own.threads.run(self.account_id, self.news, watch, seen)
+            return self.news(watch, seen)
         if watch.over:
             self.told = OVER  # its record expired
         return []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import structlog
 from fastapi import FastAPI
 from fastapi import Request as HttpRequest
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -117,7 +116,7 @@ class Credits:
             headers["x-remaining-credits"] = "unlimited"
             return
         try:
-            remaining = await run_in_threadpool(self.services.accounts.remaining, account_id)
+            remaining = await self.services.threads.run(account_id, self.services.accounts.remaining, account_id)
         except StoreUnavailable:
             return  # the answer itself is worth more than its header
         headers["x-remaining-credits"] = plain(remaining)

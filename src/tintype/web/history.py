@@ -19,6 +19,7 @@ from tintype.web.auth import Reader
 from tintype.web.openapi import describe_call, describe_query
 from tintype.web.query import LONGEST, MOST_ROWS, Query, beginning, describe
 from tintype.web.services import Services, services
+from tintype.web.threads import Threaded
 from tintype.web.urls import base_url
 
 #: Days that a window of the history spans when none is given, and rows of a page.
@@ -43,7 +44,7 @@ GENERATIONS = [*map(describe, ("page", "model_name", "start_date", "end_date", "
 
 def history_router() -> APIRouter:
     """The routes of this page."""
-    router = APIRouter(prefix="/inference-request")
+    router = APIRouter(prefix="/inference-request", route_class=Threaded)
     for path, endpoint, words in (
         ("/request-history", listed, describe_query("Requests, failures included", HISTORY, 400, 403)),
         ("/request-history/{request_id}", one, describe_call("A request of any age", 400, 404)),

@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import structlog
 from fastapi import Request as HttpRequest
-from fastapi.concurrency import run_in_threadpool
 
 from tintype.catalog.advice import refuse, warnings
 from tintype.catalog.blocked import BlockedPhrases
@@ -29,7 +28,9 @@ from tintype.web.services import Services
 from tintype.web.services import services as services_of
 from tintype.web.source import check_pixels, find_picture, keep
 from tintype.web.terms import Terms, fingerprint
+from tintype.web.threads import in_thread
 from tintype.web.urls import base_url
+from tintype.web.webhooks import HEADER as ASKS
 from tintype.web.webhooks import asked_webhook
 
 log = structlog.get_logger()
@@ -75,12 +76,13 @@ async def _queue(
     around: Around = {"base_url": base}
     if once := terms.idempotency_key:
         # Off the event loop: a picture takes its time to be hashed.
-        around |= {"idempotency_key": once, "fingerprint": await run_in_threadpool(fingerprint, http.url.path, sent)}
-        if before := await run_in_threadpool(own.requests.repeated, key, once, around["fingerprint"]):
+        around |= {"idempotency_key": once, "fingerprint": await in_thread(http, fingerprint, http.url.path, sent)}
+        if before := await in_thread(http, own.requests.repeated, key, once, around["fingerprint"]):
             return Submitted.again(before)
-    around["webhook_url"] = await run_in_threadpool(asked_webhook, http, own, key)
+    if ASKS in http.headers:
+        around["webhook_url"] = await in_thread(http, asked_webhook, http, own, key)
     with own.tracing.span("submit", http.headers.get(HEADER), model=spec.slug) as around["traceparent"]:
-        return await run_in_threadpool(submit, own, spec, key, sent, base, around, terms.cancel_after)
+        return await in_thread(http, submit, own, spec, key, sent, base, around, terms.cancel_after)
 
 
 def submit(

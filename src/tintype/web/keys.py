@@ -7,7 +7,6 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
-from fastapi.concurrency import run_in_threadpool
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
 from tintype.catalog.catalogue import Catalogue
@@ -20,6 +19,7 @@ from tintype.web.answers import utc
 from tintype.web.auth import Reader, Runner
 from tintype.web.openapi import describe_body, describe_call
 from tintype.web.services import Services, services
+from tintype.web.threads import Threaded, in_thread
 
 #: Seconds: the longest life that can be asked for, and how long an old secret works after a rotation.
 LONGEST, OVERLAP, LONGEST_OVERLAP = 100 * 365 * 86_400, 86_400, 30 * 86_400
@@ -97,7 +97,7 @@ EXAMPLE = {"name": "laptop", "models": [SD15_IMG2IMG.slug], "expires_in": 30 * 8
 
 def keys_router() -> APIRouter:
     """The routes of this page."""
-    router = APIRouter(prefix="/v2/keys")
+    router = APIRouter(prefix="/v2/keys", route_class=Threaded)
     made = describe_body("Make a key that may do no more than this one", {}, EXAMPLE, 429, optional=_properties(Wanted))
     turned = describe_body("Give a key a new secret", {}, {"overlap": 3600}, 404, optional=_properties(Rotation))
     for path, endpoint, method, words in (
@@ -126,7 +126,7 @@ async def create(http: HttpRequest, key: Runner) -> dict[str, Any]:
     own = services(http)
     async with own.bodies.read(http, key.account_id) as sent:
         wanted = _read(Wanted, sent, own.registry.catalogue)
-    made, secret = await run_in_threadpool(own.own_keys.create, key, wanted.columns(), wanted.expires_in)
+    made, secret = await in_thread(http, own.own_keys.create, key, wanted.columns(), wanted.expires_in)
     return {"key": _shown(own, key, made), "secret": secret}
 
 
@@ -135,7 +135,7 @@ async def rotate(http: HttpRequest, key: Runner, key_id: str) -> dict[str, Any]:
     own = services(http)
     async with own.bodies.read(http, key.account_id) as sent:
         wanted = _read(Rotation, sent, own.registry.catalogue)
-    turned, secret = await run_in_threadpool(own.own_keys.rotate, key, key_id, wanted.overlap)
+    turned, secret = await in_thread(http, own.own_keys.rotate, key, key_id, wanted.overlap)
     return {"key": _shown(own, key, turned), "secret": secret}
 
 

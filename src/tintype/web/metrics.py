@@ -8,21 +8,22 @@ from fastapi import Request as HttpRequest
 from tintype.errors import NotFound
 from tintype.web.auth import caller, observer
 from tintype.web.services import services
+from tintype.web.threads import Threaded, in_thread
 
 
 def metrics_router() -> APIRouter:
     """The route of this page."""
-    router = APIRouter()
+    router = APIRouter(route_class=Threaded)
     router.add_api_route("/metrics", metrics, methods=["GET"], include_in_schema=False)
     return router
 
 
-def metrics(http: HttpRequest) -> Response:
+async def metrics(http: HttpRequest) -> Response:
     """Every figure at this moment, for an operator's key or for anybody, as the settings say."""
     own = services(http)
     if own.settings.metrics == "off":
         raise NotFound("Nothing is at GET /metrics: this server's operator has turned it off")
     if own.settings.metrics == "operator":
-        observer(caller(http, own))
-    text, content_type = own.metrics.render(http.headers.get("accept", ""))
+        await observer(await caller(http))
+    text, content_type = await in_thread(http, own.metrics.render, http.headers.get("accept", ""))
     return Response(text, media_type=content_type)

@@ -15,11 +15,12 @@ from tintype.web.openapi import describe_answer, describe_call, describe_query
 from tintype.web.query import MOST_MINUTES, Query, describe
 from tintype.web.schemas import OVERVIEW, PAUSED, SAMPLES
 from tintype.web.services import Services, services
+from tintype.web.threads import Threaded
 
 
 def operator_router() -> APIRouter:
     """The routes of this page."""
-    router = APIRouter(prefix="/v2/operator")
+    router = APIRouter(prefix="/v2/operator", route_class=Threaded)
     overview_words = describe_answer(OVERVIEW, describe_call("The queue and the workers", 403))
     samples_words = describe_query("The last minutes in figures, for plots", [describe("minutes")], 400, 403)
     router.add_api_route("", overview, methods=["GET"], **overview_words)

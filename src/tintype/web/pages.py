@@ -17,6 +17,7 @@ from tintype import __version__
 from tintype.web.constants import Constant
 from tintype.web.schemas import STATES
 from tintype.web.services import Services, services
+from tintype.web.threads import Threaded
 
 STATIC = Path(str(files("tintype.web") / "static"))
 #: Scripts and styles of this server's own files and nothing else; pictures also from memory, for previews.
@@ -36,7 +37,7 @@ GUARDED = {
 
 def pages_router() -> APIRouter:
     """The routes of this page, and the files below /static."""
-    router = APIRouter()
+    router = APIRouter(route_class=Threaded)
     router.add_api_route("/", index, methods=["GET"], summary="What this is; to a browser, the models")
     router.add_api_route("/", index, methods=["HEAD"], include_in_schema=False)
     own = (
@@ -58,7 +59,7 @@ async def static(http: HttpRequest, path: str) -> Response:
     return response
 
 
-def index(http: HttpRequest) -> Response:
+async def index(http: HttpRequest) -> Response:
     """The models as cards; to anything but a browser, the server's name and where to go on."""
     vary = {"vary": "accept"}
     if "text/html" in http.headers.get("accept", ""):
@@ -67,7 +68,7 @@ def index(http: HttpRequest) -> Response:
     return JSONResponse(where, headers=vary)
 
 
-def model(http: HttpRequest, slug: str) -> Response:
+async def model(http: HttpRequest, slug: str) -> Response:
     """One model: playground, API, pricing, history."""
     spec = services(http).registry.catalogue.get(slug)
     if spec is None:
@@ -75,12 +76,12 @@ def model(http: HttpRequest, slug: str) -> Response:
     return _page(spec.title, "model", root="../")
 
 
-def account() -> Response:
+async def account() -> Response:
     """Balance, requests and usage of the account whose key the reader has."""
     return _page("Account", "account")
 
 
-def operator() -> Response:
+async def operator() -> Response:
     """How the server does: its queue, its workers, the last hours; to be seen with an operator's key."""
     return _page("Operator", "operator")
 

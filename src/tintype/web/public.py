@@ -17,6 +17,7 @@ from tintype.media.samples import draw
 from tintype.web.constants import Constant
 from tintype.web.openapi import refusals
 from tintype.web.services import Services, services
+from tintype.web.threads import Threaded
 from tintype.web.urls import base_url
 
 NOT_READY = {"description": "They can't: the database or the workers are away"}
@@ -27,7 +28,7 @@ ANYBODY = {"access-control-allow-origin": "*"}
 
 def public_router() -> APIRouter:
     """The routes of this page."""
-    router = APIRouter()
+    router = APIRouter(route_class=Threaded)
     _add(router, "/health", health, summary="Whether the process lives")
     _add(router, "/openapi.json", description, include_in_schema=False)
     _add(router, "/ready", ready, summary="Whether requests can be run", responses={503: NOT_READY})

@@ -42,6 +42,7 @@ from tintype.telemetry.metrics import Metrics
 from tintype.telemetry.traces import Tracing, open_tracing
 from tintype.web.body import Bodies
 from tintype.web.strangers import Strangers
+from tintype.web.threads import Threads
 from tintype.web.waits import Waits
 from tintype.web.watcher import Watcher
 from tintype.webhooks import outbox
@@ -79,6 +80,7 @@ class Services:
     watcher: Watcher
     strangers: Strangers
     bodies: Bodies
+    threads: Threads
     metrics: Metrics
     tracing: Tracing
     #: Phrases that prompts are refused for.
@@ -127,6 +129,7 @@ class Services:
             waits=Waits(settings.account_waits, settings.waits),
             watcher=Watcher(Looks(db), Previews(db), settings.events_poll, stopping),
             strangers=Strangers(),
+            threads=Threads(),
             bodies=Bodies(per_account=settings.account_bodies, together=settings.bodies),
             metrics=Metrics(partial(read_figures, db, registry.catalogue)),
             tracing=open_tracing(settings.traces, "web"),

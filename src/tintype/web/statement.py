@@ -17,6 +17,7 @@ from tintype.web.auth import Reader
 from tintype.web.openapi import describe_query
 from tintype.web.query import DAY, Query, describe
 from tintype.web.services import services
+from tintype.web.threads import Threaded
 
 #: Days of a window when none is given, and at most; rows of a page.
 USUAL, MOST, ROWS = 30, 366, 20
@@ -26,7 +27,7 @@ WINDOW = [*map(describe, ("from_date", "to_date"))]
 
 def statement_router() -> APIRouter:
     """The routes of this page."""
-    router = APIRouter(prefix="/v2")
+    router = APIRouter(prefix="/v2", route_class=Threaded)
     rows = [*map(describe, ("page", "per_page", "entries"))]
     for path, endpoint, words in (
         ("/ledger", ledger, describe_query("What changed the balance, the newest first", rows, 400)),

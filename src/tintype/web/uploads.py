@@ -7,7 +7,6 @@ from typing import Any
 
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
-from fastapi.concurrency import run_in_threadpool
 
 from tintype.errors import BadPicture, InvalidParameter, MissingParameter
 from tintype.media.images import check, kind
@@ -17,6 +16,7 @@ from tintype.store.assets import Upload
 from tintype.web.auth import Runner
 from tintype.web.openapi import describe_body
 from tintype.web.services import Services, services
+from tintype.web.threads import Threaded, in_thread
 from tintype.web.urls import base_url
 
 #: Files in one call.
@@ -30,7 +30,7 @@ ALLOWED = f"a list of 1 to {MOST} data: URIs of pictures"
 
 def uploads_router() -> APIRouter:
     """The one route of this page."""
-    router = APIRouter()
+    router = APIRouter(route_class=Threaded)
     urls = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MOST}
     words = describe_body("Upload pictures to use as `image`", {"data_urls": urls}, {"data_urls": [DOT]})
     router.add_api_route("/upload-asset", upload, methods=["POST"], **words)
@@ -42,7 +42,7 @@ async def upload(http: HttpRequest, key: Runner) -> dict[str, Any]:
     own = services(http)
     base = base_url(http, own.settings)
     async with own.bodies.read(http, key.account_id, most=own.settings.max_body) as sent:
-        names, until = await run_in_threadpool(keep, own, key.account_id, _texts(sent.get("data_urls")))
+        names, until = await in_thread(http, keep, own, key.account_id, _texts(sent.get("data_urls")))
     expires = datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds")
     urls = [file_url({"name": name}, base) for name in names]
     return {"file_urls": urls, "message": f"{len(urls)} uploaded; kept until {expires}"}

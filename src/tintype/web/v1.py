@@ -8,7 +8,6 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from tintype.catalog.catalogue import Catalogue
@@ -25,6 +24,7 @@ from tintype.web.failures import CLIENT_GONE
 from tintype.web.intake import Submitted, accept
 from tintype.web.openapi import describe_result, describe_v1
 from tintype.web.services import Services, services
+from tintype.web.threads import Threaded, in_thread
 from tintype.web.urls import base_url
 
 #: Seconds after which a call whose request goes on can be sent again, with its idempotency key.
@@ -34,7 +34,7 @@ OUT_OF_REACH = "The picture is made, but where it is kept can't be reached at th
 
 def v1_router(catalogue: Catalogue) -> APIRouter:
     """One operation per model, and the older poll endpoint."""
-    router = APIRouter(prefix="/v1")
+    router = APIRouter(prefix="/v1", route_class=Threaded)
     for spec in catalogue.values():
         router.add_api_route(f"/{spec.slug}", runs(spec), methods=["POST"], **describe_v1(spec))
     words = describe_result("Result of a request (older address)")
@@ -57,7 +57,7 @@ def runs(spec: ModelSpec) -> Callable[..., Awaitable[Response]]:
         if request is None:
             return Response(status_code=CLIENT_GONE)
         try:
-            return await run_in_threadpool(answer, own, request, submitted)
+            return await in_thread(http, answer, own, request, submitted)
         except StorageUnavailable as error:  # its words, too, would have the caller pay for another one
             raise _goes_on(WaitRanOut, request, OUT_OF_REACH) from error
 
@@ -96,12 +96,12 @@ async def _watch(own: Services, http: HttpRequest, request: Request) -> Request 
     if watch.error:
         raise watch.error
     if watch.over:
-        return await run_in_threadpool(own.requests.find, request.id, request.account_id)
+        return await own.threads.run(request.account_id, own.requests.find, request.id, request.account_id)
     if gone.done():
         if request.idempotency_key is None:
-            await run_in_threadpool(own.requests.cancel, request.id, request.account_id)
+            await own.threads.run(request.account_id, own.requests.cancel, request.id, request.account_id)
         return None
-    raise await run_in_threadpool(_why_not, own, request)
+    raise await own.threads.run(request.account_id, _why_not, own, request)
 
 
 async def _disconnected(http: HttpRequest) -> None:

@@ -16,13 +16,14 @@ from tintype.web.auth import Reader, Runner
 from tintype.web.intake import accept
 from tintype.web.openapi import describe_call, describe_result, describe_state, describe_v2
 from tintype.web.services import services
+from tintype.web.threads import Threaded
 from tintype.web.urls import base_url
 from tintype.web.v1 import result_response
 
 
 def v2_router(catalogue: Catalogue) -> APIRouter:
     """One submit operation per model, and what can be done with a request."""
-    router = APIRouter(prefix="/v2")
+    router = APIRouter(prefix="/v2", route_class=Threaded)
     for spec in catalogue.values():
         router.add_api_route(f"/{spec.slug}", submits(spec), methods=["POST"], **describe_v2(spec))
     own = "/requests/{request_id}"

@@ -14,11 +14,12 @@ from tintype.store.warmups import Warmup
 from tintype.web.auth import Reader, Runner
 from tintype.web.openapi import describe_warmth
 from tintype.web.services import Services, services
+from tintype.web.threads import Threaded
 
 
 def warm_router() -> APIRouter:
     """Ask for it, and see how far it is."""
-    router = APIRouter(prefix="/v2/models/{slug}")
+    router = APIRouter(prefix="/v2/models/{slug}", route_class=Threaded)
     router.add_api_route(
         "/warm", warm, methods=["POST"], status_code=202, **describe_warmth("Load a model", 202, 403, 503)
     )

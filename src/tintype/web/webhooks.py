@@ -6,7 +6,6 @@ from typing import Any
 
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
-from fastapi.concurrency import run_in_threadpool
 
 from tintype.errors import (
     AddressRefused,
@@ -25,6 +24,7 @@ from tintype.web.openapi import describe_body, describe_call, describe_query
 from tintype.web.query import Query, describe
 from tintype.web.services import Services, services
 from tintype.web.terms import only
+from tintype.web.threads import Threaded, in_thread
 from tintype.web.urls import base_url
 
 #: Names whom to tell of one request's end.
@@ -45,7 +45,7 @@ EXAMPLE: dict[str, Any] = {"webhook_url": "https://receiver.example.com/hook", "
 
 def webhooks_router() -> APIRouter:
     """The routes of this page."""
-    router = APIRouter(prefix="/webhook")
+    router = APIRouter(prefix="/webhook", route_class=Threaded)
     change = "Change a webhook, or make it active again"
     for path, endpoint, method, words in (
         ("/get", get, "GET", describe_call("The account's webhooks")),
@@ -75,7 +75,7 @@ async def add(http: HttpRequest, key: Runner) -> dict[str, Any]:
     own = services(http)
     async with own.bodies.read(http, key.account_id) as sent:
         url, events = _url(own, sent), _events(sent)
-    hook = await run_in_threadpool(own.webhooks.add, key.account_id, url, events, _base(http, own))
+    hook = await in_thread(http, own.webhooks.add, key.account_id, url, events, _base(http, own))
     return {"message": "Webhook added", "webhook": _shown(hook, key)}
 
 
@@ -84,7 +84,7 @@ async def update(http: HttpRequest, key: Runner) -> dict[str, Any]:
     own = services(http)
     async with own.bodies.read(http, key.account_id) as sent:
         id, url, events = _text(sent, "webhook_id"), _url(own, sent), _events(sent)
-    hook = await run_in_threadpool(own.webhooks.update, id, key.account_id, url, events, _base(http, own))
+    hook = await in_thread(http, own.webhooks.update, id, key.account_id, url, events, _base(http, own))
     return {"message": "Webhook updated", "webhook": _shown(hook, key)}
 
 
@@ -93,7 +93,7 @@ async def rotate(http: HttpRequest, key: Runner) -> dict[str, Any]:
     own = services(http)
     async with own.bodies.read(http, key.account_id) as sent:
         id = _text(sent, "webhook_id")
-    hook = await run_in_threadpool(own.webhooks.rotate, id, key.account_id)
+    hook = await in_thread(http, own.webhooks.rotate, id, key.account_id)
     return {"message": "Secret rotated", "webhook": _shown(hook, key)}
 
 
@@ -115,7 +115,7 @@ async def replay(http: HttpRequest, key: Runner) -> dict[str, Any]:
     own = services(http)
     async with own.bodies.read(http, key.account_id) as sent:
         id = _text(sent, "delivery_id")
-    return {"message": "It will be sent again", "log": _logged(await run_in_threadpool(_again, own, key, id))}
+    return {"message": "It will be sent again", "log": _logged(await in_thread(http, _again, own, key, id))}
 
 
 def _again(own: Services, key: Key, id: str) -> Delivery:

@@ -1,0 +1,89 @@
+"""A few threads for each who calls: what is bounded, who waits for whom, and that what is cancelled never begins."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from tintype.web.threads import Threads
+
+MOST, SHARE, PLENTY = 5, 2, 60.0
+
+
+class Works:
+    """Work that goes on until it is let go, and which of it has begun."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self._free = threading.Event()
+
+    def __call__(self, name: str) -> str:
+        self.begun.append(name)
+        assert self._free.wait(PLENTY)
+        return name
+
+    def free(self) -> None:
+        self._free.set()
+
+
+def in_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    return lambda: asyncio.run(test())
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PLENTY):
+        while not true():
+            await asyncio.sleep(0.001)
+
+
+def started(threads: Threads, works: Works, *names: str) -> list[asyncio.Task[str]]:
+    """Of `a3`, `a` is whose it is."""
+    return [asyncio.create_task(threads.run(name[0], works, name)) for name in names]
+
+
+@in_a_loop
+async def test_nobody_has_more_than_a_share() -> None:
+    threads, works = Threads(MOST, SHARE), Works()
+    burst = started(threads, works, *(f"a{number}" for number in range(20)))
+    await until(lambda: len(works.begun) == SHARE)
+    others = started(threads, works, "b0", "c0", "c1")
+    await until(lambda: {"b0", "c0", "c1"} <= {*works.begun})
+    assert works.begun[:SHARE] == ["a0", "a1"]
+    assert len(works.begun) == MOST, "all that there are, and two of them the burst's"
+    works.free()
+    assert await asyncio.gather(*burst, *others) == [*(f"a{number}" for number in range(20)), "b0", "c0", "c1"]
+
+
+@in_a_loop
+async def test_what_is_cancelled_never_begins_and_gives_up_its_place() -> None:
+    threads, works = Threads(MOST, SHARE), Works()
+    first = started(threads, works, "a0", "a1")
+    await until(lambda: len(works.begun) == SHARE)
+    waiting = started(threads, works, "a2", "a3", "a4")
+    await asyncio.sleep(0)
+    for task in waiting[:2]:
+        task.cancel()
+    works.free()
+    assert await asyncio.gather(*first, waiting[2]) == ["a0", "a1", "a4"]
+    assert "a2" not in works.begun
+    assert "a3" not in works.begun
+
+
+@in_a_loop
+async def test_an_error_gives_up_its_place_and_nobody_is_remembered() -> None:
+    threads = Threads(MOST, SHARE)
+
+    def fail() -> None:
+        raise ValueError("no")
+
+    for _ in range(3 * MOST):
+        with pytest.raises(ValueError, match="no"):
+            await threads.run("a", fail)
+    assert await threads.run("a", lambda: 7) == 7
+    gc.collect()  # errors refer to what raised them
+    assert threads.holders == 0
