@@ -184,8 +184,8 @@ class Settings(BaseSettings):
     key_concurrency: int = Field(0, ge=0)
     #: Pictures, queued or running, of the same keys together.
     key_max_queued: int = Field(0, ge=0)
-    #: API keys in force that an account may have when it makes them itself (`POST /v2/keys`). Each has turns of its own
-    #: in the queue. 0 leaves the making of keys to `tintype keys`.
+    #: API keys in force that an account may have when it makes them itself (`POST /v2/keys`). 0 leaves that to
+    #: `tintype keys`.
     account_keys: int = Field(20, ge=0)
     #: API keys that an account may make in a day: those that stopped working are kept for a while, and listed.
     account_keys_daily: int = Field(50, ge=1)

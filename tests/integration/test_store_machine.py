@@ -169,11 +169,14 @@ class Model:
     def head(self, worker: str) -> Known | None:
         waiting = [one for one in self.known.values() if one.status is Status.QUEUED or (not one.ended and one.lapsed)]
         waiting = [one for one in waiting if not self.left(one, worker)]
-        return min(waiting, key=lambda one: (-one.priority, self.turns.get(one.key.id, 0)), default=None)
+        return min(waiting, key=self.turn, default=None)
+
+    def turn(self, one: Known) -> tuple[int, int, int]:
+        return -one.priority, self.turns.get(one.key.account_id, 0), self.turns.get(one.key.id, 0)
 
     def claimed(self, one: Known, worker: str) -> None:
         one.status, one.worker, one.lapsed, one.attempt = Status.PROCESSING, worker, False, one.attempt + 1
-        self.turns[one.key.id] = max(self.turns.values(), default=0) + 1
+        self.turns[one.key.id] = self.turns[one.key.account_id] = max(self.turns.values(), default=0) + 1
 
 
 SLUGS = ("sd3", "sd1.5")

@@ -26,6 +26,7 @@ class Shop:
         self._accounts = Accounts(db)
         self.account_id = self._accounts.create("one", START).id
         self._keys: dict[str, Key] = {}
+        self._others: dict[str, str] = {}
 
     @property
     def account(self) -> Account:
@@ -33,8 +34,15 @@ class Shop:
 
     def key(self, name: str) -> Key:
         if name not in self._keys:
-            self._keys[name], _ = self._accounts.create_key(self.account_id, name)
+            self._keys[name], _ = self._accounts.create_key(self._owner(name), name)
         return self._keys[name]
+
+    def _owner(self, key: str) -> str:
+        """Of `A`, the account; of `x/A`, another one."""
+        other, _, name = key.rpartition("/")
+        if name and other and other not in self._others:
+            self._others[other] = self._accounts.create(other, START).id
+        return self._others.get(other, self.account_id)
 
     def submit(
         self, key: str = "A", priority: int = 0, price: int = PRICE, cancel_after: float | None = None
@@ -82,6 +90,16 @@ def test_keys_take_turns(shop: Shop) -> None:
     assert shop.requests.claim("w1", idle=True) is None
 
 
+def test_accounts_take_turns_however_many_keys_they_have(shop: Shop) -> None:
+    for key in ["A", "B", "C", "D"] * 3 + ["x/A"] * 4:
+        shop.submit(key)
+    claimed = [shop.claim(idle=False).key_id for _ in range(16)]
+    names = {shop.key(name).id: name for name in ("A", "B", "C", "D", "x/A")}
+    order = [names[id] for id in claimed]
+    assert order[:8].count("x/A") == 4
+    assert [name for name in order if name != "x/A"] == ["A", "B", "C", "D"] * 3
+
+
 def test_a_key_is_served_in_the_order_of_arrival(shop: Shop) -> None:
     submitted = [shop.submit().id for _ in range(5)]
     assert [shop.claim().id for _ in range(5)] == submitted
@@ -106,6 +124,10 @@ def test_positions_are_the_order_of_claims(shop: Shop) -> None:
         ("C", 1),
         ("D", 0),
         ("B", -1),
+        ("x/A", 0),
+        ("x/B", 0),
+        ("y/A", -1),
+        ("x/A", -1),
         ("A", -1),
     ]
     submitted = [shop.submit(key, priority) for key, priority in queue]

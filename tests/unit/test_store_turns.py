@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from tintype.store.turns import Waiting, place
 
-KEYS = ("a", "b", "c", "d")
+#: Of three accounts: the first letter is whose.
+KEYS = ("a1", "a2", "a3", "b1", "b2", "c1")
 # (key, priority) in the order of arrival, and when each key last had its turn: never is 0, and several can be there.
 queues = st.lists(st.tuples(st.sampled_from(KEYS), st.integers(0, 2)), min_size=1, max_size=25)
 histories = st.permutations(KEYS).flatmap(
@@ -18,19 +19,29 @@ histories = st.permutations(KEYS).flatmap(
 
 def claimed_in_order(queue: list[tuple[str, int]], history: dict[str, int]) -> list[int]:
     """The sequence numbers as claims take them: what claim's SQL does, one by one."""
-    turns, left, order = Counter(history), dict(enumerate(queue, start=1)), []
+    turns, left, order = Counter(history | of_accounts(history)), dict(enumerate(queue, start=1)), []
     while left:
-        seq = min(left, key=lambda seq: (-left[seq][1], turns[left[seq][0]], seq))
-        turns[left.pop(seq)[0]] = max(turns.values(), default=0) + 1
+        seq = min(left, key=lambda seq: (-left[seq][1], turns[left[seq][0][0]], turns[left[seq][0]], seq))
+        key, _ = left.pop(seq)
+        turns[key] = turns[key[0]] = max(turns.values(), default=0) + 1
         order.append(seq)
     return order
+
+
+def of_accounts(history: dict[str, int]) -> dict[str, int]:
+    """An account had its last turn when one of its keys had."""
+    return {name: max((turn for key, turn in history.items() if key[0] == name), default=0) for name in "abc"}
 
 
 def waiting(queue: list[tuple[str, int]], history: dict[str, int], lowest: int) -> list[Waiting]:
     groups: dict[tuple[int, str], list[int]] = {}
     for seq, (key, priority) in enumerate(queue, start=1):
         groups.setdefault((priority, key), []).append(seq)
-    rows = [Waiting(priority, key, history.get(key, 0), min(s), len(s)) for (priority, key), s in groups.items()]
+    turns = of_accounts(history)
+    rows = [
+        Waiting(priority, key[0], turns[key[0]], key, history.get(key, 0), min(s), len(s))
+        for (priority, key), s in groups.items()
+    ]
     return [row for row in sorted(rows, key=attrgetter("key_id")) if row.priority >= lowest]
 
 
@@ -40,5 +51,5 @@ def test_the_place_is_the_one_in_the_order_of_claims(queue: list[tuple[str, int]
     turn: Counter[tuple[str, int]] = Counter()
     for seq, (key, priority) in enumerate(queue, start=1):
         turn[key, priority] += 1
-        found = place(waiting(queue, history, priority), key, turn[key, priority])
+        found = place(waiting(queue, history, priority), key[0], key, turn[key, priority])
         assert found == order.index(seq) + 1

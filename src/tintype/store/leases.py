@@ -89,7 +89,7 @@ class Leases:
             first = tx.execute(_first(*own), {"moment": moment}).one_or_none()
             if first is None or (Request.of(first).counted >= 1 and not idle):
                 return None
-            take_turn(tx, first.key_id)
+            take_turn(tx, first.account_id, first.key_id)
             return self._change(tx, first.id, **self._claimed(worker, moment))
 
     def renew(self, marks: Sequence[Mark]) -> dict[str, Verdict]:

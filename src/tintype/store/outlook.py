@@ -138,7 +138,7 @@ class Queue:
     def until(self, request: Request, position: int) -> float | None:
         """Seconds of a queued request: the running work's rest and the work before it, shared out; then its own.
 
-        The work before it is taken to be like the queue's average, since turns between keys decide which it will be.
+        The work before it is taken to be like the queue's average, since turns decide which it will be.
         """
         own = self._known.step(request.pace)
         if own is None or not self._hands:

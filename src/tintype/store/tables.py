@@ -49,6 +49,9 @@ accounts = Table(
     Column("test_of", String(36)),
     #: When the token bucket that its keys share will be full again: before now, it is full.
     Column("bucket_full_at", Double, nullable=False, server_default=text("0")),
+    #: Number of the last claim that went to this account: the smallest is next.
+    Column("last_turn", BigInteger, nullable=False, server_default=text("0")),
+    Index("ix_accounts_last_turn", "last_turn"),
 )
 
 api_keys = Table(
@@ -70,7 +73,7 @@ api_keys = Table(
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double),
     Column("revoked_at", Double),
-    #: Number of the last claim that went to this key: the smallest is next.
+    #: The same of this key: the smallest of its account's is next.
     Column("last_turn", BigInteger, nullable=False),
     #: The secret before the last rotation, and until when it works.
     Column("old_digest", String(64)),

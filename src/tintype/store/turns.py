@@ -1,7 +1,8 @@
-"""Whose turn it is: priority first, then fair turns between keys, then the order of arrival.
+"""Whose turn it is: priority first, then fair turns between accounts, then between an account's keys, then arrival.
 
-A turn is a request, however many pictures it asks for: `max_queued` is what bounds a key's pictures. A worker that
-leaves a request to another for a moment (`placement.py`) takes the next in this order, and the request keeps its place.
+So an account gets no more of the workers by making keys, and its own programs share what it gets. A turn is a request,
+however many pictures it asks for: `max_queued` is what bounds a key's pictures. A worker that leaves a request to
+another for a moment (`placement.py`) takes the next in this order, and the request keeps its place.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, func, or_, select, true, update
 
 from tintype.store.controls import paused
 from tintype.store.records import Status
-from tintype.store.tables import api_keys, requests
+from tintype.store.tables import accounts, api_keys, requests
 
 columns = requests.c
 
@@ -40,25 +41,40 @@ def due(moment: ColumnElement[float] | float, *, test: bool) -> ColumnElement[bo
 
 def head(meant: ColumnElement[bool]) -> Select[Any]:
     """The one request among those meant whose turn it is."""
-    waiting = select(columns.seq).join(api_keys, api_keys.c.id == columns.key_id).where(meant)
-    first = waiting.order_by(columns.priority.desc(), api_keys.c.last_turn, columns.seq).limit(1)
+    order = columns.priority.desc(), accounts.c.last_turn, api_keys.c.last_turn, columns.seq
+    first = select(columns.seq).select_from(_with_owners()).where(meant).order_by(*order).limit(1)
     # By its number: the rows are large, and all that wait are put in order.
     return select(requests).where(columns.seq == first.scalar_subquery())
 
 
-def take_turn(tx: Connection, key_id: str) -> None:
-    """Put the key behind all others."""
-    last = select(func.max(api_keys.c.last_turn)).scalar_subquery()
-    tx.execute(update(api_keys).where(api_keys.c.id == key_id).values(last_turn=last + 1))
+def take_turn(tx: Connection, account_id: str, key_id: str) -> None:
+    """Put the account behind all others, and the key behind all others of the account."""
+    last = select(func.max(accounts.c.last_turn)).scalar_subquery()
+    own = update(accounts).where(accounts.c.id == account_id).values(last_turn=last + 1)
+    turn = tx.execute(own.returning(accounts.c.last_turn)).scalar_one()
+    tx.execute(update(api_keys).where(api_keys.c.id == key_id).values(last_turn=turn))
 
 
 class Waiting(NamedTuple):
     """The queued requests of one key with one priority."""
 
     priority: int
+    account_id: str
+    #: When the account, and when the key, last had a turn.
+    account_turn: int
     key_id: str
-    last_turn: int
+    key_turn: int
     #: The lowest `seq` among them.
+    first: int
+    size: int
+
+
+class Share(NamedTuple):
+    """The queued requests of one holder, an account or a key of it, with one priority."""
+
+    priority: int
+    holder: str
+    last_turn: int
     first: int
     size: int
 
@@ -71,19 +87,25 @@ def position(view: Connection, id: str) -> int | None:
 def positions(view: Connection, ids: Sequence[str]) -> dict[str, int]:
     """The same of several, by one look at the queue; those that are not queued are left out."""
     queued = columns.status == Status.QUEUED
-    meant = select(columns.id, columns.seq, columns.key_id, columns.priority, columns.test)
+    meant = select(columns.id, columns.seq, columns.account_id, columns.key_id, columns.priority, columns.test)
     asked = view.execute(meant.where(columns.id.in_(ids), queued)).all()
     if not asked:
         return {}
     turns = _turns(view, asked)
-    group = (columns.priority, columns.key_id, api_keys.c.last_turn, func.min(columns.seq), func.count())
-    counted = select(columns.test, *group).join(api_keys, api_keys.c.id == columns.key_id).where(queued)
-    every = view.execute(counted.group_by(columns.test, *group[:3])).all()
+    group = (columns.priority, columns.account_id, accounts.c.last_turn, columns.key_id, api_keys.c.last_turn)
+    counted = select(columns.test, *group, func.min(columns.seq), func.count()).select_from(_with_owners())
+    every = view.execute(counted.where(queued).group_by(columns.test, *group)).all()
     places = {}
     for one in asked:
         rivals = (Waiting(*row[1:]) for row in every if row.test == one.test and row.priority >= one.priority)
-        places[one.id] = place(rivals, one.key_id, turns[one.seq])
+        places[one.id] = place([*rivals], one.account_id, one.key_id, turns[one.seq])
     return places
+
+
+def _with_owners() -> FromClause:
+    """Requests with their keys and accounts."""
+    with_keys = requests.join(api_keys, api_keys.c.id == columns.key_id)
+    return with_keys.join(accounts, accounts.c.id == columns.account_id)
 
 
 def _turns(view: Connection, asked: Sequence[Any]) -> dict[int, int]:
@@ -96,20 +118,43 @@ def _turns(view: Connection, asked: Sequence[Any]) -> dict[int, int]:
     return {row.seq: row.turn for row in view.execute(meant)}
 
 
-def place(ahead: Iterable[Waiting], key_id: str, turn: int) -> int:
+def place(ahead: Sequence[Waiting], account_id: str, key_id: str, turn: int) -> int:
     """The 1-based place of the key's `turn`-th request of the lowest priority in `ahead`, by counting, not by sorting.
 
-    Keys take turns in an order that stays the same within a priority, as a claim puts a key behind all others. What a
-    key was given in higher priorities comes before: so the last turn of each, (priority's rank, round, place in the
-    round), is carried down.
+    First among its account's, whose keys take turns; then the account's among all, as accounts do.
+    """
+    keys = [one for one in ahead if one.account_id == account_id]
+    shares = [Share(one.priority, one.key_id, one.key_turn, one.first, one.size) for one in keys]
+    lowest = min(one.priority for one in ahead)
+    above = sum(one.size for one in keys if one.priority > lowest)
+    return _place(_of_accounts(ahead), account_id, _place(shares, key_id, turn) - above)
+
+
+def _of_accounts(ahead: Iterable[Waiting]) -> list[Share]:
+    """What all keys of an account have together."""
+    together: dict[tuple[int, str], Share] = {}
+    for one in ahead:
+        known = together.get((one.priority, one.account_id))
+        first, size = (min(known.first, one.first), known.size + one.size) if known else (one.first, one.size)
+        share = Share(one.priority, one.account_id, one.account_turn, first, size)
+        together[one.priority, one.account_id] = share
+    return [*together.values()]
+
+
+def _place(ahead: Iterable[Share], holder: str, turn: int) -> int:
+    """The same where holders take turns, and each has its own in the order of arrival.
+
+    Their order stays the same within a priority, as a claim puts its holder behind all others. What a holder was given
+    in higher priorities comes before: so the last turn of each, (priority's rank, round, place in the round), is
+    carried down.
     """
     turns: dict[str, tuple[int, int, int]] = {}
     passed = 0
-    by_priority = groupby(sorted(ahead, reverse=True), key=lambda waiting: waiting.priority)
+    by_priority = groupby(sorted(ahead, reverse=True), key=lambda share: share.priority)
     for rank, (_, groups) in enumerate(by_priority, start=1):
-        order = sorted(groups, key=lambda one: (turns.get(one.key_id, (0, 0, one.last_turn)), one.first))
+        order = sorted(groups, key=lambda one: (turns.get(one.holder, (0, 0, one.last_turn)), one.first))
         before = passed
         passed += sum(one.size for one in order)
-        turns |= {one.key_id: (rank, one.size, index) for index, one in enumerate(order)}
-    mine = next(index for index, one in enumerate(order) if one.key_id == key_id)
+        turns |= {one.holder: (rank, one.size, index) for index, one in enumerate(order)}
+    mine = next(index for index, one in enumerate(order) if one.holder == holder)
     return before + sum(min(one.size, turn - (index > mine)) for index, one in enumerate(order))
