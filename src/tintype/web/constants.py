@@ -18,6 +18,21 @@ NOT_MODIFIED = 304
 KEPT_BUT_ASKED_FOR = {"cache-control": "no-cache"}
 
 
+def etag_of(body: bytes) -> str:
+    """By which a caller says what it has."""
+    return f'"{sha256(body).hexdigest()[:32]}"'
+
+
+def conditional(
+    http: HttpRequest, body: bytes, etag: str, media_type: str, headers: Mapping[str, str] = KEPT_BUT_ASKED_FOR
+) -> Response:
+    """The body, or 304 to who has it already."""
+    told = {"etag": etag, **headers}
+    if etag in (tag.strip().removeprefix("W/") for tag in http.headers.get("if-none-match", "").split(",")):
+        return Response(status_code=NOT_MODIFIED, headers=told)
+    return Response(body, media_type=media_type, headers=told)
+
+
 class Constant:
     """One such answer; whoever asks while it is being made waits for that, and no thread is taken for the others."""
 
@@ -43,15 +58,12 @@ class Constant:
             if self._making is None:
                 self._making = asyncio.create_task(self._renew(services(http)))
             await asyncio.shield(self._making)  # who goes away takes it from nobody
-        headers = {"etag": self._etag, **self._headers}
-        if self._etag in (tag.strip().removeprefix("W/") for tag in http.headers.get("if-none-match", "").split(",")):
-            return Response(status_code=NOT_MODIFIED, headers=headers)
-        return Response(self._body, media_type=self._type, headers=headers)
+        return conditional(http, self._body, self._etag, self._type, self._headers)
 
     async def _renew(self, own: Services) -> bytes:
         try:
             self._body = await run_in_threadpool(self._make, own)
-            self._etag = f'"{sha256(self._body).hexdigest()[:32]}"'
+            self._etag = etag_of(self._body)
             self._until = time.monotonic() + self._life
             return self._body
         finally:

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from tintype.catalog.samples import SAMPLES
 from tintype.errors import NotReady, StoreUnavailable
 from tintype.media.samples import draw
-from tintype.web.constants import Constant
+from tintype.web.constants import Constant, conditional, etag_of
 from tintype.web.openapi import refusals
 from tintype.web.services import Services, services
 from tintype.web.threads import Threaded
@@ -57,7 +57,8 @@ def description(http: HttpRequest) -> Response:
     """The API for programs, with the address at which the caller reached it."""
     servers = json.dumps([{"url": base_url(http, services(http).settings)}]).encode()
     described: bytes = http.app.state.described()
-    return Response(described[:-1] + b', "servers": ' + servers + b"}", media_type="application/json")
+    body = described[:-1] + b', "servers": ' + servers + b"}"
+    return conditional(http, body, etag_of(body), "application/json")
 
 
 def ready(http: HttpRequest) -> JSONResponse:
