@@ -230,7 +230,8 @@ class Settings(BaseSettings):
     threads: int = Field(0, ge=0)
     #: Most rows (pictures, twice with guidance) in one forward pass.
     max_rows: int = Field(16, ge=2)
-    #: Most pictures that a worker has in hand at once; more only wait in memory instead of the queue.
+    #: Most pictures that a worker has in hand at once; more only wait in memory instead of the queue. One account's are
+    #: three quarters of them, or as many as `max_rows`: others shall not wait until something has ended.
     max_pictures: int = Field(32, ge=1)
     #: Folder in the diffusers layout, or file in the original one, per slug; wins over the models file and pulls.
     weights: dict[str, Path] = {}

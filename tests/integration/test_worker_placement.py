@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from tests.acceptance.harness import until
 from tests.integration.website import Website, serving
 from tests.toy import TRANSFORMER, toy_weights
@@ -19,8 +20,10 @@ from tintype.diffusion.memory.plan import Memory
 from tintype.diffusion.memory.residency import Residency
 from tintype.engine import Engine
 from tintype.errors import StoreUnavailable
+from tintype.store.keys import Key
 from tintype.store.records import Request, Status
 from tintype.store.requests import Requests
+from tintype.store.tables import requests
 from tintype.worker.admission import GIVING_WAY, PATIENCE
 from tintype.worker.delivery import Delivery
 from tintype.worker.guard import Guard
@@ -64,8 +67,8 @@ def worker(site: Website, models: Models) -> Worker:
     return Worker("w1", requests, *parts, max_pictures=4, poll=NEVER, grace=1, warm_wait=0.2)
 
 
-def submit(site: Website, slug: str) -> Request:
-    return site.own.requests.submit(site.key, slug, ONE.validate(ASKED)[0], 1, steps=3)
+def submit(site: Website, slug: str, key: Key | None = None, **params: int) -> Request:
+    return site.own.requests.submit(key or site.key, slug, ONE.validate(ASKED | params)[0], 1, steps=3)
 
 
 def found(site: Website, request: Request) -> Request:
@@ -161,3 +164,30 @@ def draft(worker: Worker, request: Request) -> int:
     task = worker.tasks[request.id]
     job = jobs(task.order, None, None)[0]
     return worker.models.get(task.spec).family.demand(job).most
+
+
+@pytest.mark.parametrize(("rows", "count", "own", "left"), [(4, 1, 6, 2), (16, 1, 8, 0), (4, 3, 6, 2), (4, 5, 10, 2)])
+def test_one_account_leaves_places_to_others(
+    site: Website, worker: Worker, rows: int, count: int, own: int, left: int
+) -> None:
+    """A quarter of them, unless its forward passes could not be full then."""
+    clear(site)
+    worker.max_pictures, worker.engine.max_rows = 8, rows
+    stranger, _ = site.own.accounts.create_key(site.own.accounts.create("two", 1_000_000).id, "key")
+    for _ in range(10):
+        submit(site, ONE.slug, batch_size=count)
+    claim(worker)
+    assert sum(task.order.count for task in worker.tasks.values()) == own
+    others = [submit(site, ONE.slug, stranger) for _ in range(4)]
+    claim(worker)
+    assert len(worker.tasks) == own // count + left
+    assert sum(request.id in worker.tasks for request in others) == left
+    worker.endings.hand_back()
+
+
+def clear(site: Website) -> None:
+    """Cancel what other tests have left in the queue."""
+    with site.own.db.read() as view:
+        left = view.execute(select(requests.c.id, requests.c.account_id).where(requests.c.ended_at.is_(None))).all()
+    for one in left:
+        site.own.requests.cancel(one.id, one.account_id)

@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
@@ -152,16 +153,32 @@ class Worker:
 
     def _claim(self) -> Request | None:
         return self.requests.claim(
-            self.id, idle=not self.tasks, loaded=self.warming.loaded, passing_over=self._waiting_for_images()
+            self.id, idle=not self.tasks, loaded=self.warming.loaded, passing_over=self._passed_over()
         )
 
-    def _waiting_for_images(self) -> list[str]:
-        """Accounts whose input images take half of what is in hand: what takes its time must not fill the worker."""
-        waiting: Counter[str] = Counter()
-        for task in self.tasks.values():
-            if not task.fetched.done():
-                waiting[task.request.account_id] += task.order.count
-        return [account for account, pictures in waiting.items() if pictures >= self.max_pictures / 2]
+    def _passed_over(self) -> list[str]:
+        """Accounts that have their share in hand, or input images in half of it, which take their time."""
+        waiting = self._in_hand(task for task in self.tasks.values() if not task.fetched.done())
+        return [
+            account
+            for account, pictures in self._in_hand(self.tasks.values()).items()
+            if pictures >= self._share or waiting[account] >= self.max_pictures / 2
+        ]
+
+    def _in_hand(self, tasks: Iterable[Task]) -> Counter[str]:
+        """Pictures by account."""
+        pictures: Counter[str] = Counter()
+        for task in tasks:
+            pictures[task.request.account_id] += task.order.count
+        return pictures
+
+    @property
+    def _share(self) -> int:
+        """Pictures that one account has in hand at most, or one request's more.
+
+        A quarter of the places is for who comes next; but nobody alone here shall have forward passes that aren't full.
+        """
+        return max(self.max_pictures * 3 // 4, self.engine.max_rows)
 
     def _accept(self, request: Request) -> None:
         try:
@@ -230,9 +247,9 @@ class Worker:
             task.delivery.add_done_callback(lambda _: self._wake.set())
 
     def _has_room(self) -> bool:
-        tasks = self.tasks.values()
-        waits = self.admission.closed or any(task.alone for task in tasks)
-        return not waits and sum(task.order.count for task in tasks) < self.max_pictures
+        waits = self.admission.closed or any(task.alone for task in self.tasks.values())
+        pictures = self._in_hand(self.tasks.values()).values()
+        return not waits and sum(min(of_account, self._share) for of_account in pictures) < self.max_pictures
 
     def _going(self) -> bool:
         return self._taking or (bool(self.tasks) and time.monotonic() < self._deadline)
