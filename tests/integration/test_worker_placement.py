@@ -213,7 +213,7 @@ def test_what_was_cancelled_is_not_worked_on(site: Website, worker: Worker) -> N
     assert ends == [(Status.FAILED, CANCELLED.error)] * 2
 
 
-def test_who_is_being_drawn_does_not_wait_for_claims(
+def test_who_is_being_drawn_does_not_wait_for_all_that_are_claimed(
     site: Website, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tintype.worker.loop.TAKING", 0.0)
@@ -227,6 +227,10 @@ def test_who_is_being_drawn_does_not_wait_for_claims(
         assert worker._until_next_look() == 0
         worker.take()
         assert len(waiting) - [found(site, one).status for one in waiting].count(Status.QUEUED) == claimed
+    for begun in (2, 3, 4):
+        with torch.inference_mode():
+            worker.begin()
+        assert len(worker.engine.live) == begun
     worker.endings.hand_back()
 
 

@@ -35,7 +35,7 @@ from tintype.worker.warming import Warming
 log = structlog.get_logger()
 
 
-#: Seconds for which what is being drawn waits while further requests are claimed.
+#: Seconds for which what is being drawn waits while further requests are claimed, and while they are begun.
 TAKING = 0.05
 
 
@@ -137,8 +137,11 @@ class Worker:
 
     def begin(self) -> None:
         """Let the tasks whose input picture has arrived join the engine, as far as there is room for them."""
+        drawing, began = bool(self.engine.live), time.monotonic()
         for task in self._ready():
             self._begin(task)
+            if drawing and time.monotonic() > began + TAKING:
+                break
 
     def retire(self, ended: list[Denoising]) -> None:
         """Decode finished pictures; deliver the tasks whose last picture this was."""
