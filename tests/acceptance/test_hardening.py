@@ -43,7 +43,7 @@ def silent_host() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def stopped(new_server: Callable[..., Server], silent_host: str) -> Server:
     """A server for tests that stop it: the next one starts it again."""
-    return new_server(fetch_allow=silent_host, fetch_timeout=30, grace=0.5, decode_timeout=2)
+    return new_server(fetch_allow=silent_host, fetch_timeout=30, grace=0.5, decode_timeout=0.5)
 
 
 @pytest.fixture
