@@ -62,8 +62,9 @@ def ended(http: httpx2.Client, id: str) -> str | None:
 def test_whichever_server_gets_the_call(pair: tuple[Server, Server]) -> None:
     one, other = (server.http() for server in pair)
     before, _ = pair[0].money()
-    sent = submit(one, ASKED, idempotency_key="the-same")
-    again = submit(other, ASKED, idempotency_key="the-same")
+    asked = ASKED | {"steps": 70}  # long enough for several looks
+    sent = submit(one, asked, idempotency_key="the-same")
+    again = submit(other, asked, idempotency_key="the-same")
     assert sent.json()["request_id"] == again.json()["request_id"]
     events = [event.name for event in told(other, sent.json()["request_id"])]
     assert events[-1] == "completed"

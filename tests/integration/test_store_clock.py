@@ -112,7 +112,7 @@ def test_messages_are_sent_and_those_that_a_dead_sender_has_are_sent_again(shop:
     shop.set_back(deliveries.c.lease_until)
     shop.outbox.expire()
     with shop.db.write() as tx:
-        tx.execute(update(deliveries).values(lease_until=deliveries.c.lease_until - 20))
+        tx.execute(update(deliveries).values(lease_until=deliveries.c.lease_until - 21))
     claimed = shop.outbox.claim()
     assert claimed
     assert shop.outbox.record(claimed[0], Outcome(status=204))
