@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from alembic import command
@@ -84,6 +85,7 @@ OF_0001 = [
     "INSERT INTO accounts VALUES ('a', 'rich', 10000, 700, 1.0), ('b', 'poor', 0, 0, 2.0)",
     "INSERT INTO api_keys (id, account_id, name, digest, hint, read_only, created_at, last_turn)"
     " VALUES ('k', 'a', 'key', 'x', 'SG_1a2b', FALSE, 1.0, 0), ('l', 'a', 'key', 'y', 'SG_1a2c', FALSE, 1.0, 0)",
+    "UPDATE api_keys SET expires_at = 1e20 WHERE id = 'l'",
     *(
         "INSERT INTO requests (id, seq, account_id, key_id, slug, params, price, priority, status, attempt, hand_backs,"
         " cancel_requested, step, steps, submitted_at)"
@@ -119,6 +121,8 @@ def test_balances_and_holds_of_the_first_schema_become_ledger_rows(empty_url: st
         ]
         assert [*view.scalars(text("SELECT cost FROM requests ORDER BY seq"))] == [300, None, None, None, None]
         assert [*view.scalars(text("SELECT spent FROM api_keys ORDER BY id"))] == [500, 200]
+        [late] = view.scalars(text("SELECT expires_at FROM api_keys WHERE expires_at > 0"))
+        assert datetime.fromtimestamp(late, UTC).year == 9999
         kept = view.execute(text("SELECT request_id, account_id, name, size, width FROM inputs ORDER BY name"))
         assert [tuple(row) for row in kept] == [("r2", "a", "2.in", 0, None), ("r4", "a", "4.in", 0, None)]
     requests = Requests(db, lease=15, retention=60)
