@@ -79,14 +79,15 @@ class Leases:
         passing_over: accounts that have enough in its hands already.
         test: the requests of test keys instead, which are the stand-in's.
         """
-        own = (worker, frozenset(loaded), frozenset(passing_over), self._warm_wait, test)
+        own = (worker, frozenset(loaded), self._warm_wait, test)
+        passed = {"passed": [*passing_over]}
         with self._db.read() as view:  # an empty queue is looked at many times a second: not under the lock
-            if not view.scalar(_look(*own)):
+            if not view.scalar(_look(*own), passed):
                 return None
         with self._db.write() as tx:
             moment = read_clock(tx)
             self._give_up(tx, moment)
-            first = tx.execute(_first(*own), {"moment": moment}).one_or_none()
+            first = tx.execute(_first(*own), {"moment": moment, **passed}).one_or_none()
             if first is None or (Request.of(first).counted >= 1 and not idle):
                 return None
             take_turn(tx, first.account_id, first.key_id)
@@ -135,11 +136,10 @@ class Leases:
             return request is not None
 
     def end_cancelled(self, held: Sequence[tuple[str, int]]) -> None:
-        """The same with many attempts at once, because they were cancelled: the disk is waited for once."""
+        """End attempts as cancelled, uncharged; all of them in one transaction, so that the disk is waited for once."""
         with self._db.write() as tx:
-            for request in (self._running(tx, id, attempt) for id, attempt in held):
-                if request is not None:
-                    self._end(tx, request, CANCELLED)
+            for request in self._still_running(tx, held):
+                self._end(tx, request, CANCELLED)
 
     def retry(self, id: str, attempt: int, error: str) -> bool:
         """Queue the request again after a failure that may not repeat; FAILED with this error after the last attempt.
@@ -166,7 +166,7 @@ class Leases:
     def hand_all_back(self, held: Sequence[tuple[str, int]]) -> int:
         """The same with many attempts at once, so that the disk is waited for once; how many were still these."""
         with self._db.write() as tx:
-            mine = [request for id, attempt in held if (request := self._running(tx, id, attempt))]
+            mine = self._still_running(tx, held)
             for request in mine:
                 self._requeue(tx, request, hand_backs=request.hand_backs + 1)
             return len(mine)
@@ -186,6 +186,10 @@ class Leases:
         mine = (columns.id == id, columns.attempt == attempt, columns.status == Status.PROCESSING)
         row = tx.execute(select(requests).where(*mine)).one_or_none()
         return None if row is None else Request.of(row).at(read_clock(tx))
+
+    def _still_running(self, tx: Connection, held: Sequence[tuple[str, int]]) -> list[Request]:
+        """Those of the requests that these attempts run still."""
+        return [request for id, attempt in held if (request := self._running(tx, id, attempt))]
 
     def _claimed(self, worker: str, moment: float) -> dict[str, Any]:
         taken = {"status": Status.PROCESSING, "attempt": columns.attempt + 1, "worker": worker, "step": 0}
@@ -233,35 +237,30 @@ class Leases:
 
 #: This moment, in statements that are built once: building one takes longer than having it answered.
 MOMENT: BindParameter[float] = bindparam("moment", type_=Double())
+#: Accounts that are passed over, in the same. By their keys: the index of claims has no accounts.
+PASSED = select(api_keys.c.id).where(api_keys.c.account_id.in_(bindparam("passed", expanding=True)))
 
 
 def _meant(
-    worker: str,
-    loaded: frozenset[str],
-    passed: frozenset[str],
-    wait: float,
-    test: bool,
-    moment: ColumnElement[float],
+    worker: str, loaded: frozenset[str], wait: float, test: bool, moment: ColumnElement[float]
 ) -> ColumnElement[bool]:
-    """What this worker may claim at this moment."""
-    everybody = due(moment, test=test)
-    if passed:
-        everybody = and_(everybody, columns.account_id.not_in(passed))
+    """What this worker may claim at this moment, but for PASSED."""
+    everybody = and_(due(moment, test=test), columns.key_id.not_in(PASSED))
     if test or not wait:
         return everybody
     return and_(everybody, ~left_to_others(worker, loaded, wait, moment))
 
 
 @lru_cache(16)
-def _look(worker: str, loaded: frozenset[str], passed: frozenset[str], wait: float, test: bool) -> Select[tuple[bool]]:
+def _look(worker: str, loaded: frozenset[str], wait: float, test: bool) -> Select[tuple[bool]]:
     """Whether there is any of it, now."""
-    return select(exists().where(_meant(worker, loaded, passed, wait, test, now())))
+    return select(exists().where(_meant(worker, loaded, wait, test, now())))
 
 
 @lru_cache(16)
-def _first(worker: str, loaded: frozenset[str], passed: frozenset[str], wait: float, test: bool) -> Select[Any]:
+def _first(worker: str, loaded: frozenset[str], wait: float, test: bool) -> Select[Any]:
     """The first of it in turn, at MOMENT."""
-    return head(_meant(worker, loaded, passed, wait, test, MOMENT))
+    return head(_meant(worker, loaded, wait, test, MOMENT))
 
 
 @lru_cache(16)

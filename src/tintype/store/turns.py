@@ -1,7 +1,7 @@
 """Whose turn it is: priority first, then fair turns between accounts, then between an account's keys, then arrival.
 
 So an account gets no more of the workers by making keys, and its own programs share what it gets. A turn is a request,
-however many pictures it asks for: `max_queued` is what bounds a key's pictures. A worker that leaves a request to
+however many pictures it asks for: `max_queued` is what bounds pictures. A worker that leaves a request to
 another for a moment (`placement.py`) takes the next in this order, and the request keeps its place.
 """
 
@@ -92,7 +92,7 @@ def positions(view: Connection, ids: Sequence[str]) -> dict[str, int]:
     if not asked:
         return {}
     turns = _turns(view, asked)
-    group = (columns.priority, columns.account_id, accounts.c.last_turn, columns.key_id, api_keys.c.last_turn)
+    group = (columns.priority, accounts.c.id, accounts.c.last_turn, columns.key_id, api_keys.c.last_turn)
     counted = select(columns.test, *group, func.min(columns.seq), func.count()).select_from(_with_owners())
     every = view.execute(counted.where(queued).group_by(columns.test, *group)).all()
     places = {}
@@ -103,9 +103,9 @@ def positions(view: Connection, ids: Sequence[str]) -> dict[str, int]:
 
 
 def _with_owners() -> FromClause:
-    """Requests with their keys and accounts."""
+    """Requests with their keys and these with their accounts: so the index of claims tells all that is needed."""
     with_keys = requests.join(api_keys, api_keys.c.id == columns.key_id)
-    return with_keys.join(accounts, accounts.c.id == columns.account_id)
+    return with_keys.join(accounts, accounts.c.id == api_keys.c.account_id)
 
 
 def _turns(view: Connection, asked: Sequence[Any]) -> dict[int, int]:

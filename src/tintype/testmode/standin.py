@@ -10,7 +10,7 @@ import structlog
 
 from tintype.catalog.catalogue import Catalogue
 from tintype.errors import StoreUnavailable, TintypeError, kind_of
-from tintype.store.records import CANCELLED, Request, Verdict
+from tintype.store.records import Request, Verdict
 from tintype.store.requests import Requests
 from tintype.testmode.act import Act
 from tintype.testmode.delivery import Delivery
@@ -130,7 +130,7 @@ class StandIn:
         """As a worker ends a request: every way out is the store's own."""
         failing = act.script.failing
         if act.verdict is Verdict.CANCEL:
-            self._requests.fail(id, attempt, CANCELLED.error, CANCELLED.status)
+            self._requests.end_cancelled([(id, attempt)])
         elif act.request.counted <= act.script.retries:
             self._requests.retry(id, attempt, TRIED_AGAIN)
         elif failing is None:
