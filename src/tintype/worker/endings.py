@@ -51,10 +51,11 @@ class Endings:
 
     def drop(self) -> None:
         """Let go of what was cancelled, or lost to another worker."""
-        dropped = [task for task in self._tasks.values() if task.verdict is not Verdict.KEEP and not task.delivery]
-        for task in dropped:
-            self.forget(task)
-        self._cancelled([task for task in dropped if task.verdict is Verdict.CANCEL])
+        told = [(task, task.verdict) for task in self._tasks.values() if not task.delivery]
+        for task, verdict in told:
+            if verdict is Verdict.LOST:
+                self.forget(task)
+        self._let_go([task for task, verdict in told if verdict is Verdict.CANCEL], self._requests.end_cancelled)
 
     def spare(self, tasks: Sequence[Task]) -> None:
         """Let go of those that nobody wants any more: work is about to be spent on them, and the next beat is later."""
@@ -65,25 +66,12 @@ class Endings:
         except StoreUnavailable as error:
             log.warning("store unavailable", error=error.message)
             return
-        dropped = [task for task in tasks if task.request.id in unwanted]
-        for task in dropped:
-            self.forget(task)
-        self._cancelled(dropped)
-
-    def _cancelled(self, tasks: Sequence[Task]) -> None:
-        if not tasks:
-            return
-        try:
-            self._requests.end_cancelled([(task.request.id, task.request.attempt) for task in tasks])
-        except StoreUnavailable as error:
-            log.warning("store unavailable", error=error.message)
+        self._let_go([task for task in tasks if task.request.id in unwanted], self._requests.end_cancelled)
 
     def hand_back(self) -> None:
         """Return what is still running to the queue, uncounted: it did nothing wrong."""
-        for task in list(self._tasks.values()):
-            if task.delivery is None:
-                self.forget(task)
-                self._tell(self._requests.hand_back, task)
+        running = [task for task in self._tasks.values() if task.delivery is None]
+        self._let_go(running, self._requests.hand_all_back)
 
     def pass_on(self) -> None:
         """Return the task that has waited too long for room, uncounted, if another worker could begin it now.
@@ -148,6 +136,17 @@ class Endings:
         for picture in task.pictures:
             if picture in self._engine.live:
                 self._engine.drop(picture)
+
+    def _let_go(self, tasks: Sequence[Task], write: Callable[[Sequence[tuple[str, int]]], object]) -> None:
+        """Several at the same time, for one reason, in one transaction."""
+        for task in tasks:
+            self.forget(task)
+        if not tasks:
+            return
+        try:
+            write([(task.request.id, task.request.attempt) for task in tasks])
+        except StoreUnavailable as error:
+            log.warning("store unavailable", error=error.message)
 
     def _tell(self, write: Callable[..., bool], task: Task, *what: object) -> None:
         try:

@@ -111,8 +111,8 @@ class Worker:
         """Bring everything one step further."""
         self.take()
         self.endings.spare([task for task in self._ready() if task.draft is None])
-        self.begin()
         self.endings.drop()
+        self.begin()
         self.endings.pass_on()
         ended = self.engine.step()
         self.endings.spare([task for task in self.tasks.values() if not {*task.pictures}.isdisjoint(ended)])
