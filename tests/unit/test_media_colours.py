@@ -14,6 +14,7 @@ from tests.unit.test_media_images import LIMIT, near, saved
 
 from tintype.media import colours
 from tintype.media.images import Format, decode, encode
+from tintype.media.sanitize import MAX_PROFILE
 
 #: Orange, as a file in Display P3 has it and as sRGB has it.
 IN_P3, ORANGE = (235, 145, 61), (250, 140, 30)
@@ -134,7 +135,7 @@ def test_profiles_that_say_srgb_change_nothing() -> None:
         P3[:16] + b"Lab " + P3[20:],
         LINEAR_GREY,
         ink(),
-        P3.ljust(colours.LARGEST_PROFILE + 1),
+        P3.ljust(MAX_PROFILE + 1),
     ],
     ids=["none", "text", "cut", "lab", "grey", "ink", "large"],
 )

@@ -17,7 +17,7 @@ from PIL import Image, TiffImagePlugin
 
 from tintype.errors import BadPicture
 from tintype.media import sanitize as own
-from tintype.media.images import check, decode, kind, read_note
+from tintype.media.images import check, decode, identify, read_note
 from tintype.media.sanitize import sanitize
 
 LIMIT = 50_000_000
@@ -43,7 +43,7 @@ def frames(count: int) -> list[Image.Image]:
 
 def refused(data: bytes, words: str) -> None:
     """By the web process as by a decoder."""
-    for read in (check, kind, decode):
+    for read in (check, identify, decode):
         with pytest.raises(BadPicture, match=words):
             read(data, LIMIT)
 
@@ -161,7 +161,7 @@ def test_a_jpeg_of_12_bits_says_so() -> None:
 def test_a_phones_second_picture_is_not_opened() -> None:
     second = jpeg()
     mpo = saved(noise(), "MPO", save_all=True, append_images=[noise()])
-    assert kind(mpo, LIMIT) == "jpeg"
+    assert identify(mpo, LIMIT)[0] == "jpeg"
     assert decode(mpo, LIMIT).size == decode(second, LIMIT).size
 
 

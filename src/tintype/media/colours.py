@@ -14,8 +14,8 @@ from typing import Any
 
 from PIL import Image, ImageCms
 
-#: Bytes of the largest profile that is read: those of calibrated printers have a few megabytes.
-LARGEST_PROFILE = 4 * 2**20
+from tintype.media.sanitize import MAX_PROFILE
+
 #: Transforms kept: a camera's pictures have all the same profile.
 KEPT = 4
 #: Profiles that move no colour further than this, of 255, say sRGB in other words: converting would only add rounding.
@@ -55,7 +55,7 @@ def to_srgb(image: Image.Image, flatten: Callable[[Image.Image], Image.Image]) -
 
 def _meant(image: Image.Image) -> tuple[str, ImageCms.ImageCmsTransform | None]:
     profile = image.info.get("icc_profile")
-    if not isinstance(profile, bytes) or not 0 < len(profile) <= LARGEST_PROFILE:
+    if not isinstance(profile, bytes) or not 0 < len(profile) <= MAX_PROFILE:
         return "", None
     mode, taken = MODES.get(_space(profile), ("", ()))
     mode = "RGBA" if mode == "RGB" and image.mode == "RGBA" else mode

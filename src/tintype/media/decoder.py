@@ -18,7 +18,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
 from PIL import Image
@@ -50,15 +49,12 @@ class Job(NamedTuple):
     """What a child is told before the file's bytes."""
 
     length: int
-    max_pixels: int
     #: Width and height that are wanted; 0 and 0 for those that a model takes for an image of this size.
     width: int
     height: int
-    #: Of CPU time.
-    seconds: float
 
 
-JOB, ANSWER = struct.Struct("!QQIId"), struct.Struct("!II")
+JOB, ANSWER = struct.Struct("!QII"), struct.Struct("!II")
 
 
 class Decoded(NamedTuple):
@@ -112,7 +108,7 @@ class Decoder:
 
         Raises CancelledError as soon as it is cancelled, from another thread: the child is killed then.
         """
-        job = Job(len(data), self._max_pixels, width, height, self._seconds)
+        job = Job(len(data), width, height)
         for _ in range(TRIES):
             try:
                 return self._decoded(data, job, cancellation)
@@ -142,7 +138,7 @@ class Decoder:
                 if (child := self._idle.pop()).lives:
                     return child
                 child.end()
-        return _Child(self._memory)
+        return _Child(self._memory, self._max_pixels, self._seconds)
 
     def _put(self, child: _Child) -> None:
         with self._lock:
@@ -163,12 +159,13 @@ class _Killed(Exception):
 class _Child:
     """A child as its parent has it; raises RuntimeError when it can't be started."""
 
-    def __init__(self, memory: int) -> None:
+    def __init__(self, memory: int, max_pixels: int, seconds: float) -> None:
         ours, theirs = socket.socketpair()
         self._channel = ours
+        self._timeout = PATIENCE * seconds
         with theirs:
             self._process: subprocess.Popen[bytes] = subprocess.Popen(  # noqa: S603 - ourselves
-                [sys.executable, "-m", "tintype.media.decoder", str(memory)],
+                [sys.executable, "-m", "tintype.media.decoder", str(memory), str(max_pixels), str(seconds)],
                 # Held open by this process alone: the child ends with it.
                 stdin=subprocess.PIPE,
                 stdout=theirs.fileno(),
@@ -192,9 +189,9 @@ class _Child:
 
     def reduced(self, data: bytes, job: Job) -> Decoded:
         """See Decoder; once it has crashed or taken too long, it lives no more. Raises _Killed when it is killed."""
-        end = time.monotonic() + PATIENCE * job.seconds
+        end = time.monotonic() + self._timeout
         try:
-            self._channel.settimeout(PATIENCE * job.seconds)
+            self._channel.settimeout(self._timeout)
             self._channel.sendall(JOB.pack(*job))
             self._channel.sendall(data)
             length, pixels = ANSWER.unpack(_received(self._channel, ANSWER.size, end))
@@ -250,7 +247,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # they mean the worker, which finishes what it has
     os.nice(NICENESS)
-    memory = int(sys.argv[1])
+    memory, max_pixels, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -261,16 +258,16 @@ def main() -> None:
         except EOFError:
             return
         data = bytes(_received(channel, job.length, None))
-        _limit_cpu(job.seconds)
-        answer, pixels = _answer(lambda: reduced(data, job.max_pixels, job.width, job.height))  # noqa: B023 - at once
+        _limit_cpu(seconds)
+        answer, pixels = _answer(data, max_pixels, job)
         words = json.dumps(answer).encode()
         channel.sendall(ANSWER.pack(len(words), len(pixels)) + words)
         channel.sendall(pixels)
 
 
-def _answer(work: Callable[[], Decoded]) -> tuple[dict[str, Any], bytes]:
+def _answer(data: bytes, max_pixels: int, job: Job) -> tuple[dict[str, Any], bytes]:
     try:
-        decoded = work()
+        decoded = reduced(data, max_pixels, job.width, job.height)
     except BadPicture as error:
         return {"error": error.message, "cause": error.__cause__ and repr(error.__cause__)}, b""
     except MemoryError as error:

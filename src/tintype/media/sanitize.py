@@ -73,7 +73,7 @@ def sanitize(data: bytes) -> ImageFile:
             _check_bmp(data)
             return ImageFile("BMP", data)
         case _:
-            _check_tags(data, BadPicture(DAMAGED))
+            _check_tags(data)
             return ImageFile("TIFF", data)
 
 
@@ -109,8 +109,6 @@ OTHERS = {
     "an SVG drawing": rb"(?i)(?:\xef\xbb\xbf)?\s*<(?:.{0,2000}?<)?svg[\s>]",
     "JSON": rb"\s*[{\[]\s*[\"{\[\]}]",
 }
-_READ = {name: re.compile(pattern, re.DOTALL) for name, pattern in READ.items()}
-_OTHERS = {name: re.compile(pattern, re.DOTALL) for name, pattern in OTHERS.items()}
 #: Bytes by which a file is told.
 HEAD = 2_048
 
@@ -118,11 +116,11 @@ HEAD = 2_048
 def _format(data: bytes) -> str:
     """Pillow's name for a readable format; raises BadPicture, which names another one that it knows."""
     head = data[:HEAD]
-    for name, pattern in _READ.items():
-        if pattern.match(head):
+    for name, pattern in READ.items():
+        if re.match(pattern, head, re.DOTALL):
             return name
-    for name, pattern in _OTHERS.items():
-        if pattern.match(head):
+    for name, pattern in OTHERS.items():
+        if re.match(pattern, head, re.DOTALL):
             raise BadPicture(f"{name} was sent; a {READABLE} picture is needed")
     raise BadPicture(DAMAGED)
 
@@ -344,7 +342,7 @@ def _webp(data: bytes) -> bytes:
         seen.add(name)
         payload = data[begin + 8 : end]
         too_large = (name == b"ICCP" and len(payload) > MAX_PROFILE) or (name == b"XMP " and len(payload) > MAX_TEXT)
-        if not too_large and (name != b"EXIF" or _has_few_tags(payload.removeprefix(b"Exif\0\0"))):
+        if not too_large and (name != b"EXIF" or _has_few_tags(payload.removeprefix(EXIF))):
             kept.append(data[begin:end])
     body = b"WEBP" + b"".join(kept)
     return RIFF.pack(b"RIFF", len(body)) + body
@@ -426,8 +424,8 @@ def _check_bmp(data: bytes) -> None:
 BYTES, XMP, PRIVATE = (1, 2, 7), 700, 32_768
 
 
-def _check_tags(data: bytes, damaged: BadPicture) -> None:
-    """Raise BadPicture when the first directory has too many tags, or one of its tags too many values."""
+def _check_tags(data: bytes) -> None:
+    """Raise BadPicture when the first directory is damaged, has too many tags, or one of its tags too many values."""
     order = "<" if data.startswith(b"II") else ">"
     big = 43 in data[2:4]
     at, count, entry = ("Q", "Q", "HHQ8x") if big else ("I", "H", "HHI4x")
@@ -440,7 +438,7 @@ def _check_tags(data: bytes, damaged: BadPicture) -> None:
         entries = data[first : first + tags * struct.calcsize(order + entry)]
         found = list(struct.iter_unpack(order + entry, entries))
     except (struct.error, OverflowError, ValueError):  # ValueError: an offset beyond what an index can be
-        raise damaged from None
+        raise BadPicture(DAMAGED) from None
     for tag, kind, values in found:
         if values > MAX_VALUES and not (kind in BYTES and (tag == XMP or tag >= PRIVATE)):
             _too_many("strips, tiles or other values", MAX_VALUES)
@@ -449,7 +447,7 @@ def _check_tags(data: bytes, damaged: BadPicture) -> None:
 def _has_few_tags(exif: bytes) -> bool:
     """Whether EXIF is worth reading: broken or endless, it says nothing about the pixels."""
     try:
-        _check_tags(exif, BadPicture(DAMAGED))
+        _check_tags(exif)
     except BadPicture:
         return False
     return True

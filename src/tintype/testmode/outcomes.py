@@ -26,6 +26,7 @@ from tintype.errors import (
     WorkerUnavailable,
     kind_of,
 )
+from tintype.media.sanitize import DAMAGED
 from tintype.store.records import CANCELLED, Failure
 
 #: What a worker says when the model raises, before and after the last attempt.
@@ -71,7 +72,7 @@ class Failing:
 
 def _of(error: TintypeError | Failure) -> Failing:
     if isinstance(error, Failure):
-        return Failing(error.error, error.status)
+        return Failing(error.error, error.status, kind=error.kind)
     return Failing(error.message, error.status, kind=kind_of(error))
 
 
@@ -79,7 +80,7 @@ def _of(error: TintypeError | Failure) -> Failing:
 FAILURES: Mapping[str, Failing] = {
     "unreachable-picture": _of(PictureUnreachable(f"{HOST}: HTTP status 404")),
     "refused-address": _of(AddressRefused(f"{HOST}: not a public address")),
-    "bad-picture": _of(BadPicture("not a JPEG, PNG, WebP, GIF, BMP or TIFF picture, or a damaged one")),
+    "bad-picture": _of(BadPicture(DAMAGED)),
     "safety": _of(ContentRefused.of_picture("nsfw")),
     "not-finite": _of(PictureNotFinite()),
     "weights": _of(WeightsUnusable("the weights can't be loaded: OSError")),

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 
 from tintype.errors import BadPicture, InvalidParameter, MissingParameter
-from tintype.media.images import check, kind
+from tintype.media.images import identify
 from tintype.media.inline import from_text
 from tintype.store.addresses import file_url
 from tintype.store.assets import Upload
@@ -65,10 +65,9 @@ def keep(own: Services, account_id: str, texts: list[str]) -> tuple[list[str], f
 def _read(own: Services, index: int, text: str) -> tuple[bytes, str, tuple[int, int]]:
     """A picture, what its file is called after the point (what it is, not what the URI says that it is), its size."""
     try:
-        # What is an address and no picture is looked at as one that is empty: `kind` refuses it.
+        # What is an address and no picture is looked at as one that is empty: `identify` refuses it.
         data = from_text(text, own.settings.max_picture_bytes) or b""
-        most = own.settings.max_picture_pixels
-        return data, kind(data, most), check(data, most)
+        return data, *identify(data, own.settings.max_picture_pixels)
     except BadPicture as error:
         raise BadPicture(f"data_urls[{index}]: {error.message}") from error
 

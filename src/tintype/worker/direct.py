@@ -28,7 +28,7 @@ def draw_order(
     engine = Engine(max_rows)
     family = loaded.family
     picture = source.image if source else None
-    whole = recipe(slug, order, source.digest if source else "", loaded)
+    whole = recipe(slug, order, source, loaded)
     with torch.inference_mode():
         pictures = [family.begin(job) for job in jobs(order, picture, loaded.native_size)]
         for one in pictures:

@@ -19,7 +19,7 @@ def draft(task: Task, models: Models) -> Draft:
     source = task.fetched.result()
     task.loaded = loaded = models.get(task.spec, torch.float32 if task.in_float32 else None, task.order.styles)
     picture = source.image if source else None
-    task.recipe = recipe(task.spec.slug, task.order, source.digest if source else "", loaded)
+    task.recipe = recipe(task.spec.slug, task.order, source, loaded)
     task.warnings = unread(loaded.family, task.order)
     task.size = result_size(task.order, picture)
     wanted = jobs(task.order, picture, loaded.native_size)

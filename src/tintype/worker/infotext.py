@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from tintype.worker.recipe import Recipe
+from tintype.worker.recipe import Recipe
 
 #: Our samplers' names → theirs; a sampler that they don't have keeps its own.
 SAMPLERS = {

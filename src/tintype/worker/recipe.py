@@ -11,6 +11,7 @@ from tintype.catalog.loras import STRONGEST
 from tintype.catalog.order import Order
 from tintype.catalog.samples import sample_path
 from tintype.errors import BadPicture
+from tintype.media.decoder import Decoded
 from tintype.worker.loaded import Loaded
 
 #: Beyond what any model of the catalogue takes: pixels of a side, steps.
@@ -75,7 +76,8 @@ def _check(found: Recipe) -> None:
         raise ValueError
 
 
-def recipe(model: str, order: Order, source: str, loaded: Loaded) -> Recipe:
-    """The recipe of a request; `of` then gives that of each of its pictures. source: its input image's digest."""
+def recipe(model: str, order: Order, source: Decoded | None, loaded: Loaded) -> Recipe:
+    """The recipe of a request with this input image; `of` then gives that of each of its pictures."""
     own = replace(order, count=1, base64=False, image=sample_path(order.image) or "")
-    return Recipe(model, own, loaded.fingerprint, loaded.dtype, loaded.t5_tokens, source)
+    digest = source.digest if source else ""
+    return Recipe(model, own, loaded.fingerprint, loaded.dtype, loaded.t5_tokens, digest)
