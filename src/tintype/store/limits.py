@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, Row, func, or_, select, true, update
 
 from tintype.errors import Forbidden, TooManyRequests
 from tintype.store import outlook
@@ -60,9 +60,9 @@ class Limit(NamedTuple):
 
 
 def admit(tx: Connection, request: Request, ceilings: Ceilings) -> Allowance | None:
-    """Let a new request in and take a token for it; raises TooManyRequests, and Forbidden for what never gets in.
+    """Let a new request in and take a token for it; raises Full, TooManyRequests, Forbidden for what never gets in.
 
-    Returns what is left of the key's minute, None where that has no limit.
+    Returns what is left of the key's own minute or of its account's, the smaller of the two; None without a limit.
     """
     bucket = accounts.c.bucket_full_at.label("account_full_at")
     with_bucket = select(api_keys, bucket).join(accounts, accounts.c.id == api_keys.c.account_id)
@@ -85,16 +85,18 @@ def _check_queue(tx: Connection, request: Request, ceilings: Ceilings) -> None:
     counted = select(func.sum(_PICTURES), func.sum(_PICTURES).filter(requests.c.key_id.in_(own)))
     everybody, mine = tx.execute(counted.where(*_unended(request))).one()
     if everybody > ceilings.queue:
-        raise _full(tx, request, true(), f"The queue is full: it holds {ceilings.queue} pictures")
+        raise Full(f"The queue is full: it holds {ceilings.queue} pictures", true(), request.submitted_at)
     if mine > most:
         words = f"One account may have {most} of the {ceilings.queue} pictures that the queue holds"
-        raise _full(tx, request, requests.c.key_id.in_(own), f"{words}; with this request it would have {mine}")
+        words = f"{words}; with this request it would have {mine}"
+        raise Full(words, requests.c.key_id.in_(own), request.submitted_at)
 
 
 def _check_requests(tx: Connection, request: Request, limit: Limit) -> None:
     at_once = tx.scalar(select(func.count()).where(*_unended(request), limit.group.keys)) or 0
     if at_once > limit.most:
-        raise _full(tx, request, limit.group.keys, f"{limit.group.words} may have {limit.most} requests at once")
+        words = f"{limit.group.words} may have {limit.most} requests at once"
+        raise Full(words, limit.group.keys, request.submitted_at)
 
 
 def _check_pictures(tx: Connection, request: Request, limit: Limit) -> None:
@@ -104,13 +106,23 @@ def _check_pictures(tx: Connection, request: Request, limit: Limit) -> None:
     pictures = tx.scalar(select(func.sum(_PICTURES)).where(*_unended(request), limit.group.keys)) or 0
     if pictures > limit.most:
         words = f"{words}; with this request {limit.group.would} have {pictures}"
-        raise _full(tx, request, limit.group.keys, words)
+        raise Full(words, limit.group.keys, request.submitted_at)
 
 
-def _full(tx: Connection, request: Request, whose: ColumnElement[bool], words: str) -> TooManyRequests:
-    """The refusal where room comes when one of these requests ends: by this server's own paces, if they tell."""
-    left = outlook.first_end(tx, and_(whose, requests.c.id != request.id))
-    return TooManyRequests(words, min(MINUTE, PATIENCE if left is None else left), request.submitted_at)
+class Full(Exception):
+    """There is no room; when one of the requests ends that are meant by `whose`, there is."""
+
+    def __init__(self, words: str, whose: ColumnElement[bool], moment: float) -> None:
+        super().__init__(words)
+        self.words, self.whose, self.moment = words, whose, moment
+
+    def refusal(self, view: Connection) -> TooManyRequests:
+        """What the caller is told: how long to wait by this server's own paces, if they tell.
+
+        It takes a look at the whole queue, for which the lock isn't needed.
+        """
+        left = outlook.first_end(view, self.whose)
+        return TooManyRequests(self.words, min(MINUTE, PATIENCE if left is None else left), self.moment)
 
 
 def _take_tokens(tx: Connection, key: Row[Any], ceilings: Ceilings, moment: float) -> Allowance | None:

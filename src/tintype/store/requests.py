@@ -77,15 +77,22 @@ class Requests(Leases):
         """
         asked = {"slug": slug, "params": params, "priority": priority, "steps": steps}
         asked |= {"price": 0 if key.test else price, "due_at": now() + start_after if start_after else None}
+        asked |= {"cancel_at": None if cancel_after is None else now() + cancel_after}
         asker = {"id": str(uuid4()), "account_id": key.account_id, "key_id": key.id, "test": key.test}
-        once = around.get("idempotency_key")
+        try:
+            return self._submit({**asker, **asked, **around}, picture)
+        except limits.Full as full:
+            with self._db.read() as view:
+                raise full.refusal(view) from None
+
+    def _submit(self, asked: dict[str, Any], picture: Input | None) -> Request:
+        once = asked.get("idempotency_key")
         with _perhaps(once) as written, self._db.write() as tx:
             if once:
-                if before := idempotency.repeated(tx, key.id, once, around["fingerprint"]):
+                if before := idempotency.repeated(tx, asked["key_id"], once, asked["fingerprint"]):
                     return before
-                idempotency.free(tx, key.id, once)
-            deadline = None if cancel_after is None else now() + cancel_after
-            request = _insert(tx, **{**asker, **asked, **around}, cancel_at=deadline)
+                idempotency.free(tx, asked["key_id"], once)
+            request = _insert(tx, **asked)
             allowance = limits.admit(tx, request, self._ceilings)
             if picture:
                 inputs.admit(tx, request, picture, self._input_quota)
