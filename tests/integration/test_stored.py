@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from fastapi.concurrency import run_in_threadpool
 from tests.acceptance.harness import until
 from tests.integration.website import RESULT, Website, serving
 from tests.plain import PLAIN
@@ -112,7 +113,7 @@ def answered(response: Stored, takes: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("pieces", [0, 1, 3])
 def test_who_does_not_read_has_nothing_read_for_him(files: Counting, pieces: int) -> None:
     name = files.put(PICTURE, "png")
-    stored = Stored(files, name, files.find(name), headers={}, media_type="image/png")
+    stored = Stored(files, name, files.find(name), run=run_in_threadpool, headers={}, media_type="image/png")
     messages = answered(stored, pieces + 1)
     assert [len(message["body"]) for message in messages[1:]] == [files.piece] * pieces
     assert files.read == files.piece * max(1, pieces)
@@ -121,7 +122,9 @@ def test_who_does_not_read_has_nothing_read_for_him(files: Counting, pieces: int
 @pytest.mark.parametrize("size", [1, Files.piece - 1, Files.piece, Files.piece + 1, 3 * Files.piece])
 def test_every_size_is_sent_whole(files: Counting, size: int) -> None:
     name = files.put(PICTURE[:size], "png")
-    *_, last = messages = answered(Stored(files, name, size, headers={}, media_type="image/png"), 0)
+    *_, last = messages = answered(
+        Stored(files, name, size, run=run_in_threadpool, headers={}, media_type="image/png"), 0
+    )
     assert b"".join(message["body"] for message in messages[1:]) == PICTURE[:size]
     assert not last["more_body"]
     assert dict(messages[0]["headers"])[b"content-length"] == b"%d" % size

@@ -7,7 +7,8 @@ from fastapi import Request
 from structlog.testing import capture_logs
 
 from tintype.settings import Settings
-from tintype.web.strangers import MOST_LINES, REMEMBERED, Strangers, client_address
+from tintype.web.peers import client_address
+from tintype.web.strangers import MOST_LINES, REMEMBERED, Strangers
 
 
 class Clock:

@@ -86,4 +86,4 @@ async def test_an_error_gives_up_its_place_and_nobody_is_remembered() -> None:
             await threads.run("a", fail)
     assert await threads.run("a", lambda: 7) == 7
     gc.collect()  # errors refer to what raised them
-    assert threads.holders == 0
+    assert len(threads._own) == 0

@@ -104,7 +104,7 @@ def web_server(settings: Settings, registry: Registry) -> uvicorn.Server:
     # FastAPI takes half a second; other commands don't need it.
     from tintype.web.app import create_app  # noqa: PLC0415
     from tintype.web.connections import Bounds, Connections  # noqa: PLC0415
-    from tintype.web.urls import is_proxy  # noqa: PLC0415
+    from tintype.web.peers import is_proxy  # noqa: PLC0415
 
     app = create_app(settings, registry, stopping=lambda: server.should_exit)
     files = raise_file_limit()

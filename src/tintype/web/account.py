@@ -6,7 +6,6 @@ from typing import Any
 
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
-from fastapi.responses import JSONResponse
 
 from tintype.catalog.builtin import about
 from tintype.catalog.order import order, pace, planned_steps
@@ -15,7 +14,7 @@ from tintype.catalog.tariff import Tariff
 from tintype.errors import MethodNotAllowed
 from tintype.store.money import dollars
 from tintype.web.auth import Caller, Reader
-from tintype.web.constants import Constant
+from tintype.web.constants import Constant, in_json
 from tintype.web.failures import REFUSES
 from tintype.web.openapi import describe_call
 from tintype.web.services import Services, services
@@ -47,7 +46,7 @@ def account_router() -> APIRouter:
 
 def models(own: Services) -> bytes:
     """Every model with its price in dollars and the JSON Schema of its parameters; needs no key."""
-    return _in_json({"models": _all_described(own)})
+    return in_json({"models": _all_described(own)})
 
 
 def _described(own: Services, spec: ModelSpec) -> dict[str, Any]:
@@ -58,15 +57,11 @@ def _described(own: Services, spec: ModelSpec) -> dict[str, Any]:
 
 def model_information(own: Services) -> bytes:
     """The same list, as the vendor's package reads it."""
-    return _in_json({"Inference Segmind Model Information List With Details": _all_described(own)})
+    return in_json({"Inference Segmind Model Information List With Details": _all_described(own)})
 
 
 def _all_described(own: Services) -> list[dict[str, Any]]:
     return [_described(own, spec) for spec in own.registry.catalogue.values()]
-
-
-def _in_json(body: dict[str, Any]) -> bytes:
-    return bytes(JSONResponse(body).body)
 
 
 def whoever(http: HttpRequest, key: Caller) -> dict[str, Any]:

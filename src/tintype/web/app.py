@@ -11,7 +11,6 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse
 from starlette.middleware.cors import CORSMiddleware
 
 from tintype import __version__
@@ -23,6 +22,7 @@ from tintype.testmode.delivery import Delivery
 from tintype.testmode.standin import StandIn
 from tintype.web.account import account_router
 from tintype.web.body import BodyLimit
+from tintype.web.constants import in_json
 from tintype.web.events import events_router
 from tintype.web.failures import Credits, Unforeseen, add_error_handlers
 from tintype.web.history import history_router
@@ -162,7 +162,7 @@ def _describe(app: FastAPI) -> None:
 
     app.openapi = openapi  # type: ignore[method-assign]
     #: As bytes, made once: all but the server's own address is the same for everybody.
-    app.state.described = cache(lambda: bytes(JSONResponse(app.openapi()).body))
+    app.state.described = cache(lambda: in_json(app.openapi()))
 
 
 async def _every(seconds: float, job: Callable[[], None]) -> None:

@@ -9,19 +9,16 @@ from fastapi import Request as HttpRequest
 
 from tintype.errors import Forbidden, Unauthorized
 from tintype.store.keys import Key
+from tintype.web.peers import client_address
 from tintype.web.services import services
-from tintype.web.strangers import client_address
-from tintype.web.threads import HOLDER, in_thread
+from tintype.web.threads import in_thread
 
 
 async def caller(http: HttpRequest) -> Key:
     """The caller's key, whatever it may do; raises Unauthorized, and has who guesses keys logged."""
     key = await in_thread(http, _authenticated, http, _secret(http))
-    http.scope.setdefault("state", {})[HOLDER] = key.account_id
-    if not key.server_only:
-        # The middleware that adds x-remaining-credits and x-mode finds them here, on errors too.
-        http.state.account_id = key.account_id
-        http.state.mode = key.mode
+    # Here threads.py finds whose call it is, and the middleware that adds x-remaining-credits too, on errors as well.
+    http.state.key = key
     return key
 
 

@@ -138,8 +138,8 @@ class _Arriving:
         message = await self._receive()
         self._read += len(message.get("body", b""))
         self._over = not message.get("more_body")
-        if self._read > self._limit and not self._answered:
-            raise BodyTooLarge(f"The body is larger than {self._limit} bytes")
+        if not self._answered:
+            _check_size(self._read, self._limit)
         return message
 
     async def send(self, message: Message) -> None:

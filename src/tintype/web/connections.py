@@ -13,7 +13,6 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 
 import h11
@@ -22,6 +21,7 @@ from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
 from tintype.errors import BadRequest, HeadTooLarge, TintypeError, TooManyConnections, TooSlow
 from tintype.settings import Settings
+from tintype.web.peers import peer
 
 log = structlog.get_logger()
 
@@ -414,14 +414,3 @@ class Connections:
         if time.monotonic() - self._told_at >= ONCE_IN:
             self._told_at = time.monotonic()
             log.warning(words, open=self._count, **about)
-
-
-def peer(address: str) -> str:
-    """Whom an address stands for: of IPv6, anybody has a network of 64 bits at least."""
-    try:
-        found = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(found, IPv6Address):
-        return str(found.ipv4_mapped or ip_network((found, 64), strict=False).network_address)
-    return str(found)

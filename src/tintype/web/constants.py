@@ -7,15 +7,22 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from hashlib import sha256
+from typing import Any
 
 from fastapi import Request as HttpRequest
 from fastapi import Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
 
 from tintype.web.services import Services, services
 
 NOT_MODIFIED = 304
 KEPT_BUT_ASKED_FOR = {"cache-control": "no-cache"}
+
+
+def in_json(body: Any) -> bytes:
+    """As the framework would answer it."""
+    return bytes(JSONResponse(body).body)
 
 
 def etag_of(body: bytes) -> str:
@@ -49,7 +56,7 @@ class Constant:
         self._type = media_type
         self._life = life
         self._headers = headers
-        self._making: asyncio.Task[bytes] | None = None
+        self._making: asyncio.Task[None] | None = None
         self._body, self._etag, self._until = b"", "", -math.inf
 
     async def answer(self, http: HttpRequest) -> Response:
@@ -60,11 +67,10 @@ class Constant:
             await asyncio.shield(self._making)  # who goes away takes it from nobody
         return conditional(http, self._body, self._etag, self._type, self._headers)
 
-    async def _renew(self, own: Services) -> bytes:
+    async def _renew(self, own: Services) -> None:
         try:
             self._body = await run_in_threadpool(self._make, own)
             self._etag = etag_of(self._body)
             self._until = time.monotonic() + self._life
-            return self._body
         finally:
             self._making = None

@@ -13,6 +13,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tintype.errors import BadRequest, MethodNotAllowed, NotFound, StoreUnavailable, TintypeError
+from tintype.store.keys import Key
 from tintype.store.money import plain
 from tintype.web.services import Services
 from tintype.web.services import services as services_of
@@ -101,16 +102,16 @@ class Credits:
         """Pass the call on; look the credits up when the answer begins, so that they include this call's own."""
 
         async def with_credits(message: Message) -> None:
-            account_id = scope.get("state", {}).get("account_id")
-            if message["type"] == "http.response.start" and account_id:
-                await self._add(message, account_id, test=scope["state"]["mode"] == "test")
+            key: Key | None = scope.get("state", {}).get("key")
+            if message["type"] == "http.response.start" and key and not key.server_only:
+                await self._add(message, key)
             await send(message)
 
         await self.app(scope, receive, with_credits)
 
-    async def _add(self, message: Message, account_id: str, *, test: bool) -> None:
-        headers = MutableHeaders(scope=message)
-        if test:
+    async def _add(self, message: Message, key: Key) -> None:
+        headers, account_id = MutableHeaders(scope=message), key.account_id
+        if key.test:
             headers["x-mode"] = "test"
         if not self.services.settings.billing:
             headers["x-remaining-credits"] = "unlimited"

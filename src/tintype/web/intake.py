@@ -75,14 +75,20 @@ async def _queue(
     own = services_of(http)
     around: Around = {"base_url": base}
     if once := terms.idempotency_key:
-        # Off the event loop: a picture takes its time to be hashed.
-        around |= {"idempotency_key": once, "fingerprint": await in_thread(http, fingerprint, http.url.path, sent)}
-        if before := await in_thread(http, own.requests.repeated, key, once, around["fingerprint"]):
+        mark, before = await in_thread(http, _sent_before, own, key, once, http.url.path, sent)
+        if before:
             return Submitted.again(before)
+        around |= {"idempotency_key": once, "fingerprint": mark}
     if ASKS in http.headers:
         around["webhook_url"] = await in_thread(http, asked_webhook, http, own, key)
     with own.tracing.span("submit", http.headers.get(HEADER), model=spec.slug) as around["traceparent"]:
         return await in_thread(http, submit, own, spec, key, sent, base, around, terms.cancel_after)
+
+
+def _sent_before(own: Services, key: Key, once: str, path: str, sent: dict[str, Any]) -> tuple[str, Request | None]:
+    """A call's fingerprint, and the request that it was sent for already; a picture takes its time to be hashed."""
+    mark = fingerprint(path, sent)
+    return mark, own.requests.repeated(key, once, mark)
 
 
 def submit(

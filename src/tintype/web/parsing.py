@@ -21,13 +21,12 @@ from tintype.media.escapes import pieces, unescaped
 
 MULTIPART = "multipart/form-data"
 URLENCODED = "application/x-www-form-urlencoded"
-JSON = "application/json"
 #: Parameters that hold pictures: base64, or files of a form. All others together are small.
 PICTURES = ("image", "data_urls")
 #: Bytes of a body beside its pictures, and bytes of a text that is set aside as if it were a picture.
 SMALL, LONG = 2**20, 2**16
 #: Values in a body, lists and objects among them, and long texts: no call needs a tenth of these.
-MOST_VALUES, MOST_NESTED, MOST_LONG = 1000, 100, 20
+MOST_VALUES, MOST_LISTS, MOST_LONG = 1000, 100, 20
 #: Character sets that a form's part may name → how its text is read. Apache's client for Java, unasked, names Latin-1
 #: for every text.
 CHARSETS = {b"utf-8": "utf-8", b"utf8": "utf-8", b"us-ascii": "utf-8", b"ascii": "utf-8", b"iso-8859-1": "latin-1"}
@@ -85,18 +84,18 @@ def _in_utf8(data: bytes | bytearray) -> bytes | bytearray:
 def _cut(data: bytes | bytearray) -> tuple[bytearray, dict[str, slice]]:
     """JSON with names in place of its long texts, and where these were; raises BadRequest unless the rest is small."""
     outline, long, token = bytearray(), dict[str, slice](), token_hex(8)
-    position = strings = values = nested = 0
+    position = strings = values = lists = 0
     while True:
         opening = data.find(b'"', position)
         end = len(data) if opening < 0 else opening
         if len(outline) + end - position > SMALL:
             raise BadRequest(TOO_MUCH)
         between = data[position:end]
-        nested += between.count(b"[") + between.count(b"{")
+        lists += between.count(b"[") + between.count(b"{")
         values += between.count(b",")
-        if nested > MOST_NESTED:
-            raise BadRequest(f"The body has more than {MOST_NESTED} lists and objects")
-        if nested + values > MOST_VALUES or strings > 2 * MOST_VALUES:
+        if lists > MOST_LISTS:
+            raise BadRequest(f"The body has more than {MOST_LISTS} lists and objects")
+        if lists + values > MOST_VALUES or strings > 2 * MOST_VALUES:
             raise BadRequest(TOO_MANY)
         outline += between
         if opening < 0:

@@ -18,7 +18,7 @@ from tintype.web.constants import Constant, conditional, etag_of
 from tintype.web.openapi import refusals
 from tintype.web.services import Services, services
 from tintype.web.stored import Stored
-from tintype.web.threads import Threaded
+from tintype.web.threads import Threaded, holder
 from tintype.web.urls import base_url
 
 NOT_READY = {"description": "They can't: the database or the workers are away"}
@@ -86,10 +86,10 @@ def file(http: HttpRequest, name: str) -> Response:
         return RedirectResponse(address, 307, headers=ANYBODY)
     place, size = own.find_file(name)
     headers = {"cache-control": "private, max-age=3600, immutable", "x-content-type-options": "nosniff"} | ANYBODY
-    about: dict[str, Any] = {"media_type": f"image/{name.rpartition('.')[2]}", "headers": headers}
+    kind = f"image/{name.rpartition('.')[2]}"
     if http.method == "HEAD":
-        return Response(**about | {"headers": headers | {"content-length": str(size)}})
-    return Stored(place, name, size, **about)
+        return Response(headers=headers | {"content-length": str(size)}, media_type=kind)
+    return Stored(place, name, size, run=partial(own.threads.run, holder(http)), headers=headers, media_type=kind)
 
 
 def _drawn(path: str, _own: Services) -> bytes:

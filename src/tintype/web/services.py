@@ -201,6 +201,6 @@ def _ceilings(settings: Settings) -> Ceilings:
 
 
 def services(http: HttpRequest) -> Services:
-    """The server's services, as a FastAPI dependency."""
+    """The services of the server that a call came to."""
     found: Services = http.app.state.services
     return found

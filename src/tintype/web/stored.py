@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import structlog
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from starlette.types import Send
 
@@ -15,13 +14,22 @@ from tintype.media.storage import Storage
 log = structlog.get_logger()
 
 
-class Stored(StreamingResponse):
-    """A picture of `size` bytes. Its first piece is read when this is made, which raises what `Storage.part` raises."""
+#: Calls a function in a thread.
+Run = Callable[..., Awaitable[bytes]]
 
-    def __init__(self, place: Storage, name: str, size: int, *, headers: Mapping[str, str], media_type: str) -> None:
+
+class Stored(StreamingResponse):
+    """A picture of `size` bytes. Its first piece is read when this is made, which raises what `Storage.part` raises.
+
+    run: reads the others, in threads of whoever is sent them.
+    """
+
+    def __init__(
+        self, place: Storage, name: str, size: int, *, run: Run, headers: Mapping[str, str], media_type: str
+    ) -> None:
         first = place.part(name, 0, min(place.piece, size))
         about = {"content-length": str(size), **headers}
-        super().__init__(_pieces(place, name, size, first), headers=about, media_type=media_type)
+        super().__init__(_pieces(place, name, size, first, run), headers=about, media_type=media_type)
 
     async def stream_response(self, send: Send) -> None:
         """Send it; where the storage goes away meanwhile, the answer breaks off, which its length tells."""
@@ -31,11 +39,11 @@ class Stored(StreamingResponse):
             log.warning("a picture's answer broke off", error=error.message)
 
 
-async def _pieces(place: Storage, name: str, size: int, piece: bytes) -> AsyncIterator[bytes]:
+async def _pieces(place: Storage, name: str, size: int, piece: bytes, run: Run) -> AsyncIterator[bytes]:
     """Each is read when the one before it is on its way."""
     sent = len(piece)
     yield piece
     while sent < size:
-        piece = await run_in_threadpool(place.part, name, sent, min(sent + place.piece, size))
+        piece = await run(place.part, name, sent, min(sent + place.piece, size))
         sent += len(piece)
         yield piece

@@ -6,13 +6,8 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from ipaddress import ip_address
 
 import structlog
-from fastapi import Request as HttpRequest
-
-from tintype.settings import Settings
-from tintype.web.urls import is_proxy
 
 log = structlog.get_logger()
 
@@ -54,26 +49,3 @@ class Strangers:
             self._second, self._lines = second, 0
         self._lines += 1
         return self._lines <= MOST_LINES
-
-
-def client_address(http: HttpRequest, settings: Settings) -> str:
-    """Where a call came from: the peer or, where that is a trusted proxy, the nearest address that it tells of.
-
-    What stands further to the left in X-Forwarded-For was written by whoever called the proxy.
-    """
-    peer = http.client.host if http.client else "unknown"
-    told = ",".join(http.headers.getlist("x-forwarded-for")).split(",")
-    for address in [peer, *(one.strip() for one in reversed(told))]:
-        if not _is_address(address):
-            return peer
-        peer = address
-        if not is_proxy(address, settings):
-            return address
-    return peer
-
-
-def _is_address(text: str) -> bool:
-    try:
-        return bool(ip_address(text))
-    except ValueError:
-        return False

@@ -18,8 +18,9 @@ from fastapi import Request as HttpRequest
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
-from tintype.web.connections import HUNG_UP, peer
-from tintype.web.strangers import client_address
+from tintype.store.keys import Key
+from tintype.web.connections import HUNG_UP
+from tintype.web.peers import client_address, peer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,8 +28,6 @@ T = TypeVar("T")
 #: Threads in all, and of one holder: an account, or an address where no account is known. A few are as fast as many,
 #: which share one interpreter; and they leave most of a database's connections, and of its writers, to others.
 MOST, SHARE = 40, 4
-#: Where a call's account is kept for this.
-HOLDER = "holder"
 
 
 class Threads:
@@ -39,11 +38,6 @@ class Threads:
         self._share = share
         #: Of those who have calls here.
         self._own: WeakValueDictionary[str, CapacityLimiter] = WeakValueDictionary()
-
-    @property
-    def holders(self) -> int:
-        """How many have calls here."""
-        return len(self._own)
 
     async def run(self, holder: str, work: Callable[P, T], /, *args: P.args, **named: P.kwargs) -> T:
         """What `work` returns, once it has been the holder's turn; a call that is cancelled before is not made."""
@@ -64,7 +58,7 @@ async def in_thread(http: HttpRequest, work: Callable[P, T], /, *args: P.args, *
         return work(*args, **named)
 
     threads: Threads = http.app.state.services.threads
-    return await threads.run(_holder(http), wanted)
+    return await threads.run(holder(http), wanted)
 
 
 def hung_up(http: HttpRequest) -> bool:
@@ -88,7 +82,7 @@ def _threaded(endpoint: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _holder(http: HttpRequest) -> str:
+def holder(http: HttpRequest) -> str:
     """The account once the key is known, else the address: who guesses keys keeps nobody with a key waiting."""
-    account: str | None = http.scope.get("state", {}).get(HOLDER)
-    return account or peer(client_address(http, http.app.state.services.settings))
+    key: Key | None = http.scope.get("state", {}).get("key")
+    return key.account_id if key else peer(client_address(http, http.app.state.services.settings))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from ipaddress import ip_address
 
 from fastapi import Request as HttpRequest
 
 from tintype.errors import BadRequest
 from tintype.settings import Settings
+from tintype.web.peers import is_proxy
 
 HOST = re.compile(r"([A-Za-z0-9.\-_]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?")
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
@@ -43,18 +43,6 @@ def own_path(address: str, base: str) -> str:
     """An address of this server as its path; any other as it is, one that only begins alike (`http://gpu2`) too."""
     begins, path = address[: len(base)], address[len(base) :]
     return (path or "/") if begins.lower() == base.lower() and path[:1] in ("", "/") else address
-
-
-def is_proxy(address: str, settings: Settings) -> bool:
-    """Whether an address is one of the proxies that the operator trusts."""
-    if not settings.trusted_proxies:
-        return False
-    try:
-        found = ip_address(address)
-    except ValueError:  # a socket in the file system has no address
-        return False
-    known = {found, getattr(found, "ipv4_mapped", None) or found}
-    return any(one in network for one in known for network in settings.trusted_proxies)
 
 
 def _first(headers: Headers, name: str, default: str) -> str:

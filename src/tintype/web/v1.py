@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -146,7 +147,8 @@ def answer(own: Services, request: Request, submitted: Submitted) -> Response:
         images = [{"url": file_url(picture, submitted.base), "seed": str(picture["seed"])} for picture in pictures]
         return JSONResponse({"images": images}, headers=headers)
     name = pictures[0]["name"]
-    return Stored(own.outputs, name, own.outputs.find(name), headers=headers, media_type=content_type(made["format"]))
+    run, kind = partial(own.threads.run, request.account_id), content_type(made["format"])
+    return Stored(own.outputs, name, own.outputs.find(name), run=run, headers=headers, media_type=kind)
 
 
 def result_response(own: Services, request: Request, base: str) -> Response:
