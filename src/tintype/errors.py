@@ -51,6 +51,8 @@ from math import ceil
 from typing import Self
 
 SENT_LENGTH = 80
+#: All that is said of what nobody foresaw.
+UNFORESEEN = "Something went wrong on this server"
 
 
 class TintypeError(Exception):

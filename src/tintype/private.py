@@ -29,18 +29,13 @@ def tighten(paths: Iterable[Path]) -> list[Path]:
 
     What isn't there, is somebody else's, or is shared by intent, as /tmp is (the sticky bit), stays as it is.
     """
-    return [path for path in paths if _is_open(path) and _close(path)]
+    return [path for path in paths if _tightened(path)]
 
 
-def _is_open(path: Path) -> bool:
-    with suppress(FileNotFoundError):
+def _tightened(path: Path) -> bool:
+    with suppress(FileNotFoundError):  # a journal may go at any moment
         about = path.stat()
-        return about.st_uid == os.geteuid() and bool(about.st_mode & OTHERS) and not about.st_mode & stat.S_ISVTX
-    return False
-
-
-def _close(path: Path) -> bool:
-    with suppress(FileNotFoundError):  # a journal that has just gone
-        path.chmod(stat.S_IMODE(path.stat().st_mode) & ~OTHERS)
-        return True
+        if about.st_uid == os.geteuid() and about.st_mode & OTHERS and not about.st_mode & stat.S_ISVTX:
+            path.chmod(stat.S_IMODE(about.st_mode) & ~OTHERS)
+            return True
     return False

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from tintype.errors import InvalidParameter
+from tintype.store.keys import LONGEST_LIFE, LONGEST_OVERLAP
 from tintype.store.money import micro
 
 #: Far more than anybody needs, far less than the database's integers hold.
@@ -25,9 +26,8 @@ class Time(click.FloatRange):
         return given
 
 
-#: A date of a later year can't be shown.
-DAYS = Time(min=0, min_open=True, max=100 * 365)
-HOURS = Time(min=0, max=30 * 24)
+DAYS = Time(min=0, min_open=True, max=LONGEST_LIFE / 86_400)
+HOURS = Time(min=0, max=LONGEST_OVERLAP / 3_600)
 
 
 def to_micro(name: str, given: float, least: int) -> int:

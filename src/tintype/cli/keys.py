@@ -18,7 +18,7 @@ from tintype.errors import InvalidParameter, NotFound
 from tintype.hub.registry import build_registry
 from tintype.settings import Safety
 from tintype.store.accounts import Accounts
-from tintype.store.keys import Key
+from tintype.store.keys import OVERLAP, Key
 from tintype.store.money import dollars
 
 DAY, HOUR = 86_400.0, 3_600.0
@@ -129,7 +129,7 @@ def list_keys(data: Path | None, as_json: bool) -> None:
 
 @keys.command()
 @click.argument("which")
-@click.option("--overlap", type=HOURS, default=24.0, show_default=True,
+@click.option("--overlap", type=HOURS, default=OVERLAP / 3_600, show_default=True,
               help="Hours that the old secret goes on working.")  # fmt: skip
 @data_option
 def rotate(which: str, overlap: float, data: Path | None) -> None:

@@ -32,6 +32,11 @@ class KeyLimits(TypedDict, total=False):
     safety: Safety | None
 
 
+#: Seconds: the longest life that can be asked for, a date of a later year can't be shown; how long an old secret works
+#: after a rotation, and at most.
+LONGEST_LIFE, OVERLAP, LONGEST_OVERLAP = 100 * 365 * 86_400, 86_400, 30 * 86_400
+
+
 @dataclass(frozen=True)
 class Key:
     """An API key without its secret, which is stored nowhere."""

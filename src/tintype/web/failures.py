@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tintype.errors import BadRequest, MethodNotAllowed, NotFound, StoreUnavailable, TintypeError
+from tintype.errors import UNFORESEEN, BadRequest, MethodNotAllowed, NotFound, StoreUnavailable, TintypeError
 from tintype.store.keys import Key
 from tintype.store.money import plain
 from tintype.web.services import Services
@@ -65,7 +65,7 @@ def _gone(_http: HttpRequest, _error: Exception) -> Response:
 
 def _unforeseen(http: HttpRequest, error: Exception) -> JSONResponse:
     log.error("unforeseen error", path=http.url.path, exc_info=error)
-    return _ours(http, TintypeError("Something went wrong on this server"))
+    return _ours(http, TintypeError(UNFORESEEN))
 
 
 class Unforeseen:

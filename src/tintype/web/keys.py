@@ -13,7 +13,7 @@ from tintype.catalog.catalogue import Catalogue
 from tintype.catalog.models import SD15_IMG2IMG
 from tintype.catalog.spec import no_number
 from tintype.errors import InvalidParameter
-from tintype.store.keys import Key
+from tintype.store.keys import LONGEST_LIFE, LONGEST_OVERLAP, OVERLAP, Key
 from tintype.store.money import dollars, micro
 from tintype.web.answers import utc
 from tintype.web.auth import Reader, Runner
@@ -21,8 +21,6 @@ from tintype.web.openapi import describe_body, describe_call
 from tintype.web.services import Services, services
 from tintype.web.threads import Threaded, in_thread
 
-#: Seconds: the longest life that can be asked for, and how long an old secret works after a rotation.
-LONGEST, OVERLAP, LONGEST_OVERLAP = 100 * 365 * 86_400, 86_400, 30 * 86_400
 MOST = 1_000_000_000
 
 
@@ -63,8 +61,8 @@ class Wanted(BaseModel):
     )
     read_only: Flag = Field(False, description="true or false")
     test: Flag = Field(False, description="true or false")
-    expires_in: Annotated[float, Field(gt=0, le=LONGEST), Number] | None = Field(
-        None, description=f"seconds, up to {LONGEST}; null for ever"
+    expires_in: Annotated[float, Field(gt=0, le=LONGEST_LIFE), Number] | None = Field(
+        None, description=f"seconds, up to {LONGEST_LIFE}; null for ever"
     )
     spend_cap: Annotated[float, Field(ge=0, le=MOST), Number] | None = Field(
         None, description=f"dollars from 0 to {MOST}, or null"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tintype.catalog.spec import ModelSpec
+from tintype.errors import UNFORESEEN
 from tintype.testmode.script import table
 from tintype.web.schemas import DONE, ERROR, FAILED, RESULT, RUNNING, SUBMITTED, WARMTH, WEIGHED, Schema, shape
 
@@ -29,7 +30,7 @@ REFUSALS = {
     415: "Neither JSON nor a form, or compressed",
     422: "This Idempotency-Key was sent with another body",
     429: "Too many at once or per minute, or the queue is full; Retry-After says when to come back",
-    500: "Something went wrong on this server",
+    500: UNFORESEEN,
     503: "The database can't be reached",
 }
 WAITING = {

@@ -95,6 +95,7 @@ class Services:
         """Connect to what the settings name; the database must have been migrated."""
         db = Database(settings.database, patience=settings.database_patience)
         inputs = open_storage(settings, settings.inputs_folder, settings.input_life)
+        ceilings, previews = _ceilings(settings), Previews(db)
         return cls(
             settings=settings,
             registry=registry,
@@ -104,13 +105,11 @@ class Services:
                 lease=settings.lease,
                 retention=settings.retention,
                 discard=inputs.discard,
-                ceilings=_ceilings(settings),
+                ceilings=ceilings,
                 input_quota=settings.input_quota,
             ),
             accounts=Accounts(db),
-            own_keys=OwnKeys(
-                db, most=settings.account_keys, daily=settings.account_keys_daily, ceilings=_ceilings(settings)
-            ),
+            own_keys=OwnKeys(db, most=settings.account_keys, daily=settings.account_keys_daily, ceilings=ceilings),
             statements=Statements(db),
             usage=Usage(db),
             workers=Workers(db),
@@ -119,7 +118,7 @@ class Services:
             history=History(db, settings.history_life),
             assets=Assets(db, life=settings.asset_life, quota=settings.asset_quota),
             outlooks=Outlooks(db),
-            previews=Previews(db),
+            previews=previews,
             warmups=Warmups(db),
             webhooks=Webhooks(db, overlap=settings.webhook_overlap),
             outbox=outbox(db, settings),
@@ -127,7 +126,7 @@ class Services:
             outputs=open_storage(settings, settings.outputs_folder, settings.picture_life),
             uploads=open_storage(settings, settings.assets_folder, settings.asset_life),
             waits=Waits(settings.account_waits, settings.waits),
-            watcher=Watcher(Looks(db), Previews(db), settings.events_poll, stopping),
+            watcher=Watcher(Looks(db), previews, settings.events_poll, stopping),
             strangers=Strangers(),
             threads=Threads(),
             bodies=Bodies(per_account=settings.account_bodies, together=settings.bodies),

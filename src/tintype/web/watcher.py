@@ -14,7 +14,7 @@ import structlog
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
-from tintype.errors import StoreUnavailable, TintypeError
+from tintype.errors import UNFORESEEN, StoreUnavailable, TintypeError
 from tintype.store.looks import Look, Looks, Seen, State
 from tintype.store.previews import Previews
 from tintype.store.records import Status
@@ -143,7 +143,7 @@ class Watcher:
             self._fail(due, error)
         except Exception as error:
             log.exception("requests can't be looked at", error=type(error).__name__)
-            self._fail(due, TintypeError("Something went wrong on this server"))
+            self._fail(due, TintypeError(UNFORESEEN))
         else:
             took = time.monotonic() - began
             if began >= self._places_at:

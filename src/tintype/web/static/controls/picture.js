@@ -1,7 +1,7 @@
 /** The input picture: dropped, pasted, chosen, taken with the camera, a sample, or an address. */
 import { get, send } from "../api.js";
 import { fill, h, icon } from "../dom.js";
-import { local } from "../paths.js";
+import { local, server } from "../paths.js";
 import { duration, label } from "../words.js";
 import { takePhoto } from "./camera.js";
 
@@ -72,7 +72,7 @@ const pictureIn = (transfer) => [...transfer.files].find((file) => file.type.sta
 /** What can be shown without asking anybody but this server. */
 function preview(text) {
   if (/^\/(?!\/)/.test(text) || text.startsWith("data:image/")) return text;
-  return text.startsWith(`${location.origin}/`) ? local(text) : "";
+  return text.startsWith(`${server}/`) ? local(text) : "";
 }
 
 const asDataUrl = (blob) => new Promise((resolve, reject) => {
