@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import TEXT, left, quick
+from tests.databases import statements
 from tests.integration.website import Website, serving
 
 from tintype.errors import StoreUnavailable
@@ -55,15 +55,9 @@ def line(url: str) -> Iterator[Line]:
 
 def asked(db: Database, work: Callable[[], object]) -> int:
     """How many statements it takes."""
-    seen: list[str] = []
-
-    def note(_: object, __: object, statement: str, *___: object) -> None:
-        seen.append(statement)
-
-    event.listen(db._engine, "before_cursor_execute", note)
-    work()
-    event.remove(db._engine, "before_cursor_execute", note)
-    return len(seen)
+    with statements(db) as said:
+        work()
+    return len(said)
 
 
 def test_a_look_is_as_many_statements_for_hundreds_as_for_two(line: Line) -> None:
