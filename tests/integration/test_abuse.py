@@ -19,9 +19,9 @@ from benchmarks.abuse.report import Outcome
 from benchmarks.abuse.stage import Peaks
 from benchmarks.abuse.wire import call, listening
 from PIL import Image
+from tests.pictures import SCAN
 
 ROOT = Path(__file__).parents[2]
-SCAN = b"\xff\xda"
 
 
 def test_hostile_pictures_are_pictures() -> None:
