@@ -13,11 +13,13 @@ import pytest
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from tests.toy import toy_weights
 
 from tintype.checkpoints import files, weights
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.files import LONGEST_HEADER, MOST_TENSORS, read_header
 from tintype.checkpoints.float8 import widened
+from tintype.checkpoints.parts import PARTS
 from tintype.checkpoints.single import LEFTOVERS
 from tintype.checkpoints.weights import Weights, files_in
 from tintype.diffusion.check import check
@@ -164,6 +166,24 @@ def test_scaled_eight_bits_in_a_folder(copied: Callable[[str], Path]) -> None:
     ]
 
 
+@pytest.fixture
+def one_file(weights: Path, tmp_path: Path) -> Callable[[str], list[str]]:
+    """What is found in a file of all of the toy SD 1.5's networks and one tensor more, which has this name."""
+    toys = toy_weights("sd15", weights)
+    content = {}
+    for name in ("unet", "vae", "text_encoder"):
+        [file] = (toys / name).glob("*.safetensors")
+        prefix = PARTS["sd15"][name].prefixes[0]
+        content |= {prefix + own: tensor for own, tensor in load_file(file).items()}
+
+    def found(more: str) -> list[str]:
+        save_file(content | {more: torch.ones(())}, tmp_path / "m.safetensors")
+        whole = Weights(tmp_path / "m.safetensors", parts=(("tokenizer", toys / "tokenizer"),))
+        return [str(finding) for finding in check(whole, "sd15")]
+
+    return found
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -177,8 +197,10 @@ def test_scaled_eight_bits_in_a_folder(copied: Callable[[str], Path]) -> None:
         "first_stage_model.model_ema.decay", "cond_stage_model.transformer.logit_scale",
     ],
 )  # fmt: skip
-def test_what_training_leaves_behind_is_no_fault(name: str) -> None:
-    assert LEFTOVERS.search(name) or name.startswith(("first_stage_model.", "cond_stage_model.transformer."))
+def test_what_training_leaves_behind_is_no_fault(one_file: Callable[[str], list[str]], name: str) -> None:
+    """But for where a network's own tensors are."""
+    assert one_file(name) == []
+    assert one_file(f"model.diffusion_model.{name}") == [f"unet: {name}: has no place in it, one number"]
     assert not LEFTOVERS.search(f"model.diffusion_model.{name}") or "ema" in name or "logit_scale" in name
 
 
