@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
-from sqlalchemy import make_url
+from sqlalchemy import event, make_url
 
 from tintype.store.database import Database
 from tintype.store.migrations import migrate
@@ -188,6 +189,21 @@ def migrated(url: str) -> None:
     db = Database(url)
     migrate(db)
     db.close()
+
+
+@contextmanager
+def statements(db: Database) -> Iterator[list[tuple[str, Any]]]:
+    """What is asked of the database while the block runs, with the parameters."""
+    said: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        said.append((statement, parameters))
+
+    event.listen(db._engine, "before_cursor_execute", note)
+    try:
+        yield said
+    finally:
+        event.remove(db._engine, "before_cursor_execute", note)
 
 
 @contextmanager

@@ -21,6 +21,9 @@ from benchmarks.abuse.payloads import data_uri
 from benchmarks.abuse.wire import Answer, Streams, call, connect, exchange, head
 
 TXT2IMG, IMG2IMG = "stable-diffusion-3.5-turbo-txt2img", "sd3-med-img2img"
+JSON = {"content-type": "application/json"}
+#: Bytes of a body: nearly the most that the server takes.
+LARGE = 32_000_000
 #: The least work that a model can be asked for.
 SMALL = {"width": 256, "height": 256, "steps": 1, "prompt": "a fox"}
 #: The attacker gives way to the server and to the probes, as one on a machine of his own would.
@@ -57,7 +60,7 @@ class Attacker:
         """One call with his key, or `key`, where "" is none; a body that isn't bytes is sent as JSON."""
         if not isinstance(body, bytes):
             body = json.dumps(body).encode()
-        named = {"content-type": "application/json"} | {name.replace("_", "-"): text for name, text in headers.items()}
+        named = JSON | {name.replace("_", "-"): text for name, text in headers.items()}
         if given := self.key if key is None else key:
             named["x-api-key"] = given
         self.sent += len(body)
@@ -258,7 +261,7 @@ def probe(address: str, key: str, patience: float, over: Event, told: Connection
 
 
 async def _probes(address: str, key: str, patience: float, over: Event) -> list[Sample]:
-    own = {"x-api-key": key, "content-type": "application/json"}
+    own = JSON | {"x-api-key": key}
     picture = json.dumps({**SMALL, "steps": 4, "guidance_scale": 1}).encode()
     calls = {
         "health": partial(call, address, "GET", "/health"),

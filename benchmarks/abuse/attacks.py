@@ -6,7 +6,7 @@ import asyncio
 from typing import ClassVar
 
 from benchmarks.abuse import payloads
-from benchmarks.abuse.actors import SMALL, TXT2IMG, Attack, Attacker, Deed
+from benchmarks.abuse.actors import JSON, LARGE, SMALL, TXT2IMG, Attack, Attacker, Deed
 from benchmarks.abuse.wire import head, listening
 
 SAMPLES = ("/sd-img2img-input.jpeg", "/sd3-img2img-ip.jpg", "/sd3-turbo-i2i-input.jpg")
@@ -129,7 +129,7 @@ class JsonBombs(Attack):
     name, finding = "json-bombs", "S6"
 
     def prepare(self) -> None:
-        self.bodies = [body for _, body in payloads.json_bombs(32_000_000)]
+        self.bodies = [body for _, body in payloads.json_bombs(LARGE)]
 
     async def run(self, me: Attacker) -> None:
         await me.always(2, lambda number: me.call("POST", f"/v2/{TXT2IMG}", self.bodies[number % len(self.bodies)]))
@@ -278,7 +278,7 @@ class Ampersands(Attack):
     name, finding = "ampersands", "S20"
 
     def prepare(self) -> None:
-        self.body = b"&" * 32_000_000
+        self.body = b"&" * LARGE
 
     async def run(self, me: Attacker) -> None:
         form = "application/x-www-form-urlencoded"
@@ -297,7 +297,7 @@ def half_header() -> bytes:
 
 def half_body(me: Attacker) -> bytes:
     """A call with a key whose body doesn't end."""
-    own = {"x-api-key": me.key, "content-type": "application/json"}
+    own = JSON | {"x-api-key": me.key}
     return head("POST", f"/v2/{TXT2IMG}", own, 1000) + b'{"prompt":'
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import chain
 from typing import Any
 
 from benchmarks.abuse import payloads
-from benchmarks.abuse.actors import IMG2IMG, SMALL, TXT2IMG, Attack, Attacker
+from benchmarks.abuse.actors import IMG2IMG, JSON, LARGE, SMALL, TXT2IMG, Attack, Attacker
+from benchmarks.abuse.stage import DRAWN
 from benchmarks.abuse.wire import head, listening
 
-LARGE = 32_000_000
 SUBMIT = f"/v2/{TXT2IMG}"
-JSON = {"content-type": "application/json"}
 EVENTS = ["REQUEST_COMPLETED", "REQUEST_FAILED"]
 
 
@@ -102,8 +103,7 @@ class HangUps(Attack):
     name = "hang-ups"
 
     async def run(self, me: Attacker) -> None:
-        body = b'{"prompt":"a fox","width":256,"height":256}'
-        sent = head("POST", f"/v1/{TXT2IMG}", JSON | {"x-api-key": me.key}, len(body)) + body
+        sent = head("POST", f"/v1/{TXT2IMG}", JSON | {"x-api-key": me.key}, len(DRAWN)) + DRAWN
 
         async def hang_up(_: int) -> None:
             async with me.watched() as (_reader, writer):
@@ -151,6 +151,18 @@ class Replays(Attack):
         await me.always(64, send)
 
 
+@asynccontextmanager
+async def silent(me: Attacker) -> AsyncIterator[str]:
+    """A receiver that takes every post, which is counted, and never answers; its address."""
+
+    async def take(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        me.counted["posts"] += 1
+        await reader.read()
+
+    async with listening(take) as address:
+        yield address
+
+
 class ManyWebhooks(Attack):
     """200 webhooks of one account, so that each free request is told to each of them."""
 
@@ -158,12 +170,7 @@ class ManyWebhooks(Attack):
 
     async def run(self, me: Attacker) -> None:
         key = await me.new_key(test=True)
-
-        async def never(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-            me.counted["posts"] += 1
-            await reader.read()
-
-        async with listening(never) as address:
+        async with silent(me) as address:
 
             async def add(number: int) -> None:
                 wanted = {"webhook_url": f"{address}/{number}", "event": {"types": EVENTS}}
@@ -180,17 +187,11 @@ class SilentReceivers(Attack):
 
     async def run(self, me: Attacker) -> None:
         key = await me.new_key(test=True)
-
-        async def never(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-            me.counted["posts"] += 1
-            await reader.read()
-
-        async with listening(never) as address:
-            port = address.rpartition(":")[2]
+        async with silent(me) as address:
 
             async def ask(number: int) -> None:
-                hook = f"http://127.0.0.1:{port}/{number}"
-                await me.call("POST", SUBMIT, {**SMALL, "prompt": "test:ok"}, key=key, x_webhook_url=hook)
+                body = {**SMALL, "prompt": "test:ok"}
+                await me.call("POST", SUBMIT, body, key=key, x_webhook_url=f"{address}/{number}")
 
             await me.always(8, ask)
 
@@ -251,9 +252,8 @@ class TinyChunks(Attack):
     name = "tiny-chunks"
 
     async def run(self, me: Attacker) -> None:
-        opening = f"POST {SUBMIT} HTTP/1.1\r\nhost: tintype.test\r\nx-api-key: {me.key}\r\nconnection: close\r\n"
-        opening += "content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
-        sent = opening.encode() + b"1\r\n \r\n" * 1_000_000 + b"0\r\n\r\n"
+        opening = head("POST", SUBMIT, JSON | {"x-api-key": me.key, "connection": "close"}, None)
+        sent = opening + b"1\r\n \r\n" * 1_000_000 + b"0\r\n\r\n"
         await me.always(4, lambda _: me.raw(sent))
 
 
@@ -443,17 +443,16 @@ class ManyKeys(Attack):
 
 
 class EndlessChunks(Attack):
-    """200 bodies that come a byte a second in chunks, with a key."""
+    """200 bodies that come a byte every 0.2 s in chunks, with a key."""
 
     name = "endless-chunks"
 
     async def run(self, me: Attacker) -> None:
-        opening = f"POST {SUBMIT} HTTP/1.1\r\nhost: tintype.test\r\nx-api-key: {me.key}\r\n"
-        opening += "content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+        opening = head("POST", SUBMIT, JSON | {"x-api-key": me.key}, None)
 
         async def drip(_: int) -> None:
             async with me.watched() as (_reader, writer):
-                writer.write(opening.encode())
+                writer.write(opening)
                 while True:
                     writer.write(b"1\r\n \r\n")
                     await writer.drain()

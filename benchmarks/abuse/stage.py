@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 
 import psutil
 
-from benchmarks.abuse.actors import IMG2IMG, TXT2IMG
+from benchmarks.abuse.actors import IMG2IMG, JSON, TXT2IMG
 from benchmarks.abuse.wire import Answer, call
 
 READY = "tintype is ready at "
@@ -77,7 +77,7 @@ class Stage:
                 raise RuntimeError(f"{slug} was answered {answer.status}: {answer.body[:200]!r}")
 
     async def _draw(self, slug: str, body: bytes, limit: float = 60) -> Answer:
-        own = {"x-api-key": self.key, "content-type": "application/json"}
+        own = JSON | {"x-api-key": self.key}
         return await call(self.address, "POST", f"/v1/{slug}", own, body, limit)
 
     def tree(self) -> list[psutil.Process]:

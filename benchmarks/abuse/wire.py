@@ -29,9 +29,10 @@ class Answer(NamedTuple):
         return said if isinstance(said, dict) else {}
 
 
-def head(method: str, path: str, headers: Mapping[str, str], length: int = 0) -> bytes:
-    """The first line and the headers of a call whose body has `length` bytes."""
-    named = {"host": "tintype.test", **headers, "content-length": str(length)}
+def head(method: str, path: str, headers: Mapping[str, str], length: int | None = 0) -> bytes:
+    """The first line and the headers of a call whose body has `length` bytes; None: it comes in chunks."""
+    framing = {"transfer-encoding": "chunked"} if length is None else {"content-length": str(length)}
+    named = {"host": "tintype.test", **headers, **framing}
     lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in named.items())]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ import pytest
 
 from tests.acceptance.harness import KEY, Server
 from tests.acceptance.test_http_helpers import TEXT
+from tests.sockets import dial
 
 #: Calls what the arguments name, in both ways in which a body's length is told; prints the statuses.
 JAVA = """
@@ -50,13 +50,12 @@ def idle(new_server: Callable[..., Server]) -> Server:
 
 
 def test_many_idle_strangers_where_few_files_can_be_open(idle: Server) -> None:
-    host, port = idle.address.removeprefix("http://").split(":")
     assert idle.process
     assert psutil.Process(idle.process.pid).rlimit(psutil.RLIMIT_NOFILE) == (256, 256)
     http = idle.http()
     with ExitStack() as closing:
         for _ in range(400):
-            closing.enter_context(socket.create_connection((host, int(port))))
+            closing.enter_context(dial(idle.address))
         for _ in range(3):
             assert http.get("/health").status_code == 200
             assert http.get("/v1/get-user-credits").status_code == 200

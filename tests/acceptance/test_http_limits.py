@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Callable, Iterator
 
 import httpx2
@@ -24,6 +23,7 @@ from tests.acceptance.test_http_helpers import (
     slow,
     submit,
 )
+from tests.sockets import call_bytes, dial
 
 MOST = 20_000
 BASE = "https://pictures.example/api"
@@ -76,19 +76,15 @@ def test_a_body_that_just_fits(http: httpx2.Client) -> None:
 
 
 def test_a_length_that_lies_is_not_believed(strict: Server) -> None:
-    host, port = strict.address.removeprefix("http://").split(":")
-    head = f"POST /v2/{TEXT} HTTP/1.1\r\nHost: a\r\nx-api-key: {KEY}\r\nContent-Type: application/json\r\n"
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
-        connection.sendall(f"{head}Content-Length: 99999999999\r\n\r\n".encode() + b"x" * (MOST + 1))
+    with dial(strict.address, patience=10) as connection:
+        connection.sendall(call_bytes("POST", f"/v2/{TEXT}", KEY, b"x" * (MOST + 1), length=99_999_999_999))
         assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_client_that_goes_away_within_its_body_is_no_error_of_ours(strict: Server) -> None:
-    host, port = strict.address.removeprefix("http://").split(":")
-    head = f"POST /v2/{TEXT} HTTP/1.1\r\nHost: a\r\nx-api-key: {KEY}\r\nContent-Type: application/json\r\n"
     before = strict.log.read_text()
-    with socket.create_connection((host, int(port))) as connection:
-        connection.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
+    with dial(strict.address) as connection:
+        connection.sendall(call_bytes("POST", f"/v2/{TEXT}", KEY, b"{", length=100))
     assert strict.http().get("/v1/get-user-credits").status_code == 200
     assert "ClientDisconnect" not in strict.log.read_text().removeprefix(before)
 

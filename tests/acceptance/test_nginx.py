@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +16,7 @@ from tests.acceptance.test_http_helpers import TEXT, quick, refused
 from tests.integration.sse import following
 from tests.integration.website import Website, serving
 from tests.plain import PLAIN
+from tests.sockets import call_bytes, dial
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "nginx.conf"
 #: Calls under way at once that this file's callers may have.
@@ -76,10 +76,8 @@ def test_refusals_of_the_proxy_are_like_the_api_s(http: httpx2.Client) -> None:
 
 def test_the_server_does_not_hear_of_half_a_body(proxy: str, website: Website) -> None:
     """It is the proxy that waits for it, and for many others."""
-    host, port = proxy.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port))) as one:
-        head = f"POST /v2/{TEXT} HTTP/1.1\r\nhost: a\r\nx-api-key: {website.secret}\r\ncontent-length: 100\r\n\r\n"
-        one.sendall(head.encode() + b"x" * 50)
+    with dial(proxy) as one:
+        one.sendall(call_bytes("POST", f"/v2/{TEXT}", website.secret, b"x" * 50, length=100))
         with httpx2.Client(base_url=proxy, verify=PLAIN) as http:
             assert http.get("/health").status_code == 200
         states = [other.conn.their_state for other in list(website.server.server_state.connections)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,12 @@ def folder(weights: Path) -> Callable[..., Path]:
         return build_once(weights / name, lambda path: write_random(path, changed, {**steps, **(scheduler or {})}))
 
     return write
+
+
+@pytest.fixture
+def copied(weights: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """A copy of a family's toy weights that may be changed."""
+    return lambda family: Path(shutil.copytree(toy_weights(family, weights), tmp_path / family))
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ import pytest
 from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import MEDIUM, TEXT, gradient, quick, refused
 from tests.integration.website import Website, serving
+from tests.sockets import dial
 
 from tintype.web import body, intake
 
@@ -67,8 +68,7 @@ class Raw:
 
 @contextmanager
 def raw(site: Website) -> Iterator[Raw]:
-    host, port = site.address.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=60) as connection:
+    with dial(site.address) as connection:
         call = Raw(connection)
         with call.came:
             yield call

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,6 @@ from tintype.checkpoints.weights import Lora, Weights
 from tintype.diffusion.check import check
 
 UNET = "diffusion_pytorch_model.safetensors"
-
-
-@pytest.fixture
-def copied(weights: Path, tmp_path: Path) -> Path:
-    """A copy of the toy SD 1.5 that may be broken."""
-    return Path(shutil.copytree(toy_weights("sd15", weights), tmp_path / "sd15"))
 
 
 def lines(path: Path, *loras: Lora, family: str = "sd15", **parts: Path) -> list[str]:
@@ -37,31 +32,33 @@ def test_nothing_is_found_where_all_is_well(weights: Path, family: str) -> None:
     assert check(builtin_weights(family, few_steps=family == "sd3"), family) == []
 
 
-def test_every_difference_is_found(copied: Path) -> None:
-    tensors = load_file(copied / "unet" / UNET)
+def test_every_difference_is_found(copied: Callable[[str], Path]) -> None:
+    model = copied("sd15")
+    tensors = load_file(model / "unet" / UNET)
     del tensors["conv_in.bias"], tensors["mid_block.resnets.0.conv1.weight"]
     tensors["conv_out.weight"] = torch.zeros(5, 32, 3, 3)
     tensors |= {"surplus.weight": torch.zeros(2, 3), "scalar": torch.zeros(())}
-    save_file(tensors, copied / "unet" / UNET)
-    assert lines(copied) == [
+    save_file(tensors, model / "unet" / UNET)
+    assert lines(model) == [
         "unet: conv_in.bias: is missing, 32",
         "unet: conv_out.weight: is 5×32×3×3 and should be 4×32×3×3",
         "unet: mid_block.resnets.0.conv1.weight: is missing, 64×64×3×3",
         "unet: scalar: has no place in it, one number",
         "unet: surplus.weight: has no place in it, 2×3",
     ]
-    kinds = [(finding.component, finding.kind) for finding in check(Weights(copied), "sd15")]
+    kinds = [(finding.component, finding.kind) for finding in check(Weights(model), "sd15")]
     assert sorted(kinds) == [("unet", "misshapen"), *[("unet", "missing")] * 2, *[("unet", "unexpected")] * 2]
 
 
-def test_several_networks_may_be_wrong_at_once(copied: Path) -> None:
-    index = json.loads((copied / "model_index.json").read_text())
-    (copied / "model_index.json").write_text(json.dumps(index | {"text_encoder": ["os", "system"]}))
-    shutil.rmtree(copied / "tokenizer")
-    (copied / "tokenizer").mkdir()
-    (copied / "unet" / UNET).write_bytes((copied / "unet" / UNET).read_bytes()[:-1])
-    (copied / "vae" / "config.json").write_text('{"latent_channels": "four"}')
-    found = {finding.component: finding.detail for finding in check(Weights(copied), "sd15")}
+def test_several_networks_may_be_wrong_at_once(copied: Callable[[str], Path]) -> None:
+    model = copied("sd15")
+    index = json.loads((model / "model_index.json").read_text())
+    (model / "model_index.json").write_text(json.dumps(index | {"text_encoder": ["os", "system"]}))
+    shutil.rmtree(model / "tokenizer")
+    (model / "tokenizer").mkdir()
+    (model / "unet" / UNET).write_bytes((model / "unet" / UNET).read_bytes()[:-1])
+    (model / "vae" / "config.json").write_text('{"latent_channels": "four"}')
+    found = {finding.component: finding.detail for finding in check(Weights(model), "sd15")}
     assert found.keys() == {"text_encoder", "tokenizer", "unet", "vae"}
     assert found["text_encoder"].startswith("component text_encoder: system is not supported; known are")
     assert found["tokenizer"].startswith("none of tokenizer.json, vocab.json")
@@ -69,31 +66,34 @@ def test_several_networks_may_be_wrong_at_once(copied: Path) -> None:
     assert found["vae"].startswith("its configuration is not one of AutoencoderTiny: ")
 
 
-def test_what_keeps_a_checkpoint_from_being_opened(copied: Path, tmp_path: Path) -> None:
-    assert lines(copied / "unet" / UNET, family="sd3") == [
+def test_what_keeps_a_checkpoint_from_being_opened(copied: Callable[[str], Path], tmp_path: Path) -> None:
+    model = copied("sd15")
+    assert lines(model / "unet" / UNET, family="sd3") == [
         f"checkpoint: unet/{UNET} is Stable Diffusion 1.5, not a model of the family sd3"
     ]
-    (copied / "scheduler" / "scheduler_config.json").write_text('{"_class_name": "EDMEulerScheduler"}')
-    [line] = lines(copied)
+    (model / "scheduler" / "scheduler_config.json").write_text('{"_class_name": "EDMEulerScheduler"}')
+    [line] = lines(model)
     assert "the scheduler's configuration (EDMEulerScheduler): is for another kind of model" in line
-    shutil.rmtree(copied / "scheduler")
-    assert lines(copied) == ["scheduler: scheduler_config.json is not there"]
+    shutil.rmtree(model / "scheduler")
+    assert lines(model) == ["scheduler: scheduler_config.json is not there"]
 
 
-def test_a_lora_is_checked_too(copied: Path, tmp_path: Path) -> None:
+def test_a_lora_is_checked_too(copied: Callable[[str], Path], tmp_path: Path) -> None:
+    model = copied("sd15")
     pair = {"conv_in.lora_up.weight": torch.ones(32, 2), "conv_in.lora_down.weight": torch.ones(2, 9)}
     save_file(pair, tmp_path / "l")
-    [line] = lines(copied, Lora(tmp_path / "l"))
+    [line] = lines(model, Lora(tmp_path / "l"))
     assert line.startswith("unet: l is for another unet: conv_in")
 
 
-def test_a_single_file(copied: Path, tmp_path: Path) -> None:
+def test_a_single_file(copied: Callable[[str], Path], tmp_path: Path) -> None:
+    model = copied("sd15")
     file = tmp_path / "m.safetensors"
-    unet = {f"model.diffusion_model.{name}": tensor for name, tensor in load_file(copied / "unet" / UNET).items()}
+    unet = {f"model.diffusion_model.{name}": tensor for name, tensor in load_file(model / "unet" / UNET).items()}
     strays = {"model_ema.decay": torch.ones(()), "left.over": torch.ones(1)}
     del unet["model.diffusion_model.conv_norm_out.bias"]
     save_file({**unet, **strays}, file)
-    parts = {"vae": copied / "vae", "text_encoder": copied / "text_encoder", "tokenizer": copied / "tokenizer"}
+    parts = {"vae": model / "vae", "text_encoder": model / "text_encoder", "tokenizer": model / "tokenizer"}
     missing = "unet: conv_norm_out.bias: is missing, 32"
     stray = "checkpoint: left.over: belongs to no network of the model"
     assert {missing, stray} <= set(lines(file, **parts))

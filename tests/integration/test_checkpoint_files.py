@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tintype.checkpoints import files, weights
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.files import LONGEST_HEADER, MOST_TENSORS, read_header
 from tintype.checkpoints.float8 import widened
+from tintype.checkpoints.parts import PARTS
 from tintype.checkpoints.single import LEFTOVERS
 from tintype.checkpoints.weights import Weights, files_in
 from tintype.diffusion.check import check
@@ -141,14 +143,9 @@ def test_a_scale_that_does_not_fit_is_named(name: str, scale: torch.Tensor, word
         widened({"m.weight": WEIGHT[:48], f"m.{name}": scale})
 
 
-@pytest.fixture
-def copied(weights: Path, tmp_path: Path) -> Path:
-    """A copy of the toy SD 1.5 that may be changed."""
-    return Path(shutil.copytree(toy_weights("sd15", weights), tmp_path / "sd15"))
-
-
-def test_scaled_eight_bits_in_a_folder(copied: Path) -> None:
-    file = copied / "unet" / UNET
+def test_scaled_eight_bits_in_a_folder(copied: Callable[[str], Path]) -> None:
+    model = copied("sd15")
+    file = model / "unet" / UNET
     plain = load_file(file)
     content = dict(plain)
     for name in [name for name, tensor in plain.items() if name.endswith(".weight") and tensor.ndim > 1]:
@@ -156,17 +153,35 @@ def test_scaled_eight_bits_in_a_folder(copied: Path) -> None:
         content[name] = (plain[name] / scale.view(-1, *[1] * (plain[name].ndim - 1))).to(torch.float8_e4m3fn)
         content[f"{name}_scale"] = scale
     save_file(content, file)
-    assert check(Weights(copied), "sd15") == []
-    stored = Checkpoint(Weights(copied), "sd15").component("unet").stored()
+    assert check(Weights(model), "sd15") == []
+    stored = Checkpoint(Weights(model), "sd15").component("unet").stored()
     assert stored.keys() == plain.keys()
     for name, tensor in plain.items():
         torch.testing.assert_close(stored[name].float(), tensor, rtol=0.07, atol=0.07 * float(tensor.abs().max()) / 100)
     content["conv_in.weight_scale"] = torch.ones(7)
     save_file(content, file)
-    assert [str(finding) for finding in check(Weights(copied), "sd15")] == [
+    assert [str(finding) for finding in check(Weights(model), "sd15")] == [
         "unet: conv_in.weight_scale doesn't fit: it is [7] on a weight of [32, 4, 3, 3]; known are scale_weight and "
         "weight_scale of float8: one number, or one per row"
     ]
+
+
+@pytest.fixture
+def one_file(weights: Path, tmp_path: Path) -> Callable[[str], list[str]]:
+    """What is found in a file of all of the toy SD 1.5's networks and one tensor more, which has this name."""
+    toys = toy_weights("sd15", weights)
+    content = {}
+    for name in ("unet", "vae", "text_encoder"):
+        [file] = (toys / name).glob("*.safetensors")
+        prefix = PARTS["sd15"][name].prefixes[0]
+        content |= {prefix + own: tensor for own, tensor in load_file(file).items()}
+
+    def found(more: str) -> list[str]:
+        save_file(content | {more: torch.ones(())}, tmp_path / "m.safetensors")
+        whole = Weights(tmp_path / "m.safetensors", parts=(("tokenizer", toys / "tokenizer"),))
+        return [str(finding) for finding in check(whole, "sd15")]
+
+    return found
 
 
 @pytest.mark.parametrize(
@@ -182,8 +197,10 @@ def test_scaled_eight_bits_in_a_folder(copied: Path) -> None:
         "first_stage_model.model_ema.decay", "cond_stage_model.transformer.logit_scale",
     ],
 )  # fmt: skip
-def test_what_training_leaves_behind_is_no_fault(name: str) -> None:
-    assert LEFTOVERS.search(name) or name.startswith(("first_stage_model.", "cond_stage_model.transformer."))
+def test_what_training_leaves_behind_is_no_fault(one_file: Callable[[str], list[str]], name: str) -> None:
+    """But for where a network's own tensors are."""
+    assert one_file(name) == []
+    assert one_file(f"model.diffusion_model.{name}") == [f"unet: {name}: has no place in it, one number"]
     assert not LEFTOVERS.search(f"model.diffusion_model.{name}") or "ema" in name or "logit_scale" in name
 
 
@@ -196,15 +213,16 @@ def link_parts(real: Path, linked: Path) -> Path:
     return linked
 
 
-def test_links_to_folders_count(copied: Path, tmp_path: Path) -> None:
-    other = Path(shutil.copytree(copied, tmp_path / "other"))
+def test_links_to_folders_count(copied: Callable[[str], Path], tmp_path: Path) -> None:
+    model = copied("sd15")
+    other = Path(shutil.copytree(model, tmp_path / "other"))
     tensors = {name: tensor * 2 for name, tensor in load_file(other / "unet" / UNET).items()}
     save_file(tensors, other / "unet" / UNET, {"format": "pt"})
-    linked = [Weights(link_parts(real, tmp_path / f"to-{real.name}")) for real in (copied, other)]
-    assert linked[0].fingerprint == Weights(copied).fingerprint
+    linked = [Weights(link_parts(real, tmp_path / f"to-{real.name}")) for real in (model, other)]
+    assert linked[0].fingerprint == Weights(model).fingerprint
     assert linked[1].fingerprint == Weights(other).fingerprint != linked[0].fingerprint
     assert [file.relative_to(linked[0].path) for file in files_in(linked[0].path)] == [
-        file.relative_to(copied) for file in files_in(copied)
+        file.relative_to(model) for file in files_in(model)
     ]
     (tmp_path / "link").symlink_to(tmp_path / "to-sd15")
     assert Weights(tmp_path / "link").fingerprint == linked[0].fingerprint
@@ -212,12 +230,13 @@ def test_links_to_folders_count(copied: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("where", ["", "unet", "unet/deeper"])
 @pytest.mark.parametrize("target", [".", "..", "../..", "/", "unet", "self"])
-def test_links_that_lead_back_are_not_followed(copied: Path, where: str, target: str) -> None:
-    before = files_in(copied)
-    folder = copied / where
+def test_links_that_lead_back_are_not_followed(copied: Callable[[str], Path], where: str, target: str) -> None:
+    model = copied("sd15")
+    before = files_in(model)
+    folder = model / where
     folder.mkdir(exist_ok=True)
-    (folder / "self").symlink_to(copied / "unet" if target == "unet" else target)
-    found = files_in(copied)
+    (folder / "self").symlink_to(model / "unet" if target == "unet" else target)
+    found = files_in(model)
     assert set(before) <= set(found)
     assert len(found) <= 2 * len(before)
 
@@ -237,18 +256,19 @@ def test_a_folder_that_is_no_model_s(tmp_path: Path, monkeypatch: pytest.MonkeyP
     "name", ["model_index.json", "scheduler/scheduler_config.json", f"unet/{UNET}", "unet/config.json"]
 )
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder", "huge"])
-def test_what_never_ends_is_not_read(copied: Path, name: str, kind: str) -> None:
-    (copied / name).unlink()
+def test_what_never_ends_is_not_read(copied: Callable[[str], Path], name: str, kind: str) -> None:
+    model = copied("sd15")
+    (model / name).unlink()
     match kind:
         case "pipe":
-            os.mkfifo(copied / name)
+            os.mkfifo(model / name)
         case "device":
-            (copied / name).symlink_to("/dev/zero")
+            (model / name).symlink_to("/dev/zero")
         case "folder":
-            (copied / name).mkdir()
+            (model / name).mkdir()
         case _:
-            with (copied / name).open("wb") as file:
+            with (model / name).open("wb") as file:
                 file.truncate(2**40)  # a hole: it takes no room
-    [finding, *_] = check(Weights(copied), "sd15")
+    [finding, *_] = check(Weights(model), "sd15")
     assert "unusable" in finding.kind
     assert Path(name).name in finding.detail or "no file of weights" in finding.detail

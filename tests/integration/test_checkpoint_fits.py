@@ -161,12 +161,6 @@ def test_a_t5_of_another_width(weights: Path, tmp_path: Path) -> None:
     assert any(line.startswith("tokenizer_3: ") for line in lines), "CLIP's words are not T5's"
 
 
-@pytest.fixture
-def copied(weights: Path, tmp_path: Path) -> Callable[[str], Path]:
-    """A copy of a family's toy weights that may be changed."""
-    return lambda family: Path(shutil.copytree(toy_weights(family, weights), tmp_path / family))
-
-
 @pytest.mark.parametrize(
     ("family", "changes", "words"),
     [

@@ -130,7 +130,7 @@ def reshape(path: Path, chance: random.Random) -> None:
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
 
 
-def lines(weights: Weights, family: str) -> list[str]:
+def refusals(weights: Weights, family: str) -> list[str]:
     """What `check` says, and what is said where the weights are loaded; nothing of either has a path or two lines."""
     said = [str(finding) for finding in check(weights, family) if not finding.harmless]
     try:
@@ -165,7 +165,7 @@ def test_a_folder_s_json(weights: Path, tmp_path: Path, family: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(toys, folder)
         break_json(folder / chance.choice(names), chance)
-        return lines(Weights(folder), family)
+        return refusals(Weights(folder), family)
 
     try_all(f"json {family}", make)
 
@@ -185,9 +185,9 @@ def test_one_file(weights: Path, tmp_path: Path, family: str, broken: Callable[[
     def make(chance: random.Random) -> list[str]:
         shutil.copy(whole, path)
         broken(path, chance)
-        return lines(Weights(path, parts=(*parts.items(), ("tokenizers", toys))), family)
+        return refusals(Weights(path, parts=(*parts.items(), ("tokenizers", toys))), family)
 
-    assert lines(Weights(whole, parts=(*parts.items(), ("tokenizers", toys))), family) == []
+    assert refusals(Weights(whole, parts=(*parts.items(), ("tokenizers", toys))), family) == []
 
     try_all(f"file {family} {broken.__name__}", make)
 
@@ -212,9 +212,9 @@ def test_a_lora(weights: Path, tmp_path: Path, broken: Callable[[Path, random.Ra
     def make(chance: random.Random) -> list[str]:
         shutil.copy(whole, path)
         broken(path, chance)
-        return lines(Weights(toy_weights("sd15", weights), (Lora(path),)), "sd15")
+        return refusals(Weights(toy_weights("sd15", weights), (Lora(path),)), "sd15")
 
-    assert lines(Weights(toy_weights("sd15", weights), (Lora(whole),)), "sd15") == []
+    assert refusals(Weights(toy_weights("sd15", weights), (Lora(whole),)), "sd15") == []
     try_all(f"lora {broken.__name__}", make)
 
 
@@ -228,6 +228,6 @@ def test_a_lora_s_settings(weights: Path, tmp_path: Path) -> None:
     def make(chance: random.Random) -> list[str]:
         (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
         break_json(tmp_path / "adapter_config.json", chance)
-        return lines(Weights(toy_weights("sd15", weights), (Lora(path),)), "sd15")
+        return refusals(Weights(toy_weights("sd15", weights), (Lora(path),)), "sd15")
 
     try_all("settings", make)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import select, update
 from tests.integration.website import Website, serving
+from tests.pictures import saved
 
 from tintype.errors import BadRequest
 from tintype.store.assets import LEAST, Upload
@@ -217,9 +217,8 @@ def test_models_and_account_under_the_vendors_addresses(web: Website, http: http
 
 
 def picture(format: str = "PNG", size: int = 8) -> str:
-    file = io.BytesIO()
-    Image.new("RGB", (size, size), "red").save(file, format)
-    return f"data:image/{format.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
+    data = saved(Image.new("RGB", (size, size), "red"), format)
+    return f"data:image/{format.lower()};base64,{base64.b64encode(data).decode()}"
 
 
 def test_an_upload_is_served_and_can_be_an_input(web: Website, http: httpx2.Client) -> None:

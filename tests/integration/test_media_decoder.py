@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import subprocess
@@ -10,14 +9,15 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 from PIL import Image
 from tests.acceptance.harness import until
+from tests.pictures import saved, scanned
 
 from tintype.errors import BadPicture
 from tintype.media.cancellation import Cancellation
@@ -35,23 +35,22 @@ def decoder() -> Iterator[Decoder]:
         yield one
 
 
-def saved(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, format, **options)
-    return file.getvalue()
-
-
 @cache
 def large(scans: int = 100) -> bytes:
     """A JPEG that takes seconds: each of its scans passes over 49 megapixels."""
-    data = saved(Image.new("L", (7000, 7000), 99), "JPEG", progressive=True)
-    last = data.rindex(b"\xff\xda")
-    return data[:last] + data[last:-2] * (scans - data.count(b"\xff\xda") + 1) + b"\xff\xd9"
+    return scanned(saved(Image.new("L", (7000, 7000), 99), "JPEG", progressive=True), scans)
 
 
 def children() -> list[psutil.Process]:
-    """Decoders of this process."""
-    return [one for one in psutil.Process().children() if "tintype.media.decoder" in one.cmdline()]
+    """Decoders of this process that live."""
+    return [one for one in psutil.Process().children() if decodes(one)]
+
+
+def decodes(one: psutil.Process) -> bool:
+    """Whether it is a decoder; not one that was killed and waits to be reaped."""
+    with suppress(psutil.NoSuchProcess):
+        return "tintype.media.decoder" in one.cmdline()
+    return False
 
 
 def at_work(known: set[int]) -> psutil.Process:
@@ -165,6 +164,7 @@ def test_a_child_has_nothing_of_its_parent(decoder: Decoder, monkeypatch: pytest
 
 ORPHAN = """
 import sys, threading, time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from PIL import Image

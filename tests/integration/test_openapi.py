@@ -5,7 +5,6 @@ TINTYPE_EXAMPLES is how many examples an operation gets: a nightly run takes mor
 
 from __future__ import annotations
 
-import io
 import os
 import threading
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 from tests.acceptance.harness import until
 from tests.integration.website import RESULT, Website, serving
+from tests.pictures import saved
 
 from tintype.store.hooks import Event
 from tintype.store.records import Request
@@ -42,9 +42,7 @@ FEW = settings(
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-file = io.BytesIO()
-Image.new("RGB", (8, 8), "red").save(file, "PNG")
-RED = file.getvalue()
+RED = saved(Image.new("RGB", (8, 8), "red"))
 
 
 def draw(site: Website, request: Request) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, func, select, update
+from sqlalchemy import func, select, update
+from tests.databases import statements
 
 from tintype.errors import BadRequest, WorkerUnknown
 from tintype.store.accounts import Accounts
@@ -225,16 +226,8 @@ def test_samples_are_kept_for_a_day_and_told_in_stretches(house: House) -> None:
 
 
 def test_a_pause_costs_a_claim_no_query(house: House) -> None:
-    asked: list[str] = []
-
-    def note(*told: Any) -> None:
-        asked.extend(statement for statement in told if str(statement).startswith("SELECT"))
-
     house.controls.pause()
     house.submit()
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
+    with statements(house.db) as said:
         assert house.claim() is None
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
-    assert len(asked) == 1
+    assert len([statement for statement, _ in said if statement.startswith("SELECT")]) == 1

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
 import pytest
-from sqlalchemy import event, update
+from sqlalchemy import update
+from tests.databases import statements
 
 from tintype.store.accounts import Accounts, Key
 from tintype.store.database import Database, read_clock
@@ -87,22 +88,10 @@ class Fleet:
             rows = view.execute(table.select().where(table.c.status == "PROCESSING")).all()
         return [Request.of(row) for row in rows]
 
-    @contextmanager
-    def statements(self) -> Iterator[list[str]]:
-        """What is asked of the database while the block runs."""
-        said: list[str] = []
 
-        def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-            said.append(statement)
-
-        event.listen(self.db._engine, "before_cursor_execute", note)
-        yield said
-        event.remove(self.db._engine, "before_cursor_execute", note)
-
-
-def asked(said: list[str]) -> list[str]:
+def asked(said: list[tuple[str, Any]]) -> list[str]:
     """Without what begins a transaction."""
-    return [one for one in said if not one.startswith(("BEGIN", "PRAGMA ", "SET ", "SELECT pg_advisory"))]
+    return [one for one, _ in said if not one.startswith(("BEGIN", "PRAGMA ", "SET ", "SELECT pg_advisory"))]
 
 
 @pytest.fixture
@@ -203,21 +192,21 @@ def test_a_claim_costs_as_many_queries_as_ever(db: Database, wait: float) -> Non
     fleet = Fleet(db, wait)
     fleet.beat("only")
     first, second = fleet.submit("sd3"), fleet.submit("sd1.5")
-    with fleet.statements() as alone:
+    with statements(fleet.db) as alone:
         assert fleet.claimed("only") == first
     fleet.beat("warm", "sd3")
     fleet.submit("sd3", priority=1)
-    with fleet.statements() as several:
+    with statements(fleet.db) as several:
         assert (fleet.claimed("only") == second) is bool(wait)
     assert [len(asked(said)) for said in (alone, several)] == [7, 7]
 
 
 def test_a_worker_that_leaves_all_to_others_takes_no_lock(fleet: Fleet) -> None:
     fleet.submit("sd3")
-    with fleet.statements() as said:
+    with statements(fleet.db) as said:
         assert fleet.claim("cold") is None
     assert len(asked(said)) == 1
-    assert not [one for one in said if "IMMEDIATE" in one or "advisory" in one]
+    assert not [one for one, _ in said if "IMMEDIATE" in one or "advisory" in one]
 
 
 def test_a_worker_says_anew_what_it_has(fleet: Fleet) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from benchmarks import store
 from benchmarks.store import House
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, text
+from tests.databases import statements
 
 from tintype.store.records import Mark, Verdict
 
@@ -24,17 +25,11 @@ def house(url: str) -> Iterator[House]:
     house.db.close()
 
 
-def statements(house: House, work: Callable[[], object]) -> list[tuple[str, Any]]:
+def asks(house: House, work: Callable[[], object]) -> list[tuple[str, Any]]:
     """What `work` asks the database, with the parameters."""
-    seen = []
-
-    def note(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:
-        seen.append((statement, parameters))
-
-    event.listen(house.db._engine, "before_cursor_execute", note)
-    work()
-    event.remove(house.db._engine, "before_cursor_execute", note)
-    return seen
+    with statements(house.db) as said:
+        work()
+    return said
 
 
 def plan(tx: Connection, statement: str, parameters: Any) -> str:
@@ -46,9 +41,9 @@ def plan(tx: Connection, statement: str, parameters: Any) -> str:
 
 
 def test_a_long_queue_takes_no_more_statements(house: House) -> None:
-    short = len(statements(house, house.cycle))
+    short = len(asks(house, house.cycle))
     house.fill(LONG)
-    assert len(statements(house, house.cycle)) == short <= 45
+    assert len(asks(house, house.cycle)) == short <= 45
 
 
 def test_a_long_queue_is_read_from_indexes(house: House) -> None:
@@ -56,11 +51,11 @@ def test_a_long_queue_is_read_from_indexes(house: House) -> None:
     if house.db.has_bell:
         with house.db.write() as tx:
             tx.execute(text("ANALYZE"))  # as autovacuum does; SQLite's own is never run
-    asked = [*statements(house, house.submit), *statements(house, lambda: house.requests.claim("w", idle=True))]
-    asked += statements(house, lambda: house.requests.claim("w", idle=True, passing_over=["another"]))
+    asked = [*asks(house, house.submit), *asks(house, lambda: house.requests.claim("w", idle=True))]
+    asked += asks(house, lambda: house.requests.claim("w", idle=True, passing_over=["another"]))
     with house.db.read() as view:
         waiting = view.scalar(text("SELECT id FROM requests WHERE status = 'QUEUED' LIMIT 1"))
-    placed = statements(house, lambda: house.requests.position(waiting))
+    placed = asks(house, lambda: house.requests.position(waiting))
     large = [one for one in asked if one[0].startswith("SELECT") and "FROM requests" in one[0]]
     assert len(large) >= 6
     # What is no column of the index has all the rows read.
@@ -84,7 +79,7 @@ def test_a_heartbeat_is_few_statements_however_much_is_in_hand(house: House) -> 
         house.submit()
     held = [house.requests.claim("w", idle=True) for _ in range(16)]
     marks = [Mark(one.id, one.attempt, 3, 20) for one in held if one]
-    one, all_of_them = (statements(house, lambda some=some: house.requests.renew(some)) for some in (marks[:1], marks))
+    one, all_of_them = (asks(house, lambda some=some: house.requests.renew(some)) for some in (marks[:1], marks))
     # SQLite's transaction begins with two of its own, PostgreSQL's with one; one that changes many rows counts once.
     assert len(one) == len(all_of_them) <= 5
     assert set(house.requests.renew(marks).values()) == {Verdict.KEEP}

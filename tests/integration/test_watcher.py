@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import TEXT, left, quick
+from tests.databases import statements
 from tests.integration.website import Website, serving
+from tests.sockets import call_bytes, dial
 
 from tintype.errors import StoreUnavailable
 from tintype.store.accounts import Accounts
@@ -55,15 +56,9 @@ def line(url: str) -> Iterator[Line]:
 
 def asked(db: Database, work: Callable[[], object]) -> int:
     """How many statements it takes."""
-    seen: list[str] = []
-
-    def note(_: object, __: object, statement: str, *___: object) -> None:
-        seen.append(statement)
-
-    event.listen(db._engine, "before_cursor_execute", note)
-    work()
-    event.remove(db._engine, "before_cursor_execute", note)
-    return len(seen)
+    with statements(db) as said:
+        work()
+    return len(said)
 
 
 def test_a_look_is_as_many_statements_for_hundreds_as_for_two(line: Line) -> None:
@@ -240,11 +235,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
 
 def call(site: Website, method: str, path: str, body: bytes = b"", **headers: str) -> socket.socket:
     """A call whose answer nobody reads yet."""
-    host, port = site.address.removeprefix("http://").split(":")
-    told = {"host": "a", "x-api-key": site.secret, "content-type": "application/json", "content-length": len(body)}
-    head = "".join(f"{name}: {value}\r\n" for name, value in {**told, **headers}.items())
-    connection = socket.create_connection((host, int(port)), timeout=60)
-    connection.sendall(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body)
+    connection = dial(site.address)
+    connection.sendall(call_bytes(method, path, site.secret, body, **headers))
     return connection
 
 
@@ -253,7 +245,7 @@ def test_who_goes_away_is_noticed_and_cancels_unless_it_can_ask_again(site: Webs
     with site.http() as http:
         before = left(http)
         calls = [call(site, "POST", f"/v1/{TEXT}", body) for _ in range(10)]
-        kept = call(site, "POST", f"/v1/{TEXT}", body, **{"idempotency-key": "again"})
+        kept = call(site, "POST", f"/v1/{TEXT}", body, idempotency_key="again")
         until(lambda: site.own.requests.depth()[0] == 11)
         request = site.submit()
         follows = [call(site, "GET", f"/v2/requests/{request.id}/events") for _ in range(5)]
@@ -268,7 +260,7 @@ def test_who_goes_away_is_noticed_and_cancels_unless_it_can_ask_again(site: Webs
 
 def test_a_cancel_of_one_s_own_ends_the_wait(site: Website) -> None:
     with site.http() as http:
-        waiting = call(site, "POST", f"/v1/{TEXT}", json.dumps(quick()).encode(), **{"cancel-after": "0.1"})
+        waiting = call(site, "POST", f"/v1/{TEXT}", json.dumps(quick()).encode(), cancel_after="0.1")
         assert waiting.recv(100).startswith(b"HTTP/1.1 500 ")
         waiting.close()
         assert http.get("/health").is_success

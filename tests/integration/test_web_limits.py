@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -19,6 +18,7 @@ from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import MEDIUM, TEXT, gradient, left, quick, refused
 from tests.integration.sse import following, told
 from tests.integration.website import Website, serving
+from tests.sockets import call_bytes, dial
 
 from tintype.catalog.models import MODELS
 from tintype.catalog.order import order
@@ -229,15 +229,6 @@ def test_a_price_per_second_holds_the_most_and_settles_what_was_used(tmp_path: P
         assert site.own.accounts.imbalances() == []
 
 
-def raw(site: Website, method: str, path: str, body: bytes = b"") -> socket.socket:
-    """A call with the account's key that is sent, and whose answer nobody reads."""
-    host, port = site.address.removeprefix("http://").split(":")
-    made = socket.create_connection((host, int(port)))
-    lines = f"{method} {path} HTTP/1.1", "host: a", f"x-api-key: {site.secret}", f"content-length: {len(body)}"
-    made.sendall("\r\n".join([*lines, "content-type: application/json", "", ""]).encode() + body)
-    return made
-
-
 def test_a_burst_of_one_account_takes_no_others_threads_and_ends_with_its_client(tmp_path: Path) -> None:
     """While the database can't be written to, say; of what is hung up on, no more is done than had begun."""
     with serving(tmp_path, database_patience=LONG) as site, ExitStack() as closing:
@@ -246,7 +237,9 @@ def test_a_burst_of_one_account_takes_no_others_threads_and_ends_with_its_client
         http = closing.enter_context(site.http(secret))
         http.timeout = LONG / 2
         with site.own.db.write():
-            burst = [raw(site, "POST", f"/v2/{TEXT}", json.dumps(quick()).encode()) for _ in range(MOST + 20)]
+            burst = [dial(site.address) for _ in range(MOST + 20)]
+            for one in burst:
+                one.sendall(call_bytes("POST", f"/v2/{TEXT}", site.secret, json.dumps(quick()).encode()))
             until(lambda: len(site.server.server_state.tasks) == len(burst), LONG)
             for path in ("/v1/get-user-credits", "/ready", "/v2/requests/none/status", "/v2/keys"):
                 assert http.get(path).status_code in (200, 404, 503), path

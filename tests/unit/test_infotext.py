@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from PIL import ExifTags, Image
+from tests.pictures import saved
 
 from tintype.catalog.order import Order
 from tintype.catalog.parameters import SAMPLERS, SCHEDULES, SD15_SCHEDULERS
@@ -141,6 +142,4 @@ def test_files_of_earlier_versions_can_be_read(format: str) -> None:
     recipe = replace(RECIPE, order=replace(ORDER, prompt="Fuchs, 狐 🦊"), version="0.1")
     exif = Image.Exif()
     exif[ExifTags.Base.ImageDescription] = recipe.text().encode()
-    file = io.BytesIO()
-    PLAIN.save(file, format, exif=exif)
-    assert Recipe.read(read_note(file.getvalue())) == recipe
+    assert Recipe.read(read_note(saved(PLAIN, format, exif=exif))) == recipe

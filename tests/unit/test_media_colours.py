@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
-from tests.unit.test_media_images import LIMIT, near, saved
+from tests.pictures import saved
+from tests.unit.test_media_images import LIMIT, near
 
 from tintype.media import colours
 from tintype.media.images import Format, decode, encode

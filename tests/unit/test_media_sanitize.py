@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
+from tests.pictures import SCAN, saved, scanned
 
 from tintype.errors import BadPicture
 from tintype.media import sanitize as own
@@ -22,12 +23,6 @@ from tintype.media.sanitize import sanitize
 
 LIMIT = 50_000_000
 WHITE = (255, 255, 255)
-
-
-def saved(image: Image.Image, format: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, format, **options)
-    return file.getvalue()
 
 
 @cache
@@ -96,29 +91,23 @@ def segment(code: int, payload: bytes) -> bytes:
     return b"\xff" + bytes([code]) + (len(payload) + 2).to_bytes(2, "big") + payload
 
 
-def scans(data: bytes, count: int) -> bytes:
-    """The picture with its last scan repeated until it has that many."""
-    last = data.rindex(b"\xff\xda")
-    return data[:last] + data[last:-2] * (count - data.count(b"\xff\xda") + 1) + b"\xff\xd9"
-
-
 def test_scans_of_a_jpeg_are_counted() -> None:
     ordinary = jpeg(progressive=True)
-    refused(scans(ordinary, own.MAX_SCANS + 1), "too many scans: 100 is the limit")
-    assert check(scans(ordinary, own.MAX_SCANS), LIMIT) == (32, 32)
+    refused(scanned(ordinary, own.MAX_SCANS + 1), "too many scans: 100 is the limit")
+    assert check(scanned(ordinary, own.MAX_SCANS), LIMIT) == (32, 32)
 
 
 def test_an_end_marker_in_a_comment_between_scans_hides_none() -> None:
     first = jpeg(progressive=True)
-    end = first.index(b"\xff\xda", first.index(b"\xff\xda") + 2)  # where the second scan begins, or its tables
-    data = first[:end] + segment(0xFE, b"\xff\xd9") + scans(first, own.MAX_SCANS + 1)[end:]
+    end = first.index(SCAN, first.index(SCAN) + 2)  # where the second scan begins, or its tables
+    data = first[:end] + segment(0xFE, b"\xff\xd9") + scanned(first, own.MAX_SCANS + 1)[end:]
     refused(data, "too many scans")
 
 
 def test_scans_behind_the_end_are_nobodys() -> None:
     """A phone's second picture, a video behind the picture."""
-    data = jpeg() + b"\xff\xda" * 1000
-    assert sanitize(data).data.count(b"\xff\xda") == 1
+    data = jpeg() + SCAN * 1000
+    assert sanitize(data).data.count(SCAN) == 1
     assert decode(data, LIMIT).tobytes() == decode(jpeg(), LIMIT).tobytes()
 
 
