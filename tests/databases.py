@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -14,10 +14,13 @@ from typing import Any
 
 import psutil
 import psycopg
-from sqlalchemy import event, make_url
+from sqlalchemy import event, make_url, select
 
+from tintype.store import turns
 from tintype.store.database import Database
 from tintype.store.migrations import migrate
+from tintype.store.records import Status
+from tintype.store.tables import requests
 
 #: Where Debian puts the server's programs, which it leaves out of PATH.
 DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -204,6 +207,19 @@ def statements(db: Database) -> Iterator[list[tuple[str, Any]]]:
         yield said
     finally:
         event.remove(db._engine, "before_cursor_execute", note)
+
+
+def ended_of(db: Database, ids: Sequence[str]) -> set[str]:
+    """Those of the requests that have ended."""
+    over = requests.c.status.in_((Status.COMPLETED, Status.FAILED))
+    with db.read() as view:
+        return set(view.scalars(select(requests.c.id).where(requests.c.id.in_(ids), over)))
+
+
+def place_of(db: Database, id: str) -> int | None:
+    """1 for the request that is claimed next, and so on in the order of claims; None when it is not queued."""
+    with db.read() as view:
+        return turns.position(view, id)
 
 
 @contextmanager

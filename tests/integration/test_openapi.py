@@ -20,6 +20,7 @@ from schemathesis import APIOperation, Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 from tests.acceptance.harness import until
+from tests.databases import ended_of
 from tests.integration.website import RESULT, Website, serving
 from tests.pictures import saved
 
@@ -84,7 +85,7 @@ def known(site: Website) -> dict[str, Iterator[str]]:
     hook = site.own.webhooks.add(site.account_id, "https://receiver.example.com/", [Event.REQUEST_FAILED])
     done, ended = site.submit(), site.submit()
     site.own.requests.cancel(ended.id, site.account_id)
-    until(lambda: site.own.requests.ended([done.id]))
+    until(lambda: ended_of(site.own.db, [done.id]))
     [told] = site.own.outbox.logs(hook.id)
     spare, _ = site.own.accounts.create_key(site.account_id, "spare")
     site.own.workers.beat("w2", "cpu", 0, 0)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import event, update
+from tests.databases import place_of
 
 from tintype.catalog.models import MODELS
 from tintype.cli import tintype
@@ -170,7 +171,7 @@ def test_neither_fills_the_others_queue_or_is_before_it(stage: Stage) -> None:
             last = stage.submit("test:queued:600", key)
         with pytest.raises(TooManyRequests, match="queue is full"):
             stage.submit("a fox", key)
-        assert stage.requests.position(last.id) == 2
+        assert place_of(stage.db, last.id) == 2
 
 
 def test_a_test_key_is_of_an_account_for_tests(stage: Stage) -> None:

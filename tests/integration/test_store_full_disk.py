@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.acceptance.test_http_helpers import gradient
+from tests.databases import ended_of
 from tests.disks import small_disk
 from tests.integration.website import serving
 
@@ -38,7 +39,7 @@ def test_nothing_is_lost_for_lack_of_room(tmp_path: Path) -> None:
         site.complete(running)
         for _ in taken[1:]:
             site.complete(site.claim())
-        assert site.own.requests.ended(taken) == set(taken)
+        assert ended_of(site.own.db, taken) == set(taken)
         assert site.own.requests.depth()[:2] == (0, 0)
         assert site.own.accounts.imbalances() == []
         account = site.own.accounts.account(site.account_id)

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from sqlalchemy import event, func, select, update
-from tests.databases import Databases
+from tests.databases import Databases, place_of
 
 from tintype.errors import (
     BadRequest,
@@ -513,7 +513,7 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def the_next_one_is_at_place_one(self) -> None:
         queued = [one for one in self.model.known.values() if one.status is Status.QUEUED]
-        places = sorted(self.requests.position(one.id) or 0 for one in queued)
+        places = sorted(place_of(self.db, one.id) or 0 for one in queued)
         assert places == list(range(1, len(queued) + 1))
 
     # Helpers

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import func, select, update
-from tests.databases import statements
+from tests.databases import ended_of, statements
 
 from tintype.errors import BadRequest, WorkerUnknown
 from tintype.store.accounts import Accounts
@@ -109,7 +109,7 @@ def test_a_pause_holds_back_what_a_dead_worker_left_but_not_what_runs_or_is_canc
     assert house.requests.complete(running.id, running.attempt, {"inference_time": 1.0})
     house.requests.cancel(lost.id, lost.account_id)
     house.requests.end_overdue()
-    assert house.requests.ended([lost.id]) == {lost.id}
+    assert ended_of(house.db, [lost.id]) == {lost.id}
 
 
 def test_a_drained_worker_leaves_and_keeps_its_place_empty(house: House) -> None:

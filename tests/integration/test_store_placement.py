@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import update
-from tests.databases import statements
+from tests.databases import place_of, statements
 
 from tintype.store.accounts import Accounts, Key
 from tintype.store.database import Database, read_clock
@@ -131,7 +131,7 @@ def test_the_next_in_turn_is_taken_instead_and_nobody_loses_a_turn(fleet: Fleet)
     taken = [fleet.submit("sd1.5", key) for key in "AB"]
     urgent = fleet.submit("sd1.5", "B", priority=1)
     assert [fleet.claimed("cold") for _ in range(4)] == [urgent, *taken, None]
-    places = [fleet.requests.position(id) for id in left]
+    places = [place_of(fleet.db, id) for id in left]
     assert places == [1, 3, 2]
     for id in left:
         fleet.wait(id)

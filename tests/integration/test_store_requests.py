@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import update
+from tests.databases import ended_of, place_of
 
 from tintype.errors import OutOfCredits, RequestUnknown
 from tintype.store.accounts import Account, Accounts, Key
@@ -143,11 +144,11 @@ def test_positions_are_the_order_of_claims(shop: Shop) -> None:
         ("A", -1),
     ]
     submitted = [shop.submit(key, priority) for key, priority in queue]
-    positions = {request.id: shop.requests.position(request.id) for request in submitted}
+    positions = {request.id: place_of(shop.db, request.id) for request in submitted}
     assert sorted(positions, key=lambda id: positions[id] or 0) == [shop.claim().id for _ in queue]
     assert sorted(positions.values(), key=lambda place: place or 0) == list(range(1, len(queue) + 1))
-    assert shop.requests.position(submitted[0].id) is None
-    assert shop.requests.position("unknown") is None
+    assert place_of(shop.db, submitted[0].id) is None
+    assert place_of(shop.db, "unknown") is None
 
 
 def test_threads_never_claim_the_same(shop: Shop, url: str) -> None:
@@ -433,9 +434,9 @@ def test_nobody_sees_anothers_request(shop: Shop) -> None:
 
 def test_records_expire_after_their_end_only(shop: Shop) -> None:
     done, waiting = shop.submit(), shop.submit()
-    assert shop.requests.ended([done.id, waiting.id]) == shop.requests.ended([]) == set()
+    assert ended_of(shop.db, [done.id, waiting.id]) == ended_of(shop.db, []) == set()
     shop.requests.complete(done.id, shop.claim().attempt, {})
-    assert shop.requests.ended([done.id, waiting.id, "unknown"]) == {done.id}
+    assert ended_of(shop.db, [done.id, waiting.id, "unknown"]) == {done.id}
     ended = shop.find(done)
     assert ended.ended_at is not None
     assert ended.expires_at == pytest.approx(ended.ended_at + 3600)

@@ -11,7 +11,7 @@ import pytest
 from benchmarks import store
 from benchmarks.store import House
 from sqlalchemy import Connection, text
-from tests.databases import statements
+from tests.databases import place_of, statements
 
 from tintype.store.records import Mark, Verdict
 
@@ -55,7 +55,7 @@ def test_a_long_queue_is_read_from_indexes(house: House) -> None:
     asked += asks(house, lambda: house.requests.claim("w", idle=True, passing_over=["another"]))
     with house.db.read() as view:
         waiting = view.scalar(text("SELECT id FROM requests WHERE status = 'QUEUED' LIMIT 1"))
-    placed = asks(house, lambda: house.requests.position(waiting))
+    placed = asks(house, lambda: place_of(house.db, waiting))
     large = [one for one in asked if one[0].startswith("SELECT") and "FROM requests" in one[0]]
     assert len(large) >= 6
     # What is no column of the index has all the rows read.

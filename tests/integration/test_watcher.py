@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import TEXT, left, quick
-from tests.databases import statements
+from tests.databases import place_of, statements
 from tests.integration.website import Website, serving
 from tests.sockets import call_bytes, dial
 
@@ -76,7 +76,7 @@ def test_a_look_is_as_many_statements_for_hundreds_as_for_two(line: Line) -> Non
     found = look([], [*running, *queued])
     assert found.news.keys() == {*running, *queued}
     places = [found.news[id].outlook.position for id in queued]
-    assert places == [line.requests.position(id) for id in queued]
+    assert places == [place_of(line.db, id) for id in queued]
     known = {id: seen.state for id, seen in found.news.items()}
     assert looks.look([], known, places=False).news == {}, "nothing is new"
     assert asked(line.db, lambda: looks.look(running, known, places=False)) <= 3, "one, and what begins a transaction"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Unpack
@@ -11,7 +11,7 @@ from uuid import uuid4
 from sqlalchemy import Connection, delete, exists, func, insert, or_, select
 
 from tintype.errors import PerhapsQueued, RequestUnknown, StoreUnavailable
-from tintype.store import counters, idempotency, inputs, ledger, limits, turns
+from tintype.store import counters, idempotency, inputs, ledger, limits
 from tintype.store.bell import ring
 from tintype.store.clock import set_back
 from tintype.store.database import Database, now, read_clock
@@ -110,19 +110,6 @@ class Requests(Leases):
         """The account's request; raises RequestUnknown when there is none, or no more, or it is another account's."""
         with self._db.read() as view:
             return _find(view, id, account_id)
-
-    def ended(self, ids: Sequence[str]) -> set[str]:
-        """Those of the ids that have ended."""
-        if not ids:
-            return set()
-        over = columns.status.in_((Status.COMPLETED, Status.FAILED))
-        with self._db.read() as view:
-            return set(view.scalars(select(columns.id).where(columns.id.in_(ids), over)))
-
-    def position(self, id: str) -> int | None:
-        """1 for the request that is claimed next, and so on in the order of claims; None when it is not queued."""
-        with self._db.read() as view:
-            return turns.position(view, id)
 
     def depth(self) -> tuple[int, int, float | None]:
         """Live requests that wait and that run, and for how many seconds the longest has waited; None where none does.
