@@ -299,6 +299,7 @@ ONES = torch.ones(64, 4), torch.ones(4, 64)
         (pair(*ONES), {"alpha_pattern": ["to_q"]}, "alpha_pattern is not understood: it is no table"),
         (pair(*ONES), {"alpha_pattern": {f".*{n}": 1 for n in range(99)}}, "has more than 50 that are no plain names"),
         (pair(*ONES), {"lora_alpha": "4"}, "lora_alpha '4' is not a number"),
+        (pair(*ONES), {"lora_alpha": 10**400}, f"lora_alpha '1{'0' * 59}' is not a number"),
         (pair(*ONES), [], "its configuration can't be read: TypeError"),
         (pair(ONES[0] * float("nan"), ONES[1]), None, f"has numbers that are NaN or infinite: {TO_Q}.weight"),
         (pair(ONES[0], ONES[1] / 0), None, "has numbers that are NaN or infinite"),

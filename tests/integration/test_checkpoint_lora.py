@@ -15,7 +15,7 @@ from peft import LoraConfig
 from safetensors.torch import save_file
 
 from tintype.checkpoints.keys import unet
-from tintype.checkpoints.lora import concerning, merge
+from tintype.checkpoints.lora import concerning, meant, merge
 from tintype.checkpoints.lora_file import LoraFile
 from tintype.checkpoints.weights import Lora
 from tintype.errors import WeightsUnusable
@@ -217,8 +217,8 @@ def test_text_encoders(tmp_path: Path, component: str, prefix: str, own: str) ->
     up, down = halves(weights[name])
     path = saved(tmp_path / "lora.safetensors", {f"{prefix}up.weight": up, f"{prefix}down.weight": down})
     torch.testing.assert_close(merged(path, component, weights, 1.0)[name], weights[name] + up @ down)
-    assert concerning([Lora(path)], component) == (Lora(path),)
-    assert concerning([Lora(path)], "transformer") == (), "another component's"
+    assert concerning(meant([Lora(path)]), component) == (Lora(path),)
+    assert concerning(meant([Lora(path)]), "transformer") == (), "another component's"
 
 
 def test_several_loras_add_up_and_the_dtype_stays(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_several_loras_add_up_and_the_dtype_stays(tmp_path: Path) -> None:
     sums = weights["a.weight"].float() + 0.5 * pairs[0][0] @ pairs[0][1] - pairs[1][0] @ pairs[1][1]
     assert torch.equal(after["a.weight"], sums.bfloat16())
     assert torch.equal(after["a.bias"], weights["a.bias"].bfloat16())
-    assert concerning([*loras, Lora(path, 0.0)], "unet") == tuple(loras)
+    assert concerning(meant([*loras, Lora(path, 0.0)]), "unet") == tuple(loras)
 
 
 UP, DOWN = torch.ones(32, 4), torch.ones(4, 32)

@@ -59,6 +59,7 @@ def test_what_the_weights_were_trained_with_is_kept() -> None:
         (OWN | {"beta_schedule": "laplace"}, "beta_schedule is laplace; allowed: one of linear"),
         (OWN | {"beta_end": "0.012"}, "beta_end is 0.012; allowed: a number between 0 and 1"),
         (OWN | {"beta_start": float("nan")}, "beta_start is nan; allowed: a number"),
+        (OWN | {"beta_start": 10**400}, "beta_start is 10000.*; allowed: a number"),
         (OWN | {"num_train_timesteps": 0}, "num_train_timesteps is 0; allowed: a whole number from 100"),
         (OWN | {"trained_betas": [0.1, 0.2]}, "trained_betas must have 1000 numbers"),
         (OWN | {"trained_betas": "no"}, "trained_betas is no; allowed: a list of numbers"),

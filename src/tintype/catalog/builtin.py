@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Container
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from tintype.catalog.spec import ModelSpec
+from tintype.checkpoints.builtin import SHIPPED, has_builtin
+from tintype.checkpoints.weights import TRAITS
 
 #: As answers and descriptions call them.
 BUILTIN = "built-in"
-#: What a family's folder says of itself.
-TRAITS = "tintype.json"
 #: Backgrounds beside white that they know by name, as `training/` lists them.
 COLOURS = (
     "red", "orange", "yellow", "green", "blue", "sky blue", "purple", "pink", "brown", "black", "gray", "dark blue",
@@ -32,7 +31,7 @@ PROMPTS = (
 
 def about(spec: ModelSpec, configured: Container[str]) -> dict[str, Any]:
     """What a model's description says of its weights: nothing for one with the operator's, or with none."""
-    if spec.slug in configured or not has_builtin(spec):
+    if spec.slug in configured or not has_builtin(spec.family):
         return {}
     # What a form begins with, by meaning: where guidance is taken at all, a little suits them best.
     first = {"prompt": PROMPTS[0], "strength": 0.8, "seed": 1} | ({} if spec.few_steps else {"guidance": 4})
@@ -45,11 +44,6 @@ def about(spec: ModelSpec, configured: Container[str]) -> dict[str, Any]:
     # A picture of each of the four is shipped with the pages.
     world["sample"] = f"/static/samples/{spec.like or spec.slug}.jpeg"
     return {"weights": BUILTIN, "weights_note": in_words(spec), **world}
-
-
-def has_builtin(spec: ModelSpec) -> bool:
-    """Whether there are built-in weights of the model's family."""
-    return (files("tintype") / "weights" / spec.family / TRAITS).is_file()
 
 
 def in_words(spec: ModelSpec) -> str:
@@ -67,4 +61,4 @@ def vocabulary() -> tuple[dict[str, str], ...]:
 
 
 def _read(name: str) -> Any:
-    return json.loads((files("tintype") / "weights" / name).read_text("utf-8"))
+    return json.loads((SHIPPED / name).read_text("utf-8"))

@@ -5,10 +5,16 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from tintype.checkpoints.weights import Lora, Weights
+from tintype.checkpoints.weights import TRAITS, Lora, Weights
 from tintype.errors import WeightsUnusable
 
 LORA = "pytorch_lora_weights.safetensors"
+SHIPPED = Path(str(files("tintype") / "weights"))
+
+
+def has_builtin(family: str) -> bool:
+    """Whether a family has built-in weights."""
+    return (SHIPPED / family / TRAITS).is_file()
 
 
 def builtin_weights(family: str, *, few_steps: bool = False) -> Weights:
@@ -16,8 +22,7 @@ def builtin_weights(family: str, *, few_steps: bool = False) -> Weights:
 
     Raises WeightsUnusable for a family that has none.
     """
-    shipped = Path(str(files("tintype") / "weights"))
-    if not (shipped / family).is_dir():
+    if not has_builtin(family):
         raise WeightsUnusable(f"no weights are configured, and the family {family} has no built-in ones")
-    loras = (Lora(shipped / "turbo" / LORA),) if few_steps else ()
-    return Weights(shipped / family, loras, builtin=True)
+    loras = (Lora(SHIPPED / "turbo" / LORA),) if few_steps else ()
+    return Weights(SHIPPED / family, loras, builtin=True)

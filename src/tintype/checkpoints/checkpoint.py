@@ -9,12 +9,12 @@ from typing import Any, Protocol
 from tintype.checkpoints.component import Component
 from tintype.checkpoints.files import shown
 from tintype.checkpoints.folder import Folder, component_folder
-from tintype.checkpoints.lora import concerning, means
+from tintype.checkpoints.lora import Meant, concerning, meant
 from tintype.checkpoints.lora_names import role
 from tintype.checkpoints.parts import OPTIONAL, PARTS, find_part
 from tintype.checkpoints.scheduler import trained_with
 from tintype.checkpoints.single import SingleFile
-from tintype.checkpoints.weights import Lora, Weights, read_json
+from tintype.checkpoints.weights import Weights, read_json
 from tintype.errors import WeightsUnusable
 
 #: Beside components' names: the folder that holds `tokenizer`, `tokenizer_2` and `tokenizer_3`.
@@ -46,6 +46,8 @@ class Checkpoint:
         self.weights = weights
         self.family = family
         self._parts = dict(weights.parts)
+        #: What was looked for: each look reads the headers of files anew.
+        self._found: dict[str, Component | None] = {}
         names = (*PARTS[family], *self.tokenizers, TOKENIZERS, "scheduler")
         if unknown := self._parts.keys() - set(names):
             allowed = ", ".join(names)
@@ -65,27 +67,27 @@ class Checkpoint:
     def component(self, name: str) -> Component | None:
         """A network with its LoRAs, or None where there is none or it was left out; raises WeightsUnusable."""
         found = self._plain(name)
-        return found and found.adapted(concerning(self.loras, name))
-
-    @cached_property
-    def loras(self) -> tuple[Lora, ...]:
-        """Those that are added to it; raises WeightsUnusable where one is for what no such model has, or has not here.
-
-        One that changes other components too may name T5, which can be left out; `ignored` says so.
-        """
-        added = tuple(lora for lora in self.weights.loras if lora.scale)
-        for lora in added:
-            others = means(lora) - self._roles
-            if others - set(OPTIONAL) or not means(lora) & self._roles:
-                words = f"changes {', '.join(sorted(others))}, which this model of the family {self.family} hasn't"
-                raise WeightsUnusable(f"{shown(lora.path)} {words}: it is for another kind of model")
-        return added
+        return found and found.adapted(concerning(self._added, name))
 
     @property
     def ignored(self) -> list[str]:
         """What the weights hold that changes nothing here, in words; raises WeightsUnusable."""
-        parts = [(shown(lora.path), name) for lora in self.loras for name in sorted(means(lora) - self._roles)]
+        parts = [(shown(lora.path), name) for lora, named in self._added for name in sorted(named - self._roles)]
         return [f"{file}: what it changes of {name} has no effect, since that is left out" for file, name in parts]
+
+    @cached_property
+    def _added(self) -> Meant:
+        """LoRAs; raises WeightsUnusable where one is for what no such model has, or has not here.
+
+        One that changes other components too may name T5, which can be left out; `ignored` says so.
+        """
+        added = meant(self.weights.loras)
+        for lora, named in added:
+            others = named - self._roles
+            if others - set(OPTIONAL) or not named & self._roles:
+                words = f"changes {', '.join(sorted(others))}, which this model of the family {self.family} hasn't"
+                raise WeightsUnusable(f"{shown(lora.path)} {words}: it is for another kind of model")
+        return added
 
     @cached_property
     def _roles(self) -> set[str]:
@@ -95,7 +97,9 @@ class Checkpoint:
     def _plain(self, name: str) -> Component | None:
         if name == "text_encoder_3" and self.weights.t5 == "none":
             return None
-        return self._part(name) if name in self._parts else self.layout.component(name)
+        if name not in self._found:
+            self._found[name] = self._part(name) if name in self._parts else self.layout.component(name)
+        return self._found[name]
 
     def tokenizer(self, name: str) -> Path | None:
         """A tokenizer's folder, or None where its encoder is missing or left out; raises WeightsUnusable."""

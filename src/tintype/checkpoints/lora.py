@@ -11,17 +11,22 @@ from tintype.checkpoints.lora_file import LoraFile
 from tintype.checkpoints.lora_names import DENOISER, owner, role, split
 from tintype.checkpoints.weights import Lora
 
-
-def concerning(loras: Collection[Lora], component: str) -> tuple[Lora, ...]:
-    """Those of the LoRAs that change a component, told by their headers; raises WeightsUnusable."""
-    return tuple(lora for lora in loras if lora.scale and role(component) in means(lora))
+#: LoRAs, each with the components that it is for.
+Meant = tuple[tuple[Lora, set[str]], ...]
 
 
-def means(lora: Lora) -> set[str]:
-    """The components that a LoRA is for, told by its header; raises WeightsUnusable.
+def meant(loras: Collection[Lora]) -> Meant:
+    """Those that are added at all, and what each is for, told by its header; raises WeightsUnusable."""
+    return tuple((lora, _means(lora)) for lora in loras if lora.scale)
 
-    Where a name isn't understood, whoever reads the whole of it says so: the denoiser, which there always is.
-    """
+
+def concerning(loras: Meant, component: str) -> tuple[Lora, ...]:
+    """Those of the LoRAs that change a component."""
+    return tuple(lora for lora, named in loras if role(component) in named)
+
+
+def _means(lora: Lora) -> set[str]:
+    """Where a name isn't understood, whoever reads the whole of it says so: the denoiser, which there always is."""
     named = [split(name) for name in read_header(lora.path).tensors]
     return {owner(found[0])[0] if found else DENOISER for found in named} or {DENOISER}
 

@@ -7,11 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite, sqrt
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
 from tintype.checkpoints.files import read_header, shown
+from tintype.checkpoints.weights import is_number
 from tintype.errors import WeightsUnusable
 
 #: diffusers puts the configuration under this name into the file's header, PEFT beside a file of its own name.
@@ -96,7 +97,7 @@ class Settings:
         )
 
     def _number(self, key: str, said: Any) -> float:
-        if type(said) not in (int, float) or not isfinite(said):
+        if not is_number(said):
             raise WeightsUnusable(f"{self.name}: {key} {str(said)[:SHOWN]!r} is not a number")
         return float(said)
 

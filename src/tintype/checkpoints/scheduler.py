@@ -6,10 +6,10 @@ on to another scheduler they change its pictures, or keep it from working at all
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tintype.checkpoints.weights import is_number
 from tintype.errors import WeightsUnusable
 
 Config = Mapping[str, Any]
@@ -43,7 +43,7 @@ def _flow(config: Config) -> dict[str, Any]:
     if not _flows(config):
         raise _unusable(config, "is for another kind of model: SD 3's has a shift, and no betas")
     shift = config.get("shift", config.get("flow_shift", 3.0))
-    if not _number(shift) or not 0 < shift <= MOST_SHIFT:
+    if not is_number(shift) or not 0 < shift <= MOST_SHIFT:
         raise _unusable(config, f"shift is {str(shift)[:40]}; allowed: a number above 0, up to {MOST_SHIFT}")
     return {"shift": shift}
 
@@ -57,12 +57,8 @@ def _unusable(config: Config, what: str) -> WeightsUnusable:
     return WeightsUnusable(f"the scheduler's configuration ({config.get('_class_name', 'no class named')}): {what}")
 
 
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _beta(value: Any) -> bool:
-    return _number(value) and 0 < value < 1
+    return is_number(value) and 0 < value < 1
 
 
 def _flag(value: object) -> bool:
@@ -73,7 +69,7 @@ def _among(*names: str) -> tuple[Callable[[Any], bool], str]:
     return (lambda value: value in names), f"one of {', '.join(names)}"
 
 
-#: Steps that a request may have, and steps of a training.
+#: Steps that a request may have (a recipe that is replayed may have more), and steps of a training.
 MOST_STEPS, LONGEST_TRAINING = 100, 100_000
 MOST_SHIFT = 100
 #: The keys that belong to SD 1.5's weights; what each may be, as a test and in words.

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import stat
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -173,6 +174,11 @@ def regular_size(path: Path) -> int:
     if not stat.S_ISREG(found.st_mode):
         raise OSError
     return found.st_size
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a finite number that a float can hold, and no boolean."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
 
 
 def _whole(number: object, most: int, least: int) -> bool:

@@ -13,8 +13,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 
-from tintype.catalog.builtin import BUILTIN, about, has_builtin, in_words
+from tintype.catalog.builtin import BUILTIN, about, in_words
 from tintype.catalog.spec import ModelSpec, Param
+from tintype.checkpoints.builtin import has_builtin
 from tintype.checkpoints.weights import files_in
 from tintype.cli.check import check
 from tintype.cli.footprint import memory_bytes
@@ -118,7 +119,7 @@ def _weights(slug: str, registry: Registry, pulled: Pulled) -> dict[str, Any]:
     if slug in registry.missing:
         return {"weights": "missing", "from": "", "bytes": 0}
     if own is None:
-        weights = BUILTIN if has_builtin(registry.catalogue[slug]) else "missing"
+        weights = BUILTIN if has_builtin(registry.catalogue[slug].family) else "missing"
         return {"weights": weights, "from": "", "bytes": 0}
     base = registry.catalogue[slug].like
     if not manifest and base in registry.weights and own.path == registry.weights[base].path:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 from typing import Literal
 
 from tintype.checkpoints.checkpoint import Checkpoint
@@ -57,12 +59,13 @@ def check(weights: Weights, family: str) -> list[Finding]:
     notes = [Finding("checkpoint", "ignored", name, "belongs to no network of the model") for name in strays]
     notes += [Finding("checkpoint", "ignored", "", words) for words in ignored]
     findings = _scheduler(checkpoint)
-    findings += [finding for name in PARTS[family] for finding in _component(checkpoint, name)]
+    opened = cache(LoraFile)
+    findings += [finding for name in PARTS[family] for finding in _component(checkpoint, name, opened)]
     findings += [finding for name in checkpoint.tokenizers for finding in _tokenizer(checkpoint, name)]
     if not findings:  # else they can't be compared
         findings += [
             *_misfits(checkpoint),
-            *(one for offer in weights.available for one in _offered(checkpoint, *offer)),
+            *(one for offer in weights.available for one in _offered(checkpoint, *offer, opened)),
         ]
     return notes + findings
 
@@ -75,7 +78,7 @@ def _scheduler(checkpoint: Checkpoint) -> list[Finding]:
     return []
 
 
-def _component(checkpoint: Checkpoint, name: str) -> list[Finding]:
+def _component(checkpoint: Checkpoint, name: str, opened: Callable[[Path], LoraFile]) -> list[Finding]:
     try:
         component = checkpoint.component(name)
         if component is None:
@@ -84,13 +87,13 @@ def _component(checkpoint: Checkpoint, name: str) -> list[Finding]:
         if differences := list(_differences(name, _expected(component), found)):
             return differences
         for lora in component.loras:
-            LoraFile(lora.path).updates(name, found)
+            opened(lora.path).updates(name, found)
     except WeightsUnusable as error:
         return [Finding(name, "unusable", "", error.message)]
     return []
 
 
-def _offered(checkpoint: Checkpoint, name: str, lora: Lora) -> Iterator[Finding]:
+def _offered(checkpoint: Checkpoint, name: str, lora: Lora, opened: Callable[[Path], LoraFile]) -> Iterator[Finding]:
     """What is wrong with a LoRA that callers may choose."""
     chosen = Checkpoint(replace(checkpoint.weights, loras=(replace(lora, scale=1.0),)), checkpoint.family)
     try:
@@ -98,7 +101,7 @@ def _offered(checkpoint: Checkpoint, name: str, lora: Lora) -> Iterator[Finding]
             yield Finding("available_loras", "ignored", name, words)
         for component in filter(None, map(chosen.component, PARTS[chosen.family])):
             for one in component.loras:
-                LoraFile(one.path).updates(component.name, component.outline())
+                opened(one.path).updates(component.name, component.outline())
     except WeightsUnusable as error:
         yield Finding("available_loras", "unusable", name, error.message)
 

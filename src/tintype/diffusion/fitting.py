@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from math import isfinite
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.parts import OPTIONAL, PARTS
+from tintype.checkpoints.weights import is_number
 from tintype.diffusion.loading import class_of, whole_config
 from tintype.errors import WeightsUnusable
 
@@ -74,10 +75,10 @@ def _autoencoder(vae: Config) -> Iterator[Misfit]:
         if vae[key] != 3:
             yield "vae", f"it {words} pictures of {_shown(vae[key])} channels, and they have 3"
     _count("vae", vae, "latent_channels")
-    if not _is_number(vae["scaling_factor"]) or vae["scaling_factor"] == 0:
+    if not is_number(vae["scaling_factor"]) or vae["scaling_factor"] == 0:
         yield "vae", f"its scaling_factor is {_shown(vae['scaling_factor'])}, and should be a number other than 0"
     shift = vae.get("shift_factor")
-    if shift is not None and not _is_number(shift):
+    if shift is not None and not is_number(shift):
         yield "vae", f"its shift_factor is {_shown(shift)}, and should be a number"
 
 
@@ -101,7 +102,7 @@ def _sd15(own: Mapping[str, Config]) -> Iterator[Misfit]:
 def _sd3(own: Mapping[str, Config]) -> Iterator[Misfit]:
     transformer = own["transformer"]
     yield from _denoiser("transformer", transformer, own["vae"])
-    count: Callable[[str], int] = lambda key: _count("transformer", transformer, key)  # noqa: E731
+    count = partial(_count, "transformer", transformer)
     yield from _divides(own["vae"], count("patch_size"))
     inner = count("num_attention_heads") * count("attention_head_dim")
     if count("caption_projection_dim") != inner:
@@ -152,10 +153,6 @@ def _count(component: str, config: Config, key: str) -> int:
     if type(found) is not int or found < 1:
         raise WeightsUnusable(f"component {component}: its {key} is {_shown(found)}, and should be a number from 1 on")
     return found
-
-
-def _is_number(found: object) -> bool:
-    return type(found) in (int, float) and isfinite(found)  # type: ignore[arg-type]
 
 
 def _sum(numbers: list[int]) -> str:

@@ -65,7 +65,8 @@ class SD3:
     def lengths(self, prompt: str) -> Lengths:
         """How many of a prompt's tokens count, and how many it has, by the encoder that reads most of them."""
         read = [encoder.lengths(prompt) for encoder in (self.clips[0], self.t5)]
-        return next((one for one in read if one[1] and one[0] == one[1]), max(read))
+        # Where one reads all of it, nothing is lost. T5 that is left out reads nothing of nothing.
+        return next((one for one in read if one.sent and one.read == one.sent), max(read))
 
     def begin(self, job: Job) -> Denoising:
         """Noise the picture's latents to the schedule's first sigma, and start the sampler."""
