@@ -67,12 +67,12 @@ def test_processes_write_by_turns(two: tuple[Database, Database]) -> None:
         written = view.scalars(text("SELECT who FROM turns ORDER BY rowid")).all()
     mine = [place for place, who in enumerate(written) if who == "other"]
     between = [later - earlier - 1 for earlier, later in pairwise(mine)]
-    # Nearly always one or none; without a turnstile hundreds at a time, or none at all.
+    # Nearly always one or none; without the queue hundreds at a time, or none at all.
     assert max(between) <= 50, between
     assert sum(between) >= 3, between
 
 
-def test_who_stays_in_the_turnstile_stops_nobody(two: tuple[Database, Database], tmp_path: Path) -> None:
+def test_who_stays_at_the_head_of_the_queue_stops_nobody(two: tuple[Database, Database], tmp_path: Path) -> None:
     """A process that was frozen there, say."""
     held = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)

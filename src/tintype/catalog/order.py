@@ -58,7 +58,8 @@ class Order:
     @property
     def has_negative(self) -> bool:
         """Whether the negative prompt has an effect; samplers of other packages may have it count in any case."""
-        return self.guidance > 1 or self.sampler.endswith("_pp")  # which double the guidance, or need both answers
+        # `_cfg_pp` needs both answers; `euler_pp` doubles the guidance, of which one up to 0.5 isn't told apart here.
+        return self.guidance > 1 or self.sampler.endswith("_pp")
 
     @property
     def styles(self) -> tuple[tuple[str, float], ...]:

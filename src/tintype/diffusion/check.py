@@ -44,7 +44,7 @@ class Finding:
 
 
 def check(weights: Weights, family: str) -> list[Finding]:
-    """Everything that would keep these weights from loading as a model of that family; reads headers only.
+    """Everything that would keep these weights from loading as a model of that family; reads networks' headers only.
 
     Empty where all is well: every tensor is there, in its shape, and none that has no place; all components can work
     together, and the LoRAs, those for callers to choose too, have something to add. What is left over is `harmless`.

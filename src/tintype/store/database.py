@@ -25,8 +25,8 @@ from tintype.private import create, make_folder
 #: A process's writers that have a connection while they wait for Postgres's lock: a third of those that it may have, so
 #: that reading goes on while somebody else keeps the lock.
 WRITERS = 5
-#: Seconds after which a writer goes past a turnstile that doesn't open, and between two looks at it.
-COURTESY, LOOK = 0.25, 0.001
+#: Seconds for which a writer queues for SQLite's lock at most, and between two tries.
+MAX_QUEUE_WAIT, RETRY = 0.25, 0.001
 
 
 class Database:
@@ -174,35 +174,34 @@ def _sqlite_engine(url: URL, patience: float, **common: Any) -> Engine:
         else:
             # FULL for money: what was answered must survive a power cut.
             connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if way == 'write' else 'NORMAL'}")
-            with _turnstile(folder):
+            with _queued(folder):
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
 
 
 @contextmanager
-def _turnstile(folder: Path) -> Iterator[None]:
-    """Where processes wait for SQLite's lock one at a time, while others write: so that they do so by turns.
+def _queued(folder: Path) -> Iterator[None]:
+    """An advisory lock (flock) on the database's folder, in which processes queue for SQLite's write lock.
 
-    SQLite's own waiters sleep, for 0.1 s in the end, and look again: a process with another writer at hand takes the
-    lock meanwhile, again and again, and a worker waits for seconds at each of its changes. Here it only has to be first
-    once, during a whole transaction of the other's. A courtesy: nothing depends on it, and who is frozen in it stops
-    nobody. Raises StoreUnavailable.
+    SQLite's own waiters sleep for up to 0.1 s between two tries, so that a process with several writers starves the
+    others: a worker waited for seconds at each of its changes. Best effort: after MAX_QUEUE_WAIT a writer goes on
+    without it, and nothing depends on it. Raises StoreUnavailable.
     """
     try:
         place = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise StoreUnavailable from error
     try:
-        until = time.monotonic() + COURTESY
-        while not _entered(place) and time.monotonic() < until:
-            time.sleep(LOOK)
+        until = time.monotonic() + MAX_QUEUE_WAIT
+        while not _locked(place) and time.monotonic() < until:
+            time.sleep(RETRY)
         yield
     finally:
-        os.close(place)  # and leave it
+        os.close(place)  # which unlocks it
 
 
-def _entered(place: int) -> bool:
+def _locked(place: int) -> bool:
     try:
         fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -123,9 +123,9 @@ class Requests(Leases):
             return queued, running, None if oldest is None else max(0.0, read_clock(view) - oldest)
 
     def cancel(self, id: str, account_id: str) -> Request:
-        """End a queued request; have the worker of a running one stop it at its next renewal; leave an ended one.
+        """End a queued request; have a running one's worker stop it; leave an ended one.
 
-        Returns the request after that; raises RequestUnknown as `find` does.
+        The worker does so at its next renewal at the latest. Returns the request after that; raises RequestUnknown as `find` does.
         """
         with self._db.write() as tx:
             request = _find(tx, id, account_id)
@@ -136,7 +136,7 @@ class Requests(Leases):
             return _find(tx, id, account_id)
 
     def end_overdue(self) -> None:
-        """End what nobody works on and nobody wants any more; what is worked on learns of it at its next renewal."""
+        """End what nobody works on and nobody wants any more; what is worked on ends by its next renewal."""
         with self._db.read() as view:  # asked often, and mostly for nothing: not under the lock
             if not view.scalar(select(exists().where(lost(self._max_attempts, now())))):
                 return

@@ -40,7 +40,7 @@ HUNG_UP = "hung_up"
 NOT_HTTP = "The request is not valid HTTP/1.1"
 #: Seconds between two looks at what has moved, at most, and between two lines about the same trouble.
 LOOK, ONCE_IN = 1.0, 60.0
-#: What accept() fails with when this process or machine has no more of something.
+#: What accept() fails with when this process or machine has run out of file descriptors or memory.
 USED_UP = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 #: Where uvicorn writes what it says of a call.
@@ -321,7 +321,7 @@ class Connections:
         #: Of all connections: each takes out at once what was put there.
         self.buffer = bytearray(READ)
         self.refused = refused
-        # Below are the warnings that a client sent nonsense, which any stranger can have written without end.
+        # Not uvicorn's warnings of malformed requests: any stranger could fill the log with them.
         calls.setLevel(logging.ERROR)
         self._exempt = exempt
         #: By address; in each, and among those that wait for a request, the one that came first is first.
