@@ -125,7 +125,8 @@ class Requests(Leases):
     def cancel(self, id: str, account_id: str) -> Request:
         """End a queued request; have a running one's worker stop it; leave an ended one.
 
-        The worker does so at its next renewal at the latest. Returns the request after that; raises RequestUnknown as `find` does.
+        The worker does so at its next renewal at the latest. Returns the request after that; raises
+        RequestUnknown as `find` does.
         """
         with self._db.write() as tx:
             request = _find(tx, id, account_id)
