@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tintype.errors import TintypeError
 from tintype.store.workers import STATES
-from tintype.telemetry.logs import set_up_logs
+from tintype.telemetry.logs import REMIND, Outage, set_up_logs
 from tintype.telemetry.metrics import SUMS, Figures, Metrics, Stage
 
 ROOT = Path(__file__).parents[2]
@@ -108,3 +108,27 @@ def test_what_libraries_warn_of_is_a_line_like_ours(capsys: pytest.CaptureFixtur
         structlog.reset_defaults()
     told = {name: line[name] for name in ("event", "level", "process")}
     assert told == {"event": "the collector is away", "level": "warning", "process": "web"}
+
+
+def test_a_state_that_lasts_is_a_line_at_its_begin_one_at_its_end_and_a_count_between() -> None:
+    moments = iter([*range(101), 100.5, 110, 200])
+    outage = Outage("database unavailable", "database available again", clock=lambda: next(moments))
+    with structlog.testing.capture_logs() as lines:
+        outage.succeeded()
+        for _ in range(101):
+            outage.failed("refused")
+        outage.succeeded()  # between two failures some call may go well
+        assert outage.lasts
+        outage.succeeded()
+        outage.succeeded()
+    assert not outage.lasts
+    assert [{**line, "log_level": ""} for line in lines] == [
+        {"event": "database unavailable", "cause": "refused", "log_level": ""},
+        {"event": "database unavailable", "cause": "refused", "times": 61, "seconds": REMIND, "log_level": ""},
+        {"event": "database available again", "times": 101, "seconds": 110, "log_level": ""},
+    ]
+    with structlog.testing.capture_logs() as lines:
+        outage.failed("refused")
+    assert lines == [{"event": "database unavailable", "cause": "refused", "log_level": "warning"}], (
+        "a new one begins anew"
+    )

@@ -1,13 +1,22 @@
-"""Logs: one line per event, as JSON or for a person, never with a key or a prompt."""
+"""Logs: one line per event, as JSON or for a person, never with a key or a prompt; few about a state that lasts."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping
+import threading
+import time
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import structlog
+
+log = structlog.get_logger()
+
+#: Seconds without a failure after which a state counts as over: between two, some calls may go well by chance.
+QUIET = 2.0
+#: Seconds between two lines while it lasts.
+REMIND = 60.0
 
 
 def set_up_logs(*, process: str) -> None:
@@ -41,3 +50,46 @@ def set_up_logs(*, process: str) -> None:
     own = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, render]
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=about, processors=own))
+
+
+class Outage:
+    """Logs a state that lasts, however many calls meet it: its begin, a count every REMIND seconds, and its end.
+
+    begun, over: what the lines say. Threads may share one.
+    """
+
+    def __init__(self, begun: str, over: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._begun = begun
+        self._over = over
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._since: float | None = None
+        self._failed = self._told = 0.0
+        self._times = 0
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it has begun, and isn't known to be over."""
+        return self._since is not None
+
+    def failed(self, cause: str) -> None:
+        """A call has met it."""
+        with self._lock:
+            self._failed = now = self._clock()
+            self._times += 1
+            if self._since is None:
+                self._since = self._told = now
+                log.warning(self._begun, cause=cause)
+            elif now - self._told >= REMIND:
+                self._told = now
+                log.warning(self._begun, cause=cause, times=self._times, seconds=round(now - self._since))
+
+    def succeeded(self) -> None:
+        """A call went well."""
+        if self._since is None:  # as nearly always: without the lock
+            return
+        with self._lock:
+            now = self._clock()
+            if self._since is not None and now - self._failed >= QUIET:
+                log.warning(self._over, times=self._times, seconds=round(now - self._since))
+                self._since, self._times = None, 0
