@@ -36,8 +36,11 @@ def test_what_is_refused() -> None:
         ({"sampler": "dpmpp_3m_sde_gpu", "schedule": "normal"}, "far too much contrast with normal"),
         ({"schedule": "ddim_uniform"}, "may take more steps"),
         ({"sampler": "uni_pc", "steps": 4}, "uni_pc is poor with sgm_uniform at 4 steps"),
-        ({"sampler": "dpm_2", "steps": 11, "schedule": "simple"}, "dpm_2 is poor with simple at 11 steps"),
-        ({"sampler": "uni_pc_bh2", "steps": 7, "schedule": "beta"}, "uni_pc_bh2 is poor with beta at 7 steps"),
+        ({"sampler": "dpm_2", "steps": 11, "schedule": "simple"}, "dpm_2 is poor with simple at 11 steps; 12 or more"),
+        (
+            {"sampler": "uni_pc_bh2", "steps": 7, "schedule": "beta"},
+            "uni_pc_bh2 is poor with beta at 7 steps; 8 or more",
+        ),
         ({"sampler": "uni_pc", "steps": 4, "schedule": "karras"}, "uni_pc is poor with karras at 4 steps"),
         ({"sampler": "ipndm_v", "steps": 8, "schedule": "beta"}, "ipndm_v is poor with beta at 8 steps"),
         ({"sampler": "dpm_2_ancestral", "steps": 4, "schedule": "exponential"}, "is poor with exponential at 4 steps"),

@@ -64,7 +64,7 @@ POOR: tuple[tuple[Callable[[Order], bool], str], ...] = (
     ),
     (
         lambda order: order.sampler.startswith(LEAPING) and order.steps < FEW_STEPS.get(order.schedule, 0),
-        "{sampler} is poor with {schedule} at {steps} steps; 12 or more, or exponential, suit it",
+        "{sampler} is poor with {schedule} at {steps} steps; {enough} or more, or exponential with 5 or more, suit it",
     ),
     (
         lambda order: (
@@ -111,5 +111,6 @@ def refuse(order: Order) -> None:
 
 def warnings(order: Order) -> list[str]:
     """What the caller should know of a legal but poor combination."""
+    enough = FEW_STEPS.get(order.schedule, 0)
     named = {"sampler": order.sampler, "schedule": order.schedule, "steps": order.steps, "run": _run(order)}
-    return [words.format(**named) for applies, words in POOR if applies(order)]
+    return [words.format(**named, enough=enough) for applies, words in POOR if applies(order)]
