@@ -190,6 +190,10 @@ class Settings(BaseSettings):
     account_keys: int = Field(20, ge=0)
     #: API keys that an account may make in a day: those that stopped working are kept for a while, and listed.
     account_keys_daily: int = Field(50, ge=1)
+    #: Changes to its keys and webhooks that an account may make in a day: each is a row of the audit log.
+    account_acts: int = Field(500, ge=1)
+    #: Seconds that the audit log keeps who did what: longer than people take to ask.
+    audit_life: float = Field(365 * 86_400.0, gt=0)
     #: v1 calls and event streams that an account may have open at once in one web process, and all accounts together.
     #: They share one look at the database; what each takes is a connection, some memory, and an answer at its end.
     account_waits: int = Field(256, ge=1, le=10_000)

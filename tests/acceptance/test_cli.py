@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +291,59 @@ def test_a_key_s_limits_are_listed_and_kept(tmp_path: Path) -> None:
     )
 
 
+def test_a_rotation_says_how_long_the_old_key_works_and_how_to_end_it(tmp_path: Path) -> None:
+    here("accounts", "create", "--name", "studio", "--data", tmp_path)
+    secret = here("keys", "create", "--data", tmp_path).stdout.strip()
+    turned = here("keys", "rotate", secret, "--data", tmp_path)
+    assert re.fullmatch(r"SG_[0-9a-f]{32}\n", turned.stdout), "nothing else, for KEY=$(tintype keys rotate …)"
+    [key] = json.loads(here("keys", "list", "--json", "--data", tmp_path).stdout)
+    assert re.match(
+        r"The old secret works until 20\d\d-\S+, for 24 more hours. If it leaked, end it now:", turned.stderr
+    )
+    for command in (f"keys rotate {key['id']} --overlap 0", f"keys revoke {key['id']}"):
+        assert f"tintype {command} " in turned.stderr
+        done(here(*command.split(), "--data", tmp_path))
+    here("keys", "create", "--data", tmp_path)
+    [_, other] = json.loads(here("keys", "list", "--json", "--data", tmp_path).stdout)
+    ended = here("keys", "rotate", other["id"], "--overlap", 0, "--json", "--data", tmp_path)
+    assert ended.stderr == "The old secret no longer works.\n"
+    told = json.loads(ended.stdout)
+    assert (told["id"], told["secret"][:7]) == (other["id"], told["key"][:7])
+    assert told["old_secret_works_until"] <= datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def test_whatever_is_made_can_be_told_as_json(tmp_path: Path) -> None:
+    account = json.loads(done_whole("accounts", "create", "--name", "studio", "--credits", 5, "--data", tmp_path))
+    assert (account["name"], account["balance"]) == ("studio", 5)
+    key = json.loads(done_whole("keys", "create", "--account", account["id"], "--rpm", 6, "--data", tmp_path))
+    assert re.fullmatch(r"SG_[0-9a-f]{32}", key["secret"])
+    assert (key["account"], key["limits"], key["old_secret_works_until"]) == (account["id"], "rpm 6", None)
+
+
+def done_whole(*arguments: object) -> str:
+    """All that a command printed, as JSON."""
+    result = here(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_tables_in_a_pipe_are_lines_with_whole_ids(tmp_path: Path) -> None:
+    account = done(here("accounts", "create", "--name", "studio", "--data", tmp_path))
+    here("keys", "create", "--name", "my laptop", "--data", tmp_path)
+    [heads, key] = here("keys", "list", "--data", tmp_path, COLUMNS="80").stdout.splitlines()
+    cells = dict(zip(re.split(" {2,}", heads), re.split(" {2,}", key), strict=True))
+    assert (cells["account"], cells["name"], cells["expires"], cells["state"]) == (
+        account,
+        "my laptop",
+        "-",
+        "in force",
+    )
+    assert re.fullmatch(r"[0-9a-f-]{36}", cells["id"])
+    assert "│" not in heads + key
+    assert here("workers", "list", "--data", tmp_path).stdout == "nothing yet\n"
+    assert here("accounts", "list", "--data", tmp_path).stdout.splitlines()[1].startswith(f"{account}  studio  ")
+
+
 def test_an_account_s_ledger_is_shown_and_checked(tmp_path: Path) -> None:
     account = here("accounts", "create", "--name", "studio", "--credits", 5, "--data", tmp_path).stdout.strip()
     here("accounts", "credit", account, 2, "--note", "invoice 7", "--data", tmp_path)
@@ -344,7 +398,11 @@ def test_a_first_start_prints_its_key_once_and_the_curl_that_works(tmp_path: Pat
         assert image.size == (512, 512)
     secret = next(line for line in lines if line.strip().startswith("SG_")).strip()
     assert server.stop() == 0
+    server.settings["bootstrap_key"] = other = "SG_ffffffffffffffff"
     assert not any("SG_" in line for line in server.start(wait_for_worker=False).printed)
+    [ignored] = [line for line in server.log.read_text().splitlines() if "TINTYPE_BOOTSTRAP_KEY was ignored" in line]
+    assert json.loads(ignored)["instead"] == "tintype keys create --operator"
+    assert other not in ignored
     assert server.http(secret).get("/v1/get-user-credits").json()["credits"] == pytest.approx(1000 - 0.0037)
     assert server.stop() == 0
 

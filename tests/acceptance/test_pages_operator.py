@@ -56,6 +56,8 @@ def test_an_operator_sees_the_server_and_steers_it(chromium: Browser, own: Serve
     page.get_by_label("The last").select_option("15 minutes")
     expect(page.get_by_role("img", name=re.compile("Memory.*[MG]iB at last"))).to_be_visible()
 
+    use = page.get_by_role("region", name="Use by account")
+    expect(use.locator("tbody tr").first).to_contain_text(re.compile(r"first.*\$0\.\d+"))
     visitor.photograph("pages-operator", "dark", whole=True)
 
     page.get_by_role("button", name="Pause the queue").click()
@@ -83,6 +85,9 @@ def test_an_operator_sees_the_server_and_steers_it(chromium: Browser, own: Serve
     confirm(page, "Recall", "Recall")
     expect(page.locator(".worker")).to_contain_text("idle", timeout=PATIENCE)
     assert page.locator(".worker h3").inner_text() != old
+    acts = page.get_by_role("region", name="Acts").locator("tbody tr")
+    for row, (act, target) in enumerate([("worker.recall", old), ("worker.drain", old), ("queue.resume", "queue")]):
+        expect(acts.nth(row)).to_contain_text(re.compile(rf"{act}.*first {KEY[:7]}….*127\.0\.0\.1.*{target}"))
     visitor.leave()
 
 
@@ -94,4 +99,13 @@ def test_others_are_told_whom_it_is_for(chromium: Browser, own: Server, photos: 
     page.get_by_role("dialog").get_by_label("API key", exact=True).fill(KEY)
     page.get_by_role("dialog").get_by_role("button", name="Use this key").click()
     figure(page, "Queue", "open")
+    visitor.leave()
+
+
+def test_a_screen_on_the_wall_shows_nothing_of_accounts(chromium: Browser, own: Server, photos: Path) -> None:
+    visitor = Visitor(chromium, own.address, photos)
+    wall = own.cli("keys", "create", "--operator", "--scopes", "read").strip()
+    page = visitor.go("/operator", wall)
+    figure(page, "Queue", "open")
+    expect(page.get_by_role("heading", name=re.compile("Who did what|by account"))).to_have_count(0)
     visitor.leave()

@@ -8,10 +8,13 @@ from typing import Any
 
 import httpx2
 import pytest
+from pydantic import SecretStr
+from structlog.testing import capture_logs
 from tests.acceptance.test_http_helpers import refused
 from tests.databases import Databases
 from tests.integration.website import Website, serving
 
+from tintype.cli.serve import _first_key
 from tintype.store.keys import Key
 
 OLD, NEW = "sd1.5-img2img", "sd3-med-img2img"
@@ -48,6 +51,21 @@ def keys(http: httpx2.Client) -> dict[str, dict[str, Any]]:
     return {key["name"]: key for key in http.get("/v2/keys").json()["keys"]}
 
 
+@pytest.mark.parametrize("old", ["used", "revoked", "never"])
+def test_a_bootstrap_key_that_does_not_work_is_not_ignored_in_silence(site: Website, account: str, old: str) -> None:
+    secret = "SG_aaaabbbbccccdddd" + old
+    if old != "never":
+        site.own.accounts.create_key(account, "first", secret=secret)
+    if old == "revoked":
+        site.own.accounts.revoke(secret)
+    first = site.own.settings.model_copy(update={"bootstrap_key": SecretStr(secret)})
+    with capture_logs() as lines:
+        _first_key(site.own.db, first, "http://here")
+    expected = [] if old == "used" else ["TINTYPE_BOOTSTRAP_KEY was ignored"]
+    assert [line["event"][:33] for line in lines] == expected
+    assert secret not in str(lines)
+
+
 def test_a_key_is_made_shown_once_used_and_revoked(site: Website, http: httpx2.Client) -> None:
     wanted = {"name": "laptop", "models": [OLD], "spend_cap": 0.5, "rpm": 6, "max_pixels": 10**6, "expires_in": 3600}
     key, secret = made(http, **wanted)
@@ -62,6 +80,7 @@ def test_a_key_is_made_shown_once_used_and_revoked(site: Website, http: httpx2.C
         assert client.get("/v1/get-user-credits").json()["credits"] == 1
         assert keys(client)["laptop"]["own"]
         turned = http.post(f"/v2/keys/{key['id']}/rotate", json={"overlap": 0}).json()
+        assert turned["message"] == "The secret before no longer works"
         refused(client.get("/v2/keys"), 401, "replaced")
     with site.http(turned["secret"]) as client:
         assert http.delete(f"/v2/keys/{key['id']}").json()["key"]["state"] == "revoked"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+import socket
 import sys
 
 import click
 
 from tintype import __version__
 from tintype.cli.accounts import accounts
+from tintype.cli.audit import audit
 from tintype.cli.backup import backup
 from tintype.cli.demo import demo
 from tintype.cli.fleet import fleet
@@ -19,11 +23,13 @@ from tintype.cli.replay import replay
 from tintype.cli.serve import migrate, serve, worker
 from tintype.cli.webhooks import webhooks
 from tintype.errors import TintypeError
+from tintype.store.audit import Actor, acting
 
 
 @click.group()
 @click.version_option(__version__, prog_name="tintype")
-def tintype() -> None:
+@click.pass_context
+def tintype(context: click.Context) -> None:
     """Image generation on your own machine, behind a commercial host's public API.
 
     \b
@@ -34,6 +40,7 @@ def tintype() -> None:
 
     Every setting is also an environment variable: TINTYPE_PORT, TINTYPE_DATA, …
     """
+    context.with_resource(acting(Actor("cli", _person(), logged=False)))
 
 
 for command in (
@@ -50,9 +57,21 @@ for command in (
     workers,
     migrate,
     backup,
+    audit,
     demo,
 ):
     tintype.add_command(command)
+
+
+def _person() -> str:
+    """Who runs this command, as the operating system knows them, and where: for the audit log."""
+    number = os.getuid()
+    try:
+        name = pwd.getpwuid(number).pw_name
+    except KeyError:  # as in a container that runs under any number
+        name = f"uid {number}"
+    by = os.environ.get("SUDO_USER")
+    return f"{f'{by} as ' if by else ''}{name}@{socket.gethostname()}"
 
 
 def main() -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from tintype.cli.amounts import MOST_DOLLARS, to_micro
-from tintype.cli.options import data_option, json_option, load_settings, open_database
-from tintype.cli.rows import print_rows, shown_time
-from tintype.errors import LedgerBroken
+from tintype.cli.options import csv_option, data_option, json_option, load_settings, open_database
+from tintype.cli.rows import print_csv, print_rows, shown_time
+from tintype.errors import InvalidParameter, LedgerBroken
+from tintype.store.accounting import SPLITS, Accounting, By, Use, Window
 from tintype.store.accounts import Account, Accounts
 from tintype.store.ledger import Line
-from tintype.store.money import dollars, shown
+from tintype.store.money import dollars, plain, shown
+
+#: Days of a report: ten years, from Unix' first moment on, before dates have no next month.
+MOST_DAYS, EARLIEST, LATEST = 3_660, date(1970, 1, 1), 9_999
 
 
 @click.group()
@@ -26,6 +31,7 @@ def accounts() -> None:
       tintype accounts create --name studio --credits 25
       tintype accounts credit 9f0c3c0e-… 10 --note "invoice 7"
       tintype accounts show 9f0c3c0e-…
+      tintype accounts usage --from 2026-11-01 --to 2026-11-30
     """
 
 
@@ -33,7 +39,8 @@ def accounts() -> None:
 @click.option("--name", required=True, help="Whose it is.")
 @click.option("--credits", "dollars_given", type=float, default=0.0, show_default=True, help="Dollars to start with.")
 @data_option
-def create_account(name: str, dollars_given: float, data: Path | None) -> None:
+@json_option
+def create_account(name: str, dollars_given: float, data: Path | None, as_json: bool) -> None:
     """Create an account and print its id.
 
     \b
@@ -42,7 +49,8 @@ def create_account(name: str, dollars_given: float, data: Path | None) -> None:
     """
     credits_micro = to_micro("--credits", dollars_given, 0)
     with open_database(load_settings(data=data)) as db:
-        click.echo(Accounts(db).create(name, credits_micro).id)
+        made = Accounts(db).create(name, credits_micro)
+    click.echo(json.dumps(_account_row(made), indent=2) if as_json else made.id)
 
 
 @accounts.command("list")
@@ -116,6 +124,74 @@ def check(data: Path | None) -> None:
     if differing:
         raise LedgerBroken(f"{len(differing)} sums differ from their rows")
     click.echo("every balance is the sum of its ledger")
+
+
+@accounts.command()
+@click.argument("account", required=False)
+@click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="First day; else the month's of --to.")
+@click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="Last day, which counts too; else today.")
+@click.option("--by", type=click.Choice(SPLITS), help="Split each account's row.")
+@data_option
+@json_option
+@csv_option
+def usage(
+    account: str | None,
+    first: datetime | None,
+    last: datetime | None,
+    by: By | None,
+    data: Path | None,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
+    """Show what accounts used from one day to another, UTC, both included: who paid most comes first.
+
+    \b
+    charged, cost       requests that were charged, and dollars: by the ledger, which is kept for good
+    uncharged           requests with a price that failed or were cancelled: by the ledger too
+    completed, failed   how requests ended, free ones and tests included: empty for days of which requests are
+                        no longer kept (TINTYPE_HISTORY_LIFE), and by key
+
+    A request counts on the day that it ended. Test keys have rows of their own. A model is empty for requests that
+    are no longer kept.
+
+    \b
+    Examples:
+      tintype accounts usage
+      tintype accounts usage --from 2026-11-01 --to 2026-11-30 --csv > november.csv
+      tintype accounts usage 9f0c3c0e-… --from 2026-01-01 --by month
+      tintype accounts usage 9f0c3c0e-… --by model --json
+    """
+    settings = load_settings(data=data)
+    window = _window(first, last)
+    with open_database(settings) as db:
+        used, _ = Accounting(db, settings.history_life).use(window, by, account or "")
+    if as_csv:
+        names = [*_use_names(by), "charged", "cost", "uncharged", "completed", "failed"]
+        print_csv([{**_use_row(one, by), "cost": plain(one.cost)} for one in used], names)
+    else:
+        print_rows([_use_row(one, by) for one in used], as_json)
+
+
+def _window(first: datetime | None, last: datetime | None) -> Window:
+    """Whole days, UTC; raises InvalidParameter."""
+    end = datetime.now(UTC).date() if last is None else last.date()
+    start = end.replace(day=1) if first is None else first.date()
+    if not (0 <= (end - start).days < MOST_DAYS and start >= EARLIEST and end.year < LATEST):
+        raise InvalidParameter(
+            "--from", start.isoformat(), f"a day from 1970 on, at most {MOST_DAYS - 1} days before --to, {end}"
+        )
+    return Window.of(start, end)
+
+
+def _use_names(by: By | None) -> list[str]:
+    return ["account", "name", "mode", *([by] if by else []), *(["key name"] if by == "key" else [])]
+
+
+def _use_row(one: Use, by: By | None) -> dict[str, Any]:
+    whose = [one.account_id, one.name, "test" if one.test else "live", one.part, one.key]
+    row: dict[str, Any] = dict(zip(_use_names(by), whose, strict=False))
+    counts = {"completed": one.completed, "failed": one.failed}
+    return row | {"charged": one.charged, "cost": dollars(one.cost), "uncharged": one.uncharged} | counts
 
 
 def _account_row(one: Account) -> dict[str, Any]:

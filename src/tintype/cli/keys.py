@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ import click
 from tintype.catalog.catalogue import Catalogue
 from tintype.cli.amounts import DAYS, HOURS, to_micro
 from tintype.cli.options import data_option, json_option, load_settings, open_database
-from tintype.cli.rows import print_rows
+from tintype.cli.rows import print_rows, shown_time
 from tintype.cli.safety import check_safety
 from tintype.errors import InvalidParameter, NotFound
 from tintype.hub.registry import build_registry
@@ -62,6 +63,7 @@ def keys() -> None:
 )
 @click.option("--expires", type=DAYS, help="Days until it stops working.")
 @data_option
+@json_option
 def create(
     account: str | None,
     name: str,
@@ -77,6 +79,7 @@ def create(
     operator: bool,
     expires: float | None,
     data: Path | None,
+    as_json: bool,
 ) -> None:
     """Create a key and print it, this once.
 
@@ -95,7 +98,7 @@ def create(
     check_safety(settings, safety)
     with open_database(settings) as db:
         accounts = Accounts(db)
-        _, secret = accounts.create_key(
+        key, secret = accounts.create_key(
             account or _oldest(accounts),
             name,
             models=slugs,
@@ -110,7 +113,7 @@ def create(
             test=test,
             operator=operator,
         )
-    click.echo(secret)
+    _print_secret(key, secret, as_json)
 
 
 @keys.command("list")
@@ -130,17 +133,24 @@ def list_keys(data: Path | None, as_json: bool) -> None:
 @keys.command()
 @click.argument("which")
 @click.option("--overlap", type=HOURS, default=OVERLAP / 3_600, show_default=True,
-              help="Hours that the old secret goes on working.")  # fmt: skip
+              help="Hours that the old secret goes on working; 0 for a key that leaked.")  # fmt: skip
 @data_option
-def rotate(which: str, overlap: float, data: Path | None) -> None:
+@json_option
+def rotate(which: str, overlap: float, data: Path | None, as_json: bool) -> None:
     """Give a key, named as for revoke, a new secret and print it, this once; its limits and spending stay.
 
+    The old secret goes on working for --overlap hours, so that programs can change over; until when is told beside the
+    new one, on stderr.
+
     \b
-    Example:
+    Examples:
       tintype keys rotate SG_1a2b --overlap 1
+      tintype keys rotate SG_1a2b --overlap 0    # it leaked: the old secret stops at once
     """
     with open_database(load_settings(data=data)) as db:
-        click.echo(Accounts(db).rotate(which.strip(), overlap * HOUR)[1])
+        key, secret = Accounts(db).rotate(which.strip(), overlap * HOUR)
+    _print_secret(key, secret, as_json)
+    click.echo(_overlap_words(key, overlap), err=True)
 
 
 @keys.command()
@@ -201,6 +211,22 @@ def key_row(key: Key) -> dict[str, Any]:
         "expires": _day(key.expires_at),
         "state": key.state(time.time()),
     }
+
+
+def _print_secret(key: Key, secret: str, as_json: bool) -> None:
+    """The secret alone, for `KEY=$(tintype keys create)`, or with all that is known of the key."""
+    about = {"secret": secret, **key_row(key), "old_secret_works_until": shown_time(key.old_until) or None}
+    click.echo(json.dumps(about, indent=2) if as_json else secret)
+
+
+def _overlap_words(key: Key, hours: float) -> str:
+    if not hours:
+        return "The old secret no longer works."
+    return (
+        f"The old secret works until {shown_time(key.old_until)}, for {hours:g} more hours. If it leaked, end it now:\n"
+        f"  tintype keys rotate {key.id} --overlap 0    # another new secret; no older one works\n"
+        f"  tintype keys revoke {key.id}                # no secret of this key works"
+    )
 
 
 def _read_only(scopes: str) -> bool:

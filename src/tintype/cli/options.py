@@ -31,6 +31,7 @@ data_option = click.option(
     "--data", type=click.Path(path_type=Path, file_okay=False), help="Folder for the database and pictures."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+csv_option = click.option("--csv", "as_csv", is_flag=True, help="Print CSV, for a spreadsheet.")
 
 
 def load_settings(**given: Any) -> Settings:

@@ -10,16 +10,19 @@ import socket
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import click
+import structlog
 import uvicorn
 
 from tintype.catalog.samples import LANDSCAPE
 from tintype.cli.options import data_option, load_settings, open_database, require_ray
 from tintype.cli.safety import check_safety_of_all
 from tintype.cli.storage import check_storage, close_to_others
+from tintype.errors import Unauthorized
 from tintype.fleet.children import Child, Children
 from tintype.fleet.devices import devices
 from tintype.fleet.slots import worker_slots
@@ -27,12 +30,15 @@ from tintype.hub.registry import Registry, build_registry
 from tintype.private import make_folder
 from tintype.settings import Fleet, Settings
 from tintype.store.accounts import Accounts
+from tintype.store.audit import act_as, actor
 from tintype.store.database import Database
 from tintype.store.money import micro
 from tintype.store.webhooks import Webhooks
 from tintype.store.workers import new_id
 from tintype.telemetry.logs import set_up_logs
 from tintype.webhooks import sending
+
+log = structlog.get_logger()
 
 #: `mallopt`'s name for the size in bytes from which a block is given back as soon as it is freed.
 M_MMAP_THRESHOLD = -3
@@ -73,6 +79,7 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
     if settings.fleet == "ray":
         require_ray()
     set_up_logs(process="web")
+    act_as(replace(actor(), logged=True))
     close_to_others(settings)
     _return_memory()
     check_storage(settings)
@@ -159,6 +166,7 @@ def worker(device: str, parent: int | None, worker_id: str | None, data: Path | 
     registry = build_registry(settings)
     registry.require(registry.catalogue)
     set_up_logs(process=f"worker {device}")
+    act_as(replace(actor(), logged=True))
     raise_file_limit()
     close_to_others(settings)
     check_storage(settings)
@@ -209,7 +217,10 @@ def raise_file_limit() -> int:
 def _first_key(db: Database, settings: Settings, address: str) -> None:
     """Give an empty server its first account, and say how to use it; the key is never shown again."""
     given = settings.bootstrap_key.get_secret_value()
-    secret = Accounts(db).bootstrap("first", micro(settings.bootstrap_credits), given or None)
+    accounts = Accounts(db)
+    secret = accounts.bootstrap("first", micro(settings.bootstrap_credits), given or None)
+    if given and secret is None:
+        _check_bootstrap_key(accounts, given)
     if secret is None or given:
         return
     click.echo(
@@ -219,6 +230,18 @@ def _first_key(db: Database, settings: Settings, address: str) -> None:
         f"    -H 'content-type: application/json' \\\n"
         f"""    -d '{{"prompt": "a mystical sky", "image": "{LANDSCAPE.path}"}}' -o picture.jpeg\n"""
     )
+
+
+def _check_bootstrap_key(accounts: Accounts, given: str) -> None:
+    """Say so where TINTYPE_BOOTSTRAP_KEY doesn't work: it is only for a server without any key."""
+    try:
+        accounts.authenticate(given)
+    except Unauthorized as error:
+        log.warning(
+            "TINTYPE_BOOTSTRAP_KEY was ignored, and does not work: this database has keys already",
+            why=error.message,
+            instead="tintype keys create --operator",
+        )
 
 
 def _return_memory() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,7 +82,8 @@ def replay(which: str, data: Path | None) -> None:
 @webhooks.command()
 @click.argument("webhook")
 @data_option
-def rotate(webhook: str, data: Path | None) -> None:
+@json_option
+def rotate(webhook: str, data: Path | None, as_json: bool) -> None:
     """Draw a new secret and print it; the old one signs too for a day.
 
     \b
@@ -89,7 +91,11 @@ def rotate(webhook: str, data: Path | None) -> None:
       tintype webhooks rotate 5d0c3c0e-…
     """
     with _stores(data) as (hooks, _):
-        click.echo(hooks.rotate(webhook, _known(hooks, webhook).account_id).secret)
+        hook = hooks.rotate(webhook, _known(hooks, webhook).account_id)
+    until = shown_time(hook.old_until)
+    about = {"secret": hook.secret, **_hook_row(hook), "old_secret_signs_until": until}
+    click.echo(json.dumps(about, indent=2) if as_json else hook.secret)
+    click.echo(f"The old secret signs too until {until}.", err=True)
 
 
 @webhooks.command()

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, exists, insert, select
 
 from tintype.errors import BadRequest, NotFound
 from tintype.store import ledger
+from tintype.store.audit import record
 from tintype.store.database import now
 from tintype.store.keyring import Keyring, insert_key
 from tintype.store.keys import Key, check, draw, is_test
@@ -100,7 +101,11 @@ class Accounts(Keyring):
             if credits_micro < 0 and account.remaining + credits_micro < 0:
                 raise BadRequest(f"{shown(-credits_micro)} can't be taken: {shown(account.remaining)} is available")
             ledger.give(tx, account_id, credits_micro, note)
-            return _account(tx, account_id)
+            after = _account(tx, account_id)
+            if credits_micro:
+                amounts: dict[str, Any] = {"dollars": dollars(credits_micro), "balance": dollars(after.balance)}
+                record(tx, "account.credit", account_id, account_id, name=after.name, **amounts, note=note)
+            return after
 
     def lines(self, account_id: str, most: int = 20) -> Sequence[ledger.Line]:
         """The last rows of the account's ledger, the newest first; raises NotFound."""
@@ -118,6 +123,7 @@ def _create(tx: Connection, name: str, credits_micro: int) -> Account:
     own = str(uuid4())
     tx.execute(insert(accounts).values(id=own, name=name, balance=0, held=0, created_at=now()))
     ledger.give(tx, own, credits_micro)
+    record(tx, "account.create", own, own, name=name, dollars=dollars(credits_micro))
     return _account(tx, own)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Exists, delete, exists, insert, select
 
+from tintype.store.audit import record
 from tintype.store.bell import ring
 from tintype.store.database import Database, now
 from tintype.store.tables import controls
@@ -33,12 +34,14 @@ class Controls:
             since: Any = tx.scalar(select(controls.c.since).where(PAUSE))
             if since is None:
                 since = tx.scalar(insert(controls).values(name="pause", since=now()).returning(controls.c.since))
+                record(tx, "queue.pause", "queue")
             return float(since)
 
     def resume(self) -> None:
         """Let the queue go on, if it is paused."""
         with self._db.write() as tx:
-            tx.execute(delete(controls).where(PAUSE))
+            if tx.execute(delete(controls).where(PAUSE)).rowcount:
+                record(tx, "queue.resume", "queue")
             ring(tx)
 
     def paused_since(self) -> float | None:

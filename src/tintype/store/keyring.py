@@ -11,8 +11,10 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, insert, or_, sel
 
 from tintype.errors import BadRequest, NotFound, Unauthorized
 from tintype.settings import Safety
+from tintype.store.audit import record
 from tintype.store.database import Database, now, read_clock
 from tintype.store.keys import HINT, KEY_COLUMNS, SECRET, Key, KeyLimits, check, digest, draw, hint, is_test
+from tintype.store.money import dollars
 from tintype.store.tables import accounts, api_keys
 
 #: Fewer characters than this name no key: `SG_` begins them all.
@@ -71,12 +73,14 @@ class Keyring:
         Raises NotFound when no key in force is meant, BadRequest when several are; neither repeats a secret.
         """
         with self._db.write() as tx:
-            return change_key(tx, _meant(tx, which).id, revoked_at=now())
+            return revoke_key(tx, _meant(tx, which))
 
     def set_safety(self, which: str, safety: Safety | None) -> Key:
         """Set how strict the safety check is with a key, named as for `revoke`; None for what the server's is."""
         with self._db.write() as tx:
-            return change_key(tx, _meant(tx, which).id, safety=safety)
+            key = _change(tx, _meant(tx, which).id, safety=safety)
+            record(tx, "key.safety", key.id, key.account_id, **_about(key), safety=safety or "server's")
+            return key
 
     def rotate(self, which: str, overlap: float) -> tuple[Key, str]:
         """Give the key, named as for `revoke`, a new secret; the one before works for `overlap` more seconds.
@@ -119,17 +123,41 @@ def insert_key(tx: Connection, account_id: str, secret: str, asked: Mapping[str,
     owner = _for_tests(tx, account_id) if test else account_id
     own = {"id": str(uuid4()), "account_id": owner, "digest": digest(secret), "hint": hint(secret), "test": test}
     fresh = insert(api_keys).values({"read_only": False, **asked, **own, "created_at": now(), "last_turn": 0})
-    return Key.of(tx.execute(fresh.returning(*KEY_COLUMNS)).one())
+    key = Key.of(tx.execute(fresh.returning(*KEY_COLUMNS)).one())
+    record(tx, "key.create", key.id, owner, **_about(key), **_rights(key))
+    return key
 
 
 def renew_secret(tx: Connection, key: Key, overlap: float) -> tuple[Key, str]:
     """Give a key a new secret; the one before works for `overlap` more seconds."""
     secret = draw(test=key.test)
     old = {"old_digest": api_keys.c.digest, "old_until": read_clock(tx) + overlap}
-    return change_key(tx, key.id, **old, digest=digest(secret), hint=hint(secret)), secret
+    turned = _change(tx, key.id, **old, digest=digest(secret), hint=hint(secret))
+    record(tx, "key.rotate", key.id, key.account_id, **_about(turned), was=f"{key.begins}…", overlap=overlap)
+    return turned, secret
 
 
-def change_key(tx: Connection, id: str, **values: Any) -> Key:
+def revoke_key(tx: Connection, key: Key) -> Key:
+    """Stop a key from working, both of its secrets."""
+    record(tx, "key.revoke", key.id, key.account_id, **_about(key))
+    return _change(tx, key.id, revoked_at=now())
+
+
+def _about(key: Key) -> dict[str, Any]:
+    """What people call it, for the audit log, which outlives it."""
+    return {"key": f"{key.begins}…", "name": key.name}
+
+
+def _rights(key: Key) -> dict[str, Any]:
+    """What it may do, as far as it isn't what any key may."""
+    marks = {name: True for name in ("read_only", "test", "operator") if getattr(key, name)}
+    limits = {name: getattr(key, name) for name in ("expires_at", "max_pixels", "rpm", "concurrency", "max_queued")}
+    models = None if key.models is None else [*key.models]
+    cap = None if key.spend_cap is None else dollars(key.spend_cap)
+    return {**marks, **limits, "models": models, "spend_cap": cap, "safety": key.safety}
+
+
+def _change(tx: Connection, id: str, **values: Any) -> Key:
     """Change columns of a key."""
     changed = update(api_keys).where(api_keys.c.id == id).values(values)
     return Key.of(tx.execute(changed.returning(*KEY_COLUMNS)).one())
@@ -140,9 +168,11 @@ def _for_tests(tx: Connection, account_id: str) -> str:
     known = select(accounts.c.id).where(or_(accounts.c.test_of == account_id, _is_for_tests(account_id)))
     if found := tx.scalar(known):
         return str(found)
-    own = {"id": str(uuid4()), "balance": 0, "held": 0, "created_at": now(), "test_of": account_id}
+    own: dict[str, Any] = {"id": str(uuid4()), "balance": 0, "held": 0, "created_at": now(), "test_of": account_id}
     name = tx.execute(select(accounts.c.name).where(accounts.c.id == account_id)).scalar_one()
-    return str(tx.scalar(insert(accounts).values(**own, name=f"{name} (test)").returning(accounts.c.id)))
+    tx.execute(insert(accounts).values(**own, name=f"{name} (test)"))
+    record(tx, "account.create", own["id"], own["id"], name=f"{name} (test)", test_of=account_id)
+    return str(own["id"])
 
 
 def _is_for_tests(account_id: str) -> ColumnElement[bool]:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, and_, exists, func, or_, select, update
 
 from tintype.errors import NotFound
+from tintype.store.audit import record
 from tintype.store.clock import set_back_deliveries
 from tintype.store.database import Database, now, read_clock
 from tintype.store.hooks import DISABLED, Delivered, Delivery, Hook, Outcome
@@ -108,6 +109,9 @@ class Outbox:
             found = [*map(Delivery.of, tx.execute(meant))]
             if not found and not tx.scalar(select(exists().where(webhooks.c.id == id))):
                 raise NotFound(f"There is no delivery and no webhook {id[:80]}")
+            if found:
+                owner, webhook = found[0].account_id, found[0].webhook_id
+                record(tx, "webhook.replay", webhook, owner, repeats=True, deliveries=len(found))
             return [self._again(tx, delivery, moment) for delivery in found]
 
     def expire(self) -> int:

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, delete, exists, func, or_, sel
 
 from tintype.errors import BadRequest, Forbidden, NotFound, TooManyRequests, Unauthorized
 from tintype.store.database import Database, now, read_clock
-from tintype.store.keyring import change_key, insert_key, renew_secret
+from tintype.store.keyring import insert_key, renew_secret, revoke_key
 from tintype.store.keys import KEY_COLUMNS, Key, draw
 from tintype.store.limits import Ceilings
 from tintype.store.rights import excess, sums
@@ -71,7 +71,7 @@ class OwnKeys:
     def revoke(self, caller: Key, id: str) -> Key:
         """Stop a key from working; raises NotFound, Forbidden."""
         with self._db.write() as tx:
-            return change_key(tx, self._governed(tx, caller, id).id, revoked_at=now())
+            return revoke_key(tx, self._governed(tx, caller, id))
 
     def expire(self) -> int:
         """Forget keys that keys made and that stopped working long ago, once no request is theirs; how many."""

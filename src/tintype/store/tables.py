@@ -183,6 +183,8 @@ ledger = Table(
     Column("note", Text),
     Column("created_at", Double, nullable=False),
     Index("ix_ledger_account", "account_id", "id"),
+    # What all accounts paid in a month, for operators, without a look at everything before it.
+    Index("ix_ledger_ended", "created_at", sqlite_where=ENDS, postgresql_where=ENDS),
     # One end for every hold: whatever the code does, no request is charged twice.
     Index("ix_ledger_end", "request_id", unique=True, sqlite_where=ENDS, postgresql_where=ENDS),
     Index("ix_ledger_hold", "request_id", unique=True, sqlite_where=_HOLD, postgresql_where=_HOLD),
@@ -234,6 +236,32 @@ keepers = Table(
     Column("holder", Text, nullable=False),
     Column("lease_until", Double, nullable=False),
     Column("wanted", Integer, nullable=False),
+)
+
+#: Who did what to the server and to accounts' keys and webhooks; each row is written with the act (`store/audit.py`).
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("at", Double, nullable=False),
+    #: Of an act that was done again within the hour, each time alike: when last, and how often.
+    Column("last_at", Double, nullable=False),
+    Column("times", Integer, nullable=False, server_default=text("1")),
+    Column("act", String(40), nullable=False),
+    #: The id of what was changed, and the account that it belongs to.
+    Column("target", Text, nullable=False),
+    Column("account_id", String(36)),
+    #: `api`, `cli` or `server`; the key's name and how it begins, or the system's user and host; the client's address.
+    Column("via", String(10), nullable=False),
+    Column("who", Text, nullable=False),
+    Column("address", Text),
+    #: The key that did it and its account; both may be gone long since.
+    Column("by_account", String(36)),
+    Column("by_key", String(36)),
+    Column("details", JSON, nullable=False),
+    Index("ix_audit_last", "last_at"),
+    Index("ix_audit_by", "by_account", "at"),
+    Index("ix_audit_account", "account_id"),
 )
 
 _NONE_YET = text("0")

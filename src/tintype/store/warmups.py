@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from tintype.store.audit import actor, record
 from tintype.store.database import Database, read_clock
 from tintype.store.records import Warmth
 from tintype.store.tables import warmups, workers
@@ -42,6 +43,8 @@ class Warmups:
                 own = warmups.c.slug == slug, warmups.c.worker == worker
                 if tx.scalar(select(warmups.c.state).where(*own)) is not Warmth.WARMING:
                     _put(tx, slug, worker, Warmth.WARMING)
+            if actor().is_operator:  # other callers' are use of the server, and no act of an operator
+                record(tx, "model.warm", slug, repeats=True)
 
     def asked(self, worker: str) -> list[str]:
         """The models that this worker was asked to load, and hasn't answered for; the first asked for comes first."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from sqlalchemy import Connection, func, insert, select, update
 
 from tintype.errors import BadRequest, NotFound
 from tintype.store.announce import receiver
+from tintype.store.audit import record
 from tintype.store.database import Database, read_clock
 from tintype.store.hooks import Delivered, Event, Hook, draw_secret
 from tintype.store.outbox import PENDING
@@ -66,23 +68,31 @@ class Webhooks:
         Raises NotFound, and BadRequest when it was removed and the account has by now as many as it may.
         """
         with self._db.write() as tx:
-            if _editable(tx, id, account_id).removed:
+            before = _editable(tx, id, account_id)
+            if before.removed:
                 _check_room(tx, account_id)
             moved = update(deliveries).where(deliveries.c.webhook_id == id, deliveries.c.status != Delivered.DELIVERED)
             tx.execute(moved.values(url=url, receiver=receiver(url)))
             active = {"disabled_at": None, "disabled_reason": None, "removed": False}
             below = {} if base_url is None else {"base_url": base_url}
-            return _change(tx, id, url=url, events=[*events], **active, **below)
+            hook = _change(tx, id, url=url, events=[*events], **active, **below)
+            was = None if before.url == url else _site(before.url)
+            record(tx, "webhook.update", id, account_id, receiver=_site(url), was=was, events=[*hook.events])
+            return hook
 
     def forget_bases(self) -> None:
         """The operator has said what the server's address is: what webhooks were added by counts no more."""
         with self._db.write() as tx:
-            tx.execute(update(webhooks).where(w.base_url.is_not(None)).values(base_url=None))
+            based = update(webhooks).where(w.base_url.is_not(None)).values(base_url=None)
+            if count := tx.execute(based).rowcount:
+                record(tx, "webhook.rebase", "all", webhooks=count)
 
     def remove(self, id: str, account_id: str) -> Hook:
         """Make a webhook inactive; what still waits for it is not sent. Raises NotFound."""
         with self._db.write() as tx:
-            _editable(tx, id, account_id)
+            hook = _editable(tx, id, account_id)
+            if not hook.removed:
+                record(tx, "webhook.remove", id, account_id, receiver=_site(hook.url))
             waiting = update(deliveries).where(deliveries.c.webhook_id == id, PENDING)
             over = {"status": Delivered.FAILED, "ended_at": read_clock(tx), "lease_until": None}
             tx.execute(waiting.values(**over, error="the webhook was made inactive"))
@@ -92,6 +102,7 @@ class Webhooks:
         """Draw a new secret; the old one signs too for a while, so that receivers can change over. Raises NotFound."""
         with self._db.write() as tx:
             hook = _find(tx, id, account_id)
+            record(tx, "webhook.rotate", id, account_id, receiver=_site(hook.url), overlap=self._overlap)
             until = read_clock(tx) + self._overlap
             return _change(tx, id, secret=draw_secret(), old_secret=hook.secret, old_until=until)
 
@@ -119,11 +130,21 @@ def _editable(tx: Connection, id: str, account_id: str) -> Hook:
 def _insert(
     tx: Connection, account_id: str, url: str | None, events: Iterable[Event], base_url: str | None = None
 ) -> Hook:
-    asked = {"id": str(uuid4()), "account_id": account_id, "url": url, "events": [*events], "secret": draw_secret()}
-    asked["base_url"] = base_url
+    asked: dict[str, Any] = {"id": str(uuid4()), "account_id": account_id, "url": url, "events": [*events]}
+    asked |= {"secret": draw_secret(), "base_url": base_url}
     fresh = insert(webhooks).values(**asked, created_at=read_clock(tx), removed=False)
+    record(tx, "webhook.add", asked["id"], account_id, receiver=_site(url), events=asked["events"])
     return Hook.of(tx.execute(fresh.returning(webhooks)).one())
 
 
 def _change(tx: Connection, id: str, **values: Any) -> Hook:
     return Hook.of(tx.execute(update(webhooks).where(w.id == id).values(values).returning(webhooks)).one())
+
+
+def _site(url: str | None) -> str:
+    """What of an address can be told: paths, queries and names before an @ may be secrets of the receiver's."""
+    if url is None:
+        return "as X-Webhook-URL says"
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}" + ("" if parts.port is None else f":{parts.port}")

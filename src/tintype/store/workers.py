@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, ins
 
 from tintype.errors import BadRequest, WorkerUnknown
 from tintype.store import counters, samples
+from tintype.store.audit import record
 from tintype.store.database import Database, now, read_clock
 from tintype.store.outlook import ALIVE
 from tintype.store.tables import workers
@@ -113,7 +114,8 @@ class Workers:
         """
         with self._db.write() as tx:
             id = _meant(tx, which)
-            _told_to_leave(tx, id, released=False)
+            if _told_to_leave(tx, id, released=False):
+                record(tx, "worker.drain", id)
             return WorkerRow(**tx.execute(select(workers).where(workers.c.id == id)).one()._mapping)
 
     def release(self, id: str) -> None:
@@ -135,6 +137,7 @@ class Workers:
                 delete(workers).where(mine, or_(workers.c.left_at.is_not(None), workers.c.seen_at < now() - ALIVE))
             )
             tx.execute(update(workers).where(mine).values(drain_at=None, released=False))
+            record(tx, "worker.recall", id)
             return id
 
     def is_drained(self, id: str) -> bool:
@@ -158,12 +161,13 @@ def new_id() -> str:
     return f"{socket.gethostname()}-{uuid4().hex[:8]}"
 
 
-def _told_to_leave(tx: Connection, id: str, *, released: bool) -> None:
-    """An operator's word stands over the fleet's, whichever came first."""
-    told = workers.c.drain_at.is_not(None)
-    if not released:
-        tx.execute(update(workers).where(workers.c.id == id, told).values(released=False))
-    tx.execute(update(workers).where(workers.c.id == id, ~told).values(drain_at=now(), released=released))
+def _told_to_leave(tx: Connection, id: str, *, released: bool) -> bool:
+    """Whether that is news; an operator's word stands over the fleet's, whichever came first."""
+    own, told = workers.c.id == id, workers.c.drain_at.is_not(None)
+    over = update(workers).where(own, told, workers.c.released).values(released=False)
+    changed = 0 if released else tx.execute(over).rowcount
+    fresh = update(workers).where(own, ~told).values(drain_at=now(), released=released)
+    return bool(changed + tx.execute(fresh).rowcount)
 
 
 def _count(tx: Connection, moment: float, before: Row[Any], said: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from fastapi import Depends
 from fastapi import Request as HttpRequest
 
 from tintype.errors import Forbidden, Unauthorized
+from tintype.store.audit import Actor, act_as
 from tintype.store.keys import Key
 from tintype.web.peers import client_address
 from tintype.web.services import services
@@ -19,6 +20,7 @@ async def caller(http: HttpRequest) -> Key:
     key = await in_thread(http, _authenticated, http, _secret(http))
     # Here threads.py finds whose call it is, and the middleware that adds x-remaining-credits too, on errors as well.
     http.state.key = key
+    act_as(_actor(http, key))
     return key
 
 
@@ -51,11 +53,26 @@ async def operator(key: Annotated[Key, Depends(observer)]) -> Key:
     return _changing(key)
 
 
+async def auditor(key: Annotated[Key, Depends(observer)]) -> Key:
+    """The caller's key, an operator's, for calls that look at accounts; raises Unauthorized, Forbidden."""
+    if key.server_only:
+        raise Forbidden("This operator's key may only read, and so sees how the server does and nothing of accounts")
+    return key
+
+
 Caller = Annotated[Key, Depends(caller)]
 Reader = Annotated[Key, Depends(reader)]
 Runner = Annotated[Key, Depends(runner)]
 Observer = Annotated[Key, Depends(observer)]
 Operator = Annotated[Key, Depends(operator)]
+Auditor = Annotated[Key, Depends(auditor)]
+
+
+def _actor(http: HttpRequest, key: Key) -> Actor:
+    settings = services(http).settings
+    most = None if key.operator else settings.account_acts
+    address = client_address(http, settings)
+    return Actor("api", f"{key.name} {key.begins}…", address, key.account_id, key.id, most)
 
 
 def _authenticated(http: HttpRequest, secret: str) -> Key:

@@ -129,18 +129,28 @@ async def create(http: HttpRequest, key: Runner) -> dict[str, Any]:
 
 
 async def rotate(http: HttpRequest, key: Runner, key_id: str) -> dict[str, Any]:
-    """Give a key a new secret, which is in this answer and nowhere else; the one before works for a while longer."""
+    """Give a key a new secret, which is in this answer and nowhere else; the one before works for a while longer.
+
+    `message` says until when. After a leak, send `overlap` 0: the one before stops at once.
+    """
     own = services(http)
     async with own.bodies.read(http, key.account_id) as sent:
         wanted = _read(Rotation, sent, own.registry.catalogue)
     turned, secret = await in_thread(http, own.own_keys.rotate, key, key_id, wanted.overlap)
-    return {"key": _shown(own, key, turned), "secret": secret}
+    return {"key": _shown(own, key, turned), "secret": secret, "message": _overlap_words(turned, wanted.overlap)}
 
 
 def revoke(http: HttpRequest, key: Runner, key_id: str) -> dict[str, Any]:
     """Stop a key from working at once; what it has queued goes on."""
     own = services(http)
     return {"key": _shown(own, key, own.own_keys.revoke(key, key_id))}
+
+
+def _overlap_words(key: Key, overlap: float) -> str:
+    if not overlap:
+        return "The secret before no longer works"
+    until = utc(key.old_until)
+    return f"The secret before works until {until}; to end it at once, rotate with overlap 0, or revoke the key"
 
 
 def _read(shape: type[Shape], sent: dict[str, Any], catalogue: Catalogue) -> Shape:

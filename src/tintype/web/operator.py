@@ -1,4 +1,4 @@
-"""How the whole server does, and its two levers: the queue's pause, and the draining of workers."""
+"""How the whole server does; its two levers, the queue's pause and the draining of workers; who did what, used what."""
 
 from __future__ import annotations
 
@@ -8,14 +8,24 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 
+from tintype.store.accounting import SPLITS, By, Use, Window
+from tintype.store.audit import ACTS, THINGS, Deed
+from tintype.store.money import dollars
 from tintype.store.samples import Sample
 from tintype.store.workers import WorkerRow
-from tintype.web.auth import Observer, Operator
+from tintype.web.auth import Auditor, Observer, Operator
 from tintype.web.openapi import describe_answer, describe_call, describe_query
-from tintype.web.query import MOST_MINUTES, Query, describe
-from tintype.web.schemas import OVERVIEW, PAUSED, SAMPLES
+from tintype.web.query import MOST_MINUTES, MOST_ROWS, Query, beginning, describe
+from tintype.web.schemas import AUDIT, OVERVIEW, PAUSED, SAMPLES, USED
 from tintype.web.services import Services, services
 from tintype.web.threads import Threaded
+
+#: Days of a window, at most; rows of a page.
+MOST_DAYS, ROWS = 366, 20
+BYS: dict[str, By | None] = {"": None, **{by: by for by in SPLITS}}
+#: One act, or all about a thing.
+MEANT = {act: act for act in ("", *THINGS, *ACTS)}
+PAGE = ("page", "per_page")
 
 
 def operator_router() -> APIRouter:
@@ -25,6 +35,12 @@ def operator_router() -> APIRouter:
     samples_words = describe_query("The last minutes in figures, for plots", [describe("minutes")], 400, 403)
     router.add_api_route("", overview, methods=["GET"], **overview_words)
     router.add_api_route("/samples", samples, methods=["GET"], **describe_answer(SAMPLES, samples_words))
+    for path, look, summary, shape, names in (
+        ("/audit", audit, "Who did what, the newest first", AUDIT, ("since", "act", "account", *PAGE)),
+        ("/usage", usage, "What accounts used", USED, ("from", "to", "account", "by", *PAGE)),
+    ):
+        read = describe_query(summary, [*map(describe, names)], 400, 403, 404)
+        router.add_api_route(path, look, methods=["GET"], **describe_answer(shape, read))
     for path, endpoint, words in (
         ("/queue/pause", pause, describe_answer(PAUSED, describe_call("Pause the queue", 403))),
         ("/queue/resume", resume, describe_answer(PAUSED, describe_call("Let the queue go on", 403))),
@@ -47,6 +63,40 @@ def samples(http: HttpRequest, _key: Observer) -> dict[str, Any]:
     minutes = Query(http.query_params).number("minutes", 60, MOST_MINUTES)
     moment, seconds, found = services(http).samples.series(minutes * 60)
     return {"at": _time(moment), "seconds": seconds, "samples": [_sample(one) for one in found]}
+
+
+def audit(http: HttpRequest, _key: Auditor) -> dict[str, Any]:
+    """One page of the acts of operators, and of accounts about their keys and webhooks.
+
+    `since` is a day, UTC; `act` one act, or all about a thing; `account` who did it, or whose was changed.
+    """
+    query = Query(http.query_params)
+    page, size, day = query.page(), query.number("per_page", ROWS, MOST_ROWS), query.day("since")
+    meant = {"act": query.choice("act", MEANT, ""), "account_id": query.text("account")}
+    since = None if day is None else beginning(day)
+    found, total = services(http).audit.page(size=size, page=page, since=since, **meant)
+    return {"data": [*map(_deed, found)], **_paged(page, size, total)}
+
+
+def usage(http: HttpRequest, _key: Auditor) -> dict[str, Any]:
+    """What each account used from one day to another (UTC, both included; this month), and the sum of all pages.
+
+    Charges are the ledger's, which is kept for good. `completed` and `failed` are null where requests no longer are.
+    """
+    query = Query(http.query_params)
+    first, last = query.month("from", "to", most=MOST_DAYS)
+    by, page, size = query.choice("by", BYS, ""), query.page(), query.number("per_page", ROWS, MOST_ROWS)
+    account = query.text("account")
+    used, total = services(http).accounting.use(Window.of(first, last), by, account, size=size, page=page)
+    return {
+        "from": first.isoformat(),
+        "to": last.isoformat(),
+        "data": [*map(_used, used)],
+        "total_charged": total.charged,
+        "total_cost": dollars(total.cost),
+        "total_uncharged": total.uncharged,
+        **_paged(page, size, total.rows),
+    }
 
 
 def pause(http: HttpRequest, _key: Operator) -> dict[str, Any]:
@@ -107,6 +157,45 @@ def _shown(worker: WorkerRow, moment: float) -> dict[str, Any]:
         "forward_passes": worker.forward_passes,
         "cold_starts": worker.cold_starts,
         "cold_seconds": round(worker.cold_seconds, 3),
+    }
+
+
+def _paged(page: int, size: int, total: int) -> dict[str, int]:
+    return {"page": page, "per_page": size, "total": total, "total_pages": -(-total // size)}
+
+
+def _deed(one: Deed) -> dict[str, Any]:
+    return {
+        "at": _time(one.at),
+        # When it was done last, and how often: what is done again and again within an hour is one row.
+        "last_at": _time(one.last_at),
+        "times": one.times,
+        "act": one.act,
+        # A key's name and how it begins, with the client's address; at the command line, the system's user and host.
+        "who": one.who,
+        "address": one.address,
+        "via": one.via,
+        "by_account": one.by_account,
+        "by_key": one.by_key,
+        "target": one.target,
+        "account": one.account_id,
+        "details": dict(one.details),
+    }
+
+
+def _used(one: Use) -> dict[str, Any]:
+    return {
+        "account": one.account_id,
+        "name": one.name,
+        "mode": "test" if one.test else "live",
+        # The day, month, model, or id of a key.
+        "part": one.part,
+        "key": one.key,
+        "charged": one.charged,
+        "cost": dollars(one.cost),
+        "uncharged": one.uncharged,
+        "completed": one.completed,
+        "failed": one.failed,
     }
 
 

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 from starlette.datastructures import QueryParams
 
 from tintype.errors import BadRequest, InvalidParameter
+from tintype.store.accounting import SPLITS
+from tintype.store.audit import ACTS, THINGS
 
 Value = TypeVar("Value")
 
@@ -26,11 +28,13 @@ DATE = {"type": "string", "format": "date"}
 SCHEMAS: Mapping[str, dict[str, Any]] = {
     "page": {**COUNT, "maximum": MOST_PAGES, "default": 1},
     "per_page": {**COUNT, "maximum": MOST_ROWS, "default": 20},
-    **dict.fromkeys(("from_date", "to_date", "start_date", "end_date"), DATE),
+    **dict.fromkeys(("from_date", "to_date", "start_date", "end_date", "from", "to", "since"), DATE),
     "minutes": {**COUNT, "maximum": MOST_MINUTES, "default": 60},
     "status": {"enum": ["COMPLETED", "FAILED", "PENDING"]},
     "sort_by": {"enum": ["model_created", "model_name", "credits_deduction"]},
     "sort_order": {"enum": ["asc", "desc"]},
+    "by": {"enum": [*SPLITS]},
+    "act": {"enum": [*THINGS, *ACTS]},
     "entries": {"enum": ["balance", "all"], "default": "balance"},
 }
 
@@ -82,6 +86,15 @@ class Query:
             return datetime.strptime(sent, "%Y-%m-%d").replace(tzinfo=UTC).date()
         except ValueError:
             raise InvalidParameter(name, sent, "a day as YYYY-MM-DD") from None
+
+    def month(self, first: str, last: str, *, most: int) -> tuple[date, date]:
+        """Two days, of which the second counts too; today, and the first of that month."""
+        end = self.day(last) or datetime.now(UTC).date()
+        start = self.day(first) or end.replace(day=1)
+        if not (0 <= (end - start).days < most and start.year >= 1970 and end.year < 9999):
+            allowed = f"a day from 1970 on, at most {most - 1} days before {last}, {end}"
+            raise InvalidParameter(first, start.isoformat(), allowed)
+        return start, end
 
     def window(self, first: str, last: str, *, days: int, most: int) -> tuple[float, float]:
         """From the start of the first day to the end of the last, UTC, in unix seconds; today and `days` before it."""

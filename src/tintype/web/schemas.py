@@ -103,6 +103,29 @@ SAMPLE = shape(
     cold_seconds=NUMBER,
 )
 SAMPLES = shape(at=TEXT, seconds=WHOLE, samples={"type": "array", "items": SAMPLE})
+PAGED = dict.fromkeys(("page", "per_page", "total", "total_pages"), WHOLE)
+DEED = shape(
+    at=TEXT,
+    last_at=TEXT,
+    times=WHOLE,
+    **dict.fromkeys(("act", "who", "via", "target"), TEXT),
+    **dict.fromkeys(("address", "by_account", "by_key", "account"), or_null(TEXT)),
+    details={"type": "object"},
+)
+AUDIT = shape(data={"type": "array", "items": DEED}, **PAGED)
+USE = shape(
+    account=TEXT,
+    name=TEXT,
+    mode={"enum": ["live", "test"]},
+    part=or_null(TEXT),
+    key=or_null(TEXT),
+    charged=WHOLE,
+    cost=NUMBER,
+    uncharged=WHOLE,
+    **dict.fromkeys(("completed", "failed"), or_null(WHOLE)),
+)
+TOTALS = {"total_charged": WHOLE, "total_cost": NUMBER, "total_uncharged": WHOLE}
+USED = shape(**{"from": TEXT, "to": TEXT}, data={"type": "array", "items": USE}, **TOTALS, **PAGED)
 #: Of answers with pictures in them; the others are set where they are.
 WEIGHED = {
     "x-weights": {

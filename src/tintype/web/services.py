@@ -17,8 +17,10 @@ from tintype.hub.registry import Registry
 from tintype.media.images import check
 from tintype.media.storage import Storage, open_storage
 from tintype.settings import Safety, Settings
+from tintype.store.accounting import Accounting
 from tintype.store.accounts import Accounts
 from tintype.store.assets import Assets
+from tintype.store.audit import Audit
 from tintype.store.controls import Controls
 from tintype.store.database import Database
 from tintype.store.figures import read_figures
@@ -60,9 +62,11 @@ class Services:
     db: Database
     requests: Requests
     accounts: Accounts
+    audit: Audit
     own_keys: OwnKeys
     statements: Statements
     usage: Usage
+    accounting: Accounting
     workers: Workers
     controls: Controls
     samples: Samples
@@ -109,9 +113,11 @@ class Services:
                 input_quota=settings.input_quota,
             ),
             accounts=Accounts(db),
+            audit=Audit(db, settings.audit_life),
             own_keys=OwnKeys(db, most=settings.account_keys, daily=settings.account_keys_daily, ceilings=ceilings),
             statements=Statements(db),
             usage=Usage(db),
+            accounting=Accounting(db, settings.history_life),
             workers=Workers(db),
             controls=Controls(db),
             samples=Samples(db),
@@ -187,6 +193,7 @@ class Services:
         self.history.expire()
         self.assets.expire()
         self.own_keys.expire()
+        self.audit.expire()
         self.requests.expire()
         # Last, what a storage that is away holds up until a later sweep.
         needed = self.requests.needed_inputs()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pkgutil import iter_modules
 
-from sqlalchemy import inspect, text
+from sqlalchemy import Connection, inspect, text
 
+from tintype.store.audit import record
 from tintype.store.database import Database
 from tintype.store.migrations import versions
 
@@ -23,8 +24,11 @@ def migrate(db: Database) -> None:
     config = Config()
     config.set_main_option("script_location", "tintype.store:migrations")
     with db.write(unhurried=True) as tx:
+        before = _version(tx)  # two may have come this far together
         config.attributes["connection"] = tx
         command.upgrade(config, "head")
+        if before != newest():
+            record(tx, "database.migrate", newest(), was=before)
 
 
 def newest() -> str:
@@ -35,7 +39,11 @@ def newest() -> str:
 def version(db: Database) -> str | None:
     """The revision that the database is at; None for one without tables. Raises StoreUnavailable."""
     with db.read() as view:
-        if not inspect(view).has_table("alembic_version"):
-            return None
-        found: str | None = view.scalar(text("SELECT version_num FROM alembic_version"))
-        return found
+        return _version(view)
+
+
+def _version(view: Connection) -> str | None:
+    if not inspect(view).has_table("alembic_version"):
+        return None
+    found: str | None = view.scalar(text("SELECT version_num FROM alembic_version"))
+    return found

@@ -56,7 +56,7 @@ function openCreate(models, mode, redraw) {
 }
 
 function rotate(key, redraw) {
-  const words = `“${key.name}” gets a new secret. The one before works for one more day, so that programs can change over. Limits and spending stay.${key.own ? " This tab goes on with the old one until then." : ""}`;
+  const words = `“${key.name}” gets a new secret. The one before works for one more day, so that programs can change over. Limits and spending stay. If it leaked, revoke it instead: that ends it at once.${key.own ? " This tab goes on with the old one until then." : ""}`;
   confirm("A new secret?", words, "New secret", async () => {
     const { secret } = await send(`/v2/keys/${key.id}/rotate`, { overlap: OVERLAP });
     await redraw();

@@ -4,6 +4,7 @@ import { fill, h } from "./dom.js";
 import { drawHeader } from "./header.js";
 import { currentKey, forgetKey } from "./key.js";
 import { drawPlots } from "./operator-plots.js";
+import { drawAudit, drawUse } from "./operator-records.js";
 import { queueFacts, workerCards } from "./operator-state.js";
 
 /** Milliseconds between looks at the queue and the workers, and at the figures of the last hours. */
@@ -26,8 +27,10 @@ async function show() {
   if (mine !== drawing) return;
   const [news, late] = [h("p.hint.news", { role: "status" }), h("p.error.news", { role: "alert" })];
   const [queue, workers, plots] = [h("section.panel", { "aria-label": "Queue" }), h("section.panel"), h("section.panel")];
+  // A key that may only read sees nothing of accounts.
+  const [use, acts] = key.read_only ? [null, null] : [h("section.panel.records"), h("section.panel.records")];
   fill(main, h("div.title", {}, h("h1", {}, "Operator"), h("p.lead", {}, "The queue, the workers and the last hours of this server.")),
-    news, late, queue, workers, plots);
+    news, late, queue, workers, plots, use, acts);
   const draw = (overview) => keepingFocus(() => {
     // A key that may only read is for a screen on the wall: there is nothing to press.
     fill(queue, queueFacts(overview, key.read_only ? null : act));
@@ -38,9 +41,10 @@ async function show() {
   const act = async (lever, words) => {
     await send(`/v2/operator/${lever}`);
     news.textContent = words;
-    await look();
+    await Promise.all([look(), drawAudit(acts)]);
   };
   draw(first);
+  if (acts) Promise.all([drawUse(use), drawAudit(acts)]).catch((error) => { late.textContent = error.message; });
   const wanted = () => mine === drawing;
   keepLooking(look, OFTEN, late, wanted);
   keepLooking(drawPlots(plots), SELDOM, late, wanted);

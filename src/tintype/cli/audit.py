@@ -1,0 +1,99 @@
+"""`tintype audit`: who did what."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tintype.cli.options import csv_option, data_option, json_option, load_settings, open_database
+from tintype.cli.rows import print_csv, print_rows, shown_time
+from tintype.store.audit import ACTS, THINGS, Audit, Deed
+
+FIELDS = ["at", "act", "who", "address", "via", "target", "account", "details", "times", "last_at"]
+
+
+@click.command()
+@click.option(
+    "--since",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]),
+    help="Acts from this day or moment on, UTC.",
+)
+@click.option("--act", type=click.Choice([*THINGS, *ACTS]), metavar="ACT", help="One act, or all about a thing: `key`.")
+@click.option("--account", help="Id of an account: what it did, and what was done to it and its test keys.")
+@click.option("--lines", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="Acts, at most.")
+@data_option
+@json_option
+@csv_option
+def audit(
+    since: datetime | None,
+    act: str | None,
+    account: str | None,
+    lines: int,
+    data: Path | None,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
+    """Show who did what to the server, its accounts and keys, the newest first; kept for TINTYPE_AUDIT_LIFE.
+
+    \b
+    Who is, over the API, a key's name and how it begins, with the client's address; here, the system's user and host.
+    Acts: account.create account.credit database.migrate key.create key.revoke key.rotate key.safety model.warm
+    queue.pause queue.resume webhook.add webhook.rebase webhook.remove webhook.replay webhook.rotate webhook.update
+    worker.drain worker.recall
+
+    \b
+    Examples:
+      tintype audit
+      tintype audit --act queue.pause --lines 1
+      tintype audit --act key --since 2026-11-01 --account 9f0c3c0e-…
+      tintype audit --since 2026-01-01 --lines 100000 --csv > acts.csv
+    """
+    settings = load_settings(data=data)
+    moment = None if since is None else since.replace(tzinfo=UTC).timestamp()
+    with open_database(settings) as db:
+        acts = Audit(db, settings.audit_life)
+        found, _ = acts.page(size=lines, since=moment, act=act or "", account_id=account or "")
+    if as_json:
+        click.echo(json.dumps([_row(one) for one in found], indent=2))
+    elif as_csv:
+        print_csv([{**_row(one), "details": json.dumps(dict(one.details))} for one in found], FIELDS)
+    else:
+        print_rows([_line(one) for one in found], as_json=False)
+
+
+def _row(one: Deed) -> dict[str, Any]:
+    return {
+        "at": shown_time(one.at),
+        "act": one.act,
+        "who": one.who,
+        "address": one.address,
+        "via": one.via,
+        "target": one.target,
+        "account": one.account_id,
+        "details": dict(one.details),
+        "times": one.times,
+        "last_at": shown_time(one.last_at),
+        "by_account": one.by_account,
+        "by_key": one.by_key,
+    }
+
+
+def _line(one: Deed) -> dict[str, Any]:
+    """The same for people: what most rows don't have stands with the details."""
+    again = {} if one.times == 1 else {"times": one.times, "last": shown_time(one.last_at)}
+    said = {**one.details, **again}
+    return {
+        "at": shown_time(one.at),
+        "act": one.act,
+        "who": one.who if one.address is None else f"{one.who} from {one.address}",
+        "target": one.target,
+        "details": ", ".join(f"{name} {_words(value)}" for name, value in said.items()),
+    }
+
+
+def _words(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
