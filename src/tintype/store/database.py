@@ -117,9 +117,14 @@ class Database:
             self._writers.release()
 
     @property
+    def kind(self) -> str:
+        """`sqlite` or `postgresql`."""
+        return self._engine.dialect.name
+
+    @property
     def has_bell(self) -> bool:
         """Whether it tells listeners what happens in it, as Postgres does."""
-        return self._engine.dialect.name == "postgresql"
+        return self.kind == "postgresql"
 
     def listening(self, channel: str) -> AbstractContextManager[Any]:
         """psycopg's own connection that hears a channel, where there is a bell; raises StoreUnavailable."""

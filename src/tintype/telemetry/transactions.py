@@ -38,7 +38,16 @@ class Transactions(Collector):
         self.read, self.write, self.note = map(transactions.labels, ("read", "write", "note"))
         self._all = (waits, transactions)
 
+    def sums(self) -> tuple[float, float, float]:
+        """How many there were, and all the seconds that they waited, and took."""
+        waits, transactions = self._all
+        return _sum(transactions, "_count"), _sum(waits, "_sum"), _sum(transactions, "_sum")
+
     def collect(self) -> Iterator[Metric]:
         """Both families."""
         for one in self._all:
             yield from one.collect()
+
+
+def _sum(family: Histogram, kind: str) -> float:
+    return sum(one.value for metric in family.collect() for one in metric.samples if one.name.endswith(kind))
