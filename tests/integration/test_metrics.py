@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 from tests.integration.website import Website, serving
@@ -124,6 +125,11 @@ def test_open_metrics_for_who_asks(boss: httpx2.Client) -> None:
     answer = boss.get("/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
     assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
     assert answer.text.endswith("# EOF\n")
+    strict = [*openmetrics.text_string_to_metric_families(answer.text)]
+    assert {family.type for family in strict} >= {"counter", "gauge", "histogram", "info"}
+    counters = {one.name for family in strict if family.type == "counter" for one in family.samples}
+    assert {name for name in counters if not name.endswith(("_total", "_created"))} == set()
+    assert [family.name for family in strict if not family.documentation] == []
 
 
 def sent(site: Website, *head: str, body: bytes = b"") -> bytes:
