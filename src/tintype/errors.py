@@ -152,6 +152,12 @@ class Unauthorized(TintypeError):
 
     status = 401
     advice = "Send a valid key in the x-api-key header (or Authorization: Bearer …)."
+    #: What `/metrics` tells apart.
+    REASONS = ("missing", "unknown", "revoked", "expired", "replaced")
+
+    def __init__(self, message: str | None = None, *, reason: str = "unknown") -> None:
+        self.reason = reason
+        super().__init__(message)
 
 
 class Forbidden(TintypeError):
@@ -159,6 +165,13 @@ class Forbidden(TintypeError):
 
     status = 403
     advice = "Use a key with the permission, or ask the operator for one."
+    #: What `/metrics` tells apart: a key that may only read, isn't an operator's, or sees the server alone; a model;
+    #: more than a limit ever lets in; more keys, or wider ones, than it may make; the rest.
+    REASONS = ("read_only", "not_operator", "server_only", "model", "limit", "keys", "other")
+
+    def __init__(self, message: str | None = None, *, reason: str = "other") -> None:
+        self.reason = reason
+        super().__init__(message)
 
 
 class NotFound(TintypeError):

@@ -37,6 +37,10 @@ def test_a_request_is_counted_from_the_queue_to_its_charge(server: Server) -> No
     assert gained("tintype_forward_passes_total") >= 2
     assert gained("tintype_stage_seconds_total", "denoise") > 0
     assert gained("tintype_prompt_cache_total") >= 1
+    assert gained("tintype_worker_transactions_total") >= 1
+    assert gained("tintype_worker_transaction_seconds_total") > 0
+    assert gained("tintype_database_transaction_seconds_count") >= 1
+    assert told(http)["tintype_worker_versions", ""] >= 1
     assert min(gained("tintype_requests_total"), gained("tintype_charges_total")) >= 1
     assert told(http)["tintype_missed_charges_total", ""] == 0
     assert told(http)["tintype_worker_memory_bytes", ""] > 0

@@ -7,16 +7,21 @@ from typing import Any
 
 import pytest
 from sqlalchemy import update
+from tests.databases import statements
 
 from tintype.store.accounts import Accounts
 from tintype.store.database import Database
 from tintype.store.figures import read_figures
+from tintype.store.hooks import Event
 from tintype.store.records import Request
 from tintype.store.requests import Requests
-from tintype.store.tables import requests
+from tintype.store.tables import deliveries, requests
+from tintype.store.webhooks import Webhooks
 from tintype.store.workers import Workers
 from tintype.telemetry.metrics import CHARGED, CHARGES, ENDED, MISSED, STAGE_RUNS, Figures
 
+#: Of a scrape, with what begins its transaction.
+MOST_STATEMENTS = 8
 DECODED = STAGE_RUNS.key("a", "decode")
 
 
@@ -84,12 +89,55 @@ def test_what_workers_count_goes_on_when_they_begin_anew(house: House) -> None:
     house.beat("w2", 0, 0)
     house.beat("w2", 1, 2, counts={DECODED: 1}, about={"tasks": [{}]})
     told = house.figures
-    assert (told.memory, told.workers["idle"], told.workers["working"]) == ({("w1", "process"): 300}, 1, 1)
+    assert (told.memory, told.workers["idle"], told.workers["working"]) == ({("w1", "cpu", "process"): 300}, 1, 1)
+    assert told.versions == {"untold": 2}
     for id in ("w1", "w2"):
         house.workers.leave(id)
     told = house.figures
     assert (told.memory, told.workers["idle"], told.workers["working"]) == ({}, 0, 0)
     assert told.sums == {"forward_passes": 13, "rows": 52, "room": 13 * 16, DECODED: 6, MISSED.key(): 0}
+
+
+def test_memory_and_versions_are_told_by_what_outlives_a_restart(house: House) -> None:
+    """A name of its own per start would be a new series each; two on a device share what that has."""
+    for id, version, bytes in (("box-a-11aa", "1", 3), ("box-a-22bb", "2", 4), ("ray:1-box-b-33cc", "2", 5)):
+        about = {"version": version, "memory": {"process": bytes, "total": 80}}
+        house.workers.beat(id, "cuda:0", 0, 0, about=about)
+    told = house.figures
+    assert told.versions == {"1": 1, "2": 2}
+    assert told.memory == {
+        ("box-a", "cuda:0", "process"): 7,
+        ("box-a", "cuda:0", "total"): 80,
+        ("ray:1-box-b", "cuda:0", "process"): 5,
+        ("ray:1-box-b", "cuda:0", "total"): 80,
+    }
+
+
+def test_a_scrape_is_as_few_statements_as_ever_however_much_there_is(house: House) -> None:
+    with statements(house.db) as said:
+        assert house.figures.messages == 0
+    idle = len(said)
+    for number in range(30):
+        house.submit(f"m{number}")
+        house.beat(f"w{number}", 0, 0)
+    with statements(house.db) as said:
+        assert sum(house.figures.waiting.values()) == 30
+    assert len(said) == idle <= MOST_STATEMENTS
+
+
+def test_messages_that_are_due_and_for_how_long(house: House) -> None:
+    Webhooks(house.db, overlap=0).add(house.key.account_id, "https://receiver.example/", Event)
+    assert (house.figures.messages, house.figures.lateness) == (0, 0)
+    house.submit()
+    house.complete()
+    with house.db.write() as tx:
+        tx.execute(update(deliveries).values(due_at=deliveries.c.due_at - 60))
+    told = house.figures
+    assert told.messages == 1
+    assert 60 <= told.lateness < 120
+    with house.db.write() as tx:
+        tx.execute(update(deliveries).values(due_at=deliveries.c.due_at + 3600))
+    assert (house.figures.messages, house.figures.lateness) == (0, 0), "it is to be tried again later"
 
 
 def test_ends_and_charges_by_model(house: House) -> None:

@@ -116,7 +116,7 @@ def web_server(settings: Settings, registry: Registry) -> uvicorn.Server:
     app = create_app(settings, registry, stopping=lambda: server.should_exit)
     files = raise_file_limit()
     bounds = Bounds.of(settings, files)
-    connections = Connections(bounds, lambda address: is_proxy(address, settings), app.state.services.metrics.refused)
+    connections = Connections(bounds, lambda address: is_proxy(address, settings), app.state.services.metrics.calls)
     config = uvicorn.Config(
         app,
         # On h11 whatever else is installed: by itself uvicorn prefers httptools, which loses the bodies of calls

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import Histogram
 from sqlalchemy import URL, Connection, Double, Engine, create_engine, event, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
@@ -21,6 +22,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from tintype.errors import BadRequest, StoreUnavailable
 from tintype.private import create, make_folder
+from tintype.telemetry.transactions import Transactions
 
 #: A process's writers that have a connection while they wait for Postgres's lock: a third of those that it may have, so
 #: that reading goes on while somebody else keeps the lock.
@@ -55,13 +57,15 @@ class Database:
         event.listen(self._engine, "before_cursor_execute", _refuse_what_is_no_text)
         event.listen(self._engine, "checkin", self._let_go)
         self._closed = False
+        #: How long this process's transactions wait, and take.
+        self.times = Transactions()
         self._noting = self._engine.execution_options(way="note")
         self._patience = patience
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that sees one state of the database throughout; raises StoreUnavailable."""
-        with _reachable(), self._engine.begin() as view:
+        with _reachable(), self._begun(self._engine, self.times.read) as view:
             yield view
 
     @contextmanager
@@ -73,7 +77,7 @@ class Database:
         """
         jobs: list[Callable[[], None]] = []
         locking = self._engine.execution_options(way="write", unhurried=unhurried, jobs=jobs)
-        with self._among_writers(), _reachable(), locking.begin() as tx:
+        with self._among_writers(), _reachable(), self._begun(locking, self.times.write, locks=True) as tx:
             yield tx
         for job in jobs:
             job()
@@ -85,12 +89,27 @@ class Database:
         On Postgres it isn't under the lock: rows that it reads in order to change them, it must lock. What is written
         in `write()` afterwards never survives without it. Raises StoreUnavailable.
         """
-        with nullcontext() if self.has_bell else self._among_writers(), _reachable(), self._noting.begin() as tx:
+        locks, turn = (False, nullcontext()) if self.has_bell else (True, self._among_writers())
+        with turn, _reachable(), self._begun(self._noting, self.times.note, locks=locks) as tx:
             yield tx
 
     @contextmanager
+    def _begun(self, engine: Engine, took: Histogram, *, locks: bool = False) -> Iterator[Connection]:
+        """A transaction, with what it waits for measured; where it `locks`, it begins when the lock is its own."""
+        with self.times.connection.time():
+            connection = engine.connect()
+        with connection:
+            if locks:
+                with self.times.lock.time():
+                    connection.begin()
+            with took.time(), connection.get_transaction() or connection.begin():
+                yield connection
+
+    @contextmanager
     def _among_writers(self) -> Iterator[None]:
-        if not self._writers.acquire(timeout=self._patience):
+        with self.times.turn.time():
+            mine = self._writers.acquire(timeout=self._patience)
+        if not mine:
             raise StoreUnavailable
         try:
             yield
@@ -98,9 +117,14 @@ class Database:
             self._writers.release()
 
     @property
+    def kind(self) -> str:
+        """`sqlite` or `postgresql`."""
+        return self._engine.dialect.name
+
+    @property
     def has_bell(self) -> bool:
         """Whether it tells listeners what happens in it, as Postgres does."""
-        return self._engine.dialect.name == "postgresql"
+        return self.kind == "postgresql"
 
     def listening(self, channel: str) -> AbstractContextManager[Any]:
         """psycopg's own connection that hears a channel, where there is a bell; raises StoreUnavailable."""

@@ -10,32 +10,50 @@ from sqlalchemy import Connection, func, select
 
 from tintype.store import ledger
 from tintype.store.controls import paused
-from tintype.store.database import Database, read_clock
+from tintype.store.database import Database, now
 from tintype.store.keepers import wanted
+from tintype.store.outbox import backlog
 from tintype.store.records import Status
 from tintype.store.tables import counters, requests, workers
 from tintype.store.workers import STATES, WorkerRow
 from tintype.telemetry.metrics import MISSED, Figures
+
+#: What is said of a worker that doesn't tell its version: it is older than those that do.
+UNTOLD = "untold"
+#: Kinds of memory that all workers on a device share.
+OF_DEVICE = ("total",)
 
 
 def read_figures(db: Database, models: Iterable[str]) -> Figures:
     """The figures at this moment, with zeros for the models that nobody asks for; raises StoreUnavailable."""
     none = dict.fromkeys(models, 0)
     with db.read() as view:
-        moment = read_clock(view)
+        state = view.execute(_state()).one()
+        moment = state.moment
         live = [*view.execute(_live())]
         known = [WorkerRow(**row._mapping) for row in view.execute(select(workers))]
+        alive = _alive(known, moment)
         states = Counter(worker.state(moment) for worker in known)
         return Figures(
             sums=_sums(view),
             waiting=none | {row.slug: row.number for row in live if row.status is Status.QUEUED},
             oldest=none | {row.slug: max(0.0, moment - row.first) for row in live if row.status is Status.QUEUED},
             running=none | {row.slug: row.number for row in live if row.status is Status.PROCESSING},
-            paused=bool(view.scalar(select(paused()))),
-            workers={state: states[state] for state in STATES},
+            paused=bool(state.paused),
+            workers={name: states[name] for name in STATES},
             wanted=wanted(view),
-            memory=_memory(known, moment),
+            versions=_versions(alive),
+            memory=_memory(alive),
+            messages=state.messages,
+            lateness=max(0.0, moment - (state.first or moment)),
         )
+
+
+def _state() -> Any:
+    """The moment, whether the queue is paused, and what webhooks' senders have before them: one statement."""
+    number, first = backlog()
+    columns = (now().label("moment"), paused().label("paused"), number.label("messages"), first.label("first"))
+    return select(*columns)
 
 
 def _live() -> Any:
@@ -55,7 +73,19 @@ def _sums(view: Connection) -> dict[str, float]:
     return sums | {MISSED.key(): sums.get(MISSED.key(), 0) + ledger.missed(view)}
 
 
-def _memory(known: Iterable[WorkerRow], moment: float) -> dict[tuple[str, str], int]:
-    alive = [worker for worker in known if worker.state(moment) not in ("silent", "drained")]
-    told = {worker.id: (worker.about or {}).get("memory", {}) for worker in alive}
-    return {(id, kind): amount for id, memory in told.items() for kind, amount in memory.items()}
+def _alive(known: Iterable[WorkerRow], moment: float) -> list[WorkerRow]:
+    return [worker for worker in known if worker.state(moment) not in ("silent", "drained")]
+
+
+def _versions(alive: Iterable[WorkerRow]) -> dict[str, int]:
+    return dict(Counter(str((worker.about or {}).get("version", UNTOLD)) for worker in alive))
+
+
+def _memory(alive: Iterable[WorkerRow]) -> dict[tuple[str, str, str], int]:
+    """By what outlives a restart: a worker's own name would make new series. What is the device's counts once."""
+    sums: Counter[tuple[str, str, str]] = Counter()
+    for worker in alive:
+        for kind, amount in (worker.about or {}).get("memory", {}).items():
+            place = worker.host, worker.device, kind
+            sums[place] = max(sums[place], amount) if kind in OF_DEVICE else sums[place] + amount
+    return dict(sums)

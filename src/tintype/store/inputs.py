@@ -37,7 +37,7 @@ def admit(tx: Connection, request: Request, picture: Input, most: int) -> None:
     if taken + picture.bytes > most:
         words = f"The input pictures of an account's requests may take {most} bytes together until those end"
         if not taken:
-            raise Forbidden(f"{words}; this one alone takes {picture.bytes}")
+            raise Forbidden(f"{words}; this one alone takes {picture.bytes}", reason="limit")
         raise TooManyRequests(f"{words}: {taken} are taken, and this one takes {picture.bytes}", PATIENCE)
     width, height = picture.size
     kept = {"name": picture.name, "size": picture.bytes, "width": width, "height": height}

@@ -102,11 +102,12 @@ class Keyring:
         if row is None:
             raise Unauthorized
         if row.revoked_at is not None:
-            raise Unauthorized("This API key was revoked")
+            raise Unauthorized("This API key was revoked", reason="revoked")
         if row.expires_at is not None and row.expires_at <= row.moment:
-            raise Unauthorized(f"This API key expired on {_date(row.expires_at)}")
+            raise Unauthorized(f"This API key expired on {_date(row.expires_at)}", reason="expired")
         if row.digest != digest(secret) and row.old_until <= row.moment:
-            raise Unauthorized(f"This API key was replaced by a new one, and stopped working on {_date(row.old_until)}")
+            words = f"This API key was replaced by a new one, and stopped working on {_date(row.old_until)}"
+            raise Unauthorized(words, reason="replaced")
         return Key.of(row)
 
 

@@ -80,7 +80,8 @@ def _check_queue(tx: Connection, request: Request, ceilings: Ceilings) -> None:
     """Room for all, and enough of it for the others."""
     most = ceilings.of_queue
     if request.pictures > most:
-        raise Forbidden(f"One account may have {most} pictures in the queue; this request asks for {request.pictures}")
+        words = f"One account may have {most} pictures in the queue; this request asks for {request.pictures}"
+        raise Forbidden(words, reason="limit")
     own = _account(request.account_id)
     counted = select(func.sum(_PICTURES), func.sum(_PICTURES).filter(requests.c.key_id.in_(own)))
     everybody, mine = tx.execute(counted.where(*_unended(request))).one()
@@ -102,7 +103,7 @@ def _check_requests(tx: Connection, request: Request, limit: Limit) -> None:
 def _check_pictures(tx: Connection, request: Request, limit: Limit) -> None:
     words = f"{limit.group.words} may have {limit.most} pictures at once"
     if request.pictures > limit.most:  # no wait would help
-        raise Forbidden(f"{words}; this request alone asks for {request.pictures}")
+        raise Forbidden(f"{words}; this request alone asks for {request.pictures}", reason="limit")
     pictures = tx.scalar(select(func.sum(_PICTURES)).where(*_unended(request), limit.group.keys)) or 0
     if pictures > limit.most:
         words = f"{words}; with this request {limit.group.would} have {pictures}"

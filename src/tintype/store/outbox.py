@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, exists, func, or_, select, update
+from sqlalchemy import Connection, ScalarSelect, Select, and_, exists, func, or_, select, update
 
 from tintype.errors import NotFound
 from tintype.store.audit import record
@@ -155,6 +155,12 @@ def _due(moment: Any) -> Sequence[Any]:
 
 #: Whether anything is due: built once, since building takes longer than asking.
 _LOOK = select(exists().where(*_due(now())))
+
+
+def backlog() -> tuple[ScalarSelect[int], ScalarSelect[float]]:
+    """In SQL: how many deliveries are due, and since when the first of them is."""
+    due = select(deliveries).where(*_due(now())).subquery()
+    return select(func.count()).select_from(due).scalar_subquery(), select(func.min(due.c.due_at)).scalar_subquery()
 
 
 def _next(moment: float) -> Select[Any]:

@@ -102,14 +102,14 @@ class OwnKeys:
 
     def _check_rights(self, caller: Key, key: Key) -> None:
         if wider := self._wider(caller, key):
-            raise Forbidden(f"A key makes and changes none that may do more than itself: {wider}")
+            raise Forbidden(f"A key makes and changes none that may do more than itself: {wider}", reason="keys")
 
     def _wider(self, caller: Key, key: Key) -> str:
         return next(excess(key, caller, self._ceilings), "")
 
     def _check_room(self, tx: Connection, caller: Key) -> None:
         if not self._most:
-            raise Forbidden("On this server the operator makes the keys: `tintype keys create`")
+            raise Forbidden("On this server the operator makes the keys: `tintype keys create`", reason="keys")
         alive = (_family(caller), k.revoked_at.is_(None), or_(k.expires_at.is_(None), k.expires_at > now()))
         if (tx.scalar(select(func.count()).select_from(api_keys).where(*alive)) or 0) >= self._most:
             raise BadRequest(f"An account may have {self._most} API keys: revoke one first")
@@ -125,14 +125,15 @@ class OwnKeys:
 
 def _check_alone(caller: Key) -> None:
     if limits := sums(caller):
-        raise Forbidden(f"This API key has {limits[0]}, which another key would add to: it manages only itself")
+        words = f"This API key has {limits[0]}, which another key would add to: it manages only itself"
+        raise Forbidden(words, reason="keys")
 
 
 def _fresh(tx: Connection, caller: Key) -> Key:
     """The caller's key as it is under the lock: it may have been revoked since the call came in."""
     key = Key.of(tx.execute(select(*KEY_COLUMNS).where(k.id == caller.id)).one())
     if key.state(read_clock(tx)) != "in force":
-        raise Unauthorized("This API key is no longer in force")
+        raise Unauthorized("This API key is no longer in force", reason="revoked")
     return key
 
 

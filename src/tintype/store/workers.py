@@ -59,6 +59,11 @@ class WorkerRow:
     released: bool = False
     counts: Mapping[str, float] | None = None
 
+    @property
+    def host(self) -> str:
+        """Its machine, or its place in a fleet: the part of its name that its successor has too."""
+        return self.id.rpartition("-")[0] or self.id
+
     def state(self, moment: float) -> State:
         """What it does at this moment, in unix seconds."""
         gone = self.left_at is not None or self.seen_at < moment - ALIVE

@@ -46,7 +46,7 @@ def _queue_full() -> TintypeError:
 
 #: Refused at once, by v1 and v2 alike: there is no request then.
 REFUSALS: Mapping[str, Callable[[], TintypeError]] = {
-    "forbidden": lambda: Forbidden("This API key may not run this model"),
+    "forbidden": lambda: Forbidden("This API key may not run this model", reason="model"),
     "out-of-credits": lambda: OutOfCredits("The balance available is $0, but this request needs $0.01"),
     "spend-cap": lambda: SpendCapReached("This API key may spend $5, of which $0 is left, but this needs $0.01"),
     "too-large": BodyTooLarge,

@@ -27,7 +27,7 @@ from tintype.web.events import events_router
 from tintype.web.failures import Credits, Unforeseen, add_error_handlers
 from tintype.web.history import history_router
 from tintype.web.keys import keys_router
-from tintype.web.metrics import metrics_router
+from tintype.web.metrics import Counted, metrics_router
 from tintype.web.openapi import ABOUT, finish
 from tintype.web.operator import operator_router
 from tintype.web.pages import pages_router
@@ -150,6 +150,7 @@ def create_app(settings: Settings, registry: Registry, stopping: Callable[[], bo
     app.add_middleware(Credits, services=services)
     if settings.cors_origins:  # outermost: errors have its headers too, and nobody need be known for a preflight
         app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, **CORS)
+    app.add_middleware(Counted, calls=services.metrics.calls)  # outside that: preflights are answers too
     return app
 
 

@@ -29,7 +29,8 @@ async def reader(key: Annotated[Key, Depends(caller)]) -> Key:
     if key.server_only:
         raise Forbidden(
             "This operator's key may only read, and so sees the server alone (/metrics, GET /v2/operator): "
-            "nothing of an account"
+            "nothing of an account",
+            reason="server_only",
         )
     return key
 
@@ -43,7 +44,8 @@ async def observer(key: Annotated[Key, Depends(caller)]) -> Key:
     """The caller's key, an operator's, for calls that only look; raises Unauthorized, Forbidden."""
     if not key.operator:
         raise Forbidden(
-            "This is for operators' keys: `tintype keys create --operator` on the server's machine makes one"
+            "This is for operators' keys: `tintype keys create --operator` on the server's machine makes one",
+            reason="not_operator",
         )
     return key
 
@@ -86,7 +88,7 @@ def _authenticated(http: HttpRequest, secret: str) -> Key:
 
 def _changing(key: Key) -> Key:
     if key.read_only:
-        raise Forbidden("This API key may only read")
+        raise Forbidden("This API key may only read", reason="read_only")
     return key
 
 
@@ -97,4 +99,4 @@ def _secret(http: HttpRequest) -> str:
     scheme, _, token = http.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
-    raise Unauthorized("No API key was sent")
+    raise Unauthorized("No API key was sent", reason="missing")

@@ -21,6 +21,7 @@ from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
 from tintype.errors import BadRequest, HeadTooLarge, TintypeError, TooManyConnections, TooSlow
 from tintype.settings import Settings
+from tintype.telemetry.calls import Calls
 from tintype.web.peers import peer
 
 log = structlog.get_logger()
@@ -37,6 +38,10 @@ HEAD_END = re.compile(rb"\n\r?\n")
 MOST_CHUNKS, LEAST_CHUNK = 250, 64
 #: Where a call finds out, among the state that it comes with, whether its connection is closed.
 HUNG_UP = "hung_up"
+#: Where is noted, there too, which status the connection has answered it with, past whatever the call itself comes to.
+REFUSED = "refused"
+#: The route of what was refused before there was a call.
+NO_CALL = "connection"
 NOT_HTTP = "The request is not valid HTTP/1.1"
 #: Seconds between two looks at what has moved, at most, and between two lines about the same trouble.
 LOOK, ONCE_IN = 1.0, 60.0
@@ -293,10 +298,18 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         self._all.refused(error)
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE) and not self.transport.is_closing():
             self.transport.write(self._answer(error))
+            self._count(error)
         if self.cycle is not None:  # whatever the call comes to, it is too late
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.close()
+
+    def _count(self, error: TintypeError) -> None:
+        """Where a call is under way, it is counted with that; else nobody would."""
+        if self.cycle is None or self.cycle.response_complete:
+            self._all.answered(error.status)
+        else:
+            self.scope["state"][REFUSED] = error.status
 
     def _answer(self, error: TintypeError) -> bytes:
         body = json.dumps(error.public()).encode()
@@ -313,17 +326,18 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
 class Connections:
     """All of one server's; called by uvicorn for each, in the event loop's own thread.
 
-    exempt: whether an address is a proxy's, which speaks for many. refused: counts an error.
+    exempt: whether an address is a proxy's, which speaks for many. counts: where answers to what was no call go.
     """
 
-    def __init__(self, bounds: Bounds, exempt: Callable[[str], bool], refused: Callable[[TintypeError], None]) -> None:
+    def __init__(self, bounds: Bounds, exempt: Callable[[str], bool], counts: Calls) -> None:
         self.bounds = bounds
         #: Of all connections: each takes out at once what was put there.
         self.buffer = bytearray(READ)
-        self.refused = refused
+        self.refused = counts.refused
         # Not uvicorn's warnings of malformed requests: any stranger could fill the log with them.
         calls.setLevel(logging.ERROR)
         self._exempt = exempt
+        self._counts = counts
         #: By address; in each, and among those that wait for a request, the one that came first is first.
         self._open: dict[str, dict[Connection, None]] = {}
         self._waiting: dict[Connection, None] = {}
@@ -366,6 +380,10 @@ class Connections:
         """It has been answered."""
         if one in self._open.get(one.peer, {}):
             self._waiting[one] = None
+
+    def answered(self, status: int) -> None:
+        """Count an answer to what was no call."""
+        self._counts.answered(NO_CALL, "", status)
 
     def calls(self, one: Connection) -> None:
         """It has made a call."""

@@ -106,7 +106,7 @@ def submit(
     what its prompt asks for: then nothing has changed.
     """
     if not key.may_run(spec.slug):
-        raise Forbidden(f"This API key may not run {spec.slug}")
+        raise Forbidden(f"This API key may not run {spec.slug}", reason="model")
     params, ignored = spec.validate(sent)
     if spec.takes_picture:
         # An address of this server is meant as the path: it need not be a public one.

@@ -136,7 +136,9 @@ class Services:
             strangers=Strangers(),
             threads=Threads(),
             bodies=Bodies(per_account=settings.account_bodies, together=settings.bodies),
-            metrics=Metrics(partial(read_figures, db, registry.catalogue)),
+            metrics=Metrics(
+                partial(read_figures, db, registry.catalogue), [db.times], {"database": db.kind}, settings.data
+            ),
             tracing=open_tracing(settings.traces, "web"),
             blocked=BlockedPhrases.read(settings.blocked_prompts),
             test_accepted=threading.Event(),

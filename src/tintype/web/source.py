@@ -23,7 +23,8 @@ def check_pixels(key: Key, wanted: Order, picture: tuple[int, int] | None) -> No
         return
     pixels = wanted.pixels(*(fitted_size(*picture) if picture and not wanted.width else (wanted.width, wanted.height)))
     if pixels > key.max_pixels:
-        raise Forbidden(f"This API key may ask for {key.max_pixels} pixels at once; these are {pixels}")
+        words = f"This API key may ask for {key.max_pixels} pixels at once; these are {pixels}"
+        raise Forbidden(words, reason="limit")
 
 
 @dataclass(frozen=True)

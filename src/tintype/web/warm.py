@@ -49,7 +49,7 @@ def warmth(http: HttpRequest, slug: str, key: Reader) -> dict[str, Any]:
 def _check(own: Services, slug: str, key: Key) -> None:
     own.registry.catalogue.find(slug)
     if not key.may_run(slug):
-        raise Forbidden(f"This API key may not run {slug}")
+        raise Forbidden(f"This API key may not run {slug}", reason="model")
 
 
 def _workers(own: Services) -> dict[str, str]:

@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 
+from tintype import __version__
 from tintype.engine import Engine
 from tintype.store.workers import Told
-from tintype.telemetry.metrics import PROMPT_CACHE
+from tintype.telemetry.metrics import PROMPT_CACHE, TRANSACTION_SECONDS, TRANSACTIONS
+from tintype.telemetry.transactions import Transactions
 from tintype.worker.models import Models
 from tintype.worker.stages import Stages
 from tintype.worker.task import Task
@@ -22,11 +24,16 @@ STATM = Path("/proc/self/statm")
 class Reporter:
     """Reads on the heart's thread what the engine's keeps anyway: it waits for no device, and holds up no step."""
 
-    def __init__(self, tasks: Mapping[str, Task], engine: Engine, models: Models, stages: Stages) -> None:
+    def __init__(
+        self, tasks: Mapping[str, Task], engine: Engine, models: Models, stages: Stages, transactions: Transactions
+    ) -> None:
         self._tasks = tasks
         self._engine = engine
         self._models = models
         self._stages = stages
+        self._transactions = transactions
+        #: What of them was told: only with new passes, or an idle worker's own signs of life would write sums.
+        self._told: dict[str, float] = {}
         #: Forward passes, rows and seconds at the last report in which there was a new pass; and what came of it.
         self._before = (0, 0, 0.0)
         self._lately: dict[str, float] = {}
@@ -34,17 +41,19 @@ class Reporter:
     def report(self) -> Told:
         """All of it, as `Workers.beat` takes it."""
         engine, models = self._engine, self._models
+        lately = self._rates()
         return {
             "step_seconds": engine.seconds,
             "cold_starts": models.cold_starts,
             "cold_seconds": models.cold_seconds,
             "max_rows": engine.max_rows,
-            "counts": self._stages.counts() | _prompts(models),
+            "counts": self._stages.counts() | _prompts(models) | self._told,
             "about": {
+                "version": __version__,
                 "tasks": [_running(task) for task in list(self._tasks.values())],
                 "models": models.slugs,
                 "memory": memory(models.device) | _weights(models),
-                "lately": self._rates(),
+                "lately": lately,
             },
         }
 
@@ -55,6 +64,7 @@ class Reporter:
         if passes:
             self._before = counts
             self._lately = {"rows": rows / passes, "step_seconds": seconds / passes}
+            self._told = _database(self._transactions)
         return self._lately
 
 
@@ -67,6 +77,15 @@ def memory(device: torch.device) -> dict[str, int]:
         "allocated": torch.cuda.memory_allocated(device),
         "reserved": torch.cuda.memory_reserved(device),
         "total": torch.cuda.get_device_properties(device).total_memory,
+    }
+
+
+def _database(transactions: Transactions) -> dict[str, float]:
+    number, waited, took = transactions.sums()
+    return {
+        TRANSACTIONS.key(): number,
+        TRANSACTION_SECONDS.key("wait"): waited,
+        TRANSACTION_SECONDS.key("transaction"): took,
     }
 
 

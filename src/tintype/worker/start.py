@@ -86,7 +86,7 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
         worker.tasks,
         worker.engine,
         Looker(Previews(db), guard.hides),
-        Reporter(worker.tasks, worker.engine, models, worker.stages).report,
+        Reporter(worker.tasks, worker.engine, models, worker.stages, db.times).report,
         settings.heartbeat,
         parent,
         worker.stop,
