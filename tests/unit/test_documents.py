@@ -74,7 +74,7 @@ def test_every_command_and_option_exists(path: Path) -> None:
 def test_commands_are_found_at_all() -> None:
     every = [" ".join(words) for path in TEXTS for words in commands(code(path))]
     assert len(every) > 100
-    assert {"serve --fleet none", "queue status", "models pull sd1.5-img2img"} <= set(every)
+    assert {"serve --fleet ray", "queue status", "models pull sd1.5-img2img"} <= set(every)
     wrong = ["serve --flet none", "keys forget x", "no-such", "workers list --jsn", "generate sd1.5-img2img --promt x"]
     assert all(mistake(words.split()) for words in wrong)
 
