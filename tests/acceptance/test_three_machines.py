@@ -23,7 +23,7 @@ from PIL import Image
 from tests.acceptance.machines import Machine
 from tests.acceptance.proxies import NGINX, WHOLE
 from tests.databases import server_program
-from tests.hosts import Network, why_not
+from tests.hosts import Host, Network, why_not
 from tests.integration.toyhub import toy_hub
 from tests.toy import SMALL, toy_weights
 from tintype.catalog.sources import SOURCES
@@ -89,6 +89,20 @@ def test_what_is_left_out_or_replaced_is_on_the_page() -> None:
 def test_no_command_hides_outside_of_a_block_that_is_run() -> None:
     assert not re.findall(r"^(?: {4}|\t)\S", PAGE, re.M)
     assert PAGE.count("```") == 2 * len(list(blocks()))
+
+
+def test_a_command_that_fails_is_not_passed_over(tmp_path: Path) -> None:
+    if reason := why_not():
+        pytest.skip(reason)
+    host = Host()
+    machine = Machine("alone", host, tmp_path / "alone")
+    assert machine.run("GREETING=hello\nhostname") == "alone\n"
+    assert machine.run("echo -n $GREETING") == "hello"
+    with pytest.raises(AssertionError, match="No such file"):
+        machine.run("cat /no/such/file | wc --lines\ntouch went-on")
+    assert not (tmp_path / "alone/root/went-on").exists()
+    machine.off()
+    host.close()
 
 
 @pytest.fixture
