@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Unpack
 from uuid import uuid4
 
 from sqlalchemy import Connection, delete, exists, func, insert, or_, select
 
-from tintype.errors import PerhapsQueued, RequestUnknown, StoreUnavailable
+from tintype.errors import PerhapsDone, PerhapsQueued, RequestUnknown
 from tintype.store import counters, idempotency, inputs, ledger, limits
 from tintype.store.bell import ring
 from tintype.store.clock import set_back
@@ -87,19 +86,21 @@ class Requests(Leases):
 
     def _submit(self, asked: dict[str, Any], picture: Input | None) -> Request:
         once = asked.get("idempotency_key")
-        with _perhaps(once) as written, self._db.write() as tx:
-            if once:
-                if before := idempotency.repeated(tx, asked["key_id"], once, asked["fingerprint"]):
-                    return before
-                idempotency.free(tx, asked["key_id"], once)
-            request = _insert(tx, **asked)
-            allowance = limits.admit(tx, request, self._ceilings)
-            if picture:
-                inputs.admit(tx, request, picture, self._input_quota)
-            ledger.hold(tx, request)
-            ring(tx)
-            written.append(request.id)
-            return replace(request, allowance=allowance)
+        try:
+            with self._db.write() as tx:
+                if once:
+                    if before := idempotency.repeated(tx, asked["key_id"], once, asked["fingerprint"]):
+                        return before
+                    idempotency.free(tx, asked["key_id"], once)
+                request = _insert(tx, **asked)
+                allowance = limits.admit(tx, request, self._ceilings)
+                if picture:
+                    inputs.admit(tx, request, picture, self._input_quota)
+                ledger.hold(tx, request)
+                ring(tx)
+                return replace(request, allowance=allowance)
+        except PerhapsDone as error:
+            raise PerhapsQueued.of(asked["id"], once=once is not None) from error.__cause__
 
     def repeated(self, key: Key, idempotency_key: str, fingerprint: str) -> Request | None:
         """The request that the API key sent with this idempotency key, if it did; raises IdempotencyMismatch."""
@@ -173,22 +174,6 @@ class Requests(Leases):
             archive(tx, over)
             inputs.forget(tx, columns.expires_at <= over)
             return tx.execute(delete(requests).where(columns.expires_at <= over)).rowcount
-
-
-@contextmanager
-def _perhaps(once: str | None) -> Iterator[list[str]]:
-    """Tell a database that went away during the commit of what was written, whose id is in the list, from one before.
-
-    Then nobody knows whether it was committed; raises PerhapsQueued. What a database refuses itself, for lack of room
-    on the disk say, is not committed.
-    """
-    written: list[str] = []
-    try:
-        yield written
-    except StoreUnavailable as error:
-        if not written or not getattr(error.__cause__, "connection_invalidated", False):
-            raise
-        raise PerhapsQueued.of(written[0], once=once is not None) from error.__cause__
 
 
 def _find(view: Connection, id: str, account_id: str) -> Request:

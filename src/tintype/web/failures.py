@@ -37,10 +37,15 @@ def add_error_handlers(app: FastAPI) -> None:
 def _ours(http: HttpRequest, error: Exception) -> JSONResponse:
     known = error if isinstance(error, TintypeError) else TintypeError()
     services_of(http).metrics.refused(known)
-    if known.status >= 500 and known.__cause__:
+    if known.status >= 500 and known.__cause__ and not _told(known):
         # Caused by this machine: its words are for the operator, not for the client.
         log.error(known.message, path=http.url.path, cause=f"{type(known.__cause__).__name__}: {known.__cause__}")
     return JSONResponse(known.public(), status_code=known.status, headers=known.public_headers())
+
+
+def _told(error: TintypeError) -> bool:
+    """Whether the log has it already: the database tells of its own failures, however many calls meet them."""
+    return isinstance(error, StoreUnavailable) or isinstance(error.__cause__, StoreUnavailable)
 
 
 def _framework(http: HttpRequest, error: Exception) -> JSONResponse:

@@ -61,7 +61,8 @@ class Delivery:
             try:
                 return self.requests.complete(task.request.id, task.request.attempt, result, task.mark.steps)
             except StoreUnavailable:
-                log.warning("store unavailable; trying again", request=task.request.id)
+                if pause == PAUSES[0]:  # once for all tries
+                    log.warning("the result can't be written yet; trying again", request=task.request.id)
                 time.sleep(pause)
         return self.requests.complete(task.request.id, task.request.attempt, result, task.mark.steps)
 
