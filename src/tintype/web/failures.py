@@ -12,9 +12,10 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tintype.errors import UNFORESEEN, BadRequest, MethodNotAllowed, NotFound, StoreUnavailable, TintypeError
+from tintype.errors import UNFORESEEN, BadRequest, Forbidden, MethodNotAllowed, NotFound, StoreUnavailable, TintypeError
 from tintype.store.keys import Key
 from tintype.store.money import plain
+from tintype.web.peers import client_address
 from tintype.web.services import Services
 from tintype.web.services import services as services_of
 
@@ -37,6 +38,9 @@ def add_error_handlers(app: FastAPI) -> None:
 def _ours(http: HttpRequest, error: Exception) -> JSONResponse:
     known = error if isinstance(error, TintypeError) else TintypeError()
     services_of(http).metrics.refused(known)
+    if isinstance(known, Forbidden) and (key := http.scope.get("state", {}).get("key")):
+        own = services_of(http)
+        own.strangers.note_forbidden(client_address(http, own.settings), known.message, key)
     if known.status >= 500 and known.__cause__ and not _told(known):
         # Caused by this machine: its words are for the operator, not for the client.
         log.error(known.message, path=http.url.path, cause=f"{type(known.__cause__).__name__}: {known.__cause__}")
