@@ -24,7 +24,7 @@ log = structlog.get_logger()
 AT_ONCE = 16
 #: Seconds between looks for what other servers accepted, or is due only now, while there is nothing to do; how much
 #: longer the pauses are once this server has accepted nothing for LATELY: what it has delayed is due by then.
-LOOK, IDLE = 0.5, 4.0
+LOOK, IDLE = 0.5, 8.0
 LATELY = LONGEST + 60
 
 
