@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -13,6 +18,7 @@ from tests.acceptance.test_http_helpers import OLD, TEXT, quick, slow
 from tintype.store.accounts import Accounts
 from tintype.store.money import micro
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "operations.md"
 PRIVATE = ("a secret fox", "127.0.0.1:9/private", "token-1234")
 
 
@@ -93,3 +99,31 @@ def test_a_line_for_each_event_of_each_request(server: Server, caller: Caller) -
     log = server.log.read_text()
     for secret in (*PRIVATE, caller.secret, caller.test_secret):
         assert secret not in log
+
+
+def test_the_commands_of_the_documents_answer(caller: Caller, tmp_path: Path) -> None:
+    """Each `jq` of operations.md's section on logs, on this server's own log."""
+    if shutil.which("jq") is None:
+        pytest.skip("jq is not on this machine (Debian: apt-get install jq)")
+    id = caller.submit(**quick())
+    until(lambda: id in caller.of("ended"))
+    section = DOCUMENT.read_text().partition("\n## Logs\n")[2].partition("\n## ")[0]
+    commands = [
+        one.replace("\n", " ") for one in re.findall(r"^    (jq .*(?:\n      .*)*< log)$", section, re.MULTILINE)
+    ]
+    (tmp_path / "log").write_text(caller.server.log.read_text())
+    answers = [_answer(one, tmp_path, X=id, Y=caller.key.id) for one in commands]
+    request, today, cost, slow = answers
+    assert [json.loads(line)["event"] for line in request.splitlines()] == ["queued", "claimed", "ended"]
+    assert id in today
+    assert float(cost) >= 0.0035
+    assert all({"request", "waited", "ran"} <= json.loads(line).keys() for line in slow.splitlines())
+    assert len(slow.splitlines()) <= 10
+
+
+def _answer(command: str, folder: Path, **names: str) -> str:
+    day = datetime.now(UTC).date().isoformat()
+    for name, meant in {f'"{name}"': f'"{value}"' for name, value in names.items()}.items():
+        command = command.replace(name, meant)
+    command = re.sub(r"\d{4}-\d\d-\d\d", day, command)
+    return subprocess.run(command, shell=True, cwd=folder, check=True, capture_output=True, text=True).stdout
