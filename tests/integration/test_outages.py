@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +20,17 @@ from structlog.testing import capture_logs
 from tests.acceptance.harness import until
 from tests.databases import PostgresServer
 
-from tintype.errors import StoreUnavailable
+from tintype.errors import StorageUnavailable, StoreUnavailable
 from tintype.media.post import Poster
 from tintype.store import outages
 from tintype.store.bell import Bell
 from tintype.store.database import Database
+from tintype.store.hooks import Delivery, Outcome
 from tintype.store.outages import Outages, cause
 from tintype.store.outbox import Backoff, Outbox
 from tintype.telemetry import logs
-from tintype.webhooks import Senders
+from tintype.web.app import _every
+from tintype.webhooks import FAILING, Receivers, Senders
 
 Line = dict[str, Any]
 
@@ -208,3 +212,62 @@ def test_a_command_that_ends_with_its_error_logs_nothing_beside(tmp_path: Path) 
     with capture_logs() as lines, pytest.raises(StoreUnavailable), outages.Outages(quiet=True).watched():
         raise CAUSES[0][0]
     assert lines == []
+
+
+def delivery(webhook: str, receiver: str) -> Delivery:
+    nothing: dict[str, Any] = dict.fromkeys(Delivery.__annotations__)
+    return Delivery(**nothing | {"webhook_id": webhook, "receiver": receiver, "url": "https://one.example/token-1234"})
+
+
+def test_a_receiver_that_takes_nothing_is_a_line_and_not_one_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "QUIET", 0.0)
+    receivers = Receivers()
+    with capture_logs() as lines:
+        for _ in range(50):
+            receivers.note(delivery("one", "one.example"), Outcome(500))
+            receivers.note(delivery("other", "other.example"), Outcome(204))
+        receivers.note(delivery("one", "one.example"), Outcome(200))
+        receivers.note(delivery("one", "one.example"), Outcome(200))
+    assert [{**line, "log_level": ""} for line in lines] == [
+        {"event": "webhook not taken", "webhook": "one", "cause": "HTTP status 500", "log_level": ""},
+        {"event": "webhook taken again", "webhook": "one", "times": 50, "seconds": 0, "log_level": ""},
+    ]
+
+
+def test_receivers_that_fail_fill_no_memory() -> None:
+    receivers = Receivers()
+    with capture_logs():
+        for number in range(2 * FAILING):
+            receivers.note(delivery("one", f"{number}.example"), Outcome(500))
+    assert len(receivers._failing) == FAILING
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "tracebacks"),
+    [
+        (StoreUnavailable(), 0, 0),  # the database tells of that
+        (StorageUnavailable(), 1, 0),
+        (ZeroDivisionError("of nobody's foresight"), 1, 1),
+    ],
+)
+def test_housekeeping_that_fails_each_time_is_told_once(error: Exception, told: int, tracebacks: int) -> None:
+    calls = count()
+
+    def job() -> None:
+        if next(calls) < 20:
+            raise error
+        over.set()
+
+    async def keep_house() -> None:
+        task = asyncio.create_task(_every(0, job))
+        while not over.is_set():
+            await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    over = threading.Event()
+    with capture_logs() as lines:
+        asyncio.run(keep_house())
+    assert sum(line["event"] == "housekeeping fails" for line in lines) == told
+    assert sum("exc_info" in line for line in lines) == tracebacks
+    assert len(lines) == told + tracebacks
