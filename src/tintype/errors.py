@@ -32,7 +32,8 @@
     ├── PullFailed                  500  weights that can't be fetched
     ├── PictureNotFinite            500  the model's arithmetic broke down
     ├── StoreUnavailable            503
-    │   └── PerhapsQueued           503  the database went away at the last moment
+    │   └── PerhapsDone             503  the database went away at the last moment
+    │       └── PerhapsQueued       503
     ├── StorageUnavailable          503
     ├── NotReady                    503
     ├── TooManyConnections          503
@@ -236,7 +237,7 @@ class BodyTooLarge(TintypeError):
     """The body of the request is larger than this server takes."""
 
     status = 413
-    advice = "Send a smaller picture, or send its URL; nothing was queued or charged."
+    advice = "Send less: of a picture, a smaller one or its URL; nothing was queued or charged."
 
 
 class UnsupportedBody(TintypeError):
@@ -326,15 +327,22 @@ class StoreUnavailable(TintypeError):
     """The database can't be reached at the moment."""
 
     status = 503
-    advice = "Nothing was queued; send the request again."
+    #: Of a submit as of a look at what runs: whoever is told to send that again mustn't think that it doesn't run.
+    advice = "Send it again: this call has queued and charged nothing, and what is queued or runs goes on."
     retry_after: int | None = 2
 
 
-class PerhapsQueued(StoreUnavailable):
+class PerhapsDone(StoreUnavailable):
+    """The database went away before it could confirm that this is done: it may be, or not."""
+
+    advice = "Once the database is back, look whether it is done, before you send it again."
+    retry_after: int | None = None
+
+
+class PerhapsQueued(PerhapsDone):
     """The database went away before it could confirm that the request is queued: it may be, or not."""
 
     advice = "Once the database is back, ask for the request's status by its id: 404 says that it was not queued."
-    retry_after: int | None = None
 
     @classmethod
     def of(cls, request_id: str, *, once: bool) -> Self:
@@ -358,7 +366,7 @@ class NotReady(TintypeError):
     """This server can't run requests at the moment: its database or its workers are away."""
 
     status = 503
-    advice = "Wait: workers need some seconds to start, and are started again when they die."
+    advice = "Wait a little: workers need some seconds to start. If none comes, tell the operator."
     retry_after = 5
 
 

@@ -335,7 +335,7 @@ class Settings(BaseSettings):
     webhook_timeout: float = Field(10.0, gt=0)
     #: Deliveries under way at once in one server; one receiver has at most two of them.
     webhook_senders: int = Field(16, ge=1)
-    #: Seconds between looks into an empty outbox.
+    #: Seconds between looks into an empty outbox; four times as many while no request waits or runs.
     webhook_poll: float = Field(0.25, gt=0)
     #: Seconds until the first repetition; each pause after it is four times as long, up to the longest.
     webhook_backoff: float = Field(5.0, gt=0)

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self
@@ -23,12 +24,17 @@ from tintype.settings import Settings
 from tintype.store.database import Database
 from tintype.store.hooks import PREFIX, Delivery, Outcome
 from tintype.store.outbox import Backoff, Outbox
+from tintype.telemetry.logs import Outage
 from tintype.telemetry.traces import HEADER, NO_TRACES, Tracing, open_tracing
 
 log = structlog.get_logger()
 
 #: Answers whose Retry-After counts: too many requests, and unavailable.
 BUSY = (429, 503)
+#: Seconds between looks while the database is away; how much longer the pauses are while nothing is to be told soon.
+AWAY, IDLE = 1.0, 4.0
+#: Receivers that fail, and are remembered.
+FAILING = 1024
 #: What the log of deliveries says of an attempt that this server failed at, whose own log says more.
 UNFORESEEN = "it could not be sent: an error of this server"
 
@@ -49,6 +55,32 @@ def sign(secrets: Sequence[str], id: str, timestamp: int, body: bytes) -> list[t
     return [("webhook-id", id), ("webhook-timestamp", str(timestamp)), ("webhook-signature", in_words)]
 
 
+class Receivers:
+    """Log lines about receivers that take nothing: of each, as of any state that lasts. Safe to share between threads.
+
+    What became of each message, `tintype webhooks logs` tells.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._failing: OrderedDict[tuple[str, str], Outage] = OrderedDict()
+
+    def note(self, delivery: Delivery, outcome: Outcome) -> None:
+        """What came of an attempt."""
+        who = (delivery.webhook_id, delivery.receiver)
+        with self._lock:
+            failing = self._failing.pop(who, None)
+            if outcome.words is not None:
+                failing = failing or Outage("webhook not taken", "webhook taken again", webhook=delivery.webhook_id)
+                failing.failed(outcome.words)
+            elif failing:
+                failing.succeeded()
+            if failing and failing.lasts:
+                self._failing[who] = failing
+            if len(self._failing) > FAILING:
+                self._failing.popitem(last=False)
+
+
 class Senders:
     """Sends while the `with` block lasts, then waits for what is under way, which the time limit of a post bounds."""
 
@@ -67,6 +99,7 @@ class Senders:
         self._poll = poll
         self._patience = patience
         self._tracing = tracing
+        self._receivers = Receivers()
         self._done = threading.Event()
         #: One thread looks at a time; the others wait to take its place.
         self._looking = threading.Lock()
@@ -107,9 +140,8 @@ class Senders:
         while not self._done.is_set():
             try:
                 self._turn()
-            except StoreUnavailable as error:
+            except StoreUnavailable:
                 # What was sent but not noted is sent again when its lease is over: at least once is the promise.
-                log.warning("store unavailable", cause=str(error.__cause__))
                 self._done.wait(self._poll)
             except Exception as error:
                 log.exception("the outbox could not be emptied", error=type(error).__name__)
@@ -117,17 +149,21 @@ class Senders:
 
     def _turn(self) -> None:
         clear_contextvars()  # bound below, for every log line about a delivery, also for those of `_run`
+        bind_contextvars(job="webhooks")  # whose connections are others than those of calls
         with self._looking:
-            claimed = self._outbox.claim()
+            try:
+                claimed = self._outbox.claim()
+            except StoreUnavailable:
+                self._done.wait(AWAY)  # for all of them: those who wait to look would find the same
+                return
             if claimed is None:
-                self._done.wait(self._poll)
+                self._done.wait(self._poll if self._outbox.expects else IDLE * self._poll)
                 return
         delivery, secrets = claimed
         bind_contextvars(request=delivery.request_id, delivery=delivery.id)
         outcome = self.send(delivery, secrets)
         self._outbox.record(delivery, outcome)
-        if not outcome.succeeded:
-            log.info("webhook not taken", tries=delivery.tries, why=outcome.words)
+        self._receivers.note(delivery, outcome)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Its disk is small, so that it can be filled; where none can be mounted, that tes
 
 from __future__ import annotations
 
+import json
 import subprocess
 import tempfile
 import threading
@@ -193,3 +194,14 @@ def test_it_is_restarted_in_order(server: Server, postgres: PostgresServer) -> N
     assert_unavailable(submit(server))
     postgres.start()
     assert_made_and_paid_once(server, ids, before)
+
+
+def test_the_log_tells_of_all_that_in_few_lines(server: Server) -> None:
+    """Last of the module: each outage begins and ends, of each pool of connections, whatever met it."""
+    log = server.log.read_text()
+    told = [json.loads(line)["event"] for line in log.splitlines() if '"event": "database ' in line]
+    begun = [event for event in told if event in ("database unavailable", "database can't be changed")]
+    assert begun
+    assert len(begun) <= 30
+    assert 0 <= len(begun) - told.count("database available again") - told.count("database can be changed again") <= 4
+    assert "sqlalche.me" not in log

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, event
 from tests.databases import PostgresServer
 
-from tintype.errors import PerhapsQueued, RequestUnknown, StoreUnavailable
+from tintype.errors import PerhapsDone, PerhapsQueued, RequestUnknown, StoreUnavailable
 from tintype.store.accounts import Accounts
 from tintype.store.database import Database
 from tintype.store.keys import Key
@@ -83,3 +83,15 @@ def test_before_the_commit_nothing_is_queued(db: Database, key: Key, postgres: P
     postgres.start()
     assert type(error.value) is StoreUnavailable
     assert error.value.retry_after
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_whatever_else_was_committed_perhaps_is_not_asked_for_again(db: Database, key: Key, *, committed: bool) -> None:
+    """A cancel, a credit, a key: the words are true of each, and don't have a client do it a second time by itself."""
+    before = Accounts(db).account(key.account_id).balance
+    cut(db, committed=committed)
+    with pytest.raises(PerhapsDone) as error:
+        Accounts(db).credit(key.account_id, 1)
+    assert error.value.public_headers()["x-should-retry"] == "false"
+    assert "look whether it is done" in error.value.advice
+    assert Accounts(db).account(key.account_id).balance == before + committed

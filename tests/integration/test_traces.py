@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -29,8 +31,9 @@ from tintype.checkpoints.weights import Weights
 from tintype.engine import Engine
 from tintype.media.post import Poster
 from tintype.store.records import Request
+from tintype.telemetry import logs
 from tintype.telemetry.metrics import STAGE_RUNS, STAGE_SECONDS, Stage
-from tintype.telemetry.traces import NO_TRACES, Tracing, open_tracing
+from tintype.telemetry.traces import NO_TRACES, Tracing, Watched, open_tracing
 from tintype.webhooks import Senders
 from tintype.worker.delivery import Delivery
 from tintype.worker.guard import Guard
@@ -251,3 +254,28 @@ def test_a_collector_is_sent_the_spans(receiver: Receiver, monkeypatch: pytest.M
     [span] = told.resource_spans[0].scope_spans[0].spans
     assert (span.name, span.trace_id.hex(), span.parent_span_id.hex()) == ("submit", *SENT.split("-")[1:3])
     assert [(one.key, one.value.string_value) for one in span.attributes] == [("tintype.model", SLUG)]
+
+
+def test_a_collector_that_is_away_is_a_line_however_often_it_is_tried(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "QUIET", 0.0)
+    provider, memory = TracerProvider(), InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(memory))
+    provider.get_tracer("test").start_span("submit").end()
+    spans = memory.get_finished_spans()
+    away = OTLPSpanExporter("http://127.0.0.1:9/v1/traces", timeout=0.05)  # seconds, its own pauses and tries included
+    exporter = Watched(away, "web")
+    with capture_logs() as lines:
+        for _ in range(5):
+            exporter.export(spans)
+        exporter._exporter = OTLPSpanExporter(f"http://{receiver.host}/v1/traces")
+        exporter.export(spans)
+    assert [(line["event"], line["service"]) for line in lines] == [
+        ("traces can't be exported", "tintype-web"),
+        ("traces are exported again", "tintype-web"),
+    ]
+    assert lines[1]["times"] == 5
+    assert not logging.getLogger("opentelemetry.exporter").propagate, "its own lines would come beside"
+    for one in (away, exporter):
+        one.shutdown()

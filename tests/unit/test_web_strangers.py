@@ -7,6 +7,7 @@ from fastapi import Request
 from structlog.testing import capture_logs
 
 from tintype.settings import Settings
+from tintype.store.keys import Key
 from tintype.web.peers import client_address
 from tintype.web.strangers import MOST_LINES, REMEMBERED, Strangers
 
@@ -46,6 +47,20 @@ def test_a_flood_from_everywhere_fills_neither_log_nor_memory() -> None:
         clock.moment += 1
         strangers.note("203.0.113.7", "no such key")
     assert (len(logs), len(strangers._known)) == (MOST_LINES + 1, REMEMBERED)
+
+
+def test_what_a_key_may_not_do_hides_no_guess() -> None:
+    clock = Clock()
+    strangers = Strangers(clock)
+    key = Key("k1", "a1", "key", "SG_1a2b", None, read_only=True, created_at=0, expires_at=None, revoked_at=None)
+    with capture_logs() as logs:
+        for _ in range(5):
+            strangers.note_forbidden("203.0.113.7", "it may only read", key)
+        strangers.note("203.0.113.7", "no such key")
+    assert [(line["event"], line.get("key")) for line in logs] == [
+        ("not allowed", "SG_1a2b"),
+        ("authentication failed", None),
+    ]
 
 
 BEHIND = Settings(trusted_proxies="10.0.0.0/30")

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import click
-import structlog
 
 from tintype.cli.options import data_option, load_settings, open_database, require_ray
 from tintype.errors import StoreUnavailable
@@ -20,8 +19,6 @@ from tintype.settings import Settings
 from tintype.store.keepers import Lead
 from tintype.store.workers import new_id
 from tintype.telemetry.logs import set_up_logs
-
-log = structlog.get_logger()
 
 #: Seconds between two looks.
 LOOK = 1.0
@@ -56,7 +53,7 @@ def fleet(down: bool, parent: int | None, data: Path | None) -> None:
     set_up_logs(process="fleet")
     share = (settings.ray_gpus, settings.ray_cpus)
     cluster = RayCluster(settings.ray_address, settings.ray_namespace, *share, orders(settings, os.environ))
-    with open_database(settings) as db:
+    with open_database(settings, quiet=False) as db:
         lead = Lead(db, new_id(), LEASE)
         try:
             _keep(Keeper(db, lead, cluster, NO_BOUNDS if down else bounds(settings)), down, parent)
@@ -77,8 +74,8 @@ def _keep(keeper: Keeper, down: bool, parent: int | None) -> None:
         try:
             if keeper.look() == 0 and down:
                 return
-        except StoreUnavailable as error:
-            log.warning("store unavailable", cause=str(error.__cause__))
+        except StoreUnavailable:
+            pass  # it looks again
         # Ours again after every look: Ray puts its own in their place when it is connected to.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())

@@ -82,11 +82,14 @@ def require_ray() -> None:
 
 
 @contextmanager
-def open_database(settings: Settings) -> Iterator[Database]:
-    """The database, with its schema up to date; an error names the cause and the place, since the operator reads it."""
+def open_database(settings: Settings, *, quiet: bool = True) -> Iterator[Database]:
+    """The database, with its schema up to date; an error names the cause and the place, since the operator reads it.
+
+    quiet: whether that is all that is said of it, as of a command that ends with it.
+    """
     try:
         place = make_url(settings.database_url).render_as_string() if settings.database_url else f"{settings.data}/"
-        db = Database(settings.database, patience=settings.database_patience)
+        db = Database(settings.database, patience=settings.database_patience, quiet=quiet)
     except (OSError, ImportError, ValueError, ArgumentError) as error:
         raise click.ClickException(f"the database can't be opened: {first_line(error)}") from error
     try:

@@ -93,7 +93,7 @@ class Children:
                     child.keep_alive()
                 except OSError:
                     log.exception(f"{child.what} can't be started")
-                except StoreUnavailable as error:
-                    log.warning("store unavailable", cause=str(error.__cause__))
+                except StoreUnavailable:
+                    pass  # asked again at once
             if self._done.wait(0.1):
                 return

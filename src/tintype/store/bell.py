@@ -9,13 +9,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import structlog
 from sqlalchemy import Connection, text
 
 from tintype.errors import StoreUnavailable
 from tintype.store.database import Database
-
-log = structlog.get_logger()
 
 CHANNEL = "tintype_queued"
 #: Seconds between looks whether to stop, and between attempts to reach a database that is away.
@@ -53,9 +50,8 @@ class Bell:
                 with self._db.listening(CHANNEL) as connection:
                     self._heard()  # what was queued while nobody listened
                     self._hear(connection)
-            except StoreUnavailable as error:
-                log.warning("the bell is silent; polling goes on", cause=str(error.__cause__))
-                self._done.wait(PATIENCE)
+            except StoreUnavailable:
+                self._done.wait(PATIENCE)  # polling goes on
 
     def _hear(self, connection: Any) -> None:
         while not self._done.is_set():

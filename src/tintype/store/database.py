@@ -8,20 +8,20 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import Histogram
 from sqlalchemy import URL, Connection, Double, Engine, create_engine, event, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from tintype.errors import BadRequest, StoreUnavailable
+from tintype.errors import BadRequest, PerhapsDone, StoreUnavailable
 from tintype.private import create, make_folder
+from tintype.store.outages import Outages
 from tintype.telemetry.transactions import Transactions
 
 #: A process's writers that have a connection while they wait for Postgres's lock: a third of those that it may have, so
@@ -37,10 +37,10 @@ class Database:
     url: SQLAlchemy's, `sqlite:////absolute/path.db` or `postgresql+psycopg://…`; a SQLite file's folder is made.
     patience: seconds of waiting after which StoreUnavailable is raised: for a connection, for the lock, and on Postgres
     for the end of any statement. silence: seconds that a transaction on Postgres may be idle; who is silent for longer,
-    frozen or gone, has lost it.
+    frozen or gone, has lost it. quiet: whether whoever opened it tells of its failures, so that the log need not.
     """
 
-    def __init__(self, url: str, *, patience: float = 10.0, silence: float = 10.0) -> None:
+    def __init__(self, url: str, *, patience: float = 10.0, silence: float = 10.0, quiet: bool = False) -> None:
         # Pinged before use, so that a restarted database costs a reconnection and not a failed request.
         # Parameters hidden: they would bring prompts into logs.
         common = {"pool_pre_ping": True, "pool_timeout": patience, "hide_parameters": True}
@@ -61,11 +61,12 @@ class Database:
         self.times = Transactions()
         self._noting = self._engine.execution_options(way="note")
         self._patience = patience
+        self._outages = Outages(quiet=quiet)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that sees one state of the database throughout; raises StoreUnavailable."""
-        with _reachable(), self._begun(self._engine, self.times.read) as view:
+        with self._outages.watched(), self._begun(self._engine, self.times.read) as view:
             yield view
 
     @contextmanager
@@ -73,12 +74,18 @@ class Database:
         """One transaction under the lock: committed at the end, undone by any exception; raises StoreUnavailable.
 
         unhurried: its statements, and the wait for the lock, take as long as they need on Postgres.
-        What `after` was told is done once it is committed.
+        What `after` was told is done once it is committed. Raises PerhapsDone where nobody knows whether it is.
         """
         jobs: list[Callable[[], None]] = []
         locking = self._engine.execution_options(way="write", unhurried=unhurried, jobs=jobs)
-        with self._among_writers(), _reachable(), self._begun(locking, self.times.write, locks=True) as tx:
+        with (
+            self._outages.watched(changes=True),
+            self._among_writers(),
+            _perhaps() as written,
+            self._begun(locking, self.times.write, locks=True) as tx,
+        ):
             yield tx
+            written.set()
         for job in jobs:
             job()
 
@@ -90,7 +97,8 @@ class Database:
         in `write()` afterwards never survives without it. Raises StoreUnavailable.
         """
         locks, turn = (False, nullcontext()) if self.has_bell else (True, self._among_writers())
-        with turn, _reachable(), self._begun(self._noting, self.times.note, locks=locks) as tx:
+        watched = self._outages.watched(changes=locks)
+        with watched, turn, self._begun(self._noting, self.times.note, locks=locks) as tx:
             yield tx
 
     @contextmanager
@@ -110,7 +118,7 @@ class Database:
         with self.times.turn.time():
             mine = self._writers.acquire(timeout=self._patience)
         if not mine:
-            raise StoreUnavailable
+            raise StoreUnavailable from TimeoutError(f"its lock is taken, and wasn't free within {self._patience:g} s")
         try:
             yield
         finally:
@@ -126,11 +134,13 @@ class Database:
         """Whether it tells listeners what happens in it, as Postgres does."""
         return self.kind == "postgresql"
 
-    def listening(self, channel: str) -> AbstractContextManager[Any]:
+    @contextmanager
+    def listening(self, channel: str) -> Iterator[Any]:
         """psycopg's own connection that hears a channel, where there is a bell; raises StoreUnavailable."""
         from tintype.store.postgres import listening  # noqa: PLC0415 - as above
 
-        return listening(self._engine, channel)
+        with self._outages.watched(), listening(self._engine, channel) as connection:
+            yield connection
 
     def close(self) -> None:
         """Close the connections: those that are in use, as soon as they no longer are."""
@@ -146,6 +156,21 @@ class Database:
 def after(tx: Connection, job: Callable[[], None]) -> None:
     """Do something once a writing transaction is committed, never if it is undone; it mustn't raise or take long."""
     tx.get_execution_options()["jobs"].append(job)
+
+
+@contextmanager
+def _perhaps() -> Iterator[threading.Event]:
+    """Tell a connection that broke during the commit, once the event is set, from one that broke before.
+
+    Then nobody knows whether it was committed. What a database refuses itself, for lack of room say, is not.
+    """
+    written = threading.Event()
+    try:
+        yield written
+    except DBAPIError as error:
+        if written.is_set() and error.connection_invalidated:
+            raise PerhapsDone from error
+        raise
 
 
 class _Clock(FunctionElement[float]):
@@ -248,18 +273,3 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-@contextmanager
-def _reachable() -> Iterator[None]:
-    """Tell a database that is away or locked from a mistake of ours: sqlite3 has one exception class for both."""
-    try:
-        yield
-    except PoolTimeout as error:
-        raise StoreUnavailable from error
-    except (OperationalError, InterfaceError, InternalError) as error:
-        # On Postgres the first says that the server is away, full or too slow, the second that the connection broke in
-        # our hands, the third that this server is only a copy: all of them pass.
-        if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
-            raise
-        raise StoreUnavailable from error

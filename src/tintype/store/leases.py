@@ -22,7 +22,7 @@ from sqlalchemy import (
     update,
 )
 
-from tintype.store import inputs, ledger
+from tintype.store import inputs, ledger, life
 from tintype.store.announce import announce
 from tintype.store.bell import ring
 from tintype.store.database import Database, after, now, read_clock
@@ -91,7 +91,9 @@ class Leases:
             if first is None or (Request.of(first).counted >= 1 and not idle):
                 return None
             take_turn(tx, first.account_id, first.key_id)
-            return self._change(tx, first.id, **self._claimed(worker, moment))
+            request = self._change(tx, first.id, **self._claimed(worker, moment))
+            life.claimed(tx, request, first.worker)
+            return request
 
     def renew(self, marks: Sequence[Mark]) -> dict[str, Verdict]:
         """Write the progress of all of a worker's requests and extend their leases; a verdict for each, by id."""
@@ -153,7 +155,7 @@ class Leases:
             if request.counted >= self._max_attempts and not request.cancel_requested:
                 self._end(tx, request, Failure(error, 500))
             else:
-                self._requeue(tx, request)
+                self._requeue(tx, request, "it failed")
             return True
 
     def hand_back(self, id: str, attempt: int) -> bool:
@@ -168,7 +170,7 @@ class Leases:
         with self._db.write() as tx:
             mine = self._still_running(tx, held)
             for request in mine:
-                self._requeue(tx, request, hand_backs=request.hand_backs + 1)
+                self._requeue(tx, request, "handed back", hand_backs=request.hand_backs + 1)
             return len(mine)
 
     def idle_elsewhere(self, worker: str, needed: int) -> bool:
@@ -195,12 +197,13 @@ class Leases:
         taken = {"status": Status.PROCESSING, "attempt": columns.attempt + 1, "worker": worker, "step": 0}
         return taken | {"started_at": moment, "lease_until": moment + self._lease}
 
-    def _requeue(self, tx: Connection, request: Request, **changes: object) -> None:
+    def _requeue(self, tx: Connection, request: Request, why: str, **changes: object) -> None:
         if request.cancel_requested:
             self._end(tx, request, CANCELLED)
         else:
             free = {"status": Status.QUEUED, "worker": None, "lease_until": None, "started_at": None, "step": 0}
             self._change(tx, request.id, **free, **changes)
+            life.queued_again(tx, request, why)
             ring(tx)
 
     def _give_up(self, tx: Connection, moment: float) -> None:
@@ -228,6 +231,7 @@ class Leases:
             after(tx, partial(self._discard, unneeded))
         announce(tx, final, moment)
         add_end(tx, final)
+        life.ended(tx, final)
         learn(tx, final)
 
     def _change(self, tx: Connection, id: str, **values: Any) -> Request:

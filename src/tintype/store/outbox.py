@@ -15,7 +15,8 @@ from tintype.store.audit import record
 from tintype.store.clock import set_back_deliveries
 from tintype.store.database import Database, now, read_clock
 from tintype.store.hooks import DISABLED, Delivered, Delivery, Hook, Outcome
-from tintype.store.tables import deliveries, webhooks
+from tintype.store.records import Status
+from tintype.store.tables import deliveries, requests, webhooks
 
 d = deliveries.c
 
@@ -54,11 +55,14 @@ class Outbox:
         self._backoff = backoff
         self._lease = lease
         self._retention = retention
+        #: Whether, at the last look, anything was there that is to be told, or will be soon.
+        self.expects = True
 
     def claim(self) -> tuple[Delivery, tuple[str, ...]] | None:
         """The delivery that is due longest and whose receiver isn't busy, and the secrets that sign it; else None."""
         with self._db.read() as view:  # mostly there is none: not under the lock
-            if not view.scalar(_LOOK):
+            due, self.expects = view.execute(_LOOK).one()
+            if not due:
                 return None
         with self._db.write() as tx:
             moment = read_clock(tx)
@@ -153,8 +157,10 @@ def _due(moment: Any) -> Sequence[Any]:
     return (PENDING, d.due_at <= moment, or_(d.lease_until.is_(None), d.lease_until < moment))
 
 
-#: Whether anything is due: built once, since building takes longer than asking.
-_LOOK = select(exists().where(*_due(now())))
+#: Whether anything is due; and whether anything may be soon: what waits for another try, and what of a request is still
+#: to come. Built once, since building takes longer than asking.
+_UNENDED = requests.c.status.in_((Status.QUEUED, Status.PROCESSING))
+_LOOK = select(exists().where(*_due(now())), or_(exists().where(PENDING), exists().where(_UNENDED)))
 
 
 def backlog() -> tuple[ScalarSelect[int], ScalarSelect[float]]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Unpack
 from uuid import uuid4
 
-from sqlalchemy import Connection, delete, exists, func, insert, or_, select
+from sqlalchemy import Connection, Select, delete, exists, func, insert, or_, select
 
-from tintype.errors import PerhapsQueued, RequestUnknown, StoreUnavailable
+from tintype.errors import PerhapsDone, PerhapsQueued, RequestUnknown
 from tintype.store import counters, idempotency, inputs, ledger, limits
 from tintype.store.bell import ring
 from tintype.store.clock import set_back
@@ -29,6 +29,8 @@ __all__ = ["Mark", "Request", "Requests", "Status", "Verdict"]
 
 #: Seconds after which a worker that went without a word is forgotten.
 WORKER_MEMORY = 3600.0
+#: Of so many calls of `end_overdue`, one looks while nothing waits or runs.
+SPARING = 4
 
 
 class Requests(Leases):
@@ -52,6 +54,8 @@ class Requests(Leases):
         )
         self._ceilings = ceilings
         self._input_quota = input_quota
+        #: Whether anything waited or ran at the last look for what is overdue, or was queued here since; calls spared.
+        self._expects, self._spared = True, 0
 
     def submit(
         self,
@@ -84,22 +88,26 @@ class Requests(Leases):
         except limits.Full as full:
             with self._db.read() as view:
                 raise full.refusal(view) from None
+        finally:
+            self._expects = True
 
     def _submit(self, asked: dict[str, Any], picture: Input | None) -> Request:
         once = asked.get("idempotency_key")
-        with _perhaps(once) as written, self._db.write() as tx:
-            if once:
-                if before := idempotency.repeated(tx, asked["key_id"], once, asked["fingerprint"]):
-                    return before
-                idempotency.free(tx, asked["key_id"], once)
-            request = _insert(tx, **asked)
-            allowance = limits.admit(tx, request, self._ceilings)
-            if picture:
-                inputs.admit(tx, request, picture, self._input_quota)
-            ledger.hold(tx, request)
-            ring(tx)
-            written.append(request.id)
-            return replace(request, allowance=allowance)
+        try:
+            with self._db.write() as tx:
+                if once:
+                    if before := idempotency.repeated(tx, asked["key_id"], once, asked["fingerprint"]):
+                        return before
+                    idempotency.free(tx, asked["key_id"], once)
+                request = _insert(tx, **asked)
+                allowance = limits.admit(tx, request, self._ceilings)
+                if picture:
+                    inputs.admit(tx, request, picture, self._input_quota)
+                ledger.hold(tx, request)
+                ring(tx)
+                return replace(request, allowance=allowance)
+        except PerhapsDone as error:
+            raise PerhapsQueued.of(asked["id"], once=once is not None) from error.__cause__
 
     def repeated(self, key: Key, idempotency_key: str, fingerprint: str) -> Request | None:
         """The request that the API key sent with this idempotency key, if it did; raises IdempotencyMismatch."""
@@ -137,10 +145,19 @@ class Requests(Leases):
             return _find(tx, id, account_id)
 
     def end_overdue(self) -> None:
-        """End what nobody works on and nobody wants any more; what is worked on ends by its next renewal."""
+        """End what nobody works on and nobody wants any more; what is worked on ends by its next renewal.
+
+        To be called each second. While there is nothing that could be overdue, few of the calls look.
+        """
+        self._spared = 0 if self._expects else (self._spared + 1) % SPARING
+        if self._spared:
+            return
+        self._expects = False  # before the look: what is queued meanwhile sets it again
         with self._db.read() as view:  # asked often, and mostly for nothing: not under the lock
-            if not view.scalar(select(exists().where(lost(self._max_attempts, now())))):
-                return
+            overdue, unended = view.execute(_look_for_overdue(self._max_attempts)).one()
+        self._expects |= unended
+        if not overdue:
+            return
         with self._db.write() as tx:
             self._give_up(tx, read_clock(tx))
 
@@ -175,20 +192,11 @@ class Requests(Leases):
             return tx.execute(delete(requests).where(columns.expires_at <= over)).rowcount
 
 
-@contextmanager
-def _perhaps(once: str | None) -> Iterator[list[str]]:
-    """Tell a database that went away during the commit of what was written, whose id is in the list, from one before.
-
-    Then nobody knows whether it was committed; raises PerhapsQueued. What a database refuses itself, for lack of room
-    on the disk say, is not committed.
-    """
-    written: list[str] = []
-    try:
-        yield written
-    except StoreUnavailable as error:
-        if not written or not getattr(error.__cause__, "connection_invalidated", False):
-            raise
-        raise PerhapsQueued.of(written[0], once=once is not None) from error.__cause__
+@lru_cache(1)
+def _look_for_overdue(max_attempts: int) -> Select[bool, bool]:
+    """Whether there is any, and whether there may be some later."""
+    unended = columns.status.in_((Status.QUEUED, Status.PROCESSING))
+    return select(exists().where(lost(max_attempts, now())), exists().where(unended))
 
 
 def _find(view: Connection, id: str, account_id: str) -> Request:

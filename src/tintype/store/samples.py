@@ -74,11 +74,12 @@ def add_end(tx: Connection, request: Request) -> None:
     """Count a request that has just ended, unless it was a test."""
     if request.test or request.ended_at is None:
         return
-    add(tx, request.ended_at, **{_outcome(request): 1})
-    counters.add(tx, {ENDED.key(request.slug, _outcome(request)): 1})
+    add(tx, request.ended_at, **{outcome(request): 1})
+    counters.add(tx, {ENDED.key(request.slug, outcome(request)): 1})
 
 
-def _outcome(request: Request) -> str:
+def outcome(request: Request) -> str:
+    """How an ended request ended, in a word: refused is the caller's fault, failed this server's."""
     if request.status is Status.COMPLETED:
         return "completed"
     if request.error_status == CANCELLED.status:

@@ -55,10 +55,11 @@ def set_up_logs(*, process: str) -> None:
 class Outage:
     """Logs a state that lasts, however many calls meet it: its begin, a count every REMIND seconds, and its end.
 
-    begun, over: what the lines say. Threads may share one.
+    begun, over: what the lines say; about: what each of them has beside it. Threads may share one.
     """
 
-    def __init__(self, begun: str, over: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, begun: str, over: str, clock: Callable[[], float] = time.monotonic, **about: object) -> None:
+        self._about = about
         self._begun = begun
         self._over = over
         self._clock = clock
@@ -79,10 +80,10 @@ class Outage:
             self._times += 1
             if self._since is None:
                 self._since = self._told = now
-                log.warning(self._begun, cause=cause)
+                log.warning(self._begun, **self._about, cause=cause)
             elif now - self._told >= REMIND:
                 self._told = now
-                log.warning(self._begun, cause=cause, times=self._times, seconds=round(now - self._since))
+                self._count(self._begun, now, cause=cause)
 
     def succeeded(self) -> None:
         """A call went well."""
@@ -91,5 +92,9 @@ class Outage:
         with self._lock:
             now = self._clock()
             if self._since is not None and now - self._failed >= QUIET:
-                log.warning(self._over, times=self._times, seconds=round(now - self._since))
+                self._count(self._over, now)
                 self._since, self._times = None, 0
+
+    def _count(self, words: str, now: float, **cause: str) -> None:
+        seconds = round(now - (now if self._since is None else self._since))
+        log.warning(words, **self._about, **cause, times=self._times, seconds=seconds)

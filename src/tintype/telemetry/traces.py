@@ -7,12 +7,15 @@ prompts, keys or messages of errors in them.
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
+
+from tintype.telemetry.logs import Outage
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
@@ -82,6 +85,45 @@ class Tracing:
 NO_TRACES = Tracing()
 
 
+class Watched(logging.Handler):
+    """An exporter whose failures are told as any state that lasts; what it logs itself, at every try, is only heard.
+
+    It logs as `opentelemetry.exporter…`, whichever package it is of.
+    """
+
+    def __init__(self, exporter: Any, process: str) -> None:
+        super().__init__()
+        self._exporter = exporter
+        #: The first that it logged since the last export began.
+        self._said = ""
+        self._outage = Outage("traces can't be exported", "traces are exported again", service=f"tintype-{process}")
+        library = logging.getLogger("opentelemetry.exporter")
+        library.propagate = False
+        library.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """What the exporter logs."""
+        self._said = self._said or record.getMessage()
+
+    def export(self, spans: Any) -> Any:
+        """As the exporter does it."""
+        self._said = ""
+        result = self._exporter.export(spans)
+        if result.name == "SUCCESS":
+            self._outage.succeeded()
+        else:
+            self._outage.failed(self._said or "no reason was given")
+        return result
+
+    def shutdown(self) -> None:
+        """As the exporter does it."""
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """As the exporter does it."""
+        return bool(self._exporter.force_flush(timeout_millis))
+
+
 def exporters() -> list[str]:
     """Names of the exporters that are installed here; none without the extra."""
     return sorted(found.name for found in entry_points(group=GROUP))
@@ -100,7 +142,8 @@ def open_tracing(exporter: str, process: str) -> Tracing:
 
     [found] = entry_points(group=GROUP, name=exporter)
     provider = TracerProvider(resource=Resource.create({"service.name": f"tintype-{process}"}))
-    provider.add_span_processor(BatchSpanProcessor(found.load()()))
+    exporter_itself: Any = Watched(found.load()(), process)
+    provider.add_span_processor(BatchSpanProcessor(exporter_itself))
     return Tracing(provider.get_tracer("tintype"), provider.shutdown)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from uuid import uuid4
@@ -15,13 +16,16 @@ from tintype.store.requests import Requests
 from tintype.testmode.act import Act
 from tintype.testmode.delivery import Delivery
 from tintype.testmode.outcomes import TRIED_AGAIN
+from tintype.testmode.script import LONGEST
 
 log = structlog.get_logger()
 
 #: Requests begun in one turn: a flood of them must not keep the leases from being renewed.
 AT_ONCE = 16
-#: Seconds between looks for what other servers accepted, or is due only now, while there is nothing to do.
-LOOK = 0.5
+#: Seconds between looks for what other servers accepted, or is due only now, while there is nothing to do; how much
+#: longer the pauses are once this server has accepted nothing for LATELY: what it has delayed is due by then.
+LOOK, IDLE = 0.5, 8.0
+LATELY = LONGEST + 60
 
 
 class StandIn:
@@ -46,6 +50,7 @@ class StandIn:
         self._woken = woken
         self._look = look
         self._looked = -look
+        self._accepted = -math.inf
         self._id = f"stand-in-{uuid4().hex[:8]}"
         self._acts: dict[str, Act] = {}
         self._renewed = time.monotonic()
@@ -64,9 +69,8 @@ class StandIn:
                 for act in [act for act in self._acts.values() if act.over]:
                     self._finish(act)
                     self._renew()  # large pictures take their time
-            except StoreUnavailable as error:
-                # Nothing is lost: what is in hand is tried again in the next turn, or claimed by another stand-in.
-                log.warning("store unavailable", cause=str(error.__cause__))
+            except StoreUnavailable:
+                pass  # what is in hand is tried again in the next turn, or claimed by another stand-in
 
     def stop(self) -> None:
         """Begin nothing more, and hand back what is not over, uncounted: another stand-in goes on where it was."""
@@ -74,14 +78,16 @@ class StandIn:
         with self._lock:
             try:
                 self._requests.hand_all_back([(act.request.id, act.request.attempt) for act in self._acts.values()])
-            except StoreUnavailable as error:
-                log.warning("store unavailable; leases run out", cause=str(error.__cause__))
+            except StoreUnavailable:
+                log.warning("what is in hand can't be handed back; leases run out", requests=len(self._acts))
             self._acts.clear()
 
     @property
     def _idle(self) -> bool:
         """Whether this turn can be spared: looking twenty times a second is work for nothing."""
-        return not (self._acts or self._woken.is_set() or time.monotonic() >= self._looked + self._look)
+        moment = time.monotonic()
+        pause = self._look if moment < self._accepted + LATELY else IDLE * self._look
+        return not (self._acts or self._woken.is_set() or moment >= self._looked + pause)
 
     def _renew(self) -> None:
         if time.monotonic() < self._renewed + self._heartbeat:
@@ -94,8 +100,10 @@ class StandIn:
         self._acts = {id: act for id, act in self._acts.items() if act.verdict is not Verdict.LOST}
 
     def _take(self) -> None:
-        self._woken.clear()
         self._looked = time.monotonic()
+        if self._woken.is_set():
+            self._accepted = self._looked
+        self._woken.clear()
         for _ in range(0 if self._stopped else AT_ONCE):
             request = self._requests.claim(self._id, idle=True, test=True)
             if request is None:

@@ -14,10 +14,11 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
 from tintype import __version__
-from tintype.errors import StoreUnavailable
+from tintype.errors import StoreUnavailable, TintypeError
 from tintype.hub.registry import Registry
 from tintype.settings import Settings
 from tintype.store.samples import EVERY
+from tintype.telemetry.logs import Outage
 from tintype.testmode.delivery import Delivery
 from tintype.testmode.standin import StandIn
 from tintype.web.account import account_router
@@ -167,12 +168,24 @@ def _describe(app: FastAPI) -> None:
 
 
 async def _every(seconds: float, job: Callable[[], None]) -> None:
-    """Do something now and then, whatever comes of it."""
+    """Do something now and then, whatever comes of it; a failure that lasts is told once, and its traceback too."""
+    failing = Outage("housekeeping fails", "housekeeping goes on", job=job.__name__)
     while True:
         try:
             await run_in_threadpool(job)
-        except StoreUnavailable as error:
-            log.warning("store unavailable", job=job.__name__, cause=str(error.__cause__))
+        except StoreUnavailable:
+            pass  # the database tells of it
+        except TintypeError as error:
+            failing.failed(_in_words(error))
         except Exception as error:
-            log.exception("housekeeping failed", job=job.__name__, error=str(error))
+            if not failing.lasts:
+                log.exception("housekeeping failed", job=job.__name__, error=type(error).__name__)
+            failing.failed(type(error).__name__)
+        else:
+            failing.succeeded()
         await asyncio.sleep(seconds)
+
+
+def _in_words(error: TintypeError) -> str:
+    cause = next(iter(str(error.__cause__ or "").splitlines()), "")
+    return f"{error.message} ({cause})" if cause else error.message

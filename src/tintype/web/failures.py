@@ -12,9 +12,10 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tintype.errors import UNFORESEEN, BadRequest, MethodNotAllowed, NotFound, StoreUnavailable, TintypeError
+from tintype.errors import UNFORESEEN, BadRequest, Forbidden, MethodNotAllowed, NotFound, StoreUnavailable, TintypeError
 from tintype.store.keys import Key
 from tintype.store.money import plain
+from tintype.web.peers import client_address
 from tintype.web.services import Services
 from tintype.web.services import services as services_of
 
@@ -36,13 +37,21 @@ def add_error_handlers(app: FastAPI) -> None:
 
 def _ours(http: HttpRequest, error: Exception) -> JSONResponse:
     known = error if isinstance(error, TintypeError) else TintypeError()
+    own = services_of(http)
     key: Key | None = http.scope.get("state", {}).get("key")
     if not (key and key.test):  # who chooses the errors that it gets
-        services_of(http).metrics.calls.refused(known)
-    if known.status >= 500 and known.__cause__:
+        own.metrics.calls.refused(known)
+    if isinstance(known, Forbidden) and key:
+        own.strangers.note_forbidden(client_address(http, own.settings), known.message, key)
+    if known.status >= 500 and known.__cause__ and not _told(known):
         # Caused by this machine: its words are for the operator, not for the client.
         log.error(known.message, path=http.url.path, cause=f"{type(known.__cause__).__name__}: {known.__cause__}")
     return JSONResponse(known.public(), status_code=known.status, headers=known.public_headers())
+
+
+def _told(error: TintypeError) -> bool:
+    """Whether the log has it already: the database tells of its own failures, however many calls meet them."""
+    return isinstance(error, StoreUnavailable) or isinstance(error.__cause__, StoreUnavailable)
 
 
 def _framework(http: HttpRequest, error: Exception) -> JSONResponse:

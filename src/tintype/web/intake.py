@@ -19,11 +19,13 @@ from tintype.catalog.spec import ModelSpec
 from tintype.catalog.wording import wording
 from tintype.errors import ContentRefused, Forbidden, PerhapsQueued, rate_headers
 from tintype.settings import Safety
+from tintype.store import life
 from tintype.store.keys import Key
 from tintype.store.records import Around
 from tintype.store.requests import Request
 from tintype.telemetry.traces import HEADER
 from tintype.testmode.script import parse, steady_draw
+from tintype.web.peers import client_address
 from tintype.web.services import Services
 from tintype.web.services import services as services_of
 from tintype.web.source import check_pixels, find_picture, keep
@@ -72,7 +74,7 @@ async def accept(http: HttpRequest, spec: ModelSpec, key: Key) -> Submitted:
 async def _queue(
     http: HttpRequest, spec: ModelSpec, key: Key, sent: dict[str, Any], base: str, terms: Terms
 ) -> Submitted:
-    own = services_of(http)
+    own, client = services_of(http), client_address(http, services_of(http).settings)
     around: Around = {"base_url": base}
     if once := terms.idempotency_key:
         mark, before = await in_thread(http, _sent_before, own, key, once, http.url.path, sent)
@@ -82,7 +84,7 @@ async def _queue(
     if ASKS in http.headers:
         around["webhook_url"] = await in_thread(http, asked_webhook, http, own, key)
     with own.tracing.span("submit", http.headers.get(HEADER), model=spec.slug) as around["traceparent"]:
-        return await in_thread(http, submit, own, spec, key, sent, base, around, terms.cancel_after)
+        return await in_thread(http, submit, own, spec, key, sent, base, around, client, terms.cancel_after)
 
 
 def _sent_before(own: Services, key: Key, once: str, path: str, sent: dict[str, Any]) -> tuple[str, Request | None]:
@@ -98,9 +100,12 @@ def submit(
     sent: dict[str, Any],
     base: str,
     around: Around,
+    client: str,
     cancel_after: float | None = None,
 ) -> Submitted:
     """Queue a request and hold its price; `around` is what is known of the call beside what it sent.
+
+    client: the address that it came from.
 
     Raises Forbidden, InvalidParameter, MissingParameter, BadPicture, ContentRefused, OutOfCredits, and for a test key
     what its prompt asks for: then nothing has changed.
@@ -142,6 +147,7 @@ def submit(
         )
     except PerhapsQueued:
         kept = None  # it may need its picture
+        log.warning("perhaps queued", request=around["id"], account=key.account_id, key_id=key.id, client=client)
         raise
     finally:
         fresh = request is not None and request.id == around["id"]
@@ -152,7 +158,7 @@ def submit(
     if key.test:
         services.test_accepted.set()
     private = {"prompt": wanted.prompt} if services.settings.log_prompts else {}
-    log.info("queued", request=request.id, model=spec.slug, **private)
+    life.queued(request, key, client, **private)
     return Submitted(request, headers | _rate(request) | {"x-request-id": request.id}, base)
 
 

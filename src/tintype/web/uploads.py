@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 
-from tintype.errors import BadPicture, InvalidParameter, MissingParameter
+from tintype.errors import BadPicture, InvalidParameter, MissingParameter, PerhapsDone
 from tintype.media.images import identify
 from tintype.media.inline import from_text
 from tintype.store.addresses import file_url
@@ -56,6 +56,8 @@ def keep(own: Services, account_id: str, texts: list[str]) -> tuple[list[str], f
         for data, suffix, (width, height) in pictures:
             uploads.append(Upload(own.uploads.put(data, suffix), len(data), width, height))
         return [upload.name for upload in uploads], own.assets.add(account_id, uploads)
+    except PerhapsDone:
+        raise  # they may be the account's by now; if they aren't, a sweep removes them
     except Exception:
         for upload in uploads:
             own.uploads.discard(upload.name)

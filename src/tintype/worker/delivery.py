@@ -53,7 +53,7 @@ class Delivery:
         if task.cold_start:
             result["cold_start"] = round(task.cold_start, 4)
         if not self._complete(task, result):
-            log.info("result not taken: cancelled, or another worker has it", request=task.request.id)
+            log.info("result not taken: it has ended, or another worker has it", request=task.request.id)
 
     def _complete(self, task: Task, result: Json) -> bool:
         """Write the result; the picture is made, so a database that is away for a moment is waited for."""
@@ -61,7 +61,8 @@ class Delivery:
             try:
                 return self.requests.complete(task.request.id, task.request.attempt, result, task.mark.steps)
             except StoreUnavailable:
-                log.warning("store unavailable; trying again", request=task.request.id)
+                if pause == PAUSES[0]:  # once for all tries
+                    log.warning("the result can't be written yet; trying again", request=task.request.id)
                 time.sleep(pause)
         return self.requests.complete(task.request.id, task.request.attempt, result, task.mark.steps)
 

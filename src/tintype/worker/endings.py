@@ -63,9 +63,8 @@ class Endings:
             return
         try:
             unwanted = self._requests.unwanted([task.request.id for task in tasks])
-        except StoreUnavailable as error:
-            log.warning("store unavailable", error=error.message)
-            return
+        except StoreUnavailable:
+            return  # they are drawn then
         self._let_go([task for task in tasks if task.request.id in unwanted], self._requests.end_cancelled)
 
     def hand_back(self) -> None:
@@ -107,7 +106,6 @@ class Endings:
             error = NoRoom()  # even one row at a time, with the device to itself
         request = task.request.id
         if isinstance(error, StoreUnavailable):
-            log.warning("store unavailable", request=request, error=error.message)
             self._tell(self._requests.hand_back, task)  # uncounted: nothing is wrong with it
         elif isinstance(error, TintypeError):
             log.warning("request failed", request=request, error=error.message, cause=repr(error.__cause__))
@@ -126,8 +124,7 @@ class Endings:
     def _wanted_elsewhere(self, task: Task, needed: int) -> bool:
         try:
             return self._requests.idle_elsewhere(task.request.worker or "", needed)
-        except StoreUnavailable as error:
-            log.warning("store unavailable", request=task.request.id, error=error.message)
+        except StoreUnavailable:
             return False
 
     def _leave(self, task: Task) -> None:
@@ -145,11 +142,15 @@ class Endings:
             return
         try:
             write([(task.request.id, task.request.attempt) for task in tasks])
-        except StoreUnavailable as error:
-            log.warning("store unavailable", error=error.message)
+        except StoreUnavailable:
+            for task in tasks:
+                self._left_behind(task)
 
     def _tell(self, write: Callable[..., bool], task: Task, *what: object) -> None:
         try:
             write(task.request.id, task.request.attempt, *what)
-        except StoreUnavailable as error:
-            log.warning("store unavailable", request=task.request.id, error=error.message)
+        except StoreUnavailable:
+            self._left_behind(task)
+
+    def _left_behind(self, task: Task) -> None:
+        log.warning("what became of it can't be written; its lease runs out", request=task.request.id)

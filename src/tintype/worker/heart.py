@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
-
-import structlog
+from contextlib import suppress
 
 from tintype.engine import Engine
 from tintype.errors import StoreUnavailable
@@ -14,8 +13,6 @@ from tintype.store.requests import Requests
 from tintype.store.workers import Told, Workers
 from tintype.worker.looker import Looker
 from tintype.worker.task import Task
-
-log = structlog.get_logger()
 
 
 class Heart:
@@ -91,8 +88,6 @@ class Heart:
     def _turn(self) -> None:
         if self.parent is not None and os.getppid() != self.parent:
             self.stop()
-        try:
+        # While the database is away leases run on; if they run out, the attempt number keeps our late writes away.
+        with suppress(StoreUnavailable):
             self.beat()
-        except StoreUnavailable as error:
-            # The leases run on; if they run out, the attempt number keeps our late writes away.
-            log.warning("store unavailable", cause=str(error.__cause__))

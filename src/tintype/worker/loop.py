@@ -132,8 +132,8 @@ class Worker:
                 if self.engine.live and time.monotonic() > self._looked + TAKING:
                     self.look()
                     break
-        except StoreUnavailable as error:
-            log.warning("store unavailable", error=error.message)
+        except StoreUnavailable:
+            pass  # it looks again
 
     def begin(self) -> None:
         """Let the tasks whose input picture has arrived join the engine, as far as there is room for them."""

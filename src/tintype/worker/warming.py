@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 
 import structlog
 
@@ -48,23 +49,19 @@ class Warming:
         """Load one model, if one is wanted; at the first look, the pinned ones."""
         if time.monotonic() < self._looked + self.interval:
             return
-        try:
+        with suppress(StoreUnavailable):  # then the next look tells
             self._load_pinned()
             for slug in self.warmups.asked(self.worker)[:1]:
                 self._answer(slug)
             self._tell_changes()
             self._tell_loaded()
-        except StoreUnavailable as error:
-            log.warning("store unavailable", error=error.message)
         self.models.memory.tidy()
         self._looked = time.monotonic()
 
     def tell(self) -> None:
         """Tell the store at once what is loaded, if that is news: other workers leave requests to this one for it."""
-        try:
+        with suppress(StoreUnavailable):  # then the next look tells
             self._tell_loaded()
-        except StoreUnavailable as error:
-            log.warning("store unavailable", error=error.message)
 
     def _load_pinned(self) -> None:
         while self._pinned:

@@ -1,0 +1,80 @@
+"""What is asked of the database while nobody calls: looks are counted, and that none is spared once there is work."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from benchmarks.store import House
+from tests.databases import statements
+
+from tintype.catalog.models import MODELS
+from tintype.store.outbox import Backoff, Outbox
+from tintype.store.requests import SPARING
+from tintype.testmode import standin
+from tintype.testmode.standin import StandIn
+
+
+@pytest.fixture
+def house(url: str) -> Iterator[House]:
+    house = House(url, keys=1)
+    yield house
+    house.db.close()
+
+
+def looks(house: House, work: Callable[[], object], times: int) -> int:
+    """How many of so many calls ask the database."""
+    asked = 0
+    for _ in range(times):
+        with statements(house.db) as said:
+            work()
+        asked += bool(said)
+    return asked
+
+
+def test_what_is_overdue_is_seldom_looked_for_where_nothing_could_be(house: House) -> None:
+    look = house.requests.end_overdue
+    assert looks(house, look, 1) == 1, "nobody knows yet"
+    assert looks(house, look, 8 * SPARING) == 8
+    house.submit()
+    assert looks(house, look, 5) == 5, "one that was queued here may be overdue at once"
+    house.requests.claim("w", idle=True)
+    assert looks(house, look, 5) == 5
+
+
+def test_of_what_another_server_queued_it_learns_by_the_next_look(url: str, house: House) -> None:
+    look, other = house.requests.end_overdue, House(url, keys=1)
+    looks(house, look, SPARING)
+    other.submit()
+    looks(house, look, SPARING)
+    assert looks(house, look, 5) == 5
+    other.db.close()
+
+
+def test_senders_know_whether_anything_may_be_to_be_told_soon(house: House) -> None:
+    outbox = Outbox(house.db, Backoff(1, 1, 1), lease=60, retention=60)
+    assert outbox.expects
+    with statements(house.db) as said:
+        assert outbox.claim() is None
+    assert sum("SELECT" in statement and "FROM" in statement for statement, _ in said) == 1, "one question, not two"
+    assert not outbox.expects
+    house.submit()
+    assert outbox.claim() is None
+    assert outbox.expects
+
+
+def test_a_stand_in_that_has_accepted_nothing_looks_seldom(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    moment, woken = [1e6], threading.Event()
+    monkeypatch.setattr(standin.time, "monotonic", lambda: moment[0])
+    delivery: Any = None  # nothing is to be drawn
+    stand_in = StandIn(house.requests, MODELS, delivery, heartbeat=60, woken=woken)
+
+    def turn() -> None:
+        moment[0] += standin.LOOK
+        stand_in.turn()
+
+    assert looks(house, turn, 80) == 10
+    woken.set()
+    assert looks(house, turn, 80) == 80

@@ -1,0 +1,233 @@
+"""A request's life in the log: for each way that one goes, the lines there are, and that nothing private is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event, update
+from structlog.testing import capture_logs
+from tests.databases import statements
+
+from tintype.errors import StoreUnavailable
+from tintype.store import life
+from tintype.store.accounts import Accounts
+from tintype.store.database import Database
+from tintype.store.keys import Key
+from tintype.store.records import Mark, Request
+from tintype.store.requests import Requests
+from tintype.store.tables import requests as table
+
+PRICE = 3_500
+RESULT: dict[str, Any] = {"inference_time": 1.5, "pictures": []}
+PRIVATE = {"prompt": "a secret fox", "image": "https://private.example/secret.png"}
+HOOK = "https://hooks.example/token-1234"
+
+
+class House:
+    """A store with one account, and one worker's hands."""
+
+    def __init__(self, url: str, **settings: Any) -> None:
+        self.db = Database(url)
+        self.requests = Requests(self.db, lease=60, retention=60, **settings)
+        accounts = Accounts(self.db)
+        account = accounts.create("one", 1_000_000).id
+        self.key, self.secret = accounts.create_key(account, "key")
+        self.test_key, _ = accounts.create_key(account, "test", test=True)
+
+    def submit(self, key: Key | None = None, **about: Any) -> Request:
+        whose = key or self.key
+        request = self.requests.submit(whose, "sd", PRIVATE, PRICE, steps=4, webhook_url=HOOK, **about)
+        life.queued(request, whose, "203.0.113.7")
+        return request
+
+    def claim(self, worker: str = "w1", *, test: bool = False) -> Request:
+        request = self.requests.claim(worker, idle=True, test=test)
+        assert request
+        return request
+
+    def change(self, id: str, **values: Any) -> None:
+        with self.db.write() as tx:
+            tx.execute(update(table).where(table.c.id == id).values(**values))
+
+
+@pytest.fixture
+def house(url: str) -> Iterator[House]:
+    house = House(url)
+    yield house
+    house.db.close()
+
+
+def completed(house: House) -> None:
+    house.submit()
+    one = house.claim()
+    assert house.requests.complete(one.id, one.attempt, RESULT | {"cold_start": 2.5})
+    assert not house.requests.complete(one.id, one.attempt, RESULT), "sent twice"
+
+
+def failed(house: House) -> None:
+    house.submit()
+    one = house.claim()
+    house.requests.fail(one.id, one.attempt, "a secret fox is too much", 507, "no_room")
+    house.requests.fail(one.id, one.attempt, "a secret fox is too much", 507, "no_room")
+
+
+def refused(house: House) -> None:
+    house.submit()
+    one = house.claim()
+    house.requests.fail(one.id, one.attempt, "private.example answered 404", 400, "picture_unreachable")
+
+
+def cancelled_while_it_waits(house: House) -> None:
+    one = house.submit()
+    house.requests.cancel(one.id, one.account_id)
+    house.requests.cancel(one.id, one.account_id)
+
+
+def cancelled_while_it_runs(house: House) -> None:
+    house.submit()
+    one = house.claim()
+    house.requests.cancel(one.id, one.account_id)
+    house.requests.end_cancelled([(one.id, one.attempt)])
+
+
+def cancelled_and_finished_all_the_same(house: House) -> None:
+    house.submit()
+    one = house.claim()
+    house.requests.cancel(one.id, one.account_id)
+    house.requests.complete(one.id, one.attempt, RESULT)
+
+
+def overdue_while_it_waits(house: House) -> None:
+    one = house.submit(cancel_after=60)
+    house.change(one.id, cancel_at=1)
+    house.requests.end_overdue()
+    house.requests.end_overdue()
+
+
+def overdue_while_it_runs(house: House) -> None:
+    house.submit(cancel_after=60)
+    one = house.claim()
+    house.change(one.id, cancel_at=1)
+    house.requests.renew([Mark(one.id, one.attempt, 1, 4)])
+    house.requests.end_cancelled([(one.id, one.attempt)])
+
+
+def tried_again_after_a_lost_lease(house: House) -> None:
+    house.submit()
+    one = house.claim()
+    house.change(one.id, lease_until=0)
+    again = house.claim("w2")
+    assert not house.requests.complete(one.id, one.attempt, RESULT), "it comes back late"
+    house.requests.complete(again.id, again.attempt, RESULT)
+
+
+def lost_for_good(house: House) -> None:
+    house.submit()
+    for worker in ("w1", "w2", "w3"):
+        house.change(house.claim(worker).id, lease_until=0)
+    assert house.requests.claim("w4", idle=True) is None
+    house.requests.end_overdue()
+
+
+def handed_back(house: House) -> None:
+    house.submit()
+    one = house.claim()
+    house.requests.hand_back(one.id, one.attempt)
+    house.requests.hand_back(one.id, one.attempt)
+    again = house.claim("w2")
+    house.requests.complete(again.id, again.attempt, RESULT)
+
+
+def failed_and_tried_again(house: House) -> None:
+    house.submit()
+    for _ in range(3):
+        one = house.claim()
+        house.requests.retry(one.id, one.attempt, "the model failed")
+
+
+def handed_back_cancelled(house: House) -> None:
+    house.submit()
+    one = house.claim()
+    house.requests.cancel(one.id, one.account_id)
+    house.requests.hand_back(one.id, one.attempt)
+
+
+def in_test_mode(house: House) -> None:
+    house.submit(house.test_key)
+    one = house.claim(test=True)
+    house.requests.complete(one.id, one.attempt, RESULT)
+
+
+WAYS: Sequence[tuple[Any, str, dict[str, Any]]] = [
+    (completed, "queued claimed ended", {"outcome": "completed", "cost": 0.0035, "cold_start": 2.5, "attempt": 1}),
+    (failed, "queued claimed ended", {"outcome": "failed", "status": 507, "error": "NoRoom"}),
+    (refused, "queued claimed ended", {"outcome": "refused", "status": 400, "error": "PictureUnreachable"}),
+    (cancelled_while_it_waits, "queued ended", {"outcome": "cancelled", "status": 499, "by": "caller"}),
+    (cancelled_while_it_runs, "queued claimed ended", {"outcome": "cancelled", "by": "caller", "worker": "w1"}),
+    (cancelled_and_finished_all_the_same, "queued claimed ended", {"outcome": "cancelled", "by": "caller"}),
+    (overdue_while_it_waits, "queued ended", {"outcome": "cancelled", "by": "deadline"}),
+    (overdue_while_it_runs, "queued claimed ended", {"outcome": "cancelled", "by": "deadline"}),
+    (tried_again_after_a_lost_lease, "queued claimed claimed ended", {"outcome": "completed", "worker": "w2"}),
+    (lost_for_good, "queued claimed claimed claimed ended", {"outcome": "failed", "status": 500, "attempt": 3}),
+    (handed_back, "queued claimed queued again claimed ended", {"outcome": "completed", "worker": "w2", "attempt": 2}),
+    (
+        failed_and_tried_again,
+        "queued claimed queued again claimed queued again claimed ended",
+        {"outcome": "failed", "status": 500},
+    ),
+    (handed_back_cancelled, "queued claimed ended", {"outcome": "cancelled", "by": "caller"}),
+    (in_test_mode, "queued claimed ended", {"outcome": "completed", "cost": 0.0, "test": True}),
+]
+
+
+@pytest.mark.parametrize(("way", "events", "end"), WAYS, ids=[way.__name__ for way, _, _ in WAYS])
+def test_each_way_that_a_request_goes(house: House, way: Any, events: str, end: dict[str, Any]) -> None:
+    with capture_logs() as lines:
+        way(house)
+    assert " ".join(line["event"] for line in lines) == events
+    key = house.test_key if "test" in end else house.key
+    whose = {"account": key.account_id, "key_id": key.id, "model": "sd", "request": lines[0]["request"]}
+    assert all(line.items() >= whose.items() for line in lines)
+    assert all(line.get("test", False) == key.test for line in lines)
+    assert lines[0].items() >= {"key": key.begins, "client": "203.0.113.7"}.items()
+    assert lines[-1].items() >= end.items()
+    assert ("ran" in lines[-1]) == ("claimed" in events)
+    assert lines[-1]["waited"] >= 0
+    for private in ("secret", "private.example", "hooks.example", house.secret):
+        assert private not in str(lines)
+
+
+def test_whose_lease_ran_out_is_told_by_the_next_claim(house: House) -> None:
+    with capture_logs() as lines:
+        tried_again_after_a_lost_lease(house)
+    assert [line.get("lost_by") for line in lines] == [None, None, "w1", None]
+
+
+def test_what_is_not_committed_is_not_told(house: House) -> None:
+    one = house.submit()
+
+    def break_off(_: Connection) -> None:
+        raise StoreUnavailable
+
+    event.listen(house.db._engine, "commit", break_off)
+    with capture_logs() as lines:
+        for call in (
+            lambda: house.requests.claim("w1", idle=True),
+            lambda: house.requests.cancel(one.id, one.account_id),
+        ):
+            with pytest.raises(StoreUnavailable):
+                call()
+    event.remove(house.db._engine, "commit", break_off)
+    assert [line["event"] for line in lines if "request" in line] == []
+
+
+def test_telling_asks_the_database_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    with statements(house.db) as told:
+        completed(house)
+    for name in ("claimed", "ended"):
+        monkeypatch.setattr(life, name, lambda *_: None)
+    with statements(house.db) as untold:
+        completed(house)
+    assert len(told) == len(untold)
