@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import obstore
 import pytest
 from structlog.testing import capture_logs
 from tests.acceptance.harness import done, here, words
@@ -61,7 +62,7 @@ def known(db: Database) -> dict[str, str]:
 
 def in_bucket(storage: ObjectStorage, prefix: str, **changes: object) -> Settings:
     own = {"storage_url": f"s3://pictures/{prefix}"} if prefix else {}
-    return Settings(**{**storage.settings, **own, "storage_patience": 1, **changes})
+    return Settings(**{**storage.settings, **own, "storage_patience": 0.2, **changes})
 
 
 def refused(db: Database, settings: Settings) -> str:
@@ -138,8 +139,6 @@ def test_a_bucket_where_a_folder_is_known(db: Database, url: str, bucket_of: Obj
 
 
 def test_a_bucket_that_was_made_anew_is_not_what_it_was(db: Database, bucket_of: ObjectStorage) -> None:
-    import obstore
-
     own = in_bucket(bucket_of, "lost")
     check_place(db, own)
     obstore.delete(bucket(own, ""), "tintype.json")
