@@ -9,6 +9,7 @@ from pathlib import Path
 
 import obstore
 import pytest
+from sqlalchemy import text
 from structlog.testing import capture_logs
 from tests.acceptance.harness import done, here, words
 from tests.databases import Databases, statements
@@ -23,7 +24,7 @@ from tintype.media.marker import FILE, read_marker
 from tintype.media.objects import Objects, bucket
 from tintype.settings import Settings
 from tintype.store import facts
-from tintype.store.database import Database, now
+from tintype.store.database import Database, now, read_clock
 from tintype.store.servers import ALIVE, Servers
 from tintype.store.tables import servers
 
@@ -289,6 +290,18 @@ def test_another_version_is_logged_and_not_refused(db: Database, registry: Regis
     assert [(line["event"], line["its"], line["ours"]) for line in logs] == [
         ("a server is of another version", "0.0.9", __version__)
     ]
+
+
+def test_processes_of_before_this_was_noted(tmp_path: Path) -> None:
+    done(here("migrate", "--data", tmp_path))
+    db = Database(f"sqlite:///{tmp_path}/tintype.db")
+    with db.write() as tx:
+        columns = "id, device, started_at, seen_at, forward_passes, rows"
+        row = f"INSERT INTO workers ({columns}) VALUES ('w', 'cpu', 1, :at, 0, 0)"
+        tx.execute(text(row), {"at": read_clock(tx)})
+    db.close()
+    [shown] = json.loads(here("processes", "--json", "--data", tmp_path).stdout)
+    assert (shown["process"], shown["id"], shown["version"]) == ("worker", "w", "unknown")
 
 
 def test_identities_are_the_models_file_s(tmp_path: Path) -> None:
