@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tests.acceptance.harness import Server, until
 from tests.databases import PostgresServer
 from tests.rays import PATIENCE, RayHead, ray_head
 from tests.toy import small_setting
+from tintype import __version__
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
 from tintype.store.tables import requests
 from tintype.store.workers import WorkerRow, Workers
@@ -90,6 +92,9 @@ def test_from_none_to_one_and_back(fleet_of: Callable[..., Server], cluster: Ray
     until(lambda: not cluster.nodes(), PATIENT)
     assert known(server) == []
     assert server.stop() == 0
+    lines = [json.loads(line) for line in server.log.read_text().splitlines() if '"process": "fleet"' in line]
+    assert [(line["version"], line["fleet"]) for line in lines if line["event"] == "started"] == [(__version__, "ray")]
+    assert [line["reason"] for line in lines if line["event"] == "stopped"] == ["SIGTERM"]
 
 
 @pytest.mark.nightly

@@ -55,6 +55,7 @@ COMMANDS = {
     "webhooks replay": "webhook.replay",
     "queue pause": "queue.pause",
     "queue resume": "queue.resume",
+    "storage adopt": "storage.adopt",
     "workers drain": "worker.drain",
     "workers recall": "worker.recall",
     "migrate": "database.migrate",
@@ -63,7 +64,7 @@ COMMANDS = {
 LOOKS = {
     *("accounts list", "accounts show", "accounts check", "accounts usage", "audit", "backup", "demo", "generate"),
     *("keys list", "models check", "models list", "models pull", "models remove", "models show", "queue status"),
-    *("replay", "webhooks list", "webhooks logs", "workers list"),
+    *("processes", "replay", "storage show", "webhooks list", "webhooks logs", "workers list"),
 }
 #: Processes. What they do for somebody is the migration, the first key and the forgotten bases at a start.
 PROCESSES = {"serve", "worker", "fleet"}
@@ -165,6 +166,7 @@ def test_every_command_leaves_its_row(tmp_path: Path) -> None:
     run("webhooks", "replay", hook.id)
     for command in ("pause", "pause", "resume", "resume"):  # the second one of each changes nothing
         run("queue", command)
+    run("storage", "adopt")
     run("workers", "drain", "w1")
     run("workers", "drain", "w1")
     run("workers", "recall", "w1")

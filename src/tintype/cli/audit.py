@@ -42,8 +42,8 @@ def audit(
     \b
     Who is, over the API, a key's name and how it begins, with the client's address; here, the system's user and host.
     Acts: account.create account.credit database.migrate key.create key.revoke key.rotate key.safety model.warm
-    queue.pause queue.resume webhook.add webhook.rebase webhook.remove webhook.replay webhook.rotate webhook.update
-    worker.drain worker.recall
+    queue.pause queue.resume storage.adopt webhook.add webhook.rebase webhook.remove webhook.replay webhook.rotate
+    webhook.update worker.drain worker.recall
 
     \b
     Examples:

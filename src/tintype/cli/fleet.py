@@ -10,7 +10,10 @@ from pathlib import Path
 
 import click
 
+from tintype.cli.belonging import check_place
+from tintype.cli.life import FLEET, about
 from tintype.cli.options import data_option, load_settings, open_database, require_ray
+from tintype.cli.storage import check_storage
 from tintype.errors import StoreUnavailable
 from tintype.fleet.actor import Orders
 from tintype.fleet.keeper import Keeper
@@ -18,7 +21,7 @@ from tintype.fleet.rule import Bounds
 from tintype.settings import Settings
 from tintype.store.keepers import Lead
 from tintype.store.workers import new_id
-from tintype.telemetry.logs import set_up_logs
+from tintype.telemetry.logs import Life, set_up_logs
 
 #: Seconds between two looks.
 LOOK = 1.0
@@ -53,10 +56,13 @@ def fleet(down: bool, parent: int | None, data: Path | None) -> None:
     set_up_logs(process="fleet")
     share = (settings.ray_gpus, settings.ray_cpus)
     cluster = RayCluster(settings.ray_address, settings.ray_namespace, *share, orders(settings, os.environ))
-    with open_database(settings, quiet=False) as db:
+    check_storage(settings)
+    opened = open_database(settings, quiet=False, process="fleet")
+    with opened as db, Life(fleet="ray", **about(settings, FLEET)) as life:
+        check_place(db, settings)  # its workers are given the same storage
         lead = Lead(db, new_id(), LEASE)
         try:
-            _keep(Keeper(db, lead, cluster, NO_BOUNDS if down else bounds(settings)), down, parent)
+            _keep(Keeper(db, lead, cluster, NO_BOUNDS if down else bounds(settings)), down, parent, life)
         except ConnectionError as error:
             raise click.ClickException(
                 f"there is no Ray cluster at {settings.ray_address}: `ray start --head` starts one here, "
@@ -67,9 +73,14 @@ def fleet(down: bool, parent: int | None, data: Path | None) -> None:
     cluster.close()
 
 
-def _keep(keeper: Keeper, down: bool, parent: int | None) -> None:
+def _keep(keeper: Keeper, down: bool, parent: int | None, life: Life) -> None:
     """Look again and again until told to stop, or until nothing is left where that is wanted."""
     stop = threading.Event()
+
+    def end(number: int, _frame: object) -> None:
+        life.ends(number)
+        stop.set()
+
     while not stop.is_set() and parent in (None, os.getppid()):
         try:
             if keeper.look() == 0 and down:
@@ -78,8 +89,9 @@ def _keep(keeper: Keeper, down: bool, parent: int | None) -> None:
             pass  # it looks again
         # Ours again after every look: Ray puts its own in their place when it is connected to.
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+            signal.signal(number, end)
         stop.wait(LOOK)
+    life.ends("its parent is gone")
 
 
 def bounds(settings: Settings) -> Bounds:

@@ -35,6 +35,7 @@ Act = Literal[
     "model.warm",
     "queue.pause",
     "queue.resume",
+    "storage.adopt",
     "webhook.add",
     "webhook.rebase",
     "webhook.remove",

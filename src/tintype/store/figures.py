@@ -78,7 +78,7 @@ def _alive(known: Iterable[WorkerRow], moment: float) -> list[WorkerRow]:
 
 
 def _versions(alive: Iterable[WorkerRow]) -> dict[str, int]:
-    return dict(Counter(str((worker.about or {}).get("version", UNTOLD)) for worker in alive))
+    return dict(Counter(worker.version or UNTOLD for worker in alive))
 
 
 def _memory(alive: Iterable[WorkerRow]) -> dict[tuple[str, str, str], int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +13,7 @@ from fastapi import Request as HttpRequest
 from tintype.catalog.blocked import BlockedPhrases
 from tintype.catalog.spec import ModelSpec
 from tintype.catalog.tariff import Tariff
-from tintype.errors import NotFound
+from tintype.errors import NotFound, StoreUnavailable
 from tintype.hub.registry import Registry
 from tintype.media.images import check
 from tintype.media.storage import Storage, open_storage
@@ -35,6 +36,7 @@ from tintype.store.previews import Previews
 from tintype.store.prices import tariff
 from tintype.store.requests import Requests
 from tintype.store.samples import Samples
+from tintype.store.servers import Servers
 from tintype.store.statement import Statements
 from tintype.store.usage import Usage
 from tintype.store.warmups import Warmups
@@ -67,6 +69,9 @@ class Services:
     statements: Statements
     usage: Usage
     accounting: Accounting
+    #: What the database knows this server as; empty where it isn't told of it.
+    name: str
+    servers: Servers
     workers: Workers
     controls: Controls
     samples: Samples
@@ -95,9 +100,9 @@ class Services:
     stopping: Callable[[], bool]
 
     @classmethod
-    def open(cls, settings: Settings, registry: Registry, stopping: Callable[[], bool]) -> Services:
+    def open(cls, settings: Settings, registry: Registry, stopping: Callable[[], bool], name: str = "") -> Services:
         """Connect to what the settings name; the database must have been migrated."""
-        db = Database(settings.database, patience=settings.database_patience)
+        db = Database(settings.database, patience=settings.database_patience, process="web")
         inputs = open_storage(settings, settings.inputs_folder, settings.input_life)
         ceilings, previews = _ceilings(settings), Previews(db)
         return cls(
@@ -118,6 +123,8 @@ class Services:
             statements=Statements(db),
             usage=Usage(db),
             accounting=Accounting(db, settings.history_life),
+            name=name,
+            servers=Servers(db),
             workers=Workers(db),
             controls=Controls(db),
             samples=Samples(db),
@@ -139,7 +146,7 @@ class Services:
             metrics=Metrics(
                 partial(read_figures, db, registry.catalogue), [db.times], {"database": db.kind}, settings.data
             ),
-            tracing=open_tracing(settings.traces, "web"),
+            tracing=open_tracing(settings.traces, "web", name),
             blocked=BlockedPhrases.read(settings.blocked_prompts),
             test_accepted=threading.Event(),
             stopping=stopping,
@@ -177,6 +184,15 @@ class Services:
             return self.outputs.address(name, SIGNED_FOR)
         except NotFound:
             return self.uploads.address(name, SIGNED_FOR)
+
+    def beat(self) -> None:
+        """Say that this server lives."""
+        self.servers.beat(self.name, self.registry.identities)
+
+    def leave(self) -> None:
+        """Say that it stops, if it can be said."""
+        with suppress(StoreUnavailable):  # it counts as gone soon
+            self.servers.leave(self.name)
 
     def has_worker(self) -> bool:
         """Whether a worker that takes requests has given a sign of life lately."""

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from tintype import __version__
 from tintype.engine import Engine
 from tintype.store.workers import Told
 from tintype.telemetry.metrics import PROMPT_CACHE, TRANSACTION_SECONDS, TRANSACTIONS
@@ -49,7 +48,6 @@ class Reporter:
             "max_rows": engine.max_rows,
             "counts": self._stages.counts() | _prompts(models) | self._told,
             "about": {
-                "version": __version__,
                 "tasks": [_running(task) for task in list(self._tasks.values())],
                 "models": models.slugs,
                 "memory": memory(models.device) | _weights(models),
