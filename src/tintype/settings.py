@@ -261,7 +261,7 @@ class Settings(BaseSettings):
 
     #: What is done about content that the safety check finds, for keys without a `--safety` of their own.
     safety: Safety = "off"
-    #: Who looks at finished pictures: the classifier of `tintype[safety]`, Stable Diffusion's own, or nobody.
+    #: Who looks at finished pictures: the classifier of the extra `safety`, Stable Diffusion's own, or nobody.
     safety_checker: Literal["opennsfw", "diffusers", "none"] = "opennsfw"
     #: Probability from which the `opennsfw` classifier's word counts; `diffusers` has limits of its own.
     safety_threshold: float = Field(0.5, ge=0, le=1)

@@ -69,15 +69,20 @@ def _refuse_unknown(environment: Iterable[str]) -> None:
 def _check_exporter(name: str) -> None:
     known = exporters()
     if not known:
-        raise click.UsageError(f"{PREFIX}TRACES: this needs an extra: pip install 'tintype[otel]'")
+        raise click.UsageError(lacking(f"{PREFIX}TRACES", "otel"))
     if name not in known:
         raise click.UsageError(f"{PREFIX}TRACES: no exporter {name} is installed; there are: {', '.join(known)}")
+
+
+def lacking(what: str, extra: str) -> str:
+    """What to do where an optional package is missing; tintype is on no index, so its own place must be named."""
+    return f"{what} needs the extra {extra}: pip install '/path/to/tintype[{extra}]', a checkout or wheel (docs/install.md)"
 
 
 def require_ray() -> None:
     """Raise UsageError where the extra is missing."""
     if find_spec("ray") is None:
-        raise click.UsageError("a Ray fleet needs an extra: pip install 'tintype[ray]'")
+        raise click.UsageError(lacking("a Ray fleet", "ray"))
 
 
 @contextmanager
@@ -86,7 +91,11 @@ def open_database(settings: Settings) -> Iterator[Database]:
     try:
         place = make_url(settings.database_url).render_as_string() if settings.database_url else f"{settings.data}/"
         db = Database(settings.database, patience=settings.database_patience)
-    except (OSError, ImportError, ValueError, ArgumentError) as error:
+    except ImportError as error:
+        raise click.ClickException(
+            f"the database can't be opened: {first_line(error)}; {lacking('postgresql+psycopg://…', 'postgres')}"
+        ) from error
+    except (OSError, ValueError, ArgumentError) as error:
         raise click.ClickException(f"the database can't be opened: {first_line(error)}") from error
     try:
         migrate(db)

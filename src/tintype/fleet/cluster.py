@@ -1,4 +1,4 @@
-"""A Ray cluster, as its driver sees it: the only module that imports Ray, which the extra `tintype[ray]` brings."""
+"""A Ray cluster, as its driver sees it: the only module that imports Ray, which the extra `ray` brings."""
 
 from __future__ import annotations
 
