@@ -139,9 +139,9 @@ def test_what_is_missing_is_said_before_anything_starts(tmp_path: Path, monkeypa
     # Nothing was made on the way, and a key that asks for the check counts like a server that does.
     done(here("accounts", "create", "--name", "studio", *data))
     done(here("keys", "create", "--safety", "off", *data))
-    assert "isn't installed" in words(here("keys", "create", "--safety", "block", *data))
+    assert "needs the extra safety" in words(here("keys", "create", "--safety", "block", *data))
     done(here("keys", "create", "--safety", "block", *data, TINTYPE_SAFETY_CHECKER="none"))
-    assert "isn't installed" in words(here("worker", *data))
+    assert "needs the extra safety" in words(here("worker", *data))
 
 
 def test_a_key_s_own_strictness_can_be_changed(tmp_path: Path) -> None:

@@ -76,7 +76,9 @@ def _check_exporter(name: str) -> None:
 
 def lacking(what: str, extra: str) -> str:
     """What to do where an optional package is missing; tintype is on no index, so its own place must be named."""
-    return f"{what} needs the extra {extra}: pip install '/path/to/tintype[{extra}]', a checkout or wheel (docs/install.md)"
+    return (
+        f"{what} needs the extra {extra}: pip install '/path/to/tintype[{extra}]', its checkout or wheel (install.md)"
+    )
 
 
 def require_ray() -> None:
