@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -73,23 +74,36 @@ def known(server: Server) -> list[WorkerRow]:
         return Workers(db).shown()[1]
 
 
+def logged(server: Server, event: str) -> list[dict[str, Any]]:
+    lines = (json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{"))
+    return [line for line in lines if line["event"] == event]
+
+
 def attempts(server: Server, id: str) -> int:
     with server.store() as db, db.read() as view:
         return int(view.execute(select(requests.c.attempt).where(requests.c.id == id)).scalar_one())
 
 
 @pytest.mark.timeout(1200)
-def test_from_none_to_one_and_back(fleet_of: Callable[..., Server], cluster: RayHead) -> None:
-    server = fleet_of(fleet_max=1)
-    before, _ = server.money()
+def test_two_fleets_of_one_namespace_go_from_none_to_one_and_back(
+    fleet_of: Callable[..., Server], cluster: RayHead
+) -> None:
+    """Each has a database of its own, and neither ends what the other has; a third one's workers fit on no node."""
+    two, third = [fleet_of(fleet_max=1), fleet_of(fleet_max=1)], fleet_of(fleet_max=1, ray_cpus=2)
+    before, _ = two[0].money()
     assert cluster.nodes() == []
-    ids = submit(server, ASKED, 2)
-    all_completed(server, ids, 2, before)
-    [worker] = known(server)
-    assert worker.id.startswith("ray:1-")
+    submit(third, ASKED)
+    ids = [submit(server, ASKED, 2) for server in two]
+    for server, own in zip(two, ids, strict=True):
+        all_completed(server, own, 2, before)
     until(lambda: not cluster.nodes(), PATIENT)
-    assert known(server) == []
-    assert server.stop() == 0
+    for server in two:
+        [started] = logged(server, "starting a worker")
+        [ended] = logged(server, "ending an actor")
+        assert (started["actor"], ended["actor"], known(server)) == ("ray:1", "ray:1", [])
+    [said, *_] = logged(third, "workers wait for a node that has room: `ray status`")
+    assert said["cause"].startswith("ray:1: one needs 1 GPU and 2 CPU; all nodes together have ")
+    assert [server.stop() for server in (*two, third)] == [0, 0, 0]
 
 
 @pytest.mark.nightly

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import threading
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import click
 import structlog
+from sqlalchemy import make_url
 
 from tintype.cli.options import data_option, load_settings, open_database, require_ray
 from tintype.errors import StoreUnavailable
@@ -55,8 +57,9 @@ def fleet(down: bool, parent: int | None, data: Path | None) -> None:
 
     set_up_logs(process="fleet")
     share = (settings.ray_gpus, settings.ray_cpus)
-    cluster = RayCluster(settings.ray_address, settings.ray_namespace, *share, orders(settings, os.environ))
     with open_database(settings) as db:
+        where = (settings.ray_address, settings.ray_namespace, fleet_name(settings))
+        cluster = RayCluster(*where, *share, orders(settings, os.environ))
         lead = Lead(db, new_id(), LEASE)
         try:
             _keep(Keeper(db, lead, cluster, NO_BOUNDS if down else bounds(settings)), down, parent)
@@ -83,6 +86,12 @@ def _keep(keeper: Keeper, down: bool, parent: int | None) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         stop.wait(LOOK)
+
+
+def fleet_name(settings: Settings) -> str:
+    """What tells this fleet's actors from another's on the same cluster."""
+    place = make_url(settings.database).set(password=None).render_as_string()
+    return hashlib.sha256(place.encode()).hexdigest()[:8]
 
 
 def bounds(settings: Settings) -> Bounds:
