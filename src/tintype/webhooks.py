@@ -133,7 +133,7 @@ class Senders:
 @contextmanager
 def sending(settings: Settings) -> Iterator[None]:
     """The senders of one server, as the operator configured them."""
-    db = Database(settings.database, patience=settings.database_patience)
+    db = Database(settings.database, patience=settings.database_patience, process="webhooks")
     tracing = open_tracing(settings.traces, "webhooks")
     with Poster(settings.webhook_allow, settings.webhook_timeout) as poster:
         threads, poll, patience = settings.webhook_senders, settings.webhook_poll, settings.webhook_timeout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import update
@@ -15,7 +16,8 @@ from tintype.store.accounts import Accounts
 from tintype.store.controls import Controls
 from tintype.store.database import Database, now
 from tintype.store.demand import GUESS, Demand, read_demand
-from tintype.store.keepers import Lead, wanted
+from tintype.store.keepers import Lead, fleet_name, wanted
+from tintype.store.migrations import migrate
 from tintype.store.requests import Requests
 from tintype.store.tables import keepers
 from tintype.store.warmups import Warmups
@@ -222,3 +224,11 @@ def test_workers_that_no_node_has_room_for_are_told_of_once(site: Site, monkeypa
             said.append([line["cause"] for line in logs if line["log_level"] == "warning"])
     assert [len(causes) for causes in said] == [0, 0, 0, 0, 1, 1, 1], "the actor was there at the second look"
     assert said[-1] == ["ray:1: one needs 1 GPU; there is none"]
+
+
+def test_a_database_names_its_fleet_once(url: str, tmp_path: Path) -> None:
+    site, other = Database(url), Database(f"sqlite:///{tmp_path / 'other.db'}")
+    migrate(other)
+    assert fleet_name(site) == fleet_name(site) != fleet_name(other)
+    site.close()
+    other.close()

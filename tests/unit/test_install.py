@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tintype.cli.options import lacking
+from tintype.cli.local import lacking
 
 ROOT = Path(__file__).parents[2]
 #: The change log says what was; README.md is its own author's.

@@ -21,7 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG, SD3_TURBO_IMG2IMG, SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.catalog.samples import LANDSCAPE, PORTRAIT, SUBJECT
-from tintype.cli.options import lacking
+from tintype.cli.local import lacking
 from tintype.cli.sheet import contact_sheet
 
 READY = "tintype is ready at "

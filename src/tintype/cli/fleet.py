@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import threading
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import click
 import structlog
-from sqlalchemy import make_url
 
 from tintype.cli.options import data_option, load_settings, open_database, require_ray
 from tintype.errors import StoreUnavailable
@@ -19,7 +17,7 @@ from tintype.fleet.actor import Orders
 from tintype.fleet.keeper import Keeper
 from tintype.fleet.rule import Bounds
 from tintype.settings import Settings
-from tintype.store.keepers import Lead
+from tintype.store.keepers import Lead, fleet_name
 from tintype.store.workers import new_id
 from tintype.telemetry.logs import set_up_logs
 
@@ -58,7 +56,7 @@ def fleet(down: bool, parent: int | None, data: Path | None) -> None:
     set_up_logs(process="fleet")
     share = (settings.ray_gpus, settings.ray_cpus)
     with open_database(settings) as db:
-        where = (settings.ray_address, settings.ray_namespace, fleet_name(settings))
+        where = (settings.ray_address, settings.ray_namespace, fleet_name(db))
         cluster = RayCluster(*where, *share, orders(settings, os.environ))
         lead = Lead(db, new_id(), LEASE)
         try:
@@ -86,12 +84,6 @@ def _keep(keeper: Keeper, down: bool, parent: int | None) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         stop.wait(LOOK)
-
-
-def fleet_name(settings: Settings) -> str:
-    """What tells this fleet's actors from another's on the same cluster."""
-    place = make_url(settings.database).set(password=None).render_as_string()
-    return hashlib.sha256(place.encode()).hexdigest()[:8]
 
 
 def bounds(settings: Settings) -> Bounds:

@@ -14,13 +14,14 @@ import click
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from tintype.cli.local import first_line
-from tintype.errors import StoreUnavailable
+from tintype.cli.local import first_line, lacking
+from tintype.cli.refusals import advice, opening, refusal
+from tintype.errors import ConfigurationInvalid, StoreUnavailable
 from tintype.settings import Settings
-from tintype.store.database import Database
-from tintype.store.migrations import migrate
+from tintype.store.database import Database, shown_url
+from tintype.store.migrations import check, migrate
 from tintype.telemetry.traces import exporters
 
 PREFIX = "TINTYPE_"
@@ -74,13 +75,6 @@ def _check_exporter(name: str) -> None:
         raise click.UsageError(f"{PREFIX}TRACES: no exporter {name} is installed; there are: {', '.join(known)}")
 
 
-def lacking(what: str, extra: str) -> str:
-    """What to do where an optional package is missing; tintype is on no index, so its own place must be named."""
-    return (
-        f"{what} needs the extra {extra}: pip install '/path/to/tintype[{extra}]', its checkout or wheel (install.md)"
-    )
-
-
 def require_ray() -> None:
     """Raise UsageError where the extra is missing."""
     if find_spec("ray") is None:
@@ -88,22 +82,27 @@ def require_ray() -> None:
 
 
 @contextmanager
-def open_database(settings: Settings) -> Iterator[Database]:
-    """The database, with its schema up to date; an error names the cause and the place, since the operator reads it."""
+def open_database(settings: Settings, *, migrating: bool = False, process: str = "command") -> Iterator[Database]:
+    """The database; an error names the cause and the place, since the operator reads it.
+
+    migrating: whether an older schema is brought up to date; else it is refused, and one without tables gets them.
+    process: as PostgreSQL lists its connections.
+    """
     try:
-        place = make_url(settings.database_url).render_as_string() if settings.database_url else f"{settings.data}/"
-        db = Database(settings.database, patience=settings.database_patience)
-    except ImportError as error:
-        raise click.ClickException(
-            f"the database can't be opened: {first_line(error)}; {lacking('postgresql+psycopg://…', 'postgres')}"
-        ) from error
-    except (OSError, ValueError, ArgumentError) as error:
-        raise click.ClickException(f"the database can't be opened: {first_line(error)}") from error
+        url = make_url(settings.database)
+        place = shown_url(settings.database) if settings.database_url else f"{settings.data}/"
+        db = Database(settings.database, patience=settings.database_patience, process=process)
+    except (OSError, ImportError, ValueError, ArgumentError) as error:
+        raise click.ClickException(f"the database can't be opened: {opening(error)}") from error
     try:
-        migrate(db)
+        (migrate if migrating else check)(db)
         yield db
     except StoreUnavailable as error:
         cause = getattr(error.__cause__, "orig", None) or error.__cause__
-        raise StoreUnavailable(f"{first_line(cause)} in {place}") from error
+        raise StoreUnavailable(f"{first_line(cause)} in {place}{advice(cause, url)}") from error
+    except DBAPIError as error:
+        if words := refusal(error, url):
+            raise ConfigurationInvalid(f"{words} ({place})") from error
+        raise
     finally:
         db.close()

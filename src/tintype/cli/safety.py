@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import click
 
 from tintype.catalog.blocked import BlockedPhrases
-from tintype.cli.options import lacking
+from tintype.cli.local import lacking
 from tintype.settings import Safety, Settings
 from tintype.store.accounts import Accounts
 from tintype.store.database import Database

@@ -76,7 +76,7 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
     close_to_others(settings)
     _return_memory()
     check_storage(settings)
-    with open_database(settings) as db:
+    with open_database(settings, migrating=True, process="web") as db:
         check_safety_of_all(settings, db)
         listening = listen(settings.host, settings.port)
         address = _address(settings.host, listening.getsockname()[1])
@@ -180,7 +180,7 @@ def migrate(data: Path | None) -> None:
     Example:
       tintype migrate --data /var/lib/tintype
     """
-    with open_database(load_settings(data=data)):
+    with open_database(load_settings(data=data), migrating=True):
         click.echo("the database is up to date")
 
 

@@ -9,7 +9,7 @@ import click
 import structlog
 from sqlalchemy import make_url
 
-from tintype.cli.options import lacking
+from tintype.cli.local import lacking
 from tintype.errors import StorageUnavailable
 from tintype.private import tighten
 from tintype.settings import Settings

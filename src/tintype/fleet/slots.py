@@ -52,7 +52,7 @@ def worker_slots(
     commands: Sequence[Sequence[str]], env: Mapping[str, str], grace: float, database: str, prefix: str = ""
 ) -> Iterator[list[Slot]]:
     """One worker per command, kept alive while the block lasts; `database` is their store's URL."""
-    db = Database(database)
+    db = Database(database, process="fleet")
     slots = [Slot(command, env, Workers(db), prefix) for command in commands]
     with Children(slots, grace):
         yield slots

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Table, update
 
 from tintype.store.hooks import Delivered
 from tintype.store.records import Status
-from tintype.store.tables import deliveries, requests, workers
+from tintype.store.tables import deliveries, requests, servers, workers
 
 #: Seconds that machines' clocks may differ by, where a moment was not written by the database's own.
 DIFFERENCE = 60.0
@@ -26,7 +26,8 @@ def set_back(tx: Connection, moment: float, lease: float) -> None:
     shifted = {"submitted_at": moment, "due_at": r.due_at - step, "cancel_at": r.cancel_at - step}
     tx.execute(update(requests).where(r.status == Status.QUEUED, r.submitted_at > late).values(shifted))
     _end_leases(tx, requests, r.status == Status.PROCESSING, moment, lease)
-    tx.execute(update(workers).where(workers.c.seen_at > late).values(seen_at=moment))
+    for signs in (workers, servers):
+        tx.execute(update(signs).where(signs.c.seen_at > late).values(seen_at=moment))
 
 
 def set_back_deliveries(tx: Connection, moment: float, lease: float) -> None:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from tintype import __version__
 from tintype.errors import BadRequest, StoreUnavailable
 from tintype.private import create, make_folder
 
@@ -35,10 +36,10 @@ class Database:
     url: SQLAlchemy's, `sqlite:////absolute/path.db` or `postgresql+psycopg://…`; a SQLite file's folder is made.
     patience: seconds of waiting after which StoreUnavailable is raised: for a connection, for the lock, and on Postgres
     for the end of any statement. silence: seconds that a transaction on Postgres may be idle; who is silent for longer,
-    frozen or gone, has lost it.
+    frozen or gone, has lost it. process: what Postgres lists our connections as.
     """
 
-    def __init__(self, url: str, *, patience: float = 10.0, silence: float = 10.0) -> None:
+    def __init__(self, url: str, *, patience: float = 10.0, silence: float = 10.0, process: str = "command") -> None:
         # Pinged before use, so that a restarted database costs a reconnection and not a failed request.
         # Parameters hidden: they would bring prompts into logs.
         common = {"pool_pre_ping": True, "pool_timeout": patience, "hide_parameters": True}
@@ -50,7 +51,8 @@ class Database:
         else:
             from tintype.store.postgres import postgres_engine  # noqa: PLC0415 - an extra that SQLite doesn't need
 
-            self._engine = postgres_engine(parsed, patience, silence, **common)
+            name = f"tintype {process} {__version__}"
+            self._engine = postgres_engine(parsed, patience, silence, name, **common)
             self._writers = threading.BoundedSemaphore(WRITERS)
         event.listen(self._engine, "before_cursor_execute", _refuse_what_is_no_text)
         event.listen(self._engine, "checkin", self._let_go)
@@ -117,6 +119,15 @@ class Database:
         """What comes back after `close` would lie in a pool that nobody empties any more."""
         if self._closed and connection is not None:
             connection.close()
+
+
+def shown_url(url: str) -> str:
+    """A database's URL for people and logs: without passwords, of which libpq takes some behind the `?` too."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return parsed.database or ""
+    hidden = {name: "***" for name in parsed.query if "password" in name}
+    return parsed.update_query_dict(hidden).render_as_string()
 
 
 def after(tx: Connection, job: Callable[[], None]) -> None:

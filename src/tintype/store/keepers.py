@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
+from tintype import __version__
+from tintype.store import facts
 from tintype.store.clock import LEASES
 from tintype.store.database import Database, now
 from tintype.store.tables import keepers
@@ -21,17 +25,16 @@ class Lead:
 
     def take(self) -> bool:
         """Take the lead, or keep it; False while another has it."""
-        until = now() + self._seconds
+        mine = {"holder": self._holder, "version": __version__, "lease_until": now() + self._seconds}
         with self._db.write() as tx:
             if tx.scalar(select(keepers.c.fleet).where(keepers.c.fleet == RAY)) is None:
-                tx.execute(insert(keepers).values(fleet=RAY, holder=self._holder, lease_until=until, wanted=0))
+                tx.execute(insert(keepers).values(fleet=RAY, wanted=0, **mine))
                 return True
             over = keepers.c.lease_until < now()
             # Further ahead than any lead lasts: the clock was set back since.
             never = keepers.c.lease_until > now() + LEASES * self._seconds
             free = or_(keepers.c.holder == self._holder, over, never)
-            mine = update(keepers).where(keepers.c.fleet == RAY, free)
-            return tx.execute(mine.values(holder=self._holder, lease_until=until)).rowcount == 1
+            return tx.execute(update(keepers).where(keepers.c.fleet == RAY, free).values(mine)).rowcount == 1
 
     def tell(self, wanted: int) -> None:
         """Say how many workers are wanted, while it has the lead."""
@@ -42,6 +45,21 @@ class Lead:
         """Let another take it at once."""
         with self._db.write() as tx:
             tx.execute(delete(keepers).where(keepers.c.holder == self._holder))
+
+
+def fleet_name(db: Database) -> str:
+    """What the fleet of this database is called, by all its keepers: drawn once. A copy of the database has it too."""
+    with db.write() as tx:
+        known = facts.read(tx, facts.FLEET) or {"name": uuid4().hex[:8]}
+        facts.write(tx, facts.FLEET, **known)
+    return str(known["name"])
+
+
+def leading(view: Connection) -> tuple[str, str] | None:
+    """The keeper that leads, and its version; None where none does."""
+    led = select(keepers.c.holder, keepers.c.version).where(keepers.c.fleet == RAY, keepers.c.lease_until >= now())
+    found = view.execute(led).one_or_none()
+    return None if found is None else (found.holder, found.version)
 
 
 def wanted(view: Connection) -> int | None:

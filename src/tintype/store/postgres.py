@@ -53,14 +53,16 @@ class Impatient(psycopg.Connection[Any]):
             raise
 
 
-def postgres_engine(url: URL, patience: float, silence: float, **common: Any) -> Engine:
+def postgres_engine(url: URL, patience: float, silence: float, name: str, **common: Any) -> Engine:
     """An engine whose transactions end: each statement after `patience` seconds, a silent one after `silence`.
+
+    name: what `pg_stat_activity` has for its connections, unless the URL or PGAPPNAME says otherwise.
 
     Execution options of a transaction: `way` is how it changes the database, `write` under the one lock, `note` without
     waiting for that or for the disk; none only reads. `unhurried` has its statements take as long as they need.
     """
-    usual = {name: value for name, value in USUAL.items() if name not in url.query}
-    engine = create_engine(url, connect_args=usual, **common)
+    usual = {key: value for key, value in USUAL.items() if key not in url.query}
+    engine = create_engine(url, connect_args={"fallback_application_name": name, **usual}, **common)
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: object, _record: object, _args: object, parameters: dict[str, Any]) -> Impatient:

@@ -213,7 +213,24 @@ workers = Table(
     Column("released", Boolean, nullable=False, server_default=false()),
     #: What else it has counted since its start, by the keys of `counters`.
     Column("counts", JSON(none_as_null=True)),
+    #: Of tintype; empty where it is from before this was noted.
+    Column("version", Text, nullable=False, server_default=text("''")),
 )
+
+#: The web processes; `models` is by slug what each model is.
+servers = Table(
+    "servers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("version", Text, nullable=False),
+    Column("models", JSON, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    Column("left_at", Double),
+)
+
+#: What is known of the database as a whole; `store/facts.py` has the names.
+facts = Table("facts", metadata, Column("name", String(20), primary_key=True), Column("value", JSON, nullable=False))
 
 #: Sums over all time, which no restart sets back.
 counters = Table("counters", metadata, Column("key", Text, primary_key=True), Column("value", Double, nullable=False))
@@ -234,6 +251,7 @@ keepers = Table(
     Column("holder", Text, nullable=False),
     Column("lease_until", Double, nullable=False),
     Column("wanted", Integer, nullable=False),
+    Column("version", Text, nullable=False, server_default=text("''")),
 )
 
 _NONE_YET = text("0")

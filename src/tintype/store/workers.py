@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, insert, or_, select, update
 
+from tintype import __version__
 from tintype.errors import BadRequest, WorkerUnknown
 from tintype.store import counters, samples
 from tintype.store.database import Database, now, read_clock
@@ -57,6 +58,8 @@ class WorkerRow:
     left_at: float | None = None
     released: bool = False
     counts: Mapping[str, float] | None = None
+    #: Of tintype; empty where it is from before this was noted.
+    version: str = ""
 
     def state(self, moment: float) -> State:
         """What it does at this moment, in unix seconds."""
@@ -84,7 +87,8 @@ class Workers:
             moment = read_clock(tx)
             before = tx.execute(select(workers).where(workers.c.id == id)).one_or_none()
             if before is None:
-                tx.execute(insert(workers).values(**said, id=id, seen_at=moment, started_at=moment))
+                born = {"id": id, "version": __version__, "seen_at": moment, "started_at": moment}
+                tx.execute(insert(workers).values(**said, **born))
                 return False
             tx.execute(update(workers).where(workers.c.id == id).values(**said, seen_at=moment))
             _count(tx, moment, before, said)

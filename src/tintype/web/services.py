@@ -93,7 +93,7 @@ class Services:
     @classmethod
     def open(cls, settings: Settings, registry: Registry, stopping: Callable[[], bool]) -> Services:
         """Connect to what the settings name; the database must have been migrated."""
-        db = Database(settings.database, patience=settings.database_patience)
+        db = Database(settings.database, patience=settings.database_patience, process="web")
         inputs = open_storage(settings, settings.inputs_folder, settings.input_life)
         ceilings, previews = _ceilings(settings), Previews(db)
         return cls(

@@ -36,7 +36,7 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
     """Work until SIGTERM or SIGINT, until drained, or until the process `parent` is no longer this one's."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    db = Database(settings.database, patience=settings.database_patience)
+    db = Database(settings.database, patience=settings.database_patience, process="worker")
     models = Models.from_settings(settings, registry.weights, device, registry.keep_alive)
     outputs = open_storage(settings, settings.outputs_folder, settings.picture_life)
     pictures = Pictures.from_settings(settings)

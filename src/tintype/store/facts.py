@@ -1,0 +1,28 @@
+"""What the database knows of itself: which storage its pictures are in, and which version brought its schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select
+
+from tintype.store.tables import facts
+
+#: `{"id": …, "place": …}`: the id that the storage has of its own, and where it was, for people.
+STORAGE = "storage"
+#: `{"version": …}`: the tintype that the last migration was part of.
+SCHEMA = "schema"
+#: `{"name": …}`: what tells the actors of this database's fleet from another's on the same cluster.
+FLEET = "fleet"
+
+
+def read(view: Connection, name: str) -> dict[str, Any] | None:
+    """What is known under that name, or None."""
+    found: dict[str, Any] | None = view.scalar(select(facts.c.value).where(facts.c.name == name))
+    return found
+
+
+def write(tx: Connection, name: str, **value: Any) -> None:
+    """Know this from now on; within a writing transaction."""
+    tx.execute(delete(facts).where(facts.c.name == name))
+    tx.execute(insert(facts).values(name=name, value=value))
