@@ -12,7 +12,7 @@ from tintype.store.tables import facts
 STORAGE = "storage"
 #: `{"version": …}`: the tintype that the last migration was part of.
 SCHEMA = "schema"
-#: `{"name": …}`: what tells the actors of this database's fleet from another's on the same cluster.
+#: `{"id": …}`: what tells the actors of this database's fleet from another's on the same cluster.
 FLEET = "fleet"
 
 

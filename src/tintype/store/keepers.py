@@ -50,9 +50,9 @@ class Lead:
 def fleet_name(db: Database) -> str:
     """What the fleet of this database is called, by all its keepers: drawn once. A copy of the database has it too."""
     with db.write() as tx:
-        known = facts.read(tx, facts.FLEET) or {"name": uuid4().hex[:8]}
+        known = facts.read(tx, facts.FLEET) or {"id": uuid4().hex[:8]}
         facts.write(tx, facts.FLEET, **known)
-    return str(known["name"])
+    return str(known["id"])
 
 
 def leading(view: Connection) -> tuple[str, str] | None:
