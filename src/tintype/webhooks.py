@@ -131,10 +131,10 @@ class Senders:
 
 
 @contextmanager
-def sending(settings: Settings) -> Iterator[None]:
-    """The senders of one server, as the operator configured them."""
+def sending(settings: Settings, name: str = "") -> Iterator[None]:
+    """The senders of one server, as the operator configured them. name: what traces know it as."""
     db = Database(settings.database, patience=settings.database_patience, process="webhooks")
-    tracing = open_tracing(settings.traces, "webhooks")
+    tracing = open_tracing(settings.traces, "webhooks", name)
     with Poster(settings.webhook_allow, settings.webhook_timeout) as poster:
         threads, poll, patience = settings.webhook_senders, settings.webhook_poll, settings.webhook_timeout
         with Senders(outbox(db, settings), poster, threads=threads, poll=poll, patience=patience, tracing=tracing):

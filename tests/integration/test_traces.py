@@ -24,6 +24,7 @@ from tests.integration.receiver import Receiver, receiving
 from tests.integration.website import Website, serving
 from tests.toy import toy_weights
 
+from tintype import __version__
 from tintype.catalog.models import MODELS
 from tintype.checkpoints.weights import Weights
 from tintype.engine import Engine
@@ -207,7 +208,7 @@ def test_an_exporter_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 EXPORT = """
 import sys
 from tintype.telemetry.traces import open_tracing
-opened = open_tracing("console", "web")
+opened = open_tracing("console", "web", "web-1:8000")
 with opened.span("submit", sys.argv[1], model="a"):
     pass
 opened.close()
@@ -222,7 +223,9 @@ def test_an_installed_exporter_gets_the_spans() -> None:
         "0x00f067aa0ba902b7",
         {"tintype.model": "a"},
     )
-    assert span["resource"]["attributes"]["service.name"] == "tintype-web"
+    about = span["resource"]["attributes"]
+    names = ("service.name", "service.version", "service.instance.id")
+    assert [about[name] for name in names] == ["tintype-web", __version__, "web-1:8000"]
 
 
 def test_what_senders_log_names_the_request(site: Website, receiver: Receiver) -> None:

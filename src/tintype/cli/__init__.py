@@ -9,12 +9,14 @@ import click
 from tintype import __version__
 from tintype.cli.accounts import accounts
 from tintype.cli.backup import backup
+from tintype.cli.belonging import storage
 from tintype.cli.demo import demo
 from tintype.cli.fleet import fleet
 from tintype.cli.generate import generate
 from tintype.cli.keys import keys
 from tintype.cli.models import models
 from tintype.cli.operate import queue, workers
+from tintype.cli.processes import processes
 from tintype.cli.replay import replay
 from tintype.cli.serve import migrate, serve, worker
 from tintype.cli.webhooks import webhooks
@@ -48,6 +50,8 @@ for command in (
     webhooks,
     queue,
     workers,
+    processes,
+    storage,
     migrate,
     backup,
     demo,

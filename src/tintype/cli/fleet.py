@@ -11,6 +11,8 @@ from pathlib import Path
 import click
 import structlog
 
+from tintype.cli.belonging import check_place
+from tintype.cli.life import FLEET, about
 from tintype.cli.options import data_option, load_settings, open_database, require_ray
 from tintype.errors import StoreUnavailable
 from tintype.fleet.actor import Orders
@@ -19,7 +21,7 @@ from tintype.fleet.rule import Bounds
 from tintype.settings import Settings
 from tintype.store.keepers import Lead, fleet_name
 from tintype.store.workers import new_id
-from tintype.telemetry.logs import set_up_logs
+from tintype.telemetry.logs import Life, set_up_logs
 
 log = structlog.get_logger()
 
@@ -55,12 +57,13 @@ def fleet(down: bool, parent: int | None, data: Path | None) -> None:
 
     set_up_logs(process="fleet")
     share = (settings.ray_gpus, settings.ray_cpus)
-    with open_database(settings) as db:
+    with open_database(settings, process="fleet") as db, Life(**about(settings, FLEET)) as life:
+        check_place(db, settings)  # its workers are given the same storage
         where = (settings.ray_address, settings.ray_namespace, fleet_name(db))
         cluster = RayCluster(*where, *share, orders(settings, os.environ))
         lead = Lead(db, new_id(), LEASE)
         try:
-            _keep(Keeper(db, lead, cluster, NO_BOUNDS if down else bounds(settings)), down, parent)
+            _keep(Keeper(db, lead, cluster, NO_BOUNDS if down else bounds(settings)), down, parent, life)
         except ConnectionError as error:
             raise click.ClickException(
                 f"there is no Ray cluster at {settings.ray_address}: `ray start --head` starts one here, "
@@ -71,9 +74,14 @@ def fleet(down: bool, parent: int | None, data: Path | None) -> None:
     cluster.close()
 
 
-def _keep(keeper: Keeper, down: bool, parent: int | None) -> None:
+def _keep(keeper: Keeper, down: bool, parent: int | None, life: Life) -> None:
     """Look again and again until told to stop, or until nothing is left where that is wanted."""
     stop = threading.Event()
+
+    def end(number: int, _frame: object) -> None:
+        life.ends(number)
+        stop.set()
+
     while not stop.is_set() and parent in (None, os.getppid()):
         try:
             if keeper.look() == 0 and down:
@@ -82,8 +90,9 @@ def _keep(keeper: Keeper, down: bool, parent: int | None) -> None:
             log.warning("store unavailable", cause=str(error.__cause__))
         # Ours again after every look: Ray puts its own in their place when it is connected to.
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+            signal.signal(number, end)
         stop.wait(LOOK)
+    life.ends("its parent is gone")
 
 
 def bounds(settings: Settings) -> Bounds:

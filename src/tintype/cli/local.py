@@ -45,10 +45,16 @@ def _check_output(path: Path) -> None:
         raise BadRequest(f"--output: {path} can't be written: {error.strerror}") from error
 
 
-def check_device(name: str) -> None:
+def check_device(name: str, option: str = "--device") -> None:
     """Raise InvalidParameter for what is no device's name; whether this machine has it, only torch knows."""
     if not DEVICE.fullmatch(name):
-        raise InvalidParameter("--device", name, "auto, cpu, cuda, cuda:0, cuda:1, …, mps")
+        raise InvalidParameter(option, name, "auto, cpu, cuda, cuda:0, cuda:1, …, mps")
+
+
+def require_device(name: str) -> None:
+    """Raise ClickException where torch finds no such device; imports torch."""
+    if not _has(name):
+        raise click.ClickException(f"--device {name}: torch finds no such device on this machine")
 
 
 @contextmanager
@@ -68,8 +74,7 @@ def load_model(
     """The model on the device; raises ClickException when the device fails, BadRequest that names what is missing."""
     from tintype.worker.models import Models  # noqa: PLC0415 - imports torch
 
-    if not _has(device):
-        raise click.ClickException(f"--device {device}: torch finds no such device on this machine")
+    require_device(device)
     registry.require([spec.slug])
     own = registry.weights.get(spec.slug)
     folder = own.path if own else None

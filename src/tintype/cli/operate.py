@@ -146,6 +146,7 @@ def _worker_row(worker: WorkerRow, moment: float) -> dict[str, Any]:
     runs = [f"{task['model']} {task['step']}/{task['steps']}" for task in about.get("tasks", [])]
     return {
         "id": worker.id,
+        "version": worker.version,
         "device": worker.device,
         "state": worker.state(moment),
         "runs": ", ".join(runs),

@@ -22,7 +22,7 @@ ADVICE = {
     'database "': "`createdb -O {user} {database}`, as PostgreSQL's superuser, makes it",
     'role "': "`createuser --pwprompt {user}`, as PostgreSQL's superuser, makes it",
     "Connection refused": "nothing listens there: is it running, and does it listen for this machine?",
-    "resolve host": "no such name is known here",
+    "resolve host": "no such name is known here (an @ or / in a password is written %40 or %2F)",
     "does not support SSL": "it offers no TLS, for which sslmode asks",
     "certificate": "sslmode and sslrootcert don't go with its certificate",
 }

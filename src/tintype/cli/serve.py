@@ -8,7 +8,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -17,11 +17,15 @@ import click
 import uvicorn
 
 from tintype.catalog.samples import LANDSCAPE
+from tintype.cli.belonging import check_models, check_place, note_server, refuse_nothing
+from tintype.cli.life import CALLERS, WORK, about
+from tintype.cli.local import check_device, require_device
 from tintype.cli.options import data_option, load_settings, open_database, require_ray
 from tintype.cli.safety import check_safety_of_all
 from tintype.cli.storage import check_storage, close_to_others
+from tintype.errors import ConfigurationInvalid
 from tintype.fleet.children import Child, Children
-from tintype.fleet.devices import devices
+from tintype.fleet.devices import absent, devices
 from tintype.fleet.slots import worker_slots
 from tintype.hub.registry import Registry, build_registry
 from tintype.private import make_folder
@@ -31,7 +35,7 @@ from tintype.store.database import Database
 from tintype.store.money import micro
 from tintype.store.webhooks import Webhooks
 from tintype.store.workers import new_id
-from tintype.telemetry.logs import set_up_logs
+from tintype.telemetry.logs import Life, set_up_logs
 from tintype.webhooks import sending
 
 #: `mallopt`'s name for the size in bytes from which a block is given back as soon as it is freed.
@@ -70,6 +74,7 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
     registry = build_registry(settings)
     if settings.fleet == "local":  # elsewhere, their machines have the weights
         registry.require(registry.catalogue)
+        check_devices("TINTYPE_DEVICES", devices(settings.devices))
     if settings.fleet == "ray":
         require_ray()
     set_up_logs(process="web")
@@ -77,15 +82,20 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
     _return_memory()
     check_storage(settings)
     with open_database(settings, migrating=True, process="web") as db:
+        check_place(db, settings)
         check_safety_of_all(settings, db)
         listening = listen(settings.host, settings.port)
-        address = _address(settings.host, listening.getsockname()[1])
+        port = listening.getsockname()[1]
+        name, address = f"{socket.gethostname()}:{port}", _address(settings.host, port)
+        note_server(db, registry, name)
         _first_key(db, settings, address)
         if settings.public_url:
             Webhooks(db, overlap=settings.webhook_overlap).forget_bases()
-    server = web_server(settings, registry)
+    server = web_server(settings, registry, name)
+    life = Life(server=name, address=address, **about(settings, CALLERS))
 
-    def stop(*_: object) -> None:
+    def stop(number: int, _frame: object) -> None:
+        life.ends(number)
         server.should_exit = True
 
     # Ours before uvicorn's, so that a signal during the start counts; and ours again after it: uvicorn raises the
@@ -93,20 +103,20 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     # The senders end last: what workers finish in their grace time can still be told.
-    with sending(settings), _fleet(settings):
+    with life, sending(settings, name), _fleet(settings):
         click.echo(f"tintype is ready at {address}")
         if not server.should_exit:
             server.run(sockets=[listening])
 
 
-def web_server(settings: Settings, registry: Registry) -> uvicorn.Server:
-    """The HTTP server, with bounds for what its clients may take; not started."""
+def web_server(settings: Settings, registry: Registry, name: str = "") -> uvicorn.Server:
+    """The HTTP server, with bounds for what its clients may take; not started. name: what the database knows it as."""
     # FastAPI takes half a second; other commands don't need it.
     from tintype.web.app import create_app  # noqa: PLC0415
     from tintype.web.connections import Bounds, Connections  # noqa: PLC0415
     from tintype.web.peers import is_proxy  # noqa: PLC0415
 
-    app = create_app(settings, registry, stopping=lambda: server.should_exit)
+    app = create_app(settings, registry, stopping=lambda: server.should_exit, name=name)
     files = raise_file_limit()
     bounds = Bounds.of(settings, files)
     connections = Connections(bounds, lambda address: is_proxy(address, settings), app.state.services.metrics.refused)
@@ -156,19 +166,24 @@ def worker(device: str, parent: int | None, worker_id: str | None, data: Path | 
     from tintype.worker.start import run_worker  # noqa: PLC0415 - imports torch
 
     settings = load_settings(data=data)
+    check_device(device)
+    require_device(device)
     registry = build_registry(settings)
     registry.require(registry.catalogue)
     set_up_logs(process=f"worker {device}")
     raise_file_limit()
+    refuse_nothing(settings)
     close_to_others(settings)
     check_storage(settings)
-    with open_database(settings) as db:
+    with open_database(settings, migrating=True, process="worker") as db:
+        check_place(db, settings)
+        check_models(db, registry)
         check_safety_of_all(settings, db)
     # Read by torch's compiler, if it is ever used (TINTYPE_PREPARE), when it is imported.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.prepared_folder.absolute()))
     if settings.prepare != "off":
         make_folder(settings.prepared_folder)
-    run_worker(settings, registry, device, parent, worker_id or new_id())
+    run_worker(settings, registry, device, parent, worker_id or new_id(), about(settings, WORK))
 
 
 @click.command()
@@ -182,6 +197,14 @@ def migrate(data: Path | None) -> None:
     """
     with open_database(load_settings(data=data), migrating=True):
         click.echo("the database is up to date")
+
+
+def check_devices(setting: str, names: Sequence[str]) -> None:
+    """Raise InvalidParameter or ConfigurationInvalid unless these are devices, and this machine has them."""
+    for name in names:
+        check_device(name, setting)
+    if missing := absent(names):
+        raise ConfigurationInvalid(f"{setting}: torch finds no {', '.join(missing)} on this machine")
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from tintype.fleet.places import worker_prefix
 from tintype.fleet.slots import worker_slots
-from tintype.telemetry.logs import set_up_logs
+from tintype.store.database import shown_url
+from tintype.telemetry.logs import log_start, set_up_logs
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class WorkerActor:
 
     def __init__(self, name: str, orders: Orders) -> None:
         set_up_logs(process=f"fleet {name}")
+        # Ray ends it with SIGKILL: its end is in the keeper's log, and in its worker's.
+        log_start(actor=name, database=shown_url(orders.database), data=orders.data)
         command = [sys.executable, "-m", "tintype", "worker", "--data", orders.data, "--parent", str(os.getpid())]
         # Ray says in its process's environment which GPUs the worker may use, and has set its CPU share there.
         env = {**os.environ, **orders.env}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 DRIVER = Path("/proc/driver/nvidia/gpus")
-COUNT = "import torch; print(torch.cuda.device_count())"
+COUNT = "import torch; print(torch.cuda.device_count(), int(torch.backends.mps.is_available()))"
 
 
 def devices(wanted: str) -> list[str]:
@@ -16,6 +17,20 @@ def devices(wanted: str) -> list[str]:
         return [name.strip() for name in wanted.split(",") if name.strip()]
     if not DRIVER.exists():
         return ["cpu"]
-    # Asked in a child, because this process never imports torch.
-    counted = subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True, check=True)  # noqa: S603
-    return [f"cuda:{index}" for index in range(int(counted.stdout))] or ["cpu"]
+    return [f"cuda:{index}" for index in range(_counted()[0])] or ["cpu"]
+
+
+def absent(names: Sequence[str]) -> list[str]:
+    """Those of these devices that torch doesn't find on this machine; CPUs alone are not asked after."""
+    if {*names} <= {"auto", "cpu"}:
+        return []
+    gpus, apple = _counted()
+    there = {"auto", "cpu", *(["cuda"] if gpus else []), *(f"cuda:{index}" for index in range(gpus))}
+    return [name for name in names if name not in there | ({"mps"} if apple else set())]
+
+
+def _counted() -> tuple[int, int]:
+    """CUDA's devices (or ROCm's), and Apple's: asked in a child, because this process never imports torch."""
+    asked = subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True, check=True)  # noqa: S603
+    gpus, apple = asked.stdout.split()
+    return int(gpus), int(apple)

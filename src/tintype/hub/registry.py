@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from tintype.catalog.catalogue import Catalogue
+from tintype.catalog.entry import ModelEntry
 from tintype.catalog.modelfile import Entries, extend, read_models_file
 from tintype.catalog.models import MODELS
+from tintype.catalog.spec import ModelSpec
 from tintype.checkpoints.weights import Weights
 from tintype.errors import ConfigurationInvalid
 from tintype.hub.finder import Finder, tokenizers
@@ -56,11 +61,22 @@ class Registry:
         """The slugs that don't draw with the built-in weights, whether theirs are there or not."""
         return self.weights.keys() | self.missing.keys()
 
+    @cached_property
+    def identities(self) -> dict[str, str]:
+        """By slug, what its model is on any machine: equal where the entry and the parameters are."""
+        return {slug: _identity(spec, self.entries.get(slug)) for slug, spec in self.catalogue.items()}
+
     def require(self, slugs: Iterable[str]) -> None:
         """Raise ConfigurationInvalid unless these models' weights are there: other weights would draw other things."""
         for slug in slugs:
             if slug in self.missing:
                 raise ConfigurationInvalid(f"{slug}: {self.missing[slug]}")
+
+
+def _identity(spec: ModelSpec, entry: ModelEntry | None) -> str:
+    said = entry.model_dump(mode="json") if entry else {}
+    whole = json.dumps([spec.family, spec.like, spec.json_schema(), said], sort_keys=True)
+    return hashlib.sha256(whole.encode()).hexdigest()[:12]
 
 
 def build_registry(settings: Settings) -> Registry:

@@ -15,7 +15,7 @@ import structlog
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
-from tintype.errors import NotFound, StorageUnavailable, TintypeError
+from tintype.errors import ConfigurationInvalid, NotFound, StorageUnavailable, TintypeError
 from tintype.media.outputs import GONE, NAME, new_name
 from tintype.settings import Settings
 
@@ -176,3 +176,36 @@ def _reachable(missing: TintypeError | None = None) -> Iterator[None]:
         raise missing or NotFound(GONE) from error
     except (BaseError, OSError, ValueError) as error:
         raise StorageUnavailable from error
+
+
+#: What marks the operator's place in the bucket, beside the prefixes of pictures: `media/marker.py` knows its content.
+MARK = "tintype.json"
+
+
+def read_mark(settings: Settings) -> bytes | None:
+    """What marks the place, None where nothing does; raises ConfigurationInvalid, StorageUnavailable."""
+    with _marking(settings) as store:
+        try:
+            return bytes(obstore.get(store, MARK).bytes())
+        except FileNotFoundError:
+            return None
+
+
+def write_mark(settings: Settings, data: bytes) -> None:
+    """Mark the place; raises as `read_mark` does."""
+    with _marking(settings) as store:
+        obstore.put(store, MARK, data, attributes={"Content-Type": "application/json"})
+
+
+@contextmanager
+def _marking(settings: Settings) -> Iterator[S3Store]:
+    with _reachable(missing=StorageUnavailable()):
+        try:
+            patience = min(TRIAL, settings.storage_patience)
+            yield bucket(settings.model_copy(update={"storage_patience": patience}), "")
+        except (PermissionDeniedError, UnauthenticatedError) as error:
+            # Where listing isn't allowed, Amazon says the same of what isn't there.
+            raise ConfigurationInvalid(
+                f"TINTYPE_STORAGE_URL: {MARK} in {settings.storage_url} can't be read or written with this key: it has"
+                " to be allowed to get, put, delete and list what is there"
+            ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from sqlalchemy import delete, insert, or_, select, update
 
@@ -28,9 +29,11 @@ class ServerRow:
     seen_at: float
     left_at: float | None = None
 
-    def lives(self, moment: float) -> bool:
-        """Whether it has given a sign of life lately, and has not stopped; moment: unix seconds."""
-        return self.left_at is None and self.seen_at >= moment - ALIVE
+    def state(self, moment: float) -> Literal["serving", "silent", "stopped"]:
+        """What it does at this moment, in unix seconds."""
+        if self.left_at is not None:
+            return "stopped"
+        return "serving" if self.seen_at >= moment - ALIVE else "silent"
 
 
 class Servers:
@@ -51,7 +54,7 @@ class Servers:
     def beat(self, id: str, models: Mapping[str, str]) -> None:
         """Note that it lives; one that was taken for gone is known again."""
         with self._db.note() as tx:
-            known = tx.execute(update(servers).where(servers.c.id == id).values(seen_at=now())).rowcount
+            known = tx.execute(update(servers).where(servers.c.id == id).values(seen_at=now(), left_at=None)).rowcount
         if not known:
             self.start(id, models)
 
@@ -69,4 +72,5 @@ class Servers:
     def alive(self) -> list[ServerRow]:
         """Those that give signs of life; where none does, the one that did last: it may come back as it was."""
         moment, known = self.shown()
-        return [one for one in known if one.lives(moment)] or sorted(known, key=lambda one: one.seen_at)[-1:]
+        serving = [one for one in known if one.state(moment) == "serving"]
+        return serving or sorted(known, key=lambda one: one.seen_at)[-1:]

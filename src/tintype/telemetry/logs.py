@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import socket
 import sys
 import threading
 import time
@@ -10,6 +13,8 @@ from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import structlog
+
+from tintype import __version__
 
 log = structlog.get_logger()
 
@@ -50,6 +55,33 @@ def set_up_logs(*, process: str) -> None:
     own = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, render]
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=about, processors=own))
+
+
+def log_start(**about: Any) -> None:
+    """Say that a process has started, and with what."""
+    log.info("started", version=__version__, host=socket.gethostname(), pid=os.getpid(), **about)
+
+
+class Life:
+    """Logs that a process has started, and with what; and at the block's end why it stopped, and after how long."""
+
+    def __init__(self, **about: Any) -> None:
+        self._about = about
+        self._began = time.monotonic()
+        self._reason = "done"
+
+    def __enter__(self) -> Life:
+        log_start(**self._about)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        reason = kind.__name__ if kind else self._reason
+        log.info("stopped", reason=reason, seconds=round(time.monotonic() - self._began, 1))
+
+    def ends(self, reason: str | int) -> None:
+        """Note why it is to stop: in words, or a signal's number; what is noted first stands."""
+        if self._reason == "done":
+            self._reason = signal.Signals(reason).name if isinstance(reason, int) else reason
 
 
 class Outage:

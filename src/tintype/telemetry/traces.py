@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
+from tintype import __version__
+
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
@@ -87,8 +89,10 @@ def exporters() -> list[str]:
     return sorted(found.name for found in entry_points(group=GROUP))
 
 
-def open_tracing(exporter: str, process: str) -> Tracing:
+def open_tracing(exporter: str, process: str, instance: str = "") -> Tracing:
     """Tracing through the exporter of that name, one of `exporters()`; with an empty name, none.
+
+    instance: what tells this process from others of its kind.
 
     Where it sends to, and which traces, OpenTelemetry's own variables say (OTEL_EXPORTER_OTLP_ENDPOINT and others).
     """
@@ -99,7 +103,10 @@ def open_tracing(exporter: str, process: str) -> Tracing:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
     [found] = entry_points(group=GROUP, name=exporter)
-    provider = TracerProvider(resource=Resource.create({"service.name": f"tintype-{process}"}))
+    own = {"service.name": f"tintype-{process}", "service.version": __version__}
+    if instance:
+        own["service.instance.id"] = instance
+    provider = TracerProvider(resource=Resource.create(own))
     provider.add_span_processor(BatchSpanProcessor(found.load()()))
     return Tracing(provider.get_tracer("tintype"), provider.shutdown)
 

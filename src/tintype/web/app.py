@@ -18,6 +18,7 @@ from tintype.errors import StoreUnavailable
 from tintype.hub.registry import Registry
 from tintype.settings import Settings
 from tintype.store.samples import EVERY
+from tintype.store.servers import BEAT
 from tintype.testmode.delivery import Delivery
 from tintype.testmode.standin import StandIn
 from tintype.web.account import account_router
@@ -101,9 +102,14 @@ ROUTERS = (
 )
 
 
-def create_app(settings: Settings, registry: Registry, stopping: Callable[[], bool] = lambda: False) -> FastAPI:
-    """The ASGI application; `stopping` tells calls that wait whether the server is about to go."""
-    services = Services.open(settings, registry, stopping)
+def create_app(
+    settings: Settings, registry: Registry, stopping: Callable[[], bool] = lambda: False, name: str = ""
+) -> FastAPI:
+    """The ASGI application; `stopping` tells calls that wait whether the server is about to go.
+
+    name: what the database knows this server as; without one, it isn't told of it.
+    """
+    services = Services.open(settings, registry, stopping, name)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -116,13 +122,16 @@ def create_app(settings: Settings, registry: Registry, stopping: Callable[[], bo
             _every(own.poll, stand_in.turn),
             _every(LOOK, services.samples.look),
         )
-        tasks = [asyncio.create_task(job) for job in jobs]
+        presence = [_every(BEAT, services.beat)] if name else []
+        tasks = [asyncio.create_task(job) for job in (*jobs, *presence)]
         yield
         for task in tasks:
             task.cancel()
         # What a thread has begun goes on to its end; only then are its connections free to be closed.
         await asyncio.gather(services.watcher.close(), *tasks, return_exceptions=True)
         await run_in_threadpool(stand_in.stop)
+        if name:
+            await run_in_threadpool(services.leave)
         await run_in_threadpool(services.tracing.close)
         services.db.close()
 

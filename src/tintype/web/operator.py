@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 
 from tintype.store.samples import Sample
+from tintype.store.servers import ServerRow
 from tintype.store.workers import WorkerRow
 from tintype.web.auth import Observer, Operator
 from tintype.web.openapi import describe_answer, describe_call, describe_query
@@ -39,7 +40,9 @@ def overview(http: HttpRequest, _key: Observer) -> dict[str, Any]:
     """The queue as it stands and every worker, with what each runs; no prompts, and nobody's name."""
     own = services(http)
     moment, known = own.workers.shown()
-    return {"at": _time(moment), "queue": _queue(own), "workers": [_shown(worker, moment) for worker in known]}
+    servers = [_server(server, moment) for server in own.servers.shown()[1]]
+    workers = [_shown(worker, moment) for worker in known]
+    return {"at": _time(moment), "queue": _queue(own), "servers": servers, "workers": workers}
 
 
 def samples(http: HttpRequest, _key: Observer) -> dict[str, Any]:
@@ -85,11 +88,17 @@ def _pause(own: Services) -> dict[str, Any]:
     return {"paused": since is not None, "paused_at": _time(since)}
 
 
+def _server(server: ServerRow, moment: float) -> dict[str, Any]:
+    about = {"id": server.id, "version": server.version, "state": server.state(moment)}
+    return {**about, "started_at": _time(server.started_at), "seen_at": _time(server.seen_at)}
+
+
 def _shown(worker: WorkerRow, moment: float) -> dict[str, Any]:
     about = worker.about or {}
     lately = about.get("lately", {})
     return {
         "id": worker.id,
+        "version": worker.version,
         "device": worker.device,
         "state": worker.state(moment),
         "started_at": _time(worker.started_at),

@@ -80,8 +80,16 @@ WARMTH = shape(
     },
 )
 PAUSED = shape(paused={"type": "boolean"}, paused_at=or_null(TEXT))
+SERVER = shape(
+    id=TEXT,
+    version=TEXT,
+    state={"enum": ["serving", "silent", "stopped"]},
+    started_at=TEXT,
+    seen_at=TEXT,
+)
 WORKER = shape(
     id=TEXT,
+    version=TEXT,
     device=TEXT,
     state={"enum": ["working", "idle", "draining", "drained", "silent"]},
     runs={"type": "array", "items": shape(request_id=TEXT, model=TEXT, pictures=WHOLE, step=WHOLE, steps=WHOLE)},
@@ -94,7 +102,12 @@ WORKER = shape(
 QUEUE = shape(
     paused={"type": "boolean"}, paused_at=or_null(TEXT), queued=WHOLE, running=WHOLE, oldest_seconds=or_null(NUMBER)
 )
-OVERVIEW = shape(at=TEXT, queue=QUEUE, workers={"type": "array", "items": WORKER})
+OVERVIEW = shape(
+    at=TEXT,
+    queue=QUEUE,
+    servers={"type": "array", "items": SERVER},
+    workers={"type": "array", "items": WORKER},
+)
 SAMPLE = shape(
     at=TEXT,
     **dict.fromkeys(("queued", "running", "workers", "memory", "device_memory"), or_null(WHOLE)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +13,7 @@ from fastapi import Request as HttpRequest
 from tintype.catalog.blocked import BlockedPhrases
 from tintype.catalog.spec import ModelSpec
 from tintype.catalog.tariff import Tariff
-from tintype.errors import NotFound
+from tintype.errors import NotFound, StoreUnavailable
 from tintype.hub.registry import Registry
 from tintype.media.images import check
 from tintype.media.storage import Storage, open_storage
@@ -33,6 +34,7 @@ from tintype.store.previews import Previews
 from tintype.store.prices import tariff
 from tintype.store.requests import Requests
 from tintype.store.samples import Samples
+from tintype.store.servers import Servers
 from tintype.store.statement import Statements
 from tintype.store.usage import Usage
 from tintype.store.warmups import Warmups
@@ -63,6 +65,9 @@ class Services:
     own_keys: OwnKeys
     statements: Statements
     usage: Usage
+    #: What the database knows this server as; empty where it isn't told of it.
+    name: str
+    servers: Servers
     workers: Workers
     controls: Controls
     samples: Samples
@@ -91,7 +96,7 @@ class Services:
     stopping: Callable[[], bool]
 
     @classmethod
-    def open(cls, settings: Settings, registry: Registry, stopping: Callable[[], bool]) -> Services:
+    def open(cls, settings: Settings, registry: Registry, stopping: Callable[[], bool], name: str = "") -> Services:
         """Connect to what the settings name; the database must have been migrated."""
         db = Database(settings.database, patience=settings.database_patience, process="web")
         inputs = open_storage(settings, settings.inputs_folder, settings.input_life)
@@ -112,6 +117,8 @@ class Services:
             own_keys=OwnKeys(db, most=settings.account_keys, daily=settings.account_keys_daily, ceilings=ceilings),
             statements=Statements(db),
             usage=Usage(db),
+            name=name,
+            servers=Servers(db),
             workers=Workers(db),
             controls=Controls(db),
             samples=Samples(db),
@@ -131,7 +138,7 @@ class Services:
             threads=Threads(),
             bodies=Bodies(per_account=settings.account_bodies, together=settings.bodies),
             metrics=Metrics(partial(read_figures, db, registry.catalogue)),
-            tracing=open_tracing(settings.traces, "web"),
+            tracing=open_tracing(settings.traces, "web", name),
             blocked=BlockedPhrases.read(settings.blocked_prompts),
             test_accepted=threading.Event(),
             stopping=stopping,
@@ -169,6 +176,15 @@ class Services:
             return self.outputs.address(name, SIGNED_FOR)
         except NotFound:
             return self.uploads.address(name, SIGNED_FOR)
+
+    def beat(self) -> None:
+        """Say that this server lives."""
+        self.servers.beat(self.name, self.registry.identities)
+
+    def leave(self) -> None:
+        """Say that it stops, if it can be said."""
+        with suppress(StoreUnavailable):  # it counts as gone soon
+            self.servers.leave(self.name)
 
     def has_worker(self) -> bool:
         """Whether a worker that takes requests has given a sign of life lately."""

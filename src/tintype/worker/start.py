@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Mapping
+from typing import Any
 
-import structlog
 import torch
 
 from tintype.engine import Engine
@@ -18,6 +19,7 @@ from tintype.store.previews import Previews
 from tintype.store.requests import Requests
 from tintype.store.warmups import Warmups
 from tintype.store.workers import Workers
+from tintype.telemetry.logs import Life
 from tintype.telemetry.traces import open_tracing
 from tintype.worker.delivery import Delivery
 from tintype.worker.guard import Guard
@@ -29,11 +31,19 @@ from tintype.worker.pictures import Pictures
 from tintype.worker.report import Reporter
 from tintype.worker.warming import Warming
 
-log = structlog.get_logger()
 
+def run_worker(
+    settings: Settings,
+    registry: Registry,
+    device: str,
+    parent: int | None,
+    worker_id: str,
+    about: Mapping[str, Any],
+) -> None:
+    """Work until SIGTERM or SIGINT, until drained, or until the process `parent` is no longer this one's.
 
-def run_worker(settings: Settings, registry: Registry, device: str, parent: int | None, worker_id: str) -> None:
-    """Work until SIGTERM or SIGINT, until drained, or until the process `parent` is no longer this one's."""
+    about: what the line at its start says beside device and id.
+    """
     if settings.threads:
         torch.set_num_threads(settings.threads)
     db = Database(settings.database, patience=settings.database_patience, process="worker")
@@ -57,7 +67,7 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
         pinned,
         interval=settings.heartbeat,
     )
-    tracing = open_tracing(settings.traces, "worker")
+    tracing = open_tracing(settings.traces, "worker", worker_id)
     guard = Guard.from_settings(settings)
     if settings.safety != "off" and settings.safety_checker != "none":
         guard.load()  # what is wrong with it is said now, not at the first picture
@@ -76,8 +86,22 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
         warm_wait=settings.warm_wait,
         tracing=tracing,
     )
+    life = Life(worker=worker_id, device=str(models.device), **about)
+
+    def stop(number: int, _frame: object) -> None:
+        life.ends(number)
+        worker.stop()
+
+    def end() -> None:
+        life.ends("its parent is gone" if parent not in (None, os.getppid()) else "its heartbeat failed")
+        worker.stop()
+
+    def drain() -> None:
+        life.ends("drained")
+        worker.drain()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: worker.stop())
+        signal.signal(number, stop)
     heart = Heart(
         worker_id,
         str(models.device),
@@ -89,14 +113,13 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
         Reporter(worker.tasks, worker.engine, models, worker.stages).report,
         settings.heartbeat,
         parent,
-        worker.stop,
-        worker.drain,
+        end,
+        drain,
     )
-    log.info("worker ready", worker=worker_id, device=str(models.device))
-    with pictures, heart, Bell(db, worker.look):
-        worker.run()
-    tracing.close()
-    db.close()
-    log.info("worker stopped", worker=worker_id)
+    with life:
+        with pictures, heart, Bell(db, worker.look):
+            worker.run()
+        tracing.close()
+        db.close()
     # At once: Python would wait for downloads under way, and for an address that never answers that is long.
     os._exit(0)

@@ -49,14 +49,17 @@ function resumeButton(act) {
 }
 
 /** A card per worker; `act` is as above. */
-export function workerCards({ workers, at }, act) {
+export function workerCards({ servers, workers, at }, act) {
   return [
     h("h2", {}, "Workers"),
+    ...(servers.length ? [h("p.hint", { id: "servers" }, `Servers: ${servers.map(serverWords).join(", ")}`)] : []),
     workers.length
       ? h("ul.workers", {}, workers.map((worker) => card(worker, at, act)))
       : h("p.hint", {}, "No worker is known. `tintype serve` starts one per device; `tintype worker` starts one by hand. It takes some seconds to appear here."),
   ];
 }
+
+const serverWords = ({ id, version, state }) => `${id} (tintype ${version}, ${state})`;
 
 function card(worker, at, act) {
   const { id, state } = worker;
@@ -85,11 +88,12 @@ function running({ runs }) {
 }
 
 /** Of a worker that is no more. */
-const lastFacts = ({ device, seen_at: seen }) => [["Device", device], ["Last seen", timeOf(seen)]];
+const lastFacts = ({ version, device, seen_at: seen }) => [["Version", version || "unknown"], ["Device", device], ["Last seen", timeOf(seen)]];
 
-function facts({ device, rows, max_rows: most, step_seconds: seconds, memory, models, cold_starts: starts, cold_seconds: cold, started_at: started }, at) {
+function facts({ version, device, rows, max_rows: most, step_seconds: seconds, memory, models, cold_starts: starts, cold_seconds: cold, started_at: started }, at) {
   const own = memory.process === undefined ? "unknown" : bytes(memory.process);
   return [
+    ["Version", version || "unknown"],
     ["Device", device],
     ["Batch fill", rows === null ? "no step yet" : `${Number(rows.toPrecision(2))} of ${most} rows`],
     ["Step", seconds === null ? "no step yet" : brief(seconds)],
