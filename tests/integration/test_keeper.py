@@ -16,7 +16,7 @@ from tintype.store.accounts import Accounts
 from tintype.store.controls import Controls
 from tintype.store.database import Database, now
 from tintype.store.demand import GUESS, Demand, read_demand
-from tintype.store.keepers import Lead, fleet_name, wanted
+from tintype.store.keepers import Lead, fleet_name, waits, wanted
 from tintype.store.migrations import migrate
 from tintype.store.requests import Requests
 from tintype.store.tables import keepers
@@ -215,7 +215,7 @@ def test_workers_that_no_node_has_room_for_are_told_of_once(site: Site, monkeypa
     moments = iter((0.0, 1.0, 2.0, 10.0, 11.0, 12.0, 13.0))
     moment = 0.0
     monkeypatch.setattr(keepers_own.time, "monotonic", lambda: moment)
-    monkeypatch.setattr(site.cluster, "crowded", True)
+    site.cluster.crowded = True
     keeper, said = site.keeper(), []
     site.submit()
     with capture_logs() as logs:
@@ -224,6 +224,12 @@ def test_workers_that_no_node_has_room_for_are_told_of_once(site: Site, monkeypa
             said.append([line["cause"] for line in logs if line["log_level"] == "warning"])
     assert [len(causes) for causes in said] == [0, 0, 0, 0, 1, 1, 1], "the actor was there at the second look"
     assert said[-1] == ["ray:1: one needs 1 GPU; there is none"]
+    with site.db.read() as view:
+        assert waits(view) == said[-1][0], "an operator is told too"
+    site.cluster.crowded = False
+    keeper.look()
+    with site.db.read() as view:
+        assert waits(view) == ""
 
 
 def test_a_database_names_its_fleet_once(url: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,3 +58,14 @@ def test_a_missing_extra_is_one_line_that_can_be_followed() -> None:
     said = lacking("TINTYPE_STORAGE_URL", "s3")
     assert said.startswith("TINTYPE_STORAGE_URL needs the extra s3: pip install '/path/to/tintype[s3]', ")
     assert (ROOT / "docs" / re.findall(r"\w+\.md", said)[0]).is_file()
+
+
+def test_a_machine_of_ray_s_is_given_the_wheel_that_was_made(tmp_path: Path) -> None:
+    """The line of ray.yaml, as its shell reads it, with `echo` in pip's place."""
+    (tmp_path / "dist").mkdir()
+    wheel = tmp_path / "dist" / "tintype-0.1.0-py3-none-any.whl"
+    wheel.touch()
+    [line] = re.findall(r"^  - (\S+/pip install .*)$", (ROOT / "deploy/ray.yaml").read_text("utf-8"), re.MULTILINE)
+    line = line.replace("/opt/tintype/bin/pip", "echo").replace("/home/ubuntu", str(tmp_path))
+    said = subprocess.run(["sh", "-c", line], check=True, capture_output=True, text=True).stdout.split()
+    assert said == ["install", "--constraint", f"{tmp_path}/dist/constraints.txt", f"{wheel}[ray,postgres,s3]", "boto3"]

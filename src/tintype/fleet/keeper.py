@@ -65,6 +65,8 @@ class Keeper:
         self._pauses: dict[str, Backoff] = {}
         #: Since when actors have waited for a node.
         self._waits: dict[str, float] = {}
+        #: Whether the store has been told that they do.
+        self._waiting: bool | None = None
         self._crowded = Outage("workers wait for a node that has room: `ray status`", "no worker waits for a node")
 
     def look(self) -> int | None:
@@ -98,10 +100,14 @@ class Keeper:
         unplaced = self._cluster.unplaced([place.name for place in places if place.actor and place.starting])
         self._waits = {name: self._waits.get(name, time.monotonic()) for name in unplaced}
         late = [name for name, since in self._waits.items() if time.monotonic() - since >= PATIENCE]
-        if late:
-            self._crowded.failed(f"{', '.join(late)}: {self._cluster.room()}")
+        why = f"{', '.join(late)}: {self._cluster.room()}" if late else ""
+        if why:
+            self._crowded.failed(why)
         elif not unplaced:
             self._crowded.succeeded()
+        if self._waiting is not bool(why):
+            self._lead.tell_of_waits(why)
+            self._waiting = bool(why)
 
     def _wanted(self, demand: Demand, serving: int, vacant: int) -> int:
         """Workers wanted now; whoever takes the lead takes those that are there to have been wanted until now."""

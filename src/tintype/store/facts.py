@@ -14,6 +14,8 @@ STORAGE = "storage"
 SCHEMA = "schema"
 #: `{"id": …}`: what tells the actors of this database's fleet from another's on the same cluster.
 FLEET = "fleet"
+#: `{"why": …}`: why workers of that fleet get no machine; empty where they do.
+WAITS = "waits"
 
 
 def read(view: Connection, name: str) -> dict[str, Any] | None:

@@ -41,6 +41,11 @@ class Lead:
         with self._db.write() as tx:
             tx.execute(update(keepers).where(keepers.c.holder == self._holder).values(wanted=wanted))
 
+    def tell_of_waits(self, why: str) -> None:
+        """Say why workers get no machine; empty once they do."""
+        with self._db.write() as tx:
+            facts.write(tx, facts.WAITS, why=why)
+
     def leave(self) -> None:
         """Let another take it at once."""
         with self._db.write() as tx:
@@ -66,3 +71,9 @@ def wanted(view: Connection) -> int | None:
     """How many workers the fleet's keeper wants; None where none leads."""
     led = select(keepers.c.wanted).where(keepers.c.fleet == RAY, keepers.c.lease_until >= now())
     return view.scalar(led)
+
+
+def waits(view: Connection) -> str:
+    """Why workers of the fleet get no machine; empty where they do, and where no keeper leads."""
+    known = facts.read(view, facts.WAITS) if leading(view) else None
+    return str(known["why"]) if known else ""
