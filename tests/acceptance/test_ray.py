@@ -17,12 +17,15 @@ from tests.databases import PostgresServer
 from tests.rays import PATIENCE, RayHead, ray_head
 from tests.toy import small_setting
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
+from tintype.store.keepers import fleet_name
 from tintype.store.tables import requests
 from tintype.store.workers import WorkerRow, Workers
 
 SLUG, PRICE = SD35_TURBO_TXT2IMG.slug, SD35_TURBO_TXT2IMG.price
 ASKED = {"prompt": "a fox", "width": 256, "height": 256, "steps": 20, "guidance_scale": 4, "image_format": "png"}
 LONG = ASKED | {"steps": 70, "batch_size": 4}
+#: What another version has left.
+OLD_ACTOR = "ray.remote(num_cpus=0)(type('Old', (), {})).options(name='ray:1', lifetime='detached').remote()"
 #: Seconds that a node, an actor and a worker may take to come one after the other, on a busy machine.
 PATIENT = 400
 
@@ -79,6 +82,12 @@ def logged(server: Server, event: str) -> list[dict[str, Any]]:
     return [line for line in lines if line["event"] == event]
 
 
+def actor_of(server: Server) -> str:
+    """What the server's first actor is called in Ray."""
+    with server.store() as db:
+        return f"tintype-{fleet_name(db)}:ray:1"
+
+
 def attempts(server: Server, id: str) -> int:
     with server.store() as db, db.read() as view:
         return int(view.execute(select(requests.c.attempt).where(requests.c.id == id)).scalar_one())
@@ -88,7 +97,11 @@ def attempts(server: Server, id: str) -> int:
 def test_two_fleets_of_one_namespace_go_from_none_to_one_and_back(
     fleet_of: Callable[..., Server], cluster: RayHead
 ) -> None:
-    """Each has a database of its own, and neither ends what the other has; a third one's workers fit on no node."""
+    """Each has a database of its own, and neither ends what the other has; a third one's workers fit on no node.
+
+    An actor of a version whose names don't tell the database is left alone, too.
+    """
+    cluster.run(OLD_ACTOR)
     two, third = [fleet_of(fleet_max=1), fleet_of(fleet_max=1)], fleet_of(fleet_max=1, ray_cpus=2)
     before, _ = two[0].money()
     assert cluster.nodes() == []
@@ -101,6 +114,9 @@ def test_two_fleets_of_one_namespace_go_from_none_to_one_and_back(
         [started] = logged(server, "starting a worker")
         [ended] = logged(server, "ending an actor")
         assert (started["actor"], ended["actor"], known(server)) == ("ray:1", "ray:1", [])
+        [told] = logged(server, "actors of an earlier tintype are left alone; its own `tintype fleet --down` ends them")
+        assert told["actors"] == ["ray:1"]
+    cluster.run("assert ray.util.list_named_actors() == ['ray:1', third]", third=actor_of(third))
     [said, *_] = logged(third, "workers wait for a node that has room: `ray status`")
     assert said["cause"].startswith("ray:1: one needs 1 GPU and 2 CPU; all nodes together have ")
     assert [server.stop() for server in (*two, third)] == [0, 0, 0]
