@@ -18,6 +18,7 @@ from tests.acceptance.harness import KEY, Server, done, here, until, words
 from tests.databases import PostgresServer, server_program
 from tests.toy import small_setting
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
+from tintype.store import facts
 from tintype.store.accounts import Accounts
 from tintype.store.controls import Controls
 from tintype.store.database import Database
@@ -150,8 +151,10 @@ REQUEST: dict[str, Any] = {
 }
 
 
-@pytest.mark.nightly
-def test_requests_of_an_older_version_end_after_the_upgrade(new_server: Callable[..., Server], weights: Path) -> None:
+@pytest.mark.parametrize("revision", [pytest.param("0006", marks=pytest.mark.nightly), "0018"])
+def test_requests_of_an_older_version_end_after_the_upgrade(
+    new_server: Callable[..., Server], weights: Path, revision: str
+) -> None:
     """One that waits, and one that a worker of the older version held when it was stopped for good."""
     server = new_server(weights=small_setting(weights))
     server.data.mkdir(parents=True, exist_ok=True)
@@ -160,7 +163,7 @@ def test_requests_of_an_older_version_end_after_the_upgrade(new_server: Callable
     with server.store() as db:
         with db.write() as tx:
             config.attributes["connection"] = tx
-            command.upgrade(config, "0006")
+            command.upgrade(config, revision)
         fill(db)
     server.start()
     for id in ("waits", "runs"):
@@ -168,6 +171,10 @@ def test_requests_of_an_older_version_end_after_the_upgrade(new_server: Callable
     assert server.money() == (10 * PRICE - 2 * PRICE, 0)
     with server.store() as db:
         assert Accounts(db).imbalances() == []
+        with db.read() as view:
+            known = facts.read(view, facts.STORAGE)
+    assert known, "its storage was taken for the database's without anybody's doing anything"
+    assert known["id"] == json.loads((server.data / "storage.json").read_text())["id"]
     assert server.stop() == 0
 
 

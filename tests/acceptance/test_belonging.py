@@ -155,7 +155,8 @@ def check_lines(log: Path, process: str, reason: str) -> tuple[dict[str, Any], d
     own = [line for line in lines if line["process"] == process and line["event"] in ("started", "stopped")]
     assert [line["event"] for line in own] == ["started", "stopped"]
     begun, ended = own
-    assert {"version", "host", "pid", "database", "storage", "fleet", "limits"} <= begun.keys()
+    assert {"version", "host", "pid", "database", "storage", "limits"} <= begun.keys()
+    assert {"server", "address", "fleet"} <= begun.keys() or {"worker", "device", "parent"} <= begun.keys()
     assert begun["version"] == __version__
     assert (ended["reason"], ended["seconds"] > 0) == (reason, True)
     return begun, ended

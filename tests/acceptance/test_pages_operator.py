@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.acceptance.browser import PATIENCE, Visitor
 from tests.acceptance.harness import KEY, Server, until
 from tests.acceptance.test_http_helpers import TEXT, new_key, quick, result, submit
+from tintype import __version__
 from tintype.store.controls import Controls
 from tintype.store.workers import Workers
 
@@ -47,6 +48,8 @@ def test_an_operator_sees_the_server_and_steers_it(chromium: Browser, own: Serve
     expect(page.get_by_role("link", name="Operator")).to_be_visible()
     figure(page, "Workers", "1")
     expect(page.locator(".worker")).to_contain_text(re.compile(f"idle.*cpu.*[MG]iB.*{TEXT}"))
+    expect(page.locator(".worker")).to_contain_text(__version__)
+    expect(page.locator("#servers")).to_contain_text(f"(tintype {__version__}, serving)")
     expect(page.locator(".timeline")).to_have_count(8)
     expect(page.get_by_role("img", name=re.compile(r"Requests ended\. completed: \d+ in all"))).to_be_visible()
     expect(page.get_by_role("img", name=re.compile(r"Cold starts\. loads of weights: \d+ in all"))).to_be_visible()

@@ -16,6 +16,7 @@ from tests.acceptance.harness import Server, until
 from tests.databases import PostgresServer
 from tests.rays import PATIENCE, RayHead, ray_head
 from tests.toy import small_setting
+from tintype import __version__
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
 from tintype.store.keepers import fleet_name
 from tintype.store.tables import requests
@@ -120,6 +121,10 @@ def test_two_fleets_of_one_namespace_go_from_none_to_one_and_back(
     [said, *_] = logged(third, "workers wait for a node that has room: `ray status`")
     assert said["cause"].startswith("ray:1: one needs 1 GPU and 2 CPU; all nodes together have ")
     assert [server.stop() for server in (*two, third)] == [0, 0, 0]
+    for server in two:
+        [begun] = [line for line in logged(server, "started") if line["process"] == "fleet"]
+        [over] = [line for line in logged(server, "stopped") if line["process"] == "fleet"]
+        assert (begun["version"], begun["fleet"], over["reason"]) == (__version__, "ray", "SIGTERM")
 
 
 @pytest.mark.nightly

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import obstore
 import pytest
+from sqlalchemy import text
 from structlog.testing import capture_logs
 from tests.acceptance.harness import done, here, words
 from tests.databases import Databases, statements
@@ -23,9 +24,10 @@ from tintype.media.marker import FILE, read_marker
 from tintype.media.objects import Objects, bucket
 from tintype.settings import Settings
 from tintype.store import facts
-from tintype.store.database import Database, now
+from tintype.store.database import Database, now, read_clock
 from tintype.store.servers import ALIVE, Servers
 from tintype.store.tables import servers
+from tintype.store.workers import Workers
 
 TOGETHER = 4
 
@@ -171,6 +173,13 @@ def test_one_that_is_away_is_not_remembered(db: Database) -> None:
     assert known(db) == {}
 
 
+def test_a_folder_that_can_not_be_written_is_named(db: Database, url: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    said = refused(db, Settings(database_url=url, data=tmp_path / "file"))
+    assert said.startswith(f"{tmp_path}/file/storage.json can't be written: ")
+    assert known(db) == {}
+
+
 # Folder and database on one machine
 
 
@@ -204,7 +213,8 @@ def test_the_operator_says_that_it_is_another_one(bucket_of: ObjectStorage, tmp_
         env = {"STORAGE_URL": told.storage_url, "STORAGE_ENDPOINT": told.storage_endpoint}
         env |= {"STORAGE_KEY_ID": "key", "STORAGE_SECRET": "secret"}
         named = {f"TINTYPE_{name}": value for name, value in env.items()}
-        return here("storage", *arguments, "--data", tmp_path, **named).stdout
+        result = here("storage", *arguments, "--data", tmp_path, **named)
+        return result.stdout if "--json" in arguments else result.output
 
     assert "s3://pictures/old" in asked("adopt", prefix="old")
     shown = json.loads(asked("show", "--json", prefix="new"))
@@ -214,6 +224,11 @@ def test_the_operator_says_that_it_is_another_one(bucket_of: ObjectStorage, tmp_
     assert "until now, s3://pictures/old at" in asked("adopt", prefix="new")
     assert json.loads(asked("show", "--json", prefix="new"))["same"] is True
     db = Database(f"sqlite:///{tmp_path}/tintype.db")
+    Servers(db).start("web-1:8000", {})
+    Workers(db).beat("worker-1", "cpu", 0, 0)
+    assert "restarted" not in asked("adopt", prefix="new"), "nothing changed"
+    assert "have to be restarted: web-1:8000, worker-1" in asked("adopt", prefix="newest")
+    asked("adopt", prefix="new")
     check_place(db, in_bucket(bucket_of, "new"))
     assert "pictures are in s3://pictures/new" in refused(db, in_bucket(bucket_of, "old"))
     db.close()
@@ -289,6 +304,18 @@ def test_another_version_is_logged_and_not_refused(db: Database, registry: Regis
     assert [(line["event"], line["its"], line["ours"]) for line in logs] == [
         ("a server is of another version", "0.0.9", __version__)
     ]
+
+
+def test_processes_of_before_this_was_noted(tmp_path: Path) -> None:
+    done(here("migrate", "--data", tmp_path))
+    db = Database(f"sqlite:///{tmp_path}/tintype.db")
+    with db.write() as tx:
+        columns = "id, device, started_at, seen_at, forward_passes, rows"
+        row = f"INSERT INTO workers ({columns}) VALUES ('w', 'cpu', 1, :at, 0, 0)"
+        tx.execute(text(row), {"at": read_clock(tx)})
+    db.close()
+    [shown] = json.loads(here("processes", "--json", "--data", tmp_path).stdout)
+    assert (shown["process"], shown["id"], shown["version"]) == ("worker", "w", "unknown")
 
 
 def test_identities_are_the_models_file_s(tmp_path: Path) -> None:

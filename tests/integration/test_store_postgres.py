@@ -14,6 +14,7 @@ from sqlalchemy import text
 from tests.acceptance.harness import until
 from tests.databases import PostgresServer
 
+from tintype import __version__
 from tintype.errors import StoreUnavailable
 from tintype.store.accounts import Accounts
 from tintype.store.bell import Bell
@@ -41,6 +42,15 @@ def open_database(url: str) -> Iterator[Callable[..., Database]]:
             return db
 
         yield opened
+
+
+def test_connections_are_listed_by_process_and_version(url: str, postgres: PostgresServer) -> None:
+    named = f"{url}&application_name=mine"
+    for address, name in ((url, f"tintype worker {__version__}"), (named, "mine")):
+        db = Database(address, process="worker")
+        with db.read() as view:
+            assert view.scalar(text("SELECT current_setting('application_name')")) == name
+        db.close()
 
 
 def outcome(call: Callable[[], object]) -> type[StoreUnavailable] | None:

@@ -21,7 +21,9 @@ from tintype.media.marker import kind, place, read_marker, write_marker
 from tintype.settings import Settings
 from tintype.store import facts
 from tintype.store.database import Database
+from tintype.store.outlook import ALIVE
 from tintype.store.servers import ServerRow, Servers
+from tintype.store.workers import Workers
 
 log = structlog.get_logger()
 
@@ -184,8 +186,18 @@ def adopt(data: Path | None) -> None:
     """
     settings = load_settings(data=data)
     check_storage(settings)
-    with open_database(settings) as db, db.write(unhurried=True) as tx:
-        known = facts.read(tx, facts.STORAGE)
-        _remember(tx, settings, read_marker(settings) or write_marker(settings))
+    with open_database(settings) as db:
+        with db.write(unhurried=True) as tx:
+            known = facts.read(tx, facts.STORAGE) or {}
+            _remember(tx, settings, id := read_marker(settings) or write_marker(settings))
+        running = [] if known.get("id") in (None, id) else _running(db)
     before = f"; until now, {known['place']}" if known else ""
     click.echo(f"the database's pictures are in {place(settings)}{before}")
+    if running:
+        click.echo(f"these were started with the other one, and have to be restarted: {', '.join(running)}", err=True)
+
+
+def _running(db: Database) -> list[str]:
+    moment, servers = Servers(db).shown()
+    serving = [one.id for one in servers if one.state(moment) == "serving"]
+    return serving + [one.id for one in Workers(db).alive(ALIVE)]

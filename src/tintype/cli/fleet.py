@@ -14,6 +14,7 @@ import structlog
 from tintype.cli.belonging import check_place
 from tintype.cli.life import FLEET, about
 from tintype.cli.options import data_option, load_settings, open_database, require_ray
+from tintype.cli.storage import check_storage
 from tintype.errors import StoreUnavailable
 from tintype.fleet.actor import Orders
 from tintype.fleet.keeper import Keeper
@@ -57,7 +58,8 @@ def fleet(down: bool, parent: int | None, data: Path | None) -> None:
 
     set_up_logs(process="fleet")
     share = (settings.ray_gpus, settings.ray_cpus)
-    with open_database(settings, process="fleet") as db, Life(**about(settings, FLEET)) as life:
+    check_storage(settings)
+    with open_database(settings, process="fleet") as db, Life(fleet="ray", **about(settings, FLEET)) as life:
         check_place(db, settings)  # its workers are given the same storage
         where = (settings.ray_address, settings.ray_namespace, fleet_name(db))
         cluster = RayCluster(*where, *share, orders(settings, os.environ))

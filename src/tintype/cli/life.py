@@ -19,10 +19,9 @@ FLEET = ("fleet_min", "fleet_max", "ray_gpus", "ray_cpus")
 
 
 def about(settings: Settings, limits: tuple[str, ...]) -> dict[str, Any]:
-    """Where its database and pictures are, who starts workers, and its limits, without any secret."""
+    """Where its database and pictures are, and its limits, without any secret."""
     return {
         "database": shown_url(settings.database),
         "storage": place(settings),
-        "fleet": settings.fleet,
         "limits": {name: getattr(settings, name) for name in limits},
     }

@@ -52,7 +52,7 @@ def check_device(name: str, option: str = "--device") -> None:
 
 
 def require_device(name: str) -> None:
-    """Raise ClickException where torch finds no such device; imports torch."""
+    """Raise ClickException where torch finds no such device."""
     if not _has(name):
         raise click.ClickException(f"--device {name}: torch finds no such device on this machine")
 
@@ -101,12 +101,14 @@ def first_line(error: BaseException | None) -> str:
 
 
 def _has(device: str) -> bool:
+    kind, _, index = device.partition(":")
+    if kind in ("auto", "cpu"):
+        return True
     import torch  # noqa: PLC0415 - takes seconds
 
-    kind, _, index = device.partition(":")
     if kind == "cuda":
         return bool(torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count())
-    return kind != "mps" or bool(torch.backends.mps.is_available())
+    return bool(torch.backends.mps.is_available())
 
 
 def _why(error: WeightsUnusable, folder: Path | None) -> str:

@@ -92,7 +92,7 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
         if settings.public_url:
             Webhooks(db, overlap=settings.webhook_overlap).forget_bases()
     server = web_server(settings, registry, name)
-    life = Life(server=name, address=address, **about(settings, CALLERS))
+    life = Life(server=name, address=address, fleet=settings.fleet, **about(settings, CALLERS))
 
     def stop(number: int, _frame: object) -> None:
         life.ends(number)
@@ -183,7 +183,7 @@ def worker(device: str, parent: int | None, worker_id: str | None, data: Path | 
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.prepared_folder.absolute()))
     if settings.prepare != "off":
         make_folder(settings.prepared_folder)
-    run_worker(settings, registry, device, parent, worker_id or new_id(), about(settings, WORK))
+    run_worker(settings, registry, device, parent, worker_id or new_id(), about(settings, WORK) | {"parent": parent})
 
 
 @click.command()
