@@ -151,7 +151,8 @@ REQUEST: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("revision", [pytest.param("0006", marks=pytest.mark.nightly), "0018"])
+@pytest.mark.nightly
+@pytest.mark.parametrize("revision", ["0006", "0018"])
 def test_requests_of_an_older_version_end_after_the_upgrade(
     new_server: Callable[..., Server], weights: Path, revision: str
 ) -> None:

@@ -197,6 +197,26 @@ def test_a_postgres_that_can_not_be_reached(
     assert "secret" not in said
 
 
+@pytest.mark.parametrize(
+    ("deny", "allow", "said"),
+    [
+        ("REVOKE CONNECT ON DATABASE mine FROM PUBLIC", "GRANT CONNECT ON DATABASE mine TO guest", "permission denied"),
+        ("ALTER ROLE guest NOLOGIN", "ALTER ROLE guest LOGIN", "not permitted to log in"),
+        ("ALTER ROLE guest CONNECTION LIMIT 0", "ALTER ROLE guest CONNECTION LIMIT -1", "too many connections"),
+    ],
+)
+def test_a_role_that_is_not_let_in(strict: PostgresServer, deny: str, allow: str, said: str, tmp_path: Path) -> None:
+    url = f"postgresql+psycopg://guest@/mine?host={strict.folder}"
+    with strict.connection() as operator:
+        operator.execute(deny)
+        failed = words(here("keys", "list", "--data", tmp_path, TINTYPE_DATABASE_URL=url))
+        operator.execute(allow)
+    assert said in failed
+    assert "raise max_connections" in failed if "LIMIT" in allow else f": {allow}, as" in failed
+    assert "createdb" not in failed
+    assert "createuser" not in failed
+
+
 def test_a_wrong_password(strict: PostgresServer, tmp_path: Path) -> None:
     with strict.connection() as operator:
         [(file,)] = operator.execute("SHOW hba_file").fetchall()

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 from tests.acceptance.harness import done, here, words
+from tests.acceptance.test_schema import upgrade
 from tests.databases import Databases, statements
 from tests.objects import ObjectStorage, object_storage
 
@@ -24,7 +25,10 @@ from tintype.media.marker import FILE, read_marker
 from tintype.media.objects import Objects, bucket
 from tintype.settings import Settings
 from tintype.store import facts
+from tintype.store.accounts import Accounts
 from tintype.store.database import Database, now, read_clock
+from tintype.store.migrations import migrate
+from tintype.store.requests import Requests
 from tintype.store.servers import ALIVE, Servers
 from tintype.store.tables import servers
 from tintype.store.workers import Workers
@@ -100,6 +104,22 @@ def test_the_first_to_come_is_remembered_and_others_are_told_apart(
         assert "secret" not in said
     assert not [*tmp_path.glob(FILE)]
     assert read_marker(in_bucket(bucket_of, "second")) is None, "what is refused leaves no trace"
+
+
+def test_an_upgraded_database_takes_the_storage_that_it_finds(empty_url: str, tmp_path: Path) -> None:
+    """With a request in it, which is then claimed."""
+    db = Database(empty_url)
+    upgrade(db, "0018")
+    accounts, requests = Accounts(db), Requests(db, lease=15, retention=60)
+    key, _ = accounts.create_key(accounts.create("one", 1_000_000).id, "key")
+    waits = requests.submit(key, "sd1.5-img2img", {"prompt": "a fox"}, 1_000, steps=4, pace="sd1.5-img2img 18 1")
+    migrate(db)
+    check_place(db, own := Settings(database_url=empty_url, data=tmp_path))
+    assert known(db)["id"] == read_marker(own)
+    claimed = requests.claim("w1", idle=True)
+    assert claimed is not None
+    assert (claimed.id, accounts.imbalances()) == (waits.id, [])
+    db.close()
 
 
 def test_a_start_that_finds_all_as_it_was_takes_no_lock(db: Database, bucket_of: ObjectStorage) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
@@ -15,17 +17,20 @@ WRITTEN = (
 NOT_ALLOWED, READ_ONLY = "42501", "25006"
 #: Parts of libpq's words, which have no code where no connection came about, and what to do then. Where they come in
 #: another language, they stand by themselves.
-ADVICE = {
-    "password authentication failed": "the password in TINTYPE_DATABASE_URL isn't that of {user}",
-    "no password supplied": "TINTYPE_DATABASE_URL has none: postgresql+psycopg://{user}:password@host/{database}",
-    "no pg_hba.conf entry": "its pg_hba.conf doesn't let {user} in from here",
-    'database "': "`createdb -O {user} {database}`, as PostgreSQL's superuser, makes it",
-    'role "': "`createuser --pwprompt {user}`, as PostgreSQL's superuser, makes it",
-    "Connection refused": "nothing listens there: is it running, and does it listen for this machine?",
-    "resolve host": "no such name is known here (an @ or / in a password is written %40 or %2F)",
-    "does not support SSL": "it offers no TLS, for which sslmode asks",
-    "certificate": "sslmode and sslrootcert don't go with its certificate",
-}
+ADVICE = (
+    ("password authentication failed", "the password in TINTYPE_DATABASE_URL isn't that of {user}"),
+    ("no password supplied", "TINTYPE_DATABASE_URL has none: postgresql+psycopg://{user}:password@host/{database}"),
+    ("no pg_hba.conf entry", "its pg_hba.conf doesn't let {user} in from here"),
+    (r'database ".*" does not exist', "`createdb -O {user} {database}`, as PostgreSQL's superuser, makes it"),
+    (r'role ".*" does not exist', "`createuser --pwprompt {user}`, as PostgreSQL's superuser, makes it"),
+    ("permission denied for database", "GRANT CONNECT ON DATABASE {database} TO {user}, as its owner, lets it in"),
+    ("is not permitted to log in", "ALTER ROLE {user} LOGIN, as PostgreSQL's superuser, lets it"),
+    ("too many (clients|connections)|connection slots", "raise max_connections, or the role's CONNECTION LIMIT"),
+    ("Connection refused", "nothing listens there: is it running, and does it listen for this machine?"),
+    ("resolve host", "no such name is known here (an @ or / in a password is written %40 or %2F)"),
+    ("does not support SSL", "it offers no TLS, for which sslmode asks"),
+    ("certificate", "sslmode and sslrootcert don't go with its certificate"),
+)
 
 
 def opening(error: Exception) -> str:
@@ -44,7 +49,7 @@ def advice(cause: BaseException | None, url: URL) -> str:
         return ": the folder and the files in it have to be writable for the user that runs tintype"
     if getattr(cause, "sqlite_errorname", ""):
         return ""
-    found = next((said for part, said in ADVICE.items() if part in words), "")
+    found = next((said for pattern, said in ADVICE if re.search(pattern, words)), "")
     return f": {found.format(user=url.username or 'USER', database=url.database)}" if found else ""
 
 

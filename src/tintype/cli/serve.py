@@ -74,7 +74,8 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
     registry = build_registry(settings)
     if settings.fleet == "local":  # elsewhere, their machines have the weights
         registry.require(registry.catalogue)
-        check_devices("TINTYPE_DEVICES", devices(settings.devices))
+        if settings.devices != "auto":
+            check_devices("TINTYPE_DEVICES", devices(settings.devices))
     if settings.fleet == "ray":
         require_ray()
     set_up_logs(process="web")
