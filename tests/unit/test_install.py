@@ -13,7 +13,7 @@ import pytest
 from tintype.cli.local import lacking
 
 ROOT = Path(__file__).parents[2]
-#: The change log says what was; README.md is its own author's.
+#: But for the change log, which says what was; README.md belongs here as soon as it says the same.
 SAID = ("docs", "deploy", "src", "examples", "benchmarks", "training")
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
 #: Its bare name as a package's: `pip install 'tintype[s3]'`, `pip install -U tintype`.
@@ -23,8 +23,8 @@ WITH_EXTRAS = re.compile(r"(?:/path/to/tintype|/srv/tintype|\.whl\)?|'\.)\[([a-z
 
 
 def texts() -> Iterator[tuple[str, str]]:
-    for folder in SAID:
-        for path in (ROOT / folder).rglob("*"):
+    for place in (ROOT / name for name in SAID):
+        for path in (place, *place.rglob("*")):
             if path.suffix in (".md", ".yaml", ".py", ".js", ".service", ".toml", "") and path.is_file():
                 yield str(path.relative_to(ROOT)), path.read_text("utf-8")
 
