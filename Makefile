@@ -42,6 +42,14 @@ bench: setup ## Measure against diffusers in one run; write benchmarks/results/l
 weights: setup ## Train the built-in weights anew (hours)
 	$(BIN)/python -m training
 
+# Built without pip's own environment, whose setuptools would be fetched: ours is the same. What an earlier build has left
+# in build/lib would go in too.
+.PHONY: wheel
+wheel: setup ## Make the wheel for other machines, and the versions that belong to it, in dist/ (docs/install.md)
+	rm -rf build/lib dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	cp constraints.txt dist
+
 SAMPLES := src/tintype/web/static/samples
 .PHONY: samples
 samples: setup ## Draw the pages' sample pictures anew, with the built-in weights
@@ -74,4 +82,4 @@ check: setup ## Check style, types, layers and the files under deploy/
 
 .PHONY: clean
 clean: ## Remove what was built: .venv, demo/ and caches
-	rm -rf .venv demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv demo dist build/lib .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

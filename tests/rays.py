@@ -65,6 +65,21 @@ class RayHead:
         assert done.returncode == 0, done.stdout + done.stderr
         return self
 
+    def run(self, script: str, **known: str) -> None:
+        """Have a driver in tintype's namespace run this, with these names known to it."""
+        begin = f"import ray; ray.init(address={self.address!r}, namespace='tintype', logging_level='ERROR')"
+        names = [f"{name} = {value!r}" for name, value in known.items()]
+        env = {**os.environ, **QUIET, MARK: self._mark}
+        done = subprocess.run(
+            [sys.executable, "-c", "\n".join([begin, *names, script])],
+            env=env,
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=self._folder,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
     def stop(self) -> None:
         """Kill all that belongs to it, and nothing else."""
         while processes := self.processes():

@@ -1,6 +1,6 @@
 """The vendor's own Python package, led to one server: it names other hosts for its account's calls, in its code.
 
-It is no dependency of tintype's: `pip install 'tintype[demo]'` brings it.
+It is no dependency of tintype's: the extra `demo` brings it (docs/install.md).
 """
 
 from __future__ import annotations

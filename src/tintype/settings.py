@@ -217,7 +217,8 @@ class Settings(BaseSettings):
     fleet_cooldown: float = Field(300.0, ge=0)
     #: The Ray cluster to join: `auto` is the one of this machine; else `host:port`, or `ray://host:port` from outside.
     ray_address: str = "auto"
-    #: Ray's name for what belongs together: a second tintype on the same cluster needs another.
+    #: Ray's name for what belongs together. Fleets tell their actors apart by their databases; a copy of a database, on
+    #: the same cluster as the original, needs another.
     ray_namespace: str = "tintype"
     #: GPUs of one worker: 1, or a share of one, by which its memory is shared too; 0 draws on CPUs.
     ray_gpus: float = Field(1.0, ge=0, le=1)
@@ -265,7 +266,7 @@ class Settings(BaseSettings):
 
     #: What is done about content that the safety check finds, for keys without a `--safety` of their own.
     safety: Safety = "off"
-    #: Who looks at finished pictures: the classifier of `tintype[safety]`, Stable Diffusion's own, or nobody.
+    #: Who looks at finished pictures: the classifier of the extra `safety`, Stable Diffusion's own, or nobody.
     safety_checker: Literal["opennsfw", "diffusers", "none"] = "opennsfw"
     #: Probability from which the `opennsfw` classifier's word counts; `diffusers` has limits of its own.
     safety_threshold: float = Field(0.5, ge=0, le=1)

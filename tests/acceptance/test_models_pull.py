@@ -126,6 +126,31 @@ def pixels(file: bytes) -> bytes:
     return Image.open(BytesIO(file)).tobytes()
 
 
+def test_all_that_the_models_file_names_is_pulled_and_a_worker_waits_for_it(
+    hub: ToyHub, data: Path, weights: Path
+) -> None:
+    hub.add("somebody/tune", toy_weights("sd15", weights))
+    assert done(here("models", "pull", "--all")).startswith("nothing to pull: the models file names no repository")
+    (data / "models.toml").write_text(
+        f'[models."{SD15}"]\nsource = "somebody/tune"\n[models.{SD3}]\nsource = "{MEDIUM}"\n'
+        f'[models.mine]\nlike = "{SD15}"\n[models.hers]\nlike = "{SD15}"\nfolder = "{data}"'
+    )
+    assert refused("pull") == "name a model, or say --all, and then not --from"
+    with subprocess.Popen(
+        [sys.executable, "-m", "tintype", "models", "wait"], env=dict(os.environ), stderr=subprocess.PIPE, text=True
+    ) as waiting:
+        assert waiting.stderr
+        said = waiting.stderr.readline()
+        assert here("models", "pull", "--all").stdout.count("tintype serve uses it") == 2
+        assert waiting.wait(60) == 0
+    assert said.startswith(
+        f"waiting for weights: {SD15}: its weights are not here yet; run tintype models pull {SD15}; "
+    )
+    asked = len(hub.asked)
+    here("models", "pull", "--all")
+    assert len(hub.asked) == asked
+
+
 def test_a_second_pull_asks_for_nothing(hub: ToyHub, data: Path) -> None:
     pull()
     asked = len(hub.asked)

@@ -18,12 +18,15 @@ from tests.rays import PATIENCE, RayHead, ray_head
 from tests.toy import small_setting
 from tintype import __version__
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
+from tintype.store.keepers import fleet_name
 from tintype.store.tables import requests
 from tintype.store.workers import WorkerRow, Workers
 
 SLUG, PRICE = SD35_TURBO_TXT2IMG.slug, SD35_TURBO_TXT2IMG.price
 ASKED = {"prompt": "a fox", "width": 256, "height": 256, "steps": 20, "guidance_scale": 4, "image_format": "png"}
 LONG = ASKED | {"steps": 70, "batch_size": 4}
+#: What another version has left.
+OLD_ACTOR = "ray.remote(num_cpus=0)(type('Old', (), {})).options(name='ray:1', lifetime='detached').remote()"
 #: Seconds that a node, an actor and a worker may take to come one after the other, on a busy machine.
 PATIENT = 400
 
@@ -75,26 +78,55 @@ def known(server: Server) -> list[WorkerRow]:
         return Workers(db).shown()[1]
 
 
+def logged(server: Server, event: str) -> list[dict[str, Any]]:
+    lines = (json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{"))
+    return [line for line in lines if line["event"] == event]
+
+
+def actor_of(server: Server) -> str:
+    """What the server's first actor is called in Ray."""
+    with server.store() as db:
+        return f"tintype-{fleet_name(db)}:ray:1"
+
+
 def attempts(server: Server, id: str) -> int:
     with server.store() as db, db.read() as view:
         return int(view.execute(select(requests.c.attempt).where(requests.c.id == id)).scalar_one())
 
 
 @pytest.mark.timeout(1200)
-def test_from_none_to_one_and_back(fleet_of: Callable[..., Server], cluster: RayHead) -> None:
-    server = fleet_of(fleet_max=1)
-    before, _ = server.money()
+def test_two_fleets_of_one_namespace_go_from_none_to_one_and_back(
+    fleet_of: Callable[..., Server], cluster: RayHead
+) -> None:
+    """Each has a database of its own, and neither ends what the other has; a third one's workers fit on no node.
+
+    An actor of a version whose names don't tell the database is left alone, too.
+    """
+    cluster.run(OLD_ACTOR)
+    two, third = [fleet_of(fleet_max=1), fleet_of(fleet_max=1)], fleet_of(fleet_max=1, ray_cpus=2)
+    before, _ = two[0].money()
     assert cluster.nodes() == []
-    ids = submit(server, ASKED, 2)
-    all_completed(server, ids, 2, before)
-    [worker] = known(server)
-    assert worker.id.startswith("ray:1-")
+    submit(third, ASKED)
+    ids = [submit(server, ASKED, 2) for server in two]
+    for server, own in zip(two, ids, strict=True):
+        all_completed(server, own, 2, before)
     until(lambda: not cluster.nodes(), PATIENT)
-    assert known(server) == []
-    assert server.stop() == 0
-    lines = [json.loads(line) for line in server.log.read_text().splitlines() if '"process": "fleet"' in line]
-    assert [(line["version"], line["fleet"]) for line in lines if line["event"] == "started"] == [(__version__, "ray")]
-    assert [line["reason"] for line in lines if line["event"] == "stopped"] == ["SIGTERM"]
+    for server in two:
+        [started] = logged(server, "starting a worker")
+        [ended] = logged(server, "ending an actor")
+        assert (started["actor"], ended["actor"], known(server)) == ("ray:1", "ray:1", [])
+        [told] = logged(server, "actors of an earlier tintype are left alone; its own `tintype fleet --down` ends them")
+        assert told["actors"] == ["ray:1"]
+    cluster.run(
+        "there = ray.util.list_named_actors(); assert {*there} == {'ray:1', third}, there", third=actor_of(third)
+    )
+    [said, *_] = logged(third, "workers wait for a node that has room: `ray status`")
+    assert said["cause"].startswith("ray:1: one needs 1 GPU and 2 CPU; all nodes together have ")
+    assert [server.stop() for server in (*two, third)] == [0, 0, 0]
+    for server in two:
+        [begun] = [line for line in logged(server, "started") if line["process"] == "fleet"]
+        [over] = [line for line in logged(server, "stopped") if line["process"] == "fleet"]
+        assert (begun["version"], begun["fleet"], over["reason"]) == (__version__, "ray", "SIGTERM")
 
 
 @pytest.mark.nightly

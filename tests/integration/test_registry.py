@@ -119,6 +119,11 @@ def test_a_file_that_is_named_for_once_has_the_tokenizers_that_the_model_had(pla
             f'[models."{OLD}"]\nfolder = "sd15"\nloras = [{{source = "a/b", file = "x.safetensors"}}]',
             "the LoRA of a/b is not here yet; run tintype models pull",
         ),
+        (f'[models."{OLD}"]\nfolder = "/nowhere"', "no such file or folder: /nowhere (models.sd1.5-img2img.folder)"),
+        (
+            f'[models."{OLD}"]\nfolder = "sd15"\nvae = "/no.safetensors"',
+            "no such file or folder: /no.safetensors (models.sd1.5-img2img.vae)",
+        ),
     ],
 )
 def test_what_is_configured_and_not_here_is_never_replaced(places: Path, text: str, why: str) -> None:
@@ -133,7 +138,6 @@ def test_what_is_configured_and_not_here_is_never_replaced(places: Path, text: s
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (f'[models."{OLD}"]\nfolder = "nowhere"', "models.sd1.5-img2img.folder: no such file or folder: "),
         ("[models", "models.toml: it is not TOML: "),
         (f'[models.{SD3}]\navailable_loras = {{"a b" = "style.safetensors"}}', "models.sd3-med-img2img.available_lo"),
         ('[models.x]\nlike = "y"', "models.x.like: 'y' was given; allowed: sd1.5-img2img"),
@@ -144,6 +148,13 @@ def test_a_mistake_is_one_line(places: Path, text: str, words: str) -> None:
         built(places, text)
     assert refused.value.message.startswith(words)
     assert "\n" not in refused.value.message
+
+
+def test_a_path_of_the_environment_that_leads_nowhere_is_said_by_whoever_draws(tmp_path: Path) -> None:
+    registry = build_registry(Settings(data=tmp_path, weights={OLD: Path("/no")}))
+    assert OLD in registry.configured, "a server whose workers are elsewhere needs no weights"
+    with pytest.raises(ConfigurationInvalid, match=rf"{OLD}: no such file or folder: /no \(TINTYPE_WEIGHTS\)"):
+        registry.require([OLD])
 
 
 def test_a_models_file_that_is_named_must_be_there(tmp_path: Path) -> None:

@@ -2,17 +2,31 @@
 
 import re
 import shlex
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
+import yaml
+from tests.deployed import Compose, Folders, Kubernetes, Process, Systemd
 
+from tintype.catalog.modelfile import read_models_file
+from tintype.catalog.sources import SOURCES
 from tintype.cli import tintype
 from tintype.settings import Settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
 TEXTS = {str(path.relative_to(DEPLOY)): path.read_text() for path in FILES}
+#: Everything that Kubernetes is given, the operators' own kinds included.
+OBJECTS: list[dict[str, Any]] = [
+    one
+    for name, text in TEXTS.items()
+    if name.startswith("kubernetes") and ".head." not in name
+    for one in yaml.safe_load_all(text)
+]
+PODS = [one["spec"]["template"]["spec"] for one in OBJECTS if one["kind"] in ("Deployment", "Job")]
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -23,9 +37,13 @@ def test_every_setting_exists(name: str) -> None:
 
 def test_no_service_sets_a_setting() -> None:
     """Kubernetes gives pods TINTYPE_PORT=tcp://… for a Service `tintype`, unless they refuse."""
-    pods = [text for name, text in TEXTS.items() if name.startswith("kubernetes") and "kind: Deployment" in text]
-    assert len(pods) == 2
-    assert all("enableServiceLinks: false" in text for text in pods)
+    assert [pod["enableServiceLinks"] for pod in PODS] == [False] * 3
+
+
+def test_nothing_of_a_container_s_own_is_written() -> None:
+    containers = [one for pod in PODS for one in (*pod.get("initContainers", ()), *pod["containers"])]
+    assert [one["securityContext"]["readOnlyRootFilesystem"] for one in containers] == [True] * 4
+    assert all("/tmp" in {mount["mountPath"] for mount in one["volumeMounts"]} for one in containers)
 
 
 def commands() -> list[list[str]]:
@@ -40,9 +58,83 @@ def commands() -> list[list[str]]:
 
 def test_every_command_is_one_of_ours() -> None:
     found = commands()
-    assert len(found) == 10
+    assert len(found) == 14
     for name, *options in found:
         command: click.Command = tintype.commands[name]
         if isinstance(command, click.Group):
             command = command.commands[options.pop(0)]
         command.make_context(name, options, resilient_parsing=False)
+
+
+def deployments(folder: Path) -> dict[str, dict[str, Process]]:
+    """By deployment, what pulls, what serves and what draws."""
+    (cluster, compose, machine) = (Folders(folder / name) for name in ("kubernetes", "compose", "systemd"))
+    manifests = Kubernetes(cluster, {"tintype": {}, "tintype-hub": {}})
+    services, units = Compose(compose, {"HF_TOKEN": "hf_"}), Systemd(machine, {"/etc/tintype-hub.env": "HF_TOKEN=hf_"})
+    return {
+        "kubernetes": {
+            "pulls": manifests.process("Job", "tintype-models"),
+            "waits": manifests.process("Deployment", "tintype-worker", first=True),
+            "serves": manifests.process("Deployment", "tintype-web"),
+            "draws": manifests.process("Deployment", "tintype-worker"),
+        },
+        "compose": {
+            "pulls": services.process("models"),
+            "serves": services.process("web"),
+            "draws": services.process("worker"),
+        },
+        "systemd": {"pulls": units.process("tintype-models"), "draws": units.process("tintype")},
+    }
+
+
+@pytest.mark.parametrize("name", ["kubernetes", "compose", "systemd"])
+def test_what_is_pulled_is_what_is_drawn_with(name: str, tmp_path: Path) -> None:
+    processes = deployments(tmp_path)[name]
+    own = (DEPLOY / "models.toml").read_text().strip()
+    assert all(Path(one.here("TINTYPE_MODELS")).read_text().strip() == own for one in processes.values())
+    pulls, draws = processes["pulls"], processes["draws"]
+    weights = [one.place("TINTYPE_MODELS_FOLDER", "TINTYPE_DATA") for one in (pulls, draws)]
+    assert weights[0].here == weights[1].here
+    # Of systemd, it is one user's folder, in which the server has its database too.
+    assert [one.writable for one in weights] == [True, name == "systemd"]
+    assert [who for who, one in processes.items() if "HF_TOKEN" in one.env] == ["pulls"]
+
+
+def test_the_models_file_names_what_tintype_would_pull(tmp_path: Path) -> None:
+    text = (DEPLOY / "models.toml").read_text()
+    for_all = tmp_path / "models.toml"
+    for_all.write_text(re.sub(r"^# (?=\[|source|revision)", "", text, flags=re.MULTILINE))
+    entries = read_models_file(for_all)
+    assert list(entries) == ["sd1.5-img2img", "sd3-med-img2img"]
+    for slug, entry in entries.items():
+        assert (entry.source, entry.revision) == (SOURCES[slug].repository, SOURCES[slug].revision)
+
+
+def found(kind: str, name: str) -> dict[str, Any]:
+    [one] = [one for one in OBJECTS if (one["kind"], one["metadata"]["name"]) == (kind, name)]
+    return one
+
+
+def test_what_prometheus_reads_is_the_servers_own_port() -> None:
+    monitor, service = found("ServiceMonitor", "tintype")["spec"], found("Service", "tintype")
+    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    [endpoint], [port] = monitor["endpoints"], service["spec"]["ports"]
+    assert (endpoint["port"], endpoint["path"]) == (port["name"], "/metrics")
+    web = found("Deployment", "tintype-web")["spec"]["template"]
+    assert service["spec"]["selector"].items() <= web["metadata"]["labels"].items()
+    assert port["targetPort"] in [one["name"] for one in web["spec"]["containers"][0]["ports"]]
+    secret = endpoint["authorization"]["credentials"]
+    assert secret["key"] in found("Secret", secret["name"])["stringData"]
+
+
+def test_what_is_scaled_is_there() -> None:
+    assert found("Deployment", found("ScaledObject", "tintype-worker")["spec"]["scaleTargetRef"]["name"])
+
+
+@pytest.mark.skipif("alerts.yaml" not in TEXTS, reason="there are no alerts yet")
+def test_the_alerts_are_a_rule_of_the_prometheus_operator() -> None:
+    head = "kubernetes/prometheus/prometheusrule.head.yaml"
+    [command] = re.findall(r"^#   (\(cat .*\)) \| kubectl", TEXTS[head], re.MULTILINE)
+    made = subprocess.run(["sh", "-c", command], cwd=DEPLOY.parent, check=True, capture_output=True, text=True).stdout
+    rule = yaml.safe_load(made)
+    assert (rule["kind"], rule["spec"]) == ("PrometheusRule", yaml.safe_load(TEXTS["alerts.yaml"]))

@@ -9,7 +9,7 @@ from tintype.catalog.sources import SOURCES
 from tintype.errors import PullFailed
 from tintype.hub.files import in_words
 from tintype.hub.manifest import File
-from tintype.hub.plan import Wanted, wanted
+from tintype.hub.plan import Wanted, named, wanted
 
 TURBO = "stable-diffusion-3-turbo-img2img"
 #: As `stable-diffusion-v1-5/stable-diffusion-v1-5` has them, with sizes in millions of bytes.
@@ -140,3 +140,23 @@ def test_a_further_slug_pulls_what_its_model_pulls() -> None:
 )
 def test_bytes_in_words(size: int, words: str) -> None:
     assert in_words(size) == words
+
+
+def test_all_that_a_models_file_has_pulled() -> None:
+    hub, here = {"source": "a/b", "file": "x.safetensors"}, {"file": "x.safetensors"}
+    entries = {
+        "from the hub": {"source": "a/b"},
+        "here": {"folder": "x"},
+        "priced": {"price": 1},
+        "a preset": {"like": "sd3-med-img2img"},
+        "here, styled from the hub": {"folder": "x", "loras": [hub]},
+        "the published ones, styled from here": {"loras": [here]},
+        "a file, which has no tokenizers": here | {"like": "sd3-med-img2img"},
+        "a file with tokenizers": here | {"tokenizers": "y"},
+    }
+    assert named({slug: ModelEntry.model_validate(entry) for slug, entry in entries.items()}) == [
+        "from the hub",
+        "here, styled from the hub",
+        "the published ones, styled from here",
+        "a file, which has no tokenizers",
+    ]

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG, SD3_TURBO_IMG2IMG, SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.catalog.samples import LANDSCAPE, PORTRAIT, SUBJECT
+from tintype.cli.local import lacking
 from tintype.cli.sheet import contact_sheet
 
 READY = "tintype is ready at "
@@ -66,7 +67,7 @@ def demo(output: Path) -> None:
     try:
         from segmind import SegmindClient  # noqa: PLC0415 - an extra
     except ImportError:
-        raise click.ClickException("the demo needs the segmind package: pip install 'tintype[demo]'") from None
+        raise click.ClickException(lacking("the demo", "demo")) from None
     output.mkdir(parents=True, exist_ok=True)
     # The demo talks to nobody but its own server, and segmind's client would do so through the machine's proxy.
     os.environ.update(NO_PROXY="*", no_proxy="*")

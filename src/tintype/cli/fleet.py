@@ -19,7 +19,7 @@ from tintype.fleet.actor import Orders
 from tintype.fleet.keeper import Keeper
 from tintype.fleet.rule import Bounds
 from tintype.settings import Settings
-from tintype.store.keepers import Lead
+from tintype.store.keepers import Lead, fleet_name
 from tintype.store.workers import new_id
 from tintype.telemetry.logs import Life, set_up_logs
 
@@ -55,11 +55,12 @@ def fleet(down: bool, parent: int | None, data: Path | None) -> None:
 
     set_up_logs(process="fleet")
     share = (settings.ray_gpus, settings.ray_cpus)
-    cluster = RayCluster(settings.ray_address, settings.ray_namespace, *share, orders(settings, os.environ))
     check_storage(settings)
     opened = open_database(settings, quiet=False, process="fleet")
     with opened as db, Life(fleet="ray", **about(settings, FLEET)) as life:
         check_place(db, settings)  # its workers are given the same storage
+        where = (settings.ray_address, settings.ray_namespace, fleet_name(db))
+        cluster = RayCluster(*where, *share, orders(settings, os.environ))
         lead = Lead(db, new_id(), LEASE)
         try:
             _keep(Keeper(db, lead, cluster, NO_BOUNDS if down else bounds(settings)), down, parent, life)

@@ -88,6 +88,13 @@ def load_model(
         raise click.ClickException(f"--device {device}: {first_line(error)}") from error
 
 
+def lacking(what: str, extra: str) -> str:
+    """What to do where an optional package is missing; tintype is on no index, so its own place must be named."""
+    return (
+        f"{what} needs the extra {extra}: pip install '/path/to/tintype[{extra}]', its checkout or wheel (install.md)"
+    )
+
+
 def first_line(error: BaseException | None) -> str:
     """The first line of an error's own words."""
     return str(error or "").partition("\n")[0]

@@ -20,7 +20,7 @@ from tintype.checkpoints.weights import files_in
 from tintype.cli.check import check
 from tintype.cli.footprint import memory_bytes
 from tintype.cli.options import data_option, json_option, load_settings
-from tintype.cli.weights import pull, remove
+from tintype.cli.weights import pull, remove, wait
 from tintype.errors import WeightsUnusable
 from tintype.hub.files import in_words as bytes_in_words
 from tintype.hub.manifest import Manifest, Pulled
@@ -41,7 +41,7 @@ def models() -> None:
     """
 
 
-for command in (pull, check, remove):
+for command in (pull, wait, check, remove):
     models.add_command(command)
 
 

@@ -16,7 +16,7 @@ from pydantic_settings import SettingsError
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from tintype.cli.local import first_line
+from tintype.cli.local import first_line, lacking
 from tintype.cli.refusals import advice, opening, refusal
 from tintype.errors import ConfigurationInvalid, StoreUnavailable
 from tintype.settings import Settings
@@ -71,7 +71,7 @@ def _refuse_unknown(environment: Iterable[str]) -> None:
 def _check_exporter(name: str) -> None:
     known = exporters()
     if not known:
-        raise click.UsageError(f"{PREFIX}TRACES: this needs an extra: pip install 'tintype[otel]'")
+        raise click.UsageError(lacking(f"{PREFIX}TRACES", "otel"))
     if name not in known:
         raise click.UsageError(f"{PREFIX}TRACES: no exporter {name} is installed; there are: {', '.join(known)}")
 
@@ -79,7 +79,7 @@ def _check_exporter(name: str) -> None:
 def require_ray() -> None:
     """Raise UsageError where the extra is missing."""
     if find_spec("ray") is None:
-        raise click.UsageError("a Ray fleet needs an extra: pip install 'tintype[ray]'")
+        raise click.UsageError(lacking("a Ray fleet", "ray"))
 
 
 @contextmanager

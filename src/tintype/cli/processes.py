@@ -11,7 +11,7 @@ import click
 from tintype.cli.options import data_option, json_option, load_settings, open_database
 from tintype.cli.rows import print_rows, shown_time
 from tintype.store.database import Database
-from tintype.store.keepers import leading
+from tintype.store.keepers import leading, waits
 from tintype.store.servers import Servers
 from tintype.store.workers import Workers
 
@@ -36,9 +36,9 @@ def _rows(db: Database) -> Iterator[dict[str, Any]]:
     for one in servers:
         yield _row("server", one.id, one.version, one.state(moment), one.started_at)
     with db.read() as view:
-        keeper = leading(view)
+        keeper, why = leading(view), waits(view)
     if keeper:
-        yield _row("keeper", *keeper, "leading", None)
+        yield _row("keeper", *keeper, f"leading; no node has room for {why}" if why else "leading", None)
     for worker in Workers(db).shown()[1]:
         yield _row("worker", worker.id, worker.version, worker.state(moment), worker.started_at)
 

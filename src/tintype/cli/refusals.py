@@ -7,7 +7,7 @@ import re
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
-from tintype.cli.local import first_line
+from tintype.cli.local import first_line, lacking
 
 WRITTEN = (
     "TINTYPE_DATABASE_URL is written like postgresql+psycopg://user:password@host/database (with / and @ in a password"
@@ -36,7 +36,7 @@ ADVICE = (
 def opening(error: Exception) -> str:
     """Why a URL leads to no database; what parses URLs may quote a part of a password."""
     if isinstance(error, ModuleNotFoundError) and error.name == "psycopg":
-        return "PostgreSQL needs an extra: pip install 'tintype[postgres]'"
+        return lacking("PostgreSQL", "postgres")
     return first_line(error) if isinstance(error, OSError) else WRITTEN
 
 

@@ -7,12 +7,13 @@ from importlib.util import find_spec
 import click
 
 from tintype.catalog.blocked import BlockedPhrases
+from tintype.cli.local import lacking
 from tintype.settings import Safety, Settings
 from tintype.store.accounts import Accounts
 from tintype.store.database import Database
 
 MISSING = {
-    "opennsfw": "the classifier isn't installed: pip install 'tintype[safety]'",
+    "opennsfw": lacking("the classifier", "safety"),
     "diffusers": "no folder of TINTYPE_WEIGHTS or TINTYPE_SAFETY_WEIGHTS has a safety_checker/ in it",
 }
 

@@ -9,6 +9,7 @@ import click
 import structlog
 from sqlalchemy import make_url
 
+from tintype.cli.local import lacking
 from tintype.errors import StorageUnavailable
 from tintype.private import tighten
 from tintype.settings import Settings
@@ -26,7 +27,7 @@ def check_storage(settings: Settings) -> None:
     try:
         from tintype.media.objects import try_bucket  # noqa: PLC0415 - an extra that most servers don't need
     except ImportError as error:
-        raise click.UsageError("TINTYPE_STORAGE_URL: this needs an extra: pip install 'tintype[s3]'") from error
+        raise click.UsageError(lacking("TINTYPE_STORAGE_URL", "s3")) from error
     try:
         refusal = try_bucket(settings)
     except StorageUnavailable as error:

@@ -1,8 +1,9 @@
-"""`tintype models pull` and `remove`."""
+"""`tintype models pull`, `wait` and `remove`."""
 
 from __future__ import annotations
 
 import os
+import time
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -14,25 +15,36 @@ from tintype.cli.options import data_option, load_settings
 from tintype.errors import BadRequest, PullFailed
 from tintype.hub.files import in_words
 from tintype.hub.manifest import Manifest, Pulled
-from tintype.hub.plan import wanted
+from tintype.hub.plan import named, wanted
+from tintype.hub.pull import Bars, register
 from tintype.hub.pull import pull as fetch
-from tintype.hub.pull import register
 from tintype.hub.registry import Registry, build_registry
 from tintype.hub.remote import Hub
 from tintype.hub.remove import remove as forget
 from tintype.private import make_folder
 
 HUB = "https://huggingface.co"
+#: Seconds between looks whether weights have come.
+LOOK = 2.0
 
 
 @click.command()
-@click.argument("slug")
+@click.argument("slug", required=False)
+@click.option("--all", "every", is_flag=True, help="Every model for which the models file names what is to be pulled.")
 @click.option("--from", "path", type=click.Path(path_type=Path, exists=True), help="Weights that are here already.")
 @click.option("--token-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Instead of HF_TOKEN.")
 @click.option("--verify", is_flag=True, help="Read what is here already, and fetch again what differs.")
 @click.option("--update", is_flag=True, help="Take the newest commit, where the models file names a branch.")
 @data_option
-def pull(slug: str, path: Path | None, token_file: Path | None, verify: bool, update: bool, data: Path | None) -> None:
+def pull(
+    slug: str | None,
+    every: bool,
+    path: Path | None,
+    token_file: Path | None,
+    verify: bool,
+    update: bool,
+    data: Path | None,
+) -> None:
     """Fetch a model's weights from the Hugging Face hub; `tintype serve` uses them from its next start.
 
     An interrupted pull goes on where it was. HF_ENDPOINT names a mirror.
@@ -41,23 +53,46 @@ def pull(slug: str, path: Path | None, token_file: Path | None, verify: bool, up
     Examples:
       tintype models pull sd1.5-img2img
       HF_TOKEN=hf_… tintype models pull sd3-med-img2img
+      TINTYPE_MODELS=/etc/tintype/models.toml tintype models pull --all
       tintype models pull sd1.5-img2img --from /media/usb/stable-diffusion-v1-5
     """
     settings = load_settings(data=data)
     if settings.models_folder is None:  # else the folder of databases and pictures would be made like any other
         make_folder(settings.data)
     registry, pulled = build_registry(settings), Pulled(settings.pulled)
-    spec = registry.catalogue.find(slug)
-    with open_bars("checking" if path else "pulling") as bars:
-        if path:
-            manifest = register(slug, path, pulled, bars)
-        else:
-            _tell_licence(slug, registry)
-            with closing(Hub(os.environ.get("HF_ENDPOINT") or HUB, _token(token_file))) as hub:
-                manifest = fetch(slug, registry.entries, pulled, hub, bars, update=update, verify=verify)
-    click.echo(f"{slug}: {_what(manifest)}; tintype serve uses it from its next start")
-    if spec.slug in settings.weights:
-        click.echo(f"note: TINTYPE_WEIGHTS names {settings.weights[slug]} for it, which wins", err=True)
+    if (slug is None) != every or (path and every):
+        raise click.UsageError("name a model, or say --all, and then not --from")
+    slugs = named(registry.entries) if slug is None else [registry.catalogue.find(slug).slug]
+    if not slugs:
+        click.echo("nothing to pull: the models file names no repository of the hub (docs/weights.md)")
+    for one in slugs:
+        with open_bars("checking" if path else "pulling") as bars:
+            if path:
+                manifest = register(one, path, pulled, bars)
+            else:
+                manifest = _fetch(one, registry, pulled, bars, _token(token_file), update=update, verify=verify)
+        click.echo(f"{one}: {_what(manifest)}; tintype serve uses it from its next start")
+        if one in settings.weights:
+            click.echo(f"note: TINTYPE_WEIGHTS names {settings.weights[one]} for it, which wins", err=True)
+
+
+@click.command()
+@data_option
+def wait(data: Path | None) -> None:
+    """Wait until every model's weights are here, as a worker needs them; say what is missing whenever that changes.
+
+    \b
+    Example:
+      TINTYPE_MODELS=/etc/tintype/models.toml tintype models wait
+    """
+    settings, told = load_settings(data=data), ""
+    while missing := build_registry(settings).missing:
+        words = "; ".join(f"{slug}: {why}" for slug, why in missing.items())
+        if words != told:
+            click.echo(f"waiting for weights: {words}", err=True)
+        told = words
+        time.sleep(LOOK)
+    click.echo("every model's weights are here")
 
 
 @click.command()
@@ -81,6 +116,12 @@ def remove(slug: str, yes: bool, data: Path | None) -> None:
     if not yes:
         click.confirm(_question(slug, manifest), abort=True)
     click.echo(f"{slug}: {in_words(forget(slug, repositories, pulled))} freed")
+
+
+def _fetch(slug: str, registry: Registry, pulled: Pulled, bars: Bars, token: str | None, **how: bool) -> Manifest:
+    _tell_licence(slug, registry)
+    with closing(Hub(os.environ.get("HF_ENDPOINT") or HUB, token)) as hub:
+        return fetch(slug, registry.entries, pulled, hub, bars, **how)
 
 
 def _question(slug: str, manifest: Manifest | None) -> str:

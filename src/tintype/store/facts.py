@@ -12,6 +12,10 @@ from tintype.store.tables import facts
 STORAGE = "storage"
 #: `{"version": …}`: the tintype that the last migration was part of.
 SCHEMA = "schema"
+#: `{"id": …}`: what tells the actors of this database's fleet from another's on the same cluster.
+FLEET = "fleet"
+#: `{"why": …}`: why workers of that fleet get no machine; empty where they do.
+WAITS = "waits"
 
 
 def read(view: Connection, name: str) -> dict[str, Any] | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from tintype import __version__
+from tintype.store import facts
 from tintype.store.clock import LEASES
 from tintype.store.database import Database, now
 from tintype.store.tables import keepers
@@ -38,10 +41,23 @@ class Lead:
         with self._db.write() as tx:
             tx.execute(update(keepers).where(keepers.c.holder == self._holder).values(wanted=wanted))
 
+    def tell_of_waits(self, why: str) -> None:
+        """Say why workers get no machine; empty once they do."""
+        with self._db.write() as tx:
+            facts.write(tx, facts.WAITS, why=why)
+
     def leave(self) -> None:
         """Let another take it at once."""
         with self._db.write() as tx:
             tx.execute(delete(keepers).where(keepers.c.holder == self._holder))
+
+
+def fleet_name(db: Database) -> str:
+    """What the fleet of this database is called, by all its keepers: drawn once. A copy of the database has it too."""
+    with db.write() as tx:
+        known = facts.read(tx, facts.FLEET) or {"id": uuid4().hex[:8]}
+        facts.write(tx, facts.FLEET, **known)
+    return str(known["id"])
 
 
 def leading(view: Connection) -> tuple[str, str] | None:
@@ -55,3 +71,9 @@ def wanted(view: Connection) -> int | None:
     """How many workers the fleet's keeper wants; None where none leads."""
     led = select(keepers.c.wanted).where(keepers.c.fleet == RAY, keepers.c.lease_until >= now())
     return view.scalar(led)
+
+
+def waits(view: Connection) -> str:
+    """Why workers of the fleet get no machine; empty where they do, and where no keeper leads."""
+    known = facts.read(view, facts.WAITS) if leading(view) else None
+    return str(known["why"]) if known else ""

@@ -10,6 +10,7 @@ from fastapi import Request as HttpRequest
 
 from tintype.store.accounting import SPLITS, By, Use, Window
 from tintype.store.audit import ACTS, THINGS, Deed
+from tintype.store.keepers import waits, wanted
 from tintype.store.money import dollars
 from tintype.store.samples import Sample
 from tintype.store.servers import ServerRow
@@ -58,7 +59,7 @@ def overview(http: HttpRequest, _key: Observer) -> dict[str, Any]:
     moment, known = own.workers.shown()
     servers = [_server(server, moment) for server in own.servers.shown()[1]]
     workers = [_shown(worker, moment) for worker in known]
-    return {"at": _time(moment), "queue": _queue(own), "servers": servers, "workers": workers}
+    return {"at": _time(moment), "queue": _queue(own), "fleet": _fleet(own), "servers": servers, "workers": workers}
 
 
 def samples(http: HttpRequest, _key: Observer) -> dict[str, Any]:
@@ -131,6 +132,13 @@ def recall(http: HttpRequest, _key: Operator, worker_id: str) -> dict[str, Any]:
 def _queue(own: Services) -> dict[str, Any]:
     queued, running, oldest = own.requests.depth()
     return {**_pause(own), "queued": queued, "running": running, "oldest_seconds": oldest}
+
+
+def _fleet(own: Services) -> dict[str, Any] | None:
+    """How many workers a Ray fleet wants, and why some of them get no machine, if so; None where none is kept."""
+    with own.db.read() as view:
+        number, why = wanted(view), waits(view)
+    return None if number is None else {"wanted": number, "waits": why or None}
 
 
 def _pause(own: Services) -> dict[str, Any]:

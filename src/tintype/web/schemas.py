@@ -105,6 +105,7 @@ QUEUE = shape(
 OVERVIEW = shape(
     at=TEXT,
     queue=QUEUE,
+    fleet=or_null(shape(wanted=WHOLE, waits=or_null(TEXT))),
     servers={"type": "array", "items": SERVER},
     workers={"type": "array", "items": WORKER},
 )

@@ -1,0 +1,71 @@
+"""How tintype is installed, as every file says it: it is on no index, where anybody could take its name."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tintype.cli.local import lacking
+
+ROOT = Path(__file__).parents[2]
+#: But for the change log, which says what was; README.md belongs here as soon as it says the same.
+SAID = ("docs", "deploy", "src", "examples", "benchmarks", "training")
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+#: Its bare name as a package's: `pip install 'tintype[s3]'`, `pip install -U tintype`.
+FROM_AN_INDEX = re.compile(r"""pip3? install (?:-\S+ )*['"]?tintype(?![-\w./])|(?<![/\w])tintype\[[a-z]""")
+#: From its own place, with extras.
+WITH_EXTRAS = re.compile(r"(?:/path/to/tintype|/srv/tintype|\.whl\)?|'\.)\[([a-z0-9,]+)\]")
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    for place in (ROOT / name for name in SAID):
+        for path in (place, *place.rglob("*")):
+            if path.suffix in (".md", ".yaml", ".py", ".js", ".service", ".toml", "") and path.is_file():
+                yield str(path.relative_to(ROOT)), path.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("pip install tintype", True),
+        ("pip install --upgrade 'tintype'", True),
+        ("pip install 'tintype[s3]'", True),
+        ("the extra tintype[s3]", True),
+        ("pip install '/path/to/tintype[s3]'", False),
+        ("pip install 'dist/tintype-0.1.0-py3-none-any.whl[s3]'", False),
+        ("/opt/tintype/bin/pip install ray", False),
+    ],
+)
+def test_what_an_index_would_be_asked_for(line: str, found: bool) -> None:
+    assert bool(FROM_AN_INDEX.search(line)) is found
+
+
+def test_nothing_says_to_take_it_from_an_index() -> None:
+    assert [name for name, text in texts() if FROM_AN_INDEX.search(text)] == []
+
+
+def test_every_extra_that_is_named_exists() -> None:
+    named = {extra for _, text in texts() for found in WITH_EXTRAS.findall(text) for extra in found.split(",")}
+    assert {"postgres", "s3", "ray", "otel", "safety", "demo"} <= named <= EXTRAS.keys()
+
+
+def test_a_missing_extra_is_one_line_that_can_be_followed() -> None:
+    said = lacking("TINTYPE_STORAGE_URL", "s3")
+    assert said.startswith("TINTYPE_STORAGE_URL needs the extra s3: pip install '/path/to/tintype[s3]', ")
+    assert (ROOT / "docs" / re.findall(r"\w+\.md", said)[0]).is_file()
+
+
+def test_a_machine_of_ray_s_is_given_the_wheel_that_was_made(tmp_path: Path) -> None:
+    """The line of ray.yaml, as its shell reads it, with `echo` in pip's place."""
+    (tmp_path / "dist").mkdir()
+    wheel = tmp_path / "dist" / "tintype-0.1.0-py3-none-any.whl"
+    wheel.touch()
+    [line] = re.findall(r"^  - (\S+/pip install .*)$", (ROOT / "deploy/ray.yaml").read_text("utf-8"), re.MULTILINE)
+    line = line.replace("/opt/tintype/bin/pip", "echo").replace("/home/ubuntu", str(tmp_path))
+    said = subprocess.run(["sh", "-c", line], check=True, capture_output=True, text=True).stdout.split()
+    assert said == ["install", "--constraint", f"{tmp_path}/dist/constraints.txt", f"{wheel}[ray,postgres,s3]", "boto3"]
