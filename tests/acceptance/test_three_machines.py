@@ -45,14 +45,9 @@ REPLACED = {
     "scp ": "cp ",  # the machines share a disk
     "gpu-2:/": "$FOLDERS/gpu-2/",
 }
-LATER = "it is not on this branch"
 #: Commands that are left out here, and why.
 NOT_RUN = {
     "python3 -m venv /opt/tintype": "minutes of downloads; the environment of these tests stands at its place",
-    "tintype audit": LATER,
-    "tintype processes": LATER,
-    "tintype storage show": LATER,
-    'tintype accounts usage "$ACCOUNT"': LATER,
     "/opt/tintype/bin/pip install --constraint /srv/tintype/constraints.txt '/srv/tintype[postgres,s3]'": "the same",
 }
 

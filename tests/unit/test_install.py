@@ -13,8 +13,8 @@ import pytest
 from tintype.cli.local import lacking
 
 ROOT = Path(__file__).parents[2]
-#: But for the change log, which says what was; README.md belongs here as soon as it says the same.
-SAID = ("docs", "deploy", "src", "examples", "benchmarks", "training")
+#: But for the change log, which says what was.
+SAID = ("README.md", "docs", "deploy", "src", "examples", "benchmarks", "training")
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
 #: Its bare name as a package's: `pip install 'tintype[s3]'`, `pip install -U tintype`.
 FROM_AN_INDEX = re.compile(r"""pip3? install (?:-\S+ )*['"]?tintype(?![-\w./])|(?<![/\w])tintype\[[a-z]""")
@@ -25,7 +25,8 @@ WITH_EXTRAS = re.compile(r"(?:/path/to/tintype|/srv/tintype|\.whl\)?|'\.)\[([a-z
 def texts() -> Iterator[tuple[str, str]]:
     for place in (ROOT / name for name in SAID):
         for path in (place, *place.rglob("*")):
-            if path.suffix in (".md", ".yaml", ".py", ".js", ".service", ".toml", "") and path.is_file():
+            built = path.parent.suffix == ".egg-info"  # by pip, and in no repository
+            if path.suffix in (".md", ".yaml", ".py", ".js", ".service", ".toml", "") and path.is_file() and not built:
                 yield str(path.relative_to(ROOT)), path.read_text("utf-8")
 
 
