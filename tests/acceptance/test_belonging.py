@@ -91,10 +91,9 @@ def test_a_worker_that_belongs_under_another_name(server: Server, storage: Objec
 
         listed = json.loads(here("processes", "--json", "--data", tmp_path, **environment(server)).stdout)
         own = [one for one in listed if one["id"] != "elsewhere:8000"]
-        assert [(one["process"], one["version"], one["state"]) for one in own] == [
-            ("server", __version__, "serving"),
-            ("worker", __version__, "idle"),
-        ]
+        assert [(one["process"], one["version"]) for one in own] == [("server", __version__), ("worker", __version__)]
+        assert own[0]["state"] == "serving"
+        assert own[1]["state"] in ("idle", "working"), "it may not have said yet that it is done"
         [row] = json.loads(here("workers", "list", "--json", "--data", tmp_path, **environment(server)).stdout)
         assert row["version"] == __version__
         seen = server.http().get("/v2/operator").json()
