@@ -36,6 +36,8 @@ Prepare = Literal["off", "compile", "graphs", "auto"]
 #: Who starts workers: the server, one per device of its machine; a Ray cluster; or somebody else.
 Fleet = Literal["local", "ray", "none"]
 
+#: A bucket's name: Amazon's own are in lower case; other storages take more.
+BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 #: What browsers send as Origin: in lower case, other alphabets as punycode, without the scheme's own port.
 ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]+)?")
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
@@ -71,12 +73,24 @@ def _printable(text: str) -> bool:
     return text.isascii() and text.isprintable() and not set(text) & set(' "<>\\^`{|}')
 
 
+def _bucket(text: str) -> str:
+    """Where pictures are kept, or nothing: what a name in a bucket can't hold is refused before it is tried."""
+    scheme, _, place = text.partition("://")
+    name, _, prefix = place.partition("/")
+    parts = prefix.strip("/").split("/") if prefix.strip("/") else []
+    whole = all(part not in ("", ".", "..") and part.isprintable() and not set(part) & set("?#%\\") for part in parts)
+    if text and not (scheme == "s3" and BUCKET.fullmatch(name) and whole):
+        raise ValueError("it is written like s3://bucket or s3://bucket/prefix, without ? # % or \\ in it")
+    return text
+
+
 #: A comma-separated list in the environment.
 Names = Annotated[frozenset[str], NoDecode, BeforeValidator(_split)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 Networks = Annotated[frozenset[Network], NoDecode, BeforeValidator(_split)]
 #: `http(s)://host`, perhaps with a port and a path; or empty.
 WebAddress = Annotated[str, AfterValidator(_web_address)]
+Bucket = Annotated[str, AfterValidator(_bucket)]
 
 
 class Price(BaseModel):
@@ -113,13 +127,16 @@ class Settings(BaseSettings):
     database_patience: float = Field(10.0, gt=0)
 
     #: Where pictures are kept: `s3://bucket/prefix` of a storage with S3's API; empty means folders in `data`.
-    storage_url: str = Field("", pattern=r"^(s3://[^/]+(/.*)?)?$")
-    #: Address of that storage, where it isn't Amazon's; keys left empty are taken from AWS_… in the environment.
+    storage_url: Bucket = ""
+    #: Address of that storage, where it isn't Amazon's.
     storage_endpoint: WebAddress = ""
-    storage_region: str = "us-east-1"
+    #: Left empty, like the endpoint and the keys: what AWS_… says in the environment, or a role; and us-east-1.
+    storage_region: str = ""
+    #: Both or neither. They are used alone: no session token from the environment goes with them.
     storage_key_id: str = ""
-    storage_secret: SecretStr = SecretStr("")
-    #: Seconds for which a storage that is away is asked again before a call gives up: what is made should not be lost.
+    storage_secret: SecretStr = Field(SecretStr(""), validate_default=True)
+    #: Seconds for which a worker asks a storage that is away again before it gives a picture up, and pauses: what is
+    #: made should not be lost. Callers of the web process wait 5 of them at most, and are told to come again.
     storage_patience: float = Field(60.0, gt=0)
     #: Whether `/files/…` leads to the storage by a signed address. Not all clients follow: httpx, say, must be told.
     storage_redirect: bool = False
@@ -358,6 +375,13 @@ class Settings(BaseSettings):
                 allowed = "scheme and host in lower case, the port unless it is the scheme's own, nothing after it"
                 raise ValueError(f"{origin} is no origin: {allowed} (https://app.example), or * for any")
         return origins
+
+    @field_validator("storage_secret")
+    @classmethod
+    def _with_its_key(cls, secret: SecretStr, others: ValidationInfo) -> SecretStr:
+        if bool(secret.get_secret_value()) != bool(others.data.get("storage_key_id")):
+            raise ValueError("TINTYPE_STORAGE_KEY_ID and TINTYPE_STORAGE_SECRET go together: set both, or neither")
+        return secret
 
     @field_validator("fleet_max")
     @classmethod

@@ -38,6 +38,41 @@ def test_a_fleet_that_is_smaller_than_its_least_is_refused() -> None:
         load_settings(fleet_min=5)
 
 
+@pytest.mark.parametrize("half", [{"storage_key_id": "key"}, {"storage_secret": "hush"}])
+def test_half_a_pair_of_keys_is_refused(half: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match="TINTYPE_STORAGE_KEY_ID and TINTYPE_STORAGE_SECRET go together") as error:
+        load_settings(**half)
+    assert "hush" not in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("place", "fits"),
+    [
+        ("s3://pictures", True),
+        ("s3://pictures/", True),
+        ("s3://Pictures_2.example/team a/täglich+1=", True),
+        ("s3://pictures/a//b", False),
+        ("s3://pictures/../other", False),
+        ("s3://pictures/a?versionId=1", False),
+        ("s3://pictures/a#b", False),
+        ("s3://pictures/a%20b", False),
+        ("s3://key:secret@pictures/a", False),
+        ("s3://pictures:9000/a", False),
+        ("s3://p", False),
+        ("s3:///a", False),
+        ("https://pictures.s3.amazonaws.com", False),
+        ("pictures", False),
+    ],
+)
+def test_buckets(place: str, fits: bool) -> None:
+    if fits:
+        assert load_settings(storage_url=place).storage_url == place
+        return
+    with pytest.raises(UsageError, match="TINTYPE_STORAGE_URL: it is written like s3://bucket") as error:
+        load_settings(storage_url=place)
+    assert "secret" not in error.value.message
+
+
 def test_the_bootstrap_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINTYPE_BOOTSTRAP_KEY", "SG_0123456789abcdef")
     assert "0123" not in repr(load_settings())

@@ -14,7 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
 from tintype import __version__
-from tintype.errors import StoreUnavailable
+from tintype.errors import StorageUnavailable, StoreUnavailable
 from tintype.hub.registry import Registry
 from tintype.settings import Settings
 from tintype.store.samples import EVERY
@@ -170,6 +170,8 @@ async def _every(seconds: float, job: Callable[[], None]) -> None:
     while True:
         try:
             await run_in_threadpool(job)
+        except StorageUnavailable:
+            pass  # the storage has logged that itself, as a state that lasts
         except StoreUnavailable as error:
             log.warning("store unavailable", job=job.__name__, cause=str(error.__cause__))
         except Exception as error:

@@ -12,7 +12,15 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tintype.errors import UNFORESEEN, BadRequest, MethodNotAllowed, NotFound, StoreUnavailable, TintypeError
+from tintype.errors import (
+    UNFORESEEN,
+    BadRequest,
+    MethodNotAllowed,
+    NotFound,
+    StorageUnavailable,
+    StoreUnavailable,
+    TintypeError,
+)
 from tintype.store.keys import Key
 from tintype.store.money import plain
 from tintype.web.services import Services
@@ -37,7 +45,8 @@ def add_error_handlers(app: FastAPI) -> None:
 def _ours(http: HttpRequest, error: Exception) -> JSONResponse:
     known = error if isinstance(error, TintypeError) else TintypeError()
     services_of(http).metrics.refused(known)
-    if known.status >= 500 and known.__cause__:
+    # A storage has logged it itself, as a state that lasts.
+    if known.status >= 500 and known.__cause__ and not isinstance(known, StorageUnavailable):
         # Caused by this machine: its words are for the operator, not for the client.
         log.error(known.message, path=http.url.path, cause=f"{type(known.__cause__).__name__}: {known.__cause__}")
     return JSONResponse(known.public(), status_code=known.status, headers=known.public_headers())
