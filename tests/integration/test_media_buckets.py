@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -79,6 +80,7 @@ METADATA = {
     "/latest/api/token": (200, b"token"),
     "/security-credentials/": (200, b"role"),
     "/role": (200, json.dumps(ROLE).encode()),
+    "/pod": (200, json.dumps(ROLE).encode()),
 }
 #: Ways to give keys: in the settings, in the environment; and whose are used then, with which session token.
 KEYS: dict[str, tuple[dict[str, str], dict[str, str], tuple[str, str | None]]] = {
@@ -99,6 +101,11 @@ KEYS: dict[str, tuple[dict[str, str], dict[str, str], tuple[str, str | None]]] =
         {"AWS_ACCESS_KEY_ID": "theirs"},
         ("mine", None),
     ),
+    "pod": (
+        {},
+        {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "METADATA/pod", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": __file__},
+        ("of-the-role", "of-the-role"),
+    ),
     "role": ({}, {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, ("of-the-role", "of-the-role")),
 }
 
@@ -107,13 +114,20 @@ KEYS: dict[str, tuple[dict[str, str], dict[str, str], tuple[str, str | None]]] =
 @pytest.mark.parametrize("endpoint", ["settings", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "settings over AWS"])
 @pytest.mark.parametrize("keys", KEYS)
 def test_every_combination_writes_and_reads(
-    endpoint: str, keys: str, storage: ObjectStorage, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    endpoint: str,
+    keys: str,
+    storage: ObjectStorage,
+    scripted: ScriptedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    token = tmp_path / "token"
+    token.write_text("of-the-pod")
     given, environment, used = KEYS[keys]
     settings: dict[str, Any] = {"storage_url": "s3://pictures/team a/täglich+1=", **given}
     monkeypatch.setenv("AWS_METADATA_ENDPOINT", scripted.address)
     for name, value in environment.items():
-        monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name, value.replace("METADATA", scripted.address).replace(__file__, str(token)))
     if endpoint.startswith("settings"):
         settings["storage_endpoint"] = storage.address
     else:

@@ -22,7 +22,7 @@ SHOWN = 300.0
 #: What is counted since a worker's start: columns, under the same names as the sums.
 COUNTED = tuple(one.name for one in (FORWARD_PASSES, ROWS, STEP_SECONDS, COLD_STARTS, COLD_SECONDS))
 
-State = Literal["working", "idle", "draining", "drained", "silent"]
+State = Literal["working", "idle", "paused", "draining", "drained", "silent"]
 STATES: tuple[State, ...] = get_args(State)
 
 
@@ -58,6 +58,16 @@ class WorkerRow:
     released: bool = False
     counts: Mapping[str, float] | None = None
 
+    @property
+    def paused(self) -> str | None:
+        """Why it takes nothing although nobody told it so: what its storage of pictures says."""
+        return (self.about or {}).get("storage")
+
+    @property
+    def takes(self) -> bool:
+        """Whether it takes requests while it lives."""
+        return self.drain_at is None and not self.paused
+
     def state(self, moment: float) -> State:
         """What it does at this moment, in unix seconds."""
         gone = self.left_at is not None or self.seen_at < moment - ALIVE
@@ -65,6 +75,8 @@ class WorkerRow:
             return "drained" if gone else "draining"
         if gone:
             return "silent"
+        if self.paused:
+            return "paused"
         return "working" if (self.about or {}).get("tasks") else "idle"
 
 

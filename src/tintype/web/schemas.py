@@ -83,7 +83,8 @@ PAUSED = shape(paused={"type": "boolean"}, paused_at=or_null(TEXT))
 WORKER = shape(
     id=TEXT,
     device=TEXT,
-    state={"enum": ["working", "idle", "draining", "drained", "silent"]},
+    state={"enum": ["working", "idle", "paused", "draining", "drained", "silent"]},
+    paused=or_null(TEXT),
     runs={"type": "array", "items": shape(request_id=TEXT, model=TEXT, pictures=WHOLE, step=WHOLE, steps=WHOLE)},
     models={"type": "array", "items": TEXT},
     memory={"type": "object", "additionalProperties": WHOLE},

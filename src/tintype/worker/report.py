@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from tintype.engine import Engine
+from tintype.media.outlet import Outlet
 from tintype.store.workers import Told
 from tintype.telemetry.metrics import PROMPT_CACHE
 from tintype.worker.models import Models
@@ -22,11 +23,14 @@ STATM = Path("/proc/self/statm")
 class Reporter:
     """Reads on the heart's thread what the engine's keeps anyway: it waits for no device, and holds up no step."""
 
-    def __init__(self, tasks: Mapping[str, Task], engine: Engine, models: Models, stages: Stages) -> None:
+    def __init__(
+        self, tasks: Mapping[str, Task], engine: Engine, models: Models, stages: Stages, outlet: Outlet
+    ) -> None:
         self._tasks = tasks
         self._engine = engine
         self._models = models
         self._stages = stages
+        self._outlet = outlet
         #: Forward passes, rows and seconds at the last report in which there was a new pass; and what came of it.
         self._before = (0, 0, 0.0)
         self._lately: dict[str, float] = {}
@@ -45,6 +49,7 @@ class Reporter:
                 "models": models.slugs,
                 "memory": memory(models.device) | _weights(models),
                 "lately": self._rates(),
+                **({"storage": shut} if (shut := self._outlet.shut) else {}),
             },
         }
 

@@ -86,7 +86,7 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
         worker.tasks,
         worker.engine,
         Looker(Previews(db), guard.hides),
-        Reporter(worker.tasks, worker.engine, models, worker.stages).report,
+        Reporter(worker.tasks, worker.engine, models, worker.stages, worker.outlet).report,
         settings.heartbeat,
         parent,
         worker.stop,
@@ -95,6 +95,7 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
     log.info("worker ready", worker=worker_id, device=str(models.device))
     with pictures, heart, Bell(db, worker.look):
         worker.run()
+        worker.outlet.close()
     tracing.close()
     db.close()
     log.info("worker stopped", worker=worker_id)
