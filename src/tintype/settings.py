@@ -91,6 +91,8 @@ Networks = Annotated[frozenset[Network], NoDecode, BeforeValidator(_split)]
 #: `http(s)://host`, perhaps with a port and a path; or empty.
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 Bucket = Annotated[str, AfterValidator(_bucket)]
+#: A file or folder; empty, as compose files leave what isn't set, is none, and not the folder that one is in.
+Place = Annotated[Path | None, BeforeValidator(lambda path: path or None)]
 
 
 class Price(BaseModel):
@@ -119,7 +121,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TINTYPE_", extra="forbid", validate_default=True)
 
     #: Database and pictures live under this folder.
-    data: Path = Path("data")
+    data: Annotated[Path, BeforeValidator(lambda path: path or "data")] = Path("data")
     #: SQLAlchemy URL; empty means a SQLite file in `data`.
     database_url: str = ""
     #: Seconds that a call waits for the database (a connection, the lock, the end of a statement) before it is a 503:
@@ -134,7 +136,7 @@ class Settings(BaseSettings):
     storage_region: str = ""
     #: Both or neither. They are used alone: no session token from the environment goes with them.
     storage_key_id: str = ""
-    storage_secret: SecretStr = Field(SecretStr(""), validate_default=True)
+    storage_secret: SecretStr = SecretStr("")
     #: Seconds for which a worker asks a storage that is away again before it gives a picture up, and pauses: what is
     #: made should not be lost. Callers of the web process wait 5 of them at most, and are told to come again.
     storage_patience: float = Field(60.0, gt=0)
@@ -150,7 +152,7 @@ class Settings(BaseSettings):
     #: Whether log lines have prompts in them: they are private, and logs are kept and sent around.
     log_prompts: bool = False
 
-    host: str = "127.0.0.1"
+    host: str = Field("127.0.0.1", min_length=1)
     port: int = Field(8000, ge=0, le=65535)
     #: Origins (`https://app.example`) whose pages may call this server from a browser, or `*` for any; empty is none.
     #: Keys are in headers, never in cookies: a page can only use those that it has.
@@ -229,9 +231,9 @@ class Settings(BaseSettings):
     #: weights cost should not be paid again for every pause between two bursts.
     fleet_cooldown: float = Field(300.0, ge=0)
     #: The Ray cluster to join: `auto` is the one of this machine; else `host:port`, or `ray://host:port` from outside.
-    ray_address: str = "auto"
+    ray_address: str = Field("auto", min_length=1)
     #: Ray's name for what belongs together: a second tintype on the same cluster needs another.
-    ray_namespace: str = "tintype"
+    ray_namespace: str = Field("tintype", min_length=1)
     #: GPUs of one worker: 1, or a share of one, by which its memory is shared too; 0 draws on CPUs.
     ray_gpus: float = Field(1.0, ge=0, le=1)
     #: CPUs of one worker, never 0: encoding pictures, prompts and the loading of weights take some beside any GPU.
@@ -254,9 +256,9 @@ class Settings(BaseSettings):
     #: Folder in the diffusers layout, or file in the original one, per slug; wins over the models file and pulls.
     weights: dict[str, Path] = {}
     #: The models file: sources, further slugs, LoRAs (docs/weights.md); None is `models.toml` in `data`, if any.
-    models: Path | None = None
+    models: Place = None
     #: Where `tintype models pull` puts weights; None is `models` in `data`.
-    models_folder: Path | None = None
+    models_folder: Place = None
     #: Rows of T5 text, unless the weights' own `tintype.json` says; 256 is what diffusers' SD3 pipelines use.
     t5_tokens: int = Field(256, ge=1, le=512)
 
@@ -283,9 +285,9 @@ class Settings(BaseSettings):
     #: Probability from which the `opennsfw` classifier's word counts; `diffusers` has limits of its own.
     safety_threshold: float = Field(0.5, ge=0, le=1)
     #: Folder with `safety_checker/` and `feature_extractor/`; empty means the first of `weights` that has them.
-    safety_weights: Path | None = None
+    safety_weights: Place = None
     #: File of phrases, one to a line, that prompts are refused for wherever `safety` isn't off.
-    blocked_prompts: Path | None = None
+    blocked_prompts: Place = None
 
     #: Write into every picture's file how it was made, the prompt included, for `tintype replay`.
     embed_recipe: bool = True

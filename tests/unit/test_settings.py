@@ -19,6 +19,22 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().fetch_allow == {"localhost", "pictures.lan:9000"}
 
 
+@pytest.mark.parametrize("name", ["data", "models", "models_folder", "safety_weights", "blocked_prompts"])
+def test_an_empty_path_is_not_the_folder_that_one_is_in(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose files leave it so: `TINTYPE_MODELS: ${MODELS:-}`."""
+    unset = load_settings()
+    monkeypatch.setenv(f"TINTYPE_{name.upper()}", "")
+    assert load_settings() == unset
+
+
+@pytest.mark.parametrize("name", ["host", "ray_address", "ray_namespace", "fleet", "safety", "port", "lease"])
+def test_what_can_not_be_empty_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty host would listen everywhere."""
+    monkeypatch.setenv(f"TINTYPE_{name.upper()}", "")
+    with pytest.raises(UsageError, match=f"TINTYPE_{name.upper()}: "):
+        load_settings()
+
+
 def test_options_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINTYPE_PORT", "9000")
     assert load_settings().port == 9000
