@@ -336,6 +336,27 @@ def test_a_request_is_over_when_it_is_cancelled_however_long_its_storage_says_no
     assert site.own.accounts.account(site.account_id).held == 0
 
 
+def test_a_worker_that_stops_does_not_wait_for_a_storage_that_says_nothing(
+    site: Website, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tintype.worker.loop.PARTING", 0.01)
+    answers = threading.Event()
+    hindered: Any = Hindered(site.own.outputs, lambda: answers.wait(60))
+    worker.delivery.outputs = hindered
+    request = submit(site, ONE.slug)
+    until(lambda: turned(worker) and [task for task in worker.tasks.values() if task.delivery])
+    [delivery] = [task.delivery for task in worker.tasks.values() if task.delivery]
+    worker.grace = 0
+    worker.stop()
+    worker.run()
+    left = found(site, request)
+    assert (left.status, left.hand_backs, left.retries) == (Status.QUEUED, 1, 0)
+    assert not delivery.done()
+    answers.set()
+    delivery.result(60)
+    assert found(site, request).status is Status.QUEUED, "what arrives late changes nothing"
+
+
 def turned(worker: Worker) -> bool:
     """Look for requests, and bring everything one step further."""
     worker.look()

@@ -75,9 +75,12 @@ class Endings:
             return
         self._let_go([task for task in tasks if task.request.id in unwanted], self._requests.end_cancelled)
 
-    def hand_back(self) -> None:
-        """Return what is still running to the queue, uncounted: it did nothing wrong. What is made is delivered."""
-        running = [task for task in self._tasks.values() if task.delivery is None]
+    def hand_back(self, *, delivering: bool = False) -> None:
+        """Return what is still running to the queue, uncounted: it did nothing wrong.
+
+        delivering: also what is made and on its way; where that arrives after all, it is this attempt's no more.
+        """
+        running = [task for task in self._tasks.values() if delivering or task.delivery is None]
         self._let_go(running, self._requests.hand_all_back)
 
     def pass_on(self) -> None:

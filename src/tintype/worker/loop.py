@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 
 import structlog
@@ -37,6 +37,8 @@ log = structlog.get_logger()
 
 #: Seconds for which what is being drawn waits while further requests are claimed, and while they are begun.
 TAKING = 0.05
+#: Seconds that pictures which are being delivered have, once a stopping worker's grace is over.
+PARTING = 2.0
 
 
 class Worker:
@@ -103,11 +105,11 @@ class Worker:
 
     def run(self) -> None:
         """Work until stopped or drained."""
-        with self._delivering, torch.inference_mode():
+        with torch.inference_mode():
             while self._going():
                 self.turn()
                 self._rest()
-            self.endings.hand_back()
+            self._part()
 
     def turn(self) -> None:
         """Bring everything one step further."""
@@ -172,6 +174,13 @@ class Worker:
             if error := task.delivery.exception():
                 self.endings.give_up(task, error)
             self.endings.forget(task)
+
+    def _part(self) -> None:
+        """Hand back what is left, also what waits for a storage: whoever stops this worker won't wait for that."""
+        wait([task.delivery for task in self.tasks.values() if task.delivery], PARTING)
+        self.land()
+        self.endings.hand_back(delivering=True)
+        self._delivering.shutdown(wait=False, cancel_futures=True)
 
     def _claim(self) -> Request | None:
         return self.requests.claim(
