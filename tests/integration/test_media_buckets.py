@@ -250,3 +250,14 @@ def test_a_storage_that_answers_with_errors_is_asked_again(scripted: ScriptedSer
         _outputs(Settings(storage_url="s3://pictures", **given), 0.8).put(b"picture", "png")
     assert error.value.why == "it answers 503"
     assert len(scripted.seen) > 2
+
+
+@pytest.mark.parametrize("scripted", [{"": (503, b"")}], indirect=True)
+def test_a_storage_that_is_known_to_be_away_is_asked_once_while_callers_wait(scripted: ScriptedServer) -> None:
+    given = {"storage_endpoint": scripted.address, "storage_key_id": "k", "storage_secret": "s"}
+    outputs = _outputs(Settings(storage_url="s3://pictures", **given), 0.8)
+    for ask in (outputs.find, lambda name: outputs.part(name, 0, 1), outputs.get):
+        before = len(scripted.seen)
+        with pytest.raises(StorageUnavailable):
+            ask("0" * 32 + ".png")
+        assert (len(scripted.seen) - before == 1) == (before > 0)

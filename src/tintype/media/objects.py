@@ -63,14 +63,16 @@ PASSING = {408, 429}
 class Objects:
     """Pictures under one prefix of a bucket, each kept `life` seconds from being written; as `Files`.
 
-    trial: another prefix of it, asked for a few seconds only. kind: what a log calls these pictures.
+    trial: another prefix of it, asked for a few seconds only. once: the same as `store`, without repetitions, for those
+    who wait while it is known to be away. kind: what a log calls these pictures.
     """
 
     #: Bytes of a part: each is a request to the storage.
     piece = 3 * 2**17
 
-    def __init__(self, store: S3Store, trial: S3Store, life: float, kind: str) -> None:
+    def __init__(self, store: S3Store, trial: S3Store, once: S3Store | None, life: float, kind: str) -> None:
         self._store = store
+        self._once = once or store
         self._trial = trial
         #: The same every time: where it can't be removed, it is one.
         self._scrap = new_name(UNREAD)
@@ -85,14 +87,14 @@ class Objects:
         name = new_name(suffix)
         kind = "application/octet-stream" if suffix == UNREAD else f"image/{suffix}"
         with self._asking("write"):
-            obstore.put(self._store, name, data, attributes={"Content-Type": kind})
+            obstore.put(self._for("write"), name, data, attributes={"Content-Type": kind})
         return name
 
     def get(self, name: str) -> bytes:
         """A picture's bytes; raises NotFound and StorageUnavailable."""
         _check(name)
         with self._asking("read"):
-            found = obstore.get(self._store, name)
+            found = obstore.get(self._for("read"), name)
             self._check_age(found.meta["last_modified"])
             return bytes(found.bytes())
 
@@ -103,7 +105,7 @@ class Objects:
         """
         _check(name)
         with self._asking("read"):
-            found = obstore.head(self._store, name)
+            found = obstore.head(self._for("read"), name)
             self._check_age(found["last_modified"])
             return int(found["size"])
 
@@ -111,7 +113,7 @@ class Objects:
         """Bytes of a picture that was found; raises NotFound and StorageUnavailable."""
         _check(name)
         with self._asking("read"):
-            return bytes(obstore.get_range(self._store, name, start=begin, end=end))
+            return bytes(obstore.get_range(self._for("read"), name, start=begin, end=end))
 
     def address(self, name: str, seconds: float) -> str:
         """An address under which anybody can read it for so long, signed (AWS Signature Version 4); raises NotFound."""
@@ -182,6 +184,9 @@ class Objects:
         with self._troubles.asking(to), _told(to, missing=NotFound(GONE) if to == "read" else None):
             yield
 
+    def _for(self, to: str) -> S3Store:
+        return self._once if self._troubles.lasts(to) else self._store
+
     def _check_age(self, written: datetime) -> None:
         if not self._young(written):
             raise NotFound(GONE)
@@ -190,15 +195,17 @@ class Objects:
         return datetime.now(UTC) - written < self._life
 
 
-def open_bucket(settings: Settings, kind: str, life: float, patience: float) -> Objects:
-    """One kind of pictures in the operator's bucket; one that is away is asked again for `patience` seconds.
+def open_bucket(settings: Settings, kind: str, life: float, patience: float | None = None) -> Objects:
+    """One kind of pictures in the operator's bucket; one that is away is asked again for as long as the settings say.
 
-    Raises ConfigurationInvalid, in the words of the storage's library.
+    patience: seconds for that at most, where callers wait. Raises ConfigurationInvalid, in the library's words.
     """
-    return Objects(bucket(settings, kind, patience), bucket(settings, "trial", TRIAL), life, kind)
+    most = min(settings.storage_patience, patience or math.inf)
+    once = bucket(settings, kind, most, retries=0) if patience else None
+    return Objects(bucket(settings, kind, most), bucket(settings, "trial", TRIAL), once, life, kind)
 
 
-def bucket(settings: Settings, kind: str, patience: float) -> S3Store:
+def bucket(settings: Settings, kind: str, patience: float, retries: int = 2**31) -> S3Store:
     """The operator's bucket (`s3://name/prefix`), below a prefix for one kind of pictures.
 
     What the settings leave empty is left out: the storage's library looks into AWS_… by itself, and for a role.
@@ -214,7 +221,7 @@ def bucket(settings: Settings, kind: str, patience: float) -> S3Store:
                 "timeout": timedelta(seconds=min(LONGEST_TRY, max(SHORTEST_TRY, patience / 2))),
             },
             retry_config={
-                "max_retries": 2**31,  # the time decides
+                "max_retries": retries,  # so many that the time decides
                 "retry_timeout": timedelta(seconds=patience),
                 "backoff": {
                     "init_backoff": timedelta(seconds=0.1),

@@ -45,6 +45,10 @@ class Troubles:
         """Whether any of it does."""
         return any(outage.lasts for outage in self._of.values())
 
+    def lasts(self, to: str) -> bool:
+        """Whether this kind does."""
+        return self._of[to].lasts
+
     @contextmanager
     def asking(self, to: str) -> Iterator[None]:
         """Note how that goes."""

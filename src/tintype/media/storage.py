@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
@@ -57,10 +56,10 @@ class Storage(Protocol):
 def open_storage(settings: Settings, folder: Path, life: float, patience: float | None = None) -> Storage:
     """The place for one kind of pictures, as the operator configured it; in a bucket, the folder's name is a prefix.
 
-    patience: seconds for which a bucket that is away is asked again at most, where that isn't the setting's.
+    patience: seconds for which a bucket that is away is asked again at most, where callers wait.
     """
     if not settings.storage_url:
         return Files(folder, life)
     from tintype.media.objects import open_bucket  # noqa: PLC0415 - an extra that most servers don't need
 
-    return open_bucket(settings, folder.name, life, min(settings.storage_patience, patience or math.inf))
+    return open_bucket(settings, folder.name, life, patience)
