@@ -21,7 +21,6 @@ log = structlog.get_logger()
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 ENDPOINT = "AWS_ENDPOINT_URL"
 ENDPOINTS = (ENDPOINT, "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT")
-ADVICE = "docs/operations.md, Object storage, says what the bucket, the keys and the region must be"
 
 
 def check_storage(settings: Settings, environment: MutableMapping[str, str] = os.environ) -> None:
@@ -43,8 +42,16 @@ def check_storage(settings: Settings, environment: MutableMapping[str, str] = os
     except StorageUnavailable as error:
         if error.refuses:
             place = f"{settings.storage_url} at {settings.storage_endpoint or environment.get(ENDPOINT) or 'Amazon'}"
-            raise click.UsageError(f"TINTYPE_STORAGE_URL: {place} can't be used: {error.why}; {ADVICE}") from error
+            raise click.UsageError(
+                f"TINTYPE_STORAGE_URL: {place} can't be used: {error.why}; {_advice(error)}"
+            ) from error
         log.warning("the storage is away; starting all the same", cause=error.why)
+
+
+def _advice(error: StorageUnavailable) -> str:
+    if error.why.startswith("there is no key"):
+        return "set TINTYPE_STORAGE_KEY_ID and TINTYPE_STORAGE_SECRET, or AWS_ACCESS_KEY_ID and its kind, or use a role"
+    return "docs/operations.md, Object storage, says what the bucket, its region and the key's rights must be"
 
 
 def _check_environment(settings: Settings, environment: MutableMapping[str, str]) -> None:
