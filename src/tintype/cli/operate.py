@@ -147,7 +147,8 @@ def _worker_row(worker: WorkerRow, moment: float) -> dict[str, Any]:
     return {
         "id": worker.id,
         "device": worker.device,
-        "state": f"paused: {worker.paused}" if worker.state(moment) == "paused" else worker.state(moment),
+        "state": worker.state(moment),
+        "paused": worker.paused or "",
         "runs": ", ".join(runs),
         "rows per pass": f"{lately['rows']:.1f} of {worker.max_rows}" if "rows" in lately else "",
         "ms per step": f"{1000 * lately['step_seconds']:.0f}" if "step_seconds" in lately else "",
