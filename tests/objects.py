@@ -27,24 +27,41 @@ class ObjectStorage:
         """Start it, with its bucket; what was in it lives on with this process."""
         self._server = ThreadedMotoServer(self.host, self.port, verbose=False)
         self._server.start()
+        self.make_bucket()
+
+    def lose_bucket(self) -> None:
+        """Forget the bucket, and all that was in it."""
+        self._ask("POST", "/moto-api/reset")
+
+    def make_bucket(self) -> None:
+        """Have the bucket there, if it isn't."""
+        assert self._ask("PUT", f"/{BUCKET}") in (200, 409)
+
+    def know_no_key(self, *, whosever: bool = True) -> None:
+        """Refuse every key, as none is known here; `whosever=False`: take every key again."""
+        self._ask("POST", "/moto-api/reset-auth", b"0" if whosever else b"1000000000")
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> int:
         connection = HTTPConnection(self.host, self.port)
-        connection.request("PUT", f"/{BUCKET}")
-        assert connection.getresponse().status in (200, 409)
+        connection.request(method, path, body)
+        status = connection.getresponse().status
         connection.close()
+        return status
 
     def stop(self) -> None:
         """Refuse every connection."""
         self._server.stop()
 
     @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What a server must be told to use it."""
-        return {
-            "storage_url": f"s3://{BUCKET}/tintype",
-            "storage_endpoint": f"http://{self.host}:{self.port}",
-            "storage_key_id": "key",
-            "storage_secret": "secret",
-        }
+        place = {"storage_url": f"s3://{BUCKET}/tintype", "storage_endpoint": self.address}
+        return {**place, "storage_key_id": "key", "storage_secret": "secret"}
 
 
 @contextmanager

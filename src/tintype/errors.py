@@ -355,11 +355,22 @@ class PerhapsQueued(PerhapsDone):
 
 
 class StorageUnavailable(TintypeError):
-    """The storage of pictures can't be reached at the moment."""
+    """The storage of pictures can't be used at the moment."""
 
     status = 503
     advice = "Try again in a moment; this call has charged nothing."
     retry_after = 5
+    #: Why, for the operator: for logs and the list of workers, and in no answer to a caller.
+    why = "it does not answer"
+    #: Whether it answers, and says no: waiting alone won't help.
+    refuses = False
+
+    @classmethod
+    def because(cls, why: str, *, refuses: bool = True) -> Self:
+        """With its reason."""
+        error = cls()
+        error.why, error.refuses = why, refuses
+        return error
 
 
 class NotReady(TintypeError):

@@ -36,6 +36,8 @@ Prepare = Literal["off", "compile", "graphs", "auto"]
 #: Who starts workers: the server, one per device of its machine; a Ray cluster; or somebody else.
 Fleet = Literal["local", "ray", "none"]
 
+#: A bucket's name: Amazon's own are in lower case; other storages take more.
+BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 #: What browsers send as Origin: in lower case, other alphabets as punycode, without the scheme's own port.
 ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]+)?")
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
@@ -71,12 +73,26 @@ def _printable(text: str) -> bool:
     return text.isascii() and text.isprintable() and not set(text) & set(' "<>\\^`{|}')
 
 
+def _bucket(text: str) -> str:
+    """Where pictures are kept, or nothing: what a name in a bucket can't hold is refused before it is tried."""
+    scheme, _, place = text.partition("://")
+    name, _, prefix = place.partition("/")
+    parts = prefix.strip("/").split("/") if prefix.strip("/") else []
+    whole = all(part not in ("", ".", "..") and part.isprintable() and not set(part) & set("?#%\\") for part in parts)
+    if text and not (scheme == "s3" and BUCKET.fullmatch(name) and whole):
+        raise ValueError("it is written like s3://bucket or s3://bucket/prefix, without ? # % or \\ in it")
+    return text
+
+
 #: A comma-separated list in the environment.
 Names = Annotated[frozenset[str], NoDecode, BeforeValidator(_split)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 Networks = Annotated[frozenset[Network], NoDecode, BeforeValidator(_split)]
 #: `http(s)://host`, perhaps with a port and a path; or empty.
 WebAddress = Annotated[str, AfterValidator(_web_address)]
+Bucket = Annotated[str, AfterValidator(_bucket)]
+#: A file or folder; empty, as compose files leave what isn't set, is none, and not the folder that one is in.
+Place = Annotated[Path | None, BeforeValidator(lambda path: path or None)]
 
 
 class Price(BaseModel):
@@ -105,7 +121,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TINTYPE_", extra="forbid", validate_default=True)
 
     #: Database and pictures live under this folder.
-    data: Path = Path("data")
+    data: Annotated[Path, BeforeValidator(lambda path: path or "data")] = Path("data")
     #: SQLAlchemy URL; empty means a SQLite file in `data`.
     database_url: str = ""
     #: Seconds that a call waits for the database (a connection, the lock, the end of a statement) before it is a 503:
@@ -113,13 +129,16 @@ class Settings(BaseSettings):
     database_patience: float = Field(10.0, gt=0)
 
     #: Where pictures are kept: `s3://bucket/prefix` of a storage with S3's API; empty means folders in `data`.
-    storage_url: str = Field("", pattern=r"^(s3://[^/]+(/.*)?)?$")
-    #: Address of that storage, where it isn't Amazon's; keys left empty are taken from AWS_… in the environment.
+    storage_url: Bucket = ""
+    #: Address of that storage, where it isn't Amazon's.
     storage_endpoint: WebAddress = ""
-    storage_region: str = "us-east-1"
+    #: Left empty, like the endpoint and the keys: what AWS_… says in the environment, or a role; and us-east-1.
+    storage_region: str = ""
+    #: Both or neither. They are used alone: no session token from the environment goes with them.
     storage_key_id: str = ""
     storage_secret: SecretStr = SecretStr("")
-    #: Seconds for which a storage that is away is asked again before a call gives up: what is made should not be lost.
+    #: Seconds for which a worker asks a storage that is away again before it gives a picture up, and pauses: what is
+    #: made should not be lost. Callers of the web process wait 5 of them at most, and are told to come again.
     storage_patience: float = Field(60.0, gt=0)
     #: Whether `/files/…` leads to the storage by a signed address. Not all clients follow: httpx, say, must be told.
     storage_redirect: bool = False
@@ -133,7 +152,7 @@ class Settings(BaseSettings):
     #: Whether log lines have prompts in them: they are private, and logs are kept and sent around.
     log_prompts: bool = False
 
-    host: str = "127.0.0.1"
+    host: str = Field("127.0.0.1", min_length=1)
     port: int = Field(8000, ge=0, le=65535)
     #: Origins (`https://app.example`) whose pages may call this server from a browser, or `*` for any; empty is none.
     #: Keys are in headers, never in cookies: a page can only use those that it has.
@@ -216,10 +235,10 @@ class Settings(BaseSettings):
     #: weights cost should not be paid again for every pause between two bursts.
     fleet_cooldown: float = Field(300.0, ge=0)
     #: The Ray cluster to join: `auto` is the one of this machine; else `host:port`, or `ray://host:port` from outside.
-    ray_address: str = "auto"
+    ray_address: str = Field("auto", min_length=1)
     #: Ray's name for what belongs together. Fleets tell their actors apart by their databases; a copy of a database, on
     #: the same cluster as the original, needs another.
-    ray_namespace: str = "tintype"
+    ray_namespace: str = Field("tintype", min_length=1)
     #: GPUs of one worker: 1, or a share of one, by which its memory is shared too; 0 draws on CPUs.
     ray_gpus: float = Field(1.0, ge=0, le=1)
     #: CPUs of one worker, never 0: encoding pictures, prompts and the loading of weights take some beside any GPU.
@@ -242,9 +261,9 @@ class Settings(BaseSettings):
     #: Folder in the diffusers layout, or file in the original one, per slug; wins over the models file and pulls.
     weights: dict[str, Path] = {}
     #: The models file: sources, further slugs, LoRAs (docs/weights.md); None is `models.toml` in `data`, if any.
-    models: Path | None = None
+    models: Place = None
     #: Where `tintype models pull` puts weights; None is `models` in `data`.
-    models_folder: Path | None = None
+    models_folder: Place = None
     #: Rows of T5 text, unless the weights' own `tintype.json` says; 256 is what diffusers' SD3 pipelines use.
     t5_tokens: int = Field(256, ge=1, le=512)
 
@@ -271,9 +290,9 @@ class Settings(BaseSettings):
     #: Probability from which the `opennsfw` classifier's word counts; `diffusers` has limits of its own.
     safety_threshold: float = Field(0.5, ge=0, le=1)
     #: Folder with `safety_checker/` and `feature_extractor/`; empty means the first of `weights` that has them.
-    safety_weights: Path | None = None
+    safety_weights: Place = None
     #: File of phrases, one to a line, that prompts are refused for wherever `safety` isn't off.
-    blocked_prompts: Path | None = None
+    blocked_prompts: Place = None
 
     #: Write into every picture's file how it was made, the prompt included, for `tintype replay`.
     embed_recipe: bool = True
@@ -363,6 +382,13 @@ class Settings(BaseSettings):
                 allowed = "scheme and host in lower case, the port unless it is the scheme's own, nothing after it"
                 raise ValueError(f"{origin} is no origin: {allowed} (https://app.example), or * for any")
         return origins
+
+    @field_validator("storage_secret")
+    @classmethod
+    def _with_its_key(cls, secret: SecretStr, others: ValidationInfo) -> SecretStr:
+        if bool(secret.get_secret_value()) != bool(others.data.get("storage_key_id")):
+            raise ValueError("TINTYPE_STORAGE_KEY_ID and TINTYPE_STORAGE_SECRET go together: set both, or neither")
+        return secret
 
     @field_validator("fleet_max")
     @classmethod

@@ -17,7 +17,6 @@ from tests.integration.sse import told
 from tests.objects import ObjectStorage, object_storage
 from tests.toy import small_setting
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
-from tintype.errors import StorageUnavailable
 from tintype.store.accounts import Accounts
 
 SLUG, PRICE = SD35_TURBO_TXT2IMG.slug, SD35_TURBO_TXT2IMG.price
@@ -124,11 +123,12 @@ def test_a_storage_that_is_away_when_a_picture_is_done(pair: tuple[Server, Serve
 
 def test_a_storage_that_stays_away(pair: tuple[Server, Server], storage: ObjectStorage) -> None:
     http = pair[0].http()
-    before = pair[0].money()
+    before, _ = pair[0].money()
     storage.stop()
-    too_late = submit(http, ASKED).json()["request_id"]
-    until(lambda: ended(http, too_late))
+    waits = submit(http, ASKED).json()["request_id"]
+    until(lambda: pair[0].seen_worker().paused)
+    assert http.get(f"/v2/requests/{waits}/status").json()["status"] == "QUEUED"
     storage.start()
-    answer = http.get(f"/v2/requests/{too_late}").json()
-    assert (answer["status"], answer["error"]) == ("FAILED", StorageUnavailable().message)
-    assert pair[0].money() == before
+    until(lambda: ended(http, waits))
+    assert http.get(http.get(f"/v2/requests/{waits}").json()["output"]).is_success
+    assert pair[0].money() == (before - PRICE, 0)

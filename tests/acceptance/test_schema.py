@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -81,11 +81,19 @@ def at(folder: Path, revision: str) -> Path:
 
 
 def upgrade(db: Database, revision: str) -> None:
+    _move(db, revision, alembic.upgrade)
+
+
+def downgrade(db: Database, revision: str) -> None:
+    _move(db, revision, alembic.downgrade)
+
+
+def _move(db: Database, revision: str, way: Callable[[Config, str], None]) -> None:
     config = Config()
     config.set_main_option("script_location", "tintype.store:migrations")
     with db.write() as tx:
         config.attributes["connection"] = tx
-        alembic.upgrade(config, revision)
+        way(config, revision)
 
 
 def revision_of(folder: Path) -> str | None:

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 from tests.acceptance.harness import done, here, words
-from tests.acceptance.test_schema import upgrade
+from tests.acceptance.test_schema import downgrade
 from tests.databases import Databases, statements
 from tests.objects import ObjectStorage, object_storage
 
@@ -22,7 +22,7 @@ from tintype.cli.belonging import check_models, check_place, note_server
 from tintype.errors import ConfigurationInvalid
 from tintype.hub.registry import Registry, build_registry
 from tintype.media.marker import FILE, read_marker
-from tintype.media.objects import Objects, bucket
+from tintype.media.objects import bucket, open_bucket
 from tintype.settings import Settings
 from tintype.store import facts
 from tintype.store.accounts import Accounts
@@ -109,10 +109,11 @@ def test_the_first_to_come_is_remembered_and_others_are_told_apart(
 def test_an_upgraded_database_takes_the_storage_that_it_finds(empty_url: str, tmp_path: Path) -> None:
     """With a request in it, which is then claimed."""
     db = Database(empty_url)
-    upgrade(db, "0018")
+    migrate(db)
     accounts, requests = Accounts(db), Requests(db, lease=15, retention=60)
     key, _ = accounts.create_key(accounts.create("one", 1_000_000).id, "key")
     waits = requests.submit(key, "sd1.5-img2img", {"prompt": "a fox"}, 1_000, steps=4, pace="sd1.5-img2img 18 1")
+    downgrade(db, "0018")
     migrate(db)
     check_place(db, own := Settings(database_url=empty_url, data=tmp_path))
     assert known(db)["id"] == read_marker(own)
@@ -163,7 +164,7 @@ def test_a_bucket_where_a_folder_is_known(db: Database, url: str, bucket_of: Obj
 def test_a_bucket_that_was_made_anew_is_not_what_it_was(db: Database, bucket_of: ObjectStorage) -> None:
     own = in_bucket(bucket_of, "lost")
     check_place(db, own)
-    obstore.delete(bucket(own, ""), "tintype.json")
+    obstore.delete(bucket(own, "", 1), "tintype.json")
     said = refused(db, own)
     assert said.startswith("s3://pictures/lost at ")
     assert "made anew" in said
@@ -258,7 +259,7 @@ def test_no_sweep_touches_the_marker(db: Database, bucket_of: ObjectStorage) -> 
     own = in_bucket(bucket_of, "")
     check_place(db, own)
     for kind in ("outputs", "inputs", "assets"):
-        Objects(bucket(own, kind), 0).expire()
+        open_bucket(own, kind, 0).expire()
     assert read_marker(own) == known(db)["id"]
 
 

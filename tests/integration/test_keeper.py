@@ -127,6 +127,20 @@ def test_from_none_to_the_most_and_back(site: Site) -> None:
     assert (site.cluster.there, site.workers.shown()[1], site.wanted()) == ([], [], 0)
 
 
+def test_none_is_started_while_the_storage_refuses_all_that_are_there(site: Site) -> None:
+    site.submit()
+    keeper = site.keeper()
+    keeper.look()
+    refused = {"storage": "there is no such bucket"}
+    site.workers.beat("ray:1-host-1", "cpu", 0, 0, about=refused)
+    site.submit(4)
+    keeper.look()
+    assert site.cluster.there == ["ray:1"]
+    site.beat("ray:1-host-1")
+    keeper.look()
+    assert site.cluster.there == ["ray:1", "ray:2", "ray:3"]
+
+
 def test_a_keeper_finds_what_another_has_left(site: Site) -> None:
     site.submit(9)
     site.keeper().look()

@@ -37,6 +37,19 @@ def test_put_and_get(files: Files) -> None:
     assert all(path.suffix == ".jpeg" for path in files.path(name).parent.iterdir())
 
 
+def test_what_a_disk_can_not_read_is_no_missing_file(files: Files) -> None:
+    name = files.put(b"picture", "png")
+    path = files.path(name)
+    path.unlink()
+    path.mkdir()  # what reads it is told EISDIR, as of a broken disk EIO
+    for ask in (files.get, lambda name: files.part(name, 0, 1)):
+        with pytest.raises(StorageUnavailable) as error:
+            ask(name)
+        assert (error.value.why, error.value.refuses) == ("Is a directory", True)
+        assert name not in str(error.value.public())
+    assert files.failing
+
+
 @pytest.mark.parametrize("suffix", ["", ".png", "../x", "p/g", "PNG", "png\n", "toolong"])
 def test_bad_suffix(files: Files, suffix: str) -> None:
     with pytest.raises(ValueError):

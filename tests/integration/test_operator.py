@@ -186,6 +186,20 @@ def test_a_fleet_that_gets_no_machine_says_why(site: Website, boss: httpx2.Clien
     assert boss.get("/v2/operator").json()["fleet"] is None
 
 
+def test_a_worker_whose_storage_refuses_is_not_counted_on(site: Website, boss: httpx2.Client) -> None:
+    about = {"storage": "there is no such bucket", "memory": {"budget": 9}}
+    site.own.workers.beat("refused", "cpu", 0, 0, about=about)
+    [shown] = [one for one in boss.get("/v2/operator").json()["workers"] if one["id"] == "refused"]
+    assert (shown["state"], shown["paused"]) == ("paused", "there is no such bucket")
+    assert [one.id for one in site.own.paused()] == ["refused"]
+    assert "refused" not in [one.id for one in site.own.taking()]
+    assert not site.own.requests.idle_elsewhere("w1", needed=1)
+    site.own.workers.beat("refused", "cpu", 0, 0, about={"memory": {"budget": 9}})
+    assert site.own.requests.idle_elsewhere("w1", needed=1)
+    assert site.own.paused() == []
+    site.own.workers.forget("refused")
+
+
 def test_samples_over_http(site: Website, boss: httpx2.Client) -> None:
     site.submit()
     site.complete(site.claim())

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import event, update
+from tests.acceptance.harness import until
 from tests.databases import place_of
 
 from tintype.catalog.models import MODELS
@@ -103,6 +104,23 @@ def test_a_stand_in_that_stops_hands_back_and_another_goes_on_where_it_was(stage
     second.turn()
     ended = stage.now(request)
     assert (ended.status, ended.attempt, ended.retries) == (Status.COMPLETED, 2, 0)
+
+
+def test_a_stand_in_takes_nothing_while_its_disk_refuses(stage: Stage) -> None:
+    stand_in, request = stage.stand_in(), stage.submit("a fox")
+    folder = stage.folder / "files"
+    folder.rename(stage.folder / "away")
+    stand_in.turn()
+    other = stage.submit("a fox")
+    stand_in.turn()
+    waiting = stage.now(request)
+    assert (waiting.status, waiting.attempt, waiting.retries) == (Status.QUEUED, 1, 0), "handed back, uncounted"
+    assert (stage.now(other).status, stage.now(other).attempt) == (Status.QUEUED, 0), "and nothing was claimed since"
+    (stage.folder / "away").rename(folder)
+    until(lambda: not stand_in._delivery.outlet.shut)
+    for _ in range(2):
+        stand_in.turn()
+    assert {stage.now(one).status for one in (request, other)} == {Status.COMPLETED}
 
 
 def test_a_stand_in_that_stops_waits_for_the_disk_once_however_much_it_has(stage: Stage) -> None:

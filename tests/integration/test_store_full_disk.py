@@ -12,7 +12,7 @@ from tests.disks import small_disk
 from tests.integration.website import serving
 
 from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
-from tintype.errors import StoreUnavailable
+from tintype.errors import StorageUnavailable, StoreUnavailable
 from tintype.store.records import Mark, Status, Verdict
 
 
@@ -63,5 +63,11 @@ def test_a_picture_that_finds_no_room_is_a_503_that_leaves_nothing(tmp_path: Pat
             assert (refused.status_code, refused.headers["x-should-retry"]) == (503, "true"), refused.text
             assert int(refused.headers["retry-after"]) > 0
         assert [path for path in disk.folder.rglob("data/*/*") if path.is_file()] == []
+        # Some room is not enough: as much as what was refused takes is.
+        site.own.uploads.put(b"", "png")
+        with pytest.raises(StorageUnavailable) as error:
+            site.own.uploads.prove()
+        assert error.value.why == "the disk is full"
         disk.free()
+        site.own.uploads.prove()
         assert [http.post(address, json=body).status_code for address, body in calls] == [200, 200]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,9 +22,10 @@ from tintype.checkpoints.weights import Weights
 from tintype.diffusion.memory.plan import Memory
 from tintype.diffusion.memory.residency import Residency
 from tintype.engine import Engine
-from tintype.errors import StoreUnavailable
+from tintype.errors import StorageUnavailable, StoreUnavailable
+from tintype.media.storage import Storage
 from tintype.store.keys import Key
-from tintype.store.records import CANCELLED, Request, Status
+from tintype.store.records import CANCELLED, Request, Status, Verdict
 from tintype.store.requests import Requests
 from tintype.store.tables import requests
 from tintype.telemetry.metrics import STAGE_SECONDS, Stage
@@ -282,3 +284,81 @@ def clear(site: Website) -> None:
         left = view.execute(select(requests.c.id, requests.c.account_id).where(requests.c.ended_at.is_(None))).all()
     for one in left:
         site.own.requests.cancel(one.id, one.account_id)
+
+
+class Hindered:
+    """Where pictures are put: `put` does what it is told to first."""
+
+    def __init__(self, place: Storage, first: Callable[[], object]) -> None:
+        self._place = place
+        self._first = first
+
+    def put(self, data: bytes, suffix: str) -> str:
+        self._first()
+        return self._place.put(data, suffix)
+
+
+def refuse() -> None:
+    raise StorageUnavailable.because("it answers 413 (EntityTooLarge)")
+
+
+def test_a_picture_that_alone_is_refused_fails_after_three_attempts(site: Website, worker: Worker) -> None:
+    """It would hold up everybody, if its worker paused for it; and be drawn for ever, if that weren't counted."""
+    hindered: Any = Hindered(site.own.outputs, refuse)
+    worker.delivery.outputs = hindered
+    request = submit(site, ONE.slug)
+    until(lambda: turned(worker) and found(site, request).ended)
+    ended = found(site, request)
+    assert (ended.status, ended.attempt, ended.error_status) == (Status.FAILED, 3, 500)
+    assert ended.error == "the storage of pictures did not take this one"
+    assert worker.outlet.shut == ""
+    assert site.own.accounts.account(site.account_id).held == 0
+
+
+def test_a_request_is_over_when_it_is_cancelled_however_long_its_storage_says_nothing(
+    site: Website, worker: Worker
+) -> None:
+    answers = threading.Event()
+    hindered: Any = Hindered(site.own.outputs, lambda: answers.wait(60))
+    worker.delivery.outputs = hindered
+    many = [submit(site, ONE.slug) for _ in range(4)]
+    until(lambda: turned(worker) and all(task.delivery for task in worker.tasks.values()) and len(worker.tasks) == 4)
+    deliveries = [task.delivery for task in worker.tasks.values()]
+    site.own.requests.cancel(many[0].id, site.account_id)
+    worker.tasks[many[0].id].verdict = Verdict.CANCEL
+    worker.turn()
+    assert found(site, many[0]).error == CANCELLED.error
+    assert many[0].id not in worker.tasks
+    answers.set()
+    until(lambda: turned(worker) and all(found(site, one).ended for one in many))
+    assert [found(site, one).status for one in many] == [Status.FAILED, *[Status.COMPLETED] * 3]
+    until(lambda: all(delivery and delivery.done() for delivery in deliveries))
+    assert site.own.accounts.account(site.account_id).held == 0
+
+
+def test_a_worker_that_stops_does_not_wait_for_a_storage_that_says_nothing(
+    site: Website, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tintype.worker.loop.PARTING", 0.01)
+    answers = threading.Event()
+    hindered: Any = Hindered(site.own.outputs, lambda: answers.wait(60))
+    worker.delivery.outputs = hindered
+    request = submit(site, ONE.slug)
+    until(lambda: turned(worker) and [task for task in worker.tasks.values() if task.delivery])
+    [delivery] = [task.delivery for task in worker.tasks.values() if task.delivery]
+    worker.grace = 0
+    worker.stop()
+    worker.run()
+    left = found(site, request)
+    assert (left.status, left.hand_backs, left.retries) == (Status.QUEUED, 1, 0)
+    assert not delivery.done()
+    answers.set()
+    delivery.result(60)
+    assert found(site, request).status is Status.QUEUED, "what arrives late changes nothing"
+
+
+def turned(worker: Worker) -> bool:
+    """Look for requests, and bring everything one step further."""
+    worker.look()
+    worker.turn()
+    return True

@@ -19,6 +19,22 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().fetch_allow == {"localhost", "pictures.lan:9000"}
 
 
+@pytest.mark.parametrize("name", ["data", "models", "models_folder", "safety_weights", "blocked_prompts"])
+def test_an_empty_path_is_not_the_folder_that_one_is_in(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose files leave it so: `TINTYPE_MODELS: ${MODELS:-}`."""
+    unset = load_settings()
+    monkeypatch.setenv(f"TINTYPE_{name.upper()}", "")
+    assert load_settings() == unset
+
+
+@pytest.mark.parametrize("name", ["host", "ray_address", "ray_namespace", "fleet", "safety", "port", "lease"])
+def test_what_can_not_be_empty_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty host would listen everywhere."""
+    monkeypatch.setenv(f"TINTYPE_{name.upper()}", "")
+    with pytest.raises(UsageError, match=f"TINTYPE_{name.upper()}: "):
+        load_settings()
+
+
 def test_options_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINTYPE_PORT", "9000")
     assert load_settings().port == 9000
@@ -36,6 +52,41 @@ def test_a_fleet_that_is_smaller_than_its_least_is_refused() -> None:
     assert load_settings(fleet_min=4).fleet_max == 4
     with pytest.raises(UsageError, match="TINTYPE_FLEET_MAX: fleet_min is 5: the most can't be fewer"):
         load_settings(fleet_min=5)
+
+
+@pytest.mark.parametrize("half", [{"storage_key_id": "key"}, {"storage_secret": "hush"}])
+def test_half_a_pair_of_keys_is_refused(half: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match="TINTYPE_STORAGE_KEY_ID and TINTYPE_STORAGE_SECRET go together") as error:
+        load_settings(**half)
+    assert "hush" not in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("place", "fits"),
+    [
+        ("s3://pictures", True),
+        ("s3://pictures/", True),
+        ("s3://Pictures_2.example/team a/täglich+1=", True),
+        ("s3://pictures/a//b", False),
+        ("s3://pictures/../other", False),
+        ("s3://pictures/a?versionId=1", False),
+        ("s3://pictures/a#b", False),
+        ("s3://pictures/a%20b", False),
+        ("s3://key:secret@pictures/a", False),
+        ("s3://pictures:9000/a", False),
+        ("s3://p", False),
+        ("s3:///a", False),
+        ("https://pictures.s3.amazonaws.com", False),
+        ("pictures", False),
+    ],
+)
+def test_buckets(place: str, fits: bool) -> None:
+    if fits:
+        assert load_settings(storage_url=place).storage_url == place
+        return
+    with pytest.raises(UsageError, match="TINTYPE_STORAGE_URL: it is written like s3://bucket") as error:
+        load_settings(storage_url=place)
+    assert "secret" not in error.value.message
 
 
 def test_the_bootstrap_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from tintype.worker.stages import Stages
 def test_transactions_are_told_when_there_is_work_to_tell_of() -> None:
     """Each heartbeat is one: an idle worker would otherwise add to everybody's sums at each."""
     engine, times = Engine(16), Transactions()
-    reporter = Reporter({}, engine, cast(Any, None), Stages("w"), times)
+    reporter = Reporter({}, engine, cast(Any, None), Stages("w"), cast(Any, None), times)
     times.read.observe(2)
     times.connection.observe(1)
     reporter._rates()

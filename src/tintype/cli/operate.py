@@ -149,6 +149,7 @@ def _worker_row(worker: WorkerRow, moment: float) -> dict[str, Any]:
         "version": worker.version,
         "device": worker.device,
         "state": worker.state(moment),
+        "paused": worker.paused or "",
         "runs": ", ".join(runs),
         "rows per pass": f"{lately['rows']:.1f} of {worker.max_rows}" if "rows" in lately else "",
         "ms per step": f"{1000 * lately['step_seconds']:.0f}" if "step_seconds" in lately else "",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
 import click
@@ -10,14 +12,19 @@ import structlog
 from sqlalchemy import make_url
 
 from tintype.cli.local import lacking
-from tintype.errors import StorageUnavailable
+from tintype.errors import ConfigurationInvalid, StorageUnavailable
 from tintype.private import tighten
 from tintype.settings import Settings
 
 log = structlog.get_logger()
 
+#: Where Amazon's tools, and the storage's library, look for what the settings leave empty.
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+ENDPOINT = "AWS_ENDPOINT_URL"
+ENDPOINTS = (ENDPOINT, "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT")
 
-def check_storage(settings: Settings) -> None:
+
+def check_storage(settings: Settings, environment: MutableMapping[str, str] = os.environ) -> None:
     """Raise UsageError, in the operator's terms, where a bucket is configured that can't be used.
 
     A storage that is away is no reason not to start: it may come back, as it may go away later.
@@ -25,17 +32,39 @@ def check_storage(settings: Settings) -> None:
     if not settings.storage_url:
         return
     try:
-        from tintype.media.objects import try_bucket  # noqa: PLC0415 - an extra that most servers don't need
+        from tintype.media.objects import TRIAL, open_bucket  # noqa: PLC0415 - an extra that most servers don't need
     except ImportError as error:
         raise click.UsageError(lacking("TINTYPE_STORAGE_URL", "s3")) from error
+    _check_environment(settings, environment)
     try:
-        refusal = try_bucket(settings)
+        open_bucket(settings, "trial", TRIAL, TRIAL).prove()
+    except ConfigurationInvalid as error:
+        raise click.UsageError(f"TINTYPE_STORAGE_URL: {error.message}") from error
     except StorageUnavailable as error:
-        log.warning("the storage is away; starting all the same", cause=str(error.__cause__))
-    else:
-        if refusal:
-            place = f"{settings.storage_url} at {settings.storage_endpoint or 'Amazon'}"
-            raise click.UsageError(f"TINTYPE_STORAGE_URL: {place} can't be used: {refusal}")
+        if error.refuses:
+            place = f"{settings.storage_url} at {settings.storage_endpoint or environment.get(ENDPOINT) or 'Amazon'}"
+            raise click.UsageError(
+                f"TINTYPE_STORAGE_URL: {place} can't be used: {error.why}; {_advice(error)}"
+            ) from error
+        log.warning("the storage is away; starting all the same", cause=error.why)
+
+
+def _advice(error: StorageUnavailable) -> str:
+    if error.why.startswith("there is no key"):
+        return "set TINTYPE_STORAGE_KEY_ID and TINTYPE_STORAGE_SECRET, or AWS_ACCESS_KEY_ID and its kind, or use a role"
+    return "docs/operations.md, Object storage, says what the bucket, its region and the key's rights must be"
+
+
+def _check_environment(settings: Settings, environment: MutableMapping[str, str]) -> None:
+    """Refuse AWS_… variables that can't be meant; what is empty there, as compose files leave it, counts as not set."""
+    for name in [name for name, value in environment.items() if name.startswith("AWS_") and not value]:
+        del environment[name]
+    for name in () if settings.storage_endpoint else ENDPOINTS:
+        if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", environment.get(name, "http://none")):
+            raise click.UsageError(f"{name} is no address: it is written like https://storage.example")
+    key, secret = (name in environment for name in KEYS)
+    if key != secret and not settings.storage_key_id:
+        raise click.UsageError(f"{' and '.join(KEYS)} go together: set both, or neither")
 
 
 def close_to_others(settings: Settings) -> None:

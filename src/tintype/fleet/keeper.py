@@ -87,7 +87,7 @@ class Keeper:
         wanted = self._wanted(demand, len(serving), vacant=sum(place.vacant for place in places))
         if len(serving) > wanted:
             self._let_go(places, len(serving) - wanted, demand)
-        elif not demand.paused:
+        elif not demand.paused and not _storage_refuses(serving):
             self._start(wanted - len(serving), {place.number for place in places})
         return sum(place.actor for place in places)
 
@@ -152,3 +152,9 @@ class Keeper:
             log.info("ending an actor", actor=place.name)
             self._cluster.end(place.name)
             self._pauses.pop(place.name, None)
+
+
+def _storage_refuses(serving: Sequence[Place]) -> bool:
+    """Whether every worker that could tell says so: a further one would have a machine come, and end at its start."""
+    told = [place.state for place in serving if not place.starting]
+    return bool(told) and set(told) == {"paused"}

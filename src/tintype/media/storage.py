@@ -11,7 +11,11 @@ from tintype.settings import Settings
 
 
 class Storage(Protocol):
-    """Pictures under unguessable names, each kept for a time from being written."""
+    """Pictures under unguessable names, each kept for a time from being written.
+
+    Whatever asks it for something raises StorageUnavailable where it is away, refuses, or has no room; it logs that
+    itself, as a state that lasts.
+    """
 
     def put(self, data: bytes, suffix: str) -> str:
         """Keep a picture; its name, `<32 hex digits>.<suffix>`. It is stored, whole, once this returns."""
@@ -41,11 +45,21 @@ class Storage(Protocol):
     def expire(self, keep: Collection[str] = ()) -> int:
         """Remove what is past its life, but for the names to keep; how many that were."""
 
+    def prove(self) -> None:
+        """Do once with something of no use what is done with pictures; gives up after some seconds."""
 
-def open_storage(settings: Settings, folder: Path, life: float) -> Storage:
-    """The place for one kind of pictures, as the operator configured it; in a bucket, the folder's name is a prefix."""
+    @property
+    def failing(self) -> bool:
+        """Whether something that was lately asked of it failed, and hasn't gone well since."""
+
+
+def open_storage(settings: Settings, folder: Path, life: float, patience: float | None = None) -> Storage:
+    """The place for one kind of pictures, as the operator configured it; in a bucket, the folder's name is a prefix.
+
+    patience: seconds for which a bucket that is away is asked again at most, where callers wait.
+    """
     if not settings.storage_url:
         return Files(folder, life)
-    from tintype.media.objects import Objects, bucket  # noqa: PLC0415 - an extra that most servers don't need
+    from tintype.media.objects import open_bucket  # noqa: PLC0415 - an extra that most servers don't need
 
-    return Objects(bucket(settings, folder.name), life)
+    return open_bucket(settings, folder.name, life, patience)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
 
 from tintype.store import turns
 from tintype.store.controls import paused
@@ -19,6 +19,8 @@ from tintype.store.tables import paces, requests, workers
 LATEST = 0.2
 #: Seconds without a sign of life after which a worker is not counted on.
 ALIVE = 15.0
+#: Workers that take requests while they live: not told to leave, and with a storage that takes their pictures.
+TAKES = and_(workers.c.drain_at.is_(None), workers.c.about["storage"].as_string().is_(None))
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ def _seconds(rows: Sequence[Row[Any]], known: Paces, otherwise: float) -> tuple[
 
 def _hands(view: Connection) -> int:
     """How many requests run at once: as many as do now, or one per worker; 0 while nobody takes any."""
-    taking = (workers.c.drain_at.is_(None), ~paused())
+    taking = (TAKES, ~paused())
     alive = select(func.count()).where(workers.c.seen_at > read_clock(view) - ALIVE, *taking)
     running = select(func.count()).where(requests.c.status == Status.PROCESSING, ~requests.c.test)
     count = view.scalar(alive) or 0

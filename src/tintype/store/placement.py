@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 
-from tintype.store.outlook import ALIVE
+from tintype.store.outlook import ALIVE, TAKES
 from tintype.store.records import Status
 from tintype.store.tables import requests, warmups, workers
 
@@ -56,4 +56,4 @@ def _busy() -> Select[tuple[str]]:
 
 def _taking(worker: str, moment: ColumnElement[float] | float) -> ColumnElement[bool]:
     """Other workers that are alive and take requests."""
-    return and_(workers.c.id != worker, workers.c.seen_at > moment - ALIVE, workers.c.drain_at.is_(None))
+    return and_(workers.c.id != worker, workers.c.seen_at > moment - ALIVE, TAKES)

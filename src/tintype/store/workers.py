@@ -24,7 +24,7 @@ SHOWN = 300.0
 #: What is counted since a worker's start: columns, under the same names as the sums.
 COUNTED = tuple(one.name for one in (FORWARD_PASSES, ROWS, STEP_SECONDS, COLD_STARTS, COLD_SECONDS))
 
-State = Literal["working", "idle", "draining", "drained", "silent"]
+State = Literal["working", "idle", "paused", "draining", "drained", "silent"]
 STATES: tuple[State, ...] = get_args(State)
 
 
@@ -67,6 +67,16 @@ class WorkerRow:
         """Its machine, or its place in a fleet: the part of its name that its successor has too."""
         return self.id.rpartition("-")[0] or self.id
 
+    @property
+    def paused(self) -> str | None:
+        """Why it takes nothing although nobody told it so: what its storage of pictures says."""
+        return (self.about or {}).get("storage")
+
+    @property
+    def takes(self) -> bool:
+        """Whether it takes requests while it lives."""
+        return self.drain_at is None and not self.paused
+
     def state(self, moment: float) -> State:
         """What it does at this moment, in unix seconds."""
         gone = self.left_at is not None or self.seen_at < moment - ALIVE
@@ -74,6 +84,8 @@ class WorkerRow:
             return "drained" if gone else "draining"
         if gone:
             return "silent"
+        if self.paused:
+            return "paused"
         return "working" if (self.about or {}).get("tasks") else "idle"
 
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 import structlog
 
 from tintype.catalog.catalogue import Catalogue
-from tintype.errors import StoreUnavailable, TintypeError, kind_of
+from tintype.errors import StorageUnavailable, StoreUnavailable, TintypeError, kind_of
 from tintype.store.records import Request, Verdict
 from tintype.store.requests import Requests
 from tintype.testmode.act import Act
@@ -75,6 +75,7 @@ class StandIn:
     def stop(self) -> None:
         """Begin nothing more, and hand back what is not over, uncounted: another stand-in goes on where it was."""
         self._stopped = True
+        self._delivery.outlet.close()
         with self._lock:
             try:
                 self._requests.hand_all_back([(act.request.id, act.request.attempt) for act in self._acts.values()])
@@ -104,7 +105,7 @@ class StandIn:
         if self._woken.is_set():
             self._accepted = self._looked
         self._woken.clear()
-        for _ in range(0 if self._stopped else AT_ONCE):
+        for _ in range(0 if self._stopped or self._delivery.outlet.shut else AT_ONCE):
             request = self._requests.claim(self._id, idle=True, test=True)
             if request is None:
                 return
@@ -126,6 +127,13 @@ class StandIn:
             self._end(act, *own)
         except StoreUnavailable:
             raise
+        except (
+            StorageUnavailable
+        ) as error:  # as a worker does: the request waits for the storage, unless it alone fails
+            if self._delivery.outlet.shut:
+                self._requests.hand_back(*own)
+            else:
+                self._requests.retry(*own, error.message)
         except TintypeError as error:
             self._requests.fail(*own, error.message, error.status, kind_of(error))
         except Exception as error:

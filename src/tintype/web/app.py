@@ -14,7 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
 from tintype import __version__
-from tintype.errors import StoreUnavailable, TintypeError
+from tintype.errors import StorageUnavailable, StoreUnavailable, TintypeError
 from tintype.hub.registry import Registry
 from tintype.settings import Settings
 from tintype.store.samples import EVERY
@@ -182,8 +182,8 @@ async def _every(seconds: float, job: Callable[[], None]) -> None:
     while True:
         try:
             await run_in_threadpool(job)
-        except StoreUnavailable:
-            pass  # the database tells of it
+        except (StoreUnavailable, StorageUnavailable):
+            pass  # the database and the storage tell of it themselves
         except TintypeError as error:
             failing.failed(_in_words(error))
         except Exception as error:

@@ -12,7 +12,16 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tintype.errors import UNFORESEEN, BadRequest, Forbidden, MethodNotAllowed, NotFound, StoreUnavailable, TintypeError
+from tintype.errors import (
+    UNFORESEEN,
+    BadRequest,
+    Forbidden,
+    MethodNotAllowed,
+    NotFound,
+    StorageUnavailable,
+    StoreUnavailable,
+    TintypeError,
+)
 from tintype.store.keys import Key
 from tintype.store.money import plain
 from tintype.web.peers import client_address
@@ -50,8 +59,8 @@ def _ours(http: HttpRequest, error: Exception) -> JSONResponse:
 
 
 def _told(error: TintypeError) -> bool:
-    """Whether the log has it already: the database tells of its own failures, however many calls meet them."""
-    return isinstance(error, StoreUnavailable) or isinstance(error.__cause__, StoreUnavailable)
+    """Whether the log has it already: database and storage tell of their own failures, however many calls meet them."""
+    return any(isinstance(one, StoreUnavailable | StorageUnavailable) for one in (error, error.__cause__))
 
 
 def _framework(http: HttpRequest, error: Exception) -> JSONResponse:

@@ -159,6 +159,8 @@ def _shown(worker: WorkerRow, moment: float) -> dict[str, Any]:
         "version": worker.version,
         "device": worker.device,
         "state": worker.state(moment),
+        # Why, in the operator's words.
+        "paused": worker.paused,
         "started_at": _time(worker.started_at),
         "seen_at": _time(worker.seen_at),
         "drain_at": _time(worker.drain_at),

@@ -53,6 +53,8 @@ from tintype.webhooks import outbox
 
 #: Seconds that a signed address of a picture works: enough to follow it.
 SIGNED_FOR = 300.0
+#: Seconds for which a call waits for a storage that is away: it holds a thread meanwhile, of which there are few.
+CALLERS_PATIENCE = 5.0
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class Services:
     def open(cls, settings: Settings, registry: Registry, stopping: Callable[[], bool], name: str = "") -> Services:
         """Connect to what the settings name; the database must have been migrated."""
         db = Database(settings.database, patience=settings.database_patience, process="web")
-        inputs = open_storage(settings, settings.inputs_folder, settings.input_life)
+        inputs = open_storage(settings, settings.inputs_folder, settings.input_life, CALLERS_PATIENCE)
         ceilings, previews = _ceilings(settings), Previews(db)
         return cls(
             settings=settings,
@@ -136,8 +138,8 @@ class Services:
             webhooks=Webhooks(db, overlap=settings.webhook_overlap),
             outbox=outbox(db, settings),
             inputs=inputs,
-            outputs=open_storage(settings, settings.outputs_folder, settings.picture_life),
-            uploads=open_storage(settings, settings.assets_folder, settings.asset_life),
+            outputs=open_storage(settings, settings.outputs_folder, settings.picture_life, CALLERS_PATIENCE),
+            uploads=open_storage(settings, settings.assets_folder, settings.asset_life, CALLERS_PATIENCE),
             waits=Waits(settings.account_waits, settings.waits),
             watcher=Watcher(Looks(db), previews, settings.events_poll, stopping),
             strangers=Strangers(),
@@ -200,8 +202,18 @@ class Services:
 
     def taking(self) -> list[WorkerRow]:
         """The workers that take requests, and have given a sign of life lately."""
-        alive = self.workers.alive(max(5.0, 10 * self.settings.heartbeat))
-        return [worker for worker in alive if worker.drain_at is None]
+        return [worker for worker in self._alive() if worker.takes]
+
+    def _alive(self) -> list[WorkerRow]:
+        return self.workers.alive(max(5.0, 10 * self.settings.heartbeat))
+
+    def paused(self) -> list[WorkerRow]:
+        """The workers that live, and would take requests, but for their storage of pictures, which can't be used."""
+        return [worker for worker in self._alive() if worker.paused and worker.drain_at is None]
+
+    def storage_fails(self) -> bool:
+        """Whether something that this process lately asked of the storage of pictures failed; its sweeps ask too."""
+        return any(files.failing for files in (self.outputs, self.inputs, self.uploads))
 
     def sweep(self) -> None:
         """Forget what has outlived its time: records, and files but for those that requests still need."""

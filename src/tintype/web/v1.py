@@ -31,6 +31,7 @@ from tintype.web.urls import base_url
 
 #: Seconds after which a call whose request goes on can be sent again, with its idempotency key.
 RETRY_AFTER = 2
+NOWHERE_TO_PUT = "Pictures can't be stored at the moment; the request keeps its place in the queue"
 OUT_OF_REACH = "The picture is made, but where it is kept can't be reached at the moment"
 
 
@@ -118,7 +119,9 @@ def _why_not(own: Services, request: Request) -> GoesOn:
         return _goes_on(WaitRanOut, request)
     if own.controls.paused_since() is not None:
         return _goes_on(WaitRanOut, request, "The queue is paused by the operator; the request keeps its place in it")
-    return _goes_on(WaitRanOut if own.has_worker() else WorkerUnavailable, request)
+    if own.has_worker():
+        return _goes_on(WaitRanOut, request)
+    return _goes_on(WorkerUnavailable, request, NOWHERE_TO_PUT if own.paused() else None)
 
 
 def _goes_on(kind: type[GoesOn], request: Request, message: str | None = None) -> GoesOn:

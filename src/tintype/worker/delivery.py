@@ -9,6 +9,7 @@ import structlog
 
 from tintype.catalog.builtin import BUILTIN
 from tintype.errors import StoreUnavailable
+from tintype.media.outlet import Outlet
 from tintype.media.storage import Storage
 from tintype.store.records import Json
 from tintype.store.requests import Requests
@@ -28,6 +29,7 @@ class Delivery:
     def __init__(self, requests: Requests, outputs: Storage, guard: Guard, *, with_recipe: bool) -> None:
         self.requests = requests
         self.outputs = outputs
+        self.outlet = Outlet(outputs)
         self.guard = guard
         self.with_recipe = with_recipe
 
@@ -70,4 +72,6 @@ class Delivery:
         order = task.order
         seed = order.seeds[index]
         how = task.recipe.of(seed) if self.with_recipe else None
-        return to_file(order, task.pixels[index], task.size, seed, how).keep(self.outputs, order.format)
+        made = to_file(order, task.pixels[index], task.size, seed, how)
+        with self.outlet.used():
+            return made.keep(self.outputs, order.format)

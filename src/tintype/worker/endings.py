@@ -10,7 +10,8 @@ import torch
 
 from tintype.diffusion.memory.shortage import out_of_memory
 from tintype.engine import Engine
-from tintype.errors import NoRoom, PictureNotFinite, StoreUnavailable, TintypeError, kind_of
+from tintype.errors import NoRoom, PictureNotFinite, StorageUnavailable, StoreUnavailable, TintypeError, kind_of
+from tintype.media.outlet import Outlet
 from tintype.store.records import Request, Verdict
 from tintype.store.requests import Requests
 from tintype.worker.admission import Admission
@@ -25,7 +26,8 @@ ASKING = 1.0
 class Endings:
     """Lets go of tasks and tells the store; if it is away, nothing is lost: leases run out, others claim the requests.
 
-    tasks: those in the worker's hands, by request. freed: called whenever one has left them.
+    tasks: those in the worker's hands, by request. outlet: what their pictures leave by. freed: called whenever one has
+    left them.
     """
 
     def __init__(
@@ -34,12 +36,14 @@ class Endings:
         tasks: dict[str, Task],
         engine: Engine,
         admission: Admission,
+        outlet: Outlet,
         freed: Callable[[], None],
     ) -> None:
         self._requests = requests
         self._tasks = tasks
         self._engine = engine
         self._admission = admission
+        self._outlet = outlet
         self._freed = freed
         #: When it was last asked whether another worker is idle.
         self._asked = 0.0
@@ -50,8 +54,11 @@ class Endings:
         self._requests.fail(request.id, request.attempt, "this server no longer runs that request", 500)
 
     def drop(self) -> None:
-        """Let go of what was cancelled, or lost to another worker."""
-        told = [(task, task.verdict) for task in self._tasks.values() if not task.delivery]
+        """Let go of what was cancelled, or lost to another worker; what is being delivered too, which may take long.
+
+        Its files, if they are written after all, expire.
+        """
+        told = [(task, task.verdict) for task in self._tasks.values()]
         for task, verdict in told:
             if verdict is Verdict.LOST:
                 self.forget(task)
@@ -67,9 +74,12 @@ class Endings:
             return  # they are drawn then
         self._let_go([task for task in tasks if task.request.id in unwanted], self._requests.end_cancelled)
 
-    def hand_back(self) -> None:
-        """Return what is still running to the queue, uncounted: it did nothing wrong."""
-        running = [task for task in self._tasks.values() if task.delivery is None]
+    def hand_back(self, *, delivering: bool = False) -> None:
+        """Return what is still running to the queue, uncounted: it did nothing wrong.
+
+        delivering: also what is made and on its way; where that arrives after all, it is this attempt's no more.
+        """
+        running = [task for task in self._tasks.values() if delivering or task.delivery is None]
         self._let_go(running, self._requests.hand_all_back)
 
     def pass_on(self) -> None:
@@ -107,6 +117,11 @@ class Endings:
         request = task.request.id
         if isinstance(error, StoreUnavailable):
             self._tell(self._requests.hand_back, task)  # uncounted: nothing is wrong with it
+        elif isinstance(error, StorageUnavailable) and self._outlet.shut:
+            self._tell(self._requests.hand_back, task)  # likewise; the worker pauses, and says so
+        elif isinstance(error, StorageUnavailable):
+            log.warning("the storage refused this one", request=request, cause=error.why)
+            self._tell(self._requests.retry, task, "the storage of pictures did not take this one")
         elif isinstance(error, TintypeError):
             log.warning("request failed", request=request, error=error.message, cause=repr(error.__cause__))
             self._tell(self._requests.fail, task, error.message, error.status, kind_of(error))
@@ -117,7 +132,7 @@ class Endings:
     def forget(self, task: Task) -> None:
         """Out of the worker's hands, whatever becomes of it."""
         self._tasks.pop(task.request.id, None)
-        task.cancel_input()
+        task.cancel()
         self._leave(task)
         self._freed()
 

@@ -6,8 +6,8 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 
 import structlog
@@ -37,6 +37,8 @@ log = structlog.get_logger()
 
 #: Seconds for which what is being drawn waits while further requests are claimed, and while they are begun.
 TAKING = 0.05
+#: Seconds that pictures which are being delivered have, once a stopping worker's grace is over.
+PARTING = 2.0
 
 
 class Worker:
@@ -65,6 +67,7 @@ class Worker:
         self.models = models
         self.pictures = pictures
         self.delivery = delivery
+        self.outlet = delivery.outlet
         self.engine = engine
         self.warming = warming
         self.admission = Admission()
@@ -75,7 +78,8 @@ class Worker:
         self.grace = grace
         self.stages = Stages(worker_id, tracing)
         self.tasks: dict[str, Task] = {}
-        self.endings = Endings(requests, self.tasks, engine, self.admission, freed=self.look)
+        self.endings = Endings(requests, self.tasks, engine, self.admission, self.outlet, freed=self.look)
+        self.outlet.when_opened(self.look)
         self._delivering = ThreadPoolExecutor(4, thread_name_prefix="deliver")
         self._wake = threading.Event()
         #: When it last looked for requests, and when it was last called to look.
@@ -101,11 +105,11 @@ class Worker:
 
     def run(self) -> None:
         """Work until stopped or drained."""
-        with self._delivering, torch.inference_mode():
+        with torch.inference_mode():
             while self._going():
                 self.turn()
                 self._rest()
-            self.endings.hand_back()
+            self._part()
 
     def turn(self) -> None:
         """Bring everything one step further."""
@@ -118,6 +122,8 @@ class Worker:
         self.endings.spare([task for task in self.tasks.values() if not {*task.pictures}.isdisjoint(ended)])
         self.retire(ended)
         self.land()
+        if self.outlet.shut:  # for workers whose way to the storage is open, or for later
+            self.endings.hand_back()
         self.warming.look()
         self._stand_still()
 
@@ -126,6 +132,8 @@ class Worker:
         if not self._taking or self._until_next_look() > 0:
             return
         self._looked = time.monotonic()
+        if self.outlet.shut:
+            return
         try:
             while self._has_room() and (request := self._claim()):
                 self._accept(request)
@@ -166,6 +174,13 @@ class Worker:
             if error := task.delivery.exception():
                 self.endings.give_up(task, error)
             self.endings.forget(task)
+
+    def _part(self) -> None:
+        """Hand back what is left, also what waits for a storage: whoever stops this worker won't wait for that."""
+        wait([task.delivery for task in self.tasks.values() if task.delivery], PARTING)
+        self.land()
+        self.endings.hand_back(delivering=True)
+        self._delivering.shutdown(wait=False, cancel_futures=True)
 
     def _claim(self) -> Request | None:
         return self.requests.claim(
@@ -216,7 +231,12 @@ class Worker:
             return nothing
         limit = partial(self.requests.pixel_limit, request.key_id)
         run = partial(self.stages.run, request, Stage.FETCH)
-        return self.pictures.submit(order, request.account_id, limit, task.cancellation, run)
+        return self.pictures.submit(order, request.account_id, limit, task.cancellation, partial(self._using, run))
+
+    def _using(self, run: Callable[[Callable[[], Decoded]], Decoded], work: Callable[[], Decoded]) -> Decoded:
+        """An input picture may lie in the storage too."""
+        with self.outlet.used():
+            return run(work)
 
     def _ready(self) -> list[Task]:
         return [task for task in self.tasks.values() if not task.pictures and task.fetched.done()]

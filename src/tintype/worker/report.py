@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from tintype.engine import Engine
+from tintype.media.outlet import Outlet
 from tintype.store.workers import Told
 from tintype.telemetry.metrics import PROMPT_CACHE, TRANSACTION_SECONDS, TRANSACTIONS
 from tintype.telemetry.transactions import Transactions
@@ -24,12 +25,19 @@ class Reporter:
     """Reads on the heart's thread what the engine's keeps anyway: it waits for no device, and holds up no step."""
 
     def __init__(
-        self, tasks: Mapping[str, Task], engine: Engine, models: Models, stages: Stages, transactions: Transactions
+        self,
+        tasks: Mapping[str, Task],
+        engine: Engine,
+        models: Models,
+        stages: Stages,
+        outlet: Outlet,
+        transactions: Transactions,
     ) -> None:
         self._tasks = tasks
         self._engine = engine
         self._models = models
         self._stages = stages
+        self._outlet = outlet
         self._transactions = transactions
         #: What of them was told: only with new passes, or an idle worker's own signs of life would write sums.
         self._told: dict[str, float] = {}
@@ -52,6 +60,7 @@ class Reporter:
                 "models": models.slugs,
                 "memory": memory(models.device) | _weights(models),
                 "lately": lately,
+                **({"storage": shut} if (shut := self._outlet.shut) else {}),
             },
         }
 

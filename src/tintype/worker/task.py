@@ -72,10 +72,12 @@ class Task:
         self.in_float32 = True
         self.pictures, self.pixels, self.draft = [], {}, None
 
-    def cancel_input(self) -> None:
-        """Stop the download and the decoding of its input image, or never begin."""
+    def cancel(self) -> None:
+        """Stop the download and the decoding of its input image, or never begin, nor deliver it."""
         self.fetched.cancel()
         self.cancellation.cancel()
+        if self.delivery and self.delivery.cancel():
+            self.pixels.clear()  # what would have delivered them is kept until its turn
 
     @property
     def alone(self) -> bool:

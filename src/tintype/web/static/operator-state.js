@@ -7,6 +7,7 @@ import { brief, bytes, duration, timeOf } from "./words.js";
 const STATES = {
   working: "It has requests in hand.",
   idle: "It waits for requests.",
+  paused: "It takes nothing while its storage of pictures can't be used, and goes on by itself.",
   draining: "It takes nothing more, and leaves when it has ended what it has.",
   drained: "It has left; its place stays empty until it is recalled.",
   silent: "It gave no sign of life lately: it died, or its machine is away.",
@@ -69,7 +70,7 @@ function card(worker, at, act) {
     h("dl.worker-facts", {}, (gone ? lastFacts(worker) : facts(worker, at)).map(([name, value]) =>
       h(BROAD.has(name) ? "div.broad" : "div", {}, h("dt", {}, name), h("dd", {}, value)))),
     gone ? null : running(worker),
-    h("p.hint", {}, ["working", "idle"].includes(state) ? "" : STATES[state]),
+    h("p.hint", {}, ["working", "idle"].includes(state) ? "" : state === "paused" ? `${STATES[state]} Now: ${worker.paused}.` : STATES[state]),
     act && lever(worker, gone, act));
 }
 
