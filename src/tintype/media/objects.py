@@ -16,13 +16,13 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 from obstore.store import S3Store
 
 from tintype.errors import NotFound, StorageUnavailable, TintypeError
-from tintype.media.outputs import GONE, NAME, new_name
+from tintype.media.outputs import GONE, NAME, UNREAD, new_name
 from tintype.settings import Settings
 
 log = structlog.get_logger()
 
-#: What callers send is kept as it came, under names with no kind of picture in them; it is given to nobody.
-UNREAD = "in"
+#: A prefix that nothing has: to list it is the smallest question.
+NOTHING = "nothing"
 #: Seconds that a storage may be away while it is tried at start.
 TRIAL = 5.0
 #: Names that may wait to be removed; what is beyond is left to the sweep.
@@ -105,6 +105,15 @@ class Objects:
                 log.warning("an object was not removed; a later sweep will", cause=type(error.__cause__).__name__)
             finally:
                 self._discarded.task_done()
+
+    def probe(self) -> None:
+        """List nothing; raises StorageUnavailable when the storage is away, refuses the key or has no such bucket.
+
+        Nothing is written: with versions kept in the bucket, it would stay for ever.
+        """
+        with _reachable(missing=StorageUnavailable()):
+            for _ in obstore.list(self._store, prefix=NOTHING):
+                break
 
     def expire(self, keep: Collection[str] = ()) -> int:
         """Remove what is past its life and not to be kept; how many objects that were. Raises StorageUnavailable."""

@@ -23,6 +23,10 @@ SUFFIX = re.compile(r"[a-z0-9]{1,5}")
 PART = ".part"
 #: Seconds after which an unfinished file is a crash's: no write takes that long.
 PART_LIFE = 600.0
+#: What a probe writes: an empty file finds room on a full disk.
+BLOCK = bytes(4096)
+#: What callers send is kept as it came, under names with no kind of picture in them; it is given to nobody.
+UNREAD = "in"
 GONE = "no such file, or it has expired"
 
 
@@ -104,6 +108,10 @@ class Files:
             self.remove(name)
         except OSError as error:
             log.warning("a file was not removed; a later sweep will", cause=error.strerror)
+
+    def probe(self) -> None:
+        """Write a block and remove it; raises StorageUnavailable when that isn't possible, as on a full disk."""
+        self.remove(self.put(BLOCK, UNREAD))
 
     def expire(self, keep: Collection[str] = ()) -> int:
         """Remove what is past its life and not to be kept, and what a crash left unfinished; how many files that were.

@@ -77,7 +77,7 @@ def run_worker(settings: Settings, registry: Registry, device: str, parent: int 
         tracing=tracing,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: worker.stop())
+        signal.signal(number, lambda *_: worker.signalled())
     heart = Heart(
         worker_id,
         str(models.device),
