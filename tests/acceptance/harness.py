@@ -34,7 +34,7 @@ class Server:
     def __init__(self, data: Path, **settings: object) -> None:
         self.data = data
         self.log = data / "server.log"
-        quick = {"dtype": "float32", "lease": 3, "heartbeat": 0.25, "threads": 1, "bootstrap_key": KEY}
+        quick = {"dtype": "float32", "web_drain": 0, "lease": 3, "heartbeat": 0.25, "threads": 1, "bootstrap_key": KEY}
         self.settings = {**quick, **settings}
         self._closing = ExitStack()
         self.process: subprocess.Popen[str] | None = None

@@ -36,7 +36,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory, website: Website) -> Iterato
     text = CONFIGURATION.read_text()
     for ours, theirs in (
         ("listen 80;", "listen 127.0.0.1:PORT;"),
-        ("server web:8000;", f"server {website.address.removeprefix('http://')};"),
+        ("server web:8000 ", f"server {website.address.removeprefix('http://')} "),
         ("tintype_connections 100;", f"tintype_connections {FEW};"),
     ):
         assert text.count(ours) == 1

@@ -228,9 +228,14 @@ def _fleet(settings: Settings) -> AbstractContextManager[Sequence[Child]]:
     env = _child_environment(os.environ)
     if settings.fleet == "local":
         commands = [[*_command(settings, "worker"), "--device", device] for device in devices(settings.devices)]
-        return worker_slots(commands, env, settings.grace + 5, settings.database)
+        return worker_slots(commands, env, worker_grace(settings), settings.database)
     keepers = [Child("keeper", _command(settings, "fleet"), env)] if settings.fleet == "ray" else []
     return Children(keepers, KEEPER_GRACE)
+
+
+def worker_grace(settings: Settings) -> float:
+    """Seconds after which a worker that was told to stop is killed."""
+    return settings.grace + 5
 
 
 def _command(settings: Settings, name: str) -> list[str]:
