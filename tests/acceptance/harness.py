@@ -49,7 +49,8 @@ class Server:
         """
         self.data.mkdir(parents=True, exist_ok=True)
         env = {**os.environ, **{f"TINTYPE_{name.upper()}": str(value) for name, value in self.settings.items()}}
-        command = [sys.executable, "-m", "tintype", "serve", "--port", "0", "--data", str(self.data)]
+        port = str(self.settings.get("port", 0))
+        command = [sys.executable, "-m", "tintype", "serve", "--port", port, "--data", str(self.data)]
         if files:
             command = ["prlimit", f"--nofile={files // 2}:{files}", *command]
         with self.log.open("a") as log:

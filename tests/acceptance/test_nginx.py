@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import h11
 import httpx2
 import pytest
 
 from tests.acceptance.harness import until
-from tests.acceptance.proxies import nginx
+from tests.acceptance.proxies import nginx, shipped
 from tests.acceptance.test_http_helpers import TEXT, quick, refused
 from tests.integration.sse import following
 from tests.integration.website import Website, serving
 from tests.plain import PLAIN
 from tests.sockets import call_bytes, dial
 
-CONFIGURATION = Path(__file__).parents[2] / "deploy" / "nginx.conf"
 #: Calls under way at once that this file's callers may have.
 FEW = 3
 
@@ -33,15 +31,7 @@ def website(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory, website: Website) -> Iterator[str]:
     """The proxy's address."""
-    text = CONFIGURATION.read_text()
-    for ours, theirs in (
-        ("listen 80;", "listen 127.0.0.1:PORT;"),
-        ("server web:8000 ", f"server {website.address.removeprefix('http://')} "),
-        ("tintype_connections 100;", f"tintype_connections {FEW};"),
-    ):
-        assert text.count(ours) == 1
-        text = text.replace(ours, theirs)
-    with nginx(tmp_path_factory.mktemp("nginx"), text) as address:
+    with nginx(tmp_path_factory.mktemp("nginx"), shipped(website.address, connections=str(FEW))) as address:
         yield address
 
 
