@@ -44,7 +44,7 @@ def silent_host() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def stopped(new_server: Callable[..., Server], silent_host: str) -> Server:
     """A server for tests that stop it: the next one starts it again."""
-    return new_server(fetch_allow=silent_host, fetch_timeout=30, grace=0.5, decode_timeout=0.5)
+    return new_server(fetch_allow=silent_host, fetch_timeout=30, grace=0.5, web_grace=300, decode_timeout=0.5)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_a_call_under_way_is_answered_before_the_worker_stops_and_a_second_signa
     """Its picture is made, although the worker's own grace is shorter; or it isn't, and costs nothing."""
     server, slow = hasty, {"prompt": "x", "image": "/sd-img2img-input.jpeg", "num_inference_steps": 100, "samples": 4}
     with httpx2.Client(base_url=server.address, headers={"x-api-key": KEY}, timeout=60) as http:
-        for body, signals, status in ((slow | {"samples": 1}, 1, 200), (slow, 2, 503)):
+        for body, signals, status in ((slow | {"num_inference_steps": 20, "samples": 1}, 1, 200), (slow, 2, 503)):
             if server.process is None or server.process.poll() is not None:
                 server.settings["port"] = int(server.address.rpartition(":")[2])
                 server.start()
@@ -89,6 +89,7 @@ def test_a_call_under_way_is_answered_before_the_worker_stops_and_a_second_signa
                     time.sleep(2 * SAME * number)  # else it is the first one, passed on
                     assert server.process
                     server.process.send_signal(signal.SIGINT)
+                until(lambda: server.process.poll() is not None)  # type: ignore[union-attr]
                 assert server.stop() == 0
                 assert call.result().status_code == status
             balance, held = server.money()
