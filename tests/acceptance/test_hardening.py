@@ -79,7 +79,7 @@ def test_a_call_under_way_is_answered_before_the_worker_stops_and_a_second_signa
     with httpx2.Client(base_url=server.address, headers={"x-api-key": KEY}, timeout=60) as http:
         for body, signals, status in ((slow | {"num_inference_steps": 20, "samples": 1}, 1, 200), (slow, 2, 503)):
             if server.process is None or server.process.poll() is not None:
-                server.settings["port"] = int(server.address.rpartition(":")[2])
+                server.settings |= {"port": int(server.address.rpartition(":")[2]), "grace": 300}
                 server.start()
             before, _ = server.money()
             with ThreadPoolExecutor(1) as threads:
@@ -94,6 +94,7 @@ def test_a_call_under_way_is_answered_before_the_worker_stops_and_a_second_signa
                 assert call.result().status_code == status
             balance, held = server.money()
             assert (balance < before, held) == (status == 200, 0)
+    server.settings["grace"] = 0.5
 
 
 def test_cancelled_downloads_stop(hasty: Server, silent_host: str) -> None:

@@ -30,6 +30,8 @@ PATIENCE = 0.7
 #: Seconds for which a look counts: at the database, at the storage, which may have to write, and one that found
 #: something missing, since somebody waits for it.
 FRESH, STORAGE_FRESH, MISSING_FRESH = 1.0, 3.0, 0.2
+#: Seconds more for which a look counts while the next is under way: a busy machine is no reason to send calls away.
+LATE = 3.0
 #: Seconds that a storage is tried for when it is looked at.
 TRIAL = 2.0
 
@@ -48,12 +50,14 @@ class Probe(Generic[T]):
         self._until = -math.inf
 
     async def found(self, look: Callable[[], T]) -> T | None:
-        """What the latest look found; None where that failed, or takes long."""
+        """What the latest look found; None where that failed, or the next takes long."""
         if self._looking is None and time.monotonic() >= self._until:
             self._looking = asyncio.create_task(self._renew(look))
-        if self._looking is not None:
-            await asyncio.wait({self._looking}, timeout=PATIENCE)
-        return None if self._looking is not None else self._found
+        if (looking := self._looking) is not None:
+            await asyncio.wait({looking}, timeout=PATIENCE)
+            if not looking.done() and time.monotonic() >= self._until + LATE:
+                return None
+        return self._found
 
     async def _renew(self, look: Callable[[], T]) -> None:
         found: T | None = None
