@@ -84,7 +84,7 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
         if settings.public_url:
             Webhooks(db, overlap=settings.webhook_overlap).forget_bases()
     server = web_server(settings, registry)
-    # Before uvicorn's and after them, so that a signal counts during the start, and while workers have their grace.
+    # From the start until the last worker has stopped: a signal counts throughout.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, server.handle_exit)
     # Workers go on while calls wait for them, until the web's own grace is over. The senders end last: what workers

@@ -6,7 +6,8 @@ import asyncio
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -69,6 +70,11 @@ class WebServer(uvicorn.Server):
         self.again: Callable[[], None] = lambda: None
         self._told_at: float | None = None
         self._listening: list[socket.socket] = []
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to whoever runs the server, who has more to stop: uvicorn would raise them again afterwards."""
+        yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal: stop. From a terminal (SIGINT) without draining, as nobody routes calls there; again, at once."""
