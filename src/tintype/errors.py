@@ -36,6 +36,7 @@
     │       └── PerhapsQueued       503
     ├── StorageUnavailable          503
     ├── NotReady                    503
+    ├── Restarting                  503  a call that waited is ended, and its request with it
     ├── TooManyConnections          503
     ├── NoRoom                      507  the model and the request don't fit into memory
     └── GoesOn                      504  the call ends, its request doesn't
@@ -374,11 +375,19 @@ class StorageUnavailable(TintypeError):
 
 
 class NotReady(TintypeError):
-    """This server can't run requests at the moment: its database or its workers are away."""
+    """This server can't run requests at the moment: its database, its storage or its workers are away."""
 
     status = 503
     advice = "Wait a little: workers need some seconds to start. If none comes, tell the operator."
     retry_after = 5
+
+
+class Restarting(TintypeError):
+    """This server is being restarted, and the picture was not made in time; its request is cancelled."""
+
+    status = 503
+    advice = "Nothing was charged: send it again. With an Idempotency-Key, a request survives a restart."
+    retry_after = 2
 
 
 class TooManyConnections(TintypeError):
@@ -407,6 +416,15 @@ class GoesOn(TintypeError):
 
     status = 504
     advice = "Don't send it again: the request goes on; fetch its result by its id."
+
+    def __init__(self, message: str | None = None, *, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message, headers=headers)
+        #: The request's id, and the addresses at which v2 tells its state and its result.
+        self.places: dict[str, str] = {}
+
+    def public(self) -> dict[str, str | int]:
+        """As any error's, and where to go on."""
+        return super().public() | self.places
 
     def repeatable(self, seconds: int) -> Self:
         """The same for a caller that sent an Idempotency-Key: it can send the call again after so many seconds."""

@@ -184,8 +184,12 @@ class Settings(BaseSettings):
     bodies: int = Field(512 * 2**20, ge=0)
     #: Seconds that a v1 call waits before it answers 504; vendor's clients give up at 60 or later.
     sync_wait: float = Field(300.0, gt=0)
-    #: Seconds that open v1 calls are given at shutdown before they are answered 504.
-    web_grace: float = Field(3.0, ge=0)
+    #: Seconds that a server which is told to stop goes on serving while `/ready` says 503 and connections are told to
+    #: close: whoever routes calls needs a moment to send them elsewhere. 0 where nobody is in front.
+    web_drain: float = Field(2.0, ge=0)
+    #: Seconds that calls under way then have to end: time for most pictures. After it v1 calls that still wait are
+    #: answered, and a request whose caller could not ask for it again is cancelled.
+    web_grace: float = Field(30.0, ge=0)
 
     #: Key of the first account, for containers and tests; empty means one is drawn and printed once.
     bootstrap_key: SecretStr = SecretStr("")

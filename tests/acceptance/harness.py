@@ -34,7 +34,7 @@ class Server:
     def __init__(self, data: Path, **settings: object) -> None:
         self.data = data
         self.log = data / "server.log"
-        quick = {"dtype": "float32", "lease": 3, "heartbeat": 0.25, "threads": 1, "bootstrap_key": KEY}
+        quick = {"dtype": "float32", "web_drain": 0, "lease": 3, "heartbeat": 0.25, "threads": 1, "bootstrap_key": KEY}
         self.settings = {**quick, **settings}
         self._closing = ExitStack()
         self.process: subprocess.Popen[str] | None = None
@@ -49,7 +49,8 @@ class Server:
         """
         self.data.mkdir(parents=True, exist_ok=True)
         env = {**os.environ, **{f"TINTYPE_{name.upper()}": str(value) for name, value in self.settings.items()}}
-        command = [sys.executable, "-m", "tintype", "serve", "--port", "0", "--data", str(self.data)]
+        port = str(self.settings.get("port", 0))
+        command = [sys.executable, "-m", "tintype", "serve", "--port", port, "--data", str(self.data)]
         if files:
             command = ["prlimit", f"--nofile={files // 2}:{files}", *command]
         with self.log.open("a") as log:

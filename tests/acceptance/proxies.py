@@ -1,4 +1,4 @@
-"""A real nginx in front of a server."""
+"""A real nginx in front of servers, with the configuration that is shipped."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 
 from tests.acceptance.harness import until
 
+CONFIGURATION = Path(__file__).parents[2] / "deploy" / "nginx.conf"
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 #: What every one has; the site is included.
 WHOLE = """
@@ -33,6 +34,17 @@ http {{
     include {folder}/site.conf;
 }}
 """
+
+
+def shipped(*addresses: str, **changes: str) -> str:
+    """deploy/nginx.conf as it is, but for where it listens and who is behind it; changes: its limits, by zone."""
+    text = CONFIGURATION.read_text()
+    behind = "\n".join(f"server {address.removeprefix('http://')} max_fails=0;" for address in addresses)
+    limits = [(f"tintype_{name} ", f"tintype_{name} {limit}; #") for name, limit in changes.items()]
+    for ours, theirs in [("listen 80;", "listen 127.0.0.1:PORT;"), ("server web:8000 max_fails=0;", behind), *limits]:
+        assert text.count(ours) == 1, ours
+        text = text.replace(ours, theirs)
+    return text
 
 
 @contextmanager

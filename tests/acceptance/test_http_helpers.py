@@ -39,7 +39,8 @@ def refused(response: httpx2.Response, status: int, *words: str) -> str:
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/json"
     body = response.json()
-    assert body.keys() == {"error", "error_description", "status_code"}
+    places = {"request_id", "status_url", "response_url"} if status in (502, 504) else set()  # of what goes on
+    assert body.keys() - places == {"error", "error_description", "status_code"}
     assert isinstance(body["error"], str)
     assert body["error"]
     assert isinstance(body["error_description"], str)

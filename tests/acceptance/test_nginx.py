@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,14 +13,13 @@ import httpx2
 import pytest
 
 from tests.acceptance.harness import until
-from tests.acceptance.proxies import nginx
+from tests.acceptance.proxies import nginx, shipped
 from tests.acceptance.test_http_helpers import TEXT, quick, refused
 from tests.integration.sse import following
 from tests.integration.website import Website, serving
 from tests.plain import PLAIN
 from tests.sockets import call_bytes, dial
 
-CONFIGURATION = Path(__file__).parents[2] / "deploy" / "nginx.conf"
 #: Calls under way at once that this file's callers may have.
 FEW = 3
 
@@ -33,15 +34,7 @@ def website(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory, website: Website) -> Iterator[str]:
     """The proxy's address."""
-    text = CONFIGURATION.read_text()
-    for ours, theirs in (
-        ("listen 80;", "listen 127.0.0.1:PORT;"),
-        ("server web:8000;", f"server {website.address.removeprefix('http://')};"),
-        ("tintype_connections 100;", f"tintype_connections {FEW};"),
-    ):
-        assert text.count(ours) == 1
-        text = text.replace(ours, theirs)
-    with nginx(tmp_path_factory.mktemp("nginx"), text) as address:
+    with nginx(tmp_path_factory.mktemp("nginx"), shipped(website.address, connections=str(FEW))) as address:
         yield address
 
 
@@ -72,6 +65,26 @@ def test_refusals_of_the_proxy_are_like_the_api_s(http: httpx2.Client) -> None:
     refused(http.post(f"/v2/{TEXT}", content=b"x" * (34 * 2**20)), 413)
     mine = http.post(f"/v2/{TEXT}", content=b"x" * (33 * 2**20 - 1_000))
     refused(mine, 413, "33554432")
+
+
+def test_a_server_that_goes_while_it_has_a_call(tmp_path: Path) -> None:
+    """What may have been taken isn't sent to anybody again, and its caller isn't told to."""
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as thread:
+
+        def hang_up() -> bytes:
+            one, _ = server.accept()
+            with one:
+                return one.recv(65536).split(b" ")[0]
+
+        calls = [thread.submit(hang_up) for _ in range(3)]
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with nginx(tmp_path, shipped(address, address)) as proxy, httpx2.Client(base_url=proxy, verify=PLAIN) as http:
+            answer = http.post(f"/v2/{TEXT}", json=quick())
+            refused(answer, 502)
+            assert "may have been taken" in answer.json()["error_description"]
+            assert (answer.headers["x-should-retry"], answer.headers.get("retry-after")) == ("false", None)
+            assert http.get("/v1/models").headers["x-should-retry"] == "true"
+        assert [call.result() for call in calls] == [b"POST", b"GET", b"GET"]
 
 
 def test_the_server_does_not_hear_of_half_a_body(proxy: str, website: Website) -> None:

@@ -23,7 +23,7 @@ from tintype.private import make_folder, tighten
 def served(data: Path, log: Path, umask: int) -> Iterator[httpx2.Client]:
     """`tintype serve` without workers under a umask; a client with the first key."""
     command = [sys.executable, "-m", "tintype", "serve", "--port", "0", "--fleet", "none", "--data", str(data)]
-    env = {**os.environ, "TINTYPE_BOOTSTRAP_KEY": KEY}
+    env = {**os.environ, "TINTYPE_BOOTSTRAP_KEY": KEY, "TINTYPE_WEB_DRAIN": "0"}
     with log.open("w") as errors:
         server = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=errors, text=True, umask=umask)
     assert server.stdout

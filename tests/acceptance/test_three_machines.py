@@ -39,7 +39,6 @@ REPLACED = {
     "createuser --pwprompt tintype": "createuser --pwprompt tintype <<< $'PASSWORD\nPASSWORD'",  # nobody types here
     "sudo -u postgres ": "PGUSER=postgres PGHOST=$SOCKET ",  # here the server's superuser is let in by its socket
     "/srv/tintype/": "$CHECKOUT/",  # the checkout
-    "/ready?web": "/health",  # until /ready?web is there
     "nginx -t": "nginx -t -q -c /etc/nginx/nginx.conf",  # its main file is in the machine's own folder
     "@cuda:0": "@cpu",  # no GPU
     "scp ": "cp ",  # the machines share a disk

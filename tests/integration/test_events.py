@@ -185,16 +185,6 @@ def test_a_client_that_reads_slowly_is_told_the_latest_preview_of_each_picture(w
     assert [one.splitlines()[1] for one in said] == ["event: started", "event: progress", *["event: preview"] * 2]
 
 
-def test_a_server_that_stops_ends_its_streams(tmp_path: Path) -> None:
-    with serving(tmp_path) as site, site.http() as client:
-        request = site.submit()
-        with following(client, request.id) as events:
-            next(events)
-            site.own.watcher._stopping = lambda: True  # as serve's own does once SIGTERM came
-            object.__setattr__(site.own, "stopping", lambda: True)
-            assert list(events) == []
-
-
 def test_whose_events_they_are(web: Website, http: httpx2.Client) -> None:
     request = web.submit()
     _, stranger = web.own.accounts.create_key(web.own.accounts.create("other", 0).id, "key")

@@ -138,10 +138,12 @@ def test_what_can_be_no_key_is_not_looked_for(db: Database, sent: str) -> None:
 
 def test_the_queue_is_paused_and_goes_on_over_http(site: Website, boss: httpx2.Client) -> None:
     site.own.workers.beat("w1", "cpu", 0, 0)
-    assert boss.get("/ready").json() == {"ready": True, "worker": True, "database": True, "paused": False}
+    there = {"worker": True, "database": True, "storage": True}
+    assert boss.get("/ready").json() == {"ready": True, **there, "stopping": False, "paused": False}
     paused = boss.post("/v2/operator/queue/pause").json()
     assert paused["paused"] is True
-    assert boss.get("/ready").json()["paused"] is True
+    until(lambda: boss.get("/ready").json()["paused"])
+    assert boss.get("/ready").status_code == 200
     request = site.submit()
     queue = boss.get("/v2/operator").json()["queue"]
     assert (queue["queued"], queue["running"], queue["paused_at"]) == (1, 0, paused["paused_at"])
@@ -166,9 +168,10 @@ def test_workers_are_shown_drained_and_recalled_over_http(site: Website, boss: h
     assert (shown["step_seconds"], shown["memory"]["process"], shown["models"]) == (0.25, 300, ["a"])
     assert boss.post("/v2/operator/workers/w1/drain").json()["id"] == "w1"
     assert boss.get("/v2/operator").json()["workers"][0]["state"] == "draining"
-    assert boss.get("/ready").status_code == 503, "nobody takes requests"
+    until(lambda: boss.get("/ready").status_code == 503)  # nobody takes requests
+    assert boss.get("/ready?web").status_code == 200
     assert boss.post("/v2/operator/workers/w1/recall").json() == {"id": "w1"}
-    assert boss.get("/ready").status_code == 200
+    until(lambda: boss.get("/ready").status_code == 200)
     unknown = boss.post("/v2/operator/workers/w9/drain")
     assert (unknown.status_code, "/v2/operator" in unknown.json()["error_description"]) == (404, True)
     assert boss.post("/v2/operator/workers/w1/recall").status_code == 400

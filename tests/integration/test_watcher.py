@@ -22,6 +22,7 @@ from tintype.store.looks import Look, Looks
 from tintype.store.previews import Preview, Previews
 from tintype.store.records import Mark, Request, Status
 from tintype.store.requests import Requests
+from tintype.web.shutdown import Shutdown
 from tintype.web.watcher import Watcher
 
 MANY = 60
@@ -117,8 +118,8 @@ class Crowd:
 
     def __init__(self, line: Line) -> None:
         self.looks = Counting(line.db)
-        self.stops = False
-        self.watcher = Watcher(self.looks, line.previews, 0.05, lambda: self.stops)
+        self.shutdown = Shutdown()
+        self.watcher = Watcher(self.looks, line.previews, 0.05, self.shutdown)
 
     async def wait(self, id: str) -> str:
         with self.watcher.watching(id) as watch:
@@ -128,7 +129,7 @@ class Crowd:
     async def follow(self, id: str) -> list[Status]:
         said = []
         with self.watcher.watching(id, follows=True) as watch:
-            while not (said and said[-1] in (Status.COMPLETED, Status.FAILED)) and not self.stops and not watch.over:
+            while not ((said and said[-1] in (Status.COMPLETED, Status.FAILED)) or self.shutdown.closing or watch.over):
                 if (seen := await watch.news(60)) and seen.request.status not in said:
                     said.append(seen.request.status)
         return said
@@ -194,9 +195,17 @@ def test_a_server_that_stops_and_a_database_that_is_away(line: Line) -> None:
         line.requests.cancel(ids[0], line.account_id)
         assert await follow == [Status.QUEUED, Status.FAILED]
         waits = [asyncio.create_task(crowd.wait(id)) for id in ids[1:]]
+        follow = asyncio.create_task(crowd.follow(ids[1]))
         await crowd.looked(1)
-        crowd.stops = True
-        assert {*await asyncio.gather(*waits)} == {"told to stop"}
+        crowd.shutdown.close()
+        assert Status.FAILED not in await follow
+        await crowd.looked(1)
+        line.requests.cancel(ids[1], line.account_id)
+        done, waits = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        assert [await one for one in done] == ["over"]
+        crowd.shutdown.end()
+        late = asyncio.create_task(crowd.wait(ids[2]))
+        assert {*await asyncio.gather(*waits, late)} == {"told to stop"}
         await crowd.watcher.close()
 
     asyncio.run(play())

@@ -70,7 +70,7 @@ class Website:
 @contextmanager
 def serving(data: Path, **settings: Any) -> Iterator[Website]:
     """A website on this data while the block lasts; it may be one of several."""
-    wanted = Settings(data=data, **{"events_poll": 0.01, "sweep": 3600, "web_grace": 10, **settings})
+    wanted = Settings(data=data, **{"events_poll": 0.01, "sweep": 3600, "web_drain": 0, "web_grace": 10, **settings})
     db = Database(wanted.database)
     migrate(db)
     db.close()

@@ -14,10 +14,13 @@ from tests.deployed import Compose, Folders, Kubernetes, Process, Systemd
 from tintype.catalog.modelfile import read_models_file
 from tintype.catalog.sources import SOURCES
 from tintype.cli import tintype
+from tintype.cli.serve import worker_grace
 from tintype.settings import Settings
+from tintype.web.shutdown import LAST_ANSWERS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
+DOCKER = ("Dockerfile", "compose.yaml")
 TEXTS = {str(path.relative_to(DEPLOY)): path.read_text() for path in FILES}
 #: Everything that Kubernetes is given, the operators' own kinds included.
 OBJECTS: list[dict[str, Any]] = [
@@ -44,6 +47,35 @@ def test_nothing_of_a_container_s_own_is_written() -> None:
     containers = [one for pod in PODS for one in (*pod.get("initContainers", ()), *pod["containers"])]
     assert [one["securityContext"]["readOnlyRootFilesystem"] for one in containers] == [True] * 4
     assert all("/tmp" in {mount["mountPath"] for mount in one["volumeMounts"]} for one in containers)
+
+
+def seconds(name: str, pattern: str) -> float:
+    """The one number in a file that a pattern finds."""
+    [found] = re.findall(pattern, TEXTS[name], re.M)
+    return float(found)
+
+
+def test_nothing_is_killed_before_it_has_stopped_by_itself() -> None:
+    own = Settings()
+    web = own.web_grace + LAST_ANSWERS + own.webhook_timeout
+    pod_drains = seconds("kubernetes/web.yaml", r"TINTYPE_WEB_DRAIN, value: \"(\d+)\"")
+    assert seconds("kubernetes/web.yaml", r"terminationGracePeriodSeconds: (\d+)") > pod_drains + web
+    assert pod_drains > own.web_drain, "a pod's end takes longer to get around than a refused connection"
+    of = r"^  {}:\n(?:    .*\n)*?    stop_grace_period: (\d+)s$"
+    assert seconds("compose.yaml", of.format("web")) > own.web_drain + web
+    # With its workers on the same machine, one after the other.
+    whole = own.web_drain + web + worker_grace(own)
+    assert seconds("tintype.service", r"^TimeoutStopSec=(\d+)$") > whole
+    assert seconds("compose.yaml", of.format("worker")) > worker_grace(own)
+    assert seconds("kubernetes/worker.yaml", r"terminationGracePeriodSeconds: (\d+)") > worker_grace(own)
+
+
+def test_whether_a_server_lives_depends_on_no_database() -> None:
+    """Else all servers would be restarted because that is away; whether calls are sent to one does."""
+    probes = dict(re.findall(r'(\w+)Probe: {httpGet: {path: "?([/?\w]+)', TEXTS["kubernetes/web.yaml"]))
+    assert probes == {"liveness": "/health", "startup": "/health", "readiness": "/ready?web"}
+    asked = {name: re.findall(r"urlopen\('http://127.0.0.1:8000([^']+)'", TEXTS[name]) for name in DOCKER}
+    assert asked == {"Dockerfile": ["/health"], "compose.yaml": ["/ready?web"]}
 
 
 def commands() -> list[list[str]]:

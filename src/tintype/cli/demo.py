@@ -88,7 +88,7 @@ def demo(output: Path) -> None:
 def _server(data: Path, key: str, log: Path) -> Iterator[str]:
     """A server on a free port with a worker that is ready; its address."""
     command = [sys.executable, "-m", "tintype", "serve", "--port", "0", "--data", str(data)]
-    env = _environment(os.environ) | {"TINTYPE_BOOTSTRAP_KEY": key, "PYTHONUNBUFFERED": "1"}
+    env = _environment(os.environ) | {"TINTYPE_BOOTSTRAP_KEY": key, "TINTYPE_WEB_DRAIN": "0", "PYTHONUNBUFFERED": "1"}
     with log.open("w") as errors:
         process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=errors, text=True)  # noqa: S603
         try:

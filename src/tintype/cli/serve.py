@@ -11,7 +11,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any, cast, get_args
 
 import click
@@ -26,7 +28,7 @@ from tintype.cli.options import data_option, load_settings, open_database, requi
 from tintype.cli.safety import check_safety_of_all
 from tintype.cli.storage import check_storage, close_to_others
 from tintype.errors import ConfigurationInvalid, Unauthorized
-from tintype.fleet.children import Child, Children
+from tintype.fleet.children import Child, Children, hurry
 from tintype.fleet.devices import absent, devices
 from tintype.fleet.slots import worker_slots
 from tintype.hub.registry import Registry, build_registry
@@ -39,6 +41,7 @@ from tintype.store.money import micro
 from tintype.store.webhooks import Webhooks
 from tintype.store.workers import new_id
 from tintype.telemetry.logs import Life, set_up_logs
+from tintype.web.shutdown import LAST_ANSWERS, Shutdown, WebServer
 from tintype.webhooks import sending
 
 log = structlog.get_logger()
@@ -49,8 +52,6 @@ M_MMAP_THRESHOLD = -3
 KEEPER_GRACE = 5.0
 #: Files that a process needs open at most, connections included.
 MANY_FILES = 65_536
-#: Connections that wait to be accepted: with fewer, a burst has to knock again, a second later.
-QUEUED = 2_048
 FILES = resource.RLIMIT_NOFILE
 
 
@@ -101,32 +102,34 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
     server = web_server(settings, registry, name)
     life = Life(server=name, address=address, fleet=settings.fleet, **about(settings, CALLERS))
 
-    def stop(number: int, _frame: object) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
         life.ends(number)
-        server.should_exit = True
+        server.handle_exit(number, frame)
 
-    # Ours before uvicorn's, so that a signal during the start counts; and ours again after it: uvicorn raises the
-    # signal that stopped it once more, and that must not end us before the workers.
+    # From the start until the last worker has stopped: a signal counts throughout.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    # The senders end last: what workers finish in their grace time can still be told.
-    with life, sending(settings, name), _fleet(settings):
+    # Workers go on while calls wait for them, until the web's own grace is over. The senders end last: what workers
+    # finish in their grace time can still be told.
+    with life, sending(settings, name), _fleet(settings) as children:
+        server.again = partial(hurry, children)
         click.echo(f"tintype is ready at {address}")
         if not server.should_exit:
             server.run(sockets=[listening])
 
 
-def web_server(settings: Settings, registry: Registry, name: str = "") -> uvicorn.Server:
+def web_server(settings: Settings, registry: Registry, name: str = "") -> WebServer:
     """The HTTP server, with bounds for what its clients may take; not started. name: what the database knows it as."""
     # FastAPI takes half a second; other commands don't need it.
     from tintype.web.app import create_app  # noqa: PLC0415
     from tintype.web.connections import Bounds, Connections  # noqa: PLC0415
     from tintype.web.peers import is_proxy  # noqa: PLC0415
 
-    app = create_app(settings, registry, stopping=lambda: server.should_exit, name=name)
+    shutdown = Shutdown()
+    app = create_app(settings, registry, shutdown, name)
     files = raise_file_limit()
-    bounds = Bounds.of(settings, files)
-    connections = Connections(bounds, lambda address: is_proxy(address, settings), app.state.services.metrics.calls)
+    bounds, counts = Bounds.of(settings, files), app.state.services.metrics.calls
+    connections = Connections(bounds, lambda address: is_proxy(address, settings), counts, shutdown)
     config = uvicorn.Config(
         app,
         # On h11 whatever else is installed: by itself uvicorn prefers httptools, which loses the bodies of calls
@@ -141,20 +144,9 @@ def web_server(settings: Settings, registry: Registry, name: str = "") -> uvicor
         proxy_headers=False,
         # Longer than proxies and clients keep a connection: who closes it first can't have just been sent a call.
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=max(1, round(settings.web_grace)),
+        timeout_graceful_shutdown=LAST_ANSWERS,
     )
-    server = WebServer(config)
-    return server
-
-
-class WebServer(uvicorn.Server):
-    """uvicorn's, with a long queue of connections that wait to be accepted, however few are accepted at once."""
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to serve."""
-        await super().startup(sockets)
-        for listening in sockets or []:
-            listening.listen(QUEUED)
+    return WebServer(config, shutdown, drain=settings.web_drain, grace=settings.web_grace)
 
 
 @click.command()
@@ -282,14 +274,19 @@ def _address(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _fleet(settings: Settings) -> AbstractContextManager[object]:
+def _fleet(settings: Settings) -> AbstractContextManager[Sequence[Child]]:
     """The child processes that the fleet takes, kept alive while the block lasts."""
     env = _child_environment(os.environ)
     if settings.fleet == "local":
         commands = [[*_command(settings, "worker"), "--device", device] for device in devices(settings.devices)]
-        return worker_slots(commands, env, settings.grace + 5, settings.database)
+        return worker_slots(commands, env, worker_grace(settings), settings.database)
     keepers = [Child("keeper", _command(settings, "fleet"), env)] if settings.fleet == "ray" else []
     return Children(keepers, KEEPER_GRACE)
+
+
+def worker_grace(settings: Settings) -> float:
+    """Seconds after which a worker that was told to stop is killed."""
+    return settings.grace + 5
 
 
 def _command(settings: Settings, name: str) -> list[str]:

@@ -18,13 +18,13 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 from obstore.store import S3Store
 
 from tintype.errors import ConfigurationInvalid, NotFound, StorageUnavailable, TintypeError
-from tintype.media.outputs import GONE, NAME, Troubles, new_name
+from tintype.media.outputs import GONE, NAME, UNREAD, Troubles, new_name
 from tintype.settings import Settings
 
 log = structlog.get_logger()
 
-#: What callers send is kept as it came, under names with no kind of picture in them; it is given to nobody.
-UNREAD = "in"
+#: A prefix that nothing has: to list it is the smallest question.
+NOTHING = "nothing"
 #: Seconds that a storage may be away while it is only tried: at start, and now and then while it refuses.
 TRIAL = 5.0
 #: What is written then. Small: a storage that takes no large pictures refuses those alone.
@@ -143,6 +143,14 @@ class Objects:
             with suppress(StorageUnavailable):  # a later sweep will
                 self.remove(self._discarded.get())
             self._discarded.task_done()
+
+    def probe(self) -> None:
+        """List nothing; raises StorageUnavailable when the storage is away, refuses the key or has no such bucket.
+
+        Nothing is written: with versions kept in the bucket, it would stay for ever.
+        """
+        with _told("list"):
+            next(iter(obstore.list(self._store, prefix=NOTHING)), None)
 
     def expire(self, keep: Collection[str] = ()) -> int:
         """Remove what is past its life and not to be kept; how many objects that were. Raises StorageUnavailable."""

@@ -22,6 +22,10 @@ SUFFIX = re.compile(r"[a-z0-9]{1,5}")
 PART = ".part"
 #: Seconds after which an unfinished file is a crash's: no write takes that long.
 PART_LIFE = 600.0
+#: Bytes that are written to find out whether a disk takes any: an empty file finds room on a full one.
+BLOCK = 4096
+#: What callers send is kept as it came, under names with no kind of picture in them; it is given to nobody.
+UNREAD = "in"
 GONE = "no such file, or it has expired"
 #: What an operator is told of a disk that takes nothing, in the words of what to do about it.
 DISK = {
@@ -71,7 +75,7 @@ class Files:
         self._life = life
         self._troubles = Troubles(folder.name)
         #: Bytes of the last picture that there was no room for: with less room than that, the disk is full still.
-        self._refused = 1
+        self._refused = BLOCK
         make_folder(folder)
 
     def put(self, data: bytes, suffix: str) -> str:
@@ -84,7 +88,7 @@ class Files:
             with self._asking("write"):
                 self._write(name, data)
         except StorageUnavailable:
-            self._refused = len(data)
+            self._refused = max(BLOCK, len(data))
             raise
         return name
 
@@ -129,6 +133,10 @@ class Files:
         with suppress(StorageUnavailable):
             self.remove(name)
 
+    def probe(self) -> None:
+        """As `prove`, which costs a disk little."""
+        self.prove()
+
     def expire(self, keep: Collection[str] = ()) -> int:
         """Remove what is past its life and not to be kept, and what a crash left unfinished; how many files that were.
 
@@ -149,7 +157,7 @@ class Files:
 
         Raises StorageUnavailable.
         """
-        name = new_name("in")
+        name = new_name(UNREAD)
         with _on_disk():
             self._write(name, os.urandom(self._refused))
             (self._folder / name).unlink()

@@ -42,6 +42,9 @@ class Storage(Protocol):
     def discard(self, name: str) -> None:
         """The same without waiting for it, nor raising anything: what isn't removed then is past its life some day."""
 
+    def probe(self) -> None:
+        """Find out cheaply whether pictures can be kept here at the moment; raises StorageUnavailable."""
+
     def expire(self, keep: Collection[str] = ()) -> int:
         """Remove what is past its life, but for the names to keep; how many that were."""
 

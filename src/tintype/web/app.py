@@ -35,6 +35,7 @@ from tintype.web.operator import operator_router
 from tintype.web.pages import pages_router
 from tintype.web.public import public_router
 from tintype.web.services import Services
+from tintype.web.shutdown import Shutdown
 from tintype.web.statement import statement_router
 from tintype.web.uploads import uploads_router
 from tintype.web.v1 import v1_router
@@ -103,14 +104,12 @@ ROUTERS = (
 )
 
 
-def create_app(
-    settings: Settings, registry: Registry, stopping: Callable[[], bool] = lambda: False, name: str = ""
-) -> FastAPI:
-    """The ASGI application; `stopping` tells calls that wait whether the server is about to go.
+def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name: str = "") -> FastAPI:
+    """The ASGI application of a server that tells by `shutdown` how far it has come with stopping.
 
     name: what the database knows this server as; without one, it isn't told of it.
     """
-    services = Services.open(settings, registry, stopping, name)
+    services = Services.open(settings, registry, shutdown, name)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -121,7 +120,7 @@ def create_app(
             _every(own.sweep, services.sweep),
             _every(DEADLINES, services.requests.end_overdue),
             _every(own.poll, stand_in.turn),
-            _every(LOOK, services.samples.look),
+            _every(LOOK, services.readiness.keep_samples),
         )
         presence = [_every(BEAT, services.beat)] if name else []
         tasks = [asyncio.create_task(job) for job in (*jobs, *presence)]

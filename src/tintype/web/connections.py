@@ -10,6 +10,7 @@ import errno
 import json
 import logging
 import re
+import select
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from tintype.errors import BadRequest, HeadTooLarge, TintypeError, TooManyConnec
 from tintype.settings import Settings
 from tintype.telemetry.calls import Calls
 from tintype.web.peers import peer
+from tintype.web.shutdown import Shutdown
 
 log = structlog.get_logger()
 
@@ -103,9 +105,10 @@ class Pace:
 class Strict(h11.Connection):
     """The parser, without what is only ever an attack: see `next_event`."""
 
-    def __init__(self, began: Callable[[], None]) -> None:
+    def __init__(self, began: Callable[[], None], shutdown: Shutdown) -> None:
         super().__init__(h11.SERVER, MOST_HEAD)
         self._began = began
+        self._shutdown = shutdown
         #: Lines of the head that is coming, and the last bytes of it.
         self._lines, self._tail = 0, b""
         #: Of the current request's body, what has come so far.
@@ -121,6 +124,14 @@ class Strict(h11.Connection):
             self._lines += joined.count(b"\n", len(self._tail), end.end() if end else len(joined))
             self._tail = joined[-3:]
         super().receive_data(data)
+
+    def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
+        """What `send` puts together; while the server stops, an answer is its connection's last and says so."""
+        if self._shutdown.draining and isinstance(event, h11.Response):
+            others = [(name, value) for name, value in event.headers if name != b"connection"]
+            headers = [*others, (b"connection", b"close")]
+            event = h11.Response(status_code=event.status_code, headers=headers, reason=event.reason)
+        return super().send_with_data_passthrough(event)
 
     def next_event(self) -> Any:
         """The next event; raises h11.RemoteProtocolError, and leaves the reason in `refusal`.
@@ -176,7 +187,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
     def __init__(self, all_of_them: Connections, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.logger = calls
-        self.conn = self._parser = Strict(self._began)
+        self.conn = self._parser = Strict(self._began, all_of_them.shutdown)
         self.address = self.peer = ""
         self._all = all_of_them
         self._reading, self._writing = Pace(), Pace()
@@ -220,6 +231,18 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
             self._unset_keepalive_if_required()  # part of the next one is here: its time is counted in `look`
             self._came += 1
+
+    def shutdown(self) -> None:
+        """Close it, unless it is in a call, which is its last, or one is on its way here."""
+        in_call = self.cycle is not None and not self.cycle.response_complete
+        if not self.transport.is_closing() and (in_call or not (self.conn.trailing_data[0] or self._readable())):
+            super().shutdown()
+
+    def _readable(self) -> bool:
+        """Whether something has come that hasn't been read yet."""
+        came = select.poll()
+        came.register(self.transport.get_extra_info("socket"), select.POLLIN)
+        return bool(came.poll(0))
 
     def send_400_response(self, _msg: str) -> None:
         """Answer what couldn't be parsed, in the words of the parser's `refusal`."""
@@ -329,8 +352,9 @@ class Connections:
     exempt: whether an address is a proxy's, which speaks for many. counts: where answers to what was no call go.
     """
 
-    def __init__(self, bounds: Bounds, exempt: Callable[[str], bool], counts: Calls) -> None:
+    def __init__(self, bounds: Bounds, exempt: Callable[[str], bool], counts: Calls, shutdown: Shutdown) -> None:
         self.bounds = bounds
+        self.shutdown = shutdown
         #: Of all connections: each takes out at once what was put there.
         self.buffer = bytearray(READ)
         self.refused = counts.refused

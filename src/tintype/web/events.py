@@ -89,10 +89,10 @@ class Stream:
         self.told = Told()
 
     async def run(self) -> AsyncIterator[str]:
-        """Events until the end of the request or of the server, with a comment when nothing happens for long."""
+        """Events until the request has ended or the server closes, with a comment when nothing happens for long."""
         with self.own.watcher.watching(self.id, follows=True) as watch:
             silence = time.monotonic() + self.own.settings.events_heartbeat
-            while self.told != OVER and not self.own.stopping():
+            while self.told != OVER and not self.own.shutdown.closing:
                 texts = await self._next(watch, silence - time.monotonic())
                 if not texts and time.monotonic() >= silence:
                     texts = [": still here\n\n"]

@@ -35,8 +35,9 @@ REFUSALS = {
 }
 WAITING = {
     409: "The request sent with this Idempotency-Key still runs",
-    502: "No worker is running; the request stays queued",
-    504: "The wait ran out; the request goes on",
+    502: "No worker is running; the request stays queued: request_id, status_url and response_url say where",
+    503: "The database can't be reached, or this server is being restarted; nothing was charged",
+    504: "The wait ran out, or this server is being restarted; the request goes on, where 502's fields say",
     507: "The model and a picture of this size don't fit into this server's memory",
 }
 REFUSED_CONTENT = "The safety check refused the content, or this Idempotency-Key was sent with another body"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -12,16 +13,26 @@ from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse, RedirectResponse
 
 from tintype.catalog.samples import SAMPLES
-from tintype.errors import NotReady, StoreUnavailable
+from tintype.errors import NotReady
 from tintype.media.samples import draw
 from tintype.web.constants import Constant, conditional, etag_of
 from tintype.web.openapi import refusals
+from tintype.web.query import Query, describe
+from tintype.web.schemas import READINESS
 from tintype.web.services import Services, services
 from tintype.web.stored import Stored
 from tintype.web.threads import Threaded, holder
 from tintype.web.urls import base_url
 
-NOT_READY = {"description": "They can't: the database or the workers are away"}
+#: What `?web` asks, in words, and what each part that is missing is called.
+READY = "200 while requests can be run: the database and the storage are reached, and a worker takes requests. "
+WEB = "With `?web`: while this process can take calls, whether or not a worker is there; for load balancers."
+MISSING = {
+    "stopping": "it is stopping",
+    "database": "its database is away, or takes no writes",
+    "storage": "its storage of pictures is away, or takes no writes",
+    "worker": "no worker takes requests",
+}
 
 #: Whoever knows a picture's address may read it; so may a page of theirs, which draws it on a canvas.
 ANYBODY = {"access-control-allow-origin": "*"}
@@ -32,7 +43,19 @@ def public_router() -> APIRouter:
     router = APIRouter(route_class=Threaded)
     _add(router, "/health", health, summary="Whether the process lives")
     _add(router, "/openapi.json", description, include_in_schema=False)
-    _add(router, "/ready", ready, summary="Whether requests can be run", responses={503: NOT_READY})
+    _add(
+        router,
+        "/ready",
+        ready,
+        summary="Whether requests can be run",
+        description=READY + WEB,
+        responses={
+            200: {"description": "They can", "content": {"application/json": {"schema": READINESS}}},
+            400: refusals(400)[400],
+            503: {"description": "They can't; error says why", "content": {"application/json": {"schema": READINESS}}},
+        },
+        openapi_extra={"parameters": [describe("web")]},
+    )
     _add(
         router,
         "/files/{name}",
@@ -62,21 +85,22 @@ def description(http: HttpRequest) -> Response:
     return conditional(http, body, etag_of(body), "application/json")
 
 
-def ready(http: HttpRequest) -> JSONResponse:
-    """200 when the database answers and a worker has lately given a sign of life, else 503.
+async def ready(http: HttpRequest) -> JSONResponse:
+    """Whether requests can be run or, with `?web`, whether this process can take them: 200, or 503 with the reason.
 
     Also while the queue is paused, which is told as well: what is submitted then is accepted, and waits.
     """
-    own = services(http)
-    try:
-        paused = own.controls.paused_since() is not None
-        checks = {"worker": own.has_worker(), "database": True}
-    except StoreUnavailable:
-        checks = {"worker": False, "database": False}
-    if all(checks.values()):
-        return JSONResponse({"ready": True, **checks, "paused": paused})
-    error = NotReady()
-    return JSONResponse({"ready": False, **checks, **error.public()}, error.status, error.public_headers())
+    web = Query(http.query_params).flag("web")
+    state = await services(http).readiness.state(services(http).has_worker)
+    wanted = {"stopping": not state.stopping, "database": state.database, "storage": state.storage}
+    if not web and state.worker is not None:
+        wanted["worker"] = state.worker
+    missing = [MISSING[name] for name, there in wanted.items() if not there]
+    body = {"ready": not missing, **asdict(state)}
+    if not missing:
+        return JSONResponse(body)
+    error = NotReady(f"This server can't {'take calls' if web else 'run requests'} at the moment: {'; '.join(missing)}")
+    return JSONResponse({**body, **error.public()}, error.status, error.public_headers())
 
 
 def file(http: HttpRequest, name: str) -> Response:

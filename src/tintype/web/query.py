@@ -36,6 +36,7 @@ SCHEMAS: Mapping[str, dict[str, Any]] = {
     "by": {"enum": [*SPLITS]},
     "act": {"enum": [*THINGS, *ACTS]},
     "entries": {"enum": ["balance", "all"], "default": "balance"},
+    "web": {"type": "boolean", "default": False},
 }
 
 
@@ -49,11 +50,14 @@ class Query:
 
     def __init__(self, sent: Mapping[str, str]) -> None:
         self._sent: dict[str, str] = {}
+        self._bare: set[str] = set()
         for name, value in QueryParams(sent).multi_items():
             if name in self._sent:
                 raise BadRequest(f"{name[:80]}: sent twice")
             if value.strip():
                 self._sent[name] = value.strip()
+            else:
+                self._bare.add(name)
 
     def text(self, name: str, default: str = "") -> str:
         """Anything."""
@@ -76,6 +80,10 @@ class Query:
         if sent not in choices:
             raise InvalidParameter(name, sent, "one of " + ", ".join(filter(None, choices)))
         return choices[sent]
+
+    def flag(self, name: str) -> bool:
+        """Whether it is there, by itself (`?name`) or as true."""
+        return name in self._bare or self.choice(name, {"true": True, "false": False}, "false")
 
     def day(self, name: str) -> date | None:
         """A day, as YYYY-MM-DD."""

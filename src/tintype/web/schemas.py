@@ -14,6 +14,7 @@ URL: Schema = {"type": "string", "format": "uri"}
 TEXT: Schema = {"type": "string"}
 NUMBER: Schema = {"type": "number"}
 WHOLE: Schema = {"type": "integer"}
+FLAG: Schema = {"type": "boolean"}
 
 
 def shape(optional: dict[str, Schema] | None = None, **required: Schema) -> Schema:
@@ -78,6 +79,15 @@ WARMTH = shape(
             device=TEXT, state={"enum": list(map(str, Warmth))}, seconds=or_null(NUMBER), error=or_null(TEXT)
         ),
     },
+)
+READINESS = shape(
+    {"error": TEXT, "error_description": TEXT, "status_code": WHOLE},
+    ready=FLAG,
+    worker=or_null(FLAG),
+    database=FLAG,
+    storage=FLAG,
+    stopping=FLAG,
+    paused=or_null(FLAG),
 )
 PAUSED = shape(paused={"type": "boolean"}, paused_at=or_null(TEXT))
 SERVER = shape(

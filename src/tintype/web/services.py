@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -45,6 +44,8 @@ from tintype.store.workers import WorkerRow, Workers
 from tintype.telemetry.metrics import Metrics
 from tintype.telemetry.traces import Tracing, open_tracing
 from tintype.web.body import Bodies
+from tintype.web.readiness import TRIAL, Readiness
+from tintype.web.shutdown import Shutdown
 from tintype.web.strangers import Strangers
 from tintype.web.threads import Threads
 from tintype.web.waits import Waits
@@ -98,15 +99,17 @@ class Services:
     blocked: BlockedPhrases
     #: Set when a test key's request has been queued here, for the stand-in.
     test_accepted: threading.Event
-    #: Whether the server has been told to stop, so that calls that wait should end.
-    stopping: Callable[[], bool]
+    shutdown: Shutdown
+    readiness: Readiness
 
     @classmethod
-    def open(cls, settings: Settings, registry: Registry, stopping: Callable[[], bool], name: str = "") -> Services:
+    def open(cls, settings: Settings, registry: Registry, shutdown: Shutdown, name: str = "") -> Services:
         """Connect to what the settings name; the database must have been migrated."""
         db = Database(settings.database, patience=settings.database_patience, process="web")
         inputs = open_storage(settings, settings.inputs_folder, settings.input_life, CALLERS_PATIENCE)
-        ceilings, previews = _ceilings(settings), Previews(db)
+        ceilings, previews, controls, samples = _ceilings(settings), Previews(db), Controls(db), Samples(db)
+        # Its own, with little patience: who asks whether all is well shall not wait until it is.
+        looked_at = open_storage(settings, settings.outputs_folder, settings.picture_life, TRIAL)
         return cls(
             settings=settings,
             registry=registry,
@@ -128,8 +131,8 @@ class Services:
             name=name,
             servers=Servers(db),
             workers=Workers(db),
-            controls=Controls(db),
-            samples=Samples(db),
+            controls=controls,
+            samples=samples,
             history=History(db, settings.history_life),
             assets=Assets(db, life=settings.asset_life, quota=settings.asset_quota),
             outlooks=Outlooks(db),
@@ -141,7 +144,7 @@ class Services:
             outputs=open_storage(settings, settings.outputs_folder, settings.picture_life, CALLERS_PATIENCE),
             uploads=open_storage(settings, settings.assets_folder, settings.asset_life, CALLERS_PATIENCE),
             waits=Waits(settings.account_waits, settings.waits),
-            watcher=Watcher(Looks(db), previews, settings.events_poll, stopping),
+            watcher=Watcher(Looks(db), previews, settings.events_poll, shutdown),
             strangers=Strangers(),
             threads=Threads(),
             bodies=Bodies(per_account=settings.account_bodies, together=settings.bodies),
@@ -151,7 +154,8 @@ class Services:
             tracing=open_tracing(settings.traces, "web", name),
             blocked=BlockedPhrases.read(settings.blocked_prompts),
             test_accepted=threading.Event(),
-            stopping=stopping,
+            shutdown=shutdown,
+            readiness=Readiness(controls, samples, looked_at, shutdown),
         )
 
     def price(self, spec: ModelSpec) -> Tariff:

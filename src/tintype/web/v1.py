@@ -13,11 +13,19 @@ from fastapi.responses import JSONResponse
 
 from tintype.catalog.catalogue import Catalogue
 from tintype.catalog.spec import ModelSpec
-from tintype.errors import GoesOn, StillRunning, StorageUnavailable, StoreUnavailable, WaitRanOut, WorkerUnavailable
+from tintype.errors import (
+    GoesOn,
+    Restarting,
+    StillRunning,
+    StorageUnavailable,
+    StoreUnavailable,
+    WaitRanOut,
+    WorkerUnavailable,
+)
 from tintype.media.images import content_type
-from tintype.store.addresses import file_url
+from tintype.store.addresses import file_url, links
 from tintype.store.money import plain
-from tintype.store.records import Json, Request, Status
+from tintype.store.records import CANCELLED, Json, Request, Status
 from tintype.testmode.script import parse
 from tintype.web import answers
 from tintype.web.auth import Reader, Runner
@@ -104,6 +112,8 @@ async def _watch(own: Services, http: HttpRequest, request: Request) -> Request 
         if request.idempotency_key is None:
             await own.threads.run(request.account_id, own.requests.cancel, request.id, request.account_id)
         return None
+    if own.shutdown.over:
+        return await own.threads.run(request.account_id, _last_word, own, request)
     raise await own.threads.run(request.account_id, _why_not, own, request)
 
 
@@ -113,9 +123,23 @@ async def _disconnected(http: HttpRequest) -> None:
         pass
 
 
+def _last_word(own: Services, request: Request) -> Request:
+    """The request of a call that waits no longer since the server stops, if it has ended just now.
+
+    Else raises WaitRanOut, if its caller can ask for it again, and Restarting where it can't: then it is cancelled.
+    """
+    once = request.idempotency_key is not None
+    request = (own.requests.find if once else own.requests.cancel)(request.id, request.account_id)
+    if request.ended and (once or request.error_status != CANCELLED.status):
+        return request
+    if once:
+        raise _goes_on(WaitRanOut, request, "This server is being restarted; the request goes on")
+    raise Restarting(headers={"x-request-id": request.id})
+
+
 def _why_not(own: Services, request: Request) -> GoesOn:
-    """Why a request has not ended in all that time; a server that stops has none to look that up for hundreds."""
-    if request.test or own.stopping():
+    """Why a request has not ended in all that time."""
+    if request.test:
         return _goes_on(WaitRanOut, request)
     if own.controls.paused_since() is not None:
         return _goes_on(WaitRanOut, request, "The queue is paused by the operator; the request keeps its place in it")
@@ -126,6 +150,7 @@ def _why_not(own: Services, request: Request) -> GoesOn:
 
 def _goes_on(kind: type[GoesOn], request: Request, message: str | None = None) -> GoesOn:
     error = kind(message, headers={"x-request-id": request.id})
+    error.places = {"request_id": request.id, **links(request, request.base_url or "")}
     return error if request.idempotency_key is None else error.repeatable(RETRY_AFTER)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import structlog
@@ -18,6 +18,7 @@ from tintype.errors import UNFORESEEN, StoreUnavailable, TintypeError
 from tintype.store.looks import Look, Looks, Seen, State
 from tintype.store.previews import Previews
 from tintype.store.records import Status
+from tintype.web.shutdown import Shutdown
 
 log = structlog.get_logger()
 
@@ -80,11 +81,12 @@ class Watch:
 class Watcher:
     """Looks at all that is watched; `pace` is the seconds between looks at what is followed."""
 
-    def __init__(self, looks: Looks, previews: Previews, pace: float, stopping: Callable[[], bool]) -> None:
+    def __init__(self, looks: Looks, previews: Previews, pace: float, shutdown: Shutdown) -> None:
         self._looks = looks
         self._previews = previews
         self._pace = pace
-        self._stopping = stopping
+        self._shutdown = shutdown
+        shutdown.tell(self._release)
         self._watches: set[Watch] = set()
         self._joined = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
@@ -101,6 +103,8 @@ class Watcher:
         watch = Watch(id, self._pace if follows else FIRST_LOOK, follows=follows)
         self._watches.add(watch)
         self._joined.set()
+        if self._shutdown.over:
+            watch.bell.set()
         if self._watching is None or self._watching.done():
             self._watching = asyncio.create_task(self._run())
         try:
@@ -118,17 +122,19 @@ class Watcher:
     async def _run(self) -> None:
         while self._watches:
             await self._rest()
-            if self._stopping():
-                for watch in self._watches:
-                    watch.bell.set()
-            elif due := self._due():
+            if due := self._due():
                 await self._turn(due)
+
+    def _release(self) -> None:
+        """Wake those who are to end: who follows once the server closes, who waits once its grace is over."""
+        for watch in self._watches:
+            if watch.follows or self._shutdown.over:
+                watch.bell.set()
 
     async def _rest(self) -> None:
         """Until somebody's look is due, or somebody joins."""
         self._joined.clear()
-        pause = SLOWEST_LOOK if self._stopping() else min(watch.due for watch in self._watches) - time.monotonic()
-        await _rung(self._joined, pause)
+        await _rung(self._joined, min(watch.due for watch in self._watches) - time.monotonic())
 
     def _due(self) -> list[Watch]:
         """All whose look is due, and those who wait for the second half of their pause: so looks fall together."""

@@ -93,6 +93,12 @@ class Worker:
         self._deadline = min(self._deadline, time.monotonic() + self.grace)
         self.drain()
 
+    def signalled(self) -> None:
+        """Stop as a signal asks; at a second one, hand back at once what is running."""
+        if self._deadline < math.inf:
+            self.grace = 0.0
+        self.stop()
+
     def drain(self) -> None:
         """Take nothing more; go on with what is running until it has ended."""
         self._taking = False

@@ -90,7 +90,7 @@ def run_worker(
 
     def stop(number: int, _frame: object) -> None:
         life.ends(number)
-        worker.stop()
+        worker.signalled()
 
     def end() -> None:
         life.ends("its parent is gone" if parent not in (None, os.getppid()) else "its heartbeat failed")
