@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from tintype.cli.local import first_line, lacking
 from tintype.cli.refusals import advice, opening, refusal
+from tintype.cli.storage import located
 from tintype.errors import ConfigurationInvalid, PerhapsDone, StoreUnavailable
 from tintype.settings import Settings
 from tintype.store.database import Database, shown_url
@@ -47,7 +48,7 @@ def load_settings(**given: Any) -> Settings:
         raise click.UsageError("; ".join(_mistake(**one) for one in error.errors(include_url=False))) from None
     if settings.traces:
         _check_exporter(settings.traces)
-    return settings
+    return located(settings)
 
 
 def _mistake(loc: Sequence[str | int], msg: str, **_: Any) -> str:
