@@ -29,7 +29,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from tintype.errors import NotFound
+from tintype.errors import InvalidParameter, NotFound
 from tintype.store.database import Database, read_clock
 from tintype.store.records import Entry, Status
 from tintype.store.statement import DAY, day_of
@@ -83,6 +83,19 @@ class Window(NamedTuple):
     def of(cls, first: date, last: date) -> Window:
         """Both days included."""
         return cls(_beginning(first), _beginning(last) + DAY)
+
+
+def period(first: date | None, last: date | None, names: tuple[str, str], most: int) -> tuple[date, date]:
+    """Two days, of which the second counts too; else today, and the first of that month.
+
+    Raises InvalidParameter, with what the caller calls the days, for more than `most` or what databases can't date.
+    """
+    end = last or datetime.now(UTC).date()
+    start = first or end.replace(day=1)
+    if not (0 <= (end - start).days < most and start.year >= 1970 and end.year < 9999):
+        allowed = f"a day from 1970 on, at most {most - 1} days before {names[1]}, {end}"
+        raise InvalidParameter(names[0], start.isoformat(), allowed)
+    return start, end
 
 
 class Accounting:

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 
-from tintype.store.accounting import SPLITS, By, Use, Window
+from tintype.store.accounting import SPLITS, By, Use, Window, period
 from tintype.store.audit import ACTS, THINGS, Deed
 from tintype.store.keepers import waits, wanted
 from tintype.store.money import dollars
@@ -88,7 +88,7 @@ def usage(http: HttpRequest, _key: Auditor) -> dict[str, Any]:
     Charges are the ledger's, which is kept for good. `completed` and `failed` are null where requests no longer are.
     """
     query = Query(http.query_params)
-    first, last = query.month("from", "to", most=MOST_DAYS)
+    first, last = period(query.day("from"), query.day("to"), ("from", "to"), MOST_DAYS)
     by, page, size = query.choice("by", BYS, ""), query.page(), query.number("per_page", ROWS, MOST_ROWS)
     account = query.text("account")
     used, total = services(http).accounting.use(Window.of(first, last), by, account, size=size, page=page)

@@ -95,15 +95,6 @@ class Query:
         except ValueError:
             raise InvalidParameter(name, sent, "a day as YYYY-MM-DD") from None
 
-    def month(self, first: str, last: str, *, most: int) -> tuple[date, date]:
-        """Two days, of which the second counts too; today, and the first of that month."""
-        end = self.day(last) or datetime.now(UTC).date()
-        start = self.day(first) or end.replace(day=1)
-        if not (0 <= (end - start).days < most and start.year >= 1970 and end.year < 9999):
-            allowed = f"a day from 1970 on, at most {most - 1} days before {last}, {end}"
-            raise InvalidParameter(first, start.isoformat(), allowed)
-        return start, end
-
     def window(self, first: str, last: str, *, days: int, most: int) -> tuple[float, float]:
         """From the start of the first day to the end of the last, UTC, in unix seconds; today and `days` before it."""
         end = self.day(last) or datetime.now(UTC).date()
