@@ -27,6 +27,7 @@ class ObjectStorage:
         """Start it, with its bucket; what was in it lives on with this process."""
         self._server = ThreadedMotoServer(self.host, self.port, verbose=False)
         self._server.start()
+        self.know_no_key(whosever=False)  # moto's state is the process's: another test's end may not have come to it
         self.make_bucket()
 
     def lose_bucket(self) -> None:

@@ -109,6 +109,7 @@ def test_a_worker_that_belongs_under_another_name(server: Server, storage: Objec
     assert lines[0]["limits"]["max_pictures"] == 32
 
 
+@pytest.mark.nightly  # the folder's other path, without processes, is in the integration tests of the same name
 def test_a_worker_with_a_shared_folder(new_server: Callable[..., Server], weights: Path, tmp_path: Path) -> None:
     """As over NFS, on whatever path it is mounted; and drained, it says so."""
     server = new_server(weights=small_setting(weights), devices="").start(wait_for_worker=False)

@@ -95,35 +95,37 @@ def attempts(server: Server, id: str) -> int:
 
 
 @pytest.mark.timeout(1200)
-def test_two_fleets_of_one_namespace_go_from_none_to_one_and_back(
-    fleet_of: Callable[..., Server], cluster: RayHead
+@pytest.mark.parametrize("drawing", [1, pytest.param(2, marks=pytest.mark.nightly)])
+def test_fleets_of_one_namespace_go_from_none_to_one_and_back(
+    fleet_of: Callable[..., Server], cluster: RayHead, drawing: int
 ) -> None:
-    """Each has a database of its own, and neither ends what the other has; a third one's workers fit on no node.
+    """Each has a database of its own, and none ends what another has; the last one's workers fit on no node.
 
     An actor of a version whose names don't tell the database is left alone, too.
     """
     cluster.run(OLD_ACTOR)
-    two, third = [fleet_of(fleet_max=1), fleet_of(fleet_max=1)], fleet_of(fleet_max=1, ray_cpus=2)
-    before, _ = two[0].money()
+    fleets, large = [fleet_of(fleet_max=1) for _ in range(drawing)], fleet_of(fleet_max=1, ray_cpus=2)
+    before, _ = large.money()
     assert cluster.nodes() == []
-    submit(third, ASKED)
-    ids = [submit(server, ASKED, 2) for server in two]
-    for server, own in zip(two, ids, strict=True):
+    submit(large, ASKED)
+    ids = [submit(server, ASKED, 2) for server in fleets]
+    for server, own in zip(fleets, ids, strict=True):
         all_completed(server, own, 2, before)
     until(lambda: not cluster.nodes(), PATIENT)
-    for server in two:
+    for server in fleets:
         [started] = logged(server, "starting a worker")
         [ended] = logged(server, "ending an actor")
         assert (started["actor"], ended["actor"], known(server)) == ("ray:1", "ray:1", [])
         [told] = logged(server, "actors of an earlier tintype are left alone; its own `tintype fleet --down` ends them")
         assert told["actors"] == ["ray:1"]
     cluster.run(
-        "there = ray.util.list_named_actors(); assert {*there} == {'ray:1', third}, there", third=actor_of(third)
+        "there = ray.util.list_named_actors(); assert {*there} == {'ray:1', large}, there", large=actor_of(large)
     )
-    [said, *_] = logged(third, "workers wait for a node that has room: `ray status`")
+    until(lambda: logged(large, "workers wait for a node that has room: `ray status`"))
+    [said, *_] = logged(large, "workers wait for a node that has room: `ray status`")
     assert said["cause"].startswith("ray:1: one needs 1 GPU and 2 CPU; all nodes together have ")
-    assert [server.stop() for server in (*two, third)] == [0, 0, 0]
-    for server in two:
+    assert {server.stop() for server in (*fleets, large)} == {0}
+    for server in fleets:
         [begun] = [line for line in logged(server, "started") if line["process"] == "fleet"]
         [over] = [line for line in logged(server, "stopped") if line["process"] == "fleet"]
         assert (begun["version"], begun["fleet"], over["reason"]) == (__version__, "ray", "SIGTERM")

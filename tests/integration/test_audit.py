@@ -63,8 +63,8 @@ COMMANDS = {
 #: Commands that change nothing of the server's: they only look, ask as anybody may, or are about files of this machine.
 LOOKS = {
     *("accounts list", "accounts show", "accounts check", "accounts usage", "audit", "backup", "demo", "generate"),
-    *("keys list", "models check", "models list", "models pull", "models remove", "models show", "queue status"),
-    *("processes", "replay", "storage show", "webhooks list", "webhooks logs", "workers list"),
+    *("keys list", "models check", "models list", "models pull", "models remove", "models show", "models wait"),
+    *("processes", "queue status", "replay", "storage show", "webhooks list", "webhooks logs", "workers list"),
 }
 #: Processes. What they do for somebody is the migration, the first key and the forgotten bases at a start.
 PROCESSES = {"serve", "worker", "fleet"}
@@ -347,11 +347,11 @@ def test_what_one_account_can_write_is_bounded_and_a_leak_can_still_be_ended(db:
 
 
 def test_rows_go_when_their_time_is_over(db: Database) -> None:
-    log = Audit(db, 60)
+    log = Audit(db, YEAR)
     Controls(db).pause()
     Controls(db).resume()
     with db.write() as tx:
-        tx.execute(update(audit).where(audit.c.act == "queue.pause").values(last_at=audit.c.last_at - 61))
+        tx.execute(update(audit).where(audit.c.act == "queue.pause").values(last_at=audit.c.last_at - YEAR - 1))
     assert log.expire() == 1
     assert acts_of(db) == ["queue.resume"]
 

@@ -14,6 +14,7 @@ from tintype.catalog.models import MODELS
 from tintype.store.outbox import Backoff, Outbox
 from tintype.store.requests import SPARING
 from tintype.testmode import standin
+from tintype.testmode.delivery import Delivery
 from tintype.testmode.standin import StandIn
 
 
@@ -68,7 +69,8 @@ def test_senders_know_whether_anything_may_be_to_be_told_soon(house: House) -> N
 def test_a_stand_in_that_has_accepted_nothing_looks_seldom(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     moment, woken = [1e6], threading.Event()
     monkeypatch.setattr(standin.time, "monotonic", lambda: moment[0])
-    delivery: Any = None  # nothing is to be drawn
+    outputs: Any = None  # nothing is to be drawn
+    delivery = Delivery(lambda _: None, outputs, 0)
     stand_in = StandIn(house.requests, MODELS, delivery, heartbeat=60, woken=woken)
 
     def turn() -> None:

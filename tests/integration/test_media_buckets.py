@@ -18,8 +18,9 @@ import obstore
 import pytest
 from tests.objects import ObjectStorage, object_storage
 
-from tintype.cli.storage import check_storage
+from tintype.cli.storage import check_storage, located
 from tintype.errors import StorageUnavailable
+from tintype.media.marker import place
 from tintype.media.objects import Objects, bucket, open_bucket
 from tintype.settings import Settings
 
@@ -134,8 +135,10 @@ def test_every_combination_writes_and_reads(
         monkeypatch.setenv(endpoint, storage.address)
     if endpoint == "settings over AWS":
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
-    check_storage(Settings(**settings))
-    outputs = open_bucket(Settings(**settings), "outputs", math.inf, 5)
+    found = located(Settings(**settings))
+    assert place(found) == f"s3://pictures/team a/täglich+1= at {storage.address}"
+    check_storage(found)
+    outputs = open_bucket(found, "outputs", math.inf, 5)
     address = outputs.address(outputs.put(b"picture", "png"), 60)
     assert address.startswith(storage.address)
     assert _signer(address)[:2] == used
@@ -200,7 +203,7 @@ def test_what_ends_the_start_in_one_line(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(click.UsageError, match=words) as error:
-        check_storage(Settings(storage_url="s3://pictures", **own))
+        check_storage(located(Settings(storage_url="s3://pictures", **own)))
     assert "\n" not in error.value.message
 
 

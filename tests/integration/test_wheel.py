@@ -45,6 +45,7 @@ def test_everything_of_the_sources_is_in_it(wheel: Path) -> None:
     assert kinds <= packed
 
 
+@pytest.mark.nightly  # what is in it is in what is installed
 def test_it_is_installed_with_extras_and_draws_with_what_it_brings(wheel: Path, tmp_path: Path) -> None:
     pip("install", "--no-index", "--no-deps", "--target", tmp_path / "there", f"{wheel}[postgres,s3]")
     asked = [sys.executable, "-m", "tintype", "models", "list", "--data", str(tmp_path / "data")]

@@ -8,6 +8,8 @@ import logging
 import re
 import shutil
 import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +206,23 @@ def test_what_libraries_warn_of_is_a_line_like_ours(capsys: pytest.CaptureFixtur
         structlog.reset_defaults()
     told = {name: line[name] for name in ("event", "level", "process")}
     assert told == {"event": "the collector is away", "level": "warning", "process": "web"}
+
+
+def test_a_line_that_can_not_be_written_is_lost_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the log's disk is full, or its reader has gone; what is told of is done already."""
+    full = Path("/dev/full").open("w")  # noqa: SIM115 - to close it fails too
+    monkeypatch.setattr(sys, "stderr", full)
+    set_up_logs(process="web")
+    log = structlog.get_logger()
+    try:
+        for write in (log.info, log.warning, log.error, log.exception):
+            write("queued")
+        with pytest.raises(OSError, match="No space"):
+            full.flush()
+    finally:
+        structlog.reset_defaults()
+        with suppress(OSError):
+            full.close()
 
 
 def test_a_state_that_lasts_is_a_line_at_its_begin_one_at_its_end_and_a_count_between() -> None:

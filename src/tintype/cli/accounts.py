@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,14 @@ import click
 from tintype.cli.amounts import MOST_DOLLARS, to_micro
 from tintype.cli.options import csv_option, data_option, json_option, load_settings, open_database
 from tintype.cli.rows import print_csv, print_rows, shown_time
-from tintype.errors import InvalidParameter, LedgerBroken
-from tintype.store.accounting import SPLITS, Accounting, By, Use, Window
+from tintype.errors import LedgerBroken
+from tintype.store.accounting import SPLITS, Accounting, By, Use, Window, period
 from tintype.store.accounts import Account, Accounts
 from tintype.store.ledger import Line
 from tintype.store.money import dollars, plain, shown
 
-#: Days of a report: ten years, from Unix' first moment on, before dates have no next month.
-MOST_DAYS, EARLIEST, LATEST = 3_660, date(1970, 1, 1), 9_999
+#: Days of a report: ten years.
+MOST_DAYS = 3_660
 
 
 @click.group()
@@ -162,7 +162,8 @@ def usage(
       tintype accounts usage 9f0c3c0e-… --by model --json
     """
     settings = load_settings(data=data)
-    window = _window(first, last)
+    start, end = period(first and first.date(), last and last.date(), ("--from", "--to"), MOST_DAYS)
+    window = Window.of(start, end)
     with open_database(settings) as db:
         used, _ = Accounting(db, settings.history_life).use(window, by, account or "")
     if as_csv:
@@ -170,17 +171,6 @@ def usage(
         print_csv([{**_use_row(one, by), "cost": plain(one.cost)} for one in used], names)
     else:
         print_rows([_use_row(one, by) for one in used], as_json)
-
-
-def _window(first: datetime | None, last: datetime | None) -> Window:
-    """Whole days, UTC; raises InvalidParameter."""
-    end = datetime.now(UTC).date() if last is None else last.date()
-    start = end.replace(day=1) if first is None else first.date()
-    if not (0 <= (end - start).days < MOST_DAYS and start >= EARLIEST and end.year < LATEST):
-        raise InvalidParameter(
-            "--from", start.isoformat(), f"a day from 1970 on, at most {MOST_DAYS - 1} days before --to, {end}"
-        )
-    return Window.of(start, end)
 
 
 def _use_names(by: By | None) -> list[str]:

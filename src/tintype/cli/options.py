@@ -18,7 +18,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from tintype.cli.local import first_line, lacking
 from tintype.cli.refusals import advice, opening, refusal
-from tintype.errors import ConfigurationInvalid, StoreUnavailable
+from tintype.cli.storage import located
+from tintype.errors import ConfigurationInvalid, PerhapsDone, StoreUnavailable
 from tintype.settings import Settings
 from tintype.store.database import Database, shown_url
 from tintype.store.migrations import check, migrate
@@ -47,7 +48,7 @@ def load_settings(**given: Any) -> Settings:
         raise click.UsageError("; ".join(_mistake(**one) for one in error.errors(include_url=False))) from None
     if settings.traces:
         _check_exporter(settings.traces)
-    return settings
+    return located(settings)
 
 
 def _mistake(loc: Sequence[str | int], msg: str, **_: Any) -> str:
@@ -103,7 +104,8 @@ def open_database(
         yield db
     except StoreUnavailable as error:
         cause = getattr(error.__cause__, "orig", None) or error.__cause__
-        raise StoreUnavailable(f"{first_line(cause)} in {place}{advice(cause, url)}") from error
+        perhaps = f". {error.message} {error.advice}" if isinstance(error, PerhapsDone) else ""
+        raise type(error)(f"{first_line(cause)} in {place}{advice(cause, url)}{perhaps}") from error
     except DBAPIError as error:
         if words := refusal(error, url):
             raise ConfigurationInvalid(f"{words} ({place})") from error

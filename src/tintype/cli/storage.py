@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 
 import click
@@ -13,15 +13,28 @@ from sqlalchemy import make_url
 
 from tintype.cli.local import lacking
 from tintype.errors import ConfigurationInvalid, StorageUnavailable
+from tintype.media.marker import place
 from tintype.private import tighten
 from tintype.settings import Settings
 
 log = structlog.get_logger()
 
-#: Where Amazon's tools, and the storage's library, look for what the settings leave empty.
+#: Where Amazon's tools, and the storage's library, look for what the settings leave empty; of addresses, the first.
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-ENDPOINT = "AWS_ENDPOINT_URL"
-ENDPOINTS = (ENDPOINT, "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT")
+ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+
+
+def located(settings: Settings, environment: Mapping[str, str] = os.environ) -> Settings:
+    """With the storage's address in them, also where only the environment has it; raises UsageError for what is none.
+
+    By it the storage is told from others: at start in the log, in the database, and while it is away.
+    """
+    name = next((name for name in ENDPOINTS if environment.get(name)), None)
+    if name is None or settings.storage_endpoint or not settings.storage_url:
+        return settings
+    if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", environment[name]):
+        raise click.UsageError(f"{name} is no address: it is written like https://storage.example")
+    return settings.model_copy(update={"storage_endpoint": environment[name].rstrip("/")})
 
 
 def check_storage(settings: Settings, environment: MutableMapping[str, str] = os.environ) -> None:
@@ -42,10 +55,8 @@ def check_storage(settings: Settings, environment: MutableMapping[str, str] = os
         raise click.UsageError(f"TINTYPE_STORAGE_URL: {error.message}") from error
     except StorageUnavailable as error:
         if error.refuses:
-            place = f"{settings.storage_url} at {settings.storage_endpoint or environment.get(ENDPOINT) or 'Amazon'}"
-            raise click.UsageError(
-                f"TINTYPE_STORAGE_URL: {place} can't be used: {error.why}; {_advice(error)}"
-            ) from error
+            words = f"TINTYPE_STORAGE_URL: {place(settings)} can't be used: {error.why}; {_advice(error)}"
+            raise click.UsageError(words) from error
         log.warning("the storage is away; starting all the same", cause=error.why)
 
 
@@ -59,9 +70,6 @@ def _check_environment(settings: Settings, environment: MutableMapping[str, str]
     """Refuse AWS_… variables that can't be meant; what is empty there, as compose files leave it, counts as not set."""
     for name in [name for name, value in environment.items() if name.startswith("AWS_") and not value]:
         del environment[name]
-    for name in () if settings.storage_endpoint else ENDPOINTS:
-        if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", environment.get(name, "http://none")):
-            raise click.UsageError(f"{name} is no address: it is written like https://storage.example")
     key, secret = (name in environment for name in KEYS)
     if key != secret and not settings.storage_key_id:
         raise click.UsageError(f"{' and '.join(KEYS)} go together: set both, or neither")

@@ -182,11 +182,6 @@ class Objects:
         with _told("remove"):
             obstore.delete(self._trial, self._scrap)
 
-    @property
-    def failing(self) -> bool:
-        """Whether the storage is away, or refuses."""
-        return self._troubles.last
-
     @contextmanager
     def _asking(self, to: str) -> Iterator[None]:
         with self._troubles.asking(to), _told(to, missing=NotFound(GONE) if to == "read" else None):

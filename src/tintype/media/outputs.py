@@ -44,11 +44,6 @@ class Troubles:
         done = {"write": "written", "read": "read", "list": "listed", "remove": "removed"}
         self._of = {to: Outage(f"{kind} can't be {what}", f"{kind} can be {what} again") for to, what in done.items()}
 
-    @property
-    def last(self) -> bool:
-        """Whether any of it does."""
-        return any(outage.lasts for outage in self._of.values())
-
     def lasts(self, to: str) -> bool:
         """Whether this kind does."""
         return self._of[to].lasts
@@ -161,11 +156,6 @@ class Files:
         with _on_disk():
             self._write(name, os.urandom(self._refused))
             (self._folder / name).unlink()
-
-    @property
-    def failing(self) -> bool:
-        """Whether the disk takes or gives nothing."""
-        return self._troubles.last
 
     @contextmanager
     def _asking(self, to: str) -> Iterator[None]:

@@ -51,10 +51,6 @@ class Storage(Protocol):
     def prove(self) -> None:
         """Do once with something of no use what is done with pictures; gives up after some seconds."""
 
-    @property
-    def failing(self) -> bool:
-        """Whether something that was lately asked of it failed, and hasn't gone well since."""
-
 
 def open_storage(settings: Settings, folder: Path, life: float, patience: float | None = None) -> Storage:
     """The place for one kind of pictures, as the operator configured it; in a bucket, the folder's name is a prefix.

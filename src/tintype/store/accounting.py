@@ -29,10 +29,10 @@ from sqlalchemy import (
     union_all,
 )
 
-from tintype.errors import NotFound
+from tintype.errors import InvalidParameter, NotFound
 from tintype.store.database import Database, read_clock
 from tintype.store.records import Entry, Status
-from tintype.store.statement import DAY, day_of
+from tintype.store.statement import DAY, beginning, day_of
 from tintype.store.tables import ENDS, accounts, api_keys, history, ledger, requests
 
 #: What an account's use may be split by.
@@ -82,7 +82,20 @@ class Window(NamedTuple):
     @classmethod
     def of(cls, first: date, last: date) -> Window:
         """Both days included."""
-        return cls(_beginning(first), _beginning(last) + DAY)
+        return cls(beginning(first), beginning(last) + DAY)
+
+
+def period(first: date | None, last: date | None, names: tuple[str, str], most: int) -> tuple[date, date]:
+    """Two days, of which the second counts too; else today, and the first of that month.
+
+    Raises InvalidParameter, with what the caller calls the days, for more than `most` or what databases can't date.
+    """
+    end = last or datetime.now(UTC).date()
+    start = first or end.replace(day=1)
+    if not (0 <= (end - start).days < most and start.year >= 1970 and end.year < 9999):
+        allowed = f"a day from 1970 on, at most {most - 1} days before {names[1]}, {end}"
+        raise InvalidParameter(names[0], start.isoformat(), allowed)
+    return start, end
 
 
 class Accounting:
@@ -151,9 +164,9 @@ def _part(by: By | None, window: Window, moment: Any, model: Any, key: Any) -> C
 def _month_of(moment: ColumnElement[Any], window: Window) -> ColumnElement[Any]:
     """The month of a moment in the window: in words that both databases have."""
     month, ends = _date(window.since).replace(day=1), []
-    while _beginning(month) < window.before:
+    while beginning(month) < window.before:
         following = (month + timedelta(days=31)).replace(day=1)
-        ends.append((moment < _beginning(following), f"{month:%Y-%m}"))
+        ends.append((moment < beginning(following), f"{month:%Y-%m}"))
         month = following
     return case(*ends)
 
@@ -185,7 +198,7 @@ def _use(row: Row[Any], window: Window, by: By | None, known: float) -> Use:
         since = int(part) * DAY
         part = _date(since).isoformat()
     if by == "month":
-        since = max(since, _beginning(date.fromisoformat(f"{part}-01")))
+        since = max(since, beginning(date.fromisoformat(f"{part}-01")))
     counts = (row.completed, row.failed) if by != "key" and since >= known else (None, None)
     key = None if row.hint is None else f"{row.hint}… {row.key_name}"
     sums = (row.charged, row.cost, row.uncharged)
@@ -195,10 +208,6 @@ def _use(row: Row[Any], window: Window, by: By | None, known: float) -> Use:
 def _whole(sum: Any) -> Any:
     """Postgres makes a decimal of a sum of big integers."""
     return cast(func.coalesce(sum, 0), BigInteger)
-
-
-def _beginning(day: date) -> float:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
 
 
 def _date(moment: float) -> date:

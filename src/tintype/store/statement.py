@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Integer, cast, func, literal_column, select
@@ -67,6 +68,11 @@ class Statements:
             balance += given + taken
             days.append(Day(day, given, -taken, balance))
         return days
+
+
+def beginning(day: date) -> float:
+    """The first moment of a day, UTC, in unix seconds."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
 
 
 def day_of(moment: ColumnElement[Any]) -> ColumnElement[int]:

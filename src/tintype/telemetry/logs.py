@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -22,6 +23,20 @@ log = structlog.get_logger()
 QUIET = 2.0
 #: Seconds between two lines while it lasts.
 REMIND = 60.0
+
+
+class Lines(structlog.PrintLogger):
+    """Writes lines; one that finds no room on the disk, or nobody at the pipe's end, is lost, as `logging` does it.
+
+    Nothing else shall fail for it: many lines tell of what is committed by then.
+    """
+
+    def msg(self, message: str) -> None:
+        """Write a line."""
+        with suppress(OSError):
+            super().msg(message)
+
+    debug = info = warning = error = exception = critical = fatal = msg
 
 
 def set_up_logs(*, process: str) -> None:
@@ -49,7 +64,7 @@ def set_up_logs(*, process: str) -> None:
     structlog.configure(
         processors=[*about, render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: Lines(sys.stderr),
     )
     # What libraries warn of looks no different: an exporter whose collector is away, say.
     own = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, render]

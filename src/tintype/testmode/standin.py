@@ -127,9 +127,7 @@ class StandIn:
             self._end(act, *own)
         except StoreUnavailable:
             raise
-        except (
-            StorageUnavailable
-        ) as error:  # as a worker does: the request waits for the storage, unless it alone fails
+        except StorageUnavailable as error:  # as for a worker's: it waits for the storage, unless it alone fails
             if self._delivery.outlet.shut:
                 self._requests.hand_back(*own)
             else:

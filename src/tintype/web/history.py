@@ -14,10 +14,11 @@ from tintype.store.history import PENDING, Filter, Past, Sort
 from tintype.store.keys import Key
 from tintype.store.money import dollars
 from tintype.store.records import Status
+from tintype.store.statement import beginning
 from tintype.web.answers import exact, utc
 from tintype.web.auth import Reader
 from tintype.web.openapi import describe_call, describe_query
-from tintype.web.query import LONGEST, MOST_ROWS, Query, beginning, describe
+from tintype.web.query import LONGEST, MOST_ROWS, Query, describe, paged
 from tintype.web.services import Services, services
 from tintype.web.threads import Threaded
 from tintype.web.urls import base_url
@@ -109,7 +110,7 @@ def _page(
     own, base, page = services(http), base_url(http, services(http).settings), query.page()
     rows, total = own.history.page(meant, size=size, page=page, sort=sort, descending=descending)
     data = [_row(own, row, base) for row in rows]
-    return {"data": data, "page": page, "per_page": size, "total": total, "total_pages": -(-total // size)}
+    return {"data": data, **paged(page, size, total)}
 
 
 def _row(own: Services, past: Past, base: str) -> dict[str, Any]:

@@ -8,16 +8,17 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 
-from tintype.store.accounting import SPLITS, By, Use, Window
+from tintype.store.accounting import SPLITS, By, Use, Window, period
 from tintype.store.audit import ACTS, THINGS, Deed
 from tintype.store.keepers import waits, wanted
 from tintype.store.money import dollars
 from tintype.store.samples import Sample
 from tintype.store.servers import ServerRow
+from tintype.store.statement import beginning
 from tintype.store.workers import WorkerRow
 from tintype.web.auth import Auditor, Observer, Operator
 from tintype.web.openapi import describe_answer, describe_call, describe_query
-from tintype.web.query import MOST_MINUTES, MOST_ROWS, Query, beginning, describe
+from tintype.web.query import MOST_MINUTES, MOST_ROWS, Query, describe, paged
 from tintype.web.schemas import AUDIT, OVERVIEW, PAUSED, SAMPLES, USED
 from tintype.web.services import Services, services
 from tintype.web.threads import Threaded
@@ -79,7 +80,7 @@ def audit(http: HttpRequest, _key: Auditor) -> dict[str, Any]:
     meant = {"act": query.choice("act", MEANT, ""), "account_id": query.text("account")}
     since = None if day is None else beginning(day)
     found, total = services(http).audit.page(size=size, page=page, since=since, **meant)
-    return {"data": [*map(_deed, found)], **_paged(page, size, total)}
+    return {"data": [*map(_deed, found)], **paged(page, size, total)}
 
 
 def usage(http: HttpRequest, _key: Auditor) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def usage(http: HttpRequest, _key: Auditor) -> dict[str, Any]:
     Charges are the ledger's, which is kept for good. `completed` and `failed` are null where requests no longer are.
     """
     query = Query(http.query_params)
-    first, last = query.month("from", "to", most=MOST_DAYS)
+    first, last = period(query.day("from"), query.day("to"), ("from", "to"), MOST_DAYS)
     by, page, size = query.choice("by", BYS, ""), query.page(), query.number("per_page", ROWS, MOST_ROWS)
     account = query.text("account")
     used, total = services(http).accounting.use(Window.of(first, last), by, account, size=size, page=page)
@@ -99,7 +100,7 @@ def usage(http: HttpRequest, _key: Auditor) -> dict[str, Any]:
         "total_charged": total.charged,
         "total_cost": dollars(total.cost),
         "total_uncharged": total.uncharged,
-        **_paged(page, size, total.rows),
+        **paged(page, size, total.rows),
     }
 
 
@@ -177,10 +178,6 @@ def _shown(worker: WorkerRow, moment: float) -> dict[str, Any]:
         "cold_starts": worker.cold_starts,
         "cold_seconds": round(worker.cold_seconds, 3),
     }
-
-
-def _paged(page: int, size: int, total: int) -> dict[str, int]:
-    return {"page": page, "per_page": size, "total": total, "total_pages": -(-total // size)}
 
 
 def _deed(one: Deed) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from starlette.datastructures import QueryParams
 from tintype.errors import BadRequest, InvalidParameter
 from tintype.store.accounting import SPLITS
 from tintype.store.audit import ACTS, THINGS
+from tintype.store.statement import DAY, beginning
 
 Value = TypeVar("Value")
 
-DAY = 86_400.0
 MOST_PAGES = 1_000_000
 #: What the operator's plots go back: as long as samples are kept.
 MOST_MINUTES = 1440
@@ -43,6 +43,11 @@ SCHEMAS: Mapping[str, dict[str, Any]] = {
 def describe(name: str, required: bool = False) -> dict[str, Any]:
     """A query parameter as `/openapi.json` has it."""
     return {"name": name, "in": "query", "required": required, "schema": SCHEMAS.get(name, {"type": "string"})}
+
+
+def paged(page: int, size: int, total: int) -> dict[str, int]:
+    """Which page of how many an answer has, and how many rows there are in all."""
+    return {"page": page, "per_page": size, "total": total, "total_pages": -(-total // size)}
 
 
 class Query:
@@ -95,15 +100,6 @@ class Query:
         except ValueError:
             raise InvalidParameter(name, sent, "a day as YYYY-MM-DD") from None
 
-    def month(self, first: str, last: str, *, most: int) -> tuple[date, date]:
-        """Two days, of which the second counts too; today, and the first of that month."""
-        end = self.day(last) or datetime.now(UTC).date()
-        start = self.day(first) or end.replace(day=1)
-        if not (0 <= (end - start).days < most and start.year >= 1970 and end.year < 9999):
-            allowed = f"a day from 1970 on, at most {most - 1} days before {last}, {end}"
-            raise InvalidParameter(first, start.isoformat(), allowed)
-        return start, end
-
     def window(self, first: str, last: str, *, days: int, most: int) -> tuple[float, float]:
         """From the start of the first day to the end of the last, UTC, in unix seconds; today and `days` before it."""
         end = self.day(last) or datetime.now(UTC).date()
@@ -111,8 +107,3 @@ class Query:
         if not 0 <= (end - start).days < most:
             raise InvalidParameter(first, start.isoformat(), f"a day at most {most - 1} days before {last}, {end}")
         return beginning(start), beginning(end) + DAY
-
-
-def beginning(day: date) -> float:
-    """The first moment of a day, UTC, in unix seconds."""
-    return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()

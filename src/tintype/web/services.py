@@ -215,10 +215,6 @@ class Services:
         """The workers that live, and would take requests, but for their storage of pictures, which can't be used."""
         return [worker for worker in self._alive() if worker.paused and worker.drain_at is None]
 
-    def storage_fails(self) -> bool:
-        """Whether something that this process lately asked of the storage of pictures failed; its sweeps ask too."""
-        return any(files.failing for files in (self.outputs, self.inputs, self.uploads))
-
     def sweep(self) -> None:
         """Forget what has outlived its time: records, and files but for those that requests still need."""
         self.outbox.expire()

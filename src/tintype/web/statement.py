@@ -11,11 +11,11 @@ from fastapi import Request as HttpRequest
 from tintype.store.history import Filter
 from tintype.store.money import dollars
 from tintype.store.records import Entry
-from tintype.store.statement import CHANGES, Posted
+from tintype.store.statement import CHANGES, DAY, Posted
 from tintype.web.answers import utc
 from tintype.web.auth import Reader
 from tintype.web.openapi import describe_query
-from tintype.web.query import DAY, Query, describe
+from tintype.web.query import Query, describe, paged
 from tintype.web.services import services
 from tintype.web.threads import Threaded
 
@@ -47,8 +47,7 @@ def ledger(http: HttpRequest, key: Reader) -> dict[str, Any]:
     page, size = query.page(), query.number("per_page", ROWS, 100)
     kinds = query.choice("entries", ENTRIES, "balance")
     rows, total = services(http).statements.page(key.account_id, kinds, size=size, page=page)
-    pages = -(-total // size)
-    return {"data": [*map(_row, rows)], "page": page, "per_page": size, "total": total, "total_pages": pages}
+    return {"data": [*map(_row, rows)], **paged(page, size, total)}
 
 
 def days(http: HttpRequest, key: Reader) -> dict[str, Any]:
