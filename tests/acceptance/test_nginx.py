@@ -61,6 +61,14 @@ def test_a_caller_can_t_speak_for_the_proxy(http: httpx2.Client, proxy: str) -> 
     assert answer["status_url"].startswith(f"{proxy}/v2/")
 
 
+def test_a_caller_can_t_choose_the_address_that_is_noted(http: httpx2.Client, website: Website) -> None:
+    """A ban by the log would hit whomever it names."""
+    made = http.post("/v2/keys", json={"name": "mine"}, headers={"x-forwarded-for": "203.0.113.7"})
+    assert made.is_success, made.text
+    [deed] = website.own.audit.page(act="key.create", size=1)[0]
+    assert (deed.by_key, deed.address) == (website.key.id, "127.0.0.1")
+
+
 def test_refusals_of_the_proxy_are_like_the_api_s(http: httpx2.Client) -> None:
     refused(http.post(f"/v2/{TEXT}", content=b"x" * (34 * 2**20)), 413)
     mine = http.post(f"/v2/{TEXT}", content=b"x" * (33 * 2**20 - 1_000))
