@@ -84,15 +84,21 @@ def test_a_server_that_goes_while_it_has_a_call(tmp_path: Path) -> None:
             with one:
                 return one.recv(65536).split(b" ")[0]
 
-        calls = [thread.submit(hang_up) for _ in range(3)]
+        calls = [thread.submit(hang_up) for _ in range(5)]
         address = f"127.0.0.1:{server.getsockname()[1]}"
         with nginx(tmp_path, shipped(address, address)) as proxy, httpx2.Client(base_url=proxy, verify=PLAIN) as http:
             answer = http.post(f"/v2/{TEXT}", json=quick())
             refused(answer, 502)
             assert "may have been taken" in answer.json()["error_description"]
             assert (answer.headers["x-should-retry"], answer.headers.get("retry-after")) == ("false", None)
+            once = {"idempotency-key": "7f"}
+            made = http.post(f"/v1/{TEXT}", json=quick(), headers=once)
+            assert (made.headers["x-should-retry"], made.headers["retry-after"]) == ("true", "2")
+            assert "same Idempotency-Key" in made.json()["error_description"]
+            # Of anything else than a model's calls, nobody remembers it.
+            assert http.post("/v2/keys", json={}, headers=once).headers["x-should-retry"] == "false"
             assert http.get("/v1/models").headers["x-should-retry"] == "true"
-        assert [call.result() for call in calls] == [b"POST", b"GET", b"GET"]
+        assert [call.result() for call in calls] == [b"POST", b"POST", b"POST", b"GET", b"GET"]
 
 
 def test_the_server_does_not_hear_of_half_a_body(proxy: str, website: Website) -> None:
