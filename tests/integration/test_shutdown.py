@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from socket import create_connection
 from typing import Any
@@ -142,6 +143,25 @@ def test_after_the_grace_nobody_pays_for_what_nobody_gets(tmp_path: Path, monkey
         again = http.post(PATH, json=quick(), headers={"idempotency-key": "one"})
         assert (again.content, again.headers["idempotent-replayed"]) == (b"picture", "true")
         assert site.own.accounts.imbalances() == []
+
+
+def test_after_the_grace_nobody_waits_for_a_database_that_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uvicorn would end the call in the middle, with an answer that is none of the API's."""
+    monkeypatch.setattr("tintype.web.v1.LAST_WORD", 0.05)
+    monkeypatch.setattr("tintype.web.failures.LAST_LOOK", 0.05)
+    with closing(sqlite3.connect(tmp_path / "tintype.db")) as other, serving(tmp_path, web_grace=0) as site:
+        remaining, goes_on = site.own.accounts.remaining, threading.Event()
+        with waiting(site) as call:
+            monkeypatch.setattr(site.own.accounts, "remaining", lambda *of: goes_on.wait() and remaining(*of))
+            other.execute("BEGIN IMMEDIATE")  # no cancel gets through
+            told(site)
+            answer = call.result()
+            other.rollback()
+            goes_on.set()
+        refused(answer, 504, "did not end")
+        assert {"request_id", "status_url"} <= answer.json().keys()
 
 
 @contextmanager
