@@ -13,6 +13,7 @@ from pathlib import Path
 from socket import create_connection
 from typing import Any
 
+import h11
 import httpx2
 import pytest
 from tests.acceptance.harness import until
@@ -143,6 +144,17 @@ def test_after_the_grace_nobody_pays_for_what_nobody_gets(tmp_path: Path, monkey
         again = http.post(PATH, json=quick(), headers={"idempotency-key": "one"})
         assert (again.content, again.headers["idempotent-replayed"]) == (b"picture", "true")
         assert site.own.accounts.imbalances() == []
+
+
+def test_after_the_grace_a_body_that_is_on_its_way_is_refused(tmp_path: Path) -> None:
+    with serving(tmp_path, web_grace=0) as site, dial(site.address) as one:
+        one.sendall(call_bytes("POST", "/upload-asset", site.secret, b"{", length=1_000_000))
+        until(lambda: any(each.conn.their_state is h11.SEND_BODY for each in [*server(site).server_state.connections]))
+        told(site)
+        answer = b"".join(iter(lambda: one.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after: 2" in answer.lower()
+        assert b"the rest of the body did not come" in answer
 
 
 def test_after_the_grace_nobody_waits_for_a_database_that_says_nothing(
