@@ -36,7 +36,7 @@
     │       └── PerhapsQueued       503
     ├── StorageUnavailable          503
     ├── NotReady                    503
-    ├── Restarting                  503  a call that waited is ended, and its request with it
+    ├── Restarting                  503  a call that waited is ended, and its request with it; or its body came late
     ├── TooManyConnections          503
     ├── NoRoom                      507  the model and the request don't fit into memory
     └── GoesOn                      504  the call ends, its request doesn't

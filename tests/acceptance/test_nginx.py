@@ -61,6 +61,14 @@ def test_a_caller_can_t_speak_for_the_proxy(http: httpx2.Client, proxy: str) -> 
     assert answer["status_url"].startswith(f"{proxy}/v2/")
 
 
+def test_a_caller_can_t_choose_the_address_that_is_noted(http: httpx2.Client, website: Website) -> None:
+    """A ban by the log would hit whomever it names."""
+    made = http.post("/v2/keys", json={"name": "mine"}, headers={"x-forwarded-for": "203.0.113.7"})
+    assert made.is_success, made.text
+    [deed] = website.own.audit.page(act="key.create", size=1)[0]
+    assert (deed.by_key, deed.address) == (website.key.id, "127.0.0.1")
+
+
 def test_refusals_of_the_proxy_are_like_the_api_s(http: httpx2.Client) -> None:
     refused(http.post(f"/v2/{TEXT}", content=b"x" * (34 * 2**20)), 413)
     mine = http.post(f"/v2/{TEXT}", content=b"x" * (33 * 2**20 - 1_000))
@@ -76,15 +84,21 @@ def test_a_server_that_goes_while_it_has_a_call(tmp_path: Path) -> None:
             with one:
                 return one.recv(65536).split(b" ")[0]
 
-        calls = [thread.submit(hang_up) for _ in range(3)]
+        calls = [thread.submit(hang_up) for _ in range(5)]
         address = f"127.0.0.1:{server.getsockname()[1]}"
         with nginx(tmp_path, shipped(address, address)) as proxy, httpx2.Client(base_url=proxy, verify=PLAIN) as http:
             answer = http.post(f"/v2/{TEXT}", json=quick())
             refused(answer, 502)
             assert "may have been taken" in answer.json()["error_description"]
             assert (answer.headers["x-should-retry"], answer.headers.get("retry-after")) == ("false", None)
+            once = {"idempotency-key": "7f"}
+            made = http.post(f"/v1/{TEXT}", json=quick(), headers=once)
+            assert (made.headers["x-should-retry"], made.headers["retry-after"]) == ("true", "2")
+            assert "same Idempotency-Key" in made.json()["error_description"]
+            # Of anything else than a model's calls, nobody remembers it.
+            assert http.post("/v2/keys", json={}, headers=once).headers["x-should-retry"] == "false"
             assert http.get("/v1/models").headers["x-should-retry"] == "true"
-        assert [call.result() for call in calls] == [b"POST", b"GET", b"GET"]
+        assert [call.result() for call in calls] == [b"POST", b"POST", b"POST", b"GET", b"GET"]
 
 
 def test_the_server_does_not_hear_of_half_a_body(proxy: str, website: Website) -> None:

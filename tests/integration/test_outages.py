@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,26 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from structlog.testing import capture_logs
 from tests.acceptance.harness import until
-from tests.databases import PostgresServer
+from tests.databases import PostgresServer, migrated
 
+from tintype.engine import Engine
 from tintype.errors import StorageUnavailable, StoreUnavailable
 from tintype.media.post import Poster
 from tintype.store import outages
 from tintype.store.bell import Bell
 from tintype.store.database import Database
 from tintype.store.hooks import Delivery, Outcome
+from tintype.store.keepers import Lead
 from tintype.store.outages import Outages, cause
 from tintype.store.outbox import Backoff, Outbox
+from tintype.store.previews import Previews
+from tintype.store.requests import Requests
+from tintype.store.workers import Workers
 from tintype.telemetry import logs
 from tintype.web.app import _every
 from tintype.webhooks import FAILING, Receivers, Senders
+from tintype.worker.heart import Heart
+from tintype.worker.looker import Looker
 
 Line = dict[str, Any]
 
@@ -125,6 +132,22 @@ def test_sqlite_that_is_locked_says_so(tmp_path: Path) -> None:
     ]
     db.close()
     other.close()
+
+
+def test_who_stops_meanwhile_leaves_as_it_was_told(tmp_path: Path) -> None:
+    """Not with an error: a worker, and the keeper of a fleet. What they wanted to say, others see by their silence."""
+    path = tmp_path / "tintype.db"
+    migrated(f"sqlite:///{path}")
+    db = Database(f"sqlite:///{path}", patience=0.05)
+    store, lead = Requests(db, lease=5, retention=60), Lead(db, "keeper", 15)
+    around: tuple[Any, ...] = (store, Workers(db), {}, Engine(1), Looker(Previews(db)), dict)
+    with closing(sqlite3.connect(path)) as other, capture_logs():
+        with Heart("w1", "cpu", *around, 60, None, lambda: None, lambda: None):
+            assert lead.take()
+            other.execute("BEGIN IMMEDIATE")
+        lead.leave()
+    assert [worker.id for worker in Workers(db).alive(60)] == ["w1"]
+    db.close()
 
 
 def test_a_pool_that_is_used_up_and_a_lock_within_the_process(tmp_path: Path) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from socket import create_connection
 from typing import Any
 
+import h11
 import httpx2
 import pytest
 from tests.acceptance.harness import until
@@ -142,6 +144,36 @@ def test_after_the_grace_nobody_pays_for_what_nobody_gets(tmp_path: Path, monkey
         again = http.post(PATH, json=quick(), headers={"idempotency-key": "one"})
         assert (again.content, again.headers["idempotent-replayed"]) == (b"picture", "true")
         assert site.own.accounts.imbalances() == []
+
+
+def test_after_the_grace_a_body_that_is_on_its_way_is_refused(tmp_path: Path) -> None:
+    with serving(tmp_path, web_grace=0) as site, dial(site.address) as one:
+        one.sendall(call_bytes("POST", "/upload-asset", site.secret, b"{", length=1_000_000))
+        until(lambda: any(each.conn.their_state is h11.SEND_BODY for each in [*server(site).server_state.connections]))
+        told(site)
+        answer = b"".join(iter(lambda: one.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after: 2" in answer.lower()
+        assert b"the rest of the body did not come" in answer
+
+
+def test_after_the_grace_nobody_waits_for_a_database_that_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uvicorn would end the call in the middle, with an answer that is none of the API's."""
+    monkeypatch.setattr("tintype.web.v1.LAST_WORD", 0.05)
+    monkeypatch.setattr("tintype.web.failures.LAST_LOOK", 0.05)
+    with closing(sqlite3.connect(tmp_path / "tintype.db")) as other, serving(tmp_path, web_grace=0) as site:
+        remaining, goes_on = site.own.accounts.remaining, threading.Event()
+        with waiting(site) as call:
+            monkeypatch.setattr(site.own.accounts, "remaining", lambda *of: goes_on.wait() and remaining(*of))
+            other.execute("BEGIN IMMEDIATE")  # no cancel gets through
+            told(site)
+            answer = call.result()
+            other.rollback()
+            goes_on.set()
+        refused(answer, 504, "did not end")
+        assert {"request_id", "status_url"} <= answer.json().keys()
 
 
 @contextmanager

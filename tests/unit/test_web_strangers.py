@@ -77,6 +77,8 @@ BEHIND = Settings(trusted_proxies="10.0.0.0/30")
         ("10.0.0.1", ['x" , "client": "1.2.3.4'], "10.0.0.1"),
         ("10.0.0.1", [], "10.0.0.1"),
         ("10.0.0.1", ["2001:db8::1"], "2001:db8::1"),
+        ("10.0.0.1", ['fe80::1%" whatever a caller likes'], "fe80::1"),
+        ("fe80::7%eth0", ["1.2.3.4"], "fe80::7%eth0"),
     ],
 )
 def test_an_address_is_believed_from_a_trusted_proxy_alone(peer: str, told: list[str], client: str) -> None:

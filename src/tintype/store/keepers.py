@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from uuid import uuid4
 
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from tintype import __version__
+from tintype.errors import StoreUnavailable
 from tintype.store import facts
 from tintype.store.clock import LEASES
 from tintype.store.database import Database, now
@@ -47,8 +49,8 @@ class Lead:
             facts.write(tx, facts.WAITS, why=why)
 
     def leave(self) -> None:
-        """Let another take it at once."""
-        with self._db.write() as tx:
+        """Let another take it at once, if that can be said; else it takes it when the lease is over."""
+        with suppress(StoreUnavailable), self._db.write() as tx:
             tx.execute(delete(keepers).where(keepers.c.holder == self._holder))
 
 

@@ -20,7 +20,7 @@ import h11
 import structlog
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
-from tintype.errors import BadRequest, HeadTooLarge, TintypeError, TooManyConnections, TooSlow
+from tintype.errors import BadRequest, HeadTooLarge, Restarting, TintypeError, TooManyConnections, TooSlow
 from tintype.settings import Settings
 from tintype.telemetry.calls import Calls
 from tintype.web.peers import peer
@@ -284,6 +284,11 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
             if self._reading.too_slow(bounds):
                 self._refuse(TooSlow())
 
+    def end_body(self) -> None:
+        """Refuse a call whose body is still on its way: no time is left to wait for it."""
+        if self._waits_for_body():
+            self._refuse(Restarting("This server is being restarted, and the rest of the body did not come in time"))
+
     def _end(self) -> None:
         """Refuse what has begun; say nothing where nothing has: a browser would take it for its next call's answer."""
         if self._reading.moved:
@@ -369,6 +374,7 @@ class Connections:
         self._looking = False
         self._looked_at = 0.0
         self._told_at = -ONCE_IN
+        shutdown.tell(self._end_bodies)
 
     def __call__(self, *args: Any, **options: Any) -> Connection:
         """What uvicorn takes for a protocol's class."""
@@ -434,11 +440,19 @@ class Connections:
         # While this process was busy, or stopped, no client could be heard.
         passed = min(now - self._looked_at, 2 * self._pause)
         self._looked_at = now
-        for one in [one for of_peer in self._open.values() for one in of_peer]:
+        for one in self._each():
             one.look(passed)
         self._looking = bool(self._count)
         if self._looking:
             asyncio.get_running_loop().call_later(self._pause, self._look)
+
+    def _each(self) -> list[Connection]:
+        return [one for of_peer in self._open.values() for one in of_peer]
+
+    def _end_bodies(self) -> None:
+        if self.shutdown.over:
+            for one in self._each():
+                one.end_body()
 
     @property
     def _pause(self) -> float:

@@ -27,11 +27,15 @@ from tintype.store.money import plain
 from tintype.web.peers import client_address
 from tintype.web.services import Services
 from tintype.web.services import services as services_of
+from tintype.web.shutdown import LAST_ANSWERS
+from tintype.web.threads import within
 
 log = structlog.get_logger()
 
 #: What nginx calls a client that went away; nobody is there to read it.
 CLIENT_GONE = 499
+#: Seconds for the credits in one of the last answers of a server that stops: they have few in all.
+LAST_LOOK = LAST_ANSWERS * 0.2
 #: The name of routes that exist only to refuse in better words than the framework's.
 REFUSES = "refuses"
 
@@ -136,8 +140,10 @@ class Credits:
         if not self.services.settings.billing:
             headers["x-remaining-credits"] = "unlimited"
             return
+        own = self.services
+        patience = LAST_LOOK if own.shutdown.over else None
         try:
-            remaining = await self.services.threads.run(account_id, self.services.accounts.remaining, account_id)
-        except StoreUnavailable:
+            remaining = await within(patience, own.threads.run(account_id, own.accounts.remaining, account_id))
+        except (StoreUnavailable, TimeoutError):
             return  # the answer itself is worth more than its header
         headers["x-remaining-credits"] = plain(remaining)

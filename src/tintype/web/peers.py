@@ -16,7 +16,8 @@ def client_address(http: HttpRequest, settings: Settings) -> str:
     """
     nearest = http.client.host if http.client else "unknown"
     told = ",".join(http.headers.getlist("x-forwarded-for")).split(",")
-    for address in [nearest, *(one.strip() for one in reversed(told))]:
+    # A zone is any text, and means something on its own machine alone.
+    for address in [nearest, *(one.strip().partition("%")[0] for one in reversed(told))]:
         if _parsed(address) is None:
             return nearest
         nearest = address

@@ -6,7 +6,8 @@ event loop, and takes none meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial, wraps
 from inspect import iscoroutinefunction
 from typing import Any, ParamSpec, TypeVar
@@ -44,6 +45,15 @@ class Threads:
         own = self._own.get(holder) or self._own.setdefault(holder, CapacityLimiter(self._share))
         async with own:
             return await run_sync(partial(work, *args, **named), limiter=self._all)
+
+
+async def within(seconds: float | None, work: Awaitable[T]) -> T:
+    """What `work` comes to; raises TimeoutError after so many seconds, and lets it go on: no thread can be stopped."""
+    task = asyncio.ensure_future(work)
+    if not (await asyncio.wait({task}, timeout=seconds))[0]:
+        task.add_done_callback(lambda late: late.cancelled() or late.exception())  # which nobody waits for any more
+        raise TimeoutError
+    return task.result()
 
 
 async def in_thread(http: HttpRequest, work: Callable[P, T], /, *args: P.args, **named: P.kwargs) -> T:

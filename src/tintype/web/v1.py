@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -33,12 +34,15 @@ from tintype.web.failures import CLIENT_GONE
 from tintype.web.intake import Submitted, accept
 from tintype.web.openapi import describe_result, describe_v1
 from tintype.web.services import Services, services
+from tintype.web.shutdown import LAST_ANSWERS
 from tintype.web.stored import Stored
-from tintype.web.threads import Threaded, in_thread
+from tintype.web.threads import Threaded, in_thread, within
 from tintype.web.urls import base_url
 
 #: Seconds after which a call whose request goes on can be sent again, with its idempotency key.
 RETRY_AFTER = 2
+#: Seconds in which what becomes of a call's request has to be decided once the grace is over; then it is answered.
+LAST_WORD = LAST_ANSWERS * 0.7
 NOWHERE_TO_PUT = "Pictures can't be stored at the moment; the request keeps its place in the queue"
 OUT_OF_REACH = "The picture is made, but where it is kept can't be reached at the moment"
 
@@ -113,7 +117,9 @@ async def _watch(own: Services, http: HttpRequest, request: Request) -> Request 
             await own.threads.run(request.account_id, own.requests.cancel, request.id, request.account_id)
         return None
     if own.shutdown.over:
-        return await own.threads.run(request.account_id, _last_word, own, request)
+        with suppress(TimeoutError):  # a database that says nothing: what became of it can't be told either
+            return await within(LAST_WORD, own.threads.run(request.account_id, _last_word, own, request))
+        raise _goes_on(WaitRanOut, request)
     raise await own.threads.run(request.account_id, _why_not, own, request)
 
 

@@ -58,8 +58,9 @@ class Heart:
         self._done.set()
         self._thread.join()
         self.looker.close()
-        self._tell()  # what it counted since the last beat; without renewing anything
-        self.workers.leave(self.worker_id)
+        with suppress(StoreUnavailable):  # then it is silent from now on; it leaves as it was told, all the same
+            self._tell()  # what it counted since the last beat; without renewing anything
+            self.workers.leave(self.worker_id)
 
     def beat(self) -> None:
         """Renew every lease, take in what the store says of each, and say that this worker lives and what it does."""
