@@ -59,7 +59,7 @@ def _is_there(file: Path) -> bool:
 def check_place(db: Database, settings: Settings) -> None:
     """Raise ConfigurationInvalid unless the pictures of this process go where the database's are.
 
-    A database that knows of no storage yet remembers this one. One that is away is believed by its name, and remembered so.
+    A database that knows of no storage yet remembers this one. One that is away is believed, and known, by its name.
     """
     try:
         found = read_marker(settings)
