@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.utils import formatdate
 from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from moto.server import ThreadedMotoServer
@@ -72,3 +76,72 @@ def object_storage(host: str = "127.0.0.1") -> Iterator[ObjectStorage]:
     storage.start()
     yield storage
     storage.stop()
+
+
+#: A method, a path and a body, answered with a status, headers and a body; None where all is well.
+Fault = Callable[[str, str, bytes], tuple[int, dict[str, str], bytes] | None]
+
+
+class OddStorage:
+    """As much of a storage as `media/objects.py` asks for, on loopback; `fault` has it answer something else."""
+
+    def __init__(self) -> None:
+        self.fault: Fault = lambda *_: None
+        self._objects: dict[str, bytes] = {}
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_one_request(self) -> None:
+                """Whatever the method is."""
+                self.raw_requestline = self.rfile.readline()
+                self.close_connection = True
+                if self.raw_requestline and self.parse_request():
+                    body = self.rfile.read(int(self.headers.get("content-length") or 0))
+                    asked = self.command, self.path.partition("?")[0], body
+                    status, headers, content = outer.fault(*asked) or outer._answer(*asked)
+                    self.send_response(status)
+                    for name, value in {"content-length": str(len(content)), **headers}.items():
+                        self.send_header(name, value)
+                    self.end_headers()
+                    self.wfile.write(b"" if self.command == "HEAD" else content)
+
+            def log_message(self, *_: object) -> None:
+                """None."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    def _answer(self, method: str, path: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        found = {"etag": '"1"', "last-modified": formatdate(usegmt=True)}
+        if method == "PUT":
+            self._objects[path] = body
+            return 200, found, b""
+        if method == "POST":
+            deleted = b"".join(b"<Deleted>%b</Deleted>" % key for key in re.findall(rb"<Key>.*?</Key>", body))
+            return 200, {}, b"<DeleteResult>%b</DeleteResult>" % deleted
+        if path == f"/{BUCKET}":
+            return 200, {}, b"<ListBucketResult></ListBucketResult>"
+        return (200, found, self._objects[path]) if path in self._objects else refusal(404, "NoSuchKey")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a server must be told to use it."""
+        place = {"storage_url": f"s3://{BUCKET}", "storage_endpoint": f"http://127.0.0.1:{self.server.server_port}"}
+        return {**place, "storage_key_id": "key", "storage_secret": "secret", "storage_patience": 0.2}
+
+
+def refusal(status: int, code: str) -> tuple[int, dict[str, str], bytes]:
+    """As S3 says it."""
+    return status, {}, f"<Error><Code>{code}</Code></Error>".encode()
+
+
+@contextmanager
+def odd_storage() -> Iterator[OddStorage]:
+    """One that runs while the block lasts."""
+    storage = OddStorage()
+    thread = threading.Thread(target=storage.server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield storage
+    storage.server.shutdown()
+    storage.server.server_close()

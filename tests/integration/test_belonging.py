@@ -187,11 +187,25 @@ def test_a_storage_that_is_away_is_believed_by_its_name(db: Database) -> None:
     assert refused(db, in_bucket(storage, "other")).endswith("it is away, so only the names can be compared")
 
 
-def test_one_that_is_away_is_not_remembered(db: Database) -> None:
-    with object_storage() as storage:
-        own = in_bucket(storage, "away")
+def test_one_that_is_away_at_the_first_start_is_remembered_by_its_name(
+    db: Database, url: str, bucket_of: ObjectStorage, tmp_path: Path
+) -> None:
+    """Else the next to come, a worker without the bucket say, would have the database believe in its own storage."""
+    prefix = f"late-{url.rpartition('/')[2].partition('?')[0]}"
+    own = in_bucket(bucket_of, prefix)
+    bucket_of.stop()
+    try:
+        check_place(db, own)
+        check_place(db, own)
+        assert refused(db, in_bucket(bucket_of, "other")).endswith("only the names can be compared")
+    finally:
+        bucket_of.start()
+    assert "set TINTYPE_STORAGE_URL" in refused(db, Settings(database_url=url, data=tmp_path))
+    assert "would go to s3://pictures/other" in refused(db, in_bucket(bucket_of, "other"))
+    assert (known(db)["id"], read_marker(own)) == (None, None)
     check_place(db, own)
-    assert known(db) == {}
+    assert known(db)["id"] == read_marker(own)
+    check_place(db, in_bucket(bucket_of, prefix, storage_endpoint=f"http://localhost:{bucket_of.port}"))
 
 
 def test_a_folder_that_can_not_be_written_is_named(db: Database, url: str, tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import formatdate
 from pathlib import Path
 
 import click
@@ -14,7 +15,7 @@ import httpx2
 import pytest
 from tests.acceptance.harness import until
 from tests.integration.website import RESULT, Website, serving
-from tests.objects import ObjectStorage, object_storage
+from tests.objects import ObjectStorage, OddStorage, object_storage, odd_storage, refusal
 
 from tintype.catalog.models import SD15_IMG2IMG
 from tintype.cli.storage import check_storage
@@ -200,3 +201,71 @@ def test_files_of_a_server(web: Website) -> None:
             assert http.head(f"/files/{known}").status_code == 200
         assert http.get(f"/files/{UNKNOWN}").status_code == 404
     assert not list(web.own.settings.data.rglob("*.png"))
+
+
+@pytest.fixture
+def odd() -> Iterator[OddStorage]:
+    with odd_storage() as storage:
+        yield storage
+
+
+def opened(odd: OddStorage) -> Storage:
+    return open_storage(Settings(**odd.settings), Path("outputs"), 100)
+
+
+def why(ask: Callable[[], object]) -> str:
+    with pytest.raises(StorageUnavailable) as error:
+        ask()
+    return error.value.why
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"etag": '"1"', "last-modified": formatdate(usegmt=True)}, b""),
+        ({"content-type": "text/html"}, b"<html>Please log in</html>"),
+    ],
+    ids=["nothing", "a proxy's page"],
+)
+def test_an_answer_that_is_no_storage_s_is_no_picture_that_is_gone(
+    odd: OddStorage, headers: dict[str, str], body: bytes
+) -> None:
+    """Nor an empty one: who asks for it later gets it, and a request whose input it is goes back to the queue."""
+    outputs = opened(odd)
+    name = outputs.put(b"picture", "png")
+    odd.fault = lambda *_: (200, headers, body)
+    for ask in (lambda: outputs.get(name), lambda: outputs.find(name), outputs.prove):
+        assert why(ask) == "it answers what no storage does"
+    odd.fault = lambda *_: None
+    outputs.prove()
+    assert (outputs.get(name), outputs.find(name)) == (b"picture", 7)
+
+
+@pytest.mark.parametrize(("status", "code"), [(507, "Whatever"), (403, "QuotaExceeded")])
+def test_a_storage_with_room_for_little_is_full_for_pictures(
+    odd: OddStorage, status: int, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial with less would go well, and each request be drawn and fail."""
+    monkeypatch.setattr("tintype.media.objects.TRIAL", 0.2)
+    outputs = opened(odd)
+    odd.fault = lambda method, _path, body: refusal(status, code) if method == "PUT" and len(body) > 5000 else None
+    picture = bytes(6000)
+    outputs.prove()
+    told = f"there is no room: it answers {status} ({code})"
+    assert why(lambda: outputs.put(picture, "png")) == told
+    assert why(outputs.prove) == told
+    odd.fault = lambda *_: None
+    outputs.prove()
+    outputs.put(picture, "png")
+
+
+def test_what_is_too_large_for_a_proxy_is_that_picture_s_matter(odd: OddStorage) -> None:
+    outputs = opened(odd)
+    odd.fault = lambda _method, _path, body: (413, {}, b"") if len(body) > 5000 else None
+    assert why(lambda: outputs.put(bytes(6000), "png")) == "it answers 413"
+    outputs.prove()
+
+
+def test_a_storage_that_keeps_nothing(odd: OddStorage) -> None:
+    odd.fault = lambda method, *_: (200, {"etag": '"1"'}, b"") if method == "PUT" else None
+    assert why(opened(odd).prove) == "what was just written isn't there"

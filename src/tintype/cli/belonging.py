@@ -59,37 +59,50 @@ def _is_there(file: Path) -> bool:
 def check_place(db: Database, settings: Settings) -> None:
     """Raise ConfigurationInvalid unless the pictures of this process go where the database's are.
 
-    A database that knows of no storage yet remembers this one. One that is away is believed by its name.
+    A database that knows of no storage yet remembers this one. One that is away is believed, and known, by its name.
     """
     try:
         found = read_marker(settings)
         with db.read() as view:
             known = facts.read(view, facts.STORAGE)
-        if known is None or found != known["id"]:
+        if known is None or found is None or found != known["id"]:
             with db.write(unhurried=True) as tx:  # under the lock: of two that start together, the other finds a marker
                 _agree(tx, settings)
     except StorageUnavailable:
-        with db.read() as view:
-            known = facts.read(view, facts.STORAGE)
-        if known and known["place"] != place(settings):
+        known = _known_by_name(db, settings)
+        if known["place"] != place(settings):
             away = "; it is away, so only the names can be compared"
             raise ConfigurationInvalid(_differ(known, settings) + away) from None
 
 
+def _known_by_name(db: Database, settings: Settings) -> dict[str, Any]:
+    """The storage that the database knows; this one, without an id, where it knows none, so that no other gets in."""
+    with db.read() as view:
+        known = facts.read(view, facts.STORAGE)
+    if known is None:
+        with db.write(unhurried=True) as tx:
+            if (known := facts.read(tx, facts.STORAGE)) is None:
+                known = _remember(tx, settings, None)
+    return known
+
+
 def _agree(tx: Connection, settings: Settings) -> None:
     known, found = facts.read(tx, facts.STORAGE), read_marker(settings)
-    if known is None:
+    # Whoever came first may have found it away: then the next who reaches it under that name gives it its id.
+    if known is None or (known["id"] is None and known["place"] == place(settings)):
         _remember(tx, settings, found or write_marker(settings))
         log.info("pictures are kept here from now on", storage=place(settings))
     elif found is None and known["kind"] == "folder" and _beside(settings):
         write_marker(settings, known["id"])
         log.warning("the folder of pictures had no storage.json, as after a restore; it has one again")
-    elif found != known["id"]:
+    elif found is None or found != known["id"]:
         raise ConfigurationInvalid(_differ(known, settings))
 
 
-def _remember(tx: Connection, settings: Settings, id: str) -> None:
-    facts.write(tx, facts.STORAGE, id=id, kind=kind(settings), place=place(settings))
+def _remember(tx: Connection, settings: Settings, id: str | None) -> dict[str, Any]:
+    known = {"id": id, "kind": kind(settings), "place": place(settings)}
+    facts.write(tx, facts.STORAGE, **known)
+    return known
 
 
 def _beside(settings: Settings) -> bool:
@@ -168,7 +181,7 @@ def show(data: Path | None, as_json: bool) -> None:
     check_storage(settings)
     with open_database(settings) as db, db.read() as view:
         known = facts.read(view, facts.STORAGE) or {}
-    same = bool(known) and known["id"] == read_marker(settings)
+    same = known.get("id") is not None and known["id"] == read_marker(settings)
     row = {"database's": known.get("place", "not known yet"), "these settings'": place(settings), "same": same}
     click.echo(json.dumps(row, indent=2)) if as_json else print_rows([row], as_json)
 

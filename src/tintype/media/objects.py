@@ -9,7 +9,7 @@ import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import obstore
@@ -20,6 +20,9 @@ from obstore.store import S3Store
 from tintype.errors import ConfigurationInvalid, NotFound, StorageUnavailable, TintypeError
 from tintype.media.outputs import GONE, NAME, UNREAD, Troubles, new_name
 from tintype.settings import Settings
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta  # a stub's alone
 
 log = structlog.get_logger()
 
@@ -52,7 +55,15 @@ AWAY = {
     "ConnectionRefused": "it refuses connections",
     "dns error": "its name has no address",
     "TimedOut": "it does not answer in time",
+    "kind: Interrupted": "it breaks connections off",
 }
+#: And of what something else has answered, a proxy's page of its own say.
+STRANGE = "it answers what no storage does"
+NO_STORAGE = dict.fromkeys(("Got invalid", "Unable to extract metadata", "non-partial response"), STRANGE)
+#: What is told of a trial's object that isn't there.
+LOST = "what was just written isn't there"
+#: And of a storage that is full, or an account that may keep no more, whatever the status is: by S3's name for it.
+NO_ROOM, FULL = "there is no room", re.compile(".*QuotaExceeded|InsufficientStorage|.*StorageFull")
 STATUS = re.compile(r"status code: (\d{3})")
 #: S3's own name for what is wrong, in its answer's body.
 CODE = re.compile(r"<Code>(\w+)</Code>")
@@ -76,6 +87,8 @@ class Objects:
         self._trial = trial
         #: The same every time: where it can't be removed, it is one.
         self._scrap = new_name(UNREAD)
+        #: As many bytes as the last picture that there was no room for: with less room than that, it is full still.
+        self._content = SCRAP
         self._life = timedelta.max if math.isinf(life) else timedelta(seconds=life)
         self._troubles = Troubles(kind)
         self._discarded: queue.Queue[str] = queue.Queue(MOST_DISCARDED)
@@ -86,8 +99,12 @@ class Objects:
         """Keep a picture; its name. It is stored, whole, once this returns. Raises StorageUnavailable."""
         name = new_name(suffix)
         kind = "application/octet-stream" if suffix == UNREAD else f"image/{suffix}"
-        with self._asking("write"):
-            obstore.put(self._for("write"), name, data, attributes={"Content-Type": kind})
+        try:
+            with self._asking("write"):
+                obstore.put(self._for("write"), name, data, attributes={"Content-Type": kind})
+        except StorageUnavailable as error:
+            self._content = SCRAP.ljust(len(data), b"\0") if error.why.startswith(NO_ROOM) else SCRAP
+            raise
         return name
 
     def get(self, name: str) -> bytes:
@@ -95,7 +112,7 @@ class Objects:
         _check(name)
         with self._asking("read"):
             found = obstore.get(self._for("read"), name)
-            self._check_age(found.meta["last_modified"])
+            self._check_meta(found.meta)
             return bytes(found.bytes())
 
     def find(self, name: str) -> int:
@@ -106,7 +123,7 @@ class Objects:
         _check(name)
         with self._asking("read"):
             found = obstore.head(self._for("read"), name)
-            self._check_age(found["last_modified"])
+            self._check_meta(found)
             return int(found["size"])
 
     def part(self, name: str, begin: int, end: int) -> bytes:
@@ -173,10 +190,13 @@ class Objects:
 
         A key that may not list is told of what isn't there that this is forbidden, and nothing would ever expire.
         """
+        content = self._content
         with _told("write"):
-            obstore.put(self._trial, self._scrap, SCRAP)
+            obstore.put(self._trial, self._scrap, content)
         with _told("read"):
-            obstore.get(self._trial, self._scrap).bytes()
+            found = bytes(obstore.get(self._trial, self._scrap).bytes())
+        if found != content:
+            raise StorageUnavailable.because(STRANGE, refuses=False)
         with _told("list"):
             next(iter(obstore.list(self._trial)), None)
         with _told("remove"):
@@ -190,8 +210,11 @@ class Objects:
     def _for(self, to: str) -> S3Store:
         return self._once if self._troubles.lasts(to) else self._store
 
-    def _check_age(self, written: datetime) -> None:
-        if not self._young(written):
+    def _check_meta(self, found: ObjectMeta) -> None:
+        """Raise NotFound for what is past its life, StorageUnavailable for what no storage has: undated, or empty."""
+        if not found["size"] or not found["last_modified"].timestamp():
+            raise StorageUnavailable.because(STRANGE, refuses=False)
+        if not self._young(found["last_modified"]):
             raise NotFound(GONE)
 
     def _young(self, written: datetime) -> bool:
@@ -277,14 +300,16 @@ def _trouble(error: Exception, to: str) -> StorageUnavailable:
     status, name = int(found[1]) if found else 0, f" ({code[1]})" if code else ""
     if why := _said(words, NO_KEYS | MISTAKES):
         return StorageUnavailable.because(why)
+    if FULL.fullmatch(code[1] if code else "") or status == 507:
+        return StorageUnavailable.because(f"{NO_ROOM}: it answers {status}{name}", refuses=False)
     if status in (401, 403) or isinstance(error, PermissionDeniedError | UnauthenticatedError):
         return StorageUnavailable.because(f"the key is wrong, or may not {to} there{name}")
     if status == 404 or isinstance(error, FileNotFoundError):
-        return StorageUnavailable.because("there is no such bucket")
+        return StorageUnavailable.because(LOST if "NoSuchKey" in name else "there is no such bucket")
     if status:
         refuses = status < 500 and status not in PASSING
         return StorageUnavailable.because(f"it answers {status}{name}", refuses=refuses)
-    return StorageUnavailable.because(_said(words, AWAY) or StorageUnavailable.why, refuses=False)
+    return StorageUnavailable.because(_said(words, AWAY | NO_STORAGE) or StorageUnavailable.why, refuses=False)
 
 
 def _said(words: str, signs: Mapping[str, str]) -> str | None:
