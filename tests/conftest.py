@@ -9,8 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.databases import Databases, PostgresServer, SqliteFiles, postgres_server, server_program
+
+
+def pytest_configure() -> None:
+    """Time no example of a property: the machine may have something else to do."""
+    settings.register_profile("untimed", deadline=None)
+    settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.toy import toy_weights
 from tokenizers import Tokenizer
@@ -94,7 +94,6 @@ def t5() -> Any:
     return Read()
 
 
-@settings(deadline=None)
 @given(st.lists(PIECES, max_size=80).map("".join), st.integers(1, 40))
 def test_a_beginning_decides_what_is_read(clip: Any, t5: Any, text: str, most: int) -> None:
     """Wherever it is cut, in the middle of a word too."""

@@ -87,3 +87,21 @@ def test_many_that_fail_together_try_the_storage_once() -> None:
         thread.join(30)
     assert place.trials == 1
     outlet.close()
+
+
+def test_a_trial_that_fails_in_a_way_nobody_foresaw_does_not_leave_it_shut() -> None:
+    class Odd(Place):
+        def prove(self) -> None:
+            super().prove()
+            if self.trials == 2:
+                raise ZeroDivisionError
+            self.refuses = False
+
+    place: Any = Odd()
+    place.refuses = True
+    opened = threading.Event()
+    outlet = Outlet(place, opened.set, pauses=(0.0,))
+    with pytest.raises(StorageUnavailable):
+        use(outlet, StorageUnavailable())
+    assert opened.wait(30)
+    assert (outlet.shut, place.trials) == ("", 3)

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote_from_bytes, urlencode
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tintype.catalog.models import MODELS
@@ -110,7 +110,6 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=5), VALUES, max_size=5))
 def test_json_is_read_as_everybody_reads_it(value: dict[str, Any]) -> None:
     for text in (json.dumps(value), json.dumps(value, ensure_ascii=True, indent=1)):
@@ -319,7 +318,6 @@ def test_json_under_its_names(kind: str) -> None:
     assert parse(kind, b'{"a": 1}') == {"a": 1}
 
 
-@settings(deadline=None)
 @given(st.sampled_from([JSON, URLENCODED, MULTIPART]), st.binary() | st.text('{}[],:"\\abz=&%\r\n-').map(str.encode))
 def test_any_bytes_are_read_or_refused(kind: str, data: bytes) -> None:
     for sent in (data, b"--zzz\r\nContent-Disposition: form-data; name=a\r\n" + data):

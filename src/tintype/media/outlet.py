@@ -7,9 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, repeat
 
+import structlog
+
 from tintype.errors import StorageUnavailable
 from tintype.media.storage import Storage
 from tintype.telemetry.logs import Outage
+
+log = structlog.get_logger()
 
 #: Seconds between two looks whether the storage takes pictures again; the last one is kept to.
 PAUSES = (2.5, 5.0, 10.0, 15.0)
@@ -70,9 +74,12 @@ class Outlet:
         for pause in chain(self._pauses, repeat(self._pauses[-1])):
             if self._closed.wait(pause):
                 return
-            if self._works():
-                self._opened()
-                return
+            try:
+                if self._works():
+                    self._opened()
+                    return
+            except Exception as error:  # of nobody's foresight: it is looked at again, and never left shut
+                log.exception("the storage of pictures could not be tried", error=type(error).__name__)
 
     def _works(self) -> bool:
         try:
