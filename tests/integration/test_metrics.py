@@ -239,7 +239,9 @@ def test_refusals_of_keys_are_counted_by_why(site: Website, boss: httpx2.Client)
     """Also before the first of each: a rate can't tell of a series that begins at 1."""
     accounts = site.own.accounts
     _, looks = accounts.create_key(site.account_id, "looks", read_only=True)
+    _, watches = accounts.create_key(site.account_id, "watches", read_only=True, operator=True)
     wanted = {("401", "missing"): 1, ("401", "unknown"): 2, ("403", "read_only"): 1, ("403", "not_operator"): 1}
+    wanted |= {("403", "server_only"): 2}
     before = {key: told(boss, "tintype_denied_total", status=key[0], reason=key[1]) for key in wanted}
     with httpx2.Client(base_url=site.address) as http:
         http.get("/v1/get-user-credits")
@@ -248,6 +250,9 @@ def test_refusals_of_keys_are_counted_by_why(site: Website, boss: httpx2.Client)
     with site.http(looks) as http:
         http.post(TURBO, json={"prompt": "a fox"})
         http.get("/v2/operator")
+    with site.http(watches) as http:
+        for path in ("/v2/usage", "/v2/operator/usage"):
+            http.get(path)
     after = {key: told(boss, "tintype_denied_total", status=key[0], reason=key[1]) for key in wanted}
     assert {key: after[key] - before[key] for key in wanted} == wanted
     text = boss.get("/metrics").text

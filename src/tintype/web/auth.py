@@ -58,7 +58,10 @@ async def operator(key: Annotated[Key, Depends(observer)]) -> Key:
 async def auditor(key: Annotated[Key, Depends(observer)]) -> Key:
     """The caller's key, an operator's, for calls that look at accounts; raises Unauthorized, Forbidden."""
     if key.server_only:
-        raise Forbidden("This operator's key may only read, and so sees how the server does and nothing of accounts")
+        raise Forbidden(
+            "This operator's key may only read, and so sees how the server does and nothing of accounts",
+            reason="server_only",
+        )
     return key
 
 
