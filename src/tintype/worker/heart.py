@@ -58,8 +58,10 @@ class Heart:
         self._done.set()
         self._thread.join()
         self.looker.close()
-        self._tell()  # what it counted since the last beat; without renewing anything
-        self.workers.leave(self.worker_id)
+        # While the database is away, it falls silent in place of leaving: the stop goes on as it was asked for.
+        with suppress(StoreUnavailable):
+            self._tell()  # what it counted since the last beat; without renewing anything
+            self.workers.leave(self.worker_id)
 
     def beat(self) -> None:
         """Renew every lease, take in what the store says of each, and say that this worker lives and what it does."""
