@@ -116,6 +116,22 @@ def test_a_database_without_room_is_told_from_a_storage_without(tmp_path: Path) 
             until(lambda: http.get("/ready").is_success)
 
 
+def test_a_change_that_was_refused_tells_at_once(tmp_path: Path) -> None:
+    """Not at the next ten seconds' figures: until then each call would come here, to be refused."""
+    with small_disk(tmp_path / "disk", megabytes=4) as disk:
+        data, url = tmp_path / "data", f"sqlite:///{disk.folder}/store.db"
+        with serving(data, database_url=url, **PATIENT) as site, site.http() as http:
+            site.own.workers.beat("w1", "cpu", 0, 0)
+            site.own.readiness.keep_samples(anew=True)
+            until(lambda: http.get("/ready").is_success)
+            disk.fill()
+            with pytest.raises(StoreUnavailable):
+                site.own.accounts.create("x" * 100_000, 1)
+            assert missing(http, "its database is away, or takes no writes", "/ready?web")[1] is False
+            disk.free()
+            until(lambda: http.get("/ready?web").is_success)
+
+
 def test_a_storage_without_room(tmp_path: Path) -> None:
     with (
         small_disk(tmp_path / "disk", megabytes=2) as disk,

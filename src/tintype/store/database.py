@@ -136,6 +136,11 @@ class Database:
             self._writers.release()
 
     @property
+    def unchangeable(self) -> bool:
+        """Whether it refuses changes, as far as this process knows: the last one, say, though it can be read."""
+        return self._outages.unchangeable
+
+    @property
     def kind(self) -> str:
         """`sqlite` or `postgresql`."""
         return self._engine.dialect.name

@@ -43,6 +43,11 @@ class Outages:
         self._away = Outage("database unavailable", "database available again")
         self._unchangeable = Outage("database can't be changed", "database can be changed again")
 
+    @property
+    def unchangeable(self) -> bool:
+        """Whether a change was refused lately, and none has gone well since."""
+        return self._unchangeable.lasts
+
     @contextmanager
     def watched(self, *, changes: bool = False) -> Iterator[None]:
         """Raise StoreUnavailable for what passes; sqlite3 has one exception class for that and for mistakes of ours.

@@ -93,10 +93,13 @@ class Samples:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def look(self) -> None:
-        """Write down how the server stands, if nobody has in these ten seconds; forget what is older than a day."""
+    def look(self, *, anew: bool = False) -> None:
+        """Write down how the server stands, if nobody has in these ten seconds; forget what is older than a day.
+
+        anew: even if somebody has.
+        """
         with self._db.read() as view:
-            if view.scalar(select(s.queued).where(s.at == _begin(read_clock(view)))) is not None:
+            if not anew and view.scalar(select(s.queued).where(s.at == _begin(read_clock(view)))) is not None:
                 return
             found = _look(view)
         with self._db.write() as tx:

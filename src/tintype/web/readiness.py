@@ -20,6 +20,7 @@ from anyio.to_thread import run_sync
 from tintype.errors import StorageUnavailable, StoreUnavailable
 from tintype.media.storage import Storage
 from tintype.store.controls import Controls
+from tintype.store.database import Database
 from tintype.store.samples import Samples
 from tintype.web.shutdown import Shutdown
 
@@ -94,7 +95,10 @@ class State:
 class Readiness:
     """One web process's."""
 
-    def __init__(self, controls: Controls, samples: Samples, storage: Storage, shutdown: Shutdown) -> None:
+    def __init__(
+        self, db: Database, controls: Controls, samples: Samples, storage: Storage, shutdown: Shutdown
+    ) -> None:
+        self._db = db
         self._controls = controls
         self._samples = samples
         self._storage = storage
@@ -118,19 +122,21 @@ class Readiness:
             paused=seen.paused if seen else None,
         )
 
-    def keep_samples(self) -> None:
+    def keep_samples(self, *, anew: bool = False) -> None:
         """Write down how the server does, as it is done every few seconds, and note whether it could be written."""
         try:
-            self._samples.look()
+            self._samples.look(anew=anew)
         except StoreUnavailable:
             self._writable = False
             raise
         self._writable = True
 
     def _look_at_database(self, has_worker: Callable[[], bool]) -> Seen:
-        if not self._writable:  # not only at its time: callers wait for word that all is well again
+        # Not only at its time: a call may have found just now that nothing can be written, and callers wait for word
+        # that all is well again.
+        if not self._writable or self._db.unchangeable:
             with suppress(StoreUnavailable):
-                self.keep_samples()
+                self.keep_samples(anew=True)
         paused = self._controls.paused_since() is not None
         return Seen(paused=paused, worker=has_worker(), writable=self._writable)
 

@@ -155,7 +155,7 @@ class Services:
             blocked=BlockedPhrases.read(settings.blocked_prompts),
             test_accepted=threading.Event(),
             shutdown=shutdown,
-            readiness=Readiness(controls, samples, looked_at, shutdown),
+            readiness=Readiness(db, controls, samples, looked_at, shutdown),
         )
 
     def price(self, spec: ModelSpec) -> Tariff:
