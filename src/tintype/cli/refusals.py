@@ -62,4 +62,6 @@ def refusal(error: DBAPIError, url: URL) -> str:
         return f"{first_line(cause)}: have {role} own the database; as PostgreSQL's superuser, {how}"
     if getattr(cause, "sqlite_errorname", "") in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
         return f"{first_line(cause)}: put a back-up in its place, or name another one"
+    if error.statement is None and getattr(cause, "sqlstate", "") is None:  # libpq or psycopg, before they connect
+        return f"{first_line(cause)}: after its ? TINTYPE_DATABASE_URL has libpq's options, such as sslmode=verify-full"
     return ""

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
-import click
 import structlog
 from sqlalchemy import make_url
 
 from tintype.cli.local import lacking
+from tintype.cli.options import Misset
 from tintype.errors import ConfigurationInvalid, StorageUnavailable
 from tintype.private import tighten
 from tintype.settings import Settings
@@ -25,7 +25,7 @@ ENDPOINTS = (ENDPOINT, "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT")
 
 
 def check_storage(settings: Settings, environment: MutableMapping[str, str] = os.environ) -> None:
-    """Raise UsageError, in the operator's terms, where a bucket is configured that can't be used.
+    """Raise Misset, in the operator's terms, where a bucket is configured that can't be used.
 
     A storage that is away is no reason not to start: it may come back, as it may go away later.
     """
@@ -34,18 +34,16 @@ def check_storage(settings: Settings, environment: MutableMapping[str, str] = os
     try:
         from tintype.media.objects import TRIAL, open_bucket  # noqa: PLC0415 - an extra that most servers don't need
     except ImportError as error:
-        raise click.UsageError(lacking("TINTYPE_STORAGE_URL", "s3")) from error
+        raise Misset(lacking("TINTYPE_STORAGE_URL", "s3")) from error
     _check_environment(settings, environment)
     try:
         open_bucket(settings, "trial", TRIAL, TRIAL).prove()
     except ConfigurationInvalid as error:
-        raise click.UsageError(f"TINTYPE_STORAGE_URL: {error.message}") from error
+        raise Misset(f"TINTYPE_STORAGE_URL: {error.message}") from error
     except StorageUnavailable as error:
         if error.refuses:
             place = f"{settings.storage_url} at {settings.storage_endpoint or environment.get(ENDPOINT) or 'Amazon'}"
-            raise click.UsageError(
-                f"TINTYPE_STORAGE_URL: {place} can't be used: {error.why}; {_advice(error)}"
-            ) from error
+            raise Misset(f"TINTYPE_STORAGE_URL: {place} can't be used: {error.why}; {_advice(error)}") from error
         log.warning("the storage is away; starting all the same", cause=error.why)
 
 
@@ -61,10 +59,10 @@ def _check_environment(settings: Settings, environment: MutableMapping[str, str]
         del environment[name]
     for name in () if settings.storage_endpoint else ENDPOINTS:
         if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", environment.get(name, "http://none")):
-            raise click.UsageError(f"{name} is no address: it is written like https://storage.example")
+            raise Misset(f"{name} is no address: it is written like https://storage.example")
     key, secret = (name in environment for name in KEYS)
     if key != secret and not settings.storage_key_id:
-        raise click.UsageError(f"{' and '.join(KEYS)} go together: set both, or neither")
+        raise Misset(f"{' and '.join(KEYS)} go together: set both, or neither")
 
 
 def close_to_others(settings: Settings) -> None:
