@@ -292,7 +292,7 @@ def test_a_copy_that_only_reads(strict: PostgresServer, tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["nonsense", "postgres://u:secret@h/x", "postgresql+psycopg://u:p@h:secret/x"])
 def test_what_is_no_database_s_url(url: str, tmp_path: Path) -> None:
     said = words(here("keys", "list", "--data", tmp_path, TINTYPE_DATABASE_URL=url))
-    assert said.startswith("the database can't be opened: TINTYPE_DATABASE_URL is written like postgresql+psycopg://")
+    assert "TINTYPE_DATABASE_URL is written like postgresql+psycopg://" in said
     assert "secret" not in said
 
 
