@@ -378,7 +378,7 @@ class NotReady(TintypeError):
     """This server can't run requests at the moment: its database, its storage or its workers are away."""
 
     status = 503
-    advice = "Wait a little: workers need some seconds to start. If none comes, tell the operator."
+    advice = "Wait a little: workers need some seconds to start, what is away may come back. Else tell the operator."
     retry_after = 5
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import httpx2
 import pytest
+from sqlalchemy import update
 
 from tests.acceptance.harness import Server, until
 from tests.acceptance.test_http_helpers import (
@@ -23,6 +24,7 @@ from tests.acceptance.test_http_helpers import (
     slow,
     submit,
 )
+from tintype.store.tables import requests
 
 
 @pytest.fixture(scope="module")
@@ -217,13 +219,26 @@ def test_a_v1_client_that_goes_away_cancels_its_request(server: Server) -> None:
 def test_an_error_of_ours_is_500_with_the_credits_and_no_inner_words(server: Server) -> None:
     http = server.http(new_key(server, 1))
     request_id = submit(http, TEXT, quick(base64=True))
+    result(http, request_id)
+    with server.store() as db, db.write() as tx:
+        tx.execute(update(requests).where(requests.c.id == request_id).values(result={"hush": 1}))  # nobody writes that
+    response = http.get(f"/v2/requests/{request_id}")
+    error = refused(response, 500)
+    assert response.headers["x-should-retry"] == "false"
+    assert float(response.headers["x-remaining-credits"]) == pytest.approx(1 - PRICES[TEXT])
+    assert not [word for word in ("KeyError", "pictures", "hush") if word in response.text], error
+
+
+def test_a_disk_that_gives_nothing_is_a_503_without_its_words(server: Server) -> None:
+    http = server.http(new_key(server, 1))
+    request_id = submit(http, TEXT, quick(base64=True))
     name = result(http, request_id).json()["images"][0]["file_name"]
     file = server.data / "outputs" / name
     file.unlink()
     file.mkdir()  # as good as a broken disk
     response = http.get(f"/v2/requests/{request_id}")
     file.rmdir()
-    error = refused(response, 500)
-    assert response.headers["x-should-retry"] == "false"
+    error = refused(response, 503)
+    assert response.headers["x-should-retry"] == "true"
     assert float(response.headers["x-remaining-credits"]) == pytest.approx(1 - PRICES[TEXT])
     assert str(server.data) not in error

@@ -158,7 +158,7 @@ def strict(postgres: PostgresServer) -> Iterator[PostgresServer]:
         operator.execute("DROP ROLE guest")
 
 
-@pytest.mark.parametrize("name", ["migrate", "serve", "keys list"])
+@pytest.mark.parametrize("name", ["migrate", "serve", "keys create"])
 def test_a_role_that_does_not_own_the_database(strict: PostgresServer, name: str, tmp_path: Path) -> None:
     url = f"postgresql+psycopg://guest:secret@/mine?host={strict.folder}"
     said = words(here(*name.split(), "--data", tmp_path, TINTYPE_DATABASE_URL=url, TINTYPE_PORT="0"))
@@ -292,7 +292,7 @@ def test_a_copy_that_only_reads(strict: PostgresServer, tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["nonsense", "postgres://u:secret@h/x", "postgresql+psycopg://u:p@h:secret/x"])
 def test_what_is_no_database_s_url(url: str, tmp_path: Path) -> None:
     said = words(here("keys", "list", "--data", tmp_path, TINTYPE_DATABASE_URL=url))
-    assert said.startswith("the database can't be opened: TINTYPE_DATABASE_URL is written like postgresql+psycopg://")
+    assert "TINTYPE_DATABASE_URL is written like postgresql+psycopg://" in said
     assert "secret" not in said
 
 

@@ -251,6 +251,8 @@ def test_the_operator_says_that_it_is_another_one(bucket_of: ObjectStorage, tmp_
         result = here("storage", *arguments, "--data", tmp_path, **named)
         return result.stdout if "--json" in arguments else result.output
 
+    done(here("migrate", "--data", tmp_path))
+    assert json.loads(asked("show", "--json", prefix="old"))["same"] is None
     assert "s3://pictures/old" in asked("adopt", prefix="old")
     shown = json.loads(asked("show", "--json", prefix="new"))
     assert shown["same"] is False

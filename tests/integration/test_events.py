@@ -150,7 +150,10 @@ def test_silence_is_broken_by_comments(tmp_path: Path) -> None:
     with serving(tmp_path, events_heartbeat=0.05) as site, site.http() as client:
         request = site.submit()
         with following(client, request.id) as events:
-            assert [next(events).name for _ in range(3)] == ["queued", "comment", "comment"]
+            names = [next(events).name]
+            while names.count("comment") < 2 or "queued" not in names:  # on a busy machine a comment may come first
+                names.append(next(events).name)
+            assert {*names} == {"queued", "comment"}
 
 
 def test_an_end_that_could_not_be_told_is_told_by_the_next_look(tmp_path: Path, postgres: PostgresServer) -> None:

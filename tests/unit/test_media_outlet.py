@@ -92,10 +92,10 @@ def test_many_that_fail_together_try_the_storage_once() -> None:
 def test_a_trial_that_fails_in_a_way_nobody_foresaw_does_not_leave_it_shut() -> None:
     class Odd(Place):
         def prove(self) -> None:
-            super().prove()
-            if self.trials == 2:
+            if self.trials == 1:
+                self.trials += 1
                 raise ZeroDivisionError
-            self.refuses = False
+            super().prove()
 
     place: Any = Odd()
     place.refuses = True
@@ -103,5 +103,7 @@ def test_a_trial_that_fails_in_a_way_nobody_foresaw_does_not_leave_it_shut() -> 
     outlet = Outlet(place, opened.set, pauses=(0.0,))
     with pytest.raises(StorageUnavailable):
         use(outlet, StorageUnavailable())
+    place.refuses = False
     assert opened.wait(30)
-    assert (outlet.shut, place.trials) == ("", 3)
+    assert outlet.shut == ""
+    assert place.trials >= 3

@@ -48,7 +48,7 @@ def create_account(name: str, dollars_given: float, data: Path | None, as_json: 
       tintype accounts create --name studio --credits 25
     """
     credits_micro = to_micro("--credits", dollars_given, 0)
-    with open_database(load_settings(data=data)) as db:
+    with open_database(load_settings(data=data), making=True) as db:
         made = Accounts(db).create(name, credits_micro)
     click.echo(json.dumps(_account_row(made), indent=2) if as_json else made.id)
 

@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import Connection, make_url
 
 from tintype import __version__
-from tintype.cli.options import data_option, json_option, load_settings, open_database
+from tintype.cli.options import data_option, is_missing, json_option, load_settings, open_database
 from tintype.cli.rows import print_rows
 from tintype.cli.storage import check_storage
 from tintype.errors import ConfigurationInvalid, StorageUnavailable
@@ -42,18 +42,11 @@ HOW = {
 def refuse_nothing(settings: Settings) -> None:
     """Raise ConfigurationInvalid where a worker's SQLite database isn't there: no server queues in one of its own."""
     url = make_url(settings.database)
-    if url.get_backend_name() == "sqlite" and not _is_there(Path(url.database or "")):
+    if is_missing(url):
         raise ConfigurationInvalid(
             f"there is no database at {url.database}, so no server queues anything there: start `tintype serve` on this"
             " folder first, or name the servers' database (TINTYPE_DATABASE_URL) or folder (--data)"
         )
-
-
-def _is_there(file: Path) -> bool:
-    try:
-        return file.stat().st_size > 0
-    except OSError:
-        return False
 
 
 def check_place(db: Database, settings: Settings) -> None:
@@ -181,7 +174,7 @@ def show(data: Path | None, as_json: bool) -> None:
     check_storage(settings)
     with open_database(settings) as db, db.read() as view:
         known = facts.read(view, facts.STORAGE) or {}
-    same = known.get("id") is not None and known["id"] == read_marker(settings)
+    same = known["id"] == read_marker(settings) if known.get("id") else None
     row = {"database's": known.get("place", "not known yet"), "these settings'": place(settings), "same": same}
     click.echo(json.dumps(row, indent=2)) if as_json else print_rows([row], as_json)
 

@@ -56,7 +56,7 @@ def fleet(down: bool, parent: int | None, data: Path | None) -> None:
     set_up_logs(process="fleet")
     share = (settings.ray_gpus, settings.ray_cpus)
     check_storage(settings)
-    opened = open_database(settings, quiet=False, process="fleet")
+    opened = open_database(settings, making=True, quiet=False, process="fleet")
     with opened as db, Life(fleet="ray", **about(settings, FLEET)) as life:
         check_place(db, settings)  # its workers are given the same storage
         where = (settings.ray_address, settings.ray_namespace, fleet_name(db))

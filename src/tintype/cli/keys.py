@@ -96,7 +96,7 @@ def create(
     cap = None if spend_cap is None else to_micro("--spend-cap", spend_cap, 0)
     read_only = _read_only(scopes)
     check_safety(settings, safety)
-    with open_database(settings) as db:
+    with open_database(settings, making=True) as db:
         accounts = Accounts(db)
         key, secret = accounts.create_key(
             account or _oldest(accounts),

@@ -13,16 +13,16 @@ from typing import Any
 import click
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from tintype.cli.local import first_line, lacking
-from tintype.cli.refusals import advice, opening, refusal
+from tintype.cli.refusals import WRITTEN, Misset, advice, opening, refusal
 from tintype.cli.storage import located
 from tintype.errors import ConfigurationInvalid, PerhapsDone, StoreUnavailable
 from tintype.settings import Settings
 from tintype.store.database import Database, shown_url
-from tintype.store.migrations import check, migrate
+from tintype.store.migrations import check, migrate, version
 from tintype.telemetry.traces import exporters
 
 PREFIX = "TINTYPE_"
@@ -32,20 +32,31 @@ REPLACED = {"KEY_STREAMS": "TINTYPE_ACCOUNT_WAITS bounds an account's event stre
 data_option = click.option(
     "--data", type=click.Path(path_type=Path, file_okay=False), help="Folder for the database and pictures."
 )
+#: Where a command that looks, or changes what is there, finds nothing.
+NOTHING = (
+    "there is no database of tintype's in {place}: name the server's folder (--data, TINTYPE_DATA) or database"
+    " (TINTYPE_DATABASE_URL); `tintype serve` or `tintype migrate` makes a new one"
+)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 csv_option = click.option("--csv", "as_csv", is_flag=True, help="Print CSV, for a spreadsheet.")
 
 
 def load_settings(**given: Any) -> Settings:
-    """The settings of the environment, with the options that were given on top; raises UsageError."""
+    """The settings of the environment, with the options that were given on top; raises Misset."""
     _refuse_unknown(os.environ)
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
     except SettingsError as error:  # of pydantic's own words, only the field's name is of use
         name = PREFIX + str(error).partition('"')[2].partition('"')[0].upper()
-        raise click.UsageError(f"""{name}: not JSON; it is written {{"sd1.5-img2img": "/models/sd15"}}""") from None
+        raise Misset(f"""{name}: not JSON; it is written {{"sd1.5-img2img": "/models/sd15"}}""") from None
     except ValidationError as error:
-        raise click.UsageError("; ".join(_mistake(**one) for one in error.errors(include_url=False))) from None
+        raise Misset("; ".join(_mistake(**one) for one in error.errors(include_url=False))) from None
+    try:
+        make_url(settings.database)
+    except (ArgumentError, ValueError):  # whose words may quote a part of the password
+        raise Misset(WRITTEN) from None
     if settings.traces:
         _check_exporter(settings.traces)
     return located(settings)
@@ -58,48 +69,54 @@ def _mistake(loc: Sequence[str | int], msg: str, **_: Any) -> str:
 
 
 def _refuse_unknown(environment: Iterable[str]) -> None:
-    """Raise UsageError for a variable that looks like a setting, but is none: a typing mistake would go unnoticed."""
+    """Raise Misset for a variable that looks like a setting, but is none: a typing mistake would go unnoticed."""
     known = [field.upper() for field in Settings.model_fields]
     for name in environment:
         own = name.upper().removeprefix(PREFIX)
         if name.upper().startswith(PREFIX) and own not in known:
             if own in REPLACED:
-                raise click.UsageError(f"{name} is no setting any more: {REPLACED[own]}")
+                raise Misset(f"{name} is no setting any more: {REPLACED[own]}")
             [closest] = difflib.get_close_matches(own, known, n=1, cutoff=0)
-            raise click.UsageError(f"{name} is not a setting; the closest is {PREFIX}{closest}")
+            raise Misset(f"{name} is not a setting; the closest is {PREFIX}{closest}")
 
 
 def _check_exporter(name: str) -> None:
     known = exporters()
     if not known:
-        raise click.UsageError(lacking(f"{PREFIX}TRACES", "otel"))
+        raise Misset(lacking(f"{PREFIX}TRACES", "otel"))
     if name not in known:
-        raise click.UsageError(f"{PREFIX}TRACES: no exporter {name} is installed; there are: {', '.join(known)}")
+        raise Misset(f"{PREFIX}TRACES: no exporter {name} is installed; there are: {', '.join(known)}")
 
 
 def require_ray() -> None:
-    """Raise UsageError where the extra is missing."""
+    """Raise Misset where the extra is missing."""
     if find_spec("ray") is None:
-        raise click.UsageError(lacking("a Ray fleet", "ray"))
+        raise Misset(lacking("a Ray fleet", "ray"))
 
 
 @contextmanager
 def open_database(
-    settings: Settings, *, migrating: bool = False, process: str = "command", quiet: bool = True
+    settings: Settings, *, migrating: bool = False, making: bool = False, process: str = "command", quiet: bool = True
 ) -> Iterator[Database]:
     """The database; an error names the cause and the place, since the operator reads it.
 
-    migrating: whether an older schema is brought up to date; else it is refused, and one without tables gets them.
+    migrating: whether an older schema is brought up to date, and an empty database gets one; else both are refused.
+    making: whether an empty one, alone, gets a schema: as with the first key.
     process: as PostgreSQL lists its connections.
     quiet: whether that is all that is said of it, as of a command that ends with it.
     """
+    url = make_url(settings.database)
+    place = shown_url(settings.database) if settings.database_url else f"{settings.data}/"
+    new = migrating or making
+    if not new and is_missing(url):  # to open it would make it
+        raise ConfigurationInvalid(NOTHING.format(place=place))
     try:
-        url = make_url(settings.database)
-        place = shown_url(settings.database) if settings.database_url else f"{settings.data}/"
         db = Database(settings.database, patience=settings.database_patience, process=process, quiet=quiet)
     except (OSError, ImportError, ValueError, ArgumentError) as error:
         raise click.ClickException(f"the database can't be opened: {opening(error)}") from error
     try:
+        if not new and version(db) is None:
+            raise ConfigurationInvalid(NOTHING.format(place=place))
         (migrate if migrating else check)(db)
         yield db
     except StoreUnavailable as error:
@@ -112,3 +129,13 @@ def open_database(
         raise
     finally:
         db.close()
+
+
+def is_missing(url: URL) -> bool:
+    """Whether this is SQLite's, and no file, or an empty one."""
+    try:
+        return url.get_backend_name() == "sqlite" and not Path(url.database or "").stat().st_size
+    except FileNotFoundError:
+        return True
+    except OSError:  # opening it says what is in the way
+        return False

@@ -1,9 +1,11 @@
-"""What a database refuses, in an operator's words: what it was, and what can be done about it."""
+"""What a setting or a database refuses, in an operator's words: what it was, and what can be done about it."""
 
 from __future__ import annotations
 
 import re
+from typing import IO, Any
 
+import click
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
@@ -31,6 +33,14 @@ ADVICE = (
     ("does not support SSL", "it offers no TLS, for which sslmode asks"),
     ("certificate", "sslmode and sslrootcert don't go with its certificate"),
 )
+
+
+class Misset(click.UsageError):
+    """A setting that can't be meant: one line, as nothing is wrong with how the command was typed."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Without the command's usage."""
+        click.ClickException.show(self, file)
 
 
 def opening(error: Exception) -> str:
@@ -62,4 +72,6 @@ def refusal(error: DBAPIError, url: URL) -> str:
         return f"{first_line(cause)}: have {role} own the database; as PostgreSQL's superuser, {how}"
     if getattr(cause, "sqlite_errorname", "") in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
         return f"{first_line(cause)}: put a back-up in its place, or name another one"
+    if error.statement is None and getattr(cause, "sqlstate", "") is None:  # libpq or psycopg, before they connect
+        return f"{first_line(cause)}: after its ? TINTYPE_DATABASE_URL has libpq's options, such as sslmode=verify-full"
     return ""

@@ -81,7 +81,7 @@ def _cell(value: object) -> Text:
 
 
 def _shown(value: object) -> str:
-    return "" if value is None else str(value)
+    return {None: "", True: "yes", False: "no"}[value] if value is None or isinstance(value, bool) else str(value)
 
 
 def shown_time(moment: float | None) -> str:

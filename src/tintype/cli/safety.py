@@ -8,6 +8,7 @@ import click
 
 from tintype.catalog.blocked import BlockedPhrases
 from tintype.cli.local import lacking
+from tintype.cli.refusals import Misset
 from tintype.settings import Safety, Settings
 from tintype.store.accounts import Accounts
 from tintype.store.database import Database
@@ -19,7 +20,7 @@ MISSING = {
 
 
 def check_safety(settings: Settings, *strict: Safety | None) -> None:
-    """Raise UsageError, in the operator's terms, if any of these strictnesses asks for a check that can't be run.
+    """Raise Misset, in the operator's terms, if any of these strictnesses asks for a check that can't be run.
 
     Raises BadRequest for a list of blocked phrases that can't be read.
     """
@@ -27,7 +28,7 @@ def check_safety(settings: Settings, *strict: Safety | None) -> None:
     wanted = {one for one in strict if one} - {"off"}
     if wanted and not _there(settings):
         other = "or set TINTYPE_SAFETY_CHECKER to another one, or to none"
-        raise click.UsageError(f"the safety check can't be run: {MISSING[settings.safety_checker]}; {other}")
+        raise Misset(f"the safety check can't be run: {MISSING[settings.safety_checker]}; {other}")
 
 
 def check_safety_of_all(settings: Settings, db: Database) -> None:

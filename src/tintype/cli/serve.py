@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import resource
 import signal
@@ -86,10 +87,10 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
         require_ray()
     set_up_logs(process="web")
     act_as(replace(actor(), logged=True))
-    close_to_others(settings)
     _return_memory()
     check_storage(settings)
     with open_database(settings, migrating=True, process="web") as db:
+        close_to_others(settings)  # what is known to be ours by now, whatever file the settings name
         check_place(db, settings)
         check_safety_of_all(settings, db)
         listening = listen(settings.host, settings.port)
@@ -173,9 +174,9 @@ def worker(device: str, parent: int | None, worker_id: str | None, data: Path | 
     act_as(replace(actor(), logged=True))
     raise_file_limit()
     refuse_nothing(settings)
-    close_to_others(settings)
     check_storage(settings)
     with open_database(settings, migrating=True, process="worker") as db:
+        close_to_others(settings)
         check_place(db, settings)
         check_models(db, registry)
         check_safety_of_all(settings, db)
@@ -207,12 +208,21 @@ def check_devices(setting: str, names: Sequence[str]) -> None:
         raise ConfigurationInvalid(f"{setting}: torch finds no {', '.join(missing)} on this machine")
 
 
+#: What to do where a port can't be had.
+LISTENING = {
+    errno.EADDRINUSE: "; another program, or another tintype, has it: --port (TINTYPE_PORT) names another one",
+    errno.EADDRNOTAVAIL: "; --host (TINTYPE_HOST) is one of this machine's own addresses, or 0.0.0.0 for all of them",
+    errno.EACCES: "; below 1024 only root may listen: --port (TINTYPE_PORT) names another one",
+}
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A bound socket, so that the port is known before anything starts; exits with one line when it is taken."""
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        sys.exit(f"tintype: can't listen on {host}:{port}: {error.strerror}")
+        why = f"{error.strerror}".partition(" (while")[0]  # socket's own addition says the address once more
+        sys.exit(f"tintype: can't listen on {host}:{port}: {why}{LISTENING.get(error.errno or 0, '')}")
     # Connections inherit it. asyncio sets it only where a socket says that it is TCP's, which this one doesn't; without
     # it, the second answer on a connection waits 40 ms for the client's acknowledgement of the first packet.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 
-import click
 import structlog
 from sqlalchemy import make_url
 
 from tintype.cli.local import lacking
+from tintype.cli.refusals import Misset
 from tintype.errors import ConfigurationInvalid, StorageUnavailable
 from tintype.media.marker import place
 from tintype.private import tighten
@@ -25,7 +25,7 @@ ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
 def located(settings: Settings, environment: Mapping[str, str] = os.environ) -> Settings:
-    """With the storage's address in them, also where only the environment has it; raises UsageError for what is none.
+    """With the storage's address in them, also where only the environment has it; raises Misset for what is none.
 
     By it the storage is told from others: at start in the log, in the database, and while it is away.
     """
@@ -33,12 +33,12 @@ def located(settings: Settings, environment: Mapping[str, str] = os.environ) -> 
     if name is None or settings.storage_endpoint or not settings.storage_url:
         return settings
     if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", environment[name]):
-        raise click.UsageError(f"{name} is no address: it is written like https://storage.example")
+        raise Misset(f"{name} is no address: it is written like https://storage.example")
     return settings.model_copy(update={"storage_endpoint": environment[name].rstrip("/")})
 
 
 def check_storage(settings: Settings, environment: MutableMapping[str, str] = os.environ) -> None:
-    """Raise UsageError, in the operator's terms, where a bucket is configured that can't be used.
+    """Raise Misset, in the operator's terms, where a bucket is configured that can't be used.
 
     A storage that is away is no reason not to start: it may come back, as it may go away later.
     """
@@ -47,16 +47,16 @@ def check_storage(settings: Settings, environment: MutableMapping[str, str] = os
     try:
         from tintype.media.objects import TRIAL, open_bucket  # noqa: PLC0415 - an extra that most servers don't need
     except ImportError as error:
-        raise click.UsageError(lacking("TINTYPE_STORAGE_URL", "s3")) from error
+        raise Misset(lacking("TINTYPE_STORAGE_URL", "s3")) from error
     _check_environment(settings, environment)
     try:
         open_bucket(settings, "trial", TRIAL, TRIAL).prove()
     except ConfigurationInvalid as error:
-        raise click.UsageError(f"TINTYPE_STORAGE_URL: {error.message}") from error
+        raise Misset(f"TINTYPE_STORAGE_URL: {error.message}") from error
     except StorageUnavailable as error:
         if error.refuses:
             words = f"TINTYPE_STORAGE_URL: {place(settings)} can't be used: {error.why}; {_advice(error)}"
-            raise click.UsageError(words) from error
+            raise Misset(words) from error
         log.warning("the storage is away; starting all the same", cause=error.why)
 
 
@@ -72,7 +72,7 @@ def _check_environment(settings: Settings, environment: MutableMapping[str, str]
         del environment[name]
     key, secret = (name in environment for name in KEYS)
     if key != secret and not settings.storage_key_id:
-        raise click.UsageError(f"{' and '.join(KEYS)} go together: set both, or neither")
+        raise Misset(f"{' and '.join(KEYS)} go together: set both, or neither")
 
 
 def close_to_others(settings: Settings) -> None:

@@ -45,6 +45,8 @@ def set_up_logs(*, process: str) -> None:
 
     def name_process(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         event["process"] = process
+        if terminal:
+            event.pop("limits", None)  # of a start's line: twenty figures, which nobody there asked for
         return event
 
     about: list[structlog.typing.Processor] = [

@@ -11,7 +11,10 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import structlog
 import uvicorn
+
+log = structlog.get_logger()
 
 #: Seconds between looks at what is still under way.
 TICK = 0.05
@@ -105,6 +108,9 @@ class WebServer(uvicorn.Server):
             await asyncio.sleep(TICK)
         await self.listen_no_more()
         self._shutdown.close()
+        if not self._idle():  # whoever pressed Ctrl-C may wonder what it waits for
+            calls = len(self.server_state.tasks)
+            log.info("stopping once calls are answered; a second signal ends them now", calls=calls, most=self._grace)
         began = time.monotonic()
         while not self._idle() and time.monotonic() < began + self._grace:
             await asyncio.sleep(TICK)
