@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import os
 import subprocess
 import sys
@@ -135,19 +136,48 @@ def test_what_can_not_be_drawn_in_one_step_is_refused_whatever_the_schedule(
                 refused(answer, 400, f"{sampler} needs at least 2 steps, 1 was sent")
 
 
-@pytest.mark.parametrize("scheduler", SD15_SCHEDULERS)
-def test_generate_in_a_process_of_its_own(weights: Path, tmp_path: Path, scheduler: str) -> None:
-    env = {**os.environ, "TINTYPE_WEIGHTS": small_setting(weights), "TINTYPE_THREADS": "1"}
-    image = tmp_path / "in.png"
+def generating(folder: Path, scheduler: str) -> list[str]:
+    """What `tintype` is given to draw with a scheduler, into a file of its name."""
+    image = folder / "in.png"
     Image.open(io.BytesIO(base64.b64decode(png().partition(",")[2]))).save(image)
     asked = ["--prompt", "a fox", "--image", image, "--scheduler", scheduler, "--strength", 0.2, "--seed", 5]
-    where = ["--data", tmp_path, "-o", tmp_path / "out.png"]
-    command = [sys.executable, "-m", "tintype", "generate", OLD, *map(str, [*asked, *where])]
-    ran = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=150)
+    where = ["--data", folder, "-o", folder / f"{scheduler}.png"]
+    return ["generate", OLD, *map(str, [*asked, *where])]
+
+
+def run(weights: Path, *command: str) -> None:
+    """In a process of its own."""
+    env = {**os.environ, "TINTYPE_WEIGHTS": small_setting(weights), "TINTYPE_THREADS": "1"}
+    ran = subprocess.run([sys.executable, *command], env=env, capture_output=True, text=True, check=False, timeout=150)
     assert ran.returncode == 0, ran.stderr
-    with Image.open(tmp_path / "out.png") as picture:
+
+
+def check_drawn(folder: Path, scheduler: str) -> None:
+    with Image.open(folder / f"{scheduler}.png") as picture:
         assert picture.size == (512, 512)
         assert np.asarray(picture, dtype=float).std() > 2
+
+
+#: One after the other in one process: importing torch takes longer than drawing.
+SEVERAL = """
+import json, sys
+from tintype.cli import tintype
+for arguments in json.loads(sys.argv[1]):
+    tintype.main(arguments, standalone_mode=False)
+"""
+
+
+def test_generate_with_every_scheduler(weights: Path, tmp_path: Path) -> None:
+    run(weights, "-c", SEVERAL, json.dumps([generating(tmp_path, scheduler) for scheduler in SD15_SCHEDULERS]))
+    for scheduler in SD15_SCHEDULERS:
+        check_drawn(tmp_path, scheduler)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("scheduler", SD15_SCHEDULERS)
+def test_generate_in_a_process_of_its_own(weights: Path, tmp_path: Path, scheduler: str) -> None:
+    run(weights, "-m", "tintype", *generating(tmp_path, scheduler))
+    check_drawn(tmp_path, scheduler)
 
 
 def layouts(cache: Path) -> dict[str, dict[str, dict[str, Any]]]:
