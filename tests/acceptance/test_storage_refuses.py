@@ -107,6 +107,7 @@ def test_a_bucket_that_is_gone(server: Server, storage: ObjectStorage) -> None:
         a_pause(server, db, storage.lose_bucket, storage.make_bucket, "there is no such bucket")
 
 
+@pytest.mark.nightly
 def test_a_key_that_is_taken_away(server: Server, storage: ObjectStorage) -> None:
     def take() -> None:
         storage.know_no_key()
