@@ -24,6 +24,34 @@ def create(path: Path) -> int:
     return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE)
 
 
+def write_whole(path: Path, data: bytes, part: Path) -> None:
+    """Write a file that has its name once it is whole, and keeps both through a power cut.
+
+    part: what it is called until then; raises FileExistsError where that is there, and leaves nothing of it behind.
+    """
+    descriptor = create(part)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(path)
+    except OSError:  # a full disk must not stay full of halves
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Have what was written into a file, or the names in a folder, last through a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def tighten(paths: Iterable[Path]) -> list[Path]:
     """Take from others what they may do with these, as earlier versions and a umask let them; those that were open.
 

@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 
 from tintype.cli.local import first_line
 from tintype.cli.options import data_option, load_settings
-from tintype.private import create
+from tintype.private import create, sync
 
 
 @click.command()
@@ -61,16 +61,8 @@ def _copy(source: Path, file: Path) -> None:
             copy.execute("PRAGMA journal_mode = DELETE")  # one file, with nothing beside it
             if (found := copy.execute("PRAGMA integrity_check").fetchone()[0]) != "ok":
                 raise sqlite3.DatabaseError(f"the copy is damaged: {found}")
-        _sync(part)
+        sync(part)
         part.rename(file)
-        _sync(file.absolute().parent)
+        sync(file.absolute().parent)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,13 +6,12 @@ A small file beside the folders of pictures, or a small object above their prefi
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import socket
 from typing import Literal
 
 from tintype.errors import ConfigurationInvalid
-from tintype.private import create, make_folder
+from tintype.private import make_folder, write_whole
 from tintype.settings import Settings
 
 #: Its name in a folder; in a bucket, media/objects.py has it.
@@ -70,9 +69,5 @@ def _write(settings: Settings, data: bytes) -> None:
         write_mark(settings, data)
         return
     make_folder(settings.data)
-    part = settings.data / f"{FILE}.{secrets.token_hex(4)}"
-    with os.fdopen(create(part), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.rename(settings.data / FILE)
+    file = settings.data / FILE
+    write_whole(file, data, file.with_name(f"{FILE}.{secrets.token_hex(4)}"))

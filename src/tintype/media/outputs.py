@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tintype.errors import NotFound, StorageUnavailable, TintypeError
-from tintype.private import create, make_folder
+from tintype.private import make_folder, write_whole
 from tintype.telemetry.logs import Outage
 
 #: 128 random bits and a suffix: knowing the name is the permission to read it.
@@ -163,26 +163,7 @@ class Files:
             yield
 
     def _write(self, name: str, data: bytes) -> None:
-        part = self._folder / (name + PART)
-        try:
-            with os.fdopen(create(part), "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            part.rename(self._folder / name)
-        except OSError:  # a full disk must not stay full of halves
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
-            raise
-        self._sync_names()
-
-    def _sync_names(self) -> None:
-        """Make a rename last through a power cut."""
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_whole(self._folder / name, data, self._folder / (name + PART))
 
 
 def new_name(suffix: str) -> str:

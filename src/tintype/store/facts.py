@@ -1,4 +1,4 @@
-"""What the database knows of itself: which storage its pictures are in, and which version brought its schema."""
+"""What the database knows of itself: where its pictures are, which version brought its schema, and of its Ray fleet."""
 
 from __future__ import annotations
 

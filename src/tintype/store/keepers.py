@@ -57,8 +57,9 @@ class Lead:
 def fleet_name(db: Database) -> str:
     """What the fleet of this database is called, by all its keepers: drawn once. A copy of the database has it too."""
     with db.write() as tx:
-        known = facts.read(tx, facts.FLEET) or {"id": uuid4().hex[:8]}
-        facts.write(tx, facts.FLEET, **known)
+        known = facts.read(tx, facts.FLEET)
+        if known is None:
+            facts.write(tx, facts.FLEET, **(known := {"id": uuid4().hex[:8]}))
     return str(known["id"])
 
 

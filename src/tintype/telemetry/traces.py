@@ -98,9 +98,9 @@ class Watched(logging.Handler):
         #: The first that it logged since the last export began.
         self._said = ""
         self._outage = Outage("traces can't be exported", "traces are exported again", service=f"tintype-{process}")
-        library = logging.getLogger("opentelemetry.exporter")
-        library.propagate = False
-        library.addHandler(self)
+        self._library = logging.getLogger("opentelemetry.exporter")
+        self._library.propagate = False
+        self._library.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         """What the exporter logs."""
@@ -117,8 +117,9 @@ class Watched(logging.Handler):
         return result
 
     def shutdown(self) -> None:
-        """As the exporter does it."""
+        """As the exporter does it; it is heard no more."""
         self._exporter.shutdown()
+        self._library.removeHandler(self)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """As the exporter does it."""
