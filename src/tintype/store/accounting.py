@@ -11,7 +11,6 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, NamedTuple, get_args
 
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Row,
     Select,
@@ -32,7 +31,7 @@ from sqlalchemy import (
 from tintype.errors import InvalidParameter, NotFound
 from tintype.store.database import Database, read_clock
 from tintype.store.records import Entry, Status
-from tintype.store.statement import DAY, beginning, day_of
+from tintype.store.statement import DAY, beginning, day_of, whole
 from tintype.store.tables import ENDS, accounts, api_keys, history, ledger, requests
 
 #: What an account's use may be split by.
@@ -115,7 +114,7 @@ class Accounting:
         summed = _summed(window, by, account_id)
         rows = _named(summed).order_by(*_order(summed, by)).limit(size)
         rows = rows.offset(None if size is None else (page - 1) * size)
-        totals = [_whole(func.sum(summed.c[name])) for name in CHARGES]
+        totals = [whole(func.sum(summed.c[name])) for name in CHARGES]
         with self._db.read() as view:
             if account_id and not view.scalar(select(exists().where(accounts.c.id == account_id))):
                 raise NotFound(f"Account {account_id[:80]} not found")
@@ -129,7 +128,7 @@ def _summed(window: Window, by: By | None, account_id: str) -> Subquery:
     counts = [] if by == "key" else [_ends(table, window, by, account_id) for table in RECORDS]
     each = union_all(_charges(window, by, account_id), *counts).subquery()
     own = (each.c.account_id, each.c.part)
-    sums = [_whole(func.sum(each.c[name])).label(name) for name in (*CHARGES, *COUNTS)]
+    sums = [whole(func.sum(each.c[name])).label(name) for name in (*CHARGES, *COUNTS)]
     return select(*own, *sums).group_by(*own).subquery()
 
 
@@ -203,11 +202,6 @@ def _use(row: Row[Any], window: Window, by: By | None, known: float) -> Use:
     key = None if row.hint is None else f"{row.hint}… {row.key_name}"
     sums = (row.charged, row.cost, row.uncharged)
     return Use(row.account_id, row.name, row.test_of is not None, part, key, *sums, *counts)
-
-
-def _whole(sum: Any) -> Any:
-    """Postgres makes a decimal of a sum of big integers."""
-    return cast(func.coalesce(sum, 0), BigInteger)
 
 
 def _date(moment: float) -> date:

@@ -100,3 +100,8 @@ def _with_balances(view: Connection, account_id: str, lines: list[Line]) -> list
         posted.append(Posted(line, after))
         after -= line.balance
     return posted
+
+
+def whole(sum: ColumnElement[Any]) -> Any:
+    """A sum, 0 of nothing: Postgres makes a decimal of one of big integers."""
+    return cast(func.coalesce(sum, 0), BigInteger)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Select, Table, cast, func, select, union_all
+from sqlalchemy import Select, Table, func, select, union_all
 
 from tintype.store.database import Database
 from tintype.store.history import Filter
 from tintype.store.records import Status
-from tintype.store.statement import day_of
+from tintype.store.statement import day_of, whole
 from tintype.store.tables import history, requests
 
 
@@ -39,8 +39,7 @@ class Usage:
         day, model = both.c.day, both.c.slug
         count = func.count()
         ended = [count.filter(both.c.status == status) for status in (Status.COMPLETED, Status.FAILED)]
-        # Postgres makes a decimal of a sum of big integers.
-        cost = cast(func.coalesce(func.sum(both.c.cost), 0), BigInteger)
+        cost = whole(func.sum(both.c.cost))
         sums = select(day, model, count, *ended, cost).group_by(day, model).order_by(day, model)
         with self._db.read() as view:
             return [Used(*row) for row in view.execute(sums)]
