@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -84,7 +86,9 @@ def test_a_key_that_sees_the_server_alone_is_told_so(visitor: Visitor, builtin: 
 
 def test_a_webhook_its_log_and_a_replay(visitor: Visitor, builtin: Server, key: str) -> None:
     http = builtin.http(key)
+    seen = threading.Event()
     with receiving() as receiver:
+        receiver.answer = lambda _: (204 if seen.wait(60) else 500, {})
         page = visitor.go("/account?tab=webhooks", key)
         page.get_by_role("button", name="New webhook").click()
         dialog = page.get_by_role("dialog")
@@ -100,6 +104,8 @@ def test_a_webhook_its_log_and_a_replay(visitor: Visitor, builtin: Server, key: 
         assert receiver.messages[0].verified(secret)["type"] == "REQUEST_FAILED"
         page.get_by_text("Delivery log").click()
         log = page.locator(".log li")
+        expect(log).to_contain_text("pending")
+        seen.set()
         expect(log).to_contain_text("delivered")
         visitor.sound()
         log.get_by_role("button", name="Replay").click()

@@ -15,6 +15,17 @@ export async function drawLog(place, hook, mayChange, page = 1) {
   const again = mayChange && hook.is_active;
   fill(place, logs.length ? h("ul.rows.plain", {}, logs.map((log) => one(log, hook, again, () => drawLog(place, hook, mayChange, page)))) : h("p.hint", {}, "Nothing was sent yet."),
     h("div.row", {}, page > 1 ? turn(page - 1, "Newer") : null, logs.length === PAGE ? turn(page + 1, "Older") : null));
+  const sending = logs.find(({ status, error }) => status === "PENDING" && !error);
+  if (sending) follow(sending, hook, () => place.isConnected && drawLog(place, hook, mayChange, page));
+}
+
+/** Draw the log again when a message that was being sent as it was drawn has been answered. */
+async function follow(log, hook, redraw) {
+  try {
+    if (await settled({ ...log, attempts: log.attempts - 1 }, hook)) await redraw();
+  } catch {
+    // The log stays as it is; opening it again shows the error.
+  }
 }
 
 function one(log, hook, again, redraw) {
@@ -42,12 +53,13 @@ function told(log) {
   return [moment(log.created_at), tries, log.response_status ? `HTTP ${log.response_status}` : "", next].filter(Boolean).join(" · ");
 }
 
-/** Wait until a delivery that is sent again has been tried, for a while at most. */
+/** Wait until a delivery that is being sent has been tried, for a while at most; whether it has. */
 async function settled({ delivery_id: id, attempts }, hook) {
   for (let look = 0; look < LOOKS; look += 1) {
     const { logs } = await get(`/webhook/dispatch-logs?webhook_id=${hook.webhook_id}`);
     const log = logs.find(({ delivery_id: one }) => one === id);
-    if (!log || (log.attempts > attempts && (log.status !== "PENDING" || log.error))) return;
+    if (!log || (log.attempts > attempts && (log.status !== "PENDING" || log.error))) return true;
     await new Promise((resolve) => setTimeout(resolve, PAUSE));
   }
+  return false;
 }
