@@ -20,13 +20,13 @@ import psutil
 from sqlalchemy import func, insert, select, text
 from tests.databases import SqliteFiles, postgres_server, server_program
 
-from tintype.store.accounts import Accounts
-from tintype.store.database import Database, now
-from tintype.store.limits import Ceilings
-from tintype.store.records import Mark, Status
-from tintype.store.requests import Requests
-from tintype.store.tables import requests
-from tintype.store.workers import Workers
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.db.database import Database, now
+from tintype.store.db.records import Mark, Status
+from tintype.store.db.tables import requests
+from tintype.store.ops.workers import Workers
+from tintype.store.queue.limits import Ceilings
+from tintype.store.queue.requests import Requests
 
 #: Requests that wait when one more is submitted, claimed and completed.
 LENGTHS = (1, 10, 1_000, 5_000)

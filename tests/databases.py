@@ -16,11 +16,11 @@ import psutil
 import psycopg
 from sqlalchemy import event, make_url, select
 
-from tintype.store import turns
-from tintype.store.database import Database
-from tintype.store.migrations import migrate
-from tintype.store.records import Status
-from tintype.store.tables import requests
+from tintype.store.db.database import Database
+from tintype.store.db.migrations import migrate
+from tintype.store.db.records import Status
+from tintype.store.db.tables import requests
+from tintype.store.queue import fairness as turns
 
 #: Where Debian puts the server's programs, which it leaves out of PATH.
 DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))

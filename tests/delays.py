@@ -15,7 +15,7 @@ from tests.acceptance.harness import Server, until
 from tests.databases import postgres_server
 from tests.toy import small_setting
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
-from tintype.store.tables import requests
+from tintype.store.db.tables import requests
 
 SLUG = SD35_TURBO_TXT2IMG.slug
 SMALLEST = {"prompt": "a fox", "width": 64, "height": 64, "steps": 1, "guidance_scale": 1}

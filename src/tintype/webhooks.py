@@ -21,9 +21,9 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from tintype.errors import StoreUnavailable, TintypeError
 from tintype.media.post import Poster
 from tintype.settings import Settings
-from tintype.store.database import Database
-from tintype.store.hooks import PREFIX, Delivery, Outcome
-from tintype.store.outbox import Backoff, Outbox
+from tintype.store.db.database import Database
+from tintype.store.webhooks.outbox import Backoff, Outbox
+from tintype.store.webhooks.records import PREFIX, Delivery, Outcome
 from tintype.telemetry.logs import Outage
 from tintype.telemetry.traces import HEADER, NO_TRACES, Tracing, open_tracing
 

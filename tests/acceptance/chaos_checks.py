@@ -15,11 +15,11 @@ from sqlalchemy import Row, select
 
 from tests.acceptance.chaos_load import Told
 from tests.acceptance.chaos_plan import FIRST_SEED, KEYS, Ask, Keys
-from tintype.store.accounts import Accounts
-from tintype.store.database import Database
-from tintype.store.ledger import missed
-from tintype.store.records import Entry, Status
-from tintype.store.tables import accounts, ledger, requests
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.billing.ledger import missed
+from tintype.store.db.database import Database
+from tintype.store.db.records import Entry, Status
+from tintype.store.db.tables import accounts, ledger, requests
 from tintype.testmode.outcomes import FAILURES
 
 #: Why a live request may fail here: nobody wanted it any more, or it was in three workers that were killed.

@@ -14,9 +14,9 @@ from typing import Any
 from PIL import Image
 
 from tests.acceptance.test_http_helpers import MEDIUM, OLD, TEXT, TURBO
-from tintype.store.accounts import Accounts
-from tintype.store.database import Database
-from tintype.store.keys import KeyLimits
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.accounts.keys import KeyLimits
+from tintype.store.db.database import Database
 
 #: Each ask's own seed, by which its row is known: this and its number.
 FIRST_SEED = 1_000_000

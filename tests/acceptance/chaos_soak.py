@@ -21,8 +21,8 @@ from sqlalchemy import func, select, text
 from tests.acceptance.chaos_plan import Ask, inline
 from tests.acceptance.chaos_scenes import Scene
 from tests.acceptance.harness import KEY
-from tintype.store.database import Database
-from tintype.store.tables import deliveries, history, ledger, requests, samples
+from tintype.store.db.database import Database
+from tintype.store.db.tables import deliveries, history, ledger, requests, samples
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -20,9 +20,9 @@ from sqlalchemy import select
 from tests.plain import PLAIN
 from tintype.cli import tintype as root
 from tintype.errors import TintypeError
-from tintype.store.database import Database
-from tintype.store.tables import accounts
-from tintype.store.workers import WorkerRow, Workers
+from tintype.store.db.database import Database
+from tintype.store.db.tables import accounts
+from tintype.store.ops.workers import WorkerRow, Workers
 
 READY = "tintype is ready at "
 KEY = "SG_0123456789abcdef0123456789abcdef"

@@ -18,11 +18,11 @@ from tests.acceptance.harness import KEY, Server, done, here, until, words
 from tests.databases import PostgresServer, server_program
 from tests.toy import small_setting
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
-from tintype.store import facts
-from tintype.store.accounts import Accounts
-from tintype.store.controls import Controls
-from tintype.store.database import Database
-from tintype.store.keys import digest
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.accounts.keys import digest
+from tintype.store.db import facts
+from tintype.store.db.database import Database
+from tintype.store.queue.control import Controls
 
 SLUG, PRICE = SD35_TURBO_TXT2IMG.slug, SD35_TURBO_TXT2IMG.price
 ASKED = {"prompt": "a fox", "width": 256, "height": 256, "steps": 20, "guidance_scale": 4, "image_format": "png"}
@@ -160,7 +160,7 @@ def test_requests_of_an_older_version_end_after_the_upgrade(
     server = new_server(weights=small_setting(weights))
     server.data.mkdir(parents=True, exist_ok=True)
     config = Config()
-    config.set_main_option("script_location", "tintype.store:migrations")
+    config.set_main_option("script_location", "tintype.store.db:migrations")
     with server.store() as db:
         with db.write() as tx:
             config.attributes["connection"] = tx

@@ -15,8 +15,8 @@ from tests.acceptance.test_postgres import assert_made_and_paid_once, assert_una
 from tests.databases import PostgresServer, migrated, postgres_server, server_program
 from tests.toy import small_setting
 from tintype.errors import StoreUnavailable
-from tintype.store.accounts import Accounts
-from tintype.store.database import Database
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.db.database import Database
 
 pytestmark = pytest.mark.nightly
 

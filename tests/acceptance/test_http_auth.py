@@ -22,8 +22,8 @@ from tests.acceptance.test_http_helpers import (
     slow,
     submit,
 )
-from tintype.store.accounts import Accounts
-from tintype.store.money import micro
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.billing.money import micro
 
 WRONG = "SG_00000000000000000000000000000000"
 

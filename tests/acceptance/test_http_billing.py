@@ -8,7 +8,7 @@ import pytest
 
 from tests.acceptance.harness import Server
 from tests.acceptance.test_http_helpers import OLD, TEXT, credits, new_key, quick, refused, slow
-from tintype.store.accounts import Accounts
+from tintype.store.accounts.accounts import Accounts
 
 
 def imbalances(server: Server) -> list[object]:

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from tests.acceptance.harness import Server, until
-from tintype.store.accounts import Accounts
-from tintype.store.money import micro
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.billing.money import micro
 
 TEXT = "stable-diffusion-3.5-turbo-txt2img"
 MEDIUM = "sd3-med-img2img"

@@ -24,7 +24,7 @@ from tests.acceptance.test_http_helpers import (
     slow,
     submit,
 )
-from tintype.store.tables import requests
+from tintype.store.db.tables import requests
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ from tests.acceptance.harness import Server, until
 from tests.acceptance.test_http_helpers import TEXT, opened, quick
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
 from tintype.errors import StoreUnavailable
-from tintype.store.accounts import Accounts
-from tintype.store.database import Database
-from tintype.store.records import Status
-from tintype.store.tables import requests
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.db.database import Database
+from tintype.store.db.records import Status
+from tintype.store.db.tables import requests
 
 ONCE = {"idempotency-key": "order-7"}
 

@@ -17,7 +17,7 @@ from tests.integration.sse import told
 from tests.objects import ObjectStorage, object_storage
 from tests.toy import small_setting
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
-from tintype.store.accounts import Accounts
+from tintype.store.accounts.accounts import Accounts
 
 SLUG, PRICE = SD35_TURBO_TXT2IMG.slug, SD35_TURBO_TXT2IMG.price
 ASKED = {"prompt": "a fox", "width": 256, "height": 256, "steps": 20, "guidance_scale": 4, "image_format": "png"}

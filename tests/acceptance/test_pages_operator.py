@@ -13,8 +13,8 @@ from tests.acceptance.browser import PATIENCE, Visitor
 from tests.acceptance.harness import KEY, Server, until
 from tests.acceptance.test_http_helpers import TEXT, new_key, quick, result, submit
 from tintype import __version__
-from tintype.store.controls import Controls
-from tintype.store.workers import Workers
+from tintype.store.ops.workers import Workers
+from tintype.store.queue.control import Controls
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from tests.databases import PostgresServer, postgres_server, server_program
 from tests.disks import SmallDisk, small_disk
 from tests.toy import small_setting
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
-from tintype.store.accounts import Accounts
-from tintype.store.postgres import LOCK
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.db.postgres import LOCK
 
 SLUG, PRICE = SD35_TURBO_TXT2IMG.slug, SD35_TURBO_TXT2IMG.price
 ASKED = {"prompt": "a fox", "width": 256, "height": 256, "steps": 20, "guidance_scale": 4, "image_format": "png"}

@@ -25,9 +25,9 @@ from tests.acceptance.test_http_helpers import PRICES, TEXT, quick, refused
 from tests.databases import PostgresServer
 from tests.plain import PLAIN
 from tests.toy import small_setting
-from tintype.store.accounts import Accounts
-from tintype.store.money import micro
-from tintype.store.tables import ledger
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.billing.money import micro
+from tintype.store.db.tables import ledger
 
 PRICE = micro(PRICES[TEXT])
 

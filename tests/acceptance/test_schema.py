@@ -22,8 +22,8 @@ from tests.acceptance.harness import done, here, until, words
 from tests.databases import PostgresServer
 from tintype import __version__
 from tintype.cli import tintype as root
-from tintype.store.database import Database
-from tintype.store.migrations import newest, version
+from tintype.store.db.database import Database
+from tintype.store.db.migrations import newest, version
 
 #: Commands that open no database through the store; `backup` copies one as it is, which is due before an upgrade.
 WITHOUT = {"backup", "demo", "generate", "models", "replay"}
@@ -90,7 +90,7 @@ def downgrade(db: Database, revision: str) -> None:
 
 def _move(db: Database, revision: str, way: Callable[[Config, str], None]) -> None:
     config = Config()
-    config.set_main_option("script_location", "tintype.store:migrations")
+    config.set_main_option("script_location", "tintype.store.db:migrations")
     with db.write() as tx:
         config.attributes["connection"] = tx
         way(config, revision)

@@ -20,9 +20,9 @@ from tests.disks import small_disk
 from tests.objects import ObjectStorage, object_storage
 from tests.toy import small_setting
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
-from tintype.store.accounts import Accounts
-from tintype.store.database import Database
-from tintype.store.tables import requests
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.db.database import Database
+from tintype.store.db.tables import requests
 
 SLUG, PRICE = SD35_TURBO_TXT2IMG.slug, SD35_TURBO_TXT2IMG.price
 ASKED = {"prompt": "a fox", "width": 256, "height": 256, "steps": 4, "guidance_scale": 1, "image_format": "png"}

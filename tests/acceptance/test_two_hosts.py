@@ -24,8 +24,8 @@ from tests.hosts import Host, Network, why_not
 from tests.objects import object_storage
 from tests.toy import small_setting
 from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
-from tintype.store.database import read_clock
-from tintype.store.tables import requests
+from tintype.store.db.database import read_clock
+from tintype.store.db.tables import requests
 
 SERVER, FIRST, SECOND = "10.77.0.1", "10.77.0.2", "10.77.0.3"
 PASSWORD = "of the database"

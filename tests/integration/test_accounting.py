@@ -19,13 +19,13 @@ from tests.databases import statements
 from tests.integration.website import Website, serving
 
 from tintype.errors import NotFound
-from tintype.store.accounting import SPLITS, Accounting, Use, Window
-from tintype.store.accounts import Accounts
-from tintype.store.database import Database, read_clock
-from tintype.store.ledger import lines
-from tintype.store.records import Entry, Status
-from tintype.store.requests import Requests
-from tintype.store.tables import history, ledger
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.billing.accounting import SPLITS, Accounting, Use, Window
+from tintype.store.billing.ledger import lines
+from tintype.store.db.database import Database, read_clock
+from tintype.store.db.records import Entry, Status
+from tintype.store.db.tables import history, ledger
+from tintype.store.queue.requests import Requests
 
 DAY = 86_400.0
 LIFE = 90 * DAY

@@ -22,17 +22,17 @@ from tests.plain import PLAIN
 
 from tintype.cli import tintype as root
 from tintype.errors import Forbidden, TooManyRequests
-from tintype.store.accounts import Accounts
-from tintype.store.audit import ACTS, Actor, Audit, acting
-from tintype.store.controls import Controls
-from tintype.store.database import Database
-from tintype.store.hooks import Delivered, Event
-from tintype.store.limits import Ceilings
-from tintype.store.migrations import migrate
-from tintype.store.outbox import Backoff, Outbox
-from tintype.store.own_keys import OwnKeys
-from tintype.store.tables import audit, deliveries
-from tintype.store.webhooks import Webhooks
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.accounts.delegation import OwnKeys
+from tintype.store.db.audit import ACTS, Actor, Audit, acting
+from tintype.store.db.database import Database
+from tintype.store.db.migrations import migrate
+from tintype.store.db.tables import audit, deliveries
+from tintype.store.queue.control import Controls
+from tintype.store.queue.limits import Ceilings
+from tintype.store.webhooks.outbox import Backoff, Outbox
+from tintype.store.webhooks.records import Delivered, Event
+from tintype.store.webhooks.subscriptions import Webhooks
 from tintype.web.auth import Operator, Runner
 from tintype.web.failures import REFUSES
 

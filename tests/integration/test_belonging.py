@@ -24,14 +24,14 @@ from tintype.hub.registry import Registry, build_registry
 from tintype.media.marker import FILE, read_marker
 from tintype.media.objects import bucket, open_bucket
 from tintype.settings import Settings
-from tintype.store import facts
-from tintype.store.accounts import Accounts
-from tintype.store.database import Database, now, read_clock
-from tintype.store.migrations import migrate
-from tintype.store.requests import Requests
-from tintype.store.servers import ALIVE, Servers
-from tintype.store.tables import servers
-from tintype.store.workers import Workers
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.db import facts
+from tintype.store.db.database import Database, now, read_clock
+from tintype.store.db.migrations import migrate
+from tintype.store.db.tables import servers
+from tintype.store.ops.servers import ALIVE, Servers
+from tintype.store.ops.workers import Workers
+from tintype.store.queue.requests import Requests
 
 TOGETHER = 4
 

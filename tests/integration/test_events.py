@@ -16,8 +16,8 @@ from tests.integration.sse import Event, following, told
 from tests.integration.website import Website, serving
 
 from tintype.client import Client, ServerRefused
-from tintype.store.looks import Looks
-from tintype.store.previews import Preview
+from tintype.store.queue.previews import Preview
+from tintype.store.queue.progress import Looks
 from tintype.web.events import Stream
 from tintype.web.watcher import Watch
 

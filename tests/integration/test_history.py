@@ -16,9 +16,9 @@ from tests.integration.website import Website, serving
 from tests.pictures import saved
 
 from tintype.errors import BadRequest
-from tintype.store.assets import LEAST, Upload
-from tintype.store.database import read_clock
-from tintype.store.tables import assets, history, requests
+from tintype.store.accounts.assets import LEAST, Upload
+from tintype.store.db.database import read_clock
+from tintype.store.db.tables import assets, history, requests
 
 HISTORY = "/inference-request/request-history"
 GENERATIONS = "/inference-request/generations"

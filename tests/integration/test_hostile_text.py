@@ -13,7 +13,7 @@ import pytest
 from tests.integration.website import Website, serving
 
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
-from tintype.store.history import Filter
+from tintype.store.queue.history import Filter
 
 SLUG = SD35_TURBO_TXT2IMG.slug
 #: As JSON has them: a NUL, halves of surrogate pairs, what turns text around, what is no character.

@@ -15,9 +15,9 @@ from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import MEDIUM, TEXT, gradient, quick, refused
 from tests.integration.website import RESULT, Website, serving
 
-from tintype.store.database import read_clock
-from tintype.store.records import Entry, Status
-from tintype.store.tables import ledger, requests
+from tintype.store.db.database import read_clock
+from tintype.store.db.records import Entry, Status
+from tintype.store.db.tables import ledger, requests
 
 ONCE = {"idempotency-key": "order-7"}
 #: What is true of the moment, not of the request.

@@ -11,8 +11,8 @@ from benchmarks.store import House
 from tests.databases import statements
 
 from tintype.catalog.models import MODELS
-from tintype.store.outbox import Backoff, Outbox
-from tintype.store.requests import SPARING
+from tintype.store.queue.requests import SPARING
+from tintype.store.webhooks.outbox import Backoff, Outbox
 from tintype.testmode import standin
 from tintype.testmode.delivery import Delivery
 from tintype.testmode.standin import StandIn

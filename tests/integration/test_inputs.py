@@ -21,10 +21,10 @@ from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG
 from tintype.catalog.order import order
 from tintype.errors import BadPicture, NotFound, StorageUnavailable, StoreUnavailable
 from tintype.media.outputs import Files
-from tintype.store.assets import LEAST
-from tintype.store.records import Status
-from tintype.store.requests import Request, Requests
-from tintype.store.tables import assets, inputs, outputs, requests
+from tintype.store.accounts.assets import LEAST
+from tintype.store.db.records import Status
+from tintype.store.db.tables import assets, inputs, outputs, requests
+from tintype.store.queue.requests import Request, Requests
 from tintype.worker.pictures import Pictures
 
 SLUG = SD3_MEDIUM_IMG2IMG.slug
@@ -143,7 +143,7 @@ def test_it_stays_where_the_end_is_undone(site: Website, http: httpx2.Client, mo
         raise StoreUnavailable
 
     with monkeypatch.context() as patch:
-        patch.setattr("tintype.store.leases.learn", away)
+        patch.setattr("tintype.store.queue.lifecycle.learn", away)
         with pytest.raises(StoreUnavailable):
             site.own.requests.fail(request.id, running.attempt, "why", 500)
     assert (len(stored(site)), len(rows(site))) == (1, 1)

@@ -12,16 +12,16 @@ from structlog.testing import capture_logs
 from tintype.fleet import keeper as keepers_own
 from tintype.fleet.keeper import Keeper
 from tintype.fleet.rule import Bounds
-from tintype.store.accounts import Accounts
-from tintype.store.controls import Controls
-from tintype.store.database import Database, now
-from tintype.store.demand import GUESS, Demand, read_demand
-from tintype.store.keepers import Lead, fleet_name, waits, wanted
-from tintype.store.migrations import migrate
-from tintype.store.requests import Requests
-from tintype.store.tables import keepers
-from tintype.store.warmups import Warmups
-from tintype.store.workers import Workers
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.db.database import Database, now
+from tintype.store.db.migrations import migrate
+from tintype.store.db.tables import keepers
+from tintype.store.ops.autoscaler import Lead, fleet_name, waits, wanted
+from tintype.store.ops.preload import Warmups
+from tintype.store.ops.workers import Workers
+from tintype.store.queue.control import Controls
+from tintype.store.queue.demand import GUESS, Demand, read_demand
+from tintype.store.queue.requests import Requests
 
 AT_ONCE = Bounds(least=0, most=3, wait=10, cooldown=0)
 #: Steps of a request that keeps one worker busy for the wanted wait.

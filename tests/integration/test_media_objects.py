@@ -22,7 +22,7 @@ from tintype.cli.storage import check_storage
 from tintype.errors import NotFound, StorageUnavailable
 from tintype.media.storage import Storage, open_storage
 from tintype.settings import Settings
-from tintype.store.records import Request
+from tintype.store.db.records import Request
 
 UNKNOWN = "0" * 32 + ".png"
 

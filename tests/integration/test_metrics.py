@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from tests.integration.website import Website, serving
 
 from tintype.errors import StoreUnavailable
-from tintype.store.keepers import Lead
+from tintype.store.ops.autoscaler import Lead
 
 TURBO = "/v2/stable-diffusion-3.5-turbo-txt2img"
 

@@ -24,8 +24,8 @@ from tests.databases import ended_of
 from tests.integration.website import RESULT, Website, serving
 from tests.pictures import saved
 
-from tintype.store.hooks import Event
-from tintype.store.records import Request
+from tintype.store.db.records import Request
+from tintype.store.webhooks.records import Event
 
 EXAMPLES = int(os.environ.get("TINTYPE_EXAMPLES", "3"))
 CHECKS = [

@@ -18,13 +18,13 @@ from tests.plain import PLAIN
 
 from tintype.errors import Unauthorized
 from tintype.fleet.slots import worker_slots
-from tintype.store.accounts import Accounts
-from tintype.store.database import Database
-from tintype.store.keepers import Lead
-from tintype.store.migrations import migrate
-from tintype.store.requests import Requests
-from tintype.store.samples import EVERY
-from tintype.store.workers import Workers
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.db.database import Database
+from tintype.store.db.migrations import migrate
+from tintype.store.ops.autoscaler import Lead
+from tintype.store.ops.time_series import EVERY
+from tintype.store.ops.workers import Workers
+from tintype.store.queue.requests import Requests
 
 ABOUT = {"tasks": [], "models": ["a"], "memory": {"process": 300, "reserved": 50}, "lately": {}}
 
@@ -40,7 +40,8 @@ def db(tmp_path: Path) -> Iterator[Database]:
 
 def test_a_fleet_leaves_a_drained_worker_s_place_empty_until_it_is_recalled(db: Database, tmp_path: Path) -> None:
     script = (
-        "import sys, time; from tintype.store.database import Database; from tintype.store.workers import Workers\n"
+        "import sys, time; from tintype.store.db.database import Database\n"
+        "from tintype.store.ops.workers import Workers\n"
         f"db = Database('sqlite:///{tmp_path}/tintype.db'); workers, id = Workers(db), sys.argv[-1]\n"
         "while not workers.beat(id, 'cpu', 0, 0): time.sleep(0.02)\n"
         "workers.leave(id)"

@@ -23,16 +23,16 @@ from tests.databases import PostgresServer, migrated
 from tintype.engine import Engine
 from tintype.errors import StorageUnavailable, StoreUnavailable
 from tintype.media.post import Poster
-from tintype.store import outages
-from tintype.store.bell import Bell
-from tintype.store.database import Database
-from tintype.store.hooks import Delivery, Outcome
-from tintype.store.keepers import Lead
-from tintype.store.outages import Outages, cause
-from tintype.store.outbox import Backoff, Outbox
-from tintype.store.previews import Previews
-from tintype.store.requests import Requests
-from tintype.store.workers import Workers
+from tintype.store.db import outages
+from tintype.store.db.database import Database
+from tintype.store.db.notify import Bell
+from tintype.store.db.outages import Outages, cause
+from tintype.store.ops.autoscaler import Lead
+from tintype.store.ops.workers import Workers
+from tintype.store.queue.previews import Previews
+from tintype.store.queue.requests import Requests
+from tintype.store.webhooks.outbox import Backoff, Outbox
+from tintype.store.webhooks.records import Delivery, Outcome
 from tintype.telemetry import logs
 from tintype.web.app import _every
 from tintype.webhooks import FAILING, Receivers, Senders
@@ -61,7 +61,7 @@ def test_a_database_that_is_away_is_two_lines_however_many_meet_it(
     """Sixteen senders, a bell, and callers as fast as they can; all with one pool of connections."""
     monkeypatch.setattr(logs, "QUIET", 0.2)
     monkeypatch.setattr("tintype.webhooks.AWAY", 0.05)
-    monkeypatch.setattr("tintype.store.bell.PATIENCE", 0.05)
+    monkeypatch.setattr("tintype.store.db.notify.PATIENCE", 0.05)
     db, looked = Database(f"{url}&password=hush-hush", patience=2), threading.Event()
     outbox = Outbox(db, Backoff(1, 1, 3), lease=10, retention=60)
     with ExitStack() as running, capture_logs() as lines:

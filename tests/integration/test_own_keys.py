@@ -15,7 +15,7 @@ from tests.databases import Databases
 from tests.integration.website import Website, serving
 
 from tintype.cli.serve import _first_key
-from tintype.store.keys import Key
+from tintype.store.accounts.keys import Key
 
 OLD, NEW = "sd1.5-img2img", "sd3-med-img2img"
 

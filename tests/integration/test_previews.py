@@ -21,11 +21,11 @@ from tintype.diffusion.preview import ColourMap
 from tintype.diffusion.sd3 import SD3
 from tintype.diffusion.sd15 import SD15
 from tintype.engine import Engine
-from tintype.store.accounts import Accounts
-from tintype.store.database import Database
-from tintype.store.migrations import migrate
-from tintype.store.previews import Preview, Previews, latest
-from tintype.store.requests import Request, Requests
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.db.database import Database
+from tintype.store.db.migrations import migrate
+from tintype.store.queue.previews import Preview, Previews, latest
+from tintype.store.queue.requests import Request, Requests
 from tintype.worker.looker import Looker
 
 JOB = {"prompt": "a fox", "steps": 4, "seed": 1, "width": 64, "height": 128}

@@ -18,7 +18,7 @@ from tests.integration.website import Website, serving
 from tests.objects import object_storage
 
 from tintype.errors import StoreUnavailable
-from tintype.store.tables import samples
+from tintype.store.db.tables import samples
 
 PARTS = ("worker", "database", "storage", "stopping", "paused")
 ALL_WELL = (True, True, True, False, False)

@@ -11,13 +11,13 @@ from structlog.testing import capture_logs
 from tests.databases import statements
 
 from tintype.errors import StoreUnavailable
-from tintype.store import life
-from tintype.store.accounts import Accounts
-from tintype.store.database import Database
-from tintype.store.keys import Key
-from tintype.store.records import Mark, Request
-from tintype.store.requests import Requests
-from tintype.store.tables import requests as table
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.accounts.keys import Key
+from tintype.store.db.database import Database
+from tintype.store.db.records import Mark, Request
+from tintype.store.db.tables import requests as table
+from tintype.store.queue import log as life
+from tintype.store.queue.requests import Requests
 
 PRICE = 3_500
 RESULT: dict[str, Any] = {"inference_time": 1.5, "pictures": []}

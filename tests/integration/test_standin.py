@@ -18,15 +18,15 @@ from tintype.catalog.models import MODELS
 from tintype.cli import tintype
 from tintype.errors import BadRequest, NotFound, TooManyRequests
 from tintype.media.outputs import Files
-from tintype.store.accounts import Accounts
-from tintype.store.database import Database
-from tintype.store.inputs import Input
-from tintype.store.keys import Key
-from tintype.store.limits import Ceilings
-from tintype.store.migrations import migrate
-from tintype.store.records import Request, Status
-from tintype.store.requests import Requests
-from tintype.store.tables import requests as table
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.accounts.keys import Key
+from tintype.store.db.database import Database
+from tintype.store.db.migrations import migrate
+from tintype.store.db.records import Request, Status
+from tintype.store.db.tables import requests as table
+from tintype.store.queue.inputs import Input
+from tintype.store.queue.limits import Ceilings
+from tintype.store.queue.requests import Requests
 from tintype.testmode.delivery import Delivery
 from tintype.testmode.standin import StandIn
 

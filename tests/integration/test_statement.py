@@ -13,7 +13,7 @@ from tests.acceptance.test_http_helpers import refused
 from tests.databases import Databases
 from tests.integration.website import Website, serving
 
-from tintype.store.tables import history, requests
+from tintype.store.db.tables import history, requests
 
 
 @pytest.fixture(scope="module", params=["sqlite_files", "postgres"])

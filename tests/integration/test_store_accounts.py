@@ -12,13 +12,13 @@ from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 from tests.databases import SqliteFiles
 
 from tintype.errors import BadRequest, NotFound, StoreUnavailable, Unauthorized
-from tintype.store.accounts import Accounts, Key
-from tintype.store.database import Database, read_clock
-from tintype.store.requests import Requests
-from tintype.store.tables import accounts as accounts_table
-from tintype.store.tables import api_keys, metadata
-from tintype.store.tables import workers as workers_table
-from tintype.store.workers import Workers
+from tintype.store.accounts.accounts import Accounts, Key
+from tintype.store.db.database import Database, read_clock
+from tintype.store.db.tables import accounts as accounts_table
+from tintype.store.db.tables import api_keys, metadata
+from tintype.store.db.tables import workers as workers_table
+from tintype.store.ops.workers import Workers
+from tintype.store.queue.requests import Requests
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import pytest
 from tests.databases import PostgresServer, SqliteFiles
 
 from tintype.errors import OutOfCredits
-from tintype.store.accounts import Accounts, Key
-from tintype.store.bell import Bell
-from tintype.store.controls import Controls
-from tintype.store.database import Database
-from tintype.store.requests import Requests
+from tintype.store.accounts.accounts import Accounts, Key
+from tintype.store.db.database import Database
+from tintype.store.db.notify import Bell
+from tintype.store.queue.control import Controls
+from tintype.store.queue.requests import Requests
 
 
 class Heard:

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Column, update
 
-from tintype.store.accounts import Accounts
-from tintype.store.database import Database, read_clock
-from tintype.store.hooks import Delivered, Event, Outcome
-from tintype.store.keepers import Lead
-from tintype.store.outbox import Backoff, Outbox
-from tintype.store.records import Status
-from tintype.store.requests import Requests
-from tintype.store.tables import deliveries, keepers, requests, workers
-from tintype.store.webhooks import Webhooks
-from tintype.store.workers import Workers
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.db.database import Database, read_clock
+from tintype.store.db.records import Status
+from tintype.store.db.tables import deliveries, keepers, requests, workers
+from tintype.store.ops.autoscaler import Lead
+from tintype.store.ops.workers import Workers
+from tintype.store.queue.requests import Requests
+from tintype.store.webhooks.outbox import Backoff, Outbox
+from tintype.store.webhooks.records import Delivered, Event, Outcome
+from tintype.store.webhooks.subscriptions import Webhooks
 
 STEP = 7200.0
 

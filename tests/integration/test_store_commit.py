@@ -11,10 +11,10 @@ from tests.databases import PostgresServer
 from tintype.cli.options import open_database
 from tintype.errors import PerhapsDone, PerhapsQueued, RequestUnknown, StoreUnavailable
 from tintype.settings import Settings
-from tintype.store.accounts import Accounts
-from tintype.store.database import Database
-from tintype.store.keys import Key
-from tintype.store.requests import Request, Requests
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.accounts.keys import Key
+from tintype.store.db.database import Database
+from tintype.store.queue.requests import Request, Requests
 
 PRICE = 3_500
 

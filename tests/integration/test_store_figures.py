@@ -9,15 +9,15 @@ import pytest
 from sqlalchemy import update
 from tests.databases import statements
 
-from tintype.store.accounts import Accounts
-from tintype.store.database import Database
-from tintype.store.figures import UNTOLD, read_figures
-from tintype.store.hooks import Event
-from tintype.store.records import Request
-from tintype.store.requests import Requests
-from tintype.store.tables import deliveries, requests
-from tintype.store.webhooks import Webhooks
-from tintype.store.workers import Workers
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.db.database import Database
+from tintype.store.db.records import Request
+from tintype.store.db.tables import deliveries, requests
+from tintype.store.ops.metrics import UNTOLD, read_figures
+from tintype.store.ops.workers import Workers
+from tintype.store.queue.requests import Requests
+from tintype.store.webhooks.records import Event
+from tintype.store.webhooks.subscriptions import Webhooks
 from tintype.telemetry.metrics import CHARGED, CHARGES, ENDED, MISSED, STAGE_RUNS, Figures
 
 #: Of a scrape, with what begins its transaction.
@@ -100,7 +100,7 @@ def test_what_workers_count_goes_on_when_they_begin_anew(house: House) -> None:
 def test_memory_and_versions_are_told_by_what_outlives_a_restart(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name of its own per start would be a new series each; two on a device share what that has."""
     for id, version, bytes in (("box-a-11aa", "", 3), ("box-a-22bb", "2", 4), ("ray:1-box-b-33cc", "2", 5)):
-        monkeypatch.setattr("tintype.store.workers.__version__", version)
+        monkeypatch.setattr("tintype.store.ops.workers.__version__", version)
         about = {"memory": {"process": bytes, "total": 80}}
         house.workers.beat(id, "cuda:0", 0, 0, about=about)
     told = house.figures

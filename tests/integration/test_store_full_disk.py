@@ -13,7 +13,7 @@ from tests.integration.website import serving
 
 from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.errors import StorageUnavailable, StoreUnavailable
-from tintype.store.records import Mark, Status, Verdict
+from tintype.store.db.records import Mark, Status, Verdict
 
 
 def test_nothing_is_lost_for_lack_of_room(tmp_path: Path) -> None:

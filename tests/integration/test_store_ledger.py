@@ -7,13 +7,13 @@ from sqlalchemy import insert, text, update
 from sqlalchemy.exc import IntegrityError
 
 from tintype.errors import OutOfCredits, SpendCapReached
-from tintype.store.accounts import Accounts
-from tintype.store.database import Database
-from tintype.store.ledger import Imbalance
-from tintype.store.records import Entry
-from tintype.store.requests import Requests
-from tintype.store.tables import accounts as accounts_table
-from tintype.store.tables import api_keys, ledger
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.billing.ledger import Imbalance
+from tintype.store.db.database import Database
+from tintype.store.db.records import Entry
+from tintype.store.db.tables import accounts as accounts_table
+from tintype.store.db.tables import api_keys, ledger
+from tintype.store.queue.requests import Requests
 
 
 class Till:

@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import update
 
 from tintype.errors import Forbidden, OutOfCredits, TooManyRequests
-from tintype.store.accounts import Accounts, Key
-from tintype.store.database import Database, read_clock
-from tintype.store.limits import NO_CEILINGS, Ceilings
-from tintype.store.own_keys import DAY, REMEMBERED, OwnKeys
-from tintype.store.requests import Request, Requests
-from tintype.store.tables import accounts, api_keys
+from tintype.store.accounts.accounts import Accounts, Key
+from tintype.store.accounts.delegation import DAY, REMEMBERED, OwnKeys
+from tintype.store.db.database import Database, read_clock
+from tintype.store.db.tables import accounts, api_keys
+from tintype.store.queue.limits import NO_CEILINGS, Ceilings
+from tintype.store.queue.requests import Request, Requests
 
 
 class Door:

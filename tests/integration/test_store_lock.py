@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from tintype.errors import StoreUnavailable
-from tintype.store.database import Database
+from tintype.store.db.database import Database
 
 TURNS = 30
 

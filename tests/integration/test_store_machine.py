@@ -34,16 +34,16 @@ from tintype.errors import (
     TintypeError,
     TooManyRequests,
 )
-from tintype.store.accounts import Accounts, Key
-from tintype.store.controls import Controls
-from tintype.store.database import Database, read_clock
-from tintype.store.keys import KeyLimits
-from tintype.store.placement import BUSY
-from tintype.store.requests import Mark, Request, Requests, Status, Verdict
-from tintype.store.tables import history, samples
-from tintype.store.tables import requests as table
-from tintype.store.warmups import Warmups
-from tintype.store.workers import Workers
+from tintype.store.accounts.accounts import Accounts, Key
+from tintype.store.accounts.keys import KeyLimits
+from tintype.store.db.database import Database, read_clock
+from tintype.store.db.tables import history, samples
+from tintype.store.db.tables import requests as table
+from tintype.store.ops.preload import Warmups
+from tintype.store.ops.workers import Workers
+from tintype.store.queue.affinity import BUSY
+from tintype.store.queue.control import Controls
+from tintype.store.queue.requests import Mark, Request, Requests, Status, Verdict
 
 START = 20_000
 #: Micro-dollars that the last key may spend, and requests that the first may have at once.

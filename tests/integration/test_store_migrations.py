@@ -13,16 +13,16 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
-from tintype.store.accounts import Accounts
-from tintype.store.database import Database
-from tintype.store.migrations import migrate, newest
-from tintype.store.requests import Requests
-from tintype.store.tables import metadata
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.db.database import Database
+from tintype.store.db.migrations import migrate, newest
+from tintype.store.db.tables import metadata
+from tintype.store.queue.requests import Requests
 
 MIGRATE = """
 import sys
-from tintype.store.database import Database
-from tintype.store.migrations import migrate
+from tintype.store.db.database import Database
+from tintype.store.db.migrations import migrate
 db = Database(sys.argv[1])
 sys.stdin.read()
 migrate(db)
@@ -31,8 +31,8 @@ db.close()
 
 AT_HEAD = """
 import sys
-from tintype.store.database import Database
-from tintype.store.migrations import migrate
+from tintype.store.db.database import Database
+from tintype.store.db.migrations import migrate
 db = Database(sys.argv[1])
 migrate(db)
 db.close()
@@ -67,14 +67,14 @@ def test_the_migrated_schema_is_the_metadata(empty_url: str) -> None:
 def test_a_database_that_is_up_to_date_is_known_without_alembic(url: str) -> None:
     """And so quickly: the newest file is the newest revision, and a start looks no further."""
     config = Config()
-    config.set_main_option("script_location", "tintype.store:migrations")
+    config.set_main_option("script_location", "tintype.store.db:migrations")
     assert ScriptDirectory.from_config(config).get_current_head() == newest()
     subprocess.run([sys.executable, "-W", "error", "-c", AT_HEAD, url], check=True)
 
 
 def to_0001(db: Database, move: Callable[[Config, str], None]) -> None:
     config = Config()
-    config.set_main_option("script_location", "tintype.store:migrations")
+    config.set_main_option("script_location", "tintype.store.db:migrations")
     with db.write() as tx:
         config.attributes["connection"] = tx
         move(config, "0001")

@@ -10,15 +10,15 @@ from sqlalchemy import func, select, update
 from tests.databases import ended_of, statements
 
 from tintype.errors import BadRequest, WorkerUnknown
-from tintype.store.accounts import Accounts
-from tintype.store.controls import Controls
-from tintype.store.database import Database, read_clock
-from tintype.store.outlook import Outlook, Outlooks
-from tintype.store.records import Mark, Request
-from tintype.store.requests import Requests
-from tintype.store.samples import EVERY, KEPT, Sample, Samples
-from tintype.store.tables import samples, workers
-from tintype.store.workers import Workers
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.db.database import Database, read_clock
+from tintype.store.db.records import Mark, Request
+from tintype.store.db.tables import samples, workers
+from tintype.store.ops.time_series import EVERY, KEPT, Sample, Samples
+from tintype.store.ops.workers import Workers
+from tintype.store.queue.control import Controls
+from tintype.store.queue.eta import Outlook, Outlooks
+from tintype.store.queue.requests import Requests
 
 ABOUT = {"tasks": [], "models": ["a"], "memory": {"process": 300, "reserved": 50}, "lately": {}}
 

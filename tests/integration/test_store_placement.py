@@ -9,13 +9,13 @@ import pytest
 from sqlalchemy import update
 from tests.databases import place_of, statements
 
-from tintype.store.accounts import Accounts, Key
-from tintype.store.database import Database, read_clock
-from tintype.store.requests import Request, Requests
-from tintype.store.tables import requests as table
-from tintype.store.tables import workers as workers_table
-from tintype.store.warmups import Warmups
-from tintype.store.workers import Workers
+from tintype.store.accounts.accounts import Accounts, Key
+from tintype.store.db.database import Database, read_clock
+from tintype.store.db.tables import requests as table
+from tintype.store.db.tables import workers as workers_table
+from tintype.store.ops.preload import Warmups
+from tintype.store.ops.workers import Workers
+from tintype.store.queue.requests import Request, Requests
 
 #: Longer than any test takes: time passes when a test says so.
 WAIT = 1000.0

@@ -16,9 +16,9 @@ from tests.databases import PostgresServer
 
 from tintype import __version__
 from tintype.errors import StoreUnavailable
-from tintype.store.accounts import Accounts
-from tintype.store.bell import Bell
-from tintype.store.database import Database
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.db.database import Database
+from tintype.store.db.notify import Bell
 
 #: As many calls as the web process has threads for, and more than a pool has connections.
 CALLERS = 40

@@ -9,10 +9,10 @@ from sqlalchemy import update
 from tests.databases import ended_of, place_of
 
 from tintype.errors import OutOfCredits, RequestUnknown
-from tintype.store.accounts import Account, Accounts, Key
-from tintype.store.database import Database, read_clock
-from tintype.store.requests import Mark, Request, Requests, Status, Verdict
-from tintype.store.tables import requests as table
+from tintype.store.accounts.accounts import Account, Accounts, Key
+from tintype.store.db.database import Database, read_clock
+from tintype.store.db.tables import requests as table
+from tintype.store.queue.requests import Mark, Request, Requests, Status, Verdict
 
 PRICE = 3_700
 START = 1_000 * PRICE

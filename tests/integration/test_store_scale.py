@@ -13,7 +13,7 @@ from benchmarks.store import House
 from sqlalchemy import Connection, text
 from tests.databases import place_of, statements
 
-from tintype.store.records import Mark, Verdict
+from tintype.store.db.records import Mark, Verdict
 
 LONG = 5_000
 

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import event, text
 
 from tintype.errors import StoreUnavailable
-from tintype.store.accounts import Accounts
-from tintype.store.database import Database
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.db.database import Database
 
 PATIENCE = 0.2
 SLOW = 0.1

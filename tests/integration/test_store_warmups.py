@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tintype.store.database import Database
-from tintype.store.records import Warmth
-from tintype.store.warmups import Warmups
-from tintype.store.workers import Workers
+from tintype.store.db.database import Database
+from tintype.store.db.records import Warmth
+from tintype.store.ops.preload import Warmups
+from tintype.store.ops.workers import Workers
 
 BOTH = ("w1", "w2")
 

@@ -17,8 +17,8 @@ from tests.acceptance.test_http_helpers import MEDIUM, OLD, TEXT, gradient, left
 from tests.integration.website import Website, serving
 
 from tintype.errors import KINDS
-from tintype.store.records import Status
-from tintype.store.tables import deliveries, ledger, requests
+from tintype.store.db.records import Status
+from tintype.store.db.tables import deliveries, ledger, requests
 from tintype.testmode.outcomes import FAILURES, INTERRUPTIONS, REFUSALS
 from tintype.testmode.script import table
 

@@ -31,7 +31,7 @@ from tintype.catalog.models import MODELS
 from tintype.checkpoints.weights import Weights
 from tintype.engine import Engine
 from tintype.media.post import Poster
-from tintype.store.records import Request
+from tintype.store.db.records import Request
 from tintype.telemetry import logs
 from tintype.telemetry.metrics import STAGE_RUNS, STAGE_SECONDS, Stage
 from tintype.telemetry.traces import NO_TRACES, Tracing, Watched, open_tracing

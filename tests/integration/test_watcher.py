@@ -16,12 +16,12 @@ from tests.integration.website import Website, serving
 from tests.sockets import call_bytes, dial
 
 from tintype.errors import StoreUnavailable
-from tintype.store.accounts import Accounts
-from tintype.store.database import Database
-from tintype.store.looks import Look, Looks
-from tintype.store.previews import Preview, Previews
-from tintype.store.records import Mark, Request, Status
-from tintype.store.requests import Requests
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.db.database import Database
+from tintype.store.db.records import Mark, Request, Status
+from tintype.store.queue.previews import Preview, Previews
+from tintype.store.queue.progress import Look, Looks
+from tintype.store.queue.requests import Requests
 from tintype.web.shutdown import Shutdown
 from tintype.web.watcher import Watcher
 

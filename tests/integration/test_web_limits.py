@@ -26,8 +26,8 @@ from tintype.errors import BadPicture
 from tintype.media.cancellation import Cancellation
 from tintype.media.decoder import Decoded, Decoder
 from tintype.media.fetch import Fetcher
-from tintype.store.keys import Key
-from tintype.store.tables import paces, requests
+from tintype.store.accounts.keys import Key
+from tintype.store.db.tables import paces, requests
 from tintype.web.threads import MOST, SHARE
 from tintype.worker.pictures import Pictures
 

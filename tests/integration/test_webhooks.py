@@ -17,14 +17,14 @@ from tests.integration.website import serving
 
 from tintype.errors import AddressRefused, BadRequest, NotFound, PictureUnreachable
 from tintype.media.post import Poster, check_target, seconds
-from tintype.store.accounts import Accounts
-from tintype.store.announce import announce
-from tintype.store.database import Database, read_clock
-from tintype.store.hooks import Delivered, Delivery, Event, Hook, Outcome
-from tintype.store.outbox import PER_RECEIVER, Backoff, Outbox
-from tintype.store.requests import Request, Requests
-from tintype.store.tables import deliveries, webhooks
-from tintype.store.webhooks import Webhooks
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.db.database import Database, read_clock
+from tintype.store.db.tables import deliveries, webhooks
+from tintype.store.queue.requests import Request, Requests
+from tintype.store.webhooks.events import announce
+from tintype.store.webhooks.outbox import PER_RECEIVER, Backoff, Outbox
+from tintype.store.webhooks.records import Delivered, Delivery, Event, Hook, Outcome
+from tintype.store.webhooks.subscriptions import Webhooks
 from tintype.webhooks import UNFORESEEN, Senders
 
 BOTH = (Event.REQUEST_COMPLETED, Event.REQUEST_FAILED)

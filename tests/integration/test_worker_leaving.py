@@ -9,10 +9,10 @@ from tests.databases import migrated
 
 from tintype.engine import Engine
 from tintype.errors import StoreUnavailable
-from tintype.store.database import Database
-from tintype.store.previews import Previews
-from tintype.store.requests import Requests
-from tintype.store.workers import Workers
+from tintype.store.db.database import Database
+from tintype.store.ops.workers import Workers
+from tintype.store.queue.previews import Previews
+from tintype.store.queue.requests import Requests
 from tintype.worker.heart import Heart
 from tintype.worker.looker import Looker
 

@@ -24,10 +24,10 @@ from tintype.diffusion.memory.residency import Residency
 from tintype.engine import Engine
 from tintype.errors import StorageUnavailable, StoreUnavailable
 from tintype.media.storage import Storage
-from tintype.store.keys import Key
-from tintype.store.records import CANCELLED, Request, Status, Verdict
-from tintype.store.requests import Requests
-from tintype.store.tables import requests
+from tintype.store.accounts.keys import Key
+from tintype.store.db.records import CANCELLED, Request, Status, Verdict
+from tintype.store.db.tables import requests
+from tintype.store.queue.requests import Requests
 from tintype.telemetry.metrics import STAGE_SECONDS, Stage
 from tintype.worker.admission import GIVING_WAY, PATIENCE
 from tintype.worker.delivery import Delivery

@@ -16,9 +16,9 @@ from tests.plain import PLAIN
 from tintype.cli.serve import listen, web_server
 from tintype.hub.registry import build_registry
 from tintype.settings import Settings
-from tintype.store.database import Database
-from tintype.store.migrations import migrate
-from tintype.store.records import Mark, Request
+from tintype.store.db.database import Database
+from tintype.store.db.migrations import migrate
+from tintype.store.db.records import Mark, Request
 from tintype.web.services import Services
 
 RESULT = {"pictures": [], "format": "png", "seed": 7, "inference_time": 1.5, "recipe": {}}

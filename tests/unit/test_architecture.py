@@ -1,44 +1,36 @@
-"""ARCHITECTURE.md names every module where it lies, and none that is not there."""
+"""ARCHITECTURE.md names every package, and each module says in its first line what it is for (`make tree`)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
+from tests.tree import SOURCE, tree
+
 ROOT = Path(__file__).parents[2]
-SOURCE = ROOT / "src" / "tintype"
-ENTRY = re.compile(r"^([│ ]*)[├└]── (\S+)(.*)$")
-#: Pictures drawn with code and steps of the schema: named as a folder, not one by one.
-AS_FOLDERS = ("media/samples/", "store/migrations/")
+TEXT = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+#: A path of a module, as ARCHITECTURE.md names them.
+MODULE = re.compile(r"`((?:[a-z_0-9]+/)*[a-z_0-9]+\.py)`")
 
 
-def test_the_tree_names_the_modules_of_the_source() -> None:
-    there = {path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py")}
-    own = {
-        path for path in there if not path.endswith(("__init__.py", "__main__.py")) and not path.startswith(AS_FOLDERS)
-    }
-    named = {path for path in _named() if path.endswith(".py") and not path.endswith("__init__.py")}
-    assert len(own) > 200
-    assert own - named == set()
-    assert named - there == set()
+def test_every_module_says_what_it_is_for() -> None:
+    said = dict(tree())
+    assert len(said) > 150
+    assert [path for path, words in said.items() if not words] == []
+
+
+def test_the_table_names_every_package() -> None:
+    there = {f"`{path.parent.parts[0]}/`" for path, _ in tree() if path.name == "__init__.py" and len(path.parts) > 1}
+    alone = {f"`{path.name}`" for path, _ in tree() if len(path.parts) == 1 and not path.name.startswith("__")}
+    assert {word for word in there | alone if f"| {word}" not in TEXT} == set()
+
+
+def test_every_module_that_is_named_is_there() -> None:
+    named = {path for path in MODULE.findall(TEXT) if "/" in path and not path.startswith(("tests/", "benchmarks/"))}
+    assert len(named) > 20
+    assert {path for path in named if not (SOURCE / path).exists()} == set()
 
 
 def test_the_tree_names_the_pages() -> None:
-    text = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
     pages = {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
-    assert set(re.findall(r"^(docs/\S+\.md) ", text, re.MULTILINE)) == pages
-
-
-def _named() -> Iterator[str]:
-    """Paths of the tree of src/tintype, below its first line; a line may name several modules of its folder."""
-    folders: list[str] = []
-    for line in (ROOT / "ARCHITECTURE.md").read_text("utf-8").split("```")[1].split("\ntests/")[0].splitlines():
-        if not (entry := ENTRY.match(line)):
-            continue
-        bars, name, words = entry.groups()
-        del folders[len(bars) // 4 :]
-        if name.endswith("/"):
-            folders.append(name.rstrip("/"))
-        names = [name, *re.findall(r"\b[a-z_0-9]+\.py\b", words)]
-        yield from ("/".join([*folders, one]) for one in names if one.endswith(".py"))
+    assert set(re.findall(r"^(docs/\S+\.md) ", TEXT, re.MULTILINE)) == pages

@@ -15,8 +15,8 @@ from tintype.fleet.children import Child
 from tintype.fleet.places import Place, dispensable, survey
 from tintype.fleet.rule import Bounds, Cooldown, needed
 from tintype.settings import Settings
-from tintype.store.demand import Demand
-from tintype.store.workers import WorkerRow
+from tintype.store.ops.workers import WorkerRow
+from tintype.store.queue.demand import Demand
 
 BOUNDS = Bounds(least=0, most=10, wait=60, cooldown=300)
 

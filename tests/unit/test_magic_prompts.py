@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tintype.errors import InvalidParameter, TintypeError
-from tintype.store.keys import check, draw, hint, is_test
+from tintype.store.accounts.keys import check, draw, hint, is_test
 from tintype.testmode.outcomes import FAILURES, INTERRUPTIONS, REFUSALS
 from tintype.testmode.picture import draw as draw_picture
 from tintype.testmode.script import Script, allowed, parse, steady_draw, table

@@ -3,7 +3,7 @@
 import pytest
 
 from tintype.errors import BadRequest
-from tintype.store.keys import Key, check, digest, draw
+from tintype.store.accounts.keys import Key, check, digest, draw
 
 
 def key(models: tuple[str, ...] | None = None, read_only: bool = False) -> Key:

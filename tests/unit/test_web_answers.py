@@ -10,8 +10,8 @@ import pytest
 
 from tintype.errors import KINDS, BadPicture, Cancelled, ContentRefused, NoRoom, TintypeError, kind_of
 from tintype.media.outputs import Files
-from tintype.store.outlook import Outlook
-from tintype.store.records import Request, Status
+from tintype.store.db.records import Request, Status
+from tintype.store.queue.eta import Outlook
 from tintype.web import answers
 
 BASE = "https://a.example"

@@ -7,7 +7,7 @@ from fastapi import Request
 from structlog.testing import capture_logs
 
 from tintype.settings import Settings
-from tintype.store.keys import Key
+from tintype.store.accounts.keys import Key
 from tintype.web.peers import client_address
 from tintype.web.strangers import MOST_LINES, REMEMBERED, Strangers
 

@@ -25,7 +25,7 @@ from tintype.cli.replay import replay
 from tintype.cli.serve import migrate, serve, worker
 from tintype.cli.webhooks import webhooks
 from tintype.errors import TintypeError
-from tintype.store.audit import Actor, acting
+from tintype.store.db.audit import Actor, acting
 
 
 @click.group()

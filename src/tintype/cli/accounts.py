@@ -13,10 +13,10 @@ from tintype.cli.amounts import MOST_DOLLARS, to_micro
 from tintype.cli.options import csv_option, data_option, json_option, load_settings, open_database
 from tintype.cli.rows import print_csv, print_rows, shown_time
 from tintype.errors import LedgerBroken
-from tintype.store.accounting import SPLITS, Accounting, By, Use, Window, period
-from tintype.store.accounts import Account, Accounts
-from tintype.store.ledger import Line
-from tintype.store.money import dollars, plain, shown
+from tintype.store.accounts.accounts import Account, Accounts
+from tintype.store.billing.accounting import SPLITS, Accounting, By, Use, Window, period
+from tintype.store.billing.ledger import Line
+from tintype.store.billing.money import dollars, plain, shown
 
 #: Days of a report: ten years.
 MOST_DAYS = 3_660

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from tintype.errors import InvalidParameter
-from tintype.store.keys import LONGEST_LIFE, LONGEST_OVERLAP
-from tintype.store.money import micro
+from tintype.store.accounts.keys import LONGEST_LIFE, LONGEST_OVERLAP
+from tintype.store.billing.money import micro
 
 #: Far more than anybody needs, far less than the database's integers hold.
 MOST_DOLLARS = 1_000_000_000

@@ -11,7 +11,7 @@ import click
 
 from tintype.cli.options import csv_option, data_option, json_option, load_settings, open_database
 from tintype.cli.rows import print_csv, print_rows, shown_time
-from tintype.store.audit import ACTS, THINGS, Audit, Deed
+from tintype.store.db.audit import ACTS, THINGS, Audit, Deed
 
 FIELDS = ["at", "act", "who", "address", "via", "target", "account", "details", "times", "last_at"]
 

@@ -19,12 +19,12 @@ from tintype.errors import ConfigurationInvalid, StorageUnavailable
 from tintype.hub.registry import Registry
 from tintype.media.marker import kind, place, read_marker, write_marker
 from tintype.settings import Settings
-from tintype.store import facts
-from tintype.store.audit import record
-from tintype.store.database import Database
-from tintype.store.outlook import ALIVE
-from tintype.store.servers import ServerRow, Servers
-from tintype.store.workers import Workers
+from tintype.store.db import facts
+from tintype.store.db.audit import record
+from tintype.store.db.database import Database
+from tintype.store.ops.servers import ServerRow, Servers
+from tintype.store.ops.workers import Workers
+from tintype.store.queue.eta import ALIVE
 
 log = structlog.get_logger()
 

@@ -19,8 +19,8 @@ from tintype.fleet.actor import Orders
 from tintype.fleet.keeper import Keeper
 from tintype.fleet.rule import Bounds
 from tintype.settings import Settings
-from tintype.store.keepers import Lead, fleet_name
-from tintype.store.workers import new_id
+from tintype.store.ops.autoscaler import Lead, fleet_name
+from tintype.store.ops.workers import new_id
 from tintype.telemetry.logs import Life, set_up_logs
 
 #: Seconds between two looks.

@@ -18,9 +18,9 @@ from tintype.cli.safety import check_safety
 from tintype.errors import InvalidParameter, NotFound
 from tintype.hub.registry import build_registry
 from tintype.settings import Safety
-from tintype.store.accounts import Accounts
-from tintype.store.keys import OVERLAP, Key
-from tintype.store.money import dollars
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.accounts.keys import OVERLAP, Key
+from tintype.store.billing.money import dollars
 
 DAY, HOUR = 86_400.0, 3_600.0
 SCOPES = ("read", "run")

@@ -6,7 +6,7 @@ from typing import Any
 
 from tintype.media.marker import place
 from tintype.settings import Settings
-from tintype.store.database import shown_url
+from tintype.store.db.database import shown_url
 
 #: The settings that bound what callers may take of a web process, of the queue, and of a worker.
 CALLERS = (

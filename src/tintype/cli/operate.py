@@ -10,10 +10,10 @@ import click
 
 from tintype.cli.options import data_option, json_option, load_settings, open_database
 from tintype.cli.rows import print_rows, shown_time
-from tintype.store.controls import Controls
-from tintype.store.database import Database
-from tintype.store.requests import Requests
-from tintype.store.workers import WorkerRow, Workers
+from tintype.store.db.database import Database
+from tintype.store.ops.workers import WorkerRow, Workers
+from tintype.store.queue.control import Controls
+from tintype.store.queue.requests import Requests
 
 
 @click.group()

@@ -21,8 +21,8 @@ from tintype.cli.refusals import WRITTEN, Misset, advice, opening, refusal
 from tintype.cli.storage import located
 from tintype.errors import ConfigurationInvalid, PerhapsDone, StoreUnavailable
 from tintype.settings import Settings
-from tintype.store.database import Database, shown_url
-from tintype.store.migrations import check, migrate, version
+from tintype.store.db.database import Database, shown_url
+from tintype.store.db.migrations import check, migrate, version
 from tintype.telemetry.traces import exporters
 
 PREFIX = "TINTYPE_"

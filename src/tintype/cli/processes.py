@@ -10,10 +10,10 @@ import click
 
 from tintype.cli.options import data_option, json_option, load_settings, open_database
 from tintype.cli.rows import print_rows, shown_time
-from tintype.store.database import Database
-from tintype.store.keepers import leading, waits
-from tintype.store.servers import Servers
-from tintype.store.workers import Workers
+from tintype.store.db.database import Database
+from tintype.store.ops.autoscaler import leading, waits
+from tintype.store.ops.servers import Servers
+from tintype.store.ops.workers import Workers
 
 
 @click.command()

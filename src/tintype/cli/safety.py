@@ -10,8 +10,8 @@ from tintype.catalog.blocked import BlockedPhrases
 from tintype.cli.local import lacking
 from tintype.cli.refusals import Misset
 from tintype.settings import Safety, Settings
-from tintype.store.accounts import Accounts
-from tintype.store.database import Database
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.db.database import Database
 
 MISSING = {
     "opennsfw": lacking("the classifier", "safety"),

@@ -35,12 +35,12 @@ from tintype.fleet.slots import worker_slots
 from tintype.hub.registry import Registry, build_registry
 from tintype.private import make_folder
 from tintype.settings import Fleet, Settings
-from tintype.store.accounts import Accounts
-from tintype.store.audit import act_as, actor
-from tintype.store.database import Database
-from tintype.store.money import micro
-from tintype.store.webhooks import Webhooks
-from tintype.store.workers import new_id
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.billing.money import micro
+from tintype.store.db.audit import act_as, actor
+from tintype.store.db.database import Database
+from tintype.store.ops.workers import new_id
+from tintype.store.webhooks.subscriptions import Webhooks
 from tintype.telemetry.logs import Life, set_up_logs
 from tintype.web.shutdown import LAST_ANSWERS, Shutdown, WebServer
 from tintype.webhooks import sending

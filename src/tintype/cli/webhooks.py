@@ -13,9 +13,9 @@ import click
 from tintype.cli.options import data_option, json_option, load_settings, open_database
 from tintype.cli.rows import print_rows, shown_time
 from tintype.errors import BadRequest, NotFound
-from tintype.store.hooks import Delivery, Event, Hook
-from tintype.store.outbox import Outbox
-from tintype.store.webhooks import Webhooks
+from tintype.store.webhooks.outbox import Outbox
+from tintype.store.webhooks.records import Delivery, Event, Hook
+from tintype.store.webhooks.subscriptions import Webhooks
 from tintype.webhooks import outbox
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from tintype.fleet.places import worker_prefix
 from tintype.fleet.slots import worker_slots
-from tintype.store.database import shown_url
+from tintype.store.db.database import shown_url
 from tintype.telemetry.logs import log_start, set_up_logs
 
 

@@ -16,11 +16,11 @@ import structlog
 from tintype.fleet.backoff import Backoff
 from tintype.fleet.places import Place, actor_name, dispensable, survey
 from tintype.fleet.rule import Bounds, Cooldown, needed
-from tintype.store.database import Database
-from tintype.store.demand import Demand, read_demand
-from tintype.store.keepers import Lead
-from tintype.store.warmups import Warmups
-from tintype.store.workers import Workers
+from tintype.store.db.database import Database
+from tintype.store.ops.autoscaler import Lead
+from tintype.store.ops.preload import Warmups
+from tintype.store.ops.workers import Workers
+from tintype.store.queue.demand import Demand, read_demand
 from tintype.telemetry.logs import Outage
 
 log = structlog.get_logger()

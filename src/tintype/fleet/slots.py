@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 
 from tintype.errors import StoreUnavailable
 from tintype.fleet.children import Child, Children
-from tintype.store.database import Database
-from tintype.store.workers import Workers, new_id
+from tintype.store.db.database import Database
+from tintype.store.ops.workers import Workers, new_id
 
 #: Seconds between looks whether a worker that was drained is recalled.
 RECALL = 1.0

@@ -8,7 +8,7 @@ from typing import Self
 
 from tintype.catalog.order import Order, order
 from tintype.catalog.spec import ModelSpec
-from tintype.store.records import Mark, Request, Verdict
+from tintype.store.db.records import Mark, Request, Verdict
 from tintype.testmode.script import Script, parse
 
 

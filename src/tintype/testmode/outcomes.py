@@ -27,7 +27,7 @@ from tintype.errors import (
     kind_of,
 )
 from tintype.media.sanitize import DAMAGED
-from tintype.store.records import CANCELLED, Failure
+from tintype.store.db.records import CANCELLED, Failure
 
 #: What a worker says when the model raises, before and after the last attempt.
 TRIED_AGAIN = "the model failed on this request"

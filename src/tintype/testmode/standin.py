@@ -11,8 +11,8 @@ import structlog
 
 from tintype.catalog.catalogue import Catalogue
 from tintype.errors import StorageUnavailable, StoreUnavailable, TintypeError, kind_of
-from tintype.store.records import Request, Verdict
-from tintype.store.requests import Requests
+from tintype.store.db.records import Request, Verdict
+from tintype.store.queue.requests import Requests
 from tintype.testmode.act import Act
 from tintype.testmode.delivery import Delivery
 from tintype.testmode.outcomes import TRIED_AGAIN

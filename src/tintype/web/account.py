@@ -12,7 +12,7 @@ from tintype.catalog.order import order, pace, planned_steps
 from tintype.catalog.spec import ModelSpec
 from tintype.catalog.tariff import Tariff
 from tintype.errors import MethodNotAllowed
-from tintype.store.money import dollars
+from tintype.store.billing.money import dollars
 from tintype.web.auth import Caller, Reader
 from tintype.web.constants import Constant, in_json
 from tintype.web.failures import REFUSES

@@ -10,10 +10,10 @@ from typing import Any
 from tintype.errors import KINDS, BadPicture, Cancelled, ContentRefused, NoRoom, TintypeError
 from tintype.media.images import Format, content_type
 from tintype.media.storage import Storage
-from tintype.store.addresses import file_url, links
-from tintype.store.money import dollars
-from tintype.store.outlook import Outlook
-from tintype.store.records import CANCELLED, Json, Request, Status
+from tintype.store.billing.money import dollars
+from tintype.store.db.records import CANCELLED, Json, Request, Status
+from tintype.store.queue.eta import Outlook
+from tintype.store.webhooks.links import file_url, links
 
 #: Above it, floats lack some whole numbers.
 LARGEST_EXACT = 2**53 - 1

@@ -17,8 +17,8 @@ from tintype import __version__
 from tintype.errors import StorageUnavailable, StoreUnavailable, TintypeError
 from tintype.hub.registry import Registry
 from tintype.settings import Settings
-from tintype.store.samples import EVERY
-from tintype.store.servers import BEAT
+from tintype.store.ops.servers import BEAT
+from tintype.store.ops.time_series import EVERY
 from tintype.telemetry.logs import Outage
 from tintype.testmode.delivery import Delivery
 from tintype.testmode.standin import StandIn

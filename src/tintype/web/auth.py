@@ -8,8 +8,8 @@ from fastapi import Depends
 from fastapi import Request as HttpRequest
 
 from tintype.errors import Forbidden, Unauthorized
-from tintype.store.audit import Actor, act_as
-from tintype.store.keys import Key
+from tintype.store.accounts.keys import Key
+from tintype.store.db.audit import Actor, act_as
 from tintype.web.peers import client_address
 from tintype.web.services import services
 from tintype.web.threads import in_thread

@@ -12,9 +12,9 @@ from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
 
 from tintype.errors import NotFound, StorageUnavailable, StoreUnavailable
-from tintype.store.looks import Seen
-from tintype.store.previews import Preview
-from tintype.store.records import Status
+from tintype.store.db.records import Status
+from tintype.store.queue.previews import Preview
+from tintype.store.queue.progress import Seen
 from tintype.web import answers
 from tintype.web.auth import Reader
 from tintype.web.openapi import describe_call

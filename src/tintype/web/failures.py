@@ -22,8 +22,8 @@ from tintype.errors import (
     StoreUnavailable,
     TintypeError,
 )
-from tintype.store.keys import Key
-from tintype.store.money import plain
+from tintype.store.accounts.keys import Key
+from tintype.store.billing.money import plain
 from tintype.web.peers import client_address
 from tintype.web.services import Services
 from tintype.web.services import services as services_of

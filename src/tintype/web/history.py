@@ -9,12 +9,12 @@ from fastapi import Request as HttpRequest
 
 from tintype.catalog.order import STORED
 from tintype.errors import Forbidden, MissingParameter, NotFound
-from tintype.store.addresses import file_url
-from tintype.store.history import PENDING, Filter, Past, Sort
-from tintype.store.keys import Key
-from tintype.store.money import dollars
-from tintype.store.records import Status
-from tintype.store.statement import beginning
+from tintype.store.accounts.keys import Key
+from tintype.store.billing.money import dollars
+from tintype.store.billing.statement import beginning
+from tintype.store.db.records import Status
+from tintype.store.queue.history import PENDING, Filter, Past, Sort
+from tintype.store.webhooks.links import file_url
 from tintype.web.answers import exact, utc
 from tintype.web.auth import Reader
 from tintype.web.openapi import describe_call, describe_query

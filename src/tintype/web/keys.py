@@ -13,8 +13,8 @@ from tintype.catalog.catalogue import Catalogue
 from tintype.catalog.models import SD15_IMG2IMG
 from tintype.catalog.spec import no_number
 from tintype.errors import InvalidParameter
-from tintype.store.keys import LONGEST_LIFE, LONGEST_OVERLAP, OVERLAP, Key
-from tintype.store.money import dollars, micro
+from tintype.store.accounts.keys import LONGEST_LIFE, LONGEST_OVERLAP, OVERLAP, Key
+from tintype.store.billing.money import dollars, micro
 from tintype.web.answers import utc
 from tintype.web.auth import Reader, Runner
 from tintype.web.openapi import describe_body, describe_call

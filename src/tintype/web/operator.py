@@ -8,14 +8,14 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 
-from tintype.store.accounting import SPLITS, By, Use, Window, period
-from tintype.store.audit import ACTS, THINGS, Deed
-from tintype.store.keepers import waits, wanted
-from tintype.store.money import dollars
-from tintype.store.samples import Sample
-from tintype.store.servers import ServerRow
-from tintype.store.statement import beginning
-from tintype.store.workers import WorkerRow
+from tintype.store.billing.accounting import SPLITS, By, Use, Window, period
+from tintype.store.billing.money import dollars
+from tintype.store.billing.statement import beginning
+from tintype.store.db.audit import ACTS, THINGS, Deed
+from tintype.store.ops.autoscaler import waits, wanted
+from tintype.store.ops.servers import ServerRow
+from tintype.store.ops.time_series import Sample
+from tintype.store.ops.workers import WorkerRow
 from tintype.web.auth import Auditor, Observer, Operator
 from tintype.web.openapi import describe_answer, describe_call, describe_query
 from tintype.web.query import MOST_MINUTES, MOST_ROWS, Query, describe, paged

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from starlette.datastructures import QueryParams
 
 from tintype.errors import BadRequest, InvalidParameter
-from tintype.store.accounting import SPLITS
-from tintype.store.audit import ACTS, THINGS
-from tintype.store.statement import DAY, beginning
+from tintype.store.billing.accounting import SPLITS
+from tintype.store.billing.statement import DAY, beginning
+from tintype.store.db.audit import ACTS, THINGS
 
 Value = TypeVar("Value")
 

@@ -19,9 +19,9 @@ from anyio.to_thread import run_sync
 
 from tintype.errors import StorageUnavailable, StoreUnavailable
 from tintype.media.storage import Storage
-from tintype.store.controls import Controls
-from tintype.store.database import Database
-from tintype.store.samples import Samples
+from tintype.store.db.database import Database
+from tintype.store.ops.time_series import Samples
+from tintype.store.queue.control import Controls
 from tintype.web.shutdown import Shutdown
 
 T = TypeVar("T")

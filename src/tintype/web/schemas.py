@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tintype.catalog.builtin import BUILTIN
-from tintype.store.records import Warmth
+from tintype.store.db.records import Warmth
 
 Schema = dict[str, Any]
 

@@ -17,30 +17,30 @@ from tintype.hub.registry import Registry
 from tintype.media.images import check
 from tintype.media.storage import Storage, open_storage
 from tintype.settings import Safety, Settings
-from tintype.store.accounting import Accounting
-from tintype.store.accounts import Accounts
-from tintype.store.assets import Assets
-from tintype.store.audit import Audit
-from tintype.store.controls import Controls
-from tintype.store.database import Database
-from tintype.store.figures import read_figures
-from tintype.store.history import History
-from tintype.store.keys import Key
-from tintype.store.limits import Ceilings
-from tintype.store.looks import Looks
-from tintype.store.outbox import Outbox
-from tintype.store.outlook import Outlooks
-from tintype.store.own_keys import OwnKeys
-from tintype.store.previews import Previews
-from tintype.store.prices import tariff
-from tintype.store.requests import Requests
-from tintype.store.samples import Samples
-from tintype.store.servers import Servers
-from tintype.store.statement import Statements
-from tintype.store.usage import Usage
-from tintype.store.warmups import Warmups
-from tintype.store.webhooks import Webhooks
-from tintype.store.workers import WorkerRow, Workers
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.accounts.assets import Assets
+from tintype.store.accounts.delegation import OwnKeys
+from tintype.store.accounts.keys import Key
+from tintype.store.billing.accounting import Accounting
+from tintype.store.billing.prices import tariff
+from tintype.store.billing.statement import Statements
+from tintype.store.billing.usage import Usage
+from tintype.store.db.audit import Audit
+from tintype.store.db.database import Database
+from tintype.store.ops.metrics import read_figures
+from tintype.store.ops.preload import Warmups
+from tintype.store.ops.servers import Servers
+from tintype.store.ops.time_series import Samples
+from tintype.store.ops.workers import WorkerRow, Workers
+from tintype.store.queue.control import Controls
+from tintype.store.queue.eta import Outlooks
+from tintype.store.queue.history import History
+from tintype.store.queue.limits import Ceilings
+from tintype.store.queue.previews import Previews
+from tintype.store.queue.progress import Looks
+from tintype.store.queue.requests import Requests
+from tintype.store.webhooks.outbox import Outbox
+from tintype.store.webhooks.subscriptions import Webhooks
 from tintype.telemetry.metrics import Metrics
 from tintype.telemetry.traces import Tracing, open_tracing
 from tintype.web.body import Bodies

@@ -12,8 +12,8 @@ from tintype.media.fetch import parse_url
 from tintype.media.images import check
 from tintype.media.inline import from_text
 from tintype.media.scaling import fitted_size
-from tintype.store.inputs import Input
-from tintype.store.keys import Key
+from tintype.store.accounts.keys import Key
+from tintype.store.queue.inputs import Input
 from tintype.web.services import Services
 
 

@@ -8,10 +8,10 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 
-from tintype.store.history import Filter
-from tintype.store.money import dollars
-from tintype.store.records import Entry
-from tintype.store.statement import CHANGES, DAY, Posted
+from tintype.store.billing.money import dollars
+from tintype.store.billing.statement import CHANGES, DAY, Posted
+from tintype.store.db.records import Entry
+from tintype.store.queue.history import Filter
 from tintype.web.answers import utc
 from tintype.web.auth import Reader
 from tintype.web.openapi import describe_query

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import structlog
 
-from tintype.store.keys import Key
+from tintype.store.accounts.keys import Key
 
 log = structlog.get_logger()
 

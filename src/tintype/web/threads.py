@@ -19,7 +19,7 @@ from fastapi import Request as HttpRequest
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
-from tintype.store.keys import Key
+from tintype.store.accounts.keys import Key
 from tintype.web.connections import HUNG_UP
 from tintype.web.peers import client_address, peer
 

@@ -11,8 +11,8 @@ from fastapi import Request as HttpRequest
 from tintype.errors import BadPicture, InvalidParameter, MissingParameter, PerhapsDone
 from tintype.media.images import identify
 from tintype.media.inline import from_text
-from tintype.store.addresses import file_url
-from tintype.store.assets import Upload
+from tintype.store.accounts.assets import Upload
+from tintype.store.webhooks.links import file_url
 from tintype.web.auth import Runner
 from tintype.web.openapi import describe_body
 from tintype.web.services import Services, services

@@ -24,9 +24,9 @@ from tintype.errors import (
     WorkerUnavailable,
 )
 from tintype.media.images import content_type
-from tintype.store.addresses import file_url, links
-from tintype.store.money import plain
-from tintype.store.records import CANCELLED, Json, Request, Status
+from tintype.store.billing.money import plain
+from tintype.store.db.records import CANCELLED, Json, Request, Status
+from tintype.store.webhooks.links import file_url, links
 from tintype.testmode.script import parse
 from tintype.web import answers
 from tintype.web.auth import Reader, Runner

@@ -8,9 +8,9 @@ from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 
 from tintype.errors import Forbidden, NotReady
-from tintype.store.keys import Key
-from tintype.store.records import Warmth
-from tintype.store.warmups import Warmup
+from tintype.store.accounts.keys import Key
+from tintype.store.db.records import Warmth
+from tintype.store.ops.preload import Warmup
 from tintype.web.auth import Reader, Runner
 from tintype.web.openapi import describe_warmth
 from tintype.web.services import Services, services

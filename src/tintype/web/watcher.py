@@ -15,9 +15,9 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
 from tintype.errors import UNFORESEEN, StoreUnavailable, TintypeError
-from tintype.store.looks import Look, Looks, Seen, State
-from tintype.store.previews import Previews
-from tintype.store.records import Status
+from tintype.store.db.records import Status
+from tintype.store.queue.previews import Previews
+from tintype.store.queue.progress import Look, Looks, Seen, State
 from tintype.web.shutdown import Shutdown
 
 log = structlog.get_logger()

@@ -16,8 +16,8 @@ from tintype.errors import (
     WebhookRefused,
 )
 from tintype.media.post import check_target
-from tintype.store.hooks import Delivery, Event, Hook
-from tintype.store.keys import Key
+from tintype.store.accounts.keys import Key
+from tintype.store.webhooks.records import Delivery, Event, Hook
 from tintype.web.answers import utc
 from tintype.web.auth import Reader, Runner
 from tintype.web.openapi import describe_body, describe_call, describe_query

@@ -11,8 +11,8 @@ from tintype.catalog.builtin import BUILTIN
 from tintype.errors import StoreUnavailable
 from tintype.media.outlet import Outlet
 from tintype.media.storage import Storage
-from tintype.store.records import Json
-from tintype.store.requests import Requests
+from tintype.store.db.records import Json
+from tintype.store.queue.requests import Requests
 from tintype.worker.guard import Guard
 from tintype.worker.jobs import to_file
 from tintype.worker.task import Task

@@ -12,8 +12,8 @@ from tintype.diffusion.memory.shortage import out_of_memory
 from tintype.engine import Engine
 from tintype.errors import NoRoom, PictureNotFinite, StorageUnavailable, StoreUnavailable, TintypeError, kind_of
 from tintype.media.outlet import Outlet
-from tintype.store.records import Request, Verdict
-from tintype.store.requests import Requests
+from tintype.store.db.records import Request, Verdict
+from tintype.store.queue.requests import Requests
 from tintype.worker.admission import Admission
 from tintype.worker.task import Task
 

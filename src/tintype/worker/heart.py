@@ -9,8 +9,8 @@ from contextlib import suppress
 
 from tintype.engine import Engine
 from tintype.errors import StoreUnavailable
-from tintype.store.requests import Requests
-from tintype.store.workers import Told, Workers
+from tintype.store.ops.workers import Told, Workers
+from tintype.store.queue.requests import Requests
 from tintype.worker.looker import Looker
 from tintype.worker.task import Task
 

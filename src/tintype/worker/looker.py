@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from tintype.media.images import encode
-from tintype.store.previews import Preview, Previews
+from tintype.store.queue.previews import Preview, Previews
 from tintype.worker.task import Task
 
 log = structlog.get_logger()

@@ -18,8 +18,8 @@ from tintype.diffusion.denoising import Denoising
 from tintype.engine import Engine
 from tintype.errors import PictureNotFinite, StoreUnavailable, TintypeError
 from tintype.media.decoder import Decoded
-from tintype.store.records import Request
-from tintype.store.requests import Requests
+from tintype.store.db.records import Request
+from tintype.store.queue.requests import Requests
 from tintype.telemetry.metrics import Stage
 from tintype.telemetry.traces import NO_TRACES, Tracing
 from tintype.worker.admission import Admission

@@ -11,7 +11,7 @@ import torch
 
 from tintype.engine import Engine
 from tintype.media.outlet import Outlet
-from tintype.store.workers import Told
+from tintype.store.ops.workers import Told
 from tintype.telemetry.metrics import PROMPT_CACHE, TRANSACTION_SECONDS, TRANSACTIONS
 from tintype.telemetry.transactions import Transactions
 from tintype.worker.models import Models

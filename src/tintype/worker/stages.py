@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar
 
 from structlog.contextvars import bound_contextvars
 
-from tintype.store.records import Request
+from tintype.store.db.records import Request
 from tintype.telemetry.metrics import STAGE_RUNS, STAGE_SECONDS, Stage
 from tintype.telemetry.traces import NO_TRACES, Tracing
 

@@ -15,7 +15,7 @@ from tintype.diffusion.job import Job
 from tintype.diffusion.memory.demand import Demand
 from tintype.media.cancellation import Cancellation
 from tintype.media.decoder import Decoded
-from tintype.store.requests import Mark, Request, Verdict
+from tintype.store.queue.requests import Mark, Request, Verdict
 from tintype.worker.loaded import Loaded
 from tintype.worker.recipe import Recipe
 

@@ -10,8 +10,8 @@ import structlog
 
 from tintype.catalog.catalogue import Catalogue
 from tintype.errors import StoreUnavailable, TintypeError
-from tintype.store.records import Warmth
-from tintype.store.warmups import Warmups
+from tintype.store.db.records import Warmth
+from tintype.store.ops.preload import Warmups
 from tintype.worker.models import Models
 
 log = structlog.get_logger()

@@ -1,0 +1,143 @@
+"""What a key may do about keys: make, rotate and revoke those that may do no more than itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, or_, select
+
+from tintype.errors import BadRequest, Forbidden, NotFound, TooManyRequests, Unauthorized
+from tintype.store.accounts.keyring import insert_key, renew_secret, revoke_key
+from tintype.store.accounts.keys import KEY_COLUMNS, Key, draw
+from tintype.store.accounts.permissions import excess, sums
+from tintype.store.db.database import Database, now, read_clock
+from tintype.store.db.tables import accounts, api_keys, requests
+from tintype.store.queue.limits import Ceilings
+
+k = api_keys.c
+
+#: What a new key has of the key that makes it, where nothing is said.
+INHERITED = ("models", "max_pixels", "expires_at", "safety")
+DAY = 86_400.0
+#: Seconds for which a key that a key made is shown after it has stopped working.
+REMEMBERED = 7 * DAY
+
+
+class OwnKeys:
+    """The keys of an account and of the account for tests beside it, as one of them sees them.
+
+    most: keys in force that an account may have, made here; 0 makes none. daily: keys that it may make in a day.
+    ceilings: the server's own limits, above which no key may set its own.
+    """
+
+    def __init__(self, db: Database, *, most: int, daily: int, ceilings: Ceilings) -> None:
+        self._db = db
+        self._most = most
+        self._daily = daily
+        self._ceilings = ceilings
+
+    def list(self, caller: Key) -> list[Key]:
+        """All keys that the caller's account has, the oldest first; a test key sees test keys only."""
+        seen = select(*KEY_COLUMNS).where(_family(caller)).order_by(k.created_at, k.id)
+        with self._db.read() as view:
+            return [*map(Key.of, view.execute(seen))]
+
+    def create(self, caller: Key, asked: Mapping[str, Any], expires_in: float | None = None) -> tuple[Key, str]:
+        """A new key and its secret, which can't be read again.
+
+        asked: columns of the key: name, models, read_only, test and limits; those of INHERITED that are left out are
+        the caller's. expires_in: seconds. Raises Forbidden for more than the caller may do itself, BadRequest when the
+        account has as many keys as it may, and TooManyRequests when it has made as many in a day as it may.
+        """
+        with self._db.write() as tx:
+            caller = _fresh(tx, caller)
+            _check_alone(caller)
+            self._check_room(tx, caller)
+            self._check_day(tx, caller)
+            wanted = {name: getattr(caller, name) for name in INHERITED} | dict(asked) | {"self_made": True}
+            if expires_in is not None:
+                wanted["expires_at"] = read_clock(tx) + expires_in
+            test = caller.test or bool(wanted.pop("test", False))
+            key = insert_key(tx, caller.account_id, secret := draw(test=test), wanted)
+            self._check_rights(caller, key)
+            return key, secret
+
+    def rotate(self, caller: Key, id: str, overlap: float) -> tuple[Key, str]:
+        """A new secret for a key; the one before works for `overlap` more seconds. Raises NotFound, Forbidden."""
+        with self._db.write() as tx:
+            return renew_secret(tx, self._governed(tx, caller, id), overlap)
+
+    def revoke(self, caller: Key, id: str) -> Key:
+        """Stop a key from working; raises NotFound, Forbidden."""
+        with self._db.write() as tx:
+            return revoke_key(tx, self._governed(tx, caller, id))
+
+    def expire(self) -> int:
+        """Forget keys that keys made and that stopped working long ago, once no request is theirs; how many."""
+        with self._db.write() as tx:
+            ended = func.coalesce(k.revoked_at, k.expires_at) < now() - REMEMBERED
+            asked = exists().where(requests.c.key_id == k.id)
+            return tx.execute(delete(api_keys).where(k.self_made, ended, ~asked)).rowcount
+
+    def makes(self, caller: Key) -> bool:
+        """Whether the caller may make keys at all."""
+        return self._most > 0 and not caller.read_only and not sums(caller)
+
+    def governs(self, caller: Key, key: Key) -> bool:
+        """Whether the caller may rotate and revoke the key."""
+        alike = caller.id == key.id or (not sums(caller) and not self._wider(caller, key))
+        return alike and not caller.read_only and key.revoked_at is None
+
+    def _governed(self, tx: Connection, caller: Key, id: str) -> Key:
+        caller = _fresh(tx, caller)
+        row = tx.execute(select(*KEY_COLUMNS).where(k.id == id, _family(caller), k.revoked_at.is_(None))).one_or_none()
+        if row is None:
+            raise NotFound(f"No API key {id[:80]} is in force here")
+        key = Key.of(row)
+        if key.id != caller.id:
+            _check_alone(caller)
+            self._check_rights(caller, key)
+        return key
+
+    def _check_rights(self, caller: Key, key: Key) -> None:
+        if wider := self._wider(caller, key):
+            raise Forbidden(f"A key makes and changes none that may do more than itself: {wider}", reason="keys")
+
+    def _wider(self, caller: Key, key: Key) -> str:
+        return next(excess(key, caller, self._ceilings), "")
+
+    def _check_room(self, tx: Connection, caller: Key) -> None:
+        if not self._most:
+            raise Forbidden("On this server the operator makes the keys: `tintype keys create`", reason="keys")
+        alive = (_family(caller), k.revoked_at.is_(None), or_(k.expires_at.is_(None), k.expires_at > now()))
+        if (tx.scalar(select(func.count()).select_from(api_keys).where(*alive)) or 0) >= self._most:
+            raise BadRequest(f"An account may have {self._most} API keys: revoke one first")
+
+    def _check_day(self, tx: Connection, caller: Key) -> None:
+        """Also keys that were revoked since: else making and revoking in turn would fill the table."""
+        moment = read_clock(tx)
+        lately = (_family(caller), k.self_made, k.created_at > moment - DAY, k.created_at <= moment)
+        made = tx.scalars(select(k.created_at).where(*lately).order_by(k.created_at.desc()).limit(self._daily)).all()
+        if len(made) >= self._daily:
+            raise TooManyRequests(f"An account may make {self._daily} API keys a day", made[-1] + DAY - moment, moment)
+
+
+def _check_alone(caller: Key) -> None:
+    if limits := sums(caller):
+        words = f"This API key has {limits[0]}, which another key would add to: it manages only itself"
+        raise Forbidden(words, reason="keys")
+
+
+def _fresh(tx: Connection, caller: Key) -> Key:
+    """The caller's key as it is under the lock: it may have been revoked since the call came in."""
+    key = Key.of(tx.execute(select(*KEY_COLUMNS).where(k.id == caller.id)).one())
+    if key.state(read_clock(tx)) != "in force":
+        raise Unauthorized("This API key is no longer in force", reason="revoked")
+    return key
+
+
+def _family(caller: Key) -> ColumnElement[bool]:
+    """Keys of the caller's account; of a live one also those of the account for tests beside it."""
+    beside = select(accounts.c.id).where(accounts.c.test_of == caller.account_id)
+    return or_(k.account_id == caller.account_id, k.account_id.in_(beside))

@@ -1,0 +1,136 @@
+"""An API key: what it may do, and how the secret is drawn, checked and hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
+
+from sqlalchemy import Row
+
+from tintype.errors import BadRequest
+from tintype.settings import Safety
+from tintype.store.db.tables import api_keys
+
+#: Characters of the secret that are kept, so that people can tell their keys apart.
+HINT = 7
+SECRET = re.compile(r"(sg_|SG_)[A-Za-z0-9]{12,}")
+#: Between `SG_` and the digits of a test key's secret; no digit of a drawn one is a `t`.
+TEST = "test"
+
+
+class KeyLimits(TypedDict, total=False):
+    """What a key can be limited to; `Key` says what each means."""
+
+    spend_cap: int | None
+    max_pixels: int | None
+    rpm: int | None
+    concurrency: int | None
+    max_queued: int | None
+    safety: Safety | None
+
+
+#: Seconds: the longest life that can be asked for, a date of a later year can't be shown; how long an old secret works
+#: after a rotation, and at most.
+LONGEST_LIFE, OVERLAP, LONGEST_OVERLAP = 100 * 365 * 86_400, 86_400, 30 * 86_400
+
+
+@dataclass(frozen=True)
+class Key:
+    """An API key without its secret, which is stored nowhere."""
+
+    id: str
+    account_id: str
+    name: str
+    #: How the secret begins, as in `SG_1a2b`; of a test key's `SG_test1a2b` the same.
+    hint: str
+    #: Slugs that it may run; None is all.
+    models: tuple[str, ...] | None
+    read_only: bool
+    created_at: float
+    expires_at: float | None
+    revoked_at: float | None
+    #: Until when the secret before the last rotation works.
+    old_until: float | None = None
+    #: Micro-dollars: the most it may spend, and what it has spent or holds.
+    spend_cap: int | None = None
+    spent: int = 0
+    #: Of all pictures of one request.
+    max_pixels: int | None = None
+    #: Its own limits, None for the server's: requests per minute, requests at once, pictures at once.
+    rpm: int | None = None
+    concurrency: int | None = None
+    max_queued: int | None = None
+    #: What is done about content that the safety check finds; None for the server's `safety`. Stricter or laxer.
+    safety: Safety | None = None
+    #: Whether what it asks for is free, and drawn by the stand-in of test mode.
+    test: bool = False
+    #: Whether it may see how the whole server does, pause its queue and drain its workers.
+    operator: bool = False
+    #: Whether a key made it, and no operator.
+    self_made: bool = False
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> Key:
+        """The key of a row that has KEY_COLUMNS."""
+        own = {name: row._mapping[name] for name in cls.__annotations__}
+        return cls(**own | {"models": None if row.models is None else tuple(row.models)})
+
+    @property
+    def begins(self) -> str:
+        """How the whole secret begins, so that people know it again."""
+        return f"{self.hint[:3]}{TEST}{self.hint[3:]}" if self.test else self.hint
+
+    @property
+    def mode(self) -> Literal["live", "test"]:
+        """The word for it."""
+        return "test" if self.test else "live"
+
+    @property
+    def server_only(self) -> bool:
+        """Whether it sees how the server does and nothing of its account: an operator's key that may only read.
+
+        Such keys lie where many can read them, in a configuration of Prometheus or on a screen on the wall.
+        """
+        return self.operator and self.read_only
+
+    def may_run(self, slug: str) -> bool:
+        """Whether it may submit requests for the model."""
+        return not self.read_only and (self.models is None or slug in self.models)
+
+    def state(self, moment: float) -> Literal["in force", "revoked", "expired"]:
+        """Whether it works at this moment, in unix seconds, and why not."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.expires_at is not None and self.expires_at <= moment else "in force"
+
+
+KEY_COLUMNS = [column for column in api_keys.c if column.name in Key.__annotations__]
+
+
+def draw(*, test: bool = False) -> str:
+    """A new secret: 128 random bits in the vendor's format."""
+    return f"SG_{TEST if test else ''}{secrets.token_hex(16)}"
+
+
+def is_test(secret: str) -> bool:
+    """Whether a secret is a test key's."""
+    return secret[3:].startswith(TEST)
+
+
+def hint(secret: str) -> str:
+    """What is kept of a secret: `SG_` and the four characters that tell it from others."""
+    return (secret[:3] + secret[3 + len(TEST) :] if is_test(secret) else secret)[:HINT]
+
+
+def check(secret: str) -> None:
+    """Raise BadRequest unless clients will take the secret for a key; the words don't repeat it."""
+    if not SECRET.fullmatch(secret):
+        raise BadRequest("An API key is SG_ or sg_ followed by 12 or more letters and digits")
+
+
+def digest(secret: str) -> str:
+    """What is stored in the secret's place: SHA-256, in hex."""
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,132 @@
+"""The ledger: rows that are never changed, and the balances that are always their sums."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, NamedTuple
+
+from sqlalchemy import Column, ColumnElement, Connection, FromClause, exists, func, insert, select, update
+
+from tintype.errors import OutOfCredits, SpendCapReached
+from tintype.store.billing.money import shown
+from tintype.store.db import counters
+from tintype.store.db.database import now
+from tintype.store.db.records import Entry, Request, Status
+from tintype.store.db.tables import ENDS, accounts, api_keys, ledger, requests
+from tintype.telemetry.metrics import CHARGED, CHARGES
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the ledger; money in micro-dollars, time in unix seconds."""
+
+    id: int
+    account_id: str
+    key_id: str | None
+    request_id: str | None
+    kind: Entry
+    #: What it adds to the account's balance and to what is held.
+    balance: int
+    held: int
+    note: str | None
+    created_at: float
+
+
+class Imbalance(NamedTuple):
+    """A sum that is kept beside the rows it sums, and differs: a mistake of this program's or a meddler's."""
+
+    what: str
+    id: str
+    kept: int
+    summed: int
+
+
+def give(tx: Connection, account_id: str, amount: int, note: str | None = None) -> None:
+    """Add an operator's money to the balance; a negative amount takes it back."""
+    if amount:
+        _post(tx, Entry.GRANT if amount > 0 else Entry.ADJUST, account_id, balance=amount, note=note)
+
+
+def hold(tx: Connection, request: Request) -> None:
+    """Set aside what a new request may cost; raises OutOfCredits, SpendCapReached."""
+    needs = f"but this request needs {shown(request.price)}"
+    account = tx.execute(select(accounts).where(accounts.c.id == request.account_id)).one()
+    available = account.balance - account.held
+    if available < request.price:
+        raise OutOfCredits(f"The balance available is {shown(available)}, {needs}")
+    key = tx.execute(select(api_keys).where(api_keys.c.id == request.key_id)).one()
+    if key.spend_cap is not None and key.spent + request.price > key.spend_cap:
+        left = shown(max(0, key.spend_cap - key.spent))
+        raise SpendCapReached(f"This API key may spend {shown(key.spend_cap)}, of which {left} is left, {needs}")
+    _of(tx, request, Entry.HOLD, held=request.price)
+
+
+def settle(tx: Connection, request: Request, seconds: float) -> int:
+    """End a COMPLETED request's hold and take what it cost, which is returned; `seconds` is the model's work."""
+    cost = request.price if request.rate is None else min(request.price, ceil(request.rate * seconds))
+    _of(tx, request, Entry.SETTLE, balance=-cost, held=-request.price)
+    if request.price:
+        counters.add(tx, {CHARGES.key(request.slug): 1, CHARGED.key(request.slug): cost})
+    return cost
+
+
+def release(tx: Connection, request: Request) -> None:
+    """End a FAILED request's hold and take nothing."""
+    _of(tx, request, Entry.RELEASE, held=-request.price)
+
+
+def lines(view: Connection, account_id: str, most: int) -> list[Line]:
+    """The account's last rows, the newest first."""
+    newest = select(ledger).where(ledger.c.account_id == account_id).order_by(ledger.c.id.desc()).limit(most)
+    return [Line(**row._mapping) for row in view.execute(newest)]
+
+
+def imbalances(view: Connection) -> list[Imbalance]:
+    """Every sum that is kept, compared with what it is the sum of; empty when all is well."""
+    running = requests.c.status.in_((Status.QUEUED, Status.PROCESSING))
+    unended = select(requests).where(running).subquery()
+    return [
+        *_differing(view, "balance", accounts.c.balance, ledger, ledger.c.account_id, ledger.c.balance),
+        *_differing(view, "held", accounts.c.held, ledger, ledger.c.account_id, ledger.c.held),
+        *_differing(view, "held", accounts.c.held, unended, unended.c.account_id, unended.c.price),
+        *_differing(view, "spent", api_keys.c.spent, ledger, ledger.c.key_id, ledger.c.held - ledger.c.balance),
+    ]
+
+
+def missed(view: Connection, *which: ColumnElement[bool]) -> int:
+    """COMPLETED requests with a price, of those in the table, that no row here charges with what they did cost: 0."""
+    own = (ledger.c.request_id == requests.c.id, ledger.c.kind == Entry.SETTLE, ledger.c.balance == -requests.c.cost)
+    # The index's own words: without them, SQLite would read the whole ledger for every request.
+    charged = exists().where(ENDS, *own)
+    counted = select(func.count()).select_from(requests)
+    return (
+        view.scalar(counted.where(requests.c.status == Status.COMPLETED, requests.c.price > 0, ~charged, *which)) or 0
+    )
+
+
+def _differing(
+    view: Connection, what: str, kept: Column[int], rows: FromClause, whose: Any, amount: Any
+) -> list[Imbalance]:
+    owner = kept.table.c.id
+    summed = func.coalesce(func.sum(amount), 0)
+    each = select(owner, kept, summed).select_from(kept.table.outerjoin(rows, whose == owner))
+    differing = each.group_by(owner, kept).having(kept != summed)
+    return [Imbalance(what, id, has, int(should)) for id, has, should in view.execute(differing)]
+
+
+def _of(tx: Connection, request: Request, kind: Entry, balance: int = 0, held: int = 0) -> None:
+    """A row for a request; free ones leave none."""
+    if request.price:
+        _post(tx, kind, request.account_id, balance, held, key_id=request.key_id, request_id=request.id)
+
+
+def _post(tx: Connection, kind: Entry, account_id: str, balance: int = 0, held: int = 0, **about: str | None) -> None:
+    """The only place where money changes: the row and the sums that it is part of."""
+    row = {"kind": kind, "account_id": account_id, "balance": balance, "held": held, **about}
+    tx.execute(insert(ledger).values(**row, created_at=now()))
+    changed = {"balance": accounts.c.balance + balance, "held": accounts.c.held + held}
+    tx.execute(update(accounts).where(accounts.c.id == account_id).values(changed))
+    if key_id := about.get("key_id"):
+        spent = api_keys.c.spent + held - balance
+        tx.execute(update(api_keys).where(api_keys.c.id == key_id).values(spent=spent))

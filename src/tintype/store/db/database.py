@@ -1,0 +1,300 @@
+"""The database: its connections, the one lock that every change runs under, and its clock."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import Histogram
+from sqlalchemy import URL, Connection, Double, Engine, create_engine, event, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from tintype import __version__
+from tintype.errors import BadRequest, PerhapsDone, StoreUnavailable
+from tintype.private import create, make_folder
+from tintype.store.db.outages import Outages
+from tintype.telemetry.transactions import Transactions
+
+#: A process's writers that have a connection while they wait for Postgres's lock: a third of those that it may have, so
+#: that reading goes on while somebody else keeps the lock.
+WRITERS = 5
+#: Seconds for which a writer queues for SQLite's lock at most, and between two tries.
+MAX_QUEUE_WAIT, RETRY = 0.25, 0.001
+
+
+class Database:
+    """One SQLite file or Postgres database: `read()` looks at it, `write()` changes it under the lock.
+
+    url: SQLAlchemy's, `sqlite:////absolute/path.db` or `postgresql+psycopg://…`; a SQLite file's folder is made.
+    patience: seconds of waiting after which StoreUnavailable is raised: for a connection, for the lock, and on Postgres
+    for the end of any statement. silence: seconds that a transaction on Postgres may be idle; who is silent for longer,
+    frozen or gone, has lost it. quiet: whether whoever opened it tells of its failures, so that the log need not.
+    process: what Postgres lists our connections as.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        patience: float = 10.0,
+        silence: float = 10.0,
+        quiet: bool = False,
+        process: str = "command",
+    ) -> None:
+        # Pinged before use, so that a restarted database costs a reconnection and not a failed request.
+        # Parameters hidden: they would bring prompts into logs.
+        common = {"pool_pre_ping": True, "pool_timeout": patience, "hide_parameters": True}
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            self._engine = _sqlite_engine(parsed, patience, **common)
+            # SQLite has one writer at a time: the others of a process would only get in each other's way.
+            self._writers = threading.BoundedSemaphore(1)
+        else:
+            from tintype.store.db.postgres import postgres_engine  # noqa: PLC0415 - an extra that SQLite doesn't need
+
+            name = f"tintype {process} {__version__}"
+            self._engine = postgres_engine(parsed, patience, silence, name, **common)
+            self._writers = threading.BoundedSemaphore(WRITERS)
+        event.listen(self._engine, "before_cursor_execute", _refuse_what_is_no_text)
+        event.listen(self._engine, "checkin", self._let_go)
+        self._closed = False
+        #: How long this process's transactions wait, and take.
+        self.times = Transactions()
+        self._noting = self._engine.execution_options(way="note")
+        self._patience = patience
+        self._outages = Outages(quiet=quiet)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that sees one state of the database throughout; raises StoreUnavailable."""
+        with self._outages.watched(), self._begun(self._engine, self.times.read) as view:
+            yield view
+
+    @contextmanager
+    def write(self, *, unhurried: bool = False) -> Iterator[Connection]:
+        """One transaction under the lock: committed at the end, undone by any exception; raises StoreUnavailable.
+
+        unhurried: its statements, and the wait for the lock, take as long as they need on Postgres.
+        What `after` was told is done once it is committed. Raises PerhapsDone where nobody knows whether it is.
+        """
+        jobs: list[Callable[[], None]] = []
+        locking = self._engine.execution_options(way="write", unhurried=unhurried, jobs=jobs)
+        with (
+            self._outages.watched(changes=True),
+            self._among_writers(),
+            _perhaps() as written,
+            self._begun(locking, self.times.write, locks=True) as tx,
+        ):
+            yield tx
+            written.set()
+        for job in jobs:
+            job()
+
+    @contextmanager
+    def note(self) -> Iterator[Connection]:
+        """A transaction for what is written again in a moment: a power cut may undo it, and nobody waits for the disk.
+
+        On Postgres it isn't under the lock: rows that it reads in order to change them, it must lock. What is written
+        in `write()` afterwards never survives without it. Raises StoreUnavailable.
+        """
+        locks, turn = (False, nullcontext()) if self.has_bell else (True, self._among_writers())
+        watched = self._outages.watched(changes=locks)
+        with watched, turn, self._begun(self._noting, self.times.note, locks=locks) as tx:
+            yield tx
+
+    @contextmanager
+    def _begun(self, engine: Engine, took: Histogram, *, locks: bool = False) -> Iterator[Connection]:
+        """A transaction, with what it waits for measured; where it `locks`, it begins when the lock is its own."""
+        with self.times.connection.time():
+            connection = engine.connect()
+        with connection:
+            if locks:
+                with self.times.lock.time():
+                    connection.begin()
+            with took.time(), connection.get_transaction() or connection.begin():
+                yield connection
+
+    @contextmanager
+    def _among_writers(self) -> Iterator[None]:
+        with self.times.turn.time():
+            mine = self._writers.acquire(timeout=self._patience)
+        if not mine:
+            raise StoreUnavailable from TimeoutError(f"its lock is taken, and wasn't free within {self._patience:g} s")
+        try:
+            yield
+        finally:
+            self._writers.release()
+
+    @property
+    def unchangeable(self) -> bool:
+        """Whether it refuses changes, as far as this process knows: the last one, say, though it can be read."""
+        return self._outages.unchangeable
+
+    @property
+    def kind(self) -> str:
+        """`sqlite` or `postgresql`."""
+        return self._engine.dialect.name
+
+    @property
+    def has_bell(self) -> bool:
+        """Whether it tells listeners what happens in it, as Postgres does."""
+        return self.kind == "postgresql"
+
+    @contextmanager
+    def listening(self, channel: str) -> Iterator[Any]:
+        """psycopg's own connection that hears a channel, where there is a bell; raises StoreUnavailable."""
+        from tintype.store.db.postgres import listening  # noqa: PLC0415 - as above
+
+        with self._outages.watched(), listening(self._engine, channel) as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close the connections: those that are in use, as soon as they no longer are."""
+        self._closed = True
+        self._engine.dispose()
+
+    def _let_go(self, connection: Any, _record: object) -> None:
+        """What comes back after `close` would lie in a pool that nobody empties any more."""
+        if self._closed and connection is not None:
+            connection.close()
+
+
+def shown_url(url: str) -> str:
+    """A database's URL for people and logs: without passwords, of which libpq takes some behind the `?` too."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return parsed.database or ""
+    hidden = {name: "***" for name in parsed.query if "password" in name}
+    return parsed.update_query_dict(hidden).render_as_string()
+
+
+def after(tx: Connection, job: Callable[[], None]) -> None:
+    """Do something once a writing transaction is committed, never if it is undone; it mustn't raise or take long."""
+    tx.get_execution_options()["jobs"].append(job)
+
+
+@contextmanager
+def _perhaps() -> Iterator[threading.Event]:
+    """Tell a connection that broke during the commit, once the event is set, from one that broke before.
+
+    Then nobody knows whether it was committed. What a database refuses itself, for lack of room say, is not.
+    """
+    written = threading.Event()
+    try:
+        yield written
+    except DBAPIError as error:
+        if written.is_set() and error.connection_invalidated:
+            raise PerhapsDone from error
+        raise
+
+
+class _Clock(FunctionElement[float]):
+    type = Double()
+    inherit_cache = True
+
+
+def now() -> FunctionElement[float]:
+    """The database's clock in SQL, in unix seconds: machines that share a database need not agree on the time."""
+    return _Clock()
+
+
+def read_clock(connection: Connection) -> float:
+    """The database's clock in unix seconds, for transactions that use one moment in several places."""
+    return float(connection.execute(select(now())).scalar_one())
+
+
+@compiles(_Clock, "sqlite")
+def _clock_of_sqlite(*_: Any, **__: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"  # 2440587.5 is the Julian day of 1970-01-01
+
+
+@compiles(_Clock, "postgresql")
+def _clock_of_postgres(*_: Any, **__: Any) -> str:
+    # Not now(): that is the transaction's start, and a transaction may have waited long for the lock.
+    return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
+
+
+def _sqlite_engine(url: URL, patience: float, **common: Any) -> Engine:
+    file = url.database
+    if not file or file == ":memory:":
+        raise ValueError("the store needs a SQLite file: a database in memory is another one in every thread")
+    folder = Path(file).parent
+    make_folder(folder)
+    with suppress(FileExistsError):  # SQLite gives what it lays beside its file, journals, the file's own mode
+        os.close(create(Path(file)))
+    engine = create_engine(url, **common)
+
+    @event.listens_for(engine, "connect")
+    def connect(connection: sqlite3.Connection, _: object) -> None:
+        connection.isolation_level = None  # the driver would begin late and without the lock: `begin` below does it
+        connection.execute(f"PRAGMA busy_timeout = {round(patience * 1000)}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        if (way := connection.get_execution_options().get("way")) is None:
+            connection.exec_driver_sql("BEGIN")
+        else:
+            # FULL for money: what was answered must survive a power cut.
+            connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if way == 'write' else 'NORMAL'}")
+            with _queued(folder):
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+@contextmanager
+def _queued(folder: Path) -> Iterator[None]:
+    """An advisory lock (flock) on the database's folder, in which processes queue for SQLite's write lock.
+
+    SQLite's own waiters sleep for up to 0.1 s between two tries, so that a process with several writers starves the
+    others: a worker waited for seconds at each of its changes. Best effort: after MAX_QUEUE_WAIT a writer goes on
+    without it, and nothing depends on it. Raises StoreUnavailable.
+    """
+    try:
+        place = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise StoreUnavailable from error
+    try:
+        until = time.monotonic() + MAX_QUEUE_WAIT
+        while not _locked(place) and time.monotonic() < until:
+            time.sleep(RETRY)
+        yield
+    finally:
+        os.close(place)  # which unlocks it
+
+
+def _locked(place: int) -> bool:
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _refuse_what_is_no_text(_: object, __: object, ___: object, parameters: Any, ____: object, many: bool) -> None:
+    """Both databases alike, before either does it in words of its own; raises BadRequest."""
+    for row in parameters if many else [parameters]:
+        for value in row.values() if isinstance(row, Mapping) else row:
+            if isinstance(value, str) and ("\0" in value or not _is_unicode(value)):
+                raise BadRequest("A text has a NUL or one half of a surrogate pair in it, which can't be kept")
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written as UTF-8; JSON can say what can't: `"\\ud800"`."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,471 @@
+"""The schema. Money is in whole micro-dollars, time in unix seconds of the database's clock."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    Enum,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    false,
+    text,
+)
+
+from tintype.store.db.records import Entry, Status, Warmth
+from tintype.store.webhooks.records import Delivered
+
+# Named constraints: without names, a later migration could not drop them.
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("name", Text, nullable=False),
+    # Both are the sums of the ledger's columns of the same names, written in the same transaction as its rows.
+    Column("balance", BigInteger, nullable=False),
+    #: What the requests that have not ended will cost if they complete; `balance - held` is what can be spent.
+    Column("held", BigInteger, CheckConstraint("held >= 0", name="held"), nullable=False),
+    Column("created_at", Double, nullable=False),
+    #: The account whose test keys this one is for; null for an ordinary one.
+    Column("test_of", String(36)),
+    #: When the token bucket that its keys share will be full again: before now, it is full.
+    Column("bucket_full_at", Double, nullable=False, server_default=text("0")),
+    #: Number of the last claim that went to this account: the smallest is next.
+    Column("last_turn", BigInteger, nullable=False, server_default=text("0")),
+    Index("ix_accounts_last_turn", "last_turn"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("account_id", String(36), ForeignKey("accounts.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    #: SHA-256 of the key in hex; the key itself is nowhere. It is random, so it needs no salt.
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("hint", String(7), nullable=False),
+    #: Whether the key begins with SG_test: what it asks for is drawn by the stand-in, and free.
+    Column("test", Boolean, nullable=False, server_default=false()),
+    #: Slugs that the key may run; null is all of them.
+    Column("models", JSON(none_as_null=True)),
+    Column("read_only", Boolean, nullable=False),
+    #: Whether it may see how the whole server does, pause its queue and drain its workers.
+    Column("operator", Boolean, nullable=False, server_default=false()),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("revoked_at", Double),
+    #: The same of this key: the smallest of its account's is next.
+    Column("last_turn", BigInteger, nullable=False),
+    #: The secret before the last rotation, and until when it works.
+    Column("old_digest", String(64)),
+    Column("old_until", Double),
+    #: The most that `spent` may be.
+    Column("spend_cap", BigInteger),
+    #: What its requests have cost, and what those that have not ended hold: a sum over the ledger, as in `accounts`.
+    Column("spent", BigInteger, nullable=False, server_default=text("0")),
+    #: Pixels that one request may ask for.
+    Column("max_pixels", BigInteger),
+    #: Its own limits; null is the server's: requests per minute, requests and pictures that have not ended.
+    Column("rpm", Integer),
+    Column("concurrency", Integer),
+    Column("max_queued", Integer),
+    #: Its own strictness of the safety check; null is the server's.
+    Column("safety", String(5)),
+    #: When its own token bucket, if its `rpm` has it one, will be full again.
+    Column("bucket_full_at", Double, nullable=False, server_default=text("0")),
+    #: Whether a key made it (`POST /v2/keys`), and no operator: it shares the account's limits, whatever its own are.
+    Column("self_made", Boolean, nullable=False, server_default=false()),
+    Index("ix_api_keys_account", "account_id"),
+    Index("ix_api_keys_old_digest", "old_digest"),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    #: Order of arrival.
+    Column("seq", BigInteger, nullable=False, unique=True),
+    Column("account_id", String(36), ForeignKey("accounts.id"), nullable=False),
+    Column("key_id", String(36), ForeignKey("api_keys.id"), nullable=False),
+    Column("slug", Text, nullable=False),
+    Column("params", JSON, nullable=False),
+    Column("price", BigInteger, CheckConstraint("price >= 0", name="price"), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("status", Enum(Status, native_enum=False, length=10), nullable=False),
+    #: Number of claims. Whoever names another attempt than the row's is late and changes nothing.
+    Column("attempt", Integer, nullable=False),
+    #: Claims that a stopping worker gave back, or one without room: they don't count as failures.
+    Column("hand_backs", Integer, nullable=False),
+    Column("worker", Text),
+    Column("lease_until", Double),
+    Column("cancel_requested", Boolean, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("steps", Integer, nullable=False),
+    Column("submitted_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("ended_at", Double),
+    Column("expires_at", Double),
+    Column("result", JSON(none_as_null=True)),
+    Column("error", Text),
+    Column("error_status", Integer),
+    #: Which of `errors.KINDS` it was: what to do next is said by it. Null for others, and for those of before.
+    Column("error_kind", String(40)),
+    #: Micro-dollars per second of the model's work; null where the price is per picture.
+    Column("rate", BigInteger),
+    #: What it did cost; null until it is COMPLETED.
+    Column("cost", BigInteger),
+    Column("pictures", Integer, nullable=False, server_default=text("1")),
+    #: When nobody will want it any more.
+    Column("cancel_at", Double),
+    #: The caller's Idempotency-Key, a hash of what was sent with it, and headers of the answer that are told again.
+    Column("idempotency_key", Text),
+    Column("fingerprint", String(64)),
+    Column("reply", JSON(none_as_null=True)),
+    #: The server's address as the caller reached it, and whom the caller wants told of the end.
+    Column("base_url", Text),
+    Column("webhook_url", Text),
+    #: What the pace of its steps is filed under.
+    Column("pace", Text),
+    #: Until when somebody looks at it: only then are previews made.
+    Column("watched_until", Double),
+    #: Whether a test key sent it: the stand-in's to claim, and nobody else's.
+    Column("test", Boolean, nullable=False, server_default=false()),
+    #: Before this moment nobody may claim it.
+    Column("due_at", Double),
+    #: The trace that it belongs to, as W3C's header of that name has it.
+    Column("traceparent", String(55)),
+    #: How strict the safety check is with it, as was in force for its key when it came.
+    Column("safety", String(5), nullable=False, server_default="off"),
+    # In the order of claims; the last two spare a look at the rows, which are large. What a heartbeat changes may be in
+    # no index: Postgres would have to write all of them anew.
+    Index("ix_requests_claim", "status", "test", "priority", "key_id", "seq", "due_at", "pictures"),
+    Index("ix_requests_deadline", "status", "cancel_at"),
+    Index("ix_requests_expiry", "expires_at"),
+    Index("ix_requests_key", "key_id", "submitted_at"),
+    Index("ix_requests_account", "account_id", "submitted_at"),
+    Index("ix_requests_idempotency", "key_id", "idempotency_key", unique=True),
+)
+
+_HOLD = text("kind = 'hold'")
+ENDS = text("kind IN ('settle', 'release')")
+ledger = Table(
+    "ledger",
+    metadata,
+    # SQLite numbers rows by itself only where the type is called INTEGER.
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("account_id", String(36), ForeignKey("accounts.id"), nullable=False),
+    #: Whose request it was; the request itself may be long gone. Both are null for what an operator did.
+    Column("key_id", String(36)),
+    Column("request_id", String(36)),
+    Column("kind", Enum(Entry, native_enum=False, length=7, values_callable=list), nullable=False),
+    #: What the row adds to the account's `balance` and `held`.
+    Column("balance", BigInteger, nullable=False),
+    Column("held", BigInteger, nullable=False),
+    Column("note", Text),
+    Column("created_at", Double, nullable=False),
+    Index("ix_ledger_account", "account_id", "id"),
+    # What all accounts paid in a month, for operators, without a look at everything before it.
+    Index("ix_ledger_ended", "created_at", sqlite_where=ENDS, postgresql_where=ENDS),
+    # One end for every hold: whatever the code does, no request is charged twice.
+    Index("ix_ledger_end", "request_id", unique=True, sqlite_where=ENDS, postgresql_where=ENDS),
+    Index("ix_ledger_hold", "request_id", unique=True, sqlite_where=_HOLD, postgresql_where=_HOLD),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("device", Text, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    # These are counted since its start: forward passes, the rows in them, and seconds of the steps that they were in.
+    Column("forward_passes", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("step_seconds", Double, nullable=False, server_default=text("0")),
+    #: Loads of weights, and the seconds that they took; counted since its start too.
+    Column("cold_starts", BigInteger, nullable=False, server_default=text("0")),
+    Column("cold_seconds", Double, nullable=False, server_default=text("0")),
+    #: Rows that fit into one forward pass.
+    Column("max_rows", Integer, nullable=False, server_default=text("0")),
+    #: What it runs and how much memory it takes, for people: `worker/report.py` writes it.
+    Column("about", JSON(none_as_null=True)),
+    #: When it was told to take nothing more, and when it had done so and left; such a row stays until it is recalled.
+    Column("drain_at", Double),
+    Column("left_at", Double),
+    #: Whether it was its own fleet, and no operator, that told it so.
+    Column("released", Boolean, nullable=False, server_default=false()),
+    #: What else it has counted since its start, by the keys of `counters`.
+    Column("counts", JSON(none_as_null=True)),
+    #: Of tintype; empty where it is from before this was noted.
+    Column("version", Text, nullable=False, server_default=text("''")),
+)
+
+#: The web processes; `models` is by slug what each model is.
+servers = Table(
+    "servers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("version", Text, nullable=False),
+    Column("models", JSON, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    Column("left_at", Double),
+)
+
+#: What is known of the database as a whole; `store/facts.py` has the names.
+facts = Table("facts", metadata, Column("name", String(20), primary_key=True), Column("value", JSON, nullable=False))
+
+#: Sums over all time, which no restart sets back.
+counters = Table("counters", metadata, Column("key", Text, primary_key=True), Column("value", Double, nullable=False))
+
+#: What an operator has told the whole server; `store/controls.py` has the names.
+controls = Table(
+    "controls",
+    metadata,
+    Column("name", String(20), primary_key=True),
+    Column("since", Double, nullable=False),
+)
+
+#: Which of a fleet's keepers leads it, for how long unless it renews that, and how many workers it wants.
+keepers = Table(
+    "keepers",
+    metadata,
+    Column("fleet", String(20), primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("lease_until", Double, nullable=False),
+    Column("wanted", Integer, nullable=False),
+    Column("version", Text, nullable=False, server_default=text("''")),
+)
+
+#: Who did what to the server and to accounts' keys and webhooks; each row is written with the act (`store/audit.py`).
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("at", Double, nullable=False),
+    #: Of an act that was done again within the hour, each time alike: when last, and how often.
+    Column("last_at", Double, nullable=False),
+    Column("times", Integer, nullable=False, server_default=text("1")),
+    Column("act", String(40), nullable=False),
+    #: The id of what was changed, and the account that it belongs to.
+    Column("target", Text, nullable=False),
+    Column("account_id", String(36)),
+    #: `api`, `cli` or `server`; the key's name and how it begins, or the system's user and host; the client's address.
+    Column("via", String(10), nullable=False),
+    Column("who", Text, nullable=False),
+    Column("address", Text),
+    #: The key that did it and its account; both may be gone long since.
+    Column("by_account", String(36)),
+    Column("by_key", String(36)),
+    Column("details", JSON, nullable=False),
+    Index("ix_audit_last", "last_at"),
+    Index("ix_audit_by", "by_account", "at"),
+    Index("ix_audit_account", "account_id"),
+)
+
+_NONE_YET = text("0")
+#: How the server did, ten seconds to a row; a day of them is kept.
+samples = Table(
+    "samples",
+    metadata,
+    #: The first second.
+    Column("at", BigInteger, primary_key=True, autoincrement=False),
+    # As they were when a web process looked; null where none did.
+    Column("queued", Integer),
+    Column("running", Integer),
+    Column("workers", Integer),
+    #: Bytes of all workers together, of the machine's memory and of their devices' own.
+    Column("memory", BigInteger),
+    Column("device_memory", BigInteger),
+    # Sums that workers add to at their heartbeats; `room` is the rows that would have fitted into the forward passes.
+    Column("forward_passes", BigInteger, nullable=False, server_default=_NONE_YET),
+    Column("rows", BigInteger, nullable=False, server_default=_NONE_YET),
+    Column("room", BigInteger, nullable=False, server_default=_NONE_YET),
+    Column("step_seconds", Double, nullable=False, server_default=_NONE_YET),
+    Column("cold_starts", Integer, nullable=False, server_default=_NONE_YET),
+    Column("cold_seconds", Double, nullable=False, server_default=_NONE_YET),
+    # Requests that ended: well, by this server's fault, by their caller's, or because nobody wanted them.
+    Column("completed", Integer, nullable=False, server_default=_NONE_YET),
+    Column("failed", Integer, nullable=False, server_default=_NONE_YET),
+    Column("refused", Integer, nullable=False, server_default=_NONE_YET),
+    Column("cancelled", Integer, nullable=False, server_default=_NONE_YET),
+)
+
+#: Which models each worker has loaded, is to load, or could not load.
+warmups = Table(
+    "warmups",
+    metadata,
+    Column("slug", Text, primary_key=True),
+    Column("worker", Text, primary_key=True),
+    Column("state", Enum(Warmth, native_enum=False, length=10), nullable=False),
+    Column("seconds", Double),
+    Column("error", Text),
+    #: When it was asked for, or changed by itself.
+    Column("changed_at", Double, nullable=False),
+    #: Whether the model's denoiser is where it works, whatever has become of the rest: claims go by it.
+    Column("loaded", Boolean, nullable=False, server_default=false()),
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("account_id", String(36), ForeignKey("accounts.id"), nullable=False),
+    #: Null for the account's own one, which signs what requests with an X-Webhook-URL cause.
+    Column("url", Text),
+    #: The server's address by which its owner named it, for the links in its messages: what a request came in by is a
+    #: header of its caller's, who may be somebody else with a key. Null where the operator has set the address.
+    Column("base_url", Text),
+    Column("events", JSON, nullable=False),
+    # In the clear, since it signs; whoever reads this database could write to it as well.
+    Column("secret", Text, nullable=False),
+    #: The secret before the last rotation, and until when it signs too.
+    Column("old_secret", Text),
+    Column("old_until", Double),
+    Column("created_at", Double, nullable=False),
+    Column("succeeded_at", Double),
+    Column("disabled_at", Double),
+    Column("disabled_reason", Text),
+    #: Whether its owner made it inactive.
+    Column("removed", Boolean, nullable=False),
+    Index("ix_webhooks_account", "account_id", "created_at"),
+)
+
+#: The outbox, and the log of what was sent.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    #: The message's id, the same at every attempt: receivers know repetitions by it.
+    Column("id", String(40), primary_key=True),
+    Column("webhook_id", String(36), ForeignKey("webhooks.id"), nullable=False),
+    Column("account_id", String(36), nullable=False),
+    #: The request itself may be long gone.
+    Column("request_id", String(36), nullable=False),
+    Column("event", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    #: Scheme, host and port of the address: who must not be waited for by others.
+    Column("receiver", Text, nullable=False),
+    #: What is signed and sent, to the byte.
+    Column("body", Text, nullable=False),
+    Column("status", Enum(Delivered, native_enum=False, length=9), nullable=False),
+    #: Number of claims, which is the fence as with requests; those before the last replay.
+    Column("attempt", Integer, nullable=False),
+    Column("earlier", Integer, nullable=False),
+    Column("due_at", Double, nullable=False),
+    Column("lease_until", Double),
+    Column("created_at", Double, nullable=False),
+    Column("ended_at", Double),
+    #: What came of the last attempt.
+    Column("response_status", Integer),
+    Column("error", Text),
+    #: Its request's.
+    Column("traceparent", String(55)),
+    Index("ix_deliveries_due", "status", "due_at"),
+    Index("ix_deliveries_webhook", "webhook_id", "created_at"),
+)
+
+#: How long a step takes here, by what `catalog.order.pace` makes of a request.
+paces = Table(
+    "paces",
+    metadata,
+    Column("pace", Text, primary_key=True),
+    #: Of a step, as requests lived through it, in the company they had; the latest count most.
+    Column("seconds", Double, nullable=False),
+    Column("measured", BigInteger, nullable=False),
+)
+
+#: The latest look at each picture on its way, apart from its row, which is read many times a second.
+previews = Table(
+    "previews",
+    metadata,
+    Column("request_id", String(36), primary_key=True),
+    #: Which of the request's pictures, from 0.
+    Column("picture", Integer, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, nullable=False),
+    #: Counts the attempt's previews, of all its pictures.
+    Column("look", Integer, nullable=False),
+    Column("step", Integer, nullable=False),
+    #: Whether it is of the finished picture, while its siblings still run.
+    Column("finished", Boolean, nullable=False),
+    Column("jpeg", LargeBinary, nullable=False),
+)
+
+#: Requests whose record's hour is over, for their account's own eyes; the columns are those of `requests`.
+history = Table(
+    "history",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("account_id", String(36), nullable=False),
+    Column("slug", Text, nullable=False),
+    Column("params", JSON, nullable=False),
+    Column("status", Enum(Status, native_enum=False, length=10), nullable=False),
+    Column("cost", BigInteger),
+    Column("submitted_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("ended_at", Double),
+    Column("result", JSON(none_as_null=True)),
+    Column("error", Text),
+    Index("ix_history_account", "account_id", "submitted_at"),
+    Index("ix_history_expiry", "ended_at"),
+)
+
+#: Pictures that were uploaded to be used again.
+assets = Table(
+    "assets",
+    metadata,
+    #: Of its file, under which it is fetched.
+    Column("name", String(40), primary_key=True),
+    Column("account_id", String(36), ForeignKey("accounts.id"), nullable=False),
+    #: Bytes.
+    Column("size", BigInteger, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    #: Pixels, as seen; null where it was uploaded before they were noted.
+    Column("width", Integer),
+    Column("height", Integer),
+    Index("ix_assets_account", "account_id", "expires_at"),
+)
+
+#: Input pictures that are kept here, of the requests that have not ended.
+inputs = Table(
+    "inputs",
+    metadata,
+    Column("request_id", String(36), primary_key=True),
+    Column("account_id", String(36), nullable=False),
+    #: Of the file, which is an upload or an output where it takes no bytes for itself.
+    Column("name", String(40), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    #: Pixels, as seen; null where the request came before they were noted.
+    Column("width", Integer),
+    Column("height", Integer),
+    Index("ix_inputs_account", "account_id", "size"),
+)
+
+#: The pixels of finished pictures, so that none is read for its size when it is named as an input.
+outputs = Table(
+    "outputs",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Index("ix_outputs_expiry", "expires_at"),
+)

@@ -1,0 +1,1 @@
+"""Requests: submitted, claimed, ended, remembered."""
