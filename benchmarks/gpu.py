@@ -25,7 +25,7 @@ from benchmarks.work import Pipeline, mixed_jobs, ours
 from tintype.checkpoints.weights import Weights
 from tintype.diffusion.arithmetic import medians
 from tintype.diffusion.families import load_family
-from tintype.diffusion.job import Job
+from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.libraries import quiet_libraries
 from tintype.diffusion.prepared import Preparer, Run, eagerly
 
@@ -149,7 +149,7 @@ def requests(
     device: torch.device,
     dtype: torch.dtype,
     rounds: int,
-    together: Sequence[list[Job]],
+    together: Sequence[list[ImageSpec]],
     *,
     compiled: bool,
 ) -> Iterator[Figure]:

@@ -28,8 +28,8 @@ from benchmarks import memory, start, store, submits
 from benchmarks.work import Done, Pipeline, mixed_jobs, ours
 from tintype.checkpoints.weights import Weights
 from tintype.diffusion.conditioning import Text
-from tintype.diffusion.denoising import Denoising, Family
 from tintype.diffusion.families import load_family
+from tintype.diffusion.image_state import Family, ImageState
 from tintype.diffusion.libraries import quiet_libraries
 from tintype.engine import Engine
 from tintype.media.images import encode
@@ -149,7 +149,7 @@ def memories(rounds: int) -> list[Figure]:
     ]
 
 
-def look(picture: Denoising) -> bytes:
+def look(picture: ImageState) -> bytes:
     """What the worker's looker does."""
     if picture.answered is None:
         raise ValueError("there is nothing to see before the first step")

@@ -22,7 +22,7 @@ from tests.databases import SqliteFiles, postgres_server, server_program
 
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database, now
-from tintype.store.db.records import Mark, Status
+from tintype.store.db.records import Progress, Status
 from tintype.store.db.tables import requests
 from tintype.store.ops.workers import Workers
 from tintype.store.queue.limits import Ceilings
@@ -107,7 +107,7 @@ class House:
 
         def beat() -> None:
             step = next(beats)
-            self.requests.renew([Mark(one.id, one.attempt, step % 20, 20) for one in held])
+            self.requests.renew([Progress(one.id, one.attempt, step % 20, 20) for one in held])
             told: dict[str, Any] = {"max_rows": 16, "about": {"tasks": [one.id for one in held]}}
             told["counts"] = {"tintype_stage_runs decode": step, "tintype_stage_seconds decode": step / 8}
             self.workers.beat(f"w{number}", "cuda:0", step, 8 * step, step_seconds=step / 10, **told)

@@ -13,8 +13,8 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img impo
 from PIL import Image
 
 from tintype.catalog.parameters import SD15_SCHEDULERS
-from tintype.diffusion.denoising import Family
-from tintype.diffusion.job import Job
+from tintype.diffusion.image_state import Family
+from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.sd15 import SCHEDULERS
 from tintype.engine import Engine
 from tintype.worker.jobs import to_tensor
@@ -35,11 +35,11 @@ def source() -> Image.Image:
     return Image.effect_mandelbrot((SIDE, SIDE), (-2, -1.5, 1, 1.5), 60).convert("RGB")
 
 
-def mixed_jobs(count: int) -> list[Job]:
+def mixed_jobs(count: int) -> list[ImageSpec]:
     """Requests that differ in everything but their size: schedulers, steps, strengths, guidance, prompts, seeds."""
     picture = to_tensor(source())
     return [
-        Job(
+        ImageSpec(
             prompt=f"picture {index} of a fox",
             negative_prompt="blurry",
             steps=20 + 3 * (index % 4),
@@ -55,7 +55,7 @@ def mixed_jobs(count: int) -> list[Job]:
     ]
 
 
-def ours(family: Family, jobs: list[Job]) -> Done:
+def ours(family: Family, jobs: list[ImageSpec]) -> Done:
     """All jobs together in one engine."""
     engine = Engine(max_rows=32)
     with torch.inference_mode():
@@ -77,7 +77,7 @@ class Pipeline:
         self.pipe.set_progress_bar_config(disable=True)
         self.config = self.pipe.scheduler.config
 
-    def __call__(self, jobs: list[Job]) -> Done:
+    def __call__(self, jobs: list[ImageSpec]) -> Done:
         """The jobs' pictures."""
         self.calls = 0
         handle = self.pipe.unet.register_forward_pre_hook(self._count)
@@ -88,7 +88,7 @@ class Pipeline:
     def _count(self, *_: object) -> None:
         self.calls += 1
 
-    def _draw(self, job: Job) -> np.ndarray:
+    def _draw(self, job: ImageSpec) -> np.ndarray:
         module, name, extra = SCHEDULERS[job.sampler]
         scheduler = getattr(import_module(f"diffusers.schedulers.{module}"), name)
         self.pipe.scheduler = scheduler.from_config(self.config, **extra)

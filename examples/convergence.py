@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 import torch
 from rich.progress import track
 
-from tintype.diffusion.denoising import Answer
+from tintype.diffusion.image_state import Answer
 from tintype.diffusion.noise import noise_stream
 from tintype.diffusion.samplers import SAMPLERS
 from tintype.diffusion.samplers.space import Epsilon

@@ -17,9 +17,9 @@ from rich.progress import track
 
 from tintype.catalog.parameters import SAMPLERS
 from tintype.checkpoints.builtin import builtin_weights
-from tintype.diffusion.denoising import Family
 from tintype.diffusion.families import load_family
-from tintype.diffusion.job import Job
+from tintype.diffusion.image_state import Family
+from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.libraries import quiet_libraries
 from tintype.engine import Engine
 
@@ -46,7 +46,7 @@ class Cell:
 
     def draw(self, family: Family, prompt: str, seed: int) -> Image.Image:
         """Alone in the engine."""
-        job = Job(
+        job = ImageSpec(
             prompt=prompt,
             steps=self.steps,
             guidance=1.5 if self.sampler in SELF_GUIDED else 3.0,

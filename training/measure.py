@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from tintype.catalog.models import MODELS
-from tintype.diffusion.denoising import Family
+from tintype.diffusion.image_state import Family
 from tintype.worker.models import Models
 from training import quality
 from training.quality import Way

@@ -15,8 +15,8 @@ import torch
 from PIL import Image, ImageFilter
 from rich.progress import track
 
-from tintype.diffusion.denoising import Family
-from tintype.diffusion.job import Job
+from tintype.diffusion.image_state import Family
+from tintype.diffusion.job import ImageSpec
 from tintype.engine import Engine
 from training.hyper import SIZE
 from training.sheets import save_sheet
@@ -177,7 +177,7 @@ def build_reference() -> None:
     save_sheet(autoencoder.held_out(world), REFERENCE / "held_out.png", columns=12)
 
 
-def _run(family: Family, jobs: Sequence[Job]) -> list[Image.Image]:
+def _run(family: Family, jobs: Sequence[ImageSpec]) -> list[Image.Image]:
     engine = Engine(ROWS)
     with torch.inference_mode():
         pictures = [family.begin(job) for job in jobs]
@@ -188,8 +188,8 @@ def _run(family: Family, jobs: Sequence[Job]) -> list[Image.Image]:
         return [Image.fromarray(family.finish(one.latents).numpy()) for one in pictures if one.latents is not None]
 
 
-def _job(asked: Asked, way: Way, picture: torch.Tensor | None = None, strength: float = 1.0) -> Job:
-    return Job(
+def _job(asked: Asked, way: Way, picture: torch.Tensor | None = None, strength: float = 1.0) -> ImageSpec:
+    return ImageSpec(
         prompt=asked.prompt,
         negative_prompt="",
         steps=way.steps,

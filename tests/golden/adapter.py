@@ -9,7 +9,7 @@ from typing import cast
 import torch
 
 from tintype.diffusion.conditioning import Text
-from tintype.diffusion.denoising import Denoising, Family
+from tintype.diffusion.image_state import Family, ImageState
 from tintype.diffusion.samplers import find_sampler
 from tintype.diffusion.samplers.space import Epsilon, Flow, Space
 from tintype.diffusion.schedules import SCHEDULES, plan
@@ -37,7 +37,7 @@ def sample(
     x = space.start(noise, latent, levels[0])
     running = method.start(x, levels, space, lambda: noise_fn(next(draws)))
     guidance = cfg * method.guidance_factor
-    picture = Denoising(cast(Family, None), running, NOTHING, NOTHING, guidance, method.count(levels, space))
+    picture = ImageState(cast(Family, None), running, NOTHING, NOTHING, guidance, method.count(levels, space))
     while picture.latents is None:
         x, sigma = picture.ask.x, picture.ask.level
         picture.answer(torch.cat([denoise_fn(x, sigma, False), denoise_fn(x, sigma, True)]))

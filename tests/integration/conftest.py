@@ -12,8 +12,8 @@ import torch
 from tests.toy import FAMILIES, build_once, toy_weights, write_random
 
 from tintype.checkpoints.weights import Weights
-from tintype.diffusion.denoising import Family
 from tintype.diffusion.families import load_family
+from tintype.diffusion.image_state import Family
 from tintype.diffusion.libraries import quiet_libraries
 
 T5_TOKENS = 32

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
-from tintype.diffusion.denoising import Denoising, Family
-from tintype.diffusion.job import Job
+from tintype.diffusion.image_state import Family, ImageState
+from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.memory.part import Part
 from tintype.engine import Engine
 
 
-def draw(family: Family, *jobs: Job, max_rows: int = 16) -> list[Denoising]:
+def draw(family: Family, *jobs: ImageSpec, max_rows: int = 16) -> list[ImageState]:
     """All the jobs together, to their end."""
     engine = Engine(max_rows)
     with torch.inference_mode():
@@ -24,7 +24,7 @@ def draw(family: Family, *jobs: Job, max_rows: int = 16) -> list[Denoising]:
     return [whole(picture) for picture in pictures]
 
 
-def whole(picture: Denoising) -> Denoising:
+def whole(picture: ImageState) -> ImageState:
     """The picture itself, once it is certain that nothing went wrong with it."""
     if picture.error is not None:
         raise picture.error
@@ -39,7 +39,7 @@ def network(part: Part) -> Any:
     return part.module
 
 
-def pixels(family: Family, job: Job) -> torch.Tensor:
+def pixels(family: Family, job: ImageSpec) -> torch.Tensor:
     """The job's picture, (H, W, 3) of 8 bits."""
     [picture] = draw(family, job)
     with torch.inference_mode():

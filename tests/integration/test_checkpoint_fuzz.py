@@ -26,15 +26,15 @@ from tests.toy import toy_weights
 from tintype.checkpoints.weights import Lora, Weights
 from tintype.diffusion.check import check
 from tintype.diffusion.families import load_family
-from tintype.diffusion.job import Job
+from tintype.diffusion.job import ImageSpec
 from tintype.errors import PictureNotFinite, TintypeError, WeightsUnusable
 from tintype.worker.loaded import Loaded
 
 EXAMPLES = int(os.environ.get("TINTYPE_EXAMPLES", "8"))
 USUAL: dict[str, Any] = {"prompt": "a fox", "guidance": 4.0, "seed": 1, "width": 64, "height": 64}
 JOBS = {
-    "sd15": Job(**USUAL, steps=1, sampler="DDIM"),
-    "sd3": Job(**USUAL, steps=1, sampler="euler", schedule="sgm_uniform"),
+    "sd15": ImageSpec(**USUAL, steps=1, sampler="DDIM"),
+    "sd3": ImageSpec(**USUAL, steps=1, sampler="euler", schedule="sgm_uniform"),
 }
 #: What takes the place of a value in somebody else's JSON.
 ODD: list[Any] = [

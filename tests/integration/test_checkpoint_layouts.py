@@ -26,15 +26,15 @@ from tintype.checkpoints.parts import PARTS
 from tintype.checkpoints.weights import Lora, Weights
 from tintype.diffusion import conversion
 from tintype.diffusion.check import check
-from tintype.diffusion.denoising import Family
 from tintype.diffusion.families import load_family
-from tintype.diffusion.job import Job
+from tintype.diffusion.image_state import Family
+from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.loading import load
 from tintype.engine import Engine
 from tintype.errors import InvalidParameter, WeightsUnusable
 
-JOB = Job(prompt="a fox", steps=2, guidance=4.0, seed=1, sampler="DDIM", width=64, height=64)
-SD3_JOB = Job(
+JOB = ImageSpec(prompt="a fox", steps=2, guidance=4.0, seed=1, sampler="DDIM", width=64, height=64)
+SD3_JOB = ImageSpec(
     prompt="A Fox", steps=2, guidance=4.0, seed=1, sampler="euler", schedule="sgm_uniform", width=64, height=64
 )
 #: What shapes can't say is as in the published models: 8 heads in the UNet, heads of 64, normalisation over 32 groups.

@@ -10,8 +10,8 @@ import torch
 from tests.integration.drawing import draw, whole
 
 from tintype.catalog.parameters import SD15_SCHEDULERS
-from tintype.diffusion.denoising import Denoising, Family
-from tintype.diffusion.job import Job
+from tintype.diffusion.image_state import Family, ImageState
+from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.samplers import SAMPLERS
 from tintype.diffusion.schedules import SCHEDULES
 from tintype.engine import Engine
@@ -21,7 +21,7 @@ ROUNDING = 1e-5
 WORDS = ("fox", "snow,", "oil painting", "of", "two ships", "at night", "cyberpunk", "market")
 
 
-def random_job(dice: random.Random, kind: str, picture: torch.Tensor) -> Job:
+def random_job(dice: random.Random, kind: str, picture: torch.Tensor) -> ImageSpec:
     """Everything drawn that a request can choose."""
     own: dict[str, Any]
     if kind == "sd15":
@@ -30,7 +30,7 @@ def random_job(dice: random.Random, kind: str, picture: torch.Tensor) -> Job:
     else:
         own = {"sampler": dice.choice([*SAMPLERS]), "schedule": dice.choice([*SCHEDULES]), "steps": dice.randint(2, 12)}
         strength = dice.uniform(0, 1)
-    return Job(
+    return ImageSpec(
         prompt=" ".join(dice.choices(WORDS, k=dice.randint(0, 40))),
         negative_prompt=" ".join(dice.choices(WORDS, k=dice.randint(0, 5))),
         guidance=dice.choice([1.0, 1.5, 7.5, 12.0]),
@@ -43,7 +43,7 @@ def random_job(dice: random.Random, kind: str, picture: torch.Tensor) -> Job:
     )
 
 
-def assert_same(picture: Denoising, alone: Denoising) -> None:
+def assert_same(picture: ImageState, alone: ImageState) -> None:
     difference = (picture.latents - alone.latents).abs().max() / alone.latents.abs().max()
     assert difference <= ROUNDING
     assert picture.step == alone.step == picture.steps
@@ -61,7 +61,7 @@ def test_mixed_company_changes_no_picture(families: dict[str, Family], picture: 
     jobs = [(kind, random_job(dice, kind, picture)) for kind in dice.choices(["sd15", "sd3"], weights=[1, 3], k=60)]
     engine = Engine(max_rows=16)
     waiting = list(jobs)
-    began: list[tuple[str, Job, Denoising]] = []
+    began: list[tuple[str, ImageSpec, ImageState]] = []
     with torch.inference_mode():
         while waiting or engine.live:
             for kind, job in [waiting.pop() for _ in range(min(len(waiting), dice.randint(0, 3)))]:
@@ -80,7 +80,9 @@ def test_mixed_company_changes_no_picture(families: dict[str, Family], picture: 
 
 def test_alike_pictures_share_every_forward_pass(sd3: Family) -> None:
     jobs = [
-        Job(prompt=f"fox {seed}", steps=5, seed=seed, sampler="euler", schedule="sgm_uniform", width=64, height=64)
+        ImageSpec(
+            prompt=f"fox {seed}", steps=5, seed=seed, sampler="euler", schedule="sgm_uniform", width=64, height=64
+        )
         for seed in range(4)
     ]
     engine = Engine(max_rows=16)
@@ -98,20 +100,20 @@ def test_rows_not_requests_fill_a_batch(sd3: Family) -> None:
     engine = Engine(max_rows=4)
     with torch.inference_mode():
         for seed, guidance in enumerate([5.0, 1.0, 1.0, 5.0, 5.0]):
-            engine.add(sd3.begin(Job(prompt="fox", guidance=guidance, seed=seed, **shape)))
+            engine.add(sd3.begin(ImageSpec(prompt="fox", guidance=guidance, seed=seed, **shape)))
     assert [[one.rows for one in batch] for batch in engine.batches()] == [[2, 1, 1], [2, 2]]
 
 
 def test_other_shapes_and_other_models_go_apart(sd15: Family, sd3: Family, picture: torch.Tensor) -> None:
     engine = Engine(max_rows=16)
     sd3_jobs = [
-        Job(prompt="", steps=1, seed=1, sampler="euler", schedule="sgm_uniform", width=width, height=64)
+        ImageSpec(prompt="", steps=1, seed=1, sampler="euler", schedule="sgm_uniform", width=width, height=64)
         for width in (64, 128, 64)
     ]
     with torch.inference_mode():
         for job in sd3_jobs:
             engine.add(sd3.begin(job))
-        engine.add(sd15.begin(Job(prompt="", steps=20, seed=1, sampler="DDIM", width=64, height=64)))
+        engine.add(sd15.begin(ImageSpec(prompt="", steps=20, seed=1, sampler="DDIM", width=64, height=64)))
     assert [len(batch) for batch in engine.batches()] == [2, 1, 1]
 
 
@@ -127,7 +129,7 @@ def test_what_the_model_raises_stays_with_its_batch(sd3: Family, monkeypatch: py
     engine = Engine(max_rows=16)
     with torch.inference_mode():
         for width in (64, 128):
-            job = Job(prompt="", steps=2, seed=1, sampler="euler", schedule="sgm_uniform", width=width, height=64)
+            job = ImageSpec(prompt="", steps=2, seed=1, sampler="euler", schedule="sgm_uniform", width=width, height=64)
             engine.add(sd3.begin(job))
         ended = engine.step()
     assert [str(one.error) for one in ended] == ["out of memory"]
@@ -138,7 +140,7 @@ def test_what_a_sampler_raises_stays_with_its_picture(sd3: Family) -> None:
     engine = Engine(max_rows=16)
     with torch.inference_mode():
         for seed in range(3):
-            job = Job(prompt="", steps=2, seed=seed, sampler="euler", schedule="sgm_uniform", width=64, height=64)
+            job = ImageSpec(prompt="", steps=2, seed=seed, sampler="euler", schedule="sgm_uniform", width=64, height=64)
             engine.add(sd3.begin(job))
         engine.live[1]._sampler.close()  # a closed generator raises when it is sent an answer
         engine.live[1]._sampler = iter(())  # type: ignore[assignment] # has no `send`
@@ -148,8 +150,8 @@ def test_what_a_sampler_raises_stays_with_its_picture(sd3: Family) -> None:
 
 
 def test_exact_pictures_share_no_forward_pass_and_are_the_same_to_the_bit(sd3: Family) -> None:
-    def job(seed: int) -> Job:
-        return Job(
+    def job(seed: int) -> ImageSpec:
+        return ImageSpec(
             prompt="fox", guidance=3, steps=6, seed=seed, sampler="dpmpp_sde", schedule="karras", width=64, height=64
         )
 
@@ -168,8 +170,8 @@ def test_exact_pictures_share_no_forward_pass_and_are_the_same_to_the_bit(sd3: F
 
 
 def test_seeds_are_the_pictures_own(sd3: Family) -> None:
-    def job(seed: int) -> Job:
-        return Job(prompt="", steps=2, seed=seed, sampler="euler", schedule="sgm_uniform", width=64, height=64)
+    def job(seed: int) -> ImageSpec:
+        return ImageSpec(prompt="", steps=2, seed=seed, sampler="euler", schedule="sgm_uniform", width=64, height=64)
 
     together = draw(sd3, job(5), job(6))
     assert not torch.equal(together[0].latents, together[1].latents)

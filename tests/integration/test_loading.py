@@ -18,16 +18,16 @@ from tintype.catalog.models import MODELS
 from tintype.checkpoints.weights import Weights, read_json
 from tintype.diffusion import arithmetic
 from tintype.diffusion.arithmetic import Layers
-from tintype.diffusion.denoising import Family
 from tintype.diffusion.families import load_family
-from tintype.diffusion.job import Job
+from tintype.diffusion.image_state import Family
+from tintype.diffusion.job import ImageSpec
 from tintype.errors import WeightsUnusable
 from tintype.worker.models import Models
 
-JOB = Job(prompt="a fox, in 2 parts", steps=20, guidance=4.0, seed=1, sampler="DDIM", width=64, height=64)
+JOB = ImageSpec(prompt="a fox, in 2 parts", steps=20, guidance=4.0, seed=1, sampler="DDIM", width=64, height=64)
 #: Decibels between bfloat16's picture and float32's: random weights tell noise from picture worse than trained ones.
 PSNR = 30
-SD3_JOB = Job(
+SD3_JOB = ImageSpec(
     prompt="A Fox", steps=2, guidance=4.0, seed=1, sampler="euler", schedule="sgm_uniform", width=64, height=64
 )
 
@@ -71,7 +71,7 @@ def shard(file: Path) -> None:
 
 @pytest.mark.parametrize(("name", "job"), [("sd15", JOB), ("sd3", SD3_JOB)])
 def test_published_layouts_draw_the_same(
-    weights: Path, tmp_path: Path, load: Callable[..., Family], name: str, job: Job
+    weights: Path, tmp_path: Path, load: Callable[..., Family], name: str, job: ImageSpec
 ) -> None:
     built = toy_weights(name, weights)
     published = as_published(built, tmp_path / name)
@@ -89,7 +89,7 @@ def test_half_precision_files_are_converted(weights: Path, tmp_path: Path, load:
 
 
 @pytest.mark.parametrize(("name", "job"), [("sd15", JOB), ("sd3", SD3_JOB)])
-def test_bfloat16_draws_nearly_the_same(weights: Path, load: Callable[..., Family], name: str, job: Job) -> None:
+def test_bfloat16_draws_nearly_the_same(weights: Path, load: Callable[..., Family], name: str, job: ImageSpec) -> None:
     built = toy_weights(name, weights)
     family = load_family(name, Weights(built), torch.device("cpu"), torch.bfloat16, T5_TOKENS)
     exact = pixels(load(name, built), job).float()

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 MODULE = '''
-from tintype.diffusion.denoising import Ask
+from tintype.diffusion.image_state import Ask
 from tintype.diffusion.samplers.method import Method
 
 

@@ -20,9 +20,9 @@ from torch.nn.attention import SDPBackend
 from tintype.catalog.models import MODELS
 from tintype.checkpoints.weights import Weights
 from tintype.diffusion.attention import ROUNDS, pick_attention
-from tintype.diffusion.denoising import Family
 from tintype.diffusion.graphs import Recorded
-from tintype.diffusion.job import Job
+from tintype.diffusion.image_state import Family
+from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.prepared import MOST_SHAPES, Preparer, Twin, eagerly, pick_run
 from tintype.diffusion.sd3 import SD3
 from tintype.engine import Engine
@@ -77,12 +77,12 @@ def prepared(preparer: Preparer, sd3: SD3) -> Iterator[SD3]:
     sd3.run = eagerly
 
 
-def job(name: str = "sd3", **changes: Any) -> Job:
+def job(name: str = "sd3", **changes: Any) -> ImageSpec:
     usual = {"prompt": "a fox", "steps": 2, "guidance": 4.0, "seed": 1, "width": 64, "height": 64}
-    return Job(**usual | SAMPLERS[name] | changes)
+    return ImageSpec(**usual | SAMPLERS[name] | changes)
 
 
-def latents(family: Family, *jobs: Job) -> list[torch.Tensor]:
+def latents(family: Family, *jobs: ImageSpec) -> list[torch.Tensor]:
     return [picture.latents for picture in draw(family, *jobs) if picture.latents is not None]
 
 

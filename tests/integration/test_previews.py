@@ -14,8 +14,8 @@ from tests.integration.drawing import network
 from torch.nn.functional import avg_pool2d, interpolate
 
 from tintype.diffusion.autoencoder import Autoencoder
-from tintype.diffusion.denoising import Ask, Family
-from tintype.diffusion.job import Job
+from tintype.diffusion.image_state import Ask, Family
+from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.memory.residency import Residency
 from tintype.diffusion.preview import ColourMap
 from tintype.diffusion.sd3 import SD3
@@ -51,8 +51,8 @@ def family(request: pytest.FixtureRequest) -> Family:
     return loaded
 
 
-def job(family: Family) -> Job:
-    return Job(**JOB, **SAMPLERS["sd15" if isinstance(family, SD15) else "sd3"])
+def job(family: Family) -> ImageSpec:
+    return ImageSpec(**JOB, **SAMPLERS["sd15" if isinstance(family, SD15) else "sd3"])
 
 
 def test_the_map_is_exact_where_the_decoder_is_linear() -> None:

@@ -15,25 +15,25 @@ from tokenizers import Tokenizer
 from tokenizers.models import Unigram
 from tokenizers.pre_tokenizers import Metaspace
 
-from tintype.catalog.order import Order
+from tintype.catalog.order import GenerationParams
 from tintype.checkpoints.builtin import builtin_weights
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.weights import Weights
 from tintype.diffusion import conditioning
 from tintype.diffusion.conditioning import T5Encoder
-from tintype.diffusion.denoising import Family
 from tintype.diffusion.families import load_family
+from tintype.diffusion.image_state import Family
 from tintype.diffusion.loading import open_tokenizer
 from tintype.worker.jobs import unread
 
 #: The toys' tokenizer makes a token of every letter.
 FITS, LONG = "a" * 75, "a" * 90
-ORDER = Order(steps=4, guidance=4.0, seed=1, sampler="euler")
+ORDER = GenerationParams(steps=4, guidance=4.0, seed=1, sampler="euler")
 WORDS = "the model reads the first 75 of its 90 tokens; what comes after them made no difference"
 
 
-def orders(**texts: str) -> Order:
-    return Order(**{**ORDER.__dict__, **texts})
+def orders(**texts: str) -> GenerationParams:
+    return GenerationParams(**{**ORDER.__dict__, **texts})
 
 
 @pytest.mark.parametrize("name", ["sd15", "sd3"])
@@ -42,7 +42,7 @@ def test_words_that_made_no_difference_are_counted(sd15: Family, sd3: Family, na
     assert unread(family, orders(prompt=FITS, negative_prompt="")) == []
     assert unread(family, orders(prompt=LONG, negative_prompt=FITS)) == [f"prompt: {WORDS}"]
     assert unread(family, orders(prompt="", negative_prompt=LONG)) == [f"negative_prompt: {WORDS}"]
-    unguided = Order(**{**ORDER.__dict__, "negative_prompt": LONG, "guidance": 1.0})
+    unguided = GenerationParams(**{**ORDER.__dict__, "negative_prompt": LONG, "guidance": 1.0})
     assert unread(family, unguided) == [], "a negative prompt that has no effect isn't read at all"
 
 

@@ -14,7 +14,7 @@ from tintype.errors import StoreUnavailable
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.keys import Key
 from tintype.store.db.database import Database
-from tintype.store.db.records import Mark, Request
+from tintype.store.db.records import Progress, Request
 from tintype.store.db.tables import requests as table
 from tintype.store.queue import log as life
 from tintype.store.queue.requests import Requests
@@ -110,7 +110,7 @@ def overdue_while_it_runs(house: House) -> None:
     house.submit(cancel_after=60)
     one = house.claim()
     house.change(one.id, cancel_at=1)
-    house.requests.renew([Mark(one.id, one.attempt, 1, 4)])
+    house.requests.renew([Progress(one.id, one.attempt, 1, 4)])
     house.requests.end_cancelled([(one.id, one.attempt)])
 
 

@@ -19,8 +19,8 @@ from tests.integration.drawing import pixels
 from tests.toy import toy_weights
 
 from tintype.catalog.parameters import SD15_SCHEDULERS
-from tintype.diffusion.denoising import Family
-from tintype.diffusion.job import Job
+from tintype.diffusion.image_state import Family
+from tintype.diffusion.job import ImageSpec
 from tintype.worker.jobs import to_tensor
 
 #: The classes that SAMPLERS.md and diffusers' table of k-diffusion names give, written out once more.
@@ -57,7 +57,7 @@ def pipeline(path: Path, scheduler: str, kind: type = StableDiffusionImg2ImgPipe
     return pipe
 
 
-def reference(path: Path, job: Job, source: Image.Image) -> torch.Tensor:
+def reference(path: Path, job: ImageSpec, source: Image.Image) -> torch.Tensor:
     made = pipeline(path, job.sampler)(
         prompt=job.prompt,
         negative_prompt=job.negative_prompt,
@@ -70,7 +70,7 @@ def reference(path: Path, job: Job, source: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(made))
 
 
-def job(source: Image.Image | None, **changes: Any) -> Job:
+def job(source: Image.Image | None, **changes: Any) -> ImageSpec:
     usual = {
         "prompt": "a fantasy landscape, mystical sky",
         "negative_prompt": "blurry",
@@ -82,7 +82,7 @@ def job(source: Image.Image | None, **changes: Any) -> Job:
         "width": 192,
         "height": 128,
     }
-    return Job(**usual | changes, picture=None if source is None else to_tensor(source))
+    return ImageSpec(**usual | changes, picture=None if source is None else to_tensor(source))
 
 
 @pytest.fixture(scope="module")

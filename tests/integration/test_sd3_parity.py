@@ -22,9 +22,9 @@ from transformers.models.t5.modeling_t5 import T5EncoderModel
 from transformers.models.t5.tokenization_t5 import T5Tokenizer
 
 from tintype.checkpoints.weights import Weights, read_json
-from tintype.diffusion.denoising import Family
 from tintype.diffusion.families import load_family
-from tintype.diffusion.job import Job
+from tintype.diffusion.image_state import Family
+from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.memory.plan import Memory
 from tintype.diffusion.memory.residency import Residency
 from tintype.errors import PictureNotFinite
@@ -34,7 +34,7 @@ STEPS = 6
 LOWEST = 0.0029940119760479044  # shift(1/1000): where sgm_uniform's line ends, before it is shifted once more
 
 
-def job(picture: torch.Tensor | None = None, **changes: Any) -> Job:
+def job(picture: torch.Tensor | None = None, **changes: Any) -> ImageSpec:
     usual = {
         "prompt": "photo of a boy holding phone on table",
         "negative_prompt": "low quality",
@@ -46,10 +46,10 @@ def job(picture: torch.Tensor | None = None, **changes: Any) -> Job:
         "width": 192,
         "height": 128,
     }
-    return Job(**usual | changes, picture=picture)
+    return ImageSpec(**usual | changes, picture=picture)
 
 
-def run_pipeline(kind: type, path: Path, wanted: Job, **more: Any) -> torch.Tensor:
+def run_pipeline(kind: type, path: Path, wanted: ImageSpec, **more: Any) -> torch.Tensor:
     index = read_json(path / "model_index.json")
     without = {} if "text_encoder_3" in index else {"text_encoder_3": None, "tokenizer_3": None}
     pipe = kind.from_pretrained(path, image_encoder=None, feature_extractor=None, **without)

@@ -13,7 +13,7 @@ from tests.integration.website import serving
 
 from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.errors import StorageUnavailable, StoreUnavailable
-from tintype.store.db.records import Mark, Status, Verdict
+from tintype.store.db.records import LeaseStatus, Progress, Status
 
 
 def test_nothing_is_lost_for_lack_of_room(tmp_path: Path) -> None:
@@ -30,12 +30,12 @@ def test_nothing_is_lost_for_lack_of_room(tmp_path: Path) -> None:
             taken.append(refused.json()["request_id"])
         assert (refused.status_code, refused.headers["x-should-retry"]) == (503, "true")
         assert int(refused.headers["retry-after"]) > 0
-        for late in (site.complete, lambda one: site.own.requests.renew([Mark(one.id, one.attempt, 1, 4)])):
+        for late in (site.complete, lambda one: site.own.requests.renew([Progress(one.id, one.attempt, 1, 4)])):
             with pytest.raises(StoreUnavailable):
                 late(running)
         assert http.get(f"/v2/requests/{running.id}/status").json()["status"] == Status.PROCESSING
         disk.free()
-        assert site.own.requests.renew([Mark(running.id, running.attempt, 2, 4)]) == {running.id: Verdict.KEEP}
+        assert site.own.requests.renew([Progress(running.id, running.attempt, 2, 4)]) == {running.id: LeaseStatus.KEEP}
         site.complete(running)
         for _ in taken[1:]:
             site.complete(site.claim())

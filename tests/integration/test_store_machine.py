@@ -43,7 +43,7 @@ from tintype.store.ops.preload import Warmups
 from tintype.store.ops.workers import Workers
 from tintype.store.queue.affinity import BUSY
 from tintype.store.queue.control import Controls
-from tintype.store.queue.requests import Mark, Request, Requests, Status, Verdict
+from tintype.store.queue.requests import LeaseStatus, Progress, Request, Requests, Status
 
 START = 20_000
 #: Micro-dollars that the last key may spend, and requests that the first may have at once.
@@ -380,8 +380,10 @@ class StoreMachine(RuleBasedStateMachine):
             one = self.model.running(run)
             if one:
                 one.lapsed = False
-            expected[run.id] = Verdict.LOST if one is None else Verdict.CANCEL if one.unwanted else Verdict.KEEP
-        assert self.requests.renew([Mark(run.id, run.attempt, step, 20) for run in runs.values()]) == expected
+            expected[run.id] = (
+                LeaseStatus.LOST if one is None else LeaseStatus.CANCEL if one.unwanted else LeaseStatus.KEEP
+            )
+        assert self.requests.renew([Progress(run.id, run.attempt, step, 20) for run in runs.values()]) == expected
 
     @precondition(lambda self: self.runs)
     @rule(done=st.lists(st.tuples(choice, st.sampled_from(["complete", *LEAVE])), min_size=1, max_size=4))
@@ -450,7 +452,7 @@ class StoreMachine(RuleBasedStateMachine):
             "cancel": lambda: self.requests.cancel(one.id, one.key.account_id),
             "give": lambda: self.accounts.credit(one.key.account_id, 1_000),
             "claim": lambda: self.requests.claim("w1", idle=True),
-            "renew": lambda: self.requests.renew([Mark(one.id, one.attempt, 1, 20)]),
+            "renew": lambda: self.requests.renew([Progress(one.id, one.attempt, 1, 20)]),
             "end overdue": self.requests.end_overdue,
             "expire": self.requests.expire,
         }

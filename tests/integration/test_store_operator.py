@@ -12,7 +12,7 @@ from tests.databases import ended_of, statements
 from tintype.errors import BadRequest, WorkerUnknown
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database, read_clock
-from tintype.store.db.records import Mark, Request
+from tintype.store.db.records import Progress, Request
 from tintype.store.db.tables import samples, workers
 from tintype.store.ops.time_series import EVERY, KEPT, Sample, Samples
 from tintype.store.ops.workers import Workers
@@ -104,7 +104,7 @@ def test_a_pause_holds_back_what_a_dead_worker_left_but_not_what_runs_or_is_canc
     assert lost is not None
     assert running is not None
     house.controls.pause()
-    Requests(house.db, lease=-1, retention=3600).renew([Mark(lost.id, lost.attempt, 1, 4)])
+    Requests(house.db, lease=-1, retention=3600).renew([Progress(lost.id, lost.attempt, 1, 4)])
     assert house.claim() is None
     assert house.requests.complete(running.id, running.attempt, {"inference_time": 1.0})
     house.requests.cancel(lost.id, lost.account_id)

@@ -15,7 +15,7 @@ from tintype.store.db.tables import paces, previews, requests
 from tintype.store.ops.workers import Workers
 from tintype.store.queue.eta import LATEST, Outlook, Outlooks
 from tintype.store.queue.previews import Preview, Previews, latest
-from tintype.store.queue.requests import Mark, Request, Requests
+from tintype.store.queue.requests import Progress, Request, Requests
 
 STEPS = 10
 
@@ -70,7 +70,7 @@ def test_a_queued_request_waits_for_the_running_the_queue_and_itself(line: Line)
     running, first, second = line.submit(), line.submit(steps=20), line.submit(steps=5)
     claimed = line.claim()
     assert claimed.id == running.id
-    line.requests.renew([Mark(claimed.id, claimed.attempt, 4, STEPS)])
+    line.requests.renew([Progress(claimed.id, claimed.attempt, 4, STEPS)])
     assert line.outlook(running) == Outlook(None, 2.0 * 6)
     assert line.outlook(first) == Outlook(1, 2.0 * (6 + 20))
     # What stands before it is taken to be the queue's average, of 20 and 5.
@@ -111,7 +111,7 @@ def test_the_latest_request_counts_most_but_not_alone(line: Line) -> None:
 
 def test_a_running_request_that_is_the_first_of_its_kind_goes_by_itself(line: Line) -> None:
     claimed = line.requests.submit(line.key, "a", {}, 1, steps=STEPS, pace="a 18 1") and line.claim()
-    line.requests.renew([Mark(claimed.id, claimed.attempt, 4, STEPS)])
+    line.requests.renew([Progress(claimed.id, claimed.attempt, 4, STEPS)])
     with line.db.write() as tx:
         tx.execute(update(requests).values(started_at=read_clock(tx) - 8))
     assert line.outlook(claimed).eta == pytest.approx(12, abs=0.5)

@@ -12,7 +12,7 @@ from tintype.errors import OutOfCredits, RequestUnknown
 from tintype.store.accounts.accounts import Account, Accounts, Key
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.tables import requests as table
-from tintype.store.queue.requests import Mark, Request, Requests, Status, Verdict
+from tintype.store.queue.requests import LeaseStatus, Progress, Request, Requests, Status
 
 PRICE = 3_700
 START = 1_000 * PRICE
@@ -185,9 +185,9 @@ def test_a_claim_is_a_lease(shop: Shop) -> None:
     assert claimed.lease_until == pytest.approx(claimed.started_at + 15)
     assert claimed.params == submitted.params == {"prompt": "é"}
     assert shop.requests.renew([]) == {}
-    assert shop.requests.renew([Mark(claimed.id, 1, 2, 8), Mark("unknown", 1, 0, 0)]) == {
-        claimed.id: Verdict.KEEP,
-        "unknown": Verdict.LOST,
+    assert shop.requests.renew([Progress(claimed.id, 1, 2, 8), Progress("unknown", 1, 0, 0)]) == {
+        claimed.id: LeaseStatus.KEEP,
+        "unknown": LeaseStatus.LOST,
     }
     renewed = shop.find(claimed)
     assert (renewed.step, renewed.steps) == (2, 8)
@@ -202,7 +202,7 @@ def test_a_dead_workers_request_goes_to_another_and_the_late_one_changes_nothing
     taken = shop.claim("alive")
     assert (taken.id, taken.attempt, taken.retries) == (late.id, 2, 1)
     requests = shop.requests
-    assert requests.renew([Mark(late.id, late.attempt, 3, 4)]) == {late.id: Verdict.LOST}
+    assert requests.renew([Progress(late.id, late.attempt, 3, 4)]) == {late.id: LeaseStatus.LOST}
     assert not requests.complete(late.id, late.attempt, {"late": True})
     assert not requests.fail(late.id, late.attempt, "late", 500)
     assert not requests.retry(late.id, late.attempt, "late")
@@ -218,7 +218,7 @@ def test_a_lapsed_lease_nobody_took_is_still_its_holders(shop: Shop) -> None:
     shop.submit()
     claimed = shop.claim()
     shop.lapse(claimed)
-    assert shop.requests.renew([Mark(claimed.id, 1, 1, 4)]) == {claimed.id: Verdict.KEEP}
+    assert shop.requests.renew([Progress(claimed.id, 1, 1, 4)]) == {claimed.id: LeaseStatus.KEEP}
     assert shop.requests.claim("w2", idle=True) is None
     shop.lapse(claimed)
     assert shop.requests.complete(claimed.id, 1, {})
@@ -280,7 +280,7 @@ def test_cancelling_what_runs(shop: Shop) -> None:
     claimed = shop.claim()
     running = shop.requests.cancel(claimed.id, shop.account_id)
     assert (running.status, running.cancel_requested) == (Status.PROCESSING, True)
-    assert shop.requests.renew([Mark(claimed.id, 1, 1, 4)]) == {claimed.id: Verdict.CANCEL}
+    assert shop.requests.renew([Progress(claimed.id, 1, 1, 4)]) == {claimed.id: LeaseStatus.CANCEL}
     assert shop.requests.fail(claimed.id, 1, "cancelled", 499)
     assert shop.find(claimed).error == "cancelled"
     assert (shop.account.balance, shop.account.held) == (START, 0)
@@ -359,12 +359,12 @@ def test_a_deadline_ends_what_nobody_has_begun(shop: Shop) -> None:
 def test_a_deadline_ends_what_is_worked_on(shop: Shop, end: str) -> None:
     shop.submit(cancel_after=60)
     claimed = shop.claim()
-    assert shop.requests.renew([Mark(claimed.id, 1, 1, 4)]) == {claimed.id: Verdict.KEEP}
+    assert shop.requests.renew([Progress(claimed.id, 1, 1, 4)]) == {claimed.id: LeaseStatus.KEEP}
     shop.overrun(claimed)
     shop.requests.end_overdue()
     assert shop.find(claimed).status is Status.PROCESSING, "its worker has it, and will be told"
     if end == "renew":
-        assert shop.requests.renew([Mark(claimed.id, 1, 1, 4)]) == {claimed.id: Verdict.CANCEL}
+        assert shop.requests.renew([Progress(claimed.id, 1, 1, 4)]) == {claimed.id: LeaseStatus.CANCEL}
         assert shop.requests.fail(claimed.id, 1, "cancelled", 499)
     elif end == "complete":
         assert not shop.requests.complete(claimed.id, 1, {})

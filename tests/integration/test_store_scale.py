@@ -13,7 +13,7 @@ from benchmarks.store import House
 from sqlalchemy import Connection, text
 from tests.databases import place_of, statements
 
-from tintype.store.db.records import Mark, Verdict
+from tintype.store.db.records import LeaseStatus, Progress
 
 LONG = 5_000
 
@@ -78,11 +78,11 @@ def test_a_heartbeat_is_few_statements_however_much_is_in_hand(house: House) -> 
     for _ in range(16):
         house.submit()
     held = [house.requests.claim("w", idle=True) for _ in range(16)]
-    marks = [Mark(one.id, one.attempt, 3, 20) for one in held if one]
+    marks = [Progress(one.id, one.attempt, 3, 20) for one in held if one]
     one, all_of_them = (asks(house, lambda some=some: house.requests.renew(some)) for some in (marks[:1], marks))
     # SQLite's transaction begins with two of its own, PostgreSQL's with one; one that changes many rows counts once.
     assert len(one) == len(all_of_them) <= 5
-    assert set(house.requests.renew(marks).values()) == {Verdict.KEEP}
+    assert set(house.requests.renew(marks).values()) == {LeaseStatus.KEEP}
     assert house.requests.find(marks[7].id, house.keys[0].account_id).step == 3
 
 

@@ -18,7 +18,7 @@ from tests.sockets import call_bytes, dial
 from tintype.errors import StoreUnavailable
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database
-from tintype.store.db.records import Mark, Request, Status
+from tintype.store.db.records import Progress, Request, Status
 from tintype.store.queue.previews import Preview, Previews
 from tintype.store.queue.progress import Look, Looks
 from tintype.store.queue.requests import Requests
@@ -87,7 +87,7 @@ def test_what_is_news(line: Line) -> None:
     line.submit()
     request, looks = line.run(), Looks(line.db)
     state = looks.look([], {request.id: None}, places=False).states[request.id]
-    line.requests.renew([Mark(request.id, request.attempt, 2, 4)])
+    line.requests.renew([Progress(request.id, request.attempt, 2, 4)])
     line.previews.put(
         request.id, [Preview(request.attempt, 1, 0, 2, b"jpeg"), Preview(request.attempt + 1, 9, 1, 2, b"")]
     )

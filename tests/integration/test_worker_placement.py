@@ -25,7 +25,7 @@ from tintype.engine import Engine
 from tintype.errors import StorageUnavailable, StoreUnavailable
 from tintype.media.storage import Storage
 from tintype.store.accounts.keys import Key
-from tintype.store.db.records import CANCELLED, Request, Status, Verdict
+from tintype.store.db.records import CANCELLED, LeaseStatus, Request, Status
 from tintype.store.db.tables import requests
 from tintype.store.queue.requests import Requests
 from tintype.telemetry.metrics import STAGE_SECONDS, Stage
@@ -325,7 +325,7 @@ def test_a_request_is_over_when_it_is_cancelled_however_long_its_storage_says_no
     until(lambda: turned(worker) and all(task.delivery for task in worker.tasks.values()) and len(worker.tasks) == 4)
     deliveries = [task.delivery for task in worker.tasks.values()]
     site.own.requests.cancel(many[0].id, site.account_id)
-    worker.tasks[many[0].id].verdict = Verdict.CANCEL
+    worker.tasks[many[0].id].verdict = LeaseStatus.CANCEL
     worker.turn()
     assert found(site, many[0]).error == CANCELLED.error
     assert many[0].id not in worker.tasks

@@ -18,7 +18,7 @@ from tintype.hub.registry import build_registry
 from tintype.settings import Settings
 from tintype.store.db.database import Database
 from tintype.store.db.migrations import migrate
-from tintype.store.db.records import Mark, Request
+from tintype.store.db.records import Progress, Request
 from tintype.web.services import Services
 
 RESULT = {"pictures": [], "format": "png", "seed": 7, "inference_time": 1.5, "recipe": {}}
@@ -56,7 +56,7 @@ class Website:
 
     def step(self, request: Request, step: int) -> None:
         """Say how far it is, as a worker's heart does."""
-        self.own.requests.renew([Mark(request.id, request.attempt, step, 4)])
+        self.own.requests.renew([Progress(request.id, request.attempt, step, 4)])
 
     def complete(self, request: Request, pictures: int = 1) -> None:
         """End it, with pictures that are there."""

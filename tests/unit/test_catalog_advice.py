@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from tintype.catalog.advice import NEED_TWO_STEPS, refuse, warnings
-from tintype.catalog.order import Order
+from tintype.catalog.order import GenerationParams
 from tintype.catalog.parameters import SAMPLER_ALIASES, SAMPLERS, SCHEDULES
 from tintype.diffusion import samplers, schedules
 from tintype.errors import BadRequest
 
-ORDER = Order(steps=20, guidance=1.0, seed=1, sampler="euler", schedule="sgm_uniform")
+ORDER = GenerationParams(steps=20, guidance=1.0, seed=1, sampler="euler", schedule="sgm_uniform")
 
 
 def test_the_catalogue_promises_what_is_there() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tintype.catalog.models import MODELS
-from tintype.catalog.order import DRAWN_SEEDS, Order, order, planned_steps, settle_seed
+from tintype.catalog.order import DRAWN_SEEDS, GenerationParams, order, planned_steps, settle_seed
 from tintype.diffusion.samplers import SAMPLERS
 from tintype.diffusion.samplers.space import Flow
 from tintype.diffusion.schedules import plan
@@ -22,7 +22,7 @@ MEDIUM = MODELS["sd3-med-img2img"]
 TURBO = MODELS["stable-diffusion-3-turbo-img2img"]
 
 
-def ordered(spec: Any, **changes: Any) -> Order:
+def ordered(spec: Any, **changes: Any) -> GenerationParams:
     return order(spec, spec.validate({**spec.example, **changes})[0])
 
 
@@ -56,7 +56,9 @@ def test_aspect_ratios(ratio: str, size: tuple[int, int]) -> None:
 
 def test_every_parameter_finds_its_place() -> None:
     changes = {"steps": 9, "guidance_scale": 3, "seed": 5, "batch_size": 2, "image_format": "webp", "image_quality": 40}
-    assert ordered(TEXT, prompt="a", negative_prompt="b", width=64, height=128, base64=True, **changes) == Order(
+    assert ordered(
+        TEXT, prompt="a", negative_prompt="b", width=64, height=128, base64=True, **changes
+    ) == GenerationParams(
         prompt="a",
         negative_prompt="b",
         steps=9,

@@ -13,7 +13,7 @@ import torch
 from tintype.catalog.parameters import SAMPLER_ALIASES
 from tintype.catalog.parameters import SAMPLERS as PROMISED
 from tintype.diffusion import samplers
-from tintype.diffusion.denoising import Answer
+from tintype.diffusion.image_state import Answer
 from tintype.diffusion.noise import Noise, noise_stream
 from tintype.diffusion.samplers import SAMPLERS, find_sampler, other_samplers
 from tintype.diffusion.samplers.method import Method

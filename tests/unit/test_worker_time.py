@@ -14,7 +14,7 @@ from tintype.media.outlet import Outlet
 from tintype.telemetry.metrics import STAGE_SECONDS, Stage
 from tintype.worker.guard import Guard
 from tintype.worker.loop import Worker
-from tintype.worker.task import Task
+from tintype.worker.task import RunningRequest
 
 LOAD = 40.0
 
@@ -43,10 +43,10 @@ class Slow:
         return since
 
 
-def task() -> Task:
+def task() -> RunningRequest:
     params = SD35_TURBO_TXT2IMG.validate({"prompt": "a fox"})[0]
     request: Any = SimpleNamespace(id="r", slug=SD35_TURBO_TXT2IMG.slug, params=params, attempt=1, traceparent=None)
-    made = Task(request, SD35_TURBO_TXT2IMG)
+    made = RunningRequest(request, SD35_TURBO_TXT2IMG)
     made.fetched.set_result(None)
     return made
 

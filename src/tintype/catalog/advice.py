@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tintype.catalog.order import Order
+from tintype.catalog.order import GenerationParams
 from tintype.errors import BadRequest
 
 #: With one step these return the noise that they were given.
@@ -30,13 +30,13 @@ STRONG = 3.0
 LMS_LEAVES_NOISE, PNDM_LEAVES_NOISE = 7, 2
 
 
-def _run(order: Order) -> int:
+def _run(order: GenerationParams) -> int:
     """How many of its steps diffusers runs, and so SD 1.5."""
     return int(order.steps * order.strength)
 
 
 #: When, and what to say then.
-POOR: tuple[tuple[Callable[[Order], bool], str], ...] = (
+POOR: tuple[tuple[Callable[[GenerationParams], bool], str], ...] = (
     (
         lambda order: order.sampler in ("dpm_fast", "dpm_adaptive") and order.schedule in (*COARSE_ENDS, "beta"),
         "{sampler} ends above sigma 0 and leaves visible noise with {schedule}; karras or exponential leave none",
@@ -103,13 +103,13 @@ POOR: tuple[tuple[Callable[[Order], bool], str], ...] = (
 )
 
 
-def refuse(order: Order) -> None:
+def refuse(order: GenerationParams) -> None:
     """Raise BadRequest for what could only end in noise."""
     if order.sampler in NEED_TWO_STEPS and order.steps < 2 and order.strength > 0:
         raise BadRequest(f"{order.sampler} needs at least 2 steps, 1 was sent: with one it only returns its noise")
 
 
-def warnings(order: Order) -> list[str]:
+def warnings(order: GenerationParams) -> list[str]:
     """What the caller should know of a legal but poor combination."""
     enough = FEW_STEPS.get(order.schedule, 0)
     named = {"sampler": order.sampler, "schedule": order.schedule, "steps": order.steps, "run": _run(order)}

@@ -24,7 +24,7 @@ SMALLEST = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class GenerationParams:
     """What a caller wants. Sizes are in pixels; 0 × 0 means the size of the input picture."""
 
     prompt: str = ""
@@ -71,7 +71,7 @@ class Order:
         return self.count * width * height
 
 
-def order(spec: ModelSpec, params: Mapping[str, Any]) -> Order:
+def order(spec: ModelSpec, params: Mapping[str, Any]) -> GenerationParams:
     """Translate a model's validated parameters, whose seed has been settled.
 
     They may have been stored before the model had all of its optional parameters; raises KeyError for other gaps.
@@ -83,8 +83,8 @@ def order(spec: ModelSpec, params: Mapping[str, Any]) -> Order:
         asked["width"], asked["height"] = int(size[1]), int(size[2])
     for side in ("width", "height"):
         asked[side] = _fit(asked.get(side, 0))
-    known = {field.name for field in fields(Order)}
-    return Order(**{name: value for name, value in asked.items() if name in known})
+    known = {field.name for field in fields(GenerationParams)}
+    return GenerationParams(**{name: value for name, value in asked.items() if name in known})
 
 
 def settle_seed(params: dict[str, Any], draw: Draw) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _fit(side: int) -> int:
     return side and max(SMALLEST, round(side / MULTIPLE) * MULTIPLE)
 
 
-def planned_steps(spec: ModelSpec, wanted: Order) -> int:
+def planned_steps(spec: ModelSpec, wanted: GenerationParams) -> int:
     """Model evaluations to expect per picture, until the sampler itself has said.
 
     Exact but for `dpm_adaptive`, whose steps the picture decides, and for samplers of other packages.
@@ -109,7 +109,7 @@ def planned_steps(spec: ModelSpec, wanted: Order) -> int:
     return sum(min(EVALUATIONS.get(wanted.sampler, 1), left) for left in range(1, steps + 1))
 
 
-def pace(spec: ModelSpec, wanted: Order) -> str:
+def pace(spec: ModelSpec, wanted: GenerationParams) -> str:
     """What the duration of a step depends on: the model, the size to the power of two, guidance, the pictures.
 
     A size that only the input picture tells is 0.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tintype.catalog.order import Order
+from tintype.catalog.order import GenerationParams
 from tintype.catalog.parameters import SAMPLERS, SD15_SCHEDULERS
 from tintype.catalog.spec import ModelSpec
 
@@ -22,7 +22,7 @@ WEIGHTS = re.compile(
 NETWORKS = re.compile(r"<(?:lora|lyco|hypernet|embedding):[^<>]{1,200}>", re.IGNORECASE)
 
 
-def wording(spec: ModelSpec, order: Order) -> list[str]:
+def wording(spec: ModelSpec, order: GenerationParams) -> list[str]:
     """What the caller should know of the texts of a request."""
     texts = {"prompt": order.prompt, "negative_prompt": order.negative_prompt}
     usual = {param.name: param.default for param in spec.parameters}

@@ -14,7 +14,7 @@ import click
 
 from tintype.catalog.advice import refuse, warnings
 from tintype.catalog.catalogue import Catalogue
-from tintype.catalog.order import Order, order, settle_seed
+from tintype.catalog.order import GenerationParams, order, settle_seed
 from tintype.catalog.samples import sample_path
 from tintype.catalog.spec import ModelSpec, Param
 from tintype.catalog.wording import wording
@@ -101,7 +101,7 @@ def _is_file(text: str) -> bool:
         return False
 
 
-def _order(spec: ModelSpec, given: dict[str, Any], output: Path) -> Order:
+def _order(spec: ModelSpec, given: dict[str, Any], output: Path) -> GenerationParams:
     if output.suffix.lower() not in FORMATS:
         raise InvalidParameter("--output", output.name, f"a name that ends in {', '.join(FORMATS)}")
     params, _ = spec.validate(given)
@@ -114,7 +114,7 @@ def _order(spec: ModelSpec, given: dict[str, Any], output: Path) -> Order:
 
 def _make(
     spec: ModelSpec,
-    wanted: Order,
+    wanted: GenerationParams,
     settings: Settings,
     registry: Registry,
     device: str,

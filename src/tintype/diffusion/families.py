@@ -8,8 +8,8 @@ import torch
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.files import NONSENSE
 from tintype.checkpoints.weights import Weights
-from tintype.diffusion.denoising import Family
 from tintype.diffusion.fitting import require_fit
+from tintype.diffusion.image_state import Family
 from tintype.diffusion.kit import Kit
 from tintype.diffusion.libraries import quiet_libraries
 from tintype.diffusion.memory.plan import Memory

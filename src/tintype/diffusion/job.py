@@ -8,7 +8,7 @@ import torch
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class ImageSpec:
     """One picture. A request for several is several jobs with seeds one apart."""
 
     prompt: str

@@ -12,8 +12,8 @@ import torch
 
 from tintype.diffusion.autoencoder import Autoencoder
 from tintype.diffusion.conditioning import ClipEncoder, Lengths, Text
-from tintype.diffusion.denoising import Ask, Denoising, Sampler
-from tintype.diffusion.job import Job
+from tintype.diffusion.image_state import Ask, ImageState, Sampler
+from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.kit import Kit, channels_last
 from tintype.diffusion.memory.demand import Demand, Step
 from tintype.diffusion.memory.part import Part, Work
@@ -68,7 +68,7 @@ class SD15:
         """In the order of their use."""
         return self.clip.part, self.autoencoder.part, self.denoiser
 
-    def demand(self, job: Job) -> Demand:
+    def demand(self, job: ImageSpec) -> Demand:
         """What the job needs of the memory."""
         coding = self.autoencoder.step(job.height, job.width)
         size = job.height // self.autoencoder.factor, job.width // self.autoencoder.factor
@@ -80,7 +80,7 @@ class SD15:
         """How many of a prompt's tokens count, and how many it has."""
         return self.clip.lengths(prompt)
 
-    def begin(self, job: Job) -> Denoising:
+    def begin(self, job: ImageSpec) -> ImageState:
         """Set up as diffusers' StableDiffusionImg2ImgPipeline does: same draws from the generator, same order."""
         scheduler = self._scheduler(job.sampler)
         scheduler.set_timesteps(job.steps)
@@ -99,7 +99,7 @@ class SD15:
         text = self._text(job.prompt)
         negative = self._text(job.negative_prompt) if job.guidance > 1 else None
         sampler = run_scheduler(scheduler, timesteps, x, generator)
-        return Denoising(self, sampler, text, negative, job.guidance, len(timesteps))
+        return ImageState(self, sampler, text, negative, job.guidance, len(timesteps))
 
     def predict(self, x: torch.Tensor, level: torch.Tensor, text: Text, *, exact: bool = False) -> torch.Tensor:
         """The network's prediction at the timesteps `level`."""
@@ -141,7 +141,7 @@ class SD15:
         scheduler = getattr(import_module(f"diffusers.schedulers.{module}"), class_name)
         return scheduler.from_config(FOR_LATENTS | self.scheduler_config, **extra)
 
-    def _noise(self, job: Job, generator: torch.Generator) -> torch.Tensor:
+    def _noise(self, job: ImageSpec, generator: torch.Generator) -> torch.Tensor:
         factor = self.autoencoder.factor
         shape = (1, self.autoencoder.channels, job.height // factor, job.width // factor)
         return torch.randn(shape, generator=generator).to(self.device)

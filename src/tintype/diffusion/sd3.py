@@ -6,8 +6,8 @@ import torch
 
 from tintype.diffusion.autoencoder import Autoencoder
 from tintype.diffusion.conditioning import ClipEncoder, Lengths, T5Encoder, Text, join_sd3
-from tintype.diffusion.denoising import Ask, Denoising
-from tintype.diffusion.job import Job
+from tintype.diffusion.image_state import Ask, ImageState
+from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.kit import Kit, channels_last
 from tintype.diffusion.memory.demand import Demand, Step
 from tintype.diffusion.memory.part import Part, Work
@@ -53,7 +53,7 @@ class SD3:
         t5 = () if self.t5.part is None else (self.t5.part,)
         return *(clip.part for clip in self.clips), *t5, self.autoencoder.part, self.denoiser
 
-    def demand(self, job: Job) -> Demand:
+    def demand(self, job: ImageSpec) -> Demand:
         """What the job needs of the memory."""
         coding = self.autoencoder.step(job.height, job.width)
         size = job.height // self.autoencoder.factor, job.width // self.autoencoder.factor
@@ -68,7 +68,7 @@ class SD3:
         # Where one reads all of it, nothing is lost. T5 that is left out reads nothing of nothing.
         return next((one for one in read if one.sent and one.read == one.sent), max(read))
 
-    def begin(self, job: Job) -> Denoising:
+    def begin(self, job: ImageSpec) -> ImageState:
         """Noise the picture's latents to the schedule's first sigma, and start the sampler."""
         method = find_sampler(job.sampler)
         strength = job.strength if job.picture is not None else 1.0
@@ -79,7 +79,7 @@ class SD3:
         guidance = max(job.guidance, 1.0) * method.guidance_factor
         negative = self._text(job.negative_prompt) if guidance > 1 or method.needs_unconditional else None
         sampler = method.start(x, levels, self.space, noise)
-        return Denoising(
+        return ImageState(
             self, sampler, self._text(job.prompt), negative, guidance, steps=method.count(levels, self.space)
         )
 
@@ -105,7 +105,7 @@ class SD3:
         """The denoised latent itself."""
         return self.autoencoder.glance(guided)
 
-    def _start(self, job: Job) -> tuple[torch.Tensor, Noise]:
+    def _start(self, job: ImageSpec) -> tuple[torch.Tensor, Noise]:
         """The picture's latents, or zeros, (1, C, h, w) float32 on the device, and this job's noise."""
         factor = self.autoencoder.factor
         shape = (1, self.autoencoder.channels, job.height // factor, job.width // factor)

@@ -45,7 +45,7 @@ TOO_LONG = "the picture takes too long to decode; save it anew, or smaller"
 TOO_MUCH = "the picture takes too much memory to decode; send it smaller"
 
 
-class Job(NamedTuple):
+class ImageSpec(NamedTuple):
     """What a child is told before the file's bytes."""
 
     length: int
@@ -108,7 +108,7 @@ class Decoder:
 
         Raises CancelledError as soon as it is cancelled, from another thread: the child is killed then.
         """
-        job = Job(len(data), width, height)
+        job = ImageSpec(len(data), width, height)
         for _ in range(TRIES):
             try:
                 return self._decoded(data, job, cancellation)
@@ -116,7 +116,7 @@ class Decoder:
                 cause = error
         raise BadPicture(TOO_MUCH) from cause
 
-    def _decoded(self, data: bytes, job: Job, cancellation: Cancellation) -> Decoded:
+    def _decoded(self, data: bytes, job: ImageSpec, cancellation: Cancellation) -> Decoded:
         cancellation.check()
         child = self._take()
         try:
@@ -187,7 +187,7 @@ class _Child:
         """Whether it can be given another image."""
         return self._process.poll() is None and self._channel.fileno() >= 0
 
-    def reduced(self, data: bytes, job: Job) -> Decoded:
+    def reduced(self, data: bytes, job: ImageSpec) -> Decoded:
         """See Decoder; once it has crashed or taken too long, it lives no more. Raises _Killed when it is killed."""
         end = time.monotonic() + self._timeout
         try:
@@ -254,7 +254,7 @@ def main() -> None:
     channel.sendall(READY)
     while True:
         try:
-            job = Job(*JOB.unpack(_received(channel, JOB.size, None)))
+            job = ImageSpec(*JOB.unpack(_received(channel, JOB.size, None)))
         except EOFError:
             return
         data = bytes(_received(channel, job.length, None))
@@ -265,7 +265,7 @@ def main() -> None:
         channel.sendall(pixels)
 
 
-def _answer(data: bytes, max_pixels: int, job: Job) -> tuple[dict[str, Any], bytes]:
+def _answer(data: bytes, max_pixels: int, job: ImageSpec) -> tuple[dict[str, Any], bytes]:
     try:
         decoded = reduced(data, max_pixels, job.width, job.height)
     except BadPicture as error:

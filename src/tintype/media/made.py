@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from tintype.catalog.order import Order
+from tintype.catalog.order import GenerationParams
 from tintype.media.images import encode
 from tintype.media.scaling import fitted_size
 from tintype.media.storage import Storage
@@ -27,13 +27,13 @@ class Encoded:
         return {"name": name, "size": len(self.data), "width": self.width, "height": self.height, "seed": self.seed}
 
 
-def encoded(order: Order, picture: Image.Image, seed: int, note: str = "", parameters: str = "") -> Encoded:
+def encoded(order: GenerationParams, picture: Image.Image, seed: int, note: str = "", parameters: str = "") -> Encoded:
     """The file that the order wants of a picture with this seed; the two texts are as `encode` has them."""
     data = encode(picture, order.format, order.quality, note, parameters)
     return Encoded(data, picture.width, picture.height, seed)
 
 
-def output_size(order: Order, source: tuple[int, int] | None) -> tuple[int, int]:
+def output_size(order: GenerationParams, source: tuple[int, int] | None) -> tuple[int, int]:
     """Width and height in pixels of the pictures that the order will get; `source` is the input picture's size."""
     if source is not None and not order.width:
         return fitted_size(*source)

@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import Self
 
-from tintype.catalog.order import Order, order
+from tintype.catalog.order import GenerationParams, order
 from tintype.catalog.spec import ModelSpec
-from tintype.store.db.records import Mark, Request, Verdict
+from tintype.store.db.records import LeaseStatus, Progress, Request
 from tintype.testmode.script import Script, parse
 
 
@@ -17,11 +17,11 @@ class Act:
     """A claimed request, played as its script says."""
 
     request: Request
-    order: Order
+    order: GenerationParams
     script: Script
     #: When it ends, on this machine's monotonic clock.
     until: float
-    verdict: Verdict = Verdict.KEEP
+    verdict: LeaseStatus = LeaseStatus.KEEP
 
     @classmethod
     def of(cls, request: Request, spec: ModelSpec) -> Self:
@@ -33,13 +33,13 @@ class Act:
         return cls(request, wanted, script, time.monotonic() + left)
 
     @property
-    def mark(self) -> Mark:
+    def mark(self) -> Progress:
         """As many of the steps as there has been of its time."""
         left = max(0.0, self.until - time.monotonic())
         done = 1 - min(1.0, left / self.script.processing) if self.script.processing else 0.0
-        return Mark(self.request.id, self.request.attempt, int(done * self.request.steps), self.request.steps)
+        return Progress(self.request.id, self.request.attempt, int(done * self.request.steps), self.request.steps)
 
     @property
     def over(self) -> bool:
         """Whether it is time for its end."""
-        return self.verdict is not Verdict.KEEP or time.monotonic() >= self.until
+        return self.verdict is not LeaseStatus.KEEP or time.monotonic() >= self.until

@@ -11,7 +11,7 @@ import structlog
 
 from tintype.catalog.catalogue import Catalogue
 from tintype.errors import StorageUnavailable, StoreUnavailable, TintypeError, kind_of
-from tintype.store.db.records import Request, Verdict
+from tintype.store.db.records import LeaseStatus, Request
 from tintype.store.queue.requests import Requests
 from tintype.testmode.act import Act
 from tintype.testmode.delivery import Delivery
@@ -98,7 +98,7 @@ class StandIn:
         for id, verdict in verdicts.items():
             self._acts[id].verdict = verdict
         # Another stand-in's by now, or ended: nothing is left to be written.
-        self._acts = {id: act for id, act in self._acts.items() if act.verdict is not Verdict.LOST}
+        self._acts = {id: act for id, act in self._acts.items() if act.verdict is not LeaseStatus.LOST}
 
     def _take(self) -> None:
         self._looked = time.monotonic()
@@ -143,7 +143,7 @@ class StandIn:
     def _end(self, act: Act, id: str, attempt: int) -> None:
         """As a worker ends a request: every way out is the store's own."""
         failing = act.script.failing
-        if act.verdict is Verdict.CANCEL:
+        if act.verdict is LeaseStatus.CANCEL:
             self._requests.end_cancelled([(id, attempt)])
         elif act.request.counted <= act.script.retries:
             self._requests.retry(id, attempt, TRIED_AGAIN)

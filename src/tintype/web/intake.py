@@ -13,14 +13,14 @@ from fastapi import Request as HttpRequest
 
 from tintype.catalog.advice import refuse, warnings
 from tintype.catalog.blocked import BlockedPhrases
-from tintype.catalog.order import Order, order, pace, planned_steps, settle_seed
+from tintype.catalog.order import GenerationParams, order, pace, planned_steps, settle_seed
 from tintype.catalog.samples import sample_path
 from tintype.catalog.spec import ModelSpec
 from tintype.catalog.wording import wording
 from tintype.errors import ContentRefused, Forbidden, PerhapsQueued, rate_headers
 from tintype.settings import Safety
 from tintype.store.accounts.keys import Key
-from tintype.store.db.records import Around
+from tintype.store.db.records import RequestMetadata
 from tintype.store.queue import log as life
 from tintype.store.queue.requests import Request
 from tintype.telemetry.traces import HEADER
@@ -29,7 +29,7 @@ from tintype.web.peers import client_address
 from tintype.web.services import Services
 from tintype.web.services import services as services_of
 from tintype.web.source import check_pixels, find_picture, keep
-from tintype.web.terms import Terms, fingerprint
+from tintype.web.terms import RequestOptions, fingerprint
 from tintype.web.threads import in_thread
 from tintype.web.urls import base_url, own_path
 from tintype.web.webhooks import HEADER as ASKS
@@ -66,16 +66,16 @@ async def accept(http: HttpRequest, spec: ModelSpec, key: Key) -> Submitted:
     """Read a call's body and queue what it asks for; raises what reading and `submit` raise."""
     own = services_of(http)
     base = base_url(http, own.settings)
-    terms = Terms.of(http)
+    terms = RequestOptions.of(http)
     async with own.bodies.read(http, key.account_id, most=own.settings.max_body, texts=spec.texts) as sent:
         return await _queue(http, spec, key, sent, base, terms)
 
 
 async def _queue(
-    http: HttpRequest, spec: ModelSpec, key: Key, sent: dict[str, Any], base: str, terms: Terms
+    http: HttpRequest, spec: ModelSpec, key: Key, sent: dict[str, Any], base: str, terms: RequestOptions
 ) -> Submitted:
     own, client = services_of(http), client_address(http, services_of(http).settings)
-    around: Around = {"base_url": base}
+    around: RequestMetadata = {"base_url": base}
     if once := terms.idempotency_key:
         mark, before = await in_thread(http, _sent_before, own, key, once, http.url.path, sent)
         if before:
@@ -99,7 +99,7 @@ def submit(
     key: Key,
     sent: dict[str, Any],
     base: str,
-    around: Around,
+    around: RequestMetadata,
     client: str,
     cancel_after: float | None = None,
 ) -> Submitted:
@@ -174,7 +174,7 @@ def _read_over(blocked: BlockedPhrases, prompt: str, safety: Safety) -> list[str
     return ["prompt: a phrase of it is on this server's list of blocked phrases"]
 
 
-def _notes(wanted: Order, ignored: list[str], doubts: list[str]) -> dict[str, str]:
+def _notes(wanted: GenerationParams, ignored: list[str], doubts: list[str]) -> dict[str, str]:
     """What was understood differently from how it was meant, and what may disappoint."""
     notes = {}
     if ignored:

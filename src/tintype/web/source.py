@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tintype.catalog.order import OWN_FILES, STORED, Order
+from tintype.catalog.order import OWN_FILES, STORED, GenerationParams
 from tintype.catalog.samples import find_sample
 from tintype.errors import BadPicture, Forbidden, InvalidParameter, NotFound, PictureUnreachable
 from tintype.media.fetch import parse_url
@@ -17,7 +17,7 @@ from tintype.store.queue.inputs import Input
 from tintype.web.services import Services
 
 
-def check_pixels(key: Key, wanted: Order, picture: tuple[int, int] | None) -> None:
+def check_pixels(key: Key, wanted: GenerationParams, picture: tuple[int, int] | None) -> None:
     """Hold a request to its key's pixels, as far as its size is known yet; a worker looks at what must be fetched."""
     if key.max_pixels is None or not (wanted.width or picture):
         return

@@ -20,7 +20,7 @@ PRINTABLE = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 @dataclass(frozen=True)
-class Terms:
+class RequestOptions:
     """The headers of one call."""
 
     idempotency_key: str | None = None
@@ -28,7 +28,7 @@ class Terms:
     cancel_after: float | None = None
 
     @classmethod
-    def of(cls, http: HttpRequest) -> Terms:
+    def of(cls, http: HttpRequest) -> RequestOptions:
         """As they were sent; raises InvalidParameter."""
         key = only(http, "Idempotency-Key")
         if key is not None and not PRINTABLE.fullmatch(key):

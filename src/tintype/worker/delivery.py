@@ -15,7 +15,7 @@ from tintype.store.db.records import Json
 from tintype.store.queue.requests import Requests
 from tintype.worker.guard import Guard
 from tintype.worker.jobs import to_file
-from tintype.worker.task import Task
+from tintype.worker.task import RunningRequest
 
 log = structlog.get_logger()
 
@@ -33,7 +33,7 @@ class Delivery:
         self.guard = guard
         self.with_recipe = with_recipe
 
-    def deliver(self, task: Task, seconds: float) -> None:
+    def deliver(self, task: RunningRequest, seconds: float) -> None:
         """Check, encode, put and complete; `seconds` is the model's time. Files of a lost attempt expire by themselves.
 
         Raises what the check raises: nothing is written then.
@@ -57,7 +57,7 @@ class Delivery:
         if not self._complete(task, result):
             log.info("result not taken: it has ended, or another worker has it", request=task.request.id)
 
-    def _complete(self, task: Task, result: Json) -> bool:
+    def _complete(self, task: RunningRequest, result: Json) -> bool:
         """Write the result; the picture is made, so a database that is away for a moment is waited for."""
         for pause in PAUSES:
             try:
@@ -68,7 +68,7 @@ class Delivery:
                 time.sleep(pause)
         return self.requests.complete(task.request.id, task.request.attempt, result, task.mark.steps)
 
-    def _put(self, task: Task, index: int) -> dict[str, str | int]:
+    def _put(self, task: RunningRequest, index: int) -> dict[str, str | int]:
         order = task.order
         seed = order.seeds[index]
         how = task.recipe.of(seed) if self.with_recipe else None

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import torch
 
-from tintype.catalog.order import Order
-from tintype.diffusion.denoising import Denoising
+from tintype.catalog.order import GenerationParams
+from tintype.diffusion.image_state import ImageState
 from tintype.engine import Engine
 from tintype.media.decoder import Decoded
 from tintype.media.made import Encoded
@@ -19,7 +19,7 @@ from tintype.worker.recipe import recipe
 def draw_order(
     loaded: Loaded,
     slug: str,
-    order: Order,
+    order: GenerationParams,
     source: Decoded | None,
     max_rows: int,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
@@ -42,7 +42,7 @@ def draw_order(
     return [to_file(order, drawn, size, seed, whole.of(seed)) for drawn, seed in made]
 
 
-def _latents(picture: Denoising) -> torch.Tensor:
+def _latents(picture: ImageState) -> torch.Tensor:
     if picture.latents is None:
         raise picture.error or RuntimeError("a picture ended without latents")
     return picture.latents

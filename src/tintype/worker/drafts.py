@@ -7,10 +7,10 @@ import torch
 from tintype.worker.jobs import jobs, result_size, unread
 from tintype.worker.models import Models
 from tintype.worker.recipe import recipe
-from tintype.worker.task import Draft, Task
+from tintype.worker.task import Draft, RunningRequest
 
 
-def draft(task: Task, models: Models) -> Draft:
+def draft(task: RunningRequest, models: Models) -> Draft:
     """The jobs of a task whose input picture has arrived, and what they need; raises what the fetch has raised.
 
     Notes in the task how its pictures can be made again, what draws them, how large they will be, and what of its texts

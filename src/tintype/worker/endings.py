@@ -12,10 +12,10 @@ from tintype.diffusion.memory.shortage import out_of_memory
 from tintype.engine import Engine
 from tintype.errors import NoRoom, PictureNotFinite, StorageUnavailable, StoreUnavailable, TintypeError, kind_of
 from tintype.media.outlet import Outlet
-from tintype.store.db.records import Request, Verdict
+from tintype.store.db.records import LeaseStatus, Request
 from tintype.store.queue.requests import Requests
 from tintype.worker.admission import Admission
-from tintype.worker.task import Task
+from tintype.worker.task import RunningRequest
 
 log = structlog.get_logger()
 
@@ -33,7 +33,7 @@ class Endings:
     def __init__(
         self,
         requests: Requests,
-        tasks: dict[str, Task],
+        tasks: dict[str, RunningRequest],
         engine: Engine,
         admission: Admission,
         outlet: Outlet,
@@ -60,11 +60,11 @@ class Endings:
         """
         told = [(task, task.verdict) for task in self._tasks.values()]
         for task, verdict in told:
-            if verdict is Verdict.LOST:
+            if verdict is LeaseStatus.LOST:
                 self.forget(task)
-        self._let_go([task for task, verdict in told if verdict is Verdict.CANCEL], self._requests.end_cancelled)
+        self._let_go([task for task, verdict in told if verdict is LeaseStatus.CANCEL], self._requests.end_cancelled)
 
-    def spare(self, tasks: Sequence[Task]) -> None:
+    def spare(self, tasks: Sequence[RunningRequest]) -> None:
         """Let go of those that nobody wants any more: work is about to be spent on them, and the next beat is later."""
         if not tasks:
             return
@@ -97,7 +97,7 @@ class Endings:
             self.forget(task)
             self._tell(self._requests.hand_back, task)
 
-    def once_more(self, task: Task, error: PictureNotFinite) -> None:
+    def once_more(self, task: RunningRequest, error: PictureNotFinite) -> None:
         """Begin again in float32, whose sums don't overflow so soon; if that was it already, give up."""
         if task.in_float32 or task.loaded.dtype == "float32":
             self.give_up(task, error)
@@ -106,7 +106,7 @@ class Endings:
         self._leave(task)
         task.start_over_in_float32()
 
-    def give_up(self, task: Task, error: BaseException) -> None:
+    def give_up(self, task: RunningRequest, error: BaseException) -> None:
         """Failed for a reason that a repeat won't change; else to be tried again, alone."""
         self.forget(task)
         if isinstance(error, torch.AcceleratorError):
@@ -129,27 +129,27 @@ class Endings:
             log.error("the model failed", request=request, attempt=task.request.attempt, exc_info=error)
             self._tell(self._requests.retry, task, "the model failed on this request")
 
-    def forget(self, task: Task) -> None:
+    def forget(self, task: RunningRequest) -> None:
         """Out of the worker's hands, whatever becomes of it."""
         self._tasks.pop(task.request.id, None)
         task.cancel()
         self._leave(task)
         self._freed()
 
-    def _wanted_elsewhere(self, task: Task, needed: int) -> bool:
+    def _wanted_elsewhere(self, task: RunningRequest, needed: int) -> bool:
         try:
             return self._requests.idle_elsewhere(task.request.worker or "", needed)
         except StoreUnavailable:
             return False
 
-    def _leave(self, task: Task) -> None:
+    def _leave(self, task: RunningRequest) -> None:
         """Out of the engine, and out of memory."""
         self._admission.leave(task.request.id)
         for picture in task.pictures:
             if picture in self._engine.live:
                 self._engine.drop(picture)
 
-    def _let_go(self, tasks: Sequence[Task], write: Callable[[Sequence[tuple[str, int]]], object]) -> None:
+    def _let_go(self, tasks: Sequence[RunningRequest], write: Callable[[Sequence[tuple[str, int]]], object]) -> None:
         """Several at the same time, for one reason, in one transaction."""
         for task in tasks:
             self.forget(task)
@@ -161,11 +161,11 @@ class Endings:
             for task in tasks:
                 self._left_behind(task)
 
-    def _tell(self, write: Callable[..., bool], task: Task, *what: object) -> None:
+    def _tell(self, write: Callable[..., bool], task: RunningRequest, *what: object) -> None:
         try:
             write(task.request.id, task.request.attempt, *what)
         except StoreUnavailable:
             self._left_behind(task)
 
-    def _left_behind(self, task: Task) -> None:
+    def _left_behind(self, task: RunningRequest) -> None:
         log.warning("what became of it can't be written; its lease runs out", request=task.request.id)

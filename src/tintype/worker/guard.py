@@ -11,7 +11,7 @@ import torch
 from tintype.diffusion.safety import Checker, DiffusersChecker, OpenNsfw
 from tintype.errors import ContentRefused, SafetyUnavailable
 from tintype.settings import Settings
-from tintype.worker.task import Task
+from tintype.worker.task import RunningRequest
 
 log = structlog.get_logger()
 
@@ -28,16 +28,16 @@ class Guard:
         """As the operator configured it."""
         return cls(None if settings.safety_checker == "none" else partial(_checker, settings))
 
-    def hides(self, task: Task) -> bool:
+    def hides(self, task: RunningRequest) -> bool:
         """Whether nobody may see the task's pictures before they are checked."""
         return self._load is not None and task.request.safety == "block"
 
-    def expect(self, task: Task) -> None:
+    def expect(self, task: RunningRequest) -> None:
         """Have the checker there when the task's pictures are finished; raises SafetyUnavailable."""
         if self._load is not None and task.request.safety != "off":
             self.load()
 
-    def check(self, task: Task) -> list[str]:
+    def check(self, task: RunningRequest) -> list[str]:
         """What the caller should know of the task's pictures.
 
         Raises ContentRefused for a request that is to be blocked, whichever of its pictures it is, and

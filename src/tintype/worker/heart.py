@@ -12,7 +12,7 @@ from tintype.errors import StoreUnavailable
 from tintype.store.ops.workers import Told, Workers
 from tintype.store.queue.requests import Requests
 from tintype.worker.looker import Looker
-from tintype.worker.task import Task
+from tintype.worker.task import RunningRequest
 
 
 class Heart:
@@ -24,7 +24,7 @@ class Heart:
         device: str,
         requests: Requests,
         workers: Workers,
-        tasks: Mapping[str, Task],
+        tasks: Mapping[str, RunningRequest],
         engine: Engine,
         looker: Looker,
         report: Callable[[], Told],

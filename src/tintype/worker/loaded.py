@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from tintype.diffusion.denoising import Family
+from tintype.diffusion.image_state import Family
 from tintype.diffusion.memory.part import Place
 
 

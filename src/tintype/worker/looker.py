@@ -15,7 +15,7 @@ from PIL import Image
 
 from tintype.media.images import encode
 from tintype.store.queue.previews import Preview, Previews
-from tintype.worker.task import Task
+from tintype.worker.task import RunningRequest
 
 log = structlog.get_logger()
 
@@ -32,7 +32,7 @@ class Looker:
     hides: whether nobody may look at a task's pictures yet.
     """
 
-    def __init__(self, previews: Previews, hides: Callable[[Task], bool] = lambda _: False) -> None:
+    def __init__(self, previews: Previews, hides: Callable[[RunningRequest], bool] = lambda _: False) -> None:
         self._previews = previews
         self._hides = hides
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="look")
@@ -40,7 +40,7 @@ class Looker:
         #: Counted since the start.
         self.looks = 0
 
-    def beat(self, tasks: Sequence[Task]) -> None:
+    def beat(self, tasks: Sequence[RunningRequest]) -> None:
         """Look at those of the tasks that are watched, unless the last looks are not done yet."""
         if self._under_way is not None and not self._under_way.done():
             return
@@ -54,14 +54,14 @@ class Looker:
         """Look no more."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _look_at(self, tasks: Sequence[Task]) -> None:
+    def _look_at(self, tasks: Sequence[RunningRequest]) -> None:
         for task in tasks:
             try:
                 self._look(task)
             except Exception as error:  # noqa: BLE001 - a look that fails costs the picture nothing
                 log.warning("no preview", request=task.request.id, error=repr(error))
 
-    def _look(self, task: Task) -> None:
+    def _look(self, task: RunningRequest) -> None:
         """All of the task's pictures that have moved since the last look."""
         seen = [(index, look) for index in range(len(task.pictures)) if (look := _see(task, index))]
         looks = []
@@ -77,7 +77,7 @@ class Looker:
             self.looks += len(looks)
 
 
-def _see(task: Task, index: int) -> tuple[int, Image.Image] | None:
+def _see(task: RunningRequest, index: int) -> tuple[int, Image.Image] | None:
     """How a picture looks and after which step; None where that was seen before, or there is nothing to see."""
     picture, pixels = task.pictures[index], task.pixels.get(index)
     if pixels is not None:

@@ -14,7 +14,7 @@ import structlog
 import torch
 
 from tintype.catalog.catalogue import Catalogue
-from tintype.diffusion.denoising import Denoising
+from tintype.diffusion.image_state import ImageState
 from tintype.engine import Engine
 from tintype.errors import PictureNotFinite, StoreUnavailable, TintypeError
 from tintype.media.decoder import Decoded
@@ -29,7 +29,7 @@ from tintype.worker.endings import Endings
 from tintype.worker.models import Models
 from tintype.worker.pictures import Pictures
 from tintype.worker.stages import Stages
-from tintype.worker.task import Task
+from tintype.worker.task import RunningRequest
 from tintype.worker.warming import Warming
 
 log = structlog.get_logger()
@@ -77,7 +77,7 @@ class Worker:
         self.warm_wait = warm_wait
         self.grace = grace
         self.stages = Stages(worker_id, tracing)
-        self.tasks: dict[str, Task] = {}
+        self.tasks: dict[str, RunningRequest] = {}
         self.endings = Endings(requests, self.tasks, engine, self.admission, self.outlet, freed=self.look)
         self.outlet.when_opened(self.look)
         self._delivering = ThreadPoolExecutor(4, thread_name_prefix="deliver")
@@ -157,7 +157,7 @@ class Worker:
             if drawing and time.monotonic() > began + TAKING:
                 break
 
-    def retire(self, ended: list[Denoising]) -> None:
+    def retire(self, ended: list[ImageState]) -> None:
         """Decode finished pictures; deliver the tasks whose last picture this was."""
         moment = time.monotonic()
         for picture in ended:
@@ -202,7 +202,7 @@ class Worker:
             if pictures >= self._share or waiting[account] >= self.max_pictures / 2
         ]
 
-    def _in_hand(self, tasks: Iterable[Task]) -> Counter[str]:
+    def _in_hand(self, tasks: Iterable[RunningRequest]) -> Counter[str]:
         """Pictures by account."""
         pictures: Counter[str] = Counter()
         for task in tasks:
@@ -219,7 +219,7 @@ class Worker:
 
     def _accept(self, request: Request) -> None:
         try:
-            task = Task(request, self.catalogue.find(request.slug))
+            task = RunningRequest(request, self.catalogue.find(request.slug))
         except (TintypeError, KeyError, TypeError) as error:
             self.endings.not_understood(request, error)
             return
@@ -228,7 +228,7 @@ class Worker:
         task.fetched.add_done_callback(lambda _: self._wake.set())
         self.tasks[request.id] = task
 
-    def _fetched(self, task: Task) -> Future[Decoded | None]:
+    def _fetched(self, task: RunningRequest) -> Future[Decoded | None]:
         """Its input image on the way; there already where it has none: text-to-image waits for nobody's."""
         request, order = task.request, task.order
         if not order.image:
@@ -244,10 +244,10 @@ class Worker:
         with self.outlet.used():
             return run(work)
 
-    def _ready(self) -> list[Task]:
+    def _ready(self) -> list[RunningRequest]:
         return [task for task in self.tasks.values() if not task.pictures and task.fetched.done()]
 
-    def _begin(self, task: Task) -> None:
+    def _begin(self, task: RunningRequest) -> None:
         try:
             if task.draft is None:
                 self.delivery.guard.expect(task)
@@ -264,7 +264,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - one request's failure is that request's alone
             self.endings.give_up(task, error)
 
-    def _stand_still(self, loaded_for: Task | None = None) -> float:
+    def _stand_still(self, loaded_for: RunningRequest | None = None) -> float:
         """Nobody pays by the second for weights that were loaded since this was last asked; returns those seconds."""
         seconds, moment = self.models.waited(), time.monotonic()
         if loaded_for is not None and seconds:
@@ -275,7 +275,7 @@ class Worker:
             one.joined += seconds
         return seconds
 
-    def _retire(self, task: Task, picture: Denoising) -> None:
+    def _retire(self, task: RunningRequest, picture: ImageState) -> None:
         if picture.latents is None:
             raise picture.error or RuntimeError("a picture ended without latents")
         began = time.monotonic()

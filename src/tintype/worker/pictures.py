@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from typing import Self
 
-from tintype.catalog.order import OWN_FILES, STORED, Order
+from tintype.catalog.order import OWN_FILES, STORED, GenerationParams
 from tintype.catalog.samples import sample_path
 from tintype.errors import BadPicture, NotFound
 from tintype.media.cancellation import Cancellation
@@ -71,7 +71,7 @@ class Pictures:
 
     def submit(
         self,
-        order: Order,
+        order: GenerationParams,
         account: str,
         limit: Callable[[], int | None],
         cancellation: Cancellation,
@@ -90,14 +90,16 @@ class Pictures:
 
         return self._fetching.submit(account, work)
 
-    def read(self, order: Order) -> Decoded | None:
+    def read(self, order: GenerationParams) -> Decoded | None:
         """The order's input image, fetched and decoded here and now; None when it has none. Raises BadPicture."""
         if not order.image:
             return None
         data = self._bytes(order.image, self.fetcher.deadline(Cancellation()))
         return self.decoder.reduced(data, order.width, order.height, Cancellation())
 
-    def _fetch(self, order: Order, account: str, limit: Callable[[], int | None], download: Deadline) -> Decoded:
+    def _fetch(
+        self, order: GenerationParams, account: str, limit: Callable[[], int | None], download: Deadline
+    ) -> Decoded:
         data = self._bytes(order.image, download)
         cancellation = download.cancellation
 
@@ -128,7 +130,7 @@ def _kept(name: str, places: Sequence[Storage]) -> bytes:
     raise BadPicture("image: this server keeps no such file (any more)")
 
 
-def _check_pixels(order: Order, picture: Decoded, limit: Callable[[], int | None]) -> None:
+def _check_pixels(order: GenerationParams, picture: Decoded, limit: Callable[[], int | None]) -> None:
     """Raise BadPicture when images of its size are more pixels than the key may ask for."""
     if order.width:
         return  # their size was known when they were asked for

@@ -8,7 +8,7 @@ from typing import Any
 
 from tintype import __version__
 from tintype.catalog.loras import STRONGEST
-from tintype.catalog.order import Order
+from tintype.catalog.order import GenerationParams
 from tintype.catalog.samples import sample_path
 from tintype.errors import BadPicture
 from tintype.media.decoder import Decoded
@@ -24,7 +24,7 @@ class Recipe:
 
     model: str
     #: The order for this picture alone. Its `image` is a sample's path or empty: a caller's own is not passed on.
-    order: Order
+    order: GenerationParams
     #: Fingerprint of the weights.
     weights: str
     #: Arithmetic of the model: float32 or bfloat16.
@@ -52,7 +52,7 @@ class Recipe:
         """From a file's text; raises BadPicture when it is no recipe, or another version's."""
         try:
             fields = json.loads(text)
-            found = cls(**{**fields, "order": Order(**fields["order"])})
+            found = cls(**{**fields, "order": GenerationParams(**fields["order"])})
             _check(found)
         except (ValueError, TypeError, KeyError) as error:
             raise BadPicture("the picture carries no recipe that this version of tintype can read") from error
@@ -76,7 +76,7 @@ def _check(found: Recipe) -> None:
         raise ValueError
 
 
-def recipe(model: str, order: Order, source: Decoded | None, loaded: Loaded) -> Recipe:
+def recipe(model: str, order: GenerationParams, source: Decoded | None, loaded: Loaded) -> Recipe:
     """The recipe of a request with this input image; `of` then gives that of each of its pictures."""
     own = replace(order, count=1, base64=False, image=sample_path(order.image) or "")
     digest = source.digest if source else ""

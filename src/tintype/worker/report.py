@@ -16,7 +16,7 @@ from tintype.telemetry.metrics import PROMPT_CACHE, TRANSACTION_SECONDS, TRANSAC
 from tintype.telemetry.transactions import Transactions
 from tintype.worker.models import Models
 from tintype.worker.stages import Stages
-from tintype.worker.task import Task
+from tintype.worker.task import RunningRequest
 
 STATM = Path("/proc/self/statm")
 
@@ -26,7 +26,7 @@ class Reporter:
 
     def __init__(
         self,
-        tasks: Mapping[str, Task],
+        tasks: Mapping[str, RunningRequest],
         engine: Engine,
         models: Models,
         stages: Stages,
@@ -114,7 +114,7 @@ def _resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _running(task: Task) -> dict[str, Any]:
+def _running(task: RunningRequest) -> dict[str, Any]:
     mark = task.mark
     about = {"request_id": mark.id, "model": task.spec.slug, "pictures": task.order.count}
     return about | {"step": mark.step, "steps": mark.steps}

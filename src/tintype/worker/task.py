@@ -10,12 +10,12 @@ import torch
 
 from tintype.catalog.order import order
 from tintype.catalog.spec import ModelSpec
-from tintype.diffusion.denoising import Denoising
-from tintype.diffusion.job import Job
+from tintype.diffusion.image_state import ImageState
+from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.memory.demand import Demand
 from tintype.media.cancellation import Cancellation
 from tintype.media.decoder import Decoded
-from tintype.store.queue.requests import Mark, Request, Verdict
+from tintype.store.queue.requests import LeaseStatus, Progress, Request
 from tintype.worker.loaded import Loaded
 from tintype.worker.recipe import Recipe
 
@@ -24,12 +24,12 @@ from tintype.worker.recipe import Recipe
 class Draft:
     """What a task is going to do, before it may."""
 
-    jobs: list[Job]
+    jobs: list[ImageSpec]
     #: Of each of the jobs: they differ in their seeds alone.
     demand: Demand
 
 
-class Task:
+class RunningRequest:
     """A request, its input picture on the way in, and its pictures on their way out."""
 
     def __init__(self, request: Request, spec: ModelSpec) -> None:
@@ -40,7 +40,7 @@ class Task:
         self.fetched: Future[Decoded | None] = Future()
         self.cancellation = Cancellation()
         #: The pictures being denoised, in the order of their seeds; empty until the input picture is there.
-        self.pictures: list[Denoising] = []
+        self.pictures: list[ImageState] = []
         #: How its pictures can be made again, what draws them and how large they will be; there once they have begun.
         self.recipe: Recipe
         self.loaded: Loaded
@@ -57,7 +57,7 @@ class Task:
         self.looked_at: dict[int, int] = {}
         self.looks = 0
         #: What the last renewal said; a task that isn't to be kept is dropped at the next step.
-        self.verdict = Verdict.KEEP
+        self.verdict = LeaseStatus.KEEP
         #: The writing of its files and result, once all pictures are there.
         self.delivery: Future[None] | None = None
         #: Whether bfloat16 has failed it.
@@ -85,14 +85,14 @@ class Task:
         return self.request.retries > 0
 
     @property
-    def mark(self) -> Mark:
+    def mark(self) -> Progress:
         """How far it is: evaluations per picture, averaged over its pictures."""
         if not self.pictures:
-            return Mark(self.request.id, self.request.attempt, 0, self.request.steps)
+            return Progress(self.request.id, self.request.attempt, 0, self.request.steps)
         count = len(self.pictures)
         done = sum(picture.step for picture in self.pictures) // count
         expected = -(-sum(picture.steps for picture in self.pictures) // count)
-        return Mark(self.request.id, self.request.attempt, done, expected)
+        return Progress(self.request.id, self.request.attempt, done, expected)
 
     @property
     def finished(self) -> bool:

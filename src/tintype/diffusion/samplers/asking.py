@@ -10,7 +10,7 @@ import math
 
 import torch
 
-from tintype.diffusion.denoising import Ask, Sampler
+from tintype.diffusion.image_state import Ask, Sampler
 from tintype.diffusion.samplers.space import Space
 
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from tintype.diffusion.denoising import Sampler
+from tintype.diffusion.image_state import Sampler
 from tintype.diffusion.samplers.asking import slope
 
 #: dpm_adaptive: the first step, the error allowed absolutely and relatively, when to accept, how near is there.

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import torch
 
-from tintype.diffusion.denoising import Answer, Ask, Sampler
+from tintype.diffusion.image_state import Answer, Ask, Sampler
 from tintype.diffusion.noise import Noise
 from tintype.diffusion.samplers.asking import ancestral, blend, denoised, renoise
 from tintype.diffusion.samplers.space import Space

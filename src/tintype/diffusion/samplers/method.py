@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from tintype.diffusion.denoising import Answer, Sampler
+from tintype.diffusion.image_state import Answer, Sampler
 from tintype.diffusion.noise import Noise
 from tintype.diffusion.samplers.space import Space
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import torch
 
-from tintype.diffusion.denoising import Sampler
+from tintype.diffusion.image_state import Sampler
 from tintype.diffusion.samplers.asking import blend, denoised, slope
 from tintype.diffusion.samplers.weights import adams, alike, exponential, unlike
 

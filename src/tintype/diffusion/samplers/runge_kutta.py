@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import torch
 
-from tintype.diffusion.denoising import Sampler
+from tintype.diffusion.image_state import Sampler
 from tintype.diffusion.noise import Noise
 from tintype.diffusion.samplers.asking import blend, denoised, renoise, slope
 from tintype.diffusion.samplers.space import Space

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import torch
 
-from tintype.diffusion.denoising import Sampler
+from tintype.diffusion.image_state import Sampler
 from tintype.diffusion.noise import Noise
 from tintype.diffusion.samplers.asking import denoised
 from tintype.diffusion.samplers.space import Space

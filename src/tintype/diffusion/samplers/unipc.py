@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from tintype.diffusion.denoising import Sampler
+from tintype.diffusion.image_state import Sampler
 from tintype.diffusion.samplers.asking import blend, denoised
 from tintype.diffusion.samplers.space import Space
 

@@ -38,7 +38,7 @@ class Entry(StrEnum):
     ADJUST = "adjust"
 
 
-class Verdict(StrEnum):
+class LeaseStatus(StrEnum):
     """What a worker learns about each of its requests when it renews."""
 
     #: Still its own: go on.
@@ -61,7 +61,7 @@ class Warmth(StrEnum):
     FAILED = "FAILED"
 
 
-class Around(TypedDict, total=False):
+class RequestMetadata(TypedDict, total=False):
     """Columns of a new request beside what it asks for; tables.py explains them."""
 
     id: str
@@ -79,7 +79,7 @@ class Around(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Mark:
+class Progress:
     """How far a worker is with a request; `attempt` is the number that its claim returned."""
 
     id: str

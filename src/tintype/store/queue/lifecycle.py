@@ -25,7 +25,7 @@ from sqlalchemy import (
 from tintype.store.billing import ledger
 from tintype.store.db.database import Database, after, now, read_clock
 from tintype.store.db.notify import ring
-from tintype.store.db.records import CANCELLED, Failure, Json, Mark, Request, Status, Verdict
+from tintype.store.db.records import CANCELLED, Failure, Json, LeaseStatus, Progress, Request, Status
 from tintype.store.db.tables import api_keys, requests
 from tintype.store.ops.time_series import add_end
 from tintype.store.queue import inputs
@@ -97,7 +97,7 @@ class Leases:
             life.claimed(tx, request, first.worker)
             return request
 
-    def renew(self, marks: Sequence[Mark]) -> dict[str, Verdict]:
+    def renew(self, marks: Sequence[Progress]) -> dict[str, LeaseStatus]:
         """Write the progress of all of a worker's requests and extend their leases; a verdict for each, by id."""
         if not marks:
             return {}
@@ -109,7 +109,7 @@ class Leases:
                 until = {"lease_until": moment + self._lease}
                 told = [{"own": mark.id, "at": mark.step, "of": mark.steps} for mark in mine]
                 tx.execute(RENEWED.values(until), told)
-            lost = {mark.id: Verdict.LOST for mark in marks}
+            lost = {mark.id: LeaseStatus.LOST for mark in marks}
             return lost | {mark.id: _verdict(running[mark.id], moment) for mark in mine}
 
     def unwanted(self, ids: Sequence[str]) -> set[str]:
@@ -296,6 +296,6 @@ def _held(ids: Sequence[str]) -> Select[Any]:
     return running.order_by(columns.id).with_for_update()
 
 
-def _verdict(row: Row[Any], moment: float) -> Verdict:
+def _verdict(row: Row[Any], moment: float) -> LeaseStatus:
     overdue = row.cancel_at is not None and row.cancel_at <= moment
-    return Verdict.CANCEL if row.cancel_requested or overdue else Verdict.KEEP
+    return LeaseStatus.CANCEL if row.cancel_requested or overdue else LeaseStatus.KEEP

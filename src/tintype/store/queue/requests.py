@@ -17,7 +17,7 @@ from tintype.store.db import counters
 from tintype.store.db.clock import set_back
 from tintype.store.db.database import Database, now, read_clock
 from tintype.store.db.notify import ring
-from tintype.store.db.records import CANCELLED, Around, Json, Mark, Request, Status, Verdict
+from tintype.store.db.records import CANCELLED, Json, Request, RequestMetadata, Status
 from tintype.store.db.tables import requests, workers
 from tintype.store.queue import idempotency, inputs, limits
 from tintype.store.queue.fairness import columns
@@ -71,7 +71,7 @@ class Requests(Leases):
         cancel_after: float | None = None,
         start_after: float = 0.0,
         picture: Input | None = None,
-        **around: Unpack[Around],
+        **around: Unpack[RequestMetadata],
     ) -> Request:
         """Queue a request and hold its price, in micro-dollars; or find the one that its idempotency key was sent with.
 

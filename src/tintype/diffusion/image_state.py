@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 
 from tintype.diffusion.conditioning import Lengths, Text
-from tintype.diffusion.job import Job
+from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.memory.demand import Demand
 from tintype.diffusion.memory.part import Part
 from tintype.diffusion.prepared import Run
@@ -49,13 +49,13 @@ class Family(Protocol):
     def parts(self) -> tuple[Part, ...]:
         """All its components."""
 
-    def demand(self, job: Job) -> Demand:
+    def demand(self, job: ImageSpec) -> Demand:
         """What the job needs of the memory, from its text to its pixels."""
 
     def lengths(self, prompt: str) -> Lengths:
         """How many of a prompt's tokens count, and how many it has: fewer count than there are where it is too long."""
 
-    def begin(self, job: Job) -> Denoising:
+    def begin(self, job: ImageSpec) -> ImageState:
         """Encode the job's text and picture, and set up its sampler."""
 
     def predict(self, x: torch.Tensor, level: torch.Tensor, text: Text, *, exact: bool = False) -> torch.Tensor:
@@ -71,7 +71,7 @@ class Family(Protocol):
         """A question and its answer → a small picture of where they lead, (h, w, 3), 8 bit, on the CPU."""
 
 
-class Denoising:
+class ImageState:
     """One picture on its way through the steps."""
 
     def __init__(
