@@ -22,9 +22,9 @@ from tintype.catalog.order import order
 from tintype.errors import BadPicture, NotFound, StorageUnavailable, StoreUnavailable
 from tintype.media.outputs import Files
 from tintype.store.accounts.assets import LEAST
-from tintype.store.db.records import Status
+from tintype.store.db.records import Request, Status
 from tintype.store.db.tables import assets, inputs, outputs, requests
-from tintype.store.queue.requests import Request, Requests
+from tintype.store.queue.requests import Requests
 from tintype.worker.pictures import Pictures
 
 SLUG = SD3_MEDIUM_IMG2IMG.slug

@@ -24,8 +24,9 @@ from tintype.engine import Engine
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database
 from tintype.store.db.migrations import migrate
+from tintype.store.db.records import Request
 from tintype.store.queue.previews import Preview, Previews, latest
-from tintype.store.queue.requests import Request, Requests
+from tintype.store.queue.requests import Requests
 from tintype.worker.looker import Looker
 
 JOB = {"prompt": "a fox", "steps": 4, "seed": 1, "width": 64, "height": 128}

@@ -12,7 +12,8 @@ from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 from tests.databases import SqliteFiles
 
 from tintype.errors import BadRequest, NotFound, StoreUnavailable, Unauthorized
-from tintype.store.accounts.accounts import Accounts, Key
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.accounts.keys import Key
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.tables import accounts as accounts_table
 from tintype.store.db.tables import api_keys, metadata

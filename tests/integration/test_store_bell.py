@@ -9,7 +9,8 @@ import pytest
 from tests.databases import PostgresServer, SqliteFiles
 
 from tintype.errors import OutOfCredits
-from tintype.store.accounts.accounts import Accounts, Key
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.accounts.keys import Key
 from tintype.store.db.database import Database
 from tintype.store.db.notify import Bell
 from tintype.store.queue.control import Controls

@@ -14,7 +14,8 @@ from tintype.settings import Settings
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.keys import Key
 from tintype.store.db.database import Database
-from tintype.store.queue.requests import Request, Requests
+from tintype.store.db.records import Request
+from tintype.store.queue.requests import Requests
 
 PRICE = 3_500
 

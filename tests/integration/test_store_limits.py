@@ -10,12 +10,14 @@ import pytest
 from sqlalchemy import update
 
 from tintype.errors import Forbidden, OutOfCredits, TooManyRequests
-from tintype.store.accounts.accounts import Accounts, Key
+from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.delegation import DAY, REMEMBERED, OwnKeys
+from tintype.store.accounts.keys import Key
 from tintype.store.db.database import Database, read_clock
+from tintype.store.db.records import Request
 from tintype.store.db.tables import accounts, api_keys
 from tintype.store.queue.limits import NO_CEILINGS, Ceilings
-from tintype.store.queue.requests import Request, Requests
+from tintype.store.queue.requests import Requests
 
 
 class Door:

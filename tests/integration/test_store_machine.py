@@ -34,16 +34,17 @@ from tintype.errors import (
     TintypeError,
     TooManyRequests,
 )
-from tintype.store.accounts.accounts import Accounts, Key
-from tintype.store.accounts.keys import KeyLimits
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.accounts.keys import Key, KeyLimits
 from tintype.store.db.database import Database, read_clock
+from tintype.store.db.records import LeaseStatus, Progress, Request, Status
 from tintype.store.db.tables import history, samples
 from tintype.store.db.tables import requests as table
 from tintype.store.ops.preload import Warmups
 from tintype.store.ops.workers import Workers
 from tintype.store.queue.affinity import BUSY
 from tintype.store.queue.control import Controls
-from tintype.store.queue.requests import LeaseStatus, Progress, Request, Requests, Status
+from tintype.store.queue.requests import Requests
 
 START = 20_000
 #: Micro-dollars that the last key may spend, and requests that the first may have at once.

@@ -9,13 +9,15 @@ import pytest
 from sqlalchemy import update
 from tests.databases import place_of, statements
 
-from tintype.store.accounts.accounts import Accounts, Key
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.accounts.keys import Key
 from tintype.store.db.database import Database, read_clock
+from tintype.store.db.records import Request
 from tintype.store.db.tables import requests as table
 from tintype.store.db.tables import workers as workers_table
 from tintype.store.ops.preload import Warmups
 from tintype.store.ops.workers import Workers
-from tintype.store.queue.requests import Request, Requests
+from tintype.store.queue.requests import Requests
 
 #: Longer than any test takes: time passes when a test says so.
 WAIT = 1000.0

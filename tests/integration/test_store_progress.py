@@ -11,11 +11,12 @@ from tintype.catalog.models import SD3_MEDIUM_IMG2IMG, SD15_IMG2IMG
 from tintype.catalog.order import order, pace
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database, read_clock
+from tintype.store.db.records import Progress, Request
 from tintype.store.db.tables import paces, previews, requests
 from tintype.store.ops.workers import Workers
 from tintype.store.queue.eta import LATEST, Outlook, Outlooks
 from tintype.store.queue.previews import Preview, Previews, latest
-from tintype.store.queue.requests import Progress, Request, Requests
+from tintype.store.queue.requests import Requests
 
 STEPS = 10
 

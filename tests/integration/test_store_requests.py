@@ -9,10 +9,12 @@ from sqlalchemy import update
 from tests.databases import ended_of, place_of
 
 from tintype.errors import OutOfCredits, RequestUnknown
-from tintype.store.accounts.accounts import Account, Accounts, Key
+from tintype.store.accounts.accounts import Account, Accounts
+from tintype.store.accounts.keys import Key
 from tintype.store.db.database import Database, read_clock
+from tintype.store.db.records import LeaseStatus, Progress, Request, Status
 from tintype.store.db.tables import requests as table
-from tintype.store.queue.requests import LeaseStatus, Progress, Request, Requests, Status
+from tintype.store.queue.requests import Requests
 
 PRICE = 3_700
 START = 1_000 * PRICE

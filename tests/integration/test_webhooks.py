@@ -19,8 +19,9 @@ from tintype.errors import AddressRefused, BadRequest, NotFound, PictureUnreacha
 from tintype.media.post import Poster, check_target, seconds
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database, read_clock
+from tintype.store.db.records import Request
 from tintype.store.db.tables import deliveries, webhooks
-from tintype.store.queue.requests import Request, Requests
+from tintype.store.queue.requests import Requests
 from tintype.store.webhooks.events import announce
 from tintype.store.webhooks.outbox import PER_RECEIVER, Backoff, Outbox
 from tintype.store.webhooks.records import Delivered, Delivery, Event, Hook, Outcome

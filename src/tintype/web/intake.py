@@ -20,9 +20,8 @@ from tintype.catalog.wording import wording
 from tintype.errors import ContentRefused, Forbidden, PerhapsQueued, rate_headers
 from tintype.settings import Safety
 from tintype.store.accounts.keys import Key
-from tintype.store.db.records import RequestMetadata
+from tintype.store.db.records import Request, RequestMetadata
 from tintype.store.queue import log as life
-from tintype.store.queue.requests import Request
 from tintype.telemetry.traces import HEADER
 from tintype.testmode.script import parse, steady_draw
 from tintype.web.peers import client_address

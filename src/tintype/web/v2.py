@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 
 from tintype.catalog.catalogue import Catalogue
 from tintype.catalog.spec import ModelSpec
-from tintype.store.queue.requests import Status
+from tintype.store.db.records import Status
 from tintype.web import answers
 from tintype.web.auth import Reader, Runner
 from tintype.web.intake import accept

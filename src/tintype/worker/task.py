@@ -15,7 +15,7 @@ from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.memory.demand import Demand
 from tintype.media.cancellation import Cancellation
 from tintype.media.decoder import Decoded
-from tintype.store.queue.requests import LeaseStatus, Progress, Request
+from tintype.store.db.records import LeaseStatus, Progress, Request
 from tintype.worker.loaded import Loaded
 from tintype.worker.recipe import Recipe
 

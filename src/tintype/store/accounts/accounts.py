@@ -11,14 +11,12 @@ from sqlalchemy import Connection, Row, exists, insert, select
 
 from tintype.errors import BadRequest, NotFound
 from tintype.store.accounts.keyring import Keyring, insert_key
-from tintype.store.accounts.keys import Key, check, draw, is_test
+from tintype.store.accounts.keys import check, draw, is_test
 from tintype.store.billing import ledger
-from tintype.store.billing.money import dollars, micro, shown
+from tintype.store.billing.money import dollars, shown
 from tintype.store.db.audit import record
 from tintype.store.db.database import now
 from tintype.store.db.tables import accounts, api_keys
-
-__all__ = ["Account", "Accounts", "Key", "dollars", "micro"]
 
 #: The oldest account first.
 AGE = (accounts.c.created_at, accounts.c.id)

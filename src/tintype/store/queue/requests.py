@@ -27,8 +27,6 @@ from tintype.store.queue.lifecycle import Leases, lost
 from tintype.store.queue.limits import NO_CEILINGS, Ceilings
 from tintype.telemetry.metrics import MISSED
 
-__all__ = ["Mark", "Request", "Requests", "Status", "Verdict"]
-
 #: Seconds after which a worker that went without a word is forgotten.
 WORKER_MEMORY = 3600.0
 #: Of so many calls of `end_overdue`, one looks while nothing waits or runs.
