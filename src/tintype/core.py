@@ -1,0 +1,269 @@
+"""The records that cross packages: what a request asks for, what was made of it, what a worker reports.
+
+Each is frozen, and has `to_json` and `from_json` where it is stored: these read what earlier versions wrote, ignore
+keys that they don't know, and keep the keys that earlier versions read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+from tintype import __version__
+
+Json = Mapping[str, Any]
+Format = Literal["jpeg", "png", "webp"]
+#: What an input image is for: the image to start from, the part to repaint, what guides the composition.
+Role = Literal["init", "mask", "control"]
+#: Width and height in pixels.
+Size = tuple[int, int]
+
+#: Seeds are 0 to SEEDS - 1.
+SEEDS = 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class InputImage:
+    """An image that a request starts from."""
+
+    #: An http(s) URL, a data URI, base64, a sample's path, the path of a file of this server, or a stored input's name.
+    source: str
+    role: Role = "init"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationParams:
+    """What a request asks for, in one vocabulary for all models. Sizes in pixels; 0 × 0 is the init image's size."""
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    #: At most one of each role.
+    inputs: tuple[InputImage, ...] = ()
+    #: Denoising steps.
+    steps: int
+    #: Classifier-free guidance (Ho and Salimans 2022, eq. 6 with w = guidance - 1); at most 1 means none.
+    guidance: float
+    #: How much of the init image is replaced, 0–1.
+    strength: float = 1.0
+    #: 0 to 2^63 - 1; -1 until one was drawn.
+    seed: int
+    #: Number of images; image i has seed + i.
+    count: int = 1
+    width: int = 0
+    height: int = 0
+    sampler: str
+    schedule: str = ""
+    format: Format = "jpeg"
+    #: Of a lossy format, 10–100.
+    quality: int = 95
+    #: Whether a blocking answer has the images as base64.
+    base64: bool = False
+    #: Whether its images share no forward pass with others, so that they can be made again bit for bit.
+    exact: bool = False
+    #: LoRAs on top of the model's weights, as `name:strength, …` (`catalog.loras` reads them).
+    loras: str = ""
+
+    @property
+    def init(self) -> InputImage | None:
+        """The image to start from; None for text to image."""
+        return next((one for one in self.inputs if one.role == "init"), None)
+
+    @property
+    def seeds(self) -> list[int]:
+        """One seed per image."""
+        return [(self.seed + index) % SEEDS for index in range(self.count)]
+
+    @property
+    def has_negative(self) -> bool:
+        """Whether the negative prompt has an effect; samplers of other packages may use it in any case."""
+        # `_cfg_pp` needs both predictions; `euler_pp` doubles the guidance: one up to 0.5 isn't told apart here.
+        return self.guidance > 1 or self.sampler.endswith("_pp")
+
+    def pixels(self, width: int, height: int) -> int:
+        """Pixels of all its images together, each of this size."""
+        return self.count * width * height
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name; the init image's source as `image`, as earlier versions wrote and read it."""
+        said = {one.name: getattr(self, one.name) for one in fields(self)}
+        further = [{"source": one.source, "role": one.role} for one in said.pop("inputs") if one.role != "init"]
+        image = {"image": self.init.source if self.init else ""}
+        first = {name: said.pop(name) for name in ("prompt", "negative_prompt")}
+        return {**first, **image, **said, **({"inputs": further} if further else {})}
+
+    @classmethod
+    def from_json(cls, said: Json) -> GenerationParams:
+        """Raises TypeError where a field without a default is missing."""
+        inputs = [InputImage(said["image"])] if said.get("image") else []
+        inputs += [InputImage(one["source"], one["role"]) for one in said.get("inputs", ())]
+        return cls(**{**_known(cls, said), "inputs": tuple(inputs)})
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpec:
+    """One image to make: a request for several is several of these, their seeds one apart."""
+
+    params: GenerationParams
+    #: Of the image's own CPU generator.
+    seed: int
+    #: Size in pixels at which the weights draw it, a multiple of 16.
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How one image was made: all that is needed to make it again. It is stored in the image's own file."""
+
+    #: The model's slug.
+    model: str
+    #: For this image alone. A caller's own init image is left out; a sample's path is not.
+    params: GenerationParams
+    #: Fingerprint of the weights.
+    weights: str
+    #: float32 or bfloat16.
+    dtype: str
+    #: Tokens of T5's text, which are part of the model.
+    t5_tokens: int
+    #: SHA-256 of the decoded init image; empty for text to image.
+    source: str
+    version: str = __version__
+
+    def of(self, seed: int) -> Recipe:
+        """The recipe of the request's image with this seed."""
+        return replace(self, params=replace(self.params, seed=seed))
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is written into files and answers."""
+        said = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {"model": said.pop("model"), "order": said.pop("params").to_json(), **said}
+
+    @classmethod
+    def from_json(cls, said: Json) -> Recipe:
+        """Raises TypeError and KeyError for what is none."""
+        return cls(**{**_known(cls, said), "params": GenerationParams.from_json(said["order"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A file that was made."""
+
+    name: str
+    #: Bytes.
+    size: int
+    #: Pixels; 0 where an earlier version didn't write them.
+    width: int
+    height: int
+    seed: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
+    @classmethod
+    def from_json(cls, said: Json) -> Output:
+        return cls(**{"width": 0, "height": 0, **_known(cls, said)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What was made of a request."""
+
+    outputs: tuple[Output, ...]
+    format: Format
+    #: Of the first image.
+    seed: int
+    #: Seconds of the model's work, from the text's encoding to the last file.
+    inference_time: float
+    #: Seconds spent on loading weights for it; not part of `inference_time`.
+    cold_start: float = 0.0
+    #: What the caller should know of the images.
+    warnings: tuple[str, ...] = ()
+    #: None where there is nothing to make again: a test key's.
+    recipe: Recipe | None = None
+    #: What is said of the weights where they are the built-in ones.
+    weights: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "pictures": [one.to_json() for one in self.outputs],
+            "format": self.format,
+            "seed": self.seed,
+            "recipe": None if self.recipe is None else self.recipe.to_json(),
+            "inference_time": self.inference_time,
+            **({"warnings": [*self.warnings]} if self.warnings else {}),
+            **({"weights": self.weights} if self.weights else {}),
+            **({"cold_start": self.cold_start} if self.cold_start else {}),
+        }
+
+    @classmethod
+    def from_json(cls, said: Json) -> Result:
+        recipe, known = said.get("recipe"), _known(cls, said)
+        known["outputs"] = tuple(map(Output.from_json, said.get("pictures", ())))
+        known["warnings"] = tuple(said.get("warnings", ()))
+        known["recipe"] = None if recipe is None else Recipe.from_json(recipe)
+        return cls(**known)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningImages:
+    """A request that a worker runs, as it reports it."""
+
+    request_id: str
+    model: str
+    count: int
+    step: int
+    steps: int
+
+    def to_json(self) -> dict[str, Any]:
+        said = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {"pictures" if name == "count" else name: value for name, value in said.items()}
+
+    @classmethod
+    def from_json(cls, said: Json) -> RunningImages:
+        return cls(**{**_known(cls, said), "count": said["pictures"]})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerReport:
+    """What a worker says of itself at each heartbeat, next to its counts."""
+
+    running: tuple[RunningImages, ...] = ()
+    #: Slugs of the models that were asked for here.
+    models: tuple[str, ...] = ()
+    #: Bytes by kind: of the process, of the weights, the budget of both, and what the device's allocator says.
+    memory: Mapping[str, int] = field(default_factory=dict)
+    #: Rows per forward pass, and seconds of one, since the last report with a new pass; None before the first.
+    rows: float | None = None
+    step_seconds: float | None = None
+    #: Why it takes no requests, although it was not told to stop: what its storage answers.
+    storage: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        rates = {} if self.rows is None else {"rows": self.rows, "step_seconds": self.step_seconds}
+        return {
+            "tasks": [one.to_json() for one in self.running],
+            "models": [*self.models],
+            "memory": dict(self.memory),
+            "lately": rates,
+            **({"storage": self.storage} if self.storage else {}),
+        }
+
+    @classmethod
+    def from_json(cls, said: Json | None) -> WorkerReport:
+        """An empty report where there is none yet."""
+        said = said or {}
+        return cls(
+            running=tuple(map(RunningImages.from_json, said.get("tasks", ()))),
+            models=tuple(said.get("models", ())),
+            memory=said.get("memory", {}),
+            rows=said.get("lately", {}).get("rows"),
+            step_seconds=said.get("lately", {}).get("step_seconds"),
+            storage=said.get("storage"),
+        )
+
+
+def _known(cls: type[Any], said: Json) -> dict[str, Any]:
+    """What of a stored record this version has fields for."""
+    names = {one.name for one in fields(cls)}
+    return {name: value for name, value in said.items() if name in names}
