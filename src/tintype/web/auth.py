@@ -10,7 +10,7 @@ from fastapi import Request as HttpRequest
 from tintype.errors import Forbidden, Unauthorized
 from tintype.store.accounts.keys import Key
 from tintype.store.db.audit import Actor, act_as
-from tintype.web.peers import client_address
+from tintype.web.clients import client_address
 from tintype.web.services import services
 from tintype.web.threads import in_thread
 
@@ -85,7 +85,7 @@ def _authenticated(http: HttpRequest, secret: str) -> Key:
     try:
         return own.accounts.authenticate(secret)
     except Unauthorized as error:
-        own.strangers.note(client_address(http, own.settings), error.message)
+        own.denials.unauthorized(client_address(http, own.settings), error.message)
         raise
 
 

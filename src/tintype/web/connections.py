@@ -23,7 +23,7 @@ from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 from tintype.errors import BadRequest, HeadTooLarge, Restarting, TintypeError, TooManyConnections, TooSlow
 from tintype.settings import Settings
 from tintype.telemetry.calls import Calls
-from tintype.web.peers import peer
+from tintype.web.clients import client_network
 from tintype.web.shutdown import Shutdown
 
 log = structlog.get_logger()
@@ -198,7 +198,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         """Take it, or refuse it if there are too many."""
         super().connection_made(transport)
         self.address = self.client[0] if self.client else ""
-        self.peer = peer(self.address)
+        self.peer = client_network(self.address)
         if not self._all.opened(self):
             self._refuse(TooManyConnections())
 

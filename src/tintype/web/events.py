@@ -17,10 +17,10 @@ from tintype.store.queue.previews import Preview
 from tintype.store.queue.progress import Seen
 from tintype.web import answers
 from tintype.web.auth import Reader
+from tintype.web.clients import base_url
 from tintype.web.openapi import describe_call
 from tintype.web.services import Services, services
 from tintype.web.threads import Threaded, in_thread
-from tintype.web.urls import base_url
 from tintype.web.waits import Counted
 from tintype.web.watcher import Watch
 

@@ -24,7 +24,7 @@ from tintype.errors import (
 )
 from tintype.store.accounts.keys import Key
 from tintype.store.billing.money import plain
-from tintype.web.peers import client_address
+from tintype.web.clients import client_address
 from tintype.web.services import Services
 from tintype.web.services import services as services_of
 from tintype.web.shutdown import LAST_ANSWERS
@@ -55,7 +55,7 @@ def _ours(http: HttpRequest, error: Exception) -> JSONResponse:
     if not (key and key.test):  # who chooses the errors that it gets
         own.metrics.calls.refused(known)
     if isinstance(known, Forbidden) and key:
-        own.strangers.note_forbidden(client_address(http, own.settings), known.message, key)
+        own.denials.forbidden(client_address(http, own.settings), known.message, key)
     if known.status >= 500 and known.__cause__ and not _told(known):
         # Caused by this machine: its words are for the operator, not for the client.
         log.error(known.message, path=http.url.path, cause=f"{type(known.__cause__).__name__}: {known.__cause__}")

@@ -17,11 +17,11 @@ from tintype.store.queue.history import PENDING, Filter, Past, Sort
 from tintype.store.webhooks.links import file_url
 from tintype.web.answers import exact, utc
 from tintype.web.auth import Reader
+from tintype.web.clients import base_url
 from tintype.web.openapi import describe_call, describe_query
 from tintype.web.query import LONGEST, MOST_ROWS, Query, describe, paged
 from tintype.web.services import Services, services
 from tintype.web.threads import Threaded
-from tintype.web.urls import base_url
 
 #: Days that a window of the history spans when none is given, and rows of a page.
 USUAL = 7

@@ -24,13 +24,12 @@ from tintype.store.db.records import Request, RequestMetadata
 from tintype.store.queue import log as life
 from tintype.telemetry.traces import HEADER
 from tintype.testmode.script import parse, steady_draw
-from tintype.web.peers import client_address
+from tintype.web.clients import base_url, client_address, own_path
 from tintype.web.services import Services
 from tintype.web.services import services as services_of
 from tintype.web.source import check_pixels, find_picture, keep
 from tintype.web.terms import RequestOptions, fingerprint
 from tintype.web.threads import in_thread
-from tintype.web.urls import base_url, own_path
 from tintype.web.webhooks import HEADER as ASKS
 from tintype.web.webhooks import asked_webhook
 

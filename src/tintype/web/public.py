@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from tintype.catalog.samples import SAMPLES
 from tintype.errors import NotReady
 from tintype.media.samples import draw
+from tintype.web.clients import base_url
 from tintype.web.constants import Constant, conditional, etag_of
 from tintype.web.openapi import refusals
 from tintype.web.query import Query, describe
@@ -22,7 +23,6 @@ from tintype.web.schemas import READINESS
 from tintype.web.services import Services, services
 from tintype.web.stored import Stored
 from tintype.web.threads import Threaded, holder
-from tintype.web.urls import base_url
 
 #: What `?web` asks, in words, and what each part that is missing is called.
 READY = "200 while requests can be run: the database and the storage are reached, and a worker takes requests. "

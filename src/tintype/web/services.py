@@ -44,9 +44,9 @@ from tintype.store.webhooks.subscriptions import Webhooks
 from tintype.telemetry.metrics import Metrics
 from tintype.telemetry.traces import Tracing, open_tracing
 from tintype.web.body import Bodies
+from tintype.web.clients import DenialLog
 from tintype.web.readiness import TRIAL, Readiness
 from tintype.web.shutdown import Shutdown
-from tintype.web.strangers import Strangers
 from tintype.web.threads import Threads
 from tintype.web.waits import Waits
 from tintype.web.watcher import Watcher
@@ -90,7 +90,7 @@ class Services:
     uploads: Storage
     waits: Waits
     watcher: Watcher
-    strangers: Strangers
+    denials: DenialLog
     bodies: Bodies
     threads: Threads
     metrics: Metrics
@@ -145,7 +145,7 @@ class Services:
             uploads=open_storage(settings, settings.assets_folder, settings.asset_life, CALLERS_PATIENCE),
             waits=Waits(settings.account_waits, settings.waits),
             watcher=Watcher(Looks(db), previews, settings.events_poll, shutdown),
-            strangers=Strangers(),
+            denials=DenialLog(),
             threads=Threads(),
             bodies=Bodies(per_account=settings.account_bodies, together=settings.bodies),
             metrics=Metrics(

@@ -20,8 +20,8 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from tintype.store.accounts.keys import Key
+from tintype.web.clients import client_address, client_network
 from tintype.web.connections import HUNG_UP
-from tintype.web.peers import client_address, peer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -95,4 +95,4 @@ def _threaded(endpoint: Callable[..., Any]) -> Callable[..., Any]:
 def holder(http: HttpRequest) -> str:
     """The account once the key is known, else the address: who guesses keys keeps nobody with a key waiting."""
     key: Key | None = http.scope.get("state", {}).get("key")
-    return key.account_id if key else peer(client_address(http, http.app.state.services.settings))
+    return key.account_id if key else client_network(client_address(http, http.app.state.services.settings))

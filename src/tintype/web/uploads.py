@@ -14,10 +14,10 @@ from tintype.media.inline import from_text
 from tintype.store.accounts.assets import Upload
 from tintype.store.webhooks.links import file_url
 from tintype.web.auth import Runner
+from tintype.web.clients import base_url
 from tintype.web.openapi import describe_body
 from tintype.web.services import Services, services
 from tintype.web.threads import Threaded, in_thread
-from tintype.web.urls import base_url
 
 #: Files in one call.
 MOST = 16

@@ -30,6 +30,7 @@ from tintype.store.webhooks.links import file_url, links
 from tintype.testmode.script import parse
 from tintype.web import answers
 from tintype.web.auth import Reader, Runner
+from tintype.web.clients import base_url
 from tintype.web.failures import CLIENT_GONE
 from tintype.web.intake import Submitted, accept
 from tintype.web.openapi import describe_result, describe_v1
@@ -37,7 +38,6 @@ from tintype.web.services import Services, services
 from tintype.web.shutdown import LAST_ANSWERS
 from tintype.web.stored import Stored
 from tintype.web.threads import Threaded, in_thread, within
-from tintype.web.urls import base_url
 
 #: Seconds after which a call whose request goes on can be sent again, with its idempotency key.
 RETRY_AFTER = 2

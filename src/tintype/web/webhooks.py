@@ -20,12 +20,12 @@ from tintype.store.accounts.keys import Key
 from tintype.store.webhooks.records import Delivery, Event, Hook
 from tintype.web.answers import utc
 from tintype.web.auth import Reader, Runner
+from tintype.web.clients import base_url
 from tintype.web.openapi import describe_body, describe_call, describe_query
 from tintype.web.query import Query, describe
 from tintype.web.services import Services, services
 from tintype.web.terms import only
 from tintype.web.threads import Threaded, in_thread
-from tintype.web.urls import base_url
 
 #: Names whom to tell of one request's end.
 HEADER = "X-Webhook-URL"
