@@ -14,9 +14,9 @@ from tintype.catalog.tariff import Tariff
 from tintype.errors import MethodNotAllowed
 from tintype.store.billing.money import dollars
 from tintype.web.auth import Caller, Reader
-from tintype.web.constants import Constant, in_json
 from tintype.web.failures import REFUSES
 from tintype.web.openapi import describe_call
+from tintype.web.responses import CachedEndpoint, json_bytes
 from tintype.web.services import Services, services
 from tintype.web.threads import Threaded
 
@@ -28,7 +28,7 @@ def account_router() -> APIRouter:
     """The model list, the credits, and an answer for slugs that no model has."""
     router = APIRouter(route_class=Threaded)
     for path, make in (("/v1/models", models), ("/inference-model-information/list", model_information)):
-        listed = Constant(make, life=FRESH).answer
+        listed = CachedEndpoint(make, ttl=FRESH).answer
         shape: dict[str, Any] = {"response_model": dict[str, Any], "description": make.__doc__, "name": make.__name__}
         router.add_api_route(path, listed, methods=["GET"], summary="The models", **shape)
     words = describe_call("What the account may still spend")
@@ -46,7 +46,7 @@ def account_router() -> APIRouter:
 
 def models(own: Services) -> bytes:
     """Every model with its price in dollars and the JSON Schema of its parameters; needs no key."""
-    return in_json({"models": _all_described(own)})
+    return json_bytes({"models": _all_described(own)})
 
 
 def _described(own: Services, spec: ModelSpec) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def _described(own: Services, spec: ModelSpec) -> dict[str, Any]:
 
 def model_information(own: Services) -> bytes:
     """The same list, as the vendor's package reads it."""
-    return in_json({"Inference Segmind Model Information List With Details": _all_described(own)})
+    return json_bytes({"Inference Segmind Model Information List With Details": _all_described(own)})
 
 
 def _all_described(own: Services) -> list[dict[str, Any]]:

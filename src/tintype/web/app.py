@@ -24,7 +24,6 @@ from tintype.testmode.delivery import Delivery
 from tintype.testmode.standin import StandIn
 from tintype.web.account import account_router
 from tintype.web.body import BodyLimit
-from tintype.web.constants import in_json
 from tintype.web.events import events_router
 from tintype.web.failures import Credits, Unforeseen, add_error_handlers
 from tintype.web.history import history_router
@@ -34,6 +33,7 @@ from tintype.web.openapi import ABOUT, finish
 from tintype.web.operator import operator_router
 from tintype.web.pages import pages_router
 from tintype.web.public import public_router
+from tintype.web.responses import json_bytes
 from tintype.web.services import Services
 from tintype.web.shutdown import Shutdown
 from tintype.web.statement import statement_router
@@ -172,7 +172,7 @@ def _describe(app: FastAPI) -> None:
 
     app.openapi = openapi  # type: ignore[method-assign]
     #: As bytes, made once: all but the server's own address is the same for everybody.
-    app.state.described = cache(lambda: in_json(app.openapi()))
+    app.state.described = cache(lambda: json_bytes(app.openapi()))
 
 
 async def _every(seconds: float, job: Callable[[], None]) -> None:

@@ -21,8 +21,7 @@ from tintype.web.clients import base_url
 from tintype.web.openapi import describe_call
 from tintype.web.services import Services, services
 from tintype.web.threads import Threaded, in_thread
-from tintype.web.waits import Counted
-from tintype.web.watcher import Watch
+from tintype.web.watcher import CountedStream, Watch
 
 NO_CONTENT = 204
 
@@ -75,7 +74,7 @@ async def events(http: HttpRequest, key: Reader, request_id: str) -> Response:
     if stream.told == OVER:
         return Response(status_code=NO_CONTENT)  # a browser's EventSource would ask for ever
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}  # nginx would keep events back
-    return Counted(own.waits, key.account_id, stream.run(), media_type="text/event-stream", headers=headers)
+    return CountedStream(own.waits, key.account_id, stream.run(), media_type="text/event-stream", headers=headers)
 
 
 class Stream:

@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from tintype import __version__
-from tintype.web.constants import Constant, in_json
+from tintype.web.responses import CachedEndpoint, json_bytes
 from tintype.web.schemas import STATES
 from tintype.web.services import Services, services
 from tintype.web.threads import Threaded
@@ -44,7 +44,7 @@ def pages_router() -> APIRouter:
         ("/models/{slug}", model),
         ("/account", account),
         ("/operator", operator),
-        ("/about.json", Constant(about).answer),
+        ("/about.json", CachedEndpoint(about).answer),
         ("/static/{path:path}", static),
     )
     for path, endpoint in own:
@@ -91,7 +91,7 @@ def about(services: Services) -> bytes:
     own = services.settings
     kept = {"record": own.retention, "file": own.picture_life, "upload": own.asset_life, "history": own.history_life}
     told = {"version": __version__, "billing": own.billing, "states": STATES, "kept_seconds": kept}
-    return in_json(told)
+    return json_bytes(told)
 
 
 @cache

@@ -16,12 +16,11 @@ from tintype.catalog.samples import SAMPLES
 from tintype.errors import NotReady
 from tintype.media.samples import draw
 from tintype.web.clients import base_url
-from tintype.web.constants import Constant, conditional, etag_of
 from tintype.web.openapi import refusals
 from tintype.web.query import Query, describe
+from tintype.web.responses import CachedEndpoint, StoredFile, conditional
 from tintype.web.schemas import READINESS
 from tintype.web.services import Services, services
-from tintype.web.stored import Stored
 from tintype.web.threads import Threaded, holder
 
 #: What `?web` asks, in words, and what each part that is missing is called.
@@ -65,7 +64,7 @@ def public_router() -> APIRouter:
         response_class=Response,
     )
     for sample in SAMPLES:
-        drawn = Constant(
+        drawn = CachedEndpoint(
             partial(_drawn, sample.path), "image/jpeg", headers={"cache-control": "max-age=86400"} | ANYBODY
         )
         _add(router, sample.path, drawn.answer, include_in_schema=False)
@@ -82,7 +81,7 @@ def description(http: HttpRequest) -> Response:
     servers = json.dumps([{"url": base_url(http, services(http).settings)}]).encode()
     described: bytes = http.app.state.described()
     body = described[:-1] + b', "servers": ' + servers + b"}"
-    return conditional(http, body, etag_of(body), "application/json")
+    return conditional(http, body, "application/json")
 
 
 async def ready(http: HttpRequest) -> JSONResponse:
@@ -113,7 +112,7 @@ def file(http: HttpRequest, name: str) -> Response:
     kind = f"image/{name.rpartition('.')[2]}"
     if http.method == "HEAD":
         return Response(headers=headers | {"content-length": str(size)}, media_type=kind)
-    return Stored(place, name, size, run=partial(own.threads.run, holder(http)), headers=headers, media_type=kind)
+    return StoredFile(place, name, size, run=partial(own.threads.run, holder(http)), headers=headers, media_type=kind)
 
 
 def _drawn(path: str, _own: Services) -> bytes:

@@ -48,8 +48,7 @@ from tintype.web.clients import DenialLog
 from tintype.web.readiness import TRIAL, Readiness
 from tintype.web.shutdown import Shutdown
 from tintype.web.threads import Threads
-from tintype.web.waits import Waits
-from tintype.web.watcher import Watcher
+from tintype.web.watcher import ConcurrentWaits, Watcher
 from tintype.webhooks import outbox
 
 #: Seconds that a signed address of a picture works: enough to follow it.
@@ -88,7 +87,7 @@ class Services:
     inputs: Storage
     outputs: Storage
     uploads: Storage
-    waits: Waits
+    waits: ConcurrentWaits
     watcher: Watcher
     denials: DenialLog
     bodies: Bodies
@@ -143,7 +142,7 @@ class Services:
             inputs=inputs,
             outputs=open_storage(settings, settings.outputs_folder, settings.picture_life, CALLERS_PATIENCE),
             uploads=open_storage(settings, settings.assets_folder, settings.asset_life, CALLERS_PATIENCE),
-            waits=Waits(settings.account_waits, settings.waits),
+            waits=ConcurrentWaits(settings.account_waits, settings.waits),
             watcher=Watcher(Looks(db), previews, settings.events_poll, shutdown),
             denials=DenialLog(),
             threads=Threads(),

@@ -34,9 +34,9 @@ from tintype.web.clients import base_url
 from tintype.web.failures import CLIENT_GONE
 from tintype.web.intake import Submitted, accept
 from tintype.web.openapi import describe_result, describe_v1
+from tintype.web.responses import StoredFile
 from tintype.web.services import Services, services
 from tintype.web.shutdown import LAST_ANSWERS
-from tintype.web.stored import Stored
 from tintype.web.threads import Threaded, in_thread, within
 
 #: Seconds after which a call whose request goes on can be sent again, with its idempotency key.
@@ -62,7 +62,7 @@ def runs(spec: ModelSpec) -> Callable[..., Awaitable[Response]]:
 
     async def run(http: HttpRequest, key: Runner) -> Response:
         own = services(http)
-        with own.waits.place(key.account_id):  # before anything is queued or held
+        with own.waits.counted(key.account_id):  # before anything is queued or held
             submitted = await accept(http, spec, key)
             request: Request | None = submitted.request
             if not submitted.replayed:
@@ -182,7 +182,7 @@ def answer(own: Services, request: Request, submitted: Submitted) -> Response:
         return JSONResponse({"images": images}, headers=headers)
     name = pictures[0]["name"]
     run, kind = partial(own.threads.run, request.account_id), content_type(made["format"])
-    return Stored(own.outputs, name, own.outputs.find(name), run=run, headers=headers, media_type=kind)
+    return StoredFile(own.outputs, name, own.outputs.find(name), run=run, headers=headers, media_type=kind)
 
 
 def result_response(own: Services, request: Request, base: str) -> Response:

@@ -1,20 +1,24 @@
-"""Calls that wait for a request or follow it: one look at the database serves all of them, and none is made for nobody.
+"""Calls that wait for a request or follow it: how many there may be, and one poll of the database for all of them.
 
-For the event loop's own thread alone. How many calls there may be is `waits.py`'s.
+For the event loop's own thread alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import structlog
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from tintype.errors import UNFORESEEN, StoreUnavailable, TintypeError
+from tintype.errors import UNFORESEEN, StoreUnavailable, TintypeError, TooManyRequests
 from tintype.store.db.records import Status
 from tintype.store.queue.previews import Previews
 from tintype.store.queue.progress import Look, Looks, Seen, State
@@ -28,6 +32,8 @@ FIRST_LOOK, SLOWEST_LOOK = 0.01, 0.1
 WATCHED = 10.0
 #: How many times longer than a look at the whole queue took is the pause until the next.
 SPARING = 9.0
+#: Seconds after which one of the waiting calls may have ended.
+RETRY_AFTER = 5.0
 
 
 class Watch:
@@ -192,3 +198,63 @@ async def _rung(bell: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(max(0.0, seconds)):
             await bell.wait()
+
+
+class ConcurrentWaits:
+    """The open calls that wait for or follow a request, counted by account and limited per account and in all."""
+
+    def __init__(self, max_per_account: int, max_total: int) -> None:
+        self._max_per_account = max_per_account
+        self._max_total = max_total
+        self._open: Counter[str] = Counter()
+
+    @property
+    def open(self) -> int:
+        """How many there are."""
+        return self._open.total()
+
+    @contextmanager
+    def counted(self, account_id: str) -> Iterator[None]:
+        """Counts one more while the block lasts; raises TooManyRequests."""
+        self.enter(account_id)
+        try:
+            yield
+        finally:
+            self.leave(account_id)
+
+    def enter(self, account_id: str) -> None:
+        """Count one more; raises TooManyRequests."""
+        if self._open[account_id] >= self._max_per_account:
+            raise _too_many("this account", self._max_per_account)
+        if self.open >= self._max_total:
+            raise _too_many("this server", self._max_total)
+        self._open[account_id] += 1
+
+    def leave(self, account_id: str) -> None:
+        """Count one less."""
+        self._open[account_id] -= 1
+        if not self._open[account_id]:
+            del self._open[account_id]
+
+
+def _too_many(whose: str, limit: int) -> TooManyRequests:
+    words = (
+        f"Too many waiting calls: {whose} may have {limit} that wait for or follow requests at the same time. "
+        "Use POST /v2/…, which doesn't wait, and ask for the request's status"
+    )
+    return TooManyRequests(words, RETRY_AFTER, time.time())
+
+
+class CountedStream(StreamingResponse):
+    """A stream that counts as an open call from its construction until it has ended or its client has disconnected."""
+
+    def __init__(self, waits: ConcurrentWaits, account_id: str, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._waits, self._account_id = waits, account_id
+        waits.enter(account_id)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._waits.leave(self._account_id)
