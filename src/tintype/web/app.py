@@ -23,12 +23,11 @@ from tintype.telemetry.logs import Outage
 from tintype.testmode.delivery import Delivery
 from tintype.testmode.standin import StandIn
 from tintype.web.account import account_router
-from tintype.web.body import BodyLimit
 from tintype.web.events import events_router
-from tintype.web.failures import Credits, Unforeseen, add_error_handlers
+from tintype.web.failures import add_error_handlers
 from tintype.web.history import history_router
 from tintype.web.keys import keys_router
-from tintype.web.metrics import Counted, metrics_router
+from tintype.web.middleware import AccountHeaders, BodyLimit, CallMetrics
 from tintype.web.openapi import ABOUT, finish
 from tintype.web.operator import operator_router
 from tintype.web.pages import pages_router
@@ -98,7 +97,6 @@ ROUTERS = (
     statement_router,
     keys_router,
     operator_router,
-    metrics_router,
     # Last: it answers for every slug that no route before took.
     account_router,
 )
@@ -155,11 +153,10 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
         app.include_router(router)
     add_error_handlers(app)
     app.add_middleware(BodyLimit, limit=settings.max_body)
-    app.add_middleware(Unforeseen)
-    app.add_middleware(Credits, services=services)
+    app.add_middleware(AccountHeaders, services=services)
     if settings.cors_origins:  # outermost: errors have its headers too, and nobody need be known for a preflight
         app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, **CORS)
-    app.add_middleware(Counted, calls=services.metrics.calls)  # outside that: preflights are answers too
+    app.add_middleware(CallMetrics, calls=services.metrics.calls)  # outside that: preflights are answers too
     return app
 
 

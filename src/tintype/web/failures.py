@@ -6,11 +6,9 @@ import structlog
 from fastapi import FastAPI
 from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse, Response
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tintype.errors import (
     UNFORESEEN,
@@ -23,19 +21,13 @@ from tintype.errors import (
     TintypeError,
 )
 from tintype.store.accounts.keys import Key
-from tintype.store.billing.money import plain
 from tintype.web.clients import client_address
-from tintype.web.services import Services
-from tintype.web.services import services as services_of
-from tintype.web.shutdown import LAST_ANSWERS
-from tintype.web.threads import within
+from tintype.web.services import services
 
 log = structlog.get_logger()
 
 #: What nginx calls a client that went away; nobody is there to read it.
 CLIENT_GONE = 499
-#: Seconds for the credits in one of the last answers of a server that stops: they have few in all.
-LAST_LOOK = LAST_ANSWERS * 0.2
 #: The name of routes that exist only to refuse in better words than the framework's.
 REFUSES = "refuses"
 
@@ -45,12 +37,12 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(TintypeError, _ours)
     app.add_exception_handler(HTTPException, _framework)
     app.add_exception_handler(ClientDisconnect, _gone)
-    app.add_exception_handler(Exception, _unforeseen)
+    app.add_exception_handler(Exception, unforeseen)
 
 
 def _ours(http: HttpRequest, error: Exception) -> JSONResponse:
     known = error if isinstance(error, TintypeError) else TintypeError()
-    own = services_of(http)
+    own = services(http)
     key: Key | None = http.scope.get("state", {}).get("key")
     if not (key and key.test):  # who chooses the errors that it gets
         own.metrics.calls.refused(known)
@@ -87,63 +79,6 @@ def _gone(_http: HttpRequest, _error: Exception) -> Response:
     return Response(status_code=CLIENT_GONE)
 
 
-def _unforeseen(http: HttpRequest, error: Exception) -> JSONResponse:
+def unforeseen(http: HttpRequest, error: Exception) -> JSONResponse:
     log.error("unforeseen error", path=http.url.path, exc_info=error)
     return _ours(http, TintypeError(UNFORESEEN))
-
-
-class Unforeseen:
-    """Middleware that answers what nobody foresaw, as Starlette does outside all others: too late for the credits."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the call on, and answer 500 if it ends in an exception before there is an answer."""
-        begun = False
-
-        async def watched(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
-        try:
-            await self.app(scope, receive, watched)
-        except Exception as error:
-            if begun or scope["type"] != "http":
-                raise
-            await _unforeseen(HttpRequest(scope), error)(scope, receive, send)
-
-
-class Credits:
-    """Middleware that adds x-remaining-credits wherever the call was authenticated, errors included; so with x-mode."""
-
-    def __init__(self, app: ASGIApp, services: Services) -> None:
-        self.app = app
-        self.services = services
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the call on; look the credits up when the answer begins, so that they include this call's own."""
-
-        async def with_credits(message: Message) -> None:
-            key: Key | None = scope.get("state", {}).get("key")
-            if message["type"] == "http.response.start" and key and not key.server_only:
-                await self._add(message, key)
-            await send(message)
-
-        await self.app(scope, receive, with_credits)
-
-    async def _add(self, message: Message, key: Key) -> None:
-        headers, account_id = MutableHeaders(scope=message), key.account_id
-        if key.test:
-            headers["x-mode"] = "test"
-        if not self.services.settings.billing:
-            headers["x-remaining-credits"] = "unlimited"
-            return
-        own = self.services
-        patience = LAST_LOOK if own.shutdown.over else None
-        try:
-            remaining = await within(patience, own.threads.run(account_id, own.accounts.remaining, account_id))
-        except (StoreUnavailable, TimeoutError):
-            return  # the answer itself is worth more than its header
-        headers["x-remaining-credits"] = plain(remaining)

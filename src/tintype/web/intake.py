@@ -65,7 +65,7 @@ async def accept(http: HttpRequest, spec: ModelSpec, key: Key) -> Submitted:
     own = services_of(http)
     base = base_url(http, own.settings)
     terms = RequestOptions.of(http)
-    async with own.bodies.read(http, key.account_id, most=own.settings.max_body, texts=spec.texts) as sent:
+    async with own.bodies.read(http, key.account_id, max_size=own.settings.max_body, texts=spec.texts) as sent:
         return await _queue(http, spec, key, sent, base, terms)
 
 

@@ -13,15 +13,16 @@ from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse, RedirectResponse
 
 from tintype.catalog.samples import SAMPLES
-from tintype.errors import NotReady
+from tintype.errors import NotFound, NotReady
 from tintype.media.samples import draw
+from tintype.web.auth import caller, observer
 from tintype.web.clients import base_url
 from tintype.web.openapi import refusals
 from tintype.web.query import Query, describe
 from tintype.web.responses import CachedEndpoint, StoredFile, conditional
 from tintype.web.schemas import READINESS
 from tintype.web.services import Services, services
-from tintype.web.threads import Threaded, holder
+from tintype.web.threads import Threaded, holder, in_thread
 
 #: What `?web` asks, in words, and what each part that is missing is called.
 READY = "200 while requests can be run: the database and the storage are reached, and a worker takes requests. "
@@ -42,6 +43,7 @@ def public_router() -> APIRouter:
     router = APIRouter(route_class=Threaded)
     _add(router, "/health", health, summary="Whether the process lives")
     _add(router, "/openapi.json", description, include_in_schema=False)
+    router.add_api_route("/metrics", metrics, methods=["GET"], include_in_schema=False)
     _add(
         router,
         "/ready",
@@ -82,6 +84,17 @@ def description(http: HttpRequest) -> Response:
     described: bytes = http.app.state.described()
     body = described[:-1] + b', "servers": ' + servers + b"}"
     return conditional(http, body, "application/json")
+
+
+async def metrics(http: HttpRequest) -> Response:
+    """All metrics of this moment, in Prometheus' format: for operators' keys or for anybody, as the settings say."""
+    own = services(http)
+    if own.settings.metrics == "off":
+        raise NotFound("Nothing is at GET /metrics: this server's operator has turned it off")
+    if own.settings.metrics == "operator":
+        await observer(await caller(http))
+    text, content_type = await in_thread(http, own.metrics.render, http.headers.get("accept", ""))
+    return Response(text, media_type=content_type)
 
 
 async def ready(http: HttpRequest) -> JSONResponse:

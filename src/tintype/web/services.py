@@ -146,7 +146,7 @@ class Services:
             watcher=Watcher(Looks(db), previews, settings.events_poll, shutdown),
             denials=DenialLog(),
             threads=Threads(),
-            bodies=Bodies(per_account=settings.account_bodies, together=settings.bodies),
+            bodies=Bodies(per_account=settings.account_bodies, total=settings.bodies),
             metrics=Metrics(
                 partial(read_figures, db, registry.catalogue), [db.times], {"database": db.kind}, settings.data
             ),

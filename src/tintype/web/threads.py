@@ -18,6 +18,7 @@ from anyio.to_thread import run_sync
 from fastapi import Request as HttpRequest
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
+from starlette.types import Scope
 
 from tintype.store.accounts.keys import Key
 from tintype.web.clients import client_address, client_network
@@ -63,7 +64,7 @@ async def in_thread(http: HttpRequest, work: Callable[P, T], /, *args: P.args, *
     """
 
     def wanted() -> T:
-        if hung_up(http):
+        if hung_up(http.scope):
             raise ClientDisconnect
         return work(*args, **named)
 
@@ -71,9 +72,9 @@ async def in_thread(http: HttpRequest, work: Callable[P, T], /, *args: P.args, *
     return await threads.run(holder(http), wanted)
 
 
-def hung_up(http: HttpRequest) -> bool:
+def hung_up(scope: Scope) -> bool:
     """Whether the caller's connection is closed, as far as the server tells."""
-    told: Callable[[], bool] | None = http.scope.get("state", {}).get(HUNG_UP)
+    told: Callable[[], bool] | None = scope.get("state", {}).get(HUNG_UP)
     return told is not None and told()
 
 

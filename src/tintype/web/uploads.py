@@ -41,7 +41,7 @@ async def upload(http: HttpRequest, key: Runner) -> dict[str, Any]:
     """Keep pictures for some days; their addresses can be given as `image` in any request."""
     own = services(http)
     base = base_url(http, own.settings)
-    async with own.bodies.read(http, key.account_id, most=own.settings.max_body) as sent:
+    async with own.bodies.read(http, key.account_id, max_size=own.settings.max_body) as sent:
         names, until = await in_thread(http, keep, own, key.account_id, _texts(sent.get("data_urls")))
     expires = datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds")
     urls = [file_url({"name": name}, base) for name in names]
