@@ -12,12 +12,11 @@ from uuid import uuid4
 import structlog
 from fastapi import Request as HttpRequest
 
-from tintype.catalog.advice import refuse, warnings
+from tintype.catalog.advice import refuse, warnings, wording
 from tintype.catalog.blocked import BlockedPhrases
-from tintype.catalog.planning import planned_steps, speed_key
+from tintype.catalog.parameters import planned_steps, speed_key
 from tintype.catalog.samples import sample_path
 from tintype.catalog.spec import ModelSpec
-from tintype.catalog.wording import wording
 from tintype.core import STORED_INPUT, GenerationParams
 from tintype.errors import ContentRefused, Forbidden, PerhapsQueued, rate_headers
 from tintype.settings import Safety

@@ -8,8 +8,7 @@ from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse
 
-from tintype.catalog.catalogue import Catalogue
-from tintype.catalog.spec import ModelSpec
+from tintype.catalog.spec import Catalogue, ModelSpec
 from tintype.store.db.records import Status
 from tintype.web import answers
 from tintype.web.auth import Reader, Runner
