@@ -12,8 +12,7 @@ from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse
 
-from tintype.catalog.catalogue import Catalogue
-from tintype.catalog.spec import ModelSpec
+from tintype.catalog.spec import Catalogue, ModelSpec
 from tintype.errors import (
     GoesOn,
     Restarting,
@@ -32,11 +31,11 @@ from tintype.web import answers
 from tintype.web.auth import Reader, Runner
 from tintype.web.clients import base_url
 from tintype.web.failures import CLIENT_GONE
-from tintype.web.intake import Submitted, accept
 from tintype.web.openapi import describe_result, describe_v1
 from tintype.web.responses import StoredFile
 from tintype.web.services import Services, services
 from tintype.web.shutdown import LAST_ANSWERS
+from tintype.web.submit import Submitted, accept
 from tintype.web.threads import Threaded, in_thread, within
 
 #: Seconds after which a call whose request goes on can be sent again, with its idempotency key.
