@@ -66,6 +66,14 @@ def _parsed(text: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
+def single_header(http: HttpRequest, name: str) -> str | None:
+    """The header of that name; raises BadRequest where it was sent twice, as only one could count."""
+    sent = http.headers.getlist(name)
+    if len(sent) > 1:
+        raise BadRequest(f"{name}: sent twice")
+    return sent[0] if sent else None
+
+
 def base_url(http: HttpRequest, settings: Settings) -> str:
     """Scheme, host and path without a slash at the end: the operator's setting, else what this call came in by.
 

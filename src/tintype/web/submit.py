@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +19,7 @@ from tintype.catalog.advice import refuse, warnings, wording
 from tintype.catalog.blocked import BlockedPhrases
 from tintype.catalog.parameters import planned_steps, speed_key
 from tintype.catalog.samples import find_sample, sample_path
-from tintype.catalog.spec import ModelSpec
+from tintype.catalog.spec import NUMERAL, ModelSpec
 from tintype.core import OWN_FILE, STORED_INPUT, GenerationParams
 from tintype.errors import (
     BadPicture,
@@ -39,18 +42,42 @@ from tintype.store.queue import log as life
 from tintype.store.queue.inputs import Input
 from tintype.telemetry.traces import HEADER
 from tintype.testmode.script import parse, steady_draw
-from tintype.web.clients import base_url, client_address, own_path
+from tintype.web.clients import base_url, client_address, own_path, single_header
 from tintype.web.services import Services
 from tintype.web.services import services as services_of
-from tintype.web.terms import RequestOptions, fingerprint
 from tintype.web.threads import in_thread
 from tintype.web.webhooks import HEADER as ASKS
 from tintype.web.webhooks import asked_webhook
 
 log = structlog.get_logger()
 
-#: Names of ignored parameters are echoed in a header, within reason.
-MOST_ECHOED = 20
+#: Names of ignored parameters that are echoed in a header, at most.
+MAX_ECHOED = 20
+#: Seconds of a Cancel-After, at most: a day is longer than any queue.
+MAX_CANCEL_AFTER = 86_400.0
+IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+@dataclass(frozen=True)
+class RequestOptions:
+    """The headers of a call that say how its request is run."""
+
+    idempotency_key: str | None = None
+    #: Seconds after which the request is cancelled, unless it has ended.
+    cancel_after: float | None = None
+
+    @classmethod
+    def of(cls, http: HttpRequest) -> RequestOptions:
+        """As they were sent; raises BadRequest, InvalidParameter."""
+        key = single_header(http, "Idempotency-Key")
+        if key is not None and not IDEMPOTENCY_KEY.fullmatch(key):
+            raise InvalidParameter("Idempotency-Key", key, "1 to 255 printable ASCII characters without spaces")
+        text, seconds = single_header(http, "Cancel-After"), None
+        if text is not None:
+            seconds = float(text) if NUMERAL.fullmatch(text) else 0.0
+            if not 0 < seconds <= MAX_CANCEL_AFTER:
+                raise InvalidParameter("Cancel-After", text, f"seconds, more than 0 and at most {MAX_CANCEL_AFTER:g}")
+        return cls(key, seconds)
 
 
 @dataclass(frozen=True)
@@ -78,31 +105,30 @@ async def accept(http: HttpRequest, spec: ModelSpec, key: Key) -> Submitted:
     """Read a call's body and queue what it asks for; raises what reading and `submit` raise."""
     own = services_of(http)
     base = base_url(http, own.settings)
-    terms = RequestOptions.of(http)
+    options = RequestOptions.of(http)
     async with own.bodies.read(http, key.account_id, max_size=own.settings.max_body, texts=spec.texts) as sent:
-        return await _queue(http, spec, key, sent, base, terms)
-
-
-async def _queue(
-    http: HttpRequest, spec: ModelSpec, key: Key, sent: dict[str, Any], base: str, terms: RequestOptions
-) -> Submitted:
-    own, client = services_of(http), client_address(http, services_of(http).settings)
-    around: RequestMetadata = {"base_url": base}
-    if once := terms.idempotency_key:
-        mark, before = await in_thread(http, _sent_before, own, key, once, http.url.path, sent)
-        if before:
-            return Submitted.again(before)
-        around |= {"idempotency_key": once, "fingerprint": mark}
-    if ASKS in http.headers:
-        around["webhook_url"] = await in_thread(http, asked_webhook, http, own, key)
-    with own.tracing.span("submit", http.headers.get(HEADER), model=spec.slug) as around["traceparent"]:
-        return await in_thread(http, submit, own, spec, key, sent, base, around, client, terms.cancel_after)
+        client = client_address(http, own.settings)
+        around: RequestMetadata = {"base_url": base}
+        if once := options.idempotency_key:
+            mark, before = await in_thread(http, _sent_before, own, key, once, http.url.path, sent)
+            if before:
+                return Submitted.again(before)
+            around |= {"idempotency_key": once, "fingerprint": mark}
+        if ASKS in http.headers:
+            around["webhook_url"] = await in_thread(http, asked_webhook, http, own, key)
+        with own.tracing.span("submit", http.headers.get(HEADER), model=spec.slug) as around["traceparent"]:
+            return await in_thread(http, submit, own, spec, key, sent, base, around, client, options.cancel_after)
 
 
 def _sent_before(own: Services, key: Key, once: str, path: str, sent: dict[str, Any]) -> tuple[str, Request | None]:
-    """A call's fingerprint, and the request that it was sent for already; a picture takes its time to be hashed."""
+    """A call's fingerprint, and the request that it was sent for already. Hashing an image takes time."""
     mark = fingerprint(path, sent)
     return mark, own.requests.repeated(key, once, mark)
+
+
+def fingerprint(path: str, sent: Mapping[str, Any]) -> str:
+    """A hash of a call's path and parameters; not of its bytes: a form's differ each time it is sent."""
+    return hashlib.sha256(json.dumps([path, sent], sort_keys=True).encode()).hexdigest()
 
 
 def submit(
@@ -134,10 +160,11 @@ def submit(
     safety = services.safety(key)
     doubts = _read_over(services.blocked, wanted.prompt, safety)
     queued = parse(wanted.prompt).check_in() if key.test else 0.0
-    picture = find_picture(services, wanted.source)
-    check_pixels(key, wanted, None if picture is None else picture.size)
+    picture = find_picture(services, wanted.source) if spec.takes_picture else None
+    if key.max_pixels is not None:
+        check_pixels(key.max_pixels, wanted, None if picture is None else picture.size)
     headers = _notes(wanted, parsed.ignored, doubts + wording(spec, wanted))
-    kept = keep(services, picture)
+    kept = keep(services, picture) if picture else None
     if kept and kept.bytes:
         parsed = parsed.with_source(STORED_INPUT + kept.name)
     tariff, steps = services.price(spec), planned_steps(spec, wanted)
@@ -173,7 +200,10 @@ def submit(
         services.test_accepted.set()
     private = {"prompt": wanted.prompt} if services.settings.log_prompts else {}
     life.queued(request, key, client, **private)
-    return Submitted(request, headers | _rate(request) | {"x-request-id": request.id}, base)
+    # How much of its minute the key has left, where it has a limit.
+    left = request.allowance
+    rate = {} if left is None else rate_headers(left.remaining, left.full_at)
+    return Submitted(request, headers | rate | {"x-request-id": request.id}, base)
 
 
 def _read_over(blocked: BlockedPhrases, prompt: str, safety: Safety) -> list[str]:
@@ -192,26 +222,23 @@ def _notes(wanted: GenerationParams, ignored: Sequence[str], doubts: list[str]) 
     """What was understood differently from how it was meant, and what may disappoint."""
     notes = {}
     if ignored:
-        notes["x-ignored-parameters"] = ", ".join(quote(name[:64], errors="replace") for name in ignored[:MOST_ECHOED])
+        notes["x-ignored-parameters"] = ", ".join(quote(name[:64], errors="replace") for name in ignored[:MAX_ECHOED])
     words = doubts + warnings(wanted)
     if wanted.source != (sample := sample_path(wanted.source)) and sample:
         words.append(f"image: this server's own sample {sample} stands in for the vendor's")
     return notes | ({"x-warning": "; ".join(words)} if words else {})
 
 
-def _rate(request: Request) -> dict[str, str]:
-    """How much of its minute the key has left, where it has a limit: what its refusals say too."""
-    left = request.allowance
-    return {} if left is None else rate_headers(left.remaining, left.full_at)
+def check_pixels(allowed: int, wanted: GenerationParams, image: tuple[int, int] | None) -> None:
+    """Raises Forbidden for more pixels than the key may ask for, if the size is known; a worker checks fetched images.
 
-
-def check_pixels(key: Key, wanted: GenerationParams, picture: tuple[int, int] | None) -> None:
-    """Hold a request to its key's pixels, as far as its size is known yet; a worker looks at what must be fetched."""
-    if key.max_pixels is None or not (wanted.width or picture):
+    image: the input image's size.
+    """
+    if not (wanted.width or image):
         return
-    pixels = wanted.pixels(*(fitted_size(*picture) if picture and not wanted.width else (wanted.width, wanted.height)))
-    if pixels > key.max_pixels:
-        words = f"This API key may ask for {key.max_pixels} pixels at once; these are {pixels}"
+    pixels = wanted.pixels(*(fitted_size(*image) if image and not wanted.width else (wanted.width, wanted.height)))
+    if pixels > allowed:
+        words = f"Too many pixels: this API key may ask for {allowed} in one request; this one is for {pixels}"
         raise Forbidden(words, reason="limit")
 
 
@@ -242,9 +269,9 @@ def find_picture(services: Services, image: str) -> Picture | None:
     return Picture(check(data, services.settings.max_picture_pixels), data)
 
 
-def keep(services: Services, picture: Picture | None) -> Input | None:
-    """Have the picture until its request ends: one from the body in a file of its own; None where there is none."""
-    if picture is None or not (picture.data or picture.name):
+def keep(services: Services, picture: Picture) -> Input | None:
+    """The stored image, which lasts until its request ends: of a body, it is stored now; None for a sample."""
+    if not (picture.data or picture.name):
         return None
     if picture.name:
         return Input(picture.name, 0, picture.size)

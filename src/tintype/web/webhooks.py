@@ -20,11 +20,10 @@ from tintype.store.accounts.keys import Key
 from tintype.store.webhooks.records import Delivery, Event, Hook
 from tintype.web.answers import utc
 from tintype.web.auth import Reader, Runner
-from tintype.web.clients import base_url
+from tintype.web.clients import base_url, single_header
 from tintype.web.openapi import describe_body, describe_call, describe_query
 from tintype.web.query import Query, describe
 from tintype.web.services import Services, services
-from tintype.web.terms import only
 from tintype.web.threads import Threaded, in_thread
 
 #: Names whom to tell of one request's end.
@@ -130,7 +129,7 @@ def asked_webhook(http: HttpRequest, own: Services, key: Key) -> str | None:
 
     Raises InvalidParameter, WebhookRefused for an address that can't be one.
     """
-    url = (only(http, HEADER) or "").strip(" \t")
+    url = (single_header(http, HEADER) or "").strip(" \t")
     if not url:
         return None
     if not url.isascii():  # a header has no character set: the receiver would be called at another path
