@@ -17,7 +17,7 @@ from tintype.errors import StoreUnavailable
 from tintype.media import samples
 from tintype.media.samples import SAMPLES, draw
 from tintype.media.samples.canvas import Canvas
-from tintype.web import account
+from tintype.web import models
 from tintype.web.responses import CachedEndpoint
 
 
@@ -68,13 +68,13 @@ def test_the_list_of_models_is_made_once_a_while(
     site: Website, http: httpx2.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    plain = account._all_described
+    plain = models._all_described
 
     def counted(own: object) -> list[dict[str, object]]:
         made.append(own)
         return plain(site.own)
 
-    monkeypatch.setattr(account, "_all_described", counted)
+    monkeypatch.setattr(models, "_all_described", counted)
     first = http.get("/v1/models")
     for _ in range(20):
         assert http.get("/v1/models").content == first.content

@@ -28,6 +28,7 @@ from tintype.web.failures import add_error_handlers
 from tintype.web.history import history_router
 from tintype.web.keys import keys_router
 from tintype.web.middleware import AccountHeaders, BodyLimit, CallMetrics
+from tintype.web.models import models_router, warm_router
 from tintype.web.openapi import ABOUT, finish
 from tintype.web.operator import operator_router
 from tintype.web.pages import pages_router
@@ -35,11 +36,9 @@ from tintype.web.public import public_router
 from tintype.web.responses import json_bytes
 from tintype.web.services import Services
 from tintype.web.shutdown import Shutdown
-from tintype.web.statement import statement_router
 from tintype.web.uploads import uploads_router
 from tintype.web.v1 import v1_router
 from tintype.web.v2 import v2_router
-from tintype.web.warm import warm_router
 from tintype.web.webhooks import webhooks_router
 
 log = structlog.get_logger()
@@ -94,11 +93,11 @@ ROUTERS = (
     webhooks_router,
     uploads_router,
     history_router,
-    statement_router,
+    account_router,
     keys_router,
     operator_router,
-    # Last: it answers for every slug that no route before took.
-    account_router,
+    # Last: it answers for every slug that no earlier route matched.
+    models_router,
 )
 
 

@@ -17,9 +17,8 @@ from tintype.store.ops.servers import ServerRow
 from tintype.store.ops.time_series import Sample
 from tintype.store.ops.workers import WorkerRow
 from tintype.web.auth import Auditor, Observer, Operator
-from tintype.web.openapi import describe_answer, describe_call, describe_query
+from tintype.web.openapi import AUDIT, OVERVIEW, PAUSED, SAMPLES, USED, describe_answer, describe_call, describe_query
 from tintype.web.query import MOST_MINUTES, MOST_ROWS, Query, describe, paged
-from tintype.web.schemas import AUDIT, OVERVIEW, PAUSED, SAMPLES, USED
 from tintype.web.services import Services, services
 from tintype.web.threads import Threaded
 

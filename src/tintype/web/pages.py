@@ -14,8 +14,8 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from tintype import __version__
+from tintype.web.openapi import STATES
 from tintype.web.responses import CachedEndpoint, json_bytes
-from tintype.web.schemas import STATES
 from tintype.web.services import Services, services
 from tintype.web.threads import Threaded
 

@@ -17,10 +17,9 @@ from tintype.errors import NotFound, NotReady
 from tintype.media.samples import draw
 from tintype.web.auth import caller, observer
 from tintype.web.clients import base_url
-from tintype.web.openapi import refusals
+from tintype.web.openapi import READINESS, refusals
 from tintype.web.query import Query, describe
 from tintype.web.responses import CachedEndpoint, StoredFile, conditional
-from tintype.web.schemas import READINESS
 from tintype.web.services import Services, services
 from tintype.web.threads import Threaded, holder, in_thread
 
