@@ -41,8 +41,8 @@ def told(site: Website, number: int = signal.SIGTERM) -> None:
 
 def told_again(site: Website) -> None:
     """By a second signal, that isn't the first one passed on."""
-    assert server(site)._told_at
-    server(site)._told_at -= 2 * SAME
+    assert server(site)._signalled_at
+    server(site)._signalled_at -= 2 * SAME
     told(site)
 
 
@@ -215,7 +215,7 @@ def test_who_knocks_as_it_closes_is_answered(tmp_path: Path) -> None:
                 one.sendall(call)
             assert not server(site)._idle(), "the first one's call is here, though nobody has read it yet"
             told(site)
-            await server(site).listen_no_more()
+            await server(site).stop_listening()
             return knocking
 
         knocking = asyncio.run_coroutine_threadsafe(closing(), loop).result()

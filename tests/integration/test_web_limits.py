@@ -27,7 +27,7 @@ from tintype.media.decoder import Decoded, Decoder
 from tintype.media.fetch import Fetcher
 from tintype.store.accounts.keys import Key
 from tintype.store.db.tables import paces, requests
-from tintype.web.threads import MOST, SHARE
+from tintype.web.threads import MAX_PER_HOLDER, MAX_THREADS
 from tintype.worker.pictures import Pictures
 
 #: Seconds after which something will not come about.
@@ -234,7 +234,7 @@ def test_a_burst_of_one_account_takes_no_others_threads_and_ends_with_its_client
         http = closing.enter_context(site.http(secret))
         http.timeout = LONG / 2
         with site.own.db.write():
-            burst = [dial(site.address) for _ in range(MOST + 20)]
+            burst = [dial(site.address) for _ in range(MAX_THREADS + 20)]
             for one in burst:
                 one.sendall(call_bytes("POST", f"/v2/{TEXT}", site.secret, json.dumps(quick()).encode()))
             until(lambda: len(site.server.server_state.tasks) == len(burst), LONG)
@@ -245,5 +245,5 @@ def test_a_burst_of_one_account_takes_no_others_threads_and_ends_with_its_client
             until(lambda: len(site.server.server_state.connections) == 1, LONG)
         until(lambda: not site.server.server_state.tasks, LONG)
         with site.own.db.read() as view:
-            assert len(view.execute(select(requests.c.id)).all()) <= SHARE
+            assert len(view.execute(select(requests.c.id)).all()) <= MAX_PER_HOLDER
         assert post(http).status_code == 200

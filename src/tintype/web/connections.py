@@ -360,7 +360,7 @@ class Connections:
         self._checking = False
         self._checked_at = 0.0
         self._logged_at = -LOG_PAUSE
-        shutdown.tell(self._end_bodies)
+        shutdown.on_change(self._end_bodies)
 
     def __call__(self, *args: Any, **options: Any) -> Connection:
         return Connection(self, *args, **options)

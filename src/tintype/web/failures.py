@@ -1,4 +1,4 @@
-"""Every error as JSON, and the account's credits on every answer to an authenticated call."""
+"""Every error as JSON: this server's own, the framework's, and unforeseen exceptions."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from tintype.web.services import services
 
 log = structlog.get_logger()
 
-#: What nginx calls a client that went away; nobody is there to read it.
+#: nginx's status for a client that has disconnected.
 CLIENT_GONE = 499
-#: The name of routes that exist only to refuse in better words than the framework's.
+#: The name of routes whose only purpose is a better error than the framework's.
 REFUSES = "refuses"
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Answer our own errors, the framework's and the unforeseen with the same three fields."""
+    """Answer all of them with the same three fields."""
     app.add_exception_handler(TintypeError, _ours)
     app.add_exception_handler(HTTPException, _framework)
     app.add_exception_handler(ClientDisconnect, _gone)
@@ -44,18 +44,18 @@ def _ours(http: HttpRequest, error: Exception) -> JSONResponse:
     known = error if isinstance(error, TintypeError) else TintypeError()
     own = services(http)
     key: Key | None = http.scope.get("state", {}).get("key")
-    if not (key and key.test):  # who chooses the errors that it gets
+    if not (key and key.test):  # test keys choose the errors that they get
         own.metrics.calls.refused(known)
     if isinstance(known, Forbidden) and key:
         own.denials.forbidden(client_address(http, own.settings), known.message, key)
-    if known.status >= 500 and known.__cause__ and not _told(known):
-        # Caused by this machine: its words are for the operator, not for the client.
+    if known.status >= 500 and known.__cause__ and not _logged(known):
+        # The cause is for the operator, not for the client.
         log.error(known.message, path=http.url.path, cause=f"{type(known.__cause__).__name__}: {known.__cause__}")
     return JSONResponse(known.public(), status_code=known.status, headers=known.public_headers())
 
 
-def _told(error: TintypeError) -> bool:
-    """Whether the log has it already: database and storage tell of their own failures, however many calls meet them."""
+def _logged(error: TintypeError) -> bool:
+    """Whether the log has it already: database and storage log their own failures, once for all calls."""
     return any(isinstance(one, StoreUnavailable | StorageUnavailable) for one in (error, error.__cause__))
 
 
@@ -70,9 +70,9 @@ def _framework(http: HttpRequest, error: Exception) -> JSONResponse:
 
 
 def _methods(http: HttpRequest) -> list[str]:
-    """The methods of all routes that an address fits; the framework names the first one's only."""
-    fitting = (route for route in http.app.state.routes if route.matches(http.scope)[0] is not Match.NONE)
-    return sorted({method for route in fitting if route.name != REFUSES for method in route.methods or ()})
+    """The methods of all routes that match an address; the framework names the first one's only."""
+    matching = (route for route in http.app.state.routes if route.matches(http.scope)[0] is not Match.NONE)
+    return sorted({method for route in matching if route.name != REFUSES for method in route.methods or ()})
 
 
 def _gone(_http: HttpRequest, _error: Exception) -> Response:

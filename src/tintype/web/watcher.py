@@ -92,7 +92,7 @@ class Watcher:
         self._previews = previews
         self._pace = pace
         self._shutdown = shutdown
-        shutdown.tell(self._release)
+        shutdown.on_change(self._release)
         self._watches: set[Watch] = set()
         self._joined = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None

@@ -124,7 +124,7 @@ def _again(own: Services, key: Key, id: str) -> Delivery:
     return own.outbox.replay(id)[0]
 
 
-def asked_webhook(http: HttpRequest, own: Services, key: Key) -> str | None:
+def webhook_of_call(http: HttpRequest, own: Services, key: Key) -> str | None:
     """The address that a request's X-Webhook-URL names; the webhook that signs for it is there after this.
 
     Raises InvalidParameter, WebhookRefused for an address that can't be one.
