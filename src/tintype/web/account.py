@@ -1,4 +1,4 @@
-"""An account: its credits, its ledger row by row and day by day, its usage by day and model, and whose a key is."""
+"""An account: its credits, its ledger by row and by day, its usage by day and model, and its key's rights."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def ledger(http: HttpRequest, key: Reader) -> dict[str, Any]:
 
 
 def days(http: HttpRequest, key: Reader) -> dict[str, Any]:
-    """Every day (UTC) of a window of at most 366 days: what was given and spent, and the balance at its end."""
-    since, before = Query(http.query_params).window("from_date", "to_date", days=DEFAULT_DAYS, most=MAX_DAYS)
+    """Every day (UTC) of a window of at most 366 days: credits added and spent, and the balance at its end."""
+    since, before = Query(http.query_params).window("from_date", "to_date", days=DEFAULT_DAYS, max_days=MAX_DAYS)
     found = services(http).statements.days(key.account_id, since, before)
     return {
         "days": [
@@ -71,7 +71,7 @@ def days(http: HttpRequest, key: Reader) -> dict[str, Any]:
 
 def usage(http: HttpRequest, key: Reader) -> dict[str, Any]:
     """A sum per day (UTC) and model that had requests, and the sum of all, in a window of at most 366 days."""
-    since, before = Query(http.query_params).window("from_date", "to_date", days=DEFAULT_DAYS, most=MAX_DAYS)
+    since, before = Query(http.query_params).window("from_date", "to_date", days=DEFAULT_DAYS, max_days=MAX_DAYS)
     used = services(http).usage.by_day(Filter(account_id=key.account_id, since=since, before=before))
     total = {
         "requests": sum(one.requests for one in used),

@@ -19,13 +19,13 @@ from tintype.web.answers import exact, utc
 from tintype.web.auth import Reader
 from tintype.web.clients import base_url
 from tintype.web.openapi import describe_call, describe_query
-from tintype.web.query import LONGEST, MOST_ROWS, Query, describe, paged
+from tintype.web.query import MAX_ROWS, MAX_WINDOW, Query, describe, paged
 from tintype.web.services import Services, services
 from tintype.web.threads import Threaded
 
 #: Days that a window of the history spans when none is given, and rows of a page.
-USUAL = 7
-USUAL_ROWS = 20
+DEFAULT_DAYS = 7
+DEFAULT_ROWS = 20
 STATUSES = {
     "COMPLETED": (Status.COMPLETED,),
     "FAILED": (Status.FAILED,),
@@ -60,12 +60,12 @@ def listed(http: HttpRequest, key: Reader) -> dict[str, Any]:
     """One page of the requests in a window of at most 31 days, each with its cost, inputs and outcome."""
     query = Query(http.query_params)
     _own_only(query, key)
-    since, before = query.window("from_date", "to_date", days=USUAL, most=LONGEST)
+    since, before = query.window("from_date", "to_date", days=DEFAULT_DAYS, max_days=MAX_WINDOW)
     statuses = query.choice("status", STATUSES, "")
     meant = Filter(
         account_id=key.account_id, since=since, before=before, model=query.text("model_name"), statuses=statuses
     )
-    size, sort = query.number("per_page", USUAL_ROWS, MOST_ROWS), query.choice("sort_by", SORTS, "model_created")
+    size, sort = query.number("per_page", DEFAULT_ROWS, MAX_ROWS), query.choice("sort_by", SORTS, "model_created")
     return _page(http, query, meant, size, sort, query.choice("sort_order", ORDERS, "desc"))
 
 
@@ -103,7 +103,7 @@ def _page(
     http: HttpRequest,
     query: Query,
     meant: Filter,
-    size: int = USUAL_ROWS,
+    size: int = DEFAULT_ROWS,
     sort: Sort = "submitted_at",
     descending: bool = True,
 ) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from tintype.web.responses import CachedEndpoint, json_bytes
 from tintype.web.services import Services, services
 from tintype.web.threads import Threaded
 
-#: Seconds for which the list of models is cached: the speeds measured in it change.
+#: Seconds for which the list of models is cached: its measured speeds change.
 LIST_TTL = 1.0
 
 
@@ -43,7 +43,6 @@ def models_router() -> APIRouter:
 
 
 def warm_router() -> APIRouter:
-    """Loading a model ahead."""
     router = APIRouter(prefix="/v2/models/{slug}", route_class=Threaded)
     router.add_api_route(
         "/warm", warm, methods=["POST"], status_code=202, **describe_warmth("Load a model", 202, 403, 503)
@@ -73,7 +72,7 @@ def _described(own: Services, spec: ModelSpec) -> dict[str, Any]:
 
 
 def describe(spec: ModelSpec, tariff: Tariff, measured: float | None) -> dict[str, Any]:
-    """One model at this price, as the list shows it; `measured` is the seconds that its example takes here."""
+    """One model as the list shows it; `measured` is the seconds that its example takes on this server."""
     return {
         "slug": spec.slug,
         "title": spec.title,
@@ -89,30 +88,30 @@ def describe(spec: ModelSpec, tariff: Tariff, measured: float | None) -> dict[st
 
 
 async def only_get() -> None:
-    """Reached where a slug could stand, but does not: `unknown` would call it a model that is not there."""
+    """For addresses that look like a model's: `unknown` would answer that there is no such model."""
     raise MethodNotAllowed("This address takes GET", headers={"allow": "GET"})
 
 
 async def unknown(http: HttpRequest, slug: str, _key: Reader) -> None:
-    """Reached by what no model's own route took: an unknown slug, or a known one with another method than POST."""
+    """For what no model's route matched: an unknown slug, or a known one with another method than POST."""
     services(http).registry.catalogue.find(slug)
     raise MethodNotAllowed(f"{slug} takes POST", headers={"allow": "POST"})
 
 
 def warm(http: HttpRequest, slug: str, key: Runner) -> dict[str, Any]:
-    """Ask every worker to load the model's weights now; costs nothing, and changes nothing where they are loaded."""
+    """Have every worker load the model's weights now; free, and without effect where they are loaded."""
     own = services(http)
     _check(own, slug, key)
-    if not key.test:  # what a test key asks for needs no weights
+    if not key.test:  # test mode needs no weights
         workers = _workers(own)
         if not workers:
-            raise NotReady("No worker is there to load it")
+            raise NotReady("No worker is running that could load the model")
         own.warmups.ask(slug, workers)
     return _shown(own, slug, key)
 
 
 def warmth(http: HttpRequest, slug: str, key: Reader) -> dict[str, Any]:
-    """How far the workers are that were asked to load the model."""
+    """The state of each worker that was asked to load the model."""
     own = services(http)
     own.registry.catalogue.find(slug)
     return _shown(own, slug, key)
@@ -125,7 +124,7 @@ def _check(own: Services, slug: str, key: Key) -> None:
 
 
 def _workers(own: Services) -> dict[str, str]:
-    """The devices of those that are alive, by their ids."""
+    """The devices of the workers that take requests, by worker id."""
     return {worker.id: worker.device for worker in own.taking()}
 
 
@@ -133,8 +132,8 @@ def _shown(own: Services, slug: str, key: Key) -> dict[str, Any]:
     if key.test:
         return {"slug": slug, "state": Warmth.WARM, "workers": [], "mode": "test"}
     devices = _workers(own)
-    asked = {warmup.worker: warmup for warmup in own.warmups.of(slug, devices)}
-    workers = [_worker(device, asked.get(worker)) for worker, device in devices.items()]
+    warmups = {warmup.worker: warmup for warmup in own.warmups.of(slug, devices)}
+    workers = [_worker(device, warmups.get(worker)) for worker, device in devices.items()]
     return {"slug": slug, "state": _together([worker["state"] for worker in workers]), "workers": workers}
 
 
@@ -145,6 +144,6 @@ def _worker(device: str, warmup: Warmup | None) -> dict[str, Any]:
 
 
 def _together(states: list[Warmth]) -> Warmth:
-    """One word for all workers: the first of these that is some worker's, so WARM is said of all of them."""
+    """One state for all workers: WARM only if all of them are."""
     order = (Warmth.WARMING, Warmth.FAILED, Warmth.COLD, Warmth.WARM)
     return next((state for state in order if state in states), Warmth.COLD)
