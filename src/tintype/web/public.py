@@ -72,7 +72,8 @@ def public_router() -> APIRouter:
 
 
 async def health() -> dict[str, str]:
-    """Whether the web process answers; async, so that threads that wait for the database don't delay it."""
+    """The web process answers."""
+    # async: threads that wait for the database don't delay it.
     return {"status": "ok"}
 
 
