@@ -165,7 +165,7 @@ WEIGHED = {
         "schema": NUMBER,
     },
     "x-warning": {
-        "description": "Warnings about the parameters, and what the safety check found without blocking it; else absent",
+        "description": "Warnings about parameters, and what the safety check found and did not block; else absent",
         "schema": {"type": "string"},
     },
     "x-mode": {

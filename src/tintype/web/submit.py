@@ -238,7 +238,7 @@ def check_pixels(allowed: int, params: GenerationParams, image: tuple[int, int] 
         return
     pixels = params.pixels(*(fitted_size(*image) if image and not params.width else (params.width, params.height)))
     if pixels > allowed:
-        words = f"Too many pixels: this API key may ask for {allowed} in one request; this one is for {pixels}"
+        words = f"Too many pixels: this API key may ask for {allowed} pixels per request; this one is for {pixels}"
         raise Forbidden(words, reason="limit")
 
 
