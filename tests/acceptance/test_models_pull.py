@@ -28,7 +28,7 @@ from tintype.catalog.sources import MEDIUM, MEDIUM_COMMIT
 from tintype.checkpoints.weights import Weights
 from tintype.errors import ConfigurationInvalid
 from tintype.hub import download
-from tintype.hub.manifest import Pulled
+from tintype.hub.folder import Pulled
 from tintype.hub.registry import build_registry
 from tintype.media.images import read_note
 from tintype.settings import Settings

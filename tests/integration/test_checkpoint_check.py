@@ -12,8 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.toy import toy_weights
 
-from tintype.checkpoints.builtin import builtin_weights
-from tintype.checkpoints.weights import Lora, Weights
+from tintype.checkpoints.weights import Lora, Weights, builtin_weights
 from tintype.diffusion.check import check
 
 UNET = "diffusion_pytorch_model.safetensors"

@@ -17,10 +17,8 @@ from tests.toy import toy_weights
 
 from tintype.checkpoints import files, weights
 from tintype.checkpoints.checkpoint import Checkpoint
-from tintype.checkpoints.files import LONGEST_HEADER, MOST_TENSORS, read_header
-from tintype.checkpoints.float8 import widened
-from tintype.checkpoints.parts import PARTS
-from tintype.checkpoints.single import LEFTOVERS
+from tintype.checkpoints.files import LONGEST_HEADER, MOST_TENSORS, read_header, widened
+from tintype.checkpoints.single_file import LEFTOVERS, PARTS
 from tintype.checkpoints.weights import Weights, files_in
 from tintype.diffusion.check import check
 from tintype.errors import WeightsUnusable

@@ -22,7 +22,7 @@ from transformers.models.t5.modeling_t5 import T5EncoderModel
 from transformers.models.t5.tokenization_t5 import T5Tokenizer
 
 from tintype.checkpoints.checkpoint import Checkpoint
-from tintype.checkpoints.parts import PARTS
+from tintype.checkpoints.single_file import PARTS
 from tintype.checkpoints.weights import Lora, Weights
 from tintype.diffusion import conversion
 from tintype.diffusion.check import check

@@ -15,8 +15,7 @@ from peft import LoraConfig
 from safetensors.torch import save_file
 
 from tintype.checkpoints.keys import unet
-from tintype.checkpoints.lora import concerning, meant, merge
-from tintype.checkpoints.lora_file import LoraFile
+from tintype.checkpoints.lora import LoraFile, concerning, meant, merge
 from tintype.checkpoints.weights import Lora
 from tintype.errors import WeightsUnusable
 

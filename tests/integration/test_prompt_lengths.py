@@ -16,9 +16,8 @@ from tokenizers.models import Unigram
 from tokenizers.pre_tokenizers import Metaspace
 
 from tintype.catalog.order import GenerationParams
-from tintype.checkpoints.builtin import builtin_weights
 from tintype.checkpoints.checkpoint import Checkpoint
-from tintype.checkpoints.weights import Weights
+from tintype.checkpoints.weights import Weights, builtin_weights
 from tintype.diffusion import conditioning
 from tintype.diffusion.conditioning import T5Encoder
 from tintype.diffusion.families import load_family

@@ -19,7 +19,7 @@ from tintype.catalog.sources import SOURCES
 from tintype.checkpoints.weights import Lora, Weights
 from tintype.cli import tintype
 from tintype.errors import ConfigurationInvalid
-from tintype.hub.files import in_words
+from tintype.hub.folder import in_words
 from tintype.hub.registry import Registry, build_registry
 from tintype.settings import Settings
 

@@ -7,8 +7,7 @@ import pytest
 from tintype.catalog.entry import ModelEntry
 from tintype.catalog.sources import SOURCES
 from tintype.errors import PullFailed
-from tintype.hub.files import in_words
-from tintype.hub.manifest import File
+from tintype.hub.folder import File, in_words
 from tintype.hub.plan import Wanted, named, wanted
 
 TURBO = "stable-diffusion-3-turbo-img2img"

@@ -8,8 +8,7 @@ from functools import cache
 from typing import Any
 
 from tintype.catalog.spec import ModelSpec
-from tintype.checkpoints.builtin import SHIPPED, has_builtin
-from tintype.checkpoints.weights import TRAITS
+from tintype.checkpoints.weights import SHIPPED, TRAITS, has_builtin
 
 #: As answers and descriptions call them.
 BUILTIN = "built-in"

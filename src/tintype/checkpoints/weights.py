@@ -1,4 +1,4 @@
-"""Which weights: a folder or a file, what is added to them, and what the folder says of itself."""
+"""Which weights: a folder or a file, what is added to them, what the folder says of itself, and the built-in ones."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import stat
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -184,3 +185,23 @@ def is_number(value: object) -> bool:
 def _whole(number: object, most: int, least: int) -> bool:
     """Whether it is absent, or a whole number within limits."""
     return number is None or (type(number) is int and least <= number <= most)
+
+
+LORA = "pytorch_lora_weights.safetensors"
+SHIPPED = Path(str(files("tintype") / "weights"))
+
+
+def has_builtin(family: str) -> bool:
+    """Whether a family has built-in weights."""
+    return (SHIPPED / family / TRAITS).is_file()
+
+
+def builtin_weights(family: str, *, few_steps: bool = False) -> Weights:
+    """A family's built-in weights; `few_steps` adds the LoRA that draws in four steps without guidance.
+
+    Raises WeightsUnusable for a family that has none.
+    """
+    if not has_builtin(family):
+        raise WeightsUnusable(f"no weights are configured, and the family {family} has no built-in ones")
+    loras = (Lora(SHIPPED / "turbo" / LORA),) if few_steps else ()
+    return Weights(SHIPPED / family, loras, builtin=True)

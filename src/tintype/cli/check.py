@@ -13,7 +13,7 @@ from tintype.checkpoints.weights import Weights, files_in
 from tintype.cli.bars import open_bars
 from tintype.cli.options import data_option, load_settings
 from tintype.errors import WeightsUnusable
-from tintype.hub.manifest import Manifest, Pulled
+from tintype.hub.folder import Manifest, Pulled
 from tintype.hub.pull import damaged
 from tintype.hub.registry import Registry, build_registry
 

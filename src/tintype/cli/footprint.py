@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from tintype.catalog.spec import ModelSpec
-from tintype.checkpoints.builtin import builtin_weights
 from tintype.checkpoints.component import Component
+from tintype.checkpoints.weights import builtin_weights
 from tintype.errors import WeightsUnusable
 from tintype.fleet.devices import DRIVER
 from tintype.hub.registry import Registry
@@ -27,7 +27,7 @@ def memory_bytes(specs: Iterable[ModelSpec], registry: Registry, settings: Setti
 
 def _components(spec: ModelSpec, registry: Registry) -> Iterator[Component]:
     from tintype.checkpoints.checkpoint import Checkpoint  # noqa: PLC0415 - imports torch, which `serve` must not
-    from tintype.checkpoints.parts import PARTS  # noqa: PLC0415
+    from tintype.checkpoints.single_file import PARTS  # noqa: PLC0415
 
     if spec.slug in registry.missing:
         return

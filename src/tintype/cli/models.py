@@ -15,15 +15,14 @@ from rich.table import Column, Table
 
 from tintype.catalog.builtin import BUILTIN, about, in_words
 from tintype.catalog.spec import ModelSpec, Param
-from tintype.checkpoints.builtin import has_builtin
-from tintype.checkpoints.weights import files_in
+from tintype.checkpoints.weights import files_in, has_builtin
 from tintype.cli.check import check
 from tintype.cli.footprint import memory_bytes
 from tintype.cli.options import data_option, json_option, load_settings
 from tintype.cli.weights import pull, remove, wait
 from tintype.errors import WeightsUnusable
-from tintype.hub.files import in_words as bytes_in_words
-from tintype.hub.manifest import Manifest, Pulled
+from tintype.hub.folder import Manifest, Pulled
+from tintype.hub.folder import in_words as bytes_in_words
 from tintype.hub.registry import Registry, build_registry
 from tintype.store.billing.money import dollars
 from tintype.store.billing.prices import tariff

@@ -13,14 +13,13 @@ from tintype.catalog.sources import SOURCES
 from tintype.cli.bars import open_bars
 from tintype.cli.options import data_option, load_settings
 from tintype.errors import BadRequest, PullFailed
-from tintype.hub.files import in_words
-from tintype.hub.manifest import Manifest, Pulled
+from tintype.hub.folder import Manifest, Pulled, in_words
 from tintype.hub.plan import named, wanted
 from tintype.hub.pull import Bars, register
 from tintype.hub.pull import pull as fetch
+from tintype.hub.pull import remove as forget
 from tintype.hub.registry import Registry, build_registry
 from tintype.hub.remote import Hub
-from tintype.hub.remove import remove as forget
 from tintype.private import make_folder
 
 HUB = "https://huggingface.co"

@@ -11,8 +11,8 @@ from typing import Literal
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.component import Component
 from tintype.checkpoints.files import Tensors
-from tintype.checkpoints.lora_file import LoraFile
-from tintype.checkpoints.parts import OPTIONAL, PARTS
+from tintype.checkpoints.lora import LoraFile
+from tintype.checkpoints.single_file import OPTIONAL, PARTS
 from tintype.checkpoints.weights import Lora, Weights
 from tintype.diffusion.fitting import misfits
 from tintype.diffusion.libraries import quiet_libraries

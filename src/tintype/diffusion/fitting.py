@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from tintype.checkpoints.checkpoint import Checkpoint
-from tintype.checkpoints.parts import OPTIONAL, PARTS
+from tintype.checkpoints.single_file import OPTIONAL, PARTS
 from tintype.checkpoints.weights import is_number
 from tintype.diffusion.loading import class_of, whole_config
 from tintype.errors import WeightsUnusable

@@ -12,8 +12,7 @@ from pathlib import Path
 import httpx2
 
 from tintype.errors import PullFailed
-from tintype.hub.files import Progress, start_digest, take_in
-from tintype.hub.manifest import File
+from tintype.hub.folder import File, Progress, start_digest, take_in
 from tintype.hub.remote import Hub
 
 #: Seconds before a broken connection is taken up again; they start over whenever bytes have arrived.

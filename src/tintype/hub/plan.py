@@ -12,7 +12,7 @@ from tintype.catalog.entry import LoraEntry, ModelEntry
 from tintype.catalog.modelfile import Entries
 from tintype.catalog.sources import SOURCES
 from tintype.errors import PullFailed
-from tintype.hub.manifest import File, Kind
+from tintype.hub.folder import File, Kind
 
 #: What a folder in the diffusers layout needs; the safety checker, flax and ONNX twins and pickles are not among it.
 INDEX = "model_index.json"

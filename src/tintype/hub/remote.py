@@ -13,7 +13,7 @@ from urllib.parse import quote
 import httpx2
 
 from tintype.errors import PullFailed
-from tintype.hub.manifest import File
+from tintype.hub.folder import File
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 DIGESTS = re.compile(r"sha256:[0-9a-f]{64}|git:[0-9a-f]{40}")

@@ -10,9 +10,8 @@ import structlog
 import torch
 
 from tintype.catalog.spec import ModelSpec
-from tintype.checkpoints.builtin import builtin_weights
 from tintype.checkpoints.checkpoint import Checkpoint
-from tintype.checkpoints.weights import T5Place, Weights
+from tintype.checkpoints.weights import T5Place, Weights, builtin_weights
 from tintype.diffusion.arithmetic import pick_dtype
 from tintype.diffusion.families import DENOISERS, load_family, pick_device
 from tintype.diffusion.memory.plan import Memory, open_memory

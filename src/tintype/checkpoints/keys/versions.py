@@ -1,10 +1,37 @@
-"""Text encoders: `cond_stage_model.transformer.*`, `text_encoders.*` and ComfyUI's separate files to transformers."""
+"""Names of tensors that other releases of the libraries wrote, as the present classes know them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import torch
+
+from tintype.checkpoints.files import Tensors
+
+#: An autoencoder's attention before diffusers 0.17, and since.
+ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+def modern(class_name: str, tensors: Tensors) -> Tensors:
+    """The tensors by the names of the class's `state_dict`; numbers that the class works out itself are left out."""
+    match class_name:
+        case "CLIPTextModel" | "CLIPTextModelWithProjection":
+            return clip(tensors, class_name)
+        case "T5EncoderModel":
+            return t5(tensors)
+        case "AutoencoderKL":
+            return {_attention(name): tensor for name, tensor in tensors.items()}
+        case _:
+            return tensors
+
+
+def _attention(name: str) -> str:
+    if ".attentions." not in name:
+        return name
+    owner, _, kind = name.rpartition(".")
+    parent, _, own = owner.rpartition(".")
+    return f"{parent}.{ATTENTION.get(own, own)}.{kind}"
+
 
 #: What CLIP files carry and nothing here needs: a table of 0, 1, 2… and CLIP's temperature.
 SPARE = ("position_ids", "logit_scale")
