@@ -15,9 +15,9 @@ from tokenizers import Tokenizer
 from tokenizers.models import Unigram
 from tokenizers.pre_tokenizers import Metaspace
 
-from tintype.catalog.order import GenerationParams
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.weights import Weights, builtin_weights
+from tintype.core import GenerationParams
 from tintype.diffusion import conditioning
 from tintype.diffusion.conditioning import T5Encoder
 from tintype.diffusion.families import load_family

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tintype.catalog.order import GenerationParams
+from tintype.core import GenerationParams
 from tintype.errors import BadRequest
 
 #: With one step these return the noise that they were given.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from tintype.catalog.order import GenerationParams
 from tintype.catalog.parameters import SAMPLERS, SD15_SCHEDULERS
 from tintype.catalog.spec import ModelSpec
+from tintype.core import GenerationParams
 
 #: Brackets that are meant as they stand, by the rules of the programs that read others.
 ESCAPED = re.compile(r"\\[()\[\]]")

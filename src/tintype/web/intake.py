@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -13,10 +14,11 @@ from fastapi import Request as HttpRequest
 
 from tintype.catalog.advice import refuse, warnings
 from tintype.catalog.blocked import BlockedPhrases
-from tintype.catalog.order import GenerationParams, order, pace, planned_steps, settle_seed
+from tintype.catalog.planning import planned_steps, speed_key
 from tintype.catalog.samples import sample_path
 from tintype.catalog.spec import ModelSpec
 from tintype.catalog.wording import wording
+from tintype.core import STORED_INPUT, GenerationParams
 from tintype.errors import ContentRefused, Forbidden, PerhapsQueued, rate_headers
 from tintype.settings import Safety
 from tintype.store.accounts.keys import Key
@@ -111,22 +113,24 @@ def submit(
     """
     if not key.may_run(spec.slug):
         raise Forbidden(f"This API key may not run {spec.slug}", reason="model")
-    params, ignored = spec.validate(sent)
+    parsed = spec.parse(sent)
     if spec.takes_picture:
         # An address of this server is meant as the path: it need not be a public one.
-        params["image"] = own_path(params["image"].strip(), base) or "/"
-    params = settle_seed(params, steady_draw(params) if key.test else secrets.randbelow)
-    wanted = order(spec, params)
+        parsed = parsed.with_source(own_path(parsed.params.source.strip(), base) or "/")
+    parsed = parsed.with_seed(steady_draw(parsed.values) if key.test else secrets.randbelow)
+    wanted = parsed.params
     refuse(wanted)
     safety = services.safety(key)
     doubts = _read_over(services.blocked, wanted.prompt, safety)
     queued = parse(wanted.prompt).check_in() if key.test else 0.0
-    picture = find_picture(services, wanted.image)
+    picture = find_picture(services, wanted.source)
     check_pixels(key, wanted, None if picture is None else picture.size)
-    headers = _notes(wanted, ignored, doubts + wording(spec, wanted))
-    kept = keep(services, params, picture)
+    headers = _notes(wanted, parsed.ignored, doubts + wording(spec, wanted))
+    kept = keep(services, picture)
+    if kept and kept.bytes:
+        parsed = parsed.with_source(STORED_INPUT + kept.name)
     tariff, steps = services.price(spec), planned_steps(spec, wanted)
-    around = {**around, "id": str(uuid4()), "reply": headers, "pictures": wanted.count, "pace": pace(spec, wanted)}
+    around = {**around, "id": str(uuid4()), "reply": headers, "pictures": wanted.count, "pace": speed_key(spec, wanted)}
     around["safety"] = safety
     if key.test:
         around["pace"] = None  # nothing is learnt from it about the models
@@ -136,7 +140,7 @@ def submit(
         request = services.requests.submit(
             key,
             spec.slug,
-            params,
+            parsed.values,
             price=tariff.most(wanted.count),
             steps=steps,
             cancel_after=cancel_after,
@@ -173,13 +177,13 @@ def _read_over(blocked: BlockedPhrases, prompt: str, safety: Safety) -> list[str
     return ["prompt: a phrase of it is on this server's list of blocked phrases"]
 
 
-def _notes(wanted: GenerationParams, ignored: list[str], doubts: list[str]) -> dict[str, str]:
+def _notes(wanted: GenerationParams, ignored: Sequence[str], doubts: list[str]) -> dict[str, str]:
     """What was understood differently from how it was meant, and what may disappoint."""
     notes = {}
     if ignored:
         notes["x-ignored-parameters"] = ", ".join(quote(name[:64], errors="replace") for name in ignored[:MOST_ECHOED])
     words = doubts + warnings(wanted)
-    if wanted.image != (sample := sample_path(wanted.image)) and sample:
+    if wanted.source != (sample := sample_path(wanted.source)) and sample:
         words.append(f"image: this server's own sample {sample} stands in for the vendor's")
     return notes | ({"x-warning": "; ".join(words)} if words else {})
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from tintype.catalog.order import OWN_FILES, STORED, GenerationParams
 from tintype.catalog.samples import find_sample
+from tintype.core import OWN_FILE, GenerationParams
 from tintype.errors import BadPicture, Forbidden, InvalidParameter, NotFound, PictureUnreachable
 from tintype.media.fetch import parse_url
 from tintype.media.images import check
@@ -45,8 +44,8 @@ def find_picture(services: Services, image: str) -> Picture | None:
         return Picture((sample.side, sample.side))
     if not image:
         return None
-    if image.startswith(OWN_FILES):
-        return _own_file(services, image.removeprefix(OWN_FILES))
+    if image.startswith(OWN_FILE):
+        return _own_file(services, image.removeprefix(OWN_FILE))
     data = from_text(image, services.settings.max_picture_bytes)
     if data is None:
         _check_address(image)
@@ -54,15 +53,13 @@ def find_picture(services: Services, image: str) -> Picture | None:
     return Picture(check(data, services.settings.max_picture_pixels), data)
 
 
-def keep(services: Services, params: dict[str, Any], picture: Picture | None) -> Input | None:
+def keep(services: Services, picture: Picture | None) -> Input | None:
     """Have the picture until its request ends: one from the body in a file of its own; None where there is none."""
     if picture is None or not (picture.data or picture.name):
         return None
     if picture.name:
         return Input(picture.name, 0, picture.size)
-    name = services.inputs.put(picture.data, "in")
-    params["image"] = STORED + name
-    return Input(name, len(picture.data), picture.size)
+    return Input(services.inputs.put(picture.data, "in"), len(picture.data), picture.size)
 
 
 def _own_file(services: Services, name: str) -> Picture:

@@ -231,7 +231,7 @@ class Worker:
     def _fetched(self, task: RunningRequest) -> Future[Decoded | None]:
         """Its input image on the way; there already where it has none: text-to-image waits for nobody's."""
         request, order = task.request, task.order
-        if not order.image:
+        if not order.source:
             nothing: Future[Decoded | None] = Future()
             nothing.set_result(self.stages.run(request, Stage.FETCH, lambda: None))
             return nothing
