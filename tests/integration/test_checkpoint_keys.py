@@ -95,7 +95,7 @@ def test_autoencoder(config: dict[str, Any]) -> None:
     assert config is not TRUE_VAE or len(tensors) == 248  # as the published file has
     assert same(state(AutoencoderKL, "meta", **configs.autoencoder(tensors)), on_meta(tensors))
     old = {name.replace(".to_out.0.", ".proj_attn.").replace(".to_q.", ".query."): one for name, one in tensors.items()}
-    assert same(versions.modern("AutoencoderKL", old), tensors)
+    assert same(versions.current_names("AutoencoderKL", old), tensors)
 
 
 def test_text_encoders() -> None:
@@ -118,7 +118,7 @@ def test_text_encoders() -> None:
     found = T5EncoderModel.config_class(**configs.t5(tensors))
     assert same(state(T5EncoderModel, "meta", config=found), tensors)
     once = tensors.keys() - {"encoder.embed_tokens.weight"}
-    for words in versions.T5_WORDS:
+    for words in versions.T5_EMBEDDINGS:
         whole = tensors | {"decoder.final_layer_norm.weight": torch.zeros(64), "lm_head.weight": torch.zeros(99, 64)}
         assert versions.t5({name: one for name, one in whole.items() if name != words}).keys() == once
 

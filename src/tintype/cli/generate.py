@@ -71,7 +71,7 @@ def draw(
     check_files(Path(output), weights)
     check_device(device)
     settings = load_settings(data=data, dtype=dtype)
-    registry = build_registry(settings).drawing(spec.slug, weights)
+    registry = build_registry(settings).with_weights(spec.slug, weights)
     if given.get("image"):
         given["image"] = _image(given["image"], settings.max_picture_bytes)
     wanted = _order(spec, given, Path(output))

@@ -1,4 +1,7 @@
-"""The folder of pulled weights: a manifest per slug, written last, so that half-pulled weights are never served."""
+"""The models folder: what has been pulled, checksums, disk space, and one writer at a time.
+
+Each slug has a manifest, which is written last: incomplete weights are never served.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,18 @@ from typing import Any, Literal
 
 from tintype.errors import ConfigurationInvalid, PullFailed
 
+#: What a snapshot holds: weights in the diffusers layout, one file, or tokenizers alone.
 Kind = Literal["folder", "file", "tokenizers"]
-#: A file in the folder of pulled weights that ends so is a slug's manifest.
-ENDING = ".json"
+#: Called with a number of bytes: those since the last call; negative where they are fetched again.
+OnBytes = Callable[[int], None]
+#: The suffix of manifests.
+MANIFEST_SUFFIX = ".json"
+#: Bytes per read.
+CHUNK = 2**20
+#: Bytes that stay free: a full disk would stop the server's database too.
+RESERVED_BYTES = 2**26
+#: The errors of a full disk, an exhausted quota, or a file system's limit.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -27,31 +39,32 @@ class File:
 
     #: Below the repository's folder, with slashes.
     path: str
+    #: Bytes.
     size: int
     #: Hexadecimal: `sha256:…`, or `git:…`, the SHA-1 that git gives a blob.
     digest: str
 
 
 @dataclass(frozen=True)
-class Part:
-    """What was taken of one repository, at one commit; or a folder that was there already."""
+class Snapshot:
+    """Files of one repository at one commit; or those of a folder that was registered in place."""
 
-    #: `owner/name`; empty for a folder of the operator's.
+    #: `owner/name`; empty for a registered folder.
     repository: str
-    #: What was asked for, and the commit that it was then.
+    #: As requested: a branch, a tag or a commit.
     revision: str
+    #: What the revision was at the time of the pull.
     commit: str
     files: tuple[File, ...]
-    #: Where the files lie: below the folder of pulled weights, or an operator's own place.
+    #: Below the models folder; absolute for a registered folder.
     folder: str
-    #: A folder of weights, a file, or tokenizers alone.
     kind: Kind
-    #: Patterns of what was left out, such as T5.
+    #: Patterns of files that were left out, such as T5.
     without: tuple[str, ...] = ()
 
     @property
-    def ours(self) -> bool:
-        """Whether we put the files there, and may remove them."""
+    def is_pulled(self) -> bool:
+        """Whether we wrote the files, and may remove them."""
         return bool(self.repository)
 
     @property
@@ -62,138 +75,134 @@ class Part:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a slug was given; the first part has the weights, further ones LoRAs."""
+    """What was pulled for a slug."""
 
     slug: str
-    parts: tuple[Part, ...]
-    #: The weights themselves within the first part, where they are one file.
+    #: The first has the weights, the others LoRAs or tokenizers.
+    snapshots: tuple[Snapshot, ...]
+    #: The weights themselves within the first snapshot, where they are one file.
     file: str = ""
 
+    def to_json(self) -> dict[str, Any]:
+        """As in the manifest's file, where snapshots are `parts`."""
+        return {"slug": self.slug, "parts": [asdict(one) for one in self.snapshots], "file": self.file}
 
-class Pulled:
-    """The folder of pulled weights: a folder per repository and commit, a manifest per slug."""
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Manifest:
+        """Raises TypeError or KeyError where it is none."""
+        snapshots = (
+            Snapshot(**{**one, "files": tuple(File(**file) for file in one["files"]), "without": tuple(one["without"])})
+            for one in content["parts"]
+        )
+        return cls(content["slug"], tuple(snapshots), content["file"])
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
 
-    def all(self) -> list[Manifest]:
-        """Every slug's manifest; raises ConfigurationInvalid for one that isn't readable."""
-        return [self._read(path) for path in sorted(self.folder.glob(f"*{ENDING}"))]
+class ModelsFolder:
+    """A folder per repository and commit, and a manifest per slug."""
 
-    def of(self, slug: str) -> Manifest | None:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def manifests(self) -> list[Manifest]:
+        """Every slug's; raises ConfigurationInvalid for one that isn't readable."""
+        return [self._read(path) for path in sorted(self.path.glob(f"*{MANIFEST_SUFFIX}"))]
+
+    def manifest(self, slug: str) -> Manifest | None:
         """A slug's manifest, or None; raises ConfigurationInvalid."""
-        path = self._path(slug)
+        path = self._manifest_path(slug)
         return self._read(path) if path.is_file() else None
 
-    def place(self, part: Part) -> Path:
-        """The folder of a part."""
-        return self.folder / part.folder
+    def folder_of(self, snapshot: Snapshot) -> Path:
+        return self.path / snapshot.folder
 
-    def weights(self, manifest: Manifest) -> Path:
-        """The folder, or the one file, that a slug's weights are."""
-        return self.place(manifest.parts[0]) / manifest.file
+    def weights_path(self, manifest: Manifest) -> Path:
+        """The folder, or the one file, of a slug's weights."""
+        return self.folder_of(manifest.snapshots[0]) / manifest.file
 
     def damage(self, manifest: Manifest) -> str:
-        """In words, the first file that is gone or has another size; empty where all are as they were pulled."""
-        for part in manifest.parts:
-            for file in part.files:
-                path = self.place(part) / file.path
+        """The first file that is missing or has another size, in words; empty where there is none."""
+        for snapshot in manifest.snapshots:
+            for file in snapshot.files:
+                path = self.folder_of(snapshot) / file.path
                 if not path.is_file():
-                    return f"{file.path} is gone"
+                    return f"{file.path} is missing"
                 if path.stat().st_size != file.size:
                     return f"{file.path} has {path.stat().st_size} bytes instead of {file.size}"
         return ""
 
     def write(self, manifest: Manifest) -> None:
-        """Keep a manifest, whole or not at all."""
-        half = self._path(manifest.slug).with_suffix(".half")
+        """Write a manifest atomically."""
+        path = self._manifest_path(manifest.slug)
+        half = path.with_suffix(".half")
         with half.open("w", encoding="utf-8") as file:
-            json.dump(asdict(manifest), file, indent=2)
+            json.dump(manifest.to_json(), file, indent=2)
             file.flush()
             os.fsync(file.fileno())
-        half.rename(self._path(manifest.slug))
+        half.rename(path)
 
-    def forget(self, manifest: Manifest) -> None:
-        """Remove a manifest; its files stay."""
-        self._path(manifest.slug).unlink()
+    def delete(self, manifest: Manifest) -> None:
+        """Delete a manifest; its files stay."""
+        self._manifest_path(manifest.slug).unlink()
 
-    def _path(self, slug: str) -> Path:
-        return self.folder / f"{slug}{ENDING}"
+    def require_space(self, needed: int) -> None:
+        """Raise PullFailed unless this many more bytes fit on the disk."""
+        free = shutil.disk_usage(self.path).free
+        if needed + RESERVED_BYTES > free:
+            sizes = f"{format_size(needed)} are needed, and {format_size(free)} are free in {self.path}"
+            raise PullFailed(f"{sizes}; free some, or name another folder in TINTYPE_MODELS_FOLDER")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the folder, and be its only writer; raises PullFailed, for a full disk too."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with (self.path / ".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield
+        except BlockingIOError as error:
+            message = f"another tintype is pulling or removing in {self.path}; wait until it is done"
+            raise PullFailed(message) from error
+        except OSError as error:
+            if error.errno in DISK_FULL:
+                raise PullFailed(f"the disk is full: {self.path}; free some space, and pull again") from error
+            raise PullFailed(f"{self.path} can't be written: {error.strerror or error}") from error
+
+    def _manifest_path(self, slug: str) -> Path:
+        return self.path / f"{slug}{MANIFEST_SUFFIX}"
 
     def _read(self, path: Path) -> Manifest:
         try:
-            return _manifest(json.loads(path.read_text("utf-8")))
+            return Manifest.from_json(json.loads(path.read_text("utf-8")))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ConfigurationInvalid(f"{path}: not a manifest of pulled weights; remove it and pull again") from error
 
 
-def _manifest(said: dict[str, Any]) -> Manifest:
-    parts = (
-        Part(**{**part, "files": tuple(File(**file) for file in part["files"]), "without": tuple(part["without"])})
-        for part in said["parts"]
-    )
-    return Manifest(said["slug"], tuple(parts), said["file"])
-
-
-CHUNK = 2**20
-#: Bytes that are left free: a disk that is full to the last one stops the server's database too.
-SPARE = 2**26
-#: What the system says of a disk, a quota or a file system that takes no more.
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-Progress = Callable[[int], None]
-
-
-def start_digest(file: File) -> Any:
-    """What takes in a file's bytes to become its digest: SHA-256, or git's SHA-1 of a blob, which has a head."""
+def new_digest(file: File) -> Any:
+    """An empty hash for a file's digest: SHA-256, or git's SHA-1 of a blob, which begins with a header."""
     if file.digest.startswith("sha256:"):
         return hashlib.sha256()
     return hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)
 
 
-def is_whole(file: File, path: Path, progress: Progress = lambda _: None) -> bool:
-    """Whether a file on disk has the size and the digest that it should; reads all of it."""
-    if not path.is_file() or path.stat().st_size != file.size:
-        return False
-    hashed = start_digest(file)
-    take_in(hashed, path, progress)
-    return bool(hashed.hexdigest() == file.digest.partition(":")[2])
-
-
-def take_in(hashed: Any, path: Path, progress: Progress = lambda _: None) -> None:
-    """Read a file into a digest."""
+def update_digest(digest: Any, path: Path, on_bytes: OnBytes = lambda _: None) -> None:
+    """Add a file's content to a hash."""
     with path.open("rb") as content:
         while chunk := content.read(CHUNK):
-            hashed.update(chunk)
-            progress(len(chunk))
+            digest.update(chunk)
+            on_bytes(len(chunk))
 
 
-def require_room(folder: Path, needed: int) -> None:
-    """Raise PullFailed unless so many more bytes fit."""
-    free = shutil.disk_usage(folder).free
-    if needed + SPARE > free:
-        more = "make room, or name another folder in TINTYPE_MODELS_FOLDER"
-        raise PullFailed(f"{in_words(needed)} are needed, and {in_words(free)} are free in {folder}; {more}")
+def is_intact(file: File, path: Path, on_bytes: OnBytes = lambda _: None) -> bool:
+    """Whether a file on disk has its size and its digest; reads all of it."""
+    if not path.is_file() or path.stat().st_size != file.size:
+        return False
+    digest = new_digest(file)
+    update_digest(digest, path, on_bytes)
+    return bool(digest.hexdigest() == file.digest.partition(":")[2])
 
 
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Make the folder, and be the only one that writes there; raises PullFailed, for a full disk too."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-    except BlockingIOError as error:
-        raise PullFailed(f"another tintype is pulling or removing in {folder}; wait until it is done") from error
-    except OSError as error:
-        if error.errno in FULL:
-            raise PullFailed(f"the disk is full: {folder} takes no more; make room, and pull again") from error
-        raise PullFailed(f"{folder} can't be written: {error.strerror or error}") from error
-
-
-def in_words(size: float) -> str:
-    """Bytes for people: 15.5 GB."""
+def format_size(size: float) -> str:
+    """Bytes in words: 15.5 GB."""
     for unit in ("bytes", "kB", "MB"):
         if size < 1000:
             return f"{size:.3g} {unit}"
