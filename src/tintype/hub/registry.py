@@ -10,11 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tintype.catalog.catalogue import Catalogue
-from tintype.catalog.entry import LoraEntry, ModelEntry
-from tintype.catalog.modelfile import Entries, extend, read_models_file
+from tintype.catalog.modelfile import Entries, LoraEntry, ModelEntry, extend, read_models_file
 from tintype.catalog.models import MODELS
-from tintype.catalog.spec import ModelSpec
+from tintype.catalog.spec import Catalogue, ModelSpec
 from tintype.checkpoints.weights import Lora, WeightsSpec
 from tintype.errors import ConfigurationInvalid
 from tintype.hub.folder import Manifest, ModelsFolder

@@ -13,7 +13,7 @@ from functools import partial
 import structlog
 import torch
 
-from tintype.catalog.catalogue import Catalogue
+from tintype.catalog.spec import Catalogue
 from tintype.diffusion.image_state import ImageState
 from tintype.engine import Engine
 from tintype.errors import PictureNotFinite, StoreUnavailable, TintypeError
