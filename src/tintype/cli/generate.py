@@ -20,9 +20,9 @@ from tintype.catalog.spec import ModelSpec, Param
 from tintype.catalog.wording import wording
 from tintype.cli.local import check_device, check_files, drawing, load_model
 from tintype.cli.options import data_option, load_settings
+from tintype.core import Format
 from tintype.errors import BadPicture, InvalidParameter
 from tintype.hub.registry import Registry, build_registry
-from tintype.media.images import Format
 from tintype.media.inline import from_text
 from tintype.settings import Settings
 

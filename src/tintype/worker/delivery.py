@@ -68,10 +68,10 @@ class Delivery:
                 time.sleep(pause)
         return self.requests.complete(task.request.id, task.request.attempt, result, task.mark.steps)
 
-    def _put(self, task: RunningRequest, index: int) -> dict[str, str | int]:
+    def _put(self, task: RunningRequest, index: int) -> dict[str, Any]:
         order = task.order
         seed = order.seeds[index]
         how = task.recipe.of(seed) if self.with_recipe else None
         made = to_file(order, task.pixels[index], task.size, seed, how)
         with self.outlet.used():
-            return made.keep(self.outputs, order.format)
+            return made.store(self.outputs, order.format).to_json()
