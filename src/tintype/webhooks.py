@@ -19,7 +19,7 @@ import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from tintype.errors import StoreUnavailable, TintypeError
-from tintype.media.post import Poster
+from tintype.media.http import PublicClient
 from tintype.settings import Settings
 from tintype.store.db.database import Database
 from tintype.store.webhooks.outbox import Backoff, Outbox
@@ -87,7 +87,7 @@ class Senders:
     def __init__(
         self,
         outbox: Outbox,
-        poster: Poster,
+        client: PublicClient,
         *,
         threads: int,
         poll: float,
@@ -95,7 +95,7 @@ class Senders:
         tracing: Tracing = NO_TRACES,
     ) -> None:
         self._outbox = outbox
-        self._poster = poster
+        self._client = client
         self._poll = poll
         self._patience = patience
         self._tracing = tracing
@@ -133,7 +133,7 @@ class Senders:
         headers += sign(secrets, delivery.id, int(time.time()), body)
         with self._tracing.span("webhook", delivery.traceparent, request=delivery.request_id) as traceparent:
             trace = [(HEADER, traceparent)] if traceparent else []
-            answer = self._poster.post(delivery.url, body, headers + trace)
+            answer = self._client.post(delivery.url, body, headers + trace)
         return Outcome(answer.status, retry_after=answer.retry_after if answer.status in BUSY else None)
 
     def _run(self) -> None:
@@ -171,9 +171,9 @@ def sending(settings: Settings, name: str = "") -> Iterator[None]:
     """The senders of one server, as the operator configured them. name: what traces know it as."""
     db = Database(settings.database, patience=settings.database_patience, process="webhooks")
     tracing = open_tracing(settings.traces, "webhooks", name)
-    with Poster(settings.webhook_allow, settings.webhook_timeout) as poster:
+    with PublicClient(settings.webhook_allow, settings.webhook_timeout) as client:
         threads, poll, patience = settings.webhook_senders, settings.webhook_poll, settings.webhook_timeout
-        with Senders(outbox(db, settings), poster, threads=threads, poll=poll, patience=patience, tracing=tracing):
+        with Senders(outbox(db, settings), client, threads=threads, poll=poll, patience=patience, tracing=tracing):
             yield
     tracing.close()
     db.close()

@@ -22,7 +22,7 @@ from tests.databases import PostgresServer, migrated
 
 from tintype.engine import Engine
 from tintype.errors import StorageUnavailable, StoreUnavailable
-from tintype.media.post import Poster
+from tintype.media.http import PublicClient
 from tintype.store.db import outages
 from tintype.store.db.database import Database
 from tintype.store.db.notify import Bell
@@ -65,7 +65,7 @@ def test_a_database_that_is_away_is_two_lines_however_many_meet_it(
     db, looked = Database(f"{url}&password=hush-hush", patience=2), threading.Event()
     outbox = Outbox(db, Backoff(1, 1, 3), lease=10, retention=60)
     with ExitStack() as running, capture_logs() as lines:
-        poster = running.enter_context(Poster(frozenset(), 1))
+        poster = running.enter_context(PublicClient(frozenset(), 1))
         running.enter_context(Senders(outbox, poster, threads=16, poll=0.01, patience=5))
         running.enter_context(Bell(db, looked.set))
         assert looked.wait(10)
@@ -87,7 +87,7 @@ def test_a_database_that_is_away_is_two_lines_however_many_meet_it(
 def test_of_all_senders_one_looks_while_the_database_is_away(url: str, postgres: PostgresServer) -> None:
     db = Database(url)
     outbox = Outbox(db, Backoff(1, 1, 3), lease=10, retention=60)
-    with postgres_stopped(postgres), capture_logs(), Poster(frozenset(), 1) as poster:
+    with postgres_stopped(postgres), capture_logs(), PublicClient(frozenset(), 1) as poster:
         with Senders(outbox, poster, threads=16, poll=0.001, patience=5):
             until(lambda: db._outages._away._times > 0)
             threading.Event().wait(0.5)

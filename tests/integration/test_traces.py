@@ -30,7 +30,7 @@ from tintype import __version__
 from tintype.catalog.models import MODELS
 from tintype.checkpoints.weights import Weights
 from tintype.engine import Engine
-from tintype.media.post import Poster
+from tintype.media.http import PublicClient
 from tintype.store.db.records import Request
 from tintype.telemetry import logs
 from tintype.telemetry.metrics import STAGE_RUNS, STAGE_SECONDS, Stage
@@ -115,7 +115,7 @@ def told(site: Website, receiver: Receiver, tracing: Tracing) -> str | None:
     """Send what the outbox has; the `traceparent` that came in with it."""
     claimed = site.own.outbox.claim()
     assert claimed is not None
-    with Poster(frozenset([receiver.host]), 10) as poster:
+    with PublicClient(frozenset([receiver.host]), 10) as poster:
         senders = Senders(site.own.outbox, poster, threads=1, poll=1, patience=1, tracing=tracing)
         outcome = senders.send(*claimed)
         assert outcome.succeeded, outcome
@@ -237,7 +237,7 @@ def test_what_senders_log_names_the_request(site: Website, receiver: Receiver) -
     receiver.answer = lambda _: (500, {})
     with (
         capture_logs(processors=[merge_contextvars]) as logged,
-        Poster(frozenset([receiver.host]), 10) as poster,
+        PublicClient(frozenset([receiver.host]), 10) as poster,
         Senders(site.own.outbox, poster, threads=2, poll=0.02, patience=5),
     ):
         until(lambda: logged)

@@ -16,7 +16,7 @@ from tests.integration.receiver import Message, Receiver, receiving
 from tests.integration.website import serving
 
 from tintype.errors import AddressRefused, BadRequest, NotFound, PictureUnreachable
-from tintype.media.post import Poster, check_target, seconds
+from tintype.media.http import PublicClient, check_target, seconds
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.records import Request
@@ -80,7 +80,7 @@ class Office:
             tx.execute(update(deliveries).values(lease_until=read_clock(tx) - 1))
 
     def senders(self, receivers: list[Receiver], timeout: float = 30.0) -> Senders:
-        poster = Poster(frozenset(one.host for one in receivers), timeout)
+        poster = PublicClient(frozenset(one.host for one in receivers), timeout)
         return Senders(self.outbox, poster, threads=4, poll=0.02, patience=5)
 
 

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from tintype.errors import BadPicture, PictureUnreachable
 from tintype.media import inline
-from tintype.media.fetch import parse_url, target_of
+from tintype.media.http import check_target, parse_url, target_of
 from tintype.media.inline import PIECE, from_text
-from tintype.media.post import check_target
 
 LIMIT = 1000
 #: Begins as a JPEG does, and its base64 holds "+" and "/".

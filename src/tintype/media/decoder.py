@@ -18,14 +18,16 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from PIL import Image
 
 from tintype.errors import BadPicture
-from tintype.media.cancellation import Cancellation
 from tintype.media.images import CUT_SHORT, decode, digest
-from tintype.media.scaling import fit, fitted_size
+from tintype.media.scaling import fit, output_size
+
+if TYPE_CHECKING:
+    from tintype.media.network import Cancellation  # which children do without: it brings httpcore
 
 #: Bytes that a child may take of itself, and per pixel of the largest image that may be sent: an image with
 #: transparency is decoded into two canvases (WebP), a copy and the result, of 4 bytes each. Measured at 50 megapixels:
@@ -70,9 +72,8 @@ class Decoded(NamedTuple):
 
 def reduced(data: bytes, max_pixels: int, width: int = 0, height: int = 0) -> Decoded:
     """Decode in this process, and fit to a size, or to that which a model takes; raises BadPicture."""
-    picture = decode(data, max_pixels)
-    wanted = (width, height) if width else fitted_size(*picture.size)
-    return Decoded(fit(picture, *wanted), picture.size, digest(picture))
+    image = decode(data, max_pixels)
+    return Decoded(fit(image, *output_size(width, height, image.size)), image.size, digest(image))
 
 
 class Decoder:

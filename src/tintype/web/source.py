@@ -8,7 +8,7 @@ from typing import Any
 from tintype.catalog.order import OWN_FILES, STORED, GenerationParams
 from tintype.catalog.samples import find_sample
 from tintype.errors import BadPicture, Forbidden, InvalidParameter, NotFound, PictureUnreachable
-from tintype.media.fetch import parse_url
+from tintype.media.http import parse_url
 from tintype.media.images import check
 from tintype.media.inline import from_text
 from tintype.media.scaling import fitted_size
