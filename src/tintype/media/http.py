@@ -105,7 +105,7 @@ class PublicClient:
             return Answer(int(response.status), seconds(answered.get(b"retry-after", "").strip()))
 
     def _connections(self, deadline: Deadline) -> httpcore2.ConnectionPool:
-        """A new pool for every call: a reused connection would be to an address that was verified for an earlier one."""
+        """A new pool for every call: a reused connection's address would have been verified for an earlier one."""
         backend = PublicOnly(self._allow, deadline, self._lookups)
         return httpcore2.ConnectionPool(ssl_context=self._tls, network_backend=backend)
 
