@@ -7,8 +7,8 @@ from functools import cache
 from typing import Any
 
 from tintype.catalog.samples import sample_path
+from tintype.media.breaker import StorageBreaker
 from tintype.media.images import Encoded, check, encode
-from tintype.media.outlet import Outlet
 from tintype.media.samples import draw as draw_sample
 from tintype.media.scaling import output_size
 from tintype.media.storage import Storage
@@ -28,7 +28,7 @@ class Delivery:
     def __init__(self, input_size: Callable[[str], tuple[int, int] | None], outputs: Storage, max_pixels: int) -> None:
         self._input_size = input_size
         self._outputs = outputs
-        self.outlet = Outlet(outputs)
+        self.breaker = StorageBreaker(outputs)
         self._max_pixels = max_pixels
 
     def result(self, act: Act) -> dict[str, Any]:
@@ -37,7 +37,7 @@ class Delivery:
         size = output_size(wanted.width, wanted.height, self._source_size(act))
         drawn = ((draw(slug, wanted.prompt, seed, *size), seed) for seed in wanted.seeds)
         files = (Encoded(encode(one, wanted.format, wanted.quality), *size, seed) for one, seed in drawn)
-        with self.outlet.used():
+        with self.breaker.guarding():
             pictures = [file.store(self._outputs, wanted.format).to_json() for file in files]
         # There is nothing to make again by a recipe.
         made = {"pictures": pictures, "format": wanted.format, "seed": wanted.seed, "recipe": None}

@@ -169,9 +169,9 @@ class Services:
     def find_file(self, name: str) -> tuple[Storage, int]:
         """Where a finished or uploaded picture of that unguessable name is, and its bytes; raises NotFound."""
         try:
-            return self.outputs, self.outputs.find(name)
+            return self.outputs, self.outputs.size(name)
         except NotFound:
-            return self.uploads, self.uploads.find(name)
+            return self.uploads, self.uploads.size(name)
 
     def file_size(self, name: str) -> tuple[int, int]:
         """Width and height in pixels of such a picture; raises NotFound, and BadPicture for what is none any more.
@@ -187,9 +187,9 @@ class Services:
         if not self.settings.storage_redirect:
             return None
         try:
-            return self.outputs.address(name, SIGNED_FOR)
+            return self.outputs.signed_url(name, SIGNED_FOR)
         except NotFound:
-            return self.uploads.address(name, SIGNED_FOR)
+            return self.uploads.signed_url(name, SIGNED_FOR)
 
     def beat(self) -> None:
         """Say that this server lives."""

@@ -9,7 +9,7 @@ import structlog
 
 from tintype.catalog.builtin import BUILTIN
 from tintype.errors import StoreUnavailable
-from tintype.media.outlet import Outlet
+from tintype.media.breaker import StorageBreaker
 from tintype.media.storage import Storage
 from tintype.store.db.records import Json
 from tintype.store.queue.requests import Requests
@@ -29,7 +29,7 @@ class Delivery:
     def __init__(self, requests: Requests, outputs: Storage, guard: Guard, *, with_recipe: bool) -> None:
         self.requests = requests
         self.outputs = outputs
-        self.outlet = Outlet(outputs)
+        self.breaker = StorageBreaker(outputs)
         self.guard = guard
         self.with_recipe = with_recipe
 
@@ -73,5 +73,5 @@ class Delivery:
         seed = order.seeds[index]
         how = task.recipe.of(seed) if self.with_recipe else None
         made = to_file(order, task.pixels[index], task.size, seed, how)
-        with self.outlet.used():
+        with self.breaker.guarding():
             return made.store(self.outputs, order.format).to_json()

@@ -110,7 +110,7 @@ def run_worker(
         worker.tasks,
         worker.engine,
         Looker(Previews(db), guard.hides),
-        Reporter(worker.tasks, worker.engine, models, worker.stages, worker.outlet, db.times).report,
+        Reporter(worker.tasks, worker.engine, models, worker.stages, worker.breaker, db.times).report,
         settings.heartbeat,
         parent,
         end,
@@ -119,7 +119,7 @@ def run_worker(
     with life:
         with pictures, heart, Bell(db, worker.look):
             worker.run()
-            worker.outlet.close()
+            worker.breaker.stop()
         tracing.close()
         db.close()
     # At once: Python would wait for downloads under way, and for an address that never answers that is long.
