@@ -208,7 +208,7 @@ class Objects:
         return self._once if self._outages.lasts(to) else self._store
 
     def _check_meta(self, found: ObjectMeta) -> None:
-        """Raise NotFound for an expired object, StorageUnavailable for one without date or content: it is no storage's."""
+        """Raise NotFound for an expired object, StorageUnavailable for an undated or empty one: no storage's."""
         if not found["size"] or not found["last_modified"].timestamp():
             raise StorageUnavailable.because(STRANGE, refuses=False)
         if not self._young(found["last_modified"]):
