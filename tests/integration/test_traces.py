@@ -34,7 +34,7 @@ from tintype.media.http import PublicClient
 from tintype.store.db.records import Request
 from tintype.telemetry import logs
 from tintype.telemetry.metrics import STAGE_RUNS, STAGE_SECONDS, Stage
-from tintype.telemetry.traces import NO_TRACES, Tracing, Watched, open_tracing
+from tintype.telemetry.traces import NO_TRACES, LoggedExporter, Tracing, open_tracing
 from tintype.webhooks import WebhookSender
 from tintype.worker.delivery import Delivery
 from tintype.worker.guard import Guard
@@ -268,7 +268,7 @@ def test_a_collector_that_is_away_is_a_line_however_often_it_is_tried(
     provider.get_tracer("test").start_span("submit").end()
     spans = memory.get_finished_spans()
     away = OTLPSpanExporter("http://127.0.0.1:9/v1/traces", timeout=0.05)  # seconds, its own pauses and tries included
-    exporter = Watched(away, "web")
+    exporter = LoggedExporter(away, "web")
     with capture_logs() as lines:
         for _ in range(5):
             exporter.export(spans)

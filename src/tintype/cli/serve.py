@@ -41,7 +41,7 @@ from tintype.store.db.audit import act_as, actor
 from tintype.store.db.database import Database
 from tintype.store.ops.workers import new_id
 from tintype.store.webhooks.subscriptions import Webhooks
-from tintype.telemetry.logs import Life, set_up_logs
+from tintype.telemetry.logs import ProcessLog, set_up_logs
 from tintype.web.shutdown import LAST_ANSWERS, Shutdown, WebServer
 from tintype.webhooks import webhook_sender
 
@@ -101,10 +101,10 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
         if settings.public_url:
             Webhooks(db, overlap=settings.webhook_overlap).forget_bases()
     server = web_server(settings, registry, name)
-    life = Life(server=name, address=address, fleet=settings.fleet, **about(settings, CALLERS))
+    life = ProcessLog(server=name, address=address, fleet=settings.fleet, **about(settings, CALLERS))
 
     def stop(number: int, frame: FrameType | None) -> None:
-        life.ends(number)
+        life.stopping(number)
         server.handle_exit(number, frame)
 
     # From the start until the last worker has stopped: a signal counts throughout.

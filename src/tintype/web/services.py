@@ -41,7 +41,7 @@ from tintype.store.queue.progress import Looks
 from tintype.store.queue.requests import Requests
 from tintype.store.webhooks.outbox import Outbox
 from tintype.store.webhooks.subscriptions import Webhooks
-from tintype.telemetry.metrics import Metrics
+from tintype.telemetry.exposition import Metrics
 from tintype.telemetry.traces import Tracing, open_tracing
 from tintype.web.body import Bodies
 from tintype.web.readiness import TRIAL, Readiness

@@ -12,8 +12,7 @@ import torch
 from tintype.engine import Engine
 from tintype.media.breaker import StorageBreaker
 from tintype.store.ops.workers import Told
-from tintype.telemetry.metrics import PROMPT_CACHE, TRANSACTION_SECONDS, TRANSACTIONS
-from tintype.telemetry.transactions import Transactions
+from tintype.telemetry.metrics import PROMPT_CACHE, TRANSACTION_SECONDS, TRANSACTIONS, Transactions
 from tintype.worker.models import Models
 from tintype.worker.stages import Stages
 from tintype.worker.task import RunningRequest
