@@ -18,10 +18,9 @@ from tintype.catalog.samples import sample_path
 from tintype.catalog.spec import Catalogue, ModelSpec, Param
 from tintype.cli.local import check_device, check_files, drawing, load_model
 from tintype.cli.options import data_option, load_settings
-from tintype.core import GenerationParams
+from tintype.core import Format, GenerationParams
 from tintype.errors import BadPicture, InvalidParameter
 from tintype.hub.registry import Registry, build_registry
-from tintype.media.images import Format
 from tintype.media.inline import from_text
 from tintype.settings import Settings
 
@@ -69,7 +68,7 @@ def draw(
     check_files(Path(output), weights)
     check_device(device)
     settings = load_settings(data=data, dtype=dtype)
-    registry = build_registry(settings).drawing(spec.slug, weights)
+    registry = build_registry(settings).with_weights(spec.slug, weights)
     if given.get("image"):
         given["image"] = _image(given["image"], settings.max_picture_bytes)
     wanted = _order(spec, given, Path(output))

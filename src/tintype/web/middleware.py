@@ -15,7 +15,7 @@ from tintype.catalog.samples import SAMPLES
 from tintype.errors import StoreUnavailable
 from tintype.store.accounts.keys import Key
 from tintype.store.billing.money import plain
-from tintype.telemetry.calls import Calls
+from tintype.telemetry.metrics import Calls
 from tintype.web.body import check_size, declared_length
 from tintype.web.connections import REFUSED
 from tintype.web.failures import CLIENT_GONE, unforeseen

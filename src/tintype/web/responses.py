@@ -88,14 +88,14 @@ class CachedEndpoint:
 class StoredFile(StreamingResponse):
     """A stored image of `size` bytes, read piece by piece: a slow client holds little memory, and no open file.
 
-    The first piece is read here, which raises what `Storage.part` raises. run: reads the others, in the caller's
+    The first piece is read here, which raises what `Storage.read_range` raises. run: reads the others, in the caller's
     threads.
     """
 
     def __init__(
         self, storage: Storage, name: str, size: int, *, run: Run, headers: Mapping[str, str], media_type: str
     ) -> None:
-        first = storage.part(name, 0, min(storage.piece, size))
+        first = storage.read_range(name, 0, min(storage.chunk, size))
         headers = {"content-length": str(size), **headers}
         super().__init__(_pieces(storage, name, size, first, run), headers=headers, media_type=media_type)
 
@@ -112,6 +112,6 @@ async def _pieces(storage: Storage, name: str, size: int, piece: bytes, run: Run
     sent = len(piece)
     yield piece
     while sent < size:
-        piece = await run(storage.part, name, sent, min(sent + storage.piece, size))
+        piece = await run(storage.read_range, name, sent, min(sent + storage.chunk, size))
         sent += len(piece)
         yield piece
