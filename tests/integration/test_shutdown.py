@@ -130,7 +130,7 @@ def test_after_the_grace_nobody_pays_for_what_nobody_gets(tmp_path: Path, monkey
                     refused(lost, 503, "restarted")
                     assert (lost.headers["retry-after"], lost.headers["x-should-retry"]) == ("2", "true")
                 later = kept.result()
-                refused(later, 504, "goes on")
+                refused(later, 504, "still running")
                 assert (later.headers["retry-after"], later.headers["x-should-retry"]) == ("2", "true")
                 assert lucky.result().content == b"picture"
         place = f"{site.address}/v2/requests/{running[1].id}"

@@ -44,7 +44,7 @@ from tintype.telemetry.exposition import Metrics
 from tintype.telemetry.traces import Tracing, open_tracing
 from tintype.web.body import Bodies
 from tintype.web.clients import DenialLog
-from tintype.web.readiness import TRIAL, Readiness
+from tintype.web.readiness import STORAGE_TIMEOUT, Readiness
 from tintype.web.shutdown import Shutdown
 from tintype.web.threads import Threads
 from tintype.web.watcher import ConcurrentWaits, Watcher
@@ -107,7 +107,7 @@ class Services:
         inputs = open_storage(settings, settings.inputs_folder, settings.input_life, CALLERS_PATIENCE)
         ceilings, previews, controls, samples = _ceilings(settings), Previews(db), Controls(db), Samples(db)
         # Its own, with little patience: who asks whether all is well shall not wait until it is.
-        looked_at = open_storage(settings, settings.outputs_folder, settings.picture_life, TRIAL)
+        looked_at = open_storage(settings, settings.outputs_folder, settings.picture_life, STORAGE_TIMEOUT)
         return cls(
             settings=settings,
             registry=registry,
