@@ -25,8 +25,7 @@ from tintype.errors import WeightsUnusable
 from tintype.hub.files import in_words as bytes_in_words
 from tintype.hub.manifest import Manifest, Pulled
 from tintype.hub.registry import Registry, build_registry
-from tintype.store.billing.money import dollars
-from tintype.store.billing.prices import tariff
+from tintype.store.billing.money import dollars, tariff
 
 
 @click.group()

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from tintype.core import WorkerReport
 from tintype.engine import Engine
 from tintype.media.outlet import Outlet
-from tintype.store.ops.workers import Told
 from tintype.telemetry.metrics import PROMPT_CACHE, TRANSACTION_SECONDS, TRANSACTIONS
 from tintype.telemetry.transactions import Transactions
 from tintype.worker.models import Models
@@ -45,7 +45,7 @@ class Reporter:
         self._before = (0, 0, 0.0)
         self._lately: dict[str, float] = {}
 
-    def report(self) -> Told:
+    def report(self) -> dict[str, Any]:
         """All of it, as `Workers.beat` takes it."""
         engine, models = self._engine, self._models
         lately = self._rates()
@@ -55,13 +55,15 @@ class Reporter:
             "cold_seconds": models.cold_seconds,
             "max_rows": engine.max_rows,
             "counts": self._stages.counts() | _prompts(models) | self._told,
-            "about": {
-                "tasks": [_running(task) for task in list(self._tasks.values())],
-                "models": models.slugs,
-                "memory": memory(models.device) | _weights(models),
-                "lately": lately,
-                **({"storage": shut} if (shut := self._outlet.shut) else {}),
-            },
+            "report": WorkerReport.from_json(
+                {
+                    "tasks": [_running(task) for task in list(self._tasks.values())],
+                    "models": models.slugs,
+                    "memory": memory(models.device) | _weights(models),
+                    "lately": lately,
+                    **({"storage": shut} if (shut := self._outlet.shut) else {}),
+                }
+            ),
         }
 
     def _rates(self) -> dict[str, float]:
