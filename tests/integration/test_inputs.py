@@ -19,10 +19,9 @@ from tests.integration.website import Website, serving
 from tests.stores import a_result, store_on
 
 from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG
-from tintype.catalog.order import order
 from tintype.errors import BadPicture, NotFound, StorageUnavailable, StoreUnavailable
-from tintype.media.outputs import Files
-from tintype.store.accounts.uploads import LEAST
+from tintype.media.storage import Files
+from tintype.store.accounts.uploads import MIN_COUNTED
 from tintype.store.db.records import Request, Status
 from tintype.store.db.tables import assets, inputs, outputs, requests
 from tintype.worker.pictures import Pictures
@@ -192,7 +191,7 @@ def test_they_count_against_the_account_until_they_end(tmp_path: Path) -> None:
 def fetched(site: Website, request: Request) -> tuple[int, int]:
     """As a worker does."""
     with Pictures.from_settings(site.own.settings) as pictures:
-        picture = pictures.read(order(MODELS[SLUG], request.params))
+        picture = pictures.read(MODELS[SLUG].read(request.params))
     assert picture is not None
     return picture.size
 
@@ -330,7 +329,7 @@ def test_uploads_are_all_or_none_whatever_fails(site: Website, http: httpx2.Clie
 
 
 def test_uploads_at_the_same_time_keep_to_the_quota(tmp_path: Path) -> None:
-    with serving(tmp_path, asset_quota=3 * LEAST) as site, site.http() as http, ThreadPoolExecutor(8) as pool:
+    with serving(tmp_path, asset_quota=3 * MIN_COUNTED) as site, site.http() as http, ThreadPoolExecutor(8) as pool:
         uris = {"data_urls": ["data:image/png;base64," + SENT]}
         codes = sorted(pool.map(lambda _: http.post("/upload-asset", json=uris).status_code, range(8)))
         assert codes == [200] * 3 + [400] * 5

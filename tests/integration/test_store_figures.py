@@ -17,7 +17,8 @@ from tintype.store.db.records import Event, Request
 from tintype.store.db.tables import deliveries, requests
 from tintype.store.ops.metrics import UNTOLD, read_snapshot
 from tintype.store.ops.processes import Workers
-from tintype.telemetry.metrics import CHARGED, CHARGES, ENDED, MISSED, STAGE_RUNS, Figures
+from tintype.telemetry.exposition import MetricsSnapshot
+from tintype.telemetry.metrics import CHARGED, CHARGES, ENDED, MISSED, STAGE_RUNS
 
 #: Of a scrape, with what begins its transaction.
 MOST_STATEMENTS = 8
@@ -52,7 +53,7 @@ class House:
         self.workers.beat(id, "cpu", passes, rows, max_rows=16, **told)
 
     @property
-    def figures(self) -> Figures:
+    def figures(self) -> MetricsSnapshot:
         return read_snapshot(self.db, ["a", "b"])
 
     @property

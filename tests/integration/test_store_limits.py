@@ -107,7 +107,10 @@ def test_pictures_at_once(door: Door) -> None:
         door.ask(key, 6)
     door.ask(key, 3)
     refused = refusal(lambda: door.ask(key, 3))
-    assert refused.message == "Too many pictures: this API key may have 5 at the same time; with this request it would have 6"
+    assert (
+        refused.message
+        == "Too many pictures: this API key may have 5 at the same time; with this request it would have 6"
+    )
     door.ask(key, 2)
     door.ask(door.key(), 100)
 
@@ -185,7 +188,9 @@ def test_what_an_operator_gives_a_key_it_has_for_itself(door: Door, limit: str) 
     door.ask(one, store=narrow)
     assert refusal(lambda: door.ask(one, store=narrow)).message.startswith("Too many requests: this API key may")
     door.ask(two, store=narrow)
-    assert refusal(lambda: door.ask(main, store=narrow)).message.startswith("Too many requests: the API keys of this account together")
+    assert refusal(lambda: door.ask(main, store=narrow)).message.startswith(
+        "Too many requests: the API keys of this account together"
+    )
 
 
 def test_a_refusal_takes_no_token_of_either_bucket(door: Door) -> None:

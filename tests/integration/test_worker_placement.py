@@ -17,9 +17,9 @@ from tests.integration.website import Website, serving
 from tests.stores import new_request, store_on
 from tests.toy import TRANSFORMER, toy_weights
 
-from tintype.catalog.catalogue import Catalogue
 from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
-from tintype.checkpoints.weights import Weights
+from tintype.catalog.spec import Catalogue
+from tintype.checkpoints.weights import WeightsSpec
 from tintype.core import WorkerReport
 from tintype.diffusion.memory.plan import Memory
 from tintype.diffusion.memory.residency import Residency
@@ -57,7 +57,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
 def models(weights: Path, folder: Callable[..., Path]) -> Models:
     deeper = folder("deeper", "sd3", transformer=("SD3Transformer2DModel", TRANSFORMER | {"num_layers": 3}))
     only = Residency(ENDLESS)
-    own = {ONE.slug: Weights(toy_weights("sd3", weights)), OTHER.slug: Weights(deeper)}
+    own = {ONE.slug: WeightsSpec(toy_weights("sd3", weights)), OTHER.slug: WeightsSpec(deeper)}
     return Models("cpu", "float32", 32, own, memory=Memory(only, only))
 
 
@@ -316,7 +316,7 @@ def test_a_picture_that_alone_is_refused_fails_after_three_attempts(site: Websit
     ended = found(site, request)
     assert (ended.status, ended.attempt, ended.failure.status) == (Status.FAILED, 3, 500)
     assert ended.error == "the storage of pictures did not take this one"
-    assert worker.outlet.shut == ""
+    assert worker.breaker.open == ""
     assert site.own.store.accounts.account(site.account_id).held == 0
 
 

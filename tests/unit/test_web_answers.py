@@ -10,7 +10,7 @@ import pytest
 
 from tintype.core import GenerationParams, Output, Recipe, Result
 from tintype.errors import KINDS, BadPicture, Cancelled, ContentRefused, NoRoom, TintypeError, kind_of
-from tintype.media.outputs import Files
+from tintype.media.storage import Files
 from tintype.store.db.records import (
     CANCELLED,
     Billing,

@@ -23,7 +23,7 @@ from tintype.store.queue.lifecycle import Rules
 from tintype.store.queue.queue import Leases, Queue
 from tintype.store.webhooks.outbox import Backoff, Outbox
 from tintype.store.webhooks.subscriptions import Webhooks
-from tintype.telemetry.metrics import Figures
+from tintype.telemetry.exposition import MetricsSnapshot
 
 
 class Store:
@@ -79,7 +79,7 @@ class Ops:
         self.preloads = Preloads(db)
         self.time_series = TimeSeries(db)
 
-    def metrics(self, models: Iterable[str]) -> Figures:
+    def metrics(self, models: Iterable[str]) -> MetricsSnapshot:
         """The metrics at this moment, with zeros for models without requests."""
         return read_snapshot(self._db, models)
 

@@ -40,7 +40,9 @@ WAIT = 2.0
 
 
 def _too_many() -> TintypeError:
-    return TooManyRequests(f"Too many requests: this API key may send 30 per minute. Retry in {WAIT:g} s.", WAIT, time.time())
+    return TooManyRequests(
+        f"Too many requests: this API key may send 30 per minute. Retry in {WAIT:g} s.", WAIT, time.time()
+    )
 
 
 def _queue_full() -> TintypeError:

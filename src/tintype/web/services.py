@@ -10,8 +10,7 @@ from functools import partial
 from fastapi import Request as HttpRequest
 
 from tintype.catalog.blocked import BlockedPhrases
-from tintype.catalog.spec import ModelSpec
-from tintype.catalog.tariff import Tariff
+from tintype.catalog.spec import ModelSpec, Tariff
 from tintype.errors import NotFound, StoreUnavailable
 from tintype.hub.registry import Registry
 from tintype.media.images import check
@@ -21,7 +20,7 @@ from tintype.store.accounts.keys import Key
 from tintype.store.billing.money import tariff
 from tintype.store.ops.processes import WorkerRow
 from tintype.store.store import Store
-from tintype.telemetry.metrics import Metrics
+from tintype.telemetry.exposition import Metrics
 from tintype.telemetry.traces import Tracing, open_tracing
 from tintype.web.body import Bodies
 from tintype.web.readiness import TRIAL, Readiness
@@ -107,9 +106,9 @@ class Services:
     def find_file(self, name: str) -> tuple[Storage, int]:
         """Where a finished or uploaded image of that unguessable name is, and its bytes; raises NotFound."""
         try:
-            return self.outputs, self.outputs.find(name)
+            return self.outputs, self.outputs.size(name)
         except NotFound:
-            return self.uploads, self.uploads.find(name)
+            return self.uploads, self.uploads.size(name)
 
     def file_size(self, name: str) -> tuple[int, int]:
         """Width and height in pixels of such an image; raises NotFound, and BadPicture for what is none.
@@ -125,9 +124,9 @@ class Services:
         if not self.settings.storage_redirect:
             return None
         try:
-            return self.outputs.address(name, SIGNED_FOR)
+            return self.outputs.signed_url(name, SIGNED_FOR)
         except NotFound:
-            return self.uploads.address(name, SIGNED_FOR)
+            return self.uploads.signed_url(name, SIGNED_FOR)
 
     def beat(self) -> None:
         """This server's heartbeat."""

@@ -12,8 +12,7 @@ from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse
 
-from tintype.catalog.catalogue import Catalogue
-from tintype.catalog.spec import ModelSpec
+from tintype.catalog.spec import Catalogue, ModelSpec
 from tintype.core import Result
 from tintype.errors import (
     GoesOn,
@@ -32,11 +31,11 @@ from tintype.testmode.script import parse
 from tintype.web import answers
 from tintype.web.auth import Reader, Runner
 from tintype.web.failures import CLIENT_GONE
-from tintype.web.intake import Submitted, accept
 from tintype.web.openapi import describe_result, describe_v1
 from tintype.web.services import Services, services
 from tintype.web.shutdown import LAST_ANSWERS
 from tintype.web.stored import Stored
+from tintype.web.submit import Submitted, accept
 from tintype.web.threads import Threaded, in_thread, within
 from tintype.web.urls import base_url
 
@@ -182,7 +181,7 @@ def answer(own: Services, request: Request, submitted: Submitted) -> Response:
         images = [{"url": file_url(one.name, submitted.base), "seed": str(one.seed)} for one in made.outputs]
         return JSONResponse({"images": images}, headers=headers)
     run, kind = partial(own.threads.run, request.account_id), content_type(made.format)
-    return Stored(own.outputs, first.name, own.outputs.find(first.name), run=run, headers=headers, media_type=kind)
+    return Stored(own.outputs, first.name, own.outputs.size(first.name), run=run, headers=headers, media_type=kind)
 
 
 def result_response(own: Services, request: Request, base: str) -> Response:

@@ -15,7 +15,7 @@ from tintype.errors import (
     PictureUnreachable,
     WebhookRefused,
 )
-from tintype.media.post import check_target
+from tintype.media.http import check_target
 from tintype.store.accounts.keys import Key
 from tintype.store.db.records import Delivery, Event, Subscription
 from tintype.web.answers import utc

@@ -15,7 +15,7 @@ from tintype.media.storage import open_storage
 from tintype.settings import Settings
 from tintype.store.db.notify import Listener
 from tintype.store.store import Store
-from tintype.telemetry.logs import Life
+from tintype.telemetry.logs import ProcessLog
 from tintype.telemetry.traces import open_tracing
 from tintype.worker.delivery import Delivery
 from tintype.worker.guard import Guard
@@ -75,18 +75,18 @@ def run_worker(
         warm_wait=settings.warm_wait,
         tracing=tracing,
     )
-    life = Life(worker=worker_id, device=str(models.device), **about)
+    life = ProcessLog(worker=worker_id, device=str(models.device), **about)
 
     def stop(number: int, _frame: object) -> None:
-        life.ends(number)
+        life.stopping(number)
         worker.signalled()
 
     def end() -> None:
-        life.ends("its parent is gone" if parent not in (None, os.getppid()) else "its heartbeat failed")
+        life.stopping("its parent is gone" if parent not in (None, os.getppid()) else "its heartbeat failed")
         worker.stop()
 
     def drain() -> None:
-        life.ends("drained")
+        life.stopping("drained")
         worker.drain()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -99,7 +99,7 @@ def run_worker(
         worker.tasks,
         worker.engine,
         Looker(store.queue.previews, guard.hides),
-        Reporter(worker.tasks, worker.engine, models, worker.stages, worker.outlet, store.db.times).report,
+        Reporter(worker.tasks, worker.engine, models, worker.stages, worker.breaker, store.db.times).report,
         settings.heartbeat,
         parent,
         end,
@@ -108,7 +108,7 @@ def run_worker(
     with life:
         with pictures, heart, Listener(store.db, worker.look):
             worker.run()
-            worker.outlet.close()
+            worker.breaker.stop()
         tracing.close()
         store.close()
     # At once: Python would wait for downloads under way, and for an address that never answers that is long.

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 import torch
 
-from tintype.catalog.order import order
 from tintype.catalog.spec import ModelSpec
 from tintype.diffusion.image_state import ImageState
 from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.memory.demand import Demand
-from tintype.media.cancellation import Cancellation
 from tintype.media.decoder import Decoded
+from tintype.media.network import Cancellation
 from tintype.store.db.records import LeaseStatus, Progress, Request
 from tintype.worker.loaded import Loaded
 from tintype.worker.recipe import Recipe
@@ -35,7 +34,7 @@ class RunningRequest:
     def __init__(self, request: Request, spec: ModelSpec) -> None:
         self.request = request
         self.spec = spec
-        self.order = order(spec, request.params)
+        self.order = spec.read(request.params)
         #: Its input image on the way in, and what stops that.
         self.fetched: Future[Decoded | None] = Future()
         self.cancellation = Cancellation()

@@ -23,7 +23,7 @@ from tintype import __version__
 from tintype.errors import BadRequest, PerhapsDone, StoreUnavailable
 from tintype.private import create, make_folder
 from tintype.store.db.outages import Outages
-from tintype.telemetry.transactions import Transactions
+from tintype.telemetry.metrics import Transactions
 
 #: Writers of a process that have a connection while they wait for Postgres's lock: a third of the pool, so that reads
 #: go on while another process has the lock.

@@ -17,7 +17,8 @@ from tintype.store.ops.autoscaler import wanted
 from tintype.store.ops.processes import STATES, WorkerRow
 from tintype.store.queue.claim import paused
 from tintype.store.webhooks.outbox import backlog
-from tintype.telemetry.metrics import MISSED, Figures
+from tintype.telemetry.exposition import MetricsSnapshot
+from tintype.telemetry.metrics import MISSED
 
 #: The version of a worker from before versions were noted.
 UNTOLD = "untold"
@@ -25,7 +26,7 @@ UNTOLD = "untold"
 OF_DEVICE = ("total",)
 
 
-def read_snapshot(db: Database, models: Iterable[str]) -> Figures:
+def read_snapshot(db: Database, models: Iterable[str]) -> MetricsSnapshot:
     """The metrics at this moment, with zeros for models without requests; raises StoreUnavailable."""
     none = dict.fromkeys(models, 0)
     with db.read() as view:
@@ -35,7 +36,7 @@ def read_snapshot(db: Database, models: Iterable[str]) -> Figures:
         known = [*map(WorkerRow.of, view.execute(select(workers)))]
         alive = _alive(known, moment)
         states = Counter(worker.state(moment) for worker in known)
-        return Figures(
+        return MetricsSnapshot(
             sums=_sums(view),
             waiting=none | {row.slug: row.number for row in live if row.status is Status.QUEUED},
             oldest=none | {row.slug: max(0.0, moment - row.first) for row in live if row.status is Status.QUEUED},
