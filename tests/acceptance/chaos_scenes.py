@@ -16,9 +16,8 @@ from tests.databases import PostgresServer
 from tests.objects import object_storage
 from tests.toy import small_setting
 from tintype.store.db.database import Database
-from tintype.store.db.records import Status
+from tintype.store.db.records import Delivered, Status
 from tintype.store.db.tables import deliveries, requests
-from tintype.store.webhooks.records import Delivered
 
 #: Receivers on this machine are told, and soon told again.
 TELLING = {"webhook_allow": "127.0.0.1", "webhook_poll": 0.1, "webhook_backoff": 0.1}

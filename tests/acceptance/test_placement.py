@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.acceptance.harness import Server, until
 from tests.toy import small_setting
 from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
-from tintype.store.ops.workers import WorkerRow, Workers
+from tintype.store.ops.processes import WorkerRow, Workers
 
 ROUNDS = 3
 

@@ -20,7 +20,7 @@ from tintype import __version__
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
 from tintype.store.db.tables import requests
 from tintype.store.ops.autoscaler import fleet_name
-from tintype.store.ops.workers import WorkerRow, Workers
+from tintype.store.ops.processes import WorkerRow, Workers
 
 SLUG, PRICE = SD35_TURBO_TXT2IMG.slug, SD35_TURBO_TXT2IMG.price
 ASKED = {"prompt": "a fox", "width": 256, "height": 256, "steps": 20, "guidance_scale": 4, "image_format": "png"}

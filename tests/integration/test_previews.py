@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from tests.integration.drawing import network
+from tests.stores import new_request, store_on
 from torch.nn.functional import avg_pool2d, interpolate
 
 from tintype.diffusion.autoencoder import Autoencoder
@@ -25,8 +26,7 @@ from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database
 from tintype.store.db.migrations import migrate
 from tintype.store.db.records import Request
-from tintype.store.queue.previews import Preview, Previews, latest
-from tintype.store.queue.requests import Requests
+from tintype.store.queue.progress import Preview, Previews, latest
 from tintype.worker.looker import Looker
 
 JOB = {"prompt": "a fox", "steps": 4, "seed": 1, "width": 64, "height": 128}
@@ -118,9 +118,9 @@ class Watched:
         self.db = db
         self.previews = Previews(db)
         accounts = Accounts(db)
-        key, _ = accounts.create_key(accounts.create("one", 0).id, "key")
-        Requests(db, lease=15, retention=60).submit(key, "a", {}, 0)
-        request = Requests(db, lease=15, retention=60).claim("w", idle=True)
+        key, _ = accounts.keys.create(accounts.create("one", 0).id, "key")
+        store_on(db, lease=15, retention=60).queue.submit(new_request(key, "a", {}, 0))
+        request = store_on(db, lease=15, retention=60).leases.claim("w", idle=True)
         assert request is not None
         self.request: Request = request
         self.engine = Engine(16)
@@ -162,7 +162,7 @@ def test_nobody_watches_nothing_is_made(watched: Watched) -> None:
 
 
 def test_one_look_a_beat_and_none_without_a_new_step(watched: Watched) -> None:
-    watched.previews.watch([watched.request.id], 60)
+    watched.previews.follow([watched.request.id], 60)
     watched.beat()
     assert watched.looker.looks == 0, "there is nothing to see before the first step"
     for _ in range(2):
@@ -180,7 +180,7 @@ def test_one_look_a_beat_and_none_without_a_new_step(watched: Watched) -> None:
 
 def test_nobody_looks_at_what_is_not_checked_yet(watched: Watched) -> None:
     looker = Looker(watched.previews, hides=lambda task: task.request is watched.request)
-    watched.previews.watch([watched.request.id], 60)
+    watched.previews.follow([watched.request.id], 60)
     watched.engine.step()
     looker.beat([watched.task])  # type: ignore[list-item]
     assert looker._under_way is None
@@ -190,7 +190,7 @@ def test_nobody_looks_at_what_is_not_checked_yet(watched: Watched) -> None:
 
 
 def test_a_finished_picture_is_shown_small_while_its_sibling_runs(watched: Watched) -> None:
-    watched.previews.watch([watched.request.id], 60)
+    watched.previews.follow([watched.request.id], 60)
     watched.task.pictures = [watched.picture, watched.picture]
     watched.engine.step()
     watched.beat()
@@ -206,7 +206,7 @@ def test_a_finished_picture_is_shown_small_while_its_sibling_runs(watched: Watch
 
 
 def test_a_look_that_fails_harms_nothing(watched: Watched) -> None:
-    watched.previews.watch([watched.request.id], 60)
+    watched.previews.follow([watched.request.id], 60)
     watched.engine.step()
     watched.picture.answered = (Ask(torch.zeros(1), -1.0), torch.zeros(1))
     watched.beat()

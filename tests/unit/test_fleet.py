@@ -15,8 +15,8 @@ from tintype.fleet.children import Child
 from tintype.fleet.places import Place, dispensable, survey
 from tintype.fleet.rule import Bounds, Cooldown, needed
 from tintype.settings import Settings
-from tintype.store.ops.workers import WorkerRow
-from tintype.store.queue.demand import Demand
+from tintype.store.ops.processes import WorkerRow
+from tintype.store.queue.eta import Demand
 
 BOUNDS = Bounds(least=0, most=10, wait=60, cooldown=300)
 
@@ -71,7 +71,7 @@ def test_wanted_is_the_most_of_the_last_seconds(steps: list[tuple[float, int]], 
 
 
 def row(id: str, seen_at: float = 100, **told: object) -> WorkerRow:
-    return WorkerRow(id, "cpu", started_at=0, seen_at=seen_at, forward_passes=0, rows=0, **told)  # type: ignore[arg-type]
+    return WorkerRow(id=id, device="cpu", started_at=0, seen_at=seen_at, forward_passes=0, rows=0, **told)  # type: ignore[arg-type]
 
 
 def test_places_are_actors_and_what_an_operator_drained() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tintype.errors import InvalidParameter
-from tintype.store.accounts.keys import LONGEST_LIFE, LONGEST_OVERLAP
+from tintype.store.accounts.keys import MAX_OVERLAP, MAX_TTL
 from tintype.store.billing.money import micro
 
 #: Far more than anybody needs, far less than the database's integers hold.
@@ -26,8 +26,8 @@ class Time(click.FloatRange):
         return given
 
 
-DAYS = Time(min=0, min_open=True, max=LONGEST_LIFE / 86_400)
-HOURS = Time(min=0, max=LONGEST_OVERLAP / 3_600)
+DAYS = Time(min=0, min_open=True, max=MAX_TTL / 86_400)
+HOURS = Time(min=0, max=MAX_OVERLAP / 3_600)
 
 
 def to_micro(name: str, given: float, least: int) -> int:

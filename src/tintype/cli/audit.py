@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from tintype.cli.options import csv_option, data_option, json_option, load_settings, open_database
+from tintype.cli.options import csv_option, data_option, json_option, load_settings, open_store
 from tintype.cli.rows import print_csv, print_rows, shown_time
-from tintype.store.db.audit import ACTS, THINGS, Audit, Deed
+from tintype.store.db.audit import ACTS, THINGS, AuditEntry
 
 FIELDS = ["at", "act", "who", "address", "via", "target", "account", "details", "times", "last_at"]
 
@@ -54,8 +54,8 @@ def audit(
     """
     settings = load_settings(data=data)
     moment = None if since is None else since.replace(tzinfo=UTC).timestamp()
-    with open_database(settings) as db:
-        acts = Audit(db, settings.audit_life)
+    with open_store(settings) as store:
+        acts = store.audit
         found, _ = acts.page(size=lines, since=moment, act=act or "", account_id=account or "")
     if as_json:
         click.echo(json.dumps([_row(one) for one in found], indent=2))
@@ -65,7 +65,7 @@ def audit(
         print_rows([_line(one) for one in found], as_json=False)
 
 
-def _row(one: Deed) -> dict[str, Any]:
+def _row(one: AuditEntry) -> dict[str, Any]:
     return {
         "at": shown_time(one.at),
         "act": one.act,
@@ -82,7 +82,7 @@ def _row(one: Deed) -> dict[str, Any]:
     }
 
 
-def _line(one: Deed) -> dict[str, Any]:
+def _line(one: AuditEntry) -> dict[str, Any]:
     """The same for people: what most rows don't have stands with the details."""
     again = {} if one.times == 1 else {"times": one.times, "last": shown_time(one.last_at)}
     said = {**one.details, **again}

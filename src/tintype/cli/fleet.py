@@ -12,15 +12,15 @@ import click
 
 from tintype.cli.belonging import check_place
 from tintype.cli.life import FLEET, about
-from tintype.cli.options import data_option, load_settings, open_database, require_ray
+from tintype.cli.options import data_option, load_settings, open_store, require_ray
 from tintype.cli.storage import check_storage
 from tintype.errors import StoreUnavailable
 from tintype.fleet.actor import Orders
 from tintype.fleet.keeper import Keeper
 from tintype.fleet.rule import Bounds
 from tintype.settings import Settings
-from tintype.store.ops.autoscaler import Lead, fleet_name
-from tintype.store.ops.workers import new_id
+from tintype.store.ops.autoscaler import fleet_name
+from tintype.store.ops.processes import new_id
 from tintype.telemetry.logs import ProcessLog, set_up_logs
 
 #: Seconds between two looks.
@@ -56,21 +56,21 @@ def fleet(down: bool, parent: int | None, data: Path | None) -> None:
     set_up_logs(process="fleet")
     share = (settings.ray_gpus, settings.ray_cpus)
     check_storage(settings)
-    opened = open_database(settings, making=True, quiet=False, process="fleet")
-    with opened as db, ProcessLog(fleet="ray", **about(settings, FLEET)) as life:
-        check_place(db, settings)  # its workers are given the same storage
-        where = (settings.ray_address, settings.ray_namespace, fleet_name(db))
+    opened = open_store(settings, making=True, quiet=False, process="fleet")
+    with opened as store, ProcessLog(fleet="ray", **about(settings, FLEET)) as life:
+        check_place(store.db, settings)  # its workers are given the same storage
+        where = (settings.ray_address, settings.ray_namespace, fleet_name(store.db))
         cluster = RayCluster(*where, *share, orders(settings, os.environ))
-        lead = Lead(db, new_id(), LEASE)
+        lead = store.ops.leader_lease(new_id(), LEASE)
         try:
-            _keep(Keeper(db, lead, cluster, NO_BOUNDS if down else bounds(settings)), down, parent, life)
+            _keep(Keeper(store, lead, cluster, NO_BOUNDS if down else bounds(settings)), down, parent, life)
         except ConnectionError as error:
             raise click.ClickException(
                 f"there is no Ray cluster at {settings.ray_address}: `ray start --head` starts one here, "
                 "and TINTYPE_RAY_ADDRESS names another"
             ) from error
         finally:
-            lead.leave()
+            lead.release()
     cluster.close()
 
 

@@ -23,8 +23,7 @@ from tintype.cli.weights import pull, remove, wait
 from tintype.errors import WeightsUnusable
 from tintype.hub.folder import Manifest, ModelsFolder, format_size
 from tintype.hub.registry import Registry, build_registry
-from tintype.store.billing.money import dollars
-from tintype.store.billing.prices import tariff
+from tintype.store.billing.money import dollars, tariff
 
 
 @click.group()

@@ -8,12 +8,10 @@ from typing import Any
 
 import click
 
-from tintype.cli.options import data_option, json_option, load_settings, open_database
+from tintype.cli.options import data_option, json_option, load_settings, open_store
 from tintype.cli.rows import print_rows, shown_time
-from tintype.store.db.database import Database
-from tintype.store.ops.workers import WorkerRow, Workers
-from tintype.store.queue.control import Controls
-from tintype.store.queue.requests import Requests
+from tintype.store.ops.processes import WorkerRow
+from tintype.store.queue.queue import Queue
 
 
 @click.group()
@@ -37,8 +35,8 @@ def pause(data: Path | None) -> None:
     Example:
       tintype queue pause
     """
-    with open_database(load_settings(data=data)) as db:
-        since = Controls(db).pause()
+    with open_store(load_settings(data=data)) as store:
+        since = store.queue.pause()
     click.echo(f"paused since {shown_time(since)}; `tintype queue resume` lets it go on")
 
 
@@ -51,8 +49,8 @@ def resume(data: Path | None) -> None:
     Example:
       tintype queue resume
     """
-    with open_database(load_settings(data=data)) as db:
-        Controls(db).resume()
+    with open_store(load_settings(data=data)) as store:
+        store.queue.resume()
     click.echo("the queue goes on")
 
 
@@ -66,9 +64,8 @@ def status(data: Path | None, as_json: bool) -> None:
     Example:
       tintype queue status --json
     """
-    settings = load_settings(data=data)
-    with open_database(settings) as db:
-        row = _queue_row(db, Requests(db, lease=settings.lease, retention=settings.retention))
+    with open_store(load_settings(data=data)) as store:
+        row = _queue_row(store.queue)
     if as_json:
         click.echo(json.dumps(row, indent=2))
     else:
@@ -97,8 +94,8 @@ def list_workers(data: Path | None, as_json: bool) -> None:
     Example:
       tintype workers list
     """
-    with open_database(load_settings(data=data)) as db:
-        moment, known = Workers(db).shown()
+    with open_store(load_settings(data=data)) as store:
+        moment, known = store.ops.workers.shown()
     print_rows([_worker_row(worker, moment) for worker in known], as_json)
 
 
@@ -112,8 +109,8 @@ def drain(worker: str, data: Path | None) -> None:
     Example:
       tintype workers drain 1a2b3c4d
     """
-    with open_database(load_settings(data=data)) as db:
-        drained = Workers(db).drain(worker).id
+    with open_store(load_settings(data=data)) as store:
+        drained = store.ops.workers.drain(worker).id
     click.echo(f"{drained} takes nothing more; `tintype workers recall {drained}` fills its place again")
 
 
@@ -127,23 +124,22 @@ def recall(worker: str, data: Path | None) -> None:
     Example:
       tintype workers recall 1a2b3c4d
     """
-    with open_database(load_settings(data=data)) as db:
-        drained = Workers(db).recall(worker)
+    with open_store(load_settings(data=data)) as store:
+        drained = store.ops.workers.recall(worker)
     click.echo(f"the server that started {drained} starts another in its place")
 
 
-def _queue_row(db: Database, requests: Requests) -> dict[str, Any]:
-    since = Controls(db).paused_since()
-    queued, running, oldest = requests.depth()
+def _queue_row(queue: Queue) -> dict[str, Any]:
+    since = queue.paused_since()
+    queued, running, oldest = queue.depth()
     state = "open" if since is None else f"paused since {shown_time(since)}"
     waited = None if oldest is None else round(oldest, 1)
     return {"queue": state, "queued": queued, "running": running, "oldest waits (s)": waited}
 
 
 def _worker_row(worker: WorkerRow, moment: float) -> dict[str, Any]:
-    about = worker.about or {}
-    lately, memory = about.get("lately", {}), about.get("memory", {})
-    runs = [f"{task['model']} {task['step']}/{task['steps']}" for task in about.get("tasks", [])]
+    report = worker.report
+    runs = [f"{one.model} {one.step}/{one.steps}" for one in report.running]
     return {
         "id": worker.id,
         "version": worker.version,
@@ -151,10 +147,10 @@ def _worker_row(worker: WorkerRow, moment: float) -> dict[str, Any]:
         "state": worker.state(moment),
         "paused": worker.paused or "",
         "runs": ", ".join(runs),
-        "rows per pass": f"{lately['rows']:.1f} of {worker.max_rows}" if "rows" in lately else "",
-        "ms per step": f"{1000 * lately['step_seconds']:.0f}" if "step_seconds" in lately else "",
-        "memory (MiB)": sum(memory.get(name, 0) for name in ("process", "reserved")) // 2**20,
-        "models": ", ".join(about.get("models", [])),
+        "rows per pass": "" if report.rows is None else f"{report.rows:.1f} of {worker.max_rows}",
+        "ms per step": "" if report.step_seconds is None else f"{1000 * report.step_seconds:.0f}",
+        "memory (MiB)": sum(report.memory.get(name, 0) for name in ("process", "reserved")) // 2**20,
+        "models": ", ".join(report.models),
         "cold starts": worker.cold_starts,
         "started": shown_time(worker.started_at),
     }

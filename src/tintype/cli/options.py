@@ -23,6 +23,7 @@ from tintype.errors import ConfigurationInvalid, PerhapsDone, StoreUnavailable
 from tintype.settings import Settings
 from tintype.store.db.database import Database, shown_url
 from tintype.store.db.migrations import check, migrate, version
+from tintype.store.store import Store, rules
 from tintype.telemetry.traces import exporters
 
 PREFIX = "TINTYPE_"
@@ -111,7 +112,7 @@ def open_database(
     if not new and is_missing(url):  # to open it would make it
         raise ConfigurationInvalid(NOTHING.format(place=place))
     try:
-        db = Database(settings.database, patience=settings.database_patience, process=process, quiet=quiet)
+        db = Database(settings.database, timeout=settings.database_patience, process=process, quiet=quiet)
     except (OSError, ImportError, ValueError, ArgumentError) as error:
         raise click.ClickException(f"the database can't be opened: {opening(error)}") from error
     try:
@@ -129,6 +130,15 @@ def open_database(
         raise
     finally:
         db.close()
+
+
+@contextmanager
+def open_store(
+    settings: Settings, *, migrating: bool = False, making: bool = False, process: str = "command", quiet: bool = True
+) -> Iterator[Store]:
+    """The store on that database; the options are those of `open_database`."""
+    with open_database(settings, migrating=migrating, making=making, process=process, quiet=quiet) as db:
+        yield Store(db, settings, rules(settings))
 
 
 def is_missing(url: URL) -> bool:

@@ -8,12 +8,10 @@ from typing import Any
 
 import click
 
-from tintype.cli.options import data_option, json_option, load_settings, open_database
+from tintype.cli.options import data_option, json_option, load_settings, open_store
 from tintype.cli.rows import print_rows, shown_time
-from tintype.store.db.database import Database
 from tintype.store.ops.autoscaler import leading, waits
-from tintype.store.ops.servers import Servers
-from tintype.store.ops.workers import Workers
+from tintype.store.store import Store
 
 
 @click.command()
@@ -27,19 +25,19 @@ def processes(data: Path | None, as_json: bool) -> None:
       tintype processes
       tintype processes --json
     """
-    with open_database(load_settings(data=data)) as db:
-        print_rows([*_rows(db)], as_json)
+    with open_store(load_settings(data=data)) as store:
+        print_rows([*_rows(store)], as_json)
 
 
-def _rows(db: Database) -> Iterator[dict[str, Any]]:
-    moment, servers = Servers(db).shown()
+def _rows(store: Store) -> Iterator[dict[str, Any]]:
+    moment, servers = store.ops.servers.shown()
     for one in servers:
         yield _row("server", one.id, one.version, one.state(moment), one.started_at)
-    with db.read() as view:
+    with store.db.read() as view:
         keeper, why = leading(view), waits(view)
     if keeper:
         yield _row("keeper", *keeper, f"leading; no node has room for {why}" if why else "leading", None)
-    for worker in Workers(db).shown()[1]:
+    for worker in store.ops.workers.shown()[1]:
         yield _row("worker", worker.id, worker.version, worker.state(moment), worker.started_at)
 
 

@@ -10,8 +10,7 @@ from tintype.catalog.blocked import BlockedPhrases
 from tintype.cli.local import lacking
 from tintype.cli.refusals import Misset
 from tintype.settings import Safety, Settings
-from tintype.store.accounts.accounts import Accounts
-from tintype.store.db.database import Database
+from tintype.store.store import Store
 
 MISSING = {
     "opennsfw": lacking("the classifier", "safety"),
@@ -31,9 +30,9 @@ def check_safety(settings: Settings, *strict: Safety | None) -> None:
         raise Misset(f"the safety check can't be run: {MISSING[settings.safety_checker]}; {other}")
 
 
-def check_safety_of_all(settings: Settings, db: Database) -> None:
+def check_safety_of_all(settings: Settings, store: Store) -> None:
     """The same for the server and all its keys in force; says so where a list of blocked phrases is of no use."""
-    keys = [key.safety for key in Accounts(db).list_keys() if key.revoked_at is None]
+    keys = [key.safety for key in store.accounts.keys.list() if key.revoked_at is None]
     check_safety(settings, settings.safety, *keys)
     if settings.blocked_prompts and {settings.safety, *keys} <= {"off", None}:
         click.echo("TINTYPE_BLOCKED_PROMPTS blocks nothing while TINTYPE_SAFETY is off", err=True)

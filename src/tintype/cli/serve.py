@@ -25,7 +25,7 @@ from tintype.catalog.samples import LANDSCAPE
 from tintype.cli.belonging import check_models, check_place, note_server, refuse_nothing
 from tintype.cli.life import CALLERS, WORK, about
 from tintype.cli.local import check_device, require_device
-from tintype.cli.options import data_option, load_settings, open_database, require_ray
+from tintype.cli.options import data_option, load_settings, open_store, require_ray
 from tintype.cli.safety import check_safety_of_all
 from tintype.cli.storage import check_storage, close_to_others
 from tintype.errors import ConfigurationInvalid, Unauthorized
@@ -35,12 +35,10 @@ from tintype.fleet.slots import worker_slots
 from tintype.hub.registry import Registry, build_registry
 from tintype.private import make_folder
 from tintype.settings import Fleet, Settings
-from tintype.store.accounts.accounts import Accounts
 from tintype.store.billing.money import micro
 from tintype.store.db.audit import act_as, actor
-from tintype.store.db.database import Database
-from tintype.store.ops.workers import new_id
-from tintype.store.webhooks.subscriptions import Webhooks
+from tintype.store.ops.processes import new_id
+from tintype.store.store import Store
 from tintype.telemetry.logs import ProcessLog, set_up_logs
 from tintype.web.shutdown import LAST_ANSWERS, Shutdown, WebServer
 from tintype.webhooks import webhook_sender
@@ -89,17 +87,17 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
     act_as(replace(actor(), logged=True))
     _return_memory()
     check_storage(settings)
-    with open_database(settings, migrating=True, process="web") as db:
+    with open_store(settings, migrating=True, process="web") as store:
         close_to_others(settings)  # what is known to be ours by now, whatever file the settings name
-        check_place(db, settings)
-        check_safety_of_all(settings, db)
+        check_place(store.db, settings)
+        check_safety_of_all(settings, store)
         listening = listen(settings.host, settings.port)
         port = listening.getsockname()[1]
         name, address = f"{socket.gethostname()}:{port}", _address(settings.host, port)
-        note_server(db, registry, name)
-        _first_key(db, settings, address)
+        note_server(store.db, registry, name)
+        _first_key(store, settings, address)
         if settings.public_url:
-            Webhooks(db, overlap=settings.webhook_overlap).forget_bases()
+            store.webhooks.drop_base_urls()
     server = web_server(settings, registry, name)
     life = ProcessLog(server=name, address=address, fleet=settings.fleet, **about(settings, CALLERS))
 
@@ -175,11 +173,11 @@ def worker(device: str, parent: int | None, worker_id: str | None, data: Path | 
     raise_file_limit()
     refuse_nothing(settings)
     check_storage(settings)
-    with open_database(settings, migrating=True, process="worker") as db:
+    with open_store(settings, migrating=True, process="worker") as store:
         close_to_others(settings)
-        check_place(db, settings)
-        check_models(db, registry)
-        check_safety_of_all(settings, db)
+        check_place(store.db, settings)
+        check_models(store.db, registry)
+        check_safety_of_all(settings, store)
     # Read by torch's compiler, if it is ever used (TINTYPE_PREPARE), when it is imported.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.prepared_folder.absolute()))
     if settings.prepare != "off":
@@ -196,7 +194,7 @@ def migrate(data: Path | None) -> None:
     Example:
       tintype migrate --data /var/lib/tintype
     """
-    with open_database(load_settings(data=data), migrating=True):
+    with open_store(load_settings(data=data), migrating=True):
         click.echo("the database is up to date")
 
 
@@ -239,13 +237,12 @@ def raise_file_limit() -> int:
     return raised
 
 
-def _first_key(db: Database, settings: Settings, address: str) -> None:
+def _first_key(store: Store, settings: Settings, address: str) -> None:
     """Give an empty server its first account, and say how to use it; the key is never shown again."""
     given = settings.bootstrap_key.get_secret_value()
-    accounts = Accounts(db)
-    secret = accounts.bootstrap("first", micro(settings.bootstrap_credits), given or None)
+    secret = store.accounts.bootstrap("first", micro(settings.bootstrap_credits), given or None)
     if given and secret is None:
-        _check_bootstrap_key(accounts, given)
+        _check_bootstrap_key(store, given)
     if secret is None or given:
         return
     click.echo(
@@ -257,10 +254,10 @@ def _first_key(db: Database, settings: Settings, address: str) -> None:
     )
 
 
-def _check_bootstrap_key(accounts: Accounts, given: str) -> None:
+def _check_bootstrap_key(store: Store, given: str) -> None:
     """Say so where TINTYPE_BOOTSTRAP_KEY doesn't work: it is only for a server without any key."""
     try:
-        accounts.authenticate(given)
+        store.accounts.keys.authenticate(given)
     except Unauthorized as error:
         log.warning(
             "TINTYPE_BOOTSTRAP_KEY was ignored, and does not work: this database has keys already",

@@ -16,11 +16,9 @@ import structlog
 from tintype.fleet.backoff import Backoff
 from tintype.fleet.places import Place, actor_name, dispensable, survey
 from tintype.fleet.rule import Bounds, Cooldown, needed
-from tintype.store.db.database import Database
-from tintype.store.ops.autoscaler import Lead
-from tintype.store.ops.preload import Warmups
-from tintype.store.ops.workers import Workers
-from tintype.store.queue.demand import Demand, read_demand
+from tintype.store.ops.autoscaler import LeaderLease
+from tintype.store.queue.eta import Demand
+from tintype.store.store import Store
 from tintype.telemetry.logs import Outage
 
 log = structlog.get_logger()
@@ -51,13 +49,11 @@ class Cluster(Protocol):
 class Keeper:
     """Keeps as many workers as `bounds` want, while it has the lead."""
 
-    def __init__(self, db: Database, lead: Lead, cluster: Cluster, bounds: Bounds) -> None:
-        self._db = db
+    def __init__(self, store: Store, lead: LeaderLease, cluster: Cluster, bounds: Bounds) -> None:
+        self._store = store
         self._lead = lead
         self._cluster = cluster
         self._bounds = bounds
-        self._workers = Workers(db)
-        self._warmups = Warmups(db)
         #: None while another leads.
         self._cooldown: Cooldown | None = None
         self._told: int | None = None
@@ -83,7 +79,7 @@ class Keeper:
             if place.over:
                 self._clear(place)
         serving = [place for place in places if place.serves]
-        demand = read_demand(self._db)
+        demand = self._store.queue.demand()
         wanted = self._wanted(demand, len(serving), vacant=sum(place.vacant for place in places))
         if len(serving) > wanted:
             self._let_go(places, len(serving) - wanted, demand)
@@ -92,7 +88,7 @@ class Keeper:
         return sum(place.actor for place in places)
 
     def _survey(self) -> list[Place]:
-        moment, known = self._workers.shown()
+        moment, known = self._store.ops.workers.shown()
         return survey(self._cluster.names(), known, moment)
 
     def _tell_of_waits(self, places: list[Place]) -> None:
@@ -106,7 +102,7 @@ class Keeper:
         elif not unplaced:
             self._crowded.succeeded()
         if self._waiting is not bool(why):
-            self._lead.tell_of_waits(why)
+            self._lead.set_waits(why)
             self._waiting = bool(why)
 
     def _wanted(self, demand: Demand, serving: int, vacant: int) -> int:
@@ -118,7 +114,7 @@ class Keeper:
         wanted = max(0, min(wanted, self._bounds.most - vacant))
         if wanted != self._told:
             log.info("workers wanted", wanted=wanted, there=serving, queued=demand.queued, running=demand.busy)
-            self._lead.tell(wanted)
+            self._lead.set_wanted(wanted)
             self._told = wanted
         return wanted
 
@@ -134,10 +130,10 @@ class Keeper:
 
     def _let_go(self, places: list[Place], number: int, demand: Demand) -> None:
         """Have so many workers finish what they have and leave; an actor without one is ended at once."""
-        for place in dispensable(places, self._warmups.warm(demand.slugs))[:number]:
+        for place in dispensable(places, self._store.ops.preloads.warm(demand.slugs))[:number]:
             log.info("letting a worker go", actor=place.name, worker=place.worker and place.worker.id)
             if place.worker and not place.starting:
-                self._workers.release(place.worker.id)
+                self._store.ops.workers.release(place.worker.id)
             else:
                 self._end(place)
 
@@ -145,7 +141,7 @@ class Keeper:
         """End the actor of a worker that has left; an operator's word that its place stay empty outlives it."""
         self._end(place)
         if place.worker and not place.vacant:
-            self._workers.forget(place.worker.id)
+            self._store.ops.workers.remove(place.worker.id)
 
     def _end(self, place: Place) -> None:
         if place.actor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from tintype.store.ops.workers import State, WorkerRow
+from tintype.store.ops.processes import State, WorkerRow
 
 #: How actors are called, before their number. No machine is called so: a host's name has no colon.
 PREFIX = "ray:"

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from math import ceil
 
-from tintype.store.queue.demand import Demand
+from tintype.store.queue.eta import Demand
 
 
 @dataclass(frozen=True)

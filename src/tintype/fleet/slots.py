@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from tintype.errors import StoreUnavailable
 from tintype.fleet.children import Child, Children
 from tintype.store.db.database import Database
-from tintype.store.ops.workers import Workers, new_id
+from tintype.store.ops.processes import Workers, new_id
 
 #: Seconds between looks whether a worker that was drained is recalled.
 RECALL = 1.0
@@ -34,7 +34,7 @@ class Slot(Child):
         """Wait for it as any child is waited for, and forget it, whatever it was told."""
         super().end(patience)
         with suppress(StoreUnavailable):  # it only stays in a list for longer
-            self.workers.forget(self.id)
+            self.workers.remove(self.id)
 
     def _may_return(self) -> bool:
         if time.monotonic() < self.asked + RECALL:

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 
 from tintype.store.billing.money import dollars
-from tintype.store.billing.statement import CHANGES, DAY, Posted
+from tintype.store.billing.reports import CHANGES, DAY, Posted
 from tintype.store.db.records import Entry
 from tintype.store.queue.history import Filter
 from tintype.web.answers import utc
@@ -48,14 +48,14 @@ def ledger(http: HttpRequest, key: Reader) -> dict[str, Any]:
     query = Query(http.query_params)
     page, size = query.page(), query.number("per_page", ROWS, 100)
     kinds = query.choice("entries", ENTRIES, "balance")
-    rows, total = services(http).statements.page(key.account_id, kinds, size=size, page=page)
+    rows, total = services(http).store.billing.page(key.account_id, kinds, size=size, page=page)
     return {"data": [*map(_row, rows)], **paged(page, size, total)}
 
 
 def days(http: HttpRequest, key: Reader) -> dict[str, Any]:
     """Every day (UTC) of a window of at most 366 days: credits added and spent, and the balance at its end."""
     since, before = Query(http.query_params).window("from_date", "to_date", days=DEFAULT_DAYS, max_days=MAX_DAYS)
-    found = services(http).statements.days(key.account_id, since, before)
+    found = services(http).store.billing.days(key.account_id, since, before)
     return {
         "days": [
             {
@@ -72,7 +72,7 @@ def days(http: HttpRequest, key: Reader) -> dict[str, Any]:
 def usage(http: HttpRequest, key: Reader) -> dict[str, Any]:
     """A sum per day (UTC) and model that had requests, and the sum of all, in a window of at most 366 days."""
     since, before = Query(http.query_params).window("from_date", "to_date", days=DEFAULT_DAYS, max_days=MAX_DAYS)
-    used = services(http).usage.by_day(Filter(account_id=key.account_id, since=since, before=before))
+    used = services(http).store.queue.history.usage(Filter(account_id=key.account_id, since=since, before=before))
     total = {
         "requests": sum(one.requests for one in used),
         "completed": sum(one.completed for one in used),
@@ -96,12 +96,12 @@ def usage(http: HttpRequest, key: Reader) -> dict[str, Any]:
 def credits(http: HttpRequest, key: Reader) -> dict[str, float]:
     """Dollars that are neither spent nor held by running requests."""
     own = services(http)
-    return {"credits": dollars(own.accounts.remaining(key.account_id)), "free-credits": 0.0}
+    return {"credits": dollars(own.store.accounts.remaining(key.account_id)), "free-credits": 0.0}
 
 
 def whoever(http: HttpRequest, key: Caller) -> dict[str, Any]:
     """The account, its credits, and what this key may do; of a key that sees the server alone, the last."""
-    own = services(http).accounts
+    own = services(http).store.accounts
     may = {"name": key.name, "hint": key.begins, "read_only": key.read_only, "models": key.models, "mode": key.mode}
     may["operator"] = key.operator
     if key.server_only:

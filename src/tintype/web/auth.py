@@ -85,7 +85,7 @@ Auditor = Annotated[Key, Depends(auditor)]
 def _authenticated(http: HttpRequest, secret: str) -> Key:
     own = services(http)
     try:
-        return own.accounts.authenticate(secret)
+        return own.store.accounts.keys.authenticate(secret)
     except Unauthorized as error:
         own.denials.unauthorized(client_address(http, own.settings), error.message)
         raise

@@ -13,8 +13,7 @@ from fastapi import Request as HttpRequest
 
 from tintype.errors import NotFound, StorageUnavailable, StoreUnavailable
 from tintype.store.db.records import Status
-from tintype.store.queue.previews import Preview
-from tintype.store.queue.progress import Seen
+from tintype.store.queue.progress import Preview, Update
 from tintype.web import answers
 from tintype.web.auth import Reader
 from tintype.web.clients import base_url
@@ -70,7 +69,7 @@ async def events(http: HttpRequest, key: Reader, request_id: str) -> Response:
     own = services(http)
     stream = Stream(own, request_id, key.account_id, base_url(http, own.settings))
     stream.cursor = EventCursor.parse(http.headers.get("last-event-id", ""))
-    await in_thread(http, own.requests.find, request_id, key.account_id)
+    await in_thread(http, own.store.queue.find, request_id, key.account_id)
     if stream.cursor == OVER:
         return Response(status_code=NO_CONTENT)  # a browser's EventSource would reconnect for ever
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}  # nginx would buffer events
@@ -100,21 +99,21 @@ class Stream:
                     yield text
 
     async def _next(self, watch: Watch, seconds: float) -> list[str]:
-        seen = await watch.next(seconds)
-        if seen is not None:
+        update = await watch.next(seconds)
+        if update is not None:
             # Only the last event reads the database, for the account's credits.
-            if seen.request.ended:
-                return await self.own.threads.run(self.account_id, self.events, watch, seen)
-            return self.events(watch, seen)
+            if update.request.ended:
+                return await self.own.threads.run(self.account_id, self.events, watch, update)
+            return self.events(watch, update)
         if watch.over:
             self.cursor = OVER  # its record expired
         return []
 
-    def events(self, watch: Watch, seen: Seen) -> list[str]:
+    def events(self, watch: Watch, update: Update) -> list[str]:
         """The events that the client has not received yet."""
         before = self.cursor
         try:
-            return list(self._events(seen))
+            return list(self._events(update))
         except NotFound:
             self.cursor = OVER  # the file that it has in base64 expired
         except (StoreUnavailable, StorageUnavailable):
@@ -122,34 +121,34 @@ class Stream:
             watch.reset()
         return []
 
-    def _events(self, seen: Seen) -> Iterator[str]:
-        if seen.request.ended:
-            remaining = self.own.accounts.remaining(self.account_id)
-            body = answers.result(seen.request, self.base, remaining, self.own.outputs)
-            yield self._event(OVER, seen.request.status.lower(), body)
-        elif seen.request.status is Status.QUEUED:
-            yield from self._queued(seen)
+    def _events(self, update: Update) -> Iterator[str]:
+        if update.request.ended:
+            remaining = self.own.store.accounts.remaining(self.account_id)
+            body = answers.result(update.request, self.base, remaining, self.own.outputs)
+            yield self._event(OVER, update.request.status.lower(), body)
+        elif update.request.status is Status.QUEUED:
+            yield from self._queued(update)
         else:
-            yield from self._running(seen)
+            yield from self._running(update)
 
-    def _queued(self, seen: Seen) -> Iterator[str]:
-        cursor = EventCursor(seen.request.attempt + 1, 0, seen.outlook.position or 0)
-        if seen.outlook.position is not None and cursor != self.cursor:
-            yield self._event(cursor, "queued", self._status(seen))
+    def _queued(self, update: Update) -> Iterator[str]:
+        cursor = EventCursor(update.request.attempt + 1, 0, update.eta.position or 0)
+        if update.eta.position is not None and cursor != self.cursor:
+            yield self._event(cursor, "queued", self._status(update))
 
-    def _running(self, seen: Seen) -> Iterator[str]:
-        attempt, step = seen.request.attempt, seen.request.step
+    def _running(self, update: Update) -> Iterator[str]:
+        attempt, step = update.request.attempt, update.request.step
         if self.cursor[:2] < (attempt, 1):
-            yield self._event(EventCursor(attempt, 1), "started", self._status(seen))
+            yield self._event(EventCursor(attempt, 1), "started", self._status(update))
         if step > self.cursor.number:
-            yield self._event(self.cursor._replace(number=step), "progress", self._status(seen))
-        for preview in sorted(seen.previews.values(), key=lambda one: one.look):
-            if preview.look > self.cursor.preview:
-                yield self._event(self.cursor._replace(preview=preview.look), "preview", _shown(preview))
+            yield self._event(self.cursor._replace(number=step), "progress", self._status(update))
+        for preview in sorted(update.previews.values(), key=lambda one: one.number):
+            if preview.number > self.cursor.preview:
+                yield self._event(self.cursor._replace(preview=preview.number), "preview", _shown(preview))
 
-    def _status(self, seen: Seen) -> dict[str, Any]:
+    def _status(self, update: Update) -> dict[str, Any]:
         """As the status endpoint answers."""
-        return answers.status(seen.request, self.base, seen.outlook)
+        return answers.status(update.request, self.base, update.eta)
 
     def _event(self, cursor: EventCursor, event: str, data: dict[str, Any]) -> str:
         self.cursor = cursor
@@ -159,4 +158,4 @@ class Stream:
 def _shown(preview: Preview) -> dict[str, Any]:
     """The image's number, from 0, the step, whether it is finished, and the preview itself."""
     image = f"data:image/jpeg;base64,{b64encode(preview.jpeg).decode()}"
-    return {"picture": preview.picture, "step": preview.step, "finished": preview.finished, "image": image}
+    return {"picture": preview.image, "step": preview.step, "finished": preview.finished, "image": image}

@@ -135,7 +135,7 @@ class AccountHeaders:
         own = self.services
         timeout = LAST_LOOK if own.shutdown.over else None
         try:
-            remaining = await within(timeout, own.threads.run(account_id, own.accounts.remaining, account_id))
+            remaining = await within(timeout, own.threads.run(account_id, own.store.accounts.remaining, account_id))
         except (StoreUnavailable, TimeoutError):
             return  # the answer itself is worth more than its header
         headers["x-remaining-credits"] = plain(remaining)

@@ -13,8 +13,8 @@ from tintype.catalog.spec import ModelSpec, Tariff
 from tintype.errors import Forbidden, MethodNotAllowed, NotReady
 from tintype.store.accounts.keys import Key
 from tintype.store.billing.money import dollars
-from tintype.store.db.records import Warmth
-from tintype.store.ops.preload import Warmup
+from tintype.store.db.records import PreloadState
+from tintype.store.ops.preload import Preload
 from tintype.web.auth import Reader, Runner
 from tintype.web.failures import REFUSES
 from tintype.web.openapi import describe_warmth
@@ -67,7 +67,7 @@ def _all_described(own: Services) -> list[dict[str, Any]]:
 
 def _described(own: Services, spec: ModelSpec) -> dict[str, Any]:
     example = spec.parse(spec.example).params
-    measured = own.outlooks.alone(speed_key(spec, example), planned_steps(spec, example))
+    measured = own.store.queue.duration(speed_key(spec, example), planned_steps(spec, example))
     return describe(spec, own.price(spec), measured) | about(spec, own.registry.configured)
 
 
@@ -106,7 +106,7 @@ def warm(http: HttpRequest, slug: str, key: Runner) -> dict[str, Any]:
         workers = _workers(own)
         if not workers:
             raise NotReady("No worker is running that could load the model")
-        own.warmups.ask(slug, workers)
+        own.store.ops.preloads.ask(slug, workers)
     return _shown(own, slug, key)
 
 
@@ -130,20 +130,20 @@ def _workers(own: Services) -> dict[str, str]:
 
 def _shown(own: Services, slug: str, key: Key) -> dict[str, Any]:
     if key.test:
-        return {"slug": slug, "state": Warmth.WARM, "workers": [], "mode": "test"}
+        return {"slug": slug, "state": PreloadState.WARM, "workers": [], "mode": "test"}
     devices = _workers(own)
-    warmups = {warmup.worker: warmup for warmup in own.warmups.of(slug, devices)}
-    workers = [_worker(device, warmups.get(worker)) for worker, device in devices.items()]
+    preloads = {preload.worker: preload for preload in own.store.ops.preloads.of(slug, devices)}
+    workers = [_worker(device, preloads.get(worker)) for worker, device in devices.items()]
     return {"slug": slug, "state": _together([worker["state"] for worker in workers]), "workers": workers}
 
 
-def _worker(device: str, warmup: Warmup | None) -> dict[str, Any]:
-    if warmup is None:
-        return {"device": device, "state": Warmth.COLD, "seconds": None, "error": None}
-    return {"device": device, "state": warmup.state, "seconds": warmup.seconds, "error": warmup.error}
+def _worker(device: str, preload: Preload | None) -> dict[str, Any]:
+    if preload is None:
+        return {"device": device, "state": PreloadState.COLD, "seconds": None, "error": None}
+    return {"device": device, "state": preload.state, "seconds": preload.seconds, "error": preload.error}
 
 
-def _together(states: list[Warmth]) -> Warmth:
+def _together(states: list[PreloadState]) -> PreloadState:
     """One state for all workers: WARM only if all of them are."""
-    order = (Warmth.WARMING, Warmth.FAILED, Warmth.COLD, Warmth.WARM)
-    return next((state for state in order if state in states), Warmth.COLD)
+    order = (PreloadState.WARMING, PreloadState.FAILED, PreloadState.COLD, PreloadState.WARM)
+    return next((state for state in order if state in states), PreloadState.COLD)

@@ -7,7 +7,7 @@ from typing import Any
 from tintype.catalog.builtin import BUILTIN
 from tintype.catalog.spec import ModelSpec
 from tintype.errors import UNFORESEEN
-from tintype.store.db.records import Warmth
+from tintype.store.db.records import PreloadState
 from tintype.testmode.script import table
 
 Schema = dict[str, Any]
@@ -75,11 +75,11 @@ RESULT = shape(
 WARMTH = shape(
     {"mode": TEXT},
     slug=TEXT,
-    state={"enum": list(map(str, Warmth)), "description": "WARM once every worker has loaded it"},
+    state={"enum": list(map(str, PreloadState)), "description": "WARM once every worker has loaded it"},
     workers={
         "type": "array",
         "items": shape(
-            device=TEXT, state={"enum": list(map(str, Warmth))}, seconds=or_null(NUMBER), error=or_null(TEXT)
+            device=TEXT, state={"enum": list(map(str, PreloadState))}, seconds=or_null(NUMBER), error=or_null(TEXT)
         ),
     },
 )

@@ -19,9 +19,7 @@ from anyio.to_thread import run_sync
 
 from tintype.errors import StorageUnavailable, StoreUnavailable
 from tintype.media.storage import Storage
-from tintype.store.db.database import Database
-from tintype.store.ops.time_series import Samples
-from tintype.store.queue.control import Controls
+from tintype.store.store import Store
 from tintype.web.shutdown import Shutdown
 
 T = TypeVar("T")
@@ -95,12 +93,8 @@ class State:
 class Readiness:
     """The readiness of one web process."""
 
-    def __init__(
-        self, db: Database, controls: Controls, samples: Samples, storage: Storage, shutdown: Shutdown
-    ) -> None:
-        self._db = db
-        self._controls = controls
-        self._samples = samples
+    def __init__(self, store: Store, storage: Storage, shutdown: Shutdown) -> None:
+        self._store = store
         self._storage = storage
         self._shutdown = shutdown
         self._writable = True
@@ -122,10 +116,10 @@ class Readiness:
             paused=found.paused if found else None,
         )
 
-    def keep_samples(self, *, anew: bool = False) -> None:
+    def keep_samples(self, *, force: bool = False) -> None:
         """Write the next sample of the time series, and note whether it could be written."""
         try:
-            self._samples.look(anew=anew)
+            self._store.ops.time_series.measure(force=force)
         except StoreUnavailable:
             self._writable = False
             raise
@@ -133,10 +127,10 @@ class Readiness:
 
     def _check_database(self, has_worker: Callable[[], bool]) -> DatabaseState:
         # Before the next sample is due: a call may just have found the database unwritable, and callers wait for it.
-        if not self._writable or self._db.unchangeable:
+        if not self._writable or self._store.db.read_only:
             with suppress(StoreUnavailable):
-                self.keep_samples(anew=True)
-        paused = self._controls.paused_since() is not None
+                self.keep_samples(force=True)
+        paused = self._store.queue.paused_since() is not None
         return DatabaseState(paused=paused, worker=has_worker(), writable=self._writable)
 
     def _check_storage(self) -> bool:

@@ -7,10 +7,9 @@ import json
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
-from uuid import uuid4
 
 import structlog
 from fastapi import Request as HttpRequest
@@ -38,8 +37,9 @@ from tintype.media.scaling import fitted_size
 from tintype.settings import Safety
 from tintype.store.accounts.keys import Key
 from tintype.store.db.records import Request, RequestMetadata
-from tintype.store.queue import log as life
+from tintype.store.queue import log as request_log
 from tintype.store.queue.inputs import Input
+from tintype.store.queue.submit import NewRequest
 from tintype.telemetry.traces import HEADER
 from tintype.testmode.script import parse, steady_draw
 from tintype.web.clients import base_url, client_address, own_path, single_header
@@ -93,7 +93,7 @@ class Submitted:
     def again(cls, request: Request) -> Submitted:
         """The answer that a request had when it was first sent with its idempotency key."""
         replayed = {"x-request-id": request.id, "idempotent-replayed": "true"}
-        return cls(request, {**(request.reply or {}), **replayed}, request.base_url or "")
+        return cls(request, {**(request.metadata.reply or {}), **replayed}, request.metadata.base_url or "")
 
     @property
     def replayed(self) -> bool:
@@ -108,22 +108,23 @@ async def accept(http: HttpRequest, spec: ModelSpec, key: Key) -> Submitted:
     options = RequestOptions.of(http)
     async with own.bodies.read(http, key.account_id, max_size=own.settings.max_body, texts=spec.texts) as sent:
         client = client_address(http, own.settings)
-        around: RequestMetadata = {"base_url": base}
+        metadata = RequestMetadata(base_url=base)
         if once := options.idempotency_key:
             mark, before = await in_thread(http, _sent_before, own, key, once, http.url.path, sent)
             if before:
                 return Submitted.again(before)
-            around |= {"idempotency_key": once, "fingerprint": mark}
+            metadata = replace(metadata, idempotency_key=once, fingerprint=mark)
         if WEBHOOK_URL in http.headers:
-            around["webhook_url"] = await in_thread(http, webhook_of_call, http, own, key)
-        with own.tracing.span("submit", http.headers.get(HEADER), model=spec.slug) as around["traceparent"]:
-            return await in_thread(http, submit, own, spec, key, sent, base, around, client, options.cancel_after)
+            metadata = replace(metadata, webhook_url=await in_thread(http, webhook_of_call, http, own, key))
+        with own.tracing.span("submit", http.headers.get(HEADER), model=spec.slug) as traceparent:
+            metadata = replace(metadata, traceparent=traceparent)
+            return await in_thread(http, submit, own, spec, key, sent, base, metadata, client, options.cancel_after)
 
 
 def _sent_before(own: Services, key: Key, once: str, path: str, sent: dict[str, Any]) -> tuple[str, Request | None]:
     """A call's fingerprint, and the request that it was sent for already. Hashing an image takes time."""
     mark = fingerprint(path, sent)
-    return mark, own.requests.repeated(key, once, mark)
+    return mark, own.store.queue.repeated(key, once, mark)
 
 
 def fingerprint(path: str, sent: Mapping[str, Any]) -> str:
@@ -137,11 +138,11 @@ def submit(
     key: Key,
     sent: dict[str, Any],
     base: str,
-    around: RequestMetadata,
+    metadata: RequestMetadata,
     client: str,
     cancel_after: float | None = None,
 ) -> Submitted:
-    """Queue a request and hold its price. around: what is known of the call in addition to its parameters.
+    """Queue a request and hold its price. metadata: what is known of the call in addition to its parameters.
 
     client: the address that it came from.
 
@@ -167,31 +168,32 @@ def submit(
     stored = store(services, image) if image else None
     if stored and stored.bytes:
         parsed = parsed.with_source(STORED_INPUT + stored.name)
-    tariff, steps = services.price(spec), planned_steps(spec, params)
-    around = {**around, "id": str(uuid4()), "reply": headers, "pictures": params.count, "pace": speed_key(spec, params)}
-    around["safety"] = safety
-    if key.test:
-        around["pace"] = None  # its speed says nothing about the models
-    around["rate"] = tariff.rate
+    tariff = services.price(spec)
+    new = NewRequest(
+        key,
+        spec.slug,
+        parsed.values,
+        tariff.most(params.count),
+        generation=parsed.params,
+        rate=tariff.rate,
+        images=params.count,
+        steps=planned_steps(spec, params),
+        speed_key=None if key.test else speed_key(spec, params),  # a test's speed says nothing about the model
+        safety=safety,
+        cancel_after=cancel_after,
+        start_after=start_after,
+        input=stored,
+        metadata=replace(metadata, reply=headers),
+    )
     request = None
     try:
-        request = services.requests.submit(
-            key,
-            spec.slug,
-            parsed.values,
-            price=tariff.most(params.count),
-            steps=steps,
-            cancel_after=cancel_after,
-            start_after=start_after,
-            picture=stored,
-            **around,
-        )
+        request = services.store.queue.submit(new)
     except PerhapsQueued:
         stored = None  # the request may need it
-        log.warning("perhaps queued", request=around["id"], account=key.account_id, key_id=key.id, client=client)
+        log.warning("perhaps queued", request=new.id, account=key.account_id, key_id=key.id, client=client)
         raise
     finally:
-        fresh = request is not None and request.id == around["id"]
+        fresh = request is not None and request.id == new.id
         if stored and stored.bytes and not fresh:
             services.inputs.discard(stored.name)
     if not fresh:
@@ -199,7 +201,7 @@ def submit(
     if key.test:
         services.test_accepted.set()
     private = {"prompt": params.prompt} if services.settings.log_prompts else {}
-    life.queued(request, key, client, **private)
+    request_log.queued(request, key, client, **private)
     # How much of its minute the key has left, where it has a limit.
     left = request.allowance
     rate = {} if left is None else rate_headers(left.remaining, left.full_at)

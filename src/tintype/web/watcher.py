@@ -20,8 +20,8 @@ from starlette.types import Receive, Scope, Send
 
 from tintype.errors import UNFORESEEN, StoreUnavailable, TintypeError, TooManyRequests
 from tintype.store.db.records import Status
-from tintype.store.queue.previews import Previews
-from tintype.store.queue.progress import Look, Looks, Seen, State
+from tintype.store.queue.progress import Poll, State, Update
+from tintype.store.queue.queue import Queue
 from tintype.web.shutdown import Shutdown
 
 log = structlog.get_logger()
@@ -50,28 +50,28 @@ class Watch:
         #: The time of its next poll, on the monotonic clock.
         self.due = 0.0
         self.known: State | None = None
-        self._seen: Seen | None = None
+        self._update: Update | None = None
         #: Set when the call should wake up.
         self.wake = asyncio.Event()
 
-    async def next(self, seconds: float) -> Seen | None:
+    async def next(self, seconds: float) -> Update | None:
         """The request's state once it has changed; None if it hasn't within `seconds`."""
         await _wait(self.wake, seconds)
         self.wake.clear()
-        seen, self._seen = self._seen, None
-        return seen
+        update, self._update = self._update, None
+        return update
 
     def reset(self) -> None:
         """Have the next poll report the whole state."""
         self.known = None
 
-    def take(self, found: Look, rest: float) -> None:
+    def take(self, found: Poll, rest: float) -> None:
         """Take what a poll found; the next comes after `rest` seconds at least."""
         state = found.states.get(self.id)
-        self.over = state is None or (not self.follows and state.ended)
+        self.over = state is None or (not self.follows and state.status.ended)
         if self.follows and self.id in found.news:
-            self._seen, self.known = found.news[self.id].after(self._seen), state
-        if self.over or self._seen:
+            self._update, self.known = found.news[self.id].after(self._update), state
+        if self.over or self._update:
             self.wake.set()
         if not self.follows:
             self.pause = min(self.pause * 1.2, MAX_POLL)
@@ -86,12 +86,11 @@ class Watch:
 
 
 class Watcher:
-    """Polls all requests that are watched. pace: seconds between polls of followed ones."""
+    """Polls all requests that are watched. pause: seconds between polls of followed ones."""
 
-    def __init__(self, looks: Looks, previews: Previews, pace: float, shutdown: Shutdown) -> None:
-        self._looks = looks
-        self._previews = previews
-        self._pace = pace
+    def __init__(self, queue: Queue, pause: float, shutdown: Shutdown) -> None:
+        self._queue = queue
+        self._pause = pause
         self._shutdown = shutdown
         shutdown.on_change(self._release)
         self._watches: set[Watch] = set()
@@ -101,12 +100,12 @@ class Watcher:
         #: Threads of its own: those of all calls may wait for the database.
         self._threads = CapacityLimiter(2)
         #: When to poll the positions in the queue next, and when each request was last marked as followed.
-        self._places_at = 0.0
+        self._positions_at = 0.0
         self._marked: dict[str, float] = {}
 
     @contextmanager
     def watching(self, id: str, *, follows: bool = False) -> Iterator[Watch]:
-        watch = Watch(id, self._pace if follows else FIRST_POLL, follows=follows)
+        watch = Watch(id, self._pause if follows else FIRST_POLL, follows=follows)
         self._watches.add(watch)
         self._joined.set()
         if self._shutdown.over:
@@ -150,7 +149,7 @@ class Watcher:
     async def _poll_due(self, due: list[Watch]) -> None:
         began = time.monotonic()
         try:
-            found = await run_sync(self._poll, due, began >= self._places_at, limiter=self._threads)
+            found = await run_sync(self._poll, due, began >= self._positions_at, limiter=self._threads)
         except StoreUnavailable as error:
             self._fail(due, error)
         except Exception as error:
@@ -158,19 +157,19 @@ class Watcher:
             self._fail(due, TintypeError(UNFORESEEN))
         else:
             took = time.monotonic() - began
-            if began >= self._places_at:
-                self._places_at = began + max(self._pace, QUEUE_PAUSE * took)
+            if began >= self._positions_at:
+                self._positions_at = began + max(self._pause, QUEUE_PAUSE * took)
             for watch in due:
                 watch.take(found, took)
             self._mark()
 
-    def _poll(self, due: list[Watch], places: bool) -> Look:
+    def _poll(self, due: list[Watch], positions: bool) -> Poll:
         waited = [watch.id for watch in due if not watch.follows]
         followed: dict[str, State | None] = {}
         for watch in due:
             if watch.follows:  # of several that follow one, the one that knows least counts
                 followed[watch.id] = watch.known if followed.get(watch.id, watch.known) == watch.known else None
-        return self._looks.look(waited, followed, places=places)
+        return self._queue.poll(waited, followed, positions=positions)
 
     def _fail(self, due: list[Watch], error: TintypeError) -> None:
         for watch in due:
@@ -188,7 +187,7 @@ class Watcher:
     async def _mark_followed(self, ids: list[str]) -> None:
         """Apart from the polls, which must not wait for the lock."""
         try:
-            await run_sync(self._previews.watch, ids, PREVIEWS_FOR, limiter=self._threads)
+            await run_sync(self._queue.previews.follow, ids, PREVIEWS_FOR, limiter=self._threads)
         except StoreUnavailable:
             self._marked.clear()  # the next poll tries again
 
