@@ -19,7 +19,7 @@ from tests.acceptance.test_http_helpers import MEDIUM, TEXT, gradient, quick, re
 from tests.integration.website import Website, serving
 from tests.sockets import dial
 
-from tintype.web import body, intake
+from tintype.web import body, submit
 
 #: Bytes of one body, and of all of one account and of all accounts.
 MOST, PER_ACCOUNT, TOGETHER = 2_000_000, 3_000_000, 4_000_000
@@ -186,7 +186,7 @@ def test_no_body_is_looked_through_on_the_event_loop(site: Website, http: httpx2
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(body, "parse", noting(body.parse))
-        patch.setattr(intake, "fingerprint", noting(intake.fingerprint))
+        patch.setattr(submit, "fingerprint", noting(submit.fingerprint))
         http.post(f"/v2/{TEXT}", json=quick(), headers={"idempotency-key": "thread"})
         http.post(f"/v2/{TEXT}", data=quick())
         http.post(f"/v2/{MEDIUM}", data={"prompt": "x"}, files={"image": PICTURE})
