@@ -21,8 +21,8 @@ from tintype.core import WorkerReport
 from tintype.errors import Unauthorized
 from tintype.fleet.slots import worker_slots
 from tintype.store.accounts.accounts import Accounts
-from tintype.store.db.counters import BUCKET
 from tintype.store.db.database import Database
+from tintype.store.db.measurements import BUCKET
 from tintype.store.db.migrations import migrate
 from tintype.store.ops.autoscaler import LeaderLease
 from tintype.store.ops.processes import Workers

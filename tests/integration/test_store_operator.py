@@ -13,12 +13,12 @@ from tests.stores import a_result, new_request, store_on
 from tintype.core import WorkerReport
 from tintype.errors import BadRequest, WorkerUnknown
 from tintype.store.accounts.accounts import Accounts
-from tintype.store.db.counters import BUCKET
 from tintype.store.db.database import Database, read_clock
+from tintype.store.db.measurements import BUCKET
 from tintype.store.db.records import Progress, Request
 from tintype.store.db.tables import samples, workers
+from tintype.store.ops.metrics import TTL, Bucket, TimeSeries
 from tintype.store.ops.processes import Workers
-from tintype.store.ops.time_series import TTL, Bucket, TimeSeries
 from tintype.store.queue.eta import Eta
 
 ABOUT = {"tasks": [], "models": ["a"], "memory": {"process": 300, "reserved": 50}, "lately": {}}

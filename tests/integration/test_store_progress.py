@@ -12,8 +12,8 @@ from tintype.catalog.models import SD3_MEDIUM_IMG2IMG, SD15_IMG2IMG
 from tintype.catalog.parameters import speed_key
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database, read_clock
+from tintype.store.db.measurements import LATEST
 from tintype.store.db.records import Progress, Request
-from tintype.store.db.speeds import LATEST
 from tintype.store.db.tables import paces, previews, requests
 from tintype.store.ops.processes import Workers
 from tintype.store.queue.eta import Eta
