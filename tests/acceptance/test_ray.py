@@ -140,7 +140,7 @@ def test_a_burst_and_a_keeper_that_dies_in_it(fleet_of: Callable[..., Server], c
     ids = submit(server, LONG, 4)
     until(lambda: len(cluster.nodes()) == 2, PATIENT)
     server.kill_worker()  # its only child, the keeper
-    until(lambda: len([one for one in known(server) if one.about]) == 2, PATIENT)
+    until(lambda: len([one for one in known(server) if one.report.memory]) == 2, PATIENT)
     all_completed(server, ids, 16, before)
     assert {one.id.partition("-")[0] for one in known(server)} <= {"ray:1", "ray:2"}
     until(lambda: not cluster.nodes(), PATIENT)

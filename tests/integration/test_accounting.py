@@ -22,7 +22,7 @@ from tests.stores import a_result, new_request, store_on
 from tintype.errors import NotFound
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.billing.ledger import lines
-from tintype.store.billing.reports import SPLITS, Accounting, Use, Window
+from tintype.store.billing.reports import SPLITS, AccountUsage, Billing, Window
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.records import Entry, Status
 from tintype.store.db.tables import history, ledger
@@ -47,7 +47,7 @@ class Books:
         self.accounts = Accounts(db)
         self.ids = [self.accounts.create(name, 10**9).id for name in ("a", "b")]
         self.keys = {id: [self.accounts.keys.create(id, name)[0] for name in ("x", "y")] for id in self.ids}
-        self.accounting = Accounting(db, LIFE)
+        self.accounting = Billing(db, LIFE)
 
     def end(
         self, account: str, at: float, cost: int = 0, slug: str = "m", key: str = "", *, known: bool = True
@@ -64,8 +64,8 @@ class Books:
                 own = {"id": id, "account_id": account, "slug": slug, "params": {}, "status": Status.COMPLETED}
                 tx.execute(insert(history).values(**own, **moments, cost=cost))
 
-    def use(self, first: date, last: date, by: Any = None, account: str = "", **page: int) -> list[Use]:
-        return self.accounting.use(Window.of(first, last), by, account, **page)[0]
+    def use(self, first: date, last: date, by: Any = None, account: str = "", **page: int) -> list[AccountUsage]:
+        return self.accounting.usage(Window.of(first, last), by, account, **page)[0]
 
 
 def at(day: date, seconds: float = 0.0) -> float:
@@ -87,7 +87,7 @@ def test_every_split_sums_to_the_ledger_to_the_micro_dollar(db: Database) -> Non
     inside = [line for line in rows if at(first) <= line.created_at < at(last) + DAY]
     assert len(rows) > len(inside) > 40
     for by in (None, *SPLITS):
-        used, total = books.accounting.use(Window.of(first, last), by)
+        used, total = books.accounting.usage(Window.of(first, last), by)
         for id in books.ids:
             own = [one for one in used if one.account_id == id]
             assert sum(one.cost for one in own) == -sum(line.balance for line in inside if line.account_id == id)
@@ -158,7 +158,7 @@ def test_pages_and_who_paid_most_first(db: Database) -> None:
     books.end(books.ids[0], at(day), 5)
     books.end(books.ids[1], at(day), 6)
     window = Window.of(day, day)
-    pages = [books.accounting.use(window, size=1, page=page) for page in (1, 2, 3)]
+    pages = [books.accounting.usage(window, size=1, page=page) for page in (1, 2, 3)]
     assert [[one.name for one in rows] for rows, _ in pages] == [["b"], ["a"], []]
     assert {total for _, total in pages} == {(2, 2, 11, 0)}
 

@@ -182,7 +182,7 @@ def test_a_client_that_reads_slowly_is_told_the_latest_preview_of_each_picture(w
         watch.take(looks.poll([], {request.id: watch.known}, positions=False), 0.0)
     seen = asyncio.run(watch.next(0))
     assert seen
-    assert {picture: preview.look for picture, preview in seen.previews.items()} == {0: 8, 1: 7}
+    assert {picture: preview.number for picture, preview in seen.previews.items()} == {0: 8, 1: 7}
     said = Stream(web.own, request.id, web.account_id, web.address).events(watch, seen)
     assert [one.splitlines()[1] for one in said] == ["event: started", "event: progress", *["event: preview"] * 2]
 

@@ -16,7 +16,7 @@ from tests.integration.website import Website, serving
 from tests.pictures import saved
 
 from tintype.errors import BadRequest
-from tintype.store.accounts.uploads import LEAST, Upload
+from tintype.store.accounts.uploads import MIN_COUNTED, Upload
 from tintype.store.db.database import read_clock
 from tintype.store.db.tables import assets, history, requests
 
@@ -28,7 +28,7 @@ OLD, NEW = "sd1.5-img2img", "sd3-med-img2img"
 
 @pytest.fixture
 def web(tmp_path: Path, url: str) -> Iterator[Website]:
-    with serving(tmp_path, database_url=url, asset_quota=3 * LEAST - 1) as site:
+    with serving(tmp_path, database_url=url, asset_quota=3 * MIN_COUNTED - 1) as site:
         yield site
 
 
@@ -260,11 +260,11 @@ def test_what_is_no_upload(web: Website, http: httpx2.Client, sent: dict[str, An
 def test_files_count_not_only_their_bytes(web: Website) -> None:
     """Of the quota of one byte less than three of the least."""
     add = web.own.store.uploads.add
-    for refused_ones in ([1, 1, 1], [1, 2 * LEAST], [3 * LEAST]):
+    for refused_ones in ([1, 1, 1], [1, 2 * MIN_COUNTED], [3 * MIN_COUNTED]):
         with pytest.raises(BadRequest):
             add(web.account_id, [Upload(f"{size}-{index}", size, 1, 1) for index, size in enumerate(refused_ones)])
-    add(web.account_id, [Upload("a", 1, 1, 1), Upload("b", 2 * LEAST - 1, 1, 1)])
-    with pytest.raises(BadRequest, match=f"{LEAST} bytes were sent, and {3 * LEAST - 1} are taken"):
+    add(web.account_id, [Upload("a", 1, 1, 1), Upload("b", 2 * MIN_COUNTED - 1, 1, 1)])
+    with pytest.raises(BadRequest, match=f"{MIN_COUNTED} bytes were sent, and {3 * MIN_COUNTED - 1} are taken"):
         add(web.account_id, [Upload("c", 1, 1, 1)])
 
 
@@ -276,7 +276,7 @@ def test_all_or_none_within_the_quota(web: Website, http: httpx2.Client) -> None
     refused(
         http.post("/upload-asset", json={"data_urls": [large]}),
         400,
-        f"uploads may have {3 * LEAST - 1}; a file counts as {LEAST}",
+        f"uploads may have {3 * MIN_COUNTED - 1}; a file counts as {MIN_COUNTED}",
     )
     assert len(list(web.own.settings.assets_folder.iterdir())) == 2
     with web.own.store.db.write() as tx:

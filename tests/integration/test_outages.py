@@ -61,7 +61,7 @@ def test_a_database_that_is_away_is_two_lines_however_many_meet_it(
     """Sixteen senders, a bell, and callers as fast as they can; all with one pool of connections."""
     monkeypatch.setattr(logs, "QUIET", 0.2)
     monkeypatch.setattr("tintype.webhooks.AWAY", 0.05)
-    monkeypatch.setattr("tintype.store.db.notify.PATIENCE", 0.05)
+    monkeypatch.setattr("tintype.store.db.notify.PAUSE", 0.05)
     db, looked = Database(f"{url}&password=hush-hush", timeout=2), threading.Event()
     outbox = Outbox(db, Backoff(1, 1, 3), lease=10, retention=60)
     with ExitStack() as running, capture_logs() as lines:

@@ -17,7 +17,7 @@ from tintype.store.accounts.keys import Key
 from tintype.store.db.database import Database
 from tintype.store.db.records import Progress, Request
 from tintype.store.db.tables import requests as table
-from tintype.store.queue import log as life
+from tintype.store.queue import claim, lifecycle
 
 PRICE = 3_500
 RESULT: dict[str, Any] = {"inference_time": 1.5, "pictures": []}
@@ -39,7 +39,7 @@ class House:
     def submit(self, key: Key | None = None, **about: Any) -> Request:
         whose = key or self.key
         request = self.store.queue.submit(new_request(whose, "sd", PRIVATE, PRICE, steps=4, webhook_url=HOOK, **about))
-        life.queued(request, whose, "203.0.113.7")
+        lifecycle.log_queued(request, whose, "203.0.113.7")
         return request
 
     def claim(self, worker: str = "w1", *, test: bool = False) -> Request:
@@ -226,8 +226,8 @@ def test_what_is_not_committed_is_not_told(house: House) -> None:
 def test_telling_asks_the_database_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     with statements(house.db) as told:
         completed(house)
-    for name in ("claimed", "ended"):
-        monkeypatch.setattr(life, name, lambda *_: None)
+    monkeypatch.setattr(claim, "log_claimed", lambda *_: None)
+    monkeypatch.setattr(lifecycle, "_log_end", lambda *_: None)
     with statements(house.db) as untold:
         completed(house)
     assert len(told) == len(untold)

@@ -12,12 +12,12 @@ from tests.stores import a_result, new_request, store_on
 
 from tintype.errors import Forbidden, OutOfCredits, TooManyRequests
 from tintype.store.accounts.accounts import Accounts
-from tintype.store.accounts.delegation import DAY, REMEMBERED, KeyDelegation
-from tintype.store.accounts.keys import Key
+from tintype.store.accounts.delegation import DAY, SHOWN, KeyDelegation
+from tintype.store.accounts.keys import NO_CEILINGS, Key
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.records import Request
 from tintype.store.db.tables import accounts, api_keys
-from tintype.store.queue.limits import NO_CEILINGS, Ceilings
+from tintype.store.queue.limits import Ceilings
 from tintype.store.store import Store
 
 
@@ -268,8 +268,8 @@ def test_keys_that_keys_made_are_so_many_a_day_and_are_forgotten_in_the_end(door
     aside = door.key()
     door.accounts.keys.revoke(aside.id)
     with door.db.write() as tx:
-        tx.execute(update(api_keys).values(created_at=api_keys.c.created_at - REMEMBERED))
-        ended = {"revoked_at": api_keys.c.revoked_at - REMEMBERED - 1}
+        tx.execute(update(api_keys).values(created_at=api_keys.c.created_at - SHOWN))
+        ended = {"revoked_at": api_keys.c.revoked_at - SHOWN - 1}
         tx.execute(update(api_keys).where(api_keys.c.revoked_at.is_not(None)).values(ended))
     assert own.expire() == 3, "not the one whose request waits, nor one that the operator made"
     assert {key.id for key in own.list(main)} == {main.id, made[0].id, aside.id}

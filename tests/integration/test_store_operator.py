@@ -14,10 +14,11 @@ from tintype.core import WorkerReport
 from tintype.errors import BadRequest, WorkerUnknown
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database, read_clock
+from tintype.store.db.measurements import BUCKET
 from tintype.store.db.records import Progress, Request
 from tintype.store.db.tables import samples, workers
+from tintype.store.ops.metrics import TTL, Bucket, TimeSeries
 from tintype.store.ops.processes import Workers
-from tintype.store.ops.time_series import EVERY, KEPT, Bucket, TimeSeries
 from tintype.store.queue.eta import Eta
 
 ABOUT = {"tasks": [], "models": ["a"], "memory": {"process": 300, "reserved": 50}, "lately": {}}
@@ -195,23 +196,23 @@ def test_a_look_is_written_down_once_whoever_looks(house: House) -> None:
     house.claim()
     house.beat("w1"), house.beat("w2")
     with house.db.read() as view:
-        begun = int(read_clock(view)) // EVERY
+        begun = int(read_clock(view)) // BUCKET
     for web_process in (house.time_series, TimeSeries(house.db), house.time_series):
         web_process.measure()
     one = house.total()
     assert (one.queued, one.running, one.workers, one.memory, one.device_memory) == (1, 1, 2, 600, 100)
     with house.db.read() as view:
         rows = view.scalar(select(func.count()).select_from(samples))
-        assert rows <= int(read_clock(view)) // EVERY - begun + 1
+        assert rows <= int(read_clock(view)) // BUCKET - begun + 1
 
 
 def test_samples_are_kept_for_a_day_and_told_in_stretches(house: House) -> None:
     with house.db.write() as tx:
-        now = int(read_clock(tx)) // EVERY * EVERY
-        for age, queued in ((KEPT + EVERY, 9), (7200, 7), (60, 1), (50, 5), (40, None)):
+        now = int(read_clock(tx)) // BUCKET * BUCKET
+        for age, queued in ((TTL + BUCKET, 9), (7200, 7), (60, 1), (50, 5), (40, None)):
             tx.execute(samples.insert().values(at=now - age, queued=queued, completed=1, failed=1))
     _, seconds, told = house.time_series.series(600)
-    assert seconds == EVERY
+    assert seconds == BUCKET
     assert [(one.queued, one.error_rate, one.fill) for one in told] == [
         (1, 0.5, None),
         (5, 0.5, None),

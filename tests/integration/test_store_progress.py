@@ -1,4 +1,4 @@
-"""How long it will take, and who looks: paces, outlooks and previews over a real SQLite file."""
+"""ETA, speeds, and previews, over a real SQLite file."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from tintype.catalog.models import SD3_MEDIUM_IMG2IMG, SD15_IMG2IMG
 from tintype.catalog.parameters import speed_key
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database, read_clock
+from tintype.store.db.measurements import LATEST
 from tintype.store.db.records import Progress, Request
 from tintype.store.db.tables import paces, previews, requests
 from tintype.store.ops.processes import Workers
-from tintype.store.queue.eta import LATEST, Eta, Outlooks
+from tintype.store.queue.eta import Eta
 from tintype.store.queue.progress import Preview, Previews, latest
 
 STEPS = 10
@@ -27,7 +28,6 @@ class Line:
     def __init__(self, db: Database) -> None:
         self.db = db
         self.store = store_on(db, lease=15, retention=3600)
-        self.outlooks = Outlooks(db)
         self.previews = Previews(db)
         accounts = Accounts(db)
         self.key, _ = accounts.keys.create(accounts.create("one", 10**9).id, "key")
@@ -51,7 +51,7 @@ class Line:
         assert self.store.leases.complete(claimed.id, claimed.attempt, a_result(inference_time=seconds * STEPS))
 
     def outlook(self, request: Request) -> Eta:
-        return self.outlooks.of(self.store.queue.find(request.id, self.key.account_id))
+        return self.store.queue.eta(self.store.queue.find(request.id, self.key.account_id))
 
 
 @pytest.fixture
@@ -82,12 +82,12 @@ def test_more_hands_make_less_waiting(line: Line) -> None:
     line.measure(1.0)
     for _ in range(4):
         last = line.submit()
-    assert line.outlook(last).eta == 1.0 * (30 + 10)
+    assert line.outlook(last).seconds == 1.0 * (30 + 10)
     line.hire("w2")
-    assert line.outlook(last).eta == 1.0 * (30 / 2 + 10)
+    assert line.outlook(last).seconds == 1.0 * (30 / 2 + 10)
     for worker in ("w1", "w2"):
         Workers(line.db).leave(worker)
-    assert line.outlook(last).eta is None, "nobody is there to do it"
+    assert line.outlook(last).seconds is None, "nobody is there to do it"
 
 
 def test_other_kinds_of_work_count_at_their_own_pace(line: Line) -> None:
@@ -95,19 +95,19 @@ def test_other_kinds_of_work_count_at_their_own_pace(line: Line) -> None:
     line.measure(5.0, "b 18 1")
     line.submit("b 18 1")
     line.claim()
-    assert line.outlook(line.submit()).eta == 5.0 * 10 + 1.0 * 10
+    assert line.outlook(line.submit()).seconds == 5.0 * 10 + 1.0 * 10
 
 
 def test_an_unknown_size_is_taken_for_its_models_others(line: Line) -> None:
     line.measure(1.0)
     line.measure(3.0, "a 20 1")
-    assert line.outlook(line.submit("a 22 1")).eta == 2.0 * STEPS
+    assert line.outlook(line.submit("a 22 1")).seconds == 2.0 * STEPS
 
 
 def test_the_latest_request_counts_most_but_not_alone(line: Line) -> None:
     line.measure(1.0)
     line.measure(2.0)
-    assert line.outlook(line.submit()).eta == pytest.approx((1 + LATEST) * STEPS)
+    assert line.outlook(line.submit()).seconds == pytest.approx((1 + LATEST) * STEPS)
 
 
 def test_a_running_request_that_is_the_first_of_its_kind_goes_by_itself(line: Line) -> None:
@@ -117,7 +117,7 @@ def test_a_running_request_that_is_the_first_of_its_kind_goes_by_itself(line: Li
     line.store.leases.renew([Progress(claimed.id, claimed.attempt, 4, STEPS)])
     with line.db.write() as tx:
         tx.execute(update(requests).values(started_at=read_clock(tx) - 8))
-    assert line.outlook(claimed).eta == pytest.approx(12, abs=0.5)
+    assert line.outlook(claimed).seconds == pytest.approx(12, abs=0.5)
 
 
 def test_failures_and_requests_without_a_pace_teach_nothing(line: Line) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.acceptance.harness import until
@@ -20,7 +20,8 @@ from tintype.errors import StoreUnavailable
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database
 from tintype.store.db.records import Progress, Request, Status
-from tintype.store.queue.progress import Look, Looks, Preview, Previews
+from tintype.store.queue.progress import Poll, Preview, Previews
+from tintype.store.queue.queue import Queue
 from tintype.web.shutdown import Shutdown
 from tintype.web.watcher import Watcher
 
@@ -69,7 +70,7 @@ def test_a_look_is_as_many_statements_for_hundreds_as_for_two(line: Line) -> Non
     queued = [one.id for one in every if one.id not in running]
     looks = line.store.queue
 
-    def look(waited: list[str], followed: list[str]) -> Look:
+    def look(waited: list[str], followed: list[str]) -> Poll:
         return looks.poll(waited, dict.fromkeys(followed), positions=True)
 
     few = asked(line.db, lambda: look(running[:1], [running[1], queued[0]]))
@@ -77,7 +78,7 @@ def test_a_look_is_as_many_statements_for_hundreds_as_for_two(line: Line) -> Non
     assert few == many <= 12
     found = look([], [*running, *queued])
     assert found.news.keys() == {*running, *queued}
-    places = [found.news[id].outlook.position for id in queued]
+    places = [found.news[id].eta.position for id in queued]
     assert places == [place_of(line.db, id) for id in queued]
     known = {id: seen.state for id, seen in found.news.items()}
     assert looks.poll([], known, positions=False).news == {}, "nothing is new"
@@ -95,34 +96,35 @@ def test_what_is_news(line: Line) -> None:
         request.id, [Preview(request.attempt, 1, 0, 2, b"jpeg"), Preview(request.attempt + 1, 9, 1, 2, b"")]
     )
     [seen] = looks.poll([], {request.id: state}, positions=False).news.values()
-    assert (seen.state.step, seen.state.look, seen.request.step) == (2, 1, 2)
+    assert (seen.state.step, seen.state.preview, seen.request.step) == (2, 1, 2)
     line.store.leases.fail(request.id, request.attempt, "no", 400)
     found = looks.poll([request.id, "gone"], {}, positions=False)
-    assert (found.states[request.id].ended, "gone" in found.states, found.news) == (True, False, {})
+    assert (found.states[request.id].status.ended, "gone" in found.states, found.news) == (True, False, {})
 
 
-class Counting(Looks):
-    """Looks that are counted, and that fail while the database is said to be away."""
+class Counting:
+    """A queue whose polls are counted, and fail while the database is said to be away."""
 
-    def __init__(self, db: Database) -> None:
-        super().__init__(db)
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self.previews = queue.previews
         self.made: list[tuple[int, int]] = []
         self.away = False
 
-    def look(self, waited: Any, followed: Any, *, places: bool) -> Look:
+    def poll(self, waited: Any, followed: Any, *, positions: bool) -> Poll:
         self.made.append((len(waited), len(followed)))
         if self.away:
             raise StoreUnavailable
-        return super().look(waited, followed, places=places)
+        return self._queue.poll(waited, followed, positions=positions)
 
 
 class Crowd:
     """Calls that wait for requests and follow them, in one event loop."""
 
     def __init__(self, line: Line) -> None:
-        self.looks = Counting(line.db)
+        self.looks = Counting(line.store.queue)
         self.shutdown = Shutdown()
-        self.watcher = Watcher(self.looks, line.previews, 0.05, self.shutdown)
+        self.watcher = Watcher(cast(Any, self.looks), 0.05, self.shutdown)
 
     async def wait(self, id: str) -> str:
         with self.watcher.watching(id) as watch:

@@ -22,7 +22,7 @@ from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.records import Delivery, DeliveryOutcome, DeliveryStatus, Event, Request, Subscription
 from tintype.store.db.tables import deliveries, webhooks
-from tintype.store.webhooks.events import announce
+from tintype.store.webhooks.events import enqueue_deliveries
 from tintype.store.webhooks.outbox import PER_RECEIVER, Backoff, Outbox
 from tintype.webhooks import UNFORESEEN, WebhookSender
 
@@ -123,7 +123,7 @@ def test_an_end_that_is_undone_leaves_no_message(office: Office) -> None:
     request = office.finish()
     before = office.sent()
     with pytest.raises(RuntimeError), office.db.write() as tx:
-        announce(tx, request, 0.0)
+        enqueue_deliveries(tx, request, 0.0)
         raise RuntimeError
     assert office.sent() == before
 

@@ -9,6 +9,7 @@ from tests.acceptance.harness import here, words
 
 from tintype.cli import options
 from tintype.cli.fleet import orders
+from tintype.core import RunningImages, WorkerReport
 from tintype.fleet import backoff, devices
 from tintype.fleet.backoff import Backoff
 from tintype.fleet.children import Child
@@ -96,7 +97,7 @@ def test_places_are_actors_and_what_an_operator_drained() -> None:
 
 
 def test_those_go_first_that_are_missed_least() -> None:
-    busy = {"about": {"tasks": [1]}}
+    busy = {"report": WorkerReport(running=(RunningImages("r", "a", 1, 0, 4),))}
     places = [
         Place(1, True, row("a", **busy), "working"),
         Place(2, True, row("b", **busy), "working"),

@@ -14,10 +14,9 @@ from tintype.store.billing.reports import Billing
 from tintype.store.db.audit import Audit
 from tintype.store.db.database import Database
 from tintype.store.ops.autoscaler import LeaderLease
-from tintype.store.ops.metrics import read_snapshot
+from tintype.store.ops.metrics import TimeSeries, read_snapshot
 from tintype.store.ops.preload import Preloads
 from tintype.store.ops.processes import Servers, Workers
-from tintype.store.ops.time_series import TimeSeries
 from tintype.store.queue.history import History
 from tintype.store.queue.lifecycle import Rules
 from tintype.store.queue.queue import Leases, Queue

@@ -17,7 +17,7 @@ from tintype import __version__
 from tintype.errors import StorageUnavailable, StoreUnavailable, TintypeError
 from tintype.hub.registry import Registry
 from tintype.settings import Settings
-from tintype.store.db.counters import BUCKET
+from tintype.store.db.measurements import BUCKET
 from tintype.store.ops.processes import SERVER_HEARTBEAT
 from tintype.telemetry.logs import Outage
 from tintype.testmode.delivery import Delivery

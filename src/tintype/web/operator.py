@@ -11,8 +11,8 @@ from tintype.store.billing.money import dollars
 from tintype.store.billing.reports import SPLITS, AccountUsage, By, Window, beginning, period
 from tintype.store.db.audit import ACTS, THINGS, AuditEntry
 from tintype.store.ops.autoscaler import waits, wanted
+from tintype.store.ops.metrics import Bucket
 from tintype.store.ops.processes import ServerRow, WorkerRow
-from tintype.store.ops.time_series import Bucket
 from tintype.web.answers import utc
 from tintype.web.auth import Auditor, Observer, Operator
 from tintype.web.openapi import AUDIT, OVERVIEW, PAUSED, SAMPLES, USED, describe_answer, describe_call, describe_query

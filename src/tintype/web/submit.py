@@ -37,8 +37,8 @@ from tintype.media.scaling import fitted_size
 from tintype.settings import Safety
 from tintype.store.accounts.keys import Key
 from tintype.store.db.records import Request, RequestMetadata
-from tintype.store.queue import log as request_log
 from tintype.store.queue.inputs import Input
+from tintype.store.queue.lifecycle import log_queued
 from tintype.store.queue.submit import NewRequest
 from tintype.telemetry.traces import HEADER
 from tintype.testmode.script import parse, steady_draw
@@ -201,7 +201,7 @@ def submit(
     if key.test:
         services.test_accepted.set()
     private = {"prompt": params.prompt} if services.settings.log_prompts else {}
-    request_log.queued(request, key, client, **private)
+    log_queued(request, key, client, **private)
     # How much of its minute the key has left, where it has a limit.
     left = request.allowance
     rate = {} if left is None else rate_headers(left.remaining, left.full_at)

@@ -10,7 +10,7 @@ from sqlalchemy import Column, ColumnElement, Connection, FromClause, exists, fu
 
 from tintype.errors import OutOfCredits, SpendCapReached
 from tintype.store.billing.money import shown
-from tintype.store.db import counters
+from tintype.store.db import measurements
 from tintype.store.db.conditions import UNENDED
 from tintype.store.db.database import now
 from tintype.store.db.records import Entry, Request, Status
@@ -70,7 +70,7 @@ def settle(tx: Connection, request: Request, seconds: float) -> int:
     cost = price if rate is None else min(price, ceil(rate * seconds))
     _post_of(tx, request, Entry.SETTLE, balance=-cost, held=-price)
     if price:
-        counters.add(tx, {CHARGES.key(request.slug): 1, CHARGED.key(request.slug): cost})
+        measurements.add(tx, {CHARGES.key(request.slug): 1, CHARGED.key(request.slug): cost})
     return cost
 
 

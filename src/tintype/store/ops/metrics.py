@@ -1,24 +1,138 @@
-"""The metrics snapshot, for `/metrics`: a few small queries on one snapshot of the database."""
+"""What operators watch: time series of the last day in buckets of ten seconds, and the snapshot for `/metrics`."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, delete, func, select
 
+from tintype.core import WorkerReport
 from tintype.store.billing import ledger
-from tintype.store.db.conditions import LIVE
-from tintype.store.db.database import Database, now
+from tintype.store.db.conditions import ALIVE, LIVE
+from tintype.store.db.database import Database, now, read_clock
+from tintype.store.db.measurements import BUCKET, bucket_of, put_bucket
 from tintype.store.db.records import Status
-from tintype.store.db.tables import counters, requests, workers
+from tintype.store.db.tables import counters, requests, samples, workers
 from tintype.store.ops.autoscaler import wanted
 from tintype.store.ops.processes import STATES, WorkerRow
 from tintype.store.queue.claim import paused
 from tintype.store.webhooks.outbox import backlog
 from tintype.telemetry.exposition import MetricsSnapshot
 from tintype.telemetry.metrics import MISSED
+
+#: Seconds until a bucket expires.
+TTL = 86_400
+
+s = samples.c
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """One bucket, or several together: the maximum of each gauge, and the sum of each counter."""
+
+    #: Its beginning, in unix seconds.
+    at: int
+    #: Live requests, and workers that are alive; None where no web process measured them.
+    queued: int | None
+    running: int | None
+    workers: int | None
+    #: Bytes of all workers together.
+    memory: int | None
+    device_memory: int | None
+    forward_passes: int
+    rows: int
+    #: Rows that would have fitted into the forward passes.
+    room: int
+    step_seconds: float
+    cold_starts: int
+    cold_seconds: float
+    #: Requests that ended, by `Request.outcome`.
+    completed: int
+    failed: int
+    refused: int
+    cancelled: int
+
+    @property
+    def fill(self) -> float | None:
+        """How full the forward passes were, from 0 to 1; None where there were none."""
+        return self.rows / self.room if self.room else None
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """Of one forward pass and what the samplers make of it; None where there were none."""
+        return self.step_seconds / self.forward_passes if self.forward_passes else None
+
+    @property
+    def error_rate(self) -> float | None:
+        """Part of the requests that failed by this server's fault, those that were cancelled left out; None of none."""
+        ended = self.completed + self.failed + self.refused
+        return self.failed / ended if ended else None
+
+
+GAUGES = ("queued", "running", "workers", "memory", "device_memory")
+SUMS = tuple(name for name in Bucket.__annotations__ if name not in ("at", *GAUGES))
+
+
+class TimeSeries:
+    """Buckets of the last day. However many web processes measure, each bucket has one row."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def measure(self, *, force: bool = False) -> None:
+        """Write this bucket's gauges, unless another process has; delete expired buckets. force: write in any case."""
+        with self._db.read() as view:
+            if not force and view.scalar(select(s.queued).where(s.at == bucket_of(read_clock(view)))) is not None:
+                return
+            gauges = _gauges(view)
+        with self._db.write() as tx:
+            moment = read_clock(tx)
+            put_bucket(tx, moment, gauges, gauges)
+            tx.execute(delete(samples).where(s.at < moment - TTL))
+
+    def series(self, seconds: int, limit: int = 120) -> tuple[float, int, Sequence[Bucket]]:
+        """This moment, the seconds of a bucket, and the last `seconds` in at most `limit` buckets, oldest first."""
+        width = BUCKET * ceil(seconds / BUCKET / limit)
+        gauges = [func.max(s[name]) for name in GAUGES]
+        # Grouped by its name: to Postgres, an expression with the same parameter twice is two expressions.
+        stretch = (s.at // width).label("stretch")
+        wanted = select(stretch, *gauges, *(func.sum(s[name]) for name in SUMS)).group_by("stretch").order_by("stretch")
+        with self._db.read() as view:
+            moment = read_clock(view)
+            first = (int(moment) - seconds) // width + 1
+            rows = view.execute(wanted.where(s.at >= first * width)).all()
+        return moment, width, [_bucket(number * width, *values) for number, *values in rows]
+
+
+def _bucket(*values: Any) -> Bucket:
+    named = dict(zip(Bucket.__annotations__, values, strict=True))
+    # Sums of whole numbers are decimals in Postgres.
+    whole = {name: int(named[name]) for name in SUMS if name not in ("step_seconds", "cold_seconds")}
+    return Bucket(**named | whole)
+
+
+def _gauges(view: Connection) -> dict[str, int | None]:
+    counted = select(requests.c.status, func.count().label("number")).where(LIVE).group_by(requests.c.status)
+    counts = {row.status: row.number for row in view.execute(counted)}
+    alive = select(workers.c.about).where(workers.c.seen_at > now() - ALIVE, workers.c.left_at.is_(None))
+    memory = [WorkerReport.from_json(about).memory for about in view.scalars(alive)]
+    return {
+        "queued": counts.get(Status.QUEUED, 0),
+        "running": counts.get(Status.PROCESSING, 0),
+        "workers": len(memory),
+        "memory": _sum(memory, "process"),
+        "device_memory": _sum(memory, "reserved"),
+    }
+
+
+def _sum(memory: Sequence[Mapping[str, int]], kind: str) -> int | None:
+    known = [amount for of_worker in memory if (amount := of_worker.get(kind)) is not None]
+    return sum(known) if known else None
+
 
 #: The version of a worker from before versions were noted.
 UNTOLD = "untold"

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, ins
 from tintype import __version__
 from tintype.core import WorkerReport
 from tintype.errors import BadRequest, WorkerUnknown
-from tintype.store.db import counters
+from tintype.store.db import measurements
 from tintype.store.db.audit import record
 from tintype.store.db.conditions import ALIVE
 from tintype.store.db.database import Database, now, read_clock
@@ -284,9 +284,9 @@ def _count(tx: Connection, moment: float, before: Row[Any], values: Mapping[str,
     gained = {name: values[name] - before._mapping[name] for name in COUNTED if name in values}
     if any(gained.values()):
         room = gained["forward_passes"] * values.get("max_rows", 0)
-        counters.add_to_bucket(tx, moment, **gained, room=room)
+        measurements.add_to_bucket(tx, moment, **gained, room=room)
         more |= {**gained, ROOM.key(): room}
-    counters.add(tx, more)
+    measurements.add(tx, more)
 
 
 def _find(tx: Connection, which: str) -> str:

@@ -33,9 +33,8 @@ from tintype.store.db.database import now, read_clock
 from tintype.store.db.notify import notify
 from tintype.store.db.records import Request, Status
 from tintype.store.db.tables import api_keys, controls, requests, warmups, workers
-from tintype.store.queue import log
 from tintype.store.queue.fairness import head, take_turn
-from tintype.store.queue.lifecycle import Rules, change, give_up
+from tintype.store.queue.lifecycle import Rules, change, give_up, log_claimed
 
 columns = requests.c
 
@@ -85,7 +84,7 @@ def claim(tx: Connection, asked: Claim, rules: Rules) -> Request | None:
     take_turn(tx, found.account_id, found.key_id)
     taken = {"status": Status.PROCESSING, "attempt": columns.attempt + 1, "worker": asked.worker, "step": 0}
     request = change(tx, found.id, **taken, started_at=moment, lease_until=moment + rules.lease)
-    log.claimed(tx, request, found.lease.worker)
+    log_claimed(tx, request, found.lease.worker)
     return request
 
 

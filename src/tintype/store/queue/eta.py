@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, Connection, Row, func, select
 
 from tintype.store.db.conditions import ALIVE, LIVE, PROCESSING, QUEUED, TAKES
 from tintype.store.db.database import read_clock
+from tintype.store.db.measurements import Speeds
 from tintype.store.db.records import Request, Status
-from tintype.store.db.speeds import Speeds
 from tintype.store.db.tables import requests, workers
 from tintype.store.queue import fairness
 from tintype.store.queue.claim import paused

@@ -12,7 +12,7 @@ from tintype.core import Result
 from tintype.errors import RequestUnknown
 from tintype.store.billing import ledger
 from tintype.store.billing.reports import day_of, whole
-from tintype.store.db import counters
+from tintype.store.db import measurements
 from tintype.store.db.clock import set_back
 from tintype.store.db.conditions import find_owned
 from tintype.store.db.database import Database, now, read_clock
@@ -147,7 +147,7 @@ def expire(tx: Connection, rules: Rules, before: float | None = None) -> int:
     silent = workers.c.seen_at < moment - WORKER_TTL
     tx.execute(delete(workers).where(silent, workers.c.drain_at.is_(None)))
     expired = requests.c.expires_at <= (moment if before is None else before)
-    counters.add(tx, {MISSED.key(): ledger.missed(tx, expired)})
+    measurements.add(tx, {MISSED.key(): ledger.missed(tx, expired)})
     tx.execute(insert(history).from_select(NAMES, select(*(requests.c[name] for name in NAMES)).where(expired)))
     inputs.expire(tx, expired)
     return tx.execute(delete(requests).where(expired)).rowcount

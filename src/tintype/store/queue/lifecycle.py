@@ -11,20 +11,25 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
+import structlog
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, exists, or_, select, update
 
 from tintype.core import Result
-from tintype.store.accounts.keys import NO_CEILINGS, Ceilings
+from tintype.errors import KINDS
+from tintype.store.accounts.keys import NO_CEILINGS, Ceilings, Key
 from tintype.store.billing import ledger
-from tintype.store.db import counters
+from tintype.store.billing.money import dollars
+from tintype.store.db import measurements
 from tintype.store.db.conditions import ATTEMPTS, MOMENT, PROCESSING, QUEUED, UNENDED, lapsed
 from tintype.store.db.database import after, now, read_clock
+from tintype.store.db.measurements import learn
 from tintype.store.db.notify import notify
 from tintype.store.db.records import CANCELLED, Failure, LeaseStatus, Progress, Request, Status
-from tintype.store.db.speeds import learn
 from tintype.store.db.tables import requests
-from tintype.store.queue import inputs, log
+from tintype.store.queue import inputs
 from tintype.store.webhooks.events import enqueue_deliveries
+
+log = structlog.get_logger()
 
 columns = requests.c
 
@@ -160,8 +165,8 @@ def end(tx: Connection, request: Request, outcome: Result | Failure, rules: Rule
     if unneeded := inputs.release(tx, request.id):
         after(tx, partial(rules.discard, unneeded))
     enqueue_deliveries(tx, ended, moment)
-    counters.count_end(tx, ended, moment)
-    log.ended(tx, ended)
+    measurements.count_end(tx, ended, moment)
+    _log_end(tx, ended)
     learn(tx, ended)
 
 
@@ -183,7 +188,7 @@ def _requeue(tx: Connection, request: Request, why: str, rules: Rules, **changes
         return
     free = {"status": Status.QUEUED, "worker": None, "lease_until": None, "started_at": None, "step": 0}
     change(tx, request.id, **free, **changes)
-    log.queued_again(tx, request, why)
+    _log_requeued(tx, request, why)
     notify(tx)
 
 
@@ -212,3 +217,59 @@ def _no_worker_will_finish(max_attempts: int, moment: ColumnElement[float]) -> C
     # and `retry` end it then.
     left_behind = and_(lapsed(moment), or_(columns.cancel_requested, ATTEMPTS.used_up(max_attempts), overdue))
     return or_(and_(QUEUED, overdue), left_behind)
+
+
+# In the log: a line when a request is queued, claimed, queued again, ended; each once that is committed. It says whose
+# the request is and what it cost, never what it asks for.
+
+
+def log_queued(request: Request, key: Key, client: str, **private: str) -> None:
+    """It is committed: a call from this address, with this key, asked for it."""
+    log.info("queued", **_owner(request), key=key.begins, client=client, pictures=request.images, **private)
+
+
+def log_claimed(tx: Connection, request: Request, lost_by: str | None) -> None:
+    """lost_by: the worker whose lease on it ran out, where there was one."""
+    lost = {"lost_by": lost_by} if lost_by else {}
+    after(tx, partial(log.info, "claimed", **_owner(request), **_work(request), **lost))
+
+
+def _log_requeued(tx: Connection, request: Request, why: str) -> None:
+    """The request as it was when its worker did not end it."""
+    after(tx, partial(log.info, "queued again", **_owner(request), **_work(request), why=why))
+
+
+def _log_end(tx: Connection, request: Request) -> None:
+    """Whatever its outcome: its cost or, by the names of errors.py, its failure; words of errors may repeat prompts."""
+    if request.failure is None:
+        loaded = 0.0 if request.result is None else request.result.cold_start
+        end: dict[str, Any] = {"cost": dollars(request.billing.cost or 0)} | ({"cold_start": loaded} if loaded else {})
+    else:
+        kind = KINDS.get(request.failure.kind or "")
+        end = {"status": request.failure.status} | ({"error": kind.__name__} if kind else {})
+    if request.outcome == "cancelled":
+        deadline, ended_at = request.timing.cancel_at, request.timing.ended_at or 0
+        late = not request.lease.cancel_requested and deadline is not None and ended_at >= deadline
+        end["by"] = "deadline" if late else "caller"
+    after(tx, partial(log.info, "ended", **_owner(request), **_work(request), outcome=request.outcome, **end))
+
+
+def _owner(request: Request) -> dict[str, Any]:
+    owner = {"request": request.id, "account": request.account_id, "key_id": request.key_id, "model": request.slug}
+    return owner | ({"test": True} if request.test else {})
+
+
+def _work(request: Request) -> dict[str, Any]:
+    """Its worker, and for how many seconds it waited and ran; of one that was never claimed, how long it waited."""
+    timing = request.timing
+    if timing.started_at is None:
+        return {"waited": _seconds(timing.submitted_at, timing.ended_at)}
+    claim = {"worker": request.lease.worker, "attempt": request.attempt}
+    waited = _seconds(timing.submitted_at, timing.started_at)
+    return {**claim, "waited": waited} | (
+        {} if timing.ended_at is None else {"ran": _seconds(timing.started_at, timing.ended_at)}
+    )
+
+
+def _seconds(begin: float, end: float | None) -> float:
+    return round(max(0.0, (begin if end is None else end) - begin), 3)

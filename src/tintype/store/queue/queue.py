@@ -11,8 +11,8 @@ from tintype.errors import PerhapsDone, PerhapsQueued, RequestUnknown
 from tintype.store.accounts.keys import Key
 from tintype.store.db.conditions import PROCESSING, QUEUED, find_owned, kept
 from tintype.store.db.database import Database, now, read_clock
+from tintype.store.db.measurements import Speeds
 from tintype.store.db.records import CANCELLED, Failure, LeaseStatus, Progress, Request
-from tintype.store.db.speeds import Speeds
 from tintype.store.db.tables import api_keys, requests
 from tintype.store.queue import claim, eta, history, inputs, lifecycle, limits, progress, submit
 from tintype.store.queue.claim import Claim
