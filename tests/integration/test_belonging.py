@@ -27,10 +27,11 @@ from tintype.media.storage import ID_FILE, read_storage_id
 from tintype.settings import Settings
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db import facts
+from tintype.store.db.conditions import ALIVE
 from tintype.store.db.database import Database, now, read_clock
 from tintype.store.db.migrations import migrate
 from tintype.store.db.tables import servers
-from tintype.store.ops.processes import ALIVE, Servers, Workers
+from tintype.store.ops.processes import Servers, Workers
 
 TOGETHER = 4
 

@@ -185,7 +185,7 @@ def test_a_fleet_that_gets_no_machine_says_why(site: Website, boss: httpx2.Clien
     lead.take()
     lead.set_wanted(2)
     assert boss.get("/v2/operator").json()["fleet"] == {"wanted": 2, "waits": None}
-    lead.tell_of_waits("ray:1: one needs 1 GPU")
+    lead.set_waits("ray:1: one needs 1 GPU")
     assert boss.get("/v2/operator").json()["fleet"] == {"wanted": 2, "waits": "ray:1: one needs 1 GPU"}
     lead.release()
     assert boss.get("/v2/operator").json()["fleet"] is None

@@ -173,7 +173,7 @@ def test_one_look_a_beat_and_none_without_a_new_step(watched: Watched) -> None:
     assert watched.looker.looks == 2
     assert watched.engine.forward_passes == 4, "the model itself is not asked"
     [preview] = watched.shown()
-    assert (preview.attempt, preview.look, preview.picture, preview.step, preview.finished) == (1, 2, 0, 4, False)
+    assert (preview.attempt, preview.number, preview.image, preview.step, preview.finished) == (1, 2, 0, 4, False)
     with Image.open(io.BytesIO(preview.jpeg)) as seen:
         assert (seen.format, seen.size) == ("JPEG", (8, 16))
 
@@ -194,12 +194,12 @@ def test_a_finished_picture_is_shown_small_while_its_sibling_runs(watched: Watch
     watched.task.pictures = [watched.picture, watched.picture]
     watched.engine.step()
     watched.beat()
-    assert [one.picture for one in watched.shown()] == [0, 1]
+    assert [one.image for one in watched.shown()] == [0, 1]
     watched.task.pixels[1], watched.task.size = torch.zeros((96, 64, 3), dtype=torch.uint8), (1024, 1536)
     watched.beat()
     watched.beat()
-    [done] = [one for one in watched.shown() if one.look > 2]
-    assert (done.picture, done.look, done.finished) == (1, 3, True)
+    [done] = [one for one in watched.shown() if one.number > 2]
+    assert (done.image, done.number, done.finished) == (1, 3, True)
     with Image.open(io.BytesIO(done.jpeg)) as seen:
         assert seen.size == (171, 256), "too small to be worth a picture's price"
     assert len(watched.shown()) == 2, "the latest of each"
