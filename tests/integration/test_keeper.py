@@ -10,7 +10,7 @@ from sqlalchemy import update
 from structlog.testing import capture_logs
 from tests.stores import a_result, new_request, store_on
 
-from tintype.core import WorkerReport
+from tintype.core import RunningImages, WorkerReport
 from tintype.fleet import keeper as keepers_own
 from tintype.fleet.keeper import Keeper
 from tintype.fleet.rule import Bounds
@@ -84,8 +84,8 @@ class Site:
             self.store.leases.complete(claimed.id, claimed.attempt, a_result(inference_time=STEPS * GUESS))
 
     def beat(self, *ids: str, busy: bool = False) -> list[bool]:
-        about = {"tasks": [{"model": "a"}] if busy else []}
-        return [self.workers.beat(id, "cpu", 0, 0, report=WorkerReport.from_json(about)) for id in ids]
+        report = WorkerReport(running=(RunningImages("r", "a", 1, 0, 4),) if busy else ())
+        return [self.workers.beat(id, "cpu", 0, 0, report=report) for id in ids]
 
     def wanted(self) -> int | None:
         with self.db.read() as view:
