@@ -377,7 +377,7 @@ class NotReady(TintypeError):
     """This server can't run requests at the moment: its database, its storage or its workers are unavailable."""
 
     status = 503
-    advice = "Retry in some seconds: workers may be starting. If it lasts, tell the operator of this server."
+    advice = "Try again in some seconds: workers may be starting. If it lasts, tell the operator of this server."
     retry_after = 5
 
 
