@@ -29,9 +29,8 @@ from tintype.cli.options import data_option, load_settings, open_database, requi
 from tintype.cli.safety import check_safety_of_all
 from tintype.cli.storage import check_storage, close_to_others
 from tintype.errors import ConfigurationInvalid, Unauthorized
-from tintype.fleet.children import Child, Children, hurry
-from tintype.fleet.devices import absent, devices
-from tintype.fleet.slots import worker_slots
+from tintype.fleet.devices import devices, missing_devices
+from tintype.fleet.supervisor import ChildProcess, Supervisor, run_workers, terminate
 from tintype.hub.registry import Registry, build_registry
 from tintype.private import make_folder
 from tintype.settings import Fleet, Settings
@@ -49,8 +48,8 @@ log = structlog.get_logger()
 
 #: `mallopt`'s name for the size in bytes from which a block is given back as soon as it is freed.
 M_MMAP_THRESHOLD = -3
-#: Seconds that a keeper has to stop: it only has to leave Ray.
-KEEPER_GRACE = 5.0
+#: Seconds that an autoscaler has to stop: it only disconnects from Ray.
+AUTOSCALER_GRACE = 5.0
 #: Files that a process needs open at most, connections included.
 MANY_FILES = 65_536
 FILES = resource.RLIMIT_NOFILE
@@ -113,7 +112,7 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
     # Workers go on while calls wait for them, until the web's own grace is over. The senders end last: what workers
     # finish in their grace time can still be told.
     with life, sending(settings, name), _fleet(settings) as children:
-        server.again = partial(hurry, children)
+        server.again = partial(terminate, children)
         click.echo(f"tintype is ready at {address}")
         if not server.should_exit:
             server.run(sockets=[listening])
@@ -204,7 +203,7 @@ def check_devices(setting: str, names: Sequence[str]) -> None:
     """Raise InvalidParameter or ConfigurationInvalid unless these are devices, and this machine has them."""
     for name in names:
         check_device(name, setting)
-    if missing := absent(names):
+    if missing := missing_devices(names):
         raise ConfigurationInvalid(f"{setting}: torch finds no {', '.join(missing)} on this machine")
 
 
@@ -284,14 +283,14 @@ def _address(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _fleet(settings: Settings) -> AbstractContextManager[Sequence[Child]]:
+def _fleet(settings: Settings) -> AbstractContextManager[Sequence[ChildProcess]]:
     """The child processes that the fleet takes, kept alive while the block lasts."""
     env = _child_environment(os.environ)
     if settings.fleet == "local":
         commands = [[*_command(settings, "worker"), "--device", device] for device in devices(settings.devices)]
-        return worker_slots(commands, env, worker_grace(settings), settings.database)
-    keepers = [Child("keeper", _command(settings, "fleet"), env)] if settings.fleet == "ray" else []
-    return Children(keepers, KEEPER_GRACE)
+        return run_workers(commands, env, worker_grace(settings), settings.database)
+    own = [ChildProcess("autoscaler", _command(settings, "fleet"), env)] if settings.fleet == "ray" else []
+    return Supervisor(own, AUTOSCALER_GRACE)
 
 
 def worker_grace(settings: Settings) -> float:
