@@ -227,9 +227,9 @@ def test_the_levers_on_the_command_line(db: Database, tmp_path: Path) -> None:
     told = here("queue", "status", "--json", *here_too).stdout
     assert '"queued": 1' in told
     assert '"queue": "paused since' in told
-    assert done(here("queue", "resume", *here_too)) == "the queue goes on"
+    assert done(here("queue", "resume", *here_too)) == "the queue is open"
     assert "host-1a2b" in here("workers", "list", "--json", *here_too).stdout
-    assert done(here("workers", "drain", "1a2b", *here_too)).startswith("host-1a2b takes nothing more")
+    assert done(here("workers", "drain", "1a2b", *here_too)).startswith("host-1a2b claims nothing more")
     assert workers.is_drained("host-1a2b")
     assert "host-1a2b" in done(here("workers", "recall", "1a2b", *here_too))
     assert words(here("workers", "drain", "9", *here_too)) == "No worker 9 is known"

@@ -13,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 from tests.plain import PLAIN
 
-from tintype.cli.serve import listen, web_server
+from tintype.cli.web_server import listen, web_server
 from tintype.hub.registry import build_registry
 from tintype.settings import Settings
 from tintype.store.db.database import Database

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import click
 
-from tintype.cli.belonging import check_place
-from tintype.cli.life import FLEET, about
-from tintype.cli.options import data_option, load_settings, open_database, require_ray
-from tintype.cli.storage import check_storage
+from tintype.cli.database import open_database
+from tintype.cli.options import data_option, load_settings, require_ray
+from tintype.cli.startup import FLEET_LIMITS, start_fields
+from tintype.cli.storage import check_same_storage, check_storage
 from tintype.errors import StoreUnavailable
 from tintype.fleet.actor import WorkerLaunch
 from tintype.fleet.autoscaler import Autoscaler
@@ -56,8 +56,8 @@ def fleet(down: bool, parent: int | None, data: Path | None) -> None:
     set_up_logs(process="fleet")
     check_storage(settings)
     opened = open_database(settings, making=True, quiet=False, process="fleet")
-    with opened as db, Life(fleet="ray", **about(settings, FLEET)) as life:
-        check_place(db, settings)  # its workers are given the same storage
+    with opened as db, Life(fleet="ray", **start_fields(settings, FLEET_LIMITS)) as life:
+        check_same_storage(db, settings)  # its workers are given the same storage
         cluster = RayCluster(
             settings.ray_address,
             settings.ray_namespace,

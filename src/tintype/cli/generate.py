@@ -18,7 +18,7 @@ from tintype.catalog.order import GenerationParams, order, settle_seed
 from tintype.catalog.samples import sample_path
 from tintype.catalog.spec import ModelSpec, Param
 from tintype.catalog.wording import wording
-from tintype.cli.local import check_device, check_files, drawing, load_model
+from tintype.cli.local import check_device, check_files, load_model, progress_bar
 from tintype.cli.options import data_option, load_settings
 from tintype.errors import BadPicture, InvalidParameter
 from tintype.hub.registry import Registry, build_registry
@@ -74,7 +74,7 @@ def draw(
     if given.get("image"):
         given["image"] = _image(given["image"], settings.max_picture_bytes)
     wanted = _order(spec, given, Path(output))
-    with drawing() as progress:
+    with progress_bar() as progress:
         made = _make(spec, wanted, settings, registry, device, progress)
     for index, picture in enumerate(made):
         path = Path(output) if len(made) == 1 else Path(output).with_stem(f"{Path(output).stem}-{index + 1}")

@@ -1,9 +1,10 @@
-"""`tintype models`: what there is, and what each model draws with."""
+"""`tintype models list` and `show`: the models, their weights, what these take of disk and memory."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -15,23 +16,24 @@ from rich.table import Column, Table
 
 from tintype.catalog.builtin import BUILTIN, about, in_words
 from tintype.catalog.spec import ModelSpec, Param
-from tintype.checkpoints.builtin import has_builtin
+from tintype.checkpoints.builtin import builtin_weights, has_builtin
+from tintype.checkpoints.component import Component
 from tintype.checkpoints.weights import files_in
-from tintype.cli.check import check
-from tintype.cli.footprint import memory_bytes
 from tintype.cli.options import data_option, json_option, load_settings
-from tintype.cli.weights import pull, remove, wait
+from tintype.cli.weights import check, pull, remove, wait
 from tintype.errors import WeightsUnusable
+from tintype.fleet.devices import DRIVER
 from tintype.hub.files import in_words as bytes_in_words
 from tintype.hub.manifest import Manifest, Pulled
 from tintype.hub.registry import Registry, build_registry
+from tintype.settings import Settings
 from tintype.store.billing.money import dollars
 from tintype.store.billing.prices import tariff
 
 
 @click.group()
 def models() -> None:
-    """What can be asked for, and the weights that it is drawn with.
+    """The models, and their weights.
 
     \b
     Examples:
@@ -58,24 +60,24 @@ def list_models(data: Path | None, as_json: bool) -> None:
     settings = load_settings(data=data)
     registry, pulled = build_registry(settings), Pulled(settings.pulled)
     specs = registry.catalogue.values()
-    rows = [_row(spec, registry, pulled) | {"memory": memory_bytes([spec], registry, settings)} for spec in specs]
+    rows = [_row(spec, registry, pulled) | {"memory": _memory_bytes([spec], registry, settings)} for spec in specs]
     if as_json:
         described = zip(rows, specs, strict=True)
         click.echo(json.dumps([row | about(spec, registry.configured) for row, spec in described], indent=2))
         return
-    # A terminal of eighty columns has room for this; titles and parameters are for `show`.
+    # Fits a terminal of eighty columns; titles and parameters are for `show`.
     table = Table(Column("slug", no_wrap=True), "dollars", "weights", "disk", "memory", box=SIMPLE_HEAD)
     table.padding = (0, 1, 0, 0)
     for row in rows:
         price = f"{row['price']:g}" + ("/s" if row["price_per"] == "second" else "")
-        from_where = " ".join(filter(None, (row["weights"], row["from"])))
+        weights = " ".join(filter(None, (row["weights"], row["from"])))
         sizes = [bytes_in_words(size) if size else "" for size in (row["bytes"], row["memory"])]
-        table.add_row(row["slug"], price, from_where, *sizes)
+        table.add_row(row["slug"], price, weights, *sizes)
     Console().print(table)
     for slug, why in registry.missing.items():
         click.echo(f"{slug}: {why}")
-    if together := memory_bytes(specs, registry, settings):
-        click.echo(f"All in one memory: {bytes_in_words(together)}; what models share is there once.")
+    if total := _memory_bytes(specs, registry, settings):
+        click.echo(f"All in one memory: {bytes_in_words(total)}; what models share is there once.")
 
 
 @models.command()
@@ -108,9 +110,9 @@ def show(slug: str, data: Path | None, as_json: bool) -> None:
 
 def _row(spec: ModelSpec, registry: Registry, pulled: Pulled) -> dict[str, Any]:
     price = tariff(spec, registry.prices.get(spec.slug))
-    about_it = {"slug": spec.slug, "title": spec.title, "price": dollars(price.price), "price_per": price.per}
+    row = {"slug": spec.slug, "title": spec.title, "price": dollars(price.price), "price_per": price.per}
     state = registry.missing.get(spec.slug, "ready")
-    return about_it | _weights(spec.slug, registry, pulled) | {"state": state}
+    return row | _weights(spec.slug, registry, pulled) | {"state": state}
 
 
 def _weights(slug: str, registry: Registry, pulled: Pulled) -> dict[str, Any]:
@@ -127,7 +129,7 @@ def _weights(slug: str, registry: Registry, pulled: Pulled) -> dict[str, Any]:
     if manifest and own.path == pulled.weights(manifest):
         size = sum(part.size for part in manifest.parts)
         return {"weights": "pulled", "from": _source(manifest), "bytes": size}
-    return {"weights": "configured", "from": str(own.path), "bytes": _bytes(own.path)}
+    return {"weights": "configured", "from": str(own.path), "bytes": _disk_bytes(own.path)}
 
 
 def _source(manifest: Manifest) -> str:
@@ -135,11 +137,41 @@ def _source(manifest: Manifest) -> str:
     return f"{part.repository}@{part.commit[:8]}" if part.ours else part.folder
 
 
-def _bytes(path: Path) -> int:
+def _disk_bytes(path: Path) -> int:
     try:
         return sum(file.stat().st_size for file in files_in(path))
     except WeightsUnusable:
         return 0  # `models check` says why
+
+
+def _memory_bytes(specs: Iterable[ModelSpec], registry: Registry, settings: Settings) -> int | None:
+    """Bytes of the weights of models that are loaded together, by their files' headers; None if unknown.
+
+    Shared components count once. Where the dtype is measured at the start, the larger one counts.
+    """
+    try:
+        numbers = {part.identity: part.numbers for spec in specs for part in _components(spec, registry)}
+    except WeightsUnusable:
+        return None  # `models check` says why
+    return sum(numbers.values()) * _itemsize(settings)
+
+
+def _components(spec: ModelSpec, registry: Registry) -> Iterator[Component]:
+    from tintype.checkpoints.checkpoint import Checkpoint  # noqa: PLC0415 - imports torch, which `serve` must not
+    from tintype.checkpoints.parts import PARTS  # noqa: PLC0415
+
+    if spec.slug in registry.missing:
+        return
+    own = registry.weights.get(spec.slug) or builtin_weights(spec.family, few_steps=spec.few_steps)
+    checkpoint = Checkpoint(own, spec.family)
+    for name in PARTS[spec.family]:
+        if component := checkpoint.component(name):
+            yield component
+
+
+def _itemsize(settings: Settings) -> int:
+    """Bytes of a number: a GPU that computes in bfloat16 uses it by default, and a CPU may."""
+    return 2 if settings.dtype == "bfloat16" or (settings.dtype == "auto" and DRIVER.exists()) else 4
 
 
 def _default(param: Param) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from PIL import Image, ImageChops
 
-from tintype.cli.local import check_device, check_files, drawing, load_model
+from tintype.cli.local import check_device, check_files, load_model, progress_bar
 from tintype.cli.options import data_option, load_settings
 from tintype.errors import BadPicture
 from tintype.hub.registry import Registry, build_registry
@@ -43,7 +43,7 @@ def replay(
     check_files(output, weights)
     check_device(device)
     original = picture.read_bytes()
-    with drawing() as progress:
+    with progress_bar() as progress:
         from tintype.worker.direct import draw_order  # noqa: PLC0415 - imports torch
         from tintype.worker.recipe import Recipe  # noqa: PLC0415
 
