@@ -15,10 +15,10 @@ from tokenizers import Tokenizer
 from tokenizers.models import Unigram
 from tokenizers.pre_tokenizers import Metaspace
 
-from tintype.catalog.order import GenerationParams
 from tintype.checkpoints.builtin import builtin_weights
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.weights import Weights
+from tintype.core import GenerationParams
 from tintype.diffusion import conditioning
 from tintype.diffusion.conditioning import T5Encoder
 from tintype.diffusion.families import load_family

@@ -12,8 +12,7 @@ import pytest
 from click.testing import CliRunner
 from tests.integration.website import serving
 
-from tintype.catalog.entry import ModelEntry
-from tintype.catalog.modelfile import ModelsFile, extend
+from tintype.catalog.modelfile import ModelEntry, ModelsFile, extend
 from tintype.catalog.models import MODELS
 from tintype.catalog.sources import SOURCES
 from tintype.checkpoints.weights import Lora, Weights

@@ -17,8 +17,8 @@ from tests.integration.drawing import network, pixels
 from tests.toy import toy_weights
 
 from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG, SD35_TURBO_TXT2IMG
-from tintype.catalog.order import GenerationParams
 from tintype.checkpoints.weights import Lora, Traits, Weights
+from tintype.core import GenerationParams
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
 from tintype.diffusion.job import ImageSpec

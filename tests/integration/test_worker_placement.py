@@ -16,8 +16,8 @@ from tests.acceptance.harness import until
 from tests.integration.website import Website, serving
 from tests.toy import TRANSFORMER, toy_weights
 
-from tintype.catalog.catalogue import Catalogue
 from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
+from tintype.catalog.spec import Catalogue
 from tintype.checkpoints.weights import Weights
 from tintype.diffusion.memory.plan import Memory
 from tintype.diffusion.memory.residency import Residency

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tintype.catalog.entry import ModelEntry
+from tintype.catalog.modelfile import ModelEntry
 from tintype.catalog.sources import SOURCES
 from tintype.errors import PullFailed
 from tintype.hub.files import in_words

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 import click
 
-from tintype.catalog.catalogue import Catalogue
+from tintype.catalog.spec import Catalogue
 from tintype.cli.database import open_database
 from tintype.cli.options import DAYS, HOURS, data_option, json_option, load_settings, to_micro
 from tintype.cli.output import print_rows, shown_time

@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tintype.catalog.entry import LoraEntry, ModelEntry
-from tintype.catalog.modelfile import Entries
+from tintype.catalog.modelfile import Entries, LoraEntry, ModelEntry
 from tintype.checkpoints.weights import Lora, Weights
 from tintype.hub.manifest import Manifest, Pulled
 from tintype.hub.plan import NO_LORA, lacks_lora, lora_source, wanted

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import groupby
 
-from tintype.catalog.entry import LoraEntry, ModelEntry
-from tintype.catalog.modelfile import Entries
+from tintype.catalog.modelfile import Entries, LoraEntry, ModelEntry
 from tintype.catalog.sources import SOURCES
 from tintype.errors import PullFailed
 from tintype.hub.manifest import File, Kind

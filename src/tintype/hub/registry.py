@@ -9,11 +9,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from tintype.catalog.catalogue import Catalogue
-from tintype.catalog.entry import ModelEntry
-from tintype.catalog.modelfile import Entries, extend, read_models_file
+from tintype.catalog.modelfile import Entries, ModelEntry, extend, read_models_file
 from tintype.catalog.models import MODELS
-from tintype.catalog.spec import ModelSpec
+from tintype.catalog.spec import Catalogue, ModelSpec
 from tintype.checkpoints.weights import Weights
 from tintype.errors import ConfigurationInvalid
 from tintype.hub.finder import Finder, tokenizers

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tintype.catalog.order import GenerationParams
+from tintype.core import GenerationParams
 from tintype.diffusion.image_state import Family
 from tintype.diffusion.job import ImageSpec
 from tintype.media.made import Encoded, encoded, output_size
