@@ -168,7 +168,7 @@ def test_a_bucket_that_was_made_anew_is_not_what_it_was(db: Database, bucket_of:
     obstore.delete(bucket(own, "", 1), "tintype.json")
     said = refused(db, own)
     assert said.startswith("s3://pictures/lost at ")
-    assert "made anew" in said
+    assert "recreated" in said
     assert "tintype storage adopt" in said
 
 

@@ -158,7 +158,7 @@ def _next_to_database(settings: Settings) -> bool:
 def _difference(known: Mapping[str, Any], settings: Settings) -> str:
     if known["place"] == place(settings):
         return (
-            f"{known['place']} isn't the storage that it was when the database came to know it: it was made anew, or"
+            f"{known['place']} isn't the storage that the database was first used with: it was recreated, or"
             " is another one of the same name here; if it is the right one, say so with `tintype storage adopt`"
         )
     where = f"the database's pictures are in {known['place']}, and this process's would go to {place(settings)}"
