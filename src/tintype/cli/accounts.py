@@ -36,7 +36,7 @@ def accounts() -> None:
 
 
 @accounts.command("create")
-@click.option("--name", required=True, help="Whose it is.")
+@click.option("--name", required=True, help="Name of its owner.")
 @click.option("--credits", "dollars_given", type=float, default=0.0, show_default=True, help="Dollars to start with.")
 @data_option
 @json_option
@@ -73,7 +73,7 @@ def list_accounts(data: Path | None, as_json: bool) -> None:
 @data_option
 @json_option
 def show(account: str, lines: int, data: Path | None, as_json: bool) -> None:
-    """Show an account and the last rows of its ledger, the newest first.
+    """Show an account and the last rows of its ledger, newest first.
 
     \b
     Example:
@@ -92,7 +92,7 @@ def show(account: str, lines: int, data: Path | None, as_json: bool) -> None:
 @accounts.command()
 @click.argument("account")
 @click.argument("dollars_given", metavar="DOLLARS", type=float)
-@click.option("--note", help="Why, for the ledger.")
+@click.option("--note", help="Reason, for the ledger.")
 @data_option
 def credit(account: str, dollars_given: float, note: str | None, data: Path | None) -> None:
     """Add dollars to an account; after `--`, a negative amount takes them.
@@ -146,13 +146,13 @@ def usage(
     """Show what accounts used between two days, UTC, both included, those with the highest cost first.
 
     \b
-    charged, cost       requests that were charged, and dollars: by the ledger, which is kept for good
+    charged, cost       requests that were charged, and dollars: by the ledger, which never expires
     uncharged           requests with a price that failed or were cancelled: by the ledger too
-    completed, failed   how requests ended, free ones and tests included: empty for days of which requests are
-                        no longer kept (TINTYPE_HISTORY_LIFE), and by key
+    completed, failed   how requests ended, free ones and tests included: empty for days whose requests have
+                        expired (TINTYPE_HISTORY_LIFE), and by key
 
     A request counts on the day that it ended. Test keys have rows of their own. A model is empty for requests that
-    are no longer kept.
+    have expired.
 
     \b
     Examples:

@@ -23,7 +23,7 @@ FIELDS = ["at", "act", "who", "address", "via", "target", "account", "details", 
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]),
     help="Acts from this day or moment on, UTC.",
 )
-@click.option("--act", type=click.Choice([*THINGS, *ACTS]), metavar="ACT", help="One act, or all about a thing: `key`.")
+@click.option("--act", type=click.Choice([*THINGS, *ACTS]), metavar="ACT", help="One act, or a kind of them: `key`.")
 @click.option("--account", help="Id of an account: what it did, and what was done to it and its test keys.")
 @click.option("--lines", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="Acts, at most.")
 @data_option
@@ -38,10 +38,10 @@ def audit(
     as_json: bool,
     as_csv: bool,
 ) -> None:
-    """Show who did what to the server, its accounts and keys, the newest first; kept for TINTYPE_AUDIT_LIFE.
+    """Show what was done to the server, its accounts and keys, and by whom, newest first (TINTYPE_AUDIT_LIFE).
 
     \b
-    Who is, over the API, a key's name and how it begins, with the client's address; here, the system's user and host.
+    `who` is, over the API, a key's name and prefix, with the client's address; else the system's user and host.
     Acts: account.create account.credit database.migrate key.create key.revoke key.rotate key.safety model.warm
     queue.pause queue.resume storage.adopt webhook.add webhook.rebase webhook.remove webhook.replay webhook.rotate
     webhook.update worker.drain worker.recall

@@ -43,23 +43,21 @@ def keys() -> None:
 
 
 @keys.command()
-@click.option("--account", help="Id of the account; its oldest, if not given.")
+@click.option("--account", help="Id of the account; by default the oldest.")
 @click.option("--name", default="key", show_default=True, help="What the key is for.")
-@click.option("--models", help="Comma-separated slugs that it may run; all, if not given.")
+@click.option("--models", help="Comma-separated slugs that it may run; by default all.")
 @click.option("--scopes", default="read,run", show_default=True, help="`read` to read only, `read,run` to do all.")
-@click.option(
-    "--rpm", type=number, help="Requests per minute of this key alone; if not given, it shares its account's."
-)
+@click.option("--rpm", type=number, help="Requests per minute of this key alone; by default it shares its account's.")
 @click.option("--concurrency", type=number, help="Concurrent requests, queued or running; as --rpm.")
 @click.option("--max-queued", type=number, help="Concurrent pictures, queued or running; as --rpm.")
 @click.option("--max-pixels", type=number, help="Pixels of one request: width × height × pictures.")
 @click.option("--spend-cap", type=float, help="Dollars that it may spend in all.")
-@click.option("--safety", type=strictness, help="Of the safety check; the server's, if not given (docs/safety.md).")
+@click.option("--safety", type=strictness, help="Of the safety check; by default the server's (docs/safety.md).")
 @click.option("--test", is_flag=True, help="A key for tests: free, no model runs (docs/test-mode.md).")
 @click.option(
     "--operator",
     is_flag=True,
-    help="It sees and steers the whole server too; with `--scopes read` it sees that alone (docs/operator.md).",
+    help="It also controls the whole server; with `--scopes read` it only sees it (docs/operator.md).",
 )
 @click.option("--expires", type=DAYS, help="Days until it stops working.")
 @data_option

@@ -44,8 +44,8 @@ AUTOSCALER_GRACE = 5.0
 @click.option("--host", help="Address to listen on; 0.0.0.0 for every one of this machine's.")
 @click.option("--port", type=int, help="Port to listen on; 0 for any free one.")
 @data_option
-@click.option("--fleet", type=click.Choice(get_args(Fleet)), help="Who starts workers: see above.")
-@click.option("--billing/--no-billing", default=None, help="Hold and charge prices (the default), or nothing ever.")
+@click.option("--fleet", type=click.Choice(get_args(Fleet)), help="What starts workers: see above.")
+@click.option("--billing/--no-billing", default=None, help="Hold and charge prices (the default), or never.")
 def serve(host: str | None, port: int | None, data: Path | None, fleet: str | None, billing: bool | None) -> None:
     """Serve the API, with a fleet of workers.
 
