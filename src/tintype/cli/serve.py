@@ -13,28 +13,21 @@ from types import FrameType
 from typing import get_args
 
 import click
-import structlog
 
-from tintype.catalog.samples import LANDSCAPE
 from tintype.cli import startup
 from tintype.cli.local import check_device, require_device
 from tintype.cli.options import data_option, load_settings, require_ray
-from tintype.cli.web_server import Listener, open_listener, return_memory, web_server
-from tintype.errors import ConfigurationInvalid, Unauthorized
+from tintype.cli.web_server import Listener, listen, return_memory, web_server
+from tintype.errors import ConfigurationInvalid
 from tintype.fleet.devices import devices, missing_devices
 from tintype.fleet.supervisor import ChildProcess, Supervisor, run_workers, terminate
 from tintype.hub.registry import Registry, build_registry
 from tintype.private import make_folder
 from tintype.settings import Fleet, Settings
-from tintype.store.accounts.accounts import Accounts
-from tintype.store.billing.money import micro
-from tintype.store.db.database import Database
 from tintype.store.ops.workers import new_id
 from tintype.store.webhooks.subscriptions import Webhooks
 from tintype.telemetry.logs import Life
 from tintype.webhooks import sending
-
-log = structlog.get_logger()
 
 #: Seconds that an autoscaler has to stop: it only disconnects from Ray.
 AUTOSCALER_GRACE = 5.0
@@ -68,9 +61,9 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
     return_memory()
     with startup.join_database(settings, process="web") as db:
         startup.check_all_safety(settings, db)
-        listener = open_listener(settings.host, settings.port)
+        listener = listen(settings.host, settings.port)
         startup.register_server(db, registry, listener.name)
-        _first_key(db, settings, listener.url)
+        startup.first_key(db, settings, listener.url)
         if settings.public_url:
             Webhooks(db, overlap=settings.webhook_overlap).forget_bases()
     _run(settings, registry, listener)
@@ -173,33 +166,3 @@ def _command(settings: Settings, name: str) -> list[str]:
 def _child_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Without the first key's secret, which a child doesn't need."""
     return {name: value for name, value in environment.items() if name != "TINTYPE_BOOTSTRAP_KEY"}
-
-
-def _first_key(db: Database, settings: Settings, address: str) -> None:
-    """Give an empty server its first account, and print how to use it; the key is never shown again."""
-    given = settings.bootstrap_key.get_secret_value()
-    accounts = Accounts(db)
-    secret = accounts.bootstrap("first", micro(settings.bootstrap_credits), given or None)
-    if given and secret is None:
-        _check_bootstrap_key(accounts, given)
-    if secret is None or given:
-        return
-    click.echo(
-        f"\nA first account with ${settings.bootstrap_credits:g} was made. Its key, shown this once:\n\n  {secret}\n\n"
-        f"Open {address} in a browser and paste it there, or try it here:\n\n"
-        f"  curl {address}/v1/sd1.5-img2img -H 'x-api-key: {secret}' \\\n"
-        f"    -H 'content-type: application/json' \\\n"
-        f"""    -d '{{"prompt": "a mystical sky", "image": "{LANDSCAPE.path}"}}' -o picture.jpeg\n"""
-    )
-
-
-def _check_bootstrap_key(accounts: Accounts, given: str) -> None:
-    """Log where TINTYPE_BOOTSTRAP_KEY doesn't work: it is only for a server without any key."""
-    try:
-        accounts.authenticate(given)
-    except Unauthorized as error:
-        log.warning(
-            "TINTYPE_BOOTSTRAP_KEY was ignored, and does not work: this database has keys already",
-            why=error.message,
-            instead="tintype keys create --operator",
-        )

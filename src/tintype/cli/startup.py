@@ -15,14 +15,16 @@ from sqlalchemy import make_url
 
 from tintype import __version__
 from tintype.catalog.blocked import BlockedPhrases
+from tintype.catalog.samples import LANDSCAPE
 from tintype.cli.database import is_missing, open_database
 from tintype.cli.options import InvalidSetting, missing_extra
 from tintype.cli.storage import check_same_storage, check_storage, restrict_permissions
-from tintype.errors import ConfigurationInvalid
+from tintype.errors import ConfigurationInvalid, Unauthorized
 from tintype.hub.registry import Registry
 from tintype.media.marker import place
 from tintype.settings import Safety, Settings
 from tintype.store.accounts.accounts import Accounts
+from tintype.store.billing.money import micro
 from tintype.store.db.audit import act_as, actor
 from tintype.store.db.database import Database, shown_url
 from tintype.store.ops.servers import ServerRow, Servers
@@ -117,6 +119,36 @@ def _log_differences(servers: list[ServerRow], registry: Registry) -> None:
         }
         if any(about.values()):
             log.warning("a server's models are not the same as here", server=one.id, **about)
+
+
+def first_key(db: Database, settings: Settings, address: str) -> None:
+    """Give an empty server its first account, and print how to use it; the key is never shown again."""
+    given = settings.bootstrap_key.get_secret_value()
+    accounts = Accounts(db)
+    secret = accounts.bootstrap("first", micro(settings.bootstrap_credits), given or None)
+    if given and secret is None:
+        _check_bootstrap_key(accounts, given)
+    if secret is None or given:
+        return
+    click.echo(
+        f"\nA first account with ${settings.bootstrap_credits:g} was made. Its key, shown this once:\n\n  {secret}\n\n"
+        f"Open {address} in a browser and paste it there, or try it here:\n\n"
+        f"  curl {address}/v1/sd1.5-img2img -H 'x-api-key: {secret}' \\\n"
+        f"    -H 'content-type: application/json' \\\n"
+        f"""    -d '{{"prompt": "a mystical sky", "image": "{LANDSCAPE.path}"}}' -o picture.jpeg\n"""
+    )
+
+
+def _check_bootstrap_key(accounts: Accounts, given: str) -> None:
+    """Log where TINTYPE_BOOTSTRAP_KEY doesn't work: it is only for a server without any key."""
+    try:
+        accounts.authenticate(given)
+    except Unauthorized as error:
+        log.warning(
+            "TINTYPE_BOOTSTRAP_KEY was ignored, and does not work: this database has keys already",
+            why=error.message,
+            instead="tintype keys create --operator",
+        )
 
 
 def check_safety(settings: Settings, *levels: Safety | None) -> None:

@@ -37,16 +37,8 @@ class Listener:
     url: str
 
 
-def open_listener(host: str, port: int) -> Listener:
-    """Listen before anything starts, so that the port is known; exits with one line when it is taken."""
-    listening = listen(host, port)
-    port = listening.getsockname()[1]
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    return Listener(listening, f"{socket.gethostname()}:{port}", url)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; exits with one line when the port is taken."""
+def listen(host: str, port: int) -> Listener:
+    """Bind a socket before anything starts, so that the port is known; exits with one line when it is taken."""
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
@@ -55,7 +47,9 @@ def listen(host: str, port: int) -> socket.socket:
     # Connections inherit it. asyncio sets it only where a socket says that it is TCP's, which this one doesn't; without
     # it, the second answer on a connection waits 40 ms for the client's acknowledgement of the first packet.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listening
+    port = listening.getsockname()[1]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return Listener(listening, f"{socket.gethostname()}:{port}", url)
 
 
 def web_server(settings: Settings, registry: Registry, name: str = "") -> WebServer:
