@@ -69,7 +69,7 @@ def _generate(
     check_files(Path(output), weights)
     check_device(device)
     settings = load_settings(data=data, dtype=dtype)
-    registry = build_registry(settings).drawing(spec.slug, weights)
+    registry = build_registry(settings).with_weights(spec.slug, weights)
     if given.get("image"):
         given["image"] = _input_image(given["image"], settings.max_picture_bytes)
     params = _parse(spec, given, Path(output))

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Column, Table
 from rich.text import Text
 
-from tintype.hub.pull import Bars
+from tintype.hub.pull import PullProgress
 
 #: Columns: more than any row takes.
 UNLIMITED_WIDTH = 10_000
@@ -61,12 +61,12 @@ def shown_time(moment: float | None) -> str:
 
 
 @contextmanager
-def open_bars(doing: str) -> Iterator[Bars]:
+def open_bars(doing: str) -> Iterator[PullProgress]:
     """A progress bar over all bytes, on stderr, with the current file's name."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
         bar = progress.add_task(doing, total=None)
-        yield Bars(
+        yield PullProgress(
             start=lambda total, there: progress.update(bar, total=total, completed=there),
             file=lambda path: progress.update(bar, description=f"{doing} {path}"),
             advance=lambda count: progress.advance(bar, count),

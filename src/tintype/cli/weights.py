@@ -13,18 +13,17 @@ import click
 
 from tintype.catalog.sources import SOURCES
 from tintype.catalog.spec import ModelSpec
-from tintype.checkpoints.weights import Weights, files_in
+from tintype.checkpoints.weights import WeightsSpec, list_files
 from tintype.cli.options import data_option, load_settings
 from tintype.cli.output import open_bars
 from tintype.errors import BadRequest, PullFailed, WeightsUnusable
-from tintype.hub.files import in_words
-from tintype.hub.manifest import Manifest, Pulled
-from tintype.hub.plan import named, wanted
-from tintype.hub.pull import Bars, damaged, register
+from tintype.hub.folder import Manifest, ModelsFolder, format_size
+from tintype.hub.plan import pull_plan, pullable_slugs
+from tintype.hub.pull import PullProgress, damaged_files, register
 from tintype.hub.pull import pull as fetch
+from tintype.hub.pull import remove as forget
 from tintype.hub.registry import Registry, build_registry
 from tintype.hub.remote import Hub
-from tintype.hub.remove import remove as forget
 from tintype.private import make_folder
 
 HUB = "https://huggingface.co"
@@ -63,18 +62,18 @@ def pull(
     settings = load_settings(data=data)
     if settings.models_folder is None:  # closed to other users, as a pull alone would not make it
         make_folder(settings.data)
-    registry, pulled = build_registry(settings), Pulled(settings.pulled)
+    registry, models = build_registry(settings), ModelsFolder(settings.pulled)
     if (slug is None) != every or (path and every):
         raise click.UsageError("name a model, or say --all, and then not --from")
-    slugs = named(registry.entries) if slug is None else [registry.catalogue.find(slug).slug]
+    slugs = pullable_slugs(registry.entries) if slug is None else [registry.catalogue.find(slug).slug]
     if not slugs:
         click.echo("nothing to pull: the models file names no repository of the hub (docs/weights.md)")
     for one in slugs:
         with open_bars("checking" if path else "pulling") as bars:
             if path:
-                manifest = register(one, path, pulled, bars)
+                manifest = register(one, path, models, bars)
             else:
-                manifest = _fetch(one, registry, pulled, bars, _token(token_file), update=update, verify=verify)
+                manifest = _fetch(one, registry, models, bars, _token(token_file), update=update, verify=verify)
         click.echo(f"{one}: {_what(manifest)}; tintype serve uses it from its next start")
         if one in settings.weights:
             click.echo(f"note: TINTYPE_WEIGHTS names {settings.weights[one]} for it, which wins", err=True)
@@ -112,11 +111,11 @@ def check(slug: str | None, every: bool, data: Path | None) -> None:
       tintype models check --all
     """
     settings = load_settings(data=data)
-    registry, pulled = build_registry(settings), Pulled(settings.pulled)
+    registry, models = build_registry(settings), ModelsFolder(settings.pulled)
     if (slug is None) != every:
         raise click.UsageError("name a model, or say --all")
     specs = list(registry.catalogue.values()) if slug is None else [registry.catalogue.find(slug)]
-    problems = [_check(spec, registry, pulled) for spec in specs]
+    problems = [_check(spec, registry, models) for spec in specs]
     sys.exit(1 if any(problems) else 0)
 
 
@@ -132,42 +131,48 @@ def remove(slug: str, yes: bool, data: Path | None) -> None:
       tintype models remove sd3-med-img2img
     """
     settings = load_settings(data=data)
-    registry, pulled = build_registry(settings), Pulled(settings.pulled)
+    registry, models = build_registry(settings), ModelsFolder(settings.pulled)
     registry.catalogue.find(slug)
-    manifest = pulled.of(slug)
+    manifest = models.manifest(slug)
     repositories = _repositories(slug, registry)
     if not manifest and slug in registry.weights:
         raise BadRequest(f"{slug} draws with {registry.weights[slug].path}, which is yours: only what was pulled goes")
     if not yes:
         click.confirm(_question(slug, manifest), abort=True)
-    click.echo(f"{slug}: {in_words(forget(slug, repositories, pulled))} freed")
+    click.echo(f"{slug}: {format_size(forget(slug, repositories, models))} freed")
 
 
-def _fetch(slug: str, registry: Registry, pulled: Pulled, bars: Bars, token: str | None, **how: bool) -> Manifest:
+def _fetch(
+    slug: str, registry: Registry, models: ModelsFolder, bars: PullProgress, token: str | None, **how: bool
+) -> Manifest:
     _print_licence(slug, registry)
     with closing(Hub(os.environ.get("HF_ENDPOINT") or HUB, token)) as hub:
-        return fetch(slug, registry.entries, pulled, hub, bars, **how)
+        return fetch(slug, registry.entries, models, hub, bars, **how)
 
 
 def _question(slug: str, manifest: Manifest | None) -> str:
     if manifest is None:
         return f"Remove what is left of a pull of {slug}?"
-    return f"Remove {_what(manifest)}?" if manifest.parts[0].ours else f"Forget {_what(manifest)}? Its files stay."
+    return (
+        f"Remove {_what(manifest)}?"
+        if manifest.snapshots[0].is_pulled
+        else f"Forget {_what(manifest)}? Its files stay."
+    )
 
 
 def _repositories(slug: str, registry: Registry) -> set[str]:
     with suppress(PullFailed):  # nothing is published for it, so no pull has left anything
-        return {want.repository for want in wanted(slug, registry.entries)}
+        return {spec.repository for spec in pull_plan(slug, registry.entries)}
     return set()
 
 
 def _print_licence(slug: str, registry: Registry) -> None:
     """Where tintype knows it."""
-    repository = wanted(slug, registry.entries)[0].repository
+    repository = pull_plan(slug, registry.entries)[0].repository
     source = next((one for one in SOURCES.values() if one.repository == repository), None)
     if source:
         click.echo(
-            f"{repository}, about {in_words(source.size)}; licence: {source.licence} ({HUB}/{repository})", err=True
+            f"{repository}, about {format_size(source.size)}; licence: {source.licence} ({HUB}/{repository})", err=True
         )
 
 
@@ -179,41 +184,41 @@ def _token(file: Path | None) -> str | None:
 
 
 def _what(manifest: Manifest) -> str:
-    main = manifest.parts[0]
-    size = in_words(sum(part.size for part in manifest.parts))
-    return f"{main.repository} at {main.commit[:8]}, {size}" if main.ours else f"{main.folder}, {size}"
+    main = manifest.snapshots[0]
+    size = format_size(sum(one.size for one in manifest.snapshots))
+    return f"{main.repository} at {main.commit[:8]}, {size}" if main.is_pulled else f"{main.folder}, {size}"
 
 
-def _check(spec: ModelSpec, registry: Registry, pulled: Pulled) -> list[str]:
+def _check(spec: ModelSpec, registry: Registry, models: ModelsFolder) -> list[str]:
     """Print and return what is wrong with a model's weights."""
     slug = spec.slug
-    own, manifest = registry.weights.get(slug), pulled.of(slug)
+    own, manifest = registry.weights.get(slug), models.manifest(slug)
     notes: list[str] = []
     if slug in registry.missing:
         problems = [registry.missing[slug]]
     elif own is None:
         problems = []
-    elif not (problems := _damage(slug, own, manifest, pulled) or _unreadable(own)):
+    elif not (problems := _damage(slug, own, manifest, models) or _unreadable(own)):
         problems, notes = _unfit(spec, own)
     for line in [*notes, *(problems or ["whole" if own else "the built-in weights"])]:
         click.echo(f"{slug}: {line}")
     return problems
 
 
-def _damage(slug: str, own: Weights, manifest: Manifest | None, pulled: Pulled) -> list[str]:
-    if not manifest or own.path != pulled.weights(manifest):
+def _damage(slug: str, own: WeightsSpec, manifest: Manifest | None, models: ModelsFolder) -> list[str]:
+    if not manifest or own.path != models.weights_path(manifest):
         return []
     with open_bars("checking") as bars:
-        found = damaged(manifest, pulled, bars)
+        found = damaged_files(manifest, models, bars)
     again = f"run tintype models pull {slug} --verify"
-    return [f"{path.relative_to(pulled.place(part))} is not what was pulled; {again}" for part, path in found]
+    return [f"{path.relative_to(models.folder_of(one))} is not what was pulled; {again}" for one, path in found]
 
 
-def _unreadable(own: Weights) -> list[str]:
+def _unreadable(own: WeightsSpec) -> list[str]:
     """Files that can't be read, and JSON files that aren't JSON."""
     problems = []
     try:
-        files = files_in(own.path)
+        files = list_files(own.path)
     except WeightsUnusable as error:
         return [error.message]
     for file in files:
@@ -227,7 +232,7 @@ def _unreadable(own: Weights) -> list[str]:
     return problems
 
 
-def _unfit(spec: ModelSpec, own: Weights) -> tuple[list[str], list[str]]:
+def _unfit(spec: ModelSpec, own: WeightsSpec) -> tuple[list[str], list[str]]:
     """What would keep the weights from loading, and what is only unused."""
     from tintype.diffusion.check import check as check_fit  # noqa: PLC0415 - imports torch
 
