@@ -21,7 +21,7 @@ from tintype.fleet.scaling import ScalingPolicy
 from tintype.settings import Settings
 from tintype.store.ops.autoscaler import Lead, fleet_name
 from tintype.store.ops.workers import new_id
-from tintype.telemetry.logs import Life, set_up_logs
+from tintype.telemetry.logs import ProcessLog, set_up_logs
 
 #: Seconds between two polls.
 POLL = 1.0
@@ -56,7 +56,7 @@ def fleet(down: bool, parent: int | None, data: Path | None) -> None:
     set_up_logs(process="fleet")
     check_storage(settings)
     opened = open_database(settings, making=True, quiet=False, process="fleet")
-    with opened as db, Life(fleet="ray", **start_fields(settings, FLEET_LIMITS)) as life:
+    with opened as db, ProcessLog(fleet="ray", **start_fields(settings, FLEET_LIMITS)) as process_log:
         check_same_storage(db, settings)  # its workers are given the same storage
         cluster = RayCluster(
             settings.ray_address,
@@ -68,7 +68,7 @@ def fleet(down: bool, parent: int | None, data: Path | None) -> None:
         )
         lease = Lead(db, new_id(), LEASE)
         try:
-            _run(Autoscaler(db, lease, cluster, NO_WORKERS if down else _policy(settings)), down, parent, life)
+            _run(Autoscaler(db, lease, cluster, NO_WORKERS if down else _policy(settings)), down, parent, process_log)
         except ConnectionError as error:
             raise click.ClickException(
                 f"there is no Ray cluster at {settings.ray_address}: `ray start --head` starts one here, "
@@ -79,12 +79,12 @@ def fleet(down: bool, parent: int | None, data: Path | None) -> None:
     cluster.close()
 
 
-def _run(autoscaler: Autoscaler, down: bool, parent: int | None, life: Life) -> None:
+def _run(autoscaler: Autoscaler, down: bool, parent: int | None, process_log: ProcessLog) -> None:
     """Reconcile every POLL seconds until told to stop; with `down`, until no actor is left."""
     stop = threading.Event()
 
     def end(number: int, _frame: object) -> None:
-        life.ends(number)
+        process_log.stopping(number)
         stop.set()
 
     while not stop.is_set() and parent in (None, os.getppid()):
@@ -97,7 +97,7 @@ def _run(autoscaler: Autoscaler, down: bool, parent: int | None, life: Life) -> 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, end)
         stop.wait(POLL)
-    life.ends("its parent is gone")
+    process_log.stopping("its parent is gone")
 
 
 def _policy(settings: Settings) -> ScalingPolicy:

@@ -26,8 +26,8 @@ from tintype.private import make_folder
 from tintype.settings import Fleet, Settings
 from tintype.store.ops.workers import new_id
 from tintype.store.webhooks.subscriptions import Webhooks
-from tintype.telemetry.logs import Life
-from tintype.webhooks import sending
+from tintype.telemetry.logs import ProcessLog
+from tintype.webhooks import webhook_sender
 
 #: Seconds that an autoscaler has to stop: it only disconnects from Ray.
 AUTOSCALER_GRACE = 5.0
@@ -130,10 +130,10 @@ def _run(settings: Settings, registry: Registry, listener: Listener) -> None:
     """Serve until a signal, and until workers and webhook senders have stopped."""
     server = web_server(settings, registry, listener.name)
     limits = startup.start_fields(settings, startup.WEB_LIMITS)
-    life = Life(server=listener.name, address=listener.url, fleet=settings.fleet, **limits)
+    process_log = ProcessLog(server=listener.name, address=listener.url, fleet=settings.fleet, **limits)
 
     def stop(number: int, frame: FrameType | None) -> None:
-        life.ends(number)
+        process_log.stopping(number)
         server.handle_exit(number, frame)
 
     # From before the first worker starts until the last one has stopped.
@@ -141,7 +141,7 @@ def _run(settings: Settings, registry: Registry, listener: Listener) -> None:
         signal.signal(number, stop)
     # Workers run while calls wait for them, until the web server's own grace is over. The senders stop last: they send
     # what workers finish in their grace.
-    with life, sending(settings, listener.name), _fleet(settings) as children:
+    with process_log, webhook_sender(settings, listener.name), _fleet(settings) as children:
         server.again = partial(terminate, children)
         click.echo(f"tintype is ready at {listener.url}")
         if not server.should_exit:

@@ -19,7 +19,7 @@ from tintype.cli.database import open_database
 from tintype.cli.options import InvalidSetting, data_option, json_option, load_settings, missing_extra
 from tintype.cli.output import print_rows
 from tintype.errors import ConfigurationInvalid, StorageUnavailable
-from tintype.media.marker import kind, place, read_marker, write_marker
+from tintype.media.storage import kind, place, read_storage_id, write_storage_id
 from tintype.private import tighten
 from tintype.settings import Settings
 from tintype.store.db import facts
@@ -57,7 +57,7 @@ def check_storage(settings: Settings, environment: MutableMapping[str, str] = os
         raise InvalidSetting(missing_extra("TINTYPE_STORAGE_URL", "s3")) from error
     _check_environment(settings, environment)
     try:
-        open_bucket(settings, "trial", TRIAL, TRIAL).prove()
+        open_bucket(settings, "trial", TRIAL, TRIAL).self_test()
     except ConfigurationInvalid as error:
         raise InvalidSetting(f"TINTYPE_STORAGE_URL: {error.message}") from error
     except StorageUnavailable as error:
@@ -104,7 +104,7 @@ def check_same_storage(db: Database, settings: Settings) -> None:
     A database that has no storage yet takes this one. An unreachable storage is compared by its name.
     """
     try:
-        found = read_marker(settings)
+        found = read_storage_id(settings)
         with db.read() as view:
             known = facts.read(view, facts.STORAGE)
         if known is None or found is None or found != known["id"]:
@@ -130,13 +130,13 @@ def _known_by_name(db: Database, settings: Settings) -> dict[str, Any]:
 
 
 def _agree(tx: Connection, settings: Settings) -> None:
-    known, found = facts.read(tx, facts.STORAGE), read_marker(settings)
+    known, found = facts.read(tx, facts.STORAGE), read_storage_id(settings)
     # Without an id, it was unreachable for the first process: the next one that reaches it by that name sets its id.
     if known is None or (known["id"] is None and known["place"] == place(settings)):
-        _remember(tx, settings, found or write_marker(settings))
+        _remember(tx, settings, found or write_storage_id(settings))
         log.info("pictures are kept here from now on", storage=place(settings))
     elif found is None and known["kind"] == "folder" and _next_to_database(settings):
-        write_marker(settings, known["id"])
+        write_storage_id(settings, known["id"])
         log.warning("the folder of pictures had no storage.json, as after a restore; it has one again")
     elif found is None or found != known["id"]:
         raise ConfigurationInvalid(_difference(known, settings))
@@ -190,7 +190,7 @@ def show(data: Path | None, as_json: bool) -> None:
     check_storage(settings)
     with open_database(settings) as db, db.read() as view:
         known = facts.read(view, facts.STORAGE) or {}
-    same = known["id"] == read_marker(settings) if known.get("id") else None
+    same = known["id"] == read_storage_id(settings) if known.get("id") else None
     row = {"database's": known.get("place", "not known yet"), "these settings'": place(settings), "same": same}
     click.echo(json.dumps(row, indent=2)) if as_json else print_rows([row], as_json)
 
@@ -212,7 +212,7 @@ def adopt(data: Path | None) -> None:
     with open_database(settings) as db:
         with db.write(unhurried=True) as tx:
             known = facts.read(tx, facts.STORAGE) or {}
-            _remember(tx, settings, id := read_marker(settings) or write_marker(settings))
+            _remember(tx, settings, id := read_storage_id(settings) or write_storage_id(settings))
             record(tx, "storage.adopt", place(settings), was=known.get("place"))
         running = [] if known.get("id") in (None, id) else _running(db)
     before = f"; until now, {known['place']}" if known else ""
