@@ -23,9 +23,9 @@ from benchmarks.networks import Config, Denoiser
 from benchmarks.run import machine
 from benchmarks.work import Pipeline, mixed_jobs, ours
 from tintype.checkpoints.weights import Weights
+from tintype.core import ImageSpec
 from tintype.diffusion.arithmetic import medians
 from tintype.diffusion.families import load_family
-from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.libraries import quiet_libraries
 from tintype.diffusion.prepared import Preparer, Run, eagerly
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from tests.integration.conftest import T5_TOKENS
 from tests.integration.drawing import pixels, whole
 from tests.originals import original_mmdit, original_unet, original_vae
-from tests.toy import CLIP, TRANSFORMER, UNET
+from tests.toy import CLIP, TRANSFORMER, UNET, image_spec
 from transformers.models.t5.configuration_t5 import T5Config
 from transformers.models.t5.modeling_t5 import T5EncoderModel
 from transformers.models.t5.tokenization_t5 import T5Tokenizer
@@ -28,13 +28,12 @@ from tintype.diffusion import conversion
 from tintype.diffusion.check import check
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
-from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.loading import load
 from tintype.engine import Engine
 from tintype.errors import InvalidParameter, WeightsUnusable
 
-JOB = ImageSpec(prompt="a fox", steps=2, guidance=4.0, seed=1, sampler="DDIM", width=64, height=64)
-SD3_JOB = ImageSpec(
+JOB = image_spec(prompt="a fox", steps=2, guidance=4.0, seed=1, sampler="DDIM", width=64, height=64)
+SD3_JOB = image_spec(
     prompt="A Fox", steps=2, guidance=4.0, seed=1, sampler="euler", schedule="sgm_uniform", width=64, height=64
 )
 #: What shapes can't say is as in the published models: 8 heads in the UNet, heads of 64, normalisation over 32 groups.

@@ -12,22 +12,22 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.integration.conftest import T5_TOKENS
 from tests.integration.drawing import network, pixels
-from tests.toy import toy_weights
+from tests.toy import image_spec, toy_weights
 
 from tintype.catalog.models import MODELS
 from tintype.checkpoints.weights import Weights, read_json
+from tintype.core import ImageSpec
 from tintype.diffusion import arithmetic
 from tintype.diffusion.arithmetic import Layers
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
-from tintype.diffusion.job import ImageSpec
 from tintype.errors import WeightsUnusable
 from tintype.worker.models import Models
 
-JOB = ImageSpec(prompt="a fox, in 2 parts", steps=20, guidance=4.0, seed=1, sampler="DDIM", width=64, height=64)
+JOB = image_spec(prompt="a fox, in 2 parts", steps=20, guidance=4.0, seed=1, sampler="DDIM", width=64, height=64)
 #: Decibels between bfloat16's picture and float32's: random weights tell noise from picture worse than trained ones.
 PSNR = 30
-SD3_JOB = ImageSpec(
+SD3_JOB = image_spec(
     prompt="A Fox", steps=2, guidance=4.0, seed=1, sampler="euler", schedule="sgm_uniform", width=64, height=64
 )
 

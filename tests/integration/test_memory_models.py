@@ -10,12 +10,12 @@ import pytest
 import torch
 from tests.integration.drawing import draw, pixels
 from tests.integration.test_engine import assert_same
-from tests.toy import toy_weights
+from tests.toy import image_spec, toy_weights
 
 from tintype.catalog.models import SD3_MEDIUM_IMG2IMG, SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.checkpoints.weights import Weights
+from tintype.core import ImageSpec
 from tintype.diffusion.image_state import Family
-from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.memory.meters import ProcessMeter, free_on_host, margin, meter, spare
 from tintype.diffusion.memory.part import Place
 from tintype.diffusion.memory.peaks import MEASURED, SLACK, Pass, Peaks
@@ -29,8 +29,8 @@ from tintype.worker.models import Models
 
 MEGABYTE = 2**20
 SHAPE = {"steps": 3, "seed": 1, "width": 64, "height": 64}
-SD15_JOB = ImageSpec(prompt="a fox", guidance=4.0, sampler="Euler", **SHAPE)
-SD3_JOB = ImageSpec(prompt="a fox", guidance=4.0, sampler="euler", schedule="normal", **SHAPE)
+SD15_JOB = image_spec(prompt="a fox", guidance=4.0, sampler="Euler", **SHAPE)
+SD3_JOB = image_spec(prompt="a fox", guidance=4.0, sampler="euler", schedule="normal", **SHAPE)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ class Narrow:
 
 def jobs(*guidances: float) -> list[ImageSpec]:
     same = {"steps": 4, "sampler": "euler", "schedule": "normal", "width": 64, "height": 64}
-    return [ImageSpec(prompt=f"fox {seed}", guidance=own, seed=seed, **same) for seed, own in enumerate(guidances)]
+    return [image_spec(prompt=f"fox {seed}", guidance=own, seed=seed, **same) for seed, own in enumerate(guidances)]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_an_exact_picture_is_made_whole_or_not_at_all(sd3: Family, monkeypatch: 
 
 def test_a_picture_that_never_fits_fails_by_itself(sd3: Family, monkeypatch: pytest.MonkeyPatch) -> None:
     Narrow(sd3, 4, monkeypatch)
-    large = ImageSpec(prompt="", guidance=5, steps=4, seed=1, sampler="euler", schedule="normal", width=192, height=64)
+    large = image_spec(prompt="", guidance=5, steps=4, seed=1, sampler="euler", schedule="normal", width=192, height=64)
     engine = Engine(max_rows=16)
     with torch.inference_mode():
         for job in (large, *jobs(1, 5)):
@@ -208,7 +208,9 @@ def test_a_prompt_is_encoded_once_and_its_encoders_are_not_needed_again(
         assert torch.equal(again.text.embeds, text.embeds)
     assert {part.place for part in loaded.family.parts} == {Place.DISK}
     with torch.inference_mode():
-        loaded.family.begin(ImageSpec(prompt="another", sampler=job.sampler, schedule=job.schedule, **SHAPE))
+        loaded.family.begin(
+            image_spec(prompt="another", sampler=job.params.sampler, schedule=job.params.schedule, **SHAPE)
+        )
     assert loaded.family.parts[0].place is Place.DEVICE
 
 

@@ -14,15 +14,15 @@ import pytest
 import torch
 from structlog.testing import capture_logs
 from tests.integration.drawing import draw
-from tests.toy import TRANSFORMER, toy_weights
+from tests.toy import TRANSFORMER, image_spec, toy_weights
 from torch.nn.attention import SDPBackend
 
 from tintype.catalog.models import MODELS
 from tintype.checkpoints.weights import Weights
+from tintype.core import ImageSpec
 from tintype.diffusion.attention import ROUNDS, pick_attention
 from tintype.diffusion.graphs import Recorded
 from tintype.diffusion.image_state import Family
-from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.prepared import MOST_SHAPES, Preparer, Twin, eagerly, pick_run
 from tintype.diffusion.sd3 import SD3
 from tintype.engine import Engine
@@ -79,7 +79,7 @@ def prepared(preparer: Preparer, sd3: SD3) -> Iterator[SD3]:
 
 def job(name: str = "sd3", **changes: Any) -> ImageSpec:
     usual = {"prompt": "a fox", "steps": 2, "guidance": 4.0, "seed": 1, "width": 64, "height": 64}
-    return ImageSpec(**usual | SAMPLERS[name] | changes)
+    return image_spec(**usual | SAMPLERS[name] | changes)
 
 
 def latents(family: Family, *jobs: ImageSpec) -> list[torch.Tensor]:

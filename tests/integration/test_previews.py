@@ -11,11 +11,12 @@ import pytest
 import torch
 from PIL import Image
 from tests.integration.drawing import network
+from tests.toy import image_spec
 from torch.nn.functional import avg_pool2d, interpolate
 
+from tintype.core import ImageSpec
 from tintype.diffusion.autoencoder import Autoencoder
 from tintype.diffusion.image_state import Ask, Family
-from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.memory.residency import Residency
 from tintype.diffusion.preview import ColourMap
 from tintype.diffusion.sd3 import SD3
@@ -53,7 +54,7 @@ def family(request: pytest.FixtureRequest) -> Family:
 
 
 def job(family: Family) -> ImageSpec:
-    return ImageSpec(**JOB, **SAMPLERS["sd15" if isinstance(family, SD15) else "sd3"])
+    return image_spec(**JOB, **SAMPLERS["sd15" if isinstance(family, SD15) else "sd3"])
 
 
 def test_the_map_is_exact_where_the_decoder_is_linear() -> None:

@@ -255,7 +255,7 @@ def claim(worker: Worker) -> None:
 def draft(worker: Worker, request: Request) -> int:
     """Bytes that a claimed request needs by itself; here it has more than the other, being the deeper one."""
     task = worker.tasks[request.id]
-    job = jobs(task.order, None, None)[0]
+    [job, *_], _ = jobs(task.order, None, None)
     return worker.models.get(task.spec).family.demand(job).most
 
 

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import torch
 
+from tintype.core import ImageSpec
 from tintype.diffusion.conditioning import Lengths, Text
-from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.memory.demand import Demand
 from tintype.diffusion.memory.part import Part
 from tintype.diffusion.prepared import Run
@@ -49,14 +49,14 @@ class Family(Protocol):
     def parts(self) -> tuple[Part, ...]:
         """All its components."""
 
-    def demand(self, job: ImageSpec) -> Demand:
-        """What the job needs of the memory, from its text to its pixels."""
+    def demand(self, spec: ImageSpec) -> Demand:
+        """What the image needs of the memory, from its text to its pixels."""
 
     def lengths(self, prompt: str) -> Lengths:
         """How many of a prompt's tokens count, and how many it has: fewer count than there are where it is too long."""
 
-    def begin(self, job: ImageSpec) -> ImageState:
-        """Encode the job's text and picture, and set up its sampler."""
+    def begin(self, spec: ImageSpec, init: torch.Tensor | None = None) -> ImageState:
+        """Encode the text and the init image, (1, 3, height, width) in [-1, 1], and set up the sampler."""
 
     def predict(self, x: torch.Tensor, level: torch.Tensor, text: Text, *, exact: bool = False) -> torch.Tensor:
         """One forward pass: x (N, C, h, w), level (N,), text of N rows → what this family's samplers expect.

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
+from tintype.core import ImageSpec
 from tintype.diffusion.autoencoder import Autoencoder
 from tintype.diffusion.conditioning import ClipEncoder, Lengths, Text
 from tintype.diffusion.image_state import Ask, ImageState, Sampler
-from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.kit import Kit, channels_last
 from tintype.diffusion.memory.demand import Demand, Step
 from tintype.diffusion.memory.part import Part, Work
@@ -68,38 +68,39 @@ class SD15:
         """In the order of their use."""
         return self.clip.part, self.autoencoder.part, self.denoiser
 
-    def demand(self, job: ImageSpec) -> Demand:
-        """What the job needs of the memory."""
-        coding = self.autoencoder.step(job.height, job.width)
-        size = job.height // self.autoencoder.factor, job.width // self.autoencoder.factor
+    def demand(self, spec: ImageSpec) -> Demand:
+        """What the image needs of the memory."""
+        coding = self.autoencoder.step(spec.height, spec.width)
+        size = spec.height // self.autoencoder.factor, spec.width // self.autoencoder.factor
         working = self.denoiser.expects(self._work(1, *size))
-        before = (self.clip.step,) if job.picture is None else (self.clip.step, coding)
+        before = (self.clip.step,) if spec.params.init is None else (self.clip.step, coding)
         return Demand(self.denoiser, before, (Step(self.denoiser, working), coding))
 
     def lengths(self, prompt: str) -> Lengths:
         """How many of a prompt's tokens count, and how many it has."""
         return self.clip.lengths(prompt)
 
-    def begin(self, job: ImageSpec) -> ImageState:
+    def begin(self, spec: ImageSpec, init: torch.Tensor | None = None) -> ImageState:
         """Set up as diffusers' StableDiffusionImg2ImgPipeline does: same draws from the generator, same order."""
-        scheduler = self._scheduler(job.sampler)
-        scheduler.set_timesteps(job.steps)
-        generator = torch.Generator().manual_seed(job.seed)
+        params = spec.params
+        scheduler = self._scheduler(params.sampler)
+        scheduler.set_timesteps(params.steps)
+        generator = torch.Generator().manual_seed(spec.seed)
         timesteps = scheduler.timesteps
-        if job.picture is None:
-            x = self._noise(job, generator) * scheduler.init_noise_sigma
+        if init is None:
+            x = self._noise(spec, generator) * scheduler.init_noise_sigma
         else:
             # diffusers runs int(steps * strength) of the steps.
-            start = (job.steps - min(int(job.steps * job.strength), job.steps)) * scheduler.order
+            start = (params.steps - min(int(params.steps * params.strength), params.steps)) * scheduler.order
             timesteps = timesteps[start:]
             if hasattr(scheduler, "set_begin_index"):
                 scheduler.set_begin_index(start)
-            latents = self.autoencoder.encode(job.picture, generator)
-            x = scheduler.add_noise(latents, self._noise(job, generator), timesteps[:1])
-        text = self._text(job.prompt)
-        negative = self._text(job.negative_prompt) if job.guidance > 1 else None
+            latents = self.autoencoder.encode(init, generator)
+            x = scheduler.add_noise(latents, self._noise(spec, generator), timesteps[:1])
+        text = self._text(params.prompt)
+        negative = self._text(params.negative_prompt) if params.guidance > 1 else None
         sampler = run_scheduler(scheduler, timesteps, x, generator)
-        return ImageState(self, sampler, text, negative, job.guidance, len(timesteps))
+        return ImageState(self, sampler, text, negative, params.guidance, len(timesteps))
 
     def predict(self, x: torch.Tensor, level: torch.Tensor, text: Text, *, exact: bool = False) -> torch.Tensor:
         """The network's prediction at the timesteps `level`."""
@@ -141,9 +142,9 @@ class SD15:
         scheduler = getattr(import_module(f"diffusers.schedulers.{module}"), class_name)
         return scheduler.from_config(FOR_LATENTS | self.scheduler_config, **extra)
 
-    def _noise(self, job: ImageSpec, generator: torch.Generator) -> torch.Tensor:
+    def _noise(self, spec: ImageSpec, generator: torch.Generator) -> torch.Tensor:
         factor = self.autoencoder.factor
-        shape = (1, self.autoencoder.channels, job.height // factor, job.width // factor)
+        shape = (1, self.autoencoder.channels, spec.height // factor, spec.width // factor)
         return torch.randn(shape, generator=generator).to(self.device)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from tintype.core import ImageSpec
 from tintype.diffusion.autoencoder import Autoencoder
 from tintype.diffusion.conditioning import ClipEncoder, Lengths, T5Encoder, Text, join_sd3
 from tintype.diffusion.image_state import Ask, ImageState
-from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.kit import Kit, channels_last
 from tintype.diffusion.memory.demand import Demand, Step
 from tintype.diffusion.memory.part import Part, Work
@@ -53,13 +53,13 @@ class SD3:
         t5 = () if self.t5.part is None else (self.t5.part,)
         return *(clip.part for clip in self.clips), *t5, self.autoencoder.part, self.denoiser
 
-    def demand(self, job: ImageSpec) -> Demand:
-        """What the job needs of the memory."""
-        coding = self.autoencoder.step(job.height, job.width)
-        size = job.height // self.autoencoder.factor, job.width // self.autoencoder.factor
+    def demand(self, spec: ImageSpec) -> Demand:
+        """What the image needs of the memory."""
+        coding = self.autoencoder.step(spec.height, spec.width)
+        size = spec.height // self.autoencoder.factor, spec.width // self.autoencoder.factor
         working = self.denoiser.expects(self._work(1, *size))
         texts = (*(clip.step for clip in self.clips), *self.t5.steps)
-        before = texts if job.picture is None else (*texts, coding)
+        before = texts if spec.params.init is None else (*texts, coding)
         return Demand(self.denoiser, before, (Step(self.denoiser, working), coding))
 
     def lengths(self, prompt: str) -> Lengths:
@@ -68,19 +68,20 @@ class SD3:
         # Where one reads all of it, nothing is lost. T5 that is left out reads nothing of nothing.
         return next((one for one in read if one.sent and one.read == one.sent), max(read))
 
-    def begin(self, job: ImageSpec) -> ImageState:
-        """Noise the picture's latents to the schedule's first sigma, and start the sampler."""
-        method = find_sampler(job.sampler)
-        strength = job.strength if job.picture is not None else 1.0
-        levels = plan(method, job.schedule, job.steps, strength, self.space)
-        latents, noise = self._start(job)
+    def begin(self, spec: ImageSpec, init: torch.Tensor | None = None) -> ImageState:
+        """Noise the init image's latents to the schedule's first sigma, and start the sampler."""
+        params = spec.params
+        method = find_sampler(params.sampler)
+        strength = params.strength if init is not None else 1.0
+        levels = plan(method, params.schedule, params.steps, strength, self.space)
+        latents, noise = self._start(spec, init)
         # The stream's first noise is the picture's; what a sampler adds on the way comes after it.
         x = self.space.start(noise(), latents, levels[0])
-        guidance = max(job.guidance, 1.0) * method.guidance_factor
-        negative = self._text(job.negative_prompt) if guidance > 1 or method.needs_unconditional else None
+        guidance = max(params.guidance, 1.0) * method.guidance_factor
+        negative = self._text(params.negative_prompt) if guidance > 1 or method.needs_unconditional else None
         sampler = method.start(x, levels, self.space, noise)
         return ImageState(
-            self, sampler, self._text(job.prompt), negative, guidance, steps=method.count(levels, self.space)
+            self, sampler, self._text(params.prompt), negative, guidance, steps=method.count(levels, self.space)
         )
 
     def predict(self, x: torch.Tensor, level: torch.Tensor, text: Text, *, exact: bool = False) -> torch.Tensor:
@@ -105,15 +106,15 @@ class SD3:
         """The denoised latent itself."""
         return self.autoencoder.glance(guided)
 
-    def _start(self, job: ImageSpec) -> tuple[torch.Tensor, Noise]:
-        """The picture's latents, or zeros, (1, C, h, w) float32 on the device, and this job's noise."""
+    def _start(self, spec: ImageSpec, init: torch.Tensor | None) -> tuple[torch.Tensor, Noise]:
+        """The init image's latents, or zeros, (1, C, h, w) float32 on the device, and this image's noise."""
         factor = self.autoencoder.factor
-        shape = (1, self.autoencoder.channels, job.height // factor, job.width // factor)
-        noise = noise_stream(job.seed, shape, self.device)
-        if job.picture is None:
+        shape = (1, self.autoencoder.channels, spec.height // factor, spec.width // factor)
+        noise = noise_stream(spec.seed, shape, self.device)
+        if init is None:
             return torch.zeros(shape, device=self.device), noise
         # The posterior's mode, not a sample: the picture depends on the seed only through the noise.
-        return self.autoencoder.encode(job.picture, None), noise
+        return self.autoencoder.encode(init, None), noise
 
     def _text(self, prompt: str) -> Text:
         encoders = *(clip.part.key for clip in self.clips), self.t5.part and self.t5.part.key, self.t5.tokens

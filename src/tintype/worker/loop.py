@@ -255,7 +255,7 @@ class Worker:
                 self._stand_still(task)
             if self.admission.may_begin(task.request.id, task.draft.demand):
                 task.began = time.monotonic()
-                task.pictures = [task.loaded.family.begin(job) for job in task.draft.jobs]
+                task.pictures = [task.loaded.family.begin(spec, task.draft.init) for spec in task.draft.specs]
                 for picture in task.pictures:
                     self.engine.add(picture, alone=task.order.exact)
                 self._stand_still(task)
