@@ -9,7 +9,8 @@ import torch
 
 from tintype.diffusion.conditioning import Text
 from tintype.diffusion.image_state import Family, ImageState
-from tintype.diffusion.memory.shortage import no_room
+from tintype.diffusion.memory.component import out_of_memory
+from tintype.errors import NoRoom
 
 #: Evaluations between looks for NaN: each look waits for the device once.
 CHECK_EVERY = 16
@@ -36,7 +37,7 @@ class Engine:
 
         Its model stays on the device until it has left; raises NoRoom where there is none for it.
         """
-        picture.family.denoiser.memory.keep(picture.family.denoiser)
+        picture.family.denoiser.memory.acquire(picture.family.denoiser)
         picture.alone = alone
         self.live.append(picture)
         self._texts.clear()
@@ -83,7 +84,7 @@ class Engine:
         try:
             self._answer(batch)
         except Exception as error:  # noqa: BLE001 - whatever the model raises is each picture's own, for its owner to judge
-            parts = self._divided(batch) if no_room(error) else []
+            parts = self._divided(batch) if isinstance(error, NoRoom) or out_of_memory(error) else []
             for picture in [] if parts else batch:
                 picture.error = error
         # Only now: as long as the error is at hand, so is all that the failed pass had computed.

@@ -8,7 +8,7 @@ import torch
 
 from tintype.core import ImageSpec
 from tintype.diffusion.image_state import Family, ImageState
-from tintype.diffusion.memory.part import Part
+from tintype.diffusion.memory.component import LoadedComponent
 from tintype.engine import Engine
 
 
@@ -38,10 +38,10 @@ def whole(picture: ImageState) -> ImageState:
     return picture
 
 
-def network(part: Part) -> Any:
+def network(component: LoadedComponent) -> Any:
     """A component's module, there to stay."""
-    part.memory.keep(part)
-    return part.module
+    component.memory.acquire(component)
+    return component.module
 
 
 def pixels(family: Family, spec: ImageSpec, init: torch.Tensor | None = None) -> torch.Tensor:

@@ -17,7 +17,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from tintype.core import ImageSpec
 from tintype.diffusion.autoencoder import Autoencoder
 from tintype.diffusion.image_state import Ask, Family
-from tintype.diffusion.memory.residency import Residency
+from tintype.diffusion.memory.device_memory import DeviceMemory
 from tintype.diffusion.preview import ColourMap
 from tintype.diffusion.sd3 import SD3
 from tintype.diffusion.sd15 import SD15
@@ -76,7 +76,7 @@ def test_the_map_is_exact_where_the_decoder_is_linear() -> None:
 
 def test_a_look_sees_something_of_what_the_decoder_draws(family: SD15 | SD3) -> None:
     """More than the best single colour would; these weights are random, and their decoder far from linear."""
-    autoencoder = Autoencoder(family.autoencoder.part, network(family.autoencoder.part).config)
+    autoencoder = Autoencoder(family.autoencoder.component, network(family.autoencoder.component).config)
     waves = torch.stack([torch.sin(torch.arange(128.0)[:, None] / (9 + n) + torch.arange(64.0) / 7) for n in range(3)])
     with torch.inference_mode():
         latents = autoencoder.encode(waves[None], None)
@@ -87,9 +87,9 @@ def test_a_look_sees_something_of_what_the_decoder_draws(family: SD15 | SD3) -> 
 
 
 def test_the_map_is_fitted_once_and_then_costs_no_pass(family: SD15 | SD3) -> None:
-    counting = Counting(network(family.autoencoder.part))
-    part = Residency(2**30).part("counting", "vae", 0, lambda: counting)
-    autoencoder = Autoencoder(part, network(family.autoencoder.part).config)
+    counting = Counting(network(family.autoencoder.component))
+    part = DeviceMemory(2**30).component("counting", "vae", 0, lambda: counting)
+    autoencoder = Autoencoder(part, network(family.autoencoder.component).config)
     with torch.inference_mode():
         for seed in range(5):
             autoencoder.glance(torch.full((1, autoencoder.channels, 8, 8), float(seed)))

@@ -61,7 +61,7 @@ def test_what_t5_reads_counts(
     weights: Path, monkeypatch: pytest.MonkeyPatch, load: Callable[..., Family], tokens: int, lengths: tuple[int, int]
 ) -> None:
     family = load_family("sd3", Weights(toy_weights("sd3", weights)), torch.device("cpu"), torch.float32, tokens)
-    part = family.clips[0].part  # type: ignore[attr-defined]  # any: it is never run
+    part = family.clips[0].component  # type: ignore[attr-defined]  # any: it is never run
     monkeypatch.setattr(family, "t5", T5Encoder(Letters(), part, tokens, 64))
     assert family.lengths(LONG) == (*lengths, True)
 

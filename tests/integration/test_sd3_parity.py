@@ -25,8 +25,7 @@ from tintype.checkpoints.weights import Weights, read_json
 from tintype.core import ImageSpec
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
-from tintype.diffusion.memory.plan import Memory
-from tintype.diffusion.memory.residency import Residency
+from tintype.diffusion.memory.device_memory import DeviceMemory, Memory
 from tintype.errors import PictureNotFinite
 from tintype.worker.jobs import to_tensor
 
@@ -129,13 +128,13 @@ def test_t5_can_be_left_out(load: Callable[..., Family], with_t5: Path, tmp_path
 
 
 def test_t5_can_run_in_the_host_s_memory(load: Callable[..., Family], with_t5: Path) -> None:
-    memory = Memory(Residency(2**30), Residency(2**30))
+    memory = Memory(DeviceMemory(2**30), DeviceMemory(2**30))
     weights = Weights(with_t5, t5="cpu")
     family = load_family("sd3", weights, torch.device("cpu"), torch.float32, T5_TOKENS, memory=memory)
     assert torch.equal(pixels(family, job()), pixels(load("sd3", with_t5), job()))
-    assert [name for name, *_ in memory.host.report().parts] == ["text_encoder_3"]
-    assert "text_encoder_3" not in [name for name, *_ in memory.device.report().parts]
-    assert family.demand(job()).fits()
+    assert [name for name, *_ in memory.host.report().components] == ["text_encoder_3"]
+    assert "text_encoder_3" not in [name for name, *_ in memory.device.report().components]
+    assert family.estimate(job()).fits()
 
 
 def test_image_to_image(sd3: Family, weights: Path, picture: torch.Tensor) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from tintype.diffusion.memory.demand import Step
-from tintype.diffusion.memory.part import Part, Work
+from tintype.diffusion.memory.activation import ForwardPass
+from tintype.diffusion.memory.component import LoadedComponent
+from tintype.diffusion.memory.estimate import PassEstimate
 from tintype.diffusion.preview import ColourMap
 from tintype.errors import PictureNotFinite
 
@@ -22,8 +23,8 @@ KINDS = ENCODE, DECODE = "encode", "decode"
 class Autoencoder:
     """An autoencoder whose latents are scaled and shifted as the denoiser expects."""
 
-    def __init__(self, part: Part, config: Mapping[str, Any]) -> None:
-        self.part = part
+    def __init__(self, component: LoadedComponent, config: Mapping[str, Any]) -> None:
+        self.component = component
         self.scale = config["scaling_factor"]
         self.shift = config.get("shift_factor") or 0.0
         self.channels = config["latent_channels"]
@@ -32,17 +33,19 @@ class Autoencoder:
         self.factor = 2 ** (len(widths) - 1)
         self._width = int(widths[0])
 
-    def step(self, height: int, width: int) -> Step:
+    def estimate(self, height: int, width: int) -> PassEstimate:
         """What encoding or decoding a picture of that size in pixels needs of the memory."""
-        return Step(self.part, max(self.part.expects(self._work(kind, height, width)) for kind in KINDS))
+        return PassEstimate(
+            self.component, max(self.component.activation(self._pass(kind, height, width)) for kind in KINDS)
+        )
 
     def encode(self, picture: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
         """Picture (1, 3, H, W) in [-1, 1] → latents (1, C, H/8, W/8) float32; raises NoRoom.
 
         With a generator the posterior is sampled, drawing one latent from it; without, its mode is taken.
         """
-        work = self._work(ENCODE, *picture.shape[-2:])
-        coded = self.part.run(work, lambda model: model.encode(picture.to(model.device, model.dtype)))
+        forward = self._pass(ENCODE, *picture.shape[-2:])
+        coded = self.component.run(forward, lambda model: model.encode(picture.to(model.device, model.dtype)))
         if hasattr(coded, "latents"):
             latents = coded.latents
         elif generator is None:
@@ -54,7 +57,7 @@ class Autoencoder:
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Latents (1, C, h, w) → picture (H, W, 3), 8 bit, on the CPU; raises PictureNotFinite, NoRoom."""
         height, width = (side * self.factor for side in latents.shape[-2:])
-        return self.part.run(self._work(DECODE, height, width), lambda model: self._decode(model, latents))
+        return self.component.run(self._pass(DECODE, height, width), lambda model: self._decode(model, latents))
 
     def _decode(self, model: Any, latents: torch.Tensor) -> torch.Tensor:
         latents = (latents / self.scale + self.shift).to(model.dtype)
@@ -74,8 +77,9 @@ class Autoencoder:
     @cached_property
     def _colours(self) -> ColourMap:
         # On another thread than the engine's, which is not to find the room gone that it was promised.
-        with self.part.memory.lock:
+        with self.component.memory.lock:
             return ColourMap.fit(lambda picture: self.encode(picture, None), self.decode)
 
-    def _work(self, kind: str, height: int, width: int) -> Work:
-        return Work(kind, height, width, 1, WORKING * self._width * height * width * self.part.itemsize)
+    def _pass(self, kind: str, height: int, width: int) -> ForwardPass:
+        guess = WORKING * self._width * height * width * self.component.itemsize
+        return ForwardPass(self.component.key, kind, height, width, 1, guess)

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
-from tintype.diffusion.memory.demand import Step
-from tintype.diffusion.memory.part import Part, Work
+from tintype.diffusion.memory.activation import ForwardPass
+from tintype.diffusion.memory.component import LoadedComponent
+from tintype.diffusion.memory.estimate import PassEstimate
 
 #: Bytes per token and unit of width that an encoder needs beside its weights: all hidden states are kept until the end.
 WORKING = 128
@@ -64,16 +65,16 @@ class Text:
 class ClipEncoder:
     """A CLIP tokenizer and text model."""
 
-    def __init__(self, tokenizer: Any, part: Part, width: int) -> None:
+    def __init__(self, tokenizer: Any, component: LoadedComponent, width: int) -> None:
         self.tokenizer = tokenizer
-        self.part = part
+        self.component = component
         tokens = tokenizer.model_max_length
-        self._work = Work("text", 1, tokens, 1, WORKING * width * tokens)
+        self._pass = ForwardPass(component.key, "text", 1, tokens, 1, WORKING * width * tokens)
 
     @property
-    def step(self) -> Step:
+    def estimate(self) -> PassEstimate:
         """What encoding a prompt needs of the memory."""
-        return Step(self.part, self.part.expects(self._work))
+        return PassEstimate(self.component, self.component.activation(self._pass))
 
     def lengths(self, prompt: str) -> Lengths:
         """How many of a prompt's tokens count, without the two marks around them."""
@@ -81,11 +82,11 @@ class ClipEncoder:
 
     def last(self, prompt: str) -> torch.Tensor:
         """The final hidden state, (1, 77, width): what SD 1.5 was trained on."""
-        return self.part.run(self._work, lambda model: self._last(model, prompt))
+        return self.component.run(self._pass, lambda model: self._last(model, prompt))
 
     def penultimate(self, prompt: str) -> tuple[torch.Tensor, torch.Tensor]:
         """The last hidden state but one (1, 77, width) and the projected pooled one (1, width): SD 3's choice."""
-        return self.part.run(self._work, lambda model: self._penultimate(model, prompt))
+        return self.component.run(self._pass, lambda model: self._penultimate(model, prompt))
 
     def _last(self, model: Any, prompt: str) -> torch.Tensor:
         ids, mask = self._tokens(prompt, model.device)
@@ -105,27 +106,28 @@ class ClipEncoder:
 class T5Encoder:
     """SD 3's third encoder, or zeros in its place: the model was trained with it left out at times."""
 
-    def __init__(self, tokenizer: Any, part: Part | None, tokens: int, width: int) -> None:
+    def __init__(self, tokenizer: Any, component: LoadedComponent | None, tokens: int, width: int) -> None:
         self.tokenizer = tokenizer
-        self.part = part
+        self.component = component
         self.tokens = tokens
         self.width = width
-        self._work = Work("text", 1, tokens, 1, WORKING * width * tokens)
+        key = "" if component is None else component.key
+        self._pass = ForwardPass(key, "text", 1, tokens, 1, WORKING * width * tokens)
 
     @property
-    def steps(self) -> tuple[Step, ...]:
+    def estimates(self) -> tuple[PassEstimate, ...]:
         """What encoding a prompt needs of the memory."""
-        return () if self.part is None else (Step(self.part, self.part.expects(self._work)),)
+        return () if self.component is None else (PassEstimate(self.component, self.component.activation(self._pass)),)
 
     def lengths(self, prompt: str) -> Lengths:
         """How many of a prompt's tokens count, without the mark of its end; none without T5."""
-        return Lengths(0, 0) if self.part is None else lengths(self.tokenizer, prompt, self.tokens - 1)
+        return Lengths(0, 0) if self.component is None else lengths(self.tokenizer, prompt, self.tokens - 1)
 
     def encode(self, prompt: str, like: torch.Tensor) -> torch.Tensor:
         """(1, tokens, width) on the device and in the dtype of `like`."""
-        if self.part is None:
+        if self.component is None:
             return torch.zeros(1, self.tokens, self.width, device=like.device, dtype=like.dtype)
-        return self.part.run(self._work, lambda model: self._encode(model, prompt)).to(like)
+        return self.component.run(self._pass, lambda model: self._encode(model, prompt)).to(like)
 
     def _encode(self, model: Any, prompt: str) -> torch.Tensor:
         ids, _ = tokenize(self.tokenizer, prompt, self.tokens, model.device)

@@ -12,7 +12,7 @@ from tintype.diffusion.fitting import require_fit
 from tintype.diffusion.image_state import Family
 from tintype.diffusion.kit import Kit
 from tintype.diffusion.libraries import quiet_libraries
-from tintype.diffusion.memory.plan import Memory
+from tintype.diffusion.memory.device_memory import Memory
 from tintype.diffusion.prompts import Prompts
 from tintype.diffusion.sd3 import SD3
 from tintype.diffusion.sd15 import SD15
@@ -43,7 +43,7 @@ def load_family(
         require_fit(checkpoint)
         for words in checkpoint.ignored:
             log.warning("part of a LoRA has no effect", detail=words)
-        kit = Kit(checkpoint, device, dtype, memory or Memory.endless(), prompts or Prompts(0))
+        kit = Kit(checkpoint, device, dtype, memory or Memory.unlimited(), prompts or Prompts(0))
         return SD15(kit) if name == "sd15" else SD3(kit, t5_tokens)
     except (OSError, *NONSENSE) as error:
         # The libraries' messages name folders of this machine: they go to the log through the cause.

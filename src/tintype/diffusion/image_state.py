@@ -10,8 +10,8 @@ import torch
 
 from tintype.core import ImageSpec
 from tintype.diffusion.conditioning import Lengths, Text
-from tintype.diffusion.memory.demand import Demand
-from tintype.diffusion.memory.part import Part
+from tintype.diffusion.memory.component import LoadedComponent
+from tintype.diffusion.memory.estimate import MemoryEstimate
 from tintype.diffusion.prepared import Run
 from tintype.errors import PictureNotFinite
 
@@ -43,14 +43,14 @@ class Family(Protocol):
     #: How the network is asked.
     run: Run
     #: The component that every step needs: whoever has pictures under way keeps it on the device.
-    denoiser: Part
+    denoiser: LoadedComponent
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def components(self) -> tuple[LoadedComponent, ...]:
         """All its components."""
 
-    def demand(self, spec: ImageSpec) -> Demand:
-        """What the image needs of the memory, from its text to its pixels."""
+    def estimate(self, spec: ImageSpec) -> MemoryEstimate:
+        """The memory that the image needs, from its text to its pixels."""
 
     def lengths(self, prompt: str) -> Lengths:
         """How many of a prompt's tokens count, and how many it has: fewer count than there are where it is too long."""

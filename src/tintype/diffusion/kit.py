@@ -12,10 +12,8 @@ from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.component import Component
 from tintype.checkpoints.files import NONSENSE, map_files
 from tintype.diffusion.loading import class_of, load, open_tokenizer, whole_config
-from tintype.diffusion.memory.part import Part
-from tintype.diffusion.memory.plan import Memory
-from tintype.diffusion.memory.residency import Residency
-from tintype.diffusion.memory.shortage import out_of_memory
+from tintype.diffusion.memory.component import LoadedComponent, out_of_memory
+from tintype.diffusion.memory.device_memory import DeviceMemory, Memory
 from tintype.diffusion.prompts import Prompts
 from tintype.errors import WeightsUnusable
 
@@ -40,17 +38,17 @@ class Kit:
         self.memory = memory
         self.prompts = prompts
 
-    def part(self, name: str, prepare: Callable[[Any], Any] = lambda module: module) -> Part:
+    def loaded(self, name: str, prepare: Callable[[Any], Any] = lambda module: module) -> LoadedComponent:
         """A network of the device's memory; `prepare` is the last touch to the loaded one. Raises WeightsUnusable."""
-        return self._part(self.component(name), self.memory.device, prepare)
+        return self._loaded(self.component(name), self.memory.device, prepare)
 
-    def t5(self) -> Part | None:
+    def t5(self) -> LoadedComponent | None:
         """The third text encoder, in the memory where it is to run; None where it is left out."""
         component = self.checkpoint.component(T5)
         on_cpu = self.checkpoint.weights.t5 == "cpu"
         if component is None:
             return None
-        return self._part(component, self.memory.host if on_cpu else self.memory.device)
+        return self._loaded(component, self.memory.host if on_cpu else self.memory.device)
 
     def component(self, name: str) -> Component:
         """A network as it lies on disk; raises WeightsUnusable where there is none."""
@@ -67,15 +65,15 @@ class Kit:
         """A tokenizer; raises WeightsUnusable where there is none, or one for another text encoder."""
         return open_tokenizer(self.checkpoint, name)
 
-    def _part(
-        self, component: Component, memory: Residency, prepare: Callable[[Any], Any] = lambda module: module
-    ) -> Part:
+    def _loaded(
+        self, component: Component, memory: DeviceMemory, prepare: Callable[[Any], Any] = lambda module: module
+    ) -> LoadedComponent:
         class_of(component)
         map_files([lora.path for lora in component.loras])  # whether they are there, before anybody waits for them
         size = self.dtype.itemsize * sum(tensor.numel() for tensor in component.outline().values())
         key = f"{component.identity} {self.dtype}"
         build = partial(_build, component, self.dtype, prepare)
-        return memory.part(key, component.name, size, build, self.dtype.itemsize)
+        return memory.component(key, component.name, size, build, self.dtype.itemsize)
 
 
 def _build(component: Component, dtype: torch.dtype, prepare: Callable[[Any], Any]) -> Any:

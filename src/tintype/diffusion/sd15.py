@@ -15,8 +15,9 @@ from tintype.diffusion.autoencoder import Autoencoder
 from tintype.diffusion.conditioning import ClipEncoder, Lengths, Text
 from tintype.diffusion.image_state import Ask, ImageState, Sampler
 from tintype.diffusion.kit import Kit, channels_last
-from tintype.diffusion.memory.demand import Demand, Step
-from tintype.diffusion.memory.part import Part, Work
+from tintype.diffusion.memory.activation import ForwardPass
+from tintype.diffusion.memory.component import LoadedComponent
+from tintype.diffusion.memory.estimate import MemoryEstimate, PassEstimate
 from tintype.diffusion.prepared import Run, eagerly
 
 #: Name on the wire → module and class in diffusers.schedulers, and what is set on top of the weights' configuration.
@@ -55,26 +56,25 @@ class SD15:
         self.dtype = kit.dtype
         self.run: Run = eagerly
         # Convolutions over many rows are a quarter faster in this layout, decoders' twice, and none are slower.
-        self.denoiser = kit.part("unet", channels_last)
-        self.autoencoder = Autoencoder(kit.part("vae", channels_last), kit.config("vae"))
+        self.denoiser = kit.loaded("unet", channels_last)
+        self.autoencoder = Autoencoder(kit.loaded("vae", channels_last), kit.config("vae"))
         width = kit.config("text_encoder")["hidden_size"]
-        self.clip = ClipEncoder(kit.tokenizer("tokenizer"), kit.part("text_encoder"), width)
+        self.clip = ClipEncoder(kit.tokenizer("tokenizer"), kit.loaded("text_encoder"), width)
         self.prompts = kit.prompts
         self.scheduler_config = kit.checkpoint.scheduler
         self._width = int(kit.config("unet")["block_out_channels"][0])
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def components(self) -> tuple[LoadedComponent, ...]:
         """In the order of their use."""
-        return self.clip.part, self.autoencoder.part, self.denoiser
+        return self.clip.component, self.autoencoder.component, self.denoiser
 
-    def demand(self, spec: ImageSpec) -> Demand:
-        """What the image needs of the memory."""
-        coding = self.autoencoder.step(spec.height, spec.width)
+    def estimate(self, spec: ImageSpec) -> MemoryEstimate:
+        coding = self.autoencoder.estimate(spec.height, spec.width)
         size = spec.height // self.autoencoder.factor, spec.width // self.autoencoder.factor
-        working = self.denoiser.expects(self._work(1, *size))
-        before = (self.clip.step,) if spec.params.init is None else (self.clip.step, coding)
-        return Demand(self.denoiser, before, (Step(self.denoiser, working), coding))
+        step = PassEstimate(self.denoiser, self.denoiser.activation(self._pass(1, *size)))
+        before = (self.clip.estimate,) if spec.params.init is None else (self.clip.estimate, coding)
+        return MemoryEstimate(self.denoiser, before, (step, coding))
 
     def lengths(self, prompt: str) -> Lengths:
         """How many of a prompt's tokens count, and how many it has."""
@@ -108,7 +108,7 @@ class SD15:
         rows, _, height, width = x.shape
         asked = {"exact": exact, "sample": x, "timestep": level, "encoder_hidden_states": text.embeds}
         predicted: torch.Tensor = self.denoiser.run(
-            self._work(rows, height, width), lambda unet: self.run(unet, **asked).float()
+            self._pass(rows, height, width), lambda unet: self.run(unet, **asked).float()
         )
         return predicted
 
@@ -125,11 +125,11 @@ class SD15:
         return self.autoencoder.glance((ask.x - noise * guided) / signal)
 
     def _text(self, prompt: str) -> Text:
-        return self.prompts.get(self.clip.part.key, prompt, lambda: Text(self.clip.last(prompt)))
+        return self.prompts.get(self.clip.component.key, prompt, lambda: Text(self.clip.last(prompt)))
 
-    def _work(self, rows: int, height: int, width: int) -> Work:
+    def _pass(self, rows: int, height: int, width: int) -> ForwardPass:
         guess = WORKING * self._width * rows * height * width * self.denoiser.itemsize
-        return Work("denoise", height, width, rows, guess)
+        return ForwardPass(self.denoiser.key, "denoise", height, width, rows, guess)
 
     @cached_property
     def _signal(self) -> torch.Tensor:

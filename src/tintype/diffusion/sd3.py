@@ -9,8 +9,9 @@ from tintype.diffusion.autoencoder import Autoencoder
 from tintype.diffusion.conditioning import ClipEncoder, Lengths, T5Encoder, Text, join_sd3
 from tintype.diffusion.image_state import Ask, ImageState
 from tintype.diffusion.kit import Kit, channels_last
-from tintype.diffusion.memory.demand import Demand, Step
-from tintype.diffusion.memory.part import Part, Work
+from tintype.diffusion.memory.activation import ForwardPass
+from tintype.diffusion.memory.component import LoadedComponent
+from tintype.diffusion.memory.estimate import MemoryEstimate, PassEstimate
 from tintype.diffusion.noise import Noise, noise_stream
 from tintype.diffusion.prepared import Run, eagerly
 from tintype.diffusion.samplers import find_sampler
@@ -31,8 +32,8 @@ class SD3:
         # Asking a diffusers model for its dtype walks all its modules: not at every step.
         self.dtype = kit.dtype
         self.run: Run = eagerly
-        self.denoiser = kit.part("transformer")
-        self.autoencoder = Autoencoder(kit.part("vae", channels_last), kit.config("vae"))
+        self.denoiser = kit.loaded("transformer")
+        self.autoencoder = Autoencoder(kit.loaded("vae", channels_last), kit.config("vae"))
         self.clips = [self._clip(kit, suffix) for suffix in ("", "_2")]
         config = kit.config("transformer")
         t5 = kit.t5()
@@ -45,22 +46,21 @@ class SD3:
     @staticmethod
     def _clip(kit: Kit, suffix: str) -> ClipEncoder:
         name = f"text_encoder{suffix}"
-        return ClipEncoder(kit.tokenizer(f"tokenizer{suffix}"), kit.part(name), kit.config(name)["hidden_size"])
+        return ClipEncoder(kit.tokenizer(f"tokenizer{suffix}"), kit.loaded(name), kit.config(name)["hidden_size"])
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def components(self) -> tuple[LoadedComponent, ...]:
         """In the order of their use."""
-        t5 = () if self.t5.part is None else (self.t5.part,)
-        return *(clip.part for clip in self.clips), *t5, self.autoencoder.part, self.denoiser
+        t5 = () if self.t5.component is None else (self.t5.component,)
+        return *(clip.component for clip in self.clips), *t5, self.autoencoder.component, self.denoiser
 
-    def demand(self, spec: ImageSpec) -> Demand:
-        """What the image needs of the memory."""
-        coding = self.autoencoder.step(spec.height, spec.width)
+    def estimate(self, spec: ImageSpec) -> MemoryEstimate:
+        coding = self.autoencoder.estimate(spec.height, spec.width)
         size = spec.height // self.autoencoder.factor, spec.width // self.autoencoder.factor
-        working = self.denoiser.expects(self._work(1, *size))
-        texts = (*(clip.step for clip in self.clips), *self.t5.steps)
+        step = PassEstimate(self.denoiser, self.denoiser.activation(self._pass(1, *size)))
+        texts = (*(clip.estimate for clip in self.clips), *self.t5.estimates)
         before = texts if spec.params.init is None else (*texts, coding)
-        return Demand(self.denoiser, before, (Step(self.denoiser, working), coding))
+        return MemoryEstimate(self.denoiser, before, (step, coding))
 
     def lengths(self, prompt: str) -> Lengths:
         """How many of a prompt's tokens count, and how many it has, by the encoder that reads most of them."""
@@ -94,7 +94,7 @@ class SD3:
             "encoder_hidden_states": text.embeds,
             "pooled_projections": text.pooled,
         }
-        work = self._work(rows, height, width)
+        work = self._pass(rows, height, width)
         velocity: torch.Tensor = self.denoiser.run(work, lambda transformer: self.run(transformer, **asked))
         return x - level.view(-1, 1, 1, 1) * velocity.float()
 
@@ -117,10 +117,14 @@ class SD3:
         return self.autoencoder.encode(init, None), noise
 
     def _text(self, prompt: str) -> Text:
-        encoders = *(clip.part.key for clip in self.clips), self.t5.part and self.t5.part.key, self.t5.tokens
+        encoders = (
+            *(clip.component.key for clip in self.clips),
+            self.t5.component and self.t5.component.key,
+            self.t5.tokens,
+        )
         return self.prompts.get(encoders, prompt, lambda: join_sd3(self.clips, self.t5, prompt))
 
-    def _work(self, rows: int, height: int, width: int) -> Work:
+    def _pass(self, rows: int, height: int, width: int) -> ForwardPass:
         tokens = height * width // self._patch**2 + CLIP_TOKENS + self.t5.tokens
         guess = WORKING * self._width * rows * tokens * self.denoiser.itemsize
-        return Work("denoise", height, width, rows, guess)
+        return ForwardPass(self.denoiser.key, "denoise", height, width, rows, guess)

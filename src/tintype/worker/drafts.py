@@ -23,4 +23,4 @@ def draft(task: RunningRequest, models: Models) -> Draft:
     task.warnings = unread(loaded.family, task.order)
     task.size = result_size(task.order, picture)
     specs, init = jobs(task.order, picture, loaded.native_size)
-    return Draft(specs, init, loaded.family.demand(specs[0]))
+    return Draft(specs, init, loaded.family.estimate(specs[0]))

@@ -253,7 +253,7 @@ class Worker:
                 self.delivery.guard.expect(task)
                 task.draft = draft(task, self.models)
                 self._stand_still(task)
-            if self.admission.may_begin(task.request.id, task.draft.demand):
+            if self.admission.may_begin(task.request.id, task.draft.estimate):
                 task.began = time.monotonic()
                 task.pictures = [task.loaded.family.begin(spec, task.draft.init) for spec in task.draft.specs]
                 for picture in task.pictures:

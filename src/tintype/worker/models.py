@@ -15,7 +15,7 @@ from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.weights import T5Place, Weights
 from tintype.diffusion.arithmetic import pick_dtype
 from tintype.diffusion.families import DENOISERS, load_family, pick_device
-from tintype.diffusion.memory.plan import Memory, open_memory
+from tintype.diffusion.memory.device_memory import Memory, open_memory
 from tintype.diffusion.prepared import pick_run
 from tintype.diffusion.prompts import Prompts
 from tintype.errors import NoRoom
@@ -51,7 +51,7 @@ class Models:
         self._dtype = dtype
         #: The usual number format of each set of weights: measured once.
         self._usual: dict[Weights, torch.dtype] = {}
-        self.memory = memory or Memory.endless()
+        self.memory = memory or Memory.unlimited()
         self.prompts = prompts or Prompts(0)
         self._t5_tokens = t5_tokens
         #: Where T5 works, unless a model's own weights say otherwise.
@@ -130,14 +130,14 @@ class Models:
     def pin(self, specs: Iterable[ModelSpec]) -> None:
         """Let these models' weights never leave once they are there; raises WeightsUnusable, NoRoom."""
         for spec in specs:
-            for part in self.get(spec).family.parts:
+            for part in self.get(spec).family.components:
                 if not part.memory.fits([part], 0):
                     raise NoRoom(f"{spec.slug} can't be pinned: the pinned models need more memory than the budget")
                 part.pinned = True
 
     def waited(self) -> float:
         """Seconds spent on opening and loading models since this was last asked."""
-        seconds, self._seconds = self._seconds + self.memory.waited(), 0.0
+        seconds, self._seconds = self._seconds + self.memory.take_load_seconds(), 0.0
         if seconds:
             self.cold_starts += 1
             self.cold_seconds += seconds

@@ -12,7 +12,7 @@ from tintype.catalog.order import order
 from tintype.catalog.spec import ModelSpec
 from tintype.core import ImageSpec
 from tintype.diffusion.image_state import ImageState
-from tintype.diffusion.memory.demand import Demand
+from tintype.diffusion.memory.estimate import MemoryEstimate
 from tintype.media.cancellation import Cancellation
 from tintype.media.decoder import Decoded
 from tintype.store.db.records import LeaseStatus, Progress, Request
@@ -28,7 +28,7 @@ class Draft:
     #: The init image, (1, 3, height, width) in [-1, 1]; None for text to image.
     init: torch.Tensor | None
     #: Of each of the specs: they differ in their seeds alone.
-    demand: Demand
+    estimate: MemoryEstimate
 
 
 class RunningRequest:
