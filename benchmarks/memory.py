@@ -13,7 +13,7 @@ from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import S
 from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG
 from tintype.checkpoints.builtin import builtin_weights
 from tintype.diffusion.memory.device_memory import DeviceMemory, Memory
-from tintype.diffusion.prompts import Prompts
+from tintype.diffusion.text import PromptCache
 from tintype.worker.models import Models
 
 #: Looks at the cache in one measurement: a single one takes microseconds.
@@ -24,7 +24,7 @@ Timed = Callable[[Callable[[], Any]], tuple[Any, float]]
 def fresh(prompts: int = 0) -> Models:
     """The built-in models in a memory of their own, with so many bytes for encoded prompts."""
     only = DeviceMemory(2**40)
-    return Models("cpu", "float32", 256, {}, memory=Memory(only, only), prompts=Prompts(prompts))
+    return Models("cpu", "float32", 256, {}, memory=Memory(only, only), prompts=PromptCache(prompts))
 
 
 def together() -> float:

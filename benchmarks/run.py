@@ -27,10 +27,10 @@ from tests.toy import toy_weights
 from benchmarks import memory, start, store, submits
 from benchmarks.work import Done, Pipeline, init, mixed_jobs, ours
 from tintype.checkpoints.weights import Weights
-from tintype.diffusion.conditioning import Text
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family, ImageState
 from tintype.diffusion.libraries import quiet_libraries
+from tintype.diffusion.text import Text
 from tintype.engine import Engine
 from tintype.media.images import encode
 from tintype.worker.looker import QUALITY
@@ -153,7 +153,7 @@ def look(picture: ImageState) -> bytes:
     """What the worker's looker does."""
     if picture.answered is None:
         raise ValueError("there is nothing to see before the first step")
-    seen = picture.family.glance(*picture.answered)
+    seen = picture.family.preview(*picture.answered)
     return encode(Image.fromarray(seen.numpy()), "jpeg", QUALITY)
 
 

@@ -24,7 +24,7 @@ from transformers.models.t5.tokenization_t5 import T5Tokenizer
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.parts import PARTS
 from tintype.checkpoints.weights import Lora, Weights
-from tintype.diffusion import conversion
+from tintype.diffusion import loading
 from tintype.diffusion.check import check
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
@@ -262,7 +262,7 @@ def test_what_a_file_predicts(
 
 
 def test_eight_bit_floats_are_widened_once(sd3_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversion, "WORTH_KEEPING", 0)  # else only weights that are too large for a test are kept
+    monkeypatch.setattr(loading, "MIN_CACHED", 0)  # else only weights that are too large for a test are kept
     plain = sd3_encoders(sd3_folder)["t5xxl"]
     narrow = {name: one.to(torch.float8_e4m3fn) if one.ndim > 1 else one.half() for name, one in plain.items()}
     scaled: dict[str, torch.Tensor] = {"scaled_fp8": torch.empty(2, dtype=torch.float8_e4m3fn)}
@@ -313,7 +313,7 @@ def test_a_lora_reaches_the_networks_that_it_names_and_leaves_the_others_shared(
 def test_a_request_s_loras_are_merged_alike_but_not_kept(
     sd15_folder: Path, style: Lora, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversion, "WORTH_KEEPING", 0)  # else only weights that are too large for a test are kept
+    monkeypatch.setattr(loading, "MIN_CACHED", 0)  # else only weights that are too large for a test are kept
     shutil.copytree(sd15_folder, tmp_path / "m")
     offered = Weights(tmp_path / "m", available=(("ink", replace(style, scale=0.5)),))
     wished, lasting = offered.styled([("ink", 1.5)]), Weights(tmp_path / "m", (replace(style, scale=0.75),))

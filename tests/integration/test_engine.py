@@ -165,7 +165,7 @@ def test_exact_pictures_share_no_forward_pass_and_are_the_same_to_the_bit(sd3: F
         engine = Engine(max_rows=16)
         with torch.inference_mode():
             exact = sd3.begin(job(1))
-            engine.add(exact, alone=True)
+            engine.add(exact, exact=True)
             for seed in range(company):
                 engine.add(sd3.begin(job(seed)))
             assert [len(batch) for batch in engine.batches()] == [1, company]

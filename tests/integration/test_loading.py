@@ -17,8 +17,8 @@ from tests.toy import image_spec, toy_weights
 from tintype.catalog.models import MODELS
 from tintype.checkpoints.weights import Weights, read_json
 from tintype.core import ImageSpec
-from tintype.diffusion import arithmetic
-from tintype.diffusion.arithmetic import Layers
+from tintype.diffusion import dtype_selection
+from tintype.diffusion.dtype_selection import Layers
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
 from tintype.errors import WeightsUnusable
@@ -100,8 +100,8 @@ def test_bfloat16_draws_nearly_the_same(weights: Path, load: Callable[..., Famil
 @pytest.mark.parametrize("slug", ["sd1.5-img2img", "sd3-med-img2img"])
 def test_a_model_gets_the_format_that_was_measured_once(monkeypatch: pytest.MonkeyPatch, slug: str) -> None:
     measured: list[Layers] = []
-    monkeypatch.setattr(arithmetic, "has_bfloat16", lambda _: True)
-    monkeypatch.setattr(arithmetic, "gain", lambda layers: measured.append(layers) or 2.0)
+    monkeypatch.setattr(dtype_selection, "has_bfloat16", lambda _: True)
+    monkeypatch.setattr(dtype_selection, "speedup", lambda layers: measured.append(layers) or 2.0)
     models = Models("cpu", "auto", T5_TOKENS, {})
     assert models.get(MODELS[slug]).dtype == "bfloat16"
     assert models.get(MODELS[slug]).dtype == "bfloat16"

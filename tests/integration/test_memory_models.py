@@ -20,7 +20,7 @@ from tintype.diffusion.memory.activation import MEASURED, SLACK, ActivationMemor
 from tintype.diffusion.memory.component import Location
 from tintype.diffusion.memory.device_memory import DeviceMemory, Memory, available, free_on_host, margin, open_memory
 from tintype.diffusion.memory.transfer import CudaTransfer, _replace
-from tintype.diffusion.prompts import Prompts
+from tintype.diffusion.text import PromptCache
 from tintype.engine import Engine
 from tintype.errors import NoRoom
 from tintype.worker.models import Models
@@ -148,7 +148,7 @@ def test_an_exact_picture_is_made_whole_or_not_at_all(sd3: Family, monkeypatch: 
     with torch.inference_mode():
         exact, other = (sd3.begin(job) for job in jobs(5, 5))
         engine.add(other)
-        engine.add(exact, alone=True)
+        engine.add(exact, exact=True)
         ended = engine.step()
     assert ended == [exact]
     assert isinstance(exact.error, torch.OutOfMemoryError)
@@ -192,7 +192,7 @@ def test_what_would_not_fit_by_prediction_is_not_tried(folders: dict[str, Weight
 def test_a_prompt_is_encoded_once_and_its_encoders_are_not_needed_again(
     folders: dict[str, Weights], spec: Any, job: ImageSpec
 ) -> None:
-    kept = models(folders, prompts=Prompts(MEGABYTE))
+    kept = models(folders, prompts=PromptCache(MEGABYTE))
     fresh = models(folders).get(spec).family
     loaded = kept.load(spec)
     with torch.inference_mode():

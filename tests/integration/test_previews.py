@@ -15,12 +15,11 @@ from tests.toy import image_spec
 from torch.nn.functional import avg_pool2d, interpolate
 
 from tintype.core import ImageSpec
-from tintype.diffusion.autoencoder import Autoencoder
 from tintype.diffusion.image_state import Ask, Family
 from tintype.diffusion.memory.device_memory import DeviceMemory
-from tintype.diffusion.preview import ColourMap
 from tintype.diffusion.sd3 import SD3
 from tintype.diffusion.sd15 import SD15
+from tintype.diffusion.vae import Autoencoder, ColourMap
 from tintype.engine import Engine
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database
@@ -80,7 +79,7 @@ def test_a_look_sees_something_of_what_the_decoder_draws(family: SD15 | SD3) -> 
     waves = torch.stack([torch.sin(torch.arange(128.0)[:, None] / (9 + n) + torch.arange(64.0) / 7) for n in range(3)])
     with torch.inference_mode():
         latents = autoencoder.encode(waves[None], None)
-        seen = autoencoder.glance(latents).float()
+        seen = autoencoder.preview(latents).float()
         drawn = autoencoder.decode(latents).float().view(16, 8, 8, 8, 3).mean(dim=(1, 3))
     blind = (drawn - drawn.mean(dim=(0, 1))).square().mean()
     assert (seen - drawn).square().mean() < blind
@@ -92,7 +91,7 @@ def test_the_map_is_fitted_once_and_then_costs_no_pass(family: SD15 | SD3) -> No
     autoencoder = Autoencoder(part, network(family.autoencoder.component).config)
     with torch.inference_mode():
         for seed in range(5):
-            autoencoder.glance(torch.full((1, autoencoder.channels, 8, 8), float(seed)))
+            autoencoder.preview(torch.full((1, autoencoder.channels, 8, 8), float(seed)))
     assert counting.passes == ["encode", "decode"]
 
 
@@ -107,8 +106,8 @@ def test_what_sd15_predicts_leads_back_to_the_clean_latents(sd15: SD15, predicti
         _signal=sd15._signal, autoencoder=sd15.autoencoder, scheduler_config={"prediction_type": prediction}
     )
     with torch.inference_mode():
-        seen = SD15.glance(family, Ask(x, 400.0), noise if prediction == "epsilon" else velocity)  # type: ignore[arg-type]
-        expected = sd15.autoencoder.glance(clean)
+        seen = SD15.preview(family, Ask(x, 400.0), noise if prediction == "epsilon" else velocity)  # type: ignore[arg-type]
+        expected = sd15.autoencoder.preview(clean)
     assert (seen.int() - expected.int()).abs().max() <= 1
 
 

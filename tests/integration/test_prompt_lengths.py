@@ -19,11 +19,11 @@ from tintype.catalog.order import GenerationParams
 from tintype.checkpoints.builtin import builtin_weights
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.weights import Weights
-from tintype.diffusion import conditioning
-from tintype.diffusion.conditioning import T5Encoder
+from tintype.diffusion import text as encoders
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
 from tintype.diffusion.loading import open_tokenizer
+from tintype.diffusion.text import T5Encoder
 from tintype.worker.jobs import unread
 
 #: The toys' tokenizer makes a token of every letter.
@@ -100,10 +100,10 @@ def test_a_beginning_decides_what_is_read(clip: Any, t5: Any, text: str, most: i
     for tokenizer in (clip, t5):
         everything = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(conditioning, "WINDOW", 7)
-            patch.setattr(conditioning, "UNSURE", 4)  # an eighth of it is enough
-            start = conditioning.beginning(tokenizer, text, most)
-            read, sent, exact = conditioning.lengths(tokenizer, text, most)
+            patch.setattr(encoders, "WINDOW", 7)
+            patch.setattr(encoders, "UNSURE", 4)  # an eighth of it is enough
+            start = encoders.beginning(tokenizer, text, most)
+            read, sent, exact = encoders.lengths(tokenizer, text, most)
         assert text.startswith(start)
         cut = tokenizer(start, add_special_tokens=False, verbose=False).input_ids
         assert cut[:most] == everything[:most]
@@ -126,9 +126,9 @@ def test_of_the_longest_prompt_there_is_little_is_tokenized(
             return tokenizer(texts, **how)
 
     monkeypatch.setattr(sd15.clip, "tokenizer", Counting())  # type: ignore[attr-defined]
-    ids, _ = conditioning.tokenize(sd15.clip.tokenizer, text, 77, torch.device("cpu"))  # type: ignore[attr-defined]
+    ids, _ = encoders.tokenize(sd15.clip.tokenizer, text, 77, torch.device("cpu"))  # type: ignore[attr-defined]
     said = unread(sd15, orders(prompt=text, negative_prompt=""))
-    assert sum(looked_at) == 4 * conditioning.WINDOW
+    assert sum(looked_at) == 4 * encoders.WINDOW
     monkeypatch.undo()
     plain = tokenizer([text], padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
     assert torch.equal(ids, plain)

@@ -10,7 +10,7 @@ import pytest
 from tintype.catalog.models import MODELS
 from tintype.catalog.order import DRAWN_SEEDS, GenerationParams, order, planned_steps, settle_seed
 from tintype.diffusion.samplers import SAMPLERS
-from tintype.diffusion.samplers.space import Flow
+from tintype.diffusion.samplers.parameterization import Flow
 from tintype.diffusion.schedules import plan
 from tintype.diffusion.sd15 import SCHEDULERS
 

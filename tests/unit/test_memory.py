@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from tintype.diffusion.conditioning import Text
 from tintype.diffusion.memory.activation import MEASURED, SLACK, ActivationMemory, ForwardPass
 from tintype.diffusion.memory.component import LoadedComponent, Location
 from tintype.diffusion.memory.device_memory import DeviceMemory, MemoryReport
 from tintype.diffusion.memory.estimate import MemoryEstimate, PassEstimate
-from tintype.diffusion.prompts import Prompts
+from tintype.diffusion.text import PromptCache, Text
 from tintype.errors import NoRoom
 from tintype.worker.admission import PATIENCE, Admission
 
@@ -440,7 +439,7 @@ def encoded(value: float) -> Text:
 
 
 def test_prompts_are_kept_up_to_a_size_and_the_oldest_forgotten() -> None:
-    prompts = Prompts(3 * encoded(0).size)
+    prompts = PromptCache(3 * encoded(0).size)
     texts = {word: prompts.get("clip", word, lambda: encoded(1)) for word in "abc"}
     assert prompts.get("clip", "a", lambda: encoded(2)) is texts["a"]
     assert prompts.get("other encoders", "a", lambda: encoded(3)) is not texts["a"]
@@ -449,7 +448,7 @@ def test_prompts_are_kept_up_to_a_size_and_the_oldest_forgotten() -> None:
 
 
 def test_a_cache_of_no_size_keeps_nothing() -> None:
-    prompts = Prompts(0)
+    prompts = PromptCache(0)
     for _ in range(2):
         prompts.get("clip", "a", lambda: encoded(1))
     assert (prompts.misses, prompts.size) == (2, 0)

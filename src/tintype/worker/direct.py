@@ -33,7 +33,7 @@ def draw_order(
         specs, init = jobs(order, picture, loaded.native_size)
         pictures = [family.begin(spec, init) for spec in specs]
         for one in pictures:
-            engine.add(one, alone=order.exact)
+            engine.add(one, exact=order.exact)
         while engine.live:
             engine.step()
             progress(sum(one.step for one in pictures), sum(one.steps for one in pictures))

@@ -257,7 +257,7 @@ class Worker:
                 task.began = time.monotonic()
                 task.pictures = [task.loaded.family.begin(spec, task.draft.init) for spec in task.draft.specs]
                 for picture in task.pictures:
-                    self.engine.add(picture, alone=task.order.exact)
+                    self.engine.add(picture, exact=task.order.exact)
                 self._stand_still(task)
                 task.joined = time.monotonic()
                 self.stages.note(task.request, Stage.ENCODE, task.began, task.joined)

@@ -13,11 +13,11 @@ from tintype.catalog.spec import ModelSpec
 from tintype.checkpoints.builtin import builtin_weights
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.weights import T5Place, Weights
-from tintype.diffusion.arithmetic import pick_dtype
+from tintype.diffusion.compile import pick_run
+from tintype.diffusion.dtype_selection import pick_dtype
 from tintype.diffusion.families import DENOISERS, load_family, pick_device
 from tintype.diffusion.memory.device_memory import Memory, open_memory
-from tintype.diffusion.prepared import pick_run
-from tintype.diffusion.prompts import Prompts
+from tintype.diffusion.text import PromptCache
 from tintype.errors import NoRoom
 from tintype.settings import Prepare, Settings
 from tintype.worker.loaded import Loaded
@@ -41,7 +41,7 @@ class Models:
         own: Mapping[str, Weights],
         *,
         memory: Memory | None = None,
-        prompts: Prompts | None = None,
+        prompts: PromptCache | None = None,
         t5: T5Place = "device",
         prepare: Prepare = "off",
         keep_alive: Callable[[str], float] = lambda _: 0.0,
@@ -52,7 +52,7 @@ class Models:
         #: The usual number format of each set of weights: measured once.
         self._usual: dict[Weights, torch.dtype] = {}
         self.memory = memory or Memory.unlimited()
-        self.prompts = prompts or Prompts(0)
+        self.prompts = prompts or PromptCache(0)
         self._t5_tokens = t5_tokens
         #: Where T5 works, unless a model's own weights say otherwise.
         self._t5 = t5
@@ -90,7 +90,7 @@ class Models:
             settings.t5_tokens,
             own,
             memory=memory,
-            prompts=Prompts(cache),
+            prompts=PromptCache(cache),
             t5=settings.t5,
             prepare=settings.prepare,
             keep_alive=lambda slug: (keep_alive or {}).get(slug, settings.keep_alive),
