@@ -15,11 +15,10 @@ from benchmarks import networks
 from benchmarks.run import machine
 from benchmarks.work import SIDE, source
 from tintype.catalog.models import MODELS
-from tintype.catalog.order import order
 from tintype.catalog.samples import LANDSCAPE
-from tintype.checkpoints.builtin import builtin_weights
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.component import Component
+from tintype.checkpoints.weights import builtin_weights
 from tintype.diffusion.compile import run_eagerly
 from tintype.diffusion.dtype_selection import Layers, medians, speedup
 from tintype.diffusion.families import DENOISERS
@@ -85,7 +84,7 @@ def requests(rounds: int) -> dict[str, float]:
         spec = MODELS[slug]
         picture = Decoded(source(), (SIDE, SIDE), "") if spec.takes_picture else None
         named = {"image": LANDSCAPE.path} if picture else {}
-        wanted = order(spec, spec.validate({"prompt": "a fox", "seed": 1, **named, **sent})[0])
+        wanted = spec.read(spec.validate({"prompt": "a fox", "seed": 1, **named, **sent})[0])
         models = [Models("cpu", str(dtype).removeprefix("torch."), 256, {}).get(spec) for dtype in FORMATS]
         times = medians([partial(draw_order, one, slug, wanted, picture, 16) for one in models], rounds)
         found[f"{slug} built-in: bf16 ÷ f32 speed, a whole request"] = times[0] / times[1]

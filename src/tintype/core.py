@@ -21,6 +21,10 @@ Size = tuple[int, int]
 
 #: Seeds are 0 to SEEDS - 1.
 SEEDS = 2**63
+#: Before the name of an input image that is stored until its request ends.
+STORED_INPUT = "file:"
+#: Before the name of a file of this server, an upload or an output.
+OWN_FILE = "/files/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,11 @@ class GenerationParams:
         return next((one for one in self.inputs if one.role == "init"), None)
 
     @property
+    def source(self) -> str:
+        """The init image's source; empty for text to image."""
+        return self.init.source if self.init else ""
+
+    @property
     def seeds(self) -> list[int]:
         """One seed per image."""
         return [(self.seed + index) % SEEDS for index in range(self.count)]
@@ -80,6 +89,11 @@ class GenerationParams:
         # `_cfg_pp` needs both predictions; `euler_pp` doubles the guidance: one up to 0.5 isn't told apart here.
         return self.guidance > 1 or self.sampler.endswith("_pp")
 
+    def from_source(self, source: str) -> GenerationParams:
+        """The same with its init image from another place."""
+        others = tuple(one for one in self.inputs if one.role != "init")
+        return replace(self, inputs=(InputImage(source), *others))
+
     def pixels(self, width: int, height: int) -> int:
         """Pixels of all its images together, each of this size."""
         return self.count * width * height
@@ -88,9 +102,8 @@ class GenerationParams:
         """The fields by name; the init image's source as `image`, as earlier versions wrote and read it."""
         said = {one.name: getattr(self, one.name) for one in fields(self)}
         further = [{"source": one.source, "role": one.role} for one in said.pop("inputs") if one.role != "init"]
-        image = {"image": self.init.source if self.init else ""}
         first = {name: said.pop(name) for name in ("prompt", "negative_prompt")}
-        return {**first, **image, **said, **({"inputs": further} if further else {})}
+        return {**first, "image": self.source, **said, **({"inputs": further} if further else {})}
 
     @classmethod
     def from_json(cls, said: Json) -> GenerationParams:

@@ -18,7 +18,6 @@ from tests.acceptance.test_http_helpers import gradient
 from tests.integration.website import Website, serving
 
 from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG
-from tintype.catalog.order import order
 from tintype.errors import BadPicture, NotFound, StorageUnavailable, StoreUnavailable
 from tintype.media.outputs import Files
 from tintype.store.accounts.assets import LEAST
@@ -192,7 +191,7 @@ def test_they_count_against_the_account_until_they_end(tmp_path: Path) -> None:
 def fetched(site: Website, request: Request) -> tuple[int, int]:
     """As a worker does."""
     with Pictures.from_settings(site.own.settings) as pictures:
-        picture = pictures.read(order(MODELS[SLUG], request.params))
+        picture = pictures.read(MODELS[SLUG].read(request.params))
     assert picture is not None
     return picture.size
 

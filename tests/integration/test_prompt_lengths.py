@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,9 @@ from tokenizers import Tokenizer
 from tokenizers.models import Unigram
 from tokenizers.pre_tokenizers import Metaspace
 
-from tintype.catalog.order import GenerationParams
-from tintype.checkpoints.builtin import builtin_weights
 from tintype.checkpoints.checkpoint import Checkpoint
-from tintype.checkpoints.weights import Weights
+from tintype.checkpoints.weights import WeightsSpec, builtin_weights
+from tintype.core import GenerationParams
 from tintype.diffusion import text as encoders
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
@@ -33,7 +33,7 @@ WORDS = "the model reads the first 75 of its 90 tokens; what comes after them ma
 
 
 def orders(**texts: str) -> GenerationParams:
-    return GenerationParams(**{**ORDER.__dict__, **texts})
+    return replace(ORDER, **texts)
 
 
 @pytest.mark.parametrize("name", ["sd15", "sd3"])
@@ -42,7 +42,7 @@ def test_words_that_made_no_difference_are_counted(sd15: Family, sd3: Family, na
     assert unread(family, orders(prompt=FITS, negative_prompt="")) == []
     assert unread(family, orders(prompt=LONG, negative_prompt=FITS)) == [f"prompt: {WORDS}"]
     assert unread(family, orders(prompt="", negative_prompt=LONG)) == [f"negative_prompt: {WORDS}"]
-    unguided = GenerationParams(**{**ORDER.__dict__, "negative_prompt": LONG, "guidance": 1.0})
+    unguided = replace(ORDER, negative_prompt=LONG, guidance=1.0)
     assert unread(family, unguided) == [], "a negative prompt that has no effect isn't read at all"
 
 
@@ -60,7 +60,7 @@ class Letters:
 def test_what_t5_reads_counts(
     weights: Path, monkeypatch: pytest.MonkeyPatch, load: Callable[..., Family], tokens: int, lengths: tuple[int, int]
 ) -> None:
-    family = load_family("sd3", Weights(toy_weights("sd3", weights)), torch.device("cpu"), torch.float32, tokens)
+    family = load_family("sd3", WeightsSpec(toy_weights("sd3", weights)), torch.device("cpu"), torch.float32, tokens)
     part = family.clips[0].component  # type: ignore[attr-defined]  # any: it is never run
     monkeypatch.setattr(family, "t5", T5Encoder(Letters(), part, tokens, 64))
     assert family.lengths(LONG) == (*lengths, True)

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from tintype.catalog.models import SD3_MEDIUM_IMG2IMG, SD15_IMG2IMG
-from tintype.catalog.order import order, pace
+from tintype.catalog.parameters import speed_key
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.records import Progress, Request
@@ -133,7 +133,7 @@ def test_failures_and_requests_without_a_pace_teach_nothing(line: Line) -> None:
 def test_a_pace_is_of_a_model_a_size_and_a_number_of_rows() -> None:
     def of(spec: object, **changes: object) -> str:
         validated, _ = spec.validate({**spec.example, **changes})  # type: ignore[attr-defined]
-        return pace(spec, order(spec, validated))  # type: ignore[arg-type]
+        return speed_key(spec, spec.read(validated))  # type: ignore[arg-type]
 
     small, large = of(SD15_IMG2IMG), of(SD15_IMG2IMG, img_width=768, img_height=768)
     assert small.startswith("sd1.5-img2img ")

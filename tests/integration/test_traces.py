@@ -28,7 +28,7 @@ from tests.toy import toy_weights
 
 from tintype import __version__
 from tintype.catalog.models import MODELS
-from tintype.checkpoints.weights import Weights
+from tintype.checkpoints.weights import WeightsSpec
 from tintype.engine import Engine
 from tintype.media.post import Poster
 from tintype.store.db.records import Request
@@ -93,7 +93,7 @@ def submit(site: Website, receiver: Receiver, traceparent: str, **params: object
 def worker(site: Website, weights: Path, tracing: Tracing) -> Worker:
     """A worker with toy weights."""
     own = site.own
-    models = Models("cpu", "float32", 32, {SLUG: Weights(toy_weights("sd3", weights))})
+    models = Models("cpu", "float32", 32, {SLUG: WeightsSpec(toy_weights("sd3", weights))})
     warming = Warming("w1", MODELS, models, own.warmups, (), interval=1)
     pictures = Pictures.from_settings(own.settings)
     delivery = Delivery(own.requests, own.outputs, Guard(None), with_recipe=False)

@@ -21,7 +21,6 @@ from tests.integration.website import Website, serving
 from tests.sockets import call_bytes, dial
 
 from tintype.catalog.models import MODELS
-from tintype.catalog.order import order
 from tintype.errors import BadPicture
 from tintype.media.cancellation import Cancellation
 from tintype.media.decoder import Decoded, Decoder
@@ -154,7 +153,7 @@ def test_pixels_at_the_input_picture_s_size(tmp_path: Path) -> None:
 
 def worker_refuses(site: Website, key: Key) -> None:
     """What a worker says once it has fetched the picture, here a sample that is past the web's own look."""
-    wanted = order(MODELS[MEDIUM], MODELS[MEDIUM].validate({"prompt": "a fox", "image": "/sd3-img2img-ip.jpg"})[0])
+    wanted = MODELS[MEDIUM].read(MODELS[MEDIUM].validate({"prompt": "a fox", "image": "/sd3-img2img-ip.jpg"})[0])
     with Pictures(site.own.inputs, Fetcher(frozenset(), 1, 1), Decoder(2**21, 10), 2, 2**20) as pictures:
 
         def fetch(asking: Key) -> Decoded | None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from tintype.catalog.advice import NEED_TWO_STEPS, refuse, warnings
-from tintype.catalog.order import GenerationParams
 from tintype.catalog.parameters import SAMPLER_ALIASES, SAMPLERS, SCHEDULES
+from tintype.core import GenerationParams
 from tintype.diffusion import samplers, schedules
 from tintype.errors import BadRequest
 

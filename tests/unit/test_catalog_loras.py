@@ -9,7 +9,6 @@ import pytest
 
 from tintype.catalog.loras import offering, read_loras
 from tintype.catalog.models import SD3_MEDIUM_IMG2IMG
-from tintype.catalog.order import order
 from tintype.errors import InvalidParameter
 
 SPEC = offering(SD3_MEDIUM_IMG2IMG, ["detail", "ink-2.1"])
@@ -30,7 +29,7 @@ BODY: dict[str, Any] = {**SPEC.example, "seed": 1}
 def test_what_may_be_sent(sent: str, read: tuple[tuple[str, float], ...]) -> None:
     params, ignored = SPEC.validate({**BODY, "loras": sent})
     assert not ignored
-    assert order(SPEC, params).styles == read
+    assert read_loras(SPEC.read(params).loras) == read
 
 
 @pytest.mark.parametrize(
@@ -49,7 +48,7 @@ def test_only_models_that_offer_some_have_it() -> None:
     assert offering(SD3_MEDIUM_IMG2IMG, []) is SD3_MEDIUM_IMG2IMG
     params, ignored = SD3_MEDIUM_IMG2IMG.validate({**BODY, "loras": "detail"})
     assert ignored == ["loras"]
-    assert order(SD3_MEDIUM_IMG2IMG, params).styles == ()
+    assert read_loras(SD3_MEDIUM_IMG2IMG.read(params).loras) == ()
     pattern = SPEC.json_schema()["properties"]["loras"]["pattern"]
     assert re.search(pattern, "detail:0.5, ink-2.1")
     assert not re.search(pattern, "a detail")

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tintype.catalog.catalogue import Catalogue
-from tintype.catalog.entry import ModelEntry
-from tintype.catalog.modelfile import ModelsFile, explain, extend
+from tintype.catalog.modelfile import ModelEntry, ModelsFile, explain, extend
 from tintype.catalog.models import MODELS
-from tintype.catalog.order import order
+from tintype.catalog.spec import Catalogue
 from tintype.errors import ConfigurationInvalid, InvalidParameter
 
 OLD = "sd1.5-img2img"
@@ -34,7 +32,7 @@ def test_a_further_slug_has_its_model_s_parameters_and_words_of_its_own() -> Non
 def test_defaults_are_what_a_caller_gets_who_sends_nothing() -> None:
     spec = added("anime", like=OLD, defaults={"num_inference_steps": 30, "scheduler": "Euler a"}).find("anime")
     params, _ = spec.validate({"image": "/x.png", "prompt": "a fox"})
-    wanted = order(spec, params | {"seed": 1})
+    wanted = spec.read(params | {"seed": 1})
     assert (wanted.steps, wanted.sampler) == (30, "Euler a")
     assert spec.json_schema()["properties"]["num_inference_steps"]["default"] == 30
     assert spec.example["num_inference_steps"] == 30

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from tintype.catalog.models import MODELS
-from tintype.catalog.order import DRAWN_SEEDS, GenerationParams, order, planned_steps, settle_seed
+from tintype.catalog.parameters import planned_steps
+from tintype.catalog.spec import DRAWN_SEEDS
+from tintype.core import GenerationParams
 from tintype.diffusion.samplers import SAMPLERS
 from tintype.diffusion.samplers.parameterization import Flow
 from tintype.diffusion.schedules import plan
@@ -23,7 +25,7 @@ TURBO = MODELS["stable-diffusion-3-turbo-img2img"]
 
 
 def ordered(spec: Any, **changes: Any) -> GenerationParams:
-    return order(spec, spec.validate({**spec.example, **changes})[0])
+    return spec.read(spec.validate({**spec.example, **changes})[0])
 
 
 @pytest.mark.parametrize("side", range(64, 200))
@@ -80,7 +82,7 @@ def test_every_parameter_finds_its_place() -> None:
 
 
 def test_the_turbo_model_takes_four_steps_without_guidance() -> None:
-    made = order(TURBO, settle_seed(TURBO.validate(TURBO.example)[0], lambda _: 3))
+    made = TURBO.parse(TURBO.example).with_seed(lambda _: 3).params
     assert (made.steps, made.guidance, made.seed, made.format) == (4, 1.0, 3, "jpeg")
 
 
@@ -96,10 +98,13 @@ def test_only_minus_one_is_drawn() -> None:
         asked.append(below)
         return 77
 
-    assert settle_seed({"seed": -1, "a": 1}, draw) == {"seed": 77, "a": 1}
+    drawn = TEXT.parse({**TEXT.example, "seed": -1}).with_seed(draw)
+    assert (drawn.values["seed"], drawn.params.seed) == (77, 77)
     assert asked == [DRAWN_SEEDS]
     for seed in (0, 1, 2**63 - 1):
-        assert settle_seed({"seed": seed}, draw) == {"seed": seed}
+        kept = TEXT.parse({**TEXT.example, "seed": seed}).with_seed(draw)
+        assert (kept.values["seed"], kept.params.seed) == (seed, seed)
+    assert asked == [DRAWN_SEEDS]
 
 
 def test_planned_steps() -> None:
@@ -130,6 +135,6 @@ def test_planned_steps_are_the_schedulers_own(sampler: str) -> None:
 def test_what_an_earlier_version_stored_without_a_later_parameter_is_understood() -> None:
     whole, _ = TEXT.validate(TEXT.example)
     earlier = {name: value for name, value in whole.items() if name != "exact"}
-    assert order(TEXT, earlier) == order(TEXT, whole)
+    assert TEXT.read(earlier) == TEXT.read(whole)
     with pytest.raises(KeyError):
-        order(TEXT, {name: value for name, value in whole.items() if name != "prompt"})
+        TEXT.read({name: value for name, value in whole.items() if name != "prompt"})

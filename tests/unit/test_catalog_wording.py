@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from tintype.catalog.advice import wording
 from tintype.catalog.models import SD3_TURBO_IMG2IMG, SD15_IMG2IMG, SD35_TURBO_TXT2IMG
-from tintype.catalog.order import GenerationParams
-from tintype.catalog.wording import wording
+from tintype.core import GenerationParams
 
 ORDER = GenerationParams(prompt="a fox", steps=20, guidance=7.0, seed=1, sampler="DDIM")
 WEIGHED = "words can't be weighted; the marks, as in (word:1.2), ((word)) or [word], are read as text"

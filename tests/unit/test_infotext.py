@@ -11,8 +11,8 @@ import pytest
 from PIL import ExifTags, Image
 from tests.pictures import saved
 
-from tintype.catalog.order import GenerationParams
 from tintype.catalog.parameters import SAMPLERS, SCHEDULES, SD15_SCHEDULERS
+from tintype.core import GenerationParams
 from tintype.media.images import LONGEST_NOTE, Format, encode, read_note
 from tintype.worker import infotext as words
 from tintype.worker.infotext import infotext

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from importlib.metadata import entry_points
+from math import ceil
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
-from tintype.catalog.tariff import Tariff
-from tintype.errors import InvalidParameter, MissingParameter
+from tintype.core import GenerationParams, InputImage
+from tintype.errors import InvalidParameter, MissingParameter, NotFound
 
 Value = str | int | float | bool
 Kind = Literal["string", "picture", "integer", "number", "boolean"]
@@ -20,6 +22,12 @@ Kind = Literal["string", "picture", "integer", "number", "boolean"]
 NUMERAL = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?\s*", re.ASCII)
 #: Where a form shows a parameter, in this order.
 Group = Literal["picture", "prompt", "method", "size", "answer"]
+
+#: Pixels per side that every family can divide: 8 for the autoencoder, 2 for SD 3's patches; and the least.
+MULTIPLE, MIN_SIDE = 16, 64
+#: Drawn seeds stay short enough to be read out, and exact in JavaScript.
+DRAWN_SEEDS = 2**32
+FIELDS = frozenset(one.name for one in fields(GenerationParams))
 
 #: Far above what any text encoder reads (77 or 256 tokens), far below what slows a tokenizer down.
 MAX_TEXT = 20_000
@@ -53,11 +61,16 @@ class Param:
     words: str = ""
     #: The entry point group in which other packages offer further values.
     plug_ins: str = ""
-    #: The field of `Order` that it fills; its own name where the two agree.
+    #: The field of `GenerationParams` that it fills, or `image`; its own name where the two agree.
     means: str = ""
     group: Group = "answer"
     #: What a form's slider moves by; 0 leaves it to the form. Values between are allowed.
     step: float = 0
+
+    @property
+    def field(self) -> str:
+        """The field of `GenerationParams` that it fills, or `image`."""
+        return self.means or self.name
 
     @property
     def allowed(self) -> str:
@@ -109,7 +122,7 @@ class Param:
 
     def _shown(self) -> dict[str, Any]:
         """What the JSON Schema says beside types and limits; the `x-` words are for forms."""
-        shown: dict[str, Any] = {"x-means": self.means or self.name, "x-group": self.group}
+        shown: dict[str, Any] = {"x-means": self.field, "x-group": self.group}
         if self.step:
             shown["x-step"] = self.step
         if self.pattern:
@@ -147,7 +160,7 @@ class ModelSpec:
     #: Seconds per picture that the vendor publishes, for orientation.
     typical_seconds: float
     parameters: tuple[Param, ...]
-    #: Fields of `Order` that this model does not let a caller choose.
+    #: Fields of `GenerationParams` that a caller can't choose for this model.
     fixed: Mapping[str, Any] = field(default_factory=dict)
     #: A request that works, as the model's page shows it.
     example: Mapping[str, Value] = field(default_factory=dict)
@@ -195,6 +208,38 @@ class ModelSpec:
         except ValidationError as error:
             raise self._explain(error, sent) from None
 
+    def parse(self, body: Mapping[str, Any]) -> Parsed:
+        """Check a body and translate it; raises MissingParameter, InvalidParameter."""
+        values, ignored = self.validate(body)
+        return Parsed(self, self.read(values), values, tuple(ignored))
+
+    def read(self, values: Mapping[str, Any]) -> GenerationParams:
+        """Translate validated parameters, in this model's own words.
+
+        They may have been stored before the model had all of its optional parameters; raises KeyError for other gaps.
+        """
+        defaults = {param.name: param.default for param in self.parameters if not param.required}
+        whole = {**defaults, **values}
+        said = {param.field: whole[param.name] for param in self.parameters} | dict(self.fixed)
+        if size := re.search(r"(\d+)x(\d+)$", said.get("aspect_ratio", "")):
+            said["width"], said["height"] = int(size[1]), int(size[2])
+        said |= {side: _fitted(said.get(side, 0)) for side in ("width", "height")}
+        said["inputs"] = (InputImage(said["image"]),) if said.get("image") else ()
+        return GenerationParams(**{name: value for name, value in said.items() if name in FIELDS})
+
+    def body(self, params: GenerationParams) -> dict[str, Any]:
+        """The inverse of `parse`: a body in this model's own words that asks for these parameters.
+
+        What the model doesn't let a caller choose is left out.
+        """
+        init = {"image": params.init.source} if params.init else {}
+        said = {name: getattr(params, name) for name in FIELDS} | init
+        return {
+            param.name: said.get(param.field, param.default)
+            for param in self.parameters
+            if param.field in said or param.default is not None
+        }
+
     def _explain(self, error: ValidationError, sent: Mapping[str, Any]) -> Exception:
         """The first thing that is wrong, in our own words."""
         first = error.errors(include_url=False)[0]
@@ -206,3 +251,80 @@ class ModelSpec:
 
 #: Draws a number below its argument, as `secrets.randbelow` does.
 Draw = Callable[[int], int]
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A body that was checked."""
+
+    spec: ModelSpec
+    params: GenerationParams
+    #: Every parameter with its value, in the model's own words.
+    values: dict[str, Any]
+    #: Names that the model has no parameters for.
+    ignored: tuple[str, ...]
+
+    def with_seed(self, draw: Draw) -> Parsed:
+        """The seed -1 is replaced by a drawn one, so that a repeated attempt makes the same images."""
+        if self.params.seed != -1:
+            return self
+        seed = draw(DRAWN_SEEDS)
+        return replace(self, params=replace(self.params, seed=seed), values=self.values | {"seed": seed})
+
+    def with_source(self, source: str) -> Parsed:
+        """The init image comes from another place."""
+        return replace(self, params=self.params.from_source(source), values=self.values | {"image": source})
+
+
+def _fitted(side: int) -> int:
+    """The nearest side in pixels that the models take; 0 stays 0."""
+    return side and max(MIN_SIDE, round(side / MULTIPLE) * MULTIPLE)
+
+
+Per = Literal["picture", "second"]
+
+
+@dataclass(frozen=True)
+class Tariff:
+    """A price in micro-dollars."""
+
+    price: int
+    #: Whether for each picture or for each second of the model's work, in which loading its weights does not count.
+    per: Per = "picture"
+    #: Seconds per picture that are held where the price is per second, and never exceeded.
+    most_seconds: float = 60.0
+
+    def most(self, pictures: int) -> int:
+        """What is held for so many pictures, in micro-dollars."""
+        return self.price * pictures if self.per == "picture" else ceil(self.price * self.most_seconds * pictures)
+
+    @property
+    def rate(self) -> int | None:
+        """Micro-dollars per second; None where the price is per picture."""
+        return self.price if self.per == "second" else None
+
+
+SHOWN_SLUG = 80
+
+
+class Catalogue(Mapping[str, ModelSpec]):
+    """An immutable mapping slug → entry, in the order in which models are listed."""
+
+    def __init__(self, specs: Iterable[ModelSpec]) -> None:
+        self._specs = MappingProxyType({spec.slug: spec for spec in specs})
+
+    def find(self, slug: str) -> ModelSpec:
+        """The entry of a slug that a caller named; raises NotFound, which names those that there are."""
+        try:
+            return self._specs[slug]
+        except KeyError:
+            raise NotFound(f"Model {slug[:SHOWN_SLUG]} not found; the models are {', '.join(self)}") from None
+
+    def __getitem__(self, slug: str) -> ModelSpec:
+        return self._specs[slug]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._specs)
+
+    def __len__(self) -> int:
+        return len(self._specs)

@@ -12,14 +12,13 @@ from typing import Any
 
 import click
 
-from tintype.catalog.advice import refuse, warnings
-from tintype.catalog.catalogue import Catalogue
-from tintype.catalog.order import GenerationParams, order, settle_seed
+from tintype.catalog.advice import refuse, warnings, wording
+from tintype.catalog.loras import read_loras
 from tintype.catalog.samples import sample_path
-from tintype.catalog.spec import ModelSpec, Param
-from tintype.catalog.wording import wording
+from tintype.catalog.spec import Catalogue, ModelSpec, Param
 from tintype.cli.local import check_device, check_files, drawing, load_model
 from tintype.cli.options import data_option, load_settings
+from tintype.core import GenerationParams
 from tintype.errors import BadPicture, InvalidParameter
 from tintype.hub.registry import Registry, build_registry
 from tintype.media.images import Format
@@ -70,7 +69,7 @@ def draw(
     check_files(Path(output), weights)
     check_device(device)
     settings = load_settings(data=data, dtype=dtype)
-    registry = build_registry(settings).drawing(spec.slug, weights)
+    registry = build_registry(settings).with_weights(spec.slug, weights)
     if given.get("image"):
         given["image"] = _image(given["image"], settings.max_picture_bytes)
     wanted = _order(spec, given, Path(output))
@@ -104,8 +103,7 @@ def _is_file(text: str) -> bool:
 def _order(spec: ModelSpec, given: dict[str, Any], output: Path) -> GenerationParams:
     if output.suffix.lower() not in FORMATS:
         raise InvalidParameter("--output", output.name, f"a name that ends in {', '.join(FORMATS)}")
-    params, _ = spec.validate(given)
-    asked = order(spec, settle_seed(params, secrets.randbelow))
+    asked = spec.parse(given).with_seed(secrets.randbelow).params
     refuse(asked)
     for words in warnings(asked) + wording(spec, asked):
         click.echo(f"note: {words}", err=True)
@@ -127,7 +125,7 @@ def _make(
     # The picture first: it may be wrong, and the weights take long.
     with Pictures.from_settings(settings) as pictures:
         picture = pictures.read(wanted)
-    loaded = load_model(settings, registry, spec, device, wanted.styles)
+    loaded = load_model(settings, registry, spec, device, read_loras(wanted.loras))
     for words in unread(loaded.family, wanted):
         click.echo(f"note: {words}", err=True)
     return draw_order(loaded, spec.slug, wanted, picture, settings.max_rows, progress)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from PIL import Image, ImageChops
 
+from tintype.catalog.loras import read_loras
 from tintype.cli.local import check_device, check_files, drawing, load_model
 from tintype.cli.options import data_option, load_settings
 from tintype.errors import BadPicture
@@ -49,7 +50,7 @@ def replay(
 
         recipe = Recipe.read(read_note(original))
         settings = load_settings(data=data, dtype=recipe.dtype, t5_tokens=recipe.t5_tokens)
-        registry = build_registry(settings).drawing(recipe.model, weights)
+        registry = build_registry(settings).with_weights(recipe.model, weights)
         loaded = _weights(recipe, settings, registry, device)
         source = _source(recipe, image, settings)
         try:
@@ -77,7 +78,7 @@ def compare(one: Image.Image, other: Image.Image) -> str:
 
 def _weights(recipe: Recipe, settings: Settings, registry: Registry, device: str) -> Loaded:
     spec = registry.catalogue.find(recipe.model)
-    loaded = load_model(settings, registry, spec, device, recipe.order.styles)
+    loaded = load_model(settings, registry, spec, device, read_loras(recipe.order.loras))
     if loaded.fingerprint != recipe.weights:
         raise BadPicture(f"it was made with other weights ({recipe.weights}) than these ({loaded.fingerprint})")
     return loaded
@@ -87,9 +88,9 @@ def _source(recipe: Recipe, image: Path | None, settings: Settings) -> Decoded |
     """The input picture, checked to be the very one."""
     if not recipe.source:
         return None
-    if image is None and not recipe.order.image:
+    if image is None and not recipe.order.source:
         raise BadPicture("it was made from an input picture, which must be given with --image")
-    data = draw(recipe.order.image) if image is None else image.read_bytes()
+    data = draw(recipe.order.source) if image is None else image.read_bytes()
     source = reduced(data, settings.max_picture_pixels, recipe.order.width, recipe.order.height)
     if source.digest != recipe.source:
         raise BadPicture("it was made from another input picture than this")

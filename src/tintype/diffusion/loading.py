@@ -22,8 +22,8 @@ from safetensors.torch import save_file
 
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.component import Component
-from tintype.checkpoints.files import NONSENSE, Tensors, map_files
-from tintype.checkpoints.lora import merge
+from tintype.checkpoints.files import MALFORMED, Tensors, map_tensors
+from tintype.checkpoints.lora import merge_loras
 from tintype.checkpoints.weights import CACHE
 from tintype.diffusion.libraries import CLASSES, find_class
 from tintype.diffusion.memory.component import LoadedComponent, out_of_memory
@@ -78,15 +78,15 @@ class Components:
     def _on_disk(self, name: str) -> Component:
         found = self.checkpoint.component(name)
         if found is None:
-            raise WeightsUnusable(self.checkpoint.absent(name))
+            raise WeightsUnusable(self.checkpoint.missing_message(name))
         return found
 
     def _loaded(
         self, component: Component, memory: DeviceMemory, prepare: Callable[[Any], Any] = lambda module: module
     ) -> LoadedComponent:
         class_of(component)
-        map_files([lora.path for lora in component.loras])  # fails now, not at the first request, if one is missing
-        size = self.dtype.itemsize * sum(tensor.numel() for tensor in component.outline().values())
+        map_tensors([lora.path for lora in component.loras])  # fails now, not at the first request, if one is missing
+        size = self.dtype.itemsize * sum(tensor.numel() for tensor in component.meta_tensors().values())
         key = f"{component.identity} {self.dtype}"
         build = partial(_build, component, self.dtype, prepare)
         return memory.component(key, component.name, size, build, self.dtype.itemsize)
@@ -95,7 +95,7 @@ class Components:
 def _build(component: Component, dtype: torch.dtype, prepare: Callable[[Any], Any]) -> Any:
     try:
         return prepare(load(component, dtype))
-    except (OSError, *NONSENSE) as error:
+    except (OSError, *MALFORMED) as error:
         if out_of_memory(error):
             raise  # the weights are fine: there may be enough memory another time
         # The libraries' messages name folders of this machine: they go to the log through the cause.
@@ -150,7 +150,7 @@ def open_tokenizer(checkpoint: Checkpoint, name: str) -> Any:
     folder = checkpoint.tokenizer(name)
     encoder = checkpoint.component(name.replace("tokenizer", "text_encoder"))
     if folder is None or encoder is None:
-        raise WeightsUnusable(checkpoint.absent(name))
+        raise WeightsUnusable(checkpoint.missing_message(name))
     with understood("a tokenizer"):
         kind = find_class("T5Tokenizer" if name == "tokenizer_3" else "CLIPTokenizer")
         tokenizer = kind.from_pretrained(folder, local_files_only=True)
@@ -228,26 +228,26 @@ def converted(component: Component, dtype: torch.dtype) -> Tensors:
     LoRAs of one request are merged into the cached conversion without them; the result isn't cached, as there may be
     any number of combinations.
     """
-    passing = tuple(lora for lora in component.loras if lora.passing)
-    lasting = tuple(lora for lora in component.loras if not lora.passing)
-    tensors = _cached(component.adapted(lasting), dtype)
-    return merge(component.name, tensors, passing, dtype) if passing else tensors
+    per_request = tuple(lora for lora in component.loras if lora.per_request)
+    permanent = tuple(lora for lora in component.loras if not lora.per_request)
+    tensors = _cached(component.with_loras(permanent), dtype)
+    return merge_loras(component.name, tensors, per_request, dtype) if per_request else tensors
 
 
 def _cached(component: Component, dtype: torch.dtype) -> Tensors:
     """Large conversions are cached next to the file: a conversion takes twenty times as long as the load itself."""
-    outline = component.outline()
-    if not component.loras and not component.narrow and all(one.dtype == dtype for one in outline.values()):
-        return component.stored()
+    outline = component.meta_tensors()
+    if not component.loras and not component.is_float8 and all(one.dtype == dtype for one in outline.values()):
+        return component.tensors()
     word = str(dtype).removeprefix("torch.")
     cached = component.files[0].parent / CACHE / f"{component.name}-{component.identity}-{word}.safetensors"
     if cached.exists():
-        return map_files([cached])
-    tensors = merge(component.name, component.stored(), component.loras, dtype)
+        return map_tensors([cached])
+    tensors = merge_loras(component.name, component.tensors(), component.loras, dtype)
     if sum(tensor.numel() for tensor in outline.values()) * dtype.itemsize < MIN_CACHED:
         return tensors
     _save(tensors, cached)
-    return map_files([cached]) if cached.exists() else tensors
+    return map_tensors([cached]) if cached.exists() else tensors
 
 
 def _save(tensors: Tensors, path: Path) -> None:

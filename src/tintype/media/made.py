@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from tintype.catalog.order import GenerationParams
+from tintype.core import GenerationParams
 from tintype.media.images import encode
 from tintype.media.scaling import fitted_size
 from tintype.media.storage import Storage

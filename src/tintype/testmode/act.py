@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Self
 
-from tintype.catalog.order import GenerationParams, order
 from tintype.catalog.spec import ModelSpec
+from tintype.core import GenerationParams
 from tintype.store.db.records import LeaseStatus, Progress, Request
 from tintype.testmode.script import Script, parse
 
@@ -26,7 +26,7 @@ class Act:
     @classmethod
     def of(cls, request: Request, spec: ModelSpec) -> Self:
         """From the moment of its claim; its delays count from its arrival, so that a restart adds nothing to them."""
-        wanted = order(spec, request.params)
+        wanted = spec.read(request.params)
         script = parse(wanted.prompt)
         waited = (request.started_at or request.submitted_at) - request.submitted_at
         left = max(0.0, script.queued + script.processing - waited) if script.processing else 0.0

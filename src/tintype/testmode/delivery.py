@@ -46,7 +46,7 @@ class Delivery:
 
     def _source_size(self, act: Act) -> tuple[int, int] | None:
         """Width and height of the input picture; None when the order has none."""
-        image = act.order.image
+        image = act.order.source
         if sample := sample_path(image):
             return _sample_size(sample, self._max_pixels)
         return (self._input_size(act.request.id) or ELSEWHERE) if image else None

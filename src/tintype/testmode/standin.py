@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import structlog
 
-from tintype.catalog.catalogue import Catalogue
+from tintype.catalog.spec import Catalogue
 from tintype.errors import StorageUnavailable, StoreUnavailable, TintypeError, kind_of
 from tintype.store.db.records import LeaseStatus, Request
 from tintype.store.queue.requests import Requests

@@ -8,9 +8,8 @@ from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 
 from tintype.catalog.builtin import about
-from tintype.catalog.order import order, pace, planned_steps
-from tintype.catalog.spec import ModelSpec
-from tintype.catalog.tariff import Tariff
+from tintype.catalog.parameters import planned_steps, speed_key
+from tintype.catalog.spec import ModelSpec, Tariff
 from tintype.errors import MethodNotAllowed
 from tintype.store.billing.money import dollars
 from tintype.web.auth import Caller, Reader
@@ -50,8 +49,8 @@ def models(own: Services) -> bytes:
 
 
 def _described(own: Services, spec: ModelSpec) -> dict[str, Any]:
-    example = order(spec, spec.validate(spec.example)[0])
-    measured = own.outlooks.alone(pace(spec, example), planned_steps(spec, example))
+    example = spec.parse(spec.example).params
+    measured = own.outlooks.alone(speed_key(spec, example), planned_steps(spec, example))
     return describe(spec, own.price(spec), measured) | about(spec, own.registry.configured)
 
 

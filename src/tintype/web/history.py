@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 
-from tintype.catalog.order import STORED
+from tintype.core import STORED_INPUT
 from tintype.errors import Forbidden, MissingParameter, NotFound
 from tintype.store.accounts.keys import Key
 from tintype.store.billing.money import dollars
@@ -155,7 +155,7 @@ def _asked(past: Past) -> dict[str, Any]:
     """The parameters; a picture that came in the body was not kept as text."""
     sent = str(past.params.get("image", ""))
     asked: dict[str, Any] = exact(dict(past.params))
-    return asked | ({"image": None} if sent.startswith(STORED) else {})
+    return asked | ({"image": None} if sent.startswith(STORED_INPUT) else {})
 
 
 def _own_only(query: Query, key: Key) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from tintype.catalog.order import GenerationParams
+from tintype.core import GenerationParams
 from tintype.diffusion.image_state import ImageState
 from tintype.engine import Engine
 from tintype.media.decoder import Decoded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from tintype.catalog.loras import read_loras
 from tintype.worker.jobs import jobs, result_size, unread
 from tintype.worker.models import Models
 from tintype.worker.recipe import recipe
@@ -17,7 +18,8 @@ def draft(task: RunningRequest, models: Models) -> Draft:
     is not read.
     """
     source = task.fetched.result()
-    task.loaded = loaded = models.get(task.spec, torch.float32 if task.in_float32 else None, task.order.styles)
+    dtype = torch.float32 if task.in_float32 else None
+    task.loaded = loaded = models.get(task.spec, dtype, read_loras(task.order.loras))
     picture = source.image if source else None
     task.recipe = recipe(task.spec.slug, task.order, source, loaded)
     task.warnings = unread(loaded.family, task.order)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import numpy as np
 import torch
 from PIL import Image
 
-from tintype import core
-from tintype.catalog.order import GenerationParams
-from tintype.core import ImageSpec
+from tintype.core import GenerationParams, ImageSpec
 from tintype.diffusion.image_state import Family
 from tintype.media.made import Encoded, encoded, output_size
 from tintype.media.scaling import fit, native_size, resize
@@ -31,8 +27,7 @@ def jobs(
     width, height = native_size(*wanted, native) if native else wanted
     # Fitted to the wanted shape first: what shrinking to the drawn one distorts, enlarging the result sets right.
     init = None if picture is None else to_tensor(resize(fit(picture, *wanted), width, height))
-    params = core.GenerationParams.from_json(asdict(order))
-    return [ImageSpec(params, seed, width, height) for seed in order.seeds], init
+    return [ImageSpec(order, seed, width, height) for seed in order.seeds], init
 
 
 def unread(family: Family, order: GenerationParams) -> list[str]:

@@ -13,7 +13,7 @@ from functools import partial
 import structlog
 import torch
 
-from tintype.catalog.catalogue import Catalogue
+from tintype.catalog.spec import Catalogue
 from tintype.diffusion.image_state import ImageState
 from tintype.engine import Engine
 from tintype.errors import PictureNotFinite, StoreUnavailable, TintypeError
@@ -231,7 +231,7 @@ class Worker:
     def _fetched(self, task: RunningRequest) -> Future[Decoded | None]:
         """Its input image on the way; there already where it has none: text-to-image waits for nobody's."""
         request, order = task.request, task.order
-        if not order.image:
+        if not order.source:
             nothing: Future[Decoded | None] = Future()
             nothing.set_result(self.stages.run(request, Stage.FETCH, lambda: None))
             return nothing

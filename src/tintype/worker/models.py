@@ -10,9 +10,8 @@ import structlog
 import torch
 
 from tintype.catalog.spec import ModelSpec
-from tintype.checkpoints.builtin import builtin_weights
 from tintype.checkpoints.checkpoint import Checkpoint
-from tintype.checkpoints.weights import T5Place, Weights
+from tintype.checkpoints.weights import T5Place, WeightsSpec, builtin_weights
 from tintype.diffusion.compile import pick_run
 from tintype.diffusion.dtype_selection import pick_dtype
 from tintype.diffusion.families import DENOISERS, load_family, pick_device
@@ -38,7 +37,7 @@ class Models:
         device: str,
         dtype: str,
         t5_tokens: int,
-        own: Mapping[str, Weights],
+        own: Mapping[str, WeightsSpec],
         *,
         memory: Memory | None = None,
         prompts: PromptCache | None = None,
@@ -50,7 +49,7 @@ class Models:
         self._run = pick_run(prepare, self.device)
         self._dtype = dtype
         #: The usual number format of each set of weights: measured once.
-        self._usual: dict[Weights, torch.dtype] = {}
+        self._usual: dict[WeightsSpec, torch.dtype] = {}
         self.memory = memory or Memory.unlimited()
         self.prompts = prompts or PromptCache(0)
         self._t5_tokens = t5_tokens
@@ -60,7 +59,7 @@ class Models:
         #: Seconds, by slug, that unused weights stay; 0 is ever.
         self._keep_alive = keep_alive
         #: In the order in which they were last asked for.
-        self._loaded: dict[tuple[Weights, torch.dtype], Loaded] = {}
+        self._loaded: dict[tuple[WeightsSpec, torch.dtype], Loaded] = {}
         #: By slug, for reports.
         self._by_slug: dict[str, Loaded] = {}
         #: Seconds spent on opening models since somebody asked.
@@ -71,7 +70,11 @@ class Models:
 
     @classmethod
     def from_settings(
-        cls, settings: Settings, own: Mapping[str, Weights], device: str, keep_alive: Mapping[str, float] | None = None
+        cls,
+        settings: Settings,
+        own: Mapping[str, WeightsSpec],
+        device: str,
+        keep_alive: Mapping[str, float] | None = None,
     ) -> Models:
         """As the operator configured them; `own` are the weights of the slugs that don't use the built-in ones.
 
@@ -107,7 +110,7 @@ class Models:
         styles = tuple(styles)
         own = self._weights(spec)
         usual = self._format(spec.family, own)
-        wanted = own.styled(styles), dtype or usual
+        wanted = own.with_loras(styles), dtype or usual
         loaded = self._loaded.pop(wanted, None)
         if loaded is None:
             log.info("opening weights", model=spec.slug, device=str(self.device), dtype=str(wanted[1]))
@@ -161,23 +164,23 @@ class Models:
         loaded = self._loaded.get((own, self._usual[own])) if own in self._usual else None
         return loaded is not None and loaded.at_hand
 
-    def _weights(self, spec: ModelSpec) -> Weights:
+    def _weights(self, spec: ModelSpec) -> WeightsSpec:
         own = self._own.get(spec.slug)
         if own is None:
             return builtin_weights(spec.family, few_steps=spec.few_steps)
         return replace(own, t5=self._t5) if own.t5 == "device" else own
 
-    def _format(self, family: str, weights: Weights) -> torch.dtype:
+    def _format(self, family: str, weights: WeightsSpec) -> torch.dtype:
         """The number format that these weights usually have here."""
         if weights not in self._usual:
             denoiser = Checkpoint(weights, family).component(DENOISERS[family])
             self._usual[weights] = pick_dtype(self._dtype, self.device, denoiser)
         return self._usual[weights]
 
-    def _open(self, family: str, weights: Weights, dtype: torch.dtype) -> Loaded:
-        traits = weights.traits
-        t5_tokens = traits.t5_tokens or self._t5_tokens
+    def _open(self, family: str, weights: WeightsSpec, dtype: torch.dtype) -> Loaded:
+        metadata = weights.metadata
+        t5_tokens = metadata.t5_tokens or self._t5_tokens
         opened = load_family(family, weights, self.device, dtype, t5_tokens, memory=self.memory, prompts=self.prompts)
         opened.run = self._run
         arithmetic = str(dtype).removeprefix("torch.")
-        return Loaded(opened, weights.fingerprint, arithmetic, t5_tokens, traits.native_size, weights.builtin)
+        return Loaded(opened, weights.fingerprint, arithmetic, t5_tokens, metadata.native_size, weights.builtin)

@@ -8,8 +8,8 @@ from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from typing import Self
 
-from tintype.catalog.order import OWN_FILES, STORED, GenerationParams
 from tintype.catalog.samples import sample_path
+from tintype.core import OWN_FILE, STORED_INPUT, GenerationParams
 from tintype.errors import BadPicture, NotFound
 from tintype.media.cancellation import Cancellation
 from tintype.media.decoder import Decoded, Decoder
@@ -92,15 +92,15 @@ class Pictures:
 
     def read(self, order: GenerationParams) -> Decoded | None:
         """The order's input image, fetched and decoded here and now; None when it has none. Raises BadPicture."""
-        if not order.image:
+        if not order.source:
             return None
-        data = self._bytes(order.image, self.fetcher.deadline(Cancellation()))
+        data = self._bytes(order.source, self.fetcher.deadline(Cancellation()))
         return self.decoder.reduced(data, order.width, order.height, Cancellation())
 
     def _fetch(
         self, order: GenerationParams, account: str, limit: Callable[[], int | None], download: Deadline
     ) -> Decoded:
-        data = self._bytes(order.image, download)
+        data = self._bytes(order.source, download)
         cancellation = download.cancellation
 
         def decode(_: ExitStack) -> Decoded:
@@ -113,10 +113,10 @@ class Pictures:
         return decoded
 
     def _bytes(self, image: str, download: Deadline) -> bytes:
-        if image.startswith(STORED):
-            return _kept(image.removeprefix(STORED), [self.inputs])
-        if image.startswith(OWN_FILES):
-            return _kept(image.removeprefix(OWN_FILES), self.files)
+        if image.startswith(STORED_INPUT):
+            return _kept(image.removeprefix(STORED_INPUT), [self.inputs])
+        if image.startswith(OWN_FILE):
+            return _kept(image.removeprefix(OWN_FILE), self.files)
         if sample := sample_path(image):
             return draw(sample)
         inline = from_text(image, self.max_bytes)

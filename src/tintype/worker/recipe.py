@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from tintype import __version__
-from tintype.catalog.loras import STRONGEST
-from tintype.catalog.order import GenerationParams
+from tintype.catalog.loras import STRONGEST, read_loras
 from tintype.catalog.samples import sample_path
+from tintype.core import GenerationParams, InputImage
 from tintype.errors import BadPicture
 from tintype.media.decoder import Decoded
 from tintype.worker.loaded import Loaded
@@ -41,7 +41,8 @@ class Recipe:
 
     def json(self) -> dict[str, Any]:
         """As it is written into files and answers."""
-        return asdict(self)
+        said = {one.name: getattr(self, one.name) for one in fields(self)}
+        return said | {"order": self.order.to_json()}
 
     def text(self) -> str:
         """The same as one line."""
@@ -51,8 +52,8 @@ class Recipe:
     def read(cls, text: str) -> Recipe:
         """From a file's text; raises BadPicture when it is no recipe, or another version's."""
         try:
-            fields = json.loads(text)
-            found = cls(**{**fields, "order": GenerationParams(**fields["order"])})
+            said = json.loads(text)
+            found = cls(**{**said, "order": GenerationParams.from_json(said["order"])})
             _check(found)
         except (ValueError, TypeError, KeyError) as error:
             raise BadPicture("the picture carries no recipe that this version of tintype can read") from error
@@ -63,14 +64,14 @@ def _check(found: Recipe) -> None:
     """Raise ValueError or TypeError unless it could be ours: a file may come from anywhere, and ask for anything."""
     order = found.order
     whole = (order.steps, order.seed, order.count, order.width, order.height, found.t5_tokens)
-    texts = (order.prompt, order.negative_prompt, order.image, order.sampler, order.schedule, order.loras)
+    texts = (order.prompt, order.negative_prompt, order.source, order.sampler, order.schedule, order.loras)
     words = (*texts, found.model, found.source)
     if not all(type(number) is int for number in whole) or not all(isinstance(word, str) for word in words):
         raise TypeError
-    if not all(abs(strength) <= STRONGEST for _, strength in order.styles):
+    if not all(abs(strength) <= STRONGEST for _, strength in read_loras(order.loras)):
         raise ValueError
     small = max(order.width, order.height) <= MOST_PIXELS and 1 <= order.steps <= MOST_STEPS
-    if order.image != (sample_path(order.image) or ""):
+    if order.source != (sample_path(order.source) or ""):
         raise ValueError
     if order.count != 1 or not small or found.dtype not in ("float32", "bfloat16") or not 0 < found.t5_tokens <= 512:
         raise ValueError
@@ -78,6 +79,7 @@ def _check(found: Recipe) -> None:
 
 def recipe(model: str, order: GenerationParams, source: Decoded | None, loaded: Loaded) -> Recipe:
     """The recipe of a request with this input image; `of` then gives that of each of its pictures."""
-    own = replace(order, count=1, base64=False, image=sample_path(order.image) or "")
+    sample = sample_path(order.source)
+    own = replace(order, count=1, base64=False, inputs=(InputImage(sample),) if sample else ())
     digest = source.digest if source else ""
     return Recipe(model, own, loaded.fingerprint, loaded.dtype, loaded.t5_tokens, digest)

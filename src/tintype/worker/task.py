@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 
-from tintype.catalog.order import order
 from tintype.catalog.spec import ModelSpec
 from tintype.core import ImageSpec
 from tintype.diffusion.image_state import ImageState
@@ -37,7 +36,7 @@ class RunningRequest:
     def __init__(self, request: Request, spec: ModelSpec) -> None:
         self.request = request
         self.spec = spec
-        self.order = order(spec, request.params)
+        self.order = spec.read(request.params)
         #: Its input image on the way in, and what stops that.
         self.fetched: Future[Decoded | None] = Future()
         self.cancellation = Cancellation()

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import structlog
 
-from tintype.catalog.catalogue import Catalogue
+from tintype.catalog.spec import Catalogue
 from tintype.errors import StoreUnavailable, TintypeError
 from tintype.store.db.records import Warmth
 from tintype.store.ops.preload import Warmups
