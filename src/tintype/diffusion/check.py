@@ -49,7 +49,7 @@ NO_EXTRA_INPUTS: Mapping[str, tuple[str | None, ...]] = {
     "addition_embed_type": (None, "text"),
     "encoder_hid_dim_type": (None, "text_proj"),
 }
-#: Every side is a multiple of so many pixels.
+#: Sides of images are multiples of this, in pixels.
 SIDE = 16
 
 

@@ -21,7 +21,7 @@ from tintype.diffusion.cuda_graphs import CudaGraph
 
 log = structlog.get_logger()
 
-#: Rows of a compiled pass. Other numbers are padded to the next of these, which keeps the variants few.
+#: Rows of a compiled pass: other numbers are padded to the next of these, for fewer variants.
 ROWS = (1, 2, 4, 8, 16, 32)
 #: Passes of a shape after which it is compiled, and max shapes per network: each takes a minute or more, and a graph
 #: takes memory, while callers choose the sizes.
@@ -145,7 +145,7 @@ class CompiledCopy:
         #: Compiled passes by shape; None while one is being compiled, and after a failure.
         self.runs: dict[Shape, Run | None] = {}
         self._compiled = False
-        # Compiled code and its module are a reference cycle, which would keep the weights until a garbage collection.
+        # Compiled code and its module are a reference cycle, which would hold the weights until a garbage collection.
         weakref.finalize(network, _strip, self.module)
 
     def compile(self, backend: str | Callable[..., Any]) -> None:
@@ -164,7 +164,7 @@ def _strip(network: Any) -> None:
 
 
 def pad(tensor: torch.Tensor, rows: int) -> torch.Tensor:
-    """Padded to so many rows by repeating the last one: no row's output depends on another's."""
+    """Padded to `rows` rows by repeating the last one: no row's output depends on another's."""
     missing = rows - len(tensor)
     return torch.cat([tensor, *[tensor[-1:]] * missing]) if missing else tensor
 

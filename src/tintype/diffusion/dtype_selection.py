@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 #: Rows of the measured batch: one image with guidance.
 ROWS = 2
-#: Interleaved measurements of each dtype: for so many seconds, within min and max rounds.
+#: Interleaved measurements of each dtype: min and max rounds, and the seconds after which they end in between.
 MIN_ROUNDS, MAX_ROUNDS, SECONDS = 5, 40, 0.1
 #: Max multiplications of one measurement: some ten milliseconds, with enough latents for the ratio of more.
 WORK = 1e9
@@ -113,7 +113,7 @@ def shortest(works: Sequence[Callable[[], object]]) -> list[float]:
 
 
 def medians(works: Sequence[Callable[[], object]], rounds: int) -> list[float]:
-    """Seconds of each function: the median of so many interleaved measurements."""
+    """Seconds of each function: the median of `rounds` interleaved measurements."""
     for work in works:
         work()
     taken = [[timed(work) for work in works] for _ in range(rounds)]

@@ -52,7 +52,7 @@ class SD15:
 
     def __init__(self, components: Components) -> None:
         self.device = components.device
-        # Kept here, since a diffusers model finds its dtype by walking all its modules.
+        # Cached, since a diffusers model finds its dtype by walking all its modules.
         self.dtype = components.dtype
         self.run: Run = run_eagerly
         # In this layout convolutions of many rows are a quarter faster, decoders' twice as fast, and none slower.

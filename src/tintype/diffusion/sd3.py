@@ -29,7 +29,7 @@ class SD3:
 
     def __init__(self, components: Components, t5_tokens: int) -> None:
         self.device = components.device
-        # Kept here, since a diffusers model finds its dtype by walking all its modules.
+        # Cached, since a diffusers model finds its dtype by walking all its modules.
         self.dtype = components.dtype
         self.run: Run = run_eagerly
         self.denoiser = components.loaded("transformer")

@@ -13,7 +13,7 @@ from tintype.diffusion.memory.activation import ForwardPass
 from tintype.diffusion.memory.component import LoadedComponent
 from tintype.diffusion.memory.estimate import PassEstimate
 
-#: Bytes of activation memory per token and unit of width, until measured: all hidden states are kept until the end.
+#: Bytes of activation memory per token and unit of width, until measured: all hidden states are held until the end.
 ACTIVATION = 128
 #: Characters of a prompt that are tokenized first: of 20,000 without a blank, all would take up to 60 ms each time.
 WINDOW = 2048

@@ -1,6 +1,6 @@
 """Activation memory, the bytes that a forward pass needs in addition to the weights: guessed until it is measured.
 
-What was measured is kept in a file for the next start.
+Measurements are stored in a file for the next start.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MEASURED = 3
 #: Added to a measurement for the allocator's fragmentation.
 SLACK = 1.1
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-#: The C library keeps freed blocks up to this size, so that using them again doesn't grow the process (mallopt(3),
+#: The C library caches freed blocks up to this size, so that using them again doesn't grow the process (mallopt(3),
 #: M_MMAP_THRESHOLD).
 HEAP = 32 * 2**20
 
@@ -127,7 +127,7 @@ class ProcessMeter:
         self._before = proc_bytes(STATUS, "VmRSS")
 
     def stop(self) -> int | None:
-        """None for fewer bytes than the C library may have kept for reuse."""
+        """None for fewer bytes than the C library may have cached."""
         grown = proc_bytes(STATUS, "VmHWM") - self._before
         return grown if grown >= HEAP else None
 

@@ -92,7 +92,7 @@ class DeviceMemory:
         return self._reserved + sum(one.size for one in self._at(Location.DEVICE))
 
     def fits(self, components: Iterable[LoadedComponent], activation: int) -> bool:
-        """Whether the budget has room for these components and so much activation memory, next to pinned ones."""
+        """Whether these components and this much activation memory fit into the budget, next to pinned components."""
         return self.total(components, activation) <= self.budget
 
     def total(self, components: Iterable[LoadedComponent], activation: int) -> int:
@@ -290,7 +290,7 @@ def available(device: torch.device, share: float = 1.0) -> int:
 
 
 def margin(free: int) -> int:
-    """Bytes to leave free of so many."""
+    """Bytes to leave unused of `free` ones."""
     return max(round(free * MARGIN), MIN_MARGIN)
 
 

@@ -21,7 +21,7 @@ class Transfer(Protocol):
         """The module, in host memory."""
 
     def trim(self) -> None:
-        """Free what the device's allocator keeps for reuse."""
+        """Free what the device's allocator has cached."""
 
 
 class InPlace:
