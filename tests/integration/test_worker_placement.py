@@ -310,7 +310,7 @@ def test_a_picture_that_alone_is_refused_fails_after_three_attempts(site: Websit
     ended = found(site, request)
     assert (ended.status, ended.attempt, ended.error_status) == (Status.FAILED, 3, 500)
     assert ended.error == "the storage of pictures did not take this one"
-    assert worker.outlet.shut == ""
+    assert worker.breaker.open == ""
     assert site.own.accounts.account(site.account_id).held == 0
 
 

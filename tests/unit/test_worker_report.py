@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from tintype.engine import Engine
-from tintype.telemetry.metrics import TRANSACTION_SECONDS, TRANSACTIONS
-from tintype.telemetry.transactions import Transactions
+from tintype.telemetry.metrics import TRANSACTION_SECONDS, TRANSACTIONS, Transactions
 from tintype.worker.report import Reporter
 from tintype.worker.stages import Stages
 

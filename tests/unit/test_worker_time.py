@@ -10,7 +10,7 @@ import pytest
 
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
 from tintype.diffusion.text import Lengths
-from tintype.media.outlet import Outlet
+from tintype.media.breaker import StorageBreaker
 from tintype.telemetry.metrics import STAGE_SECONDS, Stage
 from tintype.worker.guard import Guard
 from tintype.worker.loop import Worker
@@ -55,7 +55,7 @@ def test_loading_is_nobodys_time(monkeypatch: pytest.MonkeyPatch) -> None:
     models: Any = Slow(monkeypatch)
     engine: Any = SimpleNamespace(add=lambda *_, **__: None, live=[])
     nothing: Any = None
-    delivery: Any = SimpleNamespace(guard=Guard(None), outlet=Outlet(nothing))
+    delivery: Any = SimpleNamespace(guard=Guard(None), breaker=StorageBreaker(nothing))
     worker = Worker("w", nothing, nothing, models, nothing, delivery, engine, nothing, max_pictures=4, poll=1, grace=1)
     running, fresh = task(), task()
     running.pictures = [nothing]

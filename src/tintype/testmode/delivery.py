@@ -7,10 +7,10 @@ from functools import cache
 from typing import Any
 
 from tintype.catalog.samples import sample_path
-from tintype.media.images import check
-from tintype.media.made import encoded, output_size
-from tintype.media.outlet import Outlet
+from tintype.media.breaker import StorageBreaker
+from tintype.media.images import Encoded, check, encode
 from tintype.media.samples import draw as draw_sample
+from tintype.media.scaling import output_size
 from tintype.media.storage import Storage
 from tintype.testmode.act import Act
 from tintype.testmode.picture import draw
@@ -28,17 +28,17 @@ class Delivery:
     def __init__(self, input_size: Callable[[str], tuple[int, int] | None], outputs: Storage, max_pixels: int) -> None:
         self._input_size = input_size
         self._outputs = outputs
-        self.outlet = Outlet(outputs)
+        self.breaker = StorageBreaker(outputs)
         self._max_pixels = max_pixels
 
     def result(self, act: Act) -> dict[str, Any]:
         """What the request is completed with, its files being there; raises BadPicture and StorageUnavailable."""
         wanted, slug = act.order, act.request.slug
-        size = output_size(wanted, self._source_size(act))
+        size = output_size(wanted.width, wanted.height, self._source_size(act))
         drawn = ((draw(slug, wanted.prompt, seed, *size), seed) for seed in wanted.seeds)
-        files = (encoded(wanted, picture, seed) for picture, seed in drawn)
-        with self.outlet.used():
-            pictures = [file.keep(self._outputs, wanted.format) for file in files]
+        files = (Encoded(encode(one, wanted.format, wanted.quality), *size, seed) for one, seed in drawn)
+        with self.breaker.guarding():
+            pictures = [file.store(self._outputs, wanted.format).to_json() for file in files]
         # There is nothing to make again by a recipe.
         made = {"pictures": pictures, "format": wanted.format, "seed": wanted.seed, "recipe": None}
         # The scripted time: what is measured would differ from run to run.

@@ -75,7 +75,7 @@ class StandIn:
     def stop(self) -> None:
         """Begin nothing more, and hand back what is not over, uncounted: another stand-in goes on where it was."""
         self._stopped = True
-        self._delivery.outlet.close()
+        self._delivery.breaker.stop()
         with self._lock:
             try:
                 self._requests.hand_all_back([(act.request.id, act.request.attempt) for act in self._acts.values()])
@@ -105,7 +105,7 @@ class StandIn:
         if self._woken.is_set():
             self._accepted = self._looked
         self._woken.clear()
-        for _ in range(0 if self._stopped or self._delivery.outlet.shut else AT_ONCE):
+        for _ in range(0 if self._stopped or self._delivery.breaker.open else AT_ONCE):
             request = self._requests.claim(self._id, idle=True, test=True)
             if request is None:
                 return
@@ -128,7 +128,7 @@ class StandIn:
         except StoreUnavailable:
             raise
         except StorageUnavailable as error:  # as for a worker's: it waits for the storage, unless it alone fails
-            if self._delivery.outlet.shut:
+            if self._delivery.breaker.open:
                 self._requests.hand_back(*own)
             else:
                 self._requests.retry(*own, error.message)

@@ -9,7 +9,7 @@ import structlog
 
 from tintype.catalog.builtin import BUILTIN
 from tintype.errors import StoreUnavailable
-from tintype.media.outlet import Outlet
+from tintype.media.breaker import StorageBreaker
 from tintype.media.storage import Storage
 from tintype.store.db.records import Json
 from tintype.store.queue.requests import Requests
@@ -29,7 +29,7 @@ class Delivery:
     def __init__(self, requests: Requests, outputs: Storage, guard: Guard, *, with_recipe: bool) -> None:
         self.requests = requests
         self.outputs = outputs
-        self.outlet = Outlet(outputs)
+        self.breaker = StorageBreaker(outputs)
         self.guard = guard
         self.with_recipe = with_recipe
 
@@ -68,10 +68,10 @@ class Delivery:
                 time.sleep(pause)
         return self.requests.complete(task.request.id, task.request.attempt, result, task.mark.steps)
 
-    def _put(self, task: RunningRequest, index: int) -> dict[str, str | int]:
+    def _put(self, task: RunningRequest, index: int) -> dict[str, Any]:
         order = task.order
         seed = order.seeds[index]
         how = task.recipe.of(seed) if self.with_recipe else None
         made = to_file(order, task.pixels[index], task.size, seed, how)
-        with self.outlet.used():
-            return made.keep(self.outputs, order.format)
+        with self.breaker.guarding():
+            return made.store(self.outputs, order.format).to_json()

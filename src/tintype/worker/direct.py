@@ -10,7 +10,7 @@ from tintype.core import GenerationParams
 from tintype.diffusion.image_state import ImageState
 from tintype.engine import Engine
 from tintype.media.decoder import Decoded
-from tintype.media.made import Encoded
+from tintype.media.images import Encoded
 from tintype.worker.jobs import jobs, result_size, to_file
 from tintype.worker.loaded import Loaded
 from tintype.worker.recipe import recipe

@@ -11,7 +11,7 @@ import torch
 from tintype.diffusion.memory.component import out_of_memory
 from tintype.engine import Engine
 from tintype.errors import NoRoom, PictureNotFinite, StorageUnavailable, StoreUnavailable, TintypeError, kind_of
-from tintype.media.outlet import Outlet
+from tintype.media.breaker import StorageBreaker
 from tintype.store.db.records import LeaseStatus, Request
 from tintype.store.queue.requests import Requests
 from tintype.worker.admission import Admission
@@ -26,7 +26,7 @@ ASKING = 1.0
 class Endings:
     """Lets go of tasks and tells the store; if it is away, nothing is lost: leases run out, others claim the requests.
 
-    tasks: those in the worker's hands, by request. outlet: what their pictures leave by. freed: called whenever one has
+    tasks: those in the worker's hands, by request. breaker: of the outputs' storage. freed: called whenever one has
     left them.
     """
 
@@ -36,14 +36,14 @@ class Endings:
         tasks: dict[str, RunningRequest],
         engine: Engine,
         admission: Admission,
-        outlet: Outlet,
+        breaker: StorageBreaker,
         freed: Callable[[], None],
     ) -> None:
         self._requests = requests
         self._tasks = tasks
         self._engine = engine
         self._admission = admission
-        self._outlet = outlet
+        self._breaker = breaker
         self._freed = freed
         #: When it was last asked whether another worker is idle.
         self._asked = 0.0
@@ -117,7 +117,7 @@ class Endings:
         request = task.request.id
         if isinstance(error, StoreUnavailable):
             self._tell(self._requests.hand_back, task)  # uncounted: nothing is wrong with it
-        elif isinstance(error, StorageUnavailable) and self._outlet.shut:
+        elif isinstance(error, StorageUnavailable) and self._breaker.open:
             self._tell(self._requests.hand_back, task)  # likewise; the worker pauses, and says so
         elif isinstance(error, StorageUnavailable):
             log.warning("the storage refused this one", request=request, cause=error.why)

@@ -8,15 +8,15 @@ from PIL import Image
 
 from tintype.core import GenerationParams, ImageSpec
 from tintype.diffusion.image_state import Family
-from tintype.media.made import Encoded, encoded, output_size
-from tintype.media.scaling import fit, native_size, resize
+from tintype.media.images import Encoded, encode
+from tintype.media.scaling import fit, native_size, output_size, resize
 from tintype.worker.infotext import infotext
 from tintype.worker.recipe import Recipe
 
 
 def result_size(order: GenerationParams, picture: Image.Image | None) -> tuple[int, int]:
     """Width and height in pixels of the pictures that the order will get."""
-    return output_size(order, None if picture is None else picture.size)
+    return output_size(order.width, order.height, None if picture is None else picture.size)
 
 
 def jobs(
@@ -52,4 +52,5 @@ def to_file(
 ) -> Encoded:
     """Pixels (height, width, 3) of 8 bits → the file that the order wants, at that size; it says how it was made."""
     texts = () if how is None else (how.text(), infotext(how, size))
-    return encoded(order, resize(Image.fromarray(pixels.numpy()), *size), seed, *texts)
+    image = resize(Image.fromarray(pixels.numpy()), *size)
+    return Encoded(encode(image, order.format, order.quality, *texts), *size, seed)

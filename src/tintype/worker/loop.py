@@ -67,7 +67,7 @@ class Worker:
         self.models = models
         self.pictures = pictures
         self.delivery = delivery
-        self.outlet = delivery.outlet
+        self.breaker = delivery.breaker
         self.engine = engine
         self.warming = warming
         self.admission = Admission()
@@ -78,8 +78,8 @@ class Worker:
         self.grace = grace
         self.stages = Stages(worker_id, tracing)
         self.tasks: dict[str, RunningRequest] = {}
-        self.endings = Endings(requests, self.tasks, engine, self.admission, self.outlet, freed=self.look)
-        self.outlet.when_opened(self.look)
+        self.endings = Endings(requests, self.tasks, engine, self.admission, self.breaker, freed=self.look)
+        self.breaker.on_recovery = self.look
         self._delivering = ThreadPoolExecutor(4, thread_name_prefix="deliver")
         self._wake = threading.Event()
         #: When it last looked for requests, and when it was last called to look.
@@ -128,7 +128,7 @@ class Worker:
         self.endings.spare([task for task in self.tasks.values() if not {*task.pictures}.isdisjoint(ended)])
         self.retire(ended)
         self.land()
-        if self.outlet.shut:  # for workers whose way to the storage is open, or for later
+        if self.breaker.open:  # for workers whose way to the storage is open, or for later
             self.endings.hand_back()
         self.warming.look()
         self._stand_still()
@@ -138,7 +138,7 @@ class Worker:
         if not self._taking or self._until_next_look() > 0:
             return
         self._looked = time.monotonic()
-        if self.outlet.shut:
+        if self.breaker.open:
             return
         try:
             while self._has_room() and (request := self._claim()):
@@ -241,7 +241,7 @@ class Worker:
 
     def _using(self, run: Callable[[Callable[[], Decoded]], Decoded], work: Callable[[], Decoded]) -> Decoded:
         """An input picture may lie in the storage too."""
-        with self.outlet.used():
+        with self.breaker.guarding():
             return run(work)
 
     def _ready(self) -> list[RunningRequest]:

@@ -11,11 +11,10 @@ from typing import Self
 from tintype.catalog.samples import sample_path
 from tintype.core import OWN_FILE, STORED_INPUT, GenerationParams
 from tintype.errors import BadPicture, NotFound
-from tintype.media.cancellation import Cancellation
 from tintype.media.decoder import Decoded, Decoder
-from tintype.media.fetch import LOOKUPS, Fetcher
+from tintype.media.http import LOOKUPS, PublicClient
 from tintype.media.inline import from_text
-from tintype.media.network import Deadline
+from tintype.media.network import Cancellation, Deadline
 from tintype.media.samples import draw
 from tintype.media.scaling import fitted_size
 from tintype.media.storage import Storage, open_storage
@@ -36,7 +35,7 @@ class Pictures:
     def __init__(
         self,
         inputs: Storage,
-        fetcher: Fetcher,
+        client: PublicClient,
         decoder: Decoder,
         decoders: int,
         max_bytes: int,
@@ -45,7 +44,7 @@ class Pictures:
         self.inputs = inputs
         #: Uploads and outputs, which requests may name.
         self.files = files
-        self.fetcher = fetcher
+        self.client = client
         self.decoder = decoder
         self.max_bytes = max_bytes
         self._fetching = FairPool(PLACES, "fetch")
@@ -56,9 +55,9 @@ class Pictures:
         """As the operator configured them; what a request was told to read is there until it ends, whatever its age."""
         folders = settings.inputs_folder, settings.outputs_folder, settings.assets_folder
         inputs, *files = (open_storage(settings, folder, math.inf) for folder in folders)
-        fetcher = Fetcher(settings.fetch_allow, settings.max_picture_bytes, settings.fetch_timeout)
+        client = PublicClient(settings.fetch_allow, settings.fetch_timeout)
         decoder = Decoder(settings.max_picture_pixels, settings.decode_timeout)
-        return cls(inputs, fetcher, decoder, settings.decoders, settings.max_picture_bytes, files)
+        return cls(inputs, client, decoder, settings.decoders, settings.max_picture_bytes, files)
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +65,7 @@ class Pictures:
     def __exit__(self, *_: object) -> None:
         self._fetching.close()
         self._decoding.close()
-        self.fetcher.close()
+        self.client.close()
         self.decoder.close()
 
     def submit(
@@ -84,7 +83,7 @@ class Pictures:
         """
 
         def work(after: ExitStack) -> Decoded | None:
-            download = self.fetcher.deadline(cancellation)
+            download = self.client.deadline(cancellation)
             after.callback(download.settle)
             return run(lambda: self._fetch(order, account, limit, download))
 
@@ -94,7 +93,7 @@ class Pictures:
         """The order's input image, fetched and decoded here and now; None when it has none. Raises BadPicture."""
         if not order.source:
             return None
-        data = self._bytes(order.source, self.fetcher.deadline(Cancellation()))
+        data = self._bytes(order.source, self.client.deadline(Cancellation()))
         return self.decoder.reduced(data, order.width, order.height, Cancellation())
 
     def _fetch(
@@ -120,7 +119,7 @@ class Pictures:
         if sample := sample_path(image):
             return draw(sample)
         inline = from_text(image, self.max_bytes)
-        return self.fetcher.get(image, download) if inline is None else inline
+        return self.client.get(image, self.max_bytes, download) if inline is None else inline
 
 
 def _kept(name: str, places: Sequence[Storage]) -> bytes:

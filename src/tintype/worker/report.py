@@ -10,10 +10,9 @@ from typing import Any
 import torch
 
 from tintype.engine import Engine
-from tintype.media.outlet import Outlet
+from tintype.media.breaker import StorageBreaker
 from tintype.store.ops.workers import Told
-from tintype.telemetry.metrics import PROMPT_CACHE, TRANSACTION_SECONDS, TRANSACTIONS
-from tintype.telemetry.transactions import Transactions
+from tintype.telemetry.metrics import PROMPT_CACHE, TRANSACTION_SECONDS, TRANSACTIONS, Transactions
 from tintype.worker.models import Models
 from tintype.worker.stages import Stages
 from tintype.worker.task import RunningRequest
@@ -30,14 +29,14 @@ class Reporter:
         engine: Engine,
         models: Models,
         stages: Stages,
-        outlet: Outlet,
+        breaker: StorageBreaker,
         transactions: Transactions,
     ) -> None:
         self._tasks = tasks
         self._engine = engine
         self._models = models
         self._stages = stages
-        self._outlet = outlet
+        self._breaker = breaker
         self._transactions = transactions
         #: What of them was told: only with new passes, or an idle worker's own signs of life would write sums.
         self._told: dict[str, float] = {}
@@ -60,7 +59,7 @@ class Reporter:
                 "models": models.slugs,
                 "memory": memory(models.device) | _weights(models),
                 "lately": lately,
-                **({"storage": shut} if (shut := self._outlet.shut) else {}),
+                **({"storage": why} if (why := self._breaker.open) else {}),
             },
         }
 

@@ -19,7 +19,7 @@ from tintype.store.ops.preload import Warmups
 from tintype.store.ops.workers import Workers
 from tintype.store.queue.previews import Previews
 from tintype.store.queue.requests import Requests
-from tintype.telemetry.logs import Life
+from tintype.telemetry.logs import ProcessLog
 from tintype.telemetry.traces import open_tracing
 from tintype.worker.delivery import Delivery
 from tintype.worker.guard import Guard
@@ -86,18 +86,18 @@ def run_worker(
         warm_wait=settings.warm_wait,
         tracing=tracing,
     )
-    life = Life(worker=worker_id, device=str(models.device), **about)
+    life = ProcessLog(worker=worker_id, device=str(models.device), **about)
 
     def stop(number: int, _frame: object) -> None:
-        life.ends(number)
+        life.stopping(number)
         worker.signalled()
 
     def end() -> None:
-        life.ends("its parent is gone" if parent not in (None, os.getppid()) else "its heartbeat failed")
+        life.stopping("its parent is gone" if parent not in (None, os.getppid()) else "its heartbeat failed")
         worker.stop()
 
     def drain() -> None:
-        life.ends("drained")
+        life.stopping("drained")
         worker.drain()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -110,7 +110,7 @@ def run_worker(
         worker.tasks,
         worker.engine,
         Looker(Previews(db), guard.hides),
-        Reporter(worker.tasks, worker.engine, models, worker.stages, worker.outlet, db.times).report,
+        Reporter(worker.tasks, worker.engine, models, worker.stages, worker.breaker, db.times).report,
         settings.heartbeat,
         parent,
         end,
@@ -119,7 +119,7 @@ def run_worker(
     with life:
         with pictures, heart, Bell(db, worker.look):
             worker.run()
-            worker.outlet.close()
+            worker.breaker.stop()
         tracing.close()
         db.close()
     # At once: Python would wait for downloads under way, and for an address that never answers that is long.

@@ -12,8 +12,8 @@ from tintype.catalog.spec import ModelSpec
 from tintype.core import ImageSpec
 from tintype.diffusion.image_state import ImageState
 from tintype.diffusion.memory.estimate import MemoryEstimate
-from tintype.media.cancellation import Cancellation
 from tintype.media.decoder import Decoded
+from tintype.media.network import Cancellation
 from tintype.store.db.records import LeaseStatus, Progress, Request
 from tintype.worker.loaded import Loaded
 from tintype.worker.recipe import Recipe
