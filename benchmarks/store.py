@@ -22,11 +22,11 @@ from tests.databases import SqliteFiles, postgres_server, server_program
 from tests.stores import a_result, new_request, store_on
 
 from tintype.store.accounts.accounts import Accounts
+from tintype.store.accounts.keys import Ceilings
 from tintype.store.db.database import Database, now
 from tintype.store.db.records import Progress, Status
 from tintype.store.db.tables import requests
 from tintype.store.ops.processes import Workers
-from tintype.store.queue.limits import Ceilings
 
 #: Requests that wait when one more is submitted, claimed and completed.
 LENGTHS = (1, 10, 1_000, 5_000)

@@ -78,13 +78,13 @@ def test_an_operator_sees_the_server_and_steers_it(chromium: Browser, own: Serve
     assert result(http, waiting).json()["status"] == "COMPLETED"
     figure(page, "Waiting", "0")
 
-    [worker] = own.store.ops.workers()
+    [worker] = own.workers()
     old = page.locator(".worker h3").inner_text()
     confirm(page, "Drain", "Drain the worker")
     expect(page.locator(".worker")).to_contain_text("drained")
     figure(page, "Workers", "0")
     until(lambda: not worker.is_running())
-    assert own.store.ops.workers() == []
+    assert own.workers() == []
     confirm(page, "Recall", "Recall")
     expect(page.locator(".worker")).to_contain_text("idle", timeout=PATIENCE)
     assert page.locator(".worker h3").inner_text() != old

@@ -25,12 +25,12 @@ from tintype.cli import tintype as root
 from tintype.errors import Forbidden, TooManyRequests
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.delegation import KeyDelegation
+from tintype.store.accounts.keys import Ceilings
 from tintype.store.db.audit import ACTS, Actor, Audit, acting
 from tintype.store.db.database import Database
 from tintype.store.db.migrations import migrate
 from tintype.store.db.records import DeliveryStatus, Event
 from tintype.store.db.tables import audit, deliveries
-from tintype.store.queue.limits import Ceilings
 from tintype.store.webhooks.outbox import Backoff, Outbox
 from tintype.web.auth import Operator, Runner
 from tintype.web.failures import REFUSES
@@ -299,7 +299,7 @@ def acts_of(db: Database) -> list[str]:
 
 
 def test_there_is_no_act_without_its_row_and_no_row_without_its_act(db: Database) -> None:
-    accounts, controls = Accounts(db), store_on(db)
+    accounts, controls = Accounts(db), store_on(db).queue
     account = accounts.create("one", 10).id
     key, _ = accounts.keys.create(account, "key", models=["a"])
     own = KeyDelegation(db, max_keys=5, daily=5, ceilings=Ceilings())

@@ -106,9 +106,9 @@ def killed(site: Website, request: Request) -> None:
     """Its worker, three times over; found by whoever looks next."""
     impatient = store_on(site.own.store.db, lease=-1, retention=60, discard=site.own.inputs.discard)
     for _ in range(3):
-        assert impatient.claim("w", idle=True)
+        assert impatient.leases.claim("w", idle=True)
         assert len(stored(site)) == 1
-    assert impatient.claim("w", idle=True) is None
+    assert impatient.leases.claim("w", idle=True) is None
 
 
 @pytest.mark.usefixtures("url")

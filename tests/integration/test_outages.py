@@ -140,7 +140,7 @@ def test_who_stops_meanwhile_leaves_as_it_was_told(tmp_path: Path) -> None:
     migrated(f"sqlite:///{path}")
     db = Database(f"sqlite:///{path}", timeout=0.05)
     store, lead = store_on(db, lease=5, retention=60), LeaderLease(db, "keeper", 15)
-    around: tuple[Any, ...] = (store, Workers(db), {}, Engine(1), Looker(Previews(db)), dict)
+    around: tuple[Any, ...] = (store.leases, Workers(db), {}, Engine(1), Looker(Previews(db)), dict)
     with closing(sqlite3.connect(path)) as other, capture_logs():
         with Heart("w1", "cpu", *around, 60, None, lambda: None, lambda: None):
             assert lead.take()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,7 @@ from tests.acceptance.test_http_helpers import refused
 from tests.databases import Databases
 from tests.integration.website import Website, serving
 
-from tintype.cli.serve import _first_key
-from tintype.store.accounts.keys import Key
+from tintype.cli.startup import first_key
 
 OLD, NEW = "sd1.5-img2img", "sd3-med-img2img"
 
@@ -60,7 +60,7 @@ def test_a_bootstrap_key_that_does_not_work_is_not_ignored_in_silence(site: Webs
         site.own.store.accounts.keys.revoke(secret)
     first = site.own.settings.model_copy(update={"bootstrap_key": SecretStr(secret)})
     with capture_logs() as lines:
-        _first_key(site.own.store.db, first, "http://here")
+        first_key(site.own.store, first, "http://here")
     expected = [] if old == "used" else ["TINTYPE_BOOTSTRAP_KEY was ignored"]
     assert [line["event"][:33] for line in lines] == expected
     assert secret not in str(lines)
@@ -108,7 +108,7 @@ def test_none_is_made_that_may_do_more(
         refused(client.post("/v2/keys", json={"name": "wide", **wanted}), 403, word)
         key, _ = made(client, name="same")
         assert [*keys(client)] == ["narrow", "same"]
-    own = site.own.store.delegation.list(Key(**{**vars(site.key), "account_id": account}))
+    own = site.own.store.delegation.list(replace(site.key, account_id=account))
     narrow, same = own
     assert (same.models, same.max_pixels, same.expires_at) == (narrow.models, narrow.max_pixels, narrow.expires_at)
     assert key["may_change"]

@@ -182,13 +182,13 @@ def test_after_the_grace_nobody_waits_for_a_database_that_says_nothing(
 @contextmanager
 def seeing_nothing(site: Website, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The calls that wait don't learn meanwhile how their requests stand."""
-    go_on, look = threading.Event(), site.own.watcher._looks.look
+    go_on, look = threading.Event(), site.own.watcher._queue.poll
 
     def late(*given: Any, **named: Any) -> Any:
         go_on.wait()
         return look(*given, **named)
 
-    monkeypatch.setattr(site.own.watcher._looks, "look", late)
+    monkeypatch.setattr(site.own.watcher._queue, "poll", late)
     try:
         yield
     finally:

@@ -20,13 +20,12 @@ from tintype.cli import tintype
 from tintype.errors import BadRequest, NotFound, TooManyRequests
 from tintype.media.storage import Files
 from tintype.store.accounts.accounts import Accounts
-from tintype.store.accounts.keys import Key
+from tintype.store.accounts.keys import Ceilings, Key
 from tintype.store.db.database import Database
 from tintype.store.db.migrations import migrate
 from tintype.store.db.records import Request, Status
 from tintype.store.db.tables import requests as table
 from tintype.store.queue.inputs import Input
-from tintype.store.queue.limits import Ceilings
 from tintype.testmode.delivery import Delivery
 from tintype.testmode.standin import StandIn
 

@@ -10,7 +10,7 @@ from sqlalchemy import update
 from tests.databases import statements
 from tests.stores import a_result, new_request, store_on
 
-from tintype.core import WorkerReport
+from tintype.core import RunningImages, WorkerReport
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database
 from tintype.store.db.records import Event, Request
@@ -87,7 +87,7 @@ def test_what_workers_count_goes_on_when_they_begin_anew(house: House) -> None:
     house.beat("w1", 10, 40, counts={DECODED: 2})
     house.beat("w1", 12, 50, counts={DECODED: 5}, report=WorkerReport.from_json({"memory": {"process": 300}}))
     house.beat("w2", 0, 0)
-    house.beat("w2", 1, 2, counts={DECODED: 1}, report=WorkerReport.from_json({"tasks": [{}]}))
+    house.beat("w2", 1, 2, counts={DECODED: 1}, report=WorkerReport(running=(RunningImages("r", "a", 1, 0, 4),)))
     told = house.figures
     assert (told.memory, told.workers["idle"], told.workers["working"]) == ({("w1", "cpu", "process"): 300}, 1, 1)
     for id in ("w1", "w2"):

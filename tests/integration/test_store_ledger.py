@@ -66,8 +66,8 @@ def test_whatever_does_not_complete_is_released(till: Till, end: str) -> None:
         till.store.leases.fail(request.id, 1, "broken", 500)
     else:
         impatient = store_on(till.db, lease=-1, retention=3600, max_attempts=1)
-        assert impatient.claim("dies", idle=True)
-        impatient.expire()
+        assert impatient.leases.claim("dies", idle=True)
+        impatient.queue.expire()
     assert till.rows() == [(Entry.HOLD, 0, 3_000), (Entry.RELEASE, 0, -3_000)]
     assert till.store.queue.find(request.id, till.id).billing.cost is None
     assert till.accounts.remaining(till.id) == 10_000

@@ -13,11 +13,10 @@ from tests.stores import a_result, new_request, store_on
 from tintype.errors import Forbidden, OutOfCredits, TooManyRequests
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.delegation import DAY, SHOWN, KeyDelegation
-from tintype.store.accounts.keys import NO_CEILINGS, Key
+from tintype.store.accounts.keys import NO_CEILINGS, Ceilings, Key
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.records import Request
 from tintype.store.db.tables import accounts, api_keys
-from tintype.store.queue.limits import Ceilings
 from tintype.store.store import Store
 
 
@@ -186,11 +185,9 @@ def test_what_an_operator_gives_a_key_it_has_for_itself(door: Door, limit: str) 
     main = door.key()
     one, two = (own.create(main, {"name": "one", limit: 1})[0] for _ in range(2))
     door.ask(one, store=narrow)
-    assert refusal(lambda: door.ask(one, store=narrow)).message.startswith("Too many requests: this API key may")
+    assert ": this API key may" in refusal(lambda: door.ask(one, store=narrow)).message
     door.ask(two, store=narrow)
-    assert refusal(lambda: door.ask(main, store=narrow)).message.startswith(
-        "Too many requests: the API keys of this account together"
-    )
+    assert ": the API keys of this account together" in refusal(lambda: door.ask(main, store=narrow)).message
 
 
 def test_a_refusal_takes_no_token_of_either_bucket(door: Door) -> None:

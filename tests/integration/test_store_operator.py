@@ -30,7 +30,7 @@ class House:
     def __init__(self, db: Database) -> None:
         self.db = db
         self.store = store_on(db, lease=15, retention=3600)
-        self.controls = store_on(db)
+        self.controls = store_on(db).queue
         self.workers = Workers(db)
         self.time_series = TimeSeries(db)
         accounts = Accounts(db)
@@ -70,7 +70,7 @@ class House:
 
     def total(self) -> Bucket:
         """The last hour in one stretch."""
-        [one] = self.samples.series(3600, most=1)[2]
+        [one] = self.time_series.series(3600, limit=1)[2]
         return one
 
 

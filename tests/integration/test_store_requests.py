@@ -322,7 +322,7 @@ def test_one_outcome_and_one_charge_however_a_cancel_and_a_result_meet(shop: Sho
 
             def complete(request: Request = claimed) -> bool:
                 meet.wait()
-                return worker.complete(request.id, request.attempt, {})
+                return worker.leases.complete(request.id, request.attempt, a_result())
 
             def cancel(request: Request = claimed) -> Request:
                 meet.wait()
