@@ -1,4 +1,4 @@
-"""Files and folders that only their owner may access, whatever the umask: they hold prompts, secrets and images."""
+"""Files and folders that only their owner can read, whatever the umask: for prompts, secrets and images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OTHERS = 0o077
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and its missing parents, each 0700; an existing one is unchanged."""
+    """Make a folder and its missing parents, each 0700; existing ones stay as they are."""
     if not path.parent.exists():
         make_folder(path.parent)
     path.mkdir(FOLDER, exist_ok=True)
@@ -25,9 +25,9 @@ def create(path: Path) -> int:
 
 
 def write_whole(path: Path, data: bytes, part: Path) -> None:
-    """Write a file atomically and durably.
+    """Write a file atomically, synced with its name, so that it survives a power cut.
 
-    part: its path until it is complete; raises FileExistsError where that exists. An OSError leaves nothing behind.
+    part: its name while it is written; raises FileExistsError where that exists. An error leaves no part behind.
     """
     descriptor = create(part)
     try:
@@ -36,7 +36,7 @@ def write_whole(path: Path, data: bytes, part: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.rename(path)
-    except OSError:  # a full disk must not stay full of partial files
+    except OSError:  # unfinished files must not fill the disk
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
@@ -44,7 +44,7 @@ def write_whole(path: Path, data: bytes, part: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """fsync a file's content, or the names in a folder."""
+    """fsync a file's data, or a folder's names, so that they survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -53,15 +53,15 @@ def sync(path: Path) -> None:
 
 
 def tighten(paths: Iterable[Path]) -> list[Path]:
-    """Remove others' permissions, which earlier versions left to the umask; returns the paths that were open.
+    """Remove other users' permissions, which earlier versions and a umask left; the paths that were open.
 
-    Missing paths, other users' and those that are shared on purpose, like /tmp (the sticky bit), are unchanged.
+    Missing paths, other users', and those shared on purpose, as /tmp is (the sticky bit), stay as they are.
     """
     return [path for path in paths if _tightened(path)]
 
 
 def _tightened(path: Path) -> bool:
-    with suppress(FileNotFoundError):  # a journal may be removed at any moment
+    with suppress(FileNotFoundError):  # SQLite may remove a journal at any moment
         about = path.stat()
         if about.st_uid == os.geteuid() and about.st_mode & OTHERS and not about.st_mode & stat.S_ISVTX:
             path.chmod(stat.S_IMODE(about.st_mode) & ~OTHERS)

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, event
 from tests.databases import PostgresServer
 
-from tintype.cli.options import open_database
+from tintype.cli.database import open_database
 from tintype.errors import PerhapsDone, PerhapsQueued, RequestUnknown, StoreUnavailable
 from tintype.settings import Settings
 from tintype.store.accounts.accounts import Accounts
