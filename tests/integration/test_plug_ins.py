@@ -8,7 +8,7 @@ from pathlib import Path
 
 MODULE = '''
 from tintype.diffusion.image_state import Ask
-from tintype.diffusion.samplers.method import Method
+from tintype.diffusion.samplers.spec import SamplerSpec
 
 
 def backwards(x, sigmas, space, noise):
@@ -19,7 +19,7 @@ def backwards(x, sigmas, space, noise):
     return x
 
 
-method = Method(backwards)
+method = SamplerSpec(backwards)
 '''
 PROGRAM = """
 import sys

@@ -19,8 +19,7 @@ from tests.toy import TRANSFORMER, toy_weights
 from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.catalog.spec import Catalogue
 from tintype.checkpoints.weights import WeightsSpec
-from tintype.diffusion.memory.plan import Memory
-from tintype.diffusion.memory.residency import Residency
+from tintype.diffusion.memory.device_memory import DeviceMemory, Memory
 from tintype.engine import Engine
 from tintype.errors import StorageUnavailable, StoreUnavailable
 from tintype.media.storage import Storage
@@ -55,7 +54,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
 @pytest.fixture(scope="module")
 def models(weights: Path, folder: Callable[..., Path]) -> Models:
     deeper = folder("deeper", "sd3", transformer=("SD3Transformer2DModel", TRANSFORMER | {"num_layers": 3}))
-    only = Residency(ENDLESS)
+    only = DeviceMemory(ENDLESS)
     own = {ONE.slug: WeightsSpec(toy_weights("sd3", weights)), OTHER.slug: WeightsSpec(deeper)}
     return Models("cpu", "float32", 32, own, memory=Memory(only, only))
 
@@ -255,8 +254,8 @@ def claim(worker: Worker) -> None:
 def draft(worker: Worker, request: Request) -> int:
     """Bytes that a claimed request needs by itself; here it has more than the other, being the deeper one."""
     task = worker.tasks[request.id]
-    job = jobs(task.order, None, None)[0]
-    return worker.models.get(task.spec).family.demand(job).most
+    [job, *_], _ = jobs(task.order, None, None)
+    return worker.models.get(task.spec).family.estimate(job).peak
 
 
 @pytest.mark.parametrize(("rows", "count", "own", "left"), [(4, 1, 6, 2), (16, 1, 8, 0), (4, 3, 6, 2), (4, 5, 10, 2)])

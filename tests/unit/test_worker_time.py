@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
-from tintype.diffusion.conditioning import Lengths
+from tintype.diffusion.text import Lengths
 from tintype.media.breaker import StorageBreaker
 from tintype.telemetry.metrics import STAGE_SECONDS, Stage
 from tintype.worker.guard import Guard
@@ -30,10 +30,10 @@ class Slow:
 
     def get(self, *_: object) -> Any:
         fits = SimpleNamespace(fits=lambda *_: True)
-        family = SimpleNamespace(begin=self.load, demand=lambda _: fits, lengths=lambda _: Lengths(1, 1))
+        family = SimpleNamespace(begin=self.load, estimate=lambda _: fits, lengths=lambda _: Lengths(1, 1))
         return SimpleNamespace(family=family, fingerprint="f", dtype="float32", t5_tokens=1, native_size=None)
 
-    def load(self, job: object) -> object:
+    def load(self, job: object, _init: object) -> object:
         self.now += LOAD
         self.loaded += LOAD
         return job

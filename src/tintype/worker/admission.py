@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 
-from tintype.diffusion.memory.demand import Demand
+from tintype.diffusion.memory.estimate import MemoryEstimate
 
 #: Seconds that a task without room lets smaller ones pass it: then everybody waits until it has begun.
 PATIENCE = 5.0
@@ -19,7 +19,7 @@ class Admission:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._granted: dict[str, Demand] = {}
+        self._granted: dict[str, MemoryEstimate] = {}
         #: Who has waited longest for room, and since when.
         self._first: tuple[str, float] | None = None
         #: Until when claims are others' to make.
@@ -37,19 +37,19 @@ class Admission:
         """Whether nothing more is to be claimed: it would only wait here, or is another worker's."""
         return self.overdue is not None or self._clock() < self._gives_way
 
-    def may_begin(self, task: str, demand: Demand) -> bool:
+    def may_begin(self, task: str, estimate: MemoryEstimate) -> bool:
         """Whether the task's pictures have room now, which is then theirs until it leaves.
 
         Raises NoRoom if they would have none if there was nothing else.
         """
-        if not demand.fits():
-            raise demand.error()
+        if not estimate.fits():
+            raise estimate.error()
         if self.overdue not in (None, task):
             return False
-        if not demand.fits(self._granted.values()):
+        if not estimate.fits(self._granted.values()):
             self._first = self._first or (task, self._clock())
             return False
-        self._granted[task] = demand
+        self._granted[task] = estimate
         self._forget(task)
         return True
 

@@ -30,9 +30,10 @@ def draw_order(
     picture = source.image if source else None
     whole = recipe(slug, order, source, loaded)
     with torch.inference_mode():
-        pictures = [family.begin(job) for job in jobs(order, picture, loaded.native_size)]
+        specs, init = jobs(order, picture, loaded.native_size)
+        pictures = [family.begin(spec, init) for spec in specs]
         for one in pictures:
-            engine.add(one, alone=order.exact)
+            engine.add(one, exact=order.exact)
         while engine.live:
             engine.step()
             progress(sum(one.step for one in pictures), sum(one.steps for one in pictures))

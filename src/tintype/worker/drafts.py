@@ -24,5 +24,5 @@ def draft(task: RunningRequest, models: Models) -> Draft:
     task.recipe = recipe(task.spec.slug, task.order, source, loaded)
     task.warnings = unread(loaded.family, task.order)
     task.size = result_size(task.order, picture)
-    wanted = jobs(task.order, picture, loaded.native_size)
-    return Draft(wanted, loaded.family.demand(wanted[0]))
+    specs, init = jobs(task.order, picture, loaded.native_size)
+    return Draft(specs, init, loaded.family.estimate(specs[0]))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import structlog
 import torch
 
-from tintype.diffusion.memory.shortage import out_of_memory
+from tintype.diffusion.memory.component import out_of_memory
 from tintype.engine import Engine
 from tintype.errors import NoRoom, PictureNotFinite, StorageUnavailable, StoreUnavailable, TintypeError, kind_of
 from tintype.media.breaker import StorageBreaker
@@ -91,7 +91,7 @@ class Endings:
         if task is None or task.draft is None or task.request.hand_backs or time.monotonic() < self._asked + ASKING:
             return
         self._asked = time.monotonic()
-        if self._wanted_elsewhere(task, task.draft.demand.most):
+        if self._wanted_elsewhere(task, task.draft.estimate.peak):
             log.info("no room; handed back for a worker that is idle", request=task.request.id)
             self._admission.give_way()
             self.forget(task)

@@ -64,7 +64,7 @@ class Guard:
 
     def _look(self, pixels: torch.Tensor) -> str | None:
         try:
-            return self.load().look(pixels)
+            return self.load().classify(pixels)
         except Exception as error:
             raise SafetyUnavailable from error
 

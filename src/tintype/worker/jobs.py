@@ -1,4 +1,4 @@
-"""An order and its input picture → one job per picture; finished pixels → a file."""
+"""An order and its init image → one spec per image; finished pixels → a file."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tintype.core import GenerationParams
+from tintype.core import GenerationParams, ImageSpec
 from tintype.diffusion.image_state import Family
-from tintype.diffusion.job import ImageSpec
 from tintype.media.images import Encoded, encode
 from tintype.media.scaling import fit, native_size, output_size, resize
 from tintype.worker.infotext import infotext
@@ -20,28 +19,15 @@ def result_size(order: GenerationParams, picture: Image.Image | None) -> tuple[i
     return output_size(order.width, order.height, None if picture is None else picture.size)
 
 
-def jobs(order: GenerationParams, picture: Image.Image | None, native: int | None) -> list[ImageSpec]:
-    """One job per picture that the order wants, all from the same input picture, at the size that the weights draw."""
+def jobs(
+    order: GenerationParams, picture: Image.Image | None, native: int | None
+) -> tuple[list[ImageSpec], torch.Tensor | None]:
+    """One spec per image, at the size that the weights draw, and the init image, (1, 3, height, width) in [-1, 1]."""
     wanted = result_size(order, picture)
     width, height = native_size(*wanted, native) if native else wanted
     # Fitted to the wanted shape first: what shrinking to the drawn one distorts, enlarging the result sets right.
-    source = None if picture is None else to_tensor(resize(fit(picture, *wanted), width, height))
-    return [
-        ImageSpec(
-            prompt=order.prompt,
-            negative_prompt=order.negative_prompt,
-            steps=order.steps,
-            guidance=order.guidance,
-            strength=order.strength,
-            seed=seed,
-            sampler=order.sampler,
-            schedule=order.schedule,
-            width=width,
-            height=height,
-            picture=source,
-        )
-        for seed in order.seeds
-    ]
+    init = None if picture is None else to_tensor(resize(fit(picture, *wanted), width, height))
+    return [ImageSpec(order, seed, width, height) for seed in order.seeds], init
 
 
 def unread(family: Family, order: GenerationParams) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from tintype.diffusion.image_state import Family
-from tintype.diffusion.memory.part import Place
+from tintype.diffusion.memory.component import Location
 
 
 @dataclass(frozen=True)
@@ -28,33 +28,33 @@ class Loaded:
     @property
     def warm(self) -> bool:
         """Whether all its weights are where they work."""
-        return all(part.place is Place.DEVICE for part in self.family.parts)
+        return all(part.location is Location.DEVICE for part in self.family.components)
 
     @property
     def at_hand(self) -> bool:
         """Whether its denoiser is where it works: the largest part, and the one that stays for a whole picture."""
-        return self.family.denoiser.place is Place.DEVICE
+        return self.family.denoiser.location is Location.DEVICE
 
     @property
     def must_wait(self) -> bool:
         """Whether its weights have no room only because of what is under way."""
-        parts = self.family.parts
+        parts = self.family.components
         possible = all(part.memory.fits([part], 0) for part in parts)
-        return possible and not all(part.memory.could_take(part) for part in parts)
+        return possible and not all(part.memory.can_fit(part) for part in parts)
 
     def keep(self, seconds: float) -> None:
         """Let its weights leave after so many seconds in which nobody needed them; 0 is never.
 
         What it shares with another model stays for the longer of both times.
         """
-        for part in self.family.parts:
+        for part in self.family.components:
             part.keep_alive = seconds if part.keep_alive is None else longer(part.keep_alive, seconds)
 
     def bring(self) -> None:
         """Bring all its weights to where they work; raises NoRoom, WeightsUnusable."""
         with torch.inference_mode():
-            for part in self.family.parts:
-                part.memory.keep(part)
+            for part in self.family.components:
+                part.memory.acquire(part)
                 part.memory.release(part)
 
 

@@ -88,7 +88,7 @@ def _see(task: RunningRequest, index: int) -> tuple[int, Image.Image] | None:
     if picture.answered is None or step == task.looked_at.get(index):
         return None
     with torch.inference_mode():
-        return step, Image.fromarray(picture.family.glance(*picture.answered).numpy())
+        return step, Image.fromarray(picture.family.preview(*picture.answered).numpy())
 
 
 def _small(picture: Image.Image, width: int, height: int) -> Image.Image:

@@ -253,11 +253,11 @@ class Worker:
                 self.delivery.guard.expect(task)
                 task.draft = draft(task, self.models)
                 self._stand_still(task)
-            if self.admission.may_begin(task.request.id, task.draft.demand):
+            if self.admission.may_begin(task.request.id, task.draft.estimate):
                 task.began = time.monotonic()
-                task.pictures = [task.loaded.family.begin(job) for job in task.draft.jobs]
+                task.pictures = [task.loaded.family.begin(spec, task.draft.init) for spec in task.draft.specs]
                 for picture in task.pictures:
-                    self.engine.add(picture, alone=task.order.exact)
+                    self.engine.add(picture, exact=task.order.exact)
                 self._stand_still(task)
                 task.joined = time.monotonic()
                 self.stages.note(task.request, Stage.ENCODE, task.began, task.joined)

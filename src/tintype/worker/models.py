@@ -12,11 +12,11 @@ import torch
 from tintype.catalog.spec import ModelSpec
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.weights import T5Place, WeightsSpec, builtin_weights
-from tintype.diffusion.arithmetic import pick_dtype
+from tintype.diffusion.compile import pick_run
+from tintype.diffusion.dtype_selection import pick_dtype
 from tintype.diffusion.families import DENOISERS, load_family, pick_device
-from tintype.diffusion.memory.plan import Memory, open_memory
-from tintype.diffusion.prepared import pick_run
-from tintype.diffusion.prompts import Prompts
+from tintype.diffusion.memory.device_memory import Memory, open_memory
+from tintype.diffusion.text import PromptCache
 from tintype.errors import NoRoom
 from tintype.settings import Prepare, Settings
 from tintype.worker.loaded import Loaded
@@ -40,7 +40,7 @@ class Models:
         own: Mapping[str, WeightsSpec],
         *,
         memory: Memory | None = None,
-        prompts: Prompts | None = None,
+        prompts: PromptCache | None = None,
         t5: T5Place = "device",
         prepare: Prepare = "off",
         keep_alive: Callable[[str], float] = lambda _: 0.0,
@@ -50,8 +50,8 @@ class Models:
         self._dtype = dtype
         #: The usual number format of each set of weights: measured once.
         self._usual: dict[WeightsSpec, torch.dtype] = {}
-        self.memory = memory or Memory.endless()
-        self.prompts = prompts or Prompts(0)
+        self.memory = memory or Memory.unlimited()
+        self.prompts = prompts or PromptCache(0)
         self._t5_tokens = t5_tokens
         #: Where T5 works, unless a model's own weights say otherwise.
         self._t5 = t5
@@ -93,7 +93,7 @@ class Models:
             settings.t5_tokens,
             own,
             memory=memory,
-            prompts=Prompts(cache),
+            prompts=PromptCache(cache),
             t5=settings.t5,
             prepare=settings.prepare,
             keep_alive=lambda slug: (keep_alive or {}).get(slug, settings.keep_alive),
@@ -133,14 +133,14 @@ class Models:
     def pin(self, specs: Iterable[ModelSpec]) -> None:
         """Let these models' weights never leave once they are there; raises WeightsUnusable, NoRoom."""
         for spec in specs:
-            for part in self.get(spec).family.parts:
+            for part in self.get(spec).family.components:
                 if not part.memory.fits([part], 0):
                     raise NoRoom(f"{spec.slug} can't be pinned: the pinned models need more memory than the budget")
                 part.pinned = True
 
     def waited(self) -> float:
         """Seconds spent on opening and loading models since this was last asked."""
-        seconds, self._seconds = self._seconds + self.memory.waited(), 0.0
+        seconds, self._seconds = self._seconds + self.memory.take_load_seconds(), 0.0
         if seconds:
             self.cold_starts += 1
             self.cold_seconds += seconds

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from tintype.catalog.spec import ModelSpec
+from tintype.core import ImageSpec
 from tintype.diffusion.image_state import ImageState
-from tintype.diffusion.job import ImageSpec
-from tintype.diffusion.memory.demand import Demand
+from tintype.diffusion.memory.estimate import MemoryEstimate
 from tintype.media.decoder import Decoded
 from tintype.media.network import Cancellation
 from tintype.store.db.records import LeaseStatus, Progress, Request
@@ -23,9 +23,11 @@ from tintype.worker.recipe import Recipe
 class Draft:
     """What a task is going to do, before it may."""
 
-    jobs: list[ImageSpec]
-    #: Of each of the jobs: they differ in their seeds alone.
-    demand: Demand
+    specs: list[ImageSpec]
+    #: The init image, (1, 3, height, width) in [-1, 1]; None for text to image.
+    init: torch.Tensor | None
+    #: Of each of the specs: they differ in their seeds alone.
+    estimate: MemoryEstimate
 
 
 class RunningRequest:

@@ -55,7 +55,7 @@ class Warming:
                 self._answer(slug)
             self._tell_changes()
             self._tell_loaded()
-        self.models.memory.tidy()
+        self.models.memory.evict_expired()
         self._looked = time.monotonic()
 
     def tell(self) -> None:
