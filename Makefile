@@ -80,6 +80,10 @@ check: setup ## Check style, types, layers and the files under deploy/
 	$(BIN)/check-jsonschema --quiet --schemafile $$($(BIN)/python -c 'import ray.autoscaler as a; print(a.__path__[0])')/ray-schema.json deploy/ray.yaml
 	$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes/*.yaml
 
+.PHONY: footprint
+footprint: setup ## Count the modules and functions of tintype that one warm request runs
+	$(BIN)/python -m tests.footprint
+
 .PHONY: clean
 clean: ## Remove what was built: .venv, demo/ and caches
 	rm -rf .venv demo dist build/lib .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
