@@ -83,6 +83,7 @@ check: setup ## Check style, types, layers and the files under deploy/
 .PHONY: tree
 tree: setup ## List the modules of src/tintype, each with what it is for
 	$(BIN)/python -m tests.tree
+
 .PHONY: footprint
 footprint: setup ## Count the modules and functions of tintype that one warm request runs
 	$(BIN)/python -m tests.footprint
