@@ -8,8 +8,7 @@ from structlog.testing import capture_logs
 
 from tintype.settings import Settings
 from tintype.store.accounts.keys import Key
-from tintype.web.peers import client_address
-from tintype.web.strangers import MOST_LINES, REMEMBERED, Strangers
+from tintype.web.clients import MAX_ADDRESSES, MAX_LINES, DenialLog, client_address
 
 
 class Clock:
@@ -23,13 +22,13 @@ class Clock:
 
 def test_one_line_a_second_tells_of_all_that_an_address_sent() -> None:
     clock = Clock()
-    strangers = Strangers(clock)
+    denials = DenialLog(clock)
     with capture_logs() as logs:
         for _ in range(500):
-            strangers.note("203.0.113.7", "no such key")
-        strangers.note("203.0.113.8", "no such key")
+            denials.unauthorized("203.0.113.7", "no such key")
+        denials.unauthorized("203.0.113.8", "no such key")
         clock.moment += 1
-        strangers.note("203.0.113.7", "revoked")
+        denials.unauthorized("203.0.113.7", "revoked")
     assert [(line["client"], line["times"], line["why"]) for line in logs] == [
         ("203.0.113.7", 1, "no such key"),
         ("203.0.113.8", 1, "no such key"),
@@ -39,24 +38,24 @@ def test_one_line_a_second_tells_of_all_that_an_address_sent() -> None:
 
 def test_a_flood_from_everywhere_fills_neither_log_nor_memory() -> None:
     clock = Clock()
-    strangers = Strangers(clock)
+    denials = DenialLog(clock)
     with capture_logs() as logs:
-        for number in range(3 * REMEMBERED):
-            strangers.note(f"2001:db8::{number:x}", "no such key")
-        assert len(logs) == MOST_LINES
+        for number in range(3 * MAX_ADDRESSES):
+            denials.unauthorized(f"2001:db8::{number:x}", "no such key")
+        assert len(logs) == MAX_LINES
         clock.moment += 1
-        strangers.note("203.0.113.7", "no such key")
-    assert (len(logs), len(strangers._known)) == (MOST_LINES + 1, REMEMBERED)
+        denials.unauthorized("203.0.113.7", "no such key")
+    assert (len(logs), len(denials._known)) == (MAX_LINES + 1, MAX_ADDRESSES)
 
 
 def test_what_a_key_may_not_do_hides_no_guess() -> None:
     clock = Clock()
-    strangers = Strangers(clock)
+    denials = DenialLog(clock)
     key = Key("k1", "a1", "key", "SG_1a2b", None, read_only=True, created_at=0, expires_at=None, revoked_at=None)
     with capture_logs() as logs:
         for _ in range(5):
-            strangers.note_forbidden("203.0.113.7", "it may only read", key)
-        strangers.note("203.0.113.7", "no such key")
+            denials.forbidden("203.0.113.7", "it may only read", key)
+        denials.unauthorized("203.0.113.7", "no such key")
     assert [(line["event"], line.get("key")) for line in logs] == [
         ("not allowed", "SG_1a2b"),
         ("authentication failed", None),

@@ -1,4 +1,4 @@
-"""Whoever is turned away, at whichever route, is a log line; one a second per address."""
+"""Every denied call, at whichever route, is a log line; one a second per address."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 from structlog.testing import capture_logs
 from tests.integration.website import Website, serving
 
-from tintype.web import strangers
+from tintype.web import clients
 
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Website]:
-    monkeypatch.setattr(strangers, "PAUSE", 0.0)  # a line for each
-    monkeypatch.setattr(strangers, "MOST_LINES", 1000)
+    monkeypatch.setattr(clients, "PAUSE", 0.0)  # a line for each
+    monkeypatch.setattr(clients, "MAX_LINES", 1000)
     with serving(tmp_path) as site:
         yield site
 

@@ -7,7 +7,7 @@ from fastapi import Request as HttpRequest
 
 from tintype.errors import BadRequest
 from tintype.settings import Settings
-from tintype.web.urls import base_url, own_path
+from tintype.web.clients import base_url, own_path
 
 DIRECT = Settings()
 BEHIND = Settings(trusted_proxies="10.0.0.1")
