@@ -80,6 +80,10 @@ check: setup ## Check style, types, layers and the files under deploy/
 	$(BIN)/check-jsonschema --quiet --schemafile $$($(BIN)/python -c 'import ray.autoscaler as a; print(a.__path__[0])')/ray-schema.json deploy/ray.yaml
 	$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes/*.yaml
 
+.PHONY: words
+words: setup ## Show the words that have a better one in the field, in names, comments and docstrings
+	$(BIN)/python -m tests.words
+
 .PHONY: footprint
 footprint: setup ## Count the modules and functions of tintype that one warm request runs
 	$(BIN)/python -m tests.footprint
