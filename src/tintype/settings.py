@@ -304,6 +304,8 @@ class Settings(BaseSettings):
 
     #: Seconds that a claimed request stays with its worker unless renewed: how long a dead worker's request waits.
     lease: float = Field(15.0, gt=0)
+    #: Attempts after which a request is given up; those that a worker handed back don't count.
+    max_attempts: int = Field(3, ge=1)
     #: Seconds between renewals; also the delay of progress and of cancels.
     heartbeat: float = Field(0.5, gt=0)
     #: Seconds between queries of an empty queue.
