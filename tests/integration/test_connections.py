@@ -188,7 +188,7 @@ def test_a_slow_but_honest_body_is_waited_for(tmp_path: Path) -> None:
 
 def test_calls_that_wait_here_may_last(site: Website) -> None:
     """Events and a v1 call, for several times as long as any client may."""
-    test = site.own.accounts.create_key(site.account_id, "test", test=True)[1]
+    test = site.own.store.accounts.keys.create(site.account_id, "test", test=True)[1]
     with site.http(test) as http:
         asked = http.post(f"/v1/{TEXT}", json=quick(prompt="test:processing:2"))
         assert (asked.status_code, asked.headers["x-mode"]) == (200, "test")
@@ -356,7 +356,7 @@ def test_one_address_has_a_part_of_them(tmp_path: Path, proxies: str, kept: int)
 
 
 @pytest.mark.parametrize(
-    ("settings", "files", "most", "of_peer"),
+    ("settings", "files", "total", "per_client"),
     [
         ({}, 65_536, 2_048, 512),
         ({}, 1_024, 512, 128),
@@ -366,6 +366,6 @@ def test_one_address_has_a_part_of_them(tmp_path: Path, proxies: str, kept: int)
         ({"connections": 2}, 8, 2, 1),
     ],
 )
-def test_one_address_never_has_all(settings: dict[str, int], files: int, most: int, of_peer: int) -> None:
+def test_one_address_never_has_all(settings: dict[str, int], files: int, total: int, per_client: int) -> None:
     bounds = Bounds.of(Settings(**settings), files)
-    assert (bounds.most, bounds.of_peer) == (most, of_peer)
+    assert (bounds.total, bounds.per_client) == (total, per_client)

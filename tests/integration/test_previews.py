@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from tests.integration.drawing import network
+from tests.stores import new_request, store_on
 from tests.toy import image_spec
 from torch.nn.functional import avg_pool2d, interpolate
 
@@ -25,8 +26,7 @@ from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database
 from tintype.store.db.migrations import migrate
 from tintype.store.db.records import Request
-from tintype.store.queue.previews import Preview, Previews, latest
-from tintype.store.queue.requests import Requests
+from tintype.store.queue.progress import Preview, Previews, latest
 from tintype.worker.looker import Looker
 
 JOB = {"prompt": "a fox", "steps": 4, "seed": 1, "width": 64, "height": 128}
@@ -118,9 +118,9 @@ class Watched:
         self.db = db
         self.previews = Previews(db)
         accounts = Accounts(db)
-        key, _ = accounts.create_key(accounts.create("one", 0).id, "key")
-        Requests(db, lease=15, retention=60).submit(key, "a", {}, 0)
-        request = Requests(db, lease=15, retention=60).claim("w", idle=True)
+        key, _ = accounts.keys.create(accounts.create("one", 0).id, "key")
+        store_on(db, lease=15, retention=60).queue.submit(new_request(key, "a", {}, 0))
+        request = store_on(db, lease=15, retention=60).leases.claim("w", idle=True)
         assert request is not None
         self.request: Request = request
         self.engine = Engine(16)
@@ -162,7 +162,7 @@ def test_nobody_watches_nothing_is_made(watched: Watched) -> None:
 
 
 def test_one_look_a_beat_and_none_without_a_new_step(watched: Watched) -> None:
-    watched.previews.watch([watched.request.id], 60)
+    watched.previews.follow([watched.request.id], 60)
     watched.beat()
     assert watched.looker.looks == 0, "there is nothing to see before the first step"
     for _ in range(2):
@@ -173,14 +173,14 @@ def test_one_look_a_beat_and_none_without_a_new_step(watched: Watched) -> None:
     assert watched.looker.looks == 2
     assert watched.engine.forward_passes == 4, "the model itself is not asked"
     [preview] = watched.shown()
-    assert (preview.attempt, preview.look, preview.picture, preview.step, preview.finished) == (1, 2, 0, 4, False)
+    assert (preview.attempt, preview.number, preview.image, preview.step, preview.finished) == (1, 2, 0, 4, False)
     with Image.open(io.BytesIO(preview.jpeg)) as seen:
         assert (seen.format, seen.size) == ("JPEG", (8, 16))
 
 
 def test_nobody_looks_at_what_is_not_checked_yet(watched: Watched) -> None:
     looker = Looker(watched.previews, hides=lambda task: task.request is watched.request)
-    watched.previews.watch([watched.request.id], 60)
+    watched.previews.follow([watched.request.id], 60)
     watched.engine.step()
     looker.beat([watched.task])  # type: ignore[list-item]
     assert looker._under_way is None
@@ -190,23 +190,23 @@ def test_nobody_looks_at_what_is_not_checked_yet(watched: Watched) -> None:
 
 
 def test_a_finished_picture_is_shown_small_while_its_sibling_runs(watched: Watched) -> None:
-    watched.previews.watch([watched.request.id], 60)
+    watched.previews.follow([watched.request.id], 60)
     watched.task.pictures = [watched.picture, watched.picture]
     watched.engine.step()
     watched.beat()
-    assert [one.picture for one in watched.shown()] == [0, 1]
+    assert [one.image for one in watched.shown()] == [0, 1]
     watched.task.pixels[1], watched.task.size = torch.zeros((96, 64, 3), dtype=torch.uint8), (1024, 1536)
     watched.beat()
     watched.beat()
-    [done] = [one for one in watched.shown() if one.look > 2]
-    assert (done.picture, done.look, done.finished) == (1, 3, True)
+    [done] = [one for one in watched.shown() if one.number > 2]
+    assert (done.image, done.number, done.finished) == (1, 3, True)
     with Image.open(io.BytesIO(done.jpeg)) as seen:
         assert seen.size == (171, 256), "too small to be worth a picture's price"
     assert len(watched.shown()) == 2, "the latest of each"
 
 
 def test_a_look_that_fails_harms_nothing(watched: Watched) -> None:
-    watched.previews.watch([watched.request.id], 60)
+    watched.previews.follow([watched.request.id], 60)
     watched.engine.step()
     watched.picture.answered = (Ask(torch.zeros(1), -1.0), torch.zeros(1))
     watched.beat()

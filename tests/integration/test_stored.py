@@ -14,10 +14,11 @@ from fastapi.concurrency import run_in_threadpool
 from tests.acceptance.harness import until
 from tests.integration.website import RESULT, Website, serving
 from tests.plain import PLAIN
+from tests.stores import a_result
 
 from tintype.errors import StorageUnavailable
 from tintype.media.storage import Files
-from tintype.web.stored import Stored
+from tintype.web.responses import StoredFile
 
 PICTURE = bytes(range(256)) * 4096
 HEADERS = {
@@ -79,15 +80,15 @@ def test_so_is_a_blocking_call_s(site: Website) -> None:
     made = {"name": name, "size": len(PICTURE), "width": 8, "height": 8, "seed": 7}
     with site.http() as http, ThreadPoolExecutor(1) as calls:
         waiting = calls.submit(http.post, "/v1/sd1.5-img2img", json=body)
-        until(lambda: site.own.requests.depth()[0] == 1)
+        until(lambda: site.own.store.queue.depth()[0] == 1)
         request = site.claim()
-        site.own.requests.complete(request.id, request.attempt, {**RESULT, "pictures": [made]}, 4)
+        site.own.store.leases.complete(request.id, request.attempt, a_result(**{**RESULT, "pictures": [made]}), 4)
         answer = waiting.result(60)
     assert (answer.status_code, answer.content, answer.headers["x-seed-value"]) == (200, PICTURE, "7")
     assert place.read == len(PICTURE)  # type: ignore[attr-defined]
 
 
-def answered(response: Stored, takes: int) -> list[dict[str, Any]]:
+def answered(response: StoredFile, takes: int) -> list[dict[str, Any]]:
     """The messages of an answer to a client that takes so many and then reads nothing, until it hangs up."""
     messages: list[dict[str, Any]] = []
 
@@ -113,7 +114,7 @@ def answered(response: Stored, takes: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("pieces", [0, 1, 3])
 def test_who_does_not_read_has_nothing_read_for_him(files: Counting, pieces: int) -> None:
     name = files.put(PICTURE, "png")
-    stored = Stored(files, name, files.size(name), run=run_in_threadpool, headers={}, media_type="image/png")
+    stored = StoredFile(files, name, files.size(name), run=run_in_threadpool, headers={}, media_type="image/png")
     messages = answered(stored, pieces + 1)
     assert [len(message["body"]) for message in messages[1:]] == [files.chunk] * pieces
     assert files.read == files.chunk * max(1, pieces)
@@ -123,7 +124,7 @@ def test_who_does_not_read_has_nothing_read_for_him(files: Counting, pieces: int
 def test_every_size_is_sent_whole(files: Counting, size: int) -> None:
     name = files.put(PICTURE[:size], "png")
     *_, last = messages = answered(
-        Stored(files, name, size, run=run_in_threadpool, headers={}, media_type="image/png"), 0
+        StoredFile(files, name, size, run=run_in_threadpool, headers={}, media_type="image/png"), 0
     )
     assert b"".join(message["body"] for message in messages[1:]) == PICTURE[:size]
     assert not last["more_body"]

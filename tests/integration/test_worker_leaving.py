@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from tests.databases import migrated
+from tests.stores import store_on
 
 from tintype.engine import Engine
 from tintype.errors import StoreUnavailable
 from tintype.store.db.database import Database
-from tintype.store.ops.workers import Workers
-from tintype.store.queue.previews import Previews
-from tintype.store.queue.requests import Requests
+from tintype.store.ops.processes import Workers
+from tintype.store.queue.progress import Previews
 from tintype.worker.heart import Heart
 from tintype.worker.looker import Looker
 
@@ -24,13 +24,13 @@ def test_a_heart_stops_while_the_database_is_away(tmp_path: Path) -> None:
     migrated(url := f"sqlite:///{folder}/store.db")
     db = Database(url)
     workers = Workers(db)
-    requests = Requests(db, lease=15, retention=60)
+    store = store_on(db, lease=15, retention=60)
     looker = Looker(Previews(db), lambda *_: False)
     told: list[str] = []
     heart = Heart(
         "w1",
         "cpu",
-        requests,
+        store.leases,
         workers,
         {},
         Engine(1),

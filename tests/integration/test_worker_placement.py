@@ -14,11 +14,13 @@ import torch
 from sqlalchemy import select
 from tests.acceptance.harness import until
 from tests.integration.website import Website, serving
+from tests.stores import new_request, store_on
 from tests.toy import TRANSFORMER, toy_weights
 
 from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.catalog.spec import Catalogue
 from tintype.checkpoints.weights import WeightsSpec
+from tintype.core import WorkerReport
 from tintype.diffusion.memory.device_memory import DeviceMemory, Memory
 from tintype.engine import Engine
 from tintype.errors import StorageUnavailable, StoreUnavailable
@@ -26,7 +28,6 @@ from tintype.media.storage import Storage
 from tintype.store.accounts.keys import Key
 from tintype.store.db.records import CANCELLED, LeaseStatus, Request, Status
 from tintype.store.db.tables import requests
-from tintype.store.queue.requests import Requests
 from tintype.telemetry.metrics import STAGE_SECONDS, Stage
 from tintype.worker.admission import GIVING_WAY, PATIENCE
 from tintype.worker.delivery import Delivery
@@ -63,8 +64,8 @@ def models(weights: Path, folder: Callable[..., Path]) -> Models:
 def worker(site: Website, models: Models) -> Iterator[Worker]:
     """Looks for requests when it is called, and tells what it has when a picture is done; else never."""
     own, catalogue = site.own, Catalogue([ONE, OTHER])
-    leases = Requests(own.db, lease=60, retention=60, warm_wait=0.2)
-    warming = Warming("w1", catalogue, models, own.warmups, (), interval=NEVER)
+    leases = store_on(own.store.db, lease=60, retention=60, warm_wait=0.2)
+    warming = Warming("w1", catalogue, models, own.store.ops.preloads, (), interval=NEVER)
     warming.look()
     delivery = Delivery(leases, own.outputs, Guard(None), with_recipe=False)
     with Pictures.from_settings(own.settings) as pictures:
@@ -76,26 +77,26 @@ def worker(site: Website, models: Models) -> Iterator[Worker]:
 def nothing_is_left(site: Website) -> Iterator[None]:
     """For the next test to find."""
     yield
-    with site.own.db.read() as view:
+    with site.own.store.db.read() as view:
         columns = requests.c.id, requests.c.account_id, requests.c.attempt
         live = view.execute(select(*columns).where(requests.c.ended_at.is_(None))).all()
     for id, account, _ in live:
-        site.own.requests.cancel(id, account)
-    site.own.requests.end_cancelled([(id, attempt) for id, _, attempt in live])
+        site.own.store.queue.cancel(id, account)
+    site.own.store.leases.end_cancelled([(id, attempt) for id, _, attempt in live])
 
 
 def submit(site: Website, slug: str, key: Key | None = None, **params: int) -> Request:
-    return site.own.requests.submit(key or site.key, slug, ONE.validate(ASKED | params)[0], 1, steps=3)
+    return site.own.store.queue.submit(new_request(key or site.key, slug, ONE.validate(ASKED | params)[0], 1, steps=3))
 
 
 def found(site: Website, request: Request) -> Request:
-    return site.own.requests.find(request.id, site.account_id)
+    return site.own.store.queue.find(request.id, site.account_id)
 
 
 def another(site: Website, *loaded: str, budget: int = ENDLESS) -> None:
     """A second worker that is alive and idle."""
-    site.own.workers.beat("w2", "cpu", 0, 0, about={"memory": {"budget": budget}})
-    site.own.warmups.note("w2", loaded)
+    site.own.store.ops.workers.beat("w2", "cpu", 0, 0, report=WorkerReport.from_json({"memory": {"budget": budget}}))
+    site.own.store.ops.preloads.note("w2", loaded)
 
 
 def test_what_was_left_to_another_is_looked_for_again_when_that_had_its_time(site: Website, worker: Worker) -> None:
@@ -109,8 +110,10 @@ def test_what_was_left_to_another_is_looked_for_again_when_that_had_its_time(sit
     worker.drain()
     thread.join()
     assert found(site, request).status is Status.COMPLETED
-    assert found(site, request).worker == "w1"
-    loaded = {slug: [one.loaded for one in site.own.warmups.of(slug, ["w1"])] for slug in (ONE.slug, OTHER.slug)}
+    assert found(site, request).lease.worker == "w1"
+    loaded = {
+        slug: [one.loaded for one in site.own.store.ops.preloads.of(slug, ["w1"])] for slug in (ONE.slug, OTHER.slug)
+    }
     assert loaded == {ONE.slug: [True], OTHER.slug: []}, "told with the result, not some time after it"
 
 
@@ -120,7 +123,7 @@ def test_what_has_no_room_is_given_to_a_worker_that_is_idle_and_large_enough(
     clock = Clock()
     monkeypatch.setattr(worker.admission, "_clock", clock)
     monkeypatch.setattr("tintype.worker.endings.ASKING", 0)
-    site.own.workers.forget("w2")
+    site.own.store.ops.workers.remove("w2")
     running, waiting = submit(site, ONE.slug), submit(site, OTHER.slug)
     claim(worker)
     needed = draft(worker, waiting)
@@ -138,7 +141,7 @@ def test_what_has_no_room_is_given_to_a_worker_that_is_idle_and_large_enough(
     another(site)
     worker.endings.pass_on()
     assert [*worker.tasks] == [running.id]
-    assert (found(site, waiting).status, found(site, waiting).counted) == (Status.QUEUED, 0)
+    assert (found(site, waiting).status, found(site, waiting).attempts.counted) == (Status.QUEUED, 0)
 
     claim(worker)
     assert [*worker.tasks] == [running.id], "it is the other's, which does not want it"
@@ -156,14 +159,14 @@ def test_what_met_an_absent_database_is_not_to_blame(site: Website, worker: Work
     claim(worker)
     worker.endings.give_up(worker.tasks[request.id], StoreUnavailable())
     assert request.id not in worker.tasks
-    assert (found(site, request).status, found(site, request).counted) == (Status.QUEUED, 0)
+    assert (found(site, request).status, found(site, request).attempts.counted) == (Status.QUEUED, 0)
     worker.endings.hand_back()
 
 
 def test_input_images_that_take_their_time_fill_half_of_a_worker(site: Website, worker: Worker) -> None:
     """However many one account asks for, and not with its text-to-image; and they stop with their requests."""
-    while left := site.own.requests.claim("w0", idle=True):  # by other tests
-        site.own.requests.fail(left.id, left.attempt, "cancelled", 499)
+    while left := site.own.store.leases.claim("w0", idle=True):  # by other tests
+        site.own.store.leases.fail(left.id, left.attempt, "cancelled", 499)
     begun, over = threading.Semaphore(0), threading.Event()
 
     def slow(_: ExitStack) -> None:
@@ -173,15 +176,17 @@ def test_input_images_that_take_their_time_fill_half_of_a_worker(site: Website, 
     for _ in range(PLACES // 2):
         worker.pictures._fetching.submit(site.account_id, slow)
         begun.acquire()
-    other = site.own.accounts.create("two", 1_000_000).id
-    key, _ = site.own.accounts.create_key(other, "key")
+    other = site.own.store.accounts.create("two", 1_000_000).id
+    key, _ = site.own.store.accounts.keys.create(other, "key")
     worker.catalogue = Catalogue([ONE, OTHER, SD15_IMG2IMG])
     asked = SD15_IMG2IMG.validate({"prompt": "a fox", "image": "/sd-img2img-input.jpeg"})[0]
-    images = [site.own.requests.submit(site.key, SD15_IMG2IMG.slug, asked, 1, steps=3) for _ in range(4)]
+    images = [
+        site.own.store.queue.submit(new_request(site.key, SD15_IMG2IMG.slug, asked, 1, steps=3)) for _ in range(4)
+    ]
     worker.look()
     worker.take()
     assert [*worker.tasks] == [image.id for image in images[:2]]
-    text = site.own.requests.submit(key, ONE.slug, ONE.validate(ASKED)[0], 1, steps=3)
+    text = site.own.store.queue.submit(new_request(key, ONE.slug, ONE.validate(ASKED)[0], 1, steps=3))
     worker.look()
     worker.take()
     assert [*worker.tasks] == [images[0].id, images[1].id, text.id]
@@ -191,15 +196,15 @@ def test_input_images_that_take_their_time_fill_half_of_a_worker(site: Website, 
     assert [future.cancelled() for future in futures] == [True, True, False]
     over.set()
     for request in images:
-        site.own.requests.cancel(request.id, site.account_id)
-    site.own.requests.cancel(text.id, other)
+        site.own.store.queue.cancel(request.id, site.account_id)
+    site.own.store.queue.cancel(text.id, other)
 
 
 def test_what_was_cancelled_is_not_worked_on(site: Website, worker: Worker) -> None:
     """Neither begun nor decoded, and no heartbeat has told of it: none beats here."""
     first, second = submit(site, ONE.slug), submit(site, ONE.slug)
     claim(worker)
-    site.own.requests.cancel(first.id, site.account_id)
+    site.own.store.queue.cancel(first.id, site.account_id)
     with torch.inference_mode():
         worker.turn()
         assert [*worker.tasks] == [second.id]
@@ -207,7 +212,7 @@ def test_what_was_cancelled_is_not_worked_on(site: Website, worker: Worker) -> N
         while worker.engine.rows < 3:
             worker.turn()
             if worker.engine.rows == 2:
-                site.own.requests.cancel(second.id, site.account_id)
+                site.own.store.queue.cancel(second.id, site.account_id)
     assert worker.tasks == {}
     assert STAGE_SECONDS.key(ONE.slug, Stage.DECODE) not in worker.stages.counts()
     ends = [(found(site, one).status, found(site, one).error) for one in (first, second)]
@@ -265,7 +270,7 @@ def test_one_account_leaves_places_to_others(
     """A quarter of them, unless its forward passes could not be full then."""
     clear(site)
     worker.max_pictures, worker.engine.max_rows = 8, rows
-    stranger, _ = site.own.accounts.create_key(site.own.accounts.create("two", 1_000_000).id, "key")
+    stranger, _ = site.own.store.accounts.keys.create(site.own.store.accounts.create("two", 1_000_000).id, "key")
     for _ in range(10):
         submit(site, ONE.slug, batch_size=count)
     claim(worker)
@@ -279,10 +284,10 @@ def test_one_account_leaves_places_to_others(
 
 def clear(site: Website) -> None:
     """Cancel what other tests have left in the queue."""
-    with site.own.db.read() as view:
+    with site.own.store.db.read() as view:
         left = view.execute(select(requests.c.id, requests.c.account_id).where(requests.c.ended_at.is_(None))).all()
     for one in left:
-        site.own.requests.cancel(one.id, one.account_id)
+        site.own.store.queue.cancel(one.id, one.account_id)
 
 
 class Hindered:
@@ -308,10 +313,10 @@ def test_a_picture_that_alone_is_refused_fails_after_three_attempts(site: Websit
     request = submit(site, ONE.slug)
     until(lambda: turned(worker) and found(site, request).ended)
     ended = found(site, request)
-    assert (ended.status, ended.attempt, ended.error_status) == (Status.FAILED, 3, 500)
+    assert (ended.status, ended.attempt, ended.failure.status) == (Status.FAILED, 3, 500)
     assert ended.error == "the storage of pictures did not take this one"
     assert worker.breaker.open == ""
-    assert site.own.accounts.account(site.account_id).held == 0
+    assert site.own.store.accounts.account(site.account_id).held == 0
 
 
 def test_a_request_is_over_when_it_is_cancelled_however_long_its_storage_says_nothing(
@@ -323,7 +328,7 @@ def test_a_request_is_over_when_it_is_cancelled_however_long_its_storage_says_no
     many = [submit(site, ONE.slug) for _ in range(4)]
     until(lambda: turned(worker) and all(task.delivery for task in worker.tasks.values()) and len(worker.tasks) == 4)
     deliveries = [task.delivery for task in worker.tasks.values()]
-    site.own.requests.cancel(many[0].id, site.account_id)
+    site.own.store.queue.cancel(many[0].id, site.account_id)
     worker.tasks[many[0].id].verdict = LeaseStatus.CANCEL
     worker.turn()
     assert found(site, many[0]).error == CANCELLED.error
@@ -332,7 +337,7 @@ def test_a_request_is_over_when_it_is_cancelled_however_long_its_storage_says_no
     until(lambda: turned(worker) and all(found(site, one).ended for one in many))
     assert [found(site, one).status for one in many] == [Status.FAILED, *[Status.COMPLETED] * 3]
     until(lambda: all(delivery and delivery.done() for delivery in deliveries))
-    assert site.own.accounts.account(site.account_id).held == 0
+    assert site.own.store.accounts.account(site.account_id).held == 0
 
 
 def test_a_worker_that_stops_does_not_wait_for_a_storage_that_says_nothing(
@@ -349,7 +354,7 @@ def test_a_worker_that_stops_does_not_wait_for_a_storage_that_says_nothing(
     worker.stop()
     worker.run()
     left = found(site, request)
-    assert (left.status, left.hand_backs, left.retries) == (Status.QUEUED, 1, 0)
+    assert (left.status, left.lease.hand_backs, left.retries) == (Status.QUEUED, 1, 0)
     assert not delivery.done()
     answers.set()
     delivery.result(60)

@@ -28,7 +28,8 @@ class Act:
         """From the moment of its claim; its delays count from its arrival, so that a restart adds nothing to them."""
         wanted = spec.read(request.params)
         script = parse(wanted.prompt)
-        waited = (request.started_at or request.submitted_at) - request.submitted_at
+        timing = request.timing
+        waited = (timing.started_at or timing.submitted_at) - timing.submitted_at
         left = max(0.0, script.queued + script.processing - waited) if script.processing else 0.0
         return cls(request, wanted, script, time.monotonic() + left)
 

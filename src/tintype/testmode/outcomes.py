@@ -27,17 +27,22 @@ from tintype.errors import (
     kind_of,
 )
 from tintype.media.sanitize import DAMAGED
+from tintype.settings import Settings
 from tintype.store.db.records import CANCELLED, Failure
 
 #: What a worker says when the model raises, before and after the last attempt.
 TRIED_AGAIN = "the model failed on this request"
 HOST = "pictures.example"
+#: The default of the setting: after so many attempts a live request is given up.
+MAX_ATTEMPTS: int = Settings.model_fields["max_attempts"].default
 #: Seconds that a magic 429 says to wait.
 WAIT = 2.0
 
 
 def _too_many() -> TintypeError:
-    return TooManyRequests("This API key may send 30 requests per minute", WAIT, time.time())
+    return TooManyRequests(
+        f"Too many requests: this API key may send 30 per minute. Retry in {WAIT:g} s.", WAIT, time.time()
+    )
 
 
 def _queue_full() -> TintypeError:
@@ -86,7 +91,7 @@ FAILURES: Mapping[str, Failing] = {
     "weights": _of(WeightsUnusable("the weights can't be loaded: OSError")),
     "model": Failing(TRIED_AGAIN, 500, tried=True),
     "out-of-memory": Failing(TRIED_AGAIN, 500, tried=True),
-    "crash": Failing("gave up after 3 attempts", 500, tried=True),
+    "crash": Failing(f"gave up after {MAX_ATTEMPTS} attempts", 500, tried=True),
     "time-limit": _of(CANCELLED),
     "cancelled": _of(CANCELLED),
 }

@@ -11,13 +11,13 @@ from typing import Any
 
 from tintype.catalog.spec import Draw
 from tintype.errors import GoesOn, InvalidParameter, TintypeError
-from tintype.testmode.outcomes import FAILURES, INTERRUPTIONS, REFUSALS, Failing
+from tintype.testmode.outcomes import FAILURES, INTERRUPTIONS, MAX_ATTEMPTS, REFUSALS, Failing
 
 MAGIC = "test:"
 #: Seconds of each delay, at most: longer than any client waits.
 LONGEST = 600.0
 #: Attempts that may fail before the last one that a request is given.
-MOST_RETRIES = 2
+MAX_RETRIES = MAX_ATTEMPTS - 1
 SECONDS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3})?")
 
 
@@ -78,7 +78,7 @@ def _value(kind: str, value: str, word: str) -> Any:
         return True
     if kind in ("queued", "processing") and SECONDS.fullmatch(value) and float(value) <= LONGEST:
         return float(value)
-    if kind == "retries" and value in [str(count + 1) for count in range(MOST_RETRIES)]:
+    if kind == "retries" and value in [str(count + 1) for count in range(MAX_RETRIES)]:
         return int(value)
     if value in _names().get(kind, ()):
         return value
@@ -93,7 +93,7 @@ def allowed() -> str:
     """Every magic word, in one line."""
     named = [f"{MAGIC}{kind}:{'|'.join(names)}" for kind, names in _names().items()]
     timed = f"{MAGIC}queued:SECONDS, {MAGIC}processing:SECONDS (up to {LONGEST:g})"
-    return f"{MAGIC}ok, {timed}, {MAGIC}retries:1|{MOST_RETRIES}, {', '.join(named)}; each kind once, nothing else"
+    return f"{MAGIC}ok, {timed}, {MAGIC}retries:1|{MAX_RETRIES}, {', '.join(named)}; each kind once, nothing else"
 
 
 def steady_draw(params: Mapping[str, Any]) -> Draw:
@@ -117,7 +117,7 @@ def _rows() -> Iterator[tuple[str, str, str]]:
     yield f"`{MAGIC}retries:1`, `{MAGIC}retries:2`", "200", "COMPLETED with this `metrics.retry_count`"
     for name, failing in FAILURES.items():
         v1 = failing.status if failing.status in (400, 422) else 500
-        retried = f", `retry_count` {MOST_RETRIES}" if failing.tried else ""
+        retried = f", `retry_count` {MAX_RETRIES}" if failing.tried else ""
         yield f"`{MAGIC}fail:{name}`", str(v1), f"FAILED (422): {failing.error}{retried}"
     for name, refusal in REFUSALS.items():
         words = _summary(refusal())

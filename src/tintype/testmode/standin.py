@@ -10,9 +10,10 @@ from uuid import uuid4
 import structlog
 
 from tintype.catalog.spec import Catalogue
+from tintype.core import Result
 from tintype.errors import StorageUnavailable, StoreUnavailable, TintypeError, kind_of
 from tintype.store.db.records import LeaseStatus, Request
-from tintype.store.queue.requests import Requests
+from tintype.store.queue.queue import Leases
 from tintype.testmode.act import Act
 from tintype.testmode.delivery import Delivery
 from tintype.testmode.outcomes import TRIED_AGAIN
@@ -20,7 +21,7 @@ from tintype.testmode.script import LONGEST
 
 log = structlog.get_logger()
 
-#: Requests begun in one turn: a flood of them must not keep the leases from being renewed.
+#: Leases begun in one turn: a flood of them must not keep the leases from being renewed.
 AT_ONCE = 16
 #: Seconds between looks for what other servers accepted, or is due only now, while there is nothing to do; how much
 #: longer the pauses are once this server has accepted nothing for LATELY: what it has delayed is due by then.
@@ -36,7 +37,7 @@ class StandIn:
 
     def __init__(
         self,
-        requests: Requests,
+        requests: Leases,
         catalogue: Catalogue,
         delivery: Delivery,
         heartbeat: float,
@@ -145,10 +146,10 @@ class StandIn:
         failing = act.script.failing
         if act.verdict is LeaseStatus.CANCEL:
             self._requests.end_cancelled([(id, attempt)])
-        elif act.request.counted <= act.script.retries:
+        elif act.request.attempts.counted <= act.script.retries:
             self._requests.retry(id, attempt, TRIED_AGAIN)
         elif failing is None:
-            self._requests.complete(id, attempt, self._delivery.result(act))
+            self._requests.complete(id, attempt, Result.from_json(self._delivery.result(act)))
         elif failing.tried:
             self._requests.retry(id, attempt, failing.error)
         else:

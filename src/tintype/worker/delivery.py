@@ -8,11 +8,11 @@ from typing import Any
 import structlog
 
 from tintype.catalog.builtin import BUILTIN
+from tintype.core import Result
 from tintype.errors import StoreUnavailable
 from tintype.media.breaker import StorageBreaker
 from tintype.media.storage import Storage
-from tintype.store.db.records import Json
-from tintype.store.queue.requests import Requests
+from tintype.store.queue.queue import Leases
 from tintype.worker.guard import Guard
 from tintype.worker.jobs import to_file
 from tintype.worker.task import RunningRequest
@@ -26,7 +26,7 @@ PAUSES = (0.5, 1.0, 2.0, 4.0)
 class Delivery:
     """Writes a task's pictures, then the result that names them."""
 
-    def __init__(self, requests: Requests, outputs: Storage, guard: Guard, *, with_recipe: bool) -> None:
+    def __init__(self, requests: Leases, outputs: Storage, guard: Guard, *, with_recipe: bool) -> None:
         self.requests = requests
         self.outputs = outputs
         self.breaker = StorageBreaker(outputs)
@@ -54,10 +54,10 @@ class Delivery:
             result["weights"] = BUILTIN
         if task.cold_start:
             result["cold_start"] = round(task.cold_start, 4)
-        if not self._complete(task, result):
+        if not self._complete(task, Result.from_json(result)):
             log.info("result not taken: it has ended, or another worker has it", request=task.request.id)
 
-    def _complete(self, task: RunningRequest, result: Json) -> bool:
+    def _complete(self, task: RunningRequest, result: Result) -> bool:
         """Write the result; the picture is made, so a database that is away for a moment is waited for."""
         for pause in PAUSES:
             try:

@@ -13,7 +13,7 @@ from tintype.engine import Engine
 from tintype.errors import NoRoom, PictureNotFinite, StorageUnavailable, StoreUnavailable, TintypeError, kind_of
 from tintype.media.breaker import StorageBreaker
 from tintype.store.db.records import LeaseStatus, Request
-from tintype.store.queue.requests import Requests
+from tintype.store.queue.queue import Leases
 from tintype.worker.admission import Admission
 from tintype.worker.task import RunningRequest
 
@@ -32,7 +32,7 @@ class Endings:
 
     def __init__(
         self,
-        requests: Requests,
+        requests: Leases,
         tasks: dict[str, RunningRequest],
         engine: Engine,
         admission: Admission,
@@ -69,7 +69,7 @@ class Endings:
         if not tasks:
             return
         try:
-            unwanted = self._requests.unwanted([task.request.id for task in tasks])
+            unwanted = self._requests.cancelled([task.request.id for task in tasks])
         except StoreUnavailable:
             return  # they are drawn then
         self._let_go([task for task in tasks if task.request.id in unwanted], self._requests.end_cancelled)
@@ -88,7 +88,12 @@ class Endings:
         Once at most: it loses its turn by that, and whoever claims it next may have no room for it either.
         """
         task = self._tasks.get(self._admission.overdue or "")
-        if task is None or task.draft is None or task.request.hand_backs or time.monotonic() < self._asked + ASKING:
+        if (
+            task is None
+            or task.draft is None
+            or task.request.lease.hand_backs
+            or time.monotonic() < self._asked + ASKING
+        ):
             return
         self._asked = time.monotonic()
         if self._wanted_elsewhere(task, task.draft.estimate.peak):
@@ -138,7 +143,7 @@ class Endings:
 
     def _wanted_elsewhere(self, task: RunningRequest, needed: int) -> bool:
         try:
-            return self._requests.idle_elsewhere(task.request.worker or "", needed)
+            return self._requests.idle_elsewhere(task.request.lease.worker or "", needed)
         except StoreUnavailable:
             return False
 

@@ -6,11 +6,12 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Any
 
 from tintype.engine import Engine
 from tintype.errors import StoreUnavailable
-from tintype.store.ops.workers import Told, Workers
-from tintype.store.queue.requests import Requests
+from tintype.store.ops.processes import Workers
+from tintype.store.queue.queue import Leases
 from tintype.worker.looker import Looker
 from tintype.worker.task import RunningRequest
 
@@ -22,12 +23,12 @@ class Heart:
         self,
         worker_id: str,
         device: str,
-        requests: Requests,
+        requests: Leases,
         workers: Workers,
         tasks: Mapping[str, RunningRequest],
         engine: Engine,
         looker: Looker,
-        report: Callable[[], Told],
+        report: Callable[[], Mapping[str, Any]],
         interval: float,
         parent: int | None,
         stop: Callable[[], None],

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from tintype.media.images import encode
-from tintype.store.queue.previews import Preview, Previews
+from tintype.store.queue.progress import Preview, Previews
 from tintype.worker.task import RunningRequest
 
 log = structlog.get_logger()
@@ -45,7 +45,7 @@ class Looker:
         if self._under_way is not None and not self._under_way.done():
             return
         open_ones = [task for task in tasks if task.pictures and not self._hides(task)]
-        watched = self._previews.watched([task.request.id for task in open_ones])
+        watched = self._previews.followed([task.request.id for task in open_ones])
         if watched:
             wanted = [task for task in open_ones if task.request.id in watched]
             self._under_way = self._thread.submit(self._look_at, wanted)

@@ -19,7 +19,7 @@ from tintype.engine import Engine
 from tintype.errors import PictureNotFinite, StoreUnavailable, TintypeError
 from tintype.media.decoder import Decoded
 from tintype.store.db.records import Request
-from tintype.store.queue.requests import Requests
+from tintype.store.queue.queue import Leases
 from tintype.telemetry.metrics import Stage
 from tintype.telemetry.traces import NO_TRACES, Tracing
 from tintype.worker.admission import Admission
@@ -47,7 +47,7 @@ class Worker:
     def __init__(
         self,
         worker_id: str,
-        requests: Requests,
+        requests: Leases,
         catalogue: Catalogue,
         models: Models,
         pictures: Pictures,

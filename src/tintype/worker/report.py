@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from tintype.core import WorkerReport
 from tintype.engine import Engine
 from tintype.media.breaker import StorageBreaker
-from tintype.store.ops.workers import Told
 from tintype.telemetry.metrics import PROMPT_CACHE, TRANSACTION_SECONDS, TRANSACTIONS, Transactions
 from tintype.worker.models import Models
 from tintype.worker.stages import Stages
@@ -44,7 +44,7 @@ class Reporter:
         self._before = (0, 0, 0.0)
         self._lately: dict[str, float] = {}
 
-    def report(self) -> Told:
+    def report(self) -> dict[str, Any]:
         """All of it, as `Workers.beat` takes it."""
         engine, models = self._engine, self._models
         lately = self._rates()
@@ -54,13 +54,15 @@ class Reporter:
             "cold_seconds": models.cold_seconds,
             "max_rows": engine.max_rows,
             "counts": self._stages.counts() | _prompts(models) | self._told,
-            "about": {
-                "tasks": [_running(task) for task in list(self._tasks.values())],
-                "models": models.slugs,
-                "memory": memory(models.device) | _weights(models),
-                "lately": lately,
-                **({"storage": why} if (why := self._breaker.open) else {}),
-            },
+            "report": WorkerReport.from_json(
+                {
+                    "tasks": [_running(task) for task in list(self._tasks.values())],
+                    "models": models.slugs,
+                    "memory": memory(models.device) | _weights(models),
+                    "lately": lately,
+                    **({"storage": why} if (why := self._breaker.open) else {}),
+                }
+            ),
         }
 
     def _rates(self) -> dict[str, float]:

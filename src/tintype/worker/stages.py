@@ -46,9 +46,9 @@ class Stages:
 
     def queued(self, request: Request) -> None:
         """Note how long the request has waited for the claim that it has just got, if it is its first."""
-        if request.attempt == 1 and request.started_at is not None:
+        if request.attempt == 1 and request.timing.started_at is not None:
             moment = time.monotonic()
-            self.note(request, Stage.QUEUE, moment - (request.started_at - request.submitted_at), moment)
+            self.note(request, Stage.QUEUE, moment - (request.timing.started_at - request.timing.submitted_at), moment)
 
     def note(
         self, request: Request, stage: Stage, began: float, ended: float, error: BaseException | None = None
@@ -59,7 +59,7 @@ class Stages:
             self._counts[STAGE_SECONDS.key(request.slug, stage)] += max(0.0, ended - began)
         self._tracing.note(
             stage,
-            request.traceparent,
+            request.metadata.traceparent,
             _unix(began),
             _unix(ended),
             error,

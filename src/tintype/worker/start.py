@@ -13,12 +13,8 @@ from tintype.engine import Engine
 from tintype.hub.registry import Registry
 from tintype.media.storage import open_storage
 from tintype.settings import Settings
-from tintype.store.db.database import Database
-from tintype.store.db.notify import Bell
-from tintype.store.ops.preload import Warmups
-from tintype.store.ops.workers import Workers
-from tintype.store.queue.previews import Previews
-from tintype.store.queue.requests import Requests
+from tintype.store.db.notify import Listener
+from tintype.store.store import Store
 from tintype.telemetry.logs import ProcessLog
 from tintype.telemetry.traces import open_tracing
 from tintype.worker.delivery import Delivery
@@ -46,24 +42,17 @@ def run_worker(
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    db = Database(settings.database, patience=settings.database_patience, process="worker")
     models = Models.from_settings(settings, registry.weights, device, registry.keep_alive)
     outputs = open_storage(settings, settings.outputs_folder, settings.picture_life)
     pictures = Pictures.from_settings(settings)
-    requests = Requests(
-        db,
-        lease=settings.lease,
-        retention=settings.retention,
-        warm_wait=settings.warm_wait,
-        discard=pictures.inputs.discard,
-    )
+    store = Store.open(settings, process="worker", discard=pictures.inputs.discard)
     pinned = settings.pin | registry.pinned
     models.pin(registry.catalogue.find(slug) for slug in pinned)
     warming = Warming(
         worker_id,
         registry.catalogue,
         models,
-        Warmups(db),
+        store.ops.preloads,
         pinned,
         interval=settings.heartbeat,
     )
@@ -73,15 +62,15 @@ def run_worker(
         guard.load()  # what is wrong with it is said now, not at the first picture
     worker = Worker(
         worker_id,
-        requests,
+        store.leases,
         registry.catalogue,
         models,
         pictures,
-        Delivery(requests, outputs, guard, with_recipe=settings.embed_recipe),
+        Delivery(store.leases, outputs, guard, with_recipe=settings.embed_recipe),
         Engine(settings.max_rows),
         warming,
         max_pictures=settings.max_pictures,
-        poll=settings.poll_with_bell if db.has_bell else settings.poll,
+        poll=settings.poll_with_bell if store.db.can_notify else settings.poll,
         grace=settings.grace,
         warm_wait=settings.warm_wait,
         tracing=tracing,
@@ -105,22 +94,22 @@ def run_worker(
     heart = Heart(
         worker_id,
         str(models.device),
-        requests,
-        Workers(db),
+        store.leases,
+        store.ops.workers,
         worker.tasks,
         worker.engine,
-        Looker(Previews(db), guard.hides),
-        Reporter(worker.tasks, worker.engine, models, worker.stages, worker.breaker, db.times).report,
+        Looker(store.queue.previews, guard.hides),
+        Reporter(worker.tasks, worker.engine, models, worker.stages, worker.breaker, store.db.times).report,
         settings.heartbeat,
         parent,
         end,
         drain,
     )
     with life:
-        with pictures, heart, Bell(db, worker.look):
+        with pictures, heart, Listener(store.db, worker.look):
             worker.run()
             worker.breaker.stop()
         tracing.close()
-        db.close()
+        store.close()
     # At once: Python would wait for downloads under way, and for an address that never answers that is long.
     os._exit(0)

@@ -10,8 +10,8 @@ import structlog
 
 from tintype.catalog.spec import Catalogue
 from tintype.errors import StoreUnavailable, TintypeError
-from tintype.store.db.records import Warmth
-from tintype.store.ops.preload import Warmups
+from tintype.store.db.records import PreloadState
+from tintype.store.ops.preload import Preloads
 from tintype.worker.models import Models
 
 log = structlog.get_logger()
@@ -28,7 +28,7 @@ class Warming:
         worker: str,
         catalogue: Catalogue,
         models: Models,
-        warmups: Warmups,
+        warmups: Preloads,
         pins: Iterable[str],
         *,
         interval: float,
@@ -87,18 +87,18 @@ class Warming:
             raise
         except TintypeError as error:
             log.warning("model can't be loaded", model=slug, error=error.message, cause=repr(error.__cause__))
-            self.warmups.answer(self.worker, slug, Warmth.FAILED, error=error.message)
+            self.warmups.answer(self.worker, slug, PreloadState.FAILED, error=error.message)
             return
         self._warm.add(slug)
-        self.warmups.answer(self.worker, slug, Warmth.WARM, seconds=round(time.monotonic() - began, 4))
+        self.warmups.answer(self.worker, slug, PreloadState.WARM, seconds=round(time.monotonic() - began, 4))
 
     def _tell_changes(self) -> None:
         """Models become warm by being used, too, and cold when others need their room."""
         warm = self.models.warm()
         for slug in warm - self._warm:
-            self.warmups.answer(self.worker, slug, Warmth.WARM)
+            self.warmups.answer(self.worker, slug, PreloadState.WARM)
         for slug in self._warm - warm:
-            self.warmups.answer(self.worker, slug, Warmth.COLD)
+            self.warmups.answer(self.worker, slug, PreloadState.COLD)
         self._warm = warm
 
     def _tell_loaded(self) -> None:
