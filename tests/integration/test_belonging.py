@@ -291,14 +291,14 @@ def registry(tmp_path: Path) -> Registry:
 
 
 def test_a_worker_needs_every_model_that_is_offered(db: Database, registry: Registry) -> None:
-    check_models(db, registry)  # as long as no server is known, nothing is offered
-    register_server(db, registry, "web-1:8000")
-    check_models(db, registry)
+    check_models(store_on(db), registry)  # as long as no server is known, nothing is offered
+    register_server(store_on(db), registry, "web-1:8000")
+    check_models(store_on(db), registry)
     Servers(db).start("web-2:8000", {**registry.identities, "ours": "1", "mine": "2"})
     with pytest.raises(ConfigurationInvalid, match=r"doesn't know: mine, ours; give it their models file"):
-        check_models(db, registry)
+        check_models(store_on(db), registry)
     Servers(db).start("web-2:8000", {next(iter(MODELS)): registry.identities[next(iter(MODELS))]})
-    check_models(db, registry)  # knows more than one of them offers
+    check_models(store_on(db), registry)  # knows more than one of them offers
 
 
 def test_what_was_offered_last_counts_while_nobody_serves(db: Database, registry: Registry) -> None:
@@ -306,19 +306,19 @@ def test_what_was_offered_last_counts_while_nobody_serves(db: Database, registry
     known.start("web-1:8000", {"ours": "1"})
     known.leave("web-1:8000")
     with pytest.raises(ConfigurationInvalid, match="ours"):
-        check_models(db, registry)
-    register_server(db, registry, "web-2:8000")
-    check_models(db, registry)
+        check_models(store_on(db), registry)
+    register_server(store_on(db), registry, "web-2:8000")
+    check_models(store_on(db), registry)
     assert [one.id for one in known.shown()[1]] == ["web-2:8000"], "those that left are forgotten"
 
 
 def test_a_server_that_fell_silent_offers_nothing_while_another_lives(db: Database, registry: Registry) -> None:
     known = Servers(db)
     known.start("web-1:8000", {"ours": "1"})
-    register_server(db, registry, "web-2:8000")
+    register_server(store_on(db), registry, "web-2:8000")
     with db.write() as tx:
         tx.execute(servers.update().where(servers.c.id == "web-1:8000").values(seen_at=now() - ALIVE - 1))
-    check_models(db, registry)
+    check_models(store_on(db), registry)
     known.beat("web-1:8000", {"ours": "1"})
     assert [one.id for one in known.alive()] == ["web-1:8000", "web-2:8000"]
 
@@ -329,7 +329,7 @@ def test_servers_that_offer_other_models_are_logged(db: Database, registry: Regi
     del offered[other]
     Servers(db).start("web-1:8000", offered)
     with capture_logs() as logs:
-        register_server(db, registry, "web-2:8000")
+        register_server(store_on(db), registry, "web-2:8000")
     [line] = logs
     assert (line["event"], line["server"]) == ("a server's models are not the same as here", "web-1:8000")
     assert (line["only_here"], line["only_there"], line["differing"]) == ([other], ["ours"], [slug])
@@ -340,7 +340,7 @@ def test_another_version_is_logged_and_not_refused(db: Database, registry: Regis
     with db.write() as tx:
         tx.execute(servers.update().values(version="0.0.9"))
     with capture_logs() as logs:
-        check_models(db, registry)
+        check_models(store_on(db), registry)
     assert [(line["event"], line["its"], line["ours"]) for line in logs] == [
         ("a server is of another version", "0.0.9", __version__)
     ]

@@ -148,7 +148,7 @@ class Database:
     @property
     def can_notify(self) -> bool:
         """Whether it has LISTEN and NOTIFY, as Postgres does."""
-        return self.kind == "postgresql"
+        return self._engine.dialect.name == "postgresql"
 
     @contextmanager
     def listening(self, channel: str) -> Iterator[Any]:
@@ -268,19 +268,15 @@ def _queued(folder: Path) -> Iterator[None]:
         raise StoreUnavailable from error
     try:
         until = time.monotonic() + MAX_QUEUE_WAIT
-        while not _locked(lock) and time.monotonic() < until:
-            time.sleep(RETRY)
+        while time.monotonic() < until:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(RETRY)
         yield
     finally:
         os.close(lock)  # which releases it
-
-
-def _locked(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _reject_invalid_text(_: object, __: object, ___: object, parameters: Any, ____: object, many: bool) -> None:

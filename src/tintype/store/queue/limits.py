@@ -20,21 +20,17 @@ MINUTE = 60.0
 RETRY_AFTER = 2.0
 
 
-class Group(NamedTuple):
-    """The keys that share a limit."""
-
-    #: For messages: as subject, and with `would`.
-    words: str
-    would: str
-    #: Condition on requests.
-    keys: ColumnElement[bool]
-
-
 class Limit(NamedTuple):
     """A maximum, and the keys that share it."""
 
     max: int
-    group: Group
+    #: For messages: the keys as subject, and with `would`.
+    words: str
+    would: str
+    #: Condition on requests: those of the keys.
+    requests: ColumnElement[bool]
+    #: Whether an account's keys share it, or one key has it for itself.
+    shared: bool
 
 
 def admit(tx: Connection, request: Request, ceilings: Ceilings) -> Allowance | None:
@@ -60,31 +56,31 @@ def _check_queue(tx: Connection, request: Request, ceilings: Ceilings) -> None:
     if request.images > limit:
         words = f"One account may have {limit} pictures in the queue; this request asks for {request.images}"
         raise Forbidden(words, reason="limit")
-    own = _account(request.account_id)
-    counted = select(func.sum(_IMAGES), func.sum(_IMAGES).filter(requests.c.key_id.in_(own)))
+    own = requests.c.key_id.in_(select(api_keys.c.id).where(api_keys.c.account_id == request.account_id))
+    counted = select(func.sum(_IMAGES), func.sum(_IMAGES).filter(own))
     all_images, mine = tx.execute(counted.where(*_unended(request))).one()
     if all_images > ceilings.queue:
         raise Full(f"The queue is full: it holds {ceilings.queue} pictures", true(), request)
     if mine > limit:
         words = f"One account may have {limit} of the {ceilings.queue} pictures that the queue holds"
-        raise Full(f"{words}; with this request it would have {mine}", requests.c.key_id.in_(own), request)
+        raise Full(f"{words}; with this request it would have {mine}", own, request)
 
 
 def _check_requests(tx: Connection, request: Request, limit: Limit) -> None:
-    concurrent = tx.scalar(select(func.count()).where(*_unended(request), limit.group.keys)) or 0
+    concurrent = tx.scalar(select(func.count()).where(*_unended(request), limit.requests)) or 0
     if concurrent > limit.max:
-        words = f"Too many requests: {limit.group.words} may have {limit.max} at the same time"
-        raise Full(words, limit.group.keys, request)
+        words = f"Too many requests: {limit.words} may have {limit.max} at the same time"
+        raise Full(words, limit.requests, request)
 
 
 def _check_images(tx: Connection, request: Request, limit: Limit) -> None:
-    words = f"Too many pictures: {limit.group.words} may have {limit.max} at the same time"
+    words = f"Too many pictures: {limit.words} may have {limit.max} at the same time"
     if request.images > limit.max:  # no wait would help
         raise Forbidden(f"{words}; this request alone asks for {request.images}", reason="limit")
-    images = tx.scalar(select(func.sum(_IMAGES)).where(*_unended(request), limit.group.keys)) or 0
+    images = tx.scalar(select(func.sum(_IMAGES)).where(*_unended(request), limit.requests)) or 0
     if images > limit.max:
-        words = f"{words}; with this request {limit.group.would} have {images}"
-        raise Full(words, limit.group.keys, request)
+        words = f"{words}; with this request {limit.would} have {images}"
+        raise Full(words, limit.requests, request)
 
 
 class Full(Exception):
@@ -105,14 +101,11 @@ class Full(Exception):
 
 def _take_tokens(tx: Connection, key: Row[Any], ceilings: Ceilings, moment: float) -> Allowance | None:
     """A token of the key's own bucket and one of its account's, where there are such; of neither if one is empty."""
-    own, shared = _numbers(key, "rpm", ceilings)
     left = []
-    if own:
-        left.append(_one_token(key.bucket_full_at, Limit(own, _own(key)), moment))
-        tx.execute(update(api_keys).where(api_keys.c.id == key.id).values(bucket_full_at=left[-1].full_at))
-    if shared:
-        left.append(_one_token(key.account_full_at, Limit(shared, _sharing(key, "rpm")), moment))
-        tx.execute(update(accounts).where(accounts.c.id == key.account_id).values(bucket_full_at=left[-1].full_at))
+    for limit in _limits(key, "rpm", ceilings):
+        owner, id = (accounts, key.account_id) if limit.shared else (api_keys, key.id)
+        left.append(_one_token(key.account_full_at if limit.shared else key.bucket_full_at, limit, moment))
+        tx.execute(update(owner).where(owner.c.id == id).values(bucket_full_at=left[-1].full_at))
     return min(left, default=None)
 
 
@@ -125,35 +118,25 @@ def _one_token(full_at: float, limit: Limit, moment: float) -> Allowance:
     spare = moment + MINUTE + 1e-6 - full_at  # rounding errors
     if spare < 0:
         wait = full_at - moment - MINUTE
-        words = f"Too many requests: {limit.group.words} may send {limit.max} per minute"
+        words = f"Too many requests: {limit.words} may send {limit.max} per minute"
         raise TooManyRequests(f"{words}. Retry in {max(1, ceil(wait))} s.", wait, moment)
     return Allowance(int(spare * limit.max / MINUTE), full_at)
 
 
 def _limits(key: Row[Any], name: str, ceilings: Ceilings) -> list[Limit]:
-    own, shared = _numbers(key, name, ceilings)
-    return [Limit(own, _own(key))] * bool(own) + [Limit(shared, _sharing(key, name))] * bool(shared)
-
-
-def _numbers(key: Row[Any], name: str, ceilings: Ceilings) -> tuple[int, int]:
-    """The key's own maximum, and the one that it shares with others of its account; 0 for none."""
+    """The key's own maximum of that name, and the server's, which it shares with others of its account."""
     own: int | None = key._mapping[name]
     shared: int = 0 if own is not None and not key.self_made else getattr(ceilings, name)
-    return own or 0, shared
-
-
-def _own(key: Row[Any]) -> Group:
-    return Group("this API key", "it would", requests.c.key_id == key.id)
-
-
-def _sharing(key: Row[Any], name: str) -> Group:
-    """The keys of an account that share the server's maximum, those that no longer work included."""
-    sharing = _account(key.account_id).where(or_(api_keys.c[name].is_(None), api_keys.c.self_made))
-    return Group("the API keys of this account together", "they would", requests.c.key_id.in_(sharing))
-
-
-def _account(account_id: str) -> Any:
-    return select(api_keys.c.id).where(api_keys.c.account_id == account_id)
+    limits = []
+    if own:
+        limits.append(Limit(own, "this API key", "it would", requests.c.key_id == key.id, shared=False))
+    if shared:
+        # Keys that no longer work are among them.
+        of_account = api_keys.c.account_id == key.account_id, or_(api_keys.c[name].is_(None), api_keys.c.self_made)
+        theirs = requests.c.key_id.in_(select(api_keys.c.id).where(*of_account))
+        words = "the API keys of this account together"
+        limits.append(Limit(shared, words, "they would", theirs, shared=True))
+    return limits
 
 
 _IMAGES = requests.c.pictures
