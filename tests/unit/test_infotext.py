@@ -14,9 +14,8 @@ from tests.pictures import saved
 from tintype.catalog.parameters import SAMPLERS, SCHEDULES, SD15_SCHEDULERS
 from tintype.core import GenerationParams
 from tintype.media.images import LONGEST_NOTE, Format, encode, read_note
-from tintype.worker import infotext as words
-from tintype.worker.infotext import infotext
-from tintype.worker.recipe import Recipe
+from tintype.worker import recipe as words
+from tintype.worker.recipe import Recipe, infotext
 
 ORDER = GenerationParams(prompt="a fox", steps=20, guidance=7.5, seed=5, sampler="euler_ancestral", schedule="karras")
 RECIPE = Recipe("sd3", ORDER, "f" * 24, "float32", 77, "", version="1.2")

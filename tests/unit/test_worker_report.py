@@ -7,14 +7,14 @@ from typing import Any, cast
 from tintype.engine import Engine
 from tintype.telemetry.metrics import TRANSACTION_SECONDS, TRANSACTIONS
 from tintype.telemetry.transactions import Transactions
-from tintype.worker.report import Reporter
-from tintype.worker.stages import Stages
+from tintype.worker.heartbeat import Reporter
+from tintype.worker.timings import Timings
 
 
 def test_transactions_are_told_when_there_is_work_to_tell_of() -> None:
     """Each heartbeat is one: an idle worker would otherwise add to everybody's sums at each."""
     engine, times = Engine(16), Transactions()
-    reporter = Reporter({}, engine, cast(Any, None), Stages("w"), cast(Any, None), times)
+    reporter = Reporter({}, engine, cast(Any, None), Timings("w"), cast(Any, None), times)
     times.read.observe(2)
     times.connection.observe(1)
     reporter._rates()

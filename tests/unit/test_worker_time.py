@@ -12,8 +12,8 @@ from tintype.catalog.models import SD35_TURBO_TXT2IMG
 from tintype.diffusion.conditioning import Lengths
 from tintype.media.outlet import Outlet
 from tintype.telemetry.metrics import STAGE_SECONDS, Stage
-from tintype.worker.guard import Guard
 from tintype.worker.loop import Worker
+from tintype.worker.outputs import SafetyFilter
 from tintype.worker.task import RunningRequest
 
 LOAD = 40.0
@@ -55,7 +55,7 @@ def test_loading_is_nobodys_time(monkeypatch: pytest.MonkeyPatch) -> None:
     models: Any = Slow(monkeypatch)
     engine: Any = SimpleNamespace(add=lambda *_, **__: None, live=[])
     nothing: Any = None
-    delivery: Any = SimpleNamespace(guard=Guard(None), outlet=Outlet(nothing))
+    delivery: Any = SimpleNamespace(guard=SafetyFilter(None), outlet=Outlet(nothing))
     worker = Worker("w", nothing, nothing, models, nothing, delivery, engine, nothing, max_pictures=4, poll=1, grace=1)
     running, fresh = task(), task()
     running.pictures = [nothing]

@@ -121,11 +121,11 @@ def _make(
     progress: Callable[[int, int], None],
 ) -> list[Any]:
     from tintype.worker.direct import draw_order  # noqa: PLC0415 - imports torch
+    from tintype.worker.inputs import Inputs  # noqa: PLC0415
     from tintype.worker.jobs import unread  # noqa: PLC0415
-    from tintype.worker.pictures import Pictures  # noqa: PLC0415
 
     # The picture first: it may be wrong, and the weights take long.
-    with Pictures.from_settings(settings) as pictures:
+    with Inputs.from_settings(settings) as pictures:
         picture = pictures.read(wanted)
     loaded = load_model(settings, registry, spec, device, read_loras(wanted.loras))
     for words in unread(loaded.family, wanted):

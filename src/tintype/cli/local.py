@@ -18,7 +18,7 @@ from tintype.hub.registry import Registry
 from tintype.settings import Settings
 
 if TYPE_CHECKING:
-    from tintype.worker.loaded import Loaded
+    from tintype.worker.models import LoadedModel
 
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
 
@@ -70,9 +70,9 @@ def drawing() -> Iterator[Callable[[int, int], None]]:
 
 def load_model(
     settings: Settings, registry: Registry, spec: ModelSpec, device: str, styles: Iterable[tuple[str, float]] = ()
-) -> Loaded:
+) -> LoadedModel:
     """The model on the device; raises ClickException when the device fails, BadRequest that names what is missing."""
-    from tintype.worker.models import Models  # noqa: PLC0415 - imports torch
+    from tintype.worker.models import ModelPool  # noqa: PLC0415 - imports torch
 
     require_device(device)
     registry.require([spec.slug])
@@ -80,7 +80,7 @@ def load_model(
     folder = own.path if own else None
     try:
         # One order is not worth preparing for.
-        models = Models.from_settings(settings.model_copy(update={"prepare": "off"}), registry.weights, device)
+        models = ModelPool.from_settings(settings.model_copy(update={"prepare": "off"}), registry.weights, device)
         return models.load(spec, styles=styles)
     except WeightsUnusable as error:
         raise BadRequest(f"{folder or 'the built-in weights'}: {_why(error, folder)}") from error

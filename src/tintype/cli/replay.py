@@ -20,7 +20,7 @@ from tintype.media.samples import draw
 from tintype.settings import Settings
 
 if TYPE_CHECKING:
-    from tintype.worker.loaded import Loaded
+    from tintype.worker.models import LoadedModel
     from tintype.worker.recipe import Recipe
 
 
@@ -76,7 +76,7 @@ def compare(one: Image.Image, other: Image.Image) -> str:
     return f"different: by at most {most} of 255"
 
 
-def _weights(recipe: Recipe, settings: Settings, registry: Registry, device: str) -> Loaded:
+def _weights(recipe: Recipe, settings: Settings, registry: Registry, device: str) -> LoadedModel:
     spec = registry.catalogue.find(recipe.model)
     loaded = load_model(settings, registry, spec, device, read_loras(recipe.order.loras))
     if loaded.fingerprint != recipe.weights:

@@ -12,12 +12,12 @@ from tintype.engine import Engine
 from tintype.media.decoder import Decoded
 from tintype.media.made import Encoded
 from tintype.worker.jobs import jobs, result_size, to_file
-from tintype.worker.loaded import Loaded
+from tintype.worker.models import LoadedModel
 from tintype.worker.recipe import recipe
 
 
 def draw_order(
-    loaded: Loaded,
+    loaded: LoadedModel,
     slug: str,
     order: GenerationParams,
     source: Decoded | None,

@@ -6,12 +6,12 @@ import torch
 
 from tintype.catalog.loras import read_loras
 from tintype.worker.jobs import jobs, result_size, unread
-from tintype.worker.models import Models
+from tintype.worker.models import ModelPool
 from tintype.worker.recipe import recipe
 from tintype.worker.task import Draft, RunningRequest
 
 
-def draft(task: RunningRequest, models: Models) -> Draft:
+def draft(task: RunningRequest, models: ModelPool) -> Draft:
     """The jobs of a task whose input picture has arrived, and what they need; raises what the fetch has raised.
 
     Notes in the task how its pictures can be made again, what draws them, how large they will be, and what of its texts

@@ -11,8 +11,7 @@ from tintype.diffusion.image_state import Family
 from tintype.diffusion.job import ImageSpec
 from tintype.media.made import Encoded, encoded, output_size
 from tintype.media.scaling import fit, native_size, resize
-from tintype.worker.infotext import infotext
-from tintype.worker.recipe import Recipe
+from tintype.worker.recipe import Recipe, infotext
 
 
 def result_size(order: GenerationParams, picture: Image.Image | None) -> tuple[int, int]:

@@ -23,14 +23,14 @@ from tintype.store.queue.requests import Requests
 from tintype.telemetry.metrics import Stage
 from tintype.telemetry.traces import NO_TRACES, Tracing
 from tintype.worker.admission import Admission
-from tintype.worker.delivery import Delivery
 from tintype.worker.drafts import draft
 from tintype.worker.endings import Endings
-from tintype.worker.models import Models
-from tintype.worker.pictures import Pictures
-from tintype.worker.stages import Stages
+from tintype.worker.inputs import Inputs
+from tintype.worker.models import ModelPool
+from tintype.worker.outputs import Outputs
+from tintype.worker.preload import Preloader
 from tintype.worker.task import RunningRequest
-from tintype.worker.warming import Warming
+from tintype.worker.timings import Timings
 
 log = structlog.get_logger()
 
@@ -49,11 +49,11 @@ class Worker:
         worker_id: str,
         requests: Requests,
         catalogue: Catalogue,
-        models: Models,
-        pictures: Pictures,
-        delivery: Delivery,
+        models: ModelPool,
+        pictures: Inputs,
+        delivery: Outputs,
         engine: Engine,
-        warming: Warming,
+        warming: Preloader,
         *,
         max_pictures: int,
         poll: float,
@@ -76,7 +76,7 @@ class Worker:
         #: Seconds after which a request that was left to another worker may be claimed here.
         self.warm_wait = warm_wait
         self.grace = grace
-        self.stages = Stages(worker_id, tracing)
+        self.stages = Timings(worker_id, tracing)
         self.tasks: dict[str, RunningRequest] = {}
         self.endings = Endings(requests, self.tasks, engine, self.admission, self.outlet, freed=self.look)
         self.outlet.when_opened(self.look)

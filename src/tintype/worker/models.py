@@ -1,10 +1,10 @@
-"""The models that a worker can draw with: each is put together once, and brings its weights when they are needed."""
+"""The models that a worker can draw with: each is put together once; its weights are loaded when they are needed."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 import torch
@@ -15,14 +15,69 @@ from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.weights import T5Place, Weights
 from tintype.diffusion.arithmetic import pick_dtype
 from tintype.diffusion.families import DENOISERS, load_family, pick_device
+from tintype.diffusion.image_state import Family
+from tintype.diffusion.memory.part import Place
 from tintype.diffusion.memory.plan import Memory, open_memory
 from tintype.diffusion.prepared import pick_run
 from tintype.diffusion.prompts import Prompts
 from tintype.errors import NoRoom
 from tintype.settings import Prepare, Settings
-from tintype.worker.loaded import Loaded
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that can be drawn with, and what tells it apart from others."""
+
+    family: Family
+    #: Of its weights.
+    fingerprint: str
+    #: Its arithmetic: float32 or bfloat16.
+    dtype: str
+    t5_tokens: int
+    #: Side of the square whose area it draws, whatever size was asked for; None for the size itself.
+    native_size: int | None
+    #: Whether the weights are the ones that tintype brings along.
+    builtin: bool
+
+    @property
+    def warm(self) -> bool:
+        """Whether all its weights are where they work."""
+        return all(part.place is Place.DEVICE for part in self.family.parts)
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether its denoiser is where it works: the largest part, and the one that stays for a whole picture."""
+        return self.family.denoiser.place is Place.DEVICE
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether its weights have no room only because of what is under way."""
+        parts = self.family.parts
+        possible = all(part.memory.fits([part], 0) for part in parts)
+        return possible and not all(part.memory.could_take(part) for part in parts)
+
+    def keep(self, seconds: float) -> None:
+        """Let its weights leave after so many seconds in which nobody needed them; 0 is never.
+
+        What it shares with another model stays for the longer of both times.
+        """
+        for part in self.family.parts:
+            part.keep_alive = seconds if part.keep_alive is None else longer(part.keep_alive, seconds)
+
+    def bring(self) -> None:
+        """Bring all its weights to where they work; raises NoRoom, WeightsUnusable."""
+        with torch.inference_mode():
+            for part in self.family.parts:
+                part.memory.keep(part)
+                part.memory.release(part)
+
+
+def longer(one: float, other: float) -> float:
+    """The longer of two times, of which 0 is for ever."""
+    return max(one, other) if one and other else 0.0
+
 
 #: Bytes in a gigabyte, as settings count, and in a megabyte.
 GIGABYTE, MEGABYTE = 2**30, 2**20
@@ -30,7 +85,7 @@ GIGABYTE, MEGABYTE = 2**30, 2**20
 MOST_OPEN = 64
 
 
-class Models:
+class ModelPool:
     """Puts each set of weights together once: models that share weights share forward passes, and memory."""
 
     def __init__(
@@ -60,9 +115,9 @@ class Models:
         #: Seconds, by slug, that unused weights stay; 0 is ever.
         self._keep_alive = keep_alive
         #: In the order in which they were last asked for.
-        self._loaded: dict[tuple[Weights, torch.dtype], Loaded] = {}
+        self._loaded: dict[tuple[Weights, torch.dtype], LoadedModel] = {}
         #: By slug, for reports.
-        self._by_slug: dict[str, Loaded] = {}
+        self._by_slug: dict[str, LoadedModel] = {}
         #: Seconds spent on opening models since somebody asked.
         self._seconds = 0.0
         #: How often somebody waited for weights, and for how many seconds in all: for the worker's report.
@@ -72,7 +127,7 @@ class Models:
     @classmethod
     def from_settings(
         cls, settings: Settings, own: Mapping[str, Weights], device: str, keep_alive: Mapping[str, float] | None = None
-    ) -> Models:
+    ) -> ModelPool:
         """As the operator configured them; `own` are the weights of the slugs that don't use the built-in ones.
 
         keep_alive: seconds, by slug, where a model has its own.
@@ -98,7 +153,7 @@ class Models:
 
     def get(
         self, spec: ModelSpec, dtype: torch.dtype | None = None, styles: Iterable[tuple[str, float]] = ()
-    ) -> Loaded:
+    ) -> LoadedModel:
         """The model, in the usual arithmetic unless told, with LoRAs on top; its weights need not be loaded.
 
         Raises WeightsUnusable, and InvalidParameter for a LoRA that the model doesn't offer.
@@ -121,7 +176,7 @@ class Models:
             self._by_slug[spec.slug] = loaded
         return loaded
 
-    def load(self, spec: ModelSpec, styles: Iterable[tuple[str, float]] = ()) -> Loaded:
+    def load(self, spec: ModelSpec, styles: Iterable[tuple[str, float]] = ()) -> LoadedModel:
         """The model as `get` gives it, with all its weights where they work; raises NoRoom, too."""
         loaded = self.get(spec, styles=styles)
         loaded.bring()
@@ -174,10 +229,10 @@ class Models:
             self._usual[weights] = pick_dtype(self._dtype, self.device, denoiser)
         return self._usual[weights]
 
-    def _open(self, family: str, weights: Weights, dtype: torch.dtype) -> Loaded:
+    def _open(self, family: str, weights: Weights, dtype: torch.dtype) -> LoadedModel:
         traits = weights.traits
         t5_tokens = traits.t5_tokens or self._t5_tokens
         opened = load_family(family, weights, self.device, dtype, t5_tokens, memory=self.memory, prompts=self.prompts)
         opened.run = self._run
         arithmetic = str(dtype).removeprefix("torch.")
-        return Loaded(opened, weights.fingerprint, arithmetic, t5_tokens, traits.native_size, weights.builtin)
+        return LoadedModel(opened, weights.fingerprint, arithmetic, t5_tokens, traits.native_size, weights.builtin)

@@ -15,7 +15,7 @@ from tintype.diffusion.memory.demand import Demand
 from tintype.media.cancellation import Cancellation
 from tintype.media.decoder import Decoded
 from tintype.store.db.records import LeaseStatus, Progress, Request
-from tintype.worker.loaded import Loaded
+from tintype.worker.models import LoadedModel
 from tintype.worker.recipe import Recipe
 
 
@@ -42,7 +42,7 @@ class RunningRequest:
         self.pictures: list[ImageState] = []
         #: How its pictures can be made again, what draws them and how large they will be; there once they have begun.
         self.recipe: Recipe
-        self.loaded: Loaded
+        self.loaded: LoadedModel
         self.size: tuple[int, int]
         #: What its caller should know of it beside the pictures.
         self.warnings: list[str] = []

@@ -1,8 +1,4 @@
-"""Looks at pictures on their way, for callers who watch: a small JPEG of each, on a thread of its own.
-
-Pictures of one request are decoded one after another. Those that are done are shown small until all are: a request
-that is then cancelled or fails costs nothing, and so must leave nothing that is worth its price.
-"""
+"""Renders live previews of running requests for callers who watch: small JPEGs, on a thread of its own."""
 
 from __future__ import annotations
 
@@ -19,6 +15,7 @@ from tintype.worker.task import RunningRequest
 
 log = structlog.get_logger()
 
+
 QUALITY = 80
 #: Pixels of the longer side of a finished picture's preview.
 SMALL = 256
@@ -26,7 +23,7 @@ SMALL = 256
 FINISHED = -1
 
 
-class Looker:
+class PreviewRenderer:
     """Makes at most one look per picture and beat of the heart, and none for requests that nobody watches.
 
     hides: whether nobody may look at a task's pictures yet.

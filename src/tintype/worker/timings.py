@@ -1,4 +1,4 @@
-"""What requests spend their time on in a worker: counted for `/metrics`, and a span each where traces are wanted."""
+"""What requests spend their time on in a worker: counted for `/metrics`, and one span per stage where traces are on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Stages:
+class Timings:
     """Stages as the worker's threads live through them: a device may still be at work when one is over."""
 
     def __init__(self, worker: str, tracing: Tracing = NO_TRACES) -> None:

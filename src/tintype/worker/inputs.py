@@ -1,12 +1,14 @@
-"""The input picture of an order: a stored file, a sample, or something to download."""
+"""The input image of a request: a stored file, a sample, or something to download."""
 
 from __future__ import annotations
 
 import math
+import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from typing import Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 from tintype.catalog.samples import sample_path
 from tintype.core import OWN_FILE, STORED_INPUT, GenerationParams
@@ -20,14 +22,100 @@ from tintype.media.samples import draw
 from tintype.media.scaling import fitted_size
 from tintype.media.storage import Storage, open_storage
 from tintype.settings import Settings
-from tintype.worker.fair import FairPool
+
+T = TypeVar("T")
+
+
+class _Job(NamedTuple):
+    account: str
+    work: Callable[[ExitStack], Any]
+    future: Future[Any]
+
+
+class FairPool:
+    """Runs jobs in `places` threads: next is one of the account that was served longest ago, among those below half.
+
+    What waits is not bounded here: whoever submits bounds that.
+    """
+
+    def __init__(self, places: int, name: str) -> None:
+        self._places = places
+        self._share = max(1, places // 2)
+        self._threads = ThreadPoolExecutor(places, thread_name_prefix=name)
+        self._lock = threading.Lock()
+        self._waiting: list[_Job] = []
+        self._running: Counter[str] = Counter()
+        #: When accounts were last served, counted in jobs; only of those that have jobs here.
+        self._served: dict[str, int] = {}
+        self._jobs = 0
+
+    def submit(self, account: str, work: Callable[[ExitStack], T]) -> Future[T]:
+        """Run `work` as soon as it may; a future that is cancelled before is not run.
+
+        What the work puts on the stack is done after the future has its result, and before its place is another job's:
+        waiting until nothing of the work is left, say.
+        """
+        future: Future[T] = Future()
+        with self._lock:
+            self._waiting.append(_Job(account, work, future))
+        self._start()
+        return future
+
+    def close(self) -> None:
+        """Start no more."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        for job in waiting:
+            job.future.cancel()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _start(self) -> None:
+        with self._lock:
+            while self._running.total() < self._places and (job := self._next()):
+                self._running[job.account] += 1
+                self._jobs += 1
+                self._served[job.account] = self._jobs
+                self._threads.submit(self._run, job)
+
+    def _next(self) -> _Job | None:
+        """The job whose turn it is, taken out of those that wait."""
+        self._waiting = [job for job in self._waiting if not job.future.cancelled()]
+        ready = [job for job in self._waiting if self._running[job.account] < self._share]
+        job = min(ready, key=lambda job: self._served.get(job.account, 0), default=None)
+        if job is not None:
+            self._waiting.remove(job)
+        return job
+
+    def _run(self, job: _Job) -> None:
+        try:
+            if job.future.set_running_or_notify_cancel():
+                with ExitStack() as after:
+                    _fulfil(job, after)
+        finally:
+            with self._lock:
+                self._running[job.account] -= 1
+                if not self._running[job.account]:
+                    del self._running[job.account]
+                    if all(other.account != job.account for other in self._waiting):
+                        self._served.pop(job.account, None)
+            self._start()
+
+
+def _fulfil(job: _Job, after: ExitStack) -> None:
+    try:
+        result = job.work(after)
+    except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+        job.future.set_exception(error)
+    else:
+        job.future.set_result(result)
+
 
 #: Input images on their way at the same time. Most of them wait for an address, or for a decoder with at most
 #: 25 MB in hand. As many lookups of names are possible at the same time: none waits for another's.
 PLACES = LOOKUPS
 
 
-class Pictures:
+class Inputs:
     """Reads input images; nothing else in the worker knows where they come from.
 
     decoders: how many are decoded at the same time.
@@ -52,7 +140,7 @@ class Pictures:
         self._decoding = FairPool(decoders, "decode")
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Pictures:
+    def from_settings(cls, settings: Settings) -> Inputs:
         """As the operator configured them; what a request was told to read is there until it ends, whatever its age."""
         folders = settings.inputs_folder, settings.outputs_folder, settings.assets_folder
         inputs, *files = (open_storage(settings, folder, math.inf) for folder in folders)

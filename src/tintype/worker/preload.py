@@ -1,4 +1,4 @@
-"""Loads the models that are wanted before anybody draws with them: the pinned ones, and those that callers ask for."""
+"""Loads models before requests need them: the pinned ones, and those that callers ask for."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tintype.catalog.catalogue import Catalogue
 from tintype.errors import StoreUnavailable, TintypeError
 from tintype.store.db.records import Warmth
 from tintype.store.ops.preload import Warmups
-from tintype.worker.models import Models
+from tintype.worker.models import ModelPool
 
 log = structlog.get_logger()
 
 
-class Warming:
+class Preloader:
     """Looks, now and then and between two steps, for models to load; also has leave what nobody has needed lately.
 
     interval: seconds between looks.
@@ -27,7 +27,7 @@ class Warming:
         self,
         worker: str,
         catalogue: Catalogue,
-        models: Models,
+        models: ModelPool,
         warmups: Warmups,
         pins: Iterable[str],
         *,

@@ -21,15 +21,13 @@ from tintype.store.queue.previews import Previews
 from tintype.store.queue.requests import Requests
 from tintype.telemetry.logs import Life
 from tintype.telemetry.traces import open_tracing
-from tintype.worker.delivery import Delivery
-from tintype.worker.guard import Guard
-from tintype.worker.heart import Heart
-from tintype.worker.looker import Looker
+from tintype.worker.heartbeat import Heartbeat, Reporter
+from tintype.worker.inputs import Inputs
 from tintype.worker.loop import Worker
-from tintype.worker.models import Models
-from tintype.worker.pictures import Pictures
-from tintype.worker.report import Reporter
-from tintype.worker.warming import Warming
+from tintype.worker.models import ModelPool
+from tintype.worker.outputs import Outputs, SafetyFilter
+from tintype.worker.preload import Preloader
+from tintype.worker.previews import PreviewRenderer
 
 
 def run_worker(
@@ -47,9 +45,9 @@ def run_worker(
     if settings.threads:
         torch.set_num_threads(settings.threads)
     db = Database(settings.database, patience=settings.database_patience, process="worker")
-    models = Models.from_settings(settings, registry.weights, device, registry.keep_alive)
+    models = ModelPool.from_settings(settings, registry.weights, device, registry.keep_alive)
     outputs = open_storage(settings, settings.outputs_folder, settings.picture_life)
-    pictures = Pictures.from_settings(settings)
+    pictures = Inputs.from_settings(settings)
     requests = Requests(
         db,
         lease=settings.lease,
@@ -59,7 +57,7 @@ def run_worker(
     )
     pinned = settings.pin | registry.pinned
     models.pin(registry.catalogue.find(slug) for slug in pinned)
-    warming = Warming(
+    warming = Preloader(
         worker_id,
         registry.catalogue,
         models,
@@ -68,7 +66,7 @@ def run_worker(
         interval=settings.heartbeat,
     )
     tracing = open_tracing(settings.traces, "worker", worker_id)
-    guard = Guard.from_settings(settings)
+    guard = SafetyFilter.from_settings(settings)
     if settings.safety != "off" and settings.safety_checker != "none":
         guard.load()  # what is wrong with it is said now, not at the first picture
     worker = Worker(
@@ -77,7 +75,7 @@ def run_worker(
         registry.catalogue,
         models,
         pictures,
-        Delivery(requests, outputs, guard, with_recipe=settings.embed_recipe),
+        Outputs(requests, outputs, guard, with_recipe=settings.embed_recipe),
         Engine(settings.max_rows),
         warming,
         max_pictures=settings.max_pictures,
@@ -102,14 +100,14 @@ def run_worker(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    heart = Heart(
+    heart = Heartbeat(
         worker_id,
         str(models.device),
         requests,
         Workers(db),
         worker.tasks,
         worker.engine,
-        Looker(Previews(db), guard.hides),
+        PreviewRenderer(Previews(db), guard.hides),
         Reporter(worker.tasks, worker.engine, models, worker.stages, worker.outlet, db.times).report,
         settings.heartbeat,
         parent,

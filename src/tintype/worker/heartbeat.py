@@ -1,22 +1,108 @@
-"""What a worker tells of itself at each heartbeat: what it runs, what it has counted, how much memory it takes."""
+"""The heartbeat: a thread that renews a worker's leases, reports what it does, and learns of cancellations."""
 
 from __future__ import annotations
 
+import os
 import resource
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tintype.engine import Engine
+from tintype.errors import StoreUnavailable
 from tintype.media.outlet import Outlet
-from tintype.store.ops.workers import Told
+from tintype.store.ops.workers import Told, Workers
+from tintype.store.queue.requests import Requests
 from tintype.telemetry.metrics import PROMPT_CACHE, TRANSACTION_SECONDS, TRANSACTIONS
 from tintype.telemetry.transactions import Transactions
-from tintype.worker.models import Models
-from tintype.worker.stages import Stages
+from tintype.worker.models import ModelPool
+from tintype.worker.previews import PreviewRenderer
 from tintype.worker.task import RunningRequest
+from tintype.worker.timings import Timings
+
+
+class Heartbeat:
+    """Beats every `interval` seconds, also while a forward pass or a load takes longer than a lease."""
+
+    def __init__(
+        self,
+        worker_id: str,
+        device: str,
+        requests: Requests,
+        workers: Workers,
+        tasks: Mapping[str, RunningRequest],
+        engine: Engine,
+        looker: PreviewRenderer,
+        report: Callable[[], Told],
+        interval: float,
+        parent: int | None,
+        stop: Callable[[], None],
+        drain: Callable[[], None],
+    ) -> None:
+        self.worker_id = worker_id
+        self.device = device
+        self.requests = requests
+        self.workers = workers
+        self.tasks = tasks
+        self.engine = engine
+        self.looker = looker
+        self.report = report
+        self.interval = interval
+        #: Process without which this worker has no business; None for one that was started by hand.
+        self.parent = parent
+        self.stop = stop
+        self.drain = drain
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        self.beat()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self.looker.close()
+        with suppress(StoreUnavailable):  # then it is silent from now on; it leaves as it was told, all the same
+            self._tell()  # what it counted since the last beat; without renewing anything
+            self.workers.leave(self.worker_id)
+
+    def beat(self) -> None:
+        """Renew every lease, take in what the store says of each, and say that this worker lives and what it does."""
+        # These very tasks: by the time of the answer, the worker may have claimed one of the requests anew.
+        renewed = list(self.tasks.values())
+        verdicts = self.requests.renew([task.mark for task in renewed])
+        for task in renewed:
+            task.verdict = verdicts[task.request.id]
+        self._tell()
+        self.looker.beat(renewed)
+
+    def _tell(self) -> None:
+        counts = (self.engine.forward_passes, self.engine.rows)
+        if self.workers.beat(self.worker_id, self.device, *counts, **self.report()):
+            self.drain()
+
+    def _run(self) -> None:
+        try:
+            while not self._done.wait(self.interval):
+                self._turn()
+        finally:
+            # Without a heart the worker would go on to work for nothing: its successor starts with a clean one.
+            if not self._done.is_set():
+                self.stop()
+
+    def _turn(self) -> None:
+        if self.parent is not None and os.getppid() != self.parent:
+            self.stop()
+        # While the database is away leases run on; if they run out, the attempt number keeps our late writes away.
+        with suppress(StoreUnavailable):
+            self.beat()
+
 
 STATM = Path("/proc/self/statm")
 
@@ -28,8 +114,8 @@ class Reporter:
         self,
         tasks: Mapping[str, RunningRequest],
         engine: Engine,
-        models: Models,
-        stages: Stages,
+        models: ModelPool,
+        stages: Timings,
         outlet: Outlet,
         transactions: Transactions,
     ) -> None:
@@ -96,12 +182,12 @@ def _database(transactions: Transactions) -> dict[str, float]:
     }
 
 
-def _prompts(models: Models) -> dict[str, float]:
+def _prompts(models: ModelPool) -> dict[str, float]:
     """How often a prompt's encoding was there already, and how often not."""
     return {PROMPT_CACHE.key("hit"): models.prompts.hits, PROMPT_CACHE.key("miss"): models.prompts.misses}
 
 
-def _weights(models: Models) -> dict[str, int]:
+def _weights(models: ModelPool) -> dict[str, int]:
     """Bytes that weights take, and those that they and work may take."""
     own = models.memory.device.report()
     return {"weights": own.used, "budget": own.budget}
