@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -20,23 +20,29 @@ from structlog.testing import capture_logs
 from tests.acceptance.harness import until
 from tests.databases import PostgresServer, migrated
 
-from tintype.engine import Engine
 from tintype.errors import StorageUnavailable, StoreUnavailable
+from tintype.media.outputs import Files
 from tintype.media.post import Poster
 from tintype.store.db import outages
 from tintype.store.db.database import Database
 from tintype.store.db.notify import Bell
 from tintype.store.db.outages import Outages, cause
 from tintype.store.ops.autoscaler import Lead
+from tintype.store.ops.preload import Warmups
 from tintype.store.ops.workers import Workers
 from tintype.store.queue.previews import Previews
 from tintype.store.queue.requests import Requests
 from tintype.store.webhooks.outbox import Backoff, Outbox
 from tintype.store.webhooks.records import Delivery, Outcome
 from tintype.telemetry import logs
+from tintype.telemetry.logs import Life
 from tintype.web.app import _every
 from tintype.webhooks import FAILING, Receivers, Senders
 from tintype.worker.heartbeat import Heartbeat
+from tintype.worker.inputs import Inputs
+from tintype.worker.loop import Worker, WorkerConfig, WorkerStore
+from tintype.worker.models import ModelPool
+from tintype.worker.outputs import Outputs, SafetyFilter
 from tintype.worker.previews import PreviewRenderer
 
 Line = dict[str, Any]
@@ -140,13 +146,17 @@ def test_who_stops_meanwhile_leaves_as_it_was_told(tmp_path: Path) -> None:
     migrated(f"sqlite:///{path}")
     db = Database(f"sqlite:///{path}", patience=0.05)
     store, lead = Requests(db, lease=5, retention=60), Lead(db, "keeper", 15)
-    around: tuple[Any, ...] = (store, Workers(db), {}, Engine(1), PreviewRenderer(Previews(db)), dict)
+    queues = WorkerStore(store, Workers(db), Warmups(db), Previews(db), db.times)
+    safety, nothing = SafetyFilter(None), cast(Inputs, None)
+    outputs = Outputs(store, Files(tmp_path, 60), safety, with_recipe=False)
+    config = WorkerConfig(id="w1", max_images=1, max_rows=1, poll=1, grace=1, heartbeat=60)
+    worker = Worker(queues, ModelPool("cpu", "float32", 32, {}), nothing, outputs, config)
     with closing(sqlite3.connect(path)) as other, capture_logs():
-        with Heartbeat("w1", "cpu", *around, 60, None, lambda: None, lambda: None):
+        with Heartbeat(worker, PreviewRenderer(queues.previews, safety), Life()):
             assert lead.take()
             other.execute("BEGIN IMMEDIATE")
         lead.leave()
-    assert [worker.id for worker in Workers(db).alive(60)] == ["w1"]
+    assert [one.id for one in Workers(db).alive(60)] == ["w1"]
     db.close()
 
 

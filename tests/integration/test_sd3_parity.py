@@ -28,7 +28,7 @@ from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.memory.plan import Memory
 from tintype.diffusion.memory.residency import Residency
 from tintype.errors import PictureNotFinite
-from tintype.worker.jobs import to_tensor
+from tintype.worker.request import to_tensor
 
 STEPS = 6
 LOWEST = 0.0029940119760479044  # shift(1/1000): where sgm_uniform's line ends, before it is shifted once more

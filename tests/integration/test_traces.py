@@ -29,7 +29,6 @@ from tests.toy import toy_weights
 from tintype import __version__
 from tintype.catalog.models import MODELS
 from tintype.checkpoints.weights import Weights
-from tintype.engine import Engine
 from tintype.media.post import Poster
 from tintype.store.db.records import Request
 from tintype.telemetry import logs
@@ -37,10 +36,9 @@ from tintype.telemetry.metrics import STAGE_RUNS, STAGE_SECONDS, Stage
 from tintype.telemetry.traces import NO_TRACES, Tracing, Watched, open_tracing
 from tintype.webhooks import Senders
 from tintype.worker.inputs import Inputs
-from tintype.worker.loop import Worker
+from tintype.worker.loop import Worker, WorkerConfig, WorkerStore
 from tintype.worker.models import ModelPool
 from tintype.worker.outputs import Outputs, SafetyFilter
-from tintype.worker.preload import Preloader
 from tintype.worker.timings import Timings
 
 SLUG = "stable-diffusion-3.5-turbo-txt2img"
@@ -92,12 +90,11 @@ def submit(site: Website, receiver: Receiver, traceparent: str, **params: object
 def worker(site: Website, weights: Path, tracing: Tracing) -> Worker:
     """A worker with toy weights."""
     own = site.own
-    models = ModelPool("cpu", "float32", 32, {SLUG: Weights(toy_weights("sd3", weights))})
-    warming = Preloader("w1", MODELS, models, own.warmups, (), interval=1)
-    pictures = Inputs.from_settings(own.settings)
-    delivery = Outputs(own.requests, own.outputs, SafetyFilter(None), with_recipe=False)
-    parts = (MODELS, models, pictures, delivery, Engine(16), warming)
-    return Worker("w1", own.requests, *parts, max_pictures=4, poll=0.01, grace=1, tracing=tracing)
+    models = ModelPool("cpu", "float32", 32, {SLUG: Weights(toy_weights("sd3", weights))}, catalogue=MODELS)
+    store = WorkerStore(own.requests, own.workers, own.warmups, own.previews, own.db.times)
+    outputs = Outputs(own.requests, own.outputs, SafetyFilter(None), with_recipe=False)
+    config = WorkerConfig(id="w1", max_images=4, max_rows=16, poll=0.01, grace=1, heartbeat=1)
+    return Worker(store, models, Inputs.from_settings(own.settings), outputs, config, tracing)
 
 
 def work(site: Website, one: Worker, request: Request) -> Request:
@@ -154,7 +151,7 @@ def test_one_trace_from_the_caller_to_the_webhook(
     assert [*sorted(ends)] == ends
     everything = "".join(span.to_json() for span in spans.values())
     assert not [private for private in (PRIVATE, site.secret, site.account_id) if private in everything]
-    counts = one.stages.counts()
+    counts = one.timings.counts()
     runs = {stage: counts[STAGE_RUNS.key(SLUG, stage)] for stage in Stage}
     assert runs == dict.fromkeys(Stage, 1) | {Stage.LOAD: 3}, "weights come when they are needed"
     assert all(counts[STAGE_SECONDS.key(SLUG, stage)] >= 0 for stage in Stage)

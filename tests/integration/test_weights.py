@@ -23,8 +23,9 @@ from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
 from tintype.diffusion.job import ImageSpec
 from tintype.errors import WeightsUnusable
-from tintype.worker.jobs import jobs, result_size, to_file
 from tintype.worker.models import ModelPool
+from tintype.worker.outputs import to_file
+from tintype.worker.request import image_specs, result_size
 
 LORA = "pytorch_lora_weights.safetensors"
 JOB = ImageSpec(
@@ -117,9 +118,9 @@ def test_no_traits(tmp_path: Path) -> None:
 
 def test_text_is_drawn_natively_and_delivered_at_the_size_asked_for() -> None:
     order = GenerationParams(**ORDER, width=1536, height=640)
-    [job] = jobs(order, None, 128)
+    [job] = image_specs(order, None, 128)
     assert (job.width, job.height) == (192, 80)
-    [plain] = jobs(order, None, None)
+    [plain] = image_specs(order, None, None)
     assert (plain.width, plain.height) == (1536, 640)
     drawn = torch.zeros(job.height, job.width, 3, dtype=torch.uint8)
     made = to_file(order, drawn, result_size(order, None), 1, None)
@@ -129,12 +130,12 @@ def test_text_is_drawn_natively_and_delivered_at_the_size_asked_for() -> None:
 def test_an_input_picture_is_fitted_to_the_size_asked_for_and_then_scaled() -> None:
     picture = Image.new("RGB", (900, 300), "blue")
     picture.paste("red", (300, 0, 600, 300))  # all that a square keeps of it
-    [job] = jobs(GenerationParams(**ORDER, image="x", width=512, height=512), picture, 128)
+    [job] = image_specs(GenerationParams(**ORDER, image="x", width=512, height=512), picture, 128)
     assert job.picture.shape == (1, 3, 128, 128)
     assert job.picture[0, 0].mean() > 0.95
     wanted = GenerationParams(**ORDER, image="x")
     assert result_size(wanted, picture) == (896, 288)
-    [job] = jobs(wanted, picture, 128)
+    [job] = image_specs(wanted, picture, 128)
     assert job.picture.shape == (1, 3, job.height, job.width) == (1, 3, 80, 240)
 
 

@@ -120,17 +120,17 @@ def _make(
     device: str,
     progress: Callable[[int, int], None],
 ) -> list[Any]:
-    from tintype.worker.direct import draw_order  # noqa: PLC0415 - imports torch
-    from tintype.worker.inputs import Inputs  # noqa: PLC0415
-    from tintype.worker.jobs import unread  # noqa: PLC0415
+    from tintype.worker.inputs import Inputs  # noqa: PLC0415 - imports torch
+    from tintype.worker.main import generate as make  # noqa: PLC0415
+    from tintype.worker.request import unread_text  # noqa: PLC0415
 
     # The picture first: it may be wrong, and the weights take long.
     with Inputs.from_settings(settings) as pictures:
         picture = pictures.read(wanted)
     loaded = load_model(settings, registry, spec, device, read_loras(wanted.loras))
-    for words in unread(loaded.family, wanted):
+    for words in unread_text(loaded.family, wanted):
         click.echo(f"note: {words}", err=True)
-    return draw_order(loaded, spec.slug, wanted, picture, settings.max_rows, progress)
+    return make(loaded, spec.slug, wanted, picture, settings.max_rows, progress)
 
 
 def _flag(param: Param) -> click.Option:

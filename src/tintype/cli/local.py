@@ -80,8 +80,8 @@ def load_model(
     folder = own.path if own else None
     try:
         # One order is not worth preparing for.
-        models = ModelPool.from_settings(settings.model_copy(update={"prepare": "off"}), registry.weights, device)
-        return models.load(spec, styles=styles)
+        models = ModelPool.from_settings(settings.model_copy(update={"prepare": "off"}), registry, device)
+        return models.load(spec, styles)
     except WeightsUnusable as error:
         raise BadRequest(f"{folder or 'the built-in weights'}: {_why(error, folder)}") from error
     except (RuntimeError, AssertionError) as error:

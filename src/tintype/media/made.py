@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from tintype.core import GenerationParams
+from tintype.core import GenerationParams, Output
 from tintype.media.images import encode
 from tintype.media.scaling import fitted_size
 from tintype.media.storage import Storage
@@ -21,10 +21,9 @@ class Encoded:
     height: int
     seed: int
 
-    def keep(self, outputs: Storage, suffix: str) -> dict[str, str | int]:
-        """Put it where it is fetched from; its line in the request's result."""
-        name = outputs.put(self.data, suffix)
-        return {"name": name, "size": len(self.data), "width": self.width, "height": self.height, "seed": self.seed}
+    def store(self, outputs: Storage, suffix: str) -> Output:
+        """Put it where it is fetched from; raises StorageUnavailable."""
+        return Output(outputs.put(self.data, suffix), len(self.data), self.width, self.height, self.seed)
 
 
 def encoded(order: GenerationParams, picture: Image.Image, seed: int, note: str = "", parameters: str = "") -> Encoded:

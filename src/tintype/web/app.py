@@ -1,4 +1,4 @@
-"""The web process: routes, errors, the expiry task and the stand-in of test mode, put together."""
+"""The web process: routes, errors, the expiry task and the fake worker of test mode, put together."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tintype.settings import Settings
 from tintype.store.ops.servers import BEAT
 from tintype.store.ops.time_series import EVERY
 from tintype.telemetry.logs import Outage
-from tintype.testmode.delivery import Delivery
-from tintype.testmode.standin import StandIn
+from tintype.testmode.fake_worker import FakeWorker
+from tintype.testmode.images import FakeOutputs
 from tintype.web.account import account_router
 from tintype.web.body import BodyLimit
 from tintype.web.constants import in_json
@@ -114,12 +114,12 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         own = services.settings
-        drawn = Delivery(services.requests.input_size, services.outputs, own.max_picture_pixels)
-        stand_in = StandIn(services.requests, registry.catalogue, drawn, own.heartbeat, services.test_accepted)
+        outputs = FakeOutputs(services.requests.input_size, services.outputs, own.max_picture_pixels)
+        fake = FakeWorker(services.requests, registry.catalogue, outputs, own.heartbeat, services.test_accepted)
         jobs = (
             _every(own.sweep, services.sweep),
             _every(DEADLINES, services.requests.end_overdue),
-            _every(own.poll, stand_in.turn),
+            _every(own.poll, fake.turn),
             _every(LOOK, services.readiness.keep_samples),
         )
         presence = [_every(BEAT, services.beat)] if name else []
@@ -129,7 +129,7 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
             task.cancel()
         # What a thread has begun goes on to its end; only then are its connections free to be closed.
         await asyncio.gather(services.watcher.close(), *tasks, return_exceptions=True)
-        await run_in_threadpool(stand_in.stop)
+        await run_in_threadpool(fake.stop)
         if name:
             await run_in_threadpool(services.leave)
         await run_in_threadpool(services.tracing.close)

@@ -25,7 +25,7 @@ from tintype.store.accounts.keys import Key
 from tintype.store.db.records import Request, RequestMetadata
 from tintype.store.queue import log as life
 from tintype.telemetry.traces import HEADER
-from tintype.testmode.script import parse, steady_draw
+from tintype.testmode.scenario import parse, steady_draw
 from tintype.web.peers import client_address
 from tintype.web.services import Services
 from tintype.web.services import services as services_of

@@ -6,7 +6,7 @@ from typing import Any
 
 from tintype.catalog.spec import ModelSpec
 from tintype.errors import UNFORESEEN
-from tintype.testmode.script import table
+from tintype.testmode.scenario import table
 from tintype.web.schemas import DONE, ERROR, FAILED, RESULT, RUNNING, SUBMITTED, WARMTH, WEIGHED, Schema, shape
 
 ABOUT = f"""Image generation on your own machine, behind a commercial host's public API.

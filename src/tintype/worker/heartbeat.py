@@ -5,57 +5,36 @@ from __future__ import annotations
 import os
 import resource
 import threading
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from tintype.engine import Engine
+from tintype.core import RunningImages, WorkerReport
 from tintype.errors import StoreUnavailable
-from tintype.media.outlet import Outlet
-from tintype.store.ops.workers import Told, Workers
-from tintype.store.queue.requests import Requests
+from tintype.store.ops.workers import Told
+from tintype.telemetry.logs import Life
 from tintype.telemetry.metrics import PROMPT_CACHE, TRANSACTION_SECONDS, TRANSACTIONS
-from tintype.telemetry.transactions import Transactions
+from tintype.worker.loop import Worker
 from tintype.worker.models import ModelPool
 from tintype.worker.previews import PreviewRenderer
-from tintype.worker.task import RunningRequest
-from tintype.worker.timings import Timings
+from tintype.worker.request import Running
+
+STATM = Path("/proc/self/statm")
 
 
 class Heartbeat:
-    """Beats every `interval` seconds, also while a forward pass or a load takes longer than a lease."""
+    """Beats also while a forward pass or a load takes longer than a lease. It reads the worker, and never waits for it.
 
-    def __init__(
-        self,
-        worker_id: str,
-        device: str,
-        requests: Requests,
-        workers: Workers,
-        tasks: Mapping[str, RunningRequest],
-        engine: Engine,
-        looker: PreviewRenderer,
-        report: Callable[[], Told],
-        interval: float,
-        parent: int | None,
-        stop: Callable[[], None],
-        drain: Callable[[], None],
-    ) -> None:
-        self.worker_id = worker_id
-        self.device = device
-        self.requests = requests
-        self.workers = workers
-        self.tasks = tasks
-        self.engine = engine
-        self.looker = looker
-        self.report = report
-        self.interval = interval
-        #: Process without which this worker has no business; None for one that was started by hand.
-        self.parent = parent
-        self.stop = stop
-        self.drain = drain
+    life: is told why the worker ends, where a heartbeat is the reason.
+    """
+
+    def __init__(self, worker: Worker, previews: PreviewRenderer, life: Life) -> None:
+        self._worker = worker
+        self._store = worker.store
+        self._previews = previews
+        self._life = life
+        self._reporter = Reporter(worker)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
 
@@ -67,140 +46,119 @@ class Heartbeat:
     def __exit__(self, *_: object) -> None:
         self._done.set()
         self._thread.join()
-        self.looker.close()
-        with suppress(StoreUnavailable):  # then it is silent from now on; it leaves as it was told, all the same
-            self._tell()  # what it counted since the last beat; without renewing anything
-            self.workers.leave(self.worker_id)
+        self._previews.close()
+        with suppress(StoreUnavailable):  # then others see by its silence that it has left
+            self._report()  # what it counted since the last beat; without renewing anything
+            self._store.workers.leave(self._worker.config.id)
 
     def beat(self) -> None:
-        """Renew every lease, take in what the store says of each, and say that this worker lives and what it does."""
-        # These very tasks: by the time of the answer, the worker may have claimed one of the requests anew.
-        renewed = list(self.tasks.values())
-        verdicts = self.requests.renew([task.mark for task in renewed])
-        for task in renewed:
-            task.verdict = verdicts[task.request.id]
-        self._tell()
-        self.looker.beat(renewed)
+        """Renew every lease, hand over what the store says of each, and report; raises StoreUnavailable."""
+        # These very objects: by the time of the answer, the worker may have claimed one of the requests again.
+        running = list(self._worker.running.values())
+        leases = self._store.queue.renew([one.progress for one in running])
+        for one in running:
+            one.renewed(leases[one.request.id])
+        self._report()
+        self._previews.render(running)
 
-    def _tell(self) -> None:
-        counts = (self.engine.forward_passes, self.engine.rows)
-        if self.workers.beat(self.worker_id, self.device, *counts, **self.report()):
-            self.drain()
+    def _report(self) -> None:
+        worker = self._worker
+        about = (worker.config.id, str(worker.models.device), worker.engine.forward_passes, worker.engine.rows)
+        if self._store.workers.beat(*about, **self._reporter.report()):
+            self._life.ends("drained")
+            worker.drain()
 
     def _run(self) -> None:
         try:
-            while not self._done.wait(self.interval):
-                self._turn()
+            while not self._done.wait(self._worker.config.heartbeat):
+                if self._orphaned():
+                    self._stop("its parent is gone")
+                # While the database is away, leases run on; if they expire, the attempt number fences late writes.
+                with suppress(StoreUnavailable):
+                    self.beat()
         finally:
-            # Without a heart the worker would go on to work for nothing: its successor starts with a clean one.
+            # Without heartbeats its leases expire and its work is discarded: its successor starts with a fresh thread.
             if not self._done.is_set():
-                self.stop()
+                self._stop("its parent is gone" if self._orphaned() else "its heartbeat failed")
 
-    def _turn(self) -> None:
-        if self.parent is not None and os.getppid() != self.parent:
-            self.stop()
-        # While the database is away leases run on; if they run out, the attempt number keeps our late writes away.
-        with suppress(StoreUnavailable):
-            self.beat()
+    def _orphaned(self) -> bool:
+        return self._worker.config.parent not in (None, os.getppid())
 
-
-STATM = Path("/proc/self/statm")
+    def _stop(self, why: str) -> None:
+        self._life.ends(why)
+        self._worker.stop()
 
 
 class Reporter:
-    """Reads on the heart's thread what the engine's keeps anyway: it waits for no device, and holds up no step."""
+    """Reads on the heartbeat's thread what the engine's counts anyway: it waits for no device, and delays no step."""
 
-    def __init__(
-        self,
-        tasks: Mapping[str, RunningRequest],
-        engine: Engine,
-        models: ModelPool,
-        stages: Timings,
-        outlet: Outlet,
-        transactions: Transactions,
-    ) -> None:
-        self._tasks = tasks
-        self._engine = engine
-        self._models = models
-        self._stages = stages
-        self._outlet = outlet
-        self._transactions = transactions
-        #: What of them was told: only with new passes, or an idle worker's own signs of life would write sums.
-        self._told: dict[str, float] = {}
-        #: Forward passes, rows and seconds at the last report in which there was a new pass; and what came of it.
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        #: Sums of transactions, as of the last report with new passes: else idle workers' heartbeats would count.
+        self._transactions: dict[str, float] = {}
+        #: Forward passes, rows and seconds at the last report with a new pass; and the rates since the one before.
         self._before = (0, 0, 0.0)
-        self._lately: dict[str, float] = {}
+        self._rates: tuple[float | None, float | None] = (None, None)
 
     def report(self) -> Told:
         """All of it, as `Workers.beat` takes it."""
-        engine, models = self._engine, self._models
-        lately = self._rates()
+        engine, models = self._worker.engine, self._worker.models
+        self._measure()
+        rows, step_seconds = self._rates
+        report = WorkerReport(
+            running=tuple(_running(one) for one in list(self._worker.running.values())),
+            models=models.slugs,
+            memory=_memory(models),
+            rows=rows,
+            step_seconds=step_seconds,
+            storage=self._worker.outputs.outlet.shut or None,
+        )
+        prompts = {PROMPT_CACHE.key("hit"): models.prompts.hits, PROMPT_CACHE.key("miss"): models.prompts.misses}
         return {
             "step_seconds": engine.seconds,
             "cold_starts": models.cold_starts,
             "cold_seconds": models.cold_seconds,
             "max_rows": engine.max_rows,
-            "counts": self._stages.counts() | _prompts(models) | self._told,
-            "about": {
-                "tasks": [_running(task) for task in list(self._tasks.values())],
-                "models": models.slugs,
-                "memory": memory(models.device) | _weights(models),
-                "lately": lately,
-                **({"storage": shut} if (shut := self._outlet.shut) else {}),
-            },
+            "counts": self._worker.timings.counts() | prompts | self._transactions,
+            "about": report.to_json(),
         }
 
-    def _rates(self) -> dict[str, float]:
-        """Rows per forward pass, and seconds of one, since the last report; as they were then, if there was none."""
-        counts = (self._engine.forward_passes, self._engine.rows, self._engine.seconds)
+    def _measure(self) -> None:
+        """Rates since the last report, and the transactions' sums, where there were new passes."""
+        engine = self._worker.engine
+        counts = (engine.forward_passes, engine.rows, engine.seconds)
         passes, rows, seconds = (now - before for now, before in zip(counts, self._before, strict=True))
         if passes:
             self._before = counts
-            self._lately = {"rows": rows / passes, "step_seconds": seconds / passes}
-            self._told = _database(self._transactions)
-        return self._lately
+            self._rates = rows / passes, seconds / passes
+            number, waited, took = self._worker.store.transactions.sums()
+            self._transactions = {
+                TRANSACTIONS.key(): number,
+                TRANSACTION_SECONDS.key("wait"): waited,
+                TRANSACTION_SECONDS.key("transaction"): took,
+            }
 
 
-def memory(device: torch.device) -> dict[str, int]:
-    """Bytes: of this process; and on a GPU what tensors take, what torch holds for them, and what there is at all."""
-    own = {"process": _resident()}
-    if device.type != "cuda":
-        return own
-    return own | {
-        "allocated": torch.cuda.memory_allocated(device),
-        "reserved": torch.cuda.memory_reserved(device),
-        "total": torch.cuda.get_device_properties(device).total_memory,
-    }
+def _running(one: Running) -> RunningImages:
+    progress = one.progress
+    return RunningImages(one.request.id, one.request.slug, one.params.count, progress.step, progress.steps)
 
 
-def _database(transactions: Transactions) -> dict[str, float]:
-    number, waited, took = transactions.sums()
-    return {
-        TRANSACTIONS.key(): number,
-        TRANSACTION_SECONDS.key("wait"): waited,
-        TRANSACTION_SECONDS.key("transaction"): took,
-    }
-
-
-def _prompts(models: ModelPool) -> dict[str, float]:
-    """How often a prompt's encoding was there already, and how often not."""
-    return {PROMPT_CACHE.key("hit"): models.prompts.hits, PROMPT_CACHE.key("miss"): models.prompts.misses}
-
-
-def _weights(models: ModelPool) -> dict[str, int]:
-    """Bytes that weights take, and those that they and work may take."""
-    own = models.memory.device.report()
-    return {"weights": own.used, "budget": own.budget}
+def _memory(models: ModelPool) -> dict[str, int]:
+    """Bytes: of this process, of weights, and the budget; on a GPU also what torch allocates, reserves, and could."""
+    found = {"process": _resident()}
+    if models.device.type == "cuda":
+        found |= {
+            "allocated": torch.cuda.memory_allocated(models.device),
+            "reserved": torch.cuda.memory_reserved(models.device),
+            "total": torch.cuda.get_device_properties(models.device).total_memory,
+        }
+    weights = models.memory.device.report()
+    return found | {"weights": weights.used, "budget": weights.budget}
 
 
 def _resident() -> int:
-    """Bytes of memory that this process takes; where the kernel doesn't say, the most that it ever took."""
+    """Bytes of memory that this process takes; where the kernel doesn't say, the peak."""
     if STATM.exists():
         return int(STATM.read_text().split()[1]) * resource.getpagesize()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def _running(task: RunningRequest) -> dict[str, Any]:
-    mark = task.mark
-    about = {"request_id": mark.id, "model": task.spec.slug, "pictures": task.order.count}
-    return about | {"step": mark.step, "steps": mark.steps}

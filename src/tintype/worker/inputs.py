@@ -1,4 +1,4 @@
-"""The input image of a request: a stored file, a sample, or something to download."""
+"""The input image of a request: a stored file, a sample, or a download; fetched and decoded in threads of its own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,121 @@ from tintype.media.scaling import fitted_size
 from tintype.media.storage import Storage, open_storage
 from tintype.settings import Settings
 
+#: Concurrent fetches. Most of them wait for an address, or for a decoder with at most 25 MB in hand. As many lookups of
+#: names run concurrently: none waits for another's.
+PLACES = LOOKUPS
 T = TypeVar("T")
+
+
+class Inputs:
+    """Reads input images; nothing else in the worker knows where they come from.
+
+    decoders: concurrent decodes. max_bytes: of a file. files: uploads and outputs, which requests may name.
+    """
+
+    def __init__(
+        self,
+        inputs: Storage,
+        fetcher: Fetcher,
+        decoder: Decoder,
+        decoders: int,
+        max_bytes: int,
+        files: Sequence[Storage] = (),
+    ) -> None:
+        self.inputs = inputs
+        self.files = files
+        self.fetcher = fetcher
+        self.decoder = decoder
+        self.max_bytes = max_bytes
+        self._fetching = FairPool(PLACES, "fetch")
+        self._decoding = FairPool(decoders, "decode")
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Inputs:
+        """As the operator configured them; the files of a running request don't expire."""
+        folders = settings.inputs_folder, settings.outputs_folder, settings.assets_folder
+        inputs, *files = (open_storage(settings, folder, math.inf) for folder in folders)
+        fetcher = Fetcher(settings.fetch_allow, settings.max_picture_bytes, settings.fetch_timeout)
+        decoder = Decoder(settings.max_picture_pixels, settings.decode_timeout)
+        return cls(inputs, fetcher, decoder, settings.decoders, settings.max_picture_bytes, files)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._fetching.close()
+        self._decoding.close()
+        self.fetcher.close()
+        self.decoder.close()
+
+    def submit(
+        self,
+        params: GenerationParams,
+        account: str,
+        limit: Callable[[], int | None],
+        cancellation: Cancellation,
+        run: Callable[[Callable[[], Decoded]], Decoded] = lambda work: work(),
+    ) -> Future[Decoded | None]:
+        """Fetch, decode and fit the request's input image; the future raises BadPicture.
+
+        limit: returns how many pixels one request of the key may ask for. cancellation: ends the download and the
+        decoding. run: is handed the work, in its thread.
+        """
+
+        def work(after: ExitStack) -> Decoded | None:
+            download = self.fetcher.deadline(cancellation)
+            after.callback(download.settle)
+            return run(lambda: self._fetch(params, account, limit, download))
+
+        return self._fetching.submit(account, work)
+
+    def read(self, params: GenerationParams) -> Decoded | None:
+        """The same in this thread; None for text to image. Raises BadPicture."""
+        if not params.source:
+            return None
+        data = self._bytes(params.source, self.fetcher.deadline(Cancellation()))
+        return self.decoder.reduced(data, params.width, params.height, Cancellation())
+
+    def _fetch(
+        self, params: GenerationParams, account: str, limit: Callable[[], int | None], download: Deadline
+    ) -> Decoded:
+        data = self._bytes(params.source, download)
+        cancellation = download.cancellation
+
+        def decode(_: ExitStack) -> Decoded:
+            return self.decoder.reduced(data, params.width, params.height, cancellation)
+
+        waiting = self._decoding.submit(account, decode)
+        with cancellation.interrupting(waiting.cancel):
+            decoded = waiting.result()
+        _check_pixels(params, decoded, limit)
+        return decoded
+
+    def _bytes(self, source: str, download: Deadline) -> bytes:
+        if source.startswith(STORED_INPUT):
+            return _stored(source.removeprefix(STORED_INPUT), [self.inputs])
+        if source.startswith(OWN_FILE):
+            return _stored(source.removeprefix(OWN_FILE), self.files)
+        if sample := sample_path(source):
+            return draw(sample)
+        inline = from_text(source, self.max_bytes)
+        return self.fetcher.get(source, download) if inline is None else inline
+
+
+def _stored(name: str, places: Sequence[Storage]) -> bytes:
+    for place in places:
+        with suppress(NotFound):
+            return place.get(name)
+    raise BadPicture("image: this server keeps no such file (any more)")
+
+
+def _check_pixels(params: GenerationParams, decoded: Decoded, limit: Callable[[], int | None]) -> None:
+    """Raise BadPicture when images of its size are more pixels than the key may ask for."""
+    if params.width:
+        return  # checked when the request was submitted
+    pixels, allowed = params.pixels(*fitted_size(*decoded.size)), limit()
+    if allowed is not None and pixels > allowed:
+        raise BadPicture(f"image: at its size these are {pixels} pixels; this API key may ask for {allowed} at once")
 
 
 class _Job(NamedTuple):
@@ -33,9 +147,10 @@ class _Job(NamedTuple):
 
 
 class FairPool:
-    """Runs jobs in `places` threads: next is one of the account that was served longest ago, among those below half.
+    """A few threads for work that callers can make long, at most half of them for one account.
 
-    What waits is not bounded here: whoever submits bounds that.
+    Next is a job of the account that was served least recently, of those below half. The queue is unbounded: callers
+    bound what they submit.
     """
 
     def __init__(self, places: int, name: str) -> None:
@@ -50,10 +165,10 @@ class FairPool:
         self._jobs = 0
 
     def submit(self, account: str, work: Callable[[ExitStack], T]) -> Future[T]:
-        """Run `work` as soon as it may; a future that is cancelled before is not run.
+        """Run `work` as soon as its account's turn comes, unless its future is cancelled before.
 
-        What the work puts on the stack is done after the future has its result, and before its place is another job's:
-        waiting until nothing of the work is left, say.
+        What the work puts on the stack runs after the future has its result, and before another job gets the place:
+        waiting until nothing is left of the work, for instance.
         """
         future: Future[T] = Future()
         with self._lock:
@@ -78,7 +193,7 @@ class FairPool:
                 self._threads.submit(self._run, job)
 
     def _next(self) -> _Job | None:
-        """The job whose turn it is, taken out of those that wait."""
+        """The next job, removed from the queue."""
         self._waiting = [job for job in self._waiting if not job.future.cancelled()]
         ready = [job for job in self._waiting if self._running[job.account] < self._share]
         job = min(ready, key=lambda job: self._served.get(job.account, 0), default=None)
@@ -104,124 +219,7 @@ class FairPool:
 def _fulfil(job: _Job, after: ExitStack) -> None:
     try:
         result = job.work(after)
-    except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+    except BaseException as error:  # noqa: BLE001 - the future raises it
         job.future.set_exception(error)
     else:
         job.future.set_result(result)
-
-
-#: Input images on their way at the same time. Most of them wait for an address, or for a decoder with at most
-#: 25 MB in hand. As many lookups of names are possible at the same time: none waits for another's.
-PLACES = LOOKUPS
-
-
-class Inputs:
-    """Reads input images; nothing else in the worker knows where they come from.
-
-    decoders: how many are decoded at the same time.
-    """
-
-    def __init__(
-        self,
-        inputs: Storage,
-        fetcher: Fetcher,
-        decoder: Decoder,
-        decoders: int,
-        max_bytes: int,
-        files: Sequence[Storage] = (),
-    ) -> None:
-        self.inputs = inputs
-        #: Uploads and outputs, which requests may name.
-        self.files = files
-        self.fetcher = fetcher
-        self.decoder = decoder
-        self.max_bytes = max_bytes
-        self._fetching = FairPool(PLACES, "fetch")
-        self._decoding = FairPool(decoders, "decode")
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> Inputs:
-        """As the operator configured them; what a request was told to read is there until it ends, whatever its age."""
-        folders = settings.inputs_folder, settings.outputs_folder, settings.assets_folder
-        inputs, *files = (open_storage(settings, folder, math.inf) for folder in folders)
-        fetcher = Fetcher(settings.fetch_allow, settings.max_picture_bytes, settings.fetch_timeout)
-        decoder = Decoder(settings.max_picture_pixels, settings.decode_timeout)
-        return cls(inputs, fetcher, decoder, settings.decoders, settings.max_picture_bytes, files)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._fetching.close()
-        self._decoding.close()
-        self.fetcher.close()
-        self.decoder.close()
-
-    def submit(
-        self,
-        order: GenerationParams,
-        account: str,
-        limit: Callable[[], int | None],
-        cancellation: Cancellation,
-        run: Callable[[Callable[[], Decoded]], Decoded] = lambda work: work(),
-    ) -> Future[Decoded | None]:
-        """Have the order's input image fetched, decoded and fitted; the future raises BadPicture.
-
-        limit: says how many pixels the key may ask for at the same time. cancellation: ends the download and the
-        decoding. run: is given the work, in its thread.
-        """
-
-        def work(after: ExitStack) -> Decoded | None:
-            download = self.fetcher.deadline(cancellation)
-            after.callback(download.settle)
-            return run(lambda: self._fetch(order, account, limit, download))
-
-        return self._fetching.submit(account, work)
-
-    def read(self, order: GenerationParams) -> Decoded | None:
-        """The order's input image, fetched and decoded here and now; None when it has none. Raises BadPicture."""
-        if not order.source:
-            return None
-        data = self._bytes(order.source, self.fetcher.deadline(Cancellation()))
-        return self.decoder.reduced(data, order.width, order.height, Cancellation())
-
-    def _fetch(
-        self, order: GenerationParams, account: str, limit: Callable[[], int | None], download: Deadline
-    ) -> Decoded:
-        data = self._bytes(order.source, download)
-        cancellation = download.cancellation
-
-        def decode(_: ExitStack) -> Decoded:
-            return self.decoder.reduced(data, order.width, order.height, cancellation)
-
-        waiting = self._decoding.submit(account, decode)
-        with cancellation.interrupting(waiting.cancel):
-            decoded = waiting.result()
-        _check_pixels(order, decoded, limit)
-        return decoded
-
-    def _bytes(self, image: str, download: Deadline) -> bytes:
-        if image.startswith(STORED_INPUT):
-            return _kept(image.removeprefix(STORED_INPUT), [self.inputs])
-        if image.startswith(OWN_FILE):
-            return _kept(image.removeprefix(OWN_FILE), self.files)
-        if sample := sample_path(image):
-            return draw(sample)
-        inline = from_text(image, self.max_bytes)
-        return self.fetcher.get(image, download) if inline is None else inline
-
-
-def _kept(name: str, places: Sequence[Storage]) -> bytes:
-    for place in places:
-        with suppress(NotFound):
-            return place.get(name)
-    raise BadPicture("image: this server keeps no such file (any more)")
-
-
-def _check_pixels(order: GenerationParams, picture: Decoded, limit: Callable[[], int | None]) -> None:
-    """Raise BadPicture when images of its size are more pixels than the key may ask for."""
-    if order.width:
-        return  # their size was known when they were asked for
-    pixels, most = order.pixels(*fitted_size(*picture.size)), limit()
-    if most is not None and pixels > most:
-        raise BadPicture(f"image: at its size these are {pixels} pixels; this API key may ask for {most} at once")

@@ -1,16 +1,20 @@
-"""A worker process: everything put together, and a clean end on SIGTERM."""
+"""The worker's two ways in: a process that claims requests until it is stopped, and one request without a queue."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
+from tintype.core import GenerationParams
+from tintype.diffusion.image_state import ImageState
 from tintype.engine import Engine
 from tintype.hub.registry import Registry
+from tintype.media.decoder import Decoded
+from tintype.media.made import Encoded
 from tintype.media.storage import open_storage
 from tintype.settings import Settings
 from tintype.store.db.database import Database
@@ -21,104 +25,109 @@ from tintype.store.queue.previews import Previews
 from tintype.store.queue.requests import Requests
 from tintype.telemetry.logs import Life
 from tintype.telemetry.traces import open_tracing
-from tintype.worker.heartbeat import Heartbeat, Reporter
+from tintype.worker.heartbeat import Heartbeat
 from tintype.worker.inputs import Inputs
-from tintype.worker.loop import Worker
-from tintype.worker.models import ModelPool
-from tintype.worker.outputs import Outputs, SafetyFilter
-from tintype.worker.preload import Preloader
+from tintype.worker.loop import Worker, WorkerConfig, WorkerStore
+from tintype.worker.models import LoadedModel, ModelPool
+from tintype.worker.outputs import Outputs, SafetyFilter, to_file
 from tintype.worker.previews import PreviewRenderer
+from tintype.worker.request import make_plan
 
 
 def run_worker(
-    settings: Settings,
-    registry: Registry,
-    device: str,
-    parent: int | None,
-    worker_id: str,
-    about: Mapping[str, Any],
+    settings: Settings, registry: Registry, device: str, parent: int | None, worker_id: str, about: Mapping[str, Any]
 ) -> None:
     """Work until SIGTERM or SIGINT, until drained, or until the process `parent` is no longer this one's.
 
-    about: what the line at its start says beside device and id.
+    about: what the line at its start says in addition to device and id.
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
     db = Database(settings.database, patience=settings.database_patience, process="worker")
-    models = ModelPool.from_settings(settings, registry.weights, device, registry.keep_alive)
-    outputs = open_storage(settings, settings.outputs_folder, settings.picture_life)
-    pictures = Inputs.from_settings(settings)
-    requests = Requests(
-        db,
-        lease=settings.lease,
-        retention=settings.retention,
-        warm_wait=settings.warm_wait,
-        discard=pictures.inputs.discard,
-    )
-    pinned = settings.pin | registry.pinned
-    models.pin(registry.catalogue.find(slug) for slug in pinned)
-    warming = Preloader(
-        worker_id,
-        registry.catalogue,
-        models,
-        Warmups(db),
-        pinned,
-        interval=settings.heartbeat,
-    )
-    tracing = open_tracing(settings.traces, "worker", worker_id)
-    guard = SafetyFilter.from_settings(settings)
+    inputs = Inputs.from_settings(settings)
+    store = _open_store(db, settings, inputs)
+    config = _config(settings, registry, worker_id, parent, has_bell=db.has_bell)
+    models = ModelPool.from_settings(settings, registry, device)
+    models.pin(config.pinned)
+    safety = SafetyFilter.from_settings(settings)
     if settings.safety != "off" and settings.safety_checker != "none":
-        guard.load()  # what is wrong with it is said now, not at the first picture
-    worker = Worker(
-        worker_id,
-        requests,
-        registry.catalogue,
-        models,
-        pictures,
-        Outputs(requests, outputs, guard, with_recipe=settings.embed_recipe),
-        Engine(settings.max_rows),
-        warming,
-        max_pictures=settings.max_pictures,
-        poll=settings.poll_with_bell if db.has_bell else settings.poll,
-        grace=settings.grace,
-        warm_wait=settings.warm_wait,
-        tracing=tracing,
-    )
+        safety.load()  # what is wrong with it is raised now, not at the first image
+    storage = open_storage(settings, settings.outputs_folder, settings.picture_life)
+    outputs = Outputs(store.queue, storage, safety, with_recipe=settings.embed_recipe)
+    tracing = open_tracing(settings.traces, "worker", worker_id)
+    worker = Worker(store, models, inputs, outputs, config, tracing)
     life = Life(worker=worker_id, device=str(models.device), **about)
 
     def stop(number: int, _frame: object) -> None:
         life.ends(number)
         worker.signalled()
 
-    def end() -> None:
-        life.ends("its parent is gone" if parent not in (None, os.getppid()) else "its heartbeat failed")
-        worker.stop()
-
-    def drain() -> None:
-        life.ends("drained")
-        worker.drain()
-
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    heart = Heartbeat(
-        worker_id,
-        str(models.device),
-        requests,
-        Workers(db),
-        worker.tasks,
-        worker.engine,
-        PreviewRenderer(Previews(db), guard.hides),
-        Reporter(worker.tasks, worker.engine, models, worker.stages, worker.outlet, db.times).report,
-        settings.heartbeat,
-        parent,
-        end,
-        drain,
-    )
+    heartbeat = Heartbeat(worker, PreviewRenderer(store.previews, safety), life)
     with life:
-        with pictures, heart, Bell(db, worker.look):
+        with inputs, heartbeat, Bell(db, worker.timer.wake):
             worker.run()
-            worker.outlet.close()
+            outputs.outlet.close()
         tracing.close()
         db.close()
-    # At once: Python would wait for downloads under way, and for an address that never answers that is long.
+    # Immediately: Python would wait for downloads under way, which takes long for an address that never answers.
     os._exit(0)
+
+
+def _open_store(db: Database, settings: Settings, inputs: Inputs) -> WorkerStore:
+    queue = Requests(
+        db,
+        lease=settings.lease,
+        retention=settings.retention,
+        warm_wait=settings.warm_wait,
+        discard=inputs.inputs.discard,
+    )
+    return WorkerStore(queue, Workers(db), Warmups(db), Previews(db), db.times)
+
+
+def _config(
+    settings: Settings, registry: Registry, worker_id: str, parent: int | None, *, has_bell: bool
+) -> WorkerConfig:
+    return WorkerConfig(
+        id=worker_id,
+        max_images=settings.max_pictures,
+        max_rows=settings.max_rows,
+        poll=settings.poll_with_bell if has_bell else settings.poll,
+        grace=settings.grace,
+        heartbeat=settings.heartbeat,
+        warm_wait=settings.warm_wait,
+        pinned=settings.pin | registry.pinned,
+        parent=parent,
+    )
+
+
+def generate(
+    loaded: LoadedModel,
+    slug: str,
+    params: GenerationParams,
+    source: Decoded | None,
+    max_rows: int,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> list[Encoded]:
+    """The files of one request, made in this process; what `tintype generate` and `tintype replay` do.
+
+    progress: is told model evaluations done and in all. Raises what the model raises.
+    """
+    engine, plan = Engine(max_rows), make_plan(loaded, slug, params, source)
+    with torch.inference_mode():
+        images = [loaded.family.begin(spec) for spec in plan.specs]
+        for one in images:
+            engine.add(one, alone=params.exact)
+        while engine.live:
+            engine.step()
+            progress(sum(one.step for one in images), sum(one.steps for one in images))
+        pixels = [loaded.family.finish(_latents(one)) for one in images]
+    finished = zip(pixels, params.seeds, strict=True)
+    return [to_file(params, drawn, plan.size, seed, plan.recipe.of(seed)) for drawn, seed in finished]
+
+
+def _latents(image: ImageState) -> torch.Tensor:
+    if image.latents is None:
+        raise image.error or RuntimeError("an image ended without latents")
+    return image.latents

@@ -8,7 +8,6 @@ from contextlib import suppress
 
 import structlog
 
-from tintype.catalog.catalogue import Catalogue
 from tintype.errors import StoreUnavailable, TintypeError
 from tintype.store.db.records import Warmth
 from tintype.store.ops.preload import Warmups
@@ -18,91 +17,83 @@ log = structlog.get_logger()
 
 
 class Preloader:
-    """Looks, now and then and between two steps, for models to load; also has leave what nobody has needed lately.
+    """Polls, between two steps, for models to load; evicts those whose keep-alive time is over.
 
-    interval: seconds between looks.
+    interval: seconds between polls.
     """
 
     def __init__(
-        self,
-        worker: str,
-        catalogue: Catalogue,
-        models: ModelPool,
-        warmups: Warmups,
-        pins: Iterable[str],
-        *,
-        interval: float,
+        self, worker: str, models: ModelPool, warmups: Warmups, pinned: Iterable[str], *, interval: float
     ) -> None:
-        self.worker = worker
-        self.catalogue = catalogue
-        self.models = models
-        self.warmups = warmups
-        self.interval = interval
-        self._pinned = list(pins)
-        #: Those that are loaded, as far as the store knows.
+        self._worker = worker
+        self._models = models
+        self._warmups = warmups
+        self._interval = interval
+        self._pinned = list(pinned)
+        #: The warm models, as the store knows them.
         self._warm: set[str] = set()
-        #: Those whose denoiser is where it works, as far as the store knows.
+        #: The models whose denoiser is on the device, as the store knows them.
         self.loaded: set[str] = set()
-        self._looked = 0.0
+        self._polled = 0.0
 
-    def look(self) -> None:
-        """Load one model, if one is wanted; at the first look, the pinned ones."""
-        if time.monotonic() < self._looked + self.interval:
+    def poll(self) -> None:
+        """Load one model, if one is asked for; at the first poll, the pinned ones."""
+        if time.monotonic() < self._polled + self._interval:
             return
-        with suppress(StoreUnavailable):  # then the next look tells
+        with suppress(StoreUnavailable):  # then the next poll tells
             self._load_pinned()
-            for slug in self.warmups.asked(self.worker)[:1]:
+            for slug in self._warmups.asked(self._worker)[:1]:
                 self._answer(slug)
             self._tell_changes()
             self._tell_loaded()
-        self.models.memory.tidy()
-        self._looked = time.monotonic()
+        self._models.memory.tidy()
+        self._polled = time.monotonic()
 
     def tell(self) -> None:
-        """Tell the store at once what is loaded, if that is news: other workers leave requests to this one for it."""
-        with suppress(StoreUnavailable):  # then the next look tells
+        """Write which denoisers are loaded, if that changed: other workers leave requests to this one for it."""
+        with suppress(StoreUnavailable):  # then the next poll tells
             self._tell_loaded()
 
     def _load_pinned(self) -> None:
         while self._pinned:
             slug = self._pinned.pop(0)
             try:
-                self.models.load(self.catalogue.find(slug))
+                self._models.load(self._models.catalogue.find(slug))
             except TintypeError as error:
-                # Its requests will fail with the same words; the other models' need not.
+                # Its requests fail with the same message; those of other models need not.
                 log.warning(
                     "pinned model can't be loaded", model=slug, error=error.message, cause=repr(error.__cause__)
                 )
 
     def _answer(self, slug: str) -> None:
-        """Load the model and say so, or why it failed."""
+        """Load the model and write that it is warm, or why it failed."""
         began = time.monotonic()
-        spec = self.catalogue.find(slug)
+        spec = self._models.catalogue.find(slug)
         try:
-            loaded = self.models.get(spec)
+            loaded = self._models.get(spec)
             if loaded.must_wait:
-                return  # it is still asked for at the next look
+                return  # it is still asked for at the next poll
             loaded.bring()
         except StoreUnavailable:
             raise
         except TintypeError as error:
             log.warning("model can't be loaded", model=slug, error=error.message, cause=repr(error.__cause__))
-            self.warmups.answer(self.worker, slug, Warmth.FAILED, error=error.message)
+            self._warmups.answer(self._worker, slug, Warmth.FAILED, error=error.message)
             return
         self._warm.add(slug)
-        self.warmups.answer(self.worker, slug, Warmth.WARM, seconds=round(time.monotonic() - began, 4))
+        self._warmups.answer(self._worker, slug, Warmth.WARM, seconds=round(time.monotonic() - began, 4))
 
     def _tell_changes(self) -> None:
-        """Models become warm by being used, too, and cold when others need their room."""
-        warm = self.models.warm()
+        """Requests load models, too, and evict others."""
+        warm = self._models.warm()
         for slug in warm - self._warm:
-            self.warmups.answer(self.worker, slug, Warmth.WARM)
+            self._warmups.answer(self._worker, slug, Warmth.WARM)
         for slug in self._warm - warm:
-            self.warmups.answer(self.worker, slug, Warmth.COLD)
+            self._warmups.answer(self._worker, slug, Warmth.COLD)
         self._warm = warm
 
     def _tell_loaded(self) -> None:
-        loaded = self.models.at_hand(self.catalogue.values())
+        loaded = self._models.with_denoiser()
         if loaded != self.loaded:
-            self.warmups.note(self.worker, loaded)
+            self._warmups.note(self._worker, loaded)
             self.loaded = loaded

@@ -1,9 +1,15 @@
-"""Renders live previews of running requests for callers who watch: small JPEGs, on a thread of its own."""
+"""Live previews of running requests, for callers who watch: a small JPEG of each image, on a thread of its own.
+
+The images of one request are decoded one after another. Finished ones are shown small until all are: a request that
+is then cancelled or fails costs nothing, and so must not show anything worth its price.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
 
 import structlog
 import torch
@@ -11,83 +17,90 @@ from PIL import Image
 
 from tintype.media.images import encode
 from tintype.store.queue.previews import Preview, Previews
-from tintype.worker.task import RunningRequest
+from tintype.worker.outputs import SafetyFilter
+from tintype.worker.request import Running
 
 log = structlog.get_logger()
 
-
 QUALITY = 80
-#: Pixels of the longer side of a finished picture's preview.
+#: Pixels of the longer side of a finished image's preview.
 SMALL = 256
 #: In the place of a step.
 FINISHED = -1
 
 
+@dataclass
+class _Shown:
+    """What previews of a request have shown."""
+
+    count: int = 0
+    #: The last step by image, or FINISHED.
+    steps: dict[int, int] = field(default_factory=dict)
+
+
 class PreviewRenderer:
-    """Makes at most one look per picture and beat of the heart, and none for requests that nobody watches.
+    """Renders at most one preview per image and heartbeat, of watched requests only."""
 
-    hides: whether nobody may look at a task's pictures yet.
-    """
-
-    def __init__(self, previews: Previews, hides: Callable[[RunningRequest], bool] = lambda _: False) -> None:
+    def __init__(self, previews: Previews, safety: SafetyFilter) -> None:
         self._previews = previews
-        self._hides = hides
+        self._safety = safety
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="look")
-        self._under_way: Future[None] | None = None
-        #: Counted since the start.
-        self.looks = 0
+        self._rendering: Future[None] | None = None
+        self._shown: WeakKeyDictionary[Running, _Shown] = WeakKeyDictionary()
+        #: Previews since the start.
+        self.count = 0
 
-    def beat(self, tasks: Sequence[RunningRequest]) -> None:
-        """Look at those of the tasks that are watched, unless the last looks are not done yet."""
-        if self._under_way is not None and not self._under_way.done():
+    def render(self, running: Sequence[Running]) -> None:
+        """Previews of those that are watched, unless the last ones are still being rendered."""
+        if self._rendering is not None and not self._rendering.done():
             return
-        open_ones = [task for task in tasks if task.pictures and not self._hides(task)]
-        watched = self._previews.watched([task.request.id for task in open_ones])
+        visible = [one for one in running if one.images and not self._safety.hides(one.request.safety)]
+        watched = self._previews.watched([one.request.id for one in visible])
         if watched:
-            wanted = [task for task in open_ones if task.request.id in watched]
-            self._under_way = self._thread.submit(self._look_at, wanted)
+            wanted = [one for one in visible if one.request.id in watched]
+            self._rendering = self._thread.submit(self._render, wanted)
 
     def close(self) -> None:
-        """Look no more."""
+        """Render no more."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _look_at(self, tasks: Sequence[RunningRequest]) -> None:
-        for task in tasks:
+    def _render(self, running: Sequence[Running]) -> None:
+        for one in running:
             try:
-                self._look(task)
-            except Exception as error:  # noqa: BLE001 - a look that fails costs the picture nothing
-                log.warning("no preview", request=task.request.id, error=repr(error))
+                self._render_one(one, self._shown.setdefault(one, _Shown()))
+            except Exception as error:  # noqa: BLE001 - the images don't depend on their previews
+                log.warning("no preview", request=one.request.id, error=repr(error))
 
-    def _look(self, task: RunningRequest) -> None:
-        """All of the task's pictures that have moved since the last look."""
-        seen = [(index, look) for index in range(len(task.pictures)) if (look := _see(task, index))]
-        looks = []
-        for index, (step, picture) in seen:
-            task.looks += 1
-            task.looked_at[index] = step
-            jpeg = encode(picture, "jpeg", QUALITY)
+    def _render_one(self, one: Running, shown: _Shown) -> None:
+        """All of its images that have changed since their last preview."""
+        changed = [(index, seen) for index in range(len(one.images)) if (seen := _see(one, index, shown))]
+        previews = []
+        for index, (step, image) in changed:
+            shown.count += 1
+            shown.steps[index] = step
             finished = step == FINISHED
-            done = task.pictures[index].step
-            looks.append(Preview(task.request.attempt, task.looks, index, done if finished else step, jpeg, finished))
-        if looks:
-            self._previews.put(task.request.id, looks)
-            self.looks += len(looks)
+            done = one.images[index].step if finished else step
+            jpeg = encode(image, "jpeg", QUALITY)
+            previews.append(Preview(one.request.attempt, shown.count, index, done, jpeg, finished))
+        if previews:
+            self._previews.put(one.request.id, previews)
+            self.count += len(previews)
 
 
-def _see(task: RunningRequest, index: int) -> tuple[int, Image.Image] | None:
-    """How a picture looks and after which step; None where that was seen before, or there is nothing to see."""
-    picture, pixels = task.pictures[index], task.pixels.get(index)
+def _see(one: Running, index: int, shown: _Shown) -> tuple[int, Image.Image] | None:
+    """The step of an image and how it looks after it; None where that was shown, or there is nothing to show."""
+    image, pixels = one.images[index], one.pixels.get(index)
     if pixels is not None:
-        if task.looked_at.get(index) == FINISHED or len(task.pictures) == 1:
-            return None  # a single one's file follows at once
-        return FINISHED, _small(Image.fromarray(pixels.numpy()), *task.size)
-    step = picture.step
-    if picture.answered is None or step == task.looked_at.get(index):
+        if shown.steps.get(index) == FINISHED or len(one.images) == 1:
+            return None  # the file of a single image follows immediately
+        return FINISHED, _small(Image.fromarray(pixels.numpy()), *one.plan.size)
+    step = image.step
+    if image.answered is None or step == shown.steps.get(index):
         return None
     with torch.inference_mode():
-        return step, Image.fromarray(picture.family.glance(*picture.answered).numpy())
+        return step, Image.fromarray(image.family.glance(*image.answered).numpy())
 
 
-def _small(picture: Image.Image, width: int, height: int) -> Image.Image:
+def _small(image: Image.Image, width: int, height: int) -> Image.Image:
     scale = min(1.0, SMALL / max(width, height))
-    return picture.resize((max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.LANCZOS)
+    return image.resize((max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.LANCZOS)

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Timings:
-    """Stages as the worker's threads live through them: a device may still be at work when one is over."""
+    """Stages as the worker's threads measure them: a device may still compute when one has ended."""
 
     def __init__(self, worker: str, tracing: Tracing = NO_TRACES) -> None:
         self._worker = worker
@@ -33,19 +33,19 @@ class Timings:
             return dict(self._counts)
 
     def run(self, request: Request, stage: Stage, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do what a stage consists of; returns, and raises, what that does. Its log lines have the request's id."""
+        """Run the work of a stage: returns and raises what it does. Its log lines have the request's id."""
         began = time.monotonic()
         try:
             with bound_contextvars(request=request.id):
-                made = work(*args, **kwargs)
+                result = work(*args, **kwargs)
         except BaseException as error:
             self.note(request, stage, began, time.monotonic(), error)
             raise
         self.note(request, stage, began, time.monotonic())
-        return made
+        return result
 
     def queued(self, request: Request) -> None:
-        """Note how long the request has waited for the claim that it has just got, if it is its first."""
+        """Note how long the request has waited for its first claim; nothing for later ones."""
         if request.attempt == 1 and request.started_at is not None:
             moment = time.monotonic()
             self.note(request, Stage.QUEUE, moment - (request.started_at - request.submitted_at), moment)
@@ -53,7 +53,7 @@ class Timings:
     def note(
         self, request: Request, stage: Stage, began: float, ended: float, error: BaseException | None = None
     ) -> None:
-        """Count a stage that is over, and trace it; both moments are `time.monotonic()`'s."""
+        """Count a stage that has ended, and trace it; both moments are `time.monotonic()`'s."""
         with self._lock:
             self._counts[STAGE_RUNS.key(request.slug, stage)] += 1
             self._counts[STAGE_SECONDS.key(request.slug, stage)] += max(0.0, ended - began)
