@@ -16,9 +16,9 @@ from benchmarks.run import machine
 from benchmarks.work import SIDE, source
 from tintype.catalog.models import MODELS
 from tintype.catalog.samples import LANDSCAPE
-from tintype.checkpoints.builtin import builtin_weights
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.component import Component
+from tintype.checkpoints.weights import builtin_weights
 from tintype.diffusion.arithmetic import Layers, gain, medians
 from tintype.diffusion.families import DENOISERS
 from tintype.diffusion.libraries import quiet_libraries

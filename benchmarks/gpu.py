@@ -22,7 +22,7 @@ from benchmarks import networks
 from benchmarks.networks import Config, Denoiser
 from benchmarks.run import machine
 from benchmarks.work import Pipeline, mixed_jobs, ours
-from tintype.checkpoints.weights import Weights
+from tintype.checkpoints.weights import WeightsSpec
 from tintype.diffusion.arithmetic import medians
 from tintype.diffusion.families import load_family
 from tintype.diffusion.job import ImageSpec
@@ -154,7 +154,7 @@ def requests(
     compiled: bool,
 ) -> Iterator[Figure]:
     """Whole SD 1.5 requests that differ in all but their size, over diffusers' pipeline, as it is and compiled."""
-    family = load_family("sd15", Weights(folder), device, dtype, 256)
+    family = load_family("sd15", WeightsSpec(folder), device, dtype, 256)
     pipelines = {"diffusers": Pipeline(folder)}
     if compiled:
         pipelines["diffusers compiled"] = Pipeline(folder)

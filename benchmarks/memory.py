@@ -11,7 +11,7 @@ import torch
 from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
 
 from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG
-from tintype.checkpoints.builtin import builtin_weights
+from tintype.checkpoints.weights import builtin_weights
 from tintype.diffusion.memory.plan import Memory
 from tintype.diffusion.memory.residency import Residency
 from tintype.diffusion.prompts import Prompts

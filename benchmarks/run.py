@@ -26,7 +26,7 @@ from tests.toy import toy_weights
 
 from benchmarks import memory, start, store, submits
 from benchmarks.work import Done, Pipeline, mixed_jobs, ours
-from tintype.checkpoints.weights import Weights
+from tintype.checkpoints.weights import WeightsSpec
 from tintype.diffusion.conditioning import Text
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family, ImageState
@@ -72,7 +72,7 @@ def models(rounds: int) -> list[Figure]:
     quiet_libraries()
     with tempfile.TemporaryDirectory() as cache:
         folder = toy_weights("sd15", Path(cache))
-        family = load_family("sd15", Weights(folder), torch.device("cpu"), torch.float32, 256)
+        family = load_family("sd15", WeightsSpec(folder), torch.device("cpu"), torch.float32, 256)
         pipeline = Pipeline(folder)
         figures = [figure for count in CLIENTS for figure in clients(family, pipeline, count, rounds)]
         figures += [overhead(family, count, rounds) for count in (1, 8)]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
-from tintype.checkpoints.builtin import builtin_weights
+from tintype.checkpoints.weights import builtin_weights
 
 PROMPT, SIDE = "a pizza on a green background", 128
 #: What people write first: the pipeline's front door, the LoRA, four steps.

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.progress import track
 
 from tintype.catalog.parameters import SAMPLERS
-from tintype.checkpoints.builtin import builtin_weights
+from tintype.checkpoints.weights import builtin_weights
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
 from tintype.diffusion.job import ImageSpec

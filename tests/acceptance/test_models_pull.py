@@ -25,10 +25,10 @@ from tests.integration.toyhub import TOKEN, ToyHub, toy_hub
 from tests.integration.website import serving
 from tests.toy import toy_weights
 from tintype.catalog.sources import MEDIUM, MEDIUM_COMMIT
-from tintype.checkpoints.weights import Weights
+from tintype.checkpoints.weights import WeightsSpec
 from tintype.errors import ConfigurationInvalid
 from tintype.hub import download
-from tintype.hub.manifest import Pulled
+from tintype.hub.folder import ModelsFolder
 from tintype.hub.registry import build_registry
 from tintype.media.images import read_note
 from tintype.settings import Settings
@@ -89,7 +89,7 @@ def test_a_gated_model_is_pulled_and_then_served(
     assert row["bytes"] == sum(file.stat().st_size for file in place(data).rglob("*") if file.is_file())
     assert done(here("models", "check", SD3)).endswith("whole")
     own = build_registry(Settings(data=data)).weights[SD3]
-    assert own.fingerprint == Weights(toy_weights("sd3", weights)).fingerprint
+    assert own.fingerprint == WeightsSpec(toy_weights("sd3", weights)).fingerprint
     write_lora(data / "style.safetensors")
     (data / "models.toml").write_text(
         f'[models.mine]\nlike = "{SD3}"\ndefaults = {{num_inference_steps = 1}}\n'
@@ -237,7 +237,7 @@ def test_what_was_damaged_since_is_found_and_fetched_again(hub: ToyHub, data: Pa
 def test_what_is_gone_is_not_replaced_by_the_built_in_weights(hub: ToyHub, data: Path) -> None:
     pull()
     (place(data) / BIG).unlink()
-    why = f"{BIG} is gone; run tintype models pull {SD3} again"
+    why = f"{BIG} is missing; run tintype models pull {SD3} again"
     assert (listed(SD3)["weights"], listed(SD3)["state"]) == ("missing", why)
     refusing = f"{SD3}: {why}"
     assert words(here("serve", "--port", 0)) == refusing
@@ -269,7 +269,7 @@ def test_who_may_not_read_a_gated_repository_is_told_what_to_do(
 
 
 def test_what_the_hub_does_not_have(hub: ToyHub, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert refused("pull", SD15).startswith("no repository stable-diffusion-v1-5/stable-diffusion-v1-5 is to be seen")
+    assert refused("pull", SD15).startswith("repository stable-diffusion-v1-5/stable-diffusion-v1-5 not found")
     (data / "models.toml").write_text(f'[models.{SD3}]\nsource = "{MEDIUM}"\nrevision = "v9"')
     assert refused("pull", SD3) == f"{MEDIUM} has no revision v9"
     assert refused("pull", "nope").startswith("Model nope not found; the models are sd1.5-img2img, ")
@@ -314,7 +314,7 @@ def test_a_disk_without_room_is_said_before_and_a_full_one_when_it_is(
             return True
 
         hub.before = fill
-        assert refused("pull", SD3) == f"the disk is full: {disk} takes no more; make room, and pull again"
+        assert refused("pull", SD3) == f"the disk is full: {disk}; free some space, and pull again"
         assert listed(SD3)["weights"] == "built-in"
         (disk / "somebody's").unlink()
         hub.before = lambda path, sent: True
@@ -351,7 +351,7 @@ def test_slugs_share_a_repository_and_a_file_goes_with_its_last_user(hub: ToyHub
     assert listed(SD3)["weights"] == "built-in"
     here("models", "remove", TURBO, "--yes")
     assert [path.name for path in (data / "models").iterdir()] == [".lock"]
-    assert refused("remove", TURBO, "--yes") == f"nothing of {TURBO} was pulled"
+    assert refused("remove", TURBO, "--yes") == f"nothing was pulled for {TURBO}"
 
 
 def test_a_branch_stays_what_it_was_until_an_update(hub: ToyHub, data: Path, weights: Path) -> None:
@@ -435,7 +435,7 @@ def test_a_manifest_that_is_none_is_named(data: Path) -> None:
     (data / "models").mkdir()
     (data / "models" / f"{SD3}.json").write_text("[]")
     with pytest.raises(ConfigurationInvalid, match=f"{SD3}.json: not a manifest of pulled weights"):
-        Pulled(data / "models").of(SD3)
+        ModelsFolder(data / "models").manifest(SD3)
 
 
 def test_a_file_in_the_original_layout_gets_tokenizers_that_are_no_weights(hub: ToyHub, data: Path) -> None:
@@ -445,7 +445,7 @@ def test_a_file_in_the_original_layout_gets_tokenizers_that_are_no_weights(hub: 
     pull()
     assert {path.partition("/")[0] for path in hub.sent} == {"tokenizer", "tokenizer_2"}
     own = build_registry(Settings(data=data)).weights[SD3]
-    assert (own.path, own.parts) == (data / "one.safetensors", (("tokenizers", place(data)),))
+    assert (own.path, own.components) == (data / "one.safetensors", (("tokenizers", place(data)),))
     (data / "models.toml").unlink()
     assert listed(SD3)["state"].startswith(
         f"pulled is the tokenizers of {MEDIUM}, configured the folder of {MEDIUM}; run "

@@ -11,7 +11,7 @@ import pytest
 import torch
 from tests.toy import FAMILIES, build_once, toy_weights, write_random
 
-from tintype.checkpoints.weights import Weights
+from tintype.checkpoints.weights import WeightsSpec
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
 from tintype.diffusion.libraries import quiet_libraries
@@ -48,7 +48,7 @@ def copied(weights: Path, tmp_path: Path) -> Callable[[str], Path]:
 def load() -> Callable[[str, Path], Family]:
     """Loads a family from a folder, in float32 on the CPU."""
     quiet_libraries()
-    return lambda family, path: load_family(family, Weights(path), torch.device("cpu"), torch.float32, T5_TOKENS)
+    return lambda family, path: load_family(family, WeightsSpec(path), torch.device("cpu"), torch.float32, T5_TOKENS)
 
 
 @pytest.fixture(scope="session")

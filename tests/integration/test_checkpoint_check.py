@@ -12,8 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.toy import toy_weights
 
-from tintype.checkpoints.builtin import builtin_weights
-from tintype.checkpoints.weights import Lora, Weights
+from tintype.checkpoints.weights import Lora, WeightsSpec, builtin_weights
 from tintype.diffusion.check import check
 
 UNET = "diffusion_pytorch_model.safetensors"
@@ -21,14 +20,14 @@ UNET = "diffusion_pytorch_model.safetensors"
 
 def lines(path: Path, *loras: Lora, family: str = "sd15", **parts: Path) -> list[str]:
     """The findings, as people read them."""
-    found = [str(finding) for finding in check(Weights(path, loras, tuple(parts.items())), family)]
+    found = [str(finding) for finding in check(WeightsSpec(path, loras, tuple(parts.items())), family)]
     assert not any(str(path.parent) in line for line in found)
     return sorted(found)
 
 
 @pytest.mark.parametrize("family", ["sd15", "sd3"])
 def test_nothing_is_found_where_all_is_well(weights: Path, family: str) -> None:
-    assert check(Weights(toy_weights(family, weights)), family) == []
+    assert check(WeightsSpec(toy_weights(family, weights)), family) == []
     assert check(builtin_weights(family, few_steps=family == "sd3"), family) == []
 
 
@@ -46,7 +45,7 @@ def test_every_difference_is_found(copied: Callable[[str], Path]) -> None:
         "unet: scalar: has no place in it, one number",
         "unet: surplus.weight: has no place in it, 2×3",
     ]
-    kinds = [(finding.component, finding.kind) for finding in check(Weights(model), "sd15")]
+    kinds = [(finding.component, finding.kind) for finding in check(WeightsSpec(model), "sd15")]
     assert sorted(kinds) == [("unet", "misshapen"), *[("unet", "missing")] * 2, *[("unet", "unexpected")] * 2]
 
 
@@ -58,7 +57,7 @@ def test_several_networks_may_be_wrong_at_once(copied: Callable[[str], Path]) ->
     (model / "tokenizer").mkdir()
     (model / "unet" / UNET).write_bytes((model / "unet" / UNET).read_bytes()[:-1])
     (model / "vae" / "config.json").write_text('{"latent_channels": "four"}')
-    found = {finding.component: finding.detail for finding in check(Weights(model), "sd15")}
+    found = {finding.component: finding.detail for finding in check(WeightsSpec(model), "sd15")}
     assert found.keys() == {"text_encoder", "tokenizer", "unet", "vae"}
     assert found["text_encoder"].startswith("component text_encoder: system is not supported; known are")
     assert found["tokenizer"].startswith("none of tokenizer.json, vocab.json")

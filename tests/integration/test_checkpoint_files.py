@@ -17,11 +17,9 @@ from tests.toy import toy_weights
 
 from tintype.checkpoints import files, weights
 from tintype.checkpoints.checkpoint import Checkpoint
-from tintype.checkpoints.files import LONGEST_HEADER, MOST_TENSORS, read_header
-from tintype.checkpoints.float8 import widened
-from tintype.checkpoints.parts import PARTS
-from tintype.checkpoints.single import LEFTOVERS
-from tintype.checkpoints.weights import Weights, files_in
+from tintype.checkpoints.files import MAX_HEADER_BYTES, MAX_TENSORS, dequantize, read_header
+from tintype.checkpoints.single_file import COMPONENTS, LEFTOVERS
+from tintype.checkpoints.weights import WeightsSpec, list_files
 from tintype.diffusion.check import check
 from tintype.errors import WeightsUnusable
 
@@ -41,30 +39,30 @@ def header(path: Path, said: Any, numbers: int = 8) -> Path:
     [
         (b'{"a":' + b"[" * 500_000, "it is not a whole safetensors file"),
         (b'{"a":' * 100_000, "it is not a whole safetensors file"),
-        ({"a": FINE | {"shape": [-2]}}, "a has a shape or a place that is not made of whole numbers"),
-        ({"a": FINE | {"shape": [2.0]}}, "a has a shape or a place that is not made of whole numbers"),
-        ({"a": FINE | {"shape": [True, 2]}}, "a has a shape or a place that is not made of whole numbers"),
-        ({"a": FINE | {"shape": ["2"]}}, "a has a shape or a place that is not made of whole numbers"),
+        ({"a": FINE | {"shape": [-2]}}, "a has a shape or offsets that are not whole numbers"),
+        ({"a": FINE | {"shape": [2.0]}}, "a has a shape or offsets that are not whole numbers"),
+        ({"a": FINE | {"shape": [True, 2]}}, "a has a shape or offsets that are not whole numbers"),
+        ({"a": FINE | {"shape": ["2"]}}, "a has a shape or offsets that are not whole numbers"),
         ({"a": FINE | {"shape": [2**62, 2]}}, "a has a shape that no network has"),
         ({"a": FINE | {"shape": [1] * 99 + [2]}}, "a has a shape that no network has"),
         ({"a": FINE | {"shape": [0, 2**63]}}, "a has a shape that no network has"),
-        ({"a": FINE | {"shape": [3]}}, "a takes 12 bytes and is given 8"),
+        ({"a": FINE | {"shape": [3]}}, "a needs 12 bytes and has 8"),
         ({"a": FINE | {"shape": None}}, "it is not a whole safetensors file"),
-        ({"a": FINE | {"dtype": ["F32"]}}, "a has a format without a name"),
-        ({"a": FINE | {"data_offsets": [8, 0]}}, "a takes 8 bytes and is given -8"),
+        ({"a": FINE | {"dtype": ["F32"]}}, "a has a dtype without a name"),
+        ({"a": FINE | {"data_offsets": [8, 0]}}, "a needs 8 bytes and has -8"),
         ({"a": FINE | {"data_offsets": [0]}}, "it is not a whole safetensors file"),
-        ({"a": FINE | {"data_offsets": [-8, 0]}}, "a has a shape or a place that is not made of whole numbers"),
-        ({"a": FINE, "b": FINE}, "b lies at bytes 0 to 8, where its neighbour ends at 8"),
+        ({"a": FINE | {"data_offsets": [-8, 0]}}, "a has a shape or offsets that are not whole numbers"),
+        ({"a": FINE, "b": FINE}, "b is at bytes 0 to 8, and the one before ends at 8"),
         (
             {"a": FINE, "b": FINE | {"data_offsets": [16, 24]}},
-            "b lies at bytes 16 to 24, where its neighbour ends at 8",
+            "b is at bytes 16 to 24, and the one before ends at 8",
         ),
-        ({"a": FINE, "b": FINE | {"data_offsets": [4, 12]}}, "b lies at bytes 4 to 12, where its neighbour ends at 8"),
+        ({"a": FINE, "b": FINE | {"data_offsets": [4, 12]}}, "b is at bytes 4 to 12, and the one before ends at 8"),
         ({"a": FINE | {"dtype": "F4", "data_offsets": [0, 2**80]}}, "is cut short: it has"),
         ({"a\x1b[2J": FINE}, "a tensor has a name that can't be shown"),
         ({"a\ud800": FINE}, "a tensor has a name that can't be shown"),
         ({"a" * 501: FINE}, "a tensor has a name that can't be shown"),
-        ({"a": FINE, "__metadata__": {"format": 1}}, "its __metadata__ is not made of texts"),
+        ({"a": FINE, "__metadata__": {"format": 1}}, "its __metadata__ has values that are not strings"),
         ({"a": FINE, "__metadata__": ["x"]}, "it is not a whole safetensors file"),
         ({"a": "x"}, "it is not a whole safetensors file"),
         ([FINE], "it is not a whole safetensors file"),
@@ -85,18 +83,18 @@ def test_a_header_that_makes_no_sense(tmp_path: Path, said: Any, words: str) -> 
 
 
 def test_how_long_a_header_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = header(tmp_path / "m.safetensors", b" " * (LONGEST_HEADER + 1))
-    with pytest.raises(WeightsUnusable, match="its header has 16,777,217 bytes, and at most 16,777,216 are read"):
+    path = header(tmp_path / "m.safetensors", b" " * (MAX_HEADER_BYTES + 1))
+    with pytest.raises(WeightsUnusable, match="its header has 16,777,217 bytes, and at most 16,777,216 are allowed"):
         read_header(path)
-    for length in (LONGEST_HEADER, 2**40, 2**64 - 1):
+    for length in (MAX_HEADER_BYTES, 2**40, 2**64 - 1):
         path.write_bytes(length.to_bytes(8, "little") + b"{}")
         with pytest.raises(WeightsUnusable, match=r"it is not a whole safetensors file|is cut short: it has 10 of"):
             read_header(path)
-    monkeypatch.setattr(files, "MOST_TENSORS", 3)
+    monkeypatch.setattr(files, "MAX_TENSORS", 3)
     empty = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
     with pytest.raises(WeightsUnusable, match="it has 4 tensors, and no model here has more than 3"):
         read_header(header(path, {str(number): empty for number in range(4)}, 0))
-    assert MOST_TENSORS == 20_000
+    assert MAX_TENSORS == 20_000
     assert len(read_header(header(path, {str(number): empty for number in range(3)}, 0)).tensors) == 3
 
 
@@ -114,7 +112,7 @@ def test_scales_of_eight_bits(name: str, weight: torch.Tensor, shape: tuple[int,
     rows = scale.view(-1, *[1] * (weight.ndim - 1)) if per_row else scale
     narrow = (weight / rows).to(torch.float8_e4m3fn)
     stored = scale.view(shape)
-    wide = widened({f"m.{name}": stored, "m.weight": narrow, "m.bias": torch.ones(3).to(torch.float8_e4m3fn)})
+    wide = dequantize({f"m.{name}": stored, "m.weight": narrow, "m.bias": torch.ones(3).to(torch.float8_e4m3fn)})
     assert wide.keys() == {"m.weight", "m.bias"}
     assert wide["m.weight"].shape == weight.shape
     assert (wide["m.weight"].float() - weight).square().mean().sqrt() < 0.04 * weight.square().mean().sqrt()
@@ -130,17 +128,17 @@ def test_scales_of_eight_bits(name: str, weight: torch.Tensor, shape: tuple[int,
         (
             "weight_scale_inv",
             torch.ones(1, 1),
-            "m.weight_scale_inv: weights that are scaled like this are not supported",
+            "m.weight_scale_inv: weights with scales like this are not supported",
         ),
-        ("weight_scale_2", torch.ones(()), "m.weight_scale_2: weights that are scaled like this are not supported"),
-        ("weight_zero_point", torch.ones(()), "m.weight_zero_point: weights that are scaled like this"),
+        ("weight_scale_2", torch.ones(()), "m.weight_scale_2: weights with scales like this are not supported"),
+        ("weight_zero_point", torch.ones(()), "m.weight_zero_point: weights with scales like this"),
     ],
 )
 def test_a_scale_that_does_not_fit_is_named(name: str, scale: torch.Tensor, words: str) -> None:
     with pytest.raises(WeightsUnusable, match=words):
-        widened({"m.weight": WEIGHT[:48].to(torch.float8_e4m3fn), f"m.{name}": scale})
-    with pytest.raises(WeightsUnusable, match=r"is a scale, and there is no weight|like this"):
-        widened({"m.weight": WEIGHT[:48], f"m.{name}": scale})
+        dequantize({"m.weight": WEIGHT[:48].to(torch.float8_e4m3fn), f"m.{name}": scale})
+    with pytest.raises(WeightsUnusable, match=r"is a scale, and has no weight|like this"):
+        dequantize({"m.weight": WEIGHT[:48], f"m.{name}": scale})
 
 
 def test_scaled_eight_bits_in_a_folder(copied: Callable[[str], Path]) -> None:
@@ -153,14 +151,14 @@ def test_scaled_eight_bits_in_a_folder(copied: Callable[[str], Path]) -> None:
         content[name] = (plain[name] / scale.view(-1, *[1] * (plain[name].ndim - 1))).to(torch.float8_e4m3fn)
         content[f"{name}_scale"] = scale
     save_file(content, file)
-    assert check(Weights(model), "sd15") == []
-    stored = Checkpoint(Weights(model), "sd15").component("unet").stored()
+    assert check(WeightsSpec(model), "sd15") == []
+    stored = Checkpoint(WeightsSpec(model), "sd15").component("unet").tensors()
     assert stored.keys() == plain.keys()
     for name, tensor in plain.items():
         torch.testing.assert_close(stored[name].float(), tensor, rtol=0.07, atol=0.07 * float(tensor.abs().max()) / 100)
     content["conv_in.weight_scale"] = torch.ones(7)
     save_file(content, file)
-    assert [str(finding) for finding in check(Weights(model), "sd15")] == [
+    assert [str(finding) for finding in check(WeightsSpec(model), "sd15")] == [
         "unet: conv_in.weight_scale doesn't fit: it is [7] on a weight of [32, 4, 3, 3]; known are scale_weight and "
         "weight_scale of float8: one number, or one per row"
     ]
@@ -173,12 +171,12 @@ def one_file(weights: Path, tmp_path: Path) -> Callable[[str], list[str]]:
     content = {}
     for name in ("unet", "vae", "text_encoder"):
         [file] = (toys / name).glob("*.safetensors")
-        prefix = PARTS["sd15"][name].prefixes[0]
+        prefix = COMPONENTS["sd15"][name].prefixes[0]
         content |= {prefix + own: tensor for own, tensor in load_file(file).items()}
 
     def found(more: str) -> list[str]:
         save_file(content | {more: torch.ones(())}, tmp_path / "m.safetensors")
-        whole = Weights(tmp_path / "m.safetensors", parts=(("tokenizer", toys / "tokenizer"),))
+        whole = WeightsSpec(tmp_path / "m.safetensors", components=(("tokenizer", toys / "tokenizer"),))
         return [str(finding) for finding in check(whole, "sd15")]
 
     return found
@@ -218,38 +216,38 @@ def test_links_to_folders_count(copied: Callable[[str], Path], tmp_path: Path) -
     other = Path(shutil.copytree(model, tmp_path / "other"))
     tensors = {name: tensor * 2 for name, tensor in load_file(other / "unet" / UNET).items()}
     save_file(tensors, other / "unet" / UNET, {"format": "pt"})
-    linked = [Weights(link_parts(real, tmp_path / f"to-{real.name}")) for real in (model, other)]
-    assert linked[0].fingerprint == Weights(model).fingerprint
-    assert linked[1].fingerprint == Weights(other).fingerprint != linked[0].fingerprint
-    assert [file.relative_to(linked[0].path) for file in files_in(linked[0].path)] == [
-        file.relative_to(model) for file in files_in(model)
+    linked = [WeightsSpec(link_parts(real, tmp_path / f"to-{real.name}")) for real in (model, other)]
+    assert linked[0].fingerprint == WeightsSpec(model).fingerprint
+    assert linked[1].fingerprint == WeightsSpec(other).fingerprint != linked[0].fingerprint
+    assert [file.relative_to(linked[0].path) for file in list_files(linked[0].path)] == [
+        file.relative_to(model) for file in list_files(model)
     ]
     (tmp_path / "link").symlink_to(tmp_path / "to-sd15")
-    assert Weights(tmp_path / "link").fingerprint == linked[0].fingerprint
+    assert WeightsSpec(tmp_path / "link").fingerprint == linked[0].fingerprint
 
 
 @pytest.mark.parametrize("where", ["", "unet", "unet/deeper"])
 @pytest.mark.parametrize("target", [".", "..", "../..", "/", "unet", "self"])
 def test_links_that_lead_back_are_not_followed(copied: Callable[[str], Path], where: str, target: str) -> None:
     model = copied("sd15")
-    before = files_in(model)
+    before = list_files(model)
     folder = model / where
     folder.mkdir(exist_ok=True)
     (folder / "self").symlink_to(model / "unet" if target == "unet" else target)
-    found = files_in(model)
+    found = list_files(model)
     assert set(before) <= set(found)
     assert len(found) <= 2 * len(before)
 
 
 def test_a_folder_that_is_no_model_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "MOST_FILES", 20)
+    monkeypatch.setattr(weights, "MAX_FILES", 20)
     for level in range(30):
         (tmp_path / f"{level}").mkdir()
         for name in ("a", "b"):  # two ways to each next one: 2^30 in all
             (tmp_path / f"{level}" / name).symlink_to(tmp_path / f"{level + 1}")
-    with pytest.raises(WeightsUnusable, match="0 has more than 20 files in it: name the folder of one model"):
-        files_in(tmp_path / "0")
-    assert files_in(tmp_path / "nothing") == []
+    with pytest.raises(WeightsUnusable, match="0 has more than 20 files: name the folder of one model"):
+        list_files(tmp_path / "0")
+    assert list_files(tmp_path / "nothing") == []
 
 
 @pytest.mark.parametrize(
@@ -269,6 +267,6 @@ def test_what_never_ends_is_not_read(copied: Callable[[str], Path], name: str, k
         case _:
             with (model / name).open("wb") as file:
                 file.truncate(2**40)  # a hole: it takes no room
-    [finding, *_] = check(Weights(model), "sd15")
+    [finding, *_] = check(WeightsSpec(model), "sd15")
     assert "unusable" in finding.kind
     assert Path(name).name in finding.detail or "no file of weights" in finding.detail

@@ -23,7 +23,7 @@ from tests.integration.drawing import pixels
 from tests.originals import original_mmdit, original_unet
 from tests.toy import toy_weights
 
-from tintype.checkpoints.weights import Lora, Weights
+from tintype.checkpoints.weights import Lora, WeightsSpec
 from tintype.diffusion.check import check
 from tintype.diffusion.families import load_family
 from tintype.diffusion.job import ImageSpec
@@ -130,12 +130,12 @@ def reshape(path: Path, chance: random.Random) -> None:
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
 
 
-def refusals(weights: Weights, family: str) -> list[str]:
+def refusals(weights: WeightsSpec, family: str) -> list[str]:
     """What `check` says, and what is said where the weights are loaded; nothing of either has a path or two lines."""
     said = [str(finding) for finding in check(weights, family) if not finding.harmless]
     try:
         opened = load_family(family, weights, torch.device("cpu"), torch.float32, 32)
-        LoadedModel(opened, weights.fingerprint, "float32", 32, weights.traits.native_size, builtin=False).bring()
+        LoadedModel(opened, weights.fingerprint, "float32", 32, weights.metadata.native_size, builtin=False).bring()
         if not said:  # what loads must draw, whatever comes of it
             with suppress(PictureNotFinite):
                 pixels(opened, JOBS[family])
@@ -165,7 +165,7 @@ def test_a_folder_s_json(weights: Path, tmp_path: Path, family: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(toys, folder)
         break_json(folder / chance.choice(names), chance)
-        return refusals(Weights(folder), family)
+        return refusals(WeightsSpec(folder), family)
 
     try_all(f"json {family}", make)
 
@@ -185,9 +185,9 @@ def test_one_file(weights: Path, tmp_path: Path, family: str, broken: Callable[[
     def make(chance: random.Random) -> list[str]:
         shutil.copy(whole, path)
         broken(path, chance)
-        return refusals(Weights(path, parts=(*parts.items(), ("tokenizers", toys))), family)
+        return refusals(WeightsSpec(path, components=(*parts.items(), ("tokenizers", toys))), family)
 
-    assert refusals(Weights(whole, parts=(*parts.items(), ("tokenizers", toys))), family) == []
+    assert refusals(WeightsSpec(whole, components=(*parts.items(), ("tokenizers", toys))), family) == []
 
     try_all(f"file {family} {broken.__name__}", make)
 
@@ -212,9 +212,9 @@ def test_a_lora(weights: Path, tmp_path: Path, broken: Callable[[Path, random.Ra
     def make(chance: random.Random) -> list[str]:
         shutil.copy(whole, path)
         broken(path, chance)
-        return refusals(Weights(toy_weights("sd15", weights), (Lora(path),)), "sd15")
+        return refusals(WeightsSpec(toy_weights("sd15", weights), (Lora(path),)), "sd15")
 
-    assert refusals(Weights(toy_weights("sd15", weights), (Lora(whole),)), "sd15") == []
+    assert refusals(WeightsSpec(toy_weights("sd15", weights), (Lora(whole),)), "sd15") == []
     try_all(f"lora {broken.__name__}", make)
 
 
@@ -228,6 +228,6 @@ def test_a_lora_s_settings(weights: Path, tmp_path: Path) -> None:
     def make(chance: random.Random) -> list[str]:
         (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
         break_json(tmp_path / "adapter_config.json", chance)
-        return refusals(Weights(toy_weights("sd15", weights), (Lora(path),)), "sd15")
+        return refusals(WeightsSpec(toy_weights("sd15", weights), (Lora(path),)), "sd15")
 
     try_all("settings", make)

@@ -16,9 +16,8 @@ from tests.originals import original_mmdit, original_unet, original_vae
 from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
 from transformers.models.t5.modeling_t5 import T5EncoderModel
 
-from tintype.checkpoints import shapes
-from tintype.checkpoints.keys import mmdit, text, unet, vae
-from tintype.checkpoints.names import modern
+from tintype.checkpoints import configs
+from tintype.checkpoints.keys import mmdit, unet, vae, versions
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -83,7 +82,7 @@ def test_unet(config: dict[str, Any], levels: int, layers: int) -> None:
     assert same(single_file_utils.convert_ldm_unet_checkpoint(dict(originals), {"layers_per_block": layers}), tensors)
     assert same(unet.convert(bare(originals, unet.PREFIX)), tensors)
     assert levels == 2 or len(tensors) == 686  # as the published file has
-    assert same(state(UNet2DConditionModel, "meta", **shapes.unet(tensors)), on_meta(tensors))
+    assert same(state(UNet2DConditionModel, "meta", **configs.unet(tensors)), on_meta(tensors))
 
 
 @pytest.mark.parametrize("config", [TRUE_VAE, TOY_VAE, TOY_VAE | SD3_VAE], ids=["sd15", "toy", "toy-sd3"])
@@ -94,39 +93,39 @@ def test_autoencoder(config: dict[str, Any]) -> None:
     assert same(reference, tensors)
     assert same(vae.convert(bare(originals, vae.PREFIX)), tensors)
     assert config is not TRUE_VAE or len(tensors) == 248  # as the published file has
-    assert same(state(AutoencoderKL, "meta", **shapes.autoencoder(tensors)), on_meta(tensors))
+    assert same(state(AutoencoderKL, "meta", **configs.autoencoder(tensors)), on_meta(tensors))
     old = {name.replace(".to_out.0.", ".proj_attn.").replace(".to_q.", ".query."): one for name, one in tensors.items()}
-    assert same(modern("AutoencoderKL", old), tensors)
+    assert same(versions.current_names("AutoencoderKL", old), tensors)
 
 
 def test_text_encoders() -> None:
     size = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 1}
     config = CLIPTextModelWithProjection.config_class(**size, vocab_size=99, projection_dim=64)
     projecting = state(CLIPTextModelWithProjection, "cpu", config=config)
-    assert same(text.clip(projecting, "CLIPTextModelWithProjection"), projecting)
+    assert same(versions.clip(projecting, "CLIPTextModelWithProjection"), projecting)
     plain = state(CLIPTextModel, "meta", config=config)
-    assert same(text.clip(on_meta(projecting), "CLIPTextModel"), plain), "the projection has no place in it"
+    assert same(versions.clip(on_meta(projecting), "CLIPTextModel"), plain), "the projection has no place in it"
     saved = {f"text_model.{name}": tensor for name, tensor in plain.items()}
     spare = {"text_model.embeddings.position_ids": torch.arange(77), "logit_scale": torch.tensor(4.6)}
-    assert same(text.clip({**saved, **spare}, "CLIPTextModel"), plain)
+    assert same(versions.clip({**saved, **spare}, "CLIPTextModel"), plain)
     for model_class, tensors in ((CLIPTextModelWithProjection, projecting), (CLIPTextModel, plain)):
-        found = model_class.config_class(**shapes.clip(tensors, "quick_gelu"))
+        found = model_class.config_class(**configs.clip(tensors, "quick_gelu"))
         assert same(state(model_class, "meta", config=found), on_meta(tensors))
     config = T5EncoderModel.config_class(
         d_model=64, d_ff=96, d_kv=16, num_heads=2, num_layers=2, vocab_size=99, feed_forward_proj="gated-gelu"
     )
     tensors = state(T5EncoderModel, "meta", config=config)
-    found = T5EncoderModel.config_class(**shapes.t5(tensors))
+    found = T5EncoderModel.config_class(**configs.t5(tensors))
     assert same(state(T5EncoderModel, "meta", config=found), tensors)
     once = tensors.keys() - {"encoder.embed_tokens.weight"}
-    for words in text.T5_WORDS:
+    for words in versions.T5_EMBEDDINGS:
         whole = tensors | {"decoder.final_layer_norm.weight": torch.zeros(64), "lm_head.weight": torch.zeros(99, 64)}
-        assert text.t5({name: one for name, one in whole.items() if name != words}).keys() == once
+        assert versions.t5({name: one for name, one in whole.items() if name != words}).keys() == once
 
 
 def test_tiny_autoencoder() -> None:
     tensors = state(AutoencoderTiny, "meta", latent_channels=16)
-    config = shapes.tiny_autoencoder(tensors)
+    config = configs.tiny_autoencoder(tensors)
     assert (config["num_encoder_blocks"], config["num_decoder_blocks"]) == ([1, 3, 3, 3], [3, 3, 3, 1])
     assert same(state(AutoencoderTiny, "meta", **config), tensors)
 
@@ -148,7 +147,7 @@ def test_transformer(config: dict[str, Any]) -> None:
     reference = single_file_utils.convert_sd3_transformer_checkpoint_to_diffusers(dict(originals))
     assert same(reference, tensors)
     assert same(mmdit.convert(bare(originals, mmdit.PREFIX)), tensors)
-    found = shapes.mmdit(tensors)
+    found = configs.mmdit(tensors)
     assert {name: found[name] for name in MMDIT} == {name: config[name] for name in MMDIT}
     assert same(state(SD3Transformer2DModel, "meta", **found), on_meta(tensors))
 

@@ -22,8 +22,8 @@ from transformers.models.t5.modeling_t5 import T5EncoderModel
 from transformers.models.t5.tokenization_t5 import T5Tokenizer
 
 from tintype.checkpoints.checkpoint import Checkpoint
-from tintype.checkpoints.parts import PARTS
-from tintype.checkpoints.weights import Lora, Weights
+from tintype.checkpoints.single_file import COMPONENTS
+from tintype.checkpoints.weights import Lora, WeightsSpec
 from tintype.diffusion import conversion
 from tintype.diffusion.check import check
 from tintype.diffusion.families import load_family
@@ -156,9 +156,9 @@ def open_family(family: str, path: Path, *loras: Lora, **parts: Path) -> Family:
     return load_family(family, weights_of(path, *loras, **parts), torch.device("cpu"), torch.float32, T5_TOKENS)
 
 
-def weights_of(path: Path, *loras: Lora, **parts: Path) -> Weights:
+def weights_of(path: Path, *loras: Lora, **parts: Path) -> WeightsSpec:
     """Weights with parts from elsewhere and LoRAs on top."""
-    return Weights(path, loras, tuple(parts.items()))
+    return WeightsSpec(path, loras, tuple(parts.items()))
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -168,7 +168,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 def same_model(one: Checkpoint, other: Checkpoint) -> bool:
     """Whether all networks are the same, number for number."""
-    return all(same(one.component(name).stored(), other.component(name).stored()) for name in PARTS[one.family])
+    return all(same(one.component(name).tensors(), other.component(name).tensors()) for name in COMPONENTS[one.family])
 
 
 def near(one: torch.Tensor, other: torch.Tensor) -> bool:
@@ -181,7 +181,7 @@ def test_sd15_from_one_file(sd15_folder: Path, tmp_path: Path) -> None:
     expected = pixels(open_family("sd15", sd15_folder), JOB)
     assert expected.float().std() > 5
     assert near(pixels(open_family("sd15", file, tokenizers=sd15_folder), JOB), expected)
-    assert same_model(Checkpoint(Weights(file), "sd15"), Checkpoint(Weights(sd15_folder), "sd15"))
+    assert same_model(Checkpoint(WeightsSpec(file), "sd15"), Checkpoint(WeightsSpec(sd15_folder), "sd15"))
     assert check(weights_of(file, tokenizers=sd15_folder), "sd15") == []
 
 
@@ -192,8 +192,8 @@ def test_sd3_from_one_file(sd3_folder: Path, tmp_path: Path) -> None:
     expected = pixels(open_family("sd3", sd3_folder), SD3_JOB)
     assert expected.float().std() > 5
     assert near(pixels(open_family("sd3", file, tokenizers=sd3_folder), SD3_JOB), expected)
-    assert same_model(Checkpoint(Weights(file), "sd3"), Checkpoint(Weights(sd3_folder), "sd3"))
-    assert check(weights_of(file, tokenizers=sd3_folder), "sd3") == check(Weights(sd3_folder), "sd3") == []
+    assert same_model(Checkpoint(WeightsSpec(file), "sd3"), Checkpoint(WeightsSpec(sd3_folder), "sd3"))
+    assert check(weights_of(file, tokenizers=sd3_folder), "sd3") == check(WeightsSpec(sd3_folder), "sd3") == []
 
 
 def test_sd3_from_a_file_per_network(sd3_folder: Path, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_sd3_from_a_file_per_network(sd3_folder: Path, tmp_path: Path) -> None:
     assert near(pixels(split, SD3_JOB), pixels(open_family("sd3", sd3_folder), SD3_JOB))
     # And as parts of a folder: the file of one network in place of the folder's.
     mixed = Checkpoint(weights_of(sd3_folder, vae=parts["vae"], text_encoder=sd3_folder / "text_encoder"), "sd3")
-    assert mixed.component("vae").stored().keys() == tensors(sd3_folder, "vae").keys()
+    assert mixed.component("vae").tensors().keys() == tensors(sd3_folder, "vae").keys()
     assert mixed.component("text_encoder").class_name == "CLIPTextModelWithProjection"
 
 
@@ -223,7 +223,7 @@ def test_sd3_without_t5(sd3_folder: Path, tmp_path: Path) -> None:
         content |= under(f"text_encoders.{name}.transformer.", encoders[name])
     checkpoint = Checkpoint(weights_of(written(tmp_path / "m.safetensors", content), tokenizers=sd3_folder), "sd3")
     assert (checkpoint.component("text_encoder_3"), checkpoint.tokenizer("tokenizer_3")) == (None, None)
-    left_out = Checkpoint(Weights(sd3_folder, t5="none"), "sd3")
+    left_out = Checkpoint(WeightsSpec(sd3_folder, t5="none"), "sd3")
     assert (left_out.component("text_encoder_3"), left_out.tokenizer("tokenizer_3")) == (None, None)
     assert checkpoint.scheduler["shift"] == 3.0
 
@@ -258,7 +258,7 @@ def test_what_a_file_predicts(
 ) -> None:
     content = {name: torch.empty(0) for name in (*marks, "model.diffusion_model.input_blocks.0.0.weight")}
     file = written(tmp_path / "m.safetensors", content, **metadata)
-    config = Checkpoint(Weights(file, prediction=said), "sd15").scheduler
+    config = Checkpoint(WeightsSpec(file, prediction=said), "sd15").scheduler
     assert (config["prediction_type"], config.get("rescale_betas_zero_snr")) == expected
 
 
@@ -274,7 +274,7 @@ def test_eight_bit_floats_are_widened_once(sd3_folder: Path, tmp_path: Path, mon
     for file, content, near in (("t5xxl_fp8_e4m3fn", narrow, 0), ("t5xxl_fp8_e4m3fn_scaled", scaled, 0.07)):
         path = written(tmp_path / f"{file}.safetensors", content)
         component = Checkpoint(weights_of(sd3_folder, text_encoder_3=path), "sd3").component("text_encoder_3")
-        stored = component.stored()
+        stored = component.tensors()
         loaded = load(component, torch.bfloat16).state_dict()
         assert all(torch.equal(loaded[name], tensor.bfloat16()) for name, tensor in stored.items())
         assert any(component.identity in kept.name for kept in (tmp_path / ".tintype").iterdir())
@@ -299,8 +299,8 @@ def style(tmp_path_factory: pytest.TempPathFactory) -> Lora:
 
 
 def test_a_lora_reaches_the_networks_that_it_names_and_leaves_the_others_shared(sd15_folder: Path, style: Lora) -> None:
-    plain, changed = (Checkpoint(Weights(sd15_folder, loras), "sd15") for loras in ((), (style,)))
-    stronger = Checkpoint(Weights(sd15_folder, (Lora(style.path, 1.5),)), "sd15")
+    plain, changed = (Checkpoint(WeightsSpec(sd15_folder, loras), "sd15") for loras in ((), (style,)))
+    stronger = Checkpoint(WeightsSpec(sd15_folder, (Lora(style.path, 1.5),)), "sd15")
     for name, same in (("vae", True), ("unet", False), ("text_encoder", False)):
         assert (plain.component(name).identity == changed.component(name).identity) is same
         assert (stronger.component(name).identity == changed.component(name).identity) is same
@@ -316,9 +316,9 @@ def test_a_request_s_loras_are_merged_alike_but_not_kept(
 ) -> None:
     monkeypatch.setattr(conversion, "WORTH_KEEPING", 0)  # else only weights that are too large for a test are kept
     shutil.copytree(sd15_folder, tmp_path / "m")
-    offered = Weights(tmp_path / "m", available=(("ink", replace(style, scale=0.5)),))
-    wished, lasting = offered.styled([("ink", 1.5)]), Weights(tmp_path / "m", (replace(style, scale=0.75),))
-    assert offered.styled([]) == offered
+    offered = WeightsSpec(tmp_path / "m", available_loras=(("ink", replace(style, scale=0.5)),))
+    wished, lasting = offered.with_loras([("ink", 1.5)]), WeightsSpec(tmp_path / "m", (replace(style, scale=0.75),))
+    assert offered.with_loras([]) == offered
     assert wished.fingerprint == lasting.fingerprint != offered.fingerprint
     stored = [load(Checkpoint(one, "sd15").component("unet"), torch.float32).state_dict() for one in (wished, lasting)]
     assert same(*stored)
@@ -326,13 +326,13 @@ def test_a_request_s_loras_are_merged_alike_but_not_kept(
     [kept] = (tmp_path / "m" / "unet" / ".tintype").iterdir()
     assert Checkpoint(lasting, "sd15").component("unet").identity in kept.name
     with pytest.raises(InvalidParameter, match="loras: 'oil' was sent; allowed: ink"):
-        offered.styled([("oil", 1.0)])
+        offered.with_loras([("oil", 1.0)])
 
 
 def test_requests_with_other_loras_share_no_forward_pass(sd15_folder: Path, style: Lora) -> None:
-    offered = Weights(sd15_folder, available=(("ink", style),))
+    offered = WeightsSpec(sd15_folder, available_loras=(("ink", style),))
     families = [
-        load_family("sd15", offered.styled(wish), torch.device("cpu"), torch.float32, T5_TOKENS)
+        load_family("sd15", offered.with_loras(wish), torch.device("cpu"), torch.float32, T5_TOKENS)
         for wish in ([], [("ink", 1.0)])
     ]
     alone = [pixels(family, JOB) for family in families]
@@ -353,11 +353,11 @@ def test_identities_tell_the_networks_of_one_file_apart(sd3_folder: Path, tmp_pa
     content = sd3_originals(sd3_folder) | under("text_encoders.clip_g.transformer.", clip)
     content |= under("text_encoders.clip_l.transformer.", clip)
     file = written(tmp_path / "m.safetensors", content)
-    first = Checkpoint(Weights(file), "sd3")
+    first = Checkpoint(WeightsSpec(file), "sd3")
     names = ("transformer", "vae", "text_encoder", "text_encoder_2")
     identities = [first.component(name).identity for name in names]
     assert len(set(identities)) == 4
-    copy = Checkpoint(Weights(Path(shutil.copy(file, tmp_path / "copy.safetensors"))), "sd3")
+    copy = Checkpoint(WeightsSpec(Path(shutil.copy(file, tmp_path / "copy.safetensors"))), "sd3")
     assert [copy.component(name).identity for name in names] == identities
 
 
@@ -373,12 +373,12 @@ def test_variants_and_shards(sd15_folder: Path, tmp_path: Path) -> None:
     where = {tensor: name for name, part in zip(names, parts, strict=True) for tensor in part}
     index = {"metadata": {}, "weight_map": where}
     (unet / "diffusion_pytorch_model.safetensors.index.fp16.json").write_text(json.dumps(index))
-    component = Checkpoint(Weights(tmp_path / "m"), "sd15").component("unet")
+    component = Checkpoint(WeightsSpec(tmp_path / "m"), "sd15").component("unet")
     assert [file.name for file in component.files] == ["diffusion_pytorch_model.safetensors"], (
         "the full one comes first"
     )
     (unet / "diffusion_pytorch_model.safetensors").unlink()
-    stored = Checkpoint(Weights(tmp_path / "m"), "sd15").component("unet").stored()
+    stored = Checkpoint(WeightsSpec(tmp_path / "m"), "sd15").component("unet").tensors()
     assert all(torch.equal(stored[name], half[name]) for name in whole)
     (unet / names[1]).unlink()
     assert refusal("sd15", tmp_path / "m") == f"unet/{names[1]} can't be read: there is no such file"
@@ -429,14 +429,16 @@ def test_pickles_are_refused_unread(sd15_folder: Path, tmp_path: Path) -> None:
 def test_other_models_are_named(tmp_path: Path, family: str, tensor: str, words: str) -> None:
     file = written(tmp_path / "m.safetensors", {tensor: torch.zeros(4, 4)})
     with pytest.raises(WeightsUnusable, match=words):
-        Checkpoint(Weights(file), family).component("vae")
+        Checkpoint(WeightsSpec(file), family).component("vae")
 
 
 def test_what_is_broken_or_missing_is_named(sd15_folder: Path, sd3_folder: Path, tmp_path: Path) -> None:
     whole = sd15_originals(sd15_folder)
     file = written(tmp_path / "m.safetensors", whole)
     assert refusal("sd15", file).startswith("component tokenizer is missing from m.safetensors: name a folder for")
-    assert refusal("sd15", file, tokenizer_3=file).startswith("parts: tokenizer_3 was named; allowed are unet, vae,")
+    assert refusal("sd15", file, tokenizer_3=file).startswith(
+        "components: tokenizer_3 was named; allowed are unet, vae,"
+    )
     (tmp_path / "short.safetensors").write_bytes(file.read_bytes()[:-100])
     size = file.stat().st_size
     words = f"short.safetensors is cut short: it has {size - 100:,} of {size:,} bytes; fetch it again"

@@ -15,8 +15,7 @@ from peft import LoraConfig
 from safetensors.torch import save_file
 
 from tintype.checkpoints.keys import unet
-from tintype.checkpoints.lora import concerning, meant, merge
-from tintype.checkpoints.lora_file import LoraFile
+from tintype.checkpoints.lora import LoraFile, lora_targets, loras_for, merge_loras
 from tintype.checkpoints.weights import Lora
 from tintype.errors import WeightsUnusable
 
@@ -75,7 +74,7 @@ def saved(path: Path, tensors: Tensors, metadata: dict[str, str] | None = None) 
 
 def merged(path: Path, component: str, weights: Tensors, scale: float = SCALE) -> dict[str, torch.Tensor]:
     """The weights with the LoRA in that file."""
-    return merge(component, weights, [Lora(path, scale)], torch.float32)
+    return merge_loras(component, weights, [Lora(path, scale)], torch.float32)
 
 
 def changed(before: Tensors, after: Tensors) -> set[str]:
@@ -197,7 +196,7 @@ def test_the_original_unet_s_names(unet_weights: Tensors, tmp_path: Path) -> Non
     after = merged(saved(tmp_path / "lora.safetensors", content), "unet", unet_weights, 1.0)
     assert changed(unet_weights, after) == {f"{TO_Q}.weight"}
     torch.testing.assert_close(after[f"{TO_Q}.weight"], weight + up @ down)
-    reached = {unet.renamed(f"{module}.weight", 1) for module in unet.modules(2, 1)}
+    reached = {unet.rename(f"{module}.weight", 1) for module in unet.module_names(2, 1)}
     assert {name for name, tensor in unet_weights.items() if tensor.ndim > 1} <= reached
 
 
@@ -217,8 +216,8 @@ def test_text_encoders(tmp_path: Path, component: str, prefix: str, own: str) ->
     up, down = halves(weights[name])
     path = saved(tmp_path / "lora.safetensors", {f"{prefix}up.weight": up, f"{prefix}down.weight": down})
     torch.testing.assert_close(merged(path, component, weights, 1.0)[name], weights[name] + up @ down)
-    assert concerning(meant([Lora(path)]), component) == (Lora(path),)
-    assert concerning(meant([Lora(path)]), "transformer") == (), "another component's"
+    assert loras_for(lora_targets([Lora(path)]), component) == (Lora(path),)
+    assert loras_for(lora_targets([Lora(path)]), "transformer") == (), "another component's"
 
 
 def test_several_loras_add_up_and_the_dtype_stays(tmp_path: Path) -> None:
@@ -228,11 +227,11 @@ def test_several_loras_add_up_and_the_dtype_stays(tmp_path: Path) -> None:
     for number, (up, down) in enumerate(pairs):
         path = saved(tmp_path / f"{number}.safetensors", {"a.lora_B.weight": up, "a.lora_A.weight": down})
         loras.append(Lora(path, [0.5, -1.0][number]))
-    after = merge("unet", weights, loras, torch.bfloat16)
+    after = merge_loras("unet", weights, loras, torch.bfloat16)
     sums = weights["a.weight"].float() + 0.5 * pairs[0][0] @ pairs[0][1] - pairs[1][0] @ pairs[1][1]
     assert torch.equal(after["a.weight"], sums.bfloat16())
     assert torch.equal(after["a.bias"], weights["a.bias"].bfloat16())
-    assert concerning(meant([*loras, Lora(path, 0.0)]), "unet") == tuple(loras)
+    assert loras_for(lora_targets([*loras, Lora(path, 0.0)]), "unet") == tuple(loras)
 
 
 UP, DOWN = torch.ones(32, 4), torch.ones(4, 32)
@@ -243,8 +242,8 @@ UP, DOWN = torch.ones(32, 4), torch.ones(4, 32)
     [
         ({f"unet.{TO_Q}.lora_A.weight": DOWN}, f"no pair of up and down: unet.{TO_Q}"),
         ({}, "it is empty"),
-        ({"lora_unet_x.hada_w1_a": UP}, r"not understood: lora_unet_x.hada_w1_a; known are .* \(no DoRA"),
-        ({f"{TO_Q}.lora_B.weight": UP, f"{TO_Q}.lora_A.weight": DOWN, f"{TO_Q}.dora_scale": UP}, "not understood"),
+        ({"lora_unet_x.hada_w1_a": UP}, r"unknown tensors: lora_unet_x.hada_w1_a; known are .* \(no DoRA"),
+        ({f"{TO_Q}.lora_B.weight": UP, f"{TO_Q}.lora_A.weight": DOWN, f"{TO_Q}.dora_scale": UP}, "unknown tensors"),
         (
             {f"lora_unet_blocks_{n}_to_q.lora_{half}.weight": UP for n in range(9) for half in ("up", "down")},
             "is for another unet: .*lora_unet_blocks_4_to_q and 4 more differ",

@@ -15,7 +15,7 @@ from tests.integration.drawing import network, pixels
 from tests.toy import toy_weights
 
 from tintype.catalog.models import MODELS
-from tintype.checkpoints.weights import Weights, read_json
+from tintype.checkpoints.weights import WeightsSpec, read_json
 from tintype.diffusion import arithmetic
 from tintype.diffusion.arithmetic import Layers
 from tintype.diffusion.families import load_family
@@ -91,7 +91,7 @@ def test_half_precision_files_are_converted(weights: Path, tmp_path: Path, load:
 @pytest.mark.parametrize(("name", "job"), [("sd15", JOB), ("sd3", SD3_JOB)])
 def test_bfloat16_draws_nearly_the_same(weights: Path, load: Callable[..., Family], name: str, job: ImageSpec) -> None:
     built = toy_weights(name, weights)
-    family = load_family(name, Weights(built), torch.device("cpu"), torch.bfloat16, T5_TOKENS)
+    family = load_family(name, WeightsSpec(built), torch.device("cpu"), torch.bfloat16, T5_TOKENS)
     exact = pixels(load(name, built), job).float()
     error = (pixels(family, job).float() - exact).square().mean()
     assert 10 * torch.log10(255**2 / error) > PSNR

@@ -13,7 +13,7 @@ from tests.integration.test_engine import assert_same
 from tests.toy import toy_weights
 
 from tintype.catalog.models import SD3_MEDIUM_IMG2IMG, SD15_IMG2IMG, SD35_TURBO_TXT2IMG
-from tintype.checkpoints.weights import Weights
+from tintype.checkpoints.weights import WeightsSpec
 from tintype.diffusion.image_state import Family
 from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.memory.meters import ProcessMeter, free_on_host, margin, meter, spare
@@ -34,16 +34,20 @@ SD3_JOB = ImageSpec(prompt="a fox", guidance=4.0, sampler="euler", schedule="nor
 
 
 @pytest.fixture(scope="module")
-def folders(weights: Path) -> dict[str, Weights]:
-    return {spec.slug: Weights(toy_weights(spec.family, weights)) for spec in (SD15_IMG2IMG, SD3_MEDIUM_IMG2IMG)}
+def folders(weights: Path) -> dict[str, WeightsSpec]:
+    return {spec.slug: WeightsSpec(toy_weights(spec.family, weights)) for spec in (SD15_IMG2IMG, SD3_MEDIUM_IMG2IMG)}
 
 
-def models(folders: dict[str, Weights], budget: int | None = None, dtype: str = "float32", **more: Any) -> ModelPool:
+def models(
+    folders: dict[str, WeightsSpec], budget: int | None = None, dtype: str = "float32", **more: Any
+) -> ModelPool:
+    folders: dict[str, WeightsSpec], budget: int | None = None, dtype: str = "float32", **more: Any
+) -> ModelPool:
     only = Residency(2**40 if budget is None else budget)
     return ModelPool("cpu", dtype, 32, folders, memory=Memory(only, only), **more)
 
 
-def test_pictures_are_the_same_to_the_bit_after_their_weights_have_left(folders: dict[str, Weights]) -> None:
+def test_pictures_are_the_same_to_the_bit_after_their_weights_have_left(folders: dict[str, WeightsSpec]) -> None:
     """A budget for the larger denoiser and the decoder's work: 7.4 MB of weights take turns in it."""
     roomy, tight = models(folders), models(folders, 6 * MEGABYTE)
     wanted = [(SD15_IMG2IMG, SD15_JOB), (SD3_MEDIUM_IMG2IMG, SD3_JOB)]
@@ -67,7 +71,7 @@ def test_the_sd3_family_shares_its_encoders_and_autoencoder() -> None:
     assert used < 0.9 * sum(part.size for part in (*base.parts, *turbo.parts))
 
 
-def test_the_second_copy_of_a_model_in_float32_can_leave_too(folders: dict[str, Weights]) -> None:
+def test_the_second_copy_of_a_model_in_float32_can_leave_too(folders: dict[str, WeightsSpec]) -> None:
     tight = models(folders, 5 * MEGABYTE, "bfloat16")
     usual, exact = tight.get(SD15_IMG2IMG), tight.get(SD15_IMG2IMG, torch.float32)
     picture = pixels(usual.family, SD15_JOB)
@@ -77,7 +81,7 @@ def test_the_second_copy_of_a_model_in_float32_can_leave_too(folders: dict[str, 
     assert tight.memory.device.peak <= 5 * MEGABYTE
 
 
-def test_a_pinned_model_stays_and_what_has_no_room_beside_it_is_refused(folders: dict[str, Weights]) -> None:
+def test_a_pinned_model_stays_and_what_has_no_room_beside_it_is_refused(folders: dict[str, WeightsSpec]) -> None:
     tight = models(folders, 7 * MEGABYTE)
     tight.pin([SD3_MEDIUM_IMG2IMG])
     assert tight.load(SD3_MEDIUM_IMG2IMG).warm
@@ -88,7 +92,7 @@ def test_a_pinned_model_stays_and_what_has_no_room_beside_it_is_refused(folders:
         tight.pin([SD15_IMG2IMG])
 
 
-def test_the_report_adds_up(folders: dict[str, Weights]) -> None:
+def test_the_report_adds_up(folders: dict[str, WeightsSpec]) -> None:
     own = models(folders)
     old, new = own.load(SD15_IMG2IMG), own.get(SD3_MEDIUM_IMG2IMG)
     said = own.memory.device.report()
@@ -98,7 +102,7 @@ def test_the_report_adds_up(folders: dict[str, Weights]) -> None:
     assert (old.warm, new.warm, own.warm()) == (True, False, {SD15_IMG2IMG.slug})
 
 
-def test_sizes_are_known_without_loading(folders: dict[str, Weights]) -> None:
+def test_sizes_are_known_without_loading(folders: dict[str, WeightsSpec]) -> None:
     for spec in (SD15_IMG2IMG, SD3_MEDIUM_IMG2IMG):
         for part in models(folders).get(spec).family.parts:
             assert part.place is Place.DISK
@@ -171,7 +175,7 @@ def test_a_picture_that_never_fits_fails_by_itself(sd3: Family, monkeypatch: pyt
     assert [one.error for one in ended[1:]] == [None, None]
 
 
-def test_what_would_not_fit_by_prediction_is_not_tried(folders: dict[str, Weights]) -> None:
+def test_what_would_not_fit_by_prediction_is_not_tried(folders: dict[str, WeightsSpec]) -> None:
     """16 rows by 16 pictures: as the first guess goes, 3 MB have room for few of them at a time."""
     tight = models(folders, 5 * MEGABYTE)
     wanted = jobs(*[1.0] * 16)
@@ -192,7 +196,7 @@ def test_what_would_not_fit_by_prediction_is_not_tried(folders: dict[str, Weight
 
 @pytest.mark.parametrize(("spec", "job"), [(SD15_IMG2IMG, SD15_JOB), (SD3_MEDIUM_IMG2IMG, SD3_JOB)])
 def test_a_prompt_is_encoded_once_and_its_encoders_are_not_needed_again(
-    folders: dict[str, Weights], spec: Any, job: ImageSpec
+    folders: dict[str, WeightsSpec], spec: Any, job: ImageSpec
 ) -> None:
     kept = models(folders, prompts=Prompts(MEGABYTE))
     fresh = models(folders).get(spec).family

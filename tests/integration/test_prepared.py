@@ -18,7 +18,7 @@ from tests.toy import TRANSFORMER, toy_weights
 from torch.nn.attention import SDPBackend
 
 from tintype.catalog.models import MODELS
-from tintype.checkpoints.weights import Weights
+from tintype.checkpoints.weights import WeightsSpec
 from tintype.diffusion.attention import ROUNDS, pick_attention
 from tintype.diffusion.graphs import Recorded
 from tintype.diffusion.image_state import Family
@@ -225,7 +225,7 @@ def test_on_the_cpu_nothing_is_prepared_unless_asked_for(how: Any) -> None:
 
 def test_a_model_s_passes_are_prepared_where_the_operator_says_so(weights: Path) -> None:
     models = ModelPool(
-        "cpu", "float32", 32, {"sd3-med-img2img": Weights(toy_weights("sd3", weights))}, prepare="compile"
+        "cpu", "float32", 32, {"sd3-med-img2img": WeightsSpec(toy_weights("sd3", weights))}, prepare="compile"
     )
     run = models.get(MODELS["sd3-med-img2img"]).family.run
     assert isinstance(run, Preparer)

@@ -15,9 +15,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import Unigram
 from tokenizers.pre_tokenizers import Metaspace
 
-from tintype.checkpoints.builtin import builtin_weights
 from tintype.checkpoints.checkpoint import Checkpoint
-from tintype.checkpoints.weights import Weights
+from tintype.checkpoints.weights import WeightsSpec, builtin_weights
 from tintype.core import GenerationParams
 from tintype.diffusion import conditioning
 from tintype.diffusion.conditioning import T5Encoder
@@ -60,7 +59,7 @@ class Letters:
 def test_what_t5_reads_counts(
     weights: Path, monkeypatch: pytest.MonkeyPatch, load: Callable[..., Family], tokens: int, lengths: tuple[int, int]
 ) -> None:
-    family = load_family("sd3", Weights(toy_weights("sd3", weights)), torch.device("cpu"), torch.float32, tokens)
+    family = load_family("sd3", WeightsSpec(toy_weights("sd3", weights)), torch.device("cpu"), torch.float32, tokens)
     part = family.clips[0].part  # type: ignore[attr-defined]  # any: it is never run
     monkeypatch.setattr(family, "t5", T5Encoder(Letters(), part, tokens, 64))
     assert family.lengths(LONG) == (*lengths, True)

@@ -12,14 +12,13 @@ import pytest
 from click.testing import CliRunner
 from tests.integration.website import serving
 
-from tintype.catalog.entry import ModelEntry
-from tintype.catalog.modelfile import ModelsFile, extend
+from tintype.catalog.modelfile import ModelEntry, ModelsFile, extend
 from tintype.catalog.models import MODELS
 from tintype.catalog.sources import SOURCES
-from tintype.checkpoints.weights import Lora, Weights
+from tintype.checkpoints.weights import Lora, WeightsSpec
 from tintype.cli import tintype
 from tintype.errors import ConfigurationInvalid
-from tintype.hub.files import in_words
+from tintype.hub.folder import format_size
 from tintype.hub.registry import Registry, build_registry
 from tintype.settings import Settings
 
@@ -65,17 +64,17 @@ def test_paths_count_from_the_models_file(places: Path) -> None:
     )
     style = places / "style.safetensors"
     assert registry.weights == {
-        OLD: Weights(
+        OLD: WeightsSpec(
             places / "sd15",
             loras=(Lora(style), Lora(style, 0.5)),
-            parts=(("vae", places / "vae.safetensors"),),
+            components=(("vae", places / "vae.safetensors"),),
             prediction="v_prediction",
         ),
-        SD3: Weights(
+        SD3: WeightsSpec(
             places / "one.safetensors",
-            parts=(("tokenizers", places / "tokenizers"), ("text_encoder", places / "clip_l.safetensors")),
+            components=(("tokenizers", places / "tokenizers"), ("text_encoder", places / "clip_l.safetensors")),
             t5="none",
-            available=(("style", Lora(style)),),
+            available_loras=(("style", Lora(style)),),
         ),
     }
     [param] = [param for param in registry.catalogue[SD3].parameters if param.name == "loras"]
@@ -85,7 +84,7 @@ def test_paths_count_from_the_models_file(places: Path) -> None:
 
 def test_a_further_slug_draws_with_its_model_s_weights_and_what_it_adds(places: Path) -> None:
     text = f'[models."{OLD}"]\nfolder = "sd15"\n[models.styled]\nlike = "{OLD}"\nloras = ["style.safetensors"]\n'
-    assert built(places, text).weights["styled"] == Weights(
+    assert built(places, text).weights["styled"] == WeightsSpec(
         places / "sd15", loras=(Lora(places / "style.safetensors"),)
     )
     environment = {OLD: places / "other"}
@@ -95,17 +94,17 @@ def test_a_further_slug_draws_with_its_model_s_weights_and_what_it_adds(places: 
 
 def test_the_environment_s_folder_wins(places: Path) -> None:
     own = built(places, f'[models."{OLD}"]\nfolder = "sd15"\nt5 = "cpu"', weights={OLD: places / "other"})
-    assert own.weights[OLD] == Weights(places / "other", t5="cpu")
+    assert own.weights[OLD] == WeightsSpec(places / "other", t5="cpu")
 
 
 def test_a_file_that_is_named_for_once_has_the_tokenizers_that_the_model_had(places: Path) -> None:
     registry = built(places, f'[models."{OLD}"]\nfolder = "sd15"')
     file = places / "one.safetensors"
-    assert registry.drawing(OLD, file).weights[OLD] == Weights(file)
+    assert registry.with_weights(OLD, file).weights[OLD] == WeightsSpec(file)
     (places / "sd15" / "tokenizer").mkdir()
-    assert registry.drawing(OLD, file).weights[OLD].parts == (("tokenizers", places / "sd15"),)
-    assert registry.drawing(OLD, places / "other").weights[OLD] == Weights(places / "other")
-    assert registry.drawing(OLD, None) is registry
+    assert registry.with_weights(OLD, file).weights[OLD].components == (("tokenizers", places / "sd15"),)
+    assert registry.with_weights(OLD, places / "other").weights[OLD] == WeightsSpec(places / "other")
+    assert registry.with_weights(OLD, None) is registry
 
 
 @pytest.mark.parametrize(
@@ -235,5 +234,5 @@ def test_the_documentation_names_every_source() -> None:
     text = (Path(__file__).parents[2] / "docs" / "weights.md").read_text("utf-8")
     for slug, source in SOURCES.items():
         [row] = re.findall(rf"^\| `{re.escape(slug)}` \|.*$", text, re.MULTILINE)
-        assert in_words(source.size) in row
+        assert format_size(source.size) in row
         assert source.repository in row or source.needs_lora

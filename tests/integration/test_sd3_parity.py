@@ -21,7 +21,7 @@ from transformers.models.t5.configuration_t5 import T5Config
 from transformers.models.t5.modeling_t5 import T5EncoderModel
 from transformers.models.t5.tokenization_t5 import T5Tokenizer
 
-from tintype.checkpoints.weights import Weights, read_json
+from tintype.checkpoints.weights import WeightsSpec, read_json
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
 from tintype.diffusion.job import ImageSpec
@@ -122,7 +122,7 @@ def test_t5_can_be_left_out(load: Callable[..., Family], with_t5: Path, tmp_path
     index = read_json(with_t5 / "model_index.json")
     del index["text_encoder_3"], index["tokenizer_3"]
     (tmp_path / "without" / "model_index.json").write_text(json.dumps(index))
-    left_out = load_family("sd3", Weights(with_t5, t5="none"), torch.device("cpu"), torch.float32, T5_TOKENS)
+    left_out = load_family("sd3", WeightsSpec(with_t5, t5="none"), torch.device("cpu"), torch.float32, T5_TOKENS)
     drawn = pixels(left_out, job())
     assert torch.equal(drawn, pixels(load("sd3", tmp_path / "without"), job()))
     assert not torch.equal(drawn, pixels(load("sd3", with_t5), job()))
@@ -130,7 +130,7 @@ def test_t5_can_be_left_out(load: Callable[..., Family], with_t5: Path, tmp_path
 
 def test_t5_can_run_in_the_host_s_memory(load: Callable[..., Family], with_t5: Path) -> None:
     memory = Memory(Residency(2**30), Residency(2**30))
-    weights = Weights(with_t5, t5="cpu")
+    weights = WeightsSpec(with_t5, t5="cpu")
     family = load_family("sd3", weights, torch.device("cpu"), torch.float32, T5_TOKENS, memory=memory)
     assert torch.equal(pixels(family, job()), pixels(load("sd3", with_t5), job()))
     assert [name for name, *_ in memory.host.report().parts] == ["text_encoder_3"]

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from tintype.catalog.models import SD3_MEDIUM_IMG2IMG, SD15_IMG2IMG
-from tintype.catalog.planning import speed_key
+from tintype.catalog.parameters import speed_key
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.records import Progress, Request

@@ -28,7 +28,7 @@ from tests.toy import toy_weights
 
 from tintype import __version__
 from tintype.catalog.models import MODELS
-from tintype.checkpoints.weights import Weights
+from tintype.checkpoints.weights import WeightsSpec
 from tintype.media.post import Poster
 from tintype.store.db.records import Request
 from tintype.telemetry import logs
@@ -90,7 +90,7 @@ def submit(site: Website, receiver: Receiver, traceparent: str, **params: object
 def worker(site: Website, weights: Path, tracing: Tracing) -> Worker:
     """A worker with toy weights."""
     own = site.own
-    models = ModelPool("cpu", "float32", 32, {SLUG: Weights(toy_weights("sd3", weights))}, catalogue=MODELS)
+    models = ModelPool("cpu", "float32", 32, {SLUG: WeightsSpec(toy_weights("sd3", weights))}, catalogue=MODELS)
     store = WorkerStore(own.requests, own.workers, own.warmups, own.previews, own.db.times)
     outputs = Outputs(own.requests, own.outputs, SafetyFilter(None), with_recipe=False)
     config = WorkerConfig(id="w1", max_images=4, max_rows=16, poll=0.01, grace=1, heartbeat=1)

@@ -17,8 +17,8 @@ from tests.integration.drawing import network, pixels
 from tests.toy import toy_weights
 
 from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG, SD35_TURBO_TXT2IMG
-from tintype.checkpoints.weights import Lora, Traits, Weights
-from tintype.core import GenerationParams
+from tintype.checkpoints.weights import Lora, WeightsMetadata, WeightsSpec
+from tintype.core import GenerationParams, InputImage
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
 from tintype.diffusion.job import ImageSpec
@@ -61,7 +61,7 @@ def test_a_merged_lora_draws_what_it_drew_in_training(
         lora = tmp_path / LORA
         save_file(load_file(adapted[1]), lora, metadata={"format": "pt"})
     toys = toy_weights("sd3", weights)
-    merged: Any = load_family("sd3", Weights(toys, (Lora(lora),)), torch.device("cpu"), torch.float32, 32)
+    merged: Any = load_family("sd3", WeightsSpec(toys, (Lora(lora),)), torch.device("cpu"), torch.float32, 32)
     assert not any("lora" in name for name, _ in network(merged.denoiser).named_parameters())
     made = pixels(merged, JOB)
     assert (made.int() - pixels(family, JOB).int()).abs().max() <= 1
@@ -69,7 +69,7 @@ def test_a_merged_lora_draws_what_it_drew_in_training(
 
 
 def test_a_lora_that_is_not_there_is_named_without_its_path(weights: Path, tmp_path: Path) -> None:
-    own = Weights(toy_weights("sd3", weights), (Lora(tmp_path / LORA),))
+    own = WeightsSpec(toy_weights("sd3", weights), (Lora(tmp_path / LORA),))
     with pytest.raises(WeightsUnusable, match="can't be read") as error:
         load_family("sd3", own, torch.device("cpu"), torch.float32, 32)
     assert str(tmp_path) not in error.value.message
@@ -78,10 +78,13 @@ def test_a_lora_that_is_not_there_is_named_without_its_path(weights: Path, tmp_p
 def test_fingerprints_tell_loras_and_traits_apart(weights: Path, adapted: tuple[Family, Path], tmp_path: Path) -> None:
     toys = toy_weights("sd3", weights)
     shutil.copytree(toys, tmp_path / "copy")
-    plain = Weights(toys).fingerprint
-    assert Weights(tmp_path / "copy").fingerprint == plain
+    plain = WeightsSpec(toys).fingerprint
+    assert WeightsSpec(tmp_path / "copy").fingerprint == plain
     (tmp_path / "copy" / "tintype.json").write_text(json.dumps(TINY))
-    assert len({plain, Weights(toys, (Lora(adapted[1]),)).fingerprint, Weights(tmp_path / "copy").fingerprint}) == 3
+    assert (
+        len({plain, WeightsSpec(toys, (Lora(adapted[1]),)).fingerprint, WeightsSpec(tmp_path / "copy").fingerprint})
+        == 3
+    )
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +97,10 @@ def small(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_folder_s_own_traits_count(small: Path, weights: Path) -> None:
-    own = {SD3_MEDIUM_IMG2IMG.slug: Weights(small), SD35_TURBO_TXT2IMG.slug: Weights(toy_weights("sd3", weights))}
+    own = {
+        SD3_MEDIUM_IMG2IMG.slug: WeightsSpec(small),
+        SD35_TURBO_TXT2IMG.slug: WeightsSpec(toy_weights("sd3", weights)),
+    }
     models = ModelPool("cpu", "float32", 32, own)
     own, plain = models.get(SD3_MEDIUM_IMG2IMG), models.get(SD35_TURBO_TXT2IMG)
     assert (own.native_size, own.t5_tokens, own.builtin) == (64, 8, False)
@@ -106,14 +112,14 @@ def test_a_folder_s_own_traits_count(small: Path, weights: Path) -> None:
 )
 def test_traits_that_are_not_understood_are_said(tmp_path: Path, said: dict[str, Any]) -> None:
     (tmp_path / "tintype.json").write_text(json.dumps(said))
-    with pytest.raises(WeightsUnusable, match=r"tintype.json: .* is not understood; allowed are whole numbers"):
-        _ = Weights(tmp_path).traits
+    with pytest.raises(WeightsUnusable, match=r"tintype.json: .* was found; allowed are whole numbers"):
+        _ = WeightsSpec(tmp_path).metadata
 
 
 def test_no_traits(tmp_path: Path) -> None:
-    assert Weights(tmp_path).traits == Traits(None, None)
+    assert WeightsSpec(tmp_path).metadata == WeightsMetadata(None, None)
     (tmp_path / "tintype.json").write_text('{"t5_tokens": 8, "of another version": 1}')
-    assert Weights(tmp_path).traits == Traits(None, 8)
+    assert WeightsSpec(tmp_path).metadata == WeightsMetadata(None, 8)
 
 
 def test_text_is_drawn_natively_and_delivered_at_the_size_asked_for() -> None:
@@ -130,10 +136,10 @@ def test_text_is_drawn_natively_and_delivered_at_the_size_asked_for() -> None:
 def test_an_input_picture_is_fitted_to_the_size_asked_for_and_then_scaled() -> None:
     picture = Image.new("RGB", (900, 300), "blue")
     picture.paste("red", (300, 0, 600, 300))  # all that a square keeps of it
-    [job] = image_specs(GenerationParams(**ORDER, image="x", width=512, height=512), picture, 128)
+    [job] = image_specs(GenerationParams(**ORDER, inputs=(InputImage("x"),), width=512, height=512), picture, 128)
     assert job.picture.shape == (1, 3, 128, 128)
     assert job.picture[0, 0].mean() > 0.95
-    wanted = GenerationParams(**ORDER, image="x")
+    wanted = GenerationParams(**ORDER, inputs=(InputImage("x"),))
     assert result_size(wanted, picture) == (896, 288)
     [job] = image_specs(wanted, picture, 128)
     assert job.picture.shape == (1, 3, job.height, job.width) == (1, 3, 80, 240)

@@ -16,9 +16,9 @@ from tests.acceptance.harness import until
 from tests.integration.website import Website, serving
 from tests.toy import TRANSFORMER, toy_weights
 
-from tintype.catalog.catalogue import Catalogue
 from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
-from tintype.checkpoints.weights import Weights
+from tintype.catalog.spec import Catalogue
+from tintype.checkpoints.weights import WeightsSpec
 from tintype.diffusion.memory.plan import Memory
 from tintype.diffusion.memory.residency import Residency
 from tintype.errors import StorageUnavailable, StoreUnavailable
@@ -53,7 +53,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
 def models(weights: Path, folder: Callable[..., Path]) -> ModelPool:
     deeper = folder("deeper", "sd3", transformer=("SD3Transformer2DModel", TRANSFORMER | {"num_layers": 3}))
     only = Residency(ENDLESS)
-    own = {ONE.slug: Weights(toy_weights("sd3", weights)), OTHER.slug: Weights(deeper)}
+    own = {ONE.slug: WeightsSpec(toy_weights("sd3", weights)), OTHER.slug: WeightsSpec(deeper)}
     return ModelPool("cpu", "float32", 32, own, memory=Memory(only, only))
 
 

@@ -10,7 +10,7 @@ from training.words import COLOURS as TRAINED
 
 from tintype.catalog.builtin import COLOURS, PROMPTS, about, vocabulary
 from tintype.catalog.models import MODELS, SD15_IMG2IMG
-from tintype.checkpoints.builtin import builtin_weights
+from tintype.checkpoints.weights import builtin_weights
 from tintype.errors import WeightsUnusable
 
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tintype.catalog.catalogue import Catalogue
-from tintype.catalog.entry import ModelEntry
-from tintype.catalog.modelfile import ModelsFile, explain, extend
+from tintype.catalog.modelfile import ModelEntry, ModelsFile, explain, extend
 from tintype.catalog.models import MODELS
+from tintype.catalog.spec import Catalogue
 from tintype.errors import ConfigurationInvalid, InvalidParameter
 
 OLD = "sd1.5-img2img"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tintype.catalog.models import MODELS, SD15_IMG2IMG
-from tintype.catalog.tariff import Tariff
+from tintype.catalog.spec import Tariff
 from tintype.errors import InvalidParameter, NotFound
 
 WHOLE, NUMBER, TEXT, FLAG, PICTURE = "integer", "number", "string", "boolean", "picture"

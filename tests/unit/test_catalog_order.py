@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tintype.catalog.models import MODELS
-from tintype.catalog.planning import planned_steps
+from tintype.catalog.parameters import planned_steps
 from tintype.catalog.spec import DRAWN_SEEDS
 from tintype.core import GenerationParams
 from tintype.diffusion.samplers import SAMPLERS

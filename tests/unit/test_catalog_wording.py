@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from tintype.catalog.advice import wording
 from tintype.catalog.models import SD3_TURBO_IMG2IMG, SD15_IMG2IMG, SD35_TURBO_TXT2IMG
-from tintype.catalog.wording import wording
 from tintype.core import GenerationParams
 
 ORDER = GenerationParams(prompt="a fox", steps=20, guidance=7.0, seed=1, sampler="DDIM")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tintype.checkpoints.scheduler import trained_with
+from tintype.checkpoints.scheduler import training_config
 from tintype.errors import WeightsUnusable
 
 #: As published with Stable Diffusion 1.5, but for its scheduler's own settings.
@@ -35,7 +35,7 @@ FOREIGN: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", FOREIGN)
 def test_a_scheduler_s_own_settings_are_left_behind(name: str) -> None:
-    assert trained_with({"_class_name": name, **OWN, **FOREIGN[name]}, "sd15") == OWN
+    assert training_config({"_class_name": name, **OWN, **FOREIGN[name]}, "sd15") == OWN
 
 
 def test_what_the_weights_were_trained_with_is_kept() -> None:
@@ -45,7 +45,7 @@ def test_what_the_weights_were_trained_with_is_kept() -> None:
         "timestep_spacing": "trailing",
         "trained_betas": [0.01] * 1000,
     }
-    assert trained_with(OWN | said, "sd15") == OWN | said
+    assert training_config(OWN | said, "sd15") == OWN | said
 
 
 @pytest.mark.parametrize(
@@ -70,13 +70,13 @@ def test_what_the_weights_were_trained_with_is_kept() -> None:
 )
 def test_what_can_not_be_the_weights_is_refused(config: dict[str, Any], words: str) -> None:
     with pytest.raises(WeightsUnusable, match=words):
-        trained_with(config, "sd15")
+        training_config(config, "sd15")
 
 
 def test_a_flow_has_a_shift_by_either_name() -> None:
-    assert trained_with({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 1.0}, "sd3") == {"shift": 1.0}
-    assert trained_with({"num_train_timesteps": 1000}, "sd3") == {"shift": 3.0}
-    assert trained_with(OWN | {"use_flow_sigmas": True, "flow_shift": 2}, "sd3") == {"shift": 2}
+    assert training_config({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 1.0}, "sd3") == {"shift": 1.0}
+    assert training_config({"num_train_timesteps": 1000}, "sd3") == {"shift": 3.0}
+    assert training_config(OWN | {"use_flow_sigmas": True, "flow_shift": 2}, "sd3") == {"shift": 2}
 
 
 @pytest.mark.parametrize(
@@ -90,4 +90,4 @@ def test_a_flow_has_a_shift_by_either_name() -> None:
 )
 def test_what_is_no_flow_is_refused(config: dict[str, Any], words: str) -> None:
     with pytest.raises(WeightsUnusable, match=words):
-        trained_with(config, "sd3")
+        training_config(config, "sd3")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click import UsageError
 
-from tintype.checkpoints.weights import Weights
+from tintype.checkpoints.weights import WeightsSpec
 from tintype.cli.options import load_settings
 from tintype.errors import ConfigurationInvalid
 from tintype.hub.registry import build_registry
@@ -178,4 +178,4 @@ def test_addresses_of_the_server(address: str) -> None:
 
 def test_weights_that_are_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TINTYPE_WEIGHTS", json.dumps({"sd1.5-img2img": str(tmp_path)}))
-    assert build_registry(load_settings()).weights == {"sd1.5-img2img": Weights(tmp_path)}
+    assert build_registry(load_settings()).weights == {"sd1.5-img2img": WeightsSpec(tmp_path)}

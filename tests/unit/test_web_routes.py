@@ -9,9 +9,9 @@ from typing import Any
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from tintype.catalog.catalogue import Catalogue
 from tintype.catalog.modelfile import RESERVED
 from tintype.catalog.models import MODELS
+from tintype.catalog.spec import Catalogue
 from tintype.web.app import ROUTERS
 from tintype.web.v1 import v1_router
 from tintype.web.v2 import v2_router

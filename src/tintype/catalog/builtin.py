@@ -8,8 +8,7 @@ from functools import cache
 from typing import Any
 
 from tintype.catalog.spec import ModelSpec
-from tintype.checkpoints.builtin import SHIPPED, has_builtin
-from tintype.checkpoints.weights import TRAITS
+from tintype.checkpoints.weights import BUILTIN_FOLDER, METADATA_FILE, has_builtin
 
 #: As answers and descriptions call them.
 BUILTIN = "built-in"
@@ -48,7 +47,7 @@ def about(spec: ModelSpec, configured: Container[str]) -> dict[str, Any]:
 
 def in_words(spec: ModelSpec) -> str:
     """The same in a sentence."""
-    side = _read(f"{spec.family}/{TRAITS}")["native_size"]
+    side = _read(f"{spec.family}/{METADATA_FILE}")["native_size"]
     things = len(vocabulary())
     world = f"a closed world of {things} things on {len(COLOURS)} colours"
     return f"{BUILTIN} weights: {world}, drawn at {side} px and enlarged"
@@ -61,4 +60,4 @@ def vocabulary() -> tuple[dict[str, str], ...]:
 
 
 def _read(name: str) -> Any:
-    return json.loads((SHIPPED / name).read_text("utf-8"))
+    return json.loads((BUILTIN_FOLDER / name).read_text("utf-8"))

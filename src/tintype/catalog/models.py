@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from tintype.catalog import parameters as p
-from tintype.catalog.catalogue import Catalogue
 from tintype.catalog.samples import LANDSCAPE, PORTRAIT, SUBJECT
-from tintype.catalog.spec import ModelSpec
-from tintype.catalog.tariff import Tariff
+from tintype.catalog.spec import Catalogue, ModelSpec, Tariff
 
 SD15_IMG2IMG = ModelSpec(
     slug="sd1.5-img2img",

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from importlib.metadata import entry_points
+from math import ceil
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
-from tintype.catalog.tariff import Tariff
 from tintype.core import GenerationParams, InputImage
-from tintype.errors import InvalidParameter, MissingParameter
+from tintype.errors import InvalidParameter, MissingParameter, NotFound
 
 Value = str | int | float | bool
 Kind = Literal["string", "picture", "integer", "number", "boolean"]
@@ -278,3 +279,52 @@ class Parsed:
 def _fitted(side: int) -> int:
     """The nearest side in pixels that the models take; 0 stays 0."""
     return side and max(MIN_SIDE, round(side / MULTIPLE) * MULTIPLE)
+
+
+Per = Literal["picture", "second"]
+
+
+@dataclass(frozen=True)
+class Tariff:
+    """A price in micro-dollars."""
+
+    price: int
+    #: Whether for each picture or for each second of the model's work, in which loading its weights does not count.
+    per: Per = "picture"
+    #: Seconds per picture that are held where the price is per second, and never exceeded.
+    most_seconds: float = 60.0
+
+    def most(self, pictures: int) -> int:
+        """What is held for so many pictures, in micro-dollars."""
+        return self.price * pictures if self.per == "picture" else ceil(self.price * self.most_seconds * pictures)
+
+    @property
+    def rate(self) -> int | None:
+        """Micro-dollars per second; None where the price is per picture."""
+        return self.price if self.per == "second" else None
+
+
+SHOWN_SLUG = 80
+
+
+class Catalogue(Mapping[str, ModelSpec]):
+    """An immutable mapping slug → entry, in the order in which models are listed."""
+
+    def __init__(self, specs: Iterable[ModelSpec]) -> None:
+        self._specs = MappingProxyType({spec.slug: spec for spec in specs})
+
+    def find(self, slug: str) -> ModelSpec:
+        """The entry of a slug that a caller named; raises NotFound, which names those that there are."""
+        try:
+            return self._specs[slug]
+        except KeyError:
+            raise NotFound(f"Model {slug[:SHOWN_SLUG]} not found; the models are {', '.join(self)}") from None
+
+    def __getitem__(self, slug: str) -> ModelSpec:
+        return self._specs[slug]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._specs)
+
+    def __len__(self) -> int:
+        return len(self._specs)

@@ -1,131 +1,228 @@
-"""A model's checkpoint, whatever its layout: its own files, parts that come from elsewhere, and LoRAs on top."""
+"""A model's checkpoint in any layout: its own files, components from elsewhere, and LoRAs on top."""
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Mapping
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from tintype.checkpoints.component import Component
-from tintype.checkpoints.files import shown
-from tintype.checkpoints.folder import Folder, component_folder
-from tintype.checkpoints.lora import Meant, concerning, meant
-from tintype.checkpoints.lora_names import role
-from tintype.checkpoints.parts import OPTIONAL, PARTS, find_part
-from tintype.checkpoints.scheduler import trained_with
-from tintype.checkpoints.single import SingleFile
-from tintype.checkpoints.weights import Weights, read_json
+from tintype.checkpoints.files import Tensors, dequantize, display_name
+from tintype.checkpoints.keys.lora import target_name
+from tintype.checkpoints.keys.versions import current_names
+from tintype.checkpoints.lora import LoraTargets, lora_targets, loras_for
+from tintype.checkpoints.scheduler import training_config
+from tintype.checkpoints.single_file import COMPONENTS, OPTIONAL, SingleFile, find_component
+from tintype.checkpoints.weights import WeightsSpec, read_json
 from tintype.errors import WeightsUnusable
 
-#: Beside components' names: the folder that holds `tokenizer`, `tokenizer_2` and `tokenizer_3`.
+#: Next to the components' names: the folder that holds `tokenizer`, `tokenizer_2` and `tokenizer_3`.
 TOKENIZERS = "tokenizers"
+#: Stems of the tensors' file, diffusers' first; a variant such as `.fp16` follows the stem.
+STEMS = ("diffusion_pytorch_model", "model")
+VARIANTS = ("", ".fp16", ".bf16")
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 class Layout(Protocol):
-    """What a folder and a file both are."""
+    """What a folder and a single file have in common."""
 
     def component(self, name: str) -> Component | None:
         """A network, or None where there is none."""
 
     @property
     def tokenizers(self) -> dict[str, Path]:
-        """The tokenizers' folders."""
+        """The tokenizers' folders by name."""
 
     def config(self, name: str) -> dict[str, Any]:
-        """The configuration of what has no tensors."""
+        """The configuration of a component without tensors."""
 
     @property
-    def strays(self) -> list[str]:
-        """Tensors that are of no network, by the names that its own files have for them."""
+    def unexpected_keys(self) -> list[str]:
+        """Tensors that belong to no network, by their names in the file."""
 
 
 class Checkpoint:
     """Where each of a model's components is, by the names of the diffusers layout."""
 
-    def __init__(self, weights: Weights, family: str) -> None:
+    def __init__(self, weights: WeightsSpec, family: str) -> None:
         self.weights = weights
         self.family = family
-        self._parts = dict(weights.parts)
-        #: What was looked for: each look reads the headers of files anew.
+        self._paths = dict(weights.components)
+        #: By name: finding one reads files' headers.
         self._found: dict[str, Component | None] = {}
-        names = (*PARTS[family], *self.tokenizers, TOKENIZERS, "scheduler")
-        if unknown := self._parts.keys() - set(names):
+        names = (*COMPONENTS[family], *self.tokenizers, TOKENIZERS, "scheduler")
+        if unknown := self._paths.keys() - set(names):
             allowed = ", ".join(names)
-            raise WeightsUnusable(f"parts: {', '.join(sorted(unknown))} was named; allowed are {allowed}")
+            raise WeightsUnusable(f"components: {', '.join(sorted(unknown))} was named; allowed are {allowed}")
 
     @property
     def tokenizers(self) -> list[str]:
-        """The names of the tokenizers that a model of this family may have: one for every text encoder."""
-        return [name.replace("text_encoder", "tokenizer") for name in PARTS[self.family] if "text_encoder" in name]
+        """The names of the family's tokenizers: one for each text encoder."""
+        return [name.replace("text_encoder", "tokenizer") for name in COMPONENTS[self.family] if "text_encoder" in name]
 
     @cached_property
     def layout(self) -> Layout:
-        """How the checkpoint itself is laid out; raises WeightsUnusable."""
+        """The layout of the checkpoint itself; raises WeightsUnusable."""
         path = self.weights.path
         return SingleFile(path, self.family) if path.is_file() else Folder(path)
 
     def component(self, name: str) -> Component | None:
-        """A network with its LoRAs, or None where there is none or it was left out; raises WeightsUnusable."""
-        found = self._plain(name)
-        return found and found.adapted(concerning(self._added, name))
+        """A network with its LoRAs, or None where it is missing or left out; raises WeightsUnusable."""
+        found = self._without_loras(name)
+        return found and found.with_loras(loras_for(self._lora_targets, name))
 
     @property
     def ignored(self) -> list[str]:
-        """What the weights hold that changes nothing here, in words; raises WeightsUnusable."""
-        parts = [(shown(lora.path), name) for lora, named in self._added for name in sorted(named - self._roles)]
-        return [f"{file}: what it changes of {name} has no effect, since that is left out" for file, name in parts]
+        """One sentence for each component left out that a LoRA changes; raises WeightsUnusable."""
+        return [
+            f"{display_name(lora.path)}: what it changes of {name} has no effect, since that is left out"
+            for lora, names in self._lora_targets
+            for name in sorted(names - self._targets)
+        ]
 
     @cached_property
-    def _added(self) -> Meant:
-        """LoRAs; raises WeightsUnusable where one is for what no such model has, or has not here.
+    def _lora_targets(self) -> LoraTargets:
+        """LoRAs; raises WeightsUnusable where one changes a component that no such model has, or this one hasn't.
 
-        One that changes other components too may name T5, which can be left out; `ignored` says so.
+        One that changes other components too may name T5, which can be left out; `ignored` tells it.
         """
-        added = meant(self.weights.loras)
-        for lora, named in added:
-            others = named - self._roles
-            if others - set(OPTIONAL) or not named & self._roles:
-                words = f"changes {', '.join(sorted(others))}, which this model of the family {self.family} hasn't"
-                raise WeightsUnusable(f"{shown(lora.path)} {words}: it is for another kind of model")
-        return added
+        found = lora_targets(self.weights.loras)
+        for lora, names in found:
+            others = names - self._targets
+            if others - set(OPTIONAL) or not names & self._targets:
+                changes = f"changes {', '.join(sorted(others))}, which this model of the family {self.family} hasn't"
+                raise WeightsUnusable(f"{display_name(lora.path)} {changes}: it is for another kind of model")
+        return found
 
     @cached_property
-    def _roles(self) -> set[str]:
-        """What LoRAs may change here, as they call it."""
-        return {role(name) for name in PARTS[self.family] if name not in OPTIONAL or self._plain(name)}
+    def _targets(self) -> set[str]:
+        """The components that LoRAs may change here, by LoRAs' names."""
+        return {
+            target_name(name) for name in COMPONENTS[self.family] if name not in OPTIONAL or self._without_loras(name)
+        }
 
-    def _plain(self, name: str) -> Component | None:
+    def _without_loras(self, name: str) -> Component | None:
         if name == "text_encoder_3" and self.weights.t5 == "none":
             return None
         if name not in self._found:
-            self._found[name] = self._part(name) if name in self._parts else self.layout.component(name)
+            self._found[name] = self._from_elsewhere(name) if name in self._paths else self.layout.component(name)
         return self._found[name]
+
+    def _from_elsewhere(self, name: str) -> Component | None:
+        path = self._paths[name]
+        return component_folder(path, name) if path.is_dir() else find_component(path, self.family, name, alone=True)
 
     def tokenizer(self, name: str) -> Path | None:
         """A tokenizer's folder, or None where its encoder is missing or left out; raises WeightsUnusable."""
         if name == "tokenizer_3" and self.component("text_encoder_3") is None:
             return None
-        shared = {name: self._parts[TOKENIZERS] / name} if TOKENIZERS in self._parts else {}
-        found = {**self.layout.tokenizers, **shared, **self._parts}.get(name)
+        shared = {name: self._paths[TOKENIZERS] / name} if TOKENIZERS in self._paths else {}
+        found = {**self.layout.tokenizers, **shared, **self._paths}.get(name)
         if found is None or not found.is_dir():
-            raise WeightsUnusable(self.absent(name))
+            raise WeightsUnusable(self.missing_message(name))
         return found
 
     @property
     def scheduler(self) -> dict[str, Any]:
-        """What the scheduler's configuration says of the weights; raises WeightsUnusable."""
-        said = self.weights.prediction
-        own = self._parts.get("scheduler")
-        config = read_json(own / "scheduler_config.json") if own else self.layout.config("scheduler")
-        return trained_with(config | ({"prediction_type": said} if said else {}), self.family)
+        """The part of the scheduler's configuration that belongs to the weights; raises WeightsUnusable."""
+        prediction = self.weights.prediction
+        folder = self._paths.get("scheduler")
+        config = read_json(folder / "scheduler_config.json") if folder else self.layout.config("scheduler")
+        return training_config(config | ({"prediction_type": prediction} if prediction else {}), self.family)
 
-    def absent(self, name: str) -> str:
-        """What to say where a component is missing that the family can't do without."""
+    def missing_message(self, name: str) -> str:
+        """The error's text where a required component is missing."""
         ways = f"name its own file or folder for {name}"
         if "tokenizer" in name:
             ways = f"name a folder for {name}, or for {TOKENIZERS} one in which the folder {name} is"
         return f"component {name} is missing from {self.weights.path.name}: {ways}"
 
-    def _part(self, name: str) -> Component | None:
-        path = self._parts[name]
-        return component_folder(path, name) if path.is_dir() else find_part(path, self.family, name, alone=True)
+
+class Folder:
+    """The diffusers layout: a folder with `model_index.json` and one sub-folder per component."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.index = read_json(path / "model_index.json")
+
+    def component(self, name: str) -> Component | None:
+        """A network by its name in the index, or None where the index has none; raises WeightsUnusable."""
+        class_name = self._class(name)
+        return component_folder(self.path / name, name, class_name) if class_name else None
+
+    @property
+    def tokenizers(self) -> dict[str, Path]:
+        """The tokenizers' folders by their names in the index."""
+        return {name: self.path / name for name in self.index if name.startswith("tokenizer") and self._class(name)}
+
+    def config(self, name: str) -> dict[str, Any]:
+        """The JSON configuration of a component without tensors, such as the scheduler; raises WeightsUnusable."""
+        return read_json(self.path / name / f"{name}_config.json")
+
+    @property
+    def unexpected_keys(self) -> list[str]:
+        """None: a component's folder holds its own tensors only."""
+        return []
+
+    def _class(self, name: str) -> str | None:
+        match self.index.get(name):
+            case None | [_, None]:
+                return None
+            case [_, str(class_name)]:
+                return class_name
+        raise WeightsUnusable(f"model_index.json: {name} is not a pair of a library and a class")
+
+
+def component_folder(folder: Path, name: str, class_name: str | None = None) -> Component:
+    """A component's own folder: `config.json`, which may name the class, and its tensors; raises WeightsUnusable."""
+    config = read_json(folder / "config.json")
+    class_name = class_name or _class_in(config)
+    if class_name is None:
+        raise WeightsUnusable(f"{folder.name}/config.json doesn't name the class of {name}")
+    return Component(name, class_name, config, tensor_files(folder), rename=partial(_renamed, class_name))
+
+
+def _class_in(config: Mapping[str, Any]) -> str | None:
+    match config:
+        case {"_class_name": str(class_name)} | {"architectures": [str(class_name), *_]}:
+            return class_name
+    return None
+
+
+def _renamed(class_name: str, tensors: Tensors) -> Tensors:
+    return current_names(class_name, dequantize(tensors))
+
+
+def tensor_files(folder: Path) -> list[Path]:
+    """The safetensors files of a component's folder: full precision before variants, one file before shards."""
+    for variant in VARIANTS:
+        for stem in STEMS:
+            single = folder / f"{stem}{variant}.safetensors"
+            if single.is_file():
+                return [single]
+            if shards := _shards(folder, stem, variant):
+                return shards
+    pickles = [file.name for pattern in PICKLES for file in sorted(folder.glob(pattern))]
+    if pickles:
+        raise WeightsUnusable(
+            f"{folder.name}: {pickles[0]} is a pickle, and loading one runs whatever code is in it: "
+            f"fetch or make {STEMS[0]}.safetensors instead"
+        )
+    raise WeightsUnusable(f"{folder.name}: there is no file of weights in it, such as {STEMS[0]}.safetensors")
+
+
+def _shards(folder: Path, stem: str, variant: str) -> list[Path]:
+    """The files named in an index; diffusers and transformers put the variant in different places."""
+    for name in (f"{stem}.safetensors.index{variant}.json", f"{stem}{variant}.safetensors.index.json"):
+        if (folder / name).is_file():
+            return [folder / Path(file).name for file in _index_files(folder / name)]
+    return []
+
+
+def _index_files(index: Path) -> list[str]:
+    match read_json(index):
+        case {"weight_map": dict(files)} if all(type(file) is str and Path(file).name for file in files.values()):
+            return sorted(set(files.values()))
+    raise WeightsUnusable(f"{index.parent.name}/{index.name} doesn't name the tensors' files in weight_map")

@@ -1,7 +1,7 @@
-"""What a checkpoint's scheduler configuration says of the weights: how they were trained, whichever scheduler wrote it.
+"""The part of a checkpoint's scheduler configuration that belongs to the weights: how they were trained.
 
-The rest of such a file is one scheduler's own settings (a solver's type, Karras sigmas, thresholds for pixels). Handed
-on to another scheduler they change its pictures, or keep it from working at all.
+The rest of such a file is one scheduler's own settings (a solver's type, Karras sigmas, thresholds for pixels). They
+would change the images of another scheduler, or break it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from tintype.errors import WeightsUnusable
 Config = Mapping[str, Any]
 
 
-def trained_with(config: Config, family: str) -> dict[str, Any]:
-    """What of a scheduler's configuration belongs to the weights; raises WeightsUnusable where it can't be theirs."""
-    said = {key: value for key, value in config.items() if value is not None}
-    return _diffusion(said) if family == "sd15" else _flow(said)
+def training_config(config: Config, family: str) -> dict[str, Any]:
+    """The keys that belong to the weights; raises WeightsUnusable for values that no weights of the family have."""
+    present = {key: value for key, value in config.items() if value is not None}
+    return _diffusion(present) if family == "sd15" else _flow(present)
 
 
 def _diffusion(config: Config) -> dict[str, Any]:
-    """Of DDPM and all its kin: the noise of the training, what is predicted, where the steps lie."""
-    if _flows(config):
+    """Of DDPM and its relatives: the training's noise, what is predicted, the spacing of steps."""
+    if _is_flow(config):
         raise _unusable(config, "is for another kind of model: SD 1.5's has beta_start, beta_end and beta_schedule")
     trained = {key: config[key] for key in TRAINED if key in config}
     for key, value in trained.items():
@@ -32,29 +32,29 @@ def _diffusion(config: Config) -> dict[str, Any]:
             raise _unusable(config, f"{key} is {str(value)[:40]}; allowed: {words}")
     steps = trained.get("num_train_timesteps", 1000)
     if len(trained.get("trained_betas", range(steps))) != steps:
-        raise _unusable(config, f"trained_betas must have {steps} numbers, one for every step of the training")
-    if trained.get("steps_offset", 0) >= steps // MOST_STEPS:
-        raise _unusable(config, f"steps_offset must be below {steps // MOST_STEPS}, for {MOST_STEPS} steps to fit in")
+        raise _unusable(config, f"trained_betas must have {steps} numbers, one for each step of the training")
+    if trained.get("steps_offset", 0) >= steps // MAX_STEPS:
+        raise _unusable(config, f"steps_offset must be below {steps // MAX_STEPS}, so that {MAX_STEPS} steps fit")
     return trained
 
 
 def _flow(config: Config) -> dict[str, Any]:
-    """Of a rectified flow: its shift, which has another name where another scheduler is set to flows."""
-    if not _flows(config):
+    """Of a rectified flow: its shift, which is `flow_shift` for diffusion schedulers that are set to flows."""
+    if not _is_flow(config):
         raise _unusable(config, "is for another kind of model: SD 3's has a shift, and no betas")
     shift = config.get("shift", config.get("flow_shift", 3.0))
-    if not is_number(shift) or not 0 < shift <= MOST_SHIFT:
-        raise _unusable(config, f"shift is {str(shift)[:40]}; allowed: a number above 0, up to {MOST_SHIFT}")
+    if not is_number(shift) or not 0 < shift <= MAX_SHIFT:
+        raise _unusable(config, f"shift is {str(shift)[:40]}; allowed: a number above 0, up to {MAX_SHIFT}")
     return {"shift": shift}
 
 
-def _flows(config: Config) -> bool:
-    """Whether it is no diffusion's: without betas, or with a switch that puts them out of use."""
+def _is_flow(config: Config) -> bool:
+    """Whether it has no betas, or a switch that disables them."""
     return bool(config.get("use_flow_sigmas")) or not config.keys() & {"beta_schedule", "trained_betas"}
 
 
-def _unusable(config: Config, what: str) -> WeightsUnusable:
-    return WeightsUnusable(f"the scheduler's configuration ({config.get('_class_name', 'no class named')}): {what}")
+def _unusable(config: Config, problem: str) -> WeightsUnusable:
+    return WeightsUnusable(f"the scheduler's configuration ({config.get('_class_name', 'no class named')}): {problem}")
 
 
 def _beta(value: Any) -> bool:
@@ -69,14 +69,14 @@ def _among(*names: str) -> tuple[Callable[[Any], bool], str]:
     return (lambda value: value in names), f"one of {', '.join(names)}"
 
 
-#: Steps that a request may have (a recipe that is replayed may have more), and steps of a training.
-MOST_STEPS, LONGEST_TRAINING = 100, 100_000
-MOST_SHIFT = 100
-#: The keys that belong to SD 1.5's weights; what each may be, as a test and in words.
+#: Of a request (a replayed recipe may have more), and of a training.
+MAX_STEPS, MAX_TRAINING_STEPS = 100, 100_000
+MAX_SHIFT = 100
+#: The keys that belong to SD 1.5's weights: a test of the value, and the allowed values in words.
 TRAINED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "num_train_timesteps": (
-        lambda value: type(value) is int and MOST_STEPS <= value <= LONGEST_TRAINING,
-        f"a whole number from {MOST_STEPS} to {LONGEST_TRAINING}",
+        lambda value: type(value) is int and MAX_STEPS <= value <= MAX_TRAINING_STEPS,
+        f"a whole number from {MAX_STEPS} to {MAX_TRAINING_STEPS}",
     ),
     "beta_start": (_beta, "a number between 0 and 1"),
     "beta_end": (_beta, "a number between 0 and 1"),

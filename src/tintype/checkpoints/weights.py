@@ -1,4 +1,4 @@
-"""Which weights: a folder or a file, what is added to them, and what the folder says of itself."""
+"""Which weights: a folder or file, LoRAs on top, their metadata; and the built-in ones, which `training/` makes."""
 
 from __future__ import annotations
 
@@ -9,34 +9,39 @@ import stat
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
 from tintype.errors import InvalidParameter, WeightsUnusable
 
-#: Bytes of each end of a file that its fingerprint covers, and how many places between and bytes at each: what was
-#: trained anew may be anywhere, and as little as every attention's matrices.
-SAMPLED, PLACES, AT_EACH = 2**20, 64, 2**14
-#: The file in a folder that holds its traits, if it has any.
-TRAITS = "tintype.json"
-#: Bytes of a configuration or an index of shards: the largest published ones have a few hundred thousand.
-LONGEST_JSON = 16 * 2**20
-#: The folder beside the weights in which converted copies are kept; no part of the weights themselves.
+#: Of a file's fingerprint: bytes at each end, and how many samples in between, of how many bytes. A fine-tune may
+#: change as little as every attention's matrices, anywhere in the file.
+END_BYTES, SAMPLES, SAMPLE_BYTES = 2**20, 64, 2**14
+#: The file in a folder of weights that holds their metadata, if any.
+METADATA_FILE = "tintype.json"
+#: Of a configuration or an index of shards: the largest published ones have a few hundred thousand bytes.
+MAX_JSON_BYTES = 16 * 2**20
+#: The folder next to the weights with their converted copies; not part of the weights themselves.
 CACHE = ".tintype"
-#: Files of one model's folder: a published repository with all its variants has some fifty.
-MOST_FILES = 10_000
-#: Multiples of 16, as every side is; and no folder takes more T5 text than the settings allow.
-LARGEST_NATIVE, MOST_T5_TOKENS = 1024, 512
-#: Where SD 3's third text encoder runs, or that it is left out.
+#: Files in one model's folder: a published repository with all its variants has some fifty.
+MAX_FILES = 10_000
+#: Native sizes are multiples of 16; no folder takes more T5 text than the settings allow.
+MAX_NATIVE_SIZE, MAX_T5_TOKENS = 1024, 512
+#: Where SD 3's third text encoder runs; `none` leaves it out.
 T5Place = Literal["device", "cpu", "none"]
+#: The built-in weights, one folder per family in the diffusers layout, shipped inside the package.
+BUILTIN_FOLDER = Path(str(files("tintype") / "weights"))
+#: Makes built-in weights few-step ones.
+TURBO_LORA = BUILTIN_FOLDER / "turbo" / "pytorch_lora_weights.safetensors"
 
 
 @dataclass(frozen=True)
-class Traits:
-    """What weights ask for, where they differ from the published models."""
+class WeightsMetadata:
+    """How the weights differ from the published models."""
 
     #: Pixels of a square's side at which they draw best; other sizes are drawn at that area and then enlarged.
-    #: None: they draw at the size that was asked for.
+    #: None: they draw at the requested size.
     native_size: int | None = None
     #: Rows of T5 text that they were trained with; None leaves it to the settings.
     t5_tokens: int | None = None
@@ -44,117 +49,133 @@ class Traits:
 
 @dataclass(frozen=True)
 class Lora:
-    """A LoRA's file, added into the weights at load."""
+    """A LoRA's file, merged into the weights at load."""
 
     path: Path
     #: How much of it is added: 1 is as it was trained, 0 nothing, below 0 its opposite.
     scale: float = 1.0
-    #: Whether one request asked for it: then nothing that it was merged into is kept on disk.
-    passing: bool = False
+    #: Whether one request asked for it: merged weights are not cached on disk then.
+    per_request: bool = False
 
 
 @dataclass(frozen=True)
-class Weights:
+class WeightsSpec:
     """Where a model's weights are, and what is done with them at load."""
 
     #: A folder in the diffusers layout, or one file in the original layout.
     path: Path
     loras: tuple[Lora, ...] = ()
-    #: Components that come from files or folders of their own, by the name in `model_index.json`.
-    parts: tuple[tuple[str, Path], ...] = ()
+    #: Components from files or folders of their own, by the name in `model_index.json`.
+    components: tuple[tuple[str, Path], ...] = ()
     #: What the network predicts, where the file can't say it: `epsilon` or `v_prediction`.
     prediction: str | None = None
-    #: Where SD 3's third text encoder runs, or that it is left out.
+    #: Where SD 3's third text encoder runs; `none` leaves it out.
     t5: T5Place = "device"
-    #: Whether they are the ones that tintype brings along.
     builtin: bool = False
-    #: LoRAs that a request may ask for by name, on top of `loras`.
-    available: tuple[tuple[str, Lora], ...] = ()
+    #: LoRAs that a request may choose by name, on top of `loras`.
+    available_loras: tuple[tuple[str, Lora], ...] = ()
 
     @property
-    def traits(self) -> Traits:
-        """What the folder's `tintype.json` says; nothing where there is none. Raises WeightsUnusable."""
-        path = self.path / TRAITS
+    def metadata(self) -> WeightsMetadata:
+        """The folder's `tintype.json`; the defaults where there is none. Raises WeightsUnusable."""
+        path = self.path / METADATA_FILE
         if not path.is_file():
-            return Traits()
-        said = read_json(path)
-        traits = Traits(said.get("native_size"), said.get("t5_tokens"))
-        if not _whole(traits.native_size, LARGEST_NATIVE, 64) or not _whole(traits.t5_tokens, MOST_T5_TOKENS, 1):
-            allowed = f"native_size from 64 to {LARGEST_NATIVE} and t5_tokens from 1 to {MOST_T5_TOKENS}"
-            raise WeightsUnusable(f"{TRAITS}: {said} is not understood; allowed are whole numbers, {allowed}")
-        return traits
+            return WeightsMetadata()
+        content = read_json(path)
+        metadata = WeightsMetadata(content.get("native_size"), content.get("t5_tokens"))
+        if not (
+            _is_whole(metadata.native_size, 64, MAX_NATIVE_SIZE) and _is_whole(metadata.t5_tokens, 1, MAX_T5_TOKENS)
+        ):
+            allowed = f"native_size from 64 to {MAX_NATIVE_SIZE} and t5_tokens from 1 to {MAX_T5_TOKENS}"
+            raise WeightsUnusable(f"{METADATA_FILE}: {content} was found; allowed are whole numbers, {allowed}")
+        return metadata
 
-    def styled(self, chosen: Iterable[tuple[str, float]]) -> Weights:
+    def with_loras(self, chosen: Iterable[tuple[str, float]]) -> WeightsSpec:
         """With available LoRAs on top, each times its strength; raises InvalidParameter for any other."""
-        there = dict(self.available)
+        available = dict(self.available_loras)
         added = []
         for name, strength in chosen:
-            if name not in there:
-                raise InvalidParameter("loras", name, ", ".join(there) or "none: this model offers no LoRAs")
-            added.append(replace(there[name], scale=there[name].scale * strength, passing=True))
+            if name not in available:
+                raise InvalidParameter("loras", name, ", ".join(available) or "none: this model offers no LoRAs")
+            added.append(replace(available[name], scale=available[name].scale * strength, per_request=True))
         return replace(self, loras=(*self.loras, *added))
 
     @property
     def fingerprint(self) -> str:
-        """A short name for the weights: others have another, wherever they lie. Raises WeightsUnusable."""
-        hashed = hashlib.blake2b(digest_size=12)
-        for root in (self.path, *(path for _, path in self.parts)):
-            for file in files_in(root):
-                hashed.update(f"{file.name if file == root else file.relative_to(root)} ".encode())
-                hash_file(hashed, file)
+        """A short name for the weights, which other weights don't have, wherever they are. Raises WeightsUnusable."""
+        digest = hashlib.blake2b(digest_size=12)
+        for root in (self.path, *(path for _, path in self.components)):
+            for file in list_files(root):
+                digest.update(f"{file.name if file == root else file.relative_to(root)} ".encode())
+                hash_file(digest, file)
         for lora in self.loras:
-            hashed.update(f"{lora.scale} ".encode())
-            hash_file(hashed, lora.path)
-        hashed.update(f"{self.prediction} {self.t5 == 'none'}".encode())
-        return hashed.hexdigest()
+            digest.update(f"{lora.scale} ".encode())
+            hash_file(digest, lora.path)
+        digest.update(f"{self.prediction} {self.t5 == 'none'}".encode())
+        return digest.hexdigest()
 
 
-def files_in(path: Path) -> list[Path]:
-    """The file itself, or those of a folder in order, what we have put there ourselves left out.
+def has_builtin(family: str) -> bool:
+    """Whether a family has built-in weights."""
+    return (BUILTIN_FOLDER / family / METADATA_FILE).is_file()
 
-    Symbolic links are followed, to folders too, but never round in a circle. Raises WeightsUnusable for a folder that
-    is no model's: one with too many files.
+
+def builtin_weights(family: str, *, few_steps: bool = False) -> WeightsSpec:
+    """A family's built-in weights; `few_steps` adds the LoRA that draws in four steps without guidance.
+
+    Raises WeightsUnusable for a family without built-in weights.
+    """
+    if not has_builtin(family):
+        raise WeightsUnusable(f"no weights are configured, and the family {family} has no built-in ones")
+    return WeightsSpec(BUILTIN_FOLDER / family, (Lora(TURBO_LORA),) if few_steps else (), builtin=True)
+
+
+def list_files(path: Path) -> list[Path]:
+    """The file itself, or the sorted files of a folder except for our own cache.
+
+    Follows symbolic links, to folders too, but not in cycles. Raises WeightsUnusable for a folder with too many files
+    for a model's.
     """
     if path.is_file():
         return [path]
     found: list[Path] = []
     for visited, (top, folders, names) in enumerate(os.walk(path, followlinks=True)):
         here = Path(top)
-        folders[:] = [name for name in folders if name != CACHE and not _leads_back(here / name)]
+        folders[:] = [name for name in folders if name != CACHE and not _is_cycle(here / name)]
         found += [here / name for name in names if (here / name).is_file()]
-        if max(visited, len(found)) > MOST_FILES:
-            raise WeightsUnusable(f"{path.name} has more than {MOST_FILES:,} files in it: name the folder of one model")
+        if max(visited, len(found)) > MAX_FILES:
+            raise WeightsUnusable(f"{path.name} has more than {MAX_FILES:,} files: name the folder of one model")
     return sorted(found)
 
 
-def _leads_back(folder: Path) -> bool:
-    """Whether it is a link to one of the folders that it lies in."""
+def _is_cycle(folder: Path) -> bool:
+    """Whether it is a link to one of the folders above it."""
     return folder.is_symlink() and any(folder.samefile(above) for above in folder.absolute().parents)
 
 
-def hash_file(hashed: hashlib.blake2b, file: Path) -> None:
-    """Take in a file's size, ends, and samples between (a safetensors file begins with the table of its tensors).
+def hash_file(digest: hashlib.blake2b, file: Path) -> None:
+    """Add a file's size, its ends, and samples in between (a safetensors file begins with the table of its tensors).
 
     Reading tens of gigabytes in full would take as long as loading them. Raises WeightsUnusable.
     """
     try:
         size = file.stat().st_size
-        hashed.update(f"{size}\n".encode())
+        digest.update(f"{size}\n".encode())
         with file.open("rb") as content:
-            hashed.update(content.read(SAMPLED))
-            content.seek(max(0, size - SAMPLED))
-            hashed.update(content.read(SAMPLED))
-            for place in range(PLACES if size > 2 * SAMPLED else 0):
-                content.seek(SAMPLED + (size - 2 * SAMPLED) * place // PLACES)
-                hashed.update(content.read(AT_EACH))
+            digest.update(content.read(END_BYTES))
+            content.seek(max(0, size - END_BYTES))
+            digest.update(content.read(END_BYTES))
+            for index in range(SAMPLES if size > 2 * END_BYTES else 0):
+                content.seek(END_BYTES + (size - 2 * END_BYTES) * index // SAMPLES)
+                digest.update(content.read(SAMPLE_BYTES))
     except OSError as error:
         raise WeightsUnusable(f"{file.name} can't be read: {type(error).__name__}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; raises WeightsUnusable that names the file, not the folder it lies in."""
+    """Read a JSON object; raises WeightsUnusable that names the file, not its folder."""
     try:
-        if regular_size(path) > LONGEST_JSON:
+        if regular_size(path) > MAX_JSON_BYTES:
             raise WeightsUnusable(f"{path.name} is larger than any configuration")
         content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
@@ -181,6 +202,6 @@ def is_number(value: object) -> bool:
     return type(value) in (int, float) and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
 
 
-def _whole(number: object, most: int, least: int) -> bool:
+def _is_whole(number: object, min_: int, max_: int) -> bool:
     """Whether it is absent, or a whole number within limits."""
-    return number is None or (type(number) is int and least <= number <= most)
+    return number is None or (type(number) is int and min_ <= number <= max_)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from tintype.catalog.spec import ModelSpec
-from tintype.checkpoints.builtin import builtin_weights
 from tintype.checkpoints.component import Component
+from tintype.checkpoints.weights import builtin_weights
 from tintype.errors import WeightsUnusable
 from tintype.fleet.devices import DRIVER
 from tintype.hub.registry import Registry
@@ -19,21 +19,21 @@ def memory_bytes(specs: Iterable[ModelSpec], registry: Registry, settings: Setti
     Where the number format is measured at the start, the larger one counts.
     """
     try:
-        parts = {part.identity: part.numbers for spec in specs for part in _components(spec, registry)}
+        counts = {one.identity: one.parameter_count for spec in specs for one in _components(spec, registry)}
     except WeightsUnusable:
         return None  # `models check` says why
-    return sum(parts.values()) * _itemsize(settings)
+    return sum(counts.values()) * _itemsize(settings)
 
 
 def _components(spec: ModelSpec, registry: Registry) -> Iterator[Component]:
     from tintype.checkpoints.checkpoint import Checkpoint  # noqa: PLC0415 - imports torch, which `serve` must not
-    from tintype.checkpoints.parts import PARTS  # noqa: PLC0415
+    from tintype.checkpoints.single_file import COMPONENTS  # noqa: PLC0415
 
     if spec.slug in registry.missing:
         return
     own = registry.weights.get(spec.slug) or builtin_weights(spec.family, few_steps=spec.few_steps)
     checkpoint = Checkpoint(own, spec.family)
-    for name in PARTS[spec.family]:
+    for name in COMPONENTS[spec.family]:
         if component := checkpoint.component(name):
             yield component
 

@@ -12,12 +12,10 @@ from typing import Any
 
 import click
 
-from tintype.catalog.advice import refuse, warnings
-from tintype.catalog.catalogue import Catalogue
+from tintype.catalog.advice import refuse, warnings, wording
 from tintype.catalog.loras import read_loras
 from tintype.catalog.samples import sample_path
-from tintype.catalog.spec import ModelSpec, Param
-from tintype.catalog.wording import wording
+from tintype.catalog.spec import Catalogue, ModelSpec, Param
 from tintype.cli.local import check_device, check_files, drawing, load_model
 from tintype.cli.options import data_option, load_settings
 from tintype.core import GenerationParams
@@ -71,7 +69,7 @@ def draw(
     check_files(Path(output), weights)
     check_device(device)
     settings = load_settings(data=data, dtype=dtype)
-    registry = build_registry(settings).drawing(spec.slug, weights)
+    registry = build_registry(settings).with_weights(spec.slug, weights)
     if given.get("image"):
         given["image"] = _image(given["image"], settings.max_picture_bytes)
     wanted = _order(spec, given, Path(output))

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 import click
 
-from tintype.catalog.catalogue import Catalogue
+from tintype.catalog.spec import Catalogue
 from tintype.cli.amounts import DAYS, HOURS, to_micro
 from tintype.cli.options import data_option, json_option, load_settings, open_database
 from tintype.cli.rows import print_rows, shown_time

@@ -15,15 +15,13 @@ from rich.table import Column, Table
 
 from tintype.catalog.builtin import BUILTIN, about, in_words
 from tintype.catalog.spec import ModelSpec, Param
-from tintype.checkpoints.builtin import has_builtin
-from tintype.checkpoints.weights import files_in
+from tintype.checkpoints.weights import has_builtin, list_files
 from tintype.cli.check import check
 from tintype.cli.footprint import memory_bytes
 from tintype.cli.options import data_option, json_option, load_settings
 from tintype.cli.weights import pull, remove, wait
 from tintype.errors import WeightsUnusable
-from tintype.hub.files import in_words as bytes_in_words
-from tintype.hub.manifest import Manifest, Pulled
+from tintype.hub.folder import Manifest, ModelsFolder, format_size
 from tintype.hub.registry import Registry, build_registry
 from tintype.store.billing.money import dollars
 from tintype.store.billing.prices import tariff
@@ -56,9 +54,9 @@ def list_models(data: Path | None, as_json: bool) -> None:
       tintype models list --json
     """
     settings = load_settings(data=data)
-    registry, pulled = build_registry(settings), Pulled(settings.pulled)
+    registry, folder = build_registry(settings), ModelsFolder(settings.pulled)
     specs = registry.catalogue.values()
-    rows = [_row(spec, registry, pulled) | {"memory": memory_bytes([spec], registry, settings)} for spec in specs]
+    rows = [_row(spec, registry, folder) | {"memory": memory_bytes([spec], registry, settings)} for spec in specs]
     if as_json:
         described = zip(rows, specs, strict=True)
         click.echo(json.dumps([row | about(spec, registry.configured) for row, spec in described], indent=2))
@@ -69,13 +67,13 @@ def list_models(data: Path | None, as_json: bool) -> None:
     for row in rows:
         price = f"{row['price']:g}" + ("/s" if row["price_per"] == "second" else "")
         from_where = " ".join(filter(None, (row["weights"], row["from"])))
-        sizes = [bytes_in_words(size) if size else "" for size in (row["bytes"], row["memory"])]
+        sizes = [format_size(size) if size else "" for size in (row["bytes"], row["memory"])]
         table.add_row(row["slug"], price, from_where, *sizes)
     Console().print(table)
     for slug, why in registry.missing.items():
         click.echo(f"{slug}: {why}")
     if together := memory_bytes(specs, registry, settings):
-        click.echo(f"All in one memory: {bytes_in_words(together)}; what models share is there once.")
+        click.echo(f"All in one memory: {format_size(together)}; what models share is there once.")
 
 
 @models.command()
@@ -106,16 +104,16 @@ def show(slug: str, data: Path | None, as_json: bool) -> None:
         click.echo(f"\n{in_words(spec)}:\n\n{fill(things, shutil.get_terminal_size().columns)}")
 
 
-def _row(spec: ModelSpec, registry: Registry, pulled: Pulled) -> dict[str, Any]:
+def _row(spec: ModelSpec, registry: Registry, folder: ModelsFolder) -> dict[str, Any]:
     price = tariff(spec, registry.prices.get(spec.slug))
     about_it = {"slug": spec.slug, "title": spec.title, "price": dollars(price.price), "price_per": price.per}
     state = registry.missing.get(spec.slug, "ready")
-    return about_it | _weights(spec.slug, registry, pulled) | {"state": state}
+    return about_it | _weights(spec.slug, registry, folder) | {"state": state}
 
 
-def _weights(slug: str, registry: Registry, pulled: Pulled) -> dict[str, Any]:
+def _weights(slug: str, registry: Registry, folder: ModelsFolder) -> dict[str, Any]:
     """Which weights a model has, where they are from, and their bytes on disk."""
-    own, manifest = registry.weights.get(slug), pulled.of(slug)
+    own, manifest = registry.weights.get(slug), folder.manifest(slug)
     if slug in registry.missing:
         return {"weights": "missing", "from": "", "bytes": 0}
     if own is None:
@@ -123,21 +121,21 @@ def _weights(slug: str, registry: Registry, pulled: Pulled) -> dict[str, Any]:
         return {"weights": weights, "from": "", "bytes": 0}
     base = registry.catalogue[slug].like
     if not manifest and base in registry.weights and own.path == registry.weights[base].path:
-        return _weights(base, registry, pulled) | {"weights": "shared", "from": base}
-    if manifest and own.path == pulled.weights(manifest):
-        size = sum(part.size for part in manifest.parts)
+        return _weights(base, registry, folder) | {"weights": "shared", "from": base}
+    if manifest and own.path == folder.weights_path(manifest):
+        size = sum(snapshot.size for snapshot in manifest.snapshots)
         return {"weights": "pulled", "from": _source(manifest), "bytes": size}
     return {"weights": "configured", "from": str(own.path), "bytes": _bytes(own.path)}
 
 
 def _source(manifest: Manifest) -> str:
-    part = manifest.parts[0]
-    return f"{part.repository}@{part.commit[:8]}" if part.ours else part.folder
+    main = manifest.snapshots[0]
+    return f"{main.repository}@{main.commit[:8]}" if main.is_pulled else main.folder
 
 
 def _bytes(path: Path) -> int:
     try:
-        return sum(file.stat().st_size for file in files_in(path))
+        return sum(file.stat().st_size for file in list_files(path))
     except WeightsUnusable:
         return 0  # `models check` says why
 

@@ -50,7 +50,7 @@ def replay(
 
         recipe = read_recipe(read_note(original))
         settings = load_settings(data=data, dtype=recipe.dtype, t5_tokens=recipe.t5_tokens)
-        registry = build_registry(settings).drawing(recipe.model, weights)
+        registry = build_registry(settings).with_weights(recipe.model, weights)
         loaded = _weights(recipe, settings, registry, device)
         source = _source(recipe, image, settings)
         try:

@@ -13,14 +13,13 @@ from tintype.catalog.sources import SOURCES
 from tintype.cli.bars import open_bars
 from tintype.cli.options import data_option, load_settings
 from tintype.errors import BadRequest, PullFailed
-from tintype.hub.files import in_words
-from tintype.hub.manifest import Manifest, Pulled
-from tintype.hub.plan import named, wanted
-from tintype.hub.pull import Bars, register
+from tintype.hub.folder import Manifest, ModelsFolder, format_size
+from tintype.hub.plan import pull_plan, pullable_slugs
+from tintype.hub.pull import PullProgress, register
 from tintype.hub.pull import pull as fetch
+from tintype.hub.pull import remove as forget
 from tintype.hub.registry import Registry, build_registry
 from tintype.hub.remote import Hub
-from tintype.hub.remove import remove as forget
 from tintype.private import make_folder
 
 HUB = "https://huggingface.co"
@@ -59,18 +58,18 @@ def pull(
     settings = load_settings(data=data)
     if settings.models_folder is None:  # else the folder of databases and pictures would be made like any other
         make_folder(settings.data)
-    registry, pulled = build_registry(settings), Pulled(settings.pulled)
+    registry, models = build_registry(settings), ModelsFolder(settings.pulled)
     if (slug is None) != every or (path and every):
         raise click.UsageError("name a model, or say --all, and then not --from")
-    slugs = named(registry.entries) if slug is None else [registry.catalogue.find(slug).slug]
+    slugs = pullable_slugs(registry.entries) if slug is None else [registry.catalogue.find(slug).slug]
     if not slugs:
         click.echo("nothing to pull: the models file names no repository of the hub (docs/weights.md)")
     for one in slugs:
         with open_bars("checking" if path else "pulling") as bars:
             if path:
-                manifest = register(one, path, pulled, bars)
+                manifest = register(one, path, models, bars)
             else:
-                manifest = _fetch(one, registry, pulled, bars, _token(token_file), update=update, verify=verify)
+                manifest = _fetch(one, registry, models, bars, _token(token_file), update=update, verify=verify)
         click.echo(f"{one}: {_what(manifest)}; tintype serve uses it from its next start")
         if one in settings.weights:
             click.echo(f"note: TINTYPE_WEIGHTS names {settings.weights[one]} for it, which wins", err=True)
@@ -107,41 +106,47 @@ def remove(slug: str, yes: bool, data: Path | None) -> None:
       tintype models remove sd3-med-img2img
     """
     settings = load_settings(data=data)
-    registry, pulled = build_registry(settings), Pulled(settings.pulled)
+    registry, models = build_registry(settings), ModelsFolder(settings.pulled)
     registry.catalogue.find(slug)
-    manifest = pulled.of(slug)
+    manifest = models.manifest(slug)
     repositories = _repositories(slug, registry)
     if not manifest and slug in registry.weights:
         raise BadRequest(f"{slug} draws with {registry.weights[slug].path}, which is yours: only what was pulled goes")
     if not yes:
         click.confirm(_question(slug, manifest), abort=True)
-    click.echo(f"{slug}: {in_words(forget(slug, repositories, pulled))} freed")
+    click.echo(f"{slug}: {format_size(forget(slug, repositories, models))} freed")
 
 
-def _fetch(slug: str, registry: Registry, pulled: Pulled, bars: Bars, token: str | None, **how: bool) -> Manifest:
+def _fetch(
+    slug: str, registry: Registry, models: ModelsFolder, bars: PullProgress, token: str | None, **how: bool
+) -> Manifest:
     _tell_licence(slug, registry)
     with closing(Hub(os.environ.get("HF_ENDPOINT") or HUB, token)) as hub:
-        return fetch(slug, registry.entries, pulled, hub, bars, **how)
+        return fetch(slug, registry.entries, models, hub, bars, **how)
 
 
 def _question(slug: str, manifest: Manifest | None) -> str:
     if manifest is None:
         return f"Remove what is left of a pull of {slug}?"
-    return f"Remove {_what(manifest)}?" if manifest.parts[0].ours else f"Forget {_what(manifest)}? Its files stay."
+    return (
+        f"Remove {_what(manifest)}?"
+        if manifest.snapshots[0].is_pulled
+        else f"Forget {_what(manifest)}? Its files stay."
+    )
 
 
 def _repositories(slug: str, registry: Registry) -> set[str]:
     with suppress(PullFailed):  # nothing is published for it, so nothing was left by a pull
-        return {want.repository for want in wanted(slug, registry.entries)}
+        return {spec.repository for spec in pull_plan(slug, registry.entries)}
     return set()
 
 
 def _tell_licence(slug: str, registry: Registry) -> None:
     """Say what the weights' owner asks for, where tintype knows."""
-    asked = wanted(slug, registry.entries)[0].repository
+    asked = pull_plan(slug, registry.entries)[0].repository
     source = next((one for one in SOURCES.values() if one.repository == asked), None)
     if source:
-        click.echo(f"{asked}, about {in_words(source.size)}; licence: {source.licence} ({HUB}/{asked})", err=True)
+        click.echo(f"{asked}, about {format_size(source.size)}; licence: {source.licence} ({HUB}/{asked})", err=True)
 
 
 def _token(file: Path | None) -> str | None:
@@ -152,6 +157,6 @@ def _token(file: Path | None) -> str | None:
 
 
 def _what(manifest: Manifest) -> str:
-    main = manifest.parts[0]
-    size = in_words(sum(part.size for part in manifest.parts))
-    return f"{main.repository} at {main.commit[:8]}, {size}" if main.ours else f"{main.folder}, {size}"
+    main = manifest.snapshots[0]
+    size = format_size(sum(one.size for one in manifest.snapshots))
+    return f"{main.repository} at {main.commit[:8]}, {size}" if main.is_pulled else f"{main.folder}, {size}"

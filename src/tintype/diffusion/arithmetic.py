@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from tintype.checkpoints.component import Component
-from tintype.checkpoints.files import NONSENSE
+from tintype.checkpoints.files import MALFORMED
 from tintype.errors import WeightsUnusable
 
 log = structlog.get_logger()
@@ -51,7 +51,7 @@ class Layers:
             levels = config["block_out_channels"]
             middle = len(levels) // 2  # a UNet halves the side from one level to the next
             return cls(int(levels[middle]), int(config.get("sample_size") or 64) >> middle, True)
-        except NONSENSE as error:
+        except MALFORMED as error:
             raise WeightsUnusable(f"component {denoiser.name}: its config.json doesn't say how large it is") from error
 
     @property

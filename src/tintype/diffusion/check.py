@@ -11,9 +11,9 @@ from typing import Literal
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.component import Component
 from tintype.checkpoints.files import Tensors
-from tintype.checkpoints.lora_file import LoraFile
-from tintype.checkpoints.parts import OPTIONAL, PARTS
-from tintype.checkpoints.weights import Lora, Weights
+from tintype.checkpoints.lora import LoraFile
+from tintype.checkpoints.single_file import COMPONENTS, OPTIONAL
+from tintype.checkpoints.weights import Lora, WeightsSpec
 from tintype.diffusion.fitting import misfits
 from tintype.diffusion.libraries import quiet_libraries
 from tintype.diffusion.loading import build, open_tokenizer
@@ -43,7 +43,7 @@ class Finding:
         return self.kind == "ignored"
 
 
-def check(weights: Weights, family: str) -> list[Finding]:
+def check(weights: WeightsSpec, family: str) -> list[Finding]:
     """Everything that would keep these weights from loading as a model of that family; reads networks' headers only.
 
     Empty where all is well: every tensor is there, in its shape, and none that has no place; all components can work
@@ -52,20 +52,20 @@ def check(weights: Weights, family: str) -> list[Finding]:
     quiet_libraries()
     try:
         checkpoint = Checkpoint(weights, family)
-        strays, ignored = checkpoint.layout.strays, checkpoint.ignored
-        _ = weights.traits  # which says what is wrong with tintype.json
+        unexpected, ignored = checkpoint.layout.unexpected_keys, checkpoint.ignored
+        _ = weights.metadata  # which says what is wrong with tintype.json
     except WeightsUnusable as error:
         return [Finding("checkpoint", "unusable", "", error.message)]
-    notes = [Finding("checkpoint", "ignored", name, "belongs to no network of the model") for name in strays]
+    notes = [Finding("checkpoint", "ignored", name, "belongs to no network of the model") for name in unexpected]
     notes += [Finding("checkpoint", "ignored", "", words) for words in ignored]
     findings = _scheduler(checkpoint)
     opened = cache(LoraFile)
-    findings += [finding for name in PARTS[family] for finding in _component(checkpoint, name, opened)]
+    findings += [finding for name in COMPONENTS[family] for finding in _component(checkpoint, name, opened)]
     findings += [finding for name in checkpoint.tokenizers for finding in _tokenizer(checkpoint, name)]
     if not findings:  # else they can't be compared
         findings += [
             *_misfits(checkpoint),
-            *(one for offer in weights.available for one in _offered(checkpoint, *offer, opened)),
+            *(one for offer in weights.available_loras for one in _offered(checkpoint, *offer, opened)),
         ]
     return notes + findings
 
@@ -82,8 +82,8 @@ def _component(checkpoint: Checkpoint, name: str, opened: Callable[[Path], LoraF
     try:
         component = checkpoint.component(name)
         if component is None:
-            return [] if name in OPTIONAL else [Finding(name, "missing", "", checkpoint.absent(name))]
-        found = component.outline()
+            return [] if name in OPTIONAL else [Finding(name, "missing", "", checkpoint.missing_message(name))]
+        found = component.meta_tensors()
         if differences := list(_differences(name, _expected(component), found)):
             return differences
         for lora in component.loras:
@@ -99,9 +99,9 @@ def _offered(checkpoint: Checkpoint, name: str, lora: Lora, opened: Callable[[Pa
     try:
         for words in chosen.ignored:
             yield Finding("available_loras", "ignored", name, words)
-        for component in filter(None, map(chosen.component, PARTS[chosen.family])):
+        for component in filter(None, map(chosen.component, COMPONENTS[chosen.family])):
             for one in component.loras:
-                opened(one.path).updates(component.name, component.outline())
+                opened(one.path).updates(component.name, component.meta_tensors())
     except WeightsUnusable as error:
         yield Finding("available_loras", "unusable", name, error.message)
 

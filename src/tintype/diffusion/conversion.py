@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from tintype.checkpoints.component import Component
-from tintype.checkpoints.files import Tensors, map_files
-from tintype.checkpoints.lora import merge
+from tintype.checkpoints.files import Tensors, map_tensors
+from tintype.checkpoints.lora import merge_loras
 from tintype.checkpoints.weights import CACHE
 
 log = structlog.get_logger()
@@ -26,25 +26,25 @@ def in_format(component: Component, dtype: torch.dtype) -> Tensors:
 
     LoRAs of one request are added to what is there without them, and that isn't kept: there may be any number of them.
     """
-    passing = tuple(lora for lora in component.loras if lora.passing)
-    lasting = tuple(lora for lora in component.loras if not lora.passing)
-    tensors = _prepared(component.adapted(lasting), dtype)
-    return merge(component.name, tensors, passing, dtype) if passing else tensors
+    per_request = tuple(lora for lora in component.loras if lora.per_request)
+    permanent = tuple(lora for lora in component.loras if not lora.per_request)
+    tensors = _prepared(component.with_loras(permanent), dtype)
+    return merge_loras(component.name, tensors, per_request, dtype) if per_request else tensors
 
 
 def _prepared(component: Component, dtype: torch.dtype) -> Tensors:
     """A large conversion is done once and kept beside the file: it takes twenty times as long as the load itself."""
-    outline = component.outline()
-    if not component.loras and not component.narrow and all(one.dtype == dtype for one in outline.values()):
-        return component.stored()
+    outline = component.meta_tensors()
+    if not component.loras and not component.is_float8 and all(one.dtype == dtype for one in outline.values()):
+        return component.tensors()
     kept = component.files[0].parent / CACHE / f"{component.name}-{component.identity}-{_word(dtype)}.safetensors"
     if kept.exists():
-        return map_files([kept])
-    converted = merge(component.name, component.stored(), component.loras, dtype)
+        return map_tensors([kept])
+    converted = merge_loras(component.name, component.tensors(), component.loras, dtype)
     if sum(tensor.numel() for tensor in outline.values()) * dtype.itemsize < WORTH_KEEPING:
         return converted
     _keep(converted, kept)
-    return map_files([kept]) if kept.exists() else converted
+    return map_tensors([kept]) if kept.exists() else converted
 
 
 def _keep(tensors: Tensors, path: Path) -> None:

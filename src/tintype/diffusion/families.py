@@ -6,8 +6,8 @@ import structlog
 import torch
 
 from tintype.checkpoints.checkpoint import Checkpoint
-from tintype.checkpoints.files import NONSENSE
-from tintype.checkpoints.weights import Weights
+from tintype.checkpoints.files import MALFORMED
+from tintype.checkpoints.weights import WeightsSpec
 from tintype.diffusion.fitting import require_fit
 from tintype.diffusion.image_state import Family
 from tintype.diffusion.kit import Kit
@@ -26,7 +26,7 @@ DENOISERS = {"sd15": "unet", "sd3": "transformer"}
 
 def load_family(
     name: str,
-    weights: Weights,
+    weights: WeightsSpec,
     device: torch.device,
     dtype: torch.dtype,
     t5_tokens: int,
@@ -45,7 +45,7 @@ def load_family(
             log.warning("part of a LoRA has no effect", detail=words)
         kit = Kit(checkpoint, device, dtype, memory or Memory.endless(), prompts or Prompts(0))
         return SD15(kit) if name == "sd15" else SD3(kit, t5_tokens)
-    except (OSError, *NONSENSE) as error:
+    except (OSError, *MALFORMED) as error:
         # The libraries' messages name folders of this machine: they go to the log through the cause.
         raise WeightsUnusable(f"the weights can't be loaded: {type(error).__name__}") from error
 

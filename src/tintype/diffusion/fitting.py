@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from tintype.checkpoints.checkpoint import Checkpoint
-from tintype.checkpoints.parts import OPTIONAL, PARTS
+from tintype.checkpoints.single_file import COMPONENTS, OPTIONAL
 from tintype.checkpoints.weights import is_number
 from tintype.diffusion.loading import class_of, whole_config
 from tintype.errors import WeightsUnusable
@@ -51,7 +51,7 @@ def require_fit(checkpoint: Checkpoint) -> None:
 
 def misfits(checkpoint: Checkpoint) -> Iterator[Misfit]:
     """The components that don't suit the others; raises WeightsUnusable where one is missing or not understood."""
-    own = {name: config for name in PARTS[checkpoint.family] if (config := _config(checkpoint, name)) is not None}
+    own = {name: config for name in COMPONENTS[checkpoint.family] if (config := _config(checkpoint, name)) is not None}
     yield from _autoencoder(own["vae"])
     yield from (_sd15 if checkpoint.family == "sd15" else _sd3)(own)
 
@@ -61,7 +61,7 @@ def _config(checkpoint: Checkpoint, name: str) -> Config | None:
     if component is None and name in OPTIONAL:
         return None
     if component is None:
-        raise WeightsUnusable(checkpoint.absent(name))
+        raise WeightsUnusable(checkpoint.missing_message(name))
     class_of(component)
     allowed = CLASSES.get((checkpoint.family, name)) or CLASSES[name]
     if component.class_name not in allowed:

@@ -10,7 +10,7 @@ import torch
 
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.component import Component
-from tintype.checkpoints.files import NONSENSE, map_files
+from tintype.checkpoints.files import MALFORMED, map_tensors
 from tintype.diffusion.loading import class_of, load, open_tokenizer, whole_config
 from tintype.diffusion.memory.part import Part
 from tintype.diffusion.memory.plan import Memory
@@ -56,7 +56,7 @@ class Kit:
         """A network as it lies on disk; raises WeightsUnusable where there is none."""
         found = self.checkpoint.component(name)
         if found is None:
-            raise WeightsUnusable(self.checkpoint.absent(name))
+            raise WeightsUnusable(self.checkpoint.missing_message(name))
         return found
 
     def config(self, name: str) -> dict[str, Any]:
@@ -71,8 +71,8 @@ class Kit:
         self, component: Component, memory: Residency, prepare: Callable[[Any], Any] = lambda module: module
     ) -> Part:
         class_of(component)
-        map_files([lora.path for lora in component.loras])  # whether they are there, before anybody waits for them
-        size = self.dtype.itemsize * sum(tensor.numel() for tensor in component.outline().values())
+        map_tensors([lora.path for lora in component.loras])  # whether they are there, before anybody waits for them
+        size = self.dtype.itemsize * sum(tensor.numel() for tensor in component.meta_tensors().values())
         key = f"{component.identity} {self.dtype}"
         build = partial(_build, component, self.dtype, prepare)
         return memory.part(key, component.name, size, build, self.dtype.itemsize)
@@ -81,7 +81,7 @@ class Kit:
 def _build(component: Component, dtype: torch.dtype, prepare: Callable[[Any], Any]) -> Any:
     try:
         return prepare(load(component, dtype))
-    except (OSError, *NONSENSE) as error:
+    except (OSError, *MALFORMED) as error:
         if out_of_memory(error):
             raise  # not the weights' fault: there may be room another time
         # The libraries' messages name folders of this machine: they go to the log through the cause.

@@ -70,7 +70,7 @@ def open_tokenizer(checkpoint: Checkpoint, name: str) -> Any:
     folder = checkpoint.tokenizer(name)
     encoder = checkpoint.component(name.replace("tokenizer", "text_encoder"))
     if folder is None or encoder is None:
-        raise WeightsUnusable(checkpoint.absent(name))
+        raise WeightsUnusable(checkpoint.missing_message(name))
     with understood("a tokenizer"):
         kind = find_class("T5Tokenizer" if name == "tokenizer_3" else "CLIPTokenizer")
         tokenizer = kind.from_pretrained(folder, local_files_only=True)

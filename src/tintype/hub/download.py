@@ -1,6 +1,6 @@
-"""One file from the hub: taken up where it broke off, verified, and only then given its name.
+"""Resumable download of one file from the hub, verified before it is renamed to its final name.
 
-huggingface_hub's own downloads (2.4) begin anew after an interruption: each has a temporary name of its own.
+huggingface_hub's own downloads (2.4) start over after an interruption: each has a temporary name of its own.
 """
 
 from __future__ import annotations
@@ -12,55 +12,54 @@ from pathlib import Path
 import httpx2
 
 from tintype.errors import PullFailed
-from tintype.hub.files import Progress, start_digest, take_in
-from tintype.hub.manifest import File
+from tintype.hub.folder import File, OnBytes, new_digest, update_digest
 from tintype.hub.remote import Hub
 
-#: Seconds before a broken connection is taken up again; they start over whenever bytes have arrived.
+#: Seconds before each retry of a broken connection; they start over whenever bytes have arrived.
 PAUSES = (1.0, 2.0, 4.0, 8.0)
-#: What a file's name ends in until it is whole.
-PARTIAL = ".part"
+#: The suffix of a file's name until it is complete.
+PARTIAL_SUFFIX = ".part"
 
 
-def partial(path: Path) -> Path:
-    """Where a file grows until it is whole."""
-    return path.with_name(path.name + PARTIAL)
+def partial_path(path: Path) -> Path:
+    """The path of a file until it is complete."""
+    return path.with_name(path.name + PARTIAL_SUFFIX)
 
 
-def arrived(file: File, path: Path) -> int:
-    """Bytes of a file that need not be fetched any more."""
+def bytes_on_disk(file: File, path: Path) -> int:
+    """Bytes of a file that need not be fetched again."""
     if path.is_file():
         return file.size
-    growing = partial(path)
-    return min(file.size, growing.stat().st_size) if growing.is_file() else 0
+    partial = partial_path(path)
+    return min(file.size, partial.stat().st_size) if partial.is_file() else 0
 
 
-def download(hub: Hub, repository: str, commit: str, file: File, path: Path, progress: Progress) -> None:
-    """Fetch a file to its place; `progress` is told bytes as they arrive, below 0 for those that are fetched again.
+def download(hub: Hub, repository: str, commit: str, file: File, path: Path, on_bytes: OnBytes) -> None:
+    """Fetch a file to `path`.
 
-    Raises PullFailed when the hub can't be reached or sends something else, OSError when the disk takes no more.
+    Raises PullFailed when the hub is unreachable or sends something else, OSError when the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    growing = Growing(file, partial(path))
+    partial = PartialFile(file, partial_path(path))
     pauses = iter(PAUSES)
-    while growing.size < file.size:
-        before = growing.size
+    while partial.size < file.size:
+        before = partial.size
         try:
-            _receive(hub, repository, commit, growing, progress)
+            _receive(hub, repository, commit, partial, on_bytes)
         except httpx2.TransportError as error:
-            if growing.size > before:
+            if partial.size > before:
                 pauses = iter(PAUSES)
             if (pause := next(pauses, None)) is None:
                 raise hub.unreachable(error) from error
             time.sleep(pause)
-    if not growing.whole:
-        growing.path.unlink()
+    if not partial.is_intact:
+        partial.path.unlink()
         raise PullFailed(f"{repository}: {file.path} is not what the hub says it is (wrong checksum); pull again")
-    growing.settle(path)
+    partial.finish(path)
 
 
-class Growing:
-    """A file that arrives piece by piece, and the digest of what is there."""
+class PartialFile:
+    """A file that is being fetched, and the digest of its bytes so far."""
 
     def __init__(self, file: File, path: Path) -> None:
         self.file = file
@@ -68,38 +67,38 @@ class Growing:
         self.restart(keep=path.is_file() and path.stat().st_size <= file.size)
 
     def restart(self, *, keep: bool) -> None:
-        """Begin anew, or with what is there from another time."""
-        self.digest = start_digest(self.file)
-        with self.path.open("ab" if keep else "wb") as there:
-            self.size = there.tell()
-        take_in(self.digest, self.path)
+        """Start over, or with the bytes of an earlier attempt."""
+        self.digest = new_digest(self.file)
+        with self.path.open("ab" if keep else "wb") as content:
+            self.size = content.tell()
+        update_digest(self.digest, self.path)
 
-    def settle(self, path: Path) -> None:
-        """Give it its name, once its bytes would survive a power cut: the manifest will vouch for them."""
-        with self.path.open("rb") as there:
-            os.fsync(there.fileno())
+    def finish(self, path: Path) -> None:
+        """Sync it, since the manifest will vouch for it, and give it its final name."""
+        with self.path.open("rb") as content:
+            os.fsync(content.fileno())
         self.path.rename(path)
 
     @property
-    def whole(self) -> bool:
-        """Whether its bytes are those that were promised."""
+    def is_intact(self) -> bool:
+        """Whether it has the size and the digest of the hub's listing."""
         return self.size == self.file.size and self.digest.hexdigest() == self.file.digest.partition(":")[2]
 
 
-def _receive(hub: Hub, repository: str, commit: str, growing: Growing, progress: Progress) -> None:
+def _receive(hub: Hub, repository: str, commit: str, partial: PartialFile, on_bytes: OnBytes) -> None:
     """Append what the hub sends."""
-    before = growing.size
-    with hub.reading(repository, commit, growing.file.path, before) as response:
+    before = partial.size
+    with hub.stream(repository, commit, partial.file.path, before) as response:
         if before and response.status_code != httpx2.codes.PARTIAL_CONTENT:
-            growing.restart(keep=False)
-            progress(-before)
-        with growing.path.open("ab") as there:
+            partial.restart(keep=False)
+            on_bytes(-before)
+        with partial.path.open("ab") as content:
             for chunk in response.iter_raw():
-                there.write(chunk)
-                growing.digest.update(chunk)
-                growing.size += len(chunk)
-                progress(len(chunk))
-                if growing.size > growing.file.size:
+                content.write(chunk)
+                partial.digest.update(chunk)
+                partial.size += len(chunk)
+                on_bytes(len(chunk))
+                if partial.size > partial.file.size:
                     return
-    if growing.size == before:
+    if partial.size == before:
         raise httpx2.RemoteProtocolError("it sent nothing")

@@ -1,4 +1,4 @@
-"""The registry: the models that a server has, and which weights each of them draws with."""
+"""The registry: the models of a server, and the weights of each."""
 
 from __future__ import annotations
 
@@ -8,79 +8,83 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from tintype.catalog.catalogue import Catalogue
-from tintype.catalog.entry import ModelEntry
-from tintype.catalog.modelfile import Entries, extend, read_models_file
+from tintype.catalog.modelfile import Entries, LoraEntry, ModelEntry, extend, read_models_file
 from tintype.catalog.models import MODELS
-from tintype.catalog.spec import ModelSpec
-from tintype.checkpoints.weights import Weights
+from tintype.catalog.spec import Catalogue, ModelSpec
+from tintype.checkpoints.weights import Lora, WeightsSpec
 from tintype.errors import ConfigurationInvalid
-from tintype.hub.finder import Finder, tokenizers
+from tintype.hub.folder import Manifest, ModelsFolder
+from tintype.hub.plan import NO_LORA, lacks_lora, lora_spec, pull_plan
 from tintype.settings import Price, Settings
+
+#: The component that is a folder of tokenizers, and the text encoders in the order of the models file.
+TOKENIZERS = "tokenizers"
+ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
 
 @dataclass(frozen=True)
 class Registry:
-    """What `tintype.cli` puts together once per process and hands to whoever needs it."""
+    """Built by `tintype.cli` once per process."""
 
     catalogue: Catalogue
-    #: By slug; a model that is not named here draws with the built-in weights.
-    weights: Mapping[str, Weights] = field(default_factory=dict)
-    #: Slugs whose weights are configured but not there, and what is to be done about it.
+    #: By slug; models without an entry use the built-in weights.
+    weights: Mapping[str, WeightsSpec] = field(default_factory=dict)
+    #: Slugs with configured weights that are missing, and what to do about it.
     missing: Mapping[str, str] = field(default_factory=dict)
-    #: What the models file says, by slug.
+    #: The models file, by slug.
     entries: Entries = field(default_factory=dict)
-    #: The operator's own prices, by slug; the environment's win over the models file's.
+    #: The operator's own prices, by slug; the environment's take precedence over the models file's.
     prices: Mapping[str, Price] = field(default_factory=dict)
 
-    def drawing(self, slug: str, path: Path | None) -> Registry:
-        """The same, but that one model draws with these weights, unless there are none.
+    def with_weights(self, slug: str, path: Path | None) -> Registry:
+        """The same, except for one model's weights; unchanged for None.
 
-        A file in the original layout has the tokenizers that the model had before.
+        A file in the original layout takes the tokenizers of the model's former weights.
         """
         if path is None:
             return self
         before = self.weights.get(slug)
-        parts = tokenizers(before) if before and path.is_file() else ()
+        components = _tokenizers_of(before) if before and path.is_file() else ()
         missing = {other: why for other, why in self.missing.items() if other != slug}
-        return replace(self, weights={**self.weights, slug: Weights(path, parts=parts)}, missing=missing)
+        return replace(self, weights={**self.weights, slug: WeightsSpec(path, components=components)}, missing=missing)
 
     @property
     def pinned(self) -> frozenset[str]:
-        """The slugs whose weights the models file wants to stay in memory."""
+        """The slugs whose weights the models file keeps in memory."""
         return frozenset(slug for slug, entry in self.entries.items() if entry.pin)
 
     @property
     def keep_alive(self) -> dict[str, float]:
-        """Seconds that the models file wants unused weights to stay in memory, by slug, where it says so; 0 is ever."""
+        """Seconds that unused weights stay in memory, by slug, where the models file says so; 0 is without limit."""
         return {slug: entry.keep_alive for slug, entry in self.entries.items() if entry.keep_alive is not None}
 
     @property
     def configured(self) -> set[str]:
-        """The slugs that don't draw with the built-in weights, whether theirs are there or not."""
+        """The slugs that don't use the built-in weights, even if theirs are missing."""
         return self.weights.keys() | self.missing.keys()
 
     @cached_property
     def identities(self) -> dict[str, str]:
-        """By slug, what its model is on any machine: equal where the entry and the parameters are."""
+        """By slug, a hash of its entry and parameters: equal on machines with the same configuration."""
         return {slug: _identity(spec, self.entries.get(slug)) for slug, spec in self.catalogue.items()}
 
     def require(self, slugs: Iterable[str]) -> None:
-        """Raise ConfigurationInvalid unless these models' weights are there: other weights would draw other things."""
+        """Raise ConfigurationInvalid unless these models' weights are there: no others replace them."""
         for slug in slugs:
             if slug in self.missing:
                 raise ConfigurationInvalid(f"{slug}: {self.missing[slug]}")
 
 
 def _identity(spec: ModelSpec, entry: ModelEntry | None) -> str:
-    said = entry.model_dump(mode="json") if entry else {}
-    whole = json.dumps([spec.family, spec.like, spec.json_schema(), said], sort_keys=True)
-    return hashlib.sha256(whole.encode()).hexdigest()[:12]
+    values = entry.model_dump(mode="json") if entry else {}
+    text = json.dumps([spec.family, spec.like, spec.json_schema(), values], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def build_registry(settings: Settings) -> Registry:
-    """From the settings, the models file and what was pulled; raises ConfigurationInvalid."""
+    """From the settings, the models file and the models folder; raises ConfigurationInvalid."""
     file = settings.models_file
     entries = read_models_file(file) if file else {}
     catalogue = extend(MODELS, entries)
@@ -88,9 +92,128 @@ def build_registry(settings: Settings) -> Registry:
         for slug in set(slugs) - catalogue.keys():
             known = ", ".join(catalogue)
             raise ConfigurationInvalid(f"TINTYPE_{name}: no model is called {slug}; the models are {known}")
-    finder = Finder(settings, entries, file.absolute().parent if file else Path())
-    found = {slug: finder.weights(slug) for slug in catalogue}
+    finder = WeightsFinder(settings, entries, file.absolute().parent if file else Path())
+    found = {slug: finder.find(slug) for slug in catalogue}
     prices = {slug: entry.price for slug, entry in entries.items() if entry.price} | settings.prices
-    weights = {slug: one for slug, one in found.items() if isinstance(one, Weights)}
+    weights = {slug: one for slug, one in found.items() if isinstance(one, WeightsSpec)}
     missing = {slug: one for slug, one in found.items() if isinstance(one, str)}
     return Registry(catalogue, weights, missing, entries, prices)
+
+
+class _PathMissing(Exception):
+    """A configured path doesn't exist on this machine."""
+
+
+class WeightsFinder:
+    """Looks in the environment, the models file, the models folder, and at the weights of the model it is like."""
+
+    def __init__(self, settings: Settings, entries: Entries, base: Path) -> None:
+        self.named = settings.weights
+        self.models = ModelsFolder(settings.pulled)
+        self.entries = entries
+        #: The models file's folder: its paths are relative to it.
+        self.base = base
+
+    def find(self, slug: str) -> WeightsSpec | str | None:
+        """A slug's weights; None for the built-in ones; a message where the configured ones are missing.
+
+        A message isn't an error to a process that draws nothing, such as a server whose workers are elsewhere.
+        """
+        try:
+            return self._find(slug)
+        except _PathMissing as missing:
+            return str(missing)
+
+    def _find(self, slug: str) -> WeightsSpec | str | None:
+        entry = self.entries.get(slug, ModelEntry())
+        manifest = self.models.manifest(slug)
+        if manifest and manifest.snapshots[0].is_pulled and lacks_lora(slug, entry) and slug not in self.named:
+            return NO_LORA.format(slug=slug)
+        found = self._base(slug, entry, manifest)
+        if found is None and entry.elsewhere:
+            return f"its weights are not here yet; run tintype models pull {slug}"
+        if not isinstance(found, WeightsSpec):
+            return found
+        loras = [self._lora(slug, lora, manifest) for lora in entry.loras]
+        available = {name: self._lora(slug, lora, manifest) for name, lora in entry.available_loras.items()}
+        components = self._components(slug, entry, manifest, found)
+        if missing := next((one for one in (*loras, *available.values(), components) if isinstance(one, str)), ""):
+            return missing
+        own: dict[str, Any] = {
+            "loras": tuple(loras),
+            "available_loras": tuple(available.items()),
+            "components": components,
+        }
+        changes = {name: value for name, value in own.items() if value}
+        if entry.prediction:
+            changes["prediction"] = entry.prediction
+        if "t5" in entry.model_fields_set:
+            changes["t5"] = entry.t5
+        return replace(found, **changes)
+
+    def _base(self, slug: str, entry: ModelEntry, manifest: Manifest | None) -> WeightsSpec | str | None:
+        if slug in self.named:
+            return WeightsSpec(_existing("TINTYPE_WEIGHTS", self.named[slug]))
+        if entry.folder or (entry.file and not entry.source):
+            key, path = ("folder", entry.folder) if entry.folder else ("file", entry.file)
+            return WeightsSpec(self._path(f"models.{slug}.{key}", path or Path()))
+        if manifest:
+            return self._pulled(slug, manifest)
+        return self.find(entry.like) if entry.like and not entry.source else None
+
+    def _pulled(self, slug: str, manifest: Manifest) -> WeightsSpec | str:
+        """The pulled weights, unless they are damaged, or the models file has changed since."""
+        if damage := self.models.damage(manifest):
+            return f"{damage}; run tintype models pull {slug} again"
+        have, need = manifest.snapshots[0], pull_plan(slug, self.entries)[0]
+        pulled = have.repository, have.revision, have.kind, manifest.file
+        if have.is_pulled and pulled != (need.repository, need.revision, need.kind, need.file):
+            was, wants = f"{have.kind} of {have.repository}", f"{need.kind} of {need.repository}"
+            return f"pulled is the {was}, configured the {wants}; run tintype models pull {slug}"
+        if not set(have.without) <= set(need.without):
+            return f"T5 was left out when it was pulled; run tintype models pull {slug}"
+        return WeightsSpec(self.models.weights_path(manifest))
+
+    def _lora(self, slug: str, lora: LoraEntry, manifest: Manifest | None) -> Lora | str:
+        if not lora.source:
+            return Lora(self._path(f"models.{slug}.loras", lora.file), lora.scale)
+        need = lora_spec(lora)
+        for snapshot in manifest.snapshots if manifest else ():
+            if (snapshot.repository, snapshot.revision) == (need.repository, need.revision):
+                return Lora(self.models.folder_of(snapshot) / need.file, lora.scale)
+        return f"the LoRA of {lora.source} is not here yet; run tintype models pull {slug}"
+
+    def _components(
+        self, slug: str, entry: ModelEntry, manifest: Manifest | None, found: WeightsSpec
+    ) -> tuple[tuple[str, Path], ...] | str:
+        """Components from elsewhere; a message where a file's tokenizers are missing."""
+        named = [("vae", entry.vae), (TOKENIZERS, entry.tokenizers)]
+        named += zip(ENCODERS, entry.text_encoders, strict=False)
+        components = [(name, self._path(f"models.{slug}.{name}", path)) for name, path in named if path]
+        have = {name for name, _ in (*components, *found.components)}
+        if found.path.is_dir() or TOKENIZERS in have:
+            return tuple(components)
+        if (folder := self._tokenizers(entry, manifest)) is None:
+            return f"its tokenizers are not here; run tintype models pull {slug}, or name their folder in tokenizers"
+        return (*components, (TOKENIZERS, folder))
+
+    def _tokenizers(self, entry: ModelEntry, manifest: Manifest | None) -> Path | None:
+        """A pulled folder with tokenizers: the slug's own, or that of the model it is like."""
+        base = self.models.manifest(entry.like) if entry.like else None
+        folders = (self.models.folder_of(snapshot) for one in (manifest, base) if one for snapshot in one.snapshots)
+        return next((folder for folder in folders if (folder / "tokenizer").is_dir()), None)
+
+    def _path(self, where: str, path: Path) -> Path:
+        return _existing(where, self.base / path)
+
+
+def _tokenizers_of(weights: WeightsSpec) -> tuple[tuple[str, Path], ...]:
+    """The tokenizers of weights, as a component for others that have none."""
+    folder = dict(weights.components).get(TOKENIZERS, weights.path)
+    return ((TOKENIZERS, folder),) if (folder / "tokenizer").is_dir() else ()
+
+
+def _existing(where: str, path: Path) -> Path:
+    if not path.exists():
+        raise _PathMissing(f"no such file or folder: {path} ({where})")
+    return path

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import structlog
 
-from tintype.catalog.catalogue import Catalogue
+from tintype.catalog.spec import Catalogue
 from tintype.core import Result
 from tintype.errors import MODEL_FAILED, StoreUnavailable, TintypeError
 from tintype.running import Phase, RunningRequest, fail, refuse

@@ -8,9 +8,8 @@ from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 
 from tintype.catalog.builtin import about
-from tintype.catalog.planning import planned_steps, speed_key
-from tintype.catalog.spec import ModelSpec
-from tintype.catalog.tariff import Tariff
+from tintype.catalog.parameters import planned_steps, speed_key
+from tintype.catalog.spec import ModelSpec, Tariff
 from tintype.errors import MethodNotAllowed
 from tintype.store.billing.money import dollars
 from tintype.web.auth import Caller, Reader

@@ -9,9 +9,8 @@ from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
-from tintype.catalog.catalogue import Catalogue
 from tintype.catalog.models import SD15_IMG2IMG
-from tintype.catalog.spec import no_number
+from tintype.catalog.spec import Catalogue, no_number
 from tintype.errors import InvalidParameter
 from tintype.store.accounts.keys import LONGEST_LIFE, LONGEST_OVERLAP, OVERLAP, Key
 from tintype.store.billing.money import dollars, micro

@@ -10,8 +10,7 @@ from functools import partial
 from fastapi import Request as HttpRequest
 
 from tintype.catalog.blocked import BlockedPhrases
-from tintype.catalog.spec import ModelSpec
-from tintype.catalog.tariff import Tariff
+from tintype.catalog.spec import ModelSpec, Tariff
 from tintype.errors import NotFound, StoreUnavailable
 from tintype.hub.registry import Registry
 from tintype.media.images import check

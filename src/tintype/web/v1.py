@@ -12,8 +12,7 @@ from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse
 
-from tintype.catalog.catalogue import Catalogue
-from tintype.catalog.spec import ModelSpec
+from tintype.catalog.spec import Catalogue, ModelSpec
 from tintype.errors import (
     GoesOn,
     Restarting,
@@ -31,11 +30,11 @@ from tintype.testmode.scenario import parse
 from tintype.web import answers
 from tintype.web.auth import Reader, Runner
 from tintype.web.failures import CLIENT_GONE
-from tintype.web.intake import Submitted, accept
 from tintype.web.openapi import describe_result, describe_v1
 from tintype.web.services import Services, services
 from tintype.web.shutdown import LAST_ANSWERS
 from tintype.web.stored import Stored
+from tintype.web.submit import Submitted, accept
 from tintype.web.threads import Threaded, in_thread, within
 from tintype.web.urls import base_url
 

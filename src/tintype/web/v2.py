@@ -8,14 +8,13 @@ from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse
 
-from tintype.catalog.catalogue import Catalogue
-from tintype.catalog.spec import ModelSpec
+from tintype.catalog.spec import Catalogue, ModelSpec
 from tintype.store.db.records import Status
 from tintype.web import answers
 from tintype.web.auth import Reader, Runner
-from tintype.web.intake import accept
 from tintype.web.openapi import describe_call, describe_result, describe_state, describe_v2
 from tintype.web.services import services
+from tintype.web.submit import accept
 from tintype.web.threads import Threaded
 from tintype.web.urls import base_url
 from tintype.web.v1 import result_response

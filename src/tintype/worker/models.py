@@ -9,11 +9,9 @@ from dataclasses import dataclass, replace
 import structlog
 import torch
 
-from tintype.catalog.catalogue import Catalogue
-from tintype.catalog.spec import ModelSpec
-from tintype.checkpoints.builtin import builtin_weights
+from tintype.catalog.spec import Catalogue, ModelSpec
 from tintype.checkpoints.checkpoint import Checkpoint
-from tintype.checkpoints.weights import T5Place, Weights
+from tintype.checkpoints.weights import T5Place, WeightsSpec, builtin_weights
 from tintype.diffusion.arithmetic import pick_dtype
 from tintype.diffusion.families import DENOISERS, load_family, pick_device
 from tintype.diffusion.image_state import Family
@@ -94,7 +92,7 @@ class ModelPool:
         device: str,
         dtype: str,
         t5_tokens: int,
-        own: Mapping[str, Weights],
+        own: Mapping[str, WeightsSpec],
         *,
         catalogue: Catalogue | None = None,
         memory: Memory | None = None,
@@ -110,7 +108,7 @@ class ModelPool:
         self._run = pick_run(prepare, self.device)
         self._dtype = dtype
         #: The default dtype of each set of weights: measured once.
-        self._dtypes: dict[Weights, torch.dtype] = {}
+        self._dtypes: dict[WeightsSpec, torch.dtype] = {}
         self.memory = memory or Memory.endless()
         self.prompts = prompts or Prompts(0)
         self._t5_tokens = t5_tokens
@@ -119,7 +117,7 @@ class ModelPool:
         self._own = own
         self._keep_alive = keep_alive
         #: In LRU order.
-        self._loaded: dict[tuple[Weights, torch.dtype], LoadedModel] = {}
+        self._loaded: dict[tuple[WeightsSpec, torch.dtype], LoadedModel] = {}
         #: By slug, for reports.
         self._by_slug: dict[str, LoadedModel] = {}
         #: Seconds spent on opening models since the last call of `waited`.
@@ -163,7 +161,7 @@ class ModelPool:
         loras = tuple(loras)
         weights = self._weights(spec)
         default = self._default_dtype(spec.family, weights)
-        wanted = weights.styled(loras), dtype or default
+        wanted = weights.with_loras(loras), dtype or default
         loaded = self._loaded.pop(wanted, None)
         if loaded is None:
             log.info("opening weights", model=spec.slug, device=str(self.device), dtype=str(wanted[1]))
@@ -217,22 +215,22 @@ class ModelPool:
         loaded = self._loaded.get((weights, self._dtypes[weights])) if weights in self._dtypes else None
         return loaded is not None and loaded.has_denoiser
 
-    def _weights(self, spec: ModelSpec) -> Weights:
+    def _weights(self, spec: ModelSpec) -> WeightsSpec:
         own = self._own.get(spec.slug)
         if own is None:
             return builtin_weights(spec.family, few_steps=spec.few_steps)
         return replace(own, t5=self._t5) if own.t5 == "device" else own
 
-    def _default_dtype(self, family: str, weights: Weights) -> torch.dtype:
+    def _default_dtype(self, family: str, weights: WeightsSpec) -> torch.dtype:
         if weights not in self._dtypes:
             denoiser = Checkpoint(weights, family).component(DENOISERS[family])
             self._dtypes[weights] = pick_dtype(self._dtype, self.device, denoiser)
         return self._dtypes[weights]
 
-    def _open(self, family: str, weights: Weights, dtype: torch.dtype) -> LoadedModel:
-        traits = weights.traits
-        t5_tokens = traits.t5_tokens or self._t5_tokens
+    def _open(self, family: str, weights: WeightsSpec, dtype: torch.dtype) -> LoadedModel:
+        metadata = weights.metadata
+        t5_tokens = metadata.t5_tokens or self._t5_tokens
         opened = load_family(family, weights, self.device, dtype, t5_tokens, memory=self.memory, prompts=self.prompts)
         opened.run = self._run
         name = str(dtype).removeprefix("torch.")
-        return LoadedModel(opened, weights.fingerprint, name, t5_tokens, traits.native_size, weights.builtin)
+        return LoadedModel(opened, weights.fingerprint, name, t5_tokens, metadata.native_size, weights.builtin)

@@ -1,1 +1,1 @@
-"""What a tensor of the original layouts is called by the library's classes, a module per part of a model."""
+"""Names of tensors in files → names in the library's classes: of original layouts, other versions, and LoRAs."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from tintype.checkpoints.keys.unet import number_after
+from tintype.checkpoints.keys.unet import numbers_after
 
 PREFIX = "model.diffusion_model."
 
@@ -20,7 +20,7 @@ OUTER = {
     "final_layer.linear": "proj_out",
     "final_layer.adaLN_modulation.1": "norm_out.linear",
 }
-#: Within a joint block, for the picture's half and the text's. Three targets share the rows of one original equally.
+#: Within a joint block, for the image's half and the text's. Three targets share the rows of one original equally.
 BLOCK = {
     "x_block.adaLN_modulation.1": ["norm1.linear"],
     "x_block.attn.qkv": ["attn.to_q", "attn.to_k", "attn.to_v"],
@@ -46,19 +46,18 @@ BLOCK = {
 def convert(originals: Mapping[str, torch.Tensor], depth: int | None = None) -> dict[str, torch.Tensor]:
     """The tensors under diffusers' names; one that has no such name keeps its own.
 
-    `depth`, the number of joint blocks, is told where not all of a model's tensors are here.
+    `depth`, the number of joint blocks, is required where some of a model's tensors are missing.
     """
     depth = depth or joint_blocks(originals)
     return dict(pair for name, tensor in originals.items() for pair in _converted(name, tensor, depth))
 
 
 def joint_blocks(names: Mapping[str, object]) -> int:
-    """How many joint blocks there are."""
-    return max(number_after("joint_blocks", names), default=-1) + 1
+    return max(numbers_after("joint_blocks", names), default=-1) + 1
 
 
-def modules(depth: int) -> list[str]:
-    """The original names of all that a model of this depth may consist of."""
+def module_names(depth: int) -> list[str]:
+    """All possible original names of modules, for a number of joint blocks."""
     return [*OUTER, *(f"joint_blocks.{block}.{module}" for block in range(depth) for module in BLOCK)]
 
 
@@ -68,7 +67,7 @@ def _converted(name: str, tensor: torch.Tensor, depth: int) -> Iterator[tuple[st
         yield "pos_embed.pos_embed", tensor
         return
     targets = _targets(module)
-    if _scale_comes_first(module, depth):
+    if _is_scale_first(module, depth):
         tensor = torch.cat(tensor.chunk(2)[::-1])
     for target, rows in zip(targets, tensor.chunk(len(targets)), strict=True):
         yield f"{target}.{last}", rows
@@ -82,6 +81,6 @@ def _targets(module: str) -> list[str]:
             return [OUTER.get(module, module)]
 
 
-def _scale_comes_first(module: str, depth: int) -> bool:
-    """Where the original has rows for shift, then scale, and diffusers' AdaLayerNormContinuous the other way round."""
+def _is_scale_first(module: str, depth: int) -> bool:
+    """The original has rows for shift, then scale; diffusers' AdaLayerNormContinuous has the reverse order."""
     return module in ("final_layer.adaLN_modulation.1", f"joint_blocks.{depth - 1}.context_block.adaLN_modulation.1")

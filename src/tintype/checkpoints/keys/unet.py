@@ -8,7 +8,7 @@ import torch
 
 PREFIX = "model.diffusion_model."
 
-#: What stands outside the numbered blocks.
+#: Outside the numbered blocks.
 OUTER = {
     "input_blocks.0.0": "conv_in",
     "time_embed.0": "time_embedding.linear_1",
@@ -25,7 +25,7 @@ RESIDUAL = {
     "out_layers.3": "conv2",
     "skip_connection": "conv_shortcut",
 }
-#: The layers of an attention over pixels and text, which both call the same.
+#: The layers of an attention over pixels and text, which have the same names in both.
 ATTENTION = [
     "proj_in",
     "proj_out",
@@ -39,14 +39,14 @@ MIDDLE = {"0": "mid_block.resnets.0", "1": "mid_block.attentions.0", "2": "mid_b
 def convert(originals: Mapping[str, torch.Tensor], layers: int | None = None) -> dict[str, torch.Tensor]:
     """The tensors under diffusers' names; one that has no such name keeps its own.
 
-    `layers`, the residual blocks per level, is told where not all of a model's tensors are here.
+    `layers`, the residual blocks per level, is required where some of a model's tensors are missing.
     """
     layers = layers or layers_per_block(originals)
-    return {renamed(name, layers): tensor for name, tensor in originals.items()}
+    return {rename(name, layers): tensor for name, tensor in originals.items()}
 
 
-def renamed(name: str, layers: int) -> str:
-    """Diffusers' name, where every level has so many residual blocks."""
+def rename(name: str, layers: int) -> str:
+    """Diffusers' name, where every level has `layers` residual blocks."""
     match name.split(".", 3):
         case ["input_blocks", number, place, rest] if number != "0":
             level, layer = divmod(int(number) - 1, layers + 1)
@@ -55,13 +55,13 @@ def renamed(name: str, layers: int) -> str:
             level, layer = divmod(int(number), layers + 1)
             return f"up_blocks.{level}." + _in_level(place, layer, rest)
         case ["middle_block", place, *rest] if place in MIDDLE:
-            return f"{MIDDLE[place]}." + _swapped(".".join(rest), RESIDUAL)
+            return f"{MIDDLE[place]}." + _replace_module(".".join(rest), RESIDUAL)
         case _:
-            return _swapped(name, OUTER)
+            return _replace_module(name, OUTER)
 
 
-def modules(levels: int, layers: int) -> list[str]:
-    """The original names of all that a model with so many levels and residual blocks per level may consist of."""
+def module_names(levels: int, layers: int) -> list[str]:
+    """All possible original names of modules, for a number of levels and of residual blocks per level."""
     inner = [*RESIDUAL, *ATTENTION, "op", "conv"]
     blocks = [
         f"{side}put_blocks.{n}.{place}"
@@ -76,30 +76,30 @@ def modules(levels: int, layers: int) -> list[str]:
 
 
 def layers_per_block(names: Collection[str]) -> int:
-    """Residual blocks per level: after as many comes the first halving, or the end."""
-    numbers = sorted(number_after("input_blocks", names))
-    halved = [number for number in numbers if f"input_blocks.{number}.0.op.weight" in names]
-    return (halved[0] if halved else len(numbers)) - 1
+    """Residual blocks per level: they precede the first downsampler, or the end."""
+    numbers = sorted(numbers_after("input_blocks", names))
+    downsampled = [number for number in numbers if f"input_blocks.{number}.0.op.weight" in names]
+    return (downsampled[0] if downsampled else len(numbers)) - 1
 
 
-def number_after(prefix: str, names: Collection[str]) -> set[int]:
+def numbers_after(prefix: str, names: Collection[str]) -> set[int]:
     """The numbers that follow a prefix in any of the names."""
     rests = (name.removeprefix(prefix + ".") for name in names if name.startswith(prefix + "."))
     return {int(number) for rest in rests if (number := rest.partition(".")[0]).isdecimal()}
 
 
 def _in_level(place: str, layer: int, rest: str) -> str:
-    """Place 0 is a residual block or what halves, 1 an attention or what doubles, 2 what doubles."""
+    """Place 0 is a residual block or a downsampler, 1 an attention or an upsampler, 2 an upsampler."""
     if rest.startswith("op."):
         return "downsamplers.0.conv." + rest.removeprefix("op.")
     if place != "0" and rest.startswith("conv."):
         return "upsamplers.0." + rest
     if place == "0":
-        return f"resnets.{layer}." + _swapped(rest, RESIDUAL)
+        return f"resnets.{layer}." + _replace_module(rest, RESIDUAL)
     return f"attentions.{layer}." + rest
 
 
-def _swapped(name: str, table: Mapping[str, str]) -> str:
-    """The name with its last part (`weight`, `bias`) kept and the rest looked up."""
+def _replace_module(name: str, table: Mapping[str, str]) -> str:
+    """The name with its module replaced; `weight` or `bias` stays."""
     module, _, last = name.rpartition(".")
     return f"{table[module]}.{last}" if module in table else name

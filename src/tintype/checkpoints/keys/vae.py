@@ -1,4 +1,4 @@
-"""The autoencoder: `first_stage_model.*` (CompVis/latent-diffusion; SD 3's has the same names) to diffusers."""
+"""The autoencoder: `first_stage_model.*` (CompVis/latent-diffusion; the same names in SD 3) to diffusers."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Mapping
 
 import torch
 
-from tintype.checkpoints.keys.unet import number_after
+from tintype.checkpoints.keys.unet import numbers_after
 
 PREFIX = "first_stage_model."
-#: What training leaves behind: the discriminator and the perceptual loss, averages, and where it was.
+#: Leftovers of training: the discriminator and the perceptual loss, averages, the step.
 LEFTOVERS = ("loss.", "model_ema.", "global_step")
 
-#: Applied in this order; the decoder's levels are counted from the other end, which `convert` sees to.
+#: Applied in this order, after `convert` has reversed the decoder's levels, which count from the other end.
 TABLE = [
     (re.compile(pattern), target)
     for pattern, target in (
@@ -34,18 +34,17 @@ TABLE = [
 
 def convert(originals: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors under diffusers' names; one that has no such name keeps its own."""
-    top = max(number_after("decoder.up", originals), default=0)
+    top = max(numbers_after("decoder.up", originals), default=0)
     converted = {}
     for name, tensor in originals.items():
-        turned = re.sub(r"(?<=^decoder\.up\.)\d+", lambda found: str(top - int(found[0])), name)
-        new = renamed(turned)
-        # Attention over the pixels was a convolution with a kernel of 1 there and is a matrix product here.
+        reversed_ = re.sub(r"(?<=^decoder\.up\.)\d+", lambda found: str(top - int(found[0])), name)
+        new = rename(reversed_)
+        # Attention is a convolution with a kernel of 1 in the original, and a matrix product in diffusers.
         converted[new] = tensor.flatten(1) if ".attentions." in new and tensor.ndim == 4 else tensor
     return converted
 
 
-def renamed(name: str) -> str:
-    """The name after every replacement of the table."""
+def rename(name: str) -> str:
     for pattern, target in TABLE:
         name = pattern.sub(target, name)
     return name

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tintype.catalog.spec import ModelSpec
-from tintype.catalog.tariff import Tariff
+from tintype.catalog.spec import ModelSpec, Tariff
 from tintype.settings import Price
 from tintype.store.billing.money import micro
 

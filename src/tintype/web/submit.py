@@ -12,24 +12,36 @@ from uuid import uuid4
 import structlog
 from fastapi import Request as HttpRequest
 
-from tintype.catalog.advice import refuse, warnings
+from tintype.catalog.advice import refuse, warnings, wording
 from tintype.catalog.blocked import BlockedPhrases
-from tintype.catalog.planning import planned_steps, speed_key
-from tintype.catalog.samples import sample_path
+from tintype.catalog.parameters import planned_steps, speed_key
+from tintype.catalog.samples import find_sample, sample_path
 from tintype.catalog.spec import ModelSpec
-from tintype.catalog.wording import wording
-from tintype.core import STORED_INPUT, GenerationParams
-from tintype.errors import ContentRefused, Forbidden, PerhapsQueued, rate_headers
+from tintype.core import OWN_FILE, STORED_INPUT, GenerationParams
+from tintype.errors import (
+    BadPicture,
+    ContentRefused,
+    Forbidden,
+    InvalidParameter,
+    NotFound,
+    PerhapsQueued,
+    PictureUnreachable,
+    rate_headers,
+)
+from tintype.media.fetch import parse_url
+from tintype.media.images import check
+from tintype.media.inline import from_text
+from tintype.media.scaling import fitted_size
 from tintype.settings import Safety
 from tintype.store.accounts.keys import Key
 from tintype.store.db.records import Request, RequestMetadata
 from tintype.store.queue import log as life
+from tintype.store.queue.inputs import Input
 from tintype.telemetry.traces import HEADER
 from tintype.testmode.scenario import parse, steady_draw
 from tintype.web.peers import client_address
 from tintype.web.services import Services
 from tintype.web.services import services as services_of
-from tintype.web.source import check_pixels, find_picture, keep
 from tintype.web.terms import RequestOptions, fingerprint
 from tintype.web.threads import in_thread
 from tintype.web.urls import base_url, own_path
@@ -192,3 +204,66 @@ def _rate(request: Request) -> dict[str, str]:
     """How much of its minute the key has left, where it has a limit: what its refusals say too."""
     left = request.allowance
     return {} if left is None else rate_headers(left.remaining, left.full_at)
+
+
+def check_pixels(key: Key, wanted: GenerationParams, picture: tuple[int, int] | None) -> None:
+    """Hold a request to its key's pixels, as far as its size is known yet; a worker looks at what must be fetched."""
+    if key.max_pixels is None or not (wanted.width or picture):
+        return
+    pixels = wanted.pixels(*(fitted_size(*picture) if picture and not wanted.width else (wanted.width, wanted.height)))
+    if pixels > key.max_pixels:
+        words = f"This API key may ask for {key.max_pixels} pixels at once; these are {pixels}"
+        raise Forbidden(words, reason="limit")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An input picture that needn't be fetched: from the body (`data`), kept here already (`name`), or a sample."""
+
+    size: tuple[int, int]
+    data: bytes = b""
+    name: str = ""
+
+
+def find_picture(services: Services, image: str) -> Picture | None:
+    """The picture where it lies in the body or on this server; None where it must be fetched, or none is taken.
+
+    Raises BadPicture, and InvalidParameter for what names none.
+    """
+    if sample := find_sample(image):
+        return Picture((sample.side, sample.side))
+    if not image:
+        return None
+    if image.startswith(OWN_FILE):
+        return _own_file(services, image.removeprefix(OWN_FILE))
+    data = from_text(image, services.settings.max_picture_bytes)
+    if data is None:
+        _check_address(image)
+        return None
+    return Picture(check(data, services.settings.max_picture_pixels), data)
+
+
+def keep(services: Services, picture: Picture | None) -> Input | None:
+    """Have the picture until its request ends: one from the body in a file of its own; None where there is none."""
+    if picture is None or not (picture.data or picture.name):
+        return None
+    if picture.name:
+        return Input(picture.name, 0, picture.size)
+    return Input(services.inputs.put(picture.data, "in"), len(picture.data), picture.size)
+
+
+def _own_file(services: Services, name: str) -> Picture:
+    try:
+        return Picture(services.file_size(name), name=name)
+    except NotFound:
+        raise BadPicture("image: this server keeps no such file (any more)") from None
+
+
+def _check_address(image: str) -> None:
+    """What only a worker can find out is left to it; what is wrong on its face is said now."""
+    if image.startswith("/"):
+        raise InvalidParameter("image", image, "an http(s) URL, a data: URI, base64, or the path of a sample")
+    try:
+        parse_url(image)
+    except PictureUnreachable as error:
+        raise PictureUnreachable(f"image: {error.message}") from None

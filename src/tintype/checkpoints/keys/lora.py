@@ -1,4 +1,4 @@
-"""What LoRA files call the modules of a model: kohya's names, PEFT's, diffusers' old and new, and original layouts'."""
+"""Names of modules in LoRA files → a model's modules: kohya's, PEFT's, diffusers' old and new, original layouts'."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 from tintype.checkpoints.keys import mmdit, unet
 
 #: kohya's `.lora_down.weight`, PEFT's `.lora_A.weight`,
-#: diffusers' `.lora.down.weight` and `_lora.down.weight`, and what it called a text encoder's.
+#: diffusers' `.lora.down.weight` and `_lora.down.weight`, and its former name in text encoders.
 HALF = re.compile(r"(?:\.lora_linear_layer\.|[._]lora[._])(?P<half>down|up|A|B)(?:\.\w+)?\.weight$")
 ALPHA = re.compile(r"\.(?:lora_)?alpha$")
-#: A UNet or a transformer, whichever a family has.
+#: The UNet or the transformer, whichever a family has.
 DENOISER = "denoiser"
-#: What a module's name may begin with, longest first, and the component that it is then of; all else is the denoiser's.
+#: A module's prefix, longest first → its component; without any of these it is the denoiser's.
 PREFIXES = {
     "lora_unet_": DENOISER,
     "lora_transformer_": DENOISER,
@@ -34,58 +34,58 @@ PREFIXES = {
 DENOISERS = ("unet", "transformer")
 
 
-def split(name: str) -> tuple[str, str] | None:
-    """A tensor's module and what it is of it (`up`, `down` or `alpha`); None where the name isn't a LoRA's."""
-    if found := HALF.search(name):
-        return name[: found.start()], {"A": "down", "B": "up"}.get(found["half"], found["half"])
-    if found := ALPHA.search(name):
-        return name[: found.start()], "alpha"
+def split_key(key: str) -> tuple[str, str] | None:
+    """A tensor's module and its kind (`up`, `down` or `alpha`); None where the name isn't a LoRA's."""
+    if found := HALF.search(key):
+        return key[: found.start()], {"A": "down", "B": "up"}.get(found["half"], found["half"])
+    if found := ALPHA.search(key):
+        return key[: found.start()], "alpha"
     return None
 
 
-def owner(module: str) -> tuple[str, list[str]]:
-    """The component that a file means (`denoiser` is the UNet or transformer), and flat names that its module may have.
+def target(module: str) -> tuple[str, list[str]]:
+    """The component that a module belongs to (`denoiser` is the UNet or transformer), and its possible flat names.
 
-    Without a prefix it is the denoiser's; `transformer_blocks` looks as if it had one.
+    Without a prefix it is the denoiser's; `transformer_blocks` only looks like one.
     """
-    flat = flattened(module.removeprefix("base_model.model."))
+    flat = flatten(module.removeprefix("base_model.model."))
     for prefix, component in PREFIXES.items():
         if flat.startswith(prefix):
             return component, [flat.removeprefix(prefix).removeprefix("text_model_"), flat]
     return DENOISER, [flat]
 
 
-def role(component: str) -> str:
-    """A component as `owner` calls it."""
+def target_name(component: str) -> str:
+    """A component by `target`'s names."""
     return DENOISER if component in DENOISERS else component
 
 
-def flattened(module: str) -> str:
-    """A name as kohya writes it; and without the attention processors that diffusers once had."""
+def flatten(module: str) -> str:
+    """A name as kohya writes it, without the attention processors of former versions of diffusers."""
     return module.replace(".", "_").replace("_processor_to_out", "_to_out_0").replace("_processor_", "_")
 
 
 def flat_names(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
-    """Flat name → module, of all modules that have a matrix or a kernel."""
+    """Flat name → module, of all modules with a matrix or a kernel."""
     modules = [
         name.removesuffix(".weight") for name, tensor in tensors.items() if name.endswith(".weight") and tensor.ndim > 1
     ]
-    return {flattened(module.removeprefix("text_model.")): module for module in modules}
+    return {flatten(module.removeprefix("text_model.")): module for module in modules}
 
 
 def original_names(component: str, names: Collection[str]) -> dict[str, str]:
     """Flat name → module in the original layout, of all that a denoiser of its depth may have there."""
     if component == "unet":
-        modules = unet.modules(*unet_depth(names))
+        modules = unet.module_names(*unet_depth(names))
     elif component == "transformer":
-        modules = mmdit.modules(mmdit_depth(names))
+        modules = mmdit.module_names(mmdit_depth(names))
     else:
         modules = []
-    return {flattened(module): module for module in modules}
+    return {flatten(module): module for module in modules}
 
 
-def converted(component: str, originals: Mapping[str, torch.Tensor], names: Collection[str]) -> dict[str, torch.Tensor]:
-    """Some of a denoiser's tensors from the original layout's names to those beside `names`."""
+def convert(component: str, originals: Mapping[str, torch.Tensor], names: Collection[str]) -> dict[str, torch.Tensor]:
+    """Some of a denoiser's tensors from the original layout to diffusers; `names` are all of its names there."""
     if component == "unet":
         return unet.convert(originals, unet_depth(names)[1])
     return mmdit.convert(originals, mmdit_depth(names))
@@ -93,9 +93,9 @@ def converted(component: str, originals: Mapping[str, torch.Tensor], names: Coll
 
 def unet_depth(names: Collection[str]) -> tuple[int, int]:
     """Levels, and residual blocks in each on the way down."""
-    return len(unet.number_after("down_blocks", names)), len(unet.number_after("down_blocks.0.resnets", names))
+    return len(unet.numbers_after("down_blocks", names)), len(unet.numbers_after("down_blocks.0.resnets", names))
 
 
 def mmdit_depth(names: Collection[str]) -> int:
     """Joint blocks."""
-    return len(unet.number_after("transformer_blocks", names))
+    return len(unet.numbers_after("transformer_blocks", names))

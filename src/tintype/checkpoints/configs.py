@@ -1,7 +1,7 @@
 """Configurations for tensors that come without one: sizes read from their shapes, the rest as published.
 
-Every function takes a component's tensors under the library's names and gives the class's configuration. What a shape
-cannot say (how wide an attention head is, which activation) is what the published models of the family have.
+Every function takes a component's tensors under the library's names and returns the class's configuration. Where shapes
+don't tell (the width of an attention head, the activation), it has the values of the family's published models.
 """
 
 from __future__ import annotations
@@ -12,21 +12,39 @@ from typing import Any
 
 import torch
 
-from tintype.checkpoints.keys.unet import number_after
+from tintype.checkpoints.keys.unet import numbers_after
 
 Tensors = Mapping[str, torch.Tensor]
 Config = dict[str, Any]
 
-#: Width of an attention head, in CLIP of every size and in SD 3's transformer where no norm of it tells.
+#: Width of an attention head, in CLIP of every size and in SD 3's transformer without norms of queries and keys.
 HEAD = 64
-#: diffusers calls the number of SD 1.5's heads so.
+#: Heads of SD 1.5: what its configuration calls `attention_head_dim`.
 SD15_HEADS = 8
-#: Latent channels → what latents are scaled and shifted by (CompVis' v1-inference.yaml; Stability's SD3LatentFormat).
+#: Latent channels → scale and shift of latents (CompVis' v1-inference.yaml; Stability's SD3LatentFormat).
 LATENTS = {4: {"scaling_factor": 0.18215}, 16: {"scaling_factor": 1.5305, "shift_factor": 0.0609}}
 
 
+def config_of(component: str, class_name: str, tensors: Tensors) -> Config:
+    """The content of `config.json` for these tensors; raises KeyError that names a required tensor."""
+    match class_name:
+        case "UNet2DConditionModel":
+            return unet(tensors)
+        case "SD3Transformer2DModel":
+            return mmdit(tensors)
+        case "AutoencoderTiny":
+            return tiny_autoencoder(tensors)
+        case "AutoencoderKL":
+            return autoencoder(tensors)
+        case "T5EncoderModel":
+            return t5(tensors)
+        case _:
+            # SD 3's second CLIP is OpenCLIP's, the others are OpenAI's.
+            return clip(tensors, "gelu" if component == "text_encoder_2" else "quick_gelu")
+
+
 def unet(tensors: Tensors) -> Config:
-    """UNet2DConditionModel, as SD 1.5's."""
+    """UNet2DConditionModel of SD 1.5."""
     levels = range(_count("down_blocks", tensors))
     attending = [f"down_blocks.{level}.attentions.0.norm.weight" in tensors for level in levels]
     widths = [_size(tensors, name, 1) for name in tensors if name.endswith("attn2.to_k.weight")]
@@ -85,7 +103,7 @@ def autoencoder(tensors: Tensors) -> Config:
 
 
 def tiny_autoencoder(tensors: Tensors) -> Config:
-    """AutoencoderTiny, as madebyollin's taesd and taesd3: its latents are scaled already."""
+    """AutoencoderTiny, such as madebyollin's taesd and taesd3: its latents are already scaled."""
     encoder, decoder = (_tiny_blocks(side, tensors) for side in ("encoder", "decoder"))
     width, channels = tensors["decoder.layers.0.weight"].shape[:2]
     return {
@@ -113,7 +131,7 @@ def clip(tensors: Tensors, activation: str) -> Config:
         "projection_dim": _size(tensors, "text_projection.weight") if "text_projection.weight" in tensors else width,
         "hidden_act": activation,
         "bos_token_id": words - 2,
-        # The end is the highest id of a text, which is what transformers takes this number to say.
+        # To transformers, 2 means: the end of a text is its highest id.
         "eos_token_id": 2,
     }
 
@@ -138,13 +156,13 @@ def _size(tensors: Tensors, name: str, dimension: int = 0) -> int:
 
 
 def _count(prefix: str, names: Collection[str]) -> int:
-    return len(number_after(prefix, names))
+    return len(numbers_after(prefix, names))
 
 
 def _tiny_blocks(side: str, tensors: Tensors) -> list[int]:
-    """Residual blocks per level: a level is what lies between two plain convolutions."""
+    """Residual blocks per level; a plain convolution separates levels."""
     blocks: list[int] = []
-    for layer in sorted(number_after(f"{side}.layers", tensors)):
+    for layer in sorted(numbers_after(f"{side}.layers", tensors)):
         if f"{side}.layers.{layer}.weight" in tensors:
             blocks.append(0)
         else:
