@@ -41,8 +41,6 @@ def folders(weights: Path) -> dict[str, WeightsSpec]:
 def models(
     folders: dict[str, WeightsSpec], budget: int | None = None, dtype: str = "float32", **more: Any
 ) -> ModelPool:
-    folders: dict[str, WeightsSpec], budget: int | None = None, dtype: str = "float32", **more: Any
-) -> ModelPool:
     only = Residency(2**40 if budget is None else budget)
     return ModelPool("cpu", dtype, 32, folders, memory=Memory(only, only), **more)
 
