@@ -84,6 +84,10 @@ class RunningRequest(Generic[PlanT, ImageT, PixelsT]):
         """fetched: its input image; None for text to image. cancellation: ends the download and the decoding."""
         self.request = request
         self.params = params
+        #: The request and the attempt, as the store knows what this worker holds.
+        self.held = (request.id, request.attempt)
+        #: Whether it shares the worker with nothing: an earlier attempt failed, and may fail others with it.
+        self.alone = request.retries > 0
         self.fetched = fetched
         self._cancellation = cancellation or Cancellation()
         self.phase = Phase.FETCHING
@@ -104,16 +108,6 @@ class RunningRequest(Generic[PlanT, ImageT, PixelsT]):
         #: When the model's work began, and when its images joined the engine; in seconds of the monotonic clock,
         #: later by what was spent on loading weights since.
         self.began = self.joined = 0.0
-
-    @property
-    def held(self) -> tuple[str, int]:
-        """The request and the attempt, as the store knows what this worker holds."""
-        return self.request.id, self.request.attempt
-
-    @property
-    def alone(self) -> bool:
-        """Whether it shares the worker with nothing: an earlier attempt failed, and may fail others with it."""
-        return self.request.retries > 0
 
     @property
     def can_plan(self) -> bool:

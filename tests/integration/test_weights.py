@@ -23,9 +23,10 @@ from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
 from tintype.diffusion.job import ImageSpec
 from tintype.errors import WeightsUnusable
+from tintype.media.made import output_size
 from tintype.worker.models import ModelPool
 from tintype.worker.outputs import to_file
-from tintype.worker.request import image_specs, result_size
+from tintype.worker.request import image_specs
 
 LORA = "pytorch_lora_weights.safetensors"
 JOB = ImageSpec(
@@ -124,24 +125,25 @@ def test_no_traits(tmp_path: Path) -> None:
 
 def test_text_is_drawn_natively_and_delivered_at_the_size_asked_for() -> None:
     order = GenerationParams(**ORDER, width=1536, height=640)
-    [job] = image_specs(order, None, 128)
+    [job] = image_specs(order, None, output_size(order, None), 128)
     assert (job.width, job.height) == (192, 80)
-    [plain] = image_specs(order, None, None)
+    [plain] = image_specs(order, None, output_size(order, None), None)
     assert (plain.width, plain.height) == (1536, 640)
     drawn = torch.zeros(job.height, job.width, 3, dtype=torch.uint8)
-    made = to_file(order, drawn, result_size(order, None), 1, None)
+    made = to_file(order, drawn, output_size(order, None), 1, None)
     assert (made.width, made.height) == (1536, 640)
 
 
 def test_an_input_picture_is_fitted_to_the_size_asked_for_and_then_scaled() -> None:
     picture = Image.new("RGB", (900, 300), "blue")
     picture.paste("red", (300, 0, 600, 300))  # all that a square keeps of it
-    [job] = image_specs(GenerationParams(**ORDER, inputs=(InputImage("x"),), width=512, height=512), picture, 128)
+    square = GenerationParams(**ORDER, inputs=(InputImage("x"),), width=512, height=512)
+    [job] = image_specs(square, picture, (512, 512), 128)
     assert job.picture.shape == (1, 3, 128, 128)
     assert job.picture[0, 0].mean() > 0.95
     wanted = GenerationParams(**ORDER, inputs=(InputImage("x"),))
-    assert result_size(wanted, picture) == (896, 288)
-    [job] = image_specs(wanted, picture, 128)
+    assert output_size(wanted, picture.size) == (896, 288)
+    [job] = image_specs(wanted, picture, (896, 288), 128)
     assert job.picture.shape == (1, 3, job.height, job.width) == (1, 3, 80, 240)
 
 

@@ -253,7 +253,8 @@ def claim(worker: Worker) -> None:
 
 def draft(worker: Worker, request: Request) -> int:
     """Bytes that a claimed request needs by itself; here it has more than the other, being the deeper one."""
-    spec = image_specs(worker.running[request.id].params, None, None)[0]
+    params = worker.running[request.id].params
+    spec = image_specs(params, None, (params.width, params.height), None)[0]
     return worker.models.get(worker.models.catalogue.find(request.slug)).family.demand(spec).most
 
 

@@ -49,7 +49,7 @@ class Slow:
 
 def running(id: str) -> Running:
     spec = SD35_TURBO_TXT2IMG
-    request: Any = SimpleNamespace(id=id, slug=spec.slug, attempt=1, traceparent=None, safety="off")
+    request: Any = SimpleNamespace(id=id, slug=spec.slug, attempt=1, retries=0, traceparent=None, safety="off")
     fetched: Future[Any] = Future()
     fetched.set_result(None)
     return RunningRequest(request, spec.parse({"prompt": "a fox"}).params, fetched)

@@ -18,7 +18,6 @@ from tintype.telemetry.metrics import PROMPT_CACHE, TRANSACTION_SECONDS, TRANSAC
 from tintype.worker.loop import Worker
 from tintype.worker.models import ModelPool
 from tintype.worker.previews import PreviewRenderer
-from tintype.worker.request import Running
 
 STATM = Path("/proc/self/statm")
 
@@ -105,8 +104,12 @@ class Reporter:
         engine, models = self._worker.engine, self._worker.models
         self._measure()
         rows, step_seconds = self._rates
+        running = [(one, one.progress) for one in list(self._worker.running.values())]
         report = WorkerReport(
-            running=tuple(_running(one) for one in list(self._worker.running.values())),
+            running=tuple(
+                RunningImages(one.request.id, one.request.slug, one.params.count, at.step, at.steps)
+                for one, at in running
+            ),
             models=models.slugs,
             memory=_memory(models),
             rows=rows,
@@ -137,11 +140,6 @@ class Reporter:
                 TRANSACTION_SECONDS.key("wait"): waited,
                 TRANSACTION_SECONDS.key("transaction"): took,
             }
-
-
-def _running(one: Running) -> RunningImages:
-    progress = one.progress
-    return RunningImages(one.request.id, one.request.slug, one.params.count, progress.step, progress.steps)
 
 
 def _memory(models: ModelPool) -> dict[str, int]:

@@ -156,7 +156,14 @@ class Worker:
         if self.outputs.outlet.shut:
             return
         try:
-            while self.admission.can_claim(self.running.values()) and (request := self._claim_one()):
+            while self.admission.can_claim(self.running.values()):
+                full = self.admission.full_accounts(self.running.values())
+                loaded = self.preloader.loaded
+                request = self.store.queue.claim(
+                    self.config.id, idle=not self.running, loaded=loaded, passing_over=full
+                )
+                if request is None:
+                    break
                 self._accept(request)
                 if self.engine.live and time.monotonic() > began + MAX_PAUSE:
                     self.timer.wake()
@@ -199,14 +206,6 @@ class Worker:
                     self.in_hand.forget(one)
         if self.outputs.outlet.shut:  # for workers whose storage answers, or for later
             self.in_hand.hand_back()
-
-    def _claim_one(self) -> Request | None:
-        return self.store.queue.claim(
-            self.config.id,
-            idle=not self.running,
-            loaded=self.preloader.loaded,
-            passing_over=self.admission.full_accounts(self.running.values()),
-        )
 
     def _accept(self, request: Request) -> None:
         try:

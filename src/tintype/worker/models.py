@@ -52,11 +52,6 @@ class LoadedModel:
         return all(part.place is Place.DEVICE for part in self.family.parts)
 
     @property
-    def has_denoiser(self) -> bool:
-        """Whether its denoiser is on the device: the largest component, needed throughout an image."""
-        return self.family.denoiser.place is Place.DEVICE
-
-    @property
     def must_wait(self) -> bool:
         """Whether its weights have no room only because of running requests."""
         parts = self.family.parts
@@ -207,13 +202,14 @@ class ModelPool:
         return {slug for slug, loaded in self._by_slug.items() if loaded.warm}
 
     def with_denoiser(self) -> set[str]:
-        """Slugs of the models whose denoiser is on the device, whichever model it was loaded for."""
-        return {slug for slug, spec in self.catalogue.items() if self._has_denoiser(spec)}
-
-    def _has_denoiser(self, spec: ModelSpec) -> bool:
-        weights = self._weights(spec)
-        loaded = self._loaded.get((weights, self._dtypes[weights])) if weights in self._dtypes else None
-        return loaded is not None and loaded.has_denoiser
+        """Slugs of the models whose denoiser, the largest component, is on the device, whatever it was loaded for."""
+        found = set()
+        for slug, spec in self.catalogue.items():
+            weights = self._weights(spec)
+            loaded = self._loaded.get((weights, self._dtypes[weights])) if weights in self._dtypes else None
+            if loaded is not None and loaded.family.denoiser.place is Place.DEVICE:
+                found.add(slug)
+        return found
 
     def _weights(self, spec: ModelSpec) -> WeightsSpec:
         own = self._own.get(spec.slug)

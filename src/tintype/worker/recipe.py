@@ -118,18 +118,8 @@ def _check(found: Recipe) -> None:
 
 def infotext(recipe: Recipe, size: Size) -> str:
     """The prompt, the negative prompt and a line of settings; `size` is the image's width and height in pixels."""
-    negative = recipe.params.negative_prompt
-    lines = [_prompt(recipe.params.prompt), *([NEGATIVE + _prompt(negative)] if negative.strip() else [])]
-    return "\n".join([*lines, _settings(recipe, size)])
-
-
-def _prompt(text: str) -> str:
-    """Nothing in a prompt may be taken for the lines after it."""
-    return MEANING.sub(UNSEEN, "\n".join(text.strip().splitlines()))
-
-
-def _settings(recipe: Recipe, size: Size) -> str:
-    params = recipe.params
+    params, negative = recipe.params, recipe.params.negative_prompt
+    lines = [_prompt(params.prompt), *([NEGATIVE + _prompt(negative)] if negative.strip() else [])]
     karras = "Karras" if params.sampler.endswith(" Karras") else ""
     said = {
         "Steps": params.steps,
@@ -144,7 +134,13 @@ def _settings(recipe: Recipe, size: Size) -> str:
         "LoRAs": params.loras,
         "Version": f"tintype {recipe.version}",
     }
-    return ", ".join(f"{name}: {_quoted(str(value))}" for name, value in said.items() if value != "")
+    settings = [f"{name}: {_quoted(str(value))}" for name, value in said.items() if value != ""]
+    return "\n".join([*lines, ", ".join(settings)])
+
+
+def _prompt(text: str) -> str:
+    """Nothing in a prompt may be taken for the lines after it."""
+    return MEANING.sub(UNSEEN, "\n".join(text.strip().splitlines()))
 
 
 def _quoted(value: str) -> str:

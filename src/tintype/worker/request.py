@@ -55,20 +55,15 @@ def plan(one: Running, models: ModelPool) -> Plan:
 def make_plan(loaded: LoadedModel, slug: str, params: GenerationParams, source: Decoded | None) -> Plan:
     """Of parameters and their input image, with or without a queue."""
     image = source.image if source else None
-    specs = image_specs(params, image, loaded.native_size)
+    size = output_size(params, image.size if image else None)
+    specs = image_specs(params, image, size, loaded.native_size)
     demand = loaded.family.demand(specs[0])
     recipe = make_recipe(slug, params, source, loaded)
-    return Plan(loaded, specs, demand, result_size(params, image), recipe, unread_text(loaded.family, params))
+    return Plan(loaded, specs, demand, size, recipe, unread_text(loaded.family, params))
 
 
-def result_size(params: GenerationParams, image: Image.Image | None) -> Size:
-    """Width and height in pixels of the files that will be made."""
-    return output_size(params, None if image is None else image.size)
-
-
-def image_specs(params: GenerationParams, image: Image.Image | None, native: int | None) -> list[ImageSpec]:
-    """One per image, all from the same input image, at the size that the weights draw."""
-    size = result_size(params, image)
+def image_specs(params: GenerationParams, image: Image.Image | None, size: Size, native: int | None) -> list[ImageSpec]:
+    """One per image, all from the same input image, at the size that the weights draw for files of this size."""
     width, height = native_size(*size, native) if native else size
     # Fitted to the result's shape first: what shrinking to the drawn one distorts, enlarging the result sets right.
     init = None if image is None else to_tensor(resize(fit(image, *size), width, height))

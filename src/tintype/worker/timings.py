@@ -57,19 +57,15 @@ class Timings:
         with self._lock:
             self._counts[STAGE_RUNS.key(request.slug, stage)] += 1
             self._counts[STAGE_SECONDS.key(request.slug, stage)] += max(0.0, ended - began)
+        clock = time.time_ns() - round(time.monotonic() * 1e9)  # nanoseconds of unix time at the monotonic clock's 0
         self._tracing.note(
             stage,
             request.traceparent,
-            _unix(began),
-            _unix(ended),
+            clock + round(began * 1e9),
+            clock + round(ended * 1e9),
             error,
             request=request.id,
             attempt=request.attempt,
             model=request.slug,
             worker=self._worker,
         )
-
-
-def _unix(moment: float) -> int:
-    """Nanoseconds of unix time at a moment of the monotonic clock."""
-    return time.time_ns() - round((time.monotonic() - moment) * 1e9)
