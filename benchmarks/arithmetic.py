@@ -19,11 +19,11 @@ from tintype.catalog.samples import LANDSCAPE
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.component import Component
 from tintype.checkpoints.weights import builtin_weights
-from tintype.diffusion.arithmetic import Layers, gain, medians
+from tintype.diffusion.compile import run_eagerly
+from tintype.diffusion.dtype_selection import Layers, medians, speedup
 from tintype.diffusion.families import DENOISERS
 from tintype.diffusion.libraries import quiet_libraries
 from tintype.diffusion.loading import load
-from tintype.diffusion.prepared import eagerly
 from tintype.media.decoder import Decoded
 from tintype.worker.main import generate
 from tintype.worker.models import ModelPool
@@ -66,7 +66,7 @@ def builtin(family: str, rounds: int) -> dict[str, float]:
     denoiser, decoder = folder.component(DENOISERS[family]), folder.component("vae")
     if denoiser is None or decoder is None:
         raise RuntimeError("the built-in weights are incomplete")
-    found = {f"{family} built-in: bf16 ÷ f32 speed, as the probe sees it": gain(Layers.of(denoiser))}
+    found = {f"{family} built-in: bf16 ÷ f32 speed, as the probe sees it": speedup(Layers.of(denoiser))}
     for rows in (2, 8):
         times = medians([step(load(denoiser, dtype), dtype, rows, 16) for dtype in FORMATS], rounds)
         found[f"{family} built-in: bf16 ÷ f32 speed, a step of {rows} rows"] = times[0] / times[1]
@@ -100,7 +100,9 @@ def true_size(rounds: int) -> dict[str, float]:
     times = medians(works, rounds)
     config = {"block_out_channels": unet.config.block_out_channels, **networks.SD15_UNET}
     found = {
-        "SD1.5 true size: bf16 ÷ f32 speed, as the probe sees it": gain(Layers.of(Component("unet", UNET, config, [])))
+        "SD1.5 true size: bf16 ÷ f32 speed, as the probe sees it": speedup(
+            Layers.of(Component("unet", UNET, config, []))
+        )
     }
     for name, seconds in zip(("bf16", "bf16 channels_last"), times[1:], strict=True):
         found[f"SD1.5 true size: {name} ÷ f32 channels_last speed, a step"] = times[0] / seconds
@@ -114,7 +116,7 @@ def step(
     given = networks.inputs(network, side, rows, dtype, CPU)
     latents = next(iter(given))
     given[latents] = given[latents].contiguous(memory_format=layout)
-    return partial(eagerly, network.to(memory_format=layout), **given)
+    return partial(run_eagerly, network.to(memory_format=layout), **given)
 
 
 def decode(component: Component, dtype: torch.dtype, layout: torch.memory_format) -> Callable[[], torch.Tensor]:

@@ -23,11 +23,11 @@ from benchmarks.networks import Config, Denoiser
 from benchmarks.run import machine
 from benchmarks.work import Pipeline, mixed_jobs, ours
 from tintype.checkpoints.weights import WeightsSpec
-from tintype.diffusion.arithmetic import medians
+from tintype.core import ImageSpec
+from tintype.diffusion.compile import CompileCache, Run, run_eagerly
+from tintype.diffusion.dtype_selection import medians
 from tintype.diffusion.families import load_family
-from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.libraries import quiet_libraries
-from tintype.diffusion.prepared import Preparer, Run, eagerly
 
 #: Requests at once.
 CLIENTS = (1, 8, 16)
@@ -87,8 +87,8 @@ def ways() -> dict[str, Run]:
     """How passes are run."""
     compiled, graphs, both = ((True, False), (False, True), (True, True))
     named = {"compiled": compiled, "graphs": graphs, "compiled graphs": both}
-    prepared = {name: Preparer(compiles=one, records=other, often=1) for name, (one, other) in named.items()}
-    return {"eager": eagerly, **prepared}
+    prepared = {name: CompileCache(compiles=one, captures=other, often=1) for name, (one, other) in named.items()}
+    return {"eager": run_eagerly, **prepared}
 
 
 def ceilings(device: torch.device, dtype: torch.dtype, side: int, rounds: int) -> Iterator[Figure]:
@@ -124,7 +124,7 @@ def steps(
         given = networks.inputs(network, denoiser.side, rows, dtype, device)
         for run in ways.values():
             run(network, **given)
-            if isinstance(run, Preparer):
+            if isinstance(run, CompileCache):
                 run.wait()
         times = medians([on(device, partial(run, network, **given)) for run in ways.values()], rounds)
         operations = networks.work(denoiser, rows)

@@ -12,9 +12,8 @@ from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import S
 
 from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG
 from tintype.checkpoints.weights import builtin_weights
-from tintype.diffusion.memory.plan import Memory
-from tintype.diffusion.memory.residency import Residency
-from tintype.diffusion.prompts import Prompts
+from tintype.diffusion.memory.device_memory import DeviceMemory, Memory
+from tintype.diffusion.text import PromptCache
 from tintype.worker.models import ModelPool
 
 #: Looks at the cache in one measurement: a single one takes microseconds.
@@ -24,14 +23,14 @@ Timed = Callable[[Callable[[], Any]], tuple[Any, float]]
 
 def fresh(prompts: int = 0) -> ModelPool:
     """The built-in models in a memory of their own, with so many bytes for encoded prompts."""
-    only = Residency(2**40)
-    return ModelPool("cpu", "float32", 256, {}, memory=Memory(only, only), prompts=Prompts(prompts))
+    only = DeviceMemory(2**40)
+    return ModelPool("cpu", "float32", 256, {}, memory=Memory(only, only), prompts=PromptCache(prompts))
 
 
 def together() -> float:
     """Bytes of all models' weights in one memory, over those of one pipeline per model."""
     models = fresh()
-    apart = sum(part.size for spec in MODELS.values() for part in models.load(spec).family.parts)
+    apart = sum(part.size for spec in MODELS.values() for part in models.load(spec).family.components)
     return models.memory.device.used / apart
 
 
@@ -42,7 +41,7 @@ def switch(timed: Timed, rounds: int) -> list[float]:
     load(), models.load(SD3_MEDIUM_IMG2IMG)
     ratios = []
     for _ in range(rounds):
-        models.memory.tidy(-1)
+        models.memory.evict_expired(-1)
         mine = timed(partial(models.load, SD3_MEDIUM_IMG2IMG))[1]
         ratios.append(mine / timed(load)[1])
     return ratios

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from tintype.diffusion.compile import run_eagerly
 from tintype.diffusion.libraries import find_class
-from tintype.diffusion.prepared import eagerly
 
 Config = Mapping[str, Any]
 
@@ -91,5 +91,5 @@ def work(denoiser: Denoiser, rows: int) -> float:
     meta = torch.device("meta")
     network = on_meta(denoiser.class_name, denoiser.config).to(torch.bfloat16)
     with FlopCounterMode(display=False) as counter:
-        eagerly(network, **inputs(network, denoiser.side, rows, torch.bfloat16, meta))
+        run_eagerly(network, **inputs(network, denoiser.side, rows, torch.bfloat16, meta))
     return float(counter.get_total_flops())

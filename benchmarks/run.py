@@ -25,12 +25,12 @@ from rich.table import Table
 from tests.toy import toy_weights
 
 from benchmarks import memory, start, store, submits
-from benchmarks.work import Done, Pipeline, mixed_jobs, ours
+from benchmarks.work import Done, Pipeline, init, mixed_jobs, ours
 from tintype.checkpoints.weights import WeightsSpec
-from tintype.diffusion.conditioning import Text
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family, ImageState
 from tintype.diffusion.libraries import quiet_libraries
+from tintype.diffusion.text import Text
 from tintype.engine import Engine
 from tintype.media.images import encode
 from tintype.worker.previews import QUALITY
@@ -106,12 +106,12 @@ def clients(family: Family, pipeline: Pipeline, count: int, rounds: int) -> list
 def overhead(family: Family, count: int, rounds: int) -> Figure:
     """Time of the engine's step over the bare forward pass of the same rows."""
     ratios = []
-    jobs = [job for job in mixed_jobs(3 * count) if job.guidance > 1][:count]
+    jobs = [job for job in mixed_jobs(3 * count) if job.params.guidance > 1][:count]
     with torch.inference_mode():
         for _ in track(range(rounds), description=f"a step of {count}", transient=True):
             engine = Engine(max_rows=64)
             for job in jobs:
-                engine.add(family.begin(job))
+                engine.add(family.begin(job, init()))
             engine.step()
             steps, bare = [], []
             while len(steps) < 8:
@@ -127,7 +127,7 @@ def previews(family: Family, rounds: int) -> Figure:
     with torch.inference_mode():
         for _ in track(range(rounds), description="a preview", transient=True):
             engine = Engine(max_rows=2)
-            picture = family.begin(mixed_jobs(1)[0])
+            picture = family.begin(mixed_jobs(1)[0], init())
             engine.add(picture)
             engine.step()
             look(picture)  # fits the map, once per model
@@ -153,7 +153,7 @@ def look(picture: ImageState) -> bytes:
     """What the worker's looker does."""
     if picture.answered is None:
         raise ValueError("there is nothing to see before the first step")
-    seen = picture.family.glance(*picture.answered)
+    seen = picture.family.preview(*picture.answered)
     return encode(Image.fromarray(seen.numpy()), "jpeg", QUALITY)
 
 

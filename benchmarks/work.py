@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import numpy as np
 import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img import StableDiffusionImg2ImgPipeline
 from PIL import Image
+from tests.toy import image_spec
 
 from tintype.catalog.parameters import SD15_SCHEDULERS
+from tintype.core import ImageSpec
 from tintype.diffusion.image_state import Family
-from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.sd15 import SCHEDULERS
 from tintype.engine import Engine
 from tintype.worker.request import to_tensor
@@ -35,11 +37,16 @@ def source() -> Image.Image:
     return Image.effect_mandelbrot((SIDE, SIDE), (-2, -1.5, 1, 1.5), 60).convert("RGB")
 
 
+@cache
+def init() -> torch.Tensor:
+    """It as a model takes it."""
+    return to_tensor(source())
+
+
 def mixed_jobs(count: int) -> list[ImageSpec]:
     """Requests that differ in everything but their size: schedulers, steps, strengths, guidance, prompts, seeds."""
-    picture = to_tensor(source())
     return [
-        ImageSpec(
+        image_spec(
             prompt=f"picture {index} of a fox",
             negative_prompt="blurry",
             steps=20 + 3 * (index % 4),
@@ -49,7 +56,7 @@ def mixed_jobs(count: int) -> list[ImageSpec]:
             sampler=SD15_SCHEDULERS[index % len(SD15_SCHEDULERS)],
             width=SIDE,
             height=SIDE,
-            picture=picture,
+            init=True,
         )
         for index in range(count)
     ]
@@ -59,7 +66,7 @@ def ours(family: Family, jobs: list[ImageSpec]) -> Done:
     """All jobs together in one engine."""
     engine = Engine(max_rows=32)
     with torch.inference_mode():
-        pictures = [family.begin(job) for job in jobs]
+        pictures = [family.begin(job, init()) for job in jobs]
         for picture in pictures:
             engine.add(picture)
         while engine.live:
@@ -89,16 +96,16 @@ class Pipeline:
         self.calls += 1
 
     def _draw(self, job: ImageSpec) -> np.ndarray:
-        module, name, extra = SCHEDULERS[job.sampler]
+        module, name, extra = SCHEDULERS[job.params.sampler]
         scheduler = getattr(import_module(f"diffusers.schedulers.{module}"), name)
         self.pipe.scheduler = scheduler.from_config(self.config, **extra)
         made = self.pipe(
-            prompt=job.prompt,
-            negative_prompt=job.negative_prompt,
+            prompt=job.params.prompt,
+            negative_prompt=job.params.negative_prompt,
             image=source(),
-            num_inference_steps=job.steps,
-            guidance_scale=job.guidance,
-            strength=job.strength,
+            num_inference_steps=job.params.steps,
+            guidance_scale=job.params.guidance,
+            strength=job.params.strength,
             generator=torch.Generator().manual_seed(job.seed),
         )
         return np.array(made.images[0])

@@ -21,9 +21,9 @@ import torch
 from rich.progress import track
 
 from tintype.diffusion.image_state import Answer
-from tintype.diffusion.noise import noise_stream
 from tintype.diffusion.samplers import SAMPLERS
-from tintype.diffusion.samplers.space import Epsilon
+from tintype.diffusion.samplers.parameterization import Epsilon
+from tintype.diffusion.samplers.sampling import noise_stream
 from tintype.diffusion.schedules import plan
 
 SPACE = Epsilon()

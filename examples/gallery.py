@@ -17,9 +17,9 @@ from rich.progress import track
 
 from tintype.catalog.parameters import SAMPLERS
 from tintype.checkpoints.weights import builtin_weights
+from tintype.core import GenerationParams, ImageSpec
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
-from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.libraries import quiet_libraries
 from tintype.engine import Engine
 
@@ -46,19 +46,17 @@ class Cell:
 
     def draw(self, family: Family, prompt: str, seed: int) -> Image.Image:
         """Alone in the engine."""
-        job = ImageSpec(
+        params = GenerationParams(
             prompt=prompt,
             steps=self.steps,
             guidance=1.5 if self.sampler in SELF_GUIDED else 3.0,
             seed=seed,
             sampler=self.sampler,
             schedule=self.schedule,
-            width=SIDE,
-            height=SIDE,
         )
         engine = Engine(2)
         with torch.inference_mode():
-            picture = family.begin(job)
+            picture = family.begin(ImageSpec(params, seed, SIDE, SIDE))
             engine.add(picture)
             while engine.live:
                 engine.step()

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from tintype.catalog.models import MODELS
+from tintype.core import GenerationParams, ImageSpec, InputImage
 from tintype.diffusion.libraries import CLASSES
 
 SEED = 1856  # the year of the tintype's patent
@@ -99,6 +100,13 @@ FAMILIES: Mapping[str, tuple[Components, Mapping[str, Any]]] = {
         SD3_SCHEDULER,
     ),
 }
+
+
+def image_spec(*, seed: int, width: int, height: int, init: bool = False, **params: Any) -> ImageSpec:
+    """One image; init: whether it starts from another one. `params` are fields of GenerationParams."""
+    inputs = (InputImage("a test's own"),) if init else ()
+    said = GenerationParams(**{"guidance": 1.0, "seed": seed, "inputs": inputs, **params})
+    return ImageSpec(said, seed, width, height)
 
 
 def toy_weights(family: str, cache: Path) -> Path:

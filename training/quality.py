@@ -15,8 +15,8 @@ import torch
 from PIL import Image, ImageFilter
 from rich.progress import track
 
+from tintype.core import GenerationParams, ImageSpec, InputImage
 from tintype.diffusion.image_state import Family
-from tintype.diffusion.job import ImageSpec
 from tintype.engine import Engine
 from training.hyper import SIZE
 from training.sheets import save_sheet
@@ -85,13 +85,13 @@ def questions(count: int = 100) -> list[Asked]:
 
 def draw(family: Family, asked: Sequence[Asked], way: Way) -> list[Image.Image]:
     """Draw each with the product's own engine, from noise."""
-    return _run(family, [_job(one, way) for one in asked])
+    return _run(family, [_spec(one, way) for one in asked])
 
 
 def redraw(family: Family, asked: Asked, way: Way, source: Image.Image, strength: float) -> Image.Image:
     """Draw one image to image."""
     picture = torch.from_numpy(np.array(source)).permute(2, 0, 1)[None] / 127.5 - 1
-    return _run(family, [_job(asked, replace(way, guidance=way.gentle), picture, strength)])[0]
+    return _run(family, [_spec(asked, replace(way, guidance=way.gentle), strength)], picture)[0]
 
 
 def recognised(pictures: Sequence[Image.Image], asked: Sequence[Asked]) -> float:
@@ -177,10 +177,10 @@ def build_reference() -> None:
     save_sheet(autoencoder.held_out(world), REFERENCE / "held_out.png", columns=12)
 
 
-def _run(family: Family, jobs: Sequence[ImageSpec]) -> list[Image.Image]:
+def _run(family: Family, specs: Sequence[ImageSpec], init: torch.Tensor | None = None) -> list[Image.Image]:
     engine = Engine(ROWS)
     with torch.inference_mode():
-        pictures = [family.begin(job) for job in jobs]
+        pictures = [family.begin(spec, init) for spec in specs]
         for one in pictures:
             engine.add(one)
         while engine.live:
@@ -188,20 +188,19 @@ def _run(family: Family, jobs: Sequence[ImageSpec]) -> list[Image.Image]:
         return [Image.fromarray(family.finish(one.latents).numpy()) for one in pictures if one.latents is not None]
 
 
-def _job(asked: Asked, way: Way, picture: torch.Tensor | None = None, strength: float = 1.0) -> ImageSpec:
-    return ImageSpec(
+def _spec(asked: Asked, way: Way, strength: float | None = None) -> ImageSpec:
+    """With a strength, image to image."""
+    params = GenerationParams(
         prompt=asked.prompt,
-        negative_prompt="",
+        inputs=() if strength is None else (InputImage("a rendering"),),
         steps=way.steps,
         guidance=way.guidance,
-        strength=strength,
+        strength=1.0 if strength is None else strength,
         seed=asked.seed,
         sampler=way.sampler,
         schedule=way.schedule,
-        width=SIZE,
-        height=SIZE,
-        picture=picture,
     )
+    return ImageSpec(params, asked.seed, SIZE, SIZE)
 
 
 def _background(picture: Image.Image) -> str:

@@ -23,8 +23,8 @@ from tintype.errors import (
     TintypeError,
     kind_of,
 )
-from tintype.media.cancellation import Cancellation
 from tintype.media.decoder import Decoded
+from tintype.media.network import Cancellation
 from tintype.store.db.records import LeaseStatus, Progress, Request
 from tintype.store.queue.lifecycle import Leases
 

@@ -1,6 +1,6 @@
-"""The senders of webhooks: threads that claim what is due from the outbox, sign it, post it, and note what came of it.
+"""The webhook sender: threads that claim due deliveries from the outbox, sign and post them, and record the outcome.
 
-They run in the server's process, apart from the workers; several servers' may share one outbox.
+It runs in the server's process, not in the workers; several servers may share one outbox.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from tintype.errors import StoreUnavailable, TintypeError
-from tintype.media.post import Poster
+from tintype.media.http import PublicClient
 from tintype.settings import Settings
 from tintype.store.db.database import Database
 from tintype.store.webhooks.outbox import Backoff, Outbox
@@ -31,18 +31,18 @@ log = structlog.get_logger()
 
 #: Answers whose Retry-After counts: too many requests, and unavailable.
 BUSY = (429, 503)
-#: Seconds between looks while the database is away; how much longer the pauses are while nothing is to be told soon.
+#: Seconds between polls while the database is away; the factor of the poll interval while no delivery is due soon.
 AWAY, IDLE = 1.0, 4.0
-#: Receivers that fail, and are remembered.
+#: Max failing receivers that are tracked, in LRU order.
 FAILING = 1024
-#: What the log of deliveries says of an attempt that this server failed at, whose own log says more.
+#: The delivery log's words for an unexpected error of this server, of which its own log has the traceback.
 UNFORESEEN = "it could not be sent: an error of this server"
 
 
 def outbox(db: Database, settings: Settings) -> Outbox:
     """The outbox as the operator configured it."""
     backoff = Backoff(settings.webhook_backoff, settings.webhook_longest_pause, settings.webhook_attempts)
-    # Twice the time of an attempt: what a sender that died had in hand is sent again after that.
+    # Twice the time of an attempt: the deliveries of a sender that died are sent again after that.
     return Outbox(db, backoff, lease=2 * settings.webhook_timeout, retention=settings.webhook_retention)
 
 
@@ -51,59 +51,59 @@ def sign(secrets: Sequence[str], id: str, timestamp: int, body: bytes) -> list[t
     signed = f"{id}.{timestamp}.".encode() + body
     keys = (base64.b64decode(secret.removeprefix(PREFIX)) for secret in secrets)
     signatures = (base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode() for key in keys)
-    in_words = " ".join(f"v1,{signature}" for signature in signatures)
-    return [("webhook-id", id), ("webhook-timestamp", str(timestamp)), ("webhook-signature", in_words)]
+    versioned = " ".join(f"v1,{signature}" for signature in signatures)
+    return [("webhook-id", id), ("webhook-timestamp", str(timestamp)), ("webhook-signature", versioned)]
 
 
-class Receivers:
-    """Log lines about receivers that take nothing: of each, as of any state that lasts. Safe to share between threads.
+class ReceiverOutages:
+    """Logs an outage per failing receiver. Safe to share between threads.
 
-    What became of each message, `tintype webhooks logs` tells.
+    The outcome of each message is in `tintype webhooks logs`.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._failing: OrderedDict[tuple[str, str], Outage] = OrderedDict()
 
-    def note(self, delivery: Delivery, outcome: Outcome) -> None:
-        """What came of an attempt."""
-        who = (delivery.webhook_id, delivery.receiver)
+    def record(self, delivery: Delivery, outcome: Outcome) -> None:
+        """The outcome of an attempt."""
+        receiver = (delivery.webhook_id, delivery.receiver)
         with self._lock:
-            failing = self._failing.pop(who, None)
+            failing = self._failing.pop(receiver, None)
             if outcome.words is not None:
                 failing = failing or Outage("webhook not taken", "webhook taken again", webhook=delivery.webhook_id)
                 failing.failed(outcome.words)
             elif failing:
                 failing.succeeded()
             if failing and failing.lasts:
-                self._failing[who] = failing
+                self._failing[receiver] = failing
             if len(self._failing) > FAILING:
                 self._failing.popitem(last=False)
 
 
-class Senders:
-    """Sends while the `with` block lasts, then waits for what is under way, which the time limit of a post bounds."""
+class WebhookSender:
+    """Sends while the `with` block lasts, then waits up to `grace` seconds for the posts under way."""
 
     def __init__(
         self,
         outbox: Outbox,
-        poster: Poster,
+        client: PublicClient,
         *,
         threads: int,
         poll: float,
-        patience: float,
+        grace: float,
         tracing: Tracing = NO_TRACES,
     ) -> None:
         self._outbox = outbox
-        self._poster = poster
+        self._client = client
         self._poll = poll
-        self._patience = patience
+        self._grace = grace
         self._tracing = tracing
-        self._receivers = Receivers()
+        self._receivers = ReceiverOutages()
         self._done = threading.Event()
-        #: One thread looks at a time; the others wait to take its place.
-        self._looking = threading.Lock()
-        # Daemons: a lookup that never ends must not keep the process.
+        #: Held while polling: one thread polls at a time.
+        self._polling = threading.Lock()
+        # Daemons: a lookup that never ends must not keep the process alive.
         self._threads = [threading.Thread(target=self._run, name="webhooks", daemon=True) for _ in range(threads)]
 
     def __enter__(self) -> Self:
@@ -113,12 +113,12 @@ class Senders:
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + self._grace
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def send(self, delivery: Delivery, secrets: Sequence[str]) -> Outcome:
-        """One attempt. Whatever comes of it is an outcome: an attempt without one would be made again for ever."""
+        """One attempt. Every error is an outcome: an attempt without one would be repeated endlessly."""
         try:
             return self._post(delivery, secrets)
         except TintypeError as error:
@@ -133,28 +133,28 @@ class Senders:
         headers += sign(secrets, delivery.id, int(time.time()), body)
         with self._tracing.span("webhook", delivery.traceparent, request=delivery.request_id) as traceparent:
             trace = [(HEADER, traceparent)] if traceparent else []
-            answer = self._poster.post(delivery.url, body, headers + trace)
+            answer = self._client.post(delivery.url, body, headers + trace)
         return Outcome(answer.status, retry_after=answer.retry_after if answer.status in BUSY else None)
 
     def _run(self) -> None:
         while not self._done.is_set():
             try:
-                self._turn()
+                self._send_next()
             except StoreUnavailable:
-                # What was sent but not noted is sent again when its lease is over: at least once is the promise.
+                # At least once: a delivery that was sent but not recorded is sent again when its lease expires.
                 self._done.wait(self._poll)
             except Exception as error:
                 log.exception("the outbox could not be emptied", error=type(error).__name__)
                 self._done.wait(self._poll)
 
-    def _turn(self) -> None:
-        clear_contextvars()  # bound below, for every log line about a delivery, also for those of `_run`
-        bind_contextvars(job="webhooks")  # whose connections are others than those of calls
-        with self._looking:
+    def _send_next(self) -> None:
+        clear_contextvars()  # bound below, for every log line about a delivery, those of `_run` too
+        bind_contextvars(job="webhooks")  # it has database connections of its own
+        with self._polling:
             try:
                 claimed = self._outbox.claim()
             except StoreUnavailable:
-                self._done.wait(AWAY)  # for all of them: those who wait to look would find the same
+                self._done.wait(AWAY)  # holding the lock: the other threads would fail too
                 return
             if claimed is None:
                 self._done.wait(self._poll if self._outbox.expects else IDLE * self._poll)
@@ -163,17 +163,17 @@ class Senders:
         bind_contextvars(request=delivery.request_id, delivery=delivery.id)
         outcome = self.send(delivery, secrets)
         self._outbox.record(delivery, outcome)
-        self._receivers.note(delivery, outcome)
+        self._receivers.record(delivery, outcome)
 
 
 @contextmanager
-def sending(settings: Settings, name: str = "") -> Iterator[None]:
-    """The senders of one server, as the operator configured them. name: what traces know it as."""
+def webhook_sender(settings: Settings, name: str = "") -> Iterator[None]:
+    """A server's webhook sender, as the operator configured it. name: its instance in traces."""
     db = Database(settings.database, patience=settings.database_patience, process="webhooks")
     tracing = open_tracing(settings.traces, "webhooks", name)
-    with Poster(settings.webhook_allow, settings.webhook_timeout) as poster:
-        threads, poll, patience = settings.webhook_senders, settings.webhook_poll, settings.webhook_timeout
-        with Senders(outbox(db, settings), poster, threads=threads, poll=poll, patience=patience, tracing=tracing):
+    with PublicClient(settings.webhook_allow, settings.webhook_timeout) as client:
+        threads, poll, grace = settings.webhook_senders, settings.webhook_poll, settings.webhook_timeout
+        with WebhookSender(outbox(db, settings), client, threads=threads, poll=poll, grace=grace, tracing=tracing):
             yield
     tracing.close()
     db.close()

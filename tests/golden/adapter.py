@@ -8,13 +8,13 @@ from typing import cast
 
 import torch
 
-from tintype.diffusion.conditioning import Text
 from tintype.diffusion.image_state import Family, ImageState
 from tintype.diffusion.samplers import find_sampler
-from tintype.diffusion.samplers.space import Epsilon, Flow, Space
+from tintype.diffusion.samplers.parameterization import Epsilon, Flow, Parameterization
 from tintype.diffusion.schedules import SCHEDULES, plan
+from tintype.diffusion.text import Text
 
-SPACES: dict[str, Space] = {"eps": Epsilon(), "flow": Flow(shift=3.0)}
+SPACES: dict[str, Parameterization] = {"eps": Epsilon(), "flow": Flow(shift=3.0)}
 NOTHING = Text(torch.zeros(1, 1, 1))
 
 

@@ -6,22 +6,27 @@ from typing import Any
 
 import torch
 
+from tintype.core import ImageSpec
 from tintype.diffusion.image_state import Family, ImageState
-from tintype.diffusion.job import ImageSpec
-from tintype.diffusion.memory.part import Part
+from tintype.diffusion.memory.component import LoadedComponent
 from tintype.engine import Engine
 
 
-def draw(family: Family, *jobs: ImageSpec, max_rows: int = 16) -> list[ImageState]:
-    """All the jobs together, to their end."""
+def draw(family: Family, *specs: ImageSpec, init: torch.Tensor | None = None, max_rows: int = 16) -> list[ImageState]:
+    """All the images together, to their end; init: what those that start from an image start from."""
     engine = Engine(max_rows)
     with torch.inference_mode():
-        pictures = [family.begin(job) for job in jobs]
+        pictures = [begin(family, spec, init) for spec in specs]
         for picture in pictures:
             engine.add(picture)
         while engine.live:
             engine.step()
     return [whole(picture) for picture in pictures]
+
+
+def begin(family: Family, spec: ImageSpec, init: torch.Tensor | None) -> ImageState:
+    """The image, from the given one if it starts from one."""
+    return family.begin(spec, init if spec.params.init else None)
 
 
 def whole(picture: ImageState) -> ImageState:
@@ -33,14 +38,14 @@ def whole(picture: ImageState) -> ImageState:
     return picture
 
 
-def network(part: Part) -> Any:
+def network(component: LoadedComponent) -> Any:
     """A component's module, there to stay."""
-    part.memory.keep(part)
-    return part.module
+    component.memory.acquire(component)
+    return component.module
 
 
-def pixels(family: Family, job: ImageSpec) -> torch.Tensor:
-    """The job's picture, (H, W, 3) of 8 bits."""
-    [picture] = draw(family, job)
+def pixels(family: Family, spec: ImageSpec, init: torch.Tensor | None = None) -> torch.Tensor:
+    """The image, (H, W, 3) of 8 bits."""
+    [picture] = draw(family, spec, init=init)
     with torch.inference_mode():
         return family.finish(picture.latents)

@@ -21,8 +21,8 @@ from tintype.catalog.models import MODELS
 from tintype.cli.belonging import check_models, check_place, note_server
 from tintype.errors import ConfigurationInvalid
 from tintype.hub.registry import Registry, build_registry
-from tintype.media.marker import FILE, read_marker
 from tintype.media.objects import bucket, open_bucket
+from tintype.media.storage import ID_FILE, read_storage_id
 from tintype.settings import Settings
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db import facts
@@ -84,7 +84,7 @@ def test_the_first_to_come_is_remembered_and_others_are_told_apart(
     own = in_bucket(bucket_of, "first", database_url=url, data=tmp_path)
     check_place(db, own)
     first = known(db)
-    assert first["id"] == read_marker(own)
+    assert first["id"] == read_storage_id(own)
     assert first["place"] == f"s3://pictures/first at http://127.0.0.1:{bucket_of.port}"
     again = in_bucket(bucket_of, "first/", storage_endpoint=f"http://localhost:{bucket_of.port}")
     check_place(db, again)
@@ -102,8 +102,8 @@ def test_the_first_to_come_is_remembered_and_others_are_told_apart(
     for said in (none, other):
         assert "tintype storage adopt" in said
         assert "secret" not in said
-    assert not [*tmp_path.glob(FILE)]
-    assert read_marker(in_bucket(bucket_of, "second")) is None, "what is refused leaves no trace"
+    assert not [*tmp_path.glob(ID_FILE)]
+    assert read_storage_id(in_bucket(bucket_of, "second")) is None, "what is refused leaves no trace"
 
 
 def test_an_upgraded_database_takes_the_storage_that_it_finds(empty_url: str, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_an_upgraded_database_takes_the_storage_that_it_finds(empty_url: str, tm
     downgrade(db, "0018")
     migrate(db)
     check_place(db, own := Settings(database_url=empty_url, data=tmp_path))
-    assert known(db)["id"] == read_marker(own)
+    assert known(db)["id"] == read_storage_id(own)
     claimed = requests.claim("w1", idle=True)
     assert claimed is not None
     assert (claimed.id, accounts.imbalances()) == (waits.id, [])
@@ -141,7 +141,7 @@ def test_those_that_start_together_agree(
     databases = [opened() for _ in range(TOGETHER)]
     with ThreadPoolExecutor(TOGETHER) as pool, capture_logs() as logs:
         [*pool.map(lambda db: check_place(db, own), databases)]
-    assert known(databases[0])["id"] == read_marker(own)
+    assert known(databases[0])["id"] == read_storage_id(own)
     assert [line["event"] for line in logs] == ["pictures are kept here from now on"]
 
 
@@ -175,7 +175,7 @@ def test_a_damaged_marker_is_no_other_storage(db: Database, url: str, tmp_path: 
     own = Settings(database_url=url, data=tmp_path)
     check_place(db, own)
     for damaged in ("", "{", "[]", '{"a": 1}', "null"):
-        (tmp_path / FILE).write_text(damaged)
+        (tmp_path / ID_FILE).write_text(damaged)
         assert refused(db, own).endswith("as tintype's is damaged")
 
 
@@ -202,9 +202,9 @@ def test_one_that_is_away_at_the_first_start_is_remembered_by_its_name(
         bucket_of.start()
     assert "set TINTYPE_STORAGE_URL" in refused(db, Settings(database_url=url, data=tmp_path))
     assert "would go to s3://pictures/other" in refused(db, in_bucket(bucket_of, "other"))
-    assert (known(db)["id"], read_marker(own)) == (None, None)
+    assert (known(db)["id"], read_storage_id(own)) == (None, None)
     check_place(db, own)
-    assert known(db)["id"] == read_marker(own)
+    assert known(db)["id"] == read_storage_id(own)
     check_place(db, in_bucket(bucket_of, prefix, storage_endpoint=f"http://localhost:{bucket_of.port}"))
 
 
@@ -223,12 +223,12 @@ def test_a_restored_folder_is_marked_again(tmp_path: Path) -> None:
     done(here("migrate", "--data", tmp_path))
     own, db = Settings(data=tmp_path), Database(f"sqlite:///{tmp_path}/tintype.db")
     check_place(db, own)
-    (tmp_path / FILE).unlink()
+    (tmp_path / ID_FILE).unlink()
     with capture_logs() as logs:
         check_place(db, own)
     assert [line["log_level"] for line in logs] == ["warning"]
-    assert known(db)["id"] == read_marker(own)
-    assert (tmp_path / FILE).stat().st_mode & 0o077 == 0
+    assert known(db)["id"] == read_storage_id(own)
+    assert (tmp_path / ID_FILE).stat().st_mode & 0o077 == 0
     assert "would go to the folder" in refused(db, Settings(database_url=f"sqlite:///{tmp_path}/tintype.db", data="x"))
     db.close()
 
@@ -276,7 +276,7 @@ def test_no_sweep_touches_the_marker(db: Database, bucket_of: ObjectStorage) -> 
     check_place(db, own)
     for kind in ("outputs", "inputs", "assets"):
         open_bucket(own, kind, 0).expire()
-    assert read_marker(own) == known(db)["id"]
+    assert read_storage_id(own) == known(db)["id"]
 
 
 # Models and versions

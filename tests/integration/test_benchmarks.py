@@ -14,7 +14,7 @@ from benchmarks.work import mixed_jobs
 from tests.integration.conftest import KL
 from tests.toy import TRANSFORMER, UNET, toy_weights
 
-from tintype.diffusion.prepared import Preparer, eagerly
+from tintype.diffusion.compile import CompileCache, run_eagerly
 
 CPU, FLOAT = torch.device("cpu"), torch.float32
 
@@ -31,11 +31,11 @@ def test_everything_is_measured(weights: Path) -> None:
         Denoiser("toy UNet", "UNet2DConditionModel", UNET, 8, (1, 3)),
         Denoiser("toy SD3", "SD3Transformer2DModel", TRANSFORMER, 8, (2,)),
     ]
-    filled = Preparer(compiles=False, records=False, often=1)
+    filled = CompileCache(compiles=False, captures=False, often=1)
     with torch.inference_mode():
         figures = [*gpu.ceilings(CPU, FLOAT, 64, 1), *gpu.decoding({**KL, "latent_channels": 4}, 8, CPU, FLOAT, 1)]
         for toy in toys:
-            figures += gpu.steps(toy, CPU, FLOAT, 1, 1e12, {"eager": eagerly, "filled up": filled})
+            figures += gpu.steps(toy, CPU, FLOAT, 1, 1e12, {"eager": run_eagerly, "filled up": filled})
     filled.close()
     assert all(figure.number > 0 for figure in figures)
     assert [figure.what for figure in figures if figure.share] == [
@@ -43,7 +43,8 @@ def test_everything_is_measured(weights: Path) -> None:
         for name, rows in (("toy UNet", 1), ("toy UNet", 3), ("toy SD3", 2))
         for way in ("eager", "filled up")
     ]
-    short = [[replace(mixed_jobs(1)[0], steps=2, strength=1.0)]]
+    [one] = mixed_jobs(1)
+    short = [[replace(one, params=replace(one.params, steps=2, strength=1.0))]]
     apart, speed = gpu.requests(toy_weights("sd15", weights), CPU, FLOAT, 1, short, compiled=False)
     assert apart.number < 1, "the same pictures"
     assert speed.number > 0

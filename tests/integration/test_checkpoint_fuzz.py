@@ -21,20 +21,19 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.integration.drawing import pixels
 from tests.originals import original_mmdit, original_unet
-from tests.toy import toy_weights
+from tests.toy import image_spec, toy_weights
 
 from tintype.checkpoints.weights import Lora, WeightsSpec
 from tintype.diffusion.check import check
 from tintype.diffusion.families import load_family
-from tintype.diffusion.job import ImageSpec
 from tintype.errors import PictureNotFinite, TintypeError, WeightsUnusable
 from tintype.worker.models import LoadedModel
 
 EXAMPLES = int(os.environ.get("TINTYPE_EXAMPLES", "8"))
 USUAL: dict[str, Any] = {"prompt": "a fox", "guidance": 4.0, "seed": 1, "width": 64, "height": 64}
 JOBS = {
-    "sd15": ImageSpec(**USUAL, steps=1, sampler="DDIM"),
-    "sd3": ImageSpec(**USUAL, steps=1, sampler="euler", schedule="sgm_uniform"),
+    "sd15": image_spec(**USUAL, steps=1, sampler="DDIM"),
+    "sd3": image_spec(**USUAL, steps=1, sampler="euler", schedule="sgm_uniform"),
 }
 #: What takes the place of a value in somebody else's JSON.
 ODD: list[Any] = [

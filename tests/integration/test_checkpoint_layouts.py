@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from tests.integration.conftest import T5_TOKENS
 from tests.integration.drawing import pixels, whole
 from tests.originals import original_mmdit, original_unet, original_vae
-from tests.toy import CLIP, TRANSFORMER, UNET
+from tests.toy import CLIP, TRANSFORMER, UNET, image_spec
 from transformers.models.t5.configuration_t5 import T5Config
 from transformers.models.t5.modeling_t5 import T5EncoderModel
 from transformers.models.t5.tokenization_t5 import T5Tokenizer
@@ -24,17 +24,16 @@ from transformers.models.t5.tokenization_t5 import T5Tokenizer
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.single_file import COMPONENTS
 from tintype.checkpoints.weights import Lora, WeightsSpec
-from tintype.diffusion import conversion
+from tintype.diffusion import loading
 from tintype.diffusion.check import check
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
-from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.loading import load
 from tintype.engine import Engine
 from tintype.errors import InvalidParameter, WeightsUnusable
 
-JOB = ImageSpec(prompt="a fox", steps=2, guidance=4.0, seed=1, sampler="DDIM", width=64, height=64)
-SD3_JOB = ImageSpec(
+JOB = image_spec(prompt="a fox", steps=2, guidance=4.0, seed=1, sampler="DDIM", width=64, height=64)
+SD3_JOB = image_spec(
     prompt="A Fox", steps=2, guidance=4.0, seed=1, sampler="euler", schedule="sgm_uniform", width=64, height=64
 )
 #: What shapes can't say is as in the published models: 8 heads in the UNet, heads of 64, normalisation over 32 groups.
@@ -263,7 +262,7 @@ def test_what_a_file_predicts(
 
 
 def test_eight_bit_floats_are_widened_once(sd3_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversion, "WORTH_KEEPING", 0)  # else only weights that are too large for a test are kept
+    monkeypatch.setattr(loading, "MIN_CACHED", 0)  # else only weights that are too large for a test are kept
     plain = sd3_encoders(sd3_folder)["t5xxl"]
     narrow = {name: one.to(torch.float8_e4m3fn) if one.ndim > 1 else one.half() for name, one in plain.items()}
     scaled: dict[str, torch.Tensor] = {"scaled_fp8": torch.empty(2, dtype=torch.float8_e4m3fn)}
@@ -314,7 +313,7 @@ def test_a_lora_reaches_the_networks_that_it_names_and_leaves_the_others_shared(
 def test_a_request_s_loras_are_merged_alike_but_not_kept(
     sd15_folder: Path, style: Lora, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversion, "WORTH_KEEPING", 0)  # else only weights that are too large for a test are kept
+    monkeypatch.setattr(loading, "MIN_CACHED", 0)  # else only weights that are too large for a test are kept
     shutil.copytree(sd15_folder, tmp_path / "m")
     offered = WeightsSpec(tmp_path / "m", available_loras=(("ink", replace(style, scale=0.5)),))
     wished, lasting = offered.with_loras([("ink", 1.5)]), WeightsSpec(tmp_path / "m", (replace(style, scale=0.75),))

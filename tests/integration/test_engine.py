@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from tests.integration.drawing import draw, whole
+from tests.integration.drawing import begin, draw, whole
+from tests.toy import image_spec
 
 from tintype.catalog.parameters import SD15_SCHEDULERS
+from tintype.core import ImageSpec
 from tintype.diffusion.image_state import Family, ImageState
-from tintype.diffusion.job import ImageSpec
 from tintype.diffusion.samplers import SAMPLERS
 from tintype.diffusion.schedules import SCHEDULES
 from tintype.engine import Engine
@@ -30,7 +31,7 @@ def random_job(dice: random.Random, kind: str, picture: torch.Tensor) -> ImageSp
     else:
         own = {"sampler": dice.choice([*SAMPLERS]), "schedule": dice.choice([*SCHEDULES]), "steps": dice.randint(2, 12)}
         strength = dice.uniform(0, 1)
-    return ImageSpec(
+    return image_spec(
         prompt=" ".join(dice.choices(WORDS, k=dice.randint(0, 40))),
         negative_prompt=" ".join(dice.choices(WORDS, k=dice.randint(0, 5))),
         guidance=dice.choice([1.0, 1.5, 7.5, 12.0]),
@@ -38,7 +39,7 @@ def random_job(dice: random.Random, kind: str, picture: torch.Tensor) -> ImageSp
         seed=dice.randrange(2**63),
         width=picture.shape[3],
         height=picture.shape[2],
-        picture=picture if kind == "sd15" or dice.random() < 0.7 else None,
+        init=kind == "sd15" or dice.random() < 0.7,
         **own,
     )
 
@@ -65,7 +66,7 @@ def test_mixed_company_changes_no_picture(families: dict[str, Family], picture: 
     with torch.inference_mode():
         while waiting or engine.live:
             for kind, job in [waiting.pop() for _ in range(min(len(waiting), dice.randint(0, 3)))]:
-                began.append((kind, job, families[kind].begin(job)))
+                began.append((kind, job, begin(families[kind], job, picture)))
                 engine.add(began[-1][2])
             if len(engine.live) > 6 and dice.random() < 0.2:
                 engine.drop(dice.choice(engine.live))
@@ -75,12 +76,12 @@ def test_mixed_company_changes_no_picture(families: dict[str, Family], picture: 
     evaluations = sum(one.step for *_, one in began)
     assert engine.forward_passes < evaluations / 2
     for kind, job, one in kept:
-        assert_same(whole(one), draw(families[kind], job)[0])
+        assert_same(whole(one), draw(families[kind], job, init=picture)[0])
 
 
 def test_alike_pictures_share_every_forward_pass(sd3: Family) -> None:
     jobs = [
-        ImageSpec(
+        image_spec(
             prompt=f"fox {seed}", steps=5, seed=seed, sampler="euler", schedule="sgm_uniform", width=64, height=64
         )
         for seed in range(4)
@@ -100,20 +101,20 @@ def test_rows_not_requests_fill_a_batch(sd3: Family) -> None:
     engine = Engine(max_rows=4)
     with torch.inference_mode():
         for seed, guidance in enumerate([5.0, 1.0, 1.0, 5.0, 5.0]):
-            engine.add(sd3.begin(ImageSpec(prompt="fox", guidance=guidance, seed=seed, **shape)))
+            engine.add(sd3.begin(image_spec(prompt="fox", guidance=guidance, seed=seed, **shape)))
     assert [[one.rows for one in batch] for batch in engine.batches()] == [[2, 1, 1], [2, 2]]
 
 
 def test_other_shapes_and_other_models_go_apart(sd15: Family, sd3: Family, picture: torch.Tensor) -> None:
     engine = Engine(max_rows=16)
     sd3_jobs = [
-        ImageSpec(prompt="", steps=1, seed=1, sampler="euler", schedule="sgm_uniform", width=width, height=64)
+        image_spec(prompt="", steps=1, seed=1, sampler="euler", schedule="sgm_uniform", width=width, height=64)
         for width in (64, 128, 64)
     ]
     with torch.inference_mode():
         for job in sd3_jobs:
             engine.add(sd3.begin(job))
-        engine.add(sd15.begin(ImageSpec(prompt="", steps=20, seed=1, sampler="DDIM", width=64, height=64)))
+        engine.add(sd15.begin(image_spec(prompt="", steps=20, seed=1, sampler="DDIM", width=64, height=64)))
     assert [len(batch) for batch in engine.batches()] == [2, 1, 1]
 
 
@@ -129,7 +130,9 @@ def test_what_the_model_raises_stays_with_its_batch(sd3: Family, monkeypatch: py
     engine = Engine(max_rows=16)
     with torch.inference_mode():
         for width in (64, 128):
-            job = ImageSpec(prompt="", steps=2, seed=1, sampler="euler", schedule="sgm_uniform", width=width, height=64)
+            job = image_spec(
+                prompt="", steps=2, seed=1, sampler="euler", schedule="sgm_uniform", width=width, height=64
+            )
             engine.add(sd3.begin(job))
         ended = engine.step()
     assert [str(one.error) for one in ended] == ["out of memory"]
@@ -140,7 +143,9 @@ def test_what_a_sampler_raises_stays_with_its_picture(sd3: Family) -> None:
     engine = Engine(max_rows=16)
     with torch.inference_mode():
         for seed in range(3):
-            job = ImageSpec(prompt="", steps=2, seed=seed, sampler="euler", schedule="sgm_uniform", width=64, height=64)
+            job = image_spec(
+                prompt="", steps=2, seed=seed, sampler="euler", schedule="sgm_uniform", width=64, height=64
+            )
             engine.add(sd3.begin(job))
         engine.live[1]._sampler.close()  # a closed generator raises when it is sent an answer
         engine.live[1]._sampler = iter(())  # type: ignore[assignment] # has no `send`
@@ -151,7 +156,7 @@ def test_what_a_sampler_raises_stays_with_its_picture(sd3: Family) -> None:
 
 def test_exact_pictures_share_no_forward_pass_and_are_the_same_to_the_bit(sd3: Family) -> None:
     def job(seed: int) -> ImageSpec:
-        return ImageSpec(
+        return image_spec(
             prompt="fox", guidance=3, steps=6, seed=seed, sampler="dpmpp_sde", schedule="karras", width=64, height=64
         )
 
@@ -160,7 +165,7 @@ def test_exact_pictures_share_no_forward_pass_and_are_the_same_to_the_bit(sd3: F
         engine = Engine(max_rows=16)
         with torch.inference_mode():
             exact = sd3.begin(job(1))
-            engine.add(exact, alone=True)
+            engine.add(exact, exact=True)
             for seed in range(company):
                 engine.add(sd3.begin(job(seed)))
             assert [len(batch) for batch in engine.batches()] == [1, company]
@@ -171,7 +176,7 @@ def test_exact_pictures_share_no_forward_pass_and_are_the_same_to_the_bit(sd3: F
 
 def test_seeds_are_the_pictures_own(sd3: Family) -> None:
     def job(seed: int) -> ImageSpec:
-        return ImageSpec(prompt="", steps=2, seed=seed, sampler="euler", schedule="sgm_uniform", width=64, height=64)
+        return image_spec(prompt="", steps=2, seed=seed, sampler="euler", schedule="sgm_uniform", width=64, height=64)
 
     together = draw(sd3, job(5), job(6))
     assert not torch.equal(together[0].latents, together[1].latents)

@@ -17,7 +17,7 @@ from tests.databases import place_of
 from tintype.catalog.models import MODELS
 from tintype.cli import tintype
 from tintype.errors import BadRequest, NotFound, TooManyRequests
-from tintype.media.outputs import Files
+from tintype.media.storage import Files
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.keys import Key
 from tintype.store.db.database import Database
@@ -117,7 +117,7 @@ def test_a_fake_worker_takes_nothing_while_its_disk_refuses(stage: Stage) -> Non
     assert (waiting.status, waiting.attempt, waiting.retries) == (Status.QUEUED, 1, 0), "handed back, uncounted"
     assert (stage.now(other).status, stage.now(other).attempt) == (Status.QUEUED, 0), "and nothing was claimed since"
     (stage.folder / "away").rename(folder)
-    until(lambda: not fake_worker._outputs.outlet.shut)
+    until(lambda: not fake_worker._outputs.breaker.open)
     for _ in range(2):
         fake_worker.turn()
     assert {stage.now(one).status for one in (request, other)} == {Status.COMPLETED}

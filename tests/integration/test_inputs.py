@@ -19,7 +19,7 @@ from tests.integration.website import Website, serving
 
 from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG
 from tintype.errors import BadPicture, NotFound, StorageUnavailable, StoreUnavailable
-from tintype.media.outputs import Files
+from tintype.media.storage import Files
 from tintype.store.accounts.assets import LEAST
 from tintype.store.db.records import Request, Status
 from tintype.store.db.tables import assets, inputs, outputs, requests

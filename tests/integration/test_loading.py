@@ -12,22 +12,22 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.integration.conftest import T5_TOKENS
 from tests.integration.drawing import network, pixels
-from tests.toy import toy_weights
+from tests.toy import image_spec, toy_weights
 
 from tintype.catalog.models import MODELS
 from tintype.checkpoints.weights import WeightsSpec, read_json
-from tintype.diffusion import arithmetic
-from tintype.diffusion.arithmetic import Layers
+from tintype.core import ImageSpec
+from tintype.diffusion import dtype_selection
+from tintype.diffusion.dtype_selection import Layers
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
-from tintype.diffusion.job import ImageSpec
 from tintype.errors import WeightsUnusable
 from tintype.worker.models import ModelPool
 
-JOB = ImageSpec(prompt="a fox, in 2 parts", steps=20, guidance=4.0, seed=1, sampler="DDIM", width=64, height=64)
+JOB = image_spec(prompt="a fox, in 2 parts", steps=20, guidance=4.0, seed=1, sampler="DDIM", width=64, height=64)
 #: Decibels between bfloat16's picture and float32's: random weights tell noise from picture worse than trained ones.
 PSNR = 30
-SD3_JOB = ImageSpec(
+SD3_JOB = image_spec(
     prompt="A Fox", steps=2, guidance=4.0, seed=1, sampler="euler", schedule="sgm_uniform", width=64, height=64
 )
 
@@ -100,8 +100,8 @@ def test_bfloat16_draws_nearly_the_same(weights: Path, load: Callable[..., Famil
 @pytest.mark.parametrize("slug", ["sd1.5-img2img", "sd3-med-img2img"])
 def test_a_model_gets_the_format_that_was_measured_once(monkeypatch: pytest.MonkeyPatch, slug: str) -> None:
     measured: list[Layers] = []
-    monkeypatch.setattr(arithmetic, "has_bfloat16", lambda _: True)
-    monkeypatch.setattr(arithmetic, "gain", lambda layers: measured.append(layers) or 2.0)
+    monkeypatch.setattr(dtype_selection, "has_bfloat16", lambda _: True)
+    monkeypatch.setattr(dtype_selection, "speedup", lambda layers: measured.append(layers) or 2.0)
     models = ModelPool("cpu", "auto", T5_TOKENS, {})
     assert models.get(MODELS[slug]).dtype == "bfloat16"
     assert models.get(MODELS[slug]).dtype == "bfloat16"

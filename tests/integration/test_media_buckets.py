@@ -20,8 +20,8 @@ from tests.objects import ObjectStorage, object_storage
 
 from tintype.cli.storage import check_storage, located
 from tintype.errors import StorageUnavailable
-from tintype.media.marker import place
 from tintype.media.objects import Objects, bucket, open_bucket
+from tintype.media.storage import place
 from tintype.settings import Settings
 
 ROLE = {"AccessKeyId": "of-the-role", "SecretAccessKey": "s", "Token": "of-the-role", "Code": "Success"}
@@ -139,7 +139,7 @@ def test_every_combination_writes_and_reads(
     assert place(found) == f"s3://pictures/team a/täglich+1= at {storage.address}"
     check_storage(found)
     outputs = open_bucket(found, "outputs", math.inf, 5)
-    address = outputs.address(outputs.put(b"picture", "png"), 60)
+    address = outputs.signed_url(outputs.put(b"picture", "png"), 60)
     assert address.startswith(storage.address)
     assert _signer(address)[:2] == used
 
@@ -259,7 +259,7 @@ def test_a_storage_that_answers_with_errors_is_asked_again(scripted: ScriptedSer
 def test_a_storage_that_is_known_to_be_away_is_asked_once_while_callers_wait(scripted: ScriptedServer) -> None:
     given = {"storage_endpoint": scripted.address, "storage_key_id": "k", "storage_secret": "s"}
     outputs = _outputs(Settings(storage_url="s3://pictures", **given), 0.8)
-    for ask in (outputs.find, lambda name: outputs.part(name, 0, 1), outputs.get):
+    for ask in (outputs.size, lambda name: outputs.read_range(name, 0, 1), outputs.get):
         before = len(scripted.seen)
         with pytest.raises(StorageUnavailable):
             ask("0" * 32 + ".png")

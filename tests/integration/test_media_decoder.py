@@ -20,9 +20,9 @@ from tests.acceptance.harness import until
 from tests.pictures import saved, scanned
 
 from tintype.errors import BadPicture
-from tintype.media.cancellation import Cancellation
 from tintype.media.decoder import Decoder, reduced
 from tintype.media.images import decode, digest
+from tintype.media.network import Cancellation
 from tintype.media.scaling import fit, fitted_size
 
 LIMIT = 50_000_000
@@ -169,8 +169,8 @@ from functools import cache
 from pathlib import Path
 from PIL import Image
 import psutil
-from tintype.media.cancellation import Cancellation
 from tintype.media.decoder import Decoder
+from tintype.media.network import Cancellation
 
 one, other = Decoder(50_000_000, 60), Decoder(50_000_000, 60)
 one.reduced(Path(sys.argv[1]).read_bytes(), 0, 0, Cancellation())

@@ -12,8 +12,8 @@ from contextlib import ExitStack
 import pytest
 
 from tintype.errors import AddressRefused, BadPicture, PictureUnreachable
-from tintype.media.cancellation import Cancellation
-from tintype.media.fetch import Fetcher
+from tintype.media.http import MAX_REDIRECTS, PublicClient
+from tintype.media.network import Cancellation
 
 LIMIT = 10_000
 #: For what is meant to run out, and for what isn't, however busy the machine.
@@ -83,16 +83,16 @@ def start(stack: ExitStack, *answers: bytes | list[bytes], pause: float = 0) -> 
     return server, f"127.0.0.1:{server.port}"
 
 
-def fetch(url: str, *allow: str, max_redirects: int = 5, seconds: float = PLENTY) -> bytes:
-    with Fetcher(frozenset(allow), LIMIT, seconds, max_redirects) as fetcher:
-        return fetcher.get(url)
+def fetch(url: str, *allow: str, max_redirects: int = MAX_REDIRECTS, seconds: float = PLENTY) -> bytes:
+    with PublicClient(frozenset(allow), seconds) as client:
+        return client.get(url, LIMIT, max_redirects=max_redirects)
 
 
 def test_a_picture(stack: ExitStack) -> None:
     server, host = start(stack, answer("200 OK", b"picture", "Content-Length: 7", "Set-Cookie: a=b"))
-    with Fetcher(frozenset({host}), LIMIT, PLENTY) as fetcher:
+    with PublicClient(frozenset({host}), PLENTY) as client:
         for _ in range(2):
-            assert fetcher.get(f"http://{host}/a%20b/c.png?size=large#part") == b"picture"
+            assert client.get(f"http://{host}/a%20b/c.png?size=large#part", LIMIT) == b"picture"
     first, second = server.asked
     assert first.startswith(b"GET /a%20b/c.png?size=large HTTP/1.1\r\n")
     assert f"host: {host}\r\n" in first.decode().lower()
@@ -315,8 +315,8 @@ def test_an_answer_in_tiny_chunks(stack: ExitStack) -> None:
     _, host = start(stack, chunked + tiny * 2000 + b"0\r\n\r\n", chunked + tiny * 2001)
     _, other = start(stack, chunked + small * 2000 + b"0\r\n\r\n")
     assert fetch(f"http://{host}/", host) == b"a" * 2000
-    with Fetcher(frozenset({other}), 200 * LIMIT, PLENTY) as fetcher:
-        assert fetcher.get(f"http://{other}/") == b"a" * 600 * 2000
+    with PublicClient(frozenset({other}), PLENTY) as client:
+        assert client.get(f"http://{other}/", 200 * LIMIT) == b"a" * 600 * 2000
     with pytest.raises(PictureUnreachable, match="in chunks of less than 512 bytes"):
         fetch(f"http://{host}/", host)
 
@@ -385,15 +385,15 @@ def test_environment_proxies_are_not_used(stack: ExitStack, monkeypatch: pytest.
 def given_up(url: str, *allow: str, when: Callable[[], bool]) -> None:
     """A download that is cancelled when something is so ends at once, long before its time is over."""
     cancellation = Cancellation()
-    with Fetcher(frozenset(allow), LIMIT, PLENTY) as fetcher, ThreadPoolExecutor(1) as threads:
-        download = threads.submit(fetcher.get, url, fetcher.deadline(cancellation))
+    with PublicClient(frozenset(allow), PLENTY) as client, ThreadPoolExecutor(1) as threads:
+        download = threads.submit(client.get, url, LIMIT, client.deadline(cancellation))
         while not when():
             time.sleep(0.01)
         cancellation.cancel()
         with pytest.raises(CancelledError):
             download.result(PLENTY / 4)
         with pytest.raises(CancelledError):
-            fetcher.get(url, fetcher.deadline(cancellation))
+            client.get(url, LIMIT, client.deadline(cancellation))
 
 
 def test_a_cancelled_download_stops_while_it_waits_for_an_answer(stack: ExitStack) -> None:
@@ -439,9 +439,9 @@ def test_a_cancelled_download_does_not_wait_for_a_lookup_that_goes_on(monkeypatc
 
     monkeypatch.setattr(socket, "getaddrinfo", silent)
     cancellation = Cancellation()
-    with Fetcher(frozenset(), LIMIT, PLENTY) as fetcher, ThreadPoolExecutor(2) as threads:
-        deadline = fetcher.deadline(cancellation)
-        download = threads.submit(fetcher.get, "http://slow.example/", deadline)
+    with PublicClient(frozenset(), PLENTY) as client, ThreadPoolExecutor(2) as threads:
+        deadline = client.deadline(cancellation)
+        download = threads.submit(client.get, "http://slow.example/", LIMIT, deadline)
         assert asked.wait(PLENTY)
         cancellation.cancel()
         with pytest.raises(CancelledError):

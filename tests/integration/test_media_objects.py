@@ -43,7 +43,11 @@ def test_put_get_and_remove(storage: ObjectStorage, suffix: str) -> None:
     name = outputs.put(b"picture", suffix)
     assert outputs.get(name) == b"picture"
     assert kept(storage, "outputs").get(name) == b"picture", "another process sees it"
-    assert (outputs.find(name), outputs.part(name, 0, 7), outputs.part(name, 2, 5)) == (7, b"picture", b"ctu")
+    assert (outputs.size(name), outputs.read_range(name, 0, 7), outputs.read_range(name, 2, 5)) == (
+        7,
+        b"picture",
+        b"ctu",
+    )
     outputs.remove(name)
     outputs.remove(name)
     with pytest.raises(NotFound):
@@ -60,9 +64,9 @@ def test_unknown_and_malformed_names(storage: ObjectStorage, name: str) -> None:
     outputs = kept(storage, "outputs")
     for ask in (
         outputs.get,
-        outputs.find,
-        lambda name: outputs.part(name, 0, 1),
-        lambda name: outputs.address(name, 60),
+        outputs.size,
+        lambda name: outputs.read_range(name, 0, 1),
+        lambda name: outputs.signed_url(name, 60),
     ):
         with pytest.raises(NotFound):
             ask(name)
@@ -71,13 +75,13 @@ def test_unknown_and_malformed_names(storage: ObjectStorage, name: str) -> None:
 def test_each_kind_has_its_own_prefix(storage: ObjectStorage) -> None:
     name = kept(storage, "inputs").put(b"theirs", "png")
     with pytest.raises(NotFound):
-        kept(storage, "outputs").find(name)
+        kept(storage, "outputs").size(name)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpeg", "webp"])
 def test_a_signed_address_gives_it_to_anybody_with_its_type(storage: ObjectStorage, suffix: str) -> None:
     outputs = kept(storage, "outputs")
-    address = outputs.address(outputs.put(b"picture", suffix), 60)
+    address = outputs.signed_url(outputs.put(b"picture", suffix), 60)
     assert address
     answer = httpx2.get(address)
     assert (answer.content, answer.headers["content-type"]) == (b"picture", f"image/{suffix}")
@@ -93,7 +97,7 @@ def test_expiry_removes_the_objects(storage: ObjectStorage) -> None:
     assert kept(storage, "old").expire() == 0
     assert short.expire() == 1
     with pytest.raises(NotFound):
-        kept(storage, "old").find(name)
+        kept(storage, "old").size(name)
 
 
 def test_what_is_needed_outlives_its_time(storage: ObjectStorage) -> None:
@@ -113,9 +117,9 @@ def test_what_is_discarded_goes_without_anybody_waiting(storage: ObjectStorage) 
     storage.start()
     inputs.discard(second)
     inputs._discarded.join()
-    inputs.find(first)
+    inputs.size(first)
     with pytest.raises(NotFound):
-        inputs.find(second)
+        inputs.size(second)
 
 
 def test_a_storage_that_comes_back_in_time(storage: ObjectStorage) -> None:
@@ -234,11 +238,11 @@ def test_an_answer_that_is_no_storage_s_is_no_picture_that_is_gone(
     outputs = opened(odd)
     name = outputs.put(b"picture", "png")
     odd.fault = lambda *_: (200, headers, body)
-    for ask in (lambda: outputs.get(name), lambda: outputs.find(name), outputs.prove):
+    for ask in (lambda: outputs.get(name), lambda: outputs.size(name), outputs.self_test):
         assert why(ask) == "it answers what no storage does"
     odd.fault = lambda *_: None
-    outputs.prove()
-    assert (outputs.get(name), outputs.find(name)) == (b"picture", 7)
+    outputs.self_test()
+    assert (outputs.get(name), outputs.size(name)) == (b"picture", 7)
 
 
 @pytest.mark.parametrize(("status", "code"), [(507, "Whatever"), (403, "QuotaExceeded")])
@@ -250,12 +254,12 @@ def test_a_storage_with_room_for_little_is_full_for_pictures(
     outputs = opened(odd)
     odd.fault = lambda method, _path, body: refusal(status, code) if method == "PUT" and len(body) > 5000 else None
     picture = bytes(6000)
-    outputs.prove()
+    outputs.self_test()
     told = f"there is no room: it answers {status} ({code})"
     assert why(lambda: outputs.put(picture, "png")) == told
-    assert why(outputs.prove) == told
+    assert why(outputs.self_test) == told
     odd.fault = lambda *_: None
-    outputs.prove()
+    outputs.self_test()
     outputs.put(picture, "png")
 
 
@@ -263,9 +267,9 @@ def test_what_is_too_large_for_a_proxy_is_that_picture_s_matter(odd: OddStorage)
     outputs = opened(odd)
     odd.fault = lambda _method, _path, body: (413, {}, b"") if len(body) > 5000 else None
     assert why(lambda: outputs.put(bytes(6000), "png")) == "it answers 413"
-    outputs.prove()
+    outputs.self_test()
 
 
 def test_a_storage_that_keeps_nothing(odd: OddStorage) -> None:
     odd.fault = lambda method, *_: (200, {"etag": '"1"'}, b"") if method == "PUT" else None
-    assert why(opened(odd).prove) == "what was just written isn't there"
+    assert why(opened(odd).self_test) == "what was just written isn't there"

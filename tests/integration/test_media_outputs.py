@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tintype.errors import NotFound, StorageUnavailable
-from tintype.media.outputs import Files
+from tintype.media.storage import Files
 
 LIFE = 100.0
 
@@ -31,9 +31,9 @@ def test_put_and_get(files: Files) -> None:
     assert re.fullmatch(r"[0-9a-f]{32}\.jpeg", name)
     assert files.get(name) == files.path(name).read_bytes() == b"picture"
     assert files.put(b"picture", "jpeg") != name
-    assert (files.find(name), files.part(name, 0, 7), files.part(name, 2, 5)) == (7, b"picture", b"ctu")
+    assert (files.size(name), files.read_range(name, 0, 7), files.read_range(name, 2, 5)) == (7, b"picture", b"ctu")
     with pytest.raises(NotFound):
-        files.part(name, 5, 8)
+        files.read_range(name, 5, 8)
     assert all(path.suffix == ".jpeg" for path in files.path(name).parent.iterdir())
 
 
@@ -42,7 +42,7 @@ def test_what_a_disk_can_not_read_is_no_missing_file(files: Files) -> None:
     path = files.path(name)
     path.unlink()
     path.mkdir()  # what reads it is told EISDIR, as of a broken disk EIO
-    for ask in (files.get, lambda name: files.part(name, 0, 1)):
+    for ask in (files.get, lambda name: files.read_range(name, 0, 1)):
         with pytest.raises(StorageUnavailable) as error:
             ask(name)
         assert (error.value.why, error.value.refuses) == ("Is a directory", True)
@@ -76,7 +76,7 @@ def test_bad_suffix(files: Files, suffix: str) -> None:
 def test_unknown_and_malformed_names(files: Files, tmp_path: Path, name: str) -> None:
     (tmp_path / "deep" / "secret").write_text("secret")
     (tmp_path / "deep" / ("0" * 32 + ".jpeg")).write_text("secret")
-    for ask in (files.get, files.path, files.find, lambda name: files.part(name, 0, 0)):
+    for ask in (files.get, files.path, files.size, lambda name: files.read_range(name, 0, 0)):
         with pytest.raises(NotFound) as refused:
             ask(name)
         assert str(tmp_path) not in str(refused.value)

@@ -1,4 +1,4 @@
-"""Models in a memory that is too small for all of them, against the same models with room for everything."""
+"""ModelPool in a memory that is too small for all of them, against the same models with room for everything."""
 
 from __future__ import annotations
 
@@ -10,27 +10,25 @@ import pytest
 import torch
 from tests.integration.drawing import draw, pixels
 from tests.integration.test_engine import assert_same
-from tests.toy import toy_weights
+from tests.toy import image_spec, toy_weights
 
 from tintype.catalog.models import SD3_MEDIUM_IMG2IMG, SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.checkpoints.weights import WeightsSpec
+from tintype.core import ImageSpec
 from tintype.diffusion.image_state import Family
-from tintype.diffusion.job import ImageSpec
-from tintype.diffusion.memory.meters import ProcessMeter, free_on_host, margin, meter, spare
-from tintype.diffusion.memory.part import Place
-from tintype.diffusion.memory.peaks import MEASURED, SLACK, Pass, Peaks
-from tintype.diffusion.memory.plan import Memory, open_memory
-from tintype.diffusion.memory.residency import Residency
-from tintype.diffusion.memory.transfer import CudaMover, _replace
-from tintype.diffusion.prompts import Prompts
+from tintype.diffusion.memory.activation import MEASURED, SLACK, ActivationMemory, ForwardPass, ProcessMeter, meter
+from tintype.diffusion.memory.component import Location
+from tintype.diffusion.memory.device_memory import DeviceMemory, Memory, available, free_on_host, margin, open_memory
+from tintype.diffusion.memory.transfer import CudaTransfer, _replace
+from tintype.diffusion.text import PromptCache
 from tintype.engine import Engine
 from tintype.errors import NoRoom
 from tintype.worker.models import ModelPool
 
 MEGABYTE = 2**20
 SHAPE = {"steps": 3, "seed": 1, "width": 64, "height": 64}
-SD15_JOB = ImageSpec(prompt="a fox", guidance=4.0, sampler="Euler", **SHAPE)
-SD3_JOB = ImageSpec(prompt="a fox", guidance=4.0, sampler="euler", schedule="normal", **SHAPE)
+SD15_JOB = image_spec(prompt="a fox", guidance=4.0, sampler="Euler", **SHAPE)
+SD3_JOB = image_spec(prompt="a fox", guidance=4.0, sampler="euler", schedule="normal", **SHAPE)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +39,7 @@ def folders(weights: Path) -> dict[str, WeightsSpec]:
 def models(
     folders: dict[str, WeightsSpec], budget: int | None = None, dtype: str = "float32", **more: Any
 ) -> ModelPool:
-    only = Residency(2**40 if budget is None else budget)
+    only = DeviceMemory(2**40 if budget is None else budget)
     return ModelPool("cpu", dtype, 32, folders, memory=Memory(only, only), **more)
 
 
@@ -55,18 +53,18 @@ def test_pictures_are_the_same_to_the_bit_after_their_weights_have_left(folders:
             assert torch.equal(pixels(tight.get(spec).family, job), picture)
     report = tight.memory.device.report()
     assert report.peak <= 6 * MEGABYTE
-    assert (roomy.memory.device.report().loads, len(report.parts)) == (7, 7)
+    assert (roomy.memory.device.report().loads, len(report.components)) == (7, 7)
     assert report.loads > 10
 
 
 def test_the_sd3_family_shares_its_encoders_and_autoencoder() -> None:
     built_in = models({})
     base, turbo = (built_in.load(spec).family for spec in (SD3_MEDIUM_IMG2IMG, SD35_TURBO_TXT2IMG))
-    assert base.parts[:-1] == turbo.parts[:-1]
+    assert base.components[:-1] == turbo.components[:-1]
     assert base.denoiser is not turbo.denoiser
     used = built_in.memory.device.used
-    assert used == sum(part.size for part in {*base.parts, *turbo.parts})
-    assert used < 0.9 * sum(part.size for part in (*base.parts, *turbo.parts))
+    assert used == sum(part.size for part in {*base.components, *turbo.components})
+    assert used < 0.9 * sum(part.size for part in (*base.components, *turbo.components))
 
 
 def test_the_second_copy_of_a_model_in_float32_can_leave_too(folders: dict[str, WeightsSpec]) -> None:
@@ -74,7 +72,7 @@ def test_the_second_copy_of_a_model_in_float32_can_leave_too(folders: dict[str, 
     usual, exact = tight.get(SD15_IMG2IMG), tight.get(SD15_IMG2IMG, torch.float32)
     picture = pixels(usual.family, SD15_JOB)
     pixels(exact.family, SD15_JOB)
-    assert usual.family.denoiser.place is Place.DISK
+    assert usual.family.denoiser.location is Location.DISK
     assert torch.equal(pixels(usual.family, SD15_JOB), picture)
     assert tight.memory.device.peak <= 5 * MEGABYTE
 
@@ -94,16 +92,16 @@ def test_the_report_adds_up(folders: dict[str, WeightsSpec]) -> None:
     own = models(folders)
     old, new = own.load(SD15_IMG2IMG), own.get(SD3_MEDIUM_IMG2IMG)
     said = own.memory.device.report()
-    here = [size for _, size, place in said.parts if place is Place.DEVICE]
-    assert said.used == said.peak == sum(here) == sum(part.size for part in old.family.parts)
-    assert len(said.parts) == len(old.family.parts) + len(new.family.parts)
+    here = [size for _, size, place in said.components if place is Location.DEVICE]
+    assert said.used == said.peak == sum(here) == sum(part.size for part in old.family.components)
+    assert len(said.components) == len(old.family.components) + len(new.family.components)
     assert (old.warm, new.warm, own.warm()) == (True, False, {SD15_IMG2IMG.slug})
 
 
 def test_sizes_are_known_without_loading(folders: dict[str, WeightsSpec]) -> None:
     for spec in (SD15_IMG2IMG, SD3_MEDIUM_IMG2IMG):
-        for part in models(folders).get(spec).family.parts:
-            assert part.place is Place.DISK
+        for part in models(folders).get(spec).family.components:
+            assert part.location is Location.DISK
             assert part.size == sum(weight.nbytes for weight in part.build().state_dict().values())
 
 
@@ -126,7 +124,7 @@ class Narrow:
 
 def jobs(*guidances: float) -> list[ImageSpec]:
     same = {"steps": 4, "sampler": "euler", "schedule": "normal", "width": 64, "height": 64}
-    return [ImageSpec(prompt=f"fox {seed}", guidance=own, seed=seed, **same) for seed, own in enumerate(guidances)]
+    return [image_spec(prompt=f"fox {seed}", guidance=own, seed=seed, **same) for seed, own in enumerate(guidances)]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +134,7 @@ def jobs(*guidances: float) -> list[ImageSpec]:
 def test_a_pass_that_runs_out_of_memory_is_made_in_smaller_ones(
     sd3: Family, monkeypatch: pytest.MonkeyPatch, most: int, refused: list[int], rows: list[int]
 ) -> None:
-    """Pictures of 2, 1, 2 and 2 rows; what was learnt in the first step holds for the others."""
+    """Inputs of 2, 1, 2 and 2 rows; what was learnt in the first step holds for the others."""
     wanted = jobs(5, 1, 5, 5)
     whole = draw(sd3, *wanted)
     narrow = Narrow(sd3, most, monkeypatch)
@@ -152,7 +150,7 @@ def test_an_exact_picture_is_made_whole_or_not_at_all(sd3: Family, monkeypatch: 
     with torch.inference_mode():
         exact, other = (sd3.begin(job) for job in jobs(5, 5))
         engine.add(other)
-        engine.add(exact, alone=True)
+        engine.add(exact, exact=True)
         ended = engine.step()
     assert ended == [exact]
     assert isinstance(exact.error, torch.OutOfMemoryError)
@@ -161,7 +159,7 @@ def test_an_exact_picture_is_made_whole_or_not_at_all(sd3: Family, monkeypatch: 
 
 def test_a_picture_that_never_fits_fails_by_itself(sd3: Family, monkeypatch: pytest.MonkeyPatch) -> None:
     Narrow(sd3, 4, monkeypatch)
-    large = ImageSpec(prompt="", guidance=5, steps=4, seed=1, sampler="euler", schedule="normal", width=192, height=64)
+    large = image_spec(prompt="", guidance=5, steps=4, seed=1, sampler="euler", schedule="normal", width=192, height=64)
     engine = Engine(max_rows=16)
     with torch.inference_mode():
         for job in (large, *jobs(1, 5)):
@@ -196,22 +194,24 @@ def test_what_would_not_fit_by_prediction_is_not_tried(folders: dict[str, Weight
 def test_a_prompt_is_encoded_once_and_its_encoders_are_not_needed_again(
     folders: dict[str, WeightsSpec], spec: Any, job: ImageSpec
 ) -> None:
-    kept = models(folders, prompts=Prompts(MEGABYTE))
+    kept = models(folders, prompts=PromptCache(MEGABYTE))
     fresh = models(folders).get(spec).family
     loaded = kept.load(spec)
     with torch.inference_mode():
         first = loaded.family.begin(job)
-        kept.memory.tidy(-1)
+        kept.memory.evict_expired(-1)
         assert not loaded.warm
         again = loaded.family.begin(job)
         other = fresh.begin(job)
     assert (kept.prompts.hits, kept.prompts.misses) == (2, 2), "the prompt and the negative one"
     for text in (first.text, other.text):
         assert torch.equal(again.text.embeds, text.embeds)
-    assert {part.place for part in loaded.family.parts} == {Place.DISK}
+    assert {part.location for part in loaded.family.components} == {Location.DISK}
     with torch.inference_mode():
-        loaded.family.begin(ImageSpec(prompt="another", sampler=job.sampler, schedule=job.schedule, **SHAPE))
-    assert loaded.family.parts[0].place is Place.DEVICE
+        loaded.family.begin(
+            image_spec(prompt="another", sampler=job.params.sampler, schedule=job.params.schedule, **SHAPE)
+        )
+    assert loaded.family.components[0].location is Location.DEVICE
 
 
 def test_what_was_measured_is_known_after_a_restart(tmp_path: Path) -> None:
@@ -221,14 +221,14 @@ def test_what_was_measured_is_known_after_a_restart(tmp_path: Path) -> None:
         def stop(self) -> int:
             return 1000
 
-    kind, file = Pass("unet", "denoise", 64, 64, 2), tmp_path / "memory.json"
-    peaks = Peaks(Gauge(), file)
+    kind, file = ForwardPass("unet", "denoise", 64, 64, 2, 5), tmp_path / "memory.json"
+    activation = ActivationMemory(Gauge(), file)
     for _ in range(MEASURED):
-        with peaks.watched(kind):
+        with activation.measured(kind):
             pass
-    assert Peaks(None, file).expect(kind, 5) == round(1000 * SLACK)
+    assert ActivationMemory(None, file).expect(kind) == round(1000 * SLACK)
     file.write_text("[[3]]")
-    assert Peaks(None, file).expect(kind, 5) == 5
+    assert ActivationMemory(None, file).expect(kind) == 5
 
 
 def test_the_process_s_own_peak_is_seen() -> None:
@@ -244,11 +244,11 @@ def test_the_process_s_own_peak_is_seen() -> None:
 
 def test_what_is_free_is_the_budget_less_a_margin() -> None:
     cpu = torch.device("cpu")
-    assert 0 < spare(cpu) < free_on_host()
+    assert 0 < available(cpu) < free_on_host()
     half = free_on_host() / 2 / psutil.virtual_memory().total
     allowed = int(half * psutil.virtual_memory().total)
-    assert spare(cpu, half) == allowed - margin(allowed), "a share is of all there is, not of what is free"
-    assert open_memory(cpu, None, share=half).device.budget == spare(cpu, half)
+    assert available(cpu, half) == allowed - margin(allowed), "a share is of all there is, not of what is free"
+    assert open_memory(cpu, None, share=half).device.budget == available(cpu, half)
     assert open_memory(cpu, 100, share=half).device.budget == 100
     own = open_memory(torch.device("cpu"), 100, set_aside=30)
     assert (own.device.budget, own.host) == (70, own.device)
@@ -273,13 +273,13 @@ def test_moving_changes_where_weights_are_and_nothing_else() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: modules have nowhere to go")
 def test_a_module_comes_back_from_the_gpu_as_it_went() -> None:
-    mover = CudaMover(torch.device("cuda"))
+    transfer = CudaTransfer(torch.device("cuda"))
     with torch.inference_mode():
         module = torch.nn.Linear(8192, 4100).bfloat16()  # more than one buffer
         expected = module.weight.clone()
-        there = mover.arrive(module)
+        there = transfer.to_device(module)
         assert there.weight.is_cuda
-        back = mover.leave(there)
+        back = transfer.to_host(there)
         assert back.weight.is_pinned()
         assert torch.equal(back.weight, expected)
-        assert torch.equal(mover.arrive(back).weight.cpu(), expected)
+        assert torch.equal(transfer.to_device(back).weight.cpu(), expected)

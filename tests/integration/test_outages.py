@@ -21,8 +21,8 @@ from tests.acceptance.harness import until
 from tests.databases import PostgresServer, migrated
 
 from tintype.errors import StorageUnavailable, StoreUnavailable
-from tintype.media.outputs import Files
-from tintype.media.post import Poster
+from tintype.media.http import PublicClient
+from tintype.media.storage import Files
 from tintype.store.db import outages
 from tintype.store.db.database import Database
 from tintype.store.db.notify import Bell
@@ -35,9 +35,9 @@ from tintype.store.queue.requests import Requests
 from tintype.store.webhooks.outbox import Backoff, Outbox
 from tintype.store.webhooks.records import Delivery, Outcome
 from tintype.telemetry import logs
-from tintype.telemetry.logs import Life
+from tintype.telemetry.logs import ProcessLog
 from tintype.web.app import _every
-from tintype.webhooks import FAILING, Receivers, Senders
+from tintype.webhooks import FAILING, ReceiverOutages, WebhookSender
 from tintype.worker.heartbeat import Heartbeat
 from tintype.worker.inputs import Inputs
 from tintype.worker.loop import Worker, WorkerConfig, WorkerStore
@@ -71,8 +71,8 @@ def test_a_database_that_is_away_is_two_lines_however_many_meet_it(
     db, looked = Database(f"{url}&password=hush-hush", patience=2), threading.Event()
     outbox = Outbox(db, Backoff(1, 1, 3), lease=10, retention=60)
     with ExitStack() as running, capture_logs() as lines:
-        poster = running.enter_context(Poster(frozenset(), 1))
-        running.enter_context(Senders(outbox, poster, threads=16, poll=0.01, patience=5))
+        client = running.enter_context(PublicClient(frozenset(), 1))
+        running.enter_context(WebhookSender(outbox, client, threads=16, poll=0.01, grace=5))
         running.enter_context(Bell(db, looked.set))
         assert looked.wait(10)
         postgres.stop()
@@ -93,8 +93,8 @@ def test_a_database_that_is_away_is_two_lines_however_many_meet_it(
 def test_of_all_senders_one_looks_while_the_database_is_away(url: str, postgres: PostgresServer) -> None:
     db = Database(url)
     outbox = Outbox(db, Backoff(1, 1, 3), lease=10, retention=60)
-    with postgres_stopped(postgres), capture_logs(), Poster(frozenset(), 1) as poster:
-        with Senders(outbox, poster, threads=16, poll=0.001, patience=5):
+    with postgres_stopped(postgres), capture_logs(), PublicClient(frozenset(), 1) as client:
+        with WebhookSender(outbox, client, threads=16, poll=0.001, grace=5):
             until(lambda: db._outages._away._times > 0)
             threading.Event().wait(0.5)
         assert db._outages._away._times <= 1 + 16, "each looks once more at most, as it ends"
@@ -152,7 +152,7 @@ def test_who_stops_meanwhile_leaves_as_it_was_told(tmp_path: Path) -> None:
     config = WorkerConfig(id="w1", max_images=1, max_rows=1, poll=1, grace=1, heartbeat=60)
     worker = Worker(queues, ModelPool("cpu", "float32", 32, {}), nothing, outputs, config)
     with closing(sqlite3.connect(path)) as other, capture_logs():
-        with Heartbeat(worker, PreviewRenderer(queues.previews, safety), Life()):
+        with Heartbeat(worker, PreviewRenderer(queues.previews, safety), ProcessLog()):
             assert lead.take()
             other.execute("BEGIN IMMEDIATE")
         lead.leave()
@@ -254,13 +254,13 @@ def delivery(webhook: str, receiver: str) -> Delivery:
 
 def test_a_receiver_that_takes_nothing_is_a_line_and_not_one_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "QUIET", 0.0)
-    receivers = Receivers()
+    receivers = ReceiverOutages()
     with capture_logs() as lines:
         for _ in range(50):
-            receivers.note(delivery("one", "one.example"), Outcome(500))
-            receivers.note(delivery("other", "other.example"), Outcome(204))
-        receivers.note(delivery("one", "one.example"), Outcome(200))
-        receivers.note(delivery("one", "one.example"), Outcome(200))
+            receivers.record(delivery("one", "one.example"), Outcome(500))
+            receivers.record(delivery("other", "other.example"), Outcome(204))
+        receivers.record(delivery("one", "one.example"), Outcome(200))
+        receivers.record(delivery("one", "one.example"), Outcome(200))
     assert [{**line, "log_level": ""} for line in lines] == [
         {"event": "webhook not taken", "webhook": "one", "cause": "HTTP status 500", "log_level": ""},
         {"event": "webhook taken again", "webhook": "one", "times": 50, "seconds": 0, "log_level": ""},
@@ -268,10 +268,10 @@ def test_a_receiver_that_takes_nothing_is_a_line_and_not_one_a_message(monkeypat
 
 
 def test_receivers_that_fail_fill_no_memory() -> None:
-    receivers = Receivers()
+    receivers = ReceiverOutages()
     with capture_logs():
         for number in range(2 * FAILING):
-            receivers.note(delivery("one", f"{number}.example"), Outcome(500))
+            receivers.record(delivery("one", f"{number}.example"), Outcome(500))
     assert len(receivers._failing) == FAILING
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 MODULE = '''
 from tintype.diffusion.image_state import Ask
-from tintype.diffusion.samplers.method import Method
+from tintype.diffusion.samplers.spec import SamplerSpec
 
 
 def backwards(x, sigmas, space, noise):
@@ -19,14 +19,13 @@ def backwards(x, sigmas, space, noise):
     return x
 
 
-method = Method(backwards)
+method = SamplerSpec(backwards)
 '''
 PROGRAM = """
 import sys
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
-from tintype.catalog.order import order
 
-asked = order(SD35_TURBO_TXT2IMG, SD35_TURBO_TXT2IMG.validate({"prompt": "x", "sampler": "backwards"})[0])
+asked = SD35_TURBO_TXT2IMG.parse({"prompt": "x", "sampler": "backwards"}).params
 listed = SD35_TURBO_TXT2IMG.json_schema()["properties"]["sampler"]["enum"]
 assert (listed[0], listed[-1], len(listed)) == ("euler", "backwards", 28), "forms offer it too"
 assert "torch" not in sys.modules, "the validator only reads names"

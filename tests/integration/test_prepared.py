@@ -14,16 +14,15 @@ import pytest
 import torch
 from structlog.testing import capture_logs
 from tests.integration.drawing import draw
-from tests.toy import TRANSFORMER, toy_weights
+from tests.toy import TRANSFORMER, image_spec, toy_weights
 from torch.nn.attention import SDPBackend
 
 from tintype.catalog.models import MODELS
 from tintype.checkpoints.weights import WeightsSpec
-from tintype.diffusion.attention import ROUNDS, pick_attention
-from tintype.diffusion.graphs import Recorded
+from tintype.core import ImageSpec
+from tintype.diffusion.compile import MAX_SHAPES, CompileCache, CompiledCopy, pick_run, run_eagerly
+from tintype.diffusion.cuda_graphs import ROUNDS, CudaGraph, pick_attention
 from tintype.diffusion.image_state import Family
-from tintype.diffusion.job import ImageSpec
-from tintype.diffusion.prepared import MOST_SHAPES, Preparer, Twin, eagerly, pick_run
 from tintype.diffusion.sd3 import SD3
 from tintype.engine import Engine
 from tintype.worker.models import ModelPool
@@ -62,24 +61,24 @@ def compiler() -> Compiler:
 
 
 @pytest.fixture
-def preparer(compiler: Compiler) -> Iterator[Preparer]:
-    one = Preparer(compiles=True, records=False, backend=compiler, often=1)
+def preparer(compiler: Compiler) -> Iterator[CompileCache]:
+    one = CompileCache(compiles=True, captures=False, backend=compiler, often=1)
     yield one
     compiler.may_go_on.set()
     one.close()
 
 
 @pytest.fixture
-def prepared(preparer: Preparer, sd3: SD3) -> Iterator[SD3]:
+def prepared(preparer: CompileCache, sd3: SD3) -> Iterator[SD3]:
     """SD 3 whose passes are prepared."""
     sd3.run = preparer
     yield sd3
-    sd3.run = eagerly
+    sd3.run = run_eagerly
 
 
 def job(name: str = "sd3", **changes: Any) -> ImageSpec:
     usual = {"prompt": "a fox", "steps": 2, "guidance": 4.0, "seed": 1, "width": 64, "height": 64}
-    return ImageSpec(**usual | SAMPLERS[name] | changes)
+    return image_spec(**usual | SAMPLERS[name] | changes)
 
 
 def latents(family: Family, *jobs: ImageSpec) -> list[torch.Tensor]:
@@ -99,7 +98,7 @@ def deep(folder: Callable[..., Path], load: Callable[..., Family]) -> Family:
 
 @pytest.mark.parametrize(("name", "fixture", "compiled"), [("sd15", "sd15", 1), ("sd3", "deep", 2)])
 def test_requests_run_eagerly_until_it_is_prepared(
-    request: pytest.FixtureRequest, preparer: Preparer, compiler: Compiler, name: str, fixture: str, compiled: int
+    request: pytest.FixtureRequest, preparer: CompileCache, compiler: Compiler, name: str, fixture: str, compiled: int
 ) -> None:
     family = request.getfixturevalue(fixture)
     expected = latents(family, job(name))
@@ -115,12 +114,12 @@ def test_requests_run_eagerly_until_it_is_prepared(
         assert compiler.runs > ran, "what was compiled is what ran"
         assert compiler.compiled == compiled, "what is alike is compiled once"
     finally:
-        family.run = eagerly
+        family.run = run_eagerly
 
 
 def test_rows_that_fill_up_change_nobody_s_picture(sd3: SD3) -> None:
     """Three rows are run as four: two pictures, one of them without guidance."""
-    preparer = Preparer(compiles=False, records=False, often=1)
+    preparer = CompileCache(compiles=False, captures=False, often=1)
     jobs = [job(), job(prompt="a dog", guidance=1.0, seed=2)]
     expected = latents(sd3, *jobs)
     sd3.run = preparer
@@ -130,9 +129,9 @@ def test_rows_that_fill_up_change_nobody_s_picture(sd3: SD3) -> None:
             preparer.wait()
         latents(sd3, job(), job(prompt="a dog", seed=2))
     finally:
-        sd3.run = eagerly
+        sd3.run = run_eagerly
         preparer.close()
-    [shape] = preparer._twin(sd3.denoiser.module).runs
+    [shape] = preparer._copies[sd3.denoiser.module].runs
     assert [size[0] for _, size, *_ in shape] == [4] * 4, "four rows are the same variant"
 
 
@@ -142,20 +141,21 @@ def test_only_what_is_asked_often_is_prepared_and_not_everything() -> None:
             return (x,)
 
     network = Same()
-    preparer = Preparer(compiles=False, records=False, often=3)
-    runs = preparer._twin(network).runs
+    preparer = CompileCache(compiles=False, captures=False, often=3)
+    copy = preparer._copies[network] = CompiledCopy(network)
+    runs = copy.runs
     for passes, prepared in ((2, 0), (1, 1), (3, 1)):
         for _ in range(passes):
             preparer(network, x=torch.zeros(2, 4))
         assert len(runs) == prepared
-    for side in range(5, 5 + 2 * MOST_SHAPES):  # as many sizes as a caller likes
+    for side in range(5, 5 + 2 * MAX_SHAPES):  # as many sizes as a caller likes
         for _ in range(3):
             assert preparer(network, x=torch.zeros(3, side)).shape == (3, side)
-    assert len(runs) == MOST_SHAPES
+    assert len(runs) == MAX_SHAPES
     preparer.close()
 
 
-def test_what_can_t_be_prepared_stays_eager(prepared: SD3, preparer: Preparer, compiler: Compiler) -> None:
+def test_what_can_t_be_prepared_stays_eager(prepared: SD3, preparer: CompileCache, compiler: Compiler) -> None:
     compiler.error = RuntimeError("no such kernel\nand a long story")
     with capture_logs() as logs:
         first = latents(prepared, job())
@@ -169,7 +169,7 @@ def test_what_can_t_be_prepared_stays_eager(prepared: SD3, preparer: Preparer, c
 
 
 def test_what_fails_later_is_given_up(sd3: SD3) -> None:
-    preparer = Preparer(compiles=False, records=False, often=1)
+    preparer = CompileCache(compiles=False, captures=False, often=1)
     expected = latents(sd3, job())
     sd3.run = preparer
     latents(sd3, job())
@@ -178,37 +178,37 @@ def test_what_fails_later_is_given_up(sd3: SD3) -> None:
     def broken(**_: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("broken")
 
-    runs = preparer._twin(sd3.denoiser.module).runs
+    runs = preparer._copies[sd3.denoiser.module].runs
     [shape] = runs
     runs[shape] = broken
     with capture_logs() as logs:
         assert torch.equal(*latents(sd3, job()), *expected)
     assert [line["cause"] for line in logs] == ["RuntimeError: broken"]
     assert runs == {shape: None}
-    sd3.run = eagerly
+    sd3.run = run_eagerly
     preparer.close()
 
 
 def test_exact_requests_run_eagerly_for_ever(sd3: SD3) -> None:
-    preparer = Preparer(compiles=False, records=False, often=1)
+    preparer = CompileCache(compiles=False, captures=False, often=1)
     sd3.run = preparer
     engine = Engine(16)
     with torch.inference_mode():
-        engine.add(sd3.begin(job()), alone=True)
+        engine.add(sd3.begin(job()), exact=True)
         while engine.live:
             engine.step()
-    sd3.run = eagerly
+    sd3.run = run_eagerly
     preparer.close()
-    assert not preparer._twins
+    assert not preparer._copies
 
 
 def test_a_twin_has_its_originals_weights_wherever_they_go() -> None:
     network = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.BatchNorm1d(4)).eval()
-    twin = Twin(network)
+    twin = CompiledCopy(network)
     x = torch.randn(2, 4)
     for tensor in (*network.parameters(), *network.buffers()):
         tensor.data = tensor.data + 1  # as memories move weights: other data for the same tensors
-    assert torch.equal(twin.network(x), network(x))
+    assert torch.equal(twin.module(x), network(x))
     weight = weakref.ref(network[0].weight)
     gc.disable()
     try:
@@ -220,7 +220,7 @@ def test_a_twin_has_its_originals_weights_wherever_they_go() -> None:
 
 @pytest.mark.parametrize("how", ["off", "auto", "graphs"])
 def test_on_the_cpu_nothing_is_prepared_unless_asked_for(how: Any) -> None:
-    assert pick_run(how, torch.device("cpu")) is eagerly
+    assert pick_run(how, torch.device("cpu")) is run_eagerly
 
 
 def test_a_model_s_passes_are_prepared_where_the_operator_says_so(weights: Path) -> None:
@@ -228,7 +228,7 @@ def test_a_model_s_passes_are_prepared_where_the_operator_says_so(weights: Path)
         "cpu", "float32", 32, {"sd3-med-img2img": WeightsSpec(toy_weights("sd3", weights))}, prepare="compile"
     )
     run = models.get(MODELS["sd3-med-img2img"]).family.run
-    assert isinstance(run, Preparer)
+    assert isinstance(run, CompileCache)
     run.close()
 
 
@@ -254,7 +254,7 @@ def test_the_attention_kernel_that_is_fastest_is_picked(monkeypatch: pytest.Monk
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="graphs are CUDA's, and there is no GPU here")
 def test_a_graph_follows_weights_that_move() -> None:
     network = torch.nn.Linear(8, 8, device="cuda").requires_grad_(False)
-    recorded = Recorded(network, network, picks_attention=False)
+    recorded = CudaGraph(network, network, picks_attention=False)
     for _ in range(2):
         for x in torch.randn(3, 4, 8, device="cuda"):
             assert torch.allclose(recorded(x=x), network(x), atol=1e-5)

@@ -15,17 +15,16 @@ import pytest
 import torch
 from PIL import Image
 from tests.integration.drawing import network
+from tests.toy import image_spec
 from torch.nn.functional import avg_pool2d, interpolate
 
-from tintype.core import GenerationParams
-from tintype.diffusion.autoencoder import Autoencoder
+from tintype.core import GenerationParams, ImageSpec
 from tintype.diffusion.image_state import Ask, Family, ImageState
-from tintype.diffusion.job import ImageSpec
-from tintype.diffusion.memory.residency import Residency
-from tintype.diffusion.preview import ColourMap
+from tintype.diffusion.memory.device_memory import DeviceMemory
 from tintype.diffusion.safety import Checker
 from tintype.diffusion.sd3 import SD3
 from tintype.diffusion.sd15 import SD15
+from tintype.diffusion.vae import Autoencoder, ColourMap
 from tintype.engine import Engine
 from tintype.running import RunningRequest
 from tintype.store.accounts.accounts import Accounts
@@ -62,7 +61,7 @@ def family(request: pytest.FixtureRequest) -> Family:
 
 
 def job(family: Family) -> ImageSpec:
-    return ImageSpec(**JOB, **SAMPLERS["sd15" if isinstance(family, SD15) else "sd3"])
+    return image_spec(**JOB, **SAMPLERS["sd15" if isinstance(family, SD15) else "sd3"])
 
 
 def test_the_map_is_exact_where_the_decoder_is_linear() -> None:
@@ -84,23 +83,23 @@ def test_the_map_is_exact_where_the_decoder_is_linear() -> None:
 
 def test_a_look_sees_something_of_what_the_decoder_draws(family: SD15 | SD3) -> None:
     """More than the best single colour would; these weights are random, and their decoder far from linear."""
-    autoencoder = Autoencoder(family.autoencoder.part, network(family.autoencoder.part).config)
+    autoencoder = Autoencoder(family.autoencoder.component, network(family.autoencoder.component).config)
     waves = torch.stack([torch.sin(torch.arange(128.0)[:, None] / (9 + n) + torch.arange(64.0) / 7) for n in range(3)])
     with torch.inference_mode():
         latents = autoencoder.encode(waves[None], None)
-        seen = autoencoder.glance(latents).float()
+        seen = autoencoder.preview(latents).float()
         drawn = autoencoder.decode(latents).float().view(16, 8, 8, 8, 3).mean(dim=(1, 3))
     blind = (drawn - drawn.mean(dim=(0, 1))).square().mean()
     assert (seen - drawn).square().mean() < blind
 
 
 def test_the_map_is_fitted_once_and_then_costs_no_pass(family: SD15 | SD3) -> None:
-    counting = Counting(network(family.autoencoder.part))
-    part = Residency(2**30).part("counting", "vae", 0, lambda: counting)
-    autoencoder = Autoencoder(part, network(family.autoencoder.part).config)
+    counting = Counting(network(family.autoencoder.component))
+    part = DeviceMemory(2**30).component("counting", "vae", 0, lambda: counting)
+    autoencoder = Autoencoder(part, network(family.autoencoder.component).config)
     with torch.inference_mode():
         for seed in range(5):
-            autoencoder.glance(torch.full((1, autoencoder.channels, 8, 8), float(seed)))
+            autoencoder.preview(torch.full((1, autoencoder.channels, 8, 8), float(seed)))
     assert counting.passes == ["encode", "decode"]
 
 
@@ -115,8 +114,8 @@ def test_what_sd15_predicts_leads_back_to_the_clean_latents(sd15: SD15, predicti
         _signal=sd15._signal, autoencoder=sd15.autoencoder, scheduler_config={"prediction_type": prediction}
     )
     with torch.inference_mode():
-        seen = SD15.glance(family, Ask(x, 400.0), noise if prediction == "epsilon" else velocity)  # type: ignore[arg-type]
-        expected = sd15.autoencoder.glance(clean)
+        seen = SD15.preview(family, Ask(x, 400.0), noise if prediction == "epsilon" else velocity)  # type: ignore[arg-type]
+        expected = sd15.autoencoder.preview(clean)
     assert (seen.int() - expected.int()).abs().max() <= 1
 
 

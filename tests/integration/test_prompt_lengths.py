@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ from tokenizers.pre_tokenizers import Metaspace
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.weights import WeightsSpec, builtin_weights
 from tintype.core import GenerationParams
-from tintype.diffusion import conditioning
-from tintype.diffusion.conditioning import T5Encoder
+from tintype.diffusion import text as encoders
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
 from tintype.diffusion.loading import open_tokenizer
+from tintype.diffusion.text import T5Encoder
 from tintype.worker.request import unread_text
 
 #: The toys' tokenizer makes a token of every letter.
@@ -32,7 +33,7 @@ WORDS = "the model reads the first 75 of its 90 tokens; what comes after them ma
 
 
 def orders(**texts: str) -> GenerationParams:
-    return GenerationParams(**{**ORDER.__dict__, **texts})
+    return replace(ORDER, **texts)
 
 
 @pytest.mark.parametrize("name", ["sd15", "sd3"])
@@ -41,7 +42,7 @@ def test_words_that_made_no_difference_are_counted(sd15: Family, sd3: Family, na
     assert unread_text(family, orders(prompt=FITS, negative_prompt="")) == []
     assert unread_text(family, orders(prompt=LONG, negative_prompt=FITS)) == [f"prompt: {WORDS}"]
     assert unread_text(family, orders(prompt="", negative_prompt=LONG)) == [f"negative_prompt: {WORDS}"]
-    unguided = GenerationParams(**{**ORDER.__dict__, "negative_prompt": LONG, "guidance": 1.0})
+    unguided = replace(ORDER, negative_prompt=LONG, guidance=1.0)
     assert unread_text(family, unguided) == [], "a negative prompt that has no effect isn't read at all"
 
 
@@ -60,7 +61,7 @@ def test_what_t5_reads_counts(
     weights: Path, monkeypatch: pytest.MonkeyPatch, load: Callable[..., Family], tokens: int, lengths: tuple[int, int]
 ) -> None:
     family = load_family("sd3", WeightsSpec(toy_weights("sd3", weights)), torch.device("cpu"), torch.float32, tokens)
-    part = family.clips[0].part  # type: ignore[attr-defined]  # any: it is never run
+    part = family.clips[0].component  # type: ignore[attr-defined]  # any: it is never run
     monkeypatch.setattr(family, "t5", T5Encoder(Letters(), part, tokens, 64))
     assert family.lengths(LONG) == (*lengths, True)
 
@@ -99,10 +100,10 @@ def test_a_beginning_decides_what_is_read(clip: Any, t5: Any, text: str, most: i
     for tokenizer in (clip, t5):
         everything = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(conditioning, "WINDOW", 7)
-            patch.setattr(conditioning, "UNSURE", 4)  # an eighth of it is enough
-            start = conditioning.beginning(tokenizer, text, most)
-            read, sent, exact = conditioning.lengths(tokenizer, text, most)
+            patch.setattr(encoders, "WINDOW", 7)
+            patch.setattr(encoders, "UNSURE", 4)  # an eighth of it is enough
+            start = encoders.beginning(tokenizer, text, most)
+            read, sent, exact = encoders.lengths(tokenizer, text, most)
         assert text.startswith(start)
         cut = tokenizer(start, add_special_tokens=False, verbose=False).input_ids
         assert cut[:most] == everything[:most]
@@ -125,9 +126,9 @@ def test_of_the_longest_prompt_there_is_little_is_tokenized(
             return tokenizer(texts, **how)
 
     monkeypatch.setattr(sd15.clip, "tokenizer", Counting())  # type: ignore[attr-defined]
-    ids, _ = conditioning.tokenize(sd15.clip.tokenizer, text, 77, torch.device("cpu"))  # type: ignore[attr-defined]
+    ids, _ = encoders.tokenize(sd15.clip.tokenizer, text, 77, torch.device("cpu"))  # type: ignore[attr-defined]
     said = unread_text(sd15, orders(prompt=text, negative_prompt=""))
-    assert sum(looked_at) == 4 * conditioning.WINDOW
+    assert sum(looked_at) == 4 * encoders.WINDOW
     monkeypatch.undo()
     plain = tokenizer([text], padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
     assert torch.equal(ids, plain)

@@ -40,13 +40,13 @@ SKIN = one_colour(224, 172, 140)
 
 
 def test_the_threshold_decides(opennsfw: OpenNsfw) -> None:
-    assert opennsfw.look(SKIN) is None
+    assert opennsfw.classify(SKIN) is None
     for threshold, expected in ((0.0, NSFW), (1.0, None)):
         opennsfw.threshold = threshold
-        assert opennsfw.look(SKIN) == expected
+        assert opennsfw.classify(SKIN) == expected
     # Between the two pictures' scores, 0.0005 and 0.2: it does look at them.
     opennsfw.threshold = 0.05
-    assert (opennsfw.look(noise()), opennsfw.look(SKIN)) == (None, NSFW)
+    assert (opennsfw.classify(noise()), opennsfw.classify(SKIN)) == (None, NSFW)
 
 
 def test_a_guard_is_as_strict_as_the_request_says(opennsfw: OpenNsfw) -> None:

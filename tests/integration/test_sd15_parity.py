@@ -16,11 +16,11 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img impo
 from PIL import Image
 from tests.integration.conftest import KL
 from tests.integration.drawing import pixels
-from tests.toy import toy_weights
+from tests.toy import image_spec, toy_weights
 
 from tintype.catalog.parameters import SD15_SCHEDULERS
+from tintype.core import ImageSpec
 from tintype.diffusion.image_state import Family
-from tintype.diffusion.job import ImageSpec
 from tintype.worker.request import to_tensor
 
 #: The classes that SAMPLERS.md and diffusers' table of k-diffusion names give, written out once more.
@@ -58,13 +58,13 @@ def pipeline(path: Path, scheduler: str, kind: type = StableDiffusionImg2ImgPipe
 
 
 def reference(path: Path, job: ImageSpec, source: Image.Image) -> torch.Tensor:
-    made = pipeline(path, job.sampler)(
-        prompt=job.prompt,
-        negative_prompt=job.negative_prompt,
+    made = pipeline(path, job.params.sampler)(
+        prompt=job.params.prompt,
+        negative_prompt=job.params.negative_prompt,
         image=source,
-        num_inference_steps=job.steps,
-        guidance_scale=job.guidance,
-        strength=job.strength,
+        num_inference_steps=job.params.steps,
+        guidance_scale=job.params.guidance,
+        strength=job.params.strength,
         generator=torch.Generator().manual_seed(job.seed),
     ).images[0]
     return torch.from_numpy(np.array(made))
@@ -82,7 +82,7 @@ def job(source: Image.Image | None, **changes: Any) -> ImageSpec:
         "width": 192,
         "height": 128,
     }
-    return ImageSpec(**usual | changes, picture=None if source is None else to_tensor(source))
+    return image_spec(**usual | changes, init=source is not None)
 
 
 @pytest.fixture(scope="module")
@@ -104,14 +104,14 @@ def test_every_name_of_the_wire_is_compared() -> None:
 @pytest.mark.parametrize("scheduler", CLASSES)
 def test_every_scheduler(sd15: Family, weights: Path, source: Image.Image, scheduler: str) -> None:
     for wanted in (job(source, sampler=scheduler), job(source, sampler=scheduler, strength=0.31, steps=23, seed=4)):
-        assert_same(pixels(sd15, wanted), reference(toy_weights("sd15", weights), wanted, source))
+        assert_same(pixels(sd15, wanted, to_tensor(source)), reference(toy_weights("sd15", weights), wanted, source))
 
 
 @pytest.mark.parametrize("scheduler", ["DDIM", "Euler a", "UniPC"])
 @pytest.mark.parametrize("changes", [{"strength": 1.0}, {"guidance": 1.0}, {"guidance": 0.1}, {"negative_prompt": ""}])
 def test_edges(sd15: Family, weights: Path, source: Image.Image, scheduler: str, changes: dict[str, Any]) -> None:
     wanted = job(source, sampler=scheduler, **changes)
-    assert_same(pixels(sd15, wanted), reference(toy_weights("sd15", weights), wanted, source))
+    assert_same(pixels(sd15, wanted, to_tensor(source)), reference(toy_weights("sd15", weights), wanted, source))
 
 
 @pytest.mark.parametrize("scheduler", CLASSES)
@@ -125,7 +125,7 @@ def test_v_prediction_and_autoencoder_kl(
         vae=("AutoencoderKL", KL | {"latent_channels": 4, "scaling_factor": 0.18215}),
     )
     wanted = job(source, sampler=scheduler)
-    assert_same(pixels(load("sd15", path), wanted), reference(path, wanted, source))
+    assert_same(pixels(load("sd15", path), wanted, to_tensor(source)), reference(path, wanted, source))
 
 
 #: What DreamShaper 8, Karras' schedulers and pixel models say of their own schedulers.
@@ -154,12 +154,12 @@ def test_another_scheduler_s_settings_change_nothing(
 def test_text_to_image(sd15: Family, weights: Path) -> None:
     wanted = job(None, sampler="Euler")
     made = pipeline(toy_weights("sd15", weights), "Euler", StableDiffusionPipeline)(
-        prompt=wanted.prompt,
-        negative_prompt=wanted.negative_prompt,
+        prompt=wanted.params.prompt,
+        negative_prompt=wanted.params.negative_prompt,
         width=wanted.width,
         height=wanted.height,
-        num_inference_steps=wanted.steps,
-        guidance_scale=wanted.guidance,
+        num_inference_steps=wanted.params.steps,
+        guidance_scale=wanted.params.guidance,
         generator=torch.Generator().manual_seed(wanted.seed),
     ).images[0]
     assert_same(pixels(sd15, wanted), torch.from_numpy(np.array(made)))

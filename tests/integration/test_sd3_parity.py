@@ -16,17 +16,16 @@ from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3_img2img 
 from PIL import Image
 from tests.integration.conftest import KL, T5_TOKENS
 from tests.integration.drawing import pixels
-from tests.toy import TRANSFORMER, toy_weights
+from tests.toy import TRANSFORMER, image_spec, toy_weights
 from transformers.models.t5.configuration_t5 import T5Config
 from transformers.models.t5.modeling_t5 import T5EncoderModel
 from transformers.models.t5.tokenization_t5 import T5Tokenizer
 
 from tintype.checkpoints.weights import WeightsSpec, read_json
+from tintype.core import ImageSpec
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
-from tintype.diffusion.job import ImageSpec
-from tintype.diffusion.memory.plan import Memory
-from tintype.diffusion.memory.residency import Residency
+from tintype.diffusion.memory.device_memory import DeviceMemory, Memory
 from tintype.errors import PictureNotFinite
 from tintype.worker.request import to_tensor
 
@@ -34,7 +33,7 @@ STEPS = 6
 LOWEST = 0.0029940119760479044  # shift(1/1000): where sgm_uniform's line ends, before it is shifted once more
 
 
-def job(picture: torch.Tensor | None = None, **changes: Any) -> ImageSpec:
+def job(**changes: Any) -> ImageSpec:
     usual = {
         "prompt": "photo of a boy holding phone on table",
         "negative_prompt": "low quality",
@@ -46,7 +45,7 @@ def job(picture: torch.Tensor | None = None, **changes: Any) -> ImageSpec:
         "width": 192,
         "height": 128,
     }
-    return ImageSpec(**usual | changes, picture=picture)
+    return image_spec(**usual | changes)
 
 
 def run_pipeline(kind: type, path: Path, wanted: ImageSpec, **more: Any) -> torch.Tensor:
@@ -55,9 +54,9 @@ def run_pipeline(kind: type, path: Path, wanted: ImageSpec, **more: Any) -> torc
     pipe = kind.from_pretrained(path, image_encoder=None, feature_extractor=None, **without)
     pipe.set_progress_bar_config(disable=True)
     made = pipe(
-        prompt=wanted.prompt,
-        negative_prompt=wanted.negative_prompt,
-        guidance_scale=wanted.guidance,
+        prompt=wanted.params.prompt,
+        negative_prompt=wanted.params.negative_prompt,
+        guidance_scale=wanted.params.guidance,
         width=wanted.width,
         height=wanted.height,
         max_sequence_length=T5_TOKENS,
@@ -129,18 +128,18 @@ def test_t5_can_be_left_out(load: Callable[..., Family], with_t5: Path, tmp_path
 
 
 def test_t5_can_run_in_the_host_s_memory(load: Callable[..., Family], with_t5: Path) -> None:
-    memory = Memory(Residency(2**30), Residency(2**30))
+    memory = Memory(DeviceMemory(2**30), DeviceMemory(2**30))
     weights = WeightsSpec(with_t5, t5="cpu")
     family = load_family("sd3", weights, torch.device("cpu"), torch.float32, T5_TOKENS, memory=memory)
     assert torch.equal(pixels(family, job()), pixels(load("sd3", with_t5), job()))
-    assert [name for name, *_ in memory.host.report().parts] == ["text_encoder_3"]
-    assert "text_encoder_3" not in [name for name, *_ in memory.device.report().parts]
-    assert family.demand(job()).fits()
+    assert [name for name, *_ in memory.host.report().components] == ["text_encoder_3"]
+    assert "text_encoder_3" not in [name for name, *_ in memory.device.report().components]
+    assert family.estimate(job()).fits()
 
 
 def test_image_to_image(sd3: Family, weights: Path, picture: torch.Tensor) -> None:
     source = Image.fromarray((picture[0].permute(1, 2, 0) * 127 + 128).to(torch.uint8).numpy())
-    wanted = job(to_tensor(source), strength=0.5)
+    wanted = job(init=True, strength=0.5)
     # KSampler's strength: the last 6 of 12 steps. diffusers' own rule takes the same when it is asked for 12.
     sigmas = np.linspace(1.0, LOWEST, 2 * STEPS + 1)[:-1].tolist()
     theirs = run_pipeline(
@@ -152,7 +151,7 @@ def test_image_to_image(sd3: Family, weights: Path, picture: torch.Tensor) -> No
         num_inference_steps=2 * STEPS,
         sigmas=sigmas,
     )
-    assert_same(pixels(sd3, wanted), theirs)
+    assert_same(pixels(sd3, wanted, to_tensor(source)), theirs)
 
 
 def test_a_decoder_that_breaks_down_draws_no_black_picture(sd3: Family) -> None:
@@ -161,7 +160,7 @@ def test_a_decoder_that_breaks_down_draws_no_black_picture(sd3: Family) -> None:
 
 
 def test_strength_nothing_gives_the_picture_back(sd3: Family, picture: torch.Tensor) -> None:
-    wanted = job(picture, strength=0.0)
+    wanted = job(init=True, strength=0.0)
     with torch.inference_mode():
         kept = sd3.finish(sd3.autoencoder.encode(picture, None))
-    assert torch.equal(pixels(sd3, wanted), kept)
+    assert torch.equal(pixels(sd3, wanted, picture), kept)

@@ -18,7 +18,8 @@ from tintype.store.ops.workers import Workers
 from tintype.store.queue.requests import Requests
 from tintype.store.webhooks.records import Event
 from tintype.store.webhooks.subscriptions import Webhooks
-from tintype.telemetry.metrics import CHARGED, CHARGES, ENDED, MISSED, STAGE_RUNS, Figures
+from tintype.telemetry.exposition import MetricsSnapshot
+from tintype.telemetry.metrics import CHARGED, CHARGES, ENDED, MISSED, STAGE_RUNS
 
 #: Of a scrape, with what begins its transaction.
 MOST_STATEMENTS = 8
@@ -53,7 +54,7 @@ class House:
         self.workers.beat(id, "cpu", passes, rows, max_rows=16, **told)
 
     @property
-    def figures(self) -> Figures:
+    def figures(self) -> MetricsSnapshot:
         return read_figures(self.db, ["a", "b"])
 
     @property

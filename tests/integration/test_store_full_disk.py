@@ -66,8 +66,8 @@ def test_a_picture_that_finds_no_room_is_a_503_that_leaves_nothing(tmp_path: Pat
         # Some room is not enough: as much as what was refused takes is.
         site.own.uploads.put(b"", "png")
         with pytest.raises(StorageUnavailable) as error:
-            site.own.uploads.prove()
+            site.own.uploads.self_test()
         assert error.value.why == "the disk is full"
         disk.free()
-        site.own.uploads.prove()
+        site.own.uploads.self_test()
         assert [http.post(address, json=body).status_code for address, body in calls] == [200, 200]

@@ -16,7 +16,7 @@ from tests.integration.website import RESULT, Website, serving
 from tests.plain import PLAIN
 
 from tintype.errors import StorageUnavailable
-from tintype.media.outputs import Files
+from tintype.media.storage import Files
 from tintype.web.stored import Stored
 
 PICTURE = bytes(range(256)) * 4096
@@ -35,10 +35,10 @@ class Counting(Files):
     read = 0
     breaks_at = len(PICTURE) + 1
 
-    def part(self, name: str, begin: int, end: int) -> bytes:
+    def read_range(self, name: str, begin: int, end: int) -> bytes:
         if end > self.breaks_at:
             raise StorageUnavailable
-        part = super().part(name, begin, end)
+        part = super().read_range(name, begin, end)
         self.read += len(part)
         return part
 
@@ -113,13 +113,13 @@ def answered(response: Stored, takes: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("pieces", [0, 1, 3])
 def test_who_does_not_read_has_nothing_read_for_him(files: Counting, pieces: int) -> None:
     name = files.put(PICTURE, "png")
-    stored = Stored(files, name, files.find(name), run=run_in_threadpool, headers={}, media_type="image/png")
+    stored = Stored(files, name, files.size(name), run=run_in_threadpool, headers={}, media_type="image/png")
     messages = answered(stored, pieces + 1)
-    assert [len(message["body"]) for message in messages[1:]] == [files.piece] * pieces
-    assert files.read == files.piece * max(1, pieces)
+    assert [len(message["body"]) for message in messages[1:]] == [files.chunk] * pieces
+    assert files.read == files.chunk * max(1, pieces)
 
 
-@pytest.mark.parametrize("size", [1, Files.piece - 1, Files.piece, Files.piece + 1, 3 * Files.piece])
+@pytest.mark.parametrize("size", [1, Files.chunk - 1, Files.chunk, Files.chunk + 1, 3 * Files.chunk])
 def test_every_size_is_sent_whole(files: Counting, size: int) -> None:
     name = files.put(PICTURE[:size], "png")
     *_, last = messages = answered(
@@ -136,7 +136,7 @@ def test_it_is_refused_before_it_begins_and_breaks_off_after(site: Website) -> N
     with httpx2.Client(base_url=site.address, verify=PLAIN) as anybody:
         counting.breaks_at = 0
         assert anybody.get(f"/files/{name}").status_code == 503
-        counting.breaks_at = 5 * Files.piece
+        counting.breaks_at = 5 * Files.chunk
         with pytest.raises(httpx2.RemoteProtocolError):
             anybody.get(f"/files/{name}")
         assert anybody.get("/health").status_code == 200

@@ -29,12 +29,12 @@ from tests.toy import toy_weights
 from tintype import __version__
 from tintype.catalog.models import MODELS
 from tintype.checkpoints.weights import WeightsSpec
-from tintype.media.post import Poster
+from tintype.media.http import PublicClient
 from tintype.store.db.records import Request
 from tintype.telemetry import logs
 from tintype.telemetry.metrics import STAGE_RUNS, STAGE_SECONDS, Stage
-from tintype.telemetry.traces import NO_TRACES, Tracing, Watched, open_tracing
-from tintype.webhooks import Senders
+from tintype.telemetry.traces import NO_TRACES, LoggedExporter, Tracing, open_tracing
+from tintype.webhooks import WebhookSender
 from tintype.worker.inputs import Inputs
 from tintype.worker.loop import Worker, WorkerConfig, WorkerStore
 from tintype.worker.models import ModelPool
@@ -111,9 +111,9 @@ def told(site: Website, receiver: Receiver, tracing: Tracing) -> str | None:
     """Send what the outbox has; the `traceparent` that came in with it."""
     claimed = site.own.outbox.claim()
     assert claimed is not None
-    with Poster(frozenset([receiver.host]), 10) as poster:
-        senders = Senders(site.own.outbox, poster, threads=1, poll=1, patience=1, tracing=tracing)
-        outcome = senders.send(*claimed)
+    with PublicClient(frozenset([receiver.host]), 10) as client:
+        sender = WebhookSender(site.own.outbox, client, threads=1, poll=1, grace=1, tracing=tracing)
+        outcome = sender.send(*claimed)
         assert outcome.succeeded, outcome
         site.own.outbox.record(claimed[0], outcome)
     return receiver.messages[-1].headers.get("traceparent")
@@ -233,8 +233,8 @@ def test_what_senders_log_names_the_request(site: Website, receiver: Receiver) -
     receiver.answer = lambda _: (500, {})
     with (
         capture_logs(processors=[merge_contextvars]) as logged,
-        Poster(frozenset([receiver.host]), 10) as poster,
-        Senders(site.own.outbox, poster, threads=2, poll=0.02, patience=5),
+        PublicClient(frozenset([receiver.host]), 10) as client,
+        WebhookSender(site.own.outbox, client, threads=2, poll=0.02, grace=5),
     ):
         until(lambda: logged)
     receiver.answer = lambda _: (204, {})
@@ -264,7 +264,7 @@ def test_a_collector_that_is_away_is_a_line_however_often_it_is_tried(
     provider.get_tracer("test").start_span("submit").end()
     spans = memory.get_finished_spans()
     away = OTLPSpanExporter("http://127.0.0.1:9/v1/traces", timeout=0.05)  # seconds, its own pauses and tries included
-    exporter = Watched(away, "web")
+    exporter = LoggedExporter(away, "web")
     with capture_logs() as lines:
         for _ in range(5):
             exporter.export(spans)

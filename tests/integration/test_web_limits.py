@@ -22,9 +22,9 @@ from tests.sockets import call_bytes, dial
 
 from tintype.catalog.models import MODELS
 from tintype.errors import BadPicture
-from tintype.media.cancellation import Cancellation
 from tintype.media.decoder import Decoded, Decoder
-from tintype.media.fetch import Fetcher
+from tintype.media.http import PublicClient
+from tintype.media.network import Cancellation
 from tintype.store.accounts.keys import Key
 from tintype.store.db.tables import paces, requests
 from tintype.web.threads import MOST, SHARE
@@ -154,7 +154,7 @@ def test_pixels_at_the_input_picture_s_size(tmp_path: Path) -> None:
 def worker_refuses(site: Website, key: Key) -> None:
     """What a worker says once it has fetched the picture, here a sample that is past the web's own look."""
     wanted = MODELS[MEDIUM].read(MODELS[MEDIUM].validate({"prompt": "a fox", "image": "/sd3-img2img-ip.jpg"})[0])
-    with Inputs(site.own.inputs, Fetcher(frozenset(), 1, 1), Decoder(2**21, 10), 2, 2**20) as pictures:
+    with Inputs(site.own.inputs, PublicClient(frozenset(), 1), Decoder(2**21, 10), 2, 2**20) as pictures:
 
         def fetch(asking: Key) -> Decoded | None:
             limit = partial(site.own.requests.pixel_limit, asking.id)

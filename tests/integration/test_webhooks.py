@@ -16,7 +16,7 @@ from tests.integration.receiver import Message, Receiver, receiving
 from tests.integration.website import serving
 
 from tintype.errors import AddressRefused, BadRequest, NotFound, PictureUnreachable
-from tintype.media.post import Poster, check_target, seconds
+from tintype.media.http import PublicClient, check_target, seconds
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.records import Request
@@ -26,7 +26,7 @@ from tintype.store.webhooks.events import announce
 from tintype.store.webhooks.outbox import PER_RECEIVER, Backoff, Outbox
 from tintype.store.webhooks.records import Delivered, Delivery, Event, Hook, Outcome
 from tintype.store.webhooks.subscriptions import Webhooks
-from tintype.webhooks import UNFORESEEN, Senders
+from tintype.webhooks import UNFORESEEN, WebhookSender
 
 BOTH = (Event.REQUEST_COMPLETED, Event.REQUEST_FAILED)
 RESULT = {"pictures": [{"name": "a.png", "seed": 7}], "seed": 7, "inference_time": 1.5}
@@ -79,9 +79,9 @@ class Office:
         with self.db.write() as tx:
             tx.execute(update(deliveries).values(lease_until=read_clock(tx) - 1))
 
-    def senders(self, receivers: list[Receiver], timeout: float = 30.0) -> Senders:
-        poster = Poster(frozenset(one.host for one in receivers), timeout)
-        return Senders(self.outbox, poster, threads=4, poll=0.02, patience=5)
+    def sender(self, receivers: list[Receiver], timeout: float = 30.0) -> WebhookSender:
+        client = PublicClient(frozenset(one.host for one in receivers), timeout)
+        return WebhookSender(self.outbox, client, threads=4, poll=0.02, grace=5)
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def test_retry_after_counts_where_it_is_meant(office: Office, receiver: Receiver
     office.finish()
     delivery, secrets = claimed = office.outbox.claim() or pytest.fail("nothing is due")
     assert claimed
-    assert office.senders([receiver]).send(delivery, secrets).retry_after == (7 if counts else None)
+    assert office.sender([receiver]).send(delivery, secrets).retry_after == (7 if counts else None)
 
 
 def test_a_date_is_a_retry_after_too() -> None:
@@ -238,7 +238,7 @@ def test_whatever_a_receiver_says_it_is_sent_a_message_so_often_and_no_more(
     receiver.raw = b"HTTP/1.1 %s\r\nRetry-After: %s\r\nContent-Length: 0\r\n\r\n" % (status, odd.encode())
     office.add(receiver.url())
     office.finish()
-    with office.senders([receiver]):
+    with office.sender([receiver]):
         until(lambda: office.one().status is not Delivered.PENDING)
     assert (office.one().attempt, len(receiver.messages)) == (tries, tries)
     assert office.outbox.claim() is None
@@ -250,7 +250,7 @@ def test_what_can_t_be_sent_for_a_reason_of_our_own_ends_too(office: Office, rec
     office.finish()
     with office.db.write() as tx:
         tx.execute(update(webhooks).where(webhooks.c.id == hook.id).values(secret="whsec_x"))
-    with office.senders([receiver]):
+    with office.sender([receiver]):
         until(lambda: office.one().status is Delivered.FAILED)
     assert (office.one().attempt, office.one().error, receiver.messages) == (ATTEMPTS, UNFORESEEN, [])
 
@@ -261,7 +261,7 @@ def test_what_an_earlier_version_sent_for_ever_ends_with_its_next_attempt(office
     office.finish()
     with office.db.write() as tx:
         tx.execute(update(deliveries).values(attempt=40, lease_until=read_clock(tx) - 1))
-    with office.senders([receiver]):
+    with office.sender([receiver]):
         until(lambda: office.one().status is Delivered.FAILED)
     assert len(receiver.messages) == 1
 
@@ -404,7 +404,7 @@ def test_an_account_has_a_limited_number(office: Office) -> None:
 def test_a_message_arrives_signed(office: Office, receiver: Receiver) -> None:
     hook = office.add(receiver.url("/a?b=c"))
     request = office.finish()
-    with office.senders([receiver]):
+    with office.sender([receiver]):
         until(lambda: office.one().status is Delivered.DELIVERED, 20)
     [message] = receiver.messages
     assert message.path == "/a?b=c"
@@ -417,7 +417,7 @@ def test_two_secrets_are_valid_at_once_after_a_rotation(office: Office, receiver
     old = office.add(receiver.url())
     new = office.hooks.rotate(old.id, office.account_id)
     office.finish()
-    with office.senders([receiver]):
+    with office.sender([receiver]):
         until(lambda: office.one().status is Delivered.DELIVERED, 20)
     [message] = receiver.messages
     assert message.headers["webhook-signature"].count("v1,") == 2
@@ -430,7 +430,7 @@ def test_a_receiver_that_fails_is_tried_again_with_the_same_message(office: Offi
     receiver.answer = lambda _: (next(statuses), {"location": receiver.url("/elsewhere")})
     hook = office.add(receiver.url())
     office.finish()
-    with office.senders([receiver]):
+    with office.sender([receiver]):
         until(lambda: office.one().status is Delivered.DELIVERED, 20)
     assert office.one().attempt == 3
     assert {message.path for message in receiver.messages} == {"/hook"}, "a redirect is not followed"
@@ -452,7 +452,7 @@ def test_a_receiver_that_never_answers_holds_up_no_other(office: Office, receive
             office.finish()
         hook = office.add(receiver.url())
         office.finish()
-        with office.senders([silent, receiver]):
+        with office.sender([silent, receiver]):
             until(lambda: receiver.messages, 20)
             until(lambda: office.outbox.logs(hook.id)[0].status is Delivered.DELIVERED, 20)
             assert len(silent.messages) <= PER_RECEIVER
@@ -463,7 +463,7 @@ def test_a_receiver_that_never_answers_holds_up_no_other(office: Office, receive
 def test_an_address_inside_is_refused_at_every_attempt(office: Office, receiver: Receiver) -> None:
     office.add(receiver.url())
     office.finish()
-    with office.senders([]):
+    with office.sender([]):
         until(lambda: office.one().status is Delivered.FAILED, 20)
     assert receiver.messages == []
     assert office.one().attempt == ATTEMPTS

@@ -14,22 +14,21 @@ from peft import LoraConfig
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tests.integration.drawing import network, pixels
-from tests.toy import toy_weights
+from tests.toy import image_spec, toy_weights
 
 from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.checkpoints.weights import Lora, WeightsMetadata, WeightsSpec
 from tintype.core import GenerationParams, InputImage
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
-from tintype.diffusion.job import ImageSpec
 from tintype.errors import WeightsUnusable
-from tintype.media.made import output_size
+from tintype.media.scaling import output_size
 from tintype.worker.models import ModelPool
 from tintype.worker.outputs import to_file
 from tintype.worker.request import image_specs
 
 LORA = "pytorch_lora_weights.safetensors"
-JOB = ImageSpec(
+JOB = image_spec(
     prompt="a fox", steps=2, guidance=1.0, seed=1, sampler="euler", schedule="sgm_uniform", width=64, height=64
 )
 TINY = {"native_size": 64, "t5_tokens": 8}
@@ -124,13 +123,13 @@ def test_no_traits(tmp_path: Path) -> None:
 
 
 def test_text_is_drawn_natively_and_delivered_at_the_size_asked_for() -> None:
-    order = GenerationParams(**ORDER, width=1536, height=640)
-    [job] = image_specs(order, None, output_size(order, None), 128)
+    order, size = GenerationParams(**ORDER, width=1536, height=640), (1536, 640)
+    [job], _ = image_specs(order, None, size, 128)
     assert (job.width, job.height) == (192, 80)
-    [plain] = image_specs(order, None, output_size(order, None), None)
+    [plain], _ = image_specs(order, None, size, None)
     assert (plain.width, plain.height) == (1536, 640)
     drawn = torch.zeros(job.height, job.width, 3, dtype=torch.uint8)
-    made = to_file(order, drawn, output_size(order, None), 1, None)
+    made = to_file(order, drawn, size, 1, None)
     assert (made.width, made.height) == (1536, 640)
 
 
@@ -138,13 +137,14 @@ def test_an_input_picture_is_fitted_to_the_size_asked_for_and_then_scaled() -> N
     picture = Image.new("RGB", (900, 300), "blue")
     picture.paste("red", (300, 0, 600, 300))  # all that a square keeps of it
     square = GenerationParams(**ORDER, inputs=(InputImage("x"),), width=512, height=512)
-    [job] = image_specs(square, picture, (512, 512), 128)
-    assert job.picture.shape == (1, 3, 128, 128)
-    assert job.picture[0, 0].mean() > 0.95
+    _, init = image_specs(square, picture, (512, 512), 128)
+    assert init.shape == (1, 3, 128, 128)
+    assert init[0, 0].mean() > 0.95
     wanted = GenerationParams(**ORDER, inputs=(InputImage("x"),))
-    assert output_size(wanted, picture.size) == (896, 288)
-    [job] = image_specs(wanted, picture, (896, 288), 128)
-    assert job.picture.shape == (1, 3, job.height, job.width) == (1, 3, 80, 240)
+    size = output_size(wanted.width, wanted.height, picture.size)
+    assert size == (896, 288)
+    [job], init = image_specs(wanted, picture, size, 128)
+    assert init.shape == (1, 3, job.height, job.width) == (1, 3, 80, 240)
 
 
 def test_every_model_has_built_in_weights() -> None:

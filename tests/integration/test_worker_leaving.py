@@ -9,13 +9,13 @@ import pytest
 from tests.databases import migrated
 
 from tintype.errors import StoreUnavailable
-from tintype.media.outputs import Files
+from tintype.media.storage import Files
 from tintype.store.db.database import Database
 from tintype.store.ops.preload import Warmups
 from tintype.store.ops.workers import Workers
 from tintype.store.queue.previews import Previews
 from tintype.store.queue.requests import Requests
-from tintype.telemetry.logs import Life
+from tintype.telemetry.logs import ProcessLog
 from tintype.worker.heartbeat import Heartbeat
 from tintype.worker.inputs import Inputs
 from tintype.worker.loop import Worker, WorkerConfig, WorkerStore
@@ -35,7 +35,7 @@ def test_a_heart_stops_while_the_database_is_away(tmp_path: Path) -> None:
     outputs = Outputs(store.queue, Files(tmp_path, 60), safety, with_recipe=False)
     config = WorkerConfig(id="w1", max_images=1, max_rows=1, poll=1, grace=1, heartbeat=3600)
     worker = Worker(store, ModelPool("cpu", "float32", 32, {}), nothing, outputs, config)
-    life = Life()
+    life = ProcessLog()
     with Heartbeat(worker, PreviewRenderer(store.previews, safety), life) as heartbeat:
         assert [one.id for one in store.workers.alive(60)] == ["w1"]
         folder.rename(tmp_path / "elsewhere")

@@ -19,8 +19,7 @@ from tests.toy import TRANSFORMER, toy_weights
 from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.catalog.spec import Catalogue
 from tintype.checkpoints.weights import WeightsSpec
-from tintype.diffusion.memory.plan import Memory
-from tintype.diffusion.memory.residency import Residency
+from tintype.diffusion.memory.device_memory import DeviceMemory, Memory
 from tintype.errors import StorageUnavailable, StoreUnavailable
 from tintype.media.storage import Storage
 from tintype.store.accounts.keys import Key
@@ -52,7 +51,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
 @pytest.fixture(scope="module")
 def models(weights: Path, folder: Callable[..., Path]) -> ModelPool:
     deeper = folder("deeper", "sd3", transformer=("SD3Transformer2DModel", TRANSFORMER | {"num_layers": 3}))
-    only = Residency(ENDLESS)
+    only = DeviceMemory(ENDLESS)
     own = {ONE.slug: WeightsSpec(toy_weights("sd3", weights)), OTHER.slug: WeightsSpec(deeper)}
     return ModelPool("cpu", "float32", 32, own, memory=Memory(only, only))
 
@@ -254,8 +253,8 @@ def claim(worker: Worker) -> None:
 def draft(worker: Worker, request: Request) -> int:
     """Bytes that a claimed request needs by itself; here it has more than the other, being the deeper one."""
     params = worker.running[request.id].params
-    spec = image_specs(params, None, (params.width, params.height), None)[0]
-    return worker.models.get(worker.models.catalogue.find(request.slug)).family.demand(spec).most
+    [spec, *_], _ = image_specs(params, None, (params.width, params.height), None)
+    return worker.models.get(worker.models.catalogue.find(request.slug)).family.estimate(spec).peak
 
 
 @pytest.mark.parametrize(("rows", "count", "own", "left"), [(4, 1, 6, 2), (16, 1, 8, 0), (4, 3, 6, 2), (4, 5, 10, 2)])
@@ -310,7 +309,7 @@ def test_a_picture_that_alone_is_refused_fails_after_three_attempts(site: Websit
     ended = found(site, request)
     assert (ended.status, ended.attempt, ended.error_status) == (Status.FAILED, 3, 500)
     assert ended.error == "the storage of pictures did not take this one"
-    assert worker.outputs.outlet.shut == ""
+    assert worker.outputs.breaker.open == ""
     assert site.own.accounts.account(site.account_id).held == 0
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tintype.checkpoints.component import Component
-from tintype.diffusion import arithmetic
-from tintype.diffusion.arithmetic import MOST_CHANNELS, WORK, Layers, gain, medians, pick_dtype
+from tintype.diffusion import dtype_selection
+from tintype.diffusion.dtype_selection import MAX_CHANNELS, WORK, Layers, medians, pick_dtype, speedup
 from tintype.errors import WeightsUnusable
 
 CPU = torch.device("cpu")
@@ -43,30 +43,30 @@ def test_a_configuration_without_a_size_is_the_weights_fault(config: dict[str, A
 
 def test_what_is_measured_stays_small() -> None:
     small = Layers.of(component(SD3_LARGE)).within(WORK)
-    assert small.channels == MOST_CHANNELS
+    assert small.channels == MAX_CHANNELS
     assert 2 * small.side**2 * small.work <= WORK < 2 * (small.side + 1) ** 2 * small.work
     assert Layers.of(component(UNET)).within(WORK) == Layers(96, 8, True)
 
 
 def test_a_named_format_is_taken_unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arithmetic, "gain", lambda _: pytest.fail("it was measured"))
+    monkeypatch.setattr(dtype_selection, "speedup", lambda _: pytest.fail("it was measured"))
     assert pick_dtype("float32", CPU, component(UNET)) is torch.float32
     assert pick_dtype("bfloat16", CPU, component(UNET)) is torch.bfloat16
-    monkeypatch.setattr(arithmetic, "has_bfloat16", lambda _: False)
+    monkeypatch.setattr(dtype_selection, "has_bfloat16", lambda _: False)
     assert pick_dtype("auto", CPU, component(UNET)) is torch.float32, "nothing to choose from"
 
 
 @pytest.mark.parametrize(("ratio", "expected"), [(0.5, torch.float32), (1.05, torch.float32), (1.3, torch.bfloat16)])
 def test_auto_takes_the_faster_one(monkeypatch: pytest.MonkeyPatch, ratio: float, expected: torch.dtype) -> None:
-    monkeypatch.setattr(arithmetic, "has_bfloat16", lambda _: True)
-    monkeypatch.setattr(arithmetic, "gain", lambda _: ratio)
+    monkeypatch.setattr(dtype_selection, "has_bfloat16", lambda _: True)
+    monkeypatch.setattr(dtype_selection, "speedup", lambda _: ratio)
     assert pick_dtype("auto", CPU, component(UNET)) is expected
 
 
 def test_the_measurement_runs_both_formats_in_turn() -> None:
     before = torch.random.get_rng_state()
-    assert gain(Layers(16, 4, True)) > 0
-    assert gain(Layers(16, 4, False)) > 0
+    assert speedup(Layers(16, 4, True)) > 0
+    assert speedup(Layers(16, 4, False)) > 0
     assert torch.equal(torch.random.get_rng_state(), before)
     runs: list[str] = []
     assert len(medians([lambda: runs.append("a"), lambda: runs.append("b")], 3)) == 2

@@ -21,7 +21,7 @@ def test_the_catalogue_promises_what_is_there() -> None:
 
 
 def test_what_is_refused() -> None:
-    assert set(NEED_TWO_STEPS) == {name for name, method in samplers.SAMPLERS.items() if method.least_steps > 1}
+    assert set(NEED_TWO_STEPS) == {name for name, method in samplers.SAMPLERS.items() if method.min_steps > 1}
     for name in NEED_TWO_STEPS:
         refuse(replace(ORDER, sampler=name, steps=2))
         refuse(replace(ORDER, sampler=name, steps=1, strength=0))

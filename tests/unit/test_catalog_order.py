@@ -12,7 +12,7 @@ from tintype.catalog.parameters import planned_steps
 from tintype.catalog.spec import DRAWN_SEEDS
 from tintype.core import GenerationParams
 from tintype.diffusion.samplers import SAMPLERS
-from tintype.diffusion.samplers.space import Flow
+from tintype.diffusion.samplers.parameterization import Flow
 from tintype.diffusion.schedules import plan
 from tintype.diffusion.sd15 import SCHEDULERS
 

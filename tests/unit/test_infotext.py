@@ -12,8 +12,8 @@ from PIL import ExifTags, Image
 from tests.pictures import saved
 
 from tintype.catalog.parameters import SAMPLERS, SCHEDULES, SD15_SCHEDULERS
-from tintype.core import GenerationParams, Recipe
-from tintype.media.images import LONGEST_NOTE, Format, encode, read_note
+from tintype.core import Format, GenerationParams, Recipe
+from tintype.media.images import MAX_NOTE, encode, read_note
 from tintype.worker import recipe as words
 from tintype.worker.recipe import infotext, notes, read_recipe
 
@@ -121,7 +121,7 @@ def test_png(prompt: str) -> None:
 
 @pytest.mark.parametrize("format", ["jpeg", "webp"])
 def test_what_is_too_long_for_exif_is_left_out_the_recipe_last(format: Format) -> None:
-    half = "x" * (LONGEST_NOTE // 2)
+    half = "x" * (MAX_NOTE // 2)
     note, _, comment = texts(encode(PLAIN, format, 95, f'"{half}"', half))
     assert (len(note), comment) == (len(half) + 2, b"")
     note, _, comment = texts(encode(PLAIN, format, 95, f'"{half}{half}"', "short"))

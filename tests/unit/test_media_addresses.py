@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tintype.media.addresses import is_public
+from tintype.media.network import is_public
 
 PUBLIC = ["8.8.8.8", "1.1.1.1", "172.32.0.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
 INSIDE = {

@@ -13,8 +13,9 @@ from PIL import Image, ImageCms
 from tests.pictures import saved
 from tests.unit.test_media_images import LIMIT, near
 
+from tintype.core import Format
 from tintype.media import colours
-from tintype.media.images import Format, decode, encode
+from tintype.media.images import decode, encode
 from tintype.media.sanitize import MAX_PROFILE
 
 #: Orange, as a file in Display P3 has it and as sRGB has it.
@@ -161,7 +162,7 @@ def test_broken_profiles_break_nothing(changes: list[tuple[int, int]]) -> None:
 
 
 def test_few_transforms_are_kept() -> None:
-    assert colours._transform.cache_info().maxsize == colours.KEPT
+    assert colours._transform.cache_info().maxsize == colours.CACHED
 
 
 @pytest.mark.parametrize("format", ["jpeg", "png", "webp"])

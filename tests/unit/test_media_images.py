@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from tests.pictures import saved
 
+from tintype.core import Format
 from tintype.errors import BadPicture
-from tintype.media.images import Format, check, content_type, decode, encode, identify
+from tintype.media.images import check, content_type, decode, encode, identify
 
 LIMIT = 1_000_000
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)

@@ -13,11 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tintype.errors import BadPicture, PictureUnreachable
-from tintype.media import escapes, inline
-from tintype.media.escapes import PIECE
-from tintype.media.fetch import parse_url, target_of
-from tintype.media.inline import from_text
-from tintype.media.post import check_target
+from tintype.media import inline
+from tintype.media.http import check_target, parse_url, target_of
+from tintype.media.inline import PIECE, from_text
 
 LIMIT = 1000
 #: Begins as a JPEG does, and its base64 holds "+" and "/".
@@ -227,7 +225,7 @@ def test_a_long_text_costs_pieces_whatever_is_in_it() -> None:
 
 @pytest.mark.parametrize("size", range(3, 12))
 def test_no_escape_is_torn(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(escapes, "PIECE", size)
+    monkeypatch.setattr(inline, "PIECE", size)
     for shift in range(size):
         text = "data:image/jpeg," + "A" * shift + "".join(f"%{byte:02x}" for byte in DATA * 3)
         assert from_text(text, LIMIT) == b"A" * shift + DATA * 3

@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from tintype.diffusion.conditioning import Text
-from tintype.diffusion.memory.demand import Demand, Step
-from tintype.diffusion.memory.part import Part, Place, Work
-from tintype.diffusion.memory.peaks import MEASURED, SLACK, Pass, Peaks
-from tintype.diffusion.memory.residency import Report, Residency
-from tintype.diffusion.prompts import Prompts
+from tintype.diffusion.memory.activation import MEASURED, SLACK, ActivationMemory, ForwardPass
+from tintype.diffusion.memory.component import LoadedComponent, Location
+from tintype.diffusion.memory.device_memory import DeviceMemory, MemoryReport
+from tintype.diffusion.memory.estimate import MemoryEstimate, PassEstimate
+from tintype.diffusion.text import PromptCache, Text
 from tintype.errors import NoRoom
 from tintype.worker.admission import OVERDUE_AFTER, Admission
 
@@ -32,16 +31,16 @@ class Clock:
 
 
 class Tracks:
-    """A mover that notes what it did."""
+    """A transfer that notes what it did."""
 
     def __init__(self) -> None:
         self.moves: list[str] = []
 
-    def arrive(self, module: str) -> str:
+    def to_device(self, module: str) -> str:
         self.moves.append(f"+{module}")
         return module
 
-    def leave(self, module: str) -> str:
+    def to_host(self, module: str) -> str:
         self.moves.append(f"-{module}")
         return module
 
@@ -49,33 +48,33 @@ class Tracks:
         self.moves.append("trim")
 
 
-def memory(budget: int, **more: Any) -> Residency:
-    return Residency(budget, **more)
+def memory(budget: int, **more: Any) -> DeviceMemory:
+    return DeviceMemory(budget, **more)
 
 
-def add(where: Residency, name: str, size: int) -> Part:
-    return where.part(name, name, size, lambda: name)
+def add(where: DeviceMemory, name: str, size: int) -> LoadedComponent:
+    return where.component(name, name, size, lambda: name)
 
 
 @contextmanager
-def at_work(part: Part, working: int = 0, rows: int = 1) -> Iterator[Any]:
-    with part.memory.lease(part, Pass(part.key, "test", 1, 1, rows), working):
+def at_work(part: LoadedComponent, working: int = 0, rows: int = 1) -> Iterator[Any]:
+    with part.memory.lease(part, ForwardPass(part.key, "test", 1, 1, rows, working)):
         yield part.module
 
 
-def use(*parts: Part, working: int = 0) -> None:
+def use(*parts: LoadedComponent, working: int = 0) -> None:
     for part in parts:
         with at_work(part, working) as module:
             assert module == part.name
-            assert part.place is Place.DEVICE
+            assert part.location is Location.DEVICE
 
 
-def places(report: Report) -> dict[str, Place]:
-    return {name: place for name, _, place in report.parts}
+def places(report: MemoryReport) -> dict[str, Location]:
+    return {name: place for name, _, place in report.components}
 
 
-def here(where: Residency) -> set[str]:
-    return {name for name, place in places(where.report()).items() if place is Place.DEVICE}
+def here(where: DeviceMemory) -> set[str]:
+    return {name for name, place in places(where.report()).items() if place is Location.DEVICE}
 
 
 def test_the_one_needed_longest_ago_leaves_first() -> None:
@@ -109,9 +108,9 @@ def test_what_is_pinned_or_at_work_stays() -> None:
 def test_components_that_nobody_can_ask_for_are_forgotten_once_they_have_left() -> None:
     store = memory(100)
     use(add(store, "a", 60))
-    assert places(store.report()) == {"a": Place.DEVICE}
+    assert places(store.report()) == {"a": Location.DEVICE}
     use(add(store, "b", 60))
-    assert places(store.report()) == {"b": Place.DEVICE}
+    assert places(store.report()) == {"b": Location.DEVICE}
 
 
 def test_equal_numbers_are_there_once() -> None:
@@ -137,41 +136,41 @@ def test_a_pass_has_the_room_that_it_was_promised() -> None:
 
 def test_what_leaves_waits_in_host_memory_and_then_only_on_disk() -> None:
     tracks = Tracks()
-    store = memory(30, host_budget=60, mover=tracks)
+    store = memory(30, host_budget=60, transfer=tracks)
     a, b, c, d = (add(store, name, 30) for name in "abcd")
     use(a, b, c)
-    assert places(store.report()) == {"a": Place.HOST, "b": Place.HOST, "c": Place.DEVICE, "d": Place.DISK}
+    assert places(store.report()) == {"a": Location.HOST, "b": Location.HOST, "c": Location.DEVICE, "d": Location.DISK}
     use(d)
-    assert places(store.report()) == {"a": Place.DISK, "b": Place.HOST, "c": Place.HOST, "d": Place.DEVICE}
+    assert places(store.report()) == {"a": Location.DISK, "b": Location.HOST, "c": Location.HOST, "d": Location.DEVICE}
     use(b)
-    assert places(store.report())["b"] is Place.DEVICE
+    assert places(store.report())["b"] is Location.DEVICE
     assert tracks.moves == ["+a", "-a", "+b", "-b", "+c", "-c", "+d", "-d", "+b"]
 
 
 def test_what_comes_from_host_memory_is_not_dropped_for_what_leaves() -> None:
     """Each has the other's place in host memory; none is read from its files again."""
     tracks = Tracks()
-    store = memory(30, host_budget=60, mover=tracks)
+    store = memory(30, host_budget=60, transfer=tracks)
     a, b, c = (add(store, name, 30) for name in "abc")
     use(a, b, c)
     built: list[str] = []
     for part in (a, b, c):
         part.build = lambda part=part: built.append(part.name) or part.name
     use(a)
-    assert places(store.report()) == {"a": Place.DEVICE, "b": Place.DISK, "c": Place.HOST}
+    assert places(store.report()) == {"a": Location.DEVICE, "b": Location.DISK, "c": Location.HOST}
     use(c, a, c)
     assert built == []
 
 
 def test_what_breaks_off_on_its_way_begins_anew_from_its_files() -> None:
-    store = memory(30, host_budget=30, mover=(tracks := Tracks()))
+    store = memory(30, host_budget=30, transfer=(tracks := Tracks()))
     a, b = add(store, "a", 30), add(store, "b", 30)
     use(a, b)
-    arrive, tracks.arrive = tracks.arrive, fail  # type: ignore[method-assign]
+    arrive, tracks.to_device = tracks.to_device, fail  # type: ignore[method-assign]
     with pytest.raises(RuntimeError):
         use(a)
-    assert a.place is Place.DISK
-    tracks.arrive = arrive  # type: ignore[method-assign]
+    assert a.location is Location.DISK
+    tracks.to_device = arrive  # type: ignore[method-assign]
     use(a)
     assert store.used == 30
 
@@ -185,26 +184,26 @@ def test_whether_a_component_could_come_now() -> None:
     busy, idle, coming = add(store, "busy", 60), add(store, "idle", 30), add(store, "coming", 50)
     use(idle)
     with at_work(busy):
-        assert store.could_take(busy)
-        assert store.could_take(idle)
-        assert not store.could_take(coming)
-    assert store.could_take(coming)
+        assert store.can_fit(busy)
+        assert store.can_fit(idle)
+        assert not store.can_fit(coming)
+    assert store.can_fit(coming)
 
 
 def test_the_device_may_have_less_than_was_thought() -> None:
     """The first attempt to bring a component runs out of memory: what isn't needed leaves, then it succeeds."""
     tracks = Tracks()
-    store = memory(100, mover=tracks)
+    store = memory(100, transfer=tracks)
     idle, coming = add(store, "idle", 10), add(store, "coming", 10)
     use(idle)
-    arrive, refusals = tracks.arrive, [torch.OutOfMemoryError()]
+    arrive, refusals = tracks.to_device, [torch.OutOfMemoryError()]
 
     def tight(module: str) -> str:
         if refusals:
             raise refusals.pop()
         return arrive(module)
 
-    tracks.arrive = tight  # type: ignore[method-assign]
+    tracks.to_device = tight  # type: ignore[method-assign]
     use(coming)
     assert here(store) == {"coming"}
 
@@ -220,20 +219,20 @@ def test_a_pass_that_runs_out_is_tried_again_without_the_others() -> None:
 
     use(idle)
     with pytest.raises(torch.OutOfMemoryError):
-        busy.run(Work("test", 1, 1, 1, 5), ran_out)
+        busy.run(ForwardPass(busy.key, "test", 1, 1, 1, 5), ran_out)
     assert beside == [{"idle", "busy"}, {"busy"}]
     with pytest.raises(torch.OutOfMemoryError):
-        busy.run(Work("test", 1, 1, 1, 5), ran_out)
+        busy.run(ForwardPass(busy.key, "test", 1, 1, 1, 5), ran_out)
     assert beside == [{"idle", "busy"}, {"busy"}, {"busy"}], "there was nothing that could have left"
     assert (busy.leases, store.used) == (0, 10)
 
 
 def test_a_component_that_fails_to_load_is_not_there() -> None:
     store = memory(100)
-    broken = store.part("broken", "broken", 10, lambda: 1 / 0)
+    broken = store.component("broken", "broken", 10, lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         use(broken)
-    assert (store.used, broken.leases, broken.place) == (0, 0, Place.DISK)
+    assert (store.used, broken.leases, broken.location) == (0, 0, Location.DISK)
 
 
 def test_a_report_waits_for_no_load() -> None:
@@ -245,7 +244,7 @@ def test_a_report_waits_for_no_load() -> None:
             return str(heart.submit(store.report).result(timeout=5).used)
 
         use(add(store, "idle", 10))
-        slow = store.part("slow", "slow", 10, build)
+        slow = store.component("slow", "slow", 10, build)
         with at_work(slow) as seen:
             assert seen == "10"
     assert store.report().used == 20
@@ -259,7 +258,7 @@ def test_what_nobody_used_for_long_leaves() -> None:
     use(old, pinned)
     clock.now = 50
     use(fresh)
-    store.tidy(40)
+    store.evict_expired(40)
     assert here(store) == {"pinned", "fresh"}
 
 
@@ -270,10 +269,10 @@ def test_each_part_may_have_a_time_of_its_own() -> None:
     short.keep_alive, long.keep_alive, endless.keep_alive = 10, 100, 0
     use(short, long, endless, unsaid)
     clock.now = 50
-    store.tidy()
+    store.evict_expired()
     assert here(store) == {"long", "endless", "unsaid"}
     clock.now = 150
-    store.tidy()
+    store.evict_expired()
     assert here(store) == {"endless", "unsaid"}
 
 
@@ -292,9 +291,9 @@ def test_never_more_than_the_budget(seed: int) -> None:
         part = dice.choice(parts)
         try:
             with at_work(part, promised, rows=promised):
-                held = sum(one.size for one in parts if one.place is Place.DEVICE)
+                held = sum(one.size for one in parts if one.location is Location.DEVICE)
                 assert held + promised <= store.used <= store.budget
-                assert sum(one.size for one in parts if one.place is Place.HOST) <= store.host_budget
+                assert sum(one.size for one in parts if one.location is Location.HOST) <= store.host_budget
                 if depth:
                     work(depth - 1)
         except NoRoom:
@@ -304,7 +303,7 @@ def test_never_more_than_the_budget(seed: int) -> None:
         work(dice.randint(0, 3))
     assert refused
     assert store.peak <= store.budget
-    assert parts[0].place is Place.DEVICE
+    assert parts[0].location is Location.DEVICE
     assert all(part.leases == 0 for part in parts)
 
 
@@ -321,85 +320,85 @@ class Gauge:
         return self.sizes.pop(0)
 
 
-def work(rows: int = 2, height: int = 64) -> Pass:
-    return Pass("unet", "denoise", height, 64, rows)
+def work(rows: int = 2, height: int = 64) -> ForwardPass:
+    return ForwardPass("unet", "denoise", height, 64, rows, 1000)
 
 
 def test_a_pass_is_measured_a_few_times_and_the_largest_counts() -> None:
-    peaks = Peaks(Gauge(70, 100, 90))
-    assert peaks.expect(work(), 1000) == 1000
+    activation = ActivationMemory(Gauge(70, 100, 90))
+    assert activation.expect(work()) == 1000
     for _ in range(MEASURED + 2):
-        with peaks.watched(work()):
+        with activation.measured(work()):
             pass
-    assert peaks.expect(work(), 1000) == round(100 * SLACK)
-    assert peaks.expect(work(rows=8), 1000) == round(400 * SLACK), "in proportion to the rows"
-    assert peaks.expect(work(height=128), 1000) == 1000, "another size has not been measured"
+    assert activation.expect(work()) == round(100 * SLACK)
+    assert activation.expect(work(rows=8)) == round(400 * SLACK), "in proportion to the rows"
+    assert activation.expect(work(height=128)) == 1000, "another size has not been measured"
 
 
 def test_a_failed_pass_and_the_first_after_a_load_teach_nothing() -> None:
-    peaks = Peaks(Gauge(None, 5))
-    peaks.fresh.add("unet")
-    with peaks.watched(work()):
+    activation = ActivationMemory(Gauge(None, 5))
+    activation.just_loaded.add("unet")
+    with activation.measured(work()):
         pass
-    with pytest.raises(RuntimeError), peaks.watched(work()):
+    with pytest.raises(RuntimeError), activation.measured(work()):
         raise RuntimeError
-    assert peaks.expect(work(), 1000) == 1000
-    with peaks.watched(work()):
+    assert activation.expect(work()) == 1000
+    with activation.measured(work()):
         pass
-    assert peaks.expect(work(), 1000) == 1000, "nothing could be told"
-    with peaks.watched(work()):
+    assert activation.expect(work()) == 1000, "nothing could be told"
+    with activation.measured(work()):
         pass
-    assert peaks.expect(work(), 1000) == round(5 * SLACK)
+    assert activation.expect(work()) == round(5 * SLACK)
 
 
-def demand(kept: Part, working: int, *before: Step) -> Demand:
-    return Demand(kept, before, (Step(kept, working),))
+def estimate(kept: LoadedComponent, working: int, *before: PassEstimate) -> MemoryEstimate:
+    return MemoryEstimate(kept, before, (PassEstimate(kept, working),))
 
 
 def test_an_encoder_need_not_fit_beside_the_denoiser_that_comes_after_it() -> None:
     store = memory(100)
     encoder, denoiser = add(store, "encoder", 70), add(store, "denoiser", 60)
-    own = demand(denoiser, 30, Step(encoder, 10))
+    own = estimate(denoiser, 30, PassEstimate(encoder, 10))
     assert own.fits()
-    assert not own.fits([demand(add(store, "other", 30), 0)]), "no room for the encoder beside what is under way"
-    assert not demand(denoiser, 50).fits()
+    assert not own.fits([estimate(add(store, "other", 30), 0)]), "no room for the encoder beside what is under way"
+    assert not estimate(denoiser, 50).fits()
 
 
 def test_a_component_of_another_memory_takes_none_of_this_one() -> None:
     device, host = memory(100), memory(50)
     t5, denoiser = add(host, "t5", 40), add(device, "denoiser", 90)
-    assert demand(denoiser, 10, Step(t5, 10)).fits()
-    assert not demand(denoiser, 10, Step(t5, 20)).fits()
+    assert estimate(denoiser, 10, PassEstimate(t5, 10)).fits()
+    assert not estimate(denoiser, 10, PassEstimate(t5, 20)).fits()
 
 
 def test_a_later_need_of_those_under_way_counts() -> None:
     """The decoder's room, which a picture under way will need, is not given away."""
     store = memory(100)
     one, other, vae = add(store, "one", 40), add(store, "other", 40), add(store, "vae", 10)
-    running = Demand(one, (), (Step(one, 0), Step(vae, 20)))
-    assert demand(other, 10).fits()
-    assert not demand(other, 10).fits([running])
+    running = MemoryEstimate(one, (), (PassEstimate(one, 0), PassEstimate(vae, 20)))
+    assert estimate(other, 10).fits()
+    assert not estimate(other, 10).fits([running])
 
 
 def test_tasks_wait_for_room_and_share_what_is_there() -> None:
     store = memory(100)
     a, b = add(store, "a", 60), add(store, "b", 60)
     admission = Admission(4, 16, Clock())
-    assert admission.may_start("1", demand(a, 30))
-    assert admission.may_start("2", demand(a, 30)), "the same weights, one pass after the other"
-    assert not admission.may_start("3", demand(b, 30))
+    assert admission.may_start("1", estimate(a, 30))
+    assert admission.may_start("2", estimate(a, 30)), "the same weights, one pass after the other"
+    assert not admission.may_start("3", estimate(b, 30))
     admission.leave("1")
-    assert not admission.may_start("3", demand(b, 30))
+    assert not admission.may_start("3", estimate(b, 30))
     admission.leave("2")
-    assert admission.may_start("3", demand(b, 30))
+    assert admission.may_start("3", estimate(b, 30))
 
 
 def test_what_could_never_fit_is_refused_at_once() -> None:
     store = memory(100)
     admission = Admission(4, 16, Clock())
     with pytest.raises(NoRoom, match=r"need 1.02e-07 GB .* has 9.31e-08 GB"):
-        admission.may_start("1", demand(add(store, "a", 60), 50))
-    assert admission.may_start("2", demand(add(store, "a", 60), 30)), "and keeps nobody else from beginning"
+        admission.may_start("1", estimate(add(store, "a", 60), 50))
+    assert admission.may_start("2", estimate(add(store, "a", 60), 30)), "and keeps nobody else from beginning"
 
 
 def test_small_ones_pass_a_large_one_for_a_while_and_not_forever() -> None:
@@ -407,20 +406,20 @@ def test_small_ones_pass_a_large_one_for_a_while_and_not_forever() -> None:
     store = memory(100)
     small, large = add(store, "small", 20), add(store, "large", 90)
     admission = Admission(4, 16, clock)
-    admission.may_start("0", demand(small, 10))
-    assert not admission.may_start("large", demand(large, 0))
-    assert admission.may_start("1", demand(small, 10))
+    admission.may_start("0", estimate(small, 10))
+    assert not admission.may_start("large", estimate(large, 0))
+    assert admission.may_start("1", estimate(small, 10))
     assert not admission.closed
     clock.now = OVERDUE_AFTER + 1
     assert admission.closed
-    assert not admission.may_start("2", demand(small, 10))
+    assert not admission.may_start("2", estimate(small, 10))
     for task in ("0", "1"):
         admission.leave(task)
-    assert not admission.may_start("2", demand(small, 10)), "also when there is room, as it was asked first"
-    assert admission.may_start("large", demand(large, 0))
+    assert not admission.may_start("2", estimate(small, 10)), "also when there is room, as it was asked first"
+    assert admission.may_start("large", estimate(large, 0))
     assert not admission.closed
     admission.leave("large")
-    assert admission.may_start("2", demand(small, 10))
+    assert admission.may_start("2", estimate(small, 10))
 
 
 def test_a_large_one_that_gives_up_holds_nobody_up() -> None:
@@ -428,11 +427,11 @@ def test_a_large_one_that_gives_up_holds_nobody_up() -> None:
     store = memory(100)
     small, large = add(store, "small", 20), add(store, "large", 90)
     admission = Admission(4, 16, clock)
-    admission.may_start("0", demand(small, 10))
-    admission.may_start("large", demand(large, 0))
+    admission.may_start("0", estimate(small, 10))
+    admission.may_start("large", estimate(large, 0))
     clock.now = OVERDUE_AFTER + 1
     admission.leave("large")
-    assert admission.may_start("1", demand(small, 10))
+    assert admission.may_start("1", estimate(small, 10))
 
 
 def encoded(value: float) -> Text:
@@ -440,7 +439,7 @@ def encoded(value: float) -> Text:
 
 
 def test_prompts_are_kept_up_to_a_size_and_the_oldest_forgotten() -> None:
-    prompts = Prompts(3 * encoded(0).size)
+    prompts = PromptCache(3 * encoded(0).size)
     texts = {word: prompts.get("clip", word, lambda: encoded(1)) for word in "abc"}
     assert prompts.get("clip", "a", lambda: encoded(2)) is texts["a"]
     assert prompts.get("other encoders", "a", lambda: encoded(3)) is not texts["a"]
@@ -449,7 +448,7 @@ def test_prompts_are_kept_up_to_a_size_and_the_oldest_forgotten() -> None:
 
 
 def test_a_cache_of_no_size_keeps_nothing() -> None:
-    prompts = Prompts(0)
+    prompts = PromptCache(0)
     for _ in range(2):
         prompts.get("clip", "a", lambda: encoded(1))
     assert (prompts.misses, prompts.size) == (2, 0)

@@ -8,8 +8,8 @@ import pytest
 
 from tintype.catalog.parameters import SCHEDULES as PROMISED
 from tintype.diffusion.samplers import SAMPLERS
-from tintype.diffusion.samplers.space import Epsilon, Flow, Space, shifted
-from tintype.diffusion.schedules import LONGEST, SCHEDULES, plan
+from tintype.diffusion.samplers.parameterization import Epsilon, Flow, Parameterization, shifted
+from tintype.diffusion.schedules import MAX_STEPS, SCHEDULES, plan
 
 FLOW, EPSILON = Flow(3.0), Epsilon()
 EULER, DPM_2 = SAMPLERS["euler"], SAMPLERS["dpm_2"]
@@ -34,13 +34,13 @@ def test_a_flow_begins_at_exactly_1(shift: float) -> None:
 
 @pytest.mark.parametrize("space", [FLOW, EPSILON])
 @pytest.mark.parametrize("sigma", [0.01, 0.3, 0.99])
-def test_sigma_is_the_inverse_of_log_snr(space: Space, sigma: float) -> None:
+def test_sigma_is_the_inverse_of_log_snr(space: Parameterization, sigma: float) -> None:
     assert space.sigma(space.log_snr(sigma)) == pytest.approx(sigma, rel=1e-12)
 
 
 @pytest.mark.parametrize("space", [FLOW, EPSILON])
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_every_schedule_falls_to_0(name: str, space: Space) -> None:
+def test_every_schedule_falls_to_0(name: str, space: Parameterization) -> None:
     for steps in (*range(1, 101), 999, 1000, 1001, 3000):
         sigmas = SCHEDULES[name](steps, space)
         assert sigmas[-1] == 0.0
@@ -78,7 +78,7 @@ def test_a_tiny_strength_costs_no_memory(name: str, strength: float) -> None:
         assert len(sigmas) == 101
         assert all(s > t for s, t in pairwise(sigmas))
         assert sigmas[0] < 0.3
-    assert LONGEST < 100_000
+    assert MAX_STEPS < 100_000
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

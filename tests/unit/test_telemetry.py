@@ -22,9 +22,9 @@ from tests.promql import Asked, asked
 
 from tintype.errors import Forbidden, TintypeError, Unauthorized
 from tintype.store.ops.workers import STATES
+from tintype.telemetry.exposition import Metrics, MetricsSnapshot
 from tintype.telemetry.logs import REMIND, Outage, set_up_logs
-from tintype.telemetry.metrics import SUMS, Figures, Metrics, Stage
-from tintype.telemetry.transactions import Transactions
+from tintype.telemetry.metrics import SUMS, Stage, Transactions
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = json.loads((ROOT / "deploy/grafana.json").read_text())
@@ -46,7 +46,7 @@ OTHERS = {
 #: Labels whose values are all known.
 FEW = ("reason", "outcome", "state", "kind", "wait", "stage", "result", "part")
 #: One of everything, so that each family has a sample.
-EVERYTHING = Figures(
+EVERYTHING = MetricsSnapshot(
     sums={one.key(*one.labels): 1 for one in SUMS},
     waiting={"a": 1},
     oldest={"a": 1.0},
@@ -59,7 +59,7 @@ EVERYTHING = Figures(
 )
 
 
-def text(figures: Figures = EVERYTHING) -> str:
+def text(figures: MetricsSnapshot = EVERYTHING) -> str:
     times = Transactions()
     times.read.observe(1)
     metrics = Metrics(lambda: figures, [times], {"database": "sqlite"})
@@ -186,7 +186,7 @@ def test_every_denial_names_a_reason_that_is_known_from_the_start() -> None:
 
 
 def test_sums_that_nobody_has_added_to_are_zero() -> None:
-    told = text(Figures({}, {"a": 0}, {}, {}, paused=False, workers={}))
+    told = text(MetricsSnapshot({}, {"a": 0}, {}, {}, paused=False, workers={}))
     assert "\ntintype_missed_charges_total 0.0\n" in told
     assert "\ntintype_queue_paused 0.0\n" in told
     assert '\ntintype_requests_total{model="a",outcome="failed"} 0.0\n' in told

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tintype.errors import KINDS, BadPicture, Cancelled, ContentRefused, NoRoom, TintypeError, kind_of
-from tintype.media.outputs import Files
+from tintype.media.storage import Files
 from tintype.store.db.records import Request, Status
 from tintype.store.queue.eta import Outlook
 from tintype.web import answers

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from tintype.telemetry.calls import METHODS, Calls
+from tintype.telemetry.metrics import METHODS, Calls
 from tintype.web.metrics import Counted
 
 SCOPE: Scope = {"type": "http", "method": "POST", "path": "/"}

@@ -6,8 +6,7 @@ from types import SimpleNamespace
 from typing import cast
 
 from tintype.engine import Engine
-from tintype.telemetry.metrics import TRANSACTION_SECONDS, TRANSACTIONS
-from tintype.telemetry.transactions import Transactions
+from tintype.telemetry.metrics import TRANSACTION_SECONDS, TRANSACTIONS, Transactions
 from tintype.worker.heartbeat import Reporter
 from tintype.worker.loop import Worker
 

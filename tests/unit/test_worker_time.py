@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tintype.catalog.models import MODELS, SD35_TURBO_TXT2IMG
-from tintype.diffusion.conditioning import Lengths
-from tintype.media.outlet import Outlet
+from tintype.diffusion.text import Lengths
+from tintype.media.breaker import StorageBreaker
 from tintype.running import RunningRequest
 from tintype.telemetry.metrics import STAGE_SECONDS, Stage
 from tintype.worker.loop import Worker, WorkerConfig
@@ -34,10 +34,10 @@ class Slow:
 
     def get(self, *_: object) -> Any:
         fits = SimpleNamespace(fits=lambda *_: True)
-        family = SimpleNamespace(begin=self.load, demand=lambda _: fits, lengths=lambda _: Lengths(1, 1))
+        family = SimpleNamespace(begin=self.load, estimate=lambda _: fits, lengths=lambda _: Lengths(1, 1))
         return SimpleNamespace(family=family, fingerprint="f", dtype="float32", t5_tokens=1, native_size=None)
 
-    def load(self, job: object) -> object:
+    def load(self, job: object, _init: object) -> object:
         self.now += LOAD
         self.loaded += LOAD
         return job
@@ -59,7 +59,7 @@ def test_loading_is_nobodys_time(monkeypatch: pytest.MonkeyPatch) -> None:
     models: Any = Slow(monkeypatch)
     nothing: Any = SimpleNamespace()
     store: Any = SimpleNamespace(queue=nothing, warmups=nothing)
-    outputs: Any = SimpleNamespace(safety=SafetyFilter(None), outlet=Outlet(nothing))
+    outputs: Any = SimpleNamespace(safety=SafetyFilter(None), breaker=StorageBreaker(nothing))
     worker = Worker(store, models, nothing, outputs, WorkerConfig(id="w", max_images=4, max_rows=4, poll=1, grace=1))
     monkeypatch.setattr(worker.engine, "add", lambda *_, **__: None)
     earlier, fresh = running("earlier"), running("fresh")

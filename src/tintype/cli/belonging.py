@@ -17,7 +17,7 @@ from tintype.cli.rows import print_rows
 from tintype.cli.storage import check_storage
 from tintype.errors import ConfigurationInvalid, StorageUnavailable
 from tintype.hub.registry import Registry
-from tintype.media.marker import kind, place, read_marker, write_marker
+from tintype.media.storage import kind, place, read_storage_id, write_storage_id
 from tintype.settings import Settings
 from tintype.store.db import facts
 from tintype.store.db.audit import record
@@ -55,7 +55,7 @@ def check_place(db: Database, settings: Settings) -> None:
     A database that knows of no storage yet remembers this one. One that is away is believed, and known, by its name.
     """
     try:
-        found = read_marker(settings)
+        found = read_storage_id(settings)
         with db.read() as view:
             known = facts.read(view, facts.STORAGE)
         if known is None or found is None or found != known["id"]:
@@ -80,13 +80,13 @@ def _known_by_name(db: Database, settings: Settings) -> dict[str, Any]:
 
 
 def _agree(tx: Connection, settings: Settings) -> None:
-    known, found = facts.read(tx, facts.STORAGE), read_marker(settings)
+    known, found = facts.read(tx, facts.STORAGE), read_storage_id(settings)
     # Whoever came first may have found it away: then the next who reaches it under that name gives it its id.
     if known is None or (known["id"] is None and known["place"] == place(settings)):
-        _remember(tx, settings, found or write_marker(settings))
+        _remember(tx, settings, found or write_storage_id(settings))
         log.info("pictures are kept here from now on", storage=place(settings))
     elif found is None and known["kind"] == "folder" and _beside(settings):
-        write_marker(settings, known["id"])
+        write_storage_id(settings, known["id"])
         log.warning("the folder of pictures had no storage.json, as after a restore; it has one again")
     elif found is None or found != known["id"]:
         raise ConfigurationInvalid(_differ(known, settings))
@@ -174,7 +174,7 @@ def show(data: Path | None, as_json: bool) -> None:
     check_storage(settings)
     with open_database(settings) as db, db.read() as view:
         known = facts.read(view, facts.STORAGE) or {}
-    same = known["id"] == read_marker(settings) if known.get("id") else None
+    same = known["id"] == read_storage_id(settings) if known.get("id") else None
     row = {"database's": known.get("place", "not known yet"), "these settings'": place(settings), "same": same}
     click.echo(json.dumps(row, indent=2)) if as_json else print_rows([row], as_json)
 
@@ -196,7 +196,7 @@ def adopt(data: Path | None) -> None:
     with open_database(settings) as db:
         with db.write(unhurried=True) as tx:
             known = facts.read(tx, facts.STORAGE) or {}
-            _remember(tx, settings, id := read_marker(settings) or write_marker(settings))
+            _remember(tx, settings, id := read_storage_id(settings) or write_storage_id(settings))
             record(tx, "storage.adopt", place(settings), was=known.get("place"))
         running = [] if known.get("id") in (None, id) else _running(db)
     before = f"; until now, {known['place']}" if known else ""

@@ -21,7 +21,7 @@ from tintype.fleet.rule import Bounds
 from tintype.settings import Settings
 from tintype.store.ops.autoscaler import Lead, fleet_name
 from tintype.store.ops.workers import new_id
-from tintype.telemetry.logs import Life, set_up_logs
+from tintype.telemetry.logs import ProcessLog, set_up_logs
 
 #: Seconds between two looks.
 LOOK = 1.0
@@ -57,7 +57,7 @@ def fleet(down: bool, parent: int | None, data: Path | None) -> None:
     share = (settings.ray_gpus, settings.ray_cpus)
     check_storage(settings)
     opened = open_database(settings, making=True, quiet=False, process="fleet")
-    with opened as db, Life(fleet="ray", **about(settings, FLEET)) as life:
+    with opened as db, ProcessLog(fleet="ray", **about(settings, FLEET)) as life:
         check_place(db, settings)  # its workers are given the same storage
         where = (settings.ray_address, settings.ray_namespace, fleet_name(db))
         cluster = RayCluster(*where, *share, orders(settings, os.environ))
@@ -74,12 +74,12 @@ def fleet(down: bool, parent: int | None, data: Path | None) -> None:
     cluster.close()
 
 
-def _keep(keeper: Keeper, down: bool, parent: int | None, life: Life) -> None:
+def _keep(keeper: Keeper, down: bool, parent: int | None, life: ProcessLog) -> None:
     """Look again and again until told to stop, or until nothing is left where that is wanted."""
     stop = threading.Event()
 
     def end(number: int, _frame: object) -> None:
-        life.ends(number)
+        life.stopping(number)
         stop.set()
 
     while not stop.is_set() and parent in (None, os.getppid()):
@@ -92,7 +92,7 @@ def _keep(keeper: Keeper, down: bool, parent: int | None, life: Life) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, end)
         stop.wait(LOOK)
-    life.ends("its parent is gone")
+    life.stopping("its parent is gone")
 
 
 def bounds(settings: Settings) -> Bounds:

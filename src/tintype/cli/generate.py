@@ -18,10 +18,9 @@ from tintype.catalog.samples import sample_path
 from tintype.catalog.spec import Catalogue, ModelSpec, Param
 from tintype.cli.local import check_device, check_files, drawing, load_model
 from tintype.cli.options import data_option, load_settings
-from tintype.core import GenerationParams
+from tintype.core import Format, GenerationParams
 from tintype.errors import BadPicture, InvalidParameter
 from tintype.hub.registry import Registry, build_registry
-from tintype.media.images import Format
 from tintype.media.inline import from_text
 from tintype.settings import Settings
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tintype.media.marker import place
+from tintype.media.storage import place
 from tintype.settings import Settings
 from tintype.store.db.database import shown_url
 

@@ -41,9 +41,9 @@ from tintype.store.db.audit import act_as, actor
 from tintype.store.db.database import Database
 from tintype.store.ops.workers import new_id
 from tintype.store.webhooks.subscriptions import Webhooks
-from tintype.telemetry.logs import Life, set_up_logs
+from tintype.telemetry.logs import ProcessLog, set_up_logs
 from tintype.web.shutdown import LAST_ANSWERS, Shutdown, WebServer
-from tintype.webhooks import sending
+from tintype.webhooks import webhook_sender
 
 log = structlog.get_logger()
 
@@ -101,10 +101,10 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
         if settings.public_url:
             Webhooks(db, overlap=settings.webhook_overlap).forget_bases()
     server = web_server(settings, registry, name)
-    life = Life(server=name, address=address, fleet=settings.fleet, **about(settings, CALLERS))
+    life = ProcessLog(server=name, address=address, fleet=settings.fleet, **about(settings, CALLERS))
 
     def stop(number: int, frame: FrameType | None) -> None:
-        life.ends(number)
+        life.stopping(number)
         server.handle_exit(number, frame)
 
     # From the start until the last worker has stopped: a signal counts throughout.
@@ -112,7 +112,7 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
         signal.signal(number, stop)
     # Workers go on while calls wait for them, until the web's own grace is over. The senders end last: what workers
     # finish in their grace time can still be told.
-    with life, sending(settings, name), _fleet(settings) as children:
+    with life, webhook_sender(settings, name), _fleet(settings) as children:
         server.again = partial(hurry, children)
         click.echo(f"tintype is ready at {address}")
         if not server.should_exit:

@@ -13,7 +13,7 @@ from sqlalchemy import make_url
 from tintype.cli.local import lacking
 from tintype.cli.refusals import Misset
 from tintype.errors import ConfigurationInvalid, StorageUnavailable
-from tintype.media.marker import place
+from tintype.media.storage import place
 from tintype.private import tighten
 from tintype.settings import Settings
 
@@ -50,7 +50,7 @@ def check_storage(settings: Settings, environment: MutableMapping[str, str] = os
         raise Misset(lacking("TINTYPE_STORAGE_URL", "s3")) from error
     _check_environment(settings, environment)
     try:
-        open_bucket(settings, "trial", TRIAL, TRIAL).prove()
+        open_bucket(settings, "trial", TRIAL, TRIAL).self_test()
     except ConfigurationInvalid as error:
         raise Misset(f"TINTYPE_STORAGE_URL: {error.message}") from error
     except StorageUnavailable as error:

@@ -1,1 +1,1 @@
-"""How a picture is made: pure torch, without HTTP, database or settings."""
+"""How an image is made: pure torch, without HTTP, database or settings."""

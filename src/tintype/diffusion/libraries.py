@@ -1,4 +1,4 @@
-"""The classes of diffusers and transformers that we use."""
+"""The classes of diffusers and transformers that are used here, imported together and silenced."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from tintype.errors import WeightsUnusable
 
-#: The classes that a folder may name, and where each lives: a name that isn't here is never imported.
+#: The classes that a folder may name, and their import paths: no other name is ever imported.
 CLASSES = {
     "AutoencoderKL": "diffusers.models.autoencoders.autoencoder_kl.AutoencoderKL",
     "AutoencoderTiny": "diffusers.models.autoencoders.autoencoder_tiny.AutoencoderTiny",
@@ -33,16 +33,16 @@ def find_class(name: str) -> Any:
 
 
 def quiet_libraries() -> None:
-    """Import them, and keep their advice and progress bars out of our logs; their errors still raise."""
+    """Import them, and turn off their warnings and progress bars; errors still raise."""
     _classes()
 
 
 @cache
 def _classes() -> dict[str, Any]:
-    """All of them at once: whichever is imported first brings nearly everything that the others need.
+    """All of them together, as whichever is imported first imports nearly all that the others need.
 
-    Modules stay. Looking through their objects for garbage, over and over while they are made, would take a third of
-    the time, so the collector rests meanwhile, and leaves them alone afterwards.
+    The garbage collector is off meanwhile, which saves a third of the time, and the objects are frozen afterwards, as
+    modules are never freed.
     """
     collects = gc.isenabled()
     gc.disable()

@@ -1,38 +1,118 @@
-"""Components into memory: built without numbers, then given those that lie on disk."""
+"""A checkpoint's components, opened as a family needs them: weights are loaded at their first forward pass.
+
+Networks are built on the meta device and then assigned the tensors of their files, memory-mapped where these have the
+wanted dtype already. LoRAs are merged, and large conversions cached on disk.
+"""
 
 from __future__ import annotations
 
 import inspect
+import os
 import re
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import structlog
 import torch
+from safetensors.torch import save_file
 
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.component import Component
-from tintype.checkpoints.files import Tensors
-from tintype.diffusion.conversion import in_format
+from tintype.checkpoints.files import MALFORMED, Tensors, map_tensors
+from tintype.checkpoints.lora import merge_loras
+from tintype.checkpoints.weights import CACHE
 from tintype.diffusion.libraries import CLASSES, find_class
+from tintype.diffusion.memory.component import LoadedComponent, out_of_memory
+from tintype.diffusion.memory.device_memory import DeviceMemory, Memory
+from tintype.diffusion.text import PromptCache
 from tintype.errors import WeightsUnusable
 
-#: Layers in a row, and numbers along any side, of which no published network has nearly as many: building more of them
-#: would take for ever.
-MOST_LAYERS, LARGEST = 1000, 10_000_000
+log = structlog.get_logger()
+
+#: The component that may run on the CPU next to a GPU: the largest of the text encoders, run once per prompt.
+T5 = "text_encoder_3"
+#: Layers in a row, and elements along any side: no published network comes near. Building more would not end.
+MAX_LAYERS, MAX_SIDE = 1000, 10_000_000
 #: How configurations call numbers of layers.
 LAYERS = re.compile(r"layers(?!_attention)|(num|layers_per)_.*blocks?$")
+#: Bytes from which a converted copy is cached on disk: smaller ones are converted in no time.
+MIN_CACHED = 256 * 2**20
+
+
+class Components:
+    """A checkpoint's components on a device, in one dtype."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, memory: Memory, prompts: PromptCache
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.device = device
+        self.dtype = dtype
+        self.memory = memory
+        self.prompts = prompts
+
+    def loaded(self, name: str, prepare: Callable[[Any], Any] = lambda module: module) -> LoadedComponent:
+        """A network in the device's memory; `prepare` is applied to the loaded module. Raises WeightsUnusable."""
+        return self._loaded(self._on_disk(name), self.memory.device, prepare)
+
+    def t5(self) -> LoadedComponent | None:
+        """The third text encoder, in the memory where it is to run; None where it is left out."""
+        component = self.checkpoint.component(T5)
+        on_cpu = self.checkpoint.weights.t5 == "cpu"
+        if component is None:
+            return None
+        return self._loaded(component, self.memory.host if on_cpu else self.memory.device)
+
+    def config(self, name: str) -> dict[str, Any]:
+        """A network's configuration, with its class's defaults; raises WeightsUnusable."""
+        return whole_config(self._on_disk(name))
+
+    def tokenizer(self, name: str) -> Any:
+        """Raises WeightsUnusable where there is none, or one for another text encoder."""
+        return open_tokenizer(self.checkpoint, name)
+
+    def _on_disk(self, name: str) -> Component:
+        found = self.checkpoint.component(name)
+        if found is None:
+            raise WeightsUnusable(self.checkpoint.missing_message(name))
+        return found
+
+    def _loaded(
+        self, component: Component, memory: DeviceMemory, prepare: Callable[[Any], Any] = lambda module: module
+    ) -> LoadedComponent:
+        class_of(component)
+        map_tensors([lora.path for lora in component.loras])  # fails now, not at the first request, if one is missing
+        size = self.dtype.itemsize * sum(tensor.numel() for tensor in component.meta_tensors().values())
+        key = f"{component.identity} {self.dtype}"
+        build = partial(_build, component, self.dtype, prepare)
+        return memory.component(key, component.name, size, build, self.dtype.itemsize)
+
+
+def _build(component: Component, dtype: torch.dtype, prepare: Callable[[Any], Any]) -> Any:
+    try:
+        return prepare(load(component, dtype))
+    except (OSError, *MALFORMED) as error:
+        if out_of_memory(error):
+            raise  # the weights are fine: there may be enough memory another time
+        # The libraries' messages name folders of this machine: they go to the log through the cause.
+        raise WeightsUnusable(f"the weights can't be loaded: {type(error).__name__}") from error
+
+
+def channels_last(module: Any) -> Any:
+    """A network in the memory layout in which convolutions are fastest."""
+    return module.to(memory_format=torch.channels_last)
 
 
 def load(component: Component, dtype: torch.dtype) -> Any:
-    """A network on the CPU, its tensors mapped from disk where they are stored in that number format.
-
-    Raises WeightsUnusable.
-    """
-    # Ordinary tensors, whoever asks: those made in inference mode can't be given to a network outside of it.
+    """A network on the CPU, its tensors memory-mapped where they are stored in that dtype; raises WeightsUnusable."""
+    # Ordinary tensors, also if called in inference mode: its tensors can't be assigned to a network outside of it.
     with torch.inference_mode(False), torch.no_grad():
         model = build(component)
-        assign(model, component, in_format(component, dtype))
+        assign(model, component, converted(component, dtype))
         return model.eval()
 
 
@@ -46,27 +126,27 @@ def class_of(component: Component) -> Any:
 
 
 def build(component: Component) -> Any:
-    """A network on the meta device: every shape, no numbers, no memory; raises WeightsUnusable."""
+    """A network on the meta device, which takes no memory; raises WeightsUnusable."""
     kind = class_of(component)
-    own = _settings(component)
+    config = _checked_config(component)
     with understood(component.class_name), torch.device("meta"):
         is_text = CLASSES[component.class_name].startswith("transformers.")
-        model = kind(kind.config_class(**own)) if is_text else kind.from_config(own)
+        model = kind(kind.config_class(**config)) if is_text else kind.from_config(config)
     return model.requires_grad_(False)
 
 
 def whole_config(component: Component) -> dict[str, Any]:
-    """A network's configuration, with what its class takes for granted; raises WeightsUnusable."""
-    kind, own = class_of(component), _settings(component)
+    """A network's configuration, with its class's defaults; raises WeightsUnusable."""
+    kind, config = class_of(component), _checked_config(component)
     if not hasattr(kind, "config_class"):
         parameters = inspect.signature(kind.__init__).parameters.values()
-        return {parameter.name: parameter.default for parameter in parameters} | own
+        return {parameter.name: parameter.default for parameter in parameters} | config
     with understood(component.class_name):
-        return {**kind.config_class(**own).to_dict()}
+        return {**kind.config_class(**config).to_dict()}
 
 
 def open_tokenizer(checkpoint: Checkpoint, name: str) -> Any:
-    """A tokenizer whose every token its text encoder knows; raises WeightsUnusable."""
+    """A tokenizer all of whose tokens its text encoder has; raises WeightsUnusable."""
     folder = checkpoint.tokenizer(name)
     encoder = checkpoint.component(name.replace("tokenizer", "text_encoder"))
     if folder is None or encoder is None:
@@ -82,7 +162,7 @@ def open_tokenizer(checkpoint: Checkpoint, name: str) -> Any:
         words = f"it has tokens up to {highest}, and {encoder.name} knows {config['vocab_size']} (vocab_size)"
         raise WeightsUnusable(f"component {name}: {words}")
     positions = config.get("max_position_embeddings")
-    if positions is not None and longest != positions:  # SD 3's two lie side by side
+    if positions is not None and longest != positions:  # SD 3's two are concatenated
         words = f"its texts (model_max_length) have {longest:,} tokens, and {encoder.name} takes {positions:,}"
         raise WeightsUnusable(f"component {name}: {words} (max_position_embeddings)")
     return tokenizer
@@ -90,7 +170,7 @@ def open_tokenizer(checkpoint: Checkpoint, name: str) -> Any:
 
 @contextmanager
 def understood(what: str) -> Iterator[None]:
-    """Raise WeightsUnusable where the block raises: the libraries have all kinds of errors for what makes no sense.
+    """Turn any exception of the block into WeightsUnusable: the libraries raise all kinds for invalid configurations.
 
     Their messages name folders of this machine: they go to the log through the cause.
     """
@@ -102,52 +182,84 @@ def understood(what: str) -> Iterator[None]:
         raise WeightsUnusable(f"its configuration is not one of {what}: {type(error).__name__}") from error
 
 
-def _settings(component: Component) -> dict[str, Any]:
-    """What the configuration says of the network's build; raises WeightsUnusable where no network is as large."""
-    # Beginning with _ are its history, and which kernels of attention it should be run with: that is ours to choose.
-    own = {key: value for key, value in component.config.items() if not key.startswith("_") or key == "_class_name"}
-    own.pop("attn_implementation", None)
-    for key, value in own.items():
-        most = MOST_LAYERS if LAYERS.search(key) else LARGEST
+def _checked_config(component: Component) -> dict[str, Any]:
+    """The configuration's settings of the network; raises WeightsUnusable for sizes that no network has."""
+    # Keys that begin with _ are its history, and its attention implementation: we choose that ourselves.
+    config = {key: value for key, value in component.config.items() if not key.startswith("_") or key == "_class_name"}
+    config.pop("attn_implementation", None)
+    for key, value in config.items():
+        limit = MAX_LAYERS if LAYERS.search(key) else MAX_SIDE
         sides = value if isinstance(value, list | tuple) else [value]
-        if len(sides) > MOST_LAYERS or any(isinstance(side, int) and abs(side) > most for side in sides):
+        if len(sides) > MAX_LAYERS or any(isinstance(side, int) and abs(side) > limit for side in sides):
             raise WeightsUnusable(f"its configuration is not one of {component.class_name}: {key} is out of range")
-    return own
+    return config
 
 
 def assign(model: Any, component: Component, tensors: Tensors) -> None:
-    """Put tensors in the place of a built network's, without a copy; raises WeightsUnusable that names what differs."""
+    """Assign tensors to a network of the meta device, without a copy; raises WeightsUnusable that names differences."""
     try:
-        unknown = model.load_state_dict(tensors, strict=False, assign=True).unexpected_keys
+        unexpected = model.load_state_dict(tensors, strict=False, assign=True).unexpected_keys
     except RuntimeError as error:
-        raise WeightsUnusable(f"component {component.name}: {_first_detail(error)}") from error
+        lines = str(error).splitlines()  # a headline, then one line per mismatch
+        raise WeightsUnusable(f"component {component.name}: {lines[min(1, len(lines) - 1)].strip()}") from error
     if hasattr(model, "tie_weights"):
         model.tie_weights()
-    absent = [name for name, parameter in model.named_parameters() if parameter.is_meta]
-    if absent or unknown:
-        raise WeightsUnusable(f"component {component.name}: {_differences(absent, unknown)}")
-    _fill_positions(model)
-
-
-def _fill_positions(model: Any) -> None:
-    """Set the one buffer that no file holds: the numbers of CLIP's tokens."""
+    missing = [name for name, parameter in model.named_parameters() if parameter.is_meta]
+    if missing or unexpected:
+        raise WeightsUnusable(f"component {component.name}: {_differences(missing, unexpected)}")
     for name, buffer in model.named_buffers():
-        if buffer.is_meta and name.endswith("position_ids"):
+        if buffer.is_meta and name.endswith("position_ids"):  # of CLIP: the one buffer that no file holds
             owner = model.get_submodule(name.rpartition(".")[0])
             owner.position_ids = torch.arange(buffer.shape[-1]).expand(buffer.shape)
 
 
-def _differences(absent: list[str], unknown: list[str]) -> str:
-    """Some of the tensors that are missing, and some that there is no place for."""
+def _differences(missing: list[str], unexpected: list[str]) -> str:
     parts = [
         f"{len(names)} tensors {word}, such as {names[0]}"
-        for names, word in ((absent, "are missing"), (unknown, "have no place in it"))
+        for names, word in ((missing, "are missing"), (unexpected, "have no place in it"))
         if names
     ]
     return " and ".join(parts)
 
 
-def _first_detail(error: RuntimeError) -> str:
-    """The first mismatch that torch names, below its headline."""
-    lines = str(error).splitlines()
-    return lines[min(1, len(lines) - 1)].strip()
+def converted(component: Component, dtype: torch.dtype) -> Tensors:
+    """The component's tensors in one dtype, its LoRAs merged; raises WeightsUnusable.
+
+    LoRAs of one request are merged into the cached conversion without them; the result isn't cached, as there may be
+    any number of combinations.
+    """
+    per_request = tuple(lora for lora in component.loras if lora.per_request)
+    permanent = tuple(lora for lora in component.loras if not lora.per_request)
+    tensors = _cached(component.with_loras(permanent), dtype)
+    return merge_loras(component.name, tensors, per_request, dtype) if per_request else tensors
+
+
+def _cached(component: Component, dtype: torch.dtype) -> Tensors:
+    """Large conversions are cached next to the file: a conversion takes twenty times as long as the load itself."""
+    outline = component.meta_tensors()
+    if not component.loras and not component.is_float8 and all(one.dtype == dtype for one in outline.values()):
+        return component.tensors()
+    word = str(dtype).removeprefix("torch.")
+    cached = component.files[0].parent / CACHE / f"{component.name}-{component.identity}-{word}.safetensors"
+    if cached.exists():
+        return map_tensors([cached])
+    tensors = merge_loras(component.name, component.tensors(), component.loras, dtype)
+    if sum(tensor.numel() for tensor in outline.values()) * dtype.itemsize < MIN_CACHED:
+        return tensors
+    _save(tensors, cached)
+    return map_tensors([cached]) if cached.exists() else tensors
+
+
+def _save(tensors: Tensors, path: Path) -> None:
+    """Write the file under another name, then rename it; a folder that isn't writable is no error."""
+    half = None
+    try:
+        path.parent.mkdir(exist_ok=True)
+        handle, half = tempfile.mkstemp(dir=path.parent, suffix=".half")
+        os.close(handle)
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, half, metadata={"format": "pt"})
+        Path(half).replace(path)
+    except (OSError, RuntimeError) as error:
+        log.warning("can't cache converted weights; they are converted at every load", cause=type(error).__name__)
+        if half:
+            Path(half).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""Colours: what a file's ICC profile means by its numbers → sRGB, which models know and outputs say they are.
+"""Colours: a file's ICC profile → sRGB, in which models are trained and outputs are written.
 
 Of a PNG's chunks, iCCP counts. gAMA and cHRM without a profile are ignored, since nearly all such files mean sRGB and
-the rest would be guesses; so is cICP, whose HDR has no right place in 8 bits.
+the rest would be guesses; so is cICP, whose HDR doesn't fit into 8 bits.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from PIL import Image, ImageCms
 
 from tintype.media.sanitize import MAX_PROFILE
 
-#: Transforms kept: a camera's pictures have all the same profile.
-KEPT = 4
-#: Profiles that move no colour further than this, of 255, say sRGB in other words: converting would only add rounding.
+#: Cached transforms: all images of a camera have the same profile.
+CACHED = 4
+#: Profiles that move no colour further than this, of 255, are sRGB in effect: converting would only add rounding.
 SAME = 2
-#: The colour spaces of profiles → the mode that their transform takes, and the modes of pictures that they are for.
+#: Colour space of a profile → the mode that its transform takes, and the modes of the images that it applies to.
 MODES = {
     "RGB": ("RGB", ("RGB", "RGBA", "RGBX", "P", "PA")),
     "GRAY": ("L", ("1", "L", "LA")),
@@ -28,32 +28,32 @@ MODES = {
 }
 #: What Pillow raises for profiles that LittleCMS refuses, at any stage.
 BROKEN = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
-#: Where a profile has the date of its making, which would make equal pictures unequal files.
+#: Where a profile has its creation date, which would make files of equal images differ.
 DATE = slice(24, 36)
 
 
 def to_srgb(image: Image.Image, flatten: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """A picture of 8 bits → RGB in sRGB; `flatten` makes a picture of its own of it, RGB in the same colours.
+    """An image of 8 bits → RGB in sRGB; `flatten` makes a new image of it, RGB in the same colours.
 
-    A profile that isn't understood, isn't for such pictures, or means sRGB changes nothing. `image` may be changed: a
+    A profile that can't be read, isn't for such images, or is sRGB changes nothing. `image` may be changed in place: a
     copy would take as much memory again.
     """
-    mode, transform = _meant(image)
+    mode, transform = _mode_and_transform(image)
     if transform is None:
-        picture = flatten(image)
+        rgb = flatten(image)
     elif mode == "CMYK":
-        picture = transform.apply(image)
+        rgb = transform.apply(image)
     elif mode == "L":
-        picture = transform.apply(flatten(image).getchannel(0))
-    elif mode == "RGBA":  # before it is flattened, so that what is half transparent is mixed in sRGB, as browsers do
-        picture = flatten(transform.apply_in_place(image))
+        rgb = transform.apply(flatten(image).getchannel(0))
+    elif mode == "RGBA":  # before it is flattened, so that half transparent pixels are blended in sRGB, as browsers do
+        rgb = flatten(transform.apply_in_place(image))
     else:
-        picture = transform.apply_in_place(flatten(image))
-    picture.info.pop("icc_profile", None)
-    return picture
+        rgb = transform.apply_in_place(flatten(image))
+    rgb.info.pop("icc_profile", None)
+    return rgb
 
 
-def _meant(image: Image.Image) -> tuple[str, ImageCms.ImageCmsTransform | None]:
+def _mode_and_transform(image: Image.Image) -> tuple[str, ImageCms.ImageCmsTransform | None]:
     profile = image.info.get("icc_profile")
     if not isinstance(profile, bytes) or not 0 < len(profile) <= MAX_PROFILE:
         return "", None
@@ -69,12 +69,12 @@ def _space(profile: bytes) -> str:
     return profile[16:20].decode("latin-1").strip()
 
 
-@lru_cache(KEPT)
+@lru_cache(CACHED)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From a profile's colours to sRGB; None where they are the same. Raises BROKEN."""
+    """From a profile's colours to sRGB; None if they are the same. Raises BROKEN."""
     source: Any = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    made = "RGBA" if mode == "RGBA" else "RGB"
-    transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, made)
+    target = "RGBA" if mode == "RGBA" else "RGB"
+    transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, target)
     return None if mode != "CMYK" and _changes_nothing(transform, mode) else transform
 
 
@@ -89,7 +89,7 @@ def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
 
 @cache
 def srgb_profile() -> bytes:
-    """An ICC profile that says sRGB, in 588 bytes, the same in every process."""
+    """The ICC profile of sRGB, in 588 bytes, the same in every process."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     profile[DATE] = bytes(12)
     return bytes(profile)

@@ -1,8 +1,8 @@
-"""Decoding in child processes: whatever a file does to a decoder is bounded, can be stopped, and stays there.
+"""Decoding in sandboxed child processes: whatever a file does to a decoder is limited, cancellable, and contained.
 
 `python -m tintype.media.decoder` is the child. It has none of its parent's secrets, descriptors or memory, a limit of
-CPU time per image and one of memory, and ends with its parent. What comes back is as large as a model takes it, not as
-large as the file's image.
+CPU time per image and one of memory, and ends with its parent. It returns the image in the size that a model takes, not
+in the file's.
 """
 
 from __future__ import annotations
@@ -18,67 +18,70 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from PIL import Image
 
+from tintype.core import Size
 from tintype.errors import BadPicture
-from tintype.media.cancellation import Cancellation
 from tintype.media.images import CUT_SHORT, decode, digest
-from tintype.media.scaling import fit, fitted_size
+from tintype.media.scaling import fit, output_size
 
-#: Bytes that a child may take of itself, and per pixel of the largest image that may be sent: an image with
-#: transparency is decoded into two canvases (WebP), a copy and the result, of 4 bytes each. Measured at 50 megapixels:
-#: at most 905 MB of address space, 815 MB of memory; most formats take half of it.
+if TYPE_CHECKING:
+    from tintype.media.network import Cancellation  # which children do without: it brings httpcore
+
+#: Max bytes of a child's address space: base, and per pixel of the largest allowed image. An image with transparency
+#: is decoded into two canvases (WebP), a copy and the result, of 4 bytes each. Measured at 50 megapixels: at most
+#: 905 MB of address space, 815 MB of memory; most formats take half of it.
 BASE_MEMORY, MEMORY_PER_PIXEL = 2**28, 16
-#: Below the work that the machine is there for: decoding may wait for it, not the other way round.
+#: Lower priority than the machine's main work, the denoising.
 NICENESS = 10
-#: Seconds of the clock for each of CPU time: the machine may be busy with other things.
-PATIENCE = 4
-#: How often an image is decoded whose child is killed from outside: where memory is short, the kernel chooses whom.
+#: Timeout in seconds per second of CPU time: the machine may be busy with other work.
+WALL_PER_CPU = 4
+#: Max decodings of an image whose child is killed from outside: where memory is short, the kernel chooses a victim.
 TRIES = 2
-#: Seconds that a child may take to start.
-STARTING = 60.0
-#: What a child says first: any failure after it is the file's.
+#: Timeout of a child's start, in seconds.
+START_TIMEOUT = 60.0
+#: A child's first byte: any failure after it is due to the file.
 READY = b"+"
 TOO_LONG = "the picture takes too long to decode; save it anew, or smaller"
 TOO_MUCH = "the picture takes too much memory to decode; send it smaller"
 
 
-class ImageSpec(NamedTuple):
-    """What a child is told before the file's bytes."""
+class Job(NamedTuple):
+    """Sent to a child before the file's bytes."""
 
+    #: Bytes of the file.
     length: int
-    #: Width and height that are wanted; 0 and 0 for those that a model takes for an image of this size.
+    #: Size in pixels to return; 0 × 0 for the size that a model takes for an image of this size.
     width: int
     height: int
 
 
-JOB, ANSWER = struct.Struct("!QII"), struct.Struct("!II")
+JOB_HEAD, ANSWER_HEAD = struct.Struct("!QII"), struct.Struct("!II")
 
 
 class Decoded(NamedTuple):
     """An input image as a model takes it."""
 
-    #: RGB, in the size that was wanted.
+    #: RGB, in the size that the job names.
     image: Image.Image
-    #: Width and height in pixels that it had.
-    size: tuple[int, int]
-    #: Of all its pixels, as `images.digest` gives it.
+    #: Pixels of the file's image.
+    size: Size
+    #: `images.digest` of all its pixels.
     digest: str
 
 
 def reduced(data: bytes, max_pixels: int, width: int = 0, height: int = 0) -> Decoded:
-    """Decode in this process, and fit to a size, or to that which a model takes; raises BadPicture."""
-    picture = decode(data, max_pixels)
-    wanted = (width, height) if width else fitted_size(*picture.size)
-    return Decoded(fit(picture, *wanted), picture.size, digest(picture))
+    """Decode in this process, and fit to a size, 0 × 0 being the size that a model takes; raises BadPicture."""
+    image = decode(data, max_pixels)
+    return Decoded(fit(image, *output_size(width, height, image.size)), image.size, digest(image))
 
 
 class Decoder:
-    """As many child processes as there are calls at the same time; safe to share between threads.
+    """A pool of as many child processes as there are concurrent calls; safe to share between threads.
 
-    max_pixels: most pixels of an image. seconds: CPU time that decoding one may take.
+    max_pixels: of an image. seconds: CPU time that decoding one may take.
     """
 
     def __init__(self, max_pixels: int, seconds: float) -> None:
@@ -96,7 +99,7 @@ class Decoder:
         self.close()
 
     def close(self) -> None:
-        """End the children that are idle; the others end with their image."""
+        """End the idle children; the others end with their image."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -104,11 +107,11 @@ class Decoder:
             child.end()
 
     def reduced(self, data: bytes, width: int, height: int, cancellation: Cancellation) -> Decoded:
-        """As the function, in a child. Raises BadPicture, also when the child crashes or reaches a limit.
+        """The function `reduced`, in a child. Raises BadPicture, also when the child crashes or reaches a limit.
 
-        Raises CancelledError as soon as it is cancelled, from another thread: the child is killed then.
+        When cancelled, from another thread, it kills the child and raises CancelledError immediately.
         """
-        job = ImageSpec(len(data), width, height)
+        job = Job(len(data), width, height)
         for _ in range(TRIES):
             try:
                 return self._decoded(data, job, cancellation)
@@ -116,7 +119,7 @@ class Decoder:
                 cause = error
         raise BadPicture(TOO_MUCH) from cause
 
-    def _decoded(self, data: bytes, job: ImageSpec, cancellation: Cancellation) -> Decoded:
+    def _decoded(self, data: bytes, job: Job, cancellation: Cancellation) -> Decoded:
         cancellation.check()
         child = self._take()
         try:
@@ -132,50 +135,50 @@ class Decoder:
         return decoded
 
     def _take(self) -> _Child:
-        """One that is idle and lives, else a new one."""
+        """An idle child that is alive, else a new one."""
         with self._lock:
             while self._idle:
-                if (child := self._idle.pop()).lives:
+                if (child := self._idle.pop()).alive:
                     return child
                 child.end()
         return _Child(self._memory, self._max_pixels, self._seconds)
 
     def _put(self, child: _Child) -> None:
         with self._lock:
-            if child.lives and not self._closed:
+            if child.alive and not self._closed:
                 self._idle.append(child)
                 return
         child.end()
 
 
 class _DecoderFailed(Exception):
-    """Why, for the log."""
+    """The cause, for the log."""
 
 
 class _Killed(Exception):
-    """A child was killed, and not by its parent."""
+    """A child was killed, not by its parent."""
 
 
 class _Child:
-    """A child as its parent has it; raises RuntimeError when it can't be started."""
+    """The parent's side of a child; raises RuntimeError when it can't be started."""
 
     def __init__(self, memory: int, max_pixels: int, seconds: float) -> None:
         ours, theirs = socket.socketpair()
         self._channel = ours
-        self._timeout = PATIENCE * seconds
+        self._timeout = WALL_PER_CPU * seconds
         with theirs:
             self._process: subprocess.Popen[bytes] = subprocess.Popen(  # noqa: S603 - ourselves
                 [sys.executable, "-m", "tintype.media.decoder", str(memory), str(max_pixels), str(seconds)],
-                # Held open by this process alone: the child ends with it.
+                # Held open only by this process: the child ends with it.
                 stdin=subprocess.PIPE,
                 stdout=theirs.fileno(),
-                # Where libraries complain of files, in lines that are no log's.
+                # Libraries write warnings about files to it, in lines that aren't the log's.
                 stderr=subprocess.DEVNULL,
-                # What this process imports, and nothing else that it knows.
+                # The import path, and no other variable of this process.
                 env={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             )
         try:
-            started = _received(ours, len(READY), time.monotonic() + STARTING) == READY
+            started = _received(ours, len(READY), time.monotonic() + START_TIMEOUT) == READY
         except (OSError, EOFError):
             started = False
         if not started:
@@ -183,18 +186,18 @@ class _Child:
             raise RuntimeError("a decoder can't be started")
 
     @property
-    def lives(self) -> bool:
-        """Whether it can be given another image."""
+    def alive(self) -> bool:
+        """Whether it can decode another image."""
         return self._process.poll() is None and self._channel.fileno() >= 0
 
-    def reduced(self, data: bytes, job: ImageSpec) -> Decoded:
-        """See Decoder; once it has crashed or taken too long, it lives no more. Raises _Killed when it is killed."""
+    def reduced(self, data: bytes, job: Job) -> Decoded:
+        """See Decoder; it ends when it crashes or takes too long. Raises _Killed when it is killed."""
         end = time.monotonic() + self._timeout
         try:
             self._channel.settimeout(self._timeout)
-            self._channel.sendall(JOB.pack(*job))
+            self._channel.sendall(JOB_HEAD.pack(*job))
             self._channel.sendall(data)
-            length, pixels = ANSWER.unpack(_received(self._channel, ANSWER.size, end))
+            length, pixels = ANSWER_HEAD.unpack(_received(self._channel, ANSWER_HEAD.size, end))
             answer = json.loads(_received(self._channel, length, end))
             if answer["error"]:
                 raise BadPicture(answer["error"]) from (_DecoderFailed(answer["cause"]) if answer["cause"] else None)
@@ -211,23 +214,23 @@ class _Child:
             raise BadPicture(words) from _DecoderFailed(f"exit code {code}, {error!r}")
 
     def kill(self) -> None:
-        """Have it end at once, whatever it does; may be called from any thread."""
+        """End it immediately; may be called from any thread."""
         self._process.kill()
 
     def end(self) -> int:
-        """Its exit code, negative for the signal that it died of."""
+        """End it; its exit code, negative for the signal that it died of."""
         self._channel.close()
         assert self._process.stdin is not None  # noqa: S101 - it was asked for
         self._process.stdin.close()
         try:
-            return self._process.wait(0.2)  # it may be dead, or have nothing to do, and say so itself
+            return self._process.wait(0.2)  # dead or idle, it ends by itself
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()
 
 
 def _received(channel: socket.socket, count: int, end: float | None) -> bytearray:
-    """So many bytes by a moment of the monotonic clock, or whenever; raises EOFError, TimeoutError, OSError."""
+    """`count` bytes; raises EOFError, OSError, and TimeoutError at `end` of the monotonic clock."""
     received = bytearray(count)
     view = memoryview(received)
     while view:
@@ -242,10 +245,10 @@ def _received(channel: socket.socket, count: int, end: float | None) -> bytearra
 
 
 def main() -> None:
-    """Decode one image after the other for the parent, which is at the other end of stdin and stdout."""
+    """Decode images, one at a time, for the parent at the other end of stdin and stdout."""
     channel = socket.socket(fileno=os.dup(1))
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # they mean the worker, which finishes what it has
+        signal.signal(number, signal.SIG_IGN)  # for the worker, which finishes its requests first
     os.nice(NICENESS)
     memory, max_pixels, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
@@ -254,40 +257,39 @@ def main() -> None:
     channel.sendall(READY)
     while True:
         try:
-            job = ImageSpec(*JOB.unpack(_received(channel, JOB.size, None)))
+            job = Job(*JOB_HEAD.unpack(_received(channel, JOB_HEAD.size, None)))
         except EOFError:
             return
         data = bytes(_received(channel, job.length, None))
         _limit_cpu(seconds)
         answer, pixels = _answer(data, max_pixels, job)
         words = json.dumps(answer).encode()
-        channel.sendall(ANSWER.pack(len(words), len(pixels)) + words)
+        channel.sendall(ANSWER_HEAD.pack(len(words), len(pixels)) + words)
         channel.sendall(pixels)
 
 
-def _answer(data: bytes, max_pixels: int, job: ImageSpec) -> tuple[dict[str, Any], bytes]:
+def _answer(data: bytes, max_pixels: int, job: Job) -> tuple[dict[str, Any], bytes]:
     try:
         decoded = reduced(data, max_pixels, job.width, job.height)
     except BadPicture as error:
         return {"error": error.message, "cause": error.__cause__ and repr(error.__cause__)}, b""
     except MemoryError as error:
         return {"error": TOO_MUCH, "cause": repr(error)}, b""
-    except Exception as error:  # noqa: BLE001 - whatever a reader raises that nobody has met, it is the file's doing
+    except Exception as error:  # noqa: BLE001 - any other error of Pillow's readers is due to the file
         return {"error": CUT_SHORT, "cause": repr(error)}, b""
-    about = {"error": "", "size": decoded.size, "fitted": decoded.image.size, "digest": decoded.digest}
-    return about, decoded.image.tobytes()
+    answer = {"error": "", "size": decoded.size, "fitted": decoded.image.size, "digest": decoded.digest}
+    return answer, decoded.image.tobytes()
 
 
 def _limit_cpu(seconds: float) -> None:
-    """Die of SIGXCPU after so many more."""
+    """Have SIGXCPU end this process after that many more seconds of CPU time."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     until = math.ceil(used.ru_utime + used.ru_stime + seconds)
     resource.setrlimit(resource.RLIMIT_CPU, (until, resource.RLIM_INFINITY))
 
 
 def _end_with_parent() -> None:
-    """Nothing ever comes but the end."""
-    os.read(0, 1)
+    os.read(0, 1)  # returns only at the end: the parent sends nothing
     os._exit(1)
 
 

@@ -1,4 +1,4 @@
-"""Pictures in memory: decode with limits, encode."""
+"""Images in memory: decoded within limits, and encoded as files."""
 
 from __future__ import annotations
 
@@ -12,34 +12,37 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, assert_never, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, assert_never, cast
 
 from PIL import ExifTags, Image, PngImagePlugin
 
+from tintype.core import Format, Output, Size
 from tintype.errors import BadPicture
 from tintype.media.colours import srgb_profile, to_srgb
 from tintype.media.sanitize import DAMAGED, ImageFile, sanitize
 
-Format = Literal["jpeg", "png", "webp"]
+if TYPE_CHECKING:
+    from tintype.media.storage import Storage  # which decoders, children with a limit of memory, do without
 
 CUT_SHORT = "the picture is damaged or cut short"
-#: What Pillow raises on malformed files, beside its own errors: readers trust the lengths, offsets and keys they read.
-#: Only calls into Pillow stand in the blocks that catch these, so that no error of ours is taken for the file's.
+#: What Pillow raises on malformed files, in addition to its own errors: its readers trust the lengths, offsets and keys
+#: of the file. The blocks that catch these call only Pillow, so that no error of ours is taken for the file's.
 MALFORMED = (
     OSError,  # the usual one, "image file is truncated" and UnidentifiedImageError among it
     SyntaxError,  # "not a TIFF file", "broken PNG file"
-    ValueError,  # a size, mode or text chunk that can't be
+    ValueError,  # an impossible size, mode or text chunk
     EOFError,
     TypeError,  # a tag that is text where a number belongs
     LookupError,  # a tag or a table entry that isn't there
     struct.error,  # a field shorter than its type
     zlib.error,
-    RuntimeError,  # a library that can't begin
-    ArithmeticError,  # a division by a number of nothing
+    RuntimeError,  # a library that can't start
+    ArithmeticError,  # a division by zero
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
 )
-#: EXIF's orientation → what makes the picture upright.
+#: EXIF's orientation → what makes the image upright.
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -50,68 +53,68 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 ON_ITS_SIDE = (5, 6, 7, 8)
-#: The full scales that pictures deeper than 8 bits are stored at, by mode.
+#: Full scales of images with more than 8 bits, by mode.
 FULL_SCALE = {"I": (0xFFFF, 0xFFFFFFFF), "F": (1, 255, 65535)}
-#: How far numbers with a fraction may exceed their full scale: sharpening overshoots, and highlights are left in. A
-#: picture with a larger scale would be all but black.
+#: How far floats may exceed their full scale: sharpening overshoots, and highlights are kept. An image with a larger
+#: scale would be almost black.
 OVERSHOOT = 2
-#: How far where only highlights do, and what share of all that isn't black these are at most.
+#: How far highlights alone may, and the max share of the pixels that aren't black which they may be.
 HIGHLIGHTS, FEW = 16, 0.05
-#: Rows that are converted in one go, where the result in between would be larger than the picture.
+#: Rows converted at a time, where the intermediate result would be larger than the image.
 BAND = 256
-#: In the place of what follows a JPEG without an end marker.
+#: Appended to a JPEG without an end marker.
 FILLERS = (b"\0" * 2**16 + b"\xff\xd9", b"\x55" * 2**16 + b"\xff\xd9")
-#: From this JPEG quality on, colour keeps its full resolution too.
+#: From this JPEG quality on, chroma has full resolution.
 FINE_JPEG = 90
 #: Bytes of all notes: an EXIF block in a JPEG file has 65,533, of which its own tables take some.
-LONGEST_NOTE = 65_000
-#: The keywords of a PNG's texts; the second is where A1111 began to keep what made a picture, and others read it.
+MAX_NOTE = 65_000
+#: The keywords of a PNG's texts; the second is A1111's, which other programs read.
 NOTE, PARAMETERS = "tintype", "parameters"
-#: What EXIF puts before a comment in UTF-16.
+#: EXIF's prefix of a comment in UTF-16.
 UNICODE = b"UNICODE\0"
-#: A PNG's chunk for a picture in sRGB, and what stands in it: that it is to look as intended (the perceptual intent).
+#: A PNG's chunk for an image in sRGB, and its content: the perceptual intent.
 SRGB, PERCEPTUAL = b"sRGB", b"\0"
 
 
-def check(data: bytes, max_pixels: int) -> tuple[int, int]:
+def check(data: bytes, max_pixels: int) -> Size:
     """Width and height as seen, from the header alone; raises BadPicture as `decode` does, but decodes no pixels."""
     _, size = identify(data, max_pixels)
     return size
 
 
-def identify(data: bytes, max_pixels: int) -> tuple[str, tuple[int, int]]:
+def identify(data: bytes, max_pixels: int) -> tuple[str, Size]:
     """`jpeg`, `png`, `webp`, `gif`, `bmp` or `tiff`, whatever the file is called, and its size as `check` gives it."""
     file = sanitize(data)
     with _opened(file, max_pixels) as image:
         width, height = image.size
-        # Pillow itself has already turned the size of a TIFF.
+        # Pillow has already turned the size of a TIFF.
         turned = file.format != "TIFF" and _orientation(image) in ON_ITS_SIDE
     return file.format.lower(), (height, width) if turned else (width, height)
 
 
 def decode(data: bytes, max_pixels: int) -> Image.Image:
-    """A picture file → RGB, 8 bit, upright, transparency on white; of an animation the first frame.
+    """An image file → RGB, 8 bit, upright, transparency on white; of an animation the first frame.
 
     BadPicture when it is not JPEG, PNG, WebP, GIF, BMP or TIFF, is damaged or cut short, or has more than `max_pixels`
-    pixels. Colours with an ICC profile are converted to sRGB; a profile that isn't understood is ignored.
+    pixels. Colours with an ICC profile are converted to sRGB; a profile that Pillow can't read is ignored.
     """
     file = sanitize(data)
     if not file.open_ended:
         return _pixels(file, max_pixels)
     # Where only the end marker is missing, all the pixels are there, and don't depend on what follows them.
-    pictures = (_pixels(file._replace(data=file.data.rstrip(b"\xff") + filler), max_pixels) for filler in FILLERS)
-    before = digest(next(pictures))
-    picture = next(pictures)
-    if digest(picture) != before:
+    images = (_pixels(file._replace(data=file.data.rstrip(b"\xff") + filler), max_pixels) for filler in FILLERS)
+    before = digest(next(images))
+    image = next(images)
+    if digest(image) != before:
         raise BadPicture(CUT_SHORT)
-    return picture
+    return image
 
 
-def digest(picture: Image.Image) -> str:
-    """SHA-256 of an RGB picture's pixels and size, in hex: the same picture in another file format is the same."""
-    found = hashlib.sha256(repr(picture.size).encode())
-    for band in _bands(picture):
-        found.update(picture.crop(band).tobytes())
+def digest(image: Image.Image) -> str:
+    """SHA-256 of an RGB image's pixels and size, in hex, whatever its file format was."""
+    found = hashlib.sha256(repr(image.size).encode())
+    for band in _bands(image):
+        found.update(image.crop(band).tobytes())
     return found.hexdigest()
 
 
@@ -121,28 +124,28 @@ def _pixels(file: ImageFile, max_pixels: int) -> Image.Image:
             image.load()
         # A TIFF is upright once it is loaded.
         turn = None if image.format == "TIFF" else UPRIGHT.get(_orientation(image))
-        picture = to_srgb(_to_8_bit(image), _to_rgb)
-    del image  # its pixels would lie beside the turned ones
-    return picture.transpose(turn) if turn is not None else picture
+        rgb = to_srgb(_to_8_bit(image), _to_rgb)
+    del image  # its pixels would take memory in addition to the turned ones
+    return rgb.transpose(turn) if turn is not None else rgb
 
 
-def _bands(picture: Image.Image) -> Iterator[tuple[int, int, int, int]]:
-    """A few rows after the other, as boxes."""
-    for top in range(0, picture.height, BAND):
-        yield 0, top, picture.width, min(top + BAND, picture.height)
+def _bands(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
+    """Boxes of BAND rows each, from the top down."""
+    for top in range(0, image.height, BAND):
+        yield 0, top, image.width, min(top + BAND, image.height)
 
 
 @contextmanager
 def _opened(file: ImageFile, max_pixels: int) -> Iterator[Image.Image]:
-    """The picture with its header read and checked."""
-    # Pillow's own limit is one for the whole process, and up to twice its value it only warns. It is kept, though,
-    # as it also covers what the size does not tell: the tiles of a TIFF, the frames of a GIF.
+    """The image with its header read and checked."""
+    # Pillow's own limit is global, and up to twice its value it only warns. It stays set, since it also covers what the
+    # size does not: the tiles of a TIFF, the frames of a GIF.
     warnings.simplefilter("error", Image.DecompressionBombWarning)
-    # Its complaints of a file's tags would be lines in the log that callers write.
+    # Its warnings about a file's tags would let callers write into the log.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
     try:
-        # Only the one of Pillow's readers that the file is for, and never a caller's choice of all.
+        # Only Pillow's reader for this format, never a caller's choice of all of them.
         image = Image.open(io.BytesIO(file.data), formats=[file.format])
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadPicture(f"the picture has too many pixels: {max_pixels} is the limit") from error
@@ -167,7 +170,7 @@ def _malformed_is_bad() -> Iterator[None]:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        # Not image.getexif(): a PNG's decodes all its pixels to look behind them.
+        # Not image.getexif(): for a PNG it decodes all pixels first.
         value = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
     except MALFORMED:
         value = None  # a broken EXIF block says nothing about the pixels
@@ -175,7 +178,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Grey of 16 or 32 bits, or of floats, scaled to 0–255: Pillow's own conversion clips it."""
+    """Grey of 16 or 32 bits, or of floats, scaled to 0–255: Pillow's own conversion clips."""
     mode = "I" if image.mode.startswith("I;16") else image.mode
     if mode not in FULL_SCALE:
         return image
@@ -192,7 +195,7 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
 
 
 def _is_within(levels: Image.Image, highest: float, scale: int) -> bool:
-    """Whether a picture with this highest level is on a scale, or no further above it than pictures are."""
+    """Whether an image with this highest level is on a scale, or above it by no more than real images are."""
     if levels.mode != "F" or not scale * OVERSHOOT < highest <= scale * HIGHLIGHTS:
         return highest <= scale * (OVERSHOOT if levels.mode == "F" else 1)
     counts = levels.point(lambda level: level * (254 / scale)).convert("L").histogram()
@@ -200,40 +203,41 @@ def _is_within(levels: Image.Image, highest: float, scale: int) -> bool:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """RGB, transparency on white; an RGB picture itself."""
+    """RGB, transparency on white; an RGB image itself."""
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
-    picture = Image.new("RGB", image.size, "white")
+    flat = Image.new("RGB", image.size, "white")
     for band in _bands(image):
         part = image.crop(band).convert("RGBA")
         white = Image.new("RGBA", part.size, "white")
-        picture.paste(Image.alpha_composite(white, part).convert("RGB"), band)
-    return picture
+        flat.paste(Image.alpha_composite(white, part).convert("RGB"), band)
+    return flat
 
 
 def encode(image: Image.Image, format: Format, quality: int = 95, note: str = "", parameters: str = "") -> bytes:
-    """The bytes of a picture file in sRGB; `quality` 1–100 is for JPEG and WebP, PNG being exact.
+    """The bytes of an image file in sRGB; `quality` 1–100 is for JPEG and WebP, PNG is lossless.
 
-    `note`, in JSON, is kept in the file for `read_note`: as PNG text, else as EXIF's description. `parameters` is kept
-    for other programs: as PNG text, else as EXIF's user comment. What is too long for EXIF is left out, `note` last.
+    `note`, in JSON, is stored in the file for `read_note`: as PNG text, else as EXIF's description. `parameters` is
+    stored for other programs: as PNG text, else as EXIF's user comment. What is too long for EXIF is left out, first
+    `parameters`, then `note`.
     """
     file = io.BytesIO()
     match format:
         case "jpeg":
             colour = "4:4:4" if quality >= FINE_JPEG else "4:2:0"
-            image.save(file, "JPEG", quality=quality, subsampling=colour, **_about(note, parameters))
+            image.save(file, "JPEG", quality=quality, subsampling=colour, **_metadata(note, parameters))
         case "png":
             # 1024² takes 68 ms at level 1 and 319 ms at level 6, Pillow's default, for a tenth less.
             image.save(file, "PNG", compress_level=1, pnginfo=_chunks(note, parameters))
         case "webp":
             # 1024² takes half the time of the default, method 4, for 2 % more bytes.
-            image.save(file, "WEBP", quality=quality, method=1, **_about(note, parameters))
+            image.save(file, "WEBP", quality=quality, method=1, **_metadata(note, parameters))
         case _:
             assert_never(format)
     return file.getvalue()
 
 
-def _about(note: str, parameters: str) -> dict[str, Any]:
+def _metadata(note: str, parameters: str) -> dict[str, Any]:
     return {"exif": _exif(note, parameters), "icc_profile": srgb_profile()}
 
 
@@ -248,27 +252,42 @@ def _chunks(note: str, parameters: str) -> PngImagePlugin.PngInfo:
 
 
 def _exif(note: str, parameters: str) -> Image.Exif:
-    """Big-endian throughout: so is the UTF-16 that other programs expect, whatever the block says of itself."""
+    """Big-endian throughout: other programs expect the comment's UTF-16 to be, whatever the block's own order is."""
     exif = Image.Exif()
     exif.endian = ">"
     described = re.sub(r"[^\0-\x7f]+", lambda found: json.dumps(found[0])[1:-1], note)  # EXIF has ASCII for it
     comment = UNICODE + parameters.encode("utf-16-be")
-    if note and len(described) <= LONGEST_NOTE:
+    if note and len(described) <= MAX_NOTE:
         exif[ExifTags.Base.ImageDescription] = described
-    if parameters and len(described) + len(comment) <= LONGEST_NOTE:
+    if parameters and len(described) + len(comment) <= MAX_NOTE:
         exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = comment
     return exif
 
 
 def read_note(data: bytes) -> str:
-    """What `encode` was given as a note, in JSON; empty when the file has none. Raises BadPicture."""
+    """The note that `encode` was given, in JSON; empty when the file has none. Raises BadPicture."""
     with _opened(sanitize(data), Image.MAX_IMAGE_PIXELS or 0) as image, _malformed_is_bad():
         image.load()
         note = image.info.get(NOTE) or Image.Image.getexif(image).get(ExifTags.Base.ImageDescription, "")
-    # Earlier versions wrote UTF-8 into EXIF's ASCII, and Pillow gives the bytes back one character each.
+    # Earlier versions wrote UTF-8 into EXIF's ASCII, and Pillow returns one character per byte.
     return str(note) if image.format == "PNG" else str(note).encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def content_type(format: Format) -> str:
-    """The media type of what `encode` gives."""
+    """The media type of what `encode` returns."""
     return f"image/{format}"
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A finished image as a file's bytes."""
+
+    data: bytes
+    #: Pixels.
+    width: int
+    height: int
+    seed: int
+
+    def store(self, outputs: Storage, format: Format) -> Output:
+        """Store it where it is fetched from; raises StorageUnavailable."""
+        return Output(outputs.put(self.data, format), len(self.data), self.width, self.height, self.seed)

@@ -1,49 +1,99 @@
-"""The sockets of a download: to verified addresses only, never past one deadline, shut when it is cancelled."""
+"""Sockets to the open internet: verified public addresses only, one deadline for everything, closed when cancelled."""
 
-# ruff: noqa: ARG002  the signatures are httpcore's; its time limits give way to the deadline
+# ruff: noqa: ARG002  the signatures are httpcore's; the deadline replaces its time limits
 
 from __future__ import annotations
 
 import select
 import socket
 import ssl
+import threading
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
 import httpcore2
 
 from tintype.errors import AddressRefused, PictureUnreachable
-from tintype.media.addresses import is_public
-from tintype.media.cancellation import Cancellation
 
-#: Bytes that may come before a body does: the largest head that httpcore takes, 100 KiB, and what its end came with.
-#: Without a limit a server could answer `100 Continue` for ever, each of which takes some 30 µs of this process.
-MOST_HEAD = 192 * 1024
+Address = IPv4Address | IPv6Address
+
+#: All of IPv6 that has been allocated to the internet so far; the rest is local, reserved or a translation.
+UNICAST = ip_network("2000::/3")
+#: The low 32 bits are the IPv4 address that a NAT64 gateway connects to (RFC 6052).
+NAT64 = ip_network("64:ff9b::/96")
+#: Not for callers either, although some versions of `ipaddress` call them global.
+REFUSED = (
+    ip_network("192.0.0.0/24"),  # protocol assignments; a cloud has its metadata at 192.0.0.192
+    ip_network("192.88.99.0/24"),  # 6to4 relays
+    ip_network("168.63.129.16/32"),  # Azure's own agent, in reach of every machine there
+    ip_network("3fff::/20"),  # documentation
+)
+#: Max bytes before a body: the largest head that httpcore takes, 100 KiB, and what is received with its end. Without
+#: a limit a server could send `100 Continue` endlessly, each of which takes some 30 µs of this process.
+MAX_HEAD = 192 * 1024
+
+
+class Cancellation:
+    """Cancels blocking calls of other threads; set once, from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cancelled = False
+        #: What interrupts the blocking calls under way.
+        self._interrupts: list[Callable[[], object]] = []
+
+    def cancel(self) -> None:
+        """Interrupt the calls under way, and all later ones."""
+        with self._lock:
+            if self._cancelled:
+                return
+            self._cancelled = True
+            for interrupt in self._interrupts:
+                interrupt()
+
+    def check(self) -> None:
+        """Raise CancelledError if it is cancelled."""
+        if self._cancelled:
+            raise CancelledError
+
+    @contextmanager
+    def interrupting(self, interrupt: Callable[[], object]) -> Iterator[None]:
+        """Call `interrupt`, at most once, when cancelled inside the block; raises CancelledError after it.
+
+        `interrupt` must not block or raise: it shuts a socket, or kills a process.
+        """
+        with self._lock:
+            self.check()
+            self._interrupts.append(interrupt)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._interrupts.remove(interrupt)
+            self.check()
 
 
 class Deadline:
-    """The moment by which a whole download, all its redirects and reads, must be over, unless it is cancelled before.
-
-    cancellation: what cancels it; None if nobody will.
-    """
+    """The time and the bytes that a whole request, with its redirects, may take; may be cancelled before."""
 
     def __init__(self, seconds: float, cancellation: Cancellation | None = None) -> None:
         self.seconds = seconds
         self.cancellation = cancellation or Cancellation()
-        #: Lookups of names, which go on in their threads when the download is over.
+        #: Lookups of names: their threads may outlast the request.
         self.lookups: list[Future[Any]] = []
         self._end = time.monotonic() + seconds
-        self._allowed = MOST_HEAD
+        self._allowed = MAX_HEAD
 
     def allow(self, count: int) -> None:
-        """So many bytes may come from now on."""
+        """Set how many bytes may be received from now on."""
         self._allowed = count
 
-    def came(self, count: int) -> None:
-        """Count bytes that have come; raises httpcore2.RemoteProtocolError when they are more than may."""
+    def received(self, count: int) -> None:
+        """Subtract received bytes; raises httpcore2.RemoteProtocolError when they are more than allowed."""
         self._allowed -= count
         if self._allowed < 0:
             raise httpcore2.RemoteProtocolError("more came than was asked for")
@@ -57,14 +107,50 @@ class Deadline:
         return left
 
     def settle(self) -> None:
-        """Wait for lookups that go on: the resolver knows no time limit but its own, and can't be interrupted."""
+        """Wait for running lookups: the resolver has a time limit of its own, and can't be interrupted."""
         wait(self.lookups)
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address, and each IPv4 address embedded in it, is one of the open internet.
+
+    `address` is as the resolver or a socket gives it, a scope (`fe80::1%eth0`) included; ValueError if it isn't one.
+    """
+    return all(map(_is_global, _destinations(ip_address(address))))
+
+
+def _destinations(address: Address) -> Iterator[Address]:
+    """The addresses that a packet may end up at: the embedded ones of a translation or tunnel, or the address."""
+    if isinstance(address, IPv4Address):
+        yield address
+    elif address.ipv4_mapped:
+        yield address.ipv4_mapped
+    elif address in NAT64:
+        yield IPv4Address(int(address) & 0xFFFFFFFF)
+    else:
+        yield address
+        if address.sixtofour:
+            yield address.sixtofour
+        yield from address.teredo or ()
+
+
+def _is_global(address: Address) -> bool:
+    if any(address in network for network in REFUSED):
+        return False
+    # `is_global` alone includes multicast; of IPv6 it also knows only what was private when Python was released.
+    return address.is_global and not address.is_multicast and (isinstance(address, IPv4Address) or address in UNICAST)
+
+
+def is_allowed(host: str, port: int, allow: frozenset[str]) -> bool:
+    """Whether the operator allows this host any address; `allow` names hosts as `name` or `name:port`."""
+    name = f"[{host}]" if ":" in host else host
+    return not allow.isdisjoint({host, name, f"{name}:{port}"})
 
 
 class PublicOnly(httpcore2.NetworkBackend):
     """Connects to public addresses, and to any address of the hosts in `allow` (`name` or `name:port`, lower case).
 
-    The address that was verified is the one connected to, so that a name that changes its address gains nothing.
+    It connects to the very address that it verified, so that a name whose address changes in between gains nothing.
     """
 
     def __init__(self, allow: frozenset[str], deadline: Deadline, lookups: ThreadPoolExecutor) -> None:
@@ -87,14 +173,14 @@ class PublicOnly(httpcore2.NetworkBackend):
         *others, last = addresses
         for tried, address in enumerate(others):
             try:
-                # Each address gets its share of the time, or one that is silent (IPv6, often) would take it all.
+                # Each address gets its share of the time, or one that doesn't answer (often IPv6) would take it all.
                 return self._connect(address, host, port, self._deadline.left() / (len(addresses) - tried))
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
                 continue
         return self._connect(last, host, port, self._deadline.left())
 
     def _resolve(self, host: str, port: int) -> list[str]:
-        """The addresses of a name, each once. In a thread, since the resolver knows no time limit."""
+        """The addresses of a name, each once. In a thread, since the resolver takes no timeout."""
         lookup = self._lookups.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         self._deadline.lookups.append(lookup)
         cancelled: Future[None] = Future()
@@ -123,12 +209,6 @@ class PublicOnly(httpcore2.NetworkBackend):
         return stream
 
 
-def is_allowed(host: str, port: int, allow: frozenset[str]) -> bool:
-    """Whether the operator lets this host have any address; `allow` names hosts as `name` or `name:port`."""
-    name = f"[{host}]" if ":" in host else host
-    return not allow.isdisjoint({host, name, f"{name}:{port}"})
-
-
 def _connected(address: str, port: int, seconds: float, deadline: Deadline) -> socket.socket:
     # No lookup: it is a number, perhaps with the name of an interface.
     family, kind, protocol, _, target = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
@@ -136,7 +216,7 @@ def _connected(address: str, port: int, seconds: float, deadline: Deadline) -> s
     try:
         connection.settimeout(seconds)
         with (
-            _in_httpcores_words(httpcore2.ConnectTimeout, httpcore2.ConnectError),
+            _httpcore_errors(httpcore2.ConnectTimeout, httpcore2.ConnectError),
             _shut_if_cancelled(connection, deadline),
         ):
             connection.connect(target)
@@ -149,10 +229,10 @@ def _connected(address: str, port: int, seconds: float, deadline: Deadline) -> s
 
 @contextmanager
 def _shut_if_cancelled(connection: socket.socket, deadline: Deadline) -> Iterator[None]:
-    """Have a cancelled download's socket shut, which ends what waits for it; raises CancelledError then."""
+    """Shut a cancelled request's socket, which ends the blocking call on it; raises CancelledError then."""
 
     def shut() -> None:
-        with suppress(OSError):  # it has come to its end by itself
+        with suppress(OSError):  # it has ended by itself
             socket.socket.shutdown(connection, socket.SHUT_RDWR)  # TLS' own would change it under the reading thread
 
     with deadline.cancellation.interrupting(shut):
@@ -160,7 +240,7 @@ def _shut_if_cancelled(connection: socket.socket, deadline: Deadline) -> Iterato
 
 
 @contextmanager
-def _in_httpcores_words(timeout: type[Exception], broken: type[Exception]) -> Iterator[None]:
+def _httpcore_errors(timeout: type[Exception], broken: type[Exception]) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
@@ -170,7 +250,7 @@ def _in_httpcores_words(timeout: type[Exception], broken: type[Exception]) -> It
 
 
 class _Stream(httpcore2.NetworkStream):
-    """A stream each of whose waits ends at the deadline (httpcore's own limits start anew with every read)."""
+    """A stream whose blocking calls all end at the deadline (httpcore's own timeouts restart with every read)."""
 
     def __init__(self, connection: socket.socket, deadline: Deadline) -> None:
         self._socket = connection
@@ -179,7 +259,7 @@ class _Stream(httpcore2.NetworkStream):
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         with self._waiting(httpcore2.ReadTimeout, httpcore2.ReadError):
             data = self._socket.recv(max_bytes)
-        self._deadline.came(len(data))
+        self._deadline.received(len(data))
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -189,7 +269,7 @@ class _Stream(httpcore2.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore2.NetworkStream:
-        # The handshake comes after: what `wrap_socket` was given is no socket any more that could be shut meanwhile.
+        # The handshake comes later: `wrap_socket` detaches the plain socket, which could not be shut during it.
         secured = ssl_context.wrap_socket(self._socket, server_hostname=server_hostname, do_handshake_on_connect=False)
         stream = _Stream(secured, self._deadline)
         try:
@@ -216,5 +296,5 @@ class _Stream(httpcore2.NetworkStream):
     @contextmanager
     def _waiting(self, timeout: type[Exception], broken: type[Exception]) -> Iterator[None]:
         self._socket.settimeout(self._deadline.left())
-        with _in_httpcores_words(timeout, broken), _shut_if_cancelled(self._socket, self._deadline):
+        with _httpcore_errors(timeout, broken), _shut_if_cancelled(self._socket, self._deadline):
             yield

@@ -1,9 +1,9 @@
-"""Image files before a decoder sees them: told apart by their content, and reduced to what decoding needs.
+"""Image files before decoding: the format detected by content, the file reduced to what decoding needs.
 
-Decoders walk all the scans, segments, chunks, blocks and tags that a file has, some of them in Python, and a file of a
-few kilobytes can have a great many. Here they are counted against limits that no ordinary file comes near, and what is
-not needed (comments, thumbnails, further frames, text) is left out: a decoder can neither fail nor be slow because of
-it. Only lengths are read, no pixels: 25 MB take some milliseconds.
+Decoders walk all scans, segments, chunks, blocks and tags of a file, some of them in Python, and a file of a few
+kilobytes can have a great many. Here they are counted against limits far above those of ordinary files, and comments,
+thumbnails, further frames and text are left out, so that no decoder fails or is slow because of them. Only lengths are
+read, no pixels: 25 MB take some milliseconds.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import NamedTuple, NoReturn
 
 from tintype.errors import BadPicture
 
-#: What callers may send, as messages have it.
+#: The formats that callers may send, for messages.
 READABLE = "JPEG, PNG, WebP, GIF, BMP or TIFF"
 DAMAGED = f"not a {READABLE} picture, or a damaged one"
 
-#: Scans of a JPEG. A decoder passes over all the image for each; cameras and editors write 1 to 12.
+#: Scans of a JPEG. A decoder makes a pass over the whole image for each; cameras and editors write 1 to 12.
 MAX_SCANS = 100
-#: Segments of a JPEG: a photograph with a profile and thumbnails has less than a hundred.
+#: Segments of a JPEG: a photograph with a profile and thumbnails has fewer than a hundred.
 MAX_SEGMENTS = 1_000
 #: Chunks of a PNG or WebP: 25 MB in the 8 KiB pieces that libpng writes are 3,200.
 MAX_CHUNKS = 20_000
@@ -32,7 +32,7 @@ MAX_BLOCKS = 200_000
 MAX_TAGS = 1_000
 #: Values of one tag, which the offsets of strips or tiles are: 50 megapixels in tiles of 32 × 32 are 49,000.
 MAX_VALUES = 65_536
-#: Bytes between two segments or blocks that belong to neither.
+#: Padding bytes between two segments or blocks.
 MAX_PADDING = 4_096
 #: Bytes of an ICC profile: a display's, calibrated with large tables, has 1 to 3 million.
 MAX_PROFILE = 4 * 2**20
@@ -43,22 +43,21 @@ MAX_RLE_PIXELS = 2**22
 
 
 class ImageFile(NamedTuple):
-    """A file as a decoder should get it."""
+    """A file ready for a decoder."""
 
     #: Pillow's name: JPEG, PNG, WEBP, GIF, BMP or TIFF.
     format: str
     data: bytes
-    #: A PNG's ICC profile; the other formats have theirs in `data`.
+    #: A PNG's ICC profile; in the other formats it is part of `data`.
     profile: bytes = b""
-    #: Whether it is a JPEG without its end marker: cut short, or whole up to that.
+    #: Whether it is a JPEG without end marker: truncated, or only without that.
     open_ended: bool = False
 
 
 def sanitize(data: bytes) -> ImageFile:
     """The file reduced to its first image and what decoding that needs.
 
-    BadPicture when it is of another format, which is named if it is known, is damaged in its structure, or has more
-    parts than a decoder should be given.
+    BadPicture when it is of another format, which is named if it is known, has a damaged structure, or exceeds a limit.
     """
     match _format(data):
         case "JPEG":
@@ -77,7 +76,7 @@ def sanitize(data: bytes) -> ImageFile:
             return ImageFile("TIFF", data)
 
 
-# What it is
+# Detection
 
 READ = {
     "JPEG": rb"\xff\xd8\xff",
@@ -87,14 +86,14 @@ READ = {
     "BMP": rb"BM",
     "TIFF": rb"II[*+]\0|MM\0[*+]",
 }
-#: What else comes instead: phones' and browsers' formats, a link to a page, a file that is no image.
+#: What is sent by mistake: phones' and browsers' formats, a link to a page, a file that is no image.
 OTHERS = {
     "an AVIF picture": rb"....ftypavi[fs]|....ftypm(?:if|sf)1.{0,48}avi[fs]",
     "a HEIC picture": rb"....ftyp(?:hei[cxms]|hev[cxms]|m(?:if|sf)1)",
     "a JPEG XL picture": rb"\xff\x0a|\0\0\0\x0cJXL ",
     "a JPEG 2000 picture": rb"\0\0\0\x0cjP|\xff\x4f\xff\x51",
     "a video": rb"....(?:ftyp|moov|mdat)|\x1a\x45\xdf\xa3|RIFF....AVI |\0\0\x01[\xb3\xba]|FLV\x01|OggS",
-    "an icon (ICO)": rb"\0\0[\x01\x02]\0(?!\0\0)",  # with a number of pictures: where a TGA has none
+    "an icon (ICO)": rb"\0\0[\x01\x02]\0(?!\0\0)",  # with a number of images, where a TGA has none
     "a Photoshop document": rb"8BPS",
     "an OpenEXR picture": rb"\x76\x2f\x31\x01",
     "a Radiance picture": rb"#\?R(?:ADIANCE|GBE)",
@@ -109,12 +108,12 @@ OTHERS = {
     "an SVG drawing": rb"(?i)(?:\xef\xbb\xbf)?\s*<(?:.{0,2000}?<)?svg[\s>]",
     "JSON": rb"\s*[{\[]\s*[\"{\[\]}]",
 }
-#: Bytes by which a file is told.
+#: Bytes read for detection.
 HEAD = 2_048
 
 
 def _format(data: bytes) -> str:
-    """Pillow's name for a readable format; raises BadPicture, which names another one that it knows."""
+    """Pillow's name for a readable format; raises BadPicture, which names a known other format."""
     head = data[:HEAD]
     for name, pattern in READ.items():
         if re.match(pattern, head, re.DOTALL):
@@ -133,22 +132,22 @@ def _too_many(parts: str, limit: int) -> NoReturn:
 
 SOI = b"\xff\xd8"
 EOI, SOS, APP2 = 0xD9, 0xDA, 0xE2
-#: Frames and tables: what a scan is decoded with.
+#: Frames and tables, which a scan is decoded with.
 TABLES = {*range(0xC0, 0xD0), 0xDB, 0xDC, 0xDD}
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-#: Markers without a length, which mean nothing outside of a scan.
+#: Markers without a length, without meaning outside of a scan.
 BARE = {0x01, 0xD8}
 EXIF, PROFILE = b"Exif\0\0", b"ICC_PROFILE\0"
-#: Segments of applications that say how to show the pixels, by the beginning of their payload.
+#: Application segments that say how to show the pixels, by the start of their payload.
 SHOWN = {(0xE0, b"JFIF\0"), (0xE1, EXIF), (0xE1, b"http://ns.adobe.com/xap/1.0/\0"), (0xEE, b"Adobe")}
-#: A marker, as it stands in a scan's data too: there, 0xFF is followed by 0 or by a restart's number.
+#: A marker, also within a scan's data: there, 0xFF is otherwise followed by 0 or by a restart's number.
 MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
-#: Bytes of a scan that are searched in one go: other threads run in between.
+#: Bytes of a scan that are searched at a time: other threads run in between.
 PIECE = 2**18
 
 
 class Segment(NamedTuple):
-    """Where a marker with its payload is."""
+    """Offsets of a marker and its payload."""
 
     code: int
     begin: int
@@ -180,7 +179,7 @@ def _jpeg(data: bytes) -> ImageFile:
 
 
 def _segments(data: bytes) -> Iterator[Segment]:
-    """Each segment, those between scans too, up to the end marker or the end; raises BadPicture."""
+    """Each segment, also between scans, up to the end marker or the end; raises BadPicture."""
     position, find = len(SOI), _marker
     for _ in range(MAX_SEGMENTS):
         found = find(data, position)
@@ -202,7 +201,7 @@ def _segments(data: bytes) -> Iterator[Segment]:
 
 
 def _marker(data: bytes, position: int) -> int | None:
-    """Where the code of the next marker of the header is; None at the end."""
+    """Offset of the code of the header's next marker; None at the end."""
     found = MARKER.search(data, position, position + MAX_PADDING)
     if found is None and len(data) > position + MAX_PADDING:
         raise BadPicture(DAMAGED)
@@ -210,9 +209,9 @@ def _marker(data: bytes, position: int) -> int | None:
 
 
 def _marker_in_scan(data: bytes, position: int) -> int | None:
-    """The same behind a scan's data."""
+    """Offset of the code of the next marker after a scan's data; None at the end."""
     for begin in range(position, len(data), PIECE):
-        # Fill bytes, which nobody writes into a scan, are what the search is slow with.
+        # Fill bytes, which no encoder writes into a scan, would make the search slow.
         if data.count(b"\xff\xff", begin, begin + PIECE) > MAX_PADDING:
             raise BadPicture(DAMAGED)
         if found := MARKER.search(data, begin, begin + PIECE + 1):
@@ -235,9 +234,9 @@ def _is_shown(data: bytes, segment: Segment, seen: set[bytes]) -> bool:
 CHUNK = struct.Struct(">I4s")
 PNG = b"\x89PNG\r\n\x1a\n"
 CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
-#: What says how to show the pixels. An animation's frames are left out: what remains is its still image.
+#: Chunks that say how to show the pixels. An animation's frames are left out, so that its still image remains.
 ANCILLARY = (b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"cICP", b"eXIf", b"pHYs")
-#: Keywords of texts that are read: our own note, and those that an orientation may be in.
+#: Keywords of texts that are read: our own note, and those that may have an orientation.
 TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
 TEXTS = (b"tintype", b"XML:com.adobe.xmp", b"Raw profile type exif")
 
@@ -259,7 +258,7 @@ def _png(data: bytes) -> ImageFile:
         payload = data[begin + 8 : end - 4]
         kind = payload.partition(b"\0")[0] if name in TEXT_CHUNKS else name
         if kind in seen or zlib.crc32(data[begin + 4 : end - 4]).to_bytes(4, "big") != data[end - 4 : end]:
-            continue  # a viewer shows the picture all the same
+            continue  # viewers show the image all the same
         seen.add(kind)
         if name == b"iCCP":
             profile = _unpacked(payload.partition(b"\0")[2][1:], MAX_PROFILE)
@@ -282,14 +281,14 @@ def _chunk(name: bytes, payload: bytes) -> bytes:
     return CHUNK.pack(len(payload), name) + payload + zlib.crc32(name + payload).to_bytes(4, "big")
 
 
-#: Bytes of what is transparent in a PNG without alpha, by its colour type: a level, a colour.
+#: Bytes of a transparent level, and of a transparent colour, in a PNG without alpha.
 LEVEL, COLOUR = 2, 6
 
 
 def _transparent(payload: bytes, depth_and_colour: bytes) -> bytes:
-    """What is transparent as Pillow takes it: compared with pixels that it has brought to 8 bits.
+    """The transparent level, colour or palette in 8 bits: Pillow compares it with pixels that it has brought to 8 bits.
 
-    Nothing where that doesn't fit the colours: a viewer shows the picture all the same.
+    Empty where it doesn't fit the colour type: viewers show the image all the same.
     """
     depth, colour = depth_and_colour if len(depth_and_colour) == 2 else (0, 0)
     match colour:
@@ -306,7 +305,7 @@ def _transparent(payload: bytes, depth_and_colour: bytes) -> bytes:
 
 
 def _is_short(name: bytes, payload: bytes) -> bool:
-    """Whether a text can be read within Pillow's limit; a compressed international one, which nobody writes, isn't."""
+    """Whether a text is within Pillow's limit; a compressed international one, which no program writes, isn't."""
     text = payload.partition(b"\0")[2]
     if name == b"zTXt":
         return bool(_unpacked(text[1:], MAX_TEXT))
@@ -314,7 +313,7 @@ def _is_short(name: bytes, payload: bytes) -> bool:
 
 
 def _unpacked(packed: bytes, limit: int) -> bytes:
-    """What was compressed; nothing if it is damaged, or more than `limit` bytes."""
+    """Decompressed; empty if it is damaged, or more than `limit` bytes."""
     try:
         data = zlib.decompressobj().decompress(packed, limit + 1)
     except zlib.error:
@@ -325,7 +324,7 @@ def _unpacked(packed: bytes, limit: int) -> bytes:
 # WebP (RFC 9649)
 
 RIFF = struct.Struct("<4sI")
-#: What decoding needs; of an animation, the first of its frames.
+#: Chunks that decoding needs; of an animation, the first frame.
 NEEDED = (b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP ")
 
 
@@ -369,7 +368,7 @@ CONTROL = 0xF9
 
 
 def _gif(data: bytes) -> bytes:
-    """The screen, the first frame and its control: whether a colour is transparent in it."""
+    """The screen, the first frame and its control block, which says whether a colour is transparent."""
     head = position = 13 + _palette(data, 10)
     budget, control = iter(range(MAX_BLOCKS)), b""
     while found := INTRODUCED.search(data, position, position + MAX_PADDING):
@@ -387,7 +386,7 @@ def _gif(data: bytes) -> bytes:
 
 
 def _palette(data: bytes, flags: int) -> int:
-    """Bytes of the palette that the byte at `flags` announces."""
+    """Bytes of the palette, by the flags at this offset."""
     bits = data[flags] if flags < len(data) else 0
     return 3 << (bits & 7) + 1 if bits & 0x80 else 0
 
@@ -412,7 +411,7 @@ def _check_bmp(data: bytes) -> None:
         return
     header, width, height, compression = struct.unpack_from("<Iii4xI", data, 14)
     if header < 40:
-        return  # older ones know of no compression
+        return  # older headers have no compression
     if compression in RUN_LENGTH and abs(width * height) > MAX_RLE_PIXELS:
         sent = f"a BMP with run-length encoding of {width}×{abs(height)} pixels"
         raise BadPicture(f"{sent}: {MAX_RLE_PIXELS} is the limit; save it as PNG")
@@ -420,7 +419,7 @@ def _check_bmp(data: bytes) -> None:
 
 # TIFF and EXIF
 
-#: Types whose values are bytes, and tags of them that may be long: XMP, and what programs define themselves.
+#: Types whose values are bytes, and their tags that may be long: XMP, and programs' private ones.
 BYTES, XMP, PRIVATE = (1, 2, 7), 700, 32_768
 
 
@@ -445,7 +444,7 @@ def _check_tags(data: bytes) -> None:
 
 
 def _has_few_tags(exif: bytes) -> bool:
-    """Whether EXIF is worth reading: broken or endless, it says nothing about the pixels."""
+    """Whether EXIF is worth reading: damaged or oversized, it says nothing about the pixels."""
     try:
         _check_tags(exif)
     except BadPicture:

@@ -1,64 +1,306 @@
-"""Where pictures are kept: on disk, or in an object storage that several machines share."""
+"""Stored images: in a local folder, or in an object storage that several machines share; and the storage's own id."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import errno
+import json
+import os
+import re
+import secrets
+import socket
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
-from tintype.media.outputs import Files
+from tintype.errors import ConfigurationInvalid, NotFound, StorageUnavailable, TintypeError
+from tintype.private import make_folder, write_whole
 from tintype.settings import Settings
+from tintype.telemetry.logs import Outage
+
+#: 128 random bits and a suffix: knowing the name is the permission to read it.
+NAME = re.compile(r"[0-9a-f]{32}\.[a-z0-9]{1,5}")
+SUFFIX = re.compile(r"[a-z0-9]{1,5}")
+#: Suffix of files that are being written; never served.
+PART = ".part"
+#: Seconds after which an unfinished file is a crash's: no write takes that long.
+PART_TTL = 600.0
+#: Bytes written to find out whether a disk takes any: an empty file fits on a full one.
+BLOCK = 4096
+#: Suffix of what callers send, which is stored as it came, in no image format, and never served.
+UNREAD = "in"
+GONE = "no such file, or it has expired"
+#: What an operator is told of a disk that takes nothing, in words that say what to do.
+DISK = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk's quota is used up",
+    errno.EROFS: "the disk is read-only",
+    errno.EACCES: "this user may not do that on the disk",
+    errno.EPERM: "this user may not do that on the disk",
+}
+#: File name of a folder's storage id, next to its folders of images, where no cleanup removes it.
+ID_FILE = "storage.json"
+ABOUT = "tintype knows this storage by it: keep it with the pictures"
 
 
 class Storage(Protocol):
-    """Pictures under unguessable names, each kept for a time from being written.
+    """Images under unguessable names, each with a TTL from its writing.
 
-    Whatever asks it for something raises StorageUnavailable where it is away, refuses, or has no room; it logs that
-    itself, as a state that lasts.
+    Every method raises StorageUnavailable where the storage is away, refuses, or has no room, and logs the outage.
     """
 
     def put(self, data: bytes, suffix: str) -> str:
-        """Keep a picture; its name, `<32 hex digits>.<suffix>`. It is stored, whole, once this returns."""
+        """Store an image; its name, `<32 hex digits>.<suffix>`. It is stored, whole, once this returns."""
 
     def get(self, name: str) -> bytes:
-        """A picture's bytes; raises NotFound."""
+        """An image's bytes; raises NotFound."""
 
-    def find(self, name: str) -> int:
-        """How many bytes a picture has; raises NotFound when it is unknown or past its life."""
+    def size(self, name: str) -> int:
+        """How many bytes an image has; raises NotFound when it is unknown or expired."""
 
     @property
-    def piece(self) -> int:
-        """Bytes that are read at once for somebody who may take them slowly."""
+    def chunk(self) -> int:
+        """Bytes to read at a time for a client that may read slowly."""
 
-    def part(self, name: str, begin: int, end: int) -> bytes:
-        """The bytes from `begin` to `end` of a picture that was found, however old it has become; raises NotFound."""
+    def read_range(self, name: str, begin: int, end: int) -> bytes:
+        """The bytes from `begin` to `end` of an image, even if it expired since `size`; raises NotFound."""
 
-    def address(self, name: str, seconds: float) -> str | None:
-        """An address of its own under which it can be read for so long, or None: the server gives it out itself."""
+    def signed_url(self, name: str, seconds: float) -> str | None:
+        """The storage's own address of an image, valid that long; None where the server must serve it itself."""
 
     def remove(self, name: str) -> None:
-        """Forget a picture before its time, if it is there."""
+        """Remove an image before it expires, if it is there."""
 
     def discard(self, name: str) -> None:
-        """The same without waiting for it, nor raising anything: what isn't removed then is past its life some day."""
+        """`remove` without waiting or raising: what can't be removed expires."""
 
     def probe(self) -> None:
-        """Find out cheaply whether pictures can be kept here at the moment; raises StorageUnavailable."""
+        """Find out cheaply whether images can be stored at the moment; raises StorageUnavailable."""
 
     def expire(self, keep: Collection[str] = ()) -> int:
-        """Remove what is past its life, but for the names to keep; how many that were."""
+        """Remove what has expired, except the names in `keep`; how many that were."""
 
-    def prove(self) -> None:
-        """Do once with something of no use what is done with pictures; gives up after some seconds."""
+    def self_test(self) -> None:
+        """Write, read and remove test data; gives up after some seconds. Raises StorageUnavailable."""
 
 
-def open_storage(settings: Settings, folder: Path, life: float, patience: float | None = None) -> Storage:
-    """The place for one kind of pictures, as the operator configured it; in a bucket, the folder's name is a prefix.
+def open_storage(settings: Settings, folder: Path, ttl: float, timeout: float | None = None) -> Storage:
+    """The storage for one kind of images, as the operator configured it; in a bucket, the folder's name is a prefix.
 
-    patience: seconds for which a bucket that is away is asked again at most, where callers wait.
+    timeout: max seconds for which calls to a bucket that is away are retried, where callers wait.
     """
     if not settings.storage_url:
-        return Files(folder, life)
+        return Files(folder, ttl)
     from tintype.media.objects import open_bucket  # noqa: PLC0415 - an extra that most servers don't need
 
-    return open_bucket(settings, folder.name, life, patience)
+    return open_bucket(settings, folder.name, ttl, timeout)
+
+
+class StorageOutages:
+    """Logs one storage's outages, separately by operation: a full disk can still be read."""
+
+    def __init__(self, kind: str) -> None:
+        done = {"write": "written", "read": "read", "list": "listed", "remove": "removed"}
+        self._of = {to: Outage(f"{kind} can't be {what}", f"{kind} can be {what} again") for to, what in done.items()}
+
+    def lasts(self, to: str) -> bool:
+        """Whether this operation has failed lately, without success since."""
+        return self._of[to].lasts
+
+    @contextmanager
+    def watching(self, to: str) -> Iterator[None]:
+        """Record whether an operation succeeds."""
+        try:
+            yield
+        except StorageUnavailable as error:
+            self._of[to].failed(
+                error.why
+            )  # not its cause, which names the image: the name is the permission to read it
+            raise
+        self._of[to].succeeded()
+
+
+class Files:
+    """Images in `folder` (made if missing), each for `ttl` seconds from its writing, which may be infinite."""
+
+    #: Small: opening the file for each chunk costs little.
+    chunk = 3 * 2**15
+
+    def __init__(self, folder: Path, ttl: float) -> None:
+        self._folder = folder
+        self._ttl = ttl
+        self._outages = StorageOutages(folder.name)
+        #: Bytes of the last image for which there was no room: with less room than that, the disk is still full.
+        self._refused = BLOCK
+        make_folder(folder)
+
+    def put(self, data: bytes, suffix: str) -> str:
+        """See Storage; it is on the disk, synced, once this returns."""
+        name = new_name(suffix)
+        try:
+            with self._operation("write"):
+                self._write(name, data)
+        except StorageUnavailable:
+            self._refused = max(BLOCK, len(data))
+            raise
+        return name
+
+    def path(self, name: str) -> Path:
+        """An image's path; raises NotFound when it is unknown or expired, or `name` is none of ours."""
+        path = self._folder / name
+        if not NAME.fullmatch(name) or not _younger(path, self._ttl):
+            raise NotFound(GONE)
+        return path
+
+    def size(self, name: str) -> int:
+        """See Storage."""
+        with self._operation("read"):
+            return self.path(name).stat().st_size
+
+    def read_range(self, name: str, begin: int, end: int) -> bytes:
+        """See Storage; no file stays open while a client reads slowly."""
+        if not NAME.fullmatch(name):
+            raise NotFound(GONE)
+        with self._operation("read"), (self._folder / name).open("rb", buffering=0) as file:
+            data = os.pread(file.fileno(), end - begin, begin)
+        if len(data) < end - begin:
+            raise NotFound(GONE)  # it was truncated meanwhile
+        return data
+
+    def signed_url(self, _name: str, _seconds: float) -> None:
+        """None: a folder has no addresses of its own."""
+
+    def get(self, name: str) -> bytes:
+        """See Storage."""
+        with self._operation("read"):
+            return self.path(name).read_bytes()
+
+    def remove(self, name: str) -> None:
+        """See Storage."""
+        if NAME.fullmatch(name):
+            with self._operation("remove"):
+                (self._folder / name).unlink(missing_ok=True)
+
+    def discard(self, name: str) -> None:
+        """See Storage."""
+        with suppress(StorageUnavailable):
+            self.remove(name)
+
+    def probe(self) -> None:
+        """See Storage: on a disk, `self_test` is cheap."""
+        self.self_test()
+
+    def expire(self, keep: Collection[str] = ()) -> int:
+        """See Storage; removes a crash's unfinished files too.
+
+        Only a reader with a longer TTL of its own reads kept files that have expired.
+        """
+        removed = 0
+        with self._operation("remove"):
+            for path in self._folder.iterdir():
+                unfinished = path.suffix == PART
+                ours = NAME.fullmatch(path.stem if unfinished else path.name)
+                if ours and path.name not in keep and not _younger(path, PART_TTL if unfinished else self._ttl):
+                    path.unlink(missing_ok=True)
+                    removed += 1
+        return removed
+
+    def self_test(self) -> None:
+        """Write as many bytes as the last image had that could not be written, and remove them."""
+        name = new_name(UNREAD)
+        with _on_disk():
+            self._write(name, os.urandom(self._refused))
+            (self._folder / name).unlink()
+
+    @contextmanager
+    def _operation(self, to: str) -> Iterator[None]:
+        with self._outages.watching(to), _on_disk(missing=NotFound(GONE) if to == "read" else None):
+            yield
+
+    def _write(self, name: str, data: bytes) -> None:
+        write_whole(self._folder / name, data, self._folder / (name + PART))
+
+
+def new_name(suffix: str) -> str:
+    """An unguessable name; raises ValueError for an invalid suffix."""
+    if not SUFFIX.fullmatch(suffix):
+        raise ValueError(f"{suffix!r} is not a suffix like 'jpeg'")
+    return f"{secrets.token_hex(16)}.{suffix}"
+
+
+@contextmanager
+def _on_disk(missing: TintypeError | None = None) -> Iterator[None]:
+    """Raise `missing` for a missing file, else StorageUnavailable; the system's words name folders."""
+    try:
+        yield
+    except OSError as error:
+        if missing and isinstance(error, FileNotFoundError):
+            raise missing from error
+        why = DISK.get(error.errno or 0, error.strerror or type(error).__name__)
+        raise StorageUnavailable.because(why) from error
+
+
+def _younger(path: Path, seconds: float) -> bool:
+    """Whether a file is there and was written less than that many seconds ago."""
+    try:
+        return time.time() - path.stat().st_mtime < seconds
+    except FileNotFoundError:
+        return False
+
+
+def kind(settings: Settings) -> Literal["bucket", "folder"]:
+    """Which kind of storage the operator configured."""
+    return "bucket" if settings.storage_url else "folder"
+
+
+def place(settings: Settings) -> str:
+    """Where the storage is, in an operator's words."""
+    if settings.storage_url:
+        return f"{settings.storage_url.rstrip('/')} at {settings.storage_endpoint or 'Amazon'}"
+    return f"the folder {settings.data.absolute()} on {socket.gethostname()}"
+
+
+def read_storage_id(settings: Settings) -> str | None:
+    """The storage's id, the same under every name by which machines reach it; None where it has none yet.
+
+    Raises ConfigurationInvalid, and StorageUnavailable.
+    """
+    try:
+        found = _read_id(settings)
+        return None if found is None else str(json.loads(found)["id"])
+    except OSError as error:
+        raise ConfigurationInvalid(f"{settings.data / ID_FILE} can't be read: {error.strerror}") from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise ConfigurationInvalid(f"what marks {place(settings)} as tintype's is damaged") from error
+
+
+def write_storage_id(settings: Settings, id: str | None = None) -> str:
+    """Give the storage this id, or a new one; raises as `read_storage_id` does."""
+    id = id or secrets.token_hex(16)
+    data = json.dumps({"id": id, "about": ABOUT}).encode()
+    try:
+        _write_id(settings, data)
+    except OSError as error:
+        raise ConfigurationInvalid(f"{settings.data / ID_FILE} can't be written: {error.strerror}") from error
+    return id
+
+
+def _read_id(settings: Settings) -> bytes | None:
+    if settings.storage_url:
+        from tintype.media.objects import read_id  # noqa: PLC0415 - an extra that most servers don't need
+
+        return read_id(settings)
+    file = settings.data / ID_FILE
+    return file.read_bytes() if file.exists() else None
+
+
+def _write_id(settings: Settings, data: bytes) -> None:
+    if settings.storage_url:
+        from tintype.media.objects import write_id  # noqa: PLC0415 - as above
+
+        write_id(settings, data)
+        return
+    make_folder(settings.data)
+    file = settings.data / ID_FILE
+    write_whole(file, data, file.with_name(f"{ID_FILE}.{secrets.token_hex(4)}"))

@@ -1,4 +1,4 @@
-"""Logs: one line per event, as JSON or for a person, never with a key or a prompt; few about a state that lasts."""
+"""Logs: one line per event, as JSON or for a terminal, never with a key or a prompt; an outage is a few lines."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from tintype import __version__
 
 log = structlog.get_logger()
 
-#: Seconds without a failure after which a state counts as over: between two, some calls may go well by chance.
+#: Seconds without a failure after which an outage is over: during one, some calls may succeed by chance.
 QUIET = 2.0
-#: Seconds between two lines while it lasts.
+#: Seconds between two lines during an outage.
 REMIND = 60.0
 
 
 class Lines(structlog.PrintLogger):
-    """Writes lines; one that finds no room on the disk, or nobody at the pipe's end, is lost, as `logging` does it.
+    """Writes lines; one that can't be written, to a full disk or a closed pipe, is dropped, as `logging` does.
 
-    Nothing else shall fail for it: many lines tell of what is committed by then.
+    Logging must not raise: many lines are about what has just been committed.
     """
 
     def msg(self, message: str) -> None:
@@ -40,17 +40,17 @@ class Lines(structlog.PrintLogger):
 
 
 def set_up_logs(*, process: str) -> None:
-    """Write log lines to stderr, each with the name of the process: for a person on a terminal, else JSON."""
+    """Write log lines to stderr, each with the name of the process: plain text on a terminal, else JSON."""
     terminal = sys.stderr.isatty()
 
     def name_process(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         event["process"] = process
         if terminal:
-            event.pop("limits", None)  # of a start's line: twenty figures, which nobody there asked for
+            event.pop("limits", None)  # twenty numbers at start, too many for a terminal
         return event
 
     about: list[structlog.typing.Processor] = [
-        # What whoever began the work has bound: the request's id, for those who know of no requests.
+        # Bound by the caller: the request's id, for code that knows no requests.
         structlog.contextvars.merge_contextvars,
         name_process,
         structlog.processors.add_log_level,
@@ -68,26 +68,26 @@ def set_up_logs(*, process: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=lambda *_: Lines(sys.stderr),
     )
-    # What libraries warn of looks no different: an exporter whose collector is away, say.
+    # The same format for libraries' warnings, such as an exporter's whose collector is away.
     own = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, render]
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=about, processors=own))
 
 
 def log_start(**about: Any) -> None:
-    """Say that a process has started, and with what."""
+    """Log that a process has started, with its version and what it was started with."""
     log.info("started", version=__version__, host=socket.gethostname(), pid=os.getpid(), **about)
 
 
-class Life:
-    """Logs that a process has started, and with what; and at the block's end why it stopped, and after how long."""
+class ProcessLog:
+    """Logs a process's start and, at the block's end, why and after how long it stopped."""
 
     def __init__(self, **about: Any) -> None:
         self._about = about
         self._began = time.monotonic()
         self._reason = "done"
 
-    def __enter__(self) -> Life:
+    def __enter__(self) -> ProcessLog:
         log_start(**self._about)
         return self
 
@@ -95,16 +95,16 @@ class Life:
         reason = kind.__name__ if kind else self._reason
         log.info("stopped", reason=reason, seconds=round(time.monotonic() - self._began, 1))
 
-    def ends(self, reason: str | int) -> None:
-        """Note why it is to stop: in words, or a signal's number; what is noted first stands."""
+    def stopping(self, reason: str | int) -> None:
+        """Set why it stops: in words, or a signal's number; the first reason counts."""
         if self._reason == "done":
             self._reason = signal.Signals(reason).name if isinstance(reason, int) else reason
 
 
 class Outage:
-    """Logs a state that lasts, however many calls meet it: its begin, a count every REMIND seconds, and its end.
+    """Logs an outage in a few lines, however many calls fail: its begin, a count every REMIND seconds, and its end.
 
-    begun, over: what the lines say; about: what each of them has beside it. Threads may share one.
+    begun, over: the lines' events; about: further fields of each. Safe to share between threads.
     """
 
     def __init__(self, begun: str, over: str, clock: Callable[[], float] = time.monotonic, **about: object) -> None:
@@ -114,7 +114,7 @@ class Outage:
         self._clock = clock
         self._lock = threading.Lock()
         self._since: float | None = None
-        self._failed = self._told = 0.0
+        self._failed = self._logged = 0.0
         self._times = 0
 
     @property
@@ -123,20 +123,20 @@ class Outage:
         return self._since is not None
 
     def failed(self, cause: str) -> None:
-        """A call has met it."""
+        """A call failed."""
         with self._lock:
             self._failed = now = self._clock()
             self._times += 1
             if self._since is None:
-                self._since = self._told = now
+                self._since = self._logged = now
                 log.warning(self._begun, **self._about, cause=cause)
-            elif now - self._told >= REMIND:
-                self._told = now
+            elif now - self._logged >= REMIND:
+                self._logged = now
                 self._count(self._begun, now, cause=cause)
 
     def succeeded(self) -> None:
-        """A call went well."""
-        if self._since is None:  # as nearly always: without the lock
+        """A call succeeded."""
+        if self._since is None:  # nearly always: without the lock
             return
         with self._lock:
             now = self._clock()

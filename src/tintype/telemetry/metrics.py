@@ -1,33 +1,34 @@
-"""What `/metrics` tells: every name, and how figures become Prometheus' text.
+"""Metrics that are counted: sums in the database, and a process's own calls and transactions.
 
-Sums are kept in the database, whoever counts, so that restarts lose nothing and every web process tells the same. Only
-calls (calls.py) and the times of transactions (transactions.py) are each web process's own: they are many exactly when
-nothing should be written for them.
+Sums are stored in the database, so that restarts lose nothing and every web process exposes the same. Only calls and
+the times of transactions are each process's own: they are many exactly when nothing should be written for them.
 """
 
 from __future__ import annotations
 
-import platform
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
-from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Info, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.exposition import choose_encoder
+from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from tintype import __version__
-from tintype.errors import StoreUnavailable
-from tintype.telemetry.calls import Calls
+from tintype import errors
+from tintype.errors import Forbidden, TintypeError, Unauthorized
+
+#: Seconds of a call: from a constant answer to a blocking call that waits for its image.
+CALL_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+#: Seconds of a transaction: from a read of SQLite to a timeout.
+TRANSACTION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+#: Methods with labels of their own; callers may invent others.
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+OTHER = "other"
 
 
 class Stage(StrEnum):
-    """What a request goes through; docs/operations.md says what belongs to each."""
+    """Stages of a request, in order; docs/operations.md says what each includes."""
 
     QUEUE = "queue"
     FETCH = "fetch"
@@ -40,23 +41,23 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True)
 class Sum:
-    """A sum in the database: its name there, its family's name and help here, and the labels that tell parts apart."""
+    """A sum in the database: its name there, its Prometheus family's name and help, and its labels."""
 
     name: str
     family: str
-    words: str
+    help: str
     labels: tuple[str, ...] = ()
-    #: Values of the label that isn't the model: each is told from the start, at 0.
+    #: Values of the label other than the model: each is exposed from the start, at 0.
     known: tuple[str, ...] = ()
-    #: What is counted for one of the family's unit.
+    #: Counted units per unit of the family.
     per: float = 1
 
     def key(self, *labels: str) -> str:
-        """What the part with these labels is kept under; a label has no slash in it."""
+        """The database's key of the series with these labels; a label has no slash in it."""
         return "/".join((self.name, *labels))
 
-    def parts(self, models: Iterable[str]) -> Iterator[str]:
-        """The keys of all parts that are known, whether or not anything was counted."""
+    def keys(self, models: Iterable[str]) -> Iterator[str]:
+        """The keys of all known series, whether or not anything was counted."""
         values = [models if label == "model" else self.known for label in self.labels]
         return (self.key(*labels) for labels in product(*values))
 
@@ -93,123 +94,97 @@ SUMS = (
 )
 
 
-@dataclass(frozen=True)
-class Figures:
-    """How the server stands at one moment, as the database knows it."""
+class Calls(Collector):
+    """Counts the calls that a web process answers, from its start on; safe to share between threads.
 
-    #: By `Sum.key`.
-    sums: Mapping[str, float]
-    #: By model: requests that wait, seconds that the oldest of them has waited, and requests that run.
-    waiting: Mapping[str, int]
-    oldest: Mapping[str, float]
-    running: Mapping[str, int]
-    paused: bool
-    #: By state.
-    workers: Mapping[str, int]
-    #: How many a Ray fleet wants; None where none is kept.
-    wanted: int | None = None
-    #: Live workers by the version that they run.
-    versions: Mapping[str, int] = field(default_factory=dict)
-    #: Bytes by machine, device and kind, of all its live workers.
-    memory: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
-    #: Messages of webhooks that are due, and seconds for which the first of them has been.
-    messages: int = 0
-    lateness: float = 0.0
-
-
-class Metrics:
-    """What one web process answers at `/metrics`; `read` finds the figures, anew for every answer.
-
-    own: what it measures itself, beside its calls. about: what it is made of, beside version and Python. data: a folder
-    of the disk that it writes to.
+    Plain prometheus_client: prometheus-fastapi-instrumentator looks up each call's route a second time, which takes
+    longer than some answers; it takes any method for a label, and sees neither callers who hang up nor what is refused
+    before there is a call. starlette_exporter has its metrics in prometheus_client's global registry.
     """
 
-    def __init__(
-        self,
-        read: Callable[[], Figures],
-        own: Iterable[Collector] = (),
-        about: Mapping[str, str] | None = None,
-        data: Path = Path(),
-    ) -> None:
-        self._registry = CollectorRegistry()
-        self.calls = Calls()
-        for one in (self.calls, *own, _Disk(data), _Stored(read)):
-            self._registry.register(one)
-        ProcessCollector(registry=self._registry)
-        build = Info("tintype_build", "What this process is made of.", registry=self._registry)
-        build.info({"version": __version__, "python": platform.python_version(), **(about or {})})
+    def __init__(self) -> None:
+        self._answers = Counter(
+            "tintype_http_answers", "Answers of this process.", ["route", "method", "status"], registry=None
+        )
+        self._seconds = Histogram(
+            "tintype_http_seconds",
+            "Seconds until an answer began, without those in which the caller's body was waited for.",
+            ["route", "method"],
+            registry=None,
+            buckets=CALL_SECONDS,
+        )
+        #: Calls under way, blocking ones and streams included.
+        self.open = Gauge("tintype_http_open", "Calls that this process has under way.", registry=None)
+        self._refusals = Counter(
+            "tintype_refusals", "Calls that this process answered with an error.", ["reason"], registry=None
+        )
+        self._denied = Counter(
+            "tintype_denied", "Calls that this process answered with 401 or 403.", ["status", "reason"], registry=None
+        )
+        # Exposed from the start, each at 0: the rate of a series that begins at 1 misses its first increment.
+        for kind in vars(errors).values():
+            if isinstance(kind, type) and issubclass(kind, TintypeError):
+                self._refusals.labels(kind.__name__)
+        for denial in (Unauthorized, Forbidden):
+            for reason in denial.REASONS:
+                self._denied.labels(denial.status, reason)
 
-    def render(self, accept: str) -> tuple[bytes, str]:
-        """The text and its content type, OpenMetrics for who accepts that; while the database is away, without sums."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self._registry), content_type
+    def answered(self, route: str, method: str, status: int, seconds: float | None = None) -> None:
+        """Count an answer, and the seconds until it began. `route` is a template, so that there are few."""
+        known = method if method in METHODS else OTHER
+        self._answers.labels(route, known, status).inc()
+        if seconds is not None:
+            self._seconds.labels(route, known).observe(seconds)
 
-
-class _Disk(Collector):
-    def __init__(self, data: Path) -> None:
-        self._data = data
+    def refused(self, error: TintypeError) -> None:
+        """Count a call that was answered with this error, by the name of its class."""
+        self._refusals.labels(type(error).__name__).inc()
+        if isinstance(error, Unauthorized | Forbidden):
+            self._denied.labels(error.status, error.reason).inc()
 
     def collect(self) -> Iterator[Metric]:
-        """How large the disk is, and what of it is left."""
-        folders = (self._data, *self._data.absolute().parents)  # with PostgreSQL and a bucket, nobody makes the first
-        usage = shutil.disk_usage(next(folder for folder in folders if folder.exists()))
-        kinds: dict[tuple[str, ...], float] = {("size",): usage.total, ("free",): usage.free}
-        yield _gauge("tintype_disk_bytes", "Disk of this process's data folder.", ["kind"], kinds)
+        """All families."""
+        for one in (self._answers, self._seconds, self.open, self._refusals, self._denied):
+            yield from one.collect()
 
 
-class _Stored(Collector):
-    def __init__(self, read: Callable[[], Figures]) -> None:
-        self._read = read
+class Transactions(Collector):
+    """How long the transactions of one database in one process wait and take; both add up to the caller's wait.
+
+    Each attribute is a histogram of seconds, whose `time()` observes a block however it ends. Safe to share between
+    threads.
+    """
+
+    def __init__(self) -> None:
+        waits = Histogram(
+            "tintype_database_wait_seconds",
+            "What a transaction of this process waited for before it began.",
+            ["wait"],
+            registry=None,
+            buckets=TRANSACTION_BUCKETS,
+        )
+        #: For other writers of this process; for a connection; for the database's lock.
+        self.turn, self.connection, self.lock = map(waits.labels, ("turn", "connection", "lock"))
+        transactions = Histogram(
+            "tintype_database_transaction_seconds",
+            "How long a transaction of this process took, from its beginning to its commit.",
+            ["kind"],
+            registry=None,
+            buckets=TRANSACTION_BUCKETS,
+        )
+        self.read, self.write, self.note = map(transactions.labels, ("read", "write", "note"))
+        self._all = (waits, transactions)
+
+    def sums(self) -> tuple[float, float, float]:
+        """The number of transactions, and the total seconds that they waited, and took."""
+        waits, transactions = self._all
+        return _sum(transactions, "_count"), _sum(waits, "_sum"), _sum(transactions, "_sum")
 
     def collect(self) -> Iterator[Metric]:
-        """The families of what the database knows; alone that it is away, if it is."""
-        try:
-            figures = self._read()
-        except StoreUnavailable:
-            yield _database(up=False)
-            return
-        yield _database(up=True)
-        yield from _gauges(figures)
-        for one in SUMS:
-            yield _counted(one, figures)
+        """Both families."""
+        for one in self._all:
+            yield from one.collect()
 
 
-def _database(*, up: bool) -> Metric:
-    words = "Whether this process could read its figures in the database."
-    return _gauge("tintype_database_up", words, [], {(): float(up)})
-
-
-def _gauges(figures: Figures) -> Iterator[Metric]:
-    by_model = ["model"]
-    yield _gauge("tintype_queue_length", "Requests that wait.", by_model, _single(figures.waiting))
-    yield _gauge("tintype_queue_age_seconds", "How long the oldest has waited.", by_model, _single(figures.oldest))
-    yield _gauge("tintype_requests_running", "Requests that run.", by_model, _single(figures.running))
-    yield _gauge("tintype_queue_paused", "1 while the queue is paused.", [], {(): float(figures.paused)})
-    yield _gauge("tintype_workers", "Workers that are known.", ["state"], _single(figures.workers))
-    wanted: dict[tuple[str, ...], float] = {} if figures.wanted is None else {(): float(figures.wanted)}
-    yield _gauge("tintype_workers_wanted", "Workers that a Ray fleet wants; none where none is kept.", [], wanted)
-    yield _gauge("tintype_worker_versions", "Live workers by version.", ["version"], _single(figures.versions))
-    by_device = ["host", "device", "kind"]
-    yield _gauge("tintype_worker_memory_bytes", "Memory of live workers.", by_device, dict(figures.memory.items()))
-    yield _gauge("tintype_webhook_messages", "Messages that are due.", [], {(): float(figures.messages)})
-    words = "How long the first of them has been due."
-    yield _gauge("tintype_webhook_lateness_seconds", words, [], {(): figures.lateness})
-
-
-def _single(values: Mapping[str, float]) -> dict[tuple[str, ...], float]:
-    return {(label,): value for label, value in values.items()}
-
-
-def _gauge(name: str, words: str, labels: list[str], values: Mapping[tuple[str, ...], float]) -> Metric:
-    family = GaugeMetricFamily(name, words, labels=labels)
-    for own, value in values.items():
-        family.add_metric(own, value)
-    return family
-
-
-def _counted(one: Sum, figures: Figures) -> Metric:
-    family = CounterMetricFamily(one.family, one.words, labels=one.labels)
-    counted = {key: value for key, value in figures.sums.items() if key.partition("/")[0] == one.name}
-    for key, value in (dict.fromkeys(one.parts(figures.waiting), 0.0) | counted).items():
-        family.add_metric(key.split("/")[1:], value / one.per)
-    return family
+def _sum(family: Histogram, kind: str) -> float:
+    return sum(one.value for metric in family.collect() for one in metric.samples if one.name.endswith(kind))

@@ -1,8 +1,8 @@
-"""Traces in OpenTelemetry's terms, where the operator wants them; else only the `traceparent` that came is kept.
+"""OpenTelemetry traces, where the operator enables them; without, only a caller's `traceparent` is passed on.
 
-A request outlives the call that sends it, and its stages run in other processes: what ties them together is the text of
-W3C's header `traceparent` (https://www.w3.org/TR/trace-context/), which lies in the request's row. Spans never have
-prompts, keys or messages of errors in them.
+A request outlives the call that submits it, and its stages run in other processes: their spans are joined by the text
+of W3C's header `traceparent` (https://www.w3.org/TR/trace-context/), which is stored in the request's row. Spans never
+contain prompts, keys or error messages.
 """
 
 from __future__ import annotations
@@ -22,28 +22,27 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
 HEADER = "traceparent"
-#: Version 00; ids of zeros only are invalid.
-FORM = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-#: Where packages register exporters, the SDK's own `console` among them.
+#: Version 00; all-zero ids are invalid.
+TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+#: Entry points of exporters, the SDK's own `console` among them.
 GROUP = "opentelemetry_traces_exporter"
 
 
 class Tracing:
-    """Makes spans that begin and end here, below whatever a `traceparent` names; without a tracer, none."""
+    """Makes spans in this process, as children of the one that a `traceparent` names; without a tracer, none."""
 
     def __init__(self, tracer: Tracer | None = None, close: Callable[[], None] = lambda: None) -> None:
         self._tracer = tracer
-        #: Sends what has not been sent yet.
+        #: Exports the remaining spans.
         self.close = close
 
     @contextmanager
     def span(self, name: str, parent: str | None, **about: str | int) -> Iterator[str | None]:
-        """A span around the block; yields the `traceparent` for what the block causes.
+        """A span around the block; yields the `traceparent` for its children.
 
-        parent: a `traceparent` from anywhere; one that isn't of the standard's form is ignored. Without a tracer it is
-        what is yielded.
+        parent: an untrusted `traceparent`; an invalid one is ignored. Without a tracer it is yielded itself.
         """
-        parent = parent if parent and FORM.fullmatch(parent) else None
+        parent = parent if parent and TRACEPARENT.fullmatch(parent) else None
         if self._tracer is None:
             yield parent
             return
@@ -51,7 +50,7 @@ class Tracing:
         try:
             yield _traceparent(span)
         except BaseException as error:
-            _blame(span, error)
+            _mark_failed(span, error)
             raise
         finally:
             span.end()
@@ -65,12 +64,12 @@ class Tracing:
         error: BaseException | None = None,
         **about: str | int,
     ) -> None:
-        """A span that is over: when it began and ended, in nanoseconds of unix time, and what it failed with."""
+        """A past span: its begin and end in nanoseconds of unix time, and the error that it failed with."""
         if self._tracer is None:
             return
         span = self._begin(name, parent, began, about)
         if error is not None:
-            _blame(span, error)
+            _mark_failed(span, error)
         span.end(ended)
 
     def _begin(self, name: str, parent: str | None, began: int, about: dict[str, Any]) -> Any:
@@ -79,50 +78,50 @@ class Tracing:
 
         above = TraceContextTextMapPropagator().extract({HEADER: parent} if parent else {}, Context())
         attributes = {f"tintype.{key}": value for key, value in about.items()}
-        assert self._tracer is not None  # noqa: S101 - for mypy: both callers have looked
+        assert self._tracer is not None  # noqa: S101 - for mypy: both callers have checked
         return self._tracer.start_span(name, above, attributes=attributes, start_time=began)
 
 
 NO_TRACES = Tracing()
 
 
-class Watched(logging.Handler):
-    """An exporter whose failures are told as any state that lasts; what it logs itself, at every try, is only heard.
+class LoggedExporter(logging.Handler):
+    """An exporter whose failures are logged as an outage, with the first of its own log lines as the cause.
 
-    It logs as `opentelemetry.exporter…`, whichever package it is of.
+    Exporters of all packages log as `opentelemetry.exporter…`, a line for every failed try.
     """
 
     def __init__(self, exporter: Any, process: str) -> None:
         super().__init__()
         self._exporter = exporter
-        #: The first that it logged since the last export began.
-        self._said = ""
+        #: Its first log line since the last export began.
+        self._line = ""
         self._outage = Outage("traces can't be exported", "traces are exported again", service=f"tintype-{process}")
         self._library = logging.getLogger("opentelemetry.exporter")
         self._library.propagate = False
         self._library.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """What the exporter logs."""
-        self._said = self._said or record.getMessage()
+        """A log line of the exporter."""
+        self._line = self._line or record.getMessage()
 
     def export(self, spans: Any) -> Any:
-        """As the exporter does it."""
-        self._said = ""
+        """As the exporter."""
+        self._line = ""
         result = self._exporter.export(spans)
         if result.name == "SUCCESS":
             self._outage.succeeded()
         else:
-            self._outage.failed(self._said or "no reason was given")
+            self._outage.failed(self._line or "no reason was given")
         return result
 
     def shutdown(self) -> None:
-        """As the exporter does it; it is heard no more."""
+        """As the exporter; removes the log handler."""
         self._exporter.shutdown()
         self._library.removeHandler(self)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """As the exporter does it."""
+        """As the exporter."""
         return bool(self._exporter.force_flush(timeout_millis))
 
 
@@ -134,9 +133,8 @@ def exporters() -> list[str]:
 def open_tracing(exporter: str, process: str, instance: str = "") -> Tracing:
     """Tracing through the exporter of that name, one of `exporters()`; with an empty name, none.
 
-    instance: what tells this process from others of its kind.
-
-    Where it sends to, and which traces, OpenTelemetry's own variables say (OTEL_EXPORTER_OTLP_ENDPOINT and others).
+    instance: distinguishes this process from others of its kind. OpenTelemetry's own variables configure the exporter
+    and the sampling (OTEL_EXPORTER_OTLP_ENDPOINT and others).
     """
     if not exporter:
         return NO_TRACES
@@ -149,8 +147,8 @@ def open_tracing(exporter: str, process: str, instance: str = "") -> Tracing:
     if instance:
         own["service.instance.id"] = instance
     provider = TracerProvider(resource=Resource.create(own))
-    exporter_itself: Any = Watched(found.load()(), process)
-    provider.add_span_processor(BatchSpanProcessor(exporter_itself))
+    exporter_with_log: Any = LoggedExporter(found.load()(), process)
+    provider.add_span_processor(BatchSpanProcessor(exporter_with_log))
     return Tracing(provider.get_tracer("tintype"), provider.shutdown)
 
 
@@ -159,7 +157,7 @@ def _traceparent(span: Any) -> str:
     return f"00-{own.trace_id:032x}-{own.span_id:016x}-{own.trace_flags:02x}"
 
 
-def _blame(span: Any, error: BaseException) -> None:
+def _mark_failed(span: Any, error: BaseException) -> None:
     """Mark the span as failed, by the error's class alone: a message may quote what was sent."""
     from opentelemetry.trace import Status, StatusCode  # noqa: PLC0415 - an extra
 

@@ -105,7 +105,7 @@ class FakeWorker:
     def stop(self) -> None:
         """Start no more, and hand back what runs, uncounted: another fake worker goes on where it was."""
         self._stopped = True
-        self._outputs.outlet.close()
+        self._outputs.breaker.stop()
         with self._lock:
             try:
                 self._queue.hand_all_back([one.held for one in self._running.values()])
@@ -137,7 +137,7 @@ class FakeWorker:
         if self._accepted.is_set():
             self._accepted_at = self._polled
         self._accepted.clear()
-        for _ in range(0 if self._stopped or self._outputs.outlet.shut else MAX_STARTS):
+        for _ in range(0 if self._stopped or self._outputs.breaker.open else MAX_STARTS):
             request = self._queue.claim(self._id, idle=True, test=True)
             if request is None:
                 return
@@ -168,7 +168,7 @@ class FakeWorker:
         except StoreUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 - one request's failure is that request's alone
-            fail(self._queue, one, error, storage_shut=bool(self._outputs.outlet.shut))
+            fail(self._queue, one, error, storage_shut=bool(self._outputs.breaker.open))
         self._running.pop(one.request.id).end()
         self._accepted.set()  # it may be to be retried
 

@@ -11,10 +11,10 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from tintype.catalog.samples import sample_path
 from tintype.core import GenerationParams, Output, Size
-from tintype.media.images import check
-from tintype.media.made import encoded, output_size
-from tintype.media.outlet import Outlet
+from tintype.media.breaker import StorageBreaker
+from tintype.media.images import Encoded, check, encode
 from tintype.media.samples import draw as draw_sample
+from tintype.media.scaling import output_size
 from tintype.media.storage import Storage
 from tintype.store.db.records import Request
 
@@ -34,17 +34,18 @@ class FakeOutputs:
     def __init__(self, input_size: Callable[[str], Size | None], storage: Storage, max_pixels: int) -> None:
         self._input_size = input_size
         self._storage = storage
-        self.outlet = Outlet(storage)
+        self.breaker = StorageBreaker(storage)
         self._max_pixels = max_pixels
 
     def store(self, request: Request, params: GenerationParams) -> tuple[Output, ...]:
         """Its files, drawn one after the other; raises BadPicture and StorageUnavailable."""
-        size = output_size(params, self._source_size(request, params.source))
-        with self.outlet.used():
+        size = output_size(params.width, params.height, self._source_size(request, params.source))
+        with self.breaker.guarding():
             return tuple(self._store(request.slug, params, seed, size) for seed in params.seeds)
 
     def _store(self, slug: str, params: GenerationParams, seed: int, size: Size) -> Output:
-        file = encoded(params, draw(slug, params.prompt, seed, *size), seed)
+        image = draw(slug, params.prompt, seed, *size)
+        file = Encoded(encode(image, params.format, params.quality), *size, seed)
         return file.store(self._storage, params.format)
 
     def _source_size(self, request: Request, source: str) -> Size | None:

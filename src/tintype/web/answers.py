@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from tintype.core import Format
 from tintype.errors import KINDS, BadPicture, Cancelled, ContentRefused, NoRoom, TintypeError
-from tintype.media.images import Format, content_type
+from tintype.media.images import content_type
 from tintype.media.storage import Storage
 from tintype.store.billing.money import dollars
 from tintype.store.db.records import CANCELLED, Json, Request, Status

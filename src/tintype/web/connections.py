@@ -22,7 +22,7 @@ from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
 from tintype.errors import BadRequest, HeadTooLarge, Restarting, TintypeError, TooManyConnections, TooSlow
 from tintype.settings import Settings
-from tintype.telemetry.calls import Calls
+from tintype.telemetry.metrics import Calls
 from tintype.web.peers import peer
 from tintype.web.shutdown import Shutdown
 

@@ -145,7 +145,7 @@ def _kept(own: Services, past: Past, base: str) -> list[str]:
 
 def _is_there(own: Services, name: str) -> bool:
     try:
-        own.outputs.find(name)
+        own.outputs.size(name)
     except NotFound:
         return False
     return True

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tintype.catalog.samples import SAMPLES
 from tintype.errors import NotFound
 from tintype.store.accounts.keys import Key
-from tintype.telemetry.calls import Calls
+from tintype.telemetry.metrics import Calls
 from tintype.web.auth import caller, observer
 from tintype.web.connections import HUNG_UP, REFUSED
 from tintype.web.failures import CLIENT_GONE

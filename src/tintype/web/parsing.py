@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 from python_multipart.multipart import parse_options_header
 
 from tintype.errors import BadRequest, UnsupportedBody
-from tintype.media.escapes import pieces, unescaped
+from tintype.media.inline import pieces, unescaped
 
 MULTIPART = "multipart/form-data"
 URLENCODED = "application/x-www-form-urlencoded"

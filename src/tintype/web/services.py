@@ -40,7 +40,7 @@ from tintype.store.queue.progress import Looks
 from tintype.store.queue.requests import Requests
 from tintype.store.webhooks.outbox import Outbox
 from tintype.store.webhooks.subscriptions import Webhooks
-from tintype.telemetry.metrics import Metrics
+from tintype.telemetry.exposition import Metrics
 from tintype.telemetry.traces import Tracing, open_tracing
 from tintype.web.body import Bodies
 from tintype.web.readiness import TRIAL, Readiness
@@ -168,9 +168,9 @@ class Services:
     def find_file(self, name: str) -> tuple[Storage, int]:
         """Where a finished or uploaded picture of that unguessable name is, and its bytes; raises NotFound."""
         try:
-            return self.outputs, self.outputs.find(name)
+            return self.outputs, self.outputs.size(name)
         except NotFound:
-            return self.uploads, self.uploads.find(name)
+            return self.uploads, self.uploads.size(name)
 
     def file_size(self, name: str) -> tuple[int, int]:
         """Width and height in pixels of such a picture; raises NotFound, and BadPicture for what is none any more.
@@ -186,9 +186,9 @@ class Services:
         if not self.settings.storage_redirect:
             return None
         try:
-            return self.outputs.address(name, SIGNED_FOR)
+            return self.outputs.signed_url(name, SIGNED_FOR)
         except NotFound:
-            return self.uploads.address(name, SIGNED_FOR)
+            return self.uploads.signed_url(name, SIGNED_FOR)
 
     def beat(self) -> None:
         """Say that this server lives."""

@@ -19,7 +19,7 @@ Run = Callable[..., Awaitable[bytes]]
 
 
 class Stored(StreamingResponse):
-    """A picture of `size` bytes. Its first piece is read when this is made, which raises what `Storage.part` raises.
+    """A picture of `size` bytes. Its first piece is read when this is made: raises as `Storage.read_range` does.
 
     run: reads the others, in threads of whoever is sent them.
     """
@@ -27,7 +27,7 @@ class Stored(StreamingResponse):
     def __init__(
         self, place: Storage, name: str, size: int, *, run: Run, headers: Mapping[str, str], media_type: str
     ) -> None:
-        first = place.part(name, 0, min(place.piece, size))
+        first = place.read_range(name, 0, min(place.chunk, size))
         about = {"content-length": str(size), **headers}
         super().__init__(_pieces(place, name, size, first, run), headers=about, media_type=media_type)
 
@@ -44,6 +44,6 @@ async def _pieces(place: Storage, name: str, size: int, piece: bytes, run: Run) 
     sent = len(piece)
     yield piece
     while sent < size:
-        piece = await run(place.part, name, sent, min(sent + place.piece, size))
+        piece = await run(place.read_range, name, sent, min(sent + place.chunk, size))
         sent += len(piece)
         yield piece

@@ -28,7 +28,7 @@ from tintype.errors import (
     PictureUnreachable,
     rate_headers,
 )
-from tintype.media.fetch import parse_url
+from tintype.media.http import parse_url
 from tintype.media.images import check
 from tintype.media.inline import from_text
 from tintype.media.scaling import fitted_size

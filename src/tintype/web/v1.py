@@ -181,7 +181,7 @@ def answer(own: Services, request: Request, submitted: Submitted) -> Response:
         return JSONResponse({"images": images}, headers=headers)
     name = pictures[0]["name"]
     run, kind = partial(own.threads.run, request.account_id), content_type(made["format"])
-    return Stored(own.outputs, name, own.outputs.find(name), run=run, headers=headers, media_type=kind)
+    return Stored(own.outputs, name, own.outputs.size(name), run=run, headers=headers, media_type=kind)
 
 
 def result_response(own: Services, request: Request, base: str) -> Response:

@@ -15,7 +15,7 @@ from tintype.errors import (
     PictureUnreachable,
     WebhookRefused,
 )
-from tintype.media.post import check_target
+from tintype.media.http import check_target
 from tintype.store.accounts.keys import Key
 from tintype.store.webhooks.records import Delivery, Event, Hook
 from tintype.web.answers import utc

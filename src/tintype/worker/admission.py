@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 
-from tintype.diffusion.memory.demand import Demand
+from tintype.diffusion.memory.estimate import MemoryEstimate
 from tintype.worker.request import Running
 
 #: Seconds for which smaller requests pass one that has no room; after that none starts before it.
@@ -60,7 +60,7 @@ class Admission:
         #: that is alone here fills its forward passes.
         self._share = max(max_images * 3 // 4, max_rows)
         self._clock = clock
-        self._granted: dict[str, Demand] = {}
+        self._granted: dict[str, MemoryEstimate] = {}
         #: The request that has waited longest for room, and since when.
         self._first: tuple[str, float] | None = None
         #: Until when other workers claim.
@@ -90,19 +90,19 @@ class Admission:
         """Whether nothing more is to be claimed: it would only wait here, or is for another worker."""
         return self.overdue is not None or self._clock() < self._gives_way
 
-    def may_start(self, id: str, demand: Demand) -> bool:
+    def may_start(self, id: str, estimate: MemoryEstimate) -> bool:
         """Whether the request's images have room now, which is reserved until it leaves.
 
         Raises NoRoom if they would have none on an idle worker.
         """
-        if not demand.fits():
-            raise demand.error()
+        if not estimate.fits():
+            raise estimate.error()
         if self.overdue not in (None, id):
             return False
-        if not demand.fits(self._granted.values()):
+        if not estimate.fits(self._granted.values()):
             self._first = self._first or (id, self._clock())
             return False
-        self._granted[id] = demand
+        self._granted[id] = estimate
         self._forget(id)
         return True
 

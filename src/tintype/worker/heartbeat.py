@@ -13,7 +13,7 @@ import torch
 from tintype.core import RunningImages, WorkerReport
 from tintype.errors import StoreUnavailable
 from tintype.store.ops.workers import Told
-from tintype.telemetry.logs import Life
+from tintype.telemetry.logs import ProcessLog
 from tintype.telemetry.metrics import PROMPT_CACHE, TRANSACTION_SECONDS, TRANSACTIONS
 from tintype.worker.loop import Worker
 from tintype.worker.models import ModelPool
@@ -28,7 +28,7 @@ class Heartbeat:
     life: is told why the worker ends, where a heartbeat is the reason.
     """
 
-    def __init__(self, worker: Worker, previews: PreviewRenderer, life: Life) -> None:
+    def __init__(self, worker: Worker, previews: PreviewRenderer, life: ProcessLog) -> None:
         self._worker = worker
         self._store = worker.store
         self._previews = previews
@@ -64,7 +64,7 @@ class Heartbeat:
         worker = self._worker
         about = (worker.config.id, str(worker.models.device), worker.engine.forward_passes, worker.engine.rows)
         if self._store.workers.beat(*about, **self._reporter.report()):
-            self._life.ends("drained")
+            self._life.stopping("drained")
             worker.drain()
 
     def _run(self) -> None:
@@ -84,7 +84,7 @@ class Heartbeat:
         return self._worker.config.parent not in (None, os.getppid())
 
     def _stop(self, why: str) -> None:
-        self._life.ends(why)
+        self._life.stopping(why)
         self._worker.stop()
 
 
@@ -114,7 +114,7 @@ class Reporter:
             memory=_memory(models),
             rows=rows,
             step_seconds=step_seconds,
-            storage=self._worker.outputs.outlet.shut or None,
+            storage=self._worker.outputs.breaker.open or None,
         )
         prompts = {PROMPT_CACHE.key("hit"): models.prompts.hits, PROMPT_CACHE.key("miss"): models.prompts.misses}
         return {

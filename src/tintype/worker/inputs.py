@@ -13,11 +13,10 @@ from typing import Any, NamedTuple, Self, TypeVar
 from tintype.catalog.samples import sample_path
 from tintype.core import OWN_FILE, STORED_INPUT, GenerationParams
 from tintype.errors import BadPicture, NotFound
-from tintype.media.cancellation import Cancellation
 from tintype.media.decoder import Decoded, Decoder
-from tintype.media.fetch import LOOKUPS, Fetcher
+from tintype.media.http import LOOKUPS, PublicClient
 from tintype.media.inline import from_text
-from tintype.media.network import Deadline
+from tintype.media.network import Cancellation, Deadline
 from tintype.media.samples import draw
 from tintype.media.scaling import fitted_size
 from tintype.media.storage import Storage, open_storage
@@ -38,7 +37,7 @@ class Inputs:
     def __init__(
         self,
         inputs: Storage,
-        fetcher: Fetcher,
+        client: PublicClient,
         decoder: Decoder,
         decoders: int,
         max_bytes: int,
@@ -46,7 +45,7 @@ class Inputs:
     ) -> None:
         self.inputs = inputs
         self.files = files
-        self.fetcher = fetcher
+        self.client = client
         self.decoder = decoder
         self.max_bytes = max_bytes
         self._fetching = FairPool(PLACES, "fetch")
@@ -57,9 +56,9 @@ class Inputs:
         """As the operator configured them; the files of a running request don't expire."""
         folders = settings.inputs_folder, settings.outputs_folder, settings.assets_folder
         inputs, *files = (open_storage(settings, folder, math.inf) for folder in folders)
-        fetcher = Fetcher(settings.fetch_allow, settings.max_picture_bytes, settings.fetch_timeout)
+        client = PublicClient(settings.fetch_allow, settings.fetch_timeout)
         decoder = Decoder(settings.max_picture_pixels, settings.decode_timeout)
-        return cls(inputs, fetcher, decoder, settings.decoders, settings.max_picture_bytes, files)
+        return cls(inputs, client, decoder, settings.decoders, settings.max_picture_bytes, files)
 
     def __enter__(self) -> Self:
         return self
@@ -67,7 +66,7 @@ class Inputs:
     def __exit__(self, *_: object) -> None:
         self._fetching.close()
         self._decoding.close()
-        self.fetcher.close()
+        self.client.close()
         self.decoder.close()
 
     def submit(
@@ -85,7 +84,7 @@ class Inputs:
         """
 
         def work(after: ExitStack) -> Decoded | None:
-            download = self.fetcher.deadline(cancellation)
+            download = self.client.deadline(cancellation)
             after.callback(download.settle)
             return run(lambda: self._fetch(params, account, limit, download))
 
@@ -95,7 +94,7 @@ class Inputs:
         """The same in this thread; None for text to image. Raises BadPicture."""
         if not params.source:
             return None
-        data = self._bytes(params.source, self.fetcher.deadline(Cancellation()))
+        data = self._bytes(params.source, self.client.deadline(Cancellation()))
         return self.decoder.reduced(data, params.width, params.height, Cancellation())
 
     def _fetch(
@@ -121,7 +120,7 @@ class Inputs:
         if sample := sample_path(source):
             return draw(sample)
         inline = from_text(source, self.max_bytes)
-        return self.fetcher.get(source, download) if inline is None else inline
+        return self.client.get(source, self.max_bytes, download) if inline is None else inline
 
 
 def _stored(name: str, places: Sequence[Storage]) -> bytes:

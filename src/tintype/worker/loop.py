@@ -16,17 +16,16 @@ from tintype.core import GenerationParams
 from tintype.diffusion.image_state import ImageState
 from tintype.engine import Engine
 from tintype.errors import PictureNotFinite, StoreUnavailable, TintypeError
-from tintype.media.cancellation import Cancellation
 from tintype.media.decoder import Decoded
+from tintype.media.network import Cancellation
 from tintype.running import Phase, RunningRequest, refuse
 from tintype.store.db.records import Request
 from tintype.store.ops.preload import Warmups
 from tintype.store.ops.workers import Workers
 from tintype.store.queue.lifecycle import Leases
 from tintype.store.queue.previews import Previews
-from tintype.telemetry.metrics import Stage
+from tintype.telemetry.metrics import Stage, Transactions
 from tintype.telemetry.traces import NO_TRACES, Tracing
-from tintype.telemetry.transactions import Transactions
 from tintype.worker.admission import Admission, ClaimTimer
 from tintype.worker.inputs import Inputs
 from tintype.worker.models import ModelPool
@@ -101,13 +100,13 @@ class Worker:
         self.timings = Timings(config.id, tracing)
         self.preloader = Preloader(config.id, models, store.warmups, config.pinned, interval=config.heartbeat)
         self.timer = ClaimTimer(config.poll, config.warm_wait)
-        self.in_hand = InHand(store.queue, self.engine, self.admission, outputs.outlet, self.timer)
+        self.in_hand = InHand(store.queue, self.engine, self.admission, outputs.breaker, self.timer)
         #: Requests by id, for readers on any thread.
         self.running = self.in_hand.running
         self._claiming = True
         #: When the worker must have left.
         self._deadline = math.inf
-        outputs.outlet.when_opened(self.timer.wake)
+        outputs.breaker.on_recovery = self.timer.wake
 
     def stop(self, grace: float | None = None) -> None:
         """Claim no more; finish what runs within `grace` seconds, the configured ones unless given; hand back the rest.
@@ -153,7 +152,7 @@ class Worker:
             return
         began = time.monotonic()
         self.timer.looks()
-        if self.outputs.outlet.shut:
+        if self.outputs.breaker.open:
             return
         try:
             while self.admission.can_claim(self.running.values()):
@@ -204,7 +203,7 @@ class Worker:
                     self.in_hand.fail(one, error)
                 else:
                     self.in_hand.forget(one)
-        if self.outputs.outlet.shut:  # for workers whose storage answers, or for later
+        if self.outputs.breaker.open:  # for workers whose storage answers, or for later
             self.in_hand.hand_back()
 
     def _accept(self, request: Request) -> None:
@@ -227,7 +226,7 @@ class Worker:
             return nothing
 
         def run(work: Callable[[], Decoded]) -> Decoded:
-            with self.outputs.outlet.used():  # an input image may lie in the storage, too
+            with self.outputs.breaker.guarding():  # an input image may lie in the storage, too
                 return self.timings.run(request, Stage.FETCH, work)
 
         limit = partial(self.store.queue.pixel_limit, request.key_id)
@@ -239,11 +238,11 @@ class Worker:
                 self.outputs.safety.expect(one.request.safety)
                 one.wait_for_memory(plan(one, self.models))
                 self._exclude_loads(one)
-            if self.admission.may_start(one.request.id, one.plan.demand):
+            if self.admission.may_start(one.request.id, one.plan.estimate):
                 began = time.monotonic()
-                one.denoise([one.plan.loaded.family.begin(spec) for spec in one.plan.specs], began)
+                one.denoise([one.plan.loaded.family.begin(spec, one.plan.init) for spec in one.plan.specs], began)
                 for image in one.images:
-                    self.engine.add(image, alone=one.params.exact)
+                    self.engine.add(image, exact=one.params.exact)
                 self._exclude_loads(one)
                 one.join(time.monotonic())
                 self.timings.note(one.request, Stage.ENCODE, one.began, one.joined)

@@ -14,7 +14,7 @@ from tintype.diffusion.image_state import ImageState
 from tintype.engine import Engine
 from tintype.hub.registry import Registry
 from tintype.media.decoder import Decoded
-from tintype.media.made import Encoded
+from tintype.media.images import Encoded
 from tintype.media.storage import open_storage
 from tintype.settings import Settings
 from tintype.store.db.database import Database
@@ -23,7 +23,7 @@ from tintype.store.ops.preload import Warmups
 from tintype.store.ops.workers import Workers
 from tintype.store.queue.previews import Previews
 from tintype.store.queue.requests import Requests
-from tintype.telemetry.logs import Life
+from tintype.telemetry.logs import ProcessLog
 from tintype.telemetry.traces import open_tracing
 from tintype.worker.heartbeat import Heartbeat
 from tintype.worker.inputs import Inputs
@@ -56,10 +56,10 @@ def run_worker(
     outputs = Outputs(store.queue, storage, safety, with_recipe=settings.embed_recipe)
     tracing = open_tracing(settings.traces, "worker", worker_id)
     worker = Worker(store, models, inputs, outputs, config, tracing)
-    life = Life(worker=worker_id, device=str(models.device), **about)
+    life = ProcessLog(worker=worker_id, device=str(models.device), **about)
 
     def stop(number: int, _frame: object) -> None:
-        life.ends(number)
+        life.stopping(number)
         worker.signalled()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -68,7 +68,7 @@ def run_worker(
     with life:
         with inputs, heartbeat, Bell(db, worker.timer.wake):
             worker.run()
-            outputs.outlet.close()
+            outputs.breaker.stop()
         tracing.close()
         db.close()
     # Immediately: Python would wait for downloads under way, which takes long for an address that never answers.
@@ -116,9 +116,9 @@ def generate(
     """
     engine, plan = Engine(max_rows), make_plan(loaded, slug, params, source)
     with torch.inference_mode():
-        images = [loaded.family.begin(spec) for spec in plan.specs]
+        images = [loaded.family.begin(spec, plan.init) for spec in plan.specs]
         for one in images:
-            engine.add(one, alone=params.exact)
+            engine.add(one, exact=params.exact)
         while engine.live:
             engine.step()
             progress(sum(one.step for one in images), sum(one.steps for one in images))

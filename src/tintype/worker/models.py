@@ -12,13 +12,13 @@ import torch
 from tintype.catalog.spec import Catalogue, ModelSpec
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.weights import T5Place, WeightsSpec, builtin_weights
-from tintype.diffusion.arithmetic import pick_dtype
+from tintype.diffusion.compile import pick_run
+from tintype.diffusion.dtype_selection import pick_dtype
 from tintype.diffusion.families import DENOISERS, load_family, pick_device
 from tintype.diffusion.image_state import Family
-from tintype.diffusion.memory.part import Place
-from tintype.diffusion.memory.plan import Memory, open_memory
-from tintype.diffusion.prepared import pick_run
-from tintype.diffusion.prompts import Prompts
+from tintype.diffusion.memory.component import Location
+from tintype.diffusion.memory.device_memory import Memory, open_memory
+from tintype.diffusion.text import PromptCache
 from tintype.errors import NoRoom
 from tintype.hub.registry import Registry
 from tintype.settings import Prepare, Settings
@@ -49,29 +49,29 @@ class LoadedModel:
     @property
     def warm(self) -> bool:
         """Whether all its components are on their devices."""
-        return all(part.place is Place.DEVICE for part in self.family.parts)
+        return all(component.location is Location.DEVICE for component in self.family.components)
 
     @property
     def must_wait(self) -> bool:
         """Whether its weights have no room only because of running requests."""
-        parts = self.family.parts
-        possible = all(part.memory.fits([part], 0) for part in parts)
-        return possible and not all(part.memory.could_take(part) for part in parts)
+        components = self.family.components
+        possible = all(component.memory.fits([component], 0) for component in components)
+        return possible and not all(component.memory.can_fit(component) for component in components)
 
     def keep(self, seconds: float) -> None:
         """Evict its weights after that many seconds without use; 0 for never.
 
         A component shared with another model gets the longer of both times.
         """
-        for part in self.family.parts:
-            part.keep_alive = seconds if part.keep_alive is None else longer(part.keep_alive, seconds)
+        for component in self.family.components:
+            component.keep_alive = seconds if component.keep_alive is None else longer(component.keep_alive, seconds)
 
     def bring(self) -> None:
         """Bring all its components to their devices; raises NoRoom, WeightsUnusable."""
         with torch.inference_mode():
-            for part in self.family.parts:
-                part.memory.keep(part)
-                part.memory.release(part)
+            for component in self.family.components:
+                component.memory.acquire(component)
+                component.memory.release(component)
 
 
 def longer(one: float, other: float) -> float:
@@ -91,7 +91,7 @@ class ModelPool:
         *,
         catalogue: Catalogue | None = None,
         memory: Memory | None = None,
-        prompts: Prompts | None = None,
+        prompts: PromptCache | None = None,
         t5: T5Place = "device",
         prepare: Prepare = "off",
         keep_alive: Callable[[str], float] = lambda _: 0.0,
@@ -104,8 +104,8 @@ class ModelPool:
         self._dtype = dtype
         #: The default dtype of each set of weights: measured once.
         self._dtypes: dict[WeightsSpec, torch.dtype] = {}
-        self.memory = memory or Memory.endless()
-        self.prompts = prompts or Prompts(0)
+        self.memory = memory or Memory.unlimited()
+        self.prompts = prompts or PromptCache(0)
         self._t5_tokens = t5_tokens
         #: T5's device, unless a model's own weights say otherwise.
         self._t5 = t5
@@ -139,7 +139,7 @@ class ModelPool:
             registry.weights,
             catalogue=registry.catalogue,
             memory=memory,
-            prompts=Prompts(cache),
+            prompts=PromptCache(cache),
             t5=settings.t5,
             prepare=settings.prepare,
             keep_alive=lambda slug: seconds.get(slug, settings.keep_alive),
@@ -179,14 +179,14 @@ class ModelPool:
     def pin(self, slugs: Iterable[str]) -> None:
         """Never evict these models' weights once they are loaded; raises NotFound, WeightsUnusable, NoRoom."""
         for slug in slugs:
-            for part in self.get(self.catalogue.find(slug)).family.parts:
-                if not part.memory.fits([part], 0):
+            for component in self.get(self.catalogue.find(slug)).family.components:
+                if not component.memory.fits([component], 0):
                     raise NoRoom(f"{slug} can't be pinned: the pinned models need more memory than the budget")
-                part.pinned = True
+                component.pinned = True
 
     def waited(self) -> float:
         """Seconds spent on opening and loading models since the last call."""
-        seconds, self._seconds = self._seconds + self.memory.waited(), 0.0
+        seconds, self._seconds = self._seconds + self.memory.take_load_seconds(), 0.0
         if seconds:
             self.cold_starts += 1
             self.cold_seconds += seconds
@@ -207,7 +207,7 @@ class ModelPool:
         for slug, spec in self.catalogue.items():
             weights = self._weights(spec)
             loaded = self._loaded.get((weights, self._dtypes[weights])) if weights in self._dtypes else None
-            if loaded is not None and loaded.family.denoiser.place is Place.DEVICE:
+            if loaded is not None and loaded.family.denoiser.location is Location.DEVICE:
                 found.add(slug)
         return found
 

@@ -10,10 +10,10 @@ from types import MappingProxyType
 import structlog
 import torch
 
-from tintype.diffusion.memory.shortage import out_of_memory
+from tintype.diffusion.memory.component import out_of_memory
 from tintype.engine import Engine
 from tintype.errors import NoRoom, StoreUnavailable
-from tintype.media.outlet import Outlet
+from tintype.media.breaker import StorageBreaker
 from tintype.running import Phase, fail
 from tintype.store.db.records import LeaseStatus
 from tintype.store.queue.lifecycle import Leases
@@ -33,12 +33,14 @@ class InHand:
     workers claim the requests.
     """
 
-    def __init__(self, queue: Leases, engine: Engine, admission: Admission, outlet: Outlet, timer: ClaimTimer) -> None:
-        """outlet: of the images' storage. timer: is woken whenever a request has left."""
+    def __init__(
+        self, queue: Leases, engine: Engine, admission: Admission, breaker: StorageBreaker, timer: ClaimTimer
+    ) -> None:
+        """breaker: of the outputs' storage. timer: is woken whenever a request has left."""
         self._queue = queue
         self._engine = engine
         self._admission = admission
-        self._outlet = outlet
+        self._breaker = breaker
         self._timer = timer
         self._running: dict[str, Running] = {}
         #: By id, for readers on any thread.
@@ -86,7 +88,7 @@ class InHand:
             return
         self._asked = time.monotonic()
         try:
-            if not self._queue.idle_elsewhere(one.request.worker or "", one.plan.demand.most):
+            if not self._queue.idle_elsewhere(one.request.worker or "", one.plan.estimate.peak):
                 return
         except StoreUnavailable:
             return
@@ -102,7 +104,7 @@ class InHand:
             raise error
         if one.alone and out_of_memory(error):
             error = NoRoom()  # even one row at a time, with the device to itself
-        self._write([one], partial(fail, self._queue, one, error, storage_shut=bool(self._outlet.shut)))
+        self._write([one], partial(fail, self._queue, one, error, storage_shut=bool(self._breaker.open)))
 
     def forget(self, one: Running) -> None:
         """Out of this worker's hands, whatever becomes of it."""

@@ -15,8 +15,8 @@ from tintype.catalog.builtin import BUILTIN
 from tintype.core import GenerationParams, Output, Recipe, Result, Size
 from tintype.diffusion.safety import Checker, DiffusersChecker, OpenNsfw
 from tintype.errors import ContentRefused, SafetyUnavailable, StoreUnavailable
-from tintype.media.made import Encoded, encoded
-from tintype.media.outlet import Outlet
+from tintype.media.breaker import StorageBreaker
+from tintype.media.images import Encoded, encode
 from tintype.media.scaling import resize
 from tintype.media.storage import Storage
 from tintype.settings import Safety, Settings
@@ -39,7 +39,7 @@ class Outputs:
 
     def __init__(self, queue: Leases, storage: Storage, safety: SafetyFilter, *, with_recipe: bool) -> None:
         self.storage = storage
-        self.outlet = Outlet(storage)
+        self.breaker = StorageBreaker(storage)
         self.safety = safety
         self._queue = queue
         self._with_recipe = with_recipe
@@ -78,7 +78,7 @@ class Outputs:
     def _store(self, one: Running, pixels: torch.Tensor, seed: int) -> Output:
         recipe = one.plan.recipe.of(seed) if self._with_recipe else None
         file = to_file(one.params, pixels, one.plan.size, seed, recipe)
-        with self.outlet.used():
+        with self.breaker.guarding():
             return file.store(self.storage, one.params.format)
 
     def _complete(self, one: Running, result: Result) -> bool:
@@ -97,7 +97,8 @@ class Outputs:
 def to_file(params: GenerationParams, pixels: torch.Tensor, size: Size, seed: int, recipe: Recipe | None) -> Encoded:
     """Pixels (height, width, 3) of 8 bits → the file of that size and the params' format; with its recipe, if given."""
     image = resize(Image.fromarray(pixels.numpy()), *size)
-    return encoded(params, image, seed, *(notes(recipe, size) if recipe else ()))
+    texts = notes(recipe, size) if recipe else ()
+    return Encoded(encode(image, params.format, params.quality, *texts), *size, seed)
 
 
 class SafetyFilter:
@@ -151,7 +152,7 @@ class SafetyFilter:
 
     def _look(self, pixels: torch.Tensor) -> str | None:
         try:
-            return self.load().look(pixels)
+            return self.load().classify(pixels)
         except Exception as error:
             raise SafetyUnavailable from error
 

@@ -46,7 +46,7 @@ class Preloader:
                 self._answer(slug)
             self._tell_changes()
             self._tell_loaded()
-        self._models.memory.tidy()
+        self._models.memory.evict_expired()
         self._polled = time.monotonic()
 
     def tell(self) -> None:

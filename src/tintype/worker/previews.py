@@ -98,7 +98,7 @@ def _see(one: Running, index: int, shown: _Shown) -> tuple[int, Image.Image] | N
     if image.answered is None or step == shown.steps.get(index):
         return None
     with torch.inference_mode():
-        return step, Image.fromarray(image.family.glance(*image.answered).numpy())
+        return step, Image.fromarray(image.family.preview(*image.answered).numpy())
 
 
 def _small(image: Image.Image, width: int, height: int) -> Image.Image:

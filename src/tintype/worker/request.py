@@ -10,13 +10,11 @@ import torch
 from PIL import Image
 
 from tintype.catalog.loras import read_loras
-from tintype.core import GenerationParams, Recipe, Size
+from tintype.core import GenerationParams, ImageSpec, Recipe, Size
 from tintype.diffusion.image_state import Family, ImageState
-from tintype.diffusion.job import ImageSpec
-from tintype.diffusion.memory.demand import Demand
+from tintype.diffusion.memory.estimate import MemoryEstimate
 from tintype.media.decoder import Decoded
-from tintype.media.made import output_size
-from tintype.media.scaling import fit, native_size, resize
+from tintype.media.scaling import fit, native_size, output_size, resize
 from tintype.running import RunningRequest
 from tintype.worker.models import LoadedModel, ModelPool
 from tintype.worker.recipe import make_recipe
@@ -29,8 +27,10 @@ class Plan:
     loaded: LoadedModel
     #: One per image; they differ in their seeds alone.
     specs: Sequence[ImageSpec]
-    #: Memory for each of the images.
-    demand: Demand
+    #: (1, 3, height, width) in [-1, 1]; None for text to image.
+    init: torch.Tensor | None
+    #: For each of the images.
+    estimate: MemoryEstimate
     #: Width and height of the files; the weights may draw at another size.
     size: Size
     recipe: Recipe
@@ -55,34 +55,21 @@ def plan(one: Running, models: ModelPool) -> Plan:
 def make_plan(loaded: LoadedModel, slug: str, params: GenerationParams, source: Decoded | None) -> Plan:
     """Of parameters and their input image, with or without a queue."""
     image = source.image if source else None
-    size = output_size(params, image.size if image else None)
-    specs = image_specs(params, image, size, loaded.native_size)
-    demand = loaded.family.demand(specs[0])
+    size = output_size(params.width, params.height, image.size if image else None)
+    specs, init = image_specs(params, image, size, loaded.native_size)
+    estimate = loaded.family.estimate(specs[0])
     recipe = make_recipe(slug, params, source, loaded)
-    return Plan(loaded, specs, demand, size, recipe, unread_text(loaded.family, params))
+    return Plan(loaded, specs, init, estimate, size, recipe, unread_text(loaded.family, params))
 
 
-def image_specs(params: GenerationParams, image: Image.Image | None, size: Size, native: int | None) -> list[ImageSpec]:
-    """One per image, all from the same input image, at the size that the weights draw for files of this size."""
+def image_specs(
+    params: GenerationParams, image: Image.Image | None, size: Size, native: int | None
+) -> tuple[list[ImageSpec], torch.Tensor | None]:
+    """One per image, at the size that the weights draw for files of this size; and the tensor of the init image."""
     width, height = native_size(*size, native) if native else size
     # Fitted to the result's shape first: what shrinking to the drawn one distorts, enlarging the result sets right.
     init = None if image is None else to_tensor(resize(fit(image, *size), width, height))
-    return [
-        ImageSpec(
-            prompt=params.prompt,
-            negative_prompt=params.negative_prompt,
-            steps=params.steps,
-            guidance=params.guidance,
-            strength=params.strength,
-            seed=seed,
-            sampler=params.sampler,
-            schedule=params.schedule,
-            width=width,
-            height=height,
-            picture=init,
-        )
-        for seed in params.seeds
-    ]
+    return [ImageSpec(params, seed, width, height) for seed in params.seeds], init
 
 
 def unread_text(family: Family, params: GenerationParams) -> list[str]:

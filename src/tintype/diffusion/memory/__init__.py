@@ -1,1 +1,1 @@
-"""Memory: which components are where, and what a pass through one of them needs beside its weights."""
+"""Memory: which components are on which device, and the activation memory that passes through them need."""

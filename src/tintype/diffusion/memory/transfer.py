@@ -1,48 +1,73 @@
-"""Modules between host and GPU, through pinned memory: out of ordinary memory the driver copies everything twice."""
+"""Copies modules between host and device; to a GPU through pinned memory, without which the driver copies twice."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-#: Bytes of each of the two buffers between files and the GPU: enough to keep the bus busy, little to keep pinned.
+#: Bytes of each of the two staging buffers: enough to saturate the bus, and little pinned memory.
 BUFFER = 64 * 2**20
 
 
-class CudaMover:
-    """Moves a module's weights to one GPU and back; the weights never change, so that moving is copying."""
+class Transfer(Protocol):
+    """Moves modules between host memory and a device."""
+
+    def to_device(self, module: Any) -> Any:
+        """The module, on the device."""
+
+    def to_host(self, module: Any) -> Any:
+        """The module, in host memory."""
+
+    def trim(self) -> None:
+        """Free what the device's allocator has cached."""
+
+
+class InPlace:
+    """For the CPU, on which modules run in the memory that they were built in."""
+
+    def to_device(self, module: Any) -> Any:
+        return module
+
+    def to_host(self, module: Any) -> Any:
+        return module
+
+    def trim(self) -> None:
+        """Nothing: the allocator returns free memory to the system."""
+
+
+class CudaTransfer:
+    """Copies a module's weights to one GPU and back; weights never change, so each copy stays valid."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
 
-    def arrive(self, module: Any) -> Any:
-        """The module on the GPU: pinned tensors are fetched as they are, mapped ones through two pinned buffers."""
+    def to_device(self, module: Any) -> Any:
+        """Pinned tensors are copied directly, memory-mapped ones through the staging buffers."""
         staging = Staging(self._device)
         _replace(module, staging.send)
         torch.cuda.current_stream(self._device).synchronize()
         return module
 
-    def leave(self, module: Any) -> Any:
-        """The module in pinned host memory, from which it comes back at the speed of the bus."""
+    def to_host(self, module: Any) -> Any:
+        """To pinned memory, from which it comes back at the speed of the bus."""
         _replace(module, _to_pinned)
         torch.cuda.current_stream(self._device).synchronize()
         return module
 
     def trim(self) -> None:
-        """Give torch's cached blocks back to the GPU."""
         torch.cuda.empty_cache()
 
 
 class Staging:
-    """Two pinned buffers in turn: while one is copied to the GPU, the next piece is read from its file."""
+    """Two pinned buffers, alternating: while one is copied to the GPU, the next chunk is read from its file."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._buffers: list[torch.Tensor] = []
         self._copied = [torch.cuda.Event(), torch.cuda.Event()]
-        self._turn = 0
+        self._current = 0
 
     def send(self, tensor: torch.Tensor) -> torch.Tensor:
         """A copy of the tensor on the GPU, in its own memory format."""
@@ -53,28 +78,28 @@ class Staging:
             return arrived.copy_(tensor)
         source, target = _as_bytes(tensor), _as_bytes(arrived)
         for begin in range(0, len(source), BUFFER):
-            self._send_piece(source[begin : begin + BUFFER], target[begin : begin + BUFFER])
+            self._send_chunk(source[begin : begin + BUFFER], target[begin : begin + BUFFER])
         return arrived
 
-    def _send_piece(self, source: torch.Tensor, target: torch.Tensor) -> None:
+    def _send_chunk(self, source: torch.Tensor, target: torch.Tensor) -> None:
         if not self._buffers:
             self._buffers = [torch.empty(BUFFER, dtype=torch.uint8, pin_memory=True) for _ in self._copied]
-        self._turn ^= 1
-        buffer = self._buffers[self._turn][: len(source)]
-        self._copied[self._turn].synchronize()
+        self._current ^= 1
+        buffer = self._buffers[self._current][: len(source)]
+        self._copied[self._current].synchronize()
         buffer.copy_(source)
         target.copy_(buffer, non_blocking=True)
-        self._copied[self._turn].record(torch.cuda.current_stream(self._device))
+        self._copied[self._current].record(torch.cuda.current_stream(self._device))
 
 
 def _replace(module: Any, moved: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    """Put every weight's and buffer's copy in its place; weights that share memory go on sharing it."""
+    """Replace each parameter's and buffer's data by its copy; those that share memory share the copy."""
     done: dict[tuple[int, torch.Size], torch.Tensor] = {}
     for tensor in (*module.parameters(), *module.buffers()):
-        which = tensor.data_ptr(), tensor.shape
-        if which not in done:
-            done[which] = moved(tensor.data)
-        tensor.data = done[which]
+        key = tensor.data_ptr(), tensor.shape
+        if key not in done:
+            done[key] = moved(tensor.data)
+        tensor.data = done[key]
 
 
 def _to_pinned(tensor: torch.Tensor) -> torch.Tensor:
@@ -82,5 +107,5 @@ def _to_pinned(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _as_bytes(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor's memory, byte by byte: no number is looked at, so that all types and layouts are alike."""
+    """The tensor's memory as bytes, whatever its dtype and layout."""
     return torch.as_strided(tensor, (tensor.numel(),), (1,)).view(torch.uint8)

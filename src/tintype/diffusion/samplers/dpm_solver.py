@@ -1,6 +1,6 @@
 """DPM-Solver of orders 1 to 3 (Lu et al. 2022a) in T = -ln sigma, at fixed and at adaptive steps.
 
-Neither goes to 0: both end at the schedule's last sigma above it, and leave that much noise in the picture.
+Neither goes to 0: both end at the schedule's last sigma above it, and leave that much noise in the image.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from tintype.diffusion.image_state import Sampler
-from tintype.diffusion.samplers.asking import slope
+from tintype.diffusion.samplers.sampling import slope
 
 #: dpm_adaptive: the first step, the error allowed absolutely and relatively, when to accept, how near is there.
 FIRST_STEP, ABSOLUTE, RELATIVE, ACCEPT, NEAR = 0.05, 0.0078, 0.05, 0.81, 1e-5
@@ -49,7 +49,7 @@ def dpm_adaptive(x: torch.Tensor, sigmas: Sequence[float], *_: object) -> Sample
         low = _second(x, now, step, e, e1, 1 / 3)
         high = yield from _third(x, now, step, e, e1)
         allowed = (RELATIVE * torch.maximum(low.abs(), scale)).clamp(min=ABSOLUTE)
-        # The one number that any sampler waits for: whether it may go on, and how far, depends on the picture.
+        # The one value that any sampler waits for: the next step depends on the image.
         error = float(((low - high) / allowed).square().mean().sqrt())
         if math.isnan(error):
             return high  # No step would be short enough. That it isn't finite is for the caller to find.

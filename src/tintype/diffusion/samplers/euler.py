@@ -9,9 +9,8 @@ from itertools import pairwise
 import torch
 
 from tintype.diffusion.image_state import Answer, Ask, Sampler
-from tintype.diffusion.noise import Noise
-from tintype.diffusion.samplers.asking import ancestral, blend, denoised, renoise
-from tintype.diffusion.samplers.space import Space
+from tintype.diffusion.samplers.parameterization import Parameterization
+from tintype.diffusion.samplers.sampling import Noise, ancestral, blend, denoised, renoise
 
 
 def euler(x: torch.Tensor, sigmas: Sequence[float], *_: object) -> Sampler:
@@ -22,12 +21,12 @@ def euler(x: torch.Tensor, sigmas: Sequence[float], *_: object) -> Sampler:
     return x
 
 
-def euler_ancestral(x: torch.Tensor, sigmas: Sequence[float], space: Space, noise: Noise) -> Sampler:
+def euler_ancestral(x: torch.Tensor, sigmas: Sequence[float], space: Parameterization, noise: Noise) -> Sampler:
     """Euler to below t, then noise back up to it (Song et al. 2020 (DDIM), eq. 12 at eta 1, in the model's space)."""
     return _euler_ancestral(x, sigmas, noise, lambda s, t: renoise(space, s, t))
 
 
-def ddpm(x: torch.Tensor, sigmas: Sequence[float], _space: Space, noise: Noise) -> Sampler:
+def ddpm(x: torch.Tensor, sigmas: Sequence[float], _space: Parameterization, noise: Noise) -> Sampler:
     """Ancestral sampling (Ho et al. 2020, algorithm 2), as if x were data + sigma noise: so the reference has it."""
 
     def exploding(s: float, t: float) -> tuple[float, float, float]:
@@ -52,7 +51,7 @@ def _euler_ancestral(
     return x
 
 
-def euler_cfg_pp(x: torch.Tensor, sigmas: Sequence[float], space: Space, *_: object) -> Sampler:
+def euler_cfg_pp(x: torch.Tensor, sigmas: Sequence[float], space: Parameterization, *_: object) -> Sampler:
     """CFG++ (Chung et al. 2024, algorithm 2): guidance moves the data; the noise stays the unconditional one."""
     for s, t in pairwise(sigmas):
         answer = yield Ask(x, s)
@@ -60,7 +59,7 @@ def euler_cfg_pp(x: torch.Tensor, sigmas: Sequence[float], space: Space, *_: obj
     return x
 
 
-def euler_ancestral_cfg_pp(x: torch.Tensor, sigmas: Sequence[float], space: Space, noise: Noise) -> Sampler:
+def euler_ancestral_cfg_pp(x: torch.Tensor, sigmas: Sequence[float], space: Parameterization, noise: Noise) -> Sampler:
     """CFG++ (Chung et al. 2024, algorithm 2) with part of the noise fresh (Song et al. 2020 (DDIM), eq. 16)."""
     for s, t in pairwise(sigmas):
         answer = yield Ask(x, s)
@@ -72,18 +71,18 @@ def euler_ancestral_cfg_pp(x: torch.Tensor, sigmas: Sequence[float], space: Spac
     return x
 
 
-def _unconditional_noise(x: torch.Tensor, s: float, space: Space, answer: Answer) -> torch.Tensor:
+def _unconditional_noise(x: torch.Tensor, s: float, space: Parameterization, answer: Answer) -> torch.Tensor:
     if answer.unconditional is None:
-        raise TypeError("CFG++ needs the unconditional prediction: its Method must say needs_unconditional")
+        raise TypeError("CFG++ needs the unconditional prediction: its SamplerSpec must say needs_unconditional")
     return (x - space.alpha(s) * answer.unconditional) / s
 
 
-def _exploding(s: float, space: Space) -> float:
+def _exploding(s: float, space: Parameterization) -> float:
     """Sigma in coordinates where x is data + sigma noise; without end where there is no data in x."""
     return s / space.alpha(s) if space.alpha(s) > 0 else math.inf
 
 
-def lcm(x: torch.Tensor, sigmas: Sequence[float], space: Space, noise: Noise) -> Sampler:
+def lcm(x: torch.Tensor, sigmas: Sequence[float], space: Parameterization, noise: Noise) -> Sampler:
     """Multistep consistency sampling (Luo et al. 2023, algorithm 3; Song et al. 2023, algorithm 1)."""
     for s, t in pairwise(sigmas):
         x = yield from denoised(x, s)

@@ -9,9 +9,8 @@ from itertools import pairwise
 import torch
 
 from tintype.diffusion.image_state import Sampler
-from tintype.diffusion.noise import Noise
-from tintype.diffusion.samplers.asking import blend, denoised, renoise, slope
-from tintype.diffusion.samplers.space import Space
+from tintype.diffusion.samplers.parameterization import Parameterization
+from tintype.diffusion.samplers.sampling import Noise, blend, denoised, renoise, slope
 
 
 def heun(x: torch.Tensor, sigmas: Sequence[float], *_: object) -> Sampler:
@@ -47,7 +46,7 @@ def dpm_2(x: torch.Tensor, sigmas: Sequence[float], *_: object) -> Sampler:
     return x
 
 
-def dpm_2_ancestral(x: torch.Tensor, sigmas: Sequence[float], space: Space, noise: Noise) -> Sampler:
+def dpm_2_ancestral(x: torch.Tensor, sigmas: Sequence[float], space: Parameterization, noise: Noise) -> Sampler:
     """`dpm_2` to below t, then noise back up to it (Song et al. 2020 (DDIM), eq. 16)."""
     for s, t in pairwise(sigmas):
         down, keep, up = renoise(space, s, t)
@@ -66,7 +65,7 @@ def _midpoint(x: torch.Tensor, s: float, t: float) -> Sampler:
     return x + (t - s) * g
 
 
-def dpmpp_2s_ancestral(x: torch.Tensor, sigmas: Sequence[float], space: Space, noise: Noise) -> Sampler:
+def dpmpp_2s_ancestral(x: torch.Tensor, sigmas: Sequence[float], space: Parameterization, noise: Noise) -> Sampler:
     """DPM-Solver++(2S) (Lu et al. 2022b, algorithm 1) to below t, then noise back up to it."""
     for s, t in pairwise(sigmas):
         d = yield from denoised(x, s)
@@ -79,7 +78,7 @@ def dpmpp_2s_ancestral(x: torch.Tensor, sigmas: Sequence[float], space: Space, n
     return x
 
 
-def _halfway(space: Space, s: float, t: float) -> float:
+def _halfway(space: Parameterization, s: float, t: float) -> float:
     """Sigma in the middle in log-SNR; where there is no data in x yet, the reference's choice of a sigma near 1."""
     if space.alpha(s) <= 0:
         return 0.9999

@@ -12,12 +12,11 @@ from itertools import pairwise
 import torch
 
 from tintype.diffusion.image_state import Sampler
-from tintype.diffusion.noise import Noise
-from tintype.diffusion.samplers.asking import denoised
-from tintype.diffusion.samplers.space import Space
+from tintype.diffusion.samplers.parameterization import Parameterization
+from tintype.diffusion.samplers.sampling import Noise, denoised
 
 
-def dpmpp_sde(x: torch.Tensor, sigmas: Sequence[float], space: Space, noise: Noise) -> Sampler:
+def dpmpp_sde(x: torch.Tensor, sigmas: Sequence[float], space: Parameterization, noise: Noise) -> Sampler:
     """SDE-DPM-Solver++ (Lu et al. 2022b) in k-diffusion's single-step form: d from halfway in log-SNR."""
     for s, t in pairwise(_with_data(sigmas, space)):
         d = yield from denoised(x, s)
@@ -29,7 +28,7 @@ def dpmpp_sde(x: torch.Tensor, sigmas: Sequence[float], space: Space, noise: Noi
     return x
 
 
-def dpmpp_2m_sde(x: torch.Tensor, sigmas: Sequence[float], space: Space, noise: Noise) -> Sampler:
+def dpmpp_2m_sde(x: torch.Tensor, sigmas: Sequence[float], space: Parameterization, noise: Noise) -> Sampler:
     """SDE-DPM-Solver++(2M) (Lu et al. 2022b): d + (d - d') h / 2h' in d's place, d' and h' of the step before."""
     before: tuple[float, torch.Tensor] | None = None
     for s, t in pairwise(_with_data(sigmas, space)):
@@ -43,7 +42,7 @@ def dpmpp_2m_sde(x: torch.Tensor, sigmas: Sequence[float], space: Space, noise: 
     return x
 
 
-def dpmpp_3m_sde(x: torch.Tensor, sigmas: Sequence[float], space: Space, noise: Noise) -> Sampler:
+def dpmpp_3m_sde(x: torch.Tensor, sigmas: Sequence[float], space: Parameterization, noise: Noise) -> Sampler:
     """SDE-DPM-Solver++ (Lu et al. 2022b) with the next term of its expansion in h: 3M, k-diffusion's."""
     steps: list[float] = []
     known: list[torch.Tensor] = []
@@ -72,13 +71,15 @@ def _correction(steps: Sequence[float], known: Sequence[torch.Tensor]) -> torch.
     return p2 * (changes[0] + r0 * bend) - p3 * bend
 
 
-def _diffused(x: torch.Tensor, d: torch.Tensor, s: float, t: float, space: Space, noise: Noise) -> torch.Tensor:
+def _diffused(
+    x: torch.Tensor, d: torch.Tensor, s: float, t: float, space: Parameterization, noise: Noise
+) -> torch.Tensor:
     """SDE-DPM-Solver++1 (Lu et al. 2022b): (t / s) e^-h x + alpha(t) (1 - e^-2h) d + t sqrt(1 - e^-2h) z."""
     h = space.log_snr(t) - space.log_snr(s)
     lost = -math.expm1(-2 * h)
     return t / s * math.exp(-h) * x + space.alpha(t) * lost * d + t * math.sqrt(lost) * noise()
 
 
-def _with_data(sigmas: Sequence[float], space: Space) -> Sequence[float]:
+def _with_data(sigmas: Sequence[float], space: Parameterization) -> Sequence[float]:
     """A flow begins without any data in x, where log-SNR has no end: as the reference does, begin just below."""
     return [min(sigmas[0], space.highest), *sigmas[1:]]

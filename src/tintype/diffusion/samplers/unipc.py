@@ -9,24 +9,26 @@ import numpy as np
 import torch
 
 from tintype.diffusion.image_state import Sampler
-from tintype.diffusion.samplers.asking import blend, denoised
-from tintype.diffusion.samplers.space import Space
+from tintype.diffusion.samplers.parameterization import Parameterization
+from tintype.diffusion.samplers.sampling import blend, denoised
 
 #: UniPC can't go to 0: its last step ends here.
 LAST = 0.001
 
 
-def uni_pc(x: torch.Tensor, sigmas: Sequence[float], space: Space, *_: object) -> Sampler:
+def uni_pc(x: torch.Tensor, sigmas: Sequence[float], space: Parameterization, *_: object) -> Sampler:
     """UniPC-3 with B1(h) = h (Zhao et al. 2023, theorem 3.1); h is negative, as the model predicts data."""
     return _uni_pc(x, sigmas, space, lambda h: h)
 
 
-def uni_pc_bh2(x: torch.Tensor, sigmas: Sequence[float], space: Space, *_: object) -> Sampler:
+def uni_pc_bh2(x: torch.Tensor, sigmas: Sequence[float], space: Parameterization, *_: object) -> Sampler:
     """UniPC-3 with B2(h) = e^h - 1 (Zhao et al. 2023, theorem 3.1)."""
     return _uni_pc(x, sigmas, space, math.expm1)
 
 
-def _uni_pc(x: torch.Tensor, sigmas: Sequence[float], space: Space, scale: Callable[[float], float]) -> Sampler:
+def _uni_pc(
+    x: torch.Tensor, sigmas: Sequence[float], space: Parameterization, scale: Callable[[float], float]
+) -> Sampler:
     """In -ln sigma for flow models too; a single step is too short for it, and gives x back."""
     sigmas = [*sigmas[:-1], LAST]
     n = len(sigmas) - 1

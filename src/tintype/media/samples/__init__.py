@@ -1,4 +1,4 @@
-"""The sample pictures that the server serves, drawn with code: ours to give away, and the same everywhere."""
+"""The sample images that the server serves, drawn with code: free of others' rights, and the same everywhere."""
 
 from __future__ import annotations
 

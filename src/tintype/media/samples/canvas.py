@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 Point = tuple[float, float]
-#: `#rrggbb`, or `#rrggbbaa` to let what lies below shine through.
+#: `#rrggbb`, or `#rrggbbaa` for a transparent one.
 Colour = str
 
 #: Straight pieces between two points of a curve.
@@ -16,22 +16,22 @@ PIECES = 12
 
 
 class Canvas:
-    """A square picture, drawn at twice its size: (0, 0) is the upper left corner, (100, 100) the lower right.
+    """A square image, drawn at twice its size: (0, 0) is the upper left corner, (100, 100) the lower right.
 
-    Whatever is drawn covers what was drawn before.
+    New shapes cover earlier ones.
     """
 
     def __init__(self, side: int) -> None:
         self._side = side
         self._scale = side * 2 / 100
-        self._picture = Image.new("RGB", (side * 2, side * 2))
-        self._draw = ImageDraw.Draw(self._picture, "RGBA")
+        self._image = Image.new("RGB", (side * 2, side * 2))
+        self._draw = ImageDraw.Draw(self._image, "RGBA")
 
     def gradient(self, top: float, bottom: float, above: Colour, below: Colour) -> None:
         """The full width between two heights, one colour passing into the other."""
         first, last = round(top * self._scale), round(bottom * self._scale)
-        ramp = Image.linear_gradient("L").resize((self._picture.width, last - first))
-        self._picture.paste(ImageOps.colorize(ramp, above, below), (0, first))
+        ramp = Image.linear_gradient("L").resize((self._image.width, last - first))
+        self._image.paste(ImageOps.colorize(ramp, above, below), (0, first))
 
     def polygon(self, points: Sequence[Point], colour: Colour) -> None:
         """A shape with straight sides."""
@@ -67,16 +67,16 @@ class Canvas:
         # The ramp is still at 29 % in the middle of each side; it is to be 0 there.
         mask = light.point(lambda level: (max(0, level - 75) / 180) ** 2 * 255 * strength)
         corner = round((x - radius) * self._scale), round((y - radius) * self._scale)
-        self._picture.paste(Image.new("RGB", mask.size, colour), corner, mask)
+        self._image.paste(Image.new("RGB", mask.size, colour), corner, mask)
 
     def soften(self, radius: float) -> None:
-        """Blur all that has been drawn so far: it is far away."""
-        self._picture.paste(self._picture.filter(ImageFilter.GaussianBlur(radius * self._scale)))
+        """Blur all that has been drawn so far, as if far away."""
+        self._image.paste(self._image.filter(ImageFilter.GaussianBlur(radius * self._scale)))
 
     def jpeg(self) -> bytes:
-        """The picture, `side` pixels a side, as a JPEG file."""
+        """The image, `side` pixels a side, as a JPEG file."""
         file = io.BytesIO()
-        self._picture.reduce(2).save(file, "JPEG", quality=92, subsampling="4:4:4")
+        self._image.reduce(2).save(file, "JPEG", quality=92, subsampling="4:4:4")
         return file.getvalue()
 
     def _scaled(self, points: Sequence[Point]) -> list[Point]:

@@ -23,7 +23,7 @@ from tintype import __version__
 from tintype.errors import BadRequest, PerhapsDone, StoreUnavailable
 from tintype.private import create, make_folder
 from tintype.store.db.outages import Outages
-from tintype.telemetry.transactions import Transactions
+from tintype.telemetry.metrics import Transactions
 
 #: A process's writers that have a connection while they wait for Postgres's lock: a third of those that it may have, so
 #: that reading goes on while somebody else keeps the lock.

@@ -383,7 +383,7 @@ deliveries = Table(
     Index("ix_deliveries_webhook", "webhook_id", "created_at"),
 )
 
-#: How long a step takes here, by what `catalog.order.pace` makes of a request.
+#: How long a step takes here, by what `speed_key` makes of a request.
 paces = Table(
     "paces",
     metadata,

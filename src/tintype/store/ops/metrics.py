@@ -16,7 +16,8 @@ from tintype.store.ops.autoscaler import wanted
 from tintype.store.ops.workers import STATES, WorkerRow
 from tintype.store.queue.control import paused
 from tintype.store.webhooks.outbox import backlog
-from tintype.telemetry.metrics import MISSED, Figures
+from tintype.telemetry.exposition import MetricsSnapshot
+from tintype.telemetry.metrics import MISSED
 
 #: What is said of a worker that doesn't tell its version: it is older than those that do.
 UNTOLD = "untold"
@@ -24,7 +25,7 @@ UNTOLD = "untold"
 OF_DEVICE = ("total",)
 
 
-def read_figures(db: Database, models: Iterable[str]) -> Figures:
+def read_figures(db: Database, models: Iterable[str]) -> MetricsSnapshot:
     """The figures at this moment, with zeros for the models that nobody asks for; raises StoreUnavailable."""
     none = dict.fromkeys(models, 0)
     with db.read() as view:
@@ -34,7 +35,7 @@ def read_figures(db: Database, models: Iterable[str]) -> Figures:
         known = [WorkerRow(**row._mapping) for row in view.execute(select(workers))]
         alive = _alive(known, moment)
         states = Counter(worker.state(moment) for worker in known)
-        return Figures(
+        return MetricsSnapshot(
             sums=_sums(view),
             waiting=none | {row.slug: row.number for row in live if row.status is Status.QUEUED},
             oldest=none | {row.slug: max(0.0, moment - row.first) for row in live if row.status is Status.QUEUED},

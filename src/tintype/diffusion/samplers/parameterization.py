@@ -1,4 +1,4 @@
-"""How a family mixes data and noise, x = alpha data + sigma noise: the one thing in which the spaces differ."""
+"""Parameterization of the noising process, x = alpha data + sigma noise."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import torch
 TRAINING_STEPS = 1000
 
 
-class Space(Protocol):
-    """The coordinates of a family's latents."""
+class Parameterization(Protocol):
+    """Of a family's latents."""
 
     @property
     def table(self) -> Sequence[float]:
@@ -23,10 +23,10 @@ class Space(Protocol):
 
     @property
     def highest(self) -> float:
-        """The highest sigma of which a log-SNR is made use of."""
+        """The highest sigma whose log-SNR is used."""
 
     def alpha(self, sigma: float) -> float:
-        """The data's part of x."""
+        """The factor of the data in x."""
 
     def log_snr(self, sigma: float) -> float:
         """Lambda, ln(alpha / sigma): rising while sigma falls."""
@@ -110,6 +110,6 @@ class Epsilon:
 
 
 def shifted(time: float, shift: float) -> float:
-    """Rectified flow's sigma at a time in 0–1, moved towards noise for large pictures (Esser et al. 2024, eq. 23)."""
+    """Rectified flow's sigma at a time in 0–1, moved towards noise for large images (Esser et al. 2024, eq. 23)."""
     # In this form it is exactly 1 at time 1, whatever the shift.
     return shift * time / (shift * time + (1 - time))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tintype.errors import BadPicture, StorageUnavailable
-from tintype.media.outlet import Outlet
+from tintype.media.breaker import StorageBreaker
 
 
 class Place:
@@ -19,64 +19,64 @@ class Place:
         self.trials = 0
         self.tried = threading.Event()
 
-    def prove(self) -> None:
+    def self_test(self) -> None:
         self.trials += 1
         self.tried.set()
         if self.refuses:
             raise StorageUnavailable.because("there is no such bucket")
 
 
-def use(outlet: Outlet, error: Exception | None = None) -> None:
-    with outlet.used():
+def use(breaker: StorageBreaker, error: Exception | None = None) -> None:
+    with breaker.guarding():
         if error:
             raise error
 
 
-def test_what_fails_alone_shuts_nothing() -> None:
+def test_a_failure_alone_opens_nothing() -> None:
     place: Any = Place()
-    outlet = Outlet(place)
+    breaker = StorageBreaker(place)
     with pytest.raises(StorageUnavailable):
-        use(outlet, StorageUnavailable.because("it answers 413"))
-    assert (outlet.shut, place.trials) == ("", 1)
-    use(outlet)
+        use(breaker, StorageUnavailable.because("it answers 413"))
+    assert (breaker.open, place.trials) == ("", 1)
+    use(breaker)
 
 
 def test_other_errors_are_no_doubt_about_the_storage() -> None:
     place: Any = Place()
-    outlet = Outlet(place)
+    breaker = StorageBreaker(place)
     with pytest.raises(BadPicture):
-        use(outlet, BadPicture())
+        use(breaker, BadPicture())
     assert place.trials == 0
 
 
-def test_it_is_shut_while_the_storage_refuses_and_opens_by_itself() -> None:
+def test_it_is_open_while_the_storage_refuses_and_closes_by_itself() -> None:
     place: Any = Place()
     place.refuses = True
-    opened = threading.Event()
-    outlet = Outlet(place, opened.set, pauses=(0.0, 0.001))
+    closed = threading.Event()
+    breaker = StorageBreaker(place, closed.set, pauses=(0.0, 0.001))
     with pytest.raises(StorageUnavailable):
-        use(outlet, StorageUnavailable())
-    assert outlet.shut == "there is no such bucket"
+        use(breaker, StorageUnavailable())
+    assert breaker.open == "there is no such bucket"
     with pytest.raises(StorageUnavailable) as error:
-        use(outlet)
-    assert error.value.why == outlet.shut
+        use(breaker)
+    assert error.value.why == breaker.open
     place.tried.clear()
     assert place.tried.wait(30), "it is tried again and again"
-    assert not opened.is_set()
+    assert not closed.is_set()
     place.refuses = False
-    assert opened.wait(30)
-    assert outlet.shut == ""
-    use(outlet)
+    assert closed.wait(30)
+    assert breaker.open == ""
+    use(breaker)
 
 
 def test_many_that_fail_together_try_the_storage_once() -> None:
     place: Any = Place()
     place.refuses = True
-    outlet = Outlet(place, pauses=(3600,))
+    breaker = StorageBreaker(place, pauses=(3600,))
     together = threading.Barrier(8)
 
     def fail() -> None:
-        with pytest.raises(StorageUnavailable), outlet.used():
+        with pytest.raises(StorageUnavailable), breaker.guarding():
             together.wait(30)
             raise StorageUnavailable
 
@@ -86,24 +86,24 @@ def test_many_that_fail_together_try_the_storage_once() -> None:
     for thread in threads:
         thread.join(30)
     assert place.trials == 1
-    outlet.close()
+    breaker.stop()
 
 
-def test_a_trial_that_fails_in_a_way_nobody_foresaw_does_not_leave_it_shut() -> None:
+def test_a_trial_that_fails_in_a_way_nobody_foresaw_does_not_leave_it_open() -> None:
     class Odd(Place):
-        def prove(self) -> None:
+        def self_test(self) -> None:
             if self.trials == 1:
                 self.trials += 1
                 raise ZeroDivisionError
-            super().prove()
+            super().self_test()
 
     place: Any = Odd()
     place.refuses = True
-    opened = threading.Event()
-    outlet = Outlet(place, opened.set, pauses=(0.0,))
+    closed = threading.Event()
+    breaker = StorageBreaker(place, closed.set, pauses=(0.0,))
     with pytest.raises(StorageUnavailable):
-        use(outlet, StorageUnavailable())
+        use(breaker, StorageUnavailable())
     place.refuses = False
-    assert opened.wait(30)
-    assert outlet.shut == ""
+    assert closed.wait(30)
+    assert breaker.open == ""
     assert place.trials >= 3

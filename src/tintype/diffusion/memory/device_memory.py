@@ -1,0 +1,308 @@
+"""The memory of one device: an LRU cache of components within a budget that also covers activation memory."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+import structlog
+import torch
+
+from tintype.diffusion.memory.activation import ActivationMemory, ForwardPass, meter, proc_bytes
+from tintype.diffusion.memory.component import LoadedComponent, Location, out_of_memory
+from tintype.diffusion.memory.transfer import CudaTransfer, InPlace, Transfer
+from tintype.errors import NoRoom
+
+log = structlog.get_logger()
+
+MEMINFO = Path("/proc/meminfo")
+#: A container's own limit (cgroup v2).
+LIMIT, CURRENT = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+#: Left free for libraries and for fragmentation, as a share of the free memory, and at least in bytes.
+MARGIN, MIN_MARGIN = 0.05, 512 * 2**20
+#: More bytes than any machine has.
+UNLIMITED = 2**60
+
+
+@dataclass(frozen=True)
+class MemoryReport:
+    """What a memory holds, in bytes."""
+
+    used: int
+    budget: int
+    #: Peak of `used` since the start.
+    peak: int
+    #: Components brought to the device since the start.
+    loads: int
+    #: Name, size and location of each component.
+    components: tuple[tuple[str, int, Location], ...]
+
+
+class DeviceMemory:
+    """The components of one device, evicted in LRU order when others need the room.
+
+    Weights on the device plus the activation memory reserved for running passes never exceed `budget` bytes. Evicted
+    components are offloaded to host memory, up to `host_budget` bytes, else dropped: their files remain.
+    """
+
+    def __init__(
+        self,
+        budget: int,
+        *,
+        host_budget: int = 0,
+        transfer: Transfer | None = None,
+        activation: ActivationMemory | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.budget = budget
+        self.host_budget = host_budget
+        self.activation = activation or ActivationMemory()
+        self.peak = 0
+        self.loads = 0
+        #: Seconds spent on bringing components.
+        self.seconds = 0.0
+        #: Reentrant, and held while components move, which may take minutes: wait for it only to move some.
+        self.lock = threading.RLock()
+        self._clock = clock
+        self._transfer = transfer or InPlace()
+        #: Every component that is still referred to.
+        self._known: WeakValueDictionary[str, LoadedComponent] = WeakValueDictionary()
+        #: Those on the device or in host memory by key, least recently used first.
+        self._components: dict[str, LoadedComponent] = {}
+        #: Bytes of activation memory reserved for running passes.
+        self._reserved = 0
+        self._taken_seconds = 0.0
+
+    def component(self, key: str, name: str, size: int, build: Callable[[], Any], itemsize: int = 4) -> LoadedComponent:
+        """The component with this key, created at the first call."""
+        with self.lock:
+            return self._known.setdefault(key, LoadedComponent(self, key, name, size, build, itemsize))
+
+    @property
+    def used(self) -> int:
+        """Bytes of weights on the device and of reserved activation memory."""
+        return self._reserved + sum(one.size for one in self._at(Location.DEVICE))
+
+    def fits(self, components: Iterable[LoadedComponent], activation: int) -> bool:
+        """Whether these components and this much activation memory fit into the budget, next to pinned components."""
+        return self.total(components, activation) <= self.budget
+
+    def total(self, components: Iterable[LoadedComponent], activation: int) -> int:
+        """Bytes of these components, of pinned ones, and of activation memory."""
+        pinned = {one for one in self._known.values() if one.pinned}
+        return sum(one.size for one in pinned | set(components)) + activation
+
+    def can_fit(self, component: LoadedComponent) -> bool:
+        """Whether the component is on the device, or would fit next to those that can't be evicted now."""
+        with self.lock:
+            here = component.location is Location.DEVICE
+            return here or self._free(self._evictable(component)) >= component.size
+
+    @contextmanager
+    def lease(self, component: LoadedComponent, forward: ForwardPass) -> Iterator[None]:
+        """Hold the component on the device, with activation memory for a pass, while the block runs; raises NoRoom."""
+        reserved = self.activation.expect(forward)
+        self.acquire(component, reserved)
+        try:
+            with self.activation.measured(forward):
+                yield
+        finally:
+            self.release(component, reserved)
+
+    def acquire(self, component: LoadedComponent, reserved: int = 0) -> None:
+        """Bring the component to the device and hold it until `release`; raises NoRoom, changing nothing."""
+        with self.lock:
+            here = component.location is Location.DEVICE
+            self._make_room(reserved + (0 if here else component.size), component)
+            if not here:
+                self._bring(component)
+            component.leases += 1
+            component.used_at = self._clock()
+            self._components[component.key] = self._components.pop(component.key, component)
+            self._reserved += reserved
+            self.peak = max(self.peak, self.used)
+
+    def release(self, component: LoadedComponent, reserved: int = 0) -> None:
+        """Undo one `acquire`: without any left, the component may be evicted."""
+        with self.lock:
+            component.leases -= 1
+            component.used_at = self._clock()
+            self._reserved -= reserved
+
+    def evict_unused(self, besides: LoadedComponent) -> bool:
+        """Evict everything that is not in use, but for this component; returns whether there was any."""
+        with self.lock:
+            unused = self._evictable(besides)
+            for one in unused:
+                self._evict(one, besides)
+            self._transfer.trim()
+            return bool(unused)
+
+    def evict_expired(self, keep_alive: float | None = None) -> None:
+        """Drop what was not used for `keep_alive` seconds; None means each component's own `keep_alive`."""
+        with self.lock:
+            for one in list(self._components.values()):
+                limit = (one.keep_alive or inf) if keep_alive is None else keep_alive
+                if one.evictable and self._clock() - one.used_at > limit:
+                    self._drop(one)
+
+    def take_load_seconds(self) -> float:
+        """Seconds spent on bringing components since the last call."""
+        since, self._taken_seconds = self.seconds - self._taken_seconds, self.seconds
+        return since
+
+    def report(self) -> MemoryReport:
+        """What is where; a component that is being moved is where it came from.
+
+        Takes no lock, from any thread: a worker's heartbeat calls it, also during a load.
+        """
+        known = [one for reference in self._known.valuerefs() if (one := reference())]
+        components = tuple((one.name, one.size, one.location) for one in known)
+        return MemoryReport(self.used, self.budget, self.peak, self.loads, components)
+
+    def _at(self, location: Location) -> list[LoadedComponent]:
+        return [one for one in list(self._components.values()) if one.location is location]
+
+    def _evictable(self, besides: LoadedComponent) -> list[LoadedComponent]:
+        """Components that can leave the device for this one, least recently used first."""
+        return [one for one in self._at(Location.DEVICE) if one.evictable and one is not besides]
+
+    def _free(self, evicted: Iterable[LoadedComponent] = ()) -> int:
+        """Bytes that would be free without these."""
+        return self.budget - self.used + sum(one.size for one in evicted)
+
+    def _make_room(self, needed: int, coming: LoadedComponent) -> None:
+        if self._free() >= needed:
+            return
+        candidates = self._evictable(coming)
+        room = self._free(candidates)
+        if room < needed:
+            raise NoRoom.of(self.budget - room + needed, self.budget)
+        while self._free() < needed:
+            self._evict(candidates.pop(0), coming)
+
+    def _bring(self, component: LoadedComponent) -> None:
+        """Load to the device; if that has less memory than the budget says, once more with everything else evicted."""
+        began = self._clock()
+        try:
+            self._load(component)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            self.evict_unused(component)  # another program has taken of the device's memory
+            self._load(component)
+        component.location = Location.DEVICE
+        self._components[component.key] = component
+        seconds = self._clock() - began
+        self.activation.just_loaded.add(component.key)
+        self.loads += 1
+        self.seconds += seconds
+        log.info("loaded", component=component.name, megabytes=component.size >> 20, seconds=round(seconds, 3))
+
+    def _load(self, component: LoadedComponent) -> None:
+        module = component.module if component.location is Location.HOST else component.build()
+        try:
+            component.module = self._transfer.to_device(module)
+        except RuntimeError:
+            if component.location is Location.HOST:
+                self._drop(component)  # some of its tensors have moved, and some have not
+            raise
+
+    def _evict(self, component: LoadedComponent, coming: LoadedComponent) -> None:
+        """Offload to host memory, evicting LRU entries there but for the coming one if needed, else drop."""
+        offloaded = self._at(Location.HOST)
+        free = self.host_budget - sum(one.size for one in offloaded)
+        candidates = [one for one in offloaded if one is not coming]
+        if free + sum(one.size for one in candidates) < component.size:
+            self._drop(component)
+            return
+        while free < component.size:
+            free += candidates[0].size
+            self._drop(candidates.pop(0))
+        component.module = self._transfer.to_host(component.module)
+        component.location = Location.HOST
+
+    def _drop(self, component: LoadedComponent) -> None:
+        component.module, component.location = None, Location.DISK
+        del self._components[component.key]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The memories that a model's components can be in."""
+
+    device: DeviceMemory
+    #: For components that run on the CPU in addition to a GPU; where the device is the CPU, the same one.
+    host: DeviceMemory
+
+    @classmethod
+    def unlimited(cls) -> Memory:
+        """Without a budget: for one model in a process that does nothing else."""
+        only = DeviceMemory(UNLIMITED)
+        return cls(only, only)
+
+    def take_load_seconds(self) -> float:
+        """Seconds spent on bringing components since the last call."""
+        return sum(memory.take_load_seconds() for memory in {self.device, self.host})
+
+    def evict_expired(self, keep_alive: float | None = None) -> None:
+        """Drop what was not used for `keep_alive` seconds; None means each component's own `keep_alive`."""
+        for memory in {self.device, self.host}:
+            memory.evict_expired(keep_alive)
+
+
+def open_memory(
+    device: torch.device, budget: int | None, measured: Path | None = None, *, set_aside: int = 0, share: float = 1.0
+) -> Memory:
+    """The memories of a worker on this device.
+
+    budget: bytes of the device's memory that it may use; None is what is free, less a margin. measured: the file of
+    measured activation memory. set_aside: bytes of the budget for other things than models. share: the part of all
+    memory that a budget of None may come to, on the device and on the host.
+    """
+    activation = ActivationMemory(meter(device), measured)
+    budget = max(0, (available(device, share) if budget is None else budget) - set_aside)
+    if device.type != "cuda":
+        only = DeviceMemory(budget, activation=activation)
+        return Memory(only, only)
+    free = free_on_host()
+    # Half for offloaded components, half for those that run on the CPU.
+    half = round(share * max(0, free - margin(free))) // 2
+    return Memory(
+        DeviceMemory(budget, host_budget=half, transfer=CudaTransfer(device), activation=activation),
+        DeviceMemory(half, activation=ActivationMemory(meter(torch.device("cpu")))),
+    )
+
+
+def available(device: torch.device, share: float = 1.0) -> int:
+    """Bytes that can be used now: what is free on the device, at most this share of all it has, less a margin."""
+    free, total = torch.cuda.mem_get_info(device) if device.type == "cuda" else (free_on_host(), _total_on_host())
+    allowed = min(int(free), int(share * total))
+    return max(0, allowed - margin(allowed))
+
+
+def margin(free: int) -> int:
+    """Bytes to leave unused of `free` ones."""
+    return max(round(free * MARGIN), MIN_MARGIN)
+
+
+def free_on_host() -> int:
+    """Bytes of main memory that a process can still allocate, within its container's limit."""
+    with suppress(OSError, ValueError):
+        free = proc_bytes(MEMINFO, "MemAvailable")
+        with suppress(OSError, ValueError):  # "max" where there is no limit
+            return min(free, int(LIMIT.read_text()) - int(CURRENT.read_text()))
+        return free
+    return _total_on_host() // 2  # not Linux
+
+
+def _total_on_host() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
