@@ -1,4 +1,4 @@
-"""Our own small client: run, submit, wait, with progress.
+"""A small client: run, submit, wait, with progress.
 
 with Client("http://127.0.0.1:8000", key="SG_…") as client:
     result = client.run("sd1.5-img2img", prompt="a fox", image="/sd-img2img-input.jpeg")
@@ -17,8 +17,8 @@ import httpx2
 
 from tintype.errors import TintypeError
 
-#: Told a request's status body each time it was asked for.
-Progress = Callable[[dict[str, Any]], None]
+#: Called with a request's status body after each poll.
+OnProgress = Callable[[dict[str, Any]], None]
 ENDED = ("COMPLETED", "FAILED")
 
 
@@ -39,12 +39,12 @@ class Result:
     """A completed request."""
 
     request_id: str
-    #: Address of the first picture, or its base64.
+    #: URL of the first image, or its base64.
     output: str
     seed: int
     #: Seconds, and dollars under `cost`.
     metrics: dict[str, float]
-    #: Everything that the server said.
+    #: The whole answer.
     body: dict[str, Any]
 
 
@@ -60,7 +60,7 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def run(self, slug: str, *, progress: Progress | None = None, **params: Any) -> Result:
+    def run(self, slug: str, *, progress: OnProgress | None = None, **params: Any) -> Result:
         """Submit and wait; raises RequestFailed."""
         return self.wait(self.submit(slug, **params), progress=progress)
 
@@ -73,7 +73,7 @@ class Client:
         return self._call("GET", f"/v2/requests/{request_id}/status")
 
     def wait(
-        self, request_id: str, *, progress: Progress | None = None, timeout: float = 600.0, interval: float = 0.2
+        self, request_id: str, *, progress: OnProgress | None = None, timeout: float = 600.0, interval: float = 0.2
     ) -> Result:
         """Poll until the request has ended; raises RequestFailed, and TimeoutError after `timeout` seconds."""
         deadline = time.monotonic() + timeout
@@ -88,7 +88,7 @@ class Client:
         return self._result(request_id, status)
 
     def stream(self, request_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """What happens to the request, as it happens: event names with their data, previews too, until it has ended."""
+        """The request's events as they happen, previews included, until it has ended: names with their data."""
         with self._http.stream("GET", f"/v2/requests/{request_id}/events") as answer:
             if answer.is_error:
                 answer.read()
@@ -106,7 +106,7 @@ class Client:
         self._call("DELETE", f"/v2/requests/{request_id}")
 
     def download(self, url: str) -> bytes:
-        """The bytes of a picture that a result names."""
+        """The bytes of an image that a result names."""
         return self._http.get(url).raise_for_status().content
 
     def credits(self) -> float:

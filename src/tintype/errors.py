@@ -1,4 +1,4 @@
-"""The tree of errors; each knows its HTTP status and the words a client may read.
+"""The tree of errors, each with its HTTP status and the message for clients.
 
     TintypeError                    500
     ├── BadRequest                  400
@@ -6,7 +6,7 @@
     │   ├── MissingParameter        400
     │   ├── HeadTooLarge            431
     │   ├── WebhookRefused          400
-    │   └── BadPicture              400  the input picture is at fault
+    │   └── BadPicture              400  the input image is at fault
     │       ├── PictureUnreachable  400
     │       └── AddressRefused      400
     ├── Unauthorized                401
@@ -27,19 +27,19 @@
     ├── Cancelled                   500  by its caller, or by Cancel-After
     ├── LedgerBroken                500
     ├── WeightsUnusable             500
-    ├── SafetyUnavailable           500  a picture was to be checked, and couldn't be
-    ├── ConfigurationInvalid        500  an operator's mistake, said where it was made
+    ├── SafetyUnavailable           500  a required safety check can't be run
+    ├── ConfigurationInvalid        500  an operator's mistake
     ├── PullFailed                  500  weights that can't be fetched
-    ├── PictureNotFinite            500  the model's arithmetic broke down
+    ├── PictureNotFinite            500  the model computed NaN or infinity
     ├── StoreUnavailable            503
-    │   └── PerhapsDone             503  the database went away at the last moment
+    │   └── PerhapsDone             503  the database was lost before it confirmed a commit
     │       └── PerhapsQueued       503
     ├── StorageUnavailable          503
     ├── NotReady                    503
-    ├── Restarting                  503  a call that waited is ended, and its request with it; or its body came late
+    ├── Restarting                  503  a waiting call ends, and its request with it; or its body came late
     ├── TooManyConnections          503
-    ├── NoRoom                      507  the model and the request don't fit into memory
-    └── GoesOn                      504  the call ends, its request doesn't
+    ├── NoRoom                      507  the model and the request don't fit in memory
+    └── GoesOn                      504  the call ends, its request is still running
         ├── WorkerUnavailable       502
         └── WaitRanOut              504
 
@@ -53,7 +53,7 @@ from math import ceil
 from typing import Self
 
 SENT_LENGTH = 80
-#: All that is said of what nobody foresaw.
+#: The only text for unforeseen exceptions.
 UNFORESEEN = "Something went wrong on this server"
 #: What a caller reads of a request that a worker gave up for no reason of the request's own.
 MODEL_FAILED = "the model failed on this request"
@@ -70,10 +70,10 @@ class TintypeError(Exception):
     """Something went wrong on this server; the request was not charged."""
 
     status = 500
-    #: What the client can do next; shown as `error_description`.
-    advice = "Tell the operator of this server, with the request id if there is one: a repetition may well fail too."
-    #: Seconds for `Retry-After`, where the same call can be sent again with hope; None where it can't. A call whose
-    #: request goes on must not be sent again: it would run, and be charged, twice.
+    #: What the client can do next, as `error_description`.
+    advice = "Tell the operator of this server, with the request id if there is one: a retry may fail too."
+    #: Seconds for `Retry-After` where a retry may succeed; None where it can't. A call whose request is still running
+    #: must not be retried: it would run, and be charged, twice.
     retry_after: int | None = None
 
     def __init__(self, message: str | None = None, *, headers: dict[str, str] | None = None) -> None:
@@ -83,7 +83,7 @@ class TintypeError(Exception):
 
     def public(self) -> dict[str, str | int]:
         """The JSON body of the answer; `error` is the only field that the vendor's SDK reads."""
-        # Half a character, as JSON can have it in a name, can't be sent.
+        # A lone surrogate, which JSON allows in a name, can't be sent.
         message = self.message.encode("utf-8", "backslashreplace").decode()
         return {"error": message, "error_description": self.advice, "status_code": self.status}
 
@@ -111,7 +111,7 @@ class InvalidParameter(BadRequest):
 
 
 def _shown(sent: object) -> str:
-    """A value as an error repeats it; what is long is cut first, as writing megabytes out in full would take time."""
+    """A value for a message, cut to SENT_LENGTH; strings are cut first, since the repr of megabytes takes time."""
     shown = repr(sent[: SENT_LENGTH + 1] if isinstance(sent, str) else sent)
     return shown if len(shown) <= SENT_LENGTH else shown[:SENT_LENGTH] + "…"
 
@@ -125,14 +125,14 @@ class MissingParameter(BadRequest):
 
 
 class HeadTooLarge(BadRequest):
-    """The request's line and headers are larger than this server takes."""
+    """The request's line and headers are larger than this server allows."""
 
     status = 431
-    advice = "Send shorter headers; parameters and pictures belong in the body."
+    advice = "Send shorter headers; parameters and images belong in the body."
 
 
 class WebhookRefused(BadRequest):
-    """The address of the webhook is not one that messages are sent to."""
+    """Webhooks can't be sent to this address."""
 
     advice = (
         "Name an http(s) address that this server reaches on the internet, or ask the operator to allow the host "
@@ -141,21 +141,21 @@ class WebhookRefused(BadRequest):
 
 
 class BadPicture(BadRequest):
-    """The input picture can't be used."""
+    """The input image can't be used."""
 
-    advice = "Send another picture (JPEG, PNG, WebP, GIF, BMP or TIFF); nothing was charged."
+    advice = "Send another image (JPEG, PNG, WebP, GIF, BMP or TIFF); nothing was charged."
 
 
 class PictureUnreachable(BadPicture):
-    """The input picture could not be downloaded."""
+    """The input image could not be downloaded."""
 
-    advice = "Check that the address answers from the internet with a picture, or send it as base64."
+    advice = "Check that the address answers from the internet with an image, or send it as base64."
 
 
 class AddressRefused(BadPicture):
-    """The address of the input picture is not a public one."""
+    """The address of the input image is not a public one."""
 
-    advice = "Send the picture as base64, or ask the operator to allow the host (TINTYPE_FETCH_ALLOW)."
+    advice = "Send the image as base64, or ask the operator to allow the host (TINTYPE_FETCH_ALLOW)."
 
 
 class Unauthorized(TintypeError):
@@ -163,7 +163,7 @@ class Unauthorized(TintypeError):
 
     status = 401
     advice = "Send a valid key in the x-api-key header (or Authorization: Bearer …)."
-    #: What `/metrics` tells apart.
+    #: Label values in `/metrics`.
     REASONS = ("missing", "unknown", "revoked", "expired", "replaced")
 
     def __init__(self, message: str | None = None, *, reason: str = "unknown") -> None:
@@ -172,12 +172,12 @@ class Unauthorized(TintypeError):
 
 
 class Forbidden(TintypeError):
-    """This API key may not do that."""
+    """This API key is not allowed to do that."""
 
     status = 403
-    advice = "Use a key with the permission, or ask the operator for one."
-    #: What `/metrics` tells apart: a key that may only read, isn't an operator's, or sees the server alone; a model;
-    #: more than a limit ever lets in; more keys, or wider ones, than it may make; the rest.
+    advice = "Use a key with this permission, or ask the operator for one."
+    #: Label values in `/metrics`: a key that may only read, isn't an operator's, or sees the server alone; a model;
+    #: more than a limit ever allows; more keys, or keys with more rights, than it may make; others.
     REASONS = ("read_only", "not_operator", "server_only", "model", "limit", "keys", "other")
 
     def __init__(self, message: str | None = None, *, reason: str = "other") -> None:
@@ -189,7 +189,7 @@ class NotFound(TintypeError):
     """There is nothing at this address."""
 
     status = 404
-    advice = "GET /v1/models lists the models; requests are kept for a limited time after they end."
+    advice = "GET /v1/models lists the models; requests expire some time after they end."
 
 
 class RequestUnknown(NotFound):
@@ -212,7 +212,7 @@ class MethodNotAllowed(TintypeError):
     """The address exists, but not for this method."""
 
     status = 405
-    advice = "The Allow header names the methods that this address takes."
+    advice = "The Allow header names the methods of this address."
 
 
 class OutOfCredits(TintypeError):
@@ -223,7 +223,7 @@ class OutOfCredits(TintypeError):
 
 
 class SpendCapReached(OutOfCredits):
-    """The API key's own cap does not cover this request."""
+    """The API key's spend cap does not cover this request."""
 
     advice = "Use another key, or ask the operator to raise this one's cap."
 
@@ -236,22 +236,22 @@ class TooSlow(TintypeError):
 
 
 class StillRunning(TintypeError):
-    """The request that was sent with this Idempotency-Key has not ended yet."""
+    """The request with this Idempotency-Key is still running."""
 
     status = 409
-    advice = "Send it again a little later: it is run and charged once, and its answer is then yours."
+    advice = "Send it again a little later for its answer: it runs and is charged once."
     retry_after = 2
 
 
 class BodyTooLarge(TintypeError):
-    """The body of the request is larger than this server takes."""
+    """The body of the request is larger than this server allows."""
 
     status = 413
-    advice = "Send less: of a picture, a smaller one or its URL; nothing was queued or charged."
+    advice = "Send a smaller image or its URL; nothing was queued or charged."
 
 
 class UnsupportedBody(TintypeError):
-    """The body's content type is not one that this server reads."""
+    """The body's content type is not supported."""
 
     status = 415
     advice = "Send application/json, multipart/form-data or application/x-www-form-urlencoded, without compression."
@@ -261,26 +261,26 @@ class ContentRefused(TintypeError):
     """The safety check refused the content."""
 
     status = 422
-    advice = "Change the prompt or the picture; nothing was charged."
+    advice = "Change the prompt or the image; nothing was charged."
 
     @classmethod
     def of_picture(cls, category: str) -> Self:
-        """Of a picture that was made, and that the check puts into this category."""
-        return cls(f"The safety check refused the picture: {category}")
+        """For an output that the check puts into this category."""
+        return cls(f"The safety check refused the image: {category}")
 
 
 class IdempotencyMismatch(TintypeError):
-    """This Idempotency-Key was sent before, with other parameters or to another address."""
+    """This Idempotency-Key was used before, with other parameters or at another address."""
 
     status = 422
     advice = "Use a new key for a new request, or send the first one unchanged; nothing was queued or charged."
 
 
 class TooManyRequests(TintypeError):
-    """Too much is asked at once."""
+    """Too many requests."""
 
     status = 429
-    advice = "Wait for as long as Retry-After says, then send it again; nothing was queued or charged."
+    advice = "Send it again after the seconds in Retry-After; nothing was queued or charged."
 
     def __init__(self, message: str | None = None, wait: float = 1.0, moment: float = 0.0) -> None:
         super().__init__(message, headers=rate_headers(0, moment + wait))
@@ -288,7 +288,7 @@ class TooManyRequests(TintypeError):
 
 
 def rate_headers(remaining: int, reset_at: float) -> dict[str, str]:
-    """Requests that may be sent at once, and until when that counts in unix seconds, as answers have them."""
+    """Headers of answers: requests that may be sent now, and when that is counted again, in unix seconds."""
     reset = datetime.fromtimestamp(reset_at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     return {"x-rate-limit-remaining": str(remaining), "x-rate-limit-reset-at-utc": reset}
 
@@ -296,7 +296,7 @@ def rate_headers(remaining: int, reset_at: float) -> dict[str, str]:
 class Cancelled(TintypeError):
     """The request was cancelled."""
 
-    advice = "Its caller cancelled it, or its Cancel-After was over: send a new one if it is still wanted."
+    advice = "Its caller cancelled it, or its Cancel-After expired: send a new one if you still need it."
 
 
 class LedgerBroken(TintypeError):
@@ -324,11 +324,11 @@ class ConfigurationInvalid(TintypeError):
 class PullFailed(TintypeError):
     """Weights could not be fetched. Only the operator reads it, so it may name files."""
 
-    advice = "Nothing that was there before has changed; what has arrived is kept, and the next pull goes on from it."
+    advice = "Nothing that was there before has changed; the next pull resumes this one."
 
 
 class PictureNotFinite(TintypeError):
-    """The picture came out as NaN or infinite, in float32 too."""
+    """The image came out as NaN or infinite, in float32 too."""
 
     advice = "Try another seed, sampler or guidance; nothing was charged."
 
@@ -337,26 +337,26 @@ class StoreUnavailable(TintypeError):
     """The database can't be reached at the moment."""
 
     status = 503
-    #: Of a submit as of a look at what runs: whoever is told to send that again mustn't think that it doesn't run.
-    advice = "Send it again: this call has queued and charged nothing, and what is queued or runs goes on."
+    #: For submits and for status queries alike: the latter must not read as if the request had stopped.
+    advice = "Send it again: this call has queued and charged nothing; queued and running requests are not affected."
     retry_after: int | None = 2
 
 
 class PerhapsDone(StoreUnavailable):
-    """The database went away before it could confirm that this is done: it may be, or not."""
+    """The database was lost before it confirmed the change: it may be done, or not."""
 
-    advice = "Once the database is back, look whether it is done, before you send it again."
+    advice = "When the database is back, check whether it is done before you send it again."
     retry_after: int | None = None
 
 
 class PerhapsQueued(PerhapsDone):
-    """The database went away before it could confirm that the request is queued: it may be, or not."""
+    """The database was lost before it confirmed that the request is queued: it may be, or not."""
 
-    advice = "Once the database is back, ask for the request's status by its id: 404 says that it was not queued."
+    advice = "When the database is back, get the request's status by its id: 404 means that it was not queued."
 
     @classmethod
     def of(cls, request_id: str, *, once: bool) -> Self:
-        """once: whether the call has an Idempotency-Key, so that it can be sent again whatever became of it."""
+        """once: whether the call has an Idempotency-Key, and can be retried in either case."""
         error = cls(headers={"x-request-id": request_id})
         if once:
             error.retry_after = StoreUnavailable.retry_after
@@ -365,34 +365,33 @@ class PerhapsQueued(PerhapsDone):
 
 
 class StorageUnavailable(TintypeError):
-    """The storage of pictures can't be used at the moment."""
+    """The storage of images can't be used at the moment."""
 
     status = 503
     advice = "Try again in a moment; this call has charged nothing."
     retry_after = 5
-    #: Why, for the operator: for logs and the list of workers, and in no answer to a caller.
+    #: The reason, for the operator only: in logs and the list of workers, never in an answer to a caller.
     why = "it does not answer"
-    #: Whether it answers, and says no: waiting alone won't help.
+    #: Whether it answers with a refusal, which waiting won't change.
     refuses = False
 
     @classmethod
     def because(cls, why: str, *, refuses: bool = True) -> Self:
-        """With its reason."""
         error = cls()
         error.why, error.refuses = why, refuses
         return error
 
 
 class NotReady(TintypeError):
-    """This server can't run requests at the moment: its database, its storage or its workers are away."""
+    """This server can't run requests at the moment: its database, its storage or its workers are unavailable."""
 
     status = 503
-    advice = "Wait a little: workers need some seconds to start, what is away may come back. Else tell the operator."
+    advice = "Try again in some seconds: workers may be starting. If it lasts, tell the operator of this server."
     retry_after = 5
 
 
 class Restarting(TintypeError):
-    """This server is being restarted, and the picture was not made in time; its request is cancelled."""
+    """This server is being restarted, and the image was not made in time; its request is cancelled."""
 
     status = 503
     advice = "Nothing was charged: send it again. With an Idempotency-Key, a request survives a restart."
@@ -400,43 +399,43 @@ class Restarting(TintypeError):
 
 
 class TooManyConnections(TintypeError):
-    """This server has as many connections open as it takes."""
+    """This server has its maximum number of connections open."""
 
     status = 503
-    advice = "Use fewer connections at once, and keep those that you have; then send it again."
+    advice = "Reuse your connections, and open fewer at the same time; then send it again."
     retry_after = 2
 
 
 class NoRoom(TintypeError):
-    """This server has not the memory for this request."""
+    """This server doesn't have enough memory for this request."""
 
     status = 507
-    advice = "Ask for a smaller picture, or tell the operator of this server; nothing was charged."
+    advice = "Ask for a smaller image, or tell the operator of this server; nothing was charged."
 
     @classmethod
     def of(cls, needed: int, budget: int) -> Self:
-        """For work that needs so many bytes at once, in a memory of `budget` bytes."""
-        gigabytes = f"{needed / 2**30:.3g} GB of memory at once, and this server has {budget / 2**30:.3g} GB for it"
-        return cls(f"This model and a picture of this size need {gigabytes}")
+        """For work that needs `needed` bytes at the same time, with a budget of `budget` bytes."""
+        gigabytes = f"{needed / 2**30:.3g} GB of memory, and this server has {budget / 2**30:.3g} GB for it"
+        return cls(f"This model and an image of this size need {gigabytes}")
 
 
 class GoesOn(TintypeError):
-    """The request goes on, although this call ends."""
+    """The request is still running."""
 
     status = 504
-    advice = "Don't send it again: the request goes on; fetch its result by its id."
+    advice = "Don't send it again: the request is still running; fetch its result by its id."
 
     def __init__(self, message: str | None = None, *, headers: dict[str, str] | None = None) -> None:
         super().__init__(message, headers=headers)
-        #: The request's id, and the addresses at which v2 tells its state and its result.
+        #: The request's id, and v2's addresses of its status and its result.
         self.places: dict[str, str] = {}
 
     def public(self) -> dict[str, str | int]:
-        """As any error's, and where to go on."""
+        """With these addresses."""
         return super().public() | self.places
 
     def repeatable(self, seconds: int) -> Self:
-        """The same for a caller that sent an Idempotency-Key: it can send the call again after so many seconds."""
+        """The same error for a call with an Idempotency-Key, which can be retried after these seconds."""
         self.retry_after = seconds
         self.advice = "Send it again with the same Idempotency-Key, or fetch the result by its id: it runs only once."
         return self
@@ -453,7 +452,7 @@ class WaitRanOut(GoesOn):
     """The request did not end while this call waited for it."""
 
 
-#: Errors that requests end with, by the name that is stored with them: what to do next depends on it.
+#: Errors that requests end with, by the name in their rows: the advice depends on it.
 KINDS: dict[str, type[TintypeError]] = {
     "bad_picture": BadPicture,
     "picture_unreachable": PictureUnreachable,

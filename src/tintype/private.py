@@ -1,4 +1,4 @@
-"""Files and folders for their owner's eyes alone, whatever the umask: prompts, secrets and pictures lie in them."""
+"""Files and folders that only their owner can read, whatever the umask: for prompts, secrets and images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OTHERS = 0o077
 
 
 def make_folder(path: Path) -> None:
-    """A folder, and those that are missing on the way to it, each 0700; one that is there stays as it is."""
+    """Make a folder and its missing parents, each 0700; existing ones stay as they are."""
     if not path.parent.exists():
         make_folder(path.parent)
     path.mkdir(FOLDER, exist_ok=True)
@@ -25,9 +25,9 @@ def create(path: Path) -> int:
 
 
 def write_whole(path: Path, data: bytes, part: Path) -> None:
-    """Write a file that has its name once it is whole, and keeps both through a power cut.
+    """Write a file atomically, synced with its name, so that it survives a power cut.
 
-    part: what it is called until then; raises FileExistsError where that is there, and leaves nothing of it behind.
+    part: its name while it is written; raises FileExistsError where that exists. An error leaves no part behind.
     """
     descriptor = create(part)
     try:
@@ -36,7 +36,7 @@ def write_whole(path: Path, data: bytes, part: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.rename(path)
-    except OSError:  # a full disk must not stay full of halves
+    except OSError:  # unfinished files must not fill the disk
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
@@ -44,7 +44,7 @@ def write_whole(path: Path, data: bytes, part: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have what was written into a file, or the names in a folder, last through a power cut."""
+    """fsync a file's data, or a folder's names, so that they survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -53,15 +53,15 @@ def sync(path: Path) -> None:
 
 
 def tighten(paths: Iterable[Path]) -> list[Path]:
-    """Take from others what they may do with these, as earlier versions and a umask let them; those that were open.
+    """Remove other users' permissions, which earlier versions and a umask left; the paths that were open.
 
-    What isn't there, is somebody else's, or is shared by intent, as /tmp is (the sticky bit), stays as it is.
+    Missing paths, other users', and those shared on purpose, as /tmp is (the sticky bit), stay as they are.
     """
     return [path for path in paths if _tightened(path)]
 
 
 def _tightened(path: Path) -> bool:
-    with suppress(FileNotFoundError):  # a journal may go at any moment
+    with suppress(FileNotFoundError):  # SQLite may remove a journal at any moment
         about = path.stat()
         if about.st_uid == os.geteuid() and about.st_mode & OTHERS and not about.st_mode & stat.S_ISVTX:
             path.chmod(stat.S_IMODE(about.st_mode) & ~OTHERS)

@@ -149,7 +149,7 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("it was about to load weights")
 
     # By its name in `tintype.cli`, the module is hidden by its command.
-    monkeypatch.setattr(sys.modules["tintype.cli.generate"], "_make", reached)
+    monkeypatch.setattr(sys.modules["tintype.cli.generate"], "_run", reached)
 
 
 @pytest.mark.parametrize("image", ["photo.jpg", "/nope.png", "photos/", "x" * 5000 + ".jpg", "a\0b", "fox1"])

@@ -83,7 +83,7 @@ def test_what_can_never_fit_fails_at_once_and_costs_nothing(server: Server, http
     before = server.money()
     answer = draw(http, width=1024, height=1024)
     assert answer.status_code == 507
-    assert "GB of memory at once, and this server has" in answer.json()["error"]
+    assert "GB of memory, and this server has" in answer.json()["error"]
     assert answer.headers["x-should-retry"] == "false"
     assert server.money() == before
     assert draw(http).is_success

@@ -12,7 +12,7 @@ from tests.acceptance.harness import Server, until
 from tests.acceptance.test_http_helpers import TEXT, left, new_key, quick, refused, result, submit
 from tests.integration.receiver import receiving
 
-REFUSED = "The safety check refused the picture: nsfw"
+REFUSED = "The safety check refused the image: nsfw"
 FOUND = "picture 1 of 1 may be nsfw"
 
 

@@ -18,7 +18,8 @@ from tests.objects import ObjectStorage, object_storage
 
 from tintype import __version__
 from tintype.catalog.models import MODELS
-from tintype.cli.belonging import check_models, check_place, note_server
+from tintype.cli.startup import check_models, register_server
+from tintype.cli.storage import check_same_storage
 from tintype.errors import ConfigurationInvalid
 from tintype.hub.registry import Registry, build_registry
 from tintype.media.objects import bucket, open_bucket
@@ -73,7 +74,7 @@ def in_bucket(storage: ObjectStorage, prefix: str, **changes: object) -> Setting
 
 def refused(db: Database, settings: Settings) -> str:
     with pytest.raises(ConfigurationInvalid) as raised:
-        check_place(db, settings)
+        check_same_storage(db, settings)
     assert "\n" not in raised.value.message
     return raised.value.message
 
@@ -82,12 +83,12 @@ def test_the_first_to_come_is_remembered_and_others_are_told_apart(
     db: Database, url: str, bucket_of: ObjectStorage, tmp_path: Path
 ) -> None:
     own = in_bucket(bucket_of, "first", database_url=url, data=tmp_path)
-    check_place(db, own)
+    check_same_storage(db, own)
     first = known(db)
     assert first["id"] == read_storage_id(own)
     assert first["place"] == f"s3://pictures/first at http://127.0.0.1:{bucket_of.port}"
     again = in_bucket(bucket_of, "first/", storage_endpoint=f"http://localhost:{bucket_of.port}")
-    check_place(db, again)
+    check_same_storage(db, again)
     assert known(db) == first, "the name by which it was first known stays"
 
     none = refused(db, Settings(database_url=url, data=tmp_path))
@@ -115,7 +116,7 @@ def test_an_upgraded_database_takes_the_storage_that_it_finds(empty_url: str, tm
     waits = requests.submit(key, "sd1.5-img2img", {"prompt": "a fox"}, 1_000, steps=4, pace="sd1.5-img2img 18 1")
     downgrade(db, "0018")
     migrate(db)
-    check_place(db, own := Settings(database_url=empty_url, data=tmp_path))
+    check_same_storage(db, own := Settings(database_url=empty_url, data=tmp_path))
     assert known(db)["id"] == read_storage_id(own)
     claimed = requests.claim("w1", idle=True)
     assert claimed is not None
@@ -125,9 +126,9 @@ def test_an_upgraded_database_takes_the_storage_that_it_finds(empty_url: str, tm
 
 def test_a_start_that_finds_all_as_it_was_takes_no_lock(db: Database, bucket_of: ObjectStorage) -> None:
     own = in_bucket(bucket_of, "calm")
-    check_place(db, own)
+    check_same_storage(db, own)
     with statements(db) as said:
-        check_place(db, own)
+        check_same_storage(db, own)
     assert len([text for text, _ in said if "facts" in text]) == 1
     assert not [text for text, _ in said if text.startswith(("INSERT", "UPDATE", "DELETE", "BEGIN IMMEDIATE"))]
 
@@ -140,7 +141,7 @@ def test_those_that_start_together_agree(
     own = in_bucket(bucket_of, f"race-{name}") if kind == "bucket" else Settings(database_url=url, data=tmp_path)
     databases = [opened() for _ in range(TOGETHER)]
     with ThreadPoolExecutor(TOGETHER) as pool, capture_logs() as logs:
-        [*pool.map(lambda db: check_place(db, own), databases)]
+        [*pool.map(lambda db: check_same_storage(db, own), databases)]
     assert known(databases[0])["id"] == read_storage_id(own)
     assert [line["event"] for line in logs] == ["pictures are kept here from now on"]
 
@@ -149,31 +150,31 @@ def test_a_folder_is_the_same_under_another_path(db: Database, url: str, tmp_pat
     """As one that machines share is mounted here and there."""
     (tmp_path / "here").mkdir()
     (tmp_path / "there").symlink_to(tmp_path / "here")
-    check_place(db, Settings(database_url=url, data=tmp_path / "here"))
-    check_place(db, Settings(database_url=url, data=tmp_path / "there"))
+    check_same_storage(db, Settings(database_url=url, data=tmp_path / "here"))
+    check_same_storage(db, Settings(database_url=url, data=tmp_path / "there"))
     said = refused(db, Settings(database_url=url, data=tmp_path / "mine"))
     assert "on a disk that all machines share" in said
     assert not (tmp_path / "mine").exists()
 
 
 def test_a_bucket_where_a_folder_is_known(db: Database, url: str, bucket_of: ObjectStorage, tmp_path: Path) -> None:
-    check_place(db, Settings(database_url=url, data=tmp_path))
+    check_same_storage(db, Settings(database_url=url, data=tmp_path))
     assert "leave TINTYPE_STORAGE_URL out" in refused(db, in_bucket(bucket_of, "third", database_url=url))
 
 
 def test_a_bucket_that_was_made_anew_is_not_what_it_was(db: Database, bucket_of: ObjectStorage) -> None:
     own = in_bucket(bucket_of, "lost")
-    check_place(db, own)
+    check_same_storage(db, own)
     obstore.delete(bucket(own, "", 1), "tintype.json")
     said = refused(db, own)
     assert said.startswith("s3://pictures/lost at ")
-    assert "made anew" in said
+    assert "recreated" in said
     assert "tintype storage adopt" in said
 
 
 def test_a_damaged_marker_is_no_other_storage(db: Database, url: str, tmp_path: Path) -> None:
     own = Settings(database_url=url, data=tmp_path)
-    check_place(db, own)
+    check_same_storage(db, own)
     for damaged in ("", "{", "[]", '{"a": 1}', "null"):
         (tmp_path / ID_FILE).write_text(damaged)
         assert refused(db, own).endswith("as tintype's is damaged")
@@ -182,8 +183,8 @@ def test_a_damaged_marker_is_no_other_storage(db: Database, url: str, tmp_path: 
 def test_a_storage_that_is_away_is_believed_by_its_name(db: Database) -> None:
     with object_storage() as storage:
         own = in_bucket(storage, "away")
-        check_place(db, own)
-    check_place(db, own)
+        check_same_storage(db, own)
+    check_same_storage(db, own)
     assert refused(db, in_bucket(storage, "other")).endswith("it is away, so only the names can be compared")
 
 
@@ -195,17 +196,17 @@ def test_one_that_is_away_at_the_first_start_is_remembered_by_its_name(
     own = in_bucket(bucket_of, prefix)
     bucket_of.stop()
     try:
-        check_place(db, own)
-        check_place(db, own)
+        check_same_storage(db, own)
+        check_same_storage(db, own)
         assert refused(db, in_bucket(bucket_of, "other")).endswith("only the names can be compared")
     finally:
         bucket_of.start()
     assert "set TINTYPE_STORAGE_URL" in refused(db, Settings(database_url=url, data=tmp_path))
     assert "would go to s3://pictures/other" in refused(db, in_bucket(bucket_of, "other"))
     assert (known(db)["id"], read_storage_id(own)) == (None, None)
-    check_place(db, own)
+    check_same_storage(db, own)
     assert known(db)["id"] == read_storage_id(own)
-    check_place(db, in_bucket(bucket_of, prefix, storage_endpoint=f"http://localhost:{bucket_of.port}"))
+    check_same_storage(db, in_bucket(bucket_of, prefix, storage_endpoint=f"http://localhost:{bucket_of.port}"))
 
 
 def test_a_folder_that_can_not_be_written_is_named(db: Database, url: str, tmp_path: Path) -> None:
@@ -222,10 +223,10 @@ def test_a_restored_folder_is_marked_again(tmp_path: Path) -> None:
     """`docs/operations.md` copies the database, outputs, inputs and assets."""
     done(here("migrate", "--data", tmp_path))
     own, db = Settings(data=tmp_path), Database(f"sqlite:///{tmp_path}/tintype.db")
-    check_place(db, own)
+    check_same_storage(db, own)
     (tmp_path / ID_FILE).unlink()
     with capture_logs() as logs:
-        check_place(db, own)
+        check_same_storage(db, own)
     assert [line["log_level"] for line in logs] == ["warning"]
     assert known(db)["id"] == read_storage_id(own)
     assert (tmp_path / ID_FILE).stat().st_mode & 0o077 == 0
@@ -237,7 +238,7 @@ def test_a_bucket_s_database_is_no_folder_s(bucket_of: ObjectStorage, tmp_path: 
     """SQLite with a bucket, and a worker beside it whose environment lacks the bucket."""
     done(here("migrate", "--data", tmp_path))
     db = Database(f"sqlite:///{tmp_path}/tintype.db")
-    check_place(db, in_bucket(bucket_of, "beside", data=tmp_path))
+    check_same_storage(db, in_bucket(bucket_of, "beside", data=tmp_path))
     assert "set TINTYPE_STORAGE_URL" in refused(db, Settings(data=tmp_path))
     db.close()
 
@@ -266,14 +267,14 @@ def test_the_operator_says_that_it_is_another_one(bucket_of: ObjectStorage, tmp_
     assert "restarted" not in asked("adopt", prefix="new"), "nothing changed"
     assert "have to be restarted: web-1:8000, worker-1" in asked("adopt", prefix="newest")
     asked("adopt", prefix="new")
-    check_place(db, in_bucket(bucket_of, "new"))
+    check_same_storage(db, in_bucket(bucket_of, "new"))
     assert "pictures are in s3://pictures/new" in refused(db, in_bucket(bucket_of, "old"))
     db.close()
 
 
 def test_no_sweep_touches_the_marker(db: Database, bucket_of: ObjectStorage) -> None:
     own = in_bucket(bucket_of, "")
-    check_place(db, own)
+    check_same_storage(db, own)
     for kind in ("outputs", "inputs", "assets"):
         open_bucket(own, kind, 0).expire()
     assert read_storage_id(own) == known(db)["id"]
@@ -289,7 +290,7 @@ def registry(tmp_path: Path) -> Registry:
 
 def test_a_worker_needs_every_model_that_is_offered(db: Database, registry: Registry) -> None:
     check_models(db, registry)  # as long as no server is known, nothing is offered
-    note_server(db, registry, "web-1:8000")
+    register_server(db, registry, "web-1:8000")
     check_models(db, registry)
     Servers(db).start("web-2:8000", {**registry.identities, "ours": "1", "mine": "2"})
     with pytest.raises(ConfigurationInvalid, match=r"doesn't know: mine, ours; give it their models file"):
@@ -304,7 +305,7 @@ def test_what_was_offered_last_counts_while_nobody_serves(db: Database, registry
     known.leave("web-1:8000")
     with pytest.raises(ConfigurationInvalid, match="ours"):
         check_models(db, registry)
-    note_server(db, registry, "web-2:8000")
+    register_server(db, registry, "web-2:8000")
     check_models(db, registry)
     assert [one.id for one in known.shown()[1]] == ["web-2:8000"], "those that left are forgotten"
 
@@ -312,7 +313,7 @@ def test_what_was_offered_last_counts_while_nobody_serves(db: Database, registry
 def test_a_server_that_fell_silent_offers_nothing_while_another_lives(db: Database, registry: Registry) -> None:
     known = Servers(db)
     known.start("web-1:8000", {"ours": "1"})
-    note_server(db, registry, "web-2:8000")
+    register_server(db, registry, "web-2:8000")
     with db.write() as tx:
         tx.execute(servers.update().where(servers.c.id == "web-1:8000").values(seen_at=now() - ALIVE - 1))
     check_models(db, registry)
@@ -326,7 +327,7 @@ def test_servers_that_offer_other_models_are_logged(db: Database, registry: Regi
     del offered[other]
     Servers(db).start("web-1:8000", offered)
     with capture_logs() as logs:
-        note_server(db, registry, "web-2:8000")
+        register_server(db, registry, "web-2:8000")
     [line] = logs
     assert (line["event"], line["server"]) == ("a server's models are not the same as here", "web-1:8000")
     assert (line["only_here"], line["only_there"], line["differing"]) == ([other], ["ours"], [slug])

@@ -334,7 +334,7 @@ def test_connections_that_wait_give_way(tmp_path: Path) -> None:
             assert answered(stream) == 200
         late = closing.enter_context(sockets.dial(site.address))
         came = rest(late)
-        assert "as many connections" in refusal(came, 503)
+        assert "maximum number of connections" in refusal(came, 503)
         assert b"retry-after" in came
         streams.pop().close()
         site.complete(site.claim())

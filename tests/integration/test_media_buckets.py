@@ -18,7 +18,8 @@ import obstore
 import pytest
 from tests.objects import ObjectStorage, object_storage
 
-from tintype.cli.storage import check_storage, located
+from tintype.cli.options import with_endpoint
+from tintype.cli.storage import check_storage
 from tintype.errors import StorageUnavailable
 from tintype.media.objects import Objects, bucket, open_bucket
 from tintype.media.storage import place
@@ -135,7 +136,7 @@ def test_every_combination_writes_and_reads(
         monkeypatch.setenv(endpoint, storage.address)
     if endpoint == "settings over AWS":
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
-    found = located(Settings(**settings))
+    found = with_endpoint(Settings(**settings))
     assert place(found) == f"s3://pictures/team a/täglich+1= at {storage.address}"
     check_storage(found)
     outputs = open_bucket(found, "outputs", math.inf, 5)
@@ -203,7 +204,7 @@ def test_what_ends_the_start_in_one_line(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(click.UsageError, match=words) as error:
-        check_storage(located(Settings(storage_url="s3://pictures", **own)))
+        check_storage(with_endpoint(Settings(storage_url="s3://pictures", **own)))
     assert "\n" not in error.value.message
 
 

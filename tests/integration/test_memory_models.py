@@ -81,7 +81,7 @@ def test_a_pinned_model_stays_and_what_has_no_room_beside_it_is_refused(folders:
     tight = models(folders, 7 * MEGABYTE)
     tight.pin([SD3_MEDIUM_IMG2IMG])
     assert tight.load(SD3_MEDIUM_IMG2IMG).warm
-    with pytest.raises(NoRoom, match="GB of memory at once"):
+    with pytest.raises(NoRoom, match="GB of memory, and"):
         pixels(tight.get(SD15_IMG2IMG).family, SD15_JOB)
     assert tight.get(SD3_MEDIUM_IMG2IMG).warm
     with pytest.raises(NoRoom, match="can't be pinned"):

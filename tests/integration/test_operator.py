@@ -17,7 +17,7 @@ from tests.integration.website import Website, serving
 from tests.plain import PLAIN
 
 from tintype.errors import Unauthorized
-from tintype.fleet.slots import worker_slots
+from tintype.fleet.supervisor import run_workers
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database
 from tintype.store.db.migrations import migrate
@@ -47,12 +47,12 @@ def test_a_fleet_leaves_a_drained_worker_s_place_empty_until_it_is_recalled(db: 
         "workers.leave(id)"
     )
     workers = Workers(db)
-    with worker_slots([[sys.executable, "-c", script]], {}, 5, f"sqlite:///{tmp_path}/tintype.db") as [slot]:
+    with run_workers([[sys.executable, "-c", script]], {}, 5, f"sqlite:///{tmp_path}/tintype.db") as [child]:
         until(lambda: workers.alive(60))
         [first] = workers.alive(60)
         workers.drain(first.id)
-        until(lambda: slot.process and slot.process.poll() is not None)
-        until(lambda: slot.asked)  # the fleet has seen it, and lets it be
+        until(lambda: child.process and child.process.poll() is not None)
+        until(lambda: child.asked_at)  # the supervisor has asked, and starts no other
         time.sleep(0.3)
         assert workers.alive(60) == []
         workers.recall(first.id)
@@ -227,9 +227,9 @@ def test_the_levers_on_the_command_line(db: Database, tmp_path: Path) -> None:
     told = here("queue", "status", "--json", *here_too).stdout
     assert '"queued": 1' in told
     assert '"queue": "paused since' in told
-    assert done(here("queue", "resume", *here_too)) == "the queue goes on"
+    assert done(here("queue", "resume", *here_too)) == "the queue is open"
     assert "host-1a2b" in here("workers", "list", "--json", *here_too).stdout
-    assert done(here("workers", "drain", "1a2b", *here_too)).startswith("host-1a2b takes nothing more")
+    assert done(here("workers", "drain", "1a2b", *here_too)).startswith("host-1a2b claims nothing more")
     assert workers.is_drained("host-1a2b")
     assert "host-1a2b" in done(here("workers", "recall", "1a2b", *here_too))
     assert words(here("workers", "drain", "9", *here_too)) == "No worker 9 is known"

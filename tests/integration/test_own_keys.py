@@ -14,7 +14,7 @@ from tests.acceptance.test_http_helpers import refused
 from tests.databases import Databases
 from tests.integration.website import Website, serving
 
-from tintype.cli.serve import _first_key
+from tintype.cli.startup import first_key
 from tintype.store.accounts.keys import Key
 
 OLD, NEW = "sd1.5-img2img", "sd3-med-img2img"
@@ -60,7 +60,7 @@ def test_a_bootstrap_key_that_does_not_work_is_not_ignored_in_silence(site: Webs
         site.own.accounts.revoke(secret)
     first = site.own.settings.model_copy(update={"bootstrap_key": SecretStr(secret)})
     with capture_logs() as lines:
-        _first_key(site.own.db, first, "http://here")
+        first_key(site.own.db, first, "http://here")
     expected = [] if old == "used" else ["TINTYPE_BOOTSTRAP_KEY was ignored"]
     assert [line["event"][:33] for line in lines] == expected
     assert secret not in str(lines)

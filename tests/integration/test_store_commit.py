@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, event
 from tests.databases import PostgresServer
 
-from tintype.cli.options import open_database
+from tintype.cli.database import open_database
 from tintype.errors import PerhapsDone, PerhapsQueued, RequestUnknown, StoreUnavailable
 from tintype.settings import Settings
 from tintype.store.accounts.accounts import Accounts
@@ -101,13 +101,13 @@ def test_whatever_else_was_committed_perhaps_is_not_asked_for_again(db: Database
     with pytest.raises(PerhapsDone) as error:
         Accounts(db).credit(key.account_id, 1)
     assert error.value.public_headers()["x-should-retry"] == "false"
-    assert "look whether it is done" in error.value.advice
+    assert "check whether it is done" in error.value.advice
     assert Accounts(db).account(key.account_id).balance == before + committed
 
 
 def test_a_command_says_that_what_it_was_to_do_is_perhaps_done(db: Database, key: Key, place: str) -> None:
     """Who gave credits would give them again."""
-    unsure = pytest.raises(PerhapsDone, match=r"it may be, or not\. .* look whether it is done")
+    unsure = pytest.raises(PerhapsDone, match=r"it may be done, or not\. .* check whether it is done")
     with unsure as error, open_database(Settings(database_url=place)) as opened:
         cut(opened, committed=True)
         Accounts(opened).credit(key.account_id, 1)

@@ -64,7 +64,7 @@ def test_of_every_route_the_words_are_true_and_the_log_stays_short(site: Website
         words = answer.json()["error_description"]
         assert words == StoreUnavailable.advice
         assert "this call has queued and charged nothing" in words
-        assert "what is queued or runs goes on" in words
+        assert "queued and running requests are not affected" in words
         assert answer.headers["retry-after"] == "2"
     assert [line["event"] for line in lines] == ["database unavailable"]
     assert lines[0]["cause"] == "its file can't be opened: unable to open database file"

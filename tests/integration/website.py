@@ -13,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 from tests.plain import PLAIN
 
-from tintype.cli.serve import listen, web_server
+from tintype.cli.web_server import listen, web_server
 from tintype.hub.registry import build_registry
 from tintype.settings import Settings
 from tintype.store.db.database import Database
@@ -74,12 +74,12 @@ def serving(data: Path, **settings: Any) -> Iterator[Website]:
     db = Database(wanted.database)
     migrate(db)
     db.close()
-    listening = listen("127.0.0.1", 0)
+    listener = listen("127.0.0.1", 0)
     server = web_server(wanted, build_registry(wanted))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener.socket]}, daemon=True)
     thread.start()
     try:
-        yield Website(server, f"http://127.0.0.1:{listening.getsockname()[1]}")
+        yield Website(server, listener.url)
     finally:
         server.should_exit = True
         thread.join(60)

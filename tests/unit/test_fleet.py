@@ -1,4 +1,4 @@
-"""Which devices are worked on; how many workers a Ray fleet needs, and which it lets go."""
+"""Which devices are worked on; how many workers a Ray fleet needs, and which it scales down."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from hypothesis import strategies as st
 from tests.acceptance.harness import here, words
 
 from tintype.cli import options
-from tintype.cli.fleet import orders
-from tintype.fleet import backoff, devices
-from tintype.fleet.backoff import Backoff
-from tintype.fleet.children import Child
-from tintype.fleet.places import Place, dispensable, survey
-from tintype.fleet.rule import Bounds, Cooldown, needed
+from tintype.cli.fleet import worker_launch
+from tintype.fleet import devices, supervisor
+from tintype.fleet.scaling import Cooldown, ScalingPolicy, Slot, find_slots, needed_workers, scale_down_candidates
+from tintype.fleet.supervisor import ChildProcess, RestartBackoff
 from tintype.settings import Settings
 from tintype.store.ops.workers import WorkerRow
 from tintype.store.queue.demand import Demand
 
-BOUNDS = Bounds(least=0, most=10, wait=60, cooldown=300)
+POLICY = ScalingPolicy(min_workers=0, max_workers=10, target_wait=60, cooldown=300)
 
 
 def test_named_devices() -> None:
@@ -45,14 +43,15 @@ def test_auto_without_a_driver_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_workers_that_work_needs(demand: Demand, workers: int) -> None:
-    assert needed(demand, BOUNDS) == workers
+    assert needed_workers(demand, POLICY) == workers
 
 
-def test_a_least_number_is_needed_for_nothing() -> None:
-    assert needed(Demand(0, 0, 0, 0), Bounds(least=2, most=4, wait=60, cooldown=0)) == 2
+def test_the_minimum_is_needed_without_any_work() -> None:
+    policy = ScalingPolicy(min_workers=2, max_workers=4, target_wait=60, cooldown=0)
+    assert needed_workers(Demand(0, 0, 0, 0), policy) == 2
 
 
-def test_more_at_once_fewer_only_after_the_cooldown() -> None:
+def test_up_immediately_down_only_after_the_cooldown() -> None:
     cooldown = Cooldown(10)
     course = [(0, 0), (1, 3), (2, 1), (11, 1), (11.5, 2), (12, 1), (20, 0), (22, 0), (22.1, 0), (31, 0)]
     assert [cooldown.wanted(*one) for one in course] == [0, 3, 3, 3, 2, 2, 2, 1, 0, 0]
@@ -62,7 +61,7 @@ def test_more_at_once_fewer_only_after_the_cooldown() -> None:
     st.lists(st.tuples(st.floats(0, 30), st.integers(0, 9)), min_size=1, max_size=40),
     st.floats(0, 60),
 )
-def test_wanted_is_the_most_of_the_last_seconds(steps: list[tuple[float, int]], seconds: float) -> None:
+def test_wanted_is_the_maximum_of_the_last_seconds(steps: list[tuple[float, int]], seconds: float) -> None:
     cooldown, course, moment = Cooldown(seconds), [], 0.0
     for pause, now in steps:
         moment += pause
@@ -74,7 +73,7 @@ def row(id: str, seen_at: float = 100, **told: object) -> WorkerRow:
     return WorkerRow(id, "cpu", started_at=0, seen_at=seen_at, forward_passes=0, rows=0, **told)  # type: ignore[arg-type]
 
 
-def test_places_are_actors_and_what_an_operator_drained() -> None:
+def test_slots_are_actors_and_what_an_operator_drained() -> None:
     drained = {"drain_at": 99, "left_at": 100}
     rows = [
         row("ray:1-old-00000001", seen_at=50),
@@ -84,73 +83,75 @@ def test_places_are_actors_and_what_an_operator_drained() -> None:
         row("ray:5-host-00000005"),  # its actor is gone: Ray's head has died, and the worker has not noticed yet
         row("host-00000006"),
     ]
-    places = survey(["ray:1", "ray:2", "ray:4", "ray:12", "another"], rows, 100)
-    assert [(one.number, one.actor, one.state, one.serves, one.vacant, one.over) for one in places] == [
+    slots = find_slots(["ray:1", "ray:2", "ray:4", "ray:12", "another"], rows, 100)
+    assert [
+        (one.number, one.has_actor, one.state, one.serves, one.drained_by_operator, one.drained) for one in slots
+    ] == [
         (1, True, "idle", True, False, False),
         (2, True, None, True, False, False),
         (3, False, "drained", False, True, True),
         (4, True, "drained", False, False, True),
         (12, True, None, True, False, False),
     ]
-    assert places[0].worker is rows[1]
+    assert slots[0].worker is rows[1]
 
 
-def test_those_go_first_that_are_missed_least() -> None:
+def test_the_cheapest_to_lose_are_scaled_down_first() -> None:
     busy = {"about": {"tasks": [1]}}
-    places = [
-        Place(1, True, row("a", **busy), "working"),
-        Place(2, True, row("b", **busy), "working"),
-        Place(3, True, row("c"), "idle"),
-        Place(4, True, row("d"), "idle"),
-        Place(5, True, row("e"), "idle"),
-        Place(6, True),
-        Place(7, True, row("g", drain_at=9.0), "draining"),
-        Place(8, True, row("h"), "silent"),
+    slots = [
+        Slot(1, True, row("a", **busy), "working"),
+        Slot(2, True, row("b", **busy), "working"),
+        Slot(3, True, row("c"), "idle"),
+        Slot(4, True, row("d"), "idle"),
+        Slot(5, True, row("e"), "idle"),
+        Slot(6, True),
+        Slot(7, True, row("g", drain_at=9.0), "draining"),
+        Slot(8, True, row("h"), "silent"),
     ]
-    assert [one.number for one in dispensable(places, {"a", "d"})] == [8, 6, 5, 3, 4, 2, 1]
+    assert [one.number for one in scale_down_candidates(slots, {"a", "d"})] == [8, 6, 5, 3, 4, 2, 1]
 
 
-def test_what_dies_young_waits_ever_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_delay_doubles_after_short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter([0, 0.4, 0.5, 0.5, 1.4, 1.5, 1.5, 99, 99, 99.5])
-    monkeypatch.setattr(backoff.time, "monotonic", lambda: next(moments))
-    pauses, seen = Backoff(), [Backoff().over]
-    pauses.start()  # at 0
-    seen += [pauses.over, pauses.over]
-    pauses.start()  # at 0.5
-    seen += [pauses.over, pauses.over]
-    pauses.start()  # at 1.5
-    seen += [pauses.over]
-    pauses.start()  # at 99: it lived long
-    seen += [pauses.over]
+    monkeypatch.setattr(supervisor.time, "monotonic", lambda: next(moments))
+    backoff, seen = RestartBackoff(), [RestartBackoff().elapsed]
+    backoff.start()  # at 0
+    seen += [backoff.elapsed, backoff.elapsed]
+    backoff.start()  # at 0.5
+    seen += [backoff.elapsed, backoff.elapsed]
+    backoff.start()  # at 1.5
+    seen += [backoff.elapsed]
+    backoff.start()  # at 99: it ran for long
+    seen += [backoff.elapsed]
     assert seen == [True, False, True, False, True, True, True]
 
 
-def test_what_can_not_be_started_is_not_tried_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_can_not_be_started_is_not_retried_immediately(monkeypatch: pytest.MonkeyPatch) -> None:
     moment = 0.0
-    monkeypatch.setattr(backoff.time, "monotonic", lambda: moment)
-    child = Child("nothing", ["/nonexistent"], {})
+    monkeypatch.setattr(supervisor.time, "monotonic", lambda: moment)
+    child = ChildProcess("nothing", ["/nonexistent"], {})
     with pytest.raises(FileNotFoundError):
         child.keep_alive()
     child.keep_alive()
-    moment = backoff.FIRST_PAUSE
+    moment = supervisor.MIN_DELAY
     with pytest.raises(FileNotFoundError):
         child.keep_alive()
 
 
-def test_what_workers_elsewhere_are_given() -> None:
+def test_what_workers_of_other_machines_are_started_with() -> None:
     there = {
         "TINTYPE_DATABASE_URL": "postgresql://tintype:secret@db/tintype",
         "TINTYPE_BOOTSTRAP_KEY": "SG_secret",
         "AWS_SECRET_ACCESS_KEY": "secret",
         "PATH": "/bin",
     }
-    given = orders(Settings(ray_gpus=0.5, database_url=there["TINTYPE_DATABASE_URL"]), there)
+    given = worker_launch(Settings(ray_gpus=0.5, database_url=there["TINTYPE_DATABASE_URL"]), there)
     assert sorted(given.env) == ["AWS_SECRET_ACCESS_KEY", "TINTYPE_DATABASE_URL", "TINTYPE_MEMORY_SHARE"]
     assert given.env["TINTYPE_MEMORY_SHARE"] == "0.5"
     assert "secret" not in repr(given)
-    own = orders(Settings(ray_gpus=0.5), {"TINTYPE_MEMORY_SHARE": "0.3"})
+    own = worker_launch(Settings(ray_gpus=0.5), {"TINTYPE_MEMORY_SHARE": "0.3"})
     assert own.env == {"TINTYPE_MEMORY_SHARE": "0.3"}
-    assert orders(Settings(ray_gpus=0), {}).env == orders(Settings(ray_gpus=1), {}).env == {}
+    assert worker_launch(Settings(ray_gpus=0), {}).env == worker_launch(Settings(ray_gpus=1), {}).env == {}
 
 
 @pytest.mark.parametrize("command", [("serve", "--fleet", "ray"), ("fleet",)])

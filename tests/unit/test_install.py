@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tintype.cli.local import lacking
+from tintype.cli.options import missing_extra
 
 ROOT = Path(__file__).parents[2]
 #: But for the change log, which says what was.
@@ -56,7 +56,7 @@ def test_every_extra_that_is_named_exists() -> None:
 
 
 def test_a_missing_extra_is_one_line_that_can_be_followed() -> None:
-    said = lacking("TINTYPE_STORAGE_URL", "s3")
+    said = missing_extra("TINTYPE_STORAGE_URL", "s3")
     assert said.startswith("TINTYPE_STORAGE_URL needs the extra s3: pip install '/path/to/tintype[s3]', ")
     assert (ROOT / "docs" / re.findall(r"\w+\.md", said)[0]).is_file()
 

@@ -10,7 +10,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
 from tintype.cli import tintype
-from tintype.cli.refusals import refusal
+from tintype.cli.database import explain_refusal
 from tintype.errors import ConfigurationInvalid
 
 
@@ -43,9 +43,9 @@ def test_a_setting_that_is_wrong_is_one_line(name: str, monkeypatch: pytest.Monk
 
 def test_an_option_of_libpq_s_that_there_is_not() -> None:
     url = make_url("postgresql+psycopg://tintype:hush@db/tintype?sslmod=x")
-    said = refusal(DBAPIError(None, None, ClientError('invalid connection option "sslmod"')), url)
+    said = explain_refusal(DBAPIError(None, None, ClientError('invalid connection option "sslmod"')), url)
     assert said.startswith('invalid connection option "sslmod": after its ? ')
-    assert refusal(DBAPIError("SELECT 1", None, ClientError("a mistake of ours")), url) == ""
+    assert explain_refusal(DBAPIError("SELECT 1", None, ClientError("a mistake of ours")), url) == ""
 
 
 @pytest.mark.parametrize(

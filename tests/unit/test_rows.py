@@ -9,7 +9,7 @@ import re
 import pytest
 from rich.console import Console
 
-from tintype.cli.rows import print_csv, print_rows
+from tintype.cli.output import print_csv, print_rows
 
 ROWS = [{"id": "f896bd7a-2f11-4c48-81fc-09a68d1f72cc", **dict.fromkeys("abcdefgh", "twenty characters ..."), "z": None}]
 

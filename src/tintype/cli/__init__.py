@@ -12,17 +12,16 @@ import click
 from tintype import __version__
 from tintype.cli.accounts import accounts
 from tintype.cli.audit import audit
-from tintype.cli.backup import backup
-from tintype.cli.belonging import storage
+from tintype.cli.database import backup, migrate
 from tintype.cli.demo import demo
 from tintype.cli.fleet import fleet
 from tintype.cli.generate import generate
 from tintype.cli.keys import keys
 from tintype.cli.models import models
-from tintype.cli.operate import queue, workers
-from tintype.cli.processes import processes
+from tintype.cli.operate import processes, queue, workers
 from tintype.cli.replay import replay
-from tintype.cli.serve import migrate, serve, worker
+from tintype.cli.serve import serve, worker
+from tintype.cli.storage import storage
 from tintype.cli.webhooks import webhooks
 from tintype.errors import TintypeError
 from tintype.store.db.audit import Actor, acting
@@ -42,7 +41,7 @@ def tintype(context: click.Context) -> None:
 
     Every setting is also an environment variable: TINTYPE_PORT, TINTYPE_DATA, …
     """
-    context.with_resource(acting(Actor("cli", _person(), logged=False)))
+    context.with_resource(acting(Actor("cli", _user(), logged=False)))
 
 
 for command in (
@@ -67,15 +66,15 @@ for command in (
     tintype.add_command(command)
 
 
-def _person() -> str:
-    """Who runs this command, as the operating system knows them, and where: for the audit log."""
+def _user() -> str:
+    """The operating system's user and host, for the audit log."""
     number = os.getuid()
     try:
         name = pwd.getpwuid(number).pw_name
-    except KeyError:  # as in a container that runs under any number
+    except KeyError:  # a container may run under any number
         name = f"uid {number}"
-    by = os.environ.get("SUDO_USER")
-    return f"{f'{by} as ' if by else ''}{name}@{socket.gethostname()}"
+    sudo = os.environ.get("SUDO_USER")
+    return f"{f'{sudo} as ' if sudo else ''}{name}@{socket.gethostname()}"
 
 
 def main() -> None:

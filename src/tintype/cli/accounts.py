@@ -9,17 +9,17 @@ from typing import Any
 
 import click
 
-from tintype.cli.amounts import MOST_DOLLARS, to_micro
-from tintype.cli.options import csv_option, data_option, json_option, load_settings, open_database
-from tintype.cli.rows import print_csv, print_rows, shown_time
+from tintype.cli.database import open_database
+from tintype.cli.options import MAX_DOLLARS, csv_option, data_option, json_option, load_settings, to_micro
+from tintype.cli.output import print_csv, print_rows, shown_time
 from tintype.errors import LedgerBroken
 from tintype.store.accounts.accounts import Account, Accounts
 from tintype.store.billing.accounting import SPLITS, Accounting, By, Use, Window, period
 from tintype.store.billing.ledger import Line
 from tintype.store.billing.money import dollars, plain, shown
 
-#: Days of a report: ten years.
-MOST_DAYS = 3_660
+#: Of a report: ten years.
+MAX_DAYS = 3_660
 
 
 @click.group()
@@ -36,7 +36,7 @@ def accounts() -> None:
 
 
 @accounts.command("create")
-@click.option("--name", required=True, help="Whose it is.")
+@click.option("--name", required=True, help="Name of its owner.")
 @click.option("--credits", "dollars_given", type=float, default=0.0, show_default=True, help="Dollars to start with.")
 @data_option
 @json_option
@@ -49,8 +49,8 @@ def create_account(name: str, dollars_given: float, data: Path | None, as_json: 
     """
     credits_micro = to_micro("--credits", dollars_given, 0)
     with open_database(load_settings(data=data), making=True) as db:
-        made = Accounts(db).create(name, credits_micro)
-    click.echo(json.dumps(_account_row(made), indent=2) if as_json else made.id)
+        account = Accounts(db).create(name, credits_micro)
+    click.echo(json.dumps(_account_row(account), indent=2) if as_json else account.id)
 
 
 @accounts.command("list")
@@ -73,7 +73,7 @@ def list_accounts(data: Path | None, as_json: bool) -> None:
 @data_option
 @json_option
 def show(account: str, lines: int, data: Path | None, as_json: bool) -> None:
-    """Show an account and the last rows of its ledger, the newest first.
+    """Show an account and the last rows of its ledger, newest first.
 
     \b
     Example:
@@ -92,7 +92,7 @@ def show(account: str, lines: int, data: Path | None, as_json: bool) -> None:
 @accounts.command()
 @click.argument("account")
 @click.argument("dollars_given", metavar="DOLLARS", type=float)
-@click.option("--note", help="Why, for the ledger.")
+@click.option("--note", help="Reason, for the ledger.")
 @data_option
 def credit(account: str, dollars_given: float, note: str | None, data: Path | None) -> None:
     """Add dollars to an account; after `--`, a negative amount takes them.
@@ -102,7 +102,7 @@ def credit(account: str, dollars_given: float, note: str | None, data: Path | No
       tintype accounts credit 9f0c3c0e-… 10 --note "invoice 7"
       tintype accounts credit -- 9f0c3c0e-… -2.5
     """
-    credits_micro = to_micro("DOLLARS", dollars_given, -MOST_DOLLARS)
+    credits_micro = to_micro("DOLLARS", dollars_given, -MAX_DOLLARS)
     with open_database(load_settings(data=data)) as db:
         changed = Accounts(db).credit(account, credits_micro, note)
     click.echo(f"{changed.name}: ${dollars(changed.balance):g}")
@@ -143,16 +143,16 @@ def usage(
     as_json: bool,
     as_csv: bool,
 ) -> None:
-    """Show what accounts used from one day to another, UTC, both included: who paid most comes first.
+    """Show what accounts used between two days, UTC, both included, those with the highest cost first.
 
     \b
-    charged, cost       requests that were charged, and dollars: by the ledger, which is kept for good
+    charged, cost       requests that were charged, and dollars: by the ledger, which never expires
     uncharged           requests with a price that failed or were cancelled: by the ledger too
-    completed, failed   how requests ended, free ones and tests included: empty for days of which requests are
-                        no longer kept (TINTYPE_HISTORY_LIFE), and by key
+    completed, failed   how requests ended, free ones and tests included: empty for days whose requests have
+                        expired (TINTYPE_HISTORY_LIFE), and by key
 
     A request counts on the day that it ended. Test keys have rows of their own. A model is empty for requests that
-    are no longer kept.
+    have expired.
 
     \b
     Examples:
@@ -162,7 +162,7 @@ def usage(
       tintype accounts usage 9f0c3c0e-… --by model --json
     """
     settings = load_settings(data=data)
-    start, end = period(first and first.date(), last and last.date(), ("--from", "--to"), MOST_DAYS)
+    start, end = period(first and first.date(), last and last.date(), ("--from", "--to"), MAX_DAYS)
     window = Window.of(start, end)
     with open_database(settings) as db:
         used, _ = Accounting(db, settings.history_life).use(window, by, account or "")
@@ -178,8 +178,8 @@ def _use_names(by: By | None) -> list[str]:
 
 
 def _use_row(one: Use, by: By | None) -> dict[str, Any]:
-    whose = [one.account_id, one.name, "test" if one.test else "live", one.part, one.key]
-    row: dict[str, Any] = dict(zip(_use_names(by), whose, strict=False))
+    names = [one.account_id, one.name, "test" if one.test else "live", one.part, one.key]
+    row: dict[str, Any] = dict(zip(_use_names(by), names, strict=False))
     counts = {"completed": one.completed, "failed": one.failed}
     return row | {"charged": one.charged, "cost": dollars(one.cost), "uncharged": one.uncharged} | counts
 

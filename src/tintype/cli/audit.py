@@ -1,4 +1,4 @@
-"""`tintype audit`: who did what."""
+"""`tintype audit`: what was done, by whom."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from tintype.cli.options import csv_option, data_option, json_option, load_settings, open_database
-from tintype.cli.rows import print_csv, print_rows, shown_time
+from tintype.cli.database import open_database
+from tintype.cli.options import csv_option, data_option, json_option, load_settings
+from tintype.cli.output import print_csv, print_rows, shown_time
 from tintype.store.db.audit import ACTS, THINGS, Audit, Deed
 
 FIELDS = ["at", "act", "who", "address", "via", "target", "account", "details", "times", "last_at"]
@@ -22,7 +23,7 @@ FIELDS = ["at", "act", "who", "address", "via", "target", "account", "details", 
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]),
     help="Acts from this day or moment on, UTC.",
 )
-@click.option("--act", type=click.Choice([*THINGS, *ACTS]), metavar="ACT", help="One act, or all about a thing: `key`.")
+@click.option("--act", type=click.Choice([*THINGS, *ACTS]), metavar="ACT", help="One act, or a kind of them: `key`.")
 @click.option("--account", help="Id of an account: what it did, and what was done to it and its test keys.")
 @click.option("--lines", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="Acts, at most.")
 @data_option
@@ -37,10 +38,10 @@ def audit(
     as_json: bool,
     as_csv: bool,
 ) -> None:
-    """Show who did what to the server, its accounts and keys, the newest first; kept for TINTYPE_AUDIT_LIFE.
+    """Show what was done to the server, its accounts and keys, and by whom, newest first (TINTYPE_AUDIT_LIFE).
 
     \b
-    Who is, over the API, a key's name and how it begins, with the client's address; here, the system's user and host.
+    `who` is, over the API, a key's name and prefix, with the client's address; else the system's user and host.
     Acts: account.create account.credit database.migrate key.create key.revoke key.rotate key.safety model.warm
     queue.pause queue.resume storage.adopt webhook.add webhook.rebase webhook.remove webhook.replay webhook.rotate
     webhook.update worker.drain worker.recall
@@ -58,40 +59,40 @@ def audit(
         acts = Audit(db, settings.audit_life)
         found, _ = acts.page(size=lines, since=moment, act=act or "", account_id=account or "")
     if as_json:
-        click.echo(json.dumps([_row(one) for one in found], indent=2))
+        click.echo(json.dumps([_row(entry) for entry in found], indent=2))
     elif as_csv:
-        print_csv([{**_row(one), "details": json.dumps(dict(one.details))} for one in found], FIELDS)
+        print_csv([{**_row(entry), "details": json.dumps(dict(entry.details))} for entry in found], FIELDS)
     else:
-        print_rows([_line(one) for one in found], as_json=False)
+        print_rows([_line(entry) for entry in found], as_json=False)
 
 
-def _row(one: Deed) -> dict[str, Any]:
+def _row(entry: Deed) -> dict[str, Any]:
     return {
-        "at": shown_time(one.at),
-        "act": one.act,
-        "who": one.who,
-        "address": one.address,
-        "via": one.via,
-        "target": one.target,
-        "account": one.account_id,
-        "details": dict(one.details),
-        "times": one.times,
-        "last_at": shown_time(one.last_at),
-        "by_account": one.by_account,
-        "by_key": one.by_key,
+        "at": shown_time(entry.at),
+        "act": entry.act,
+        "who": entry.who,
+        "address": entry.address,
+        "via": entry.via,
+        "target": entry.target,
+        "account": entry.account_id,
+        "details": dict(entry.details),
+        "times": entry.times,
+        "last_at": shown_time(entry.last_at),
+        "by_account": entry.by_account,
+        "by_key": entry.by_key,
     }
 
 
-def _line(one: Deed) -> dict[str, Any]:
-    """The same for people: what most rows don't have stands with the details."""
-    again = {} if one.times == 1 else {"times": one.times, "last": shown_time(one.last_at)}
-    said = {**one.details, **again}
+def _line(entry: Deed) -> dict[str, Any]:
+    """For a terminal: what most entries lack is among the details."""
+    repeated = {} if entry.times == 1 else {"times": entry.times, "last": shown_time(entry.last_at)}
+    details = {**entry.details, **repeated}
     return {
-        "at": shown_time(one.at),
-        "act": one.act,
-        "who": one.who if one.address is None else f"{one.who} from {one.address}",
-        "target": one.target,
-        "details": ", ".join(f"{name} {_words(value)}" for name, value in said.items()),
+        "at": shown_time(entry.at),
+        "act": entry.act,
+        "who": entry.who if entry.address is None else f"{entry.who} from {entry.address}",
+        "target": entry.target,
+        "details": ", ".join(f"{name} {_words(value)}" for name, value in details.items()),
     }
 
 

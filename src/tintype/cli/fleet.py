@@ -1,4 +1,4 @@
-"""`tintype fleet`: the keeper of a Ray fleet, as `serve --fleet ray` runs it, or by itself."""
+"""`tintype fleet`: the autoscaler of a Ray fleet, as `serve --fleet ray` runs it, or alone."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from pathlib import Path
 
 import click
 
-from tintype.cli.belonging import check_place
-from tintype.cli.life import FLEET, about
-from tintype.cli.options import data_option, load_settings, open_database, require_ray
-from tintype.cli.storage import check_storage
+from tintype.cli.database import open_database
+from tintype.cli.options import data_option, load_settings, require_ray
+from tintype.cli.startup import FLEET_LIMITS, start_fields
+from tintype.cli.storage import check_same_storage, check_storage
 from tintype.errors import StoreUnavailable
-from tintype.fleet.actor import Orders
-from tintype.fleet.keeper import Keeper
-from tintype.fleet.rule import Bounds
+from tintype.fleet.actor import WorkerLaunch
+from tintype.fleet.autoscaler import Autoscaler
+from tintype.fleet.scaling import ScalingPolicy
 from tintype.settings import Settings
 from tintype.store.ops.autoscaler import Lead, fleet_name
 from tintype.store.ops.workers import new_id
 from tintype.telemetry.logs import ProcessLog, set_up_logs
 
-#: Seconds between two looks.
-LOOK = 1.0
-#: Seconds after which another takes over from a keeper that died.
+#: Seconds between two polls.
+POLL = 1.0
+#: Seconds after which another autoscaler takes over from one that died.
 LEASE = 15.0
-#: How the variables are called that workers on other machines must be given: settings, keys of the storage, traces.
-HANDED_ON = ("TINTYPE_", "AWS_", "OTEL_")
-NO_BOUNDS = Bounds(least=0, most=0, wait=1, cooldown=0)
+#: Prefixes of the variables that workers on other machines are given: settings, the storage's keys, traces.
+PASSED_ON = ("TINTYPE_", "AWS_", "OTEL_")
+NO_WORKERS = ScalingPolicy(min_workers=0, max_workers=0, target_wait=1, cooldown=0)
 
 
 @click.command()
-@click.option("--down", is_flag=True, help="Let every worker finish what it has and go, then end.")
-@click.option("--parent", type=int, hidden=True, help="The server's process; without it the keeper ends.")
+@click.option("--down", is_flag=True, help="Let every worker finish its requests and leave, then end.")
+@click.option("--parent", type=int, hidden=True, help="The server's process; without it the autoscaler ends.")
 @data_option
 def fleet(down: bool, parent: int | None, data: Path | None) -> None:
-    """Keep a Ray cluster's workers as many as the queue needs; several keepers take turns, and one leads.
+    """Scale a Ray cluster's workers with the queue; of several autoscalers on one database, one leads at a time.
 
-    It stops at SIGTERM or Ctrl+C, or when Ray's head dies, and leaves the workers as they are: the next keeper finds
-    them. `serve --fleet ray` runs one by itself.
+    It stops at SIGTERM or Ctrl+C, or when Ray's head dies, and leaves the workers running: the next one finds them.
+    `serve --fleet ray` runs one itself.
 
     \b
     Examples:
@@ -50,60 +50,64 @@ def fleet(down: bool, parent: int | None, data: Path | None) -> None:
     """
     settings = load_settings(data=data)
     require_ray()
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage statistics are sent
     from tintype.fleet.cluster import RayCluster  # noqa: PLC0415 - an extra, and a second to import
 
     set_up_logs(process="fleet")
-    share = (settings.ray_gpus, settings.ray_cpus)
     check_storage(settings)
     opened = open_database(settings, making=True, quiet=False, process="fleet")
-    with opened as db, ProcessLog(fleet="ray", **about(settings, FLEET)) as life:
-        check_place(db, settings)  # its workers are given the same storage
-        where = (settings.ray_address, settings.ray_namespace, fleet_name(db))
-        cluster = RayCluster(*where, *share, orders(settings, os.environ))
-        lead = Lead(db, new_id(), LEASE)
+    with opened as db, ProcessLog(fleet="ray", **start_fields(settings, FLEET_LIMITS)) as process_log:
+        check_same_storage(db, settings)  # its workers are given the same storage
+        cluster = RayCluster(
+            settings.ray_address,
+            settings.ray_namespace,
+            fleet_name(db),
+            settings.ray_gpus,
+            settings.ray_cpus,
+            worker_launch(settings, os.environ),
+        )
+        lease = Lead(db, new_id(), LEASE)
         try:
-            _keep(Keeper(db, lead, cluster, NO_BOUNDS if down else bounds(settings)), down, parent, life)
+            _run(Autoscaler(db, lease, cluster, NO_WORKERS if down else _policy(settings)), down, parent, process_log)
         except ConnectionError as error:
             raise click.ClickException(
                 f"there is no Ray cluster at {settings.ray_address}: `ray start --head` starts one here, "
                 "and TINTYPE_RAY_ADDRESS names another"
             ) from error
         finally:
-            lead.leave()
+            lease.leave()
     cluster.close()
 
 
-def _keep(keeper: Keeper, down: bool, parent: int | None, life: ProcessLog) -> None:
-    """Look again and again until told to stop, or until nothing is left where that is wanted."""
+def _run(autoscaler: Autoscaler, down: bool, parent: int | None, process_log: ProcessLog) -> None:
+    """Reconcile every POLL seconds until told to stop; with `down`, until no actor is left."""
     stop = threading.Event()
 
     def end(number: int, _frame: object) -> None:
-        life.stopping(number)
+        process_log.stopping(number)
         stop.set()
 
     while not stop.is_set() and parent in (None, os.getppid()):
         try:
-            if keeper.look() == 0 and down:
+            if autoscaler.reconcile() == 0 and down:
                 return
         except StoreUnavailable:
-            pass  # it looks again
-        # Ours again after every look: Ray puts its own in their place when it is connected to.
+            pass  # retried at the next poll
+        # Set again after every poll: Ray replaces them with its own when it connects.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, end)
-        stop.wait(LOOK)
-    life.stopping("its parent is gone")
+        stop.wait(POLL)
+    process_log.stopping("its parent is gone")
 
 
-def bounds(settings: Settings) -> Bounds:
-    """The operator's, for the rule."""
-    return Bounds(settings.fleet_min, settings.fleet_max, settings.fleet_wait, settings.fleet_cooldown)
+def _policy(settings: Settings) -> ScalingPolicy:
+    return ScalingPolicy(settings.fleet_min, settings.fleet_max, settings.fleet_wait, settings.fleet_cooldown)
 
 
-def orders(settings: Settings, environment: Mapping[str, str]) -> Orders:
-    """What this fleet's workers are started with; the secret that they have no use for stays here."""
-    env = {name: value for name, value in environment.items() if name.startswith(HANDED_ON)}
+def worker_launch(settings: Settings, environment: Mapping[str, str]) -> WorkerLaunch:
+    """What this fleet's workers are started with; the first key's secret, which they don't need, is left out."""
+    env = {name: value for name, value in environment.items() if name.startswith(PASSED_ON)}
     env.pop("TINTYPE_BOOTSTRAP_KEY", None)
     if 0 < settings.ray_gpus < 1:
         env.setdefault("TINTYPE_MEMORY_SHARE", str(settings.ray_gpus))
-    return Orders(str(settings.data.absolute()), settings.database, settings.grace + 5, env)
+    return WorkerLaunch(str(settings.data.absolute()), settings.database, settings.grace + 5, env)

@@ -1,4 +1,4 @@
-"""`tintype generate SLUG`: a picture in this process, without a server; each model's flags come from the catalogue."""
+"""`tintype generate SLUG`: images in this process, without a server; each model's flags come from the catalogue."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tintype.catalog.advice import refuse, warnings, wording
 from tintype.catalog.loras import read_loras
 from tintype.catalog.samples import sample_path
 from tintype.catalog.spec import Catalogue, ModelSpec, Param
-from tintype.cli.local import check_device, check_files, drawing, load_model
+from tintype.cli.local import check_device, check_files, load_model, progress_bar
 from tintype.cli.options import data_option, load_settings
 from tintype.core import Format, GenerationParams
 from tintype.errors import BadPicture, InvalidParameter
@@ -25,37 +25,37 @@ from tintype.media.inline import from_text
 from tintype.settings import Settings
 
 FORMATS: dict[str, Format] = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}
-#: Choices are listed in the usage line when they are no more than these.
-FEW = 3
-#: Characters; the smallest pictures there are have more, and a file's name that could be base64 rarely has as many.
-SHORTEST_BASE64 = 48
-#: Where a context keeps the arguments behind the slug.
-BEHIND = "tintype.behind"
-OWN_OPTIONS: list[click.Parameter] = [
-    click.Option(["-o", "--output"], default="out.png", show_default=True, help="File to write; its ending decides."),
+#: Maximum of choices that the usage line lists.
+MAX_CHOICES = 3
+#: Characters: the smallest images have more, and a file's name that could be base64 rarely has as many.
+MIN_BASE64 = 48
+#: Key of the arguments after the slug in a context's `meta`.
+ARGUMENTS = "tintype.arguments"
+OPTIONS: list[click.Parameter] = [
+    click.Option(["-o", "--output"], default="out.png", show_default=True, help="File to write; its suffix decides."),
     click.Option(
         ["--weights"], type=click.Path(path_type=Path), help="Folder in the diffusers layout, or a single file."
     ),
-    click.Option(["--dtype"], type=click.Choice(["auto", "float32", "bfloat16"]), help="Arithmetic of the model."),
+    click.Option(["--dtype"], type=click.Choice(["auto", "float32", "bfloat16"]), help="Number format of the model."),
     click.Option(["--device"], default="auto", show_default=True, help="cpu, cuda:0, …"),
 ]
 
 
 def model_command(spec: ModelSpec) -> click.Command:
-    """The sub-command of one model: a flag per parameter of its catalogue entry."""
+    """The sub-command of one model, with a flag per parameter of its catalogue entry."""
 
     def run(**given: Any) -> None:
         own = {name: given.pop(name) for name in ("output", "weights", "dtype", "device", "data")}
-        draw(spec, given, **own)
+        _generate(spec, given, **own)
 
     image = f" --image {sample_path(str(spec.example['image']))}" if spec.takes_picture else ""
     example = f"\b\nExample:\n  tintype generate {spec.slug} --prompt 'a fox'{image} --seed 7 -o fox.png"
     command = click.Command(spec.slug, callback=run, help=f"{spec.description}\n\n{example}", short_help=spec.title)
-    command.params = [_flag(param) for param in spec.parameters] + OWN_OPTIONS
+    command.params = [_flag(param) for param in spec.parameters] + OPTIONS
     return data_option(command)
 
 
-def draw(
+def _generate(
     spec: ModelSpec,
     given: dict[str, Any],
     output: str,
@@ -64,30 +64,30 @@ def draw(
     device: str,
     data: Path | None,
 ) -> None:
-    """Validate as the server does, draw with a progress bar, write the pictures."""
+    """Validate as the server does, generate with a progress bar, write the images."""
     check_files(Path(output), weights)
     check_device(device)
     settings = load_settings(data=data, dtype=dtype)
     registry = build_registry(settings).with_weights(spec.slug, weights)
     if given.get("image"):
-        given["image"] = _image(given["image"], settings.max_picture_bytes)
-    wanted = _order(spec, given, Path(output))
-    with drawing() as progress:
-        made = _make(spec, wanted, settings, registry, device, progress)
-    for index, picture in enumerate(made):
-        path = Path(output) if len(made) == 1 else Path(output).with_stem(f"{Path(output).stem}-{index + 1}")
-        path.write_bytes(b64encode(picture.data) if wanted.base64 else picture.data)
-        click.echo(f"{path}  {picture.width}×{picture.height}  seed {picture.seed}")
+        given["image"] = _input_image(given["image"], settings.max_picture_bytes)
+    params = _parse(spec, given, Path(output))
+    with progress_bar() as progress:
+        images = _run(spec, params, settings, registry, device, progress)
+    for index, image in enumerate(images):
+        path = Path(output) if len(images) == 1 else Path(output).with_stem(f"{Path(output).stem}-{index + 1}")
+        path.write_bytes(b64encode(image.data) if params.base64 else image.data)
+        click.echo(f"{path}  {image.width}×{image.height}  seed {image.seed}")
 
 
-def _image(text: str, max_bytes: int) -> str:
-    """What the server would be sent: a local file as base64, else the text itself; raises BadPicture for neither."""
+def _input_image(text: str, max_bytes: int) -> str:
+    """What a caller would send: a local file as base64, else the text itself; raises BadPicture for neither."""
     if _is_file(text):
         return b64encode(Path(text).read_bytes()).decode()
     if sample_path(text) or text.lower().startswith(("http://", "https://", "data:")):
         return text
     with suppress(BadPicture):
-        if len(text) >= SHORTEST_BASE64 and from_text(text, max_bytes):
+        if len(text) >= MIN_BASE64 and from_text(text, max_bytes):
             return text
     raise BadPicture(f"no such file: {text[:80]}")
 
@@ -95,23 +95,23 @@ def _image(text: str, max_bytes: int) -> str:
 def _is_file(text: str) -> bool:
     try:
         return Path(text).is_file()
-    except (OSError, ValueError):  # longer than a name can be, as base64 is, or with a NUL in it
+    except (OSError, ValueError):  # too long for a name, as base64 is, or with a NUL in it
         return False
 
 
-def _order(spec: ModelSpec, given: dict[str, Any], output: Path) -> GenerationParams:
+def _parse(spec: ModelSpec, given: dict[str, Any], output: Path) -> GenerationParams:
     if output.suffix.lower() not in FORMATS:
         raise InvalidParameter("--output", output.name, f"a name that ends in {', '.join(FORMATS)}")
-    asked = spec.parse(given).with_seed(secrets.randbelow).params
-    refuse(asked)
-    for words in warnings(asked) + wording(spec, asked):
+    params = spec.parse(given).with_seed(secrets.randbelow).params
+    refuse(params)
+    for words in warnings(params) + wording(spec, params):
         click.echo(f"note: {words}", err=True)
-    return replace(asked, format=FORMATS[output.suffix.lower()])
+    return replace(params, format=FORMATS[output.suffix.lower()])
 
 
-def _make(
+def _run(
     spec: ModelSpec,
-    wanted: GenerationParams,
+    params: GenerationParams,
     settings: Settings,
     registry: Registry,
     device: str,
@@ -121,13 +121,13 @@ def _make(
     from tintype.worker.main import generate as make  # noqa: PLC0415
     from tintype.worker.request import unread_text  # noqa: PLC0415
 
-    # The picture first: it may be wrong, and the weights take long.
-    with Inputs.from_settings(settings) as pictures:
-        picture = pictures.read(wanted)
-    loaded = load_model(settings, registry, spec, device, read_loras(wanted.loras))
-    for words in unread_text(loaded.family, wanted):
+    # The input image first: it may be unreadable, and loading weights takes long.
+    with Inputs.from_settings(settings) as inputs:
+        image = inputs.read(params)
+    loaded = load_model(settings, registry, spec, device, read_loras(params.loras))
+    for words in unread_text(loaded.family, params):
         click.echo(f"note: {words}", err=True)
-    return make(loaded, spec.slug, wanted, picture, settings.max_rows, progress)
+    return make(loaded, spec.slug, params, image, settings.max_rows, progress)
 
 
 def _flag(param: Param) -> click.Option:
@@ -137,12 +137,12 @@ def _flag(param: Param) -> click.Option:
     required = param.required and param.default is None
     shown = param.help if required else f"{param.help} [default: {param.default!r}]"
     default = param.default if param.required else None
-    metavar = "|".join(map(str, param.choices)) if 0 < len(param.choices) <= FEW else param.kind.upper()
+    metavar = "|".join(map(str, param.choices)) if 0 < len(param.choices) <= MAX_CHOICES else param.kind.upper()
     return click.Option([name, param.name], default=default, required=required, metavar=metavar, help=shown)
 
 
 class ModelGroup(click.Group):
-    """A sub-command per model of the catalogue, which only the settings know: they are read when it is asked for."""
+    """A sub-command per model of the catalogue; settings and catalogue are read when the first is looked up."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The slugs, in the catalogue's order."""
@@ -154,21 +154,21 @@ class ModelGroup(click.Group):
         return model_command(spec) if spec else None
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Keep what stands behind the slug: a `--data` there says whose catalogue the slug is in."""
-        ctx.meta[BEHIND] = args[1:]
+        """Keep the arguments after the slug: a `--data` among them decides on the catalogue."""
+        ctx.meta[ARGUMENTS] = args[1:]
         return super().resolve_command(ctx, args)
 
 
 def _catalogue(ctx: click.Context) -> Catalogue:
     lenient = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-    behind = data_option(click.Command("", context_settings=lenient))
-    given = behind.make_context("", list(ctx.meta.get(BEHIND, [])), resilient_parsing=True).params
+    command = data_option(click.Command("", context_settings=lenient))
+    given = command.make_context("", list(ctx.meta.get(ARGUMENTS, [])), resilient_parsing=True).params
     return build_registry(load_settings(data=given["data"])).catalogue
 
 
 @click.group(cls=ModelGroup)
 def generate() -> None:
-    """Draw in this process, without a server.
+    """Generate images in this process, without a server.
 
     \b
     Examples:

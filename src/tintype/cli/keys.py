@@ -11,10 +11,10 @@ from typing import Any, Literal, get_args
 import click
 
 from tintype.catalog.spec import Catalogue
-from tintype.cli.amounts import DAYS, HOURS, to_micro
-from tintype.cli.options import data_option, json_option, load_settings, open_database
-from tintype.cli.rows import print_rows, shown_time
-from tintype.cli.safety import check_safety
+from tintype.cli.database import open_database
+from tintype.cli.options import DAYS, HOURS, data_option, json_option, load_settings, to_micro
+from tintype.cli.output import print_rows, shown_time
+from tintype.cli.startup import check_safety
 from tintype.errors import InvalidParameter, NotFound
 from tintype.hub.registry import build_registry
 from tintype.settings import Safety
@@ -31,7 +31,7 @@ strictness = click.Choice(get_args(Safety))
 
 @click.group()
 def keys() -> None:
-    """API keys: kept hashed, shown once.
+    """API keys: stored hashed, shown once.
 
     \b
     Examples:
@@ -43,23 +43,21 @@ def keys() -> None:
 
 
 @keys.command()
-@click.option("--account", help="Id of the account; its oldest, if not given.")
+@click.option("--account", help="Id of the account; by default the oldest.")
 @click.option("--name", default="key", show_default=True, help="What the key is for.")
-@click.option("--models", help="Comma-separated slugs that it may run; all, if not given.")
-@click.option("--scopes", default="read,run", show_default=True, help="`read` to look only, `read,run` to do all.")
-@click.option(
-    "--rpm", type=number, help="Requests per minute of this key alone; if not given, it shares its account's."
-)
-@click.option("--concurrency", type=number, help="Requests at once, queued or running; as --rpm.")
-@click.option("--max-queued", type=number, help="Pictures at once, queued or running; as --rpm.")
+@click.option("--models", help="Comma-separated slugs that it may run; by default all.")
+@click.option("--scopes", default="read,run", show_default=True, help="`read` to read only, `read,run` to do all.")
+@click.option("--rpm", type=number, help="Requests per minute of this key alone; by default it shares its account's.")
+@click.option("--concurrency", type=number, help="Concurrent requests, queued or running; as --rpm.")
+@click.option("--max-queued", type=number, help="Concurrent pictures, queued or running; as --rpm.")
 @click.option("--max-pixels", type=number, help="Pixels of one request: width × height × pictures.")
 @click.option("--spend-cap", type=float, help="Dollars that it may spend in all.")
-@click.option("--safety", type=strictness, help="Of the safety check; the server's, if not given (docs/safety.md).")
+@click.option("--safety", type=strictness, help="Of the safety check; by default the server's (docs/safety.md).")
 @click.option("--test", is_flag=True, help="A key for tests: free, no model runs (docs/test-mode.md).")
 @click.option(
     "--operator",
     is_flag=True,
-    help="It sees and steers the whole server too; with `--scopes read` it sees that alone (docs/operator.md).",
+    help="It also controls the whole server; with `--scopes read` it only sees it (docs/operator.md).",
 )
 @click.option("--expires", type=DAYS, help="Days until it stops working.")
 @data_option
@@ -120,7 +118,7 @@ def create(
 @data_option
 @json_option
 def list_keys(data: Path | None, as_json: bool) -> None:
-    """List the keys; the keys themselves are not kept.
+    """List the keys, without their secrets, which are not stored.
 
     \b
     Example:
@@ -133,19 +131,18 @@ def list_keys(data: Path | None, as_json: bool) -> None:
 @keys.command()
 @click.argument("which")
 @click.option("--overlap", type=HOURS, default=OVERLAP / 3_600, show_default=True,
-              help="Hours that the old secret goes on working; 0 for a key that leaked.")  # fmt: skip
+              help="Hours for which the old secret still works; 0 for a key that leaked.")  # fmt: skip
 @data_option
 @json_option
 def rotate(which: str, overlap: float, data: Path | None, as_json: bool) -> None:
     """Give a key, named as for revoke, a new secret and print it, this once; its limits and spending stay.
 
-    The old secret goes on working for --overlap hours, so that programs can change over; until when is told beside the
-    new one, on stderr.
+    The old secret works for another --overlap hours, so that programs can switch; stderr has the time until when.
 
     \b
     Examples:
       tintype keys rotate SG_1a2b --overlap 1
-      tintype keys rotate SG_1a2b --overlap 0    # it leaked: the old secret stops at once
+      tintype keys rotate SG_1a2b --overlap 0    # it leaked: the old secret stops working now
     """
     with open_database(load_settings(data=data)) as db:
         key, secret = Accounts(db).rotate(which.strip(), overlap * HOUR)
@@ -158,7 +155,7 @@ def rotate(which: str, overlap: float, data: Path | None, as_json: bool) -> None
 @click.argument("strict", metavar="off|warn|block|server", type=click.Choice([*strictness.choices, "server"]))
 @data_option
 def safety(which: str, strict: Literal["off", "warn", "block", "server"], data: Path | None) -> None:
-    """Set how strict the safety check is with a key, named as for revoke; `server` for what the server's is.
+    """Set how strict the safety check is with a key, named as for revoke; `server` for the server's setting.
 
     \b
     Example:
@@ -188,7 +185,7 @@ def revoke(which: str, data: Path | None) -> None:
 
 
 def key_row(key: Key) -> dict[str, Any]:
-    """A key for people, with its limits in one column, as most keys have few."""
+    """A key, with its limits in one column, as most keys have few."""
     limits = {
         "rpm": key.rpm,
         "concurrency": key.concurrency,
@@ -214,7 +211,7 @@ def key_row(key: Key) -> dict[str, Any]:
 
 
 def _print_secret(key: Key, secret: str, as_json: bool) -> None:
-    """The secret alone, for `KEY=$(tintype keys create)`, or with all that is known of the key."""
+    """The secret alone, for `KEY=$(tintype keys create)`, or as JSON with the key's other fields."""
     about = {"secret": secret, **key_row(key), "old_secret_works_until": shown_time(key.old_until) or None}
     click.echo(json.dumps(about, indent=2) if as_json else secret)
 
@@ -230,11 +227,11 @@ def _overlap_words(key: Key, hours: float) -> str:
 
 
 def _read_only(scopes: str) -> bool:
-    """Whether `run` is not among them; raises InvalidParameter. Whoever may run may also look."""
-    asked = {scope.strip() for scope in scopes.split(",")}
-    if not asked <= set(SCOPES):
+    """Whether `run` is not among them; raises InvalidParameter. `run` includes `read`."""
+    given = {scope.strip() for scope in scopes.split(",")}
+    if not given <= set(SCOPES):
         raise InvalidParameter("--scopes", scopes, "read, or read,run")
-    return "run" not in asked
+    return "run" not in given
 
 
 def _slugs(models: str, catalogue: Catalogue) -> list[str]:
@@ -243,10 +240,10 @@ def _slugs(models: str, catalogue: Catalogue) -> list[str]:
 
 
 def _oldest(accounts: Accounts) -> str:
-    every = [one for one in accounts.list() if one.test_of is None]
-    if not every:
+    own = [one for one in accounts.list() if one.test_of is None]
+    if not own:
         raise NotFound("There is no account yet: run `tintype serve` once, or `tintype accounts create`")
-    return every[0].id
+    return own[0].id
 
 
 def _day(moment: float | None) -> str:

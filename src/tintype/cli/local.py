@@ -1,4 +1,4 @@
-"""What the commands that draw in this process share: checks before anything slow, the model, the progress bar."""
+"""What commands that generate in this process share: checks before anything slow, the model, the progress bar."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tintype.catalog.spec import ModelSpec
+from tintype.cli.options import first_line
 from tintype.errors import BadRequest, InvalidParameter, WeightsUnusable
 from tintype.hub.registry import Registry
 from tintype.settings import Settings
@@ -24,7 +25,7 @@ DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
 
 
 def check_files(output: Path | None, weights: Path | None) -> None:
-    """Raise BadRequest, in the operator's terms, unless the output can be written and the weights look like weights."""
+    """Raise BadRequest unless the output can be written and the weights look like weights."""
     if weights and not weights.exists():
         raise BadRequest(f"--weights: no such folder or file: {weights}")
     if weights and weights.is_dir() and not (weights / "model_index.json").is_file():
@@ -37,16 +38,16 @@ def _check_output(path: Path) -> None:
     try:
         if not path.parent.is_dir():
             raise BadRequest(f"--output: no such folder: {path.parent}")
-        there = path.exists()
-        path.open("ab").close()  # the only test that knows of full disks, long names and all kinds of permissions
-        if not there:
+        existed = path.exists()
+        path.open("ab").close()  # the only test that covers full disks, long names and all kinds of permissions
+        if not existed:
             path.unlink()
     except OSError as error:
         raise BadRequest(f"--output: {path} can't be written: {error.strerror}") from error
 
 
 def check_device(name: str, option: str = "--device") -> None:
-    """Raise InvalidParameter for what is no device's name; whether this machine has it, only torch knows."""
+    """Raise InvalidParameter for what is no device's name; `require_device` asks torch whether it exists."""
     if not DEVICE.fullmatch(name):
         raise InvalidParameter(option, name, "auto, cpu, cuda, cuda:0, cuda:1, …, mps")
 
@@ -58,8 +59,8 @@ def require_device(name: str) -> None:
 
 
 @contextmanager
-def drawing() -> Iterator[Callable[[int, int], None]]:
-    """A progress bar for work of this process's own; yields what is told evaluations done and in all."""
+def progress_bar() -> Iterator[Callable[[int, int], None]]:
+    """A progress bar for this process; yields a function of evaluations done and in total."""
     # Before torch is imported: threads that spin at OpenMP's barriers slow a busy machine down.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -71,7 +72,7 @@ def drawing() -> Iterator[Callable[[int, int], None]]:
 def load_model(
     settings: Settings, registry: Registry, spec: ModelSpec, device: str, styles: Iterable[tuple[str, float]] = ()
 ) -> LoadedModel:
-    """The model on the device; raises ClickException when the device fails, BadRequest that names what is missing."""
+    """The model on the device; raises ClickException when the device fails, BadRequest that says what is missing."""
     from tintype.worker.models import ModelPool  # noqa: PLC0415 - imports torch
 
     require_device(device)
@@ -79,25 +80,13 @@ def load_model(
     own = registry.weights.get(spec.slug)
     folder = own.path if own else None
     try:
-        # One order is not worth preparing for.
+        # Compiling doesn't pay for a single request.
         models = ModelPool.from_settings(settings.model_copy(update={"prepare": "off"}), registry, device)
         return models.load(spec, styles)
     except WeightsUnusable as error:
         raise BadRequest(f"{folder or 'the built-in weights'}: {_why(error, folder)}") from error
     except (RuntimeError, AssertionError) as error:
         raise click.ClickException(f"--device {device}: {first_line(error)}") from error
-
-
-def lacking(what: str, extra: str) -> str:
-    """What to do where an optional package is missing; tintype is on no index, so its own place must be named."""
-    return (
-        f"{what} needs the extra {extra}: pip install '/path/to/tintype[{extra}]', its checkout or wheel (install.md)"
-    )
-
-
-def first_line(error: BaseException | None) -> str:
-    """The first line of an error's own words."""
-    return str(error or "").partition("\n")[0]
 
 
 def _has(device: str) -> bool:
@@ -112,15 +101,15 @@ def _has(device: str) -> bool:
 
 
 def _why(error: WeightsUnusable, folder: Path | None) -> str:
-    """What is wrong with a folder of weights; the libraries' words for a sub-folder's absence are about networks."""
-    if folder and (absent := [name for name in _components(folder) if not (folder / name).is_dir()]):
-        return f"there is no folder {', '.join(absent)} in it"
+    """What is wrong with a folder of weights; for a missing sub-folder, the libraries' errors are about the network."""
+    if folder and (missing := [name for name in _components(folder) if not (folder / name).is_dir()]):
+        return f"there is no folder {', '.join(missing)} in it"
     cause = first_line(error.__cause__)
     return f"{error.message} ({cause})" if cause else error.message
 
 
 def _components(folder: Path) -> list[str]:
-    """Those that the folder's index names, without the ones that we don't load."""
+    """Of the folder's index, without those that aren't loaded."""
     from tintype.checkpoints.weights import read_json  # noqa: PLC0415
     from tintype.diffusion.libraries import CLASSES  # noqa: PLC0415 - imports torch
 

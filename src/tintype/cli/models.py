@@ -1,9 +1,10 @@
-"""`tintype models`: what there is, and what each model draws with."""
+"""`tintype models list` and `show`: the models, their weights, what these take of disk and memory."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -15,21 +16,22 @@ from rich.table import Column, Table
 
 from tintype.catalog.builtin import BUILTIN, about, in_words
 from tintype.catalog.spec import ModelSpec, Param
-from tintype.checkpoints.weights import has_builtin, list_files
-from tintype.cli.check import check
-from tintype.cli.footprint import memory_bytes
+from tintype.checkpoints.component import Component
+from tintype.checkpoints.weights import builtin_weights, has_builtin, list_files
 from tintype.cli.options import data_option, json_option, load_settings
-from tintype.cli.weights import pull, remove, wait
+from tintype.cli.weights import check, pull, remove, wait
 from tintype.errors import WeightsUnusable
+from tintype.fleet.devices import DRIVER
 from tintype.hub.folder import Manifest, ModelsFolder, format_size
 from tintype.hub.registry import Registry, build_registry
+from tintype.settings import Settings
 from tintype.store.billing.money import dollars
 from tintype.store.billing.prices import tariff
 
 
 @click.group()
 def models() -> None:
-    """What can be asked for, and the weights that it is drawn with.
+    """The models, and their weights.
 
     \b
     Examples:
@@ -56,24 +58,24 @@ def list_models(data: Path | None, as_json: bool) -> None:
     settings = load_settings(data=data)
     registry, folder = build_registry(settings), ModelsFolder(settings.pulled)
     specs = registry.catalogue.values()
-    rows = [_row(spec, registry, folder) | {"memory": memory_bytes([spec], registry, settings)} for spec in specs]
+    rows = [_row(spec, registry, folder) | {"memory": _memory_bytes([spec], registry, settings)} for spec in specs]
     if as_json:
         described = zip(rows, specs, strict=True)
         click.echo(json.dumps([row | about(spec, registry.configured) for row, spec in described], indent=2))
         return
-    # A terminal of eighty columns has room for this; titles and parameters are for `show`.
+    # Fits a terminal of eighty columns; titles and parameters are for `show`.
     table = Table(Column("slug", no_wrap=True), "dollars", "weights", "disk", "memory", box=SIMPLE_HEAD)
     table.padding = (0, 1, 0, 0)
     for row in rows:
         price = f"{row['price']:g}" + ("/s" if row["price_per"] == "second" else "")
-        from_where = " ".join(filter(None, (row["weights"], row["from"])))
+        weights = " ".join(filter(None, (row["weights"], row["from"])))
         sizes = [format_size(size) if size else "" for size in (row["bytes"], row["memory"])]
-        table.add_row(row["slug"], price, from_where, *sizes)
+        table.add_row(row["slug"], price, weights, *sizes)
     Console().print(table)
     for slug, why in registry.missing.items():
         click.echo(f"{slug}: {why}")
-    if together := memory_bytes(specs, registry, settings):
-        click.echo(f"All in one memory: {format_size(together)}; what models share is there once.")
+    if total := _memory_bytes(specs, registry, settings):
+        click.echo(f"All in one memory: {format_size(total)}; what models share is there once.")
 
 
 @models.command()
@@ -106,9 +108,9 @@ def show(slug: str, data: Path | None, as_json: bool) -> None:
 
 def _row(spec: ModelSpec, registry: Registry, folder: ModelsFolder) -> dict[str, Any]:
     price = tariff(spec, registry.prices.get(spec.slug))
-    about_it = {"slug": spec.slug, "title": spec.title, "price": dollars(price.price), "price_per": price.per}
+    row = {"slug": spec.slug, "title": spec.title, "price": dollars(price.price), "price_per": price.per}
     state = registry.missing.get(spec.slug, "ready")
-    return about_it | _weights(spec.slug, registry, folder) | {"state": state}
+    return row | _weights(spec.slug, registry, folder) | {"state": state}
 
 
 def _weights(slug: str, registry: Registry, folder: ModelsFolder) -> dict[str, Any]:
@@ -125,7 +127,7 @@ def _weights(slug: str, registry: Registry, folder: ModelsFolder) -> dict[str, A
     if manifest and own.path == folder.weights_path(manifest):
         size = sum(snapshot.size for snapshot in manifest.snapshots)
         return {"weights": "pulled", "from": _source(manifest), "bytes": size}
-    return {"weights": "configured", "from": str(own.path), "bytes": _bytes(own.path)}
+    return {"weights": "configured", "from": str(own.path), "bytes": _disk_bytes(own.path)}
 
 
 def _source(manifest: Manifest) -> str:
@@ -133,11 +135,41 @@ def _source(manifest: Manifest) -> str:
     return f"{main.repository}@{main.commit[:8]}" if main.is_pulled else main.folder
 
 
-def _bytes(path: Path) -> int:
+def _disk_bytes(path: Path) -> int:
     try:
         return sum(file.stat().st_size for file in list_files(path))
     except WeightsUnusable:
         return 0  # `models check` says why
+
+
+def _memory_bytes(specs: Iterable[ModelSpec], registry: Registry, settings: Settings) -> int | None:
+    """Bytes of the weights of models that are loaded together, by their files' headers; None if unknown.
+
+    Shared components count once. Where the dtype is measured at the start, the larger one counts.
+    """
+    try:
+        counts = {one.identity: one.parameter_count for spec in specs for one in _components(spec, registry)}
+    except WeightsUnusable:
+        return None  # `models check` says why
+    return sum(counts.values()) * _itemsize(settings)
+
+
+def _components(spec: ModelSpec, registry: Registry) -> Iterator[Component]:
+    from tintype.checkpoints.checkpoint import Checkpoint  # noqa: PLC0415 - imports torch, which `serve` must not
+    from tintype.checkpoints.single_file import COMPONENTS  # noqa: PLC0415
+
+    if spec.slug in registry.missing:
+        return
+    own = registry.weights.get(spec.slug) or builtin_weights(spec.family, few_steps=spec.few_steps)
+    checkpoint = Checkpoint(own, spec.family)
+    for name in COMPONENTS[spec.family]:
+        if component := checkpoint.component(name):
+            yield component
+
+
+def _itemsize(settings: Settings) -> int:
+    """Bytes of a number: a GPU that computes in bfloat16 uses it by default, and a CPU may."""
+    return 2 if settings.dtype == "bfloat16" or (settings.dtype == "auto" and DRIVER.exists()) else 4
 
 
 def _default(param: Param) -> str:

@@ -1,16 +1,20 @@
-"""`tintype queue` and `tintype workers`: the operator's levers, also while no server runs."""
+"""`tintype queue`, `workers` and `processes`: what an operator sees and controls, also while no server runs."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tintype.cli.options import data_option, json_option, load_settings, open_database
-from tintype.cli.rows import print_rows, shown_time
+from tintype.cli.database import open_database
+from tintype.cli.options import data_option, json_option, load_settings
+from tintype.cli.output import print_rows, shown_time
 from tintype.store.db.database import Database
+from tintype.store.ops.autoscaler import leading, waits
+from tintype.store.ops.servers import Servers
 from tintype.store.ops.workers import WorkerRow, Workers
 from tintype.store.queue.control import Controls
 from tintype.store.queue.requests import Requests
@@ -18,7 +22,7 @@ from tintype.store.queue.requests import Requests
 
 @click.group()
 def queue() -> None:
-    """The queue: pause it, let it go on, see how it stands.
+    """The queue: pause it, resume it, show its state.
 
     \b
     Examples:
@@ -31,7 +35,7 @@ def queue() -> None:
 @queue.command()
 @data_option
 def pause(data: Path | None) -> None:
-    """Have workers take nothing more; what runs goes on, what is asked waits, also over restarts.
+    """Have workers claim nothing more: running requests continue, new ones wait, also after restarts.
 
     \b
     Example:
@@ -39,13 +43,13 @@ def pause(data: Path | None) -> None:
     """
     with open_database(load_settings(data=data)) as db:
         since = Controls(db).pause()
-    click.echo(f"paused since {shown_time(since)}; `tintype queue resume` lets it go on")
+    click.echo(f"paused since {shown_time(since)}; `tintype queue resume` ends the pause")
 
 
 @queue.command()
 @data_option
 def resume(data: Path | None) -> None:
-    """Have workers take requests again.
+    """Have workers claim requests again.
 
     \b
     Example:
@@ -53,7 +57,7 @@ def resume(data: Path | None) -> None:
     """
     with open_database(load_settings(data=data)) as db:
         Controls(db).resume()
-    click.echo("the queue goes on")
+    click.echo("the queue is open")
 
 
 @queue.command()
@@ -77,7 +81,7 @@ def status(data: Path | None, as_json: bool) -> None:
 
 @click.group()
 def workers() -> None:
-    """The workers: see what they do, drain them.
+    """The workers: list them, drain them, replace drained ones.
 
     \b
     Examples:
@@ -91,7 +95,7 @@ def workers() -> None:
 @data_option
 @json_option
 def list_workers(data: Path | None, as_json: bool) -> None:
-    """List the workers that are alive, fell silent lately, or were drained.
+    """List the workers that are alive, stopped reporting lately, or were drained.
 
     \b
     Example:
@@ -106,7 +110,7 @@ def list_workers(data: Path | None, as_json: bool) -> None:
 @click.argument("worker")
 @data_option
 def drain(worker: str, data: Path | None) -> None:
-    """Have a worker take nothing more, end what it has, and leave; how its id begins or ends is enough.
+    """Have a worker claim nothing more, finish its requests, and stop; the beginning or end of its id is enough.
 
     \b
     Example:
@@ -114,14 +118,14 @@ def drain(worker: str, data: Path | None) -> None:
     """
     with open_database(load_settings(data=data)) as db:
         drained = Workers(db).drain(worker).id
-    click.echo(f"{drained} takes nothing more; `tintype workers recall {drained}` fills its place again")
+    click.echo(f"{drained} claims nothing more; `tintype workers recall {drained}` starts another in its place")
 
 
 @workers.command()
 @click.argument("worker")
 @data_option
 def recall(worker: str, data: Path | None) -> None:
-    """Fill the place of a drained worker with a fresh one; one that was started by hand must be again.
+    """Start another worker in the place of a drained one; one that was started by hand must be started by hand.
 
     \b
     Example:
@@ -130,6 +134,21 @@ def recall(worker: str, data: Path | None) -> None:
     with open_database(load_settings(data=data)) as db:
         drained = Workers(db).recall(worker)
     click.echo(f"the server that started {drained} starts another in its place")
+
+
+@click.command()
+@data_option
+@json_option
+def processes(data: Path | None, as_json: bool) -> None:
+    """List the servers, the workers and a Ray fleet's leading autoscaler (`keeper`), with the version of each.
+
+    \b
+    Examples:
+      tintype processes
+      tintype processes --json
+    """
+    with open_database(load_settings(data=data)) as db:
+        print_rows([*_process_rows(db)], as_json)
 
 
 def _queue_row(db: Database, requests: Requests) -> dict[str, Any]:
@@ -158,3 +177,20 @@ def _worker_row(worker: WorkerRow, moment: float) -> dict[str, Any]:
         "cold starts": worker.cold_starts,
         "started": shown_time(worker.started_at),
     }
+
+
+def _process_rows(db: Database) -> Iterator[dict[str, Any]]:
+    moment, servers = Servers(db).shown()
+    for one in servers:
+        yield _process_row("server", one.id, one.version, one.state(moment), one.started_at)
+    with db.read() as view:
+        leader, why = leading(view), waits(view)
+    if leader:
+        yield _process_row("keeper", *leader, f"leading; no node has room for {why}" if why else "leading", None)
+    for worker in Workers(db).shown()[1]:
+        yield _process_row("worker", worker.id, worker.version, worker.state(moment), worker.started_at)
+
+
+def _process_row(kind: str, id: str, version: str, state: str, started: float | None) -> dict[str, Any]:
+    """version: empty where the process is of a version that didn't store it."""
+    return {"process": kind, "id": id, "version": version or "unknown", "state": state, "started": shown_time(started)}

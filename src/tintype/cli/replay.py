@@ -1,4 +1,4 @@
-"""`tintype replay PICTURE`: make a picture again from what its own file says, and compare."""
+"""`tintype replay PICTURE`: make an image again from the recipe in its file, and compare."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from PIL import Image, ImageChops
 
 from tintype.catalog.loras import read_loras
-from tintype.cli.local import check_device, check_files, drawing, load_model
+from tintype.cli.local import check_device, check_files, load_model, progress_bar
 from tintype.cli.options import data_option, load_settings
 from tintype.core import Recipe
 from tintype.errors import BadPicture
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--image", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Its input picture.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Folder in the diffusers layout, or a single file.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda:0, …")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Keep what was made.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write the new picture to.")
 @data_option
 def replay(
     picture: Path, image: Path | None, weights: Path | None, device: str, output: Path | None, data: Path | None
@@ -44,7 +44,7 @@ def replay(
     check_files(output, weights)
     check_device(device)
     original = picture.read_bytes()
-    with drawing() as progress:
+    with progress_bar() as progress:
         from tintype.worker.main import generate  # noqa: PLC0415 - imports torch
         from tintype.worker.recipe import read_recipe  # noqa: PLC0415
 
@@ -66,14 +66,14 @@ def replay(
 
 
 def compare(one: Image.Image, other: Image.Image) -> str:
-    """In words how two pictures differ; empty when each pixel is the same."""
+    """How two images differ, in words; empty if every pixel is the same."""
     if one.size != other.size:
         return f"different: {one.width}×{one.height} and {other.width}×{other.height}"
     difference = ImageChops.difference(one, other)
     if difference.getbbox() is None:
         return ""
-    most = max(highest for _, highest in difference.getextrema())  # type: ignore[misc]
-    return f"different: by at most {most} of 255"
+    largest = max(highest for _, highest in difference.getextrema())  # type: ignore[misc]
+    return f"different: by at most {largest} of 255"
 
 
 def _weights(recipe: Recipe, settings: Settings, registry: Registry, device: str) -> LoadedModel:
@@ -85,7 +85,7 @@ def _weights(recipe: Recipe, settings: Settings, registry: Registry, device: str
 
 
 def _source(recipe: Recipe, image: Path | None, settings: Settings) -> Decoded | None:
-    """The input picture, checked to be the very one."""
+    """The input image; raises BadPicture unless it is the one of the recipe."""
     if not recipe.source:
         return None
     if image is None and not recipe.params.source:

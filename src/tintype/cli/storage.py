@@ -1,62 +1,69 @@
-"""Where pictures and the database lie: whether it takes what is written to it, and that others can't read it."""
+"""Whether this process may use its storage and database: writable, private, the same as the other processes'.
+
+Also `tintype storage`: which storage the database's images are in.
+"""
 
 from __future__ import annotations
 
+import json
 import os
-import re
 from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
+from typing import Any
 
+import click
 import structlog
-from sqlalchemy import make_url
+from sqlalchemy import Connection, make_url
 
-from tintype.cli.local import lacking
-from tintype.cli.refusals import Misset
+from tintype.cli.database import open_database
+from tintype.cli.options import InvalidSetting, data_option, json_option, load_settings, missing_extra
+from tintype.cli.output import print_rows
 from tintype.errors import ConfigurationInvalid, StorageUnavailable
-from tintype.media.storage import place
+from tintype.media.storage import kind, place, read_storage_id, write_storage_id
 from tintype.private import tighten
 from tintype.settings import Settings
+from tintype.store.db import facts
+from tintype.store.db.audit import record
+from tintype.store.db.database import Database
+from tintype.store.ops.servers import Servers
+from tintype.store.ops.workers import Workers
+from tintype.store.queue.eta import ALIVE
 
 log = structlog.get_logger()
 
-#: Where Amazon's tools, and the storage's library, look for what the settings leave empty; of addresses, the first.
+#: Where Amazon's tools, and the storage's library, look for keys that the settings leave empty.
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-
-
-def located(settings: Settings, environment: Mapping[str, str] = os.environ) -> Settings:
-    """With the storage's address in them, also where only the environment has it; raises Misset for what is none.
-
-    By it the storage is told from others: at start in the log, in the database, and while it is away.
-    """
-    name = next((name for name in ENDPOINTS if environment.get(name)), None)
-    if name is None or settings.storage_endpoint or not settings.storage_url:
-        return settings
-    if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", environment[name]):
-        raise Misset(f"{name} is no address: it is written like https://storage.example")
-    return settings.model_copy(update={"storage_endpoint": environment[name].rstrip("/")})
+ADOPT = "if the pictures were moved, say so with `tintype storage adopt`, with everything stopped"
+#: What to do, by the kind of storage that the database has and the kind that was found.
+HOW = {
+    ("bucket", "folder"): "set TINTYPE_STORAGE_URL, and what goes with it, as the servers have them",
+    ("bucket", "bucket"): "set TINTYPE_STORAGE_URL and TINTYPE_STORAGE_ENDPOINT as the servers have them",
+    ("folder", "bucket"): "leave TINTYPE_STORAGE_URL out, as the servers do",
+    ("folder", "folder"): "name the servers' own folder (--data or TINTYPE_DATA), on a disk that all machines share, or"
+    " have all of them keep pictures in a bucket (TINTYPE_STORAGE_URL)",
+}
 
 
 def check_storage(settings: Settings, environment: MutableMapping[str, str] = os.environ) -> None:
-    """Raise Misset, in the operator's terms, where a bucket is configured that can't be used.
+    """Raise InvalidSetting, in the operator's terms, where a configured bucket can't be used.
 
-    A storage that is away is no reason not to start: it may come back, as it may go away later.
+    One that is unreachable is only logged: it may come back, as it may become unreachable later.
     """
     if not settings.storage_url:
         return
     try:
         from tintype.media.objects import TRIAL, open_bucket  # noqa: PLC0415 - an extra that most servers don't need
     except ImportError as error:
-        raise Misset(lacking("TINTYPE_STORAGE_URL", "s3")) from error
+        raise InvalidSetting(missing_extra("TINTYPE_STORAGE_URL", "s3")) from error
     _check_environment(settings, environment)
     try:
         open_bucket(settings, "trial", TRIAL, TRIAL).self_test()
     except ConfigurationInvalid as error:
-        raise Misset(f"TINTYPE_STORAGE_URL: {error.message}") from error
+        raise InvalidSetting(f"TINTYPE_STORAGE_URL: {error.message}") from error
     except StorageUnavailable as error:
         if error.refuses:
             words = f"TINTYPE_STORAGE_URL: {place(settings)} can't be used: {error.why}; {_advice(error)}"
-            raise Misset(words) from error
+            raise InvalidSetting(words) from error
         log.warning("the storage is away; starting all the same", cause=error.why)
 
 
@@ -67,25 +74,154 @@ def _advice(error: StorageUnavailable) -> str:
 
 
 def _check_environment(settings: Settings, environment: MutableMapping[str, str]) -> None:
-    """Refuse AWS_… variables that can't be meant; what is empty there, as compose files leave it, counts as not set."""
+    """Unset empty AWS_… variables, as compose files leave them; raise InvalidSetting for half a pair of keys."""
     for name in [name for name, value in environment.items() if name.startswith("AWS_") and not value]:
         del environment[name]
     key, secret = (name in environment for name in KEYS)
     if key != secret and not settings.storage_key_id:
-        raise Misset(f"{' and '.join(KEYS)} go together: set both, or neither")
+        raise InvalidSetting(f"{' and '.join(KEYS)} go together: set both, or neither")
 
 
-def close_to_others(settings: Settings) -> None:
-    """Have what an earlier version left open to other users of the machine be the owner's alone, and say so."""
+def restrict_permissions(settings: Settings) -> None:
+    """Close to other users of the machine what earlier versions left open, and log it."""
     if closed := tighten(_private(settings)):
         log.info("closed to other users of this machine", paths=[str(path) for path in closed])
 
 
 def _private(settings: Settings) -> Iterator[Path]:
-    """What has prompts, secrets and pictures in it; what lies in a folder is closed with that."""
+    """What contains prompts, secrets and images; closing a folder closes what is in it."""
     yield settings.data
     yield from (settings.inputs_folder, settings.outputs_folder, settings.assets_folder, settings.prepared_folder)
     yield from settings.data.glob("memory-*.json")
     url = make_url(settings.database)
     if url.get_backend_name() == "sqlite" and url.database:
         yield from (Path(url.database + suffix) for suffix in ("", "-wal", "-shm"))
+
+
+def check_same_storage(db: Database, settings: Settings) -> None:
+    """Raise ConfigurationInvalid unless this process's storage is the one that the database's images are in.
+
+    A database that has no storage yet takes this one. An unreachable storage is compared by its name.
+    """
+    try:
+        found = read_storage_id(settings)
+        with db.read() as view:
+            known = facts.read(view, facts.STORAGE)
+        if known is None or found is None or found != known["id"]:
+            # Under the lock: of two processes that start at the same time, the second finds the first one's marker.
+            with db.write(unhurried=True) as tx:
+                _agree(tx, settings)
+    except StorageUnavailable:
+        known = _known_by_name(db, settings)
+        if known["place"] != place(settings):
+            away = "; it is away, so only the names can be compared"
+            raise ConfigurationInvalid(_difference(known, settings) + away) from None
+
+
+def _known_by_name(db: Database, settings: Settings) -> dict[str, Any]:
+    """The database's storage; without one it takes this one, without an id, so that no other gets in."""
+    with db.read() as view:
+        known = facts.read(view, facts.STORAGE)
+    if known is None:
+        with db.write(unhurried=True) as tx:
+            if (known := facts.read(tx, facts.STORAGE)) is None:
+                known = _remember(tx, settings, None)
+    return known
+
+
+def _agree(tx: Connection, settings: Settings) -> None:
+    known, found = facts.read(tx, facts.STORAGE), read_storage_id(settings)
+    # Without an id, it was unreachable for the first process: the next one that reaches it by that name sets its id.
+    if known is None or (known["id"] is None and known["place"] == place(settings)):
+        _remember(tx, settings, found or write_storage_id(settings))
+        log.info("pictures are kept here from now on", storage=place(settings))
+    elif found is None and known["kind"] == "folder" and _next_to_database(settings):
+        write_storage_id(settings, known["id"])
+        log.warning("the folder of pictures had no storage.json, as after a restore; it has one again")
+    elif found is None or found != known["id"]:
+        raise ConfigurationInvalid(_difference(known, settings))
+
+
+def _remember(tx: Connection, settings: Settings, id: str | None) -> dict[str, Any]:
+    known = {"id": id, "kind": kind(settings), "place": place(settings)}
+    facts.write(tx, facts.STORAGE, **known)
+    return known
+
+
+def _next_to_database(settings: Settings) -> bool:
+    """Whether the storage is a folder that also has the SQLite database: no other machine can mean another folder."""
+    url = make_url(settings.database)
+    own = url.get_backend_name() == "sqlite" and Path(url.database or "").resolve().parent == settings.data.resolve()
+    return own and kind(settings) == "folder"
+
+
+def _difference(known: Mapping[str, Any], settings: Settings) -> str:
+    if known["place"] == place(settings):
+        return (
+            f"{known['place']} isn't the storage that the database was first used with: it was recreated, or"
+            " is another one of the same name here; if it is the right one, say so with `tintype storage adopt`"
+        )
+    where = f"the database's pictures are in {known['place']}, and this process's would go to {place(settings)}"
+    return f"{where}: {HOW[known['kind'], kind(settings)]}; {ADOPT}"
+
+
+@click.group()
+def storage() -> None:
+    """The storage that the database's pictures are in: show it, or set it to another one.
+
+    \b
+    Examples:
+      tintype storage show
+      tintype storage adopt
+    """
+
+
+@storage.command()
+@data_option
+@json_option
+def show(data: Path | None, as_json: bool) -> None:
+    """Show where the database's pictures are, and where those of a process with these settings would go.
+
+    \b
+    Example:
+      tintype storage show
+    """
+    settings = load_settings(data=data)
+    check_storage(settings)
+    with open_database(settings) as db, db.read() as view:
+        known = facts.read(view, facts.STORAGE) or {}
+    same = known["id"] == read_storage_id(settings) if known.get("id") else None
+    row = {"database's": known.get("place", "not known yet"), "these settings'": place(settings), "same": same}
+    click.echo(json.dumps(row, indent=2)) if as_json else print_rows([row], as_json)
+
+
+@storage.command()
+@data_option
+def adopt(data: Path | None) -> None:
+    """Make these settings' storage the database's from now on, after pictures were moved or restored.
+
+    Stop servers and workers first: those that run continue with the storage that they were started with.
+
+    \b
+    Examples:
+      tintype storage adopt
+      TINTYPE_STORAGE_URL=s3://new/tintype tintype storage adopt
+    """
+    settings = load_settings(data=data)
+    check_storage(settings)
+    with open_database(settings) as db:
+        with db.write(unhurried=True) as tx:
+            known = facts.read(tx, facts.STORAGE) or {}
+            _remember(tx, settings, id := read_storage_id(settings) or write_storage_id(settings))
+            record(tx, "storage.adopt", place(settings), was=known.get("place"))
+        running = [] if known.get("id") in (None, id) else _running(db)
+    before = f"; until now, {known['place']}" if known else ""
+    click.echo(f"the database's pictures are in {place(settings)}{before}")
+    if running:
+        click.echo(f"these were started with the other one, and have to be restarted: {', '.join(running)}", err=True)
+
+
+def _running(db: Database) -> list[str]:
+    moment, servers = Servers(db).shown()
+    serving = [one.id for one in servers if one.state(moment) == "serving"]
+    return serving + [one.id for one in Workers(db).alive(ALIVE)]

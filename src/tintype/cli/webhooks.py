@@ -1,4 +1,4 @@
-"""`tintype webhooks`: what the server tells others, and what came of it."""
+"""`tintype webhooks`: subscriptions and their deliveries."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from tintype.cli.options import data_option, json_option, load_settings, open_database
-from tintype.cli.rows import print_rows, shown_time
+from tintype.cli.database import open_database
+from tintype.cli.options import data_option, json_option, load_settings
+from tintype.cli.output import print_rows, shown_time
 from tintype.errors import BadRequest, NotFound
 from tintype.store.webhooks.outbox import Outbox
 from tintype.store.webhooks.records import Delivery, Event, Hook
@@ -21,7 +22,7 @@ from tintype.webhooks import outbox
 
 @click.group()
 def webhooks() -> None:
-    """Webhooks: who is told of requests that end, and what came of it.
+    """Webhooks: subscriptions to events of requests, and their deliveries.
 
     \b
     Examples:
@@ -65,7 +66,7 @@ def logs(webhook: str, data: Path | None, as_json: bool) -> None:
 @click.argument("which")
 @data_option
 def replay(which: str, data: Path | None) -> None:
-    """Send a delivery once more; given a webhook, all of its deliveries that failed.
+    """Send a delivery again; given a webhook, all of its deliveries that failed.
 
     \b
     Examples:
@@ -84,7 +85,7 @@ def replay(which: str, data: Path | None) -> None:
 @data_option
 @json_option
 def rotate(webhook: str, data: Path | None, as_json: bool) -> None:
-    """Draw a new secret and print it; the old one signs too for a day.
+    """Generate a new secret and print it; for a day, deliveries are signed with the old one too.
 
     \b
     Example:
@@ -102,7 +103,7 @@ def rotate(webhook: str, data: Path | None, as_json: bool) -> None:
 @click.argument("webhook")
 @data_option
 def enable(webhook: str, data: Path | None) -> None:
-    """Make a webhook active again that was disabled; what it missed can then be replayed.
+    """Enable a disabled webhook again; the deliveries that it missed can then be replayed.
 
     \b
     Example:

@@ -1,8 +1,10 @@
-"""`tintype models pull`, `wait` and `remove`."""
+"""`tintype models pull`, `wait`, `check` and `remove`: the weights on this machine's disk."""
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 import time
 from contextlib import closing, suppress
 from pathlib import Path
@@ -10,12 +12,14 @@ from pathlib import Path
 import click
 
 from tintype.catalog.sources import SOURCES
-from tintype.cli.bars import open_bars
+from tintype.catalog.spec import ModelSpec
+from tintype.checkpoints.weights import WeightsSpec, list_files
 from tintype.cli.options import data_option, load_settings
-from tintype.errors import BadRequest, PullFailed
+from tintype.cli.output import open_bars
+from tintype.errors import BadRequest, PullFailed, WeightsUnusable
 from tintype.hub.folder import Manifest, ModelsFolder, format_size
 from tintype.hub.plan import pull_plan, pullable_slugs
-from tintype.hub.pull import PullProgress, register
+from tintype.hub.pull import PullProgress, damaged_files, register
 from tintype.hub.pull import pull as fetch
 from tintype.hub.pull import remove as forget
 from tintype.hub.registry import Registry, build_registry
@@ -23,16 +27,16 @@ from tintype.hub.remote import Hub
 from tintype.private import make_folder
 
 HUB = "https://huggingface.co"
-#: Seconds between looks whether weights have come.
-LOOK = 2.0
+#: Seconds between two polls whether weights are complete.
+POLL = 2.0
 
 
 @click.command()
 @click.argument("slug", required=False)
 @click.option("--all", "every", is_flag=True, help="Every model for which the models file names what is to be pulled.")
-@click.option("--from", "path", type=click.Path(path_type=Path, exists=True), help="Weights that are here already.")
+@click.option("--from", "path", type=click.Path(path_type=Path, exists=True), help="Weights that are on this machine.")
 @click.option("--token-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Instead of HF_TOKEN.")
-@click.option("--verify", is_flag=True, help="Read what is here already, and fetch again what differs.")
+@click.option("--verify", is_flag=True, help="Read the files that are here, and fetch again those that differ.")
 @click.option("--update", is_flag=True, help="Take the newest commit, where the models file names a branch.")
 @data_option
 def pull(
@@ -56,7 +60,7 @@ def pull(
       tintype models pull sd1.5-img2img --from /media/usb/stable-diffusion-v1-5
     """
     settings = load_settings(data=data)
-    if settings.models_folder is None:  # else the folder of databases and pictures would be made like any other
+    if settings.models_folder is None:  # closed to other users, as a pull alone would not make it
         make_folder(settings.data)
     registry, models = build_registry(settings), ModelsFolder(settings.pulled)
     if (slug is None) != every or (path and every):
@@ -78,20 +82,41 @@ def pull(
 @click.command()
 @data_option
 def wait(data: Path | None) -> None:
-    """Wait until every model's weights are here, as a worker needs them; say what is missing whenever that changes.
+    """Wait until every model's weights are here, as a worker needs them; print what is missing whenever that changes.
 
     \b
     Example:
       TINTYPE_MODELS=/etc/tintype/models.toml tintype models wait
     """
-    settings, told = load_settings(data=data), ""
+    settings, printed = load_settings(data=data), ""
     while missing := build_registry(settings).missing:
         words = "; ".join(f"{slug}: {why}" for slug, why in missing.items())
-        if words != told:
+        if words != printed:
             click.echo(f"waiting for weights: {words}", err=True)
-        told = words
-        time.sleep(LOOK)
+        printed = words
+        time.sleep(POLL)
     click.echo("every model's weights are here")
+
+
+@click.command()
+@click.argument("slug", required=False)
+@click.option("--all", "every", is_flag=True, help="Every model's.")
+@data_option
+def check(slug: str | None, every: bool, data: Path | None) -> None:
+    """Read a model's weights in full: checksums, JSON, every tensor's name and shape, and whether its parts fit.
+
+    \b
+    Examples:
+      tintype models check sd3-med-img2img
+      tintype models check --all
+    """
+    settings = load_settings(data=data)
+    registry, models = build_registry(settings), ModelsFolder(settings.pulled)
+    if (slug is None) != every:
+        raise click.UsageError("name a model, or say --all")
+    specs = list(registry.catalogue.values()) if slug is None else [registry.catalogue.find(slug)]
+    problems = [_check(spec, registry, models) for spec in specs]
+    sys.exit(1 if any(problems) else 0)
 
 
 @click.command()
@@ -99,7 +124,7 @@ def wait(data: Path | None) -> None:
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @data_option
 def remove(slug: str, yes: bool, data: Path | None) -> None:
-    """Remove a model's pulled weights, as far as no other model uses them; it has the built-in ones then.
+    """Remove a model's pulled weights, except those that another model uses; it then has the built-in ones.
 
     \b
     Example:
@@ -120,7 +145,7 @@ def remove(slug: str, yes: bool, data: Path | None) -> None:
 def _fetch(
     slug: str, registry: Registry, models: ModelsFolder, bars: PullProgress, token: str | None, **how: bool
 ) -> Manifest:
-    _tell_licence(slug, registry)
+    _print_licence(slug, registry)
     with closing(Hub(os.environ.get("HF_ENDPOINT") or HUB, token)) as hub:
         return fetch(slug, registry.entries, models, hub, bars, **how)
 
@@ -136,21 +161,23 @@ def _question(slug: str, manifest: Manifest | None) -> str:
 
 
 def _repositories(slug: str, registry: Registry) -> set[str]:
-    with suppress(PullFailed):  # nothing is published for it, so nothing was left by a pull
+    with suppress(PullFailed):  # nothing is published for it, so no pull has left anything
         return {spec.repository for spec in pull_plan(slug, registry.entries)}
     return set()
 
 
-def _tell_licence(slug: str, registry: Registry) -> None:
-    """Say what the weights' owner asks for, where tintype knows."""
-    asked = pull_plan(slug, registry.entries)[0].repository
-    source = next((one for one in SOURCES.values() if one.repository == asked), None)
+def _print_licence(slug: str, registry: Registry) -> None:
+    """Where tintype knows it."""
+    repository = pull_plan(slug, registry.entries)[0].repository
+    source = next((one for one in SOURCES.values() if one.repository == repository), None)
     if source:
-        click.echo(f"{asked}, about {format_size(source.size)}; licence: {source.licence} ({HUB}/{asked})", err=True)
+        click.echo(
+            f"{repository}, about {format_size(source.size)}; licence: {source.licence} ({HUB}/{repository})", err=True
+        )
 
 
 def _token(file: Path | None) -> str | None:
-    """The token for gated repositories: of the file, HF_TOKEN, or `hf auth login`."""
+    """The token for gated repositories: the file's, HF_TOKEN, or that of `hf auth login`."""
     from huggingface_hub import get_token  # noqa: PLC0415 - other commands don't need it
 
     return file.read_text("utf-8").strip() if file else get_token()
@@ -160,3 +187,55 @@ def _what(manifest: Manifest) -> str:
     main = manifest.snapshots[0]
     size = format_size(sum(one.size for one in manifest.snapshots))
     return f"{main.repository} at {main.commit[:8]}, {size}" if main.is_pulled else f"{main.folder}, {size}"
+
+
+def _check(spec: ModelSpec, registry: Registry, models: ModelsFolder) -> list[str]:
+    """Print and return what is wrong with a model's weights."""
+    slug = spec.slug
+    own, manifest = registry.weights.get(slug), models.manifest(slug)
+    notes: list[str] = []
+    if slug in registry.missing:
+        problems = [registry.missing[slug]]
+    elif own is None:
+        problems = []
+    elif not (problems := _damage(slug, own, manifest, models) or _unreadable(own)):
+        problems, notes = _unfit(spec, own)
+    for line in [*notes, *(problems or ["whole" if own else "the built-in weights"])]:
+        click.echo(f"{slug}: {line}")
+    return problems
+
+
+def _damage(slug: str, own: WeightsSpec, manifest: Manifest | None, models: ModelsFolder) -> list[str]:
+    if not manifest or own.path != models.weights_path(manifest):
+        return []
+    with open_bars("checking") as bars:
+        found = damaged_files(manifest, models, bars)
+    again = f"run tintype models pull {slug} --verify"
+    return [f"{path.relative_to(models.folder_of(one))} is not what was pulled; {again}" for one, path in found]
+
+
+def _unreadable(own: WeightsSpec) -> list[str]:
+    """Files that can't be read, and JSON files that aren't JSON."""
+    problems = []
+    try:
+        files = list_files(own.path)
+    except WeightsUnusable as error:
+        return [error.message]
+    for file in files:
+        try:
+            if file.suffix == ".json":
+                json.loads(file.read_text("utf-8"))
+        except OSError as error:
+            problems.append(f"{file.relative_to(own.path)} can't be read: {error.strerror}")
+        except (ValueError, RecursionError) as error:
+            problems.append(f"{file.relative_to(own.path)} is not JSON: {error}")
+    return problems
+
+
+def _unfit(spec: ModelSpec, own: WeightsSpec) -> tuple[list[str], list[str]]:
+    """What would keep the weights from loading, and what is only unused."""
+    from tintype.diffusion.check import check as check_fit  # noqa: PLC0415 - imports torch
+
+    found = check_fit(own, spec.family)
+    problems, notes = ([str(finding) for finding in found if finding.harmless is one] for one in (False, True))
+    return problems, [f"{note}; it isn't used" for note in notes]

@@ -1,1 +1,1 @@
-"""How many workers there are and where: processes of this machine, or actors of a Ray cluster."""
+"""How many workers run and where: processes of this machine, or actors of a Ray cluster."""

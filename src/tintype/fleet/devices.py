@@ -17,20 +17,20 @@ def devices(wanted: str) -> list[str]:
         return [name.strip() for name in wanted.split(",") if name.strip()]
     if not DRIVER.exists():
         return ["cpu"]
-    return [f"cuda:{index}" for index in range(_counted()[0])] or ["cpu"]
+    return [f"cuda:{index}" for index in range(_count()[0])] or ["cpu"]
 
 
-def absent(names: Sequence[str]) -> list[str]:
-    """Those of these devices that torch doesn't find on this machine; CPUs alone are not asked after."""
+def missing_devices(names: Sequence[str]) -> list[str]:
+    """Those of these devices that torch doesn't find on this machine; torch isn't asked for CPUs alone."""
     if {*names} <= {"auto", "cpu"}:
         return []
-    gpus, apple = _counted()
-    there = {"auto", "cpu", *(["cuda"] if gpus else []), *(f"cuda:{index}" for index in range(gpus))}
-    return [name for name in names if name not in there | ({"mps"} if apple else set())]
+    gpus, apple = _count()
+    found = {"auto", "cpu", *(["cuda"] if gpus else []), *(f"cuda:{index}" for index in range(gpus))}
+    return [name for name in names if name not in found | ({"mps"} if apple else set())]
 
 
-def _counted() -> tuple[int, int]:
-    """CUDA's devices (or ROCm's), and Apple's: asked in a child, because this process never imports torch."""
-    asked = subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True, check=True)  # noqa: S603
-    gpus, apple = asked.stdout.split()
+def _count() -> tuple[int, int]:
+    """CUDA's devices (or ROCm's), and Apple's: a child counts, because this process never imports torch."""
+    counted = subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True, check=True)  # noqa: S603
+    gpus, apple = counted.stdout.split()
     return int(gpus), int(apple)

@@ -48,7 +48,7 @@ TOO_LONG = "the picture takes too long to decode; save it anew, or smaller"
 TOO_MUCH = "the picture takes too much memory to decode; send it smaller"
 
 
-class Job(NamedTuple):
+class DecodeJob(NamedTuple):
     """Sent to a child before the file's bytes."""
 
     #: Bytes of the file.
@@ -111,7 +111,7 @@ class Decoder:
 
         When cancelled, from another thread, it kills the child and raises CancelledError immediately.
         """
-        job = Job(len(data), width, height)
+        job = DecodeJob(len(data), width, height)
         for _ in range(TRIES):
             try:
                 return self._decoded(data, job, cancellation)
@@ -119,7 +119,7 @@ class Decoder:
                 cause = error
         raise BadPicture(TOO_MUCH) from cause
 
-    def _decoded(self, data: bytes, job: Job, cancellation: Cancellation) -> Decoded:
+    def _decoded(self, data: bytes, job: DecodeJob, cancellation: Cancellation) -> Decoded:
         cancellation.check()
         child = self._take()
         try:
@@ -190,7 +190,7 @@ class _Child:
         """Whether it can decode another image."""
         return self._process.poll() is None and self._channel.fileno() >= 0
 
-    def reduced(self, data: bytes, job: Job) -> Decoded:
+    def reduced(self, data: bytes, job: DecodeJob) -> Decoded:
         """See Decoder; it ends when it crashes or takes too long. Raises _Killed when it is killed."""
         end = time.monotonic() + self._timeout
         try:
@@ -257,7 +257,7 @@ def main() -> None:
     channel.sendall(READY)
     while True:
         try:
-            job = Job(*JOB_HEAD.unpack(_received(channel, JOB_HEAD.size, None)))
+            job = DecodeJob(*JOB_HEAD.unpack(_received(channel, JOB_HEAD.size, None)))
         except EOFError:
             return
         data = bytes(_received(channel, job.length, None))
@@ -268,7 +268,7 @@ def main() -> None:
         channel.sendall(pixels)
 
 
-def _answer(data: bytes, max_pixels: int, job: Job) -> tuple[dict[str, Any], bytes]:
+def _answer(data: bytes, max_pixels: int, job: DecodeJob) -> tuple[dict[str, Any], bytes]:
     try:
         decoded = reduced(data, max_pixels, job.width, job.height)
     except BadPicture as error:

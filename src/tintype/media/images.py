@@ -29,7 +29,7 @@ CUT_SHORT = "the picture is damaged or cut short"
 #: What Pillow raises on malformed files, in addition to its own errors: its readers trust the lengths, offsets and keys
 #: of the file. The blocks that catch these call only Pillow, so that no error of ours is taken for the file's.
 MALFORMED = (
-    OSError,  # the usual one, "image file is truncated" and UnidentifiedImageError among it
+    OSError,  # the most common, among it "image file is truncated" and UnidentifiedImageError
     SyntaxError,  # "not a TIFF file", "broken PNG file"
     ValueError,  # an impossible size, mode or text chunk
     EOFError,
@@ -55,7 +55,7 @@ UPRIGHT = {
 ON_ITS_SIDE = (5, 6, 7, 8)
 #: Full scales of images with more than 8 bits, by mode.
 FULL_SCALE = {"I": (0xFFFF, 0xFFFFFFFF), "F": (1, 255, 65535)}
-#: How far floats may exceed their full scale: sharpening overshoots, and highlights are kept. An image with a larger
+#: How far floats may exceed their full scale: sharpening overshoots, and highlights exceed it. An image with a larger
 #: scale would be almost black.
 OVERSHOOT = 2
 #: How far highlights alone may, and the max share of the pixels that aren't black which they may be.

@@ -29,7 +29,7 @@ NAT64 = ip_network("64:ff9b::/96")
 REFUSED = (
     ip_network("192.0.0.0/24"),  # protocol assignments; a cloud has its metadata at 192.0.0.192
     ip_network("192.88.99.0/24"),  # 6to4 relays
-    ip_network("168.63.129.16/32"),  # Azure's own agent, in reach of every machine there
+    ip_network("168.63.129.16/32"),  # Azure's own agent, which every machine there can reach
     ip_network("3fff::/20"),  # documentation
 )
 #: Max bytes before a body: the largest head that httpcore takes, 100 KiB, and what is received with its end. Without
@@ -193,7 +193,7 @@ class PublicOnly(httpcore2.NetworkBackend):
             raise httpcore2.ConnectTimeout
         try:
             found = lookup.result()
-        except (OSError, UnicodeError) as error:  # UnicodeError: a label too long to be looked up
+        except (OSError, UnicodeError) as error:  # UnicodeError: a label that is too long
             raise PictureUnreachable(f"{host}: the name has no address") from error
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 

@@ -85,7 +85,7 @@ class Objects:
         self._store = store
         self._once = once or store
         self._trial = trial
-        #: The same every time, so that at most one is left where it can't be removed.
+        #: Always the same, so that at most one is left where it can't be removed.
         self._test_name = new_name(UNREAD)
         #: As many bytes as the last image for which there was no room: with less room than that, it is still full.
         self._test_data = TEST_DATA

@@ -46,20 +46,20 @@ class MetricsSnapshot:
 class Metrics:
     """Renders `/metrics` of one web process; `read` queries the database, for every scrape.
 
-    own: collectors of its own in addition to its calls. about: build labels in addition to version and Python. data: a
-    folder of the disk that it writes to.
+    collectors: of this process, in addition to its calls. about: build labels in addition to version and Python.
+    data: a folder of the disk that it writes to.
     """
 
     def __init__(
         self,
         read: Callable[[], MetricsSnapshot],
-        own: Iterable[Collector] = (),
+        collectors: Iterable[Collector] = (),
         about: Mapping[str, str] | None = None,
         data: Path = Path(),
     ) -> None:
         self._registry = CollectorRegistry()
         self.calls = Calls()
-        for one in (self.calls, *own, _Disk(data), _Stored(read)):
+        for one in (self.calls, *collectors, _Disk(data), _Stored(read)):
             self._registry.register(one)
         ProcessCollector(registry=self._registry)
         build = Info("tintype_build", "What this process is made of.", registry=self._registry)
@@ -128,8 +128,8 @@ def _single(values: Mapping[str, float]) -> dict[tuple[str, ...], float]:
 
 def _gauge(name: str, words: str, labels: list[str], values: Mapping[tuple[str, ...], float]) -> Metric:
     family = GaugeMetricFamily(name, words, labels=labels)
-    for own, value in values.items():
-        family.add_metric(own, value)
+    for label_values, value in values.items():
+        family.add_metric(label_values, value)
     return family
 
 

@@ -49,7 +49,7 @@ def set_up_logs(*, process: str) -> None:
             event.pop("limits", None)  # twenty numbers at start, too many for a terminal
         return event
 
-    about: list[structlog.typing.Processor] = [
+    prepare: list[structlog.typing.Processor] = [
         # Bound by the caller: the request's id, for code that knows no requests.
         structlog.contextvars.merge_contextvars,
         name_process,
@@ -64,14 +64,16 @@ def set_up_logs(*, process: str) -> None:
         else structlog.processors.JSONRenderer()
     )
     structlog.configure(
-        processors=[*about, render],
+        processors=[*prepare, render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=lambda *_: Lines(sys.stderr),
     )
     # The same format for libraries' warnings, such as an exporter's whose collector is away.
-    own = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, render]
+    processors = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, render]
     if logging.lastResort is not None:
-        logging.lastResort.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=about, processors=own))
+        logging.lastResort.setFormatter(
+            structlog.stdlib.ProcessorFormatter(foreign_pre_chain=prepare, processors=processors)
+        )
 
 
 def log_start(**about: Any) -> None:

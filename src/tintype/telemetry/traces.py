@@ -143,18 +143,18 @@ def open_tracing(exporter: str, process: str, instance: str = "") -> Tracing:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
     [found] = entry_points(group=GROUP, name=exporter)
-    own = {"service.name": f"tintype-{process}", "service.version": __version__}
+    resource = {"service.name": f"tintype-{process}", "service.version": __version__}
     if instance:
-        own["service.instance.id"] = instance
-    provider = TracerProvider(resource=Resource.create(own))
+        resource["service.instance.id"] = instance
+    provider = TracerProvider(resource=Resource.create(resource))
     exporter_with_log: Any = LoggedExporter(found.load()(), process)
     provider.add_span_processor(BatchSpanProcessor(exporter_with_log))
     return Tracing(provider.get_tracer("tintype"), provider.shutdown)
 
 
 def _traceparent(span: Any) -> str:
-    own = span.get_span_context()
-    return f"00-{own.trace_id:032x}-{own.span_id:016x}-{own.trace_flags:02x}"
+    context = span.get_span_context()
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
 def _mark_failed(span: Any, error: BaseException) -> None:

@@ -1,4 +1,4 @@
-"""A Ray fleet's keeper over a real store: who leads, who is started, who is let go; the cluster is a list of names."""
+"""A Ray fleet's autoscaler over a real store: who leads, what it starts and drains. The cluster is a list of names."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import update
 from structlog.testing import capture_logs
 
-from tintype.fleet import keeper as keepers_own
-from tintype.fleet.keeper import Keeper
-from tintype.fleet.rule import Bounds
+from tintype.fleet import autoscaler as autoscaler_module
+from tintype.fleet.autoscaler import Autoscaler
+from tintype.fleet.scaling import ScalingPolicy
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database, now
 from tintype.store.db.migrations import migrate
@@ -23,7 +23,7 @@ from tintype.store.queue.control import Controls
 from tintype.store.queue.demand import GUESS, Demand, read_demand
 from tintype.store.queue.requests import Requests
 
-AT_ONCE = Bounds(least=0, most=3, wait=10, cooldown=0)
+NO_COOLDOWN = ScalingPolicy(min_workers=0, max_workers=3, target_wait=10, cooldown=0)
 #: Steps of a request that keeps one worker busy for the wanted wait.
 STEPS = round(10 / GUESS)
 
@@ -50,12 +50,12 @@ class Names:
     def unplaced(self, names: Iterable[str]) -> list[str]:
         return list(names) if self.crowded else []
 
-    def room(self) -> str:
+    def capacity(self) -> str:
         return "one needs 1 GPU; there is none"
 
 
 class Site:
-    """A store, a cluster, and keepers over them."""
+    """A store, a cluster, and autoscalers over them."""
 
     def __init__(self, db: Database) -> None:
         self.db = db
@@ -67,8 +67,8 @@ class Site:
         self.key, _ = accounts.create_key(account, "key")
         self.test_key, _ = accounts.create_key(account, "test", test=True)
 
-    def keeper(self, holder: str = "k1", bounds: Bounds = AT_ONCE) -> Keeper:
-        return Keeper(self.db, Lead(self.db, holder, 15), self.cluster, bounds)
+    def autoscaler(self, holder: str = "k1", policy: ScalingPolicy = NO_COOLDOWN) -> Autoscaler:
+        return Autoscaler(self.db, Lead(self.db, holder, 15), self.cluster, policy)
 
     def submit(self, number: int = 1, *, slug: str = "a", test: bool = False) -> None:
         for _ in range(number):
@@ -106,92 +106,92 @@ def test_what_is_asked(site: Site) -> None:
     assert read_demand(site.db) == Demand(STEPS * GUESS, STEPS * GUESS, 1, 1, frozenset({"b"}), paused=True)
 
 
-def test_from_none_to_the_most_and_back(site: Site) -> None:
-    keeper = site.keeper()
-    assert (keeper.look(), site.cluster.there) == (0, [])
+def test_from_none_to_the_maximum_and_back(site: Site) -> None:
+    autoscaler = site.autoscaler()
+    assert (autoscaler.reconcile(), site.cluster.there) == (0, [])
     site.submit()
-    assert (keeper.look(), site.cluster.there) == (0, ["ray:1"])
+    assert (autoscaler.reconcile(), site.cluster.there) == (0, ["ray:1"])
     site.submit(4)
-    keeper.look()
+    autoscaler.reconcile()
     assert site.cluster.there == ["ray:1", "ray:2", "ray:3"]
-    assert (keeper.look(), site.wanted()) == (3, 3)
+    assert (autoscaler.reconcile(), site.wanted()) == (3, 3)
     site.end_all()
     site.beat("ray:2-host-1")
-    keeper.look()
-    assert site.cluster.there == ["ray:2"], "those without a worker are ended at once, the other drains"
+    autoscaler.reconcile()
+    assert site.cluster.there == ["ray:2"], "those without a worker are ended immediately, the other drains"
     assert site.beat("ray:2-host-1") == [True]
-    keeper.look()
+    autoscaler.reconcile()
     assert site.cluster.there == ["ray:2"]
     site.workers.leave("ray:2-host-1")
-    keeper.look()
+    autoscaler.reconcile()
     assert (site.cluster.there, site.workers.shown()[1], site.wanted()) == ([], [], 0)
 
 
 def test_none_is_started_while_the_storage_refuses_all_that_are_there(site: Site) -> None:
     site.submit()
-    keeper = site.keeper()
-    keeper.look()
+    autoscaler = site.autoscaler()
+    autoscaler.reconcile()
     refused = {"storage": "there is no such bucket"}
     site.workers.beat("ray:1-host-1", "cpu", 0, 0, about=refused)
     site.submit(4)
-    keeper.look()
+    autoscaler.reconcile()
     assert site.cluster.there == ["ray:1"]
     site.beat("ray:1-host-1")
-    keeper.look()
+    autoscaler.reconcile()
     assert site.cluster.there == ["ray:1", "ray:2", "ray:3"]
 
 
-def test_a_keeper_finds_what_another_has_left(site: Site) -> None:
+def test_an_autoscaler_finds_what_another_has_left(site: Site) -> None:
     site.submit(9)
-    site.keeper().look()
+    site.autoscaler().reconcile()
     site.end_all()
-    later = site.keeper("k2", Bounds(0, 3, 10, cooldown=300))
-    assert later.look() is None, "the first still leads"
+    later = site.autoscaler("k2", ScalingPolicy(0, 3, 10, cooldown=300))
+    assert later.reconcile() is None, "the first still leads"
     with site.db.write() as tx:
         tx.execute(update(keepers).values(lease_until=now() - 1))
-    assert (later.look(), site.wanted()) == (3, 3), "nothing is doubled, and nobody goes before a cool-down"
-    assert site.keeper().look() is None
+    assert (later.reconcile(), site.wanted()) == (3, 3), "nothing is doubled, and nobody goes before a cool-down"
+    assert site.autoscaler().reconcile() is None
     Lead(site.db, "k2", 15).leave()
-    assert site.keeper().look() == 3
+    assert site.autoscaler().reconcile() == 3
 
 
 def test_nothing_is_started_while_the_queue_is_paused(site: Site) -> None:
-    keeper = site.keeper(bounds=Bounds(1, 3, 10, 0))
+    autoscaler = site.autoscaler(policy=ScalingPolicy(1, 3, 10, 0))
     Controls(site.db).pause()
     site.submit(9)
-    keeper.look()
+    autoscaler.reconcile()
     assert site.cluster.there == []
     Controls(site.db).resume()
-    keeper.look()
+    autoscaler.reconcile()
     assert len(site.cluster.there) == 3
 
 
-def test_an_operator_s_drain_leaves_the_place_empty_until_it_is_recalled(site: Site) -> None:
-    keeper = site.keeper()
+def test_an_operator_s_drain_leaves_the_slot_empty_until_it_is_recalled(site: Site) -> None:
+    autoscaler = site.autoscaler()
     site.submit(9)
-    keeper.look()
+    autoscaler.reconcile()
     site.beat("ray:1-host-1", "ray:2-host-2", "ray:3-host-3")
     site.workers.drain("ray:2-host-2")
-    keeper.look()
+    autoscaler.reconcile()
     assert site.cluster.ended == [], "it has something to end yet"
     site.workers.leave("ray:2-host-2")
     for _ in range(2):
-        keeper.look()
+        autoscaler.reconcile()
     assert (site.cluster.there, site.wanted()) == (["ray:1", "ray:3"], 2)
     site.workers.recall("ray:2-host-2")
-    keeper.look()
+    autoscaler.reconcile()
     assert sorted(site.cluster.there) == ["ray:1", "ray:2", "ray:3"]
 
 
-def test_a_place_that_an_operator_drained_does_not_keep_a_fleet_from_being_taken_down(site: Site) -> None:
+def test_a_slot_that_an_operator_drained_does_not_keep_a_fleet_from_being_taken_down(site: Site) -> None:
     site.submit(9)
-    site.keeper().look()
+    site.autoscaler().reconcile()
     site.beat("ray:1-host-1")
     site.workers.drain("ray:1-host-1")
     site.workers.leave("ray:1-host-1")
-    down = site.keeper(bounds=Bounds(0, 0, 1, 0))
-    assert (down.look(), site.cluster.there) == (3, [])
-    assert (down.look(), len(site.workers.shown()[1])) == (0, 1), "its row stays for a recall"
+    down = site.autoscaler(policy=ScalingPolicy(0, 0, 1, 0))
+    assert (down.reconcile(), site.cluster.there) == (3, [])
+    assert (down.reconcile(), len(site.workers.shown()[1])) == (0, 1), "its row stays for a recall"
 
 
 def test_an_operator_s_word_stands_over_the_fleet_s(site: Site) -> None:
@@ -204,44 +204,44 @@ def test_an_operator_s_word_stands_over_the_fleet_s(site: Site) -> None:
 
 
 def test_the_idle_and_cold_go_first(site: Site) -> None:
-    keeper = site.keeper()
+    autoscaler = site.autoscaler()
     site.submit(9)
-    keeper.look()
+    autoscaler.reconcile()
     site.end_all()
     site.beat("ray:1-host-1", "ray:2-host-2")
     site.beat("ray:3-host-3", busy=True)
     Warmups(site.db).note("ray:2-host-2", ["a"])
     site.submit(2)
-    keeper.look()
+    autoscaler.reconcile()
     assert [worker.id for worker in site.workers.shown()[1] if worker.released] == ["ray:1-host-1"]
 
 
-def test_an_actor_that_dies_at_once_is_not_started_at_every_look(site: Site) -> None:
-    keeper = site.keeper()
+def test_an_actor_that_dies_immediately_is_not_started_at_every_poll(site: Site) -> None:
+    autoscaler = site.autoscaler()
     site.submit()
-    keeper.look()
+    autoscaler.reconcile()
     site.cluster.there.clear()
-    keeper.look()
+    autoscaler.reconcile()
     assert site.cluster.there == []
 
 
-def test_workers_that_no_node_has_room_for_are_told_of_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_no_node_has_room_for_are_reported_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter((0.0, 1.0, 2.0, 10.0, 11.0, 12.0, 13.0))
     moment = 0.0
-    monkeypatch.setattr(keepers_own.time, "monotonic", lambda: moment)
+    monkeypatch.setattr(autoscaler_module.time, "monotonic", lambda: moment)
     site.cluster.crowded = True
-    keeper, said = site.keeper(), []
+    autoscaler, said = site.autoscaler(), []
     site.submit()
     with capture_logs() as logs:
         for moment in moments:  # noqa: B007 - it is what the clock says
-            keeper.look()
+            autoscaler.reconcile()
             said.append([line["cause"] for line in logs if line["log_level"] == "warning"])
-    assert [len(causes) for causes in said] == [0, 0, 0, 0, 1, 1, 1], "the actor was there at the second look"
+    assert [len(causes) for causes in said] == [0, 0, 0, 0, 1, 1, 1], "the actor was there at the second poll"
     assert said[-1] == ["ray:1: one needs 1 GPU; there is none"]
     with site.db.read() as view:
         assert waits(view) == said[-1][0], "an operator is told too"
     site.cluster.crowded = False
-    keeper.look()
+    autoscaler.reconcile()
     with site.db.read() as view:
         assert waits(view) == ""
 
