@@ -25,7 +25,7 @@ from tintype.errors import (
     StorageUnavailable,
     StoreUnavailable,
 )
-from tintype.media.cancellation import Cancellation
+from tintype.media.network import Cancellation
 from tintype.running import Phase, RunningRequest, WrongPhase, fail, refuse
 from tintype.store.db.records import LeaseStatus, Progress, Request
 
