@@ -91,7 +91,7 @@ class RunningRequest(Generic[PlanT, ImageT, PixelsT]):
         self.fetched = fetched
         self._cancellation = cancellation or Cancellation()
         self.phase = Phase.FETCHING
-        #: What the last heartbeat learned of it; a request that isn't to be kept is dropped in the next turn.
+        #: What the last heartbeat learned of it; unless KEEP, it is dropped in the next turn.
         self.lease = LeaseStatus.KEEP
         #: From WAITING_FOR_MEMORY on: what it is going to make.
         self.plan: PlanT

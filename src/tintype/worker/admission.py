@@ -18,9 +18,9 @@ GIVE_WAY = 2.0
 
 
 class ClaimTimer:
-    """When a worker looks for requests: when it is woken, and by itself every `poll` seconds.
+    """When a worker polls the queue: when it is woken, and otherwise every `poll` seconds.
 
-    warm_wait: seconds after which it looks again, for what was left to another worker until then.
+    warm_wait: seconds after which it polls again, for requests that were left to another worker until then.
     """
 
     def __init__(self, poll: float, warm_wait: float) -> None:
@@ -28,35 +28,35 @@ class ClaimTimer:
         self._warm_wait = warm_wait
         #: Also set when something else arrives that ends a rest.
         self.arrived = threading.Event()
-        self._looked = self._woken = 0.0
+        self._polled = self._woken = 0.0
 
     def wake(self) -> None:
-        """Look for requests immediately: there may be one, or room for one. From any thread."""
+        """Poll immediately: there may be a request, or room for one. From any thread."""
         self._woken = time.monotonic()
         self.arrived.set()
 
-    def looks(self) -> None:
-        """It looks now."""
-        self._looked = time.monotonic()
+    def polls(self) -> None:
+        """It polls now."""
+        self._polled = time.monotonic()
 
     def until_next(self) -> float:
-        """Seconds until it looks again."""
-        moments = (self._woken, self._woken + self._warm_wait, self._looked + self._poll)
-        return max(0.0, min(moment for moment in moments if moment > self._looked) - time.monotonic())
+        """Seconds until the next poll."""
+        moments = (self._woken, self._woken + self._warm_wait, self._polled + self._poll)
+        return max(0.0, min(moment for moment in moments if moment > self._polled) - time.monotonic())
 
     def rest(self, *, claiming: bool) -> None:
-        """Sleep until something arrives, or it is time to look."""
+        """Sleep until something arrives, or it is time to poll."""
         self.arrived.wait(self.until_next() if claiming else self._poll)
         self.arrived.clear()
 
 
 class Admission:
-    """Counts what a worker has in hand, and knows the memory that the started requests still need."""
+    """Counts the images of a worker's requests, and the memory that the started ones still need."""
 
     def __init__(self, max_images: int, max_rows: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """max_images: in hand at the same time, or one request's more. max_rows: of a forward pass."""
+        """max_images: at the same time, or one request's more. max_rows: of a forward pass."""
         self._max_images = max_images
-        #: Images of one account in hand, or one request's more: a quarter is left to other accounts, but an account
+        #: Concurrent images of one account, or one request's more: a quarter is left to other accounts, but an account
         #: that is alone here fills its forward passes.
         self._share = max(max_images * 3 // 4, max_rows)
         self._clock = clock
@@ -73,7 +73,7 @@ class Admission:
         return sum(min(images, self._share) for images in _images(running).values()) < self._max_images
 
     def full_accounts(self, running: Collection[Running]) -> list[str]:
-        """Accounts with their share in hand, or with half of `max_images` whose input images are being fetched."""
+        """Accounts that have reached their share, or with half of `max_images` whose input images are being fetched."""
         fetching = _images(one for one in running if not one.fetched.done())
         in_hand = _images(running).items()
         return [one for one, images in in_hand if images >= self._share or fetching[one] >= self._max_images / 2]

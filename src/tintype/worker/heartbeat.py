@@ -25,14 +25,14 @@ STATM = Path("/proc/self/statm")
 class Heartbeat:
     """Beats also while a forward pass or a load takes longer than a lease. It reads the worker, and never waits for it.
 
-    life: is told why the worker ends, where a heartbeat is the reason.
+    process_log: notes why the process ends, where a heartbeat is the reason.
     """
 
-    def __init__(self, worker: Worker, previews: PreviewRenderer, life: ProcessLog) -> None:
+    def __init__(self, worker: Worker, previews: PreviewRenderer, process_log: ProcessLog) -> None:
         self._worker = worker
         self._store = worker.store
         self._previews = previews
-        self._life = life
+        self._process_log = process_log
         self._reporter = Reporter(worker)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
@@ -64,7 +64,7 @@ class Heartbeat:
         worker = self._worker
         about = (worker.config.id, str(worker.models.device), worker.engine.forward_passes, worker.engine.rows)
         if self._store.workers.beat(*about, **self._reporter.report()):
-            self._life.stopping("drained")
+            self._process_log.stopping("drained")
             worker.drain()
 
     def _run(self) -> None:
@@ -84,7 +84,7 @@ class Heartbeat:
         return self._worker.config.parent not in (None, os.getppid())
 
     def _stop(self, why: str) -> None:
-        self._life.stopping(why)
+        self._process_log.stopping(why)
         self._worker.stop()
 
 

@@ -60,11 +60,11 @@ class WorkerConfig:
     """Its name, its limits, and its times in seconds."""
 
     id: str
-    #: In hand at the same time, or one request's more.
+    #: At the same time, or one request's more.
     max_images: int
     #: Of a forward pass.
     max_rows: int
-    #: Between looks for requests, unless woken.
+    #: Between polls of the queue, unless woken.
     poll: float
     #: For what runs when it is stopped.
     grace: float
@@ -151,7 +151,7 @@ class Worker:
         if not self._claiming or self.timer.until_next() > 0:
             return
         began = time.monotonic()
-        self.timer.looks()
+        self.timer.polls()
         if self.outputs.breaker.open:
             return
         try:
@@ -168,7 +168,7 @@ class Worker:
                     self.timer.wake()
                     break
         except StoreUnavailable:
-            pass  # it looks again
+            pass  # it polls again
 
     def start(self) -> None:
         """Plan the requests whose input image is there; start those for which memory has room."""

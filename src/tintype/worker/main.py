@@ -56,16 +56,16 @@ def run_worker(
     outputs = Outputs(store.queue, storage, safety, with_recipe=settings.embed_recipe)
     tracing = open_tracing(settings.traces, "worker", worker_id)
     worker = Worker(store, models, inputs, outputs, config, tracing)
-    life = ProcessLog(worker=worker_id, device=str(models.device), **about)
+    process_log = ProcessLog(worker=worker_id, device=str(models.device), **about)
 
     def stop(number: int, _frame: object) -> None:
-        life.stopping(number)
+        process_log.stopping(number)
         worker.signalled()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    heartbeat = Heartbeat(worker, PreviewRenderer(store.previews, safety), life)
-    with life:
+    heartbeat = Heartbeat(worker, PreviewRenderer(store.previews, safety), process_log)
+    with process_log:
         with inputs, heartbeat, Bell(db, worker.timer.wake):
             worker.run()
             outputs.breaker.stop()

@@ -88,7 +88,7 @@ class PreviewRenderer:
 
 
 def _see(one: Running, index: int, shown: _Shown) -> tuple[int, Image.Image] | None:
-    """The step of an image and how it looks after it; None where that was shown, or there is nothing to show."""
+    """The step of an image and how it looks after it; None where that was shown, or nothing to show."""
     image, pixels = one.images[index], one.pixels.get(index)
     if pixels is not None:
         if shown.steps.get(index) == FINISHED or len(one.images) == 1:
