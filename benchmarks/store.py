@@ -19,14 +19,14 @@ from uuid import uuid4
 import psutil
 from sqlalchemy import func, insert, select, text
 from tests.databases import SqliteFiles, postgres_server, server_program
+from tests.stores import a_result, new_request, store_on
 
 from tintype.store.accounts.accounts import Accounts
+from tintype.store.accounts.keys import Ceilings
 from tintype.store.db.database import Database, now
 from tintype.store.db.records import Progress, Status
 from tintype.store.db.tables import requests
-from tintype.store.ops.workers import Workers
-from tintype.store.queue.limits import Ceilings
-from tintype.store.queue.requests import Requests
+from tintype.store.ops.processes import Workers
 
 #: Requests that wait when one more is submitted, claimed and completed.
 LENGTHS = (1, 10, 1_000, 5_000)
@@ -65,11 +65,11 @@ class House:
     def __init__(self, url: str, keys: int = KEYS) -> None:
         self.db = Database(url)
         # Limited as a server is, so that a submit counts what it counts there; but all keys are one account's.
-        self.requests = Requests(self.db, lease=15, retention=3600, ceilings=Ceilings(queue=10_000, max_queued=10_000))
+        self.store = store_on(self.db, lease=15, retention=3600, ceilings=Ceilings(queue=10_000, max_queued=10_000))
         self.workers = Workers(self.db)
         accounts = Accounts(self.db)
         account = accounts.create("one", 10**15).id
-        self.keys = [accounts.create_key(account, f"key {number}")[0] for number in range(keys)]
+        self.keys = [accounts.keys.create(account, f"key {number}")[0] for number in range(keys)]
         self._numbers = count()
 
     def fill(self, length: int) -> None:
@@ -80,34 +80,34 @@ class House:
             rows = [self._row(last + number) for number in range(1, length - waiting + 1)]
             if rows:
                 tx.execute(insert(requests).values(submitted_at=now()), rows)
-            if self.db.has_bell:
+            if self.db.can_notify:
                 tx.execute(text("ANALYZE"))  # as autovacuum does within a minute
 
     def submit(self) -> None:
         """A request that is next."""
         number = next(self._numbers)
         key, slug = self.keys[number % len(self.keys)], f"model-{number % SLUGS}"
-        self.requests.submit(key, slug, PARAMS, 2_000, PRIORITIES, steps=20, cancel_after=3600)
+        self.store.queue.submit(new_request(key, slug, PARAMS, 2_000, PRIORITIES, steps=20, cancel_after=3600))
 
     def cycle(self, clock: Callable[[], float] = time.perf_counter) -> Cycle:
         """A request that nobody else waits for."""
         began = clock()
         self.submit()
         submitted = clock()
-        claimed = self.requests.claim("w", idle=True)
+        claimed = self.store.leases.claim("w", idle=True)
         taken = clock()
-        if claimed is None or not self.requests.complete(claimed.id, claimed.attempt, {"inference_time": 1.0}):
+        if claimed is None or not self.store.leases.complete(claimed.id, claimed.attempt, a_result(inference_time=1.0)):
             raise RuntimeError("the request that was submitted is not the one that was claimed")
         return Cycle(submitted - began, taken - submitted, clock() - began)
 
     def hands(self, number: int) -> Callable[[], None]:
         """The heartbeat of a worker that holds some requests, as `worker/heart.py` makes it."""
-        held = [claimed for _ in range(IN_HAND) if (claimed := self.requests.claim(f"w{number}", idle=True))]
+        held = [claimed for _ in range(IN_HAND) if (claimed := self.store.leases.claim(f"w{number}", idle=True))]
         beats = count(1)
 
         def beat() -> None:
             step = next(beats)
-            self.requests.renew([Progress(one.id, one.attempt, step % 20, 20) for one in held])
+            self.store.leases.renew([Progress(one.id, one.attempt, step % 20, 20) for one in held])
             told: dict[str, Any] = {"max_rows": 16, "about": {"tasks": [one.id for one in held]}}
             told["counts"] = {"tintype_stage_runs decode": step, "tintype_stage_seconds decode": step / 8}
             self.workers.beat(f"w{number}", "cuda:0", step, 8 * step, step_seconds=step / 10, **told)
@@ -121,7 +121,7 @@ class House:
     @cached_property
     def _servers(self) -> list[psutil.Process]:
         """The server's processes that work for this one: none where the database is a file."""
-        if not self.db.has_bell:
+        if not self.db.can_notify:
             return []
         with self.db.read() as view:
             return [psutil.Process(view.execute(text("SELECT pg_backend_pid()")).scalar_one())]

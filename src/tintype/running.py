@@ -26,7 +26,7 @@ from tintype.errors import (
 from tintype.media.decoder import Decoded
 from tintype.media.network import Cancellation
 from tintype.store.db.records import LeaseStatus, Progress, Request
-from tintype.store.queue.lifecycle import Leases
+from tintype.store.queue.queue import Leases
 
 log = structlog.get_logger()
 
@@ -183,26 +183,26 @@ class RunningRequest(Generic[PlanT, ImageT, PixelsT]):
         self.phase = to
 
 
-def refuse(queue: Leases, request: Request, error: Exception) -> None:
+def refuse(leases: Leases, request: Request, error: Exception) -> None:
     """Fail a request of another version, whose models or parameters differ from this one's; raises StoreUnavailable."""
     log.warning("request not understood", request=request.id, exc_info=error)
-    queue.fail(request.id, request.attempt, NOT_UNDERSTOOD, 500)
+    leases.fail(request.id, request.attempt, NOT_UNDERSTOOD, 500)
 
 
-def fail(queue: Leases, one: RunningRequest[Any, Any, Any], error: BaseException, *, storage_shut: bool) -> None:
+def fail(leases: Leases, one: RunningRequest[Any, Any, Any], error: BaseException, *, storage_shut: bool) -> None:
     """Write that a request failed: FAILED for a reason that a retry won't change; else to be retried, alone.
 
     Where the database or the storage is away, the request is not at fault: it is handed back, uncounted.
     Raises StoreUnavailable.
     """
     if isinstance(error, StoreUnavailable) or (storage_shut and isinstance(error, StorageUnavailable)):
-        queue.hand_back(*one.held)
+        leases.hand_back(*one.held)
     elif isinstance(error, StorageUnavailable):
         log.warning("the storage refused this one", request=one.request.id, cause=error.why)
-        queue.retry(*one.held, STORAGE_REFUSED)
+        leases.retry(*one.held, STORAGE_REFUSED)
     elif isinstance(error, TintypeError):
         log.warning("request failed", request=one.request.id, error=error.message, cause=repr(error.__cause__))
-        queue.fail(*one.held, error.message, error.status, kind_of(error))
+        leases.fail(*one.held, error.message, error.status, kind_of(error))
     else:
         log.error("the model failed", request=one.request.id, attempt=one.request.attempt, exc_info=error)
-        queue.retry(*one.held, MODEL_FAILED)
+        leases.retry(*one.held, MODEL_FAILED)

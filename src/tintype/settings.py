@@ -303,6 +303,8 @@ class Settings(BaseSettings):
 
     #: Seconds a claimed request is a worker's own unless renewed: how long a dead worker's request waits.
     lease: float = Field(15.0, gt=0)
+    #: Attempts after which a request is given up; those that a worker handed back don't count.
+    max_attempts: int = Field(3, ge=1)
     #: Seconds between renewals; also how fresh progress is and how fast a cancel is noticed.
     heartbeat: float = Field(0.5, gt=0)
     #: Seconds between looks into an empty queue.

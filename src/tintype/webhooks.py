@@ -21,9 +21,9 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from tintype.errors import StoreUnavailable, TintypeError
 from tintype.media.http import PublicClient
 from tintype.settings import Settings
-from tintype.store.db.database import Database
-from tintype.store.webhooks.outbox import Backoff, Outbox
-from tintype.store.webhooks.records import PREFIX, Delivery, Outcome
+from tintype.store.db.records import PREFIX, Delivery, DeliveryOutcome
+from tintype.store.store import Store
+from tintype.store.webhooks.outbox import Outbox
 from tintype.telemetry.logs import Outage
 from tintype.telemetry.traces import HEADER, NO_TRACES, Tracing, open_tracing
 
@@ -37,13 +37,6 @@ AWAY, IDLE = 1.0, 4.0
 FAILING = 1024
 #: The delivery log's words for an unexpected error of this server, of which its own log has the traceback.
 UNFORESEEN = "it could not be sent: an error of this server"
-
-
-def outbox(db: Database, settings: Settings) -> Outbox:
-    """The outbox as the operator configured it."""
-    backoff = Backoff(settings.webhook_backoff, settings.webhook_longest_pause, settings.webhook_attempts)
-    # Twice the time of an attempt: the deliveries of a sender that died are sent again after that.
-    return Outbox(db, backoff, lease=2 * settings.webhook_timeout, retention=settings.webhook_retention)
 
 
 def sign(secrets: Sequence[str], id: str, timestamp: int, body: bytes) -> list[tuple[str, str]]:
@@ -65,7 +58,7 @@ class ReceiverOutages:
         self._lock = threading.Lock()
         self._failing: OrderedDict[tuple[str, str], Outage] = OrderedDict()
 
-    def record(self, delivery: Delivery, outcome: Outcome) -> None:
+    def record(self, delivery: Delivery, outcome: DeliveryOutcome) -> None:
         """The outcome of an attempt."""
         receiver = (delivery.webhook_id, delivery.receiver)
         with self._lock:
@@ -117,24 +110,24 @@ class WebhookSender:
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def send(self, delivery: Delivery, secrets: Sequence[str]) -> Outcome:
+    def send(self, delivery: Delivery, secrets: Sequence[str]) -> DeliveryOutcome:
         """One attempt. Every error is an outcome: an attempt without one would be repeated endlessly."""
         try:
             return self._post(delivery, secrets)
         except TintypeError as error:
-            return Outcome(error=error.message)
+            return DeliveryOutcome(error=error.message)
         except Exception as error:
             log.exception("a webhook could not be sent", error=type(error).__name__)
-            return Outcome(error=UNFORESEEN)
+            return DeliveryOutcome(error=UNFORESEEN)
 
-    def _post(self, delivery: Delivery, secrets: Sequence[str]) -> Outcome:
+    def _post(self, delivery: Delivery, secrets: Sequence[str]) -> DeliveryOutcome:
         body = delivery.body.encode()
         headers = [("Content-Type", "application/json"), ("User-Agent", "tintype")]
         headers += sign(secrets, delivery.id, int(time.time()), body)
         with self._tracing.span("webhook", delivery.traceparent, request=delivery.request_id) as traceparent:
             trace = [(HEADER, traceparent)] if traceparent else []
             answer = self._client.post(delivery.url, body, headers + trace)
-        return Outcome(answer.status, retry_after=answer.retry_after if answer.status in BUSY else None)
+        return DeliveryOutcome(answer.status, retry_after=answer.retry_after if answer.status in BUSY else None)
 
     def _run(self) -> None:
         while not self._done.is_set():
@@ -169,11 +162,12 @@ class WebhookSender:
 @contextmanager
 def webhook_sender(settings: Settings, name: str = "") -> Iterator[None]:
     """A server's webhook sender, as the operator configured it. name: its instance in traces."""
-    db = Database(settings.database, patience=settings.database_patience, process="webhooks")
+    store = Store.open(settings, process="webhooks")
     tracing = open_tracing(settings.traces, "webhooks", name)
     with PublicClient(settings.webhook_allow, settings.webhook_timeout) as client:
         threads, poll, grace = settings.webhook_senders, settings.webhook_poll, settings.webhook_timeout
-        with WebhookSender(outbox(db, settings), client, threads=threads, poll=poll, grace=grace, tracing=tracing):
+        outbox = store.webhooks.outbox
+        with WebhookSender(outbox, client, threads=threads, poll=poll, grace=grace, tracing=tracing):
             yield
     tracing.close()
-    db.close()
+    store.close()

@@ -94,7 +94,7 @@ class Keys:
         rich = store.create("rich", 1_000_000_000).id
         for name, (_, limits) in KEYS.items():
             account = store.create("poor", POOR).id if name == "poor" else rich
-            key, made.secrets[name] = store.create_key(account, name, test=name == "test", **limits)
+            key, made.secrets[name] = store.keys.create(account, name, test=name == "test", **limits)
             made.ids[key.id] = name
         return made
 

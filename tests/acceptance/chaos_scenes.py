@@ -16,9 +16,8 @@ from tests.databases import PostgresServer
 from tests.objects import object_storage
 from tests.toy import small_setting
 from tintype.store.db.database import Database
-from tintype.store.db.records import Status
+from tintype.store.db.records import DeliveryStatus, Status
 from tintype.store.db.tables import deliveries, requests
-from tintype.store.webhooks.records import Delivered
 
 #: Receivers on this machine are told, and soon told again.
 TELLING = {"webhook_allow": "127.0.0.1", "webhook_poll": 0.1, "webhook_backoff": 0.1}
@@ -50,7 +49,7 @@ class Scene:
         """Whether a request goes on, or a message waits to be sent."""
         with db.read() as view:
             goes_on = view.scalar(select(exists().where(requests.c.status.not_in(OVER))))
-            return bool(goes_on or view.scalar(select(exists().where(deliveries.c.status == Delivered.PENDING))))
+            return bool(goes_on or view.scalar(select(exists().where(deliveries.c.status == DeliveryStatus.PENDING))))
 
 
 @contextmanager

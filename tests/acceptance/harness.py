@@ -22,7 +22,7 @@ from tintype.cli import tintype as root
 from tintype.errors import TintypeError
 from tintype.store.db.database import Database
 from tintype.store.db.tables import accounts
-from tintype.store.ops.workers import WorkerRow, Workers
+from tintype.store.ops.processes import WorkerRow, Workers
 
 READY = "tintype is ready at "
 KEY = "SG_0123456789abcdef0123456789abcdef"

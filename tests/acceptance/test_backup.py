@@ -16,13 +16,13 @@ from sqlalchemy import make_url, text
 
 from tests.acceptance.harness import KEY, Server, done, here, until, words
 from tests.databases import PostgresServer, server_program
+from tests.stores import store_on
 from tests.toy import small_setting
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.keys import digest
 from tintype.store.db import facts
 from tintype.store.db.database import Database
-from tintype.store.queue.control import Controls
 
 SLUG, PRICE = SD35_TURBO_TXT2IMG.slug, SD35_TURBO_TXT2IMG.price
 ASKED = {"prompt": "a fox", "width": 256, "height": 256, "steps": 20, "guidance_scale": 4, "image_format": "png"}
@@ -36,7 +36,7 @@ def load(server: Server) -> list[str]:
     second = submit(server, seed=1, steps=70, batch_size=4)
     until(lambda: status(server, second) != "QUEUED")
     with server.store() as db:
-        Controls(db).pause()
+        store_on(db).queue.pause()
     return [first, second, submit(server, seed=2)]
 
 
@@ -52,7 +52,7 @@ def everything_is_there(server: Server, ids: list[str], before: int) -> None:
     """Each ends, with its pictures and one charge; sums are sums; the key and the pause are those of the copy."""
     assert status(server, ids[-1]) == "QUEUED"
     with server.store() as db:
-        Controls(db).resume()
+        store_on(db).queue.resume()
     until(lambda: all(status(server, id) in ("COMPLETED", "FAILED") for id in ids))
     http = server.http()
     assert all(http.get(http.get(f"/v2/requests/{id}").json()["output"]).is_success for id in ids)

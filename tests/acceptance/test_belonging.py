@@ -20,8 +20,7 @@ from tests.objects import ObjectStorage, object_storage
 from tests.toy import small_setting
 from tintype import __version__
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
-from tintype.store.ops.servers import Servers
-from tintype.store.ops.workers import Workers
+from tintype.store.ops.processes import Servers, Workers
 
 ASKED = {"prompt": "a fox", "width": 256, "height": 256, "steps": 4, "guidance_scale": 4}
 PASSWORD = "hidden"

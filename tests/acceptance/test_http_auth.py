@@ -127,7 +127,7 @@ def test_a_revoked_key(server: Server) -> None:
     http = server.http(secret)
     assert left(http) == 1
     with server.store() as db:
-        which = next(key.id for key in Accounts(db).list_keys() if key.hint == secret[:7])
+        which = next(key.id for key in Accounts(db).keys.list() if key.hint == secret[:7])
     server.cli("keys", "revoke", which)
     refused(http.get("/v1/get-user-credits"), 401)
 

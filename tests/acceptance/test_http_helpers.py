@@ -58,7 +58,7 @@ def new_key(server: Server, dollars: float, **limits: Any) -> str:
     """A key of a new account with this much money."""
     with server.store() as db:
         store = Accounts(db)
-        return store.create_key(store.create("other", micro(dollars)).id, "key", **limits)[1]
+        return store.keys.create(store.create("other", micro(dollars)).id, "key", **limits)[1]
 
 
 def credits(response: httpx2.Response) -> float:

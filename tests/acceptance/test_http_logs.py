@@ -30,8 +30,8 @@ class Caller:
         with server.store() as db:
             accounts = Accounts(db)
             account = accounts.create("logs", micro(10))
-            self.key, self.secret = accounts.create_key(account.id, "key")
-            self.test_key, self.test_secret = accounts.create_key(account.id, "test", test=True)
+            self.key, self.secret = accounts.keys.create(account.id, "key")
+            self.test_key, self.test_secret = accounts.keys.create(account.id, "test", test=True)
             self.accounts = (account.id, self.test_key.account_id)
         self.http = server.http(self.secret)
 

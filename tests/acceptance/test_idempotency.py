@@ -30,7 +30,7 @@ def states(server: Server) -> list[Status]:
 
 def freeze(server: Server, process: psutil.Process) -> None:
     """SIGSTOP, but not while the process has the database's lock: nobody else could change anything then."""
-    db = Database(server.url, patience=0.2)
+    db = Database(server.url, timeout=0.2)
     while True:
         process.suspend()
         with suppress(StoreUnavailable), db.write():

@@ -87,7 +87,7 @@ def test_limits_count_together(pair: tuple[Server, Server]) -> None:
     made = pair[0].store()
     with made as db:
         account = Accounts(db).list()[0]
-        _, secret = Accounts(db).create_key(account.id, "slow down", rpm=3)
+        _, secret = Accounts(db).keys.create(account.id, "slow down", rpm=3)
     both = [server.http(secret) for server in pair]
     answers = [submit(both[number % 2], ASKED).status_code for number in range(5)]
     assert sorted(answers) == [200, 200, 200, 429, 429]

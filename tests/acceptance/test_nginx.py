@@ -65,7 +65,7 @@ def test_a_caller_can_t_choose_the_address_that_is_noted(http: httpx2.Client, we
     """A ban by the log would hit whomever it names."""
     made = http.post("/v2/keys", json={"name": "mine"}, headers={"x-forwarded-for": "203.0.113.7"})
     assert made.is_success, made.text
-    [deed] = website.own.audit.page(act="key.create", size=1)[0]
+    [deed] = website.own.store.audit.page(act="key.create", size=1)[0]
     assert (deed.by_key, deed.address) == (website.key.id, "127.0.0.1")
 
 

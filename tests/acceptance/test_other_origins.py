@@ -77,7 +77,7 @@ async ([base, slug, key, body]) => {
 def test_a_page_of_another_origin(tmp_path: Path, chromium: Browser, elsewhere: str, allowed: bool) -> None:
     """It submits, follows, reads the headers and draws the picture on a canvas; or nothing at all."""
     with serving(tmp_path, cors_origins=elsewhere if allowed else "http://127.0.0.1:1") as site:
-        key = site.own.accounts.create_key(site.account_id, "app", test=True)[1]
+        key = site.own.store.accounts.keys.create(site.account_id, "app", test=True)[1]
         page = chromium.new_page()
         page.goto(elsewhere)
         ask = [site.address, TEXT, key, quick()]

@@ -12,9 +12,9 @@ from playwright.sync_api import Browser, Page, expect
 from tests.acceptance.browser import PATIENCE, Visitor
 from tests.acceptance.harness import KEY, Server, until
 from tests.acceptance.test_http_helpers import TEXT, new_key, quick, result, submit
+from tests.stores import store_on
 from tintype import __version__
-from tintype.store.ops.workers import Workers
-from tintype.store.queue.control import Controls
+from tintype.store.ops.processes import Workers
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def own(builtin: Server) -> Iterator[Server]:
     """The server that others share: whatever happens here, its queue goes on, and its worker comes back."""
     yield builtin
     with builtin.store() as db:
-        Controls(db).resume()
+        store_on(db).queue.resume()
         for worker in Workers(db).shown()[1]:
             if worker.drain_at is not None:
                 Workers(db).recall(worker.id)

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.acceptance.harness import Server, until
 from tests.toy import small_setting
 from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
-from tintype.store.ops.workers import WorkerRow, Workers
+from tintype.store.ops.processes import WorkerRow, Workers
 
 ROUNDS = 3
 
@@ -17,7 +17,7 @@ def rested(server: Server) -> list[WorkerRow]:
     """What its two workers said since they had nothing more in hand; nothing until both have said so."""
     with server.store() as db:
         alive = Workers(db).alive(15)
-    return alive if len(alive) == 2 and not any((one.about or {})["tasks"] for one in alive) else []
+    return alive if len(alive) == 2 and not any(one.report.running for one in alive) else []
 
 
 def test_each_model_is_loaded_once(new_server: Callable[..., Server], weights: Path) -> None:
@@ -41,5 +41,5 @@ def test_each_model_is_loaded_once(new_server: Callable[..., Server], weights: P
         cold.append([slug for slug, answer in answers.items() if "x-cold-start" in answer.headers])
     assert cold == [[*asked], *([[]] * (ROUNDS - 1))]
     until(lambda: rested(server))
-    opened = [slug for one in rested(server) for slug in (one.about or {})["models"]]
+    opened = [slug for one in rested(server) for slug in one.report.models]
     assert sorted(opened) == sorted(asked)

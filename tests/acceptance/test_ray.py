@@ -20,7 +20,7 @@ from tintype import __version__
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
 from tintype.store.db.tables import requests
 from tintype.store.ops.autoscaler import fleet_name
-from tintype.store.ops.workers import WorkerRow, Workers
+from tintype.store.ops.processes import WorkerRow, Workers
 
 SLUG, PRICE = SD35_TURBO_TXT2IMG.slug, SD35_TURBO_TXT2IMG.price
 ASKED = {"prompt": "a fox", "width": 256, "height": 256, "steps": 20, "guidance_scale": 4, "image_format": "png"}
@@ -140,7 +140,7 @@ def test_a_burst_and_a_keeper_that_dies_in_it(fleet_of: Callable[..., Server], c
     ids = submit(server, LONG, 4)
     until(lambda: len(cluster.nodes()) == 2, PATIENT)
     server.kill_worker()  # its only child, the keeper
-    until(lambda: len([one for one in known(server) if one.about]) == 2, PATIENT)
+    until(lambda: len([one for one in known(server) if one.report.memory]) == 2, PATIENT)
     all_completed(server, ids, 16, before)
     assert {one.id.partition("-")[0] for one in known(server)} <= {"ray:1", "ray:2"}
     until(lambda: not cluster.nodes(), PATIENT)

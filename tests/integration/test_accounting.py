@@ -17,15 +17,15 @@ from sqlalchemy import insert
 from tests.acceptance.harness import here, words
 from tests.databases import statements
 from tests.integration.website import Website, serving
+from tests.stores import a_result, new_request, store_on
 
 from tintype.errors import NotFound
 from tintype.store.accounts.accounts import Accounts
-from tintype.store.billing.accounting import SPLITS, Accounting, Use, Window
 from tintype.store.billing.ledger import lines
+from tintype.store.billing.reports import SPLITS, AccountUsage, Billing, Window
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.records import Entry, Status
 from tintype.store.db.tables import history, ledger
-from tintype.store.queue.requests import Requests
 
 DAY = 86_400.0
 LIFE = 90 * DAY
@@ -46,8 +46,8 @@ class Books:
         self.db = db
         self.accounts = Accounts(db)
         self.ids = [self.accounts.create(name, 10**9).id for name in ("a", "b")]
-        self.keys = {id: [self.accounts.create_key(id, name)[0] for name in ("x", "y")] for id in self.ids}
-        self.accounting = Accounting(db, LIFE)
+        self.keys = {id: [self.accounts.keys.create(id, name)[0] for name in ("x", "y")] for id in self.ids}
+        self.accounting = Billing(db, LIFE)
 
     def end(
         self, account: str, at: float, cost: int = 0, slug: str = "m", key: str = "", *, known: bool = True
@@ -64,8 +64,8 @@ class Books:
                 own = {"id": id, "account_id": account, "slug": slug, "params": {}, "status": Status.COMPLETED}
                 tx.execute(insert(history).values(**own, **moments, cost=cost))
 
-    def use(self, first: date, last: date, by: Any = None, account: str = "", **page: int) -> list[Use]:
-        return self.accounting.use(Window.of(first, last), by, account, **page)[0]
+    def use(self, first: date, last: date, by: Any = None, account: str = "", **page: int) -> list[AccountUsage]:
+        return self.accounting.usage(Window.of(first, last), by, account, **page)[0]
 
 
 def at(day: date, seconds: float = 0.0) -> float:
@@ -87,7 +87,7 @@ def test_every_split_sums_to_the_ledger_to_the_micro_dollar(db: Database) -> Non
     inside = [line for line in rows if at(first) <= line.created_at < at(last) + DAY]
     assert len(rows) > len(inside) > 40
     for by in (None, *SPLITS):
-        used, total = books.accounting.use(Window.of(first, last), by)
+        used, total = books.accounting.usage(Window.of(first, last), by)
         for id in books.ids:
             own = [one for one in used if one.account_id == id]
             assert sum(one.cost for one in own) == -sum(line.balance for line in inside if line.account_id == id)
@@ -130,18 +130,20 @@ def test_counts_of_requests_are_told_for_as_long_as_all_of_them_are_known(db: Da
 def test_requests_of_every_end_live_and_test_count_apart(db: Database) -> None:
     books = Books(db)
     account = books.ids[0]
-    test_key, _ = books.accounts.create_key(account, "ci", test=True)
-    requests = Requests(db, lease=15, retention=3600)
+    test_key, _ = books.accounts.keys.create(account, "ci", test=True)
+    store = store_on(db, lease=15, retention=3600)
     for key, price, ends in ((books.keys[account][0], 37, 3), (test_key, 0, 2)):
         for number in range(ends):
-            requests.submit(key, "m", {}, price, steps=4, pace="m 18 1")
-            claimed = requests.claim("w", idle=True, test=key.test)
+            store.queue.submit(new_request(key, "m", {}, price, steps=4, speed_key="m 18 1"))
+            claimed = store.leases.claim("w", idle=True, test=key.test)
             assert claimed is not None
             if number:
-                requests.complete(claimed.id, claimed.attempt, {"inference_time": 1.0})
+                store.leases.complete(claimed.id, claimed.attempt, a_result(inference_time=1.0))
             else:
-                requests.fail(claimed.id, claimed.attempt, "why", 500)
-    requests.submit(books.keys[account][0], "m", {}, 37, steps=4, pace="m 18 1")  # waits: no use yet
+                store.leases.fail(claimed.id, claimed.attempt, "why", 500)
+    store.queue.submit(
+        new_request(books.keys[account][0], "m", {}, 37, steps=4, speed_key="m 18 1")
+    )  # waits: no use yet
     live, test = books.use(TODAY - timedelta(1), TODAY + timedelta(1), account=account)
     assert (live.test, live.charged, live.cost, live.uncharged, live.completed, live.failed) == (False, 2, 74, 1, 2, 1)
     assert (test.test, test.charged, test.cost, test.uncharged, test.completed, test.failed) == (True, 0, 0, 0, 1, 1)
@@ -156,14 +158,14 @@ def test_pages_and_who_paid_most_first(db: Database) -> None:
     books.end(books.ids[0], at(day), 5)
     books.end(books.ids[1], at(day), 6)
     window = Window.of(day, day)
-    pages = [books.accounting.use(window, size=1, page=page) for page in (1, 2, 3)]
+    pages = [books.accounting.usage(window, size=1, page=page) for page in (1, 2, 3)]
     assert [[one.name for one in rows] for rows, _ in pages] == [["b"], ["a"], []]
     assert {total for _, total in pages} == {(2, 2, 11, 0)}
 
 
 def test_the_index_serves_a_month_of_all_accounts(db: Database) -> None:
     """Else a look at this month would read the ledger of all years."""
-    if db.has_bell:
+    if db.can_notify:
         pytest.skip("PostgreSQL reads a small table whole, whatever indexes there are")
     with statements(db) as said:
         Books(db).use(date(2024, 5, 1), date(2024, 5, 31))
@@ -213,10 +215,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
 
 
 def test_operators_ask_over_the_api(site: Website) -> None:
-    boss = site.own.accounts.create_key(site.account_id, "boss", operator=True)[1]
+    boss = site.own.store.accounts.keys.create(site.account_id, "boss", operator=True)[1]
     request = site.submit()
     site.complete(site.claim())
-    cost = site.own.requests.find(request.id, site.account_id).cost
+    cost = site.own.store.queue.find(request.id, site.account_id).billing.cost
     assert cost == 1_000
     with site.http(boss) as http:
         own = {"account": site.account_id, "name": "one", "mode": "live", "part": None, "key": None}

@@ -19,20 +19,19 @@ from structlog.testing import capture_logs
 from tests.acceptance.harness import done, here
 from tests.integration.website import Website, serving
 from tests.plain import PLAIN
+from tests.stores import store_on
 
 from tintype.cli import tintype as root
 from tintype.errors import Forbidden, TooManyRequests
 from tintype.store.accounts.accounts import Accounts
-from tintype.store.accounts.delegation import OwnKeys
+from tintype.store.accounts.delegation import KeyDelegation
+from tintype.store.accounts.keys import Ceilings
 from tintype.store.db.audit import ACTS, Actor, Audit, acting
 from tintype.store.db.database import Database
 from tintype.store.db.migrations import migrate
+from tintype.store.db.records import DeliveryStatus, Event
 from tintype.store.db.tables import audit, deliveries
-from tintype.store.queue.control import Controls
-from tintype.store.queue.limits import Ceilings
 from tintype.store.webhooks.outbox import Backoff, Outbox
-from tintype.store.webhooks.records import Delivered, Event
-from tintype.store.webhooks.subscriptions import Webhooks
 from tintype.web.auth import Operator, Runner
 from tintype.web.failures import REFUSES
 
@@ -131,7 +130,7 @@ def test_every_act_is_one_of_a_command_or_a_call() -> None:
 
 def failed_delivery(db: Database, webhook: str, account: str) -> None:
     """One that can be replayed."""
-    words = {"status": Delivered.FAILED, "event": "REQUEST_COMPLETED", "url": HOOK, "body": "{}", "receiver": "r"}
+    words = {"status": DeliveryStatus.FAILED, "event": "REQUEST_COMPLETED", "url": HOOK, "body": "{}", "receiver": "r"}
     times = {"attempt": 1, "earlier": 0, "due_at": 0, "created_at": 0, "ended_at": 1}
     with db.write() as tx:
         tx.execute(
@@ -156,7 +155,7 @@ def test_every_command_leaves_its_row(tmp_path: Path) -> None:
     run("keys", "safety", new, "off")
     run("keys", "revoke", new)
     db = Database(f"sqlite:///{tmp_path}/tintype.db")
-    hook = Webhooks(db, overlap=60).add(account, HOOK, [Event.REQUEST_COMPLETED])
+    hook = store_on(db).webhooks.add(account, HOOK, [Event.REQUEST_COMPLETED])
     failed_delivery(db, hook.id, account)
     with db.write() as tx:
         tx.execute(text("INSERT INTO workers (id, device, started_at, seen_at, forward_passes, rows)"
@@ -217,9 +216,9 @@ def test_acts_are_found_by_what_they_are_whose_they_are_and_when(tmp_path: Path)
 
 def test_every_call_leaves_its_row(site: Website) -> None:
     own = site.own
-    key, secret = own.accounts.create_key(site.account_id, "own", operator=True)
-    own.workers.beat("w1", "cpu", 0, 0)
-    own.workers.beat("w2", "cpu", 0, 0)
+    key, secret = own.store.accounts.keys.create(site.account_id, "own", operator=True)
+    own.store.ops.workers.beat("w1", "cpu", 0, 0)
+    own.store.ops.workers.beat("w2", "cpu", 0, 0)
     with capture_logs() as lines, site.http(secret) as http:
         http.headers["x-forwarded-for"] = "10.1.2.3"  # of nobody who is trusted
 
@@ -227,7 +226,7 @@ def test_every_call_leaves_its_row(site: Website) -> None:
             method, path = way.split()
             answer = http.request(method, path.format(**named), json=body, params=named if "inactive" in path else None)
             assert answer.is_success, answer.text
-            [newest], _ = own.audit.page(size=1)
+            [newest], _ = own.store.audit.page(size=1)
             whose = (newest.act, newest.via, newest.who, newest.address, newest.by_key, newest.by_account)
             assert whose == (CALLS[way], "api", f"own {key.begins}…", "127.0.0.1", key.id, site.account_id)
             done.append(way)
@@ -242,7 +241,7 @@ def test_every_call_leaves_its_row(site: Website) -> None:
         added = call("POST /webhook/add", hook)["webhook"]
         call("POST /webhook/update", {**hook, "webhook_id": added["webhook_id"]})
         call("POST /webhook/rotate", {"webhook_id": added["webhook_id"]})
-        failed_delivery(own.db, added["webhook_id"], site.account_id)
+        failed_delivery(own.store.db, added["webhook_id"], site.account_id)
         call("POST /webhook/replay", {"delivery_id": f"msg_{added['webhook_id'][:8]}"})
         call("GET /webhook/inactive", webhook_id=added["webhook_id"])
         call("POST /v2/operator/queue/pause")
@@ -254,7 +253,7 @@ def test_every_call_leaves_its_row(site: Website) -> None:
         rows = http.get("/v2/operator/audit?per_page=100").json()
     told = json.dumps(rows["data"]) + json.dumps(lines, default=str)
     assert not [word for word in (*SECRET, made["secret"], turned["secret"], secret) if word in told]
-    assert rows["total"] == len(rows["data"]) == own.audit.page(size=100)[1]
+    assert rows["total"] == len(rows["data"]) == own.store.audit.page(size=100)[1]
     with site.http(secret) as http:
         assert [one["act"] for one in http.get("/v2/operator/audit?act=worker&per_page=1").json()["data"]] == [
             "worker.recall"
@@ -267,18 +266,18 @@ def test_an_act_is_a_log_line_where_there_is_a_log(site: Website) -> None:
     """A command's output is its answer: what it did is in the table alone."""
     laptop = Actor("api", "laptop SG_1a2b…", "10.0.0.1", "a", "k")
     with capture_logs() as lines, acting(laptop):
-        site.own.controls.pause()
-        site.own.controls.pause()
+        site.own.store.queue.pause()
+        site.own.store.queue.pause()
     [line] = lines
     assert (line["event"], line["act"], line["who"]) == ("audit", "queue.pause", laptop.who)
     assert (line["address"], line["by_account"], line["by_key"]) == ("10.0.0.1", "a", "k")
     with capture_logs() as lines, acting(Actor("cli", ME, logged=False)):
-        site.own.controls.resume()
+        site.own.store.queue.resume()
     assert lines == []
 
 
 def test_only_who_may_see_accounts_sees_who_did_what(site: Website) -> None:
-    wall = site.own.accounts.create_key(site.account_id, "wall", operator=True, read_only=True)[1]
+    wall = site.own.store.accounts.keys.create(site.account_id, "wall", operator=True, read_only=True)[1]
     for secret in (wall, site.secret):
         with site.http(secret) as http:
             assert [http.get(f"/v2/operator/{what}").status_code for what in ("audit", "usage")] == [403, 403]
@@ -300,10 +299,10 @@ def acts_of(db: Database) -> list[str]:
 
 
 def test_there_is_no_act_without_its_row_and_no_row_without_its_act(db: Database) -> None:
-    accounts, controls = Accounts(db), Controls(db)
+    accounts, controls = Accounts(db), store_on(db).queue
     account = accounts.create("one", 10).id
-    key, _ = accounts.create_key(account, "key", models=["a"])
-    own = OwnKeys(db, most=5, daily=5, ceilings=Ceilings())
+    key, _ = accounts.keys.create(account, "key", models=["a"])
+    own = KeyDelegation(db, max_keys=5, daily=5, ceilings=Ceilings())
     with pytest.raises(Forbidden):  # found out once the key and its row are written
         own.create(key, {"name": "wider", "models": ["a", "b"]})
     before = acts_of(db)
@@ -319,11 +318,11 @@ def test_there_is_no_act_without_its_row_and_no_row_without_its_act(db: Database
 
 
 def test_what_one_account_can_write_is_bounded_and_a_leak_can_still_be_ended(db: Database) -> None:
-    hooks, accounts = Webhooks(db, overlap=60), Accounts(db)
+    hooks, accounts = store_on(db).webhooks, Accounts(db)
     outbox = Outbox(db, Backoff(1, 1, 1), lease=60, retention=60)
     account = accounts.create("one", 0).id
-    key, _ = accounts.create_key(account, "key")
-    caller = Actor("api", "key", "10.0.0.1", account, key.id, most=4)
+    key, _ = accounts.keys.create(account, "key")
+    caller = Actor("api", "key", "10.0.0.1", account, key.id, max_per_day=4)
     with acting(caller):
         hook = hooks.add(account, HOOK, [Event.REQUEST_COMPLETED])
         failed_delivery(db, hook.id, account)
@@ -337,7 +336,7 @@ def test_what_one_account_can_write_is_bounded_and_a_leak_can_still_be_ended(db:
         outbox.replay(f"msg_{hook.id[:8]}")
         hooks.remove(hook.id, account)
         hooks.remove(hook.id, account)  # it is: no row
-        accounts.revoke(key.id)
+        accounts.keys.revoke(key.id)
     hooks.rotate(hook.id, account)  # an operator's acts are counted by nobody
     own = ["webhook.add", "webhook.replay", "webhook.rotate", "webhook.rotate", "webhook.remove", "key.revoke"]
     assert acts_of(db) == ["account.create", "key.create", *own, "webhook.rotate"]
@@ -348,8 +347,8 @@ def test_what_one_account_can_write_is_bounded_and_a_leak_can_still_be_ended(db:
 
 def test_rows_go_when_their_time_is_over(db: Database) -> None:
     log = Audit(db, YEAR)
-    Controls(db).pause()
-    Controls(db).resume()
+    store_on(db).queue.pause()
+    store_on(db).queue.resume()
     with db.write() as tx:
         tx.execute(update(audit).where(audit.c.act == "queue.pause").values(last_at=audit.c.last_at - YEAR - 1))
     assert log.expire() == 1
@@ -369,7 +368,7 @@ def test_a_migration_says_who_did_it(empty_url: str) -> None:
 def test_the_first_key_is_an_act_too_and_so_is_another_public_address(db: Database) -> None:
     Accounts(db).bootstrap("first", 10, None)
     [account] = Accounts(db).list()
-    Webhooks(db, overlap=1).add(account.id, HOOK, [Event.REQUEST_COMPLETED], "http://here")
+    store_on(db).webhooks.add(account.id, HOOK, [Event.REQUEST_COMPLETED], "http://here")
     for _ in range(2):
-        Webhooks(db, overlap=1).forget_bases()
+        store_on(db).webhooks.drop_base_urls()
     assert acts_of(db) == ["account.create", "key.create", "webhook.add", "webhook.rebase"]

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 from structlog.testing import capture_logs
+from tests.stores import a_result, new_request, store_on
 
+from tintype.core import RunningImages, WorkerReport
 from tintype.fleet import autoscaler as autoscaler_module
 from tintype.fleet.autoscaler import Autoscaler
 from tintype.fleet.scaling import ScalingPolicy
@@ -16,12 +18,10 @@ from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database, now
 from tintype.store.db.migrations import migrate
 from tintype.store.db.tables import keepers
-from tintype.store.ops.autoscaler import Lead, fleet_name, waits, wanted
-from tintype.store.ops.preload import Warmups
-from tintype.store.ops.workers import Workers
-from tintype.store.queue.control import Controls
-from tintype.store.queue.demand import GUESS, Demand, read_demand
-from tintype.store.queue.requests import Requests
+from tintype.store.ops.autoscaler import LeaderLease, fleet_name, waits, wanted
+from tintype.store.ops.preload import Preloads
+from tintype.store.ops.processes import Workers
+from tintype.store.queue.eta import GUESS, Demand
 
 NO_COOLDOWN = ScalingPolicy(min_workers=0, max_workers=3, target_wait=10, cooldown=0)
 #: Steps of a request that keeps one worker busy for the wanted wait.
@@ -61,29 +61,31 @@ class Site:
         self.db = db
         self.cluster = Names()
         self.workers = Workers(db)
-        self.requests = Requests(db, lease=15, retention=3600)
+        self.store = store_on(db, lease=15, retention=3600)
         accounts = Accounts(db)
         account = accounts.create("one", 10**9).id
-        self.key, _ = accounts.create_key(account, "key")
-        self.test_key, _ = accounts.create_key(account, "test", test=True)
+        self.key, _ = accounts.keys.create(account, "key")
+        self.test_key, _ = accounts.keys.create(account, "test", test=True)
 
     def autoscaler(self, holder: str = "k1", policy: ScalingPolicy = NO_COOLDOWN) -> Autoscaler:
-        return Autoscaler(self.db, Lead(self.db, holder, 15), self.cluster, policy)
+        return Autoscaler(self.store, LeaderLease(self.db, holder, 15), self.cluster, policy)
 
     def submit(self, number: int = 1, *, slug: str = "a", test: bool = False) -> None:
         for _ in range(number):
-            self.requests.submit(self.test_key if test else self.key, slug, {}, 1, steps=STEPS, pace=f"{slug} 1")
+            self.store.queue.submit(
+                new_request(self.test_key if test else self.key, slug, {}, 1, steps=STEPS, speed_key=f"{slug} 1")
+            )
 
     def claim(self, worker: str) -> None:
-        assert self.requests.claim(worker, idle=True)
+        assert self.store.leases.claim(worker, idle=True)
 
     def end_all(self) -> None:
-        while claimed := self.requests.claim("w", idle=True):
-            self.requests.complete(claimed.id, claimed.attempt, {"inference_time": STEPS * GUESS})
+        while claimed := self.store.leases.claim("w", idle=True):
+            self.store.leases.complete(claimed.id, claimed.attempt, a_result(inference_time=STEPS * GUESS))
 
     def beat(self, *ids: str, busy: bool = False) -> list[bool]:
-        about = {"tasks": [{"model": "a"}] if busy else []}
-        return [self.workers.beat(id, "cpu", 0, 0, about=about) for id in ids]
+        report = WorkerReport(running=(RunningImages("r", "a", 1, 0, 4),) if busy else ())
+        return [self.workers.beat(id, "cpu", 0, 0, report=report) for id in ids]
 
     def wanted(self) -> int | None:
         with self.db.read() as view:
@@ -98,12 +100,12 @@ def site(url: str) -> Iterator[Site]:
 
 
 def test_what_is_asked(site: Site) -> None:
-    assert read_demand(site.db) == Demand(0, 0, 0, 0)
+    assert site.store.queue.demand() == Demand(0, 0, 0, 0)
     site.submit(2, slug="b")
     site.submit(test=True)
     site.claim("w1")
-    Controls(site.db).pause()
-    assert read_demand(site.db) == Demand(STEPS * GUESS, STEPS * GUESS, 1, 1, frozenset({"b"}), paused=True)
+    store_on(site.db).queue.pause()
+    assert site.store.queue.demand() == Demand(STEPS * GUESS, STEPS * GUESS, 1, 1, frozenset({"b"}), paused=True)
 
 
 def test_from_none_to_the_maximum_and_back(site: Site) -> None:
@@ -132,7 +134,7 @@ def test_none_is_started_while_the_storage_refuses_all_that_are_there(site: Site
     autoscaler = site.autoscaler()
     autoscaler.reconcile()
     refused = {"storage": "there is no such bucket"}
-    site.workers.beat("ray:1-host-1", "cpu", 0, 0, about=refused)
+    site.workers.beat("ray:1-host-1", "cpu", 0, 0, report=WorkerReport.from_json(refused))
     site.submit(4)
     autoscaler.reconcile()
     assert site.cluster.there == ["ray:1"]
@@ -151,17 +153,17 @@ def test_an_autoscaler_finds_what_another_has_left(site: Site) -> None:
         tx.execute(update(keepers).values(lease_until=now() - 1))
     assert (later.reconcile(), site.wanted()) == (3, 3), "nothing is doubled, and nobody goes before a cool-down"
     assert site.autoscaler().reconcile() is None
-    Lead(site.db, "k2", 15).leave()
+    LeaderLease(site.db, "k2", 15).release()
     assert site.autoscaler().reconcile() == 3
 
 
 def test_nothing_is_started_while_the_queue_is_paused(site: Site) -> None:
     autoscaler = site.autoscaler(policy=ScalingPolicy(1, 3, 10, 0))
-    Controls(site.db).pause()
+    store_on(site.db).queue.pause()
     site.submit(9)
     autoscaler.reconcile()
     assert site.cluster.there == []
-    Controls(site.db).resume()
+    store_on(site.db).queue.resume()
     autoscaler.reconcile()
     assert len(site.cluster.there) == 3
 
@@ -210,7 +212,7 @@ def test_the_idle_and_cold_go_first(site: Site) -> None:
     site.end_all()
     site.beat("ray:1-host-1", "ray:2-host-2")
     site.beat("ray:3-host-3", busy=True)
-    Warmups(site.db).note("ray:2-host-2", ["a"])
+    Preloads(site.db).note("ray:2-host-2", ["a"])
     site.submit(2)
     autoscaler.reconcile()
     assert [worker.id for worker in site.workers.shown()[1] if worker.released] == ["ray:1-host-1"]

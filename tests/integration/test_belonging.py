@@ -15,6 +15,7 @@ from tests.acceptance.harness import done, here, words
 from tests.acceptance.test_schema import downgrade
 from tests.databases import Databases, statements
 from tests.objects import ObjectStorage, object_storage
+from tests.stores import new_request, store_on
 
 from tintype import __version__
 from tintype.catalog.models import MODELS
@@ -27,12 +28,11 @@ from tintype.media.storage import ID_FILE, read_storage_id
 from tintype.settings import Settings
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db import facts
+from tintype.store.db.conditions import ALIVE
 from tintype.store.db.database import Database, now, read_clock
 from tintype.store.db.migrations import migrate
 from tintype.store.db.tables import servers
-from tintype.store.ops.servers import ALIVE, Servers
-from tintype.store.ops.workers import Workers
-from tintype.store.queue.requests import Requests
+from tintype.store.ops.processes import Servers, Workers
 
 TOGETHER = 4
 
@@ -111,14 +111,16 @@ def test_an_upgraded_database_takes_the_storage_that_it_finds(empty_url: str, tm
     """With a request in it, which is then claimed."""
     db = Database(empty_url)
     migrate(db)
-    accounts, requests = Accounts(db), Requests(db, lease=15, retention=60)
-    key, _ = accounts.create_key(accounts.create("one", 1_000_000).id, "key")
-    waits = requests.submit(key, "sd1.5-img2img", {"prompt": "a fox"}, 1_000, steps=4, pace="sd1.5-img2img 18 1")
+    accounts, store = Accounts(db), store_on(db, lease=15, retention=60)
+    key, _ = accounts.keys.create(accounts.create("one", 1_000_000).id, "key")
+    waits = store.queue.submit(
+        new_request(key, "sd1.5-img2img", {"prompt": "a fox"}, 1_000, steps=4, speed_key="sd1.5-img2img 18 1")
+    )
     downgrade(db, "0018")
     migrate(db)
     check_same_storage(db, own := Settings(database_url=empty_url, data=tmp_path))
     assert known(db)["id"] == read_storage_id(own)
-    claimed = requests.claim("w1", idle=True)
+    claimed = store.leases.claim("w1", idle=True)
     assert claimed is not None
     assert (claimed.id, accounts.imbalances()) == (waits.id, [])
     db.close()

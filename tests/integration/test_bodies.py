@@ -19,7 +19,7 @@ from tests.acceptance.test_http_helpers import MEDIUM, TEXT, gradient, quick, re
 from tests.integration.website import Website, serving
 from tests.sockets import dial
 
-from tintype.web import body, intake
+from tintype.web import body, submit
 
 #: Bytes of one body, and of all of one account and of all accounts.
 MOST, PER_ACCOUNT, TOGETHER = 2_000_000, 3_000_000, 4_000_000
@@ -31,7 +31,7 @@ SAMPLE = "/sd-img2img-input.jpeg"
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
     data = tmp_path_factory.mktemp("bodies")
     with serving(data, max_body=MOST, account_bodies=PER_ACCOUNT, bodies=TOGETHER, webhook_allow="localhost") as site:
-        site.own.accounts.credit(site.account_id, 1_000_000_000)
+        site.own.store.accounts.credit(site.account_id, 1_000_000_000)
         yield site
 
 
@@ -148,7 +148,7 @@ def test_whoever_is_refused_in_the_middle_hears_why_and_is_not_listened_to_for_e
 
 
 def other(site: Website) -> str:
-    return site.own.accounts.create_key(site.own.accounts.create("other", 1_000_000).id, "key")[1]
+    return site.own.store.accounts.keys.create(site.own.store.accounts.create("other", 1_000_000).id, "key")[1]
 
 
 def test_bodies_under_way_are_counted_per_account_and_together(site: Website, http: httpx2.Client) -> None:
@@ -186,7 +186,7 @@ def test_no_body_is_looked_through_on_the_event_loop(site: Website, http: httpx2
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(body, "parse", noting(body.parse))
-        patch.setattr(intake, "fingerprint", noting(intake.fingerprint))
+        patch.setattr(submit, "fingerprint", noting(submit.fingerprint))
         http.post(f"/v2/{TEXT}", json=quick(), headers={"idempotency-key": "thread"})
         http.post(f"/v2/{TEXT}", data=quick())
         http.post(f"/v2/{MEDIUM}", data={"prompt": "x"}, files={"image": PICTURE})
@@ -285,9 +285,11 @@ def test_a_webhook_that_is_refused_is_not_a_picture(http: httpx2.Client, address
 def told(site: Website, http: httpx2.Client, host: str) -> dict[str, Any]:
     """What the account's webhooks are told of a request that came by this host."""
     slug_and_id = http.post(f"/v2/{TEXT}", json=quick(), headers={"host": host}).json()
-    site.own.requests.cancel(slug_and_id["request_id"], site.account_id)
+    site.own.store.queue.cancel(slug_and_id["request_id"], site.account_id)
     [body] = {
-        one.body for hook in site.own.webhooks.list(site.account_id) for one in site.own.outbox.logs(hook.id, 1, 1)
+        one.body
+        for hook in site.own.store.webhooks.list(site.account_id)
+        for one in site.own.store.webhooks.outbox.logs(hook.id, 1, 1)
     }
     data: dict[str, Any] = json.loads(body)["data"]
     assert data["request_id"] == slug_and_id["request_id"]
@@ -308,7 +310,7 @@ def test_messages_have_links_that_no_caller_names(tmp_path: Path, public: str, l
             changed = hook | {"webhook_id": added.json()["webhook"]["webhook_id"]}
             http.post("/webhook/update", json=changed, headers={"host": "new.example"})
             assert told(site, http, "evil.example")["response_url"].startswith("http://new.example/")
-            site.own.webhooks.forget_bases()  # as at a start where the operator has named the address
+            site.own.store.webhooks.drop_base_urls()  # as at a start where the operator has named the address
             assert told(site, http, "pictures.example")["response_url"].startswith("http://pictures.example/")
 
 

@@ -188,7 +188,7 @@ def test_a_slow_but_honest_body_is_waited_for(tmp_path: Path) -> None:
 
 def test_calls_that_wait_here_may_last(site: Website) -> None:
     """Events and a v1 call, for several times as long as any client may."""
-    test = site.own.accounts.create_key(site.account_id, "test", test=True)[1]
+    test = site.own.store.accounts.keys.create(site.account_id, "test", test=True)[1]
     with site.http(test) as http:
         asked = http.post(f"/v1/{TEXT}", json=quick(prompt="test:processing:2"))
         assert (asked.status_code, asked.headers["x-mode"]) == (200, "test")

@@ -16,8 +16,7 @@ from tests.integration.sse import Event, following, told
 from tests.integration.website import Website, serving
 
 from tintype.client import Client, ServerRefused
-from tintype.store.queue.previews import Preview
-from tintype.store.queue.progress import Looks
+from tintype.store.queue.progress import Preview
 from tintype.web.events import Stream
 from tintype.web.watcher import Watch
 
@@ -57,7 +56,7 @@ def test_from_the_queue_to_the_end(web: Website, http: httpx2.Client) -> None:
             progress = next(events)
             assert (progress.name, progress.data["step"], progress.data["progress"]) == ("progress", step, step / 4)
             assert progress.data["eta"] == pytest.approx(1.5 / 4 * (4 - step), abs=0.06)
-        web.own.previews.put(request.id, [Preview(1, 1, 1, 3, b"jpeg", True)])
+        web.own.store.queue.previews.put(request.id, [Preview(1, 1, 1, 3, b"jpeg", True)])
         look = next(events)
         image = f"data:image/jpeg;base64,{b64encode(b'jpeg').decode()}"
         assert (look.name, look.data) == ("preview", {"picture": 1, "step": 3, "finished": True, "image": image})
@@ -73,7 +72,7 @@ def test_a_client_that_comes_back_is_told_the_rest_alone(web: Website, http: htt
     web.submit()
     request = web.claim()
     web.step(request, 2)
-    web.own.previews.put(request.id, [Preview(1, 1, 0, 2, b"jpeg")])
+    web.own.store.queue.previews.put(request.id, [Preview(1, 1, 0, 2, b"jpeg")])
     with following(http, request.id) as events:
         seen = [next(events) for _ in range(3)]
     assert [event.name for event in seen] == ["started", "progress", "preview"]
@@ -96,14 +95,14 @@ def test_another_attempt_is_told_from_its_beginning(web: Website, http: httpx2.C
     web.step(first, 3)
     with following(http, first.id) as events:
         assert [short(next(events))[0] for _ in range(2)] == ["started", "progress"]
-        web.own.requests.retry(first.id, first.attempt, "the model failed")
+        web.own.store.leases.retry(first.id, first.attempt, "the model failed")
         assert short(next(events)) == ("queued", 1)
         second = web.claim()
         assert short(next(events)) == ("started", 0)
         web.step(second, 1)
         assert short(next(events)) == ("progress", 1)
-        web.own.previews.put(first.id, [Preview(1, 1, 0, 3, b"late")])
-        web.own.requests.fail(second.id, second.attempt, "no such picture", 400)
+        web.own.store.queue.previews.put(first.id, [Preview(1, 1, 0, 3, b"late")])
+        web.own.store.leases.fail(second.id, second.attempt, "no such picture", 400)
         assert short(next(events)) == ("failed", "no such picture")
         assert list(events) == []
 
@@ -140,10 +139,10 @@ def test_previews_are_wanted_while_somebody_follows(web: Website, http: httpx2.C
     web.submit()
     request = web.claim()
     assert http.get(f"/v2/requests/{request.id}/status").json()["status"] == "PROCESSING"
-    assert web.own.previews.watched([request.id]) == set(), "a poll is no watching"
+    assert web.own.store.queue.previews.followed([request.id]) == set(), "a poll is no watching"
     with following(http, request.id) as events:
         next(events)
-        until(lambda: web.own.previews.watched([request.id]) == {request.id})
+        until(lambda: web.own.store.queue.previews.followed([request.id]) == {request.id})
 
 
 def test_silence_is_broken_by_comments(tmp_path: Path) -> None:
@@ -162,10 +161,10 @@ def test_an_end_that_could_not_be_told_is_told_by_the_next_look(tmp_path: Path, 
         request = site.claim()
         site.complete(request)
         stream = Stream(site.own, request.id, site.account_id, site.address)
-        seen = Looks(site.own.db).look([], {request.id: None}, places=False).news[request.id]
+        seen = site.own.store.queue.poll([], {request.id: None}, positions=False).news[request.id]
         watch = Watch(request.id, 1.0, follows=True)
         watch.known = seen.state
-        with site.own.db.note() as tx:
+        with site.own.store.db.note() as tx:
             tx.execute(text("LOCK TABLE accounts"))  # what the account has left is told too
             assert stream.news(watch, seen) == []
         assert watch.known is None, "so that the next look tells it"
@@ -175,24 +174,24 @@ def test_an_end_that_could_not_be_told_is_told_by_the_next_look(tmp_path: Path, 
 def test_a_client_that_reads_slowly_is_told_the_latest_preview_of_each_picture(web: Website) -> None:
     """However many looks found some meanwhile: nothing is kept for it but these."""
     web.submit()
-    request, looks = web.claim(), Looks(web.own.db)
+    request, looks = web.claim(), web.own.store.queue
     watch = Watch(request.id, 1.0, follows=True)
     for look in range(1, 9):
-        web.own.previews.put(request.id, [Preview(1, look, look % 2, look, b"jpeg")])
+        web.own.store.queue.previews.put(request.id, [Preview(1, look, look % 2, look, b"jpeg")])
         web.step(request, 1 + look % 3)
-        watch.take(looks.look([], {request.id: watch.known}, places=False), 0.0)
+        watch.take(looks.poll([], {request.id: watch.known}, positions=False), 0.0)
     seen = asyncio.run(watch.news(0))
     assert seen
-    assert {picture: preview.look for picture, preview in seen.previews.items()} == {0: 8, 1: 7}
+    assert {picture: preview.number for picture, preview in seen.previews.items()} == {0: 8, 1: 7}
     said = Stream(web.own, request.id, web.account_id, web.address).news(watch, seen)
     assert [one.splitlines()[1] for one in said] == ["event: started", "event: progress", *["event: preview"] * 2]
 
 
 def test_whose_events_they_are(web: Website, http: httpx2.Client) -> None:
     request = web.submit()
-    _, stranger = web.own.accounts.create_key(web.own.accounts.create("other", 0).id, "key")
+    _, stranger = web.own.store.accounts.keys.create(web.own.store.accounts.create("other", 0).id, "key")
     for secret, status in ((stranger, 404), ("SG_unknown0000000", 401)):
         with web.http(secret) as client:
             assert client.get(f"/v2/requests/{request.id}/events").status_code == status
-    web.own.requests.cancel(request.id, web.account_id)
+    web.own.store.queue.cancel(request.id, web.account_id)
     assert [short(event) for event in told(http, request.id)] == [("failed", "cancelled")]

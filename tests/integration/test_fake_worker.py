@@ -13,20 +13,19 @@ from click.testing import CliRunner
 from sqlalchemy import event, update
 from tests.acceptance.harness import until
 from tests.databases import place_of
+from tests.stores import new_request, store_on
 
 from tintype.catalog.models import MODELS
 from tintype.cli import tintype
 from tintype.errors import BadRequest, NotFound, TooManyRequests
 from tintype.media.storage import Files
 from tintype.store.accounts.accounts import Accounts
-from tintype.store.accounts.keys import Key
+from tintype.store.accounts.keys import Ceilings, Key
 from tintype.store.db.database import Database
 from tintype.store.db.migrations import migrate
 from tintype.store.db.records import Request, Status
 from tintype.store.db.tables import requests as table
 from tintype.store.queue.inputs import Input
-from tintype.store.queue.limits import Ceilings
-from tintype.store.queue.requests import Requests
 from tintype.testmode.fake_worker import FakeWorker
 from tintype.testmode.images import FakeOutputs
 
@@ -42,17 +41,17 @@ class Stage:
         self.db = db
         self.folder = folder
         self.accounts = Accounts(db)
-        self.requests = Requests(db, lease=60, retention=60, ceilings=Ceilings(queue=2))
+        self.store = store_on(db, lease=60, retention=60, ceilings=Ceilings(queue=2))
         self.account = self.accounts.create("one", 10_000)
-        self.live, _ = self.accounts.create_key(self.account.id, "live")
-        self.test, self.secret = self.accounts.create_key(self.account.id, "ci", test=True)
+        self.live, _ = self.accounts.keys.create(self.account.id, "live")
+        self.test, self.secret = self.accounts.keys.create(self.account.id, "ci", test=True)
 
     def fake_worker(self) -> FakeWorker:
         files = Files(self.folder / "files", 60)
         return FakeWorker(
-            self.requests,
+            self.store.leases,
             MODELS,
-            FakeOutputs(self.requests.input_size, files, 10**6),
+            FakeOutputs(self.store.queue.input_size, files, 10**6),
             heartbeat=0,
             accepted=threading.Event(),
             poll=0,
@@ -60,10 +59,10 @@ class Stage:
 
     def submit(self, prompt: str, key: Key | None = None) -> Request:
         slug = "stable-diffusion-3.5-turbo-txt2img"
-        return self.requests.submit(key or self.test, slug, PARAMS | {"prompt": prompt}, 500, steps=4)
+        return self.store.queue.submit(new_request(key or self.test, slug, PARAMS | {"prompt": prompt}, 500, steps=4))
 
     def now(self, request: Request) -> Request:
-        return self.requests.find(request.id, request.account_id)
+        return self.store.queue.find(request.id, request.account_id)
 
 
 @pytest.fixture
@@ -76,15 +75,15 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 def test_neither_takes_the_others_and_only_live_ones_hold_money(stage: Stage) -> None:
     live, test = stage.submit("a fox", stage.live), stage.submit("a fox")
-    assert (test.price, test.test, live.price, live.test) == (0, True, 500, False)
+    assert (test.billing.price, test.test, live.billing.price, live.test) == (0, True, 500, False)
     stage.fake_worker().turn()
-    assert (stage.now(test).status, stage.now(test).cost) == (Status.COMPLETED, 0)
+    assert (stage.now(test).status, stage.now(test).billing.cost) == (Status.COMPLETED, 0)
     assert stage.now(live).status is Status.QUEUED
     again = stage.submit("a fox")
-    claimed = stage.requests.claim("w1", idle=True)
+    claimed = stage.store.leases.claim("w1", idle=True)
     assert claimed is not None
     assert claimed.id == live.id
-    assert stage.requests.claim("w1", idle=True) is None
+    assert stage.store.leases.claim("w1", idle=True) is None
     assert stage.now(again).status is Status.QUEUED
     assert stage.accounts.remaining(stage.account.id) == stage.accounts.remaining(stage.test.account_id) == 9_500
     assert stage.accounts.imbalances() == []
@@ -152,7 +151,7 @@ def test_a_fake_worker_that_died_is_followed_by_another(stage: Stage) -> None:
 
 def test_a_magic_delay_outlives_everything_as_it_is_in_the_row(stage: Stage) -> None:
     slug, params = "stable-diffusion-3.5-turbo-txt2img", PARAMS | {"prompt": "test:queued:600"}
-    request = stage.requests.submit(stage.test, slug, params, 500, start_after=600)
+    request = stage.store.queue.submit(new_request(stage.test, slug, params, 500, start_after=600))
     stage.fake_worker().turn()
     assert stage.now(request).status is Status.QUEUED
     with stage.db.write() as tx:
@@ -177,10 +176,14 @@ def test_an_input_picture_is_not_read(stage: Stage, known: tuple[int, int] | Non
     name = f"{'0' * 32}.in"
     params = {**PARAMS, "prompt": "a fox", "image": f"file:{name}", "num_inference_steps": 4, "strength": 0.7}
     picture = None if known is None else Input(name, 9, known)
-    request = stage.requests.submit(stage.test, "sd3-med-img2img", params | {"samples": 1}, 500, picture=picture)
+    request = stage.store.queue.submit(
+        new_request(stage.test, "sd3-med-img2img", params | {"samples": 1}, 500, input=picture)
+    )
     stage.fake_worker().turn()
-    [made] = (stage.now(request).result or {})["pictures"]
-    assert (made["width"], made["height"]) == size
+    result = stage.now(request).result
+    assert result
+    [made] = result.outputs
+    assert (made.width, made.height) == size
 
 
 def test_neither_fills_the_others_queue_or_is_before_it(stage: Stage) -> None:
@@ -197,23 +200,23 @@ def test_a_test_key_is_of_an_account_for_tests(stage: Stage) -> None:
     beside = accounts.account(stage.test.account_id)
     assert (beside.name, beside.balance, beside.test_of) == ("one (test)", 0, stage.account.id)
     for account_id in (stage.account.id, beside.id):
-        assert accounts.create_key(account_id, "other", test=True)[0].account_id == beside.id
+        assert accounts.keys.create(account_id, "other", test=True)[0].account_id == beside.id
     with pytest.raises(BadRequest, match="for test keys"):
-        accounts.create_key(beside.id, "live")
+        accounts.keys.create(beside.id, "live")
     assert len(accounts.list()) == 2
 
 
 def test_a_test_key_is_rotated_and_revoked_like_others(stage: Stage) -> None:
     accounts = stage.accounts
     assert stage.test.begins == stage.secret[:11]
-    rotated, secret = accounts.rotate(stage.secret[:11], overlap=60)
+    rotated, secret = accounts.keys.rotate(stage.secret[:11], overlap=60)
     assert secret.startswith("SG_test")
     assert rotated == replace(stage.test, hint=f"SG_{secret[7:11]}", old_until=rotated.old_until)
     with pytest.raises(NotFound):
-        accounts.revoke(f"SG_{secret[7:11]}")
-    accounts.revoke("SG_test")
-    assert accounts.authenticate(accounts.create_key(stage.account.id, "new", test=True)[1]).test
-    assert [key.revoked_at is None for key in accounts.list_keys()] == [True, False, True]
+        accounts.keys.revoke(f"SG_{secret[7:11]}")
+    accounts.keys.revoke("SG_test")
+    assert accounts.keys.authenticate(accounts.keys.create(stage.account.id, "new", test=True)[1]).test
+    assert [key.revoked_at is None for key in accounts.keys.list()] == [True, False, True]
 
 
 def test_an_empty_server_whose_first_key_is_a_test_key(tmp_path: Path) -> None:
@@ -222,7 +225,7 @@ def test_an_empty_server_whose_first_key_is_a_test_key(tmp_path: Path) -> None:
     accounts = Accounts(db)
     secret = accounts.bootstrap("first", 5_000, "SG_test0123456789ab")
     assert secret is not None
-    key = accounts.authenticate(secret)
+    key = accounts.keys.authenticate(secret)
     assert (key.mode, accounts.remaining(key.account_id)) == ("test", 5_000)
     db.close()
 
@@ -230,7 +233,7 @@ def test_an_empty_server_whose_first_key_is_a_test_key(tmp_path: Path) -> None:
 def test_the_command_line(stage: Stage) -> None:
     run = CliRunner()
     made = run.invoke(tintype, ["keys", "create", "--test", "--name", "new", "--data", str(stage.folder)])
-    assert stage.accounts.authenticate(made.output.strip()).account_id == stage.test.account_id
+    assert stage.accounts.keys.authenticate(made.output.strip()).account_id == stage.test.account_id
     listed = run.invoke(tintype, ["keys", "list", "--json", "--data", str(stage.folder)]).output
     [new] = [row for row in json.loads(listed) if row["name"] == "new"]
     assert (new["key"], new["mode"]) == (f"{made.output[:11]}…", "test")

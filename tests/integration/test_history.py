@@ -16,7 +16,7 @@ from tests.integration.website import Website, serving
 from tests.pictures import saved
 
 from tintype.errors import BadRequest
-from tintype.store.accounts.assets import LEAST, Upload
+from tintype.store.accounts.uploads import MIN_COUNTED, Upload
 from tintype.store.db.database import read_clock
 from tintype.store.db.tables import assets, history, requests
 
@@ -28,7 +28,7 @@ OLD, NEW = "sd1.5-img2img", "sd3-med-img2img"
 
 @pytest.fixture
 def web(tmp_path: Path, url: str) -> Iterator[Website]:
-    with serving(tmp_path, database_url=url, asset_quota=3 * LEAST - 1) as site:
+    with serving(tmp_path, database_url=url, asset_quota=3 * MIN_COUNTED - 1) as site:
         yield site
 
 
@@ -48,22 +48,22 @@ def completed(web: Website, slug: str = OLD, pictures: int = 1, **params: Any) -
 def failed(web: Website, slug: str = OLD) -> str:
     web.submit(slug)
     request = web.claim()
-    web.own.requests.fail(request.id, request.attempt, "no such picture", 400)
+    web.own.store.leases.fail(request.id, request.attempt, "no such picture", 400)
     return request.id
 
 
 def age(web: Website, request_id: str, days: float) -> None:
     """Let a request have been submitted that long ago."""
-    with web.own.db.write() as tx:
+    with web.own.store.db.write() as tx:
         then = read_clock(tx) - days * DAY
         tx.execute(update(requests).where(requests.c.id == request_id).values(submitted_at=then, ended_at=then))
 
 
 def outlive(web: Website) -> None:
     """Let the hour of every ended record be over."""
-    with web.own.db.write() as tx:
+    with web.own.store.db.write() as tx:
         tx.execute(update(requests).where(requests.c.expires_at.is_not(None)).values(expires_at=read_clock(tx) - 1))
-    web.own.requests.expire()
+    web.own.store.queue.expire()
 
 
 def rows(http: httpx2.Client, path: str = HISTORY, **query: Any) -> list[dict[str, Any]]:
@@ -86,7 +86,7 @@ def refused(response: httpx2.Response, status: int, words: str) -> None:
 
 def test_a_row_of_each_kind(web: Website, http: httpx2.Client) -> None:
     waiting, done, bad = web.submit().id, "", ""
-    web.own.requests.cancel(waiting, web.account_id)
+    web.own.store.queue.cancel(waiting, web.account_id)
     done, bad = completed(web, pictures=2, image="file:abc.in"), failed(web)
     waiting = web.submit().id
     by_id = {row["request_id"]: row for row in rows(http)}
@@ -112,9 +112,9 @@ def test_history_outlives_the_record_and_files_have_a_life_of_their_own(web: Web
     web.own.outputs.remove(before[-1]["generation_url"].rpartition("/")[2])
     gone = http.get(f"{HISTORY}/{done}").json()
     assert (gone["generation_url"], gone["generation_urls"], gone["model_status"]) == (None, [], "COMPLETED")
-    with web.own.db.write() as tx:
+    with web.own.store.db.write() as tx:
         tx.execute(update(history).where(history.c.id == bad).values(ended_at=read_clock(tx) - 91 * DAY))
-    assert web.own.history.expire() == 1
+    assert web.own.store.queue.history.expire() == 1
     refused(http.get(f"{HISTORY}/{bad}"), 404, f"Request {bad} not found")
     assert ids(http) == [done]
 
@@ -196,7 +196,7 @@ def test_generations_are_those_with_pictures(web: Website, http: httpx2.Client) 
 def test_nobody_sees_another_accounts(web: Website, http: httpx2.Client) -> None:
     done = completed(web)
     outlive(web)
-    _, secret = web.own.accounts.create_key(web.own.accounts.create("other", 0).id, "key")
+    _, secret = web.own.store.accounts.keys.create(web.own.store.accounts.create("other", 0).id, "key")
     with web.http(secret) as stranger:
         assert ids(stranger) == []
         refused(stranger.get(f"{HISTORY}/{done}"), 404, "not found")
@@ -233,7 +233,7 @@ def test_an_upload_is_served_and_can_be_an_input(web: Website, http: httpx2.Clie
     submitted = http.post(f"/v2/{OLD}", json={"prompt": "a fox", "image": png})
     assert submitted.status_code == 200, submitted.text
     id = submitted.json()["request_id"]
-    assert web.own.requests.find(id, web.account_id).params["image"] == png.removeprefix(web.address)
+    assert web.own.store.queue.find(id, web.account_id).params["image"] == png.removeprefix(web.address)
     assert http.get(f"{HISTORY}/{id}").json()["request_body"]["image"] == png.removeprefix(web.address)
     assert list(web.own.settings.inputs_folder.iterdir()) == [], "it is referred to, not copied"
 
@@ -259,12 +259,12 @@ def test_what_is_no_upload(web: Website, http: httpx2.Client, sent: dict[str, An
 
 def test_files_count_not_only_their_bytes(web: Website) -> None:
     """Of the quota of one byte less than three of the least."""
-    add = web.own.assets.add
-    for refused_ones in ([1, 1, 1], [1, 2 * LEAST], [3 * LEAST]):
+    add = web.own.store.uploads.add
+    for refused_ones in ([1, 1, 1], [1, 2 * MIN_COUNTED], [3 * MIN_COUNTED]):
         with pytest.raises(BadRequest):
             add(web.account_id, [Upload(f"{size}-{index}", size, 1, 1) for index, size in enumerate(refused_ones)])
-    add(web.account_id, [Upload("a", 1, 1, 1), Upload("b", 2 * LEAST - 1, 1, 1)])
-    with pytest.raises(BadRequest, match=f"{LEAST} bytes were sent, and {3 * LEAST - 1} are taken"):
+    add(web.account_id, [Upload("a", 1, 1, 1), Upload("b", 2 * MIN_COUNTED - 1, 1, 1)])
+    with pytest.raises(BadRequest, match=f"{MIN_COUNTED} bytes were sent, and {3 * MIN_COUNTED - 1} are taken"):
         add(web.account_id, [Upload("c", 1, 1, 1)])
 
 
@@ -276,18 +276,18 @@ def test_all_or_none_within_the_quota(web: Website, http: httpx2.Client) -> None
     refused(
         http.post("/upload-asset", json={"data_urls": [large]}),
         400,
-        f"uploads may have {3 * LEAST - 1}; a file counts as {LEAST}",
+        f"uploads may have {3 * MIN_COUNTED - 1}; a file counts as {MIN_COUNTED}",
     )
     assert len(list(web.own.settings.assets_folder.iterdir())) == 2
-    with web.own.db.write() as tx:
+    with web.own.store.db.write() as tx:
         tx.execute(update(assets).values(expires_at=read_clock(tx) - 1))
     assert http.post("/upload-asset", json={"data_urls": [large]}).status_code == 200, "what expired takes no room"
-    assert web.own.assets.expire() == 2
-    with web.own.db.read() as view:
+    assert web.own.store.uploads.expire() == 2
+    with web.own.store.db.read() as view:
         assert len(view.execute(select(assets)).all()) == 1
 
 
 def test_a_reader_uploads_nothing(web: Website) -> None:
-    _, secret = web.own.accounts.create_key(web.account_id, "looker", read_only=True)
+    _, secret = web.own.store.accounts.keys.create(web.account_id, "looker", read_only=True)
     with web.http(secret) as looker:
         refused(looker.post("/upload-asset", json={"data_urls": [picture()]}), 403, "only read")

@@ -79,12 +79,14 @@ def test_a_prompt_is_kept_to_the_letter(site: Website) -> None:
     kept = [text for text in HOSTILE if "\ud800" not in text and "\udfff" not in text]
     with site.http() as http:
         ids = [sent(http, f"/v2/{SLUG}", {"prompt": text}).json()["request_id"] for text in kept]
-        assert [site.own.requests.find(id, site.account_id).params["prompt"] for id in ids] == kept
+        assert [site.own.store.queue.find(id, site.account_id).params["prompt"] for id in ids] == kept
         for _ in ids:
             site.complete(site.claim())
         assert all(http.get(f"/v2/requests/{id}").is_success for id in ids)
-    assert site.own.requests.expire(before=2**33) == len(kept)
-    past, _ = site.own.history.page(Filter(account_id=site.account_id), size=50, sort="submitted_at", descending=False)
+    assert site.own.store.queue.expire(before=2**33) == len(kept)
+    past, _ = site.own.store.queue.history.page(
+        Filter(account_id=site.account_id), size=50, sort="submitted_at", descending=False
+    )
     assert [one.params["prompt"] for one in past] == kept
 
 
@@ -112,5 +114,5 @@ def test_addresses_that_are_none(site: Website) -> None:
             answer = sent(http, "/v2/sd1.5-img2img", {"prompt": "a fox", "image": url})
             assert answer.status_code == 400, url
             assert sent(http, "/upload-asset", {"data_urls": [url]}).status_code == 400, url
-    assert site.own.requests.depth()[:2] == (0, 0), "none of them is left to a worker"
+    assert site.own.store.queue.depth()[:2] == (0, 0), "none of them is left to a worker"
     assert list(site.own.settings.inputs_folder.iterdir()) == []

@@ -14,6 +14,7 @@ from sqlalchemy import select, update
 from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import MEDIUM, TEXT, gradient, quick, refused
 from tests.integration.website import RESULT, Website, serving
+from tests.stores import a_result
 
 from tintype.store.db.database import read_clock
 from tintype.store.db.records import Entry, Status
@@ -41,13 +42,13 @@ def replayed(response: httpx2.Response) -> bool:
 
 
 def rows(site: Website) -> list[Any]:
-    with site.own.db.read() as view:
+    with site.own.store.db.read() as view:
         return view.execute(select(requests).order_by(requests.c.seq)).all()
 
 
 def charges(site: Website) -> list[Entry]:
-    assert site.own.accounts.imbalances() == []
-    with site.own.db.read() as view:
+    assert site.own.store.accounts.imbalances() == []
+    with site.own.store.db.read() as view:
         return list(view.scalars(select(ledger.c.kind).where(ledger.c.request_id.is_not(None)).order_by(ledger.c.id)))
 
 
@@ -56,7 +57,7 @@ def finish(site: Website, count: int = 1) -> None:
     request = site.claim()
     names = [site.own.outputs.put(b"picture %d" % index, "png") for index in range(count)]
     made = [{"name": name, "size": 9, "width": 64, "height": 32, "seed": 7} for name in names]
-    assert site.own.requests.complete(request.id, request.attempt, {**RESULT, "pictures": made}, 4)
+    assert site.own.store.leases.complete(request.id, request.attempt, a_result(**{**RESULT, "pictures": made}), 4)
 
 
 def post_in_background(pool: ThreadPoolExecutor, site: Website, **body: Any) -> Future[httpx2.Response]:
@@ -118,7 +119,7 @@ def test_a_failure_is_answered_alike_too(site: Website) -> None:
     with ThreadPoolExecutor() as pool, site.http() as http:
         under_way = post_in_background(pool, site)
         request = site.claim()
-        site.own.requests.fail(request.id, request.attempt, "not a public address", 400)
+        site.own.store.leases.fail(request.id, request.attempt, "not a public address", 400)
         again = http.post(f"/v1/{TEXT}", json=quick(), headers=ONCE)
         assert told(again) == told(under_way.result())
         assert (again.status_code, replayed(again)) == (400, True)
@@ -160,7 +161,7 @@ def test_many_at_once_are_one(site: Website) -> None:
 
 
 def test_another_api_key_s_are_its_own(site: Website) -> None:
-    _, other = site.own.accounts.create_key(site.account_id, "other")
+    _, other = site.own.store.accounts.keys.create(site.account_id, "other")
     with site.http() as one, site.http(other) as two:
         made = {http.post(f"/v2/{TEXT}", json=quick(), headers=ONCE).json()["request_id"] for http in (one, two)}
     assert len(made) == 2
@@ -170,7 +171,7 @@ def test_a_key_is_free_again_when_the_record_is_over(site: Website) -> None:
     with site.http() as http:
         first = http.post(f"/v2/{TEXT}", json=quick(), headers=ONCE)
         finish(site)
-        with site.own.db.write() as tx:
+        with site.own.store.db.write() as tx:
             tx.execute(update(requests).values(expires_at=read_clock(tx)))
         again = http.post(f"/v2/{TEXT}", json=quick(), headers=ONCE)
     assert not replayed(again)
@@ -192,7 +193,7 @@ def test_whoever_can_ask_again_may_go_away(site: Website) -> None:
 def test_whoever_can_ask_again_is_told_so_when_the_wait_runs_out(tmp_path: Path, worker: bool, status: int) -> None:
     with serving(tmp_path, sync_wait=0.05) as site, site.http() as http:
         if worker:
-            site.own.workers.beat("w1", "cpu", 0, 0)
+            site.own.store.ops.workers.beat("w1", "cpu", 0, 0)
         once, plain = (http.post(f"/v1/{TEXT}", json=quick(), headers=headers) for headers in (ONCE, {}))
         for response, again in ((once, "true"), (plain, "false")):
             refused(response, status)

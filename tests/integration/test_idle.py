@@ -11,7 +11,7 @@ from benchmarks.store import House
 from tests.databases import statements
 
 from tintype.catalog.models import MODELS
-from tintype.store.queue.requests import SPARING
+from tintype.store.queue.queue import SPARED
 from tintype.store.webhooks.outbox import Backoff, Outbox
 from tintype.testmode import fake_worker
 from tintype.testmode.fake_worker import FakeWorker
@@ -36,20 +36,20 @@ def looks(house: House, work: Callable[[], object], times: int) -> int:
 
 
 def test_what_is_overdue_is_seldom_looked_for_where_nothing_could_be(house: House) -> None:
-    look = house.requests.end_overdue
+    look = house.store.queue.end_overdue
     assert looks(house, look, 1) == 1, "nobody knows yet"
-    assert looks(house, look, 8 * SPARING) == 8
+    assert looks(house, look, 8 * SPARED) == 8
     house.submit()
     assert looks(house, look, 5) == 5, "one that was queued here may be overdue at once"
-    house.requests.claim("w", idle=True)
+    house.store.leases.claim("w", idle=True)
     assert looks(house, look, 5) == 5
 
 
 def test_of_what_another_server_queued_it_learns_by_the_next_look(url: str, house: House) -> None:
-    look, other = house.requests.end_overdue, House(url, keys=1)
-    looks(house, look, SPARING)
+    look, other = house.store.queue.end_overdue, House(url, keys=1)
+    looks(house, look, SPARED)
     other.submit()
-    looks(house, look, SPARING)
+    looks(house, look, SPARED)
     assert looks(house, look, 5) == 5
     other.db.close()
 
@@ -69,9 +69,9 @@ def test_senders_know_whether_anything_may_be_to_be_told_soon(house: House) -> N
 def test_a_fake_worker_that_has_accepted_nothing_looks_seldom(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     moment, woken = [1e6], threading.Event()
     monkeypatch.setattr(fake_worker.time, "monotonic", lambda: moment[0])
-    storage: Any = None  # nothing is to be drawn
-    fake_outputs = FakeOutputs(lambda _: None, storage, 0)
-    fake = FakeWorker(house.requests, MODELS, fake_outputs, heartbeat=60, accepted=woken)
+    outputs: Any = None  # nothing is to be drawn
+    fake_outputs = FakeOutputs(lambda _: None, outputs, 0)
+    fake = FakeWorker(house.store.leases, MODELS, fake_outputs, heartbeat=60, accepted=woken)
 
     def turn() -> None:
         moment[0] += fake_worker.POLL

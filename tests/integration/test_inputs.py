@@ -16,14 +16,14 @@ import pytest
 from sqlalchemy import delete, select, update
 from tests.acceptance.test_http_helpers import gradient
 from tests.integration.website import Website, serving
+from tests.stores import a_result, store_on
 
 from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG
 from tintype.errors import BadPicture, NotFound, StorageUnavailable, StoreUnavailable
 from tintype.media.storage import Files
-from tintype.store.accounts.assets import LEAST
+from tintype.store.accounts.uploads import MIN_COUNTED
 from tintype.store.db.records import Request, Status
 from tintype.store.db.tables import assets, inputs, outputs, requests
-from tintype.store.queue.requests import Requests
 from tintype.worker.inputs import Inputs
 
 SLUG = SD3_MEDIUM_IMG2IMG.slug
@@ -49,7 +49,7 @@ def submitted(site: Website, http: httpx2.Client, **body: Any) -> Request:
     headers = body.pop("headers", {})
     answer = http.post(f"/v2/{SLUG}", json=ASK | body, headers=headers)
     assert answer.status_code == 200, answer.text
-    return site.own.requests.find(answer.json()["request_id"], site.account_id)
+    return site.own.store.queue.find(answer.json()["request_id"], site.account_id)
 
 
 def uploaded(http: httpx2.Client, picture: bytes | None = None) -> str:
@@ -64,19 +64,19 @@ def stored(site: Website) -> list[str]:
 
 
 def rows(site: Website) -> list[Any]:
-    with site.own.db.read() as view:
+    with site.own.store.db.read() as view:
         return [*view.execute(select(inputs))]
 
 
 def cancelled(site: Website, request: Request) -> None:
-    site.own.requests.cancel(request.id, site.account_id)
+    site.own.store.queue.cancel(request.id, site.account_id)
 
 
 def cancelled_as_it_ran(site: Website, request: Request) -> None:
     attempt = site.claim().attempt
     cancelled(site, request)
     assert len(stored(site)) == 1, "its worker may be reading it"
-    site.own.requests.fail(request.id, attempt, "cancelled", 499)
+    site.own.store.leases.fail(request.id, attempt, "cancelled", 499)
 
 
 def completed(site: Website, request: Request) -> None:
@@ -84,31 +84,31 @@ def completed(site: Website, request: Request) -> None:
 
 
 def failed(site: Website, request: Request) -> None:
-    site.own.requests.fail(request.id, site.claim().attempt, "why", 400, "bad_picture")
+    site.own.store.leases.fail(request.id, site.claim().attempt, "why", 400, "bad_picture")
 
 
 def given_up(site: Website, request: Request) -> None:
     for _ in range(3):
         assert len(stored(site)) == 1, "it is tried again"
-        site.own.requests.retry(request.id, site.claim().attempt, "the model failed")
+        site.own.store.leases.retry(request.id, site.claim().attempt, "the model failed")
 
 
 def handed_on(site: Website, request: Request) -> None:
-    site.own.requests.hand_back(request.id, site.claim().attempt)
+    site.own.store.leases.hand_back(request.id, site.claim().attempt)
     assert len(stored(site)) == 1
     late = site.claim()
-    site.own.requests.hand_back(request.id, late.attempt)
+    site.own.store.leases.hand_back(request.id, late.attempt)
     completed(site, request)
-    assert not site.own.requests.hand_back(request.id, late.attempt)
+    assert not site.own.store.leases.hand_back(request.id, late.attempt)
 
 
 def killed(site: Website, request: Request) -> None:
     """Its worker, three times over; found by whoever looks next."""
-    impatient = Requests(site.own.db, lease=-1, retention=60, discard=site.own.inputs.discard)
+    impatient = store_on(site.own.store.db, lease=-1, retention=60, discard=site.own.inputs.discard)
     for _ in range(3):
-        assert impatient.claim("w", idle=True)
+        assert impatient.leases.claim("w", idle=True)
         assert len(stored(site)) == 1
-    assert impatient.claim("w", idle=True) is None
+    assert impatient.leases.claim("w", idle=True) is None
 
 
 @pytest.mark.usefixtures("url")
@@ -123,15 +123,15 @@ def test_a_picture_from_a_body_goes_when_its_request_ends(
         (request.id, name, len(gradient(64, 128)), 64, 128)
     ]
     end(site, request)
-    assert site.own.requests.find(request.id, site.account_id).ended
+    assert site.own.store.queue.find(request.id, site.account_id).ended
     assert (stored(site), rows(site)) == ([], [])
 
 
 def test_a_deadline_ends_it_too(site: Website, http: httpx2.Client) -> None:
     request = submitted(site, http, headers={"cancel-after": "0.01"})
     time.sleep(0.02)
-    site.own.requests.end_overdue()
-    assert site.own.requests.find(request.id, site.account_id).ended
+    site.own.store.queue.end_overdue()
+    assert site.own.store.queue.find(request.id, site.account_id).ended
     assert (stored(site), rows(site)) == ([], [])
 
 
@@ -144,15 +144,15 @@ def test_it_stays_where_the_end_is_undone(site: Website, http: httpx2.Client, mo
     with monkeypatch.context() as patch:
         patch.setattr("tintype.store.queue.lifecycle.learn", away)
         with pytest.raises(StoreUnavailable):
-            site.own.requests.fail(request.id, running.attempt, "why", 500)
+            site.own.store.leases.fail(request.id, running.attempt, "why", 500)
     assert (len(stored(site)), len(rows(site))) == (1, 1)
 
 
 @pytest.mark.parametrize("refusal", ["credits", "limit", "parameter", "picture", "quota"])
 def test_a_refused_call_leaves_nothing(tmp_path: Path, refusal: str) -> None:
     with serving(tmp_path, key_concurrency=1, input_quota=100 if refusal == "quota" else 2**30) as site:
-        account = site.own.accounts.create("poor", 0 if refusal == "credits" else 1_000_000).id
-        with site.http(site.own.accounts.create_key(account, "key")[1]) as http:
+        account = site.own.store.accounts.create("poor", 0 if refusal == "credits" else 1_000_000).id
+        with site.http(site.own.store.accounts.keys.create(account, "key")[1]) as http:
             body = dict(ASK)
             if refusal == "limit":
                 assert http.post(f"/v2/{SLUG}", json={**ASK, "image": "/sd3-img2img-ip.jpg"}).status_code == 200
@@ -177,11 +177,11 @@ def test_they_count_against_the_account_until_they_end(tmp_path: Path) -> None:
         assert (len(stored(site)), len(rows(site))) == (2, 2)
         free = {**ASK, "image": uploaded(http)}
         assert http.post(f"/v2/{SLUG}", json=free).status_code == 200, "what is referred to takes no room"
-        other = site.own.accounts.create("two", 1_000_000).id
-        with site.http(site.own.accounts.create_key(other, "key")[1]) as stranger:
+        other = site.own.store.accounts.create("two", 1_000_000).id
+        with site.http(site.own.store.accounts.keys.create(other, "key")[1]) as stranger:
             assert stranger.post(f"/v2/{SLUG}", json=ASK).status_code == 200, "it is each account's own"
         cancelled(site, site.claim())
-        site.own.requests.fail(rows(site)[0].request_id, 1, "cancelled", 499)
+        site.own.store.leases.fail(rows(site)[0].request_id, 1, "cancelled", 499)
         assert http.post(f"/v2/{SLUG}", json=ASK).status_code == 200, "there is room again"
 
 
@@ -215,7 +215,9 @@ def test_an_output_can_be_an_input(site: Website, http: httpx2.Client) -> None:
     first = site.claim()
     name = site.own.outputs.put(gradient(96, 64), "png")
     result = {"pictures": [{"name": name, "size": 9, "width": 96, "height": 64, "seed": 7}], "format": "png"}
-    assert site.own.requests.complete(first.id, first.attempt, {**result, "seed": 7, "inference_time": 1.0}, 4)
+    assert site.own.store.leases.complete(
+        first.id, first.attempt, a_result(**{**result, "seed": 7, "inference_time": 1.0}), 4
+    )
     request = submitted(site, http, image=f"{site.address}/files/{name}")
     assert request.params["image"] == f"/files/{name}"
     assert fetched(site, request) == (96, 64)
@@ -242,7 +244,7 @@ def test_sizes_are_kept_and_not_read_again(site: Website, http: httpx2.Client) -
     assert own.file_size(path.removeprefix("/files/")) == (64, 128)
     assert (reading["uploads"].read, reading["outputs"].read) == (0, 0)
     # What an earlier version has kept, or what outlives its request's record, is read as it was.
-    with own.db.write() as tx:
+    with own.store.db.write() as tx:
         tx.execute(update(assets).values(width=None, height=None))
         tx.execute(delete(outputs))
     assert own.file_size(path.removeprefix("/files/")) == (64, 128)
@@ -269,13 +271,13 @@ def test_a_file_outlives_its_time_while_a_request_needs_it(site: Website, http: 
     path = uploaded(http)
     request = submitted(site, http, image=path)
     file = aged(site, path)
-    site.own.sweep()
+    site.own.cleanup()
     assert http.get(path).status_code == 404, "for everybody else its time is over"
     assert http.post(f"/v2/{SLUG}", json={**ASK, "image": path}).status_code == 400
     assert fetched(site, request) == (64, 128)
     cancelled(site, request)
     assert file.exists(), "it is the sweep's"
-    site.own.sweep()
+    site.own.cleanup()
     assert not file.exists()
     with pytest.raises(BadPicture, match="keeps no such file"):
         fetched(site, request)
@@ -289,7 +291,7 @@ def test_what_a_crash_left_is_swept(site: Website, http: httpx2.Client) -> None:
     for name in (needed, left):
         then = time.time() - site.own.settings.input_life - 5
         os.utime(site.own.settings.inputs_folder / name, (then, then))
-    site.own.sweep()
+    site.own.cleanup()
     assert sorted(stored(site)) == sorted([needed, new])
     with Inputs.from_settings(site.own.settings) as pictures:
         assert pictures.inputs.get(needed) == gradient(64, 128)
@@ -298,14 +300,14 @@ def test_what_a_crash_left_is_swept(site: Website, http: httpx2.Client) -> None:
 def test_what_an_older_worker_left_goes_with_the_record(site: Website, http: httpx2.Client) -> None:
     """While servers are upgraded one after the other, requests of new ones are ended by what knows no inputs."""
     request = submitted(site, http)
-    with site.own.db.write() as tx:
+    with site.own.store.db.write() as tx:
         ended = {"status": Status.COMPLETED, "expires_at": time.time() + 60}
         tx.execute(update(requests).where(requests.c.id == request.id).values(**ended))
-    site.own.requests.expire()
+    site.own.store.queue.expire()
     assert len(rows(site)) == 1
-    site.own.requests.expire(before=time.time() + 120)
+    site.own.store.queue.expire(before=time.time() + 120)
     assert rows(site) == []
-    assert site.own.requests.needed_inputs() == frozenset()
+    assert site.own.store.queue.needed_inputs() == frozenset()
 
 
 def test_uploads_are_all_or_none_whatever_fails(site: Website, http: httpx2.Client) -> None:
@@ -327,7 +329,7 @@ def test_uploads_are_all_or_none_whatever_fails(site: Website, http: httpx2.Clie
 
 
 def test_uploads_at_the_same_time_keep_to_the_quota(tmp_path: Path) -> None:
-    with serving(tmp_path, asset_quota=3 * LEAST) as site, site.http() as http, ThreadPoolExecutor(8) as pool:
+    with serving(tmp_path, asset_quota=3 * MIN_COUNTED) as site, site.http() as http, ThreadPoolExecutor(8) as pool:
         uris = {"data_urls": ["data:image/png;base64," + SENT]}
         codes = sorted(pool.map(lambda _: http.post("/upload-asset", json=uris).status_code, range(8)))
         assert codes == [200] * 3 + [400] * 5

@@ -16,6 +16,7 @@ import pytest
 from tests.acceptance.harness import until
 from tests.integration.website import RESULT, Website, serving
 from tests.objects import ObjectStorage, OddStorage, object_storage, odd_storage, refusal
+from tests.stores import a_result
 
 from tintype.catalog.models import SD15_IMG2IMG
 from tintype.cli.storage import check_storage
@@ -157,13 +158,13 @@ def test_a_picture_that_was_paid_for_and_is_out_of_reach(storage: ObjectStorage,
     ):
         call = calls.submit(http.post, f"/v1/{SD15_IMG2IMG.slug}", json=body)
         claimed: list[Request | None] = [None]
-        until(lambda: claimed.append(web.own.requests.claim("w1", idle=True)) or claimed[-1])
+        until(lambda: claimed.append(web.own.store.leases.claim("w1", idle=True)) or claimed[-1])
         request = claimed[-1]
         assert request is not None
         picture = {"name": web.own.outputs.put(b"picture", "png"), "size": 7, "width": 8, "height": 8, "seed": 7}
         storage.stop()
         try:
-            web.own.requests.complete(request.id, request.attempt, {**RESULT, "pictures": [picture]}, 4)
+            web.own.store.leases.complete(request.id, request.attempt, a_result(**{**RESULT, "pictures": [picture]}), 4)
             answer = call.result(60)
             file = http.get(f"/files/{picture['name']}")
         finally:

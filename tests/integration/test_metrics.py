@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from tests.integration.website import Website, serving
 
 from tintype.errors import StoreUnavailable
-from tintype.store.ops.autoscaler import Lead
+from tintype.store.ops.autoscaler import LeaderLease
 
 TURBO = "/v2/stable-diffusion-3.5-turbo-txt2img"
 
@@ -34,7 +34,7 @@ def site(data: Path) -> Iterator[Website]:
 
 @pytest.fixture(scope="module")
 def boss(site: Website) -> Iterator[httpx2.Client]:
-    _, secret = site.own.accounts.create_key(site.account_id, "boss", operator=True, read_only=True)
+    _, secret = site.own.store.accounts.keys.create(site.account_id, "boss", operator=True, read_only=True)
     with httpx2.Client(base_url=site.address, headers={"authorization": f"Bearer {secret}"}) as http:
         yield http
 
@@ -76,11 +76,11 @@ def test_the_queue_and_its_end(site: Website, boss: httpx2.Client) -> None:
 
 def test_workers_that_a_fleet_wants(site: Website, boss: httpx2.Client) -> None:
     assert "\ntintype_workers_wanted " not in boss.get("/metrics").text
-    lead = Lead(site.own.requests._db, "keeper", 15)
+    lead = LeaderLease(site.own.store.queue._db, "keeper", 15)
     assert lead.take()
-    lead.tell(2)
+    lead.set_wanted(2)
     assert told(boss, "tintype_workers_wanted") == 2
-    lead.leave()
+    lead.release()
 
 
 def test_two_web_processes_tell_the_same_but_for_their_own_refusals(
@@ -162,7 +162,7 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def test_answers_are_counted_by_route_whoever_gives_them(site: Website, boss: httpx2.Client) -> None:
-    _, testing = site.own.accounts.create_key(site.account_id, "ci", test=True)
+    _, testing = site.own.store.accounts.keys.create(site.account_id, "ci", test=True)
     request = site.submit()
     before = answers(site)
     with site.http() as http, site.http(testing) as ci:
@@ -229,7 +229,7 @@ def test_who_hangs_up_and_what_breaks_is_counted_as_that(site: Website, monkeypa
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(type(site.own.accounts), "account", broken)
+    monkeypatch.setattr(type(site.own.store.accounts), "account", broken)
     with site.http() as http, capture_logs():  # structlog's own way to show a traceback takes half a minute
         assert http.get("/api/auth/authenticate").status_code == 500
     assert gained(site, before)["/api/auth/authenticate", "GET", "500"] == 1
@@ -237,9 +237,9 @@ def test_who_hangs_up_and_what_breaks_is_counted_as_that(site: Website, monkeypa
 
 def test_refusals_of_keys_are_counted_by_why(site: Website, boss: httpx2.Client) -> None:
     """Also before the first of each: a rate can't tell of a series that begins at 1."""
-    accounts = site.own.accounts
-    _, looks = accounts.create_key(site.account_id, "looks", read_only=True)
-    _, watches = accounts.create_key(site.account_id, "watches", read_only=True, operator=True)
+    accounts = site.own.store.accounts
+    _, looks = accounts.keys.create(site.account_id, "looks", read_only=True)
+    _, watches = accounts.keys.create(site.account_id, "watches", read_only=True, operator=True)
     wanted = {("401", "missing"): 1, ("401", "unknown"): 2, ("403", "read_only"): 1, ("403", "not_operator"): 1}
     wanted |= {("403", "server_only"): 2}
     before = {key: told(boss, "tintype_denied_total", status=key[0], reason=key[1]) for key in wanted}
@@ -267,7 +267,7 @@ def test_without_the_database_a_process_tells_of_itself(site: Website, monkeypat
     usual = site.own
     opened = usual.settings.model_copy(update={"metrics": "open"})
     site.app.state.services = replace(usual, settings=opened)
-    monkeypatch.setattr(site.own.db, "read", away)
+    monkeypatch.setattr(site.own.store.db, "read", away)
     try:
         with httpx2.Client(base_url=site.address) as http:
             assert told(http, "tintype_database_up") == 0

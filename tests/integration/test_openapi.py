@@ -23,9 +23,9 @@ from tests.acceptance.harness import until
 from tests.databases import ended_of
 from tests.integration.website import RESULT, Website, serving
 from tests.pictures import saved
+from tests.stores import a_result
 
-from tintype.store.db.records import Request
-from tintype.store.webhooks.records import Event
+from tintype.store.db.records import Event, Request
 
 EXAMPLES = int(os.environ.get("TINTYPE_EXAMPLES", "3"))
 CHECKS = [
@@ -49,18 +49,18 @@ RED = saved(Image.new("RGB", (8, 8), "red"))
 def draw(site: Website, request: Request) -> None:
     """Complete a request with as many pictures as it wants."""
     about = {"size": len(RED), "width": 8, "height": 8}
-    pictures = [{"name": site.own.outputs.put(RED, "png"), "seed": n, **about} for n in range(request.pictures)]
-    assert site.own.requests.complete(request.id, request.attempt, {**RESULT, "pictures": pictures})
+    pictures = [{"name": site.own.outputs.put(RED, "png"), "seed": n, **about} for n in range(request.images)]
+    assert site.own.store.leases.complete(request.id, request.attempt, a_result(**{**RESULT, "pictures": pictures}))
 
 
 def work(site: Website, done: threading.Event) -> None:
     """A worker that draws nothing but red, and fails every seventh request."""
     for number in count(1):
-        while (request := site.own.requests.claim("w1", idle=True)) is None:
+        while (request := site.own.store.leases.claim("w1", idle=True)) is None:
             if done.wait(0.005):
                 return
         if number % 7 == 0:
-            site.own.requests.fail(request.id, request.attempt, "no such picture", 400)
+            site.own.store.leases.fail(request.id, request.attempt, "no such picture", 400)
         else:
             draw(site, request)
 
@@ -69,10 +69,10 @@ def work(site: Website, done: threading.Event) -> None:
 def site(tmp_path: Path) -> Iterator[Website]:
     done = threading.Event()
     with serving(tmp_path, heartbeat=3600) as site:  # one sign of life is enough
-        site.own.accounts.credit(site.account_id, 10**12)
-        site.own.workers.beat("w1", "cpu", 0, 0)
+        site.own.store.accounts.credit(site.account_id, 10**12)
+        site.own.store.ops.workers.beat("w1", "cpu", 0, 0)
         # Most that is asked is its own account's; the rest is an operator's.
-        site.key, site.secret = site.own.accounts.create_key(site.account_id, "operator", operator=True)
+        site.key, site.secret = site.own.store.accounts.keys.create(site.account_id, "operator", operator=True)
         thread = threading.Thread(target=work, args=(site, done), daemon=True)
         thread.start()
         yield site
@@ -82,14 +82,14 @@ def site(tmp_path: Path) -> Iterator[Website]:
 
 def known(site: Website) -> dict[str, Iterator[str]]:
     """By the names of parameters: things that are there, and one that isn't."""
-    hook = site.own.webhooks.add(site.account_id, "https://receiver.example.com/", [Event.REQUEST_FAILED])
+    hook = site.own.store.webhooks.add(site.account_id, "https://receiver.example.com/", [Event.REQUEST_FAILED])
     done, ended = site.submit(), site.submit()
-    site.own.requests.cancel(ended.id, site.account_id)
-    until(lambda: ended_of(site.own.db, [done.id]))
-    [told] = site.own.outbox.logs(hook.id)
-    spare, _ = site.own.accounts.create_key(site.account_id, "spare")
-    site.own.workers.beat("w2", "cpu", 0, 0)
-    site.own.workers.drain("w2")
+    site.own.store.queue.cancel(ended.id, site.account_id)
+    until(lambda: ended_of(site.own.store.db, [done.id]))
+    [told] = site.own.store.webhooks.outbox.logs(hook.id)
+    spare, _ = site.own.store.accounts.keys.create(site.account_id, "spare")
+    site.own.store.ops.workers.beat("w2", "cpu", 0, 0)
+    site.own.store.ops.workers.drain("w2")
     ids = cycle([done.id, ended.id, "another"])
     files = cycle([site.own.outputs.put(RED, "png"), "x.png"])
     own = {

@@ -15,16 +15,17 @@ from tests.acceptance.harness import done, here, until, words
 from tests.databases import statements
 from tests.integration.website import Website, serving
 from tests.plain import PLAIN
+from tests.stores import new_request, store_on
 
+from tintype.core import WorkerReport
 from tintype.errors import Unauthorized
 from tintype.fleet.supervisor import run_workers
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database
+from tintype.store.db.measurements import BUCKET
 from tintype.store.db.migrations import migrate
-from tintype.store.ops.autoscaler import Lead
-from tintype.store.ops.time_series import EVERY
-from tintype.store.ops.workers import Workers
-from tintype.store.queue.requests import Requests
+from tintype.store.ops.autoscaler import LeaderLease
+from tintype.store.ops.processes import Workers
 
 ABOUT = {"tasks": [], "models": ["a"], "memory": {"process": 300, "reserved": 50}, "lately": {}}
 
@@ -41,7 +42,7 @@ def db(tmp_path: Path) -> Iterator[Database]:
 def test_a_fleet_leaves_a_drained_worker_s_place_empty_until_it_is_recalled(db: Database, tmp_path: Path) -> None:
     script = (
         "import sys, time; from tintype.store.db.database import Database\n"
-        "from tintype.store.ops.workers import Workers\n"
+        "from tintype.store.ops.processes import Workers\n"
         f"db = Database('sqlite:///{tmp_path}/tintype.db'); workers, id = Workers(db), sys.argv[-1]\n"
         "while not workers.beat(id, 'cpu', 0, 0): time.sleep(0.02)\n"
         "workers.leave(id)"
@@ -70,7 +71,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
 
 @pytest.fixture(scope="module")
 def boss(site: Website) -> Iterator[httpx2.Client]:
-    _, secret = site.own.accounts.create_key(site.account_id, "boss", operator=True)
+    _, secret = site.own.store.accounts.keys.create(site.account_id, "boss", operator=True)
     with site.http(secret) as http:
         yield http
 
@@ -79,7 +80,7 @@ WRITES = ["queue/pause", "queue/resume", "workers/w1/drain", "workers/w1/recall"
 
 
 def test_only_operators_see_and_only_those_that_may_write_change(site: Website, boss: httpx2.Client) -> None:
-    _, looker = site.own.accounts.create_key(site.account_id, "wall", operator=True, read_only=True)
+    _, looker = site.own.store.accounts.keys.create(site.account_id, "wall", operator=True, read_only=True)
     with site.http() as http:
         for answer in (http.get("/v2/operator"), http.get("/v2/operator/samples")):
             assert answer.status_code == 403
@@ -90,7 +91,7 @@ def test_only_operators_see_and_only_those_that_may_write_change(site: Website, 
         assert http.get("/v2/operator").status_code == 200
         assert {http.post(f"/v2/operator/{path}").status_code for path in WRITES} == {403}
     assert boss.get("/api/auth/authenticate").json()["api_key"]["operator"] is True
-    assert site.own.controls.paused_since() is None
+    assert site.own.store.queue.paused_since() is None
 
 
 #: What an operator's key that may only read can call.
@@ -99,7 +100,7 @@ OF_THE_SERVER = {"/metrics", "/v2/operator", "/v2/operator/samples", "/api/auth/
 
 def test_an_operator_s_key_that_may_only_read_sees_nothing_of_its_account(site: Website) -> None:
     """As `tintype keys create --operator --scopes read` makes it: of the oldest account."""
-    _, looker = site.own.accounts.create_key(site.account_id, "wall", operator=True, read_only=True)
+    _, looker = site.own.store.accounts.keys.create(site.account_id, "wall", operator=True, read_only=True)
     request = site.submit(prompt="a secret fox")
     seen = set()
     with site.http(looker) as http, httpx2.Client(base_url=site.address, verify=PLAIN) as anybody:
@@ -116,7 +117,7 @@ def test_an_operator_s_key_that_may_only_read_sees_nothing_of_its_account(site: 
         assert [*http.get("/api/auth/authenticate").json()] == ["api_key"]
         assert "sees the server alone" in http.get("/v2/ledger").json()["error"]
     assert seen == OF_THE_SERVER
-    site.own.requests.cancel(request.id, site.account_id)
+    site.own.store.queue.cancel(request.id, site.account_id)
 
 
 def test_who_guesses_keys_leaves_log_lines(tmp_path: Path) -> None:
@@ -133,12 +134,12 @@ def test_who_guesses_keys_leaves_log_lines(tmp_path: Path) -> None:
 def test_what_can_be_no_key_is_not_looked_for(db: Database, sent: str) -> None:
     for secret, looks in ((sent, 0), ("SG_" + "f" * 32, 1)):
         with statements(db) as asked, pytest.raises(Unauthorized):
-            Accounts(db).authenticate(secret)
+            Accounts(db).keys.authenticate(secret)
         assert sum("FROM api_keys" in statement for statement, _ in asked) == looks
 
 
 def test_the_queue_is_paused_and_goes_on_over_http(site: Website, boss: httpx2.Client) -> None:
-    site.own.workers.beat("w1", "cpu", 0, 0)
+    site.own.store.ops.workers.beat("w1", "cpu", 0, 0)
     there = {"worker": True, "database": True, "storage": True}
     assert boss.get("/ready").json() == {"ready": True, **there, "stopping": False, "paused": False}
     paused = boss.post("/v2/operator/queue/pause").json()
@@ -163,7 +164,7 @@ def test_the_queue_is_paused_and_goes_on_over_http(site: Website, boss: httpx2.C
 def test_workers_are_shown_drained_and_recalled_over_http(site: Website, boss: httpx2.Client) -> None:
     task = {"request_id": "r", "model": "sd1.5-img2img", "pictures": 2, "step": 3, "steps": 20}
     about = ABOUT | {"tasks": [task], "lately": {"rows": 4.0, "step_seconds": 0.25}}
-    site.own.workers.beat("w1", "cuda:0", 7, 28, max_rows=16, about=about)
+    site.own.store.ops.workers.beat("w1", "cuda:0", 7, 28, max_rows=16, report=WorkerReport.from_json(about))
     [shown] = boss.get("/v2/operator").json()["workers"]
     assert (shown["state"], shown["runs"], shown["rows"], shown["max_rows"]) == ("working", [task], 4.0, 16)
     assert (shown["step_seconds"], shown["memory"]["process"], shown["models"]) == (0.25, 300, ["a"])
@@ -180,36 +181,36 @@ def test_workers_are_shown_drained_and_recalled_over_http(site: Website, boss: h
 
 def test_a_fleet_that_gets_no_machine_says_why(site: Website, boss: httpx2.Client) -> None:
     assert boss.get("/v2/operator").json()["fleet"] is None, "there is no keeper"
-    lead = Lead(site.own.db, "k1", 15)
+    lead = LeaderLease(site.own.store.db, "k1", 15)
     lead.take()
-    lead.tell(2)
+    lead.set_wanted(2)
     assert boss.get("/v2/operator").json()["fleet"] == {"wanted": 2, "waits": None}
-    lead.tell_of_waits("ray:1: one needs 1 GPU")
+    lead.set_waits("ray:1: one needs 1 GPU")
     assert boss.get("/v2/operator").json()["fleet"] == {"wanted": 2, "waits": "ray:1: one needs 1 GPU"}
-    lead.leave()
+    lead.release()
     assert boss.get("/v2/operator").json()["fleet"] is None
 
 
 def test_a_worker_whose_storage_refuses_is_not_counted_on(site: Website, boss: httpx2.Client) -> None:
     about = {"storage": "there is no such bucket", "memory": {"budget": 9}}
-    site.own.workers.beat("refused", "cpu", 0, 0, about=about)
+    site.own.store.ops.workers.beat("refused", "cpu", 0, 0, report=WorkerReport.from_json(about))
     [shown] = [one for one in boss.get("/v2/operator").json()["workers"] if one["id"] == "refused"]
     assert (shown["state"], shown["paused"]) == ("paused", "there is no such bucket")
     assert [one.id for one in site.own.paused()] == ["refused"]
     assert "refused" not in [one.id for one in site.own.taking()]
-    assert not site.own.requests.idle_elsewhere("w1", needed=1)
-    site.own.workers.beat("refused", "cpu", 0, 0, about={"memory": {"budget": 9}})
-    assert site.own.requests.idle_elsewhere("w1", needed=1)
+    assert not site.own.store.leases.idle_elsewhere("w1", needed=1)
+    site.own.store.ops.workers.beat("refused", "cpu", 0, 0, report=WorkerReport.from_json({"memory": {"budget": 9}}))
+    assert site.own.store.leases.idle_elsewhere("w1", needed=1)
     assert site.own.paused() == []
-    site.own.workers.forget("refused")
+    site.own.store.ops.workers.remove("refused")
 
 
 def test_samples_over_http(site: Website, boss: httpx2.Client) -> None:
     site.submit()
     site.complete(site.claim())
-    site.own.samples.look()
+    site.own.store.ops.time_series.measure()
     told = boss.get("/v2/operator/samples", params={"minutes": 15}).json()
-    assert told["seconds"] == EVERY
+    assert told["seconds"] == BUCKET
     assert sum(one["completed"] for one in told["samples"]) == 1
     assert any(one["queued"] is not None for one in told["samples"])
     for wrong in ("0", "1441", "soon"):
@@ -220,9 +221,9 @@ def test_samples_over_http(site: Website, boss: httpx2.Client) -> None:
 def test_the_levers_on_the_command_line(db: Database, tmp_path: Path) -> None:
     here_too = ("--data", tmp_path)
     accounts, workers = Accounts(db), Workers(db)
-    key, _ = accounts.create_key(accounts.create("one", 10).id, "key")
-    Requests(db, lease=15, retention=60).submit(key, "a", {}, 1)
-    workers.beat("host-1a2b", "cpu", 0, 0, max_rows=16, about=ABOUT)
+    key, _ = accounts.keys.create(accounts.create("one", 10).id, "key")
+    store_on(db, lease=15, retention=60).queue.submit(new_request(key, "a", {}, 1))
+    workers.beat("host-1a2b", "cpu", 0, 0, max_rows=16, report=WorkerReport.from_json(ABOUT))
     assert done(here("queue", "pause", *here_too)).startswith("paused since 20")
     told = here("queue", "status", "--json", *here_too).stdout
     assert '"queued": 1' in told
@@ -238,7 +239,7 @@ def test_the_levers_on_the_command_line(db: Database, tmp_path: Path) -> None:
 def test_operators_keys_on_the_command_line(db: Database, tmp_path: Path) -> None:
     Accounts(db).create("one", 0)
     secret = done(here("keys", "create", "--operator", "--data", tmp_path))
-    assert Accounts(db).authenticate(secret).operator
+    assert Accounts(db).keys.authenticate(secret).operator
     assert "read, run, operator" in here("keys", "list", "--json", "--data", tmp_path).stdout
     refused = words(here("keys", "create", "--operator", "--test", "--data", tmp_path))
     assert refused.startswith("A test key can't be an operator's")
@@ -247,4 +248,4 @@ def test_operators_keys_on_the_command_line(db: Database, tmp_path: Path) -> Non
 @pytest.mark.parametrize(("secret", "operator"), [("SG_0123456789abcdef", True), ("SG_test0123456789ab", False)])
 def test_the_first_key_is_an_operators_unless_it_is_for_tests(db: Database, secret: str, operator: bool) -> None:
     Accounts(db).bootstrap("first", 5_000, secret)
-    assert Accounts(db).authenticate(secret).operator is operator
+    assert Accounts(db).keys.authenticate(secret).operator is operator

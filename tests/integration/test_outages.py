@@ -19,28 +19,26 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from structlog.testing import capture_logs
 from tests.acceptance.harness import until
 from tests.databases import PostgresServer, migrated
+from tests.stores import store_on
 
 from tintype.errors import StorageUnavailable, StoreUnavailable
 from tintype.media.http import PublicClient
 from tintype.media.storage import Files
 from tintype.store.db import outages
 from tintype.store.db.database import Database
-from tintype.store.db.notify import Bell
+from tintype.store.db.notify import Listener
 from tintype.store.db.outages import Outages, cause
-from tintype.store.ops.autoscaler import Lead
-from tintype.store.ops.preload import Warmups
-from tintype.store.ops.workers import Workers
-from tintype.store.queue.previews import Previews
-from tintype.store.queue.requests import Requests
+from tintype.store.db.records import Delivery, DeliveryOutcome
+from tintype.store.ops.autoscaler import LeaderLease
+from tintype.store.ops.processes import Workers
 from tintype.store.webhooks.outbox import Backoff, Outbox
-from tintype.store.webhooks.records import Delivery, Outcome
 from tintype.telemetry import logs
 from tintype.telemetry.logs import ProcessLog
 from tintype.web.app import _every
 from tintype.webhooks import FAILING, ReceiverOutages, WebhookSender
 from tintype.worker.heartbeat import Heartbeat
 from tintype.worker.inputs import Inputs
-from tintype.worker.loop import Worker, WorkerConfig, WorkerStore
+from tintype.worker.loop import Worker, WorkerConfig
 from tintype.worker.models import ModelPool
 from tintype.worker.outputs import Outputs, SafetyFilter
 from tintype.worker.previews import PreviewRenderer
@@ -67,13 +65,13 @@ def test_a_database_that_is_away_is_two_lines_however_many_meet_it(
     """Sixteen senders, a bell, and callers as fast as they can; all with one pool of connections."""
     monkeypatch.setattr(logs, "QUIET", 0.2)
     monkeypatch.setattr("tintype.webhooks.AWAY", 0.05)
-    monkeypatch.setattr("tintype.store.db.notify.PATIENCE", 0.05)
-    db, looked = Database(f"{url}&password=hush-hush", patience=2), threading.Event()
+    monkeypatch.setattr("tintype.store.db.notify.PAUSE", 0.05)
+    db, looked = Database(f"{url}&password=hush-hush", timeout=2), threading.Event()
     outbox = Outbox(db, Backoff(1, 1, 3), lease=10, retention=60)
     with ExitStack() as running, capture_logs() as lines:
         client = running.enter_context(PublicClient(frozenset(), 1))
         running.enter_context(WebhookSender(outbox, client, threads=16, poll=0.01, grace=5))
-        running.enter_context(Bell(db, looked.set))
+        running.enter_context(Listener(db, looked.set))
         assert looked.wait(10)
         postgres.stop()
         for _ in range(50):
@@ -112,7 +110,7 @@ def postgres_stopped(postgres: PostgresServer) -> Iterator[None]:
 
 def test_reading_well_does_not_end_that_nothing_can_be_changed(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "QUIET", 0.0)
-    db, other = Database(url, patience=0.1), Database(url)
+    db, other = Database(url, timeout=0.1), Database(url)
     with capture_logs() as lines:
         with other.write():
             for _ in range(5):
@@ -130,7 +128,7 @@ def test_reading_well_does_not_end_that_nothing_can_be_changed(url: str, monkeyp
 
 
 def test_sqlite_that_is_locked_says_so(tmp_path: Path) -> None:
-    db, other = (Database(f"sqlite:///{tmp_path / 'x.db'}", patience=0.1) for _ in range(2))
+    db, other = (Database(f"sqlite:///{tmp_path / 'x.db'}", timeout=0.1) for _ in range(2))
     with capture_logs() as lines, other.write(), pytest.raises(StoreUnavailable), db.write():
         pass
     assert [(line["event"], line["cause"]) for line in lines] == [
@@ -144,24 +142,23 @@ def test_who_stops_meanwhile_leaves_as_it_was_told(tmp_path: Path) -> None:
     """Not with an error: a worker, and the keeper of a fleet. What they wanted to say, others see by their silence."""
     path = tmp_path / "tintype.db"
     migrated(f"sqlite:///{path}")
-    db = Database(f"sqlite:///{path}", patience=0.05)
-    store, lead = Requests(db, lease=5, retention=60), Lead(db, "keeper", 15)
-    queues = WorkerStore(store, Workers(db), Warmups(db), Previews(db), db.times)
+    db = Database(f"sqlite:///{path}", timeout=0.05)
+    store, lead = store_on(db, lease=5, retention=60), LeaderLease(db, "keeper", 15)
     safety, nothing = SafetyFilter(None), cast(Inputs, None)
-    outputs = Outputs(store, Files(tmp_path, 60), safety, with_recipe=False)
+    outputs = Outputs(store.leases, Files(tmp_path, 60), safety, with_recipe=False)
     config = WorkerConfig(id="w1", max_images=1, max_rows=1, poll=1, grace=1, heartbeat=60)
-    worker = Worker(queues, ModelPool("cpu", "float32", 32, {}), nothing, outputs, config)
+    worker = Worker(store, ModelPool("cpu", "float32", 32, {}), nothing, outputs, config)
     with closing(sqlite3.connect(path)) as other, capture_logs():
-        with Heartbeat(worker, PreviewRenderer(queues.previews, safety), ProcessLog()):
+        with Heartbeat(worker, PreviewRenderer(store.queue.previews, safety), ProcessLog()):
             assert lead.take()
             other.execute("BEGIN IMMEDIATE")
-        lead.leave()
+        lead.release()
     assert [one.id for one in Workers(db).alive(60)] == ["w1"]
     db.close()
 
 
 def test_a_pool_that_is_used_up_and_a_lock_within_the_process(tmp_path: Path) -> None:
-    db = Database(f"sqlite:///{tmp_path / 'x.db'}", patience=0.05)
+    db = Database(f"sqlite:///{tmp_path / 'x.db'}", timeout=0.05)
     with capture_logs() as lines:
         with db.write():
             failed = in_a_thread(db.write)
@@ -212,18 +209,18 @@ def of_sqlite(code: int, words: str) -> sqlite3.OperationalError:
 
 
 CAUSES: Sequence[tuple[Exception, str, str]] = [
-    (wrapped(Full()), 'its disk is full: could not extend file "base/5/1": No space left on device', "_unchangeable"),
+    (wrapped(Full()), 'its disk is full: could not extend file "base/5/1": No space left on device', "_read_only"),
     (
         wrapped(psycopg.errors.ReadOnlySqlTransaction("cannot execute INSERT")),
         "it only reads, as a copy does",
-        "_unchangeable",
+        "_read_only",
     ),
     (wrapped(psycopg.errors.QueryCanceled("canceling statement")), "it is too slow: canceling statement", "_away"),
     (wrapped(psycopg.errors.TooManyConnections("sorry")), "it takes no more connections: sorry", "_away"),
     (wrapped(psycopg.OperationalError("connection refused\n\tIs it running?")), "connection refused", "_away"),
     (wrapped(psycopg.OperationalError()), "OperationalError", "_away"),
-    (wrapped(of_sqlite(sqlite3.SQLITE_FULL, "database or disk is full")), "its disk is full: ", "_unchangeable"),
-    (wrapped(of_sqlite(sqlite3.SQLITE_READONLY_DBMOVED, "attempt to write")), "it only reads: ", "_unchangeable"),
+    (wrapped(of_sqlite(sqlite3.SQLITE_FULL, "database or disk is full")), "its disk is full: ", "_read_only"),
+    (wrapped(of_sqlite(sqlite3.SQLITE_READONLY_DBMOVED, "attempt to write")), "it only reads: ", "_read_only"),
     (wrapped(of_sqlite(sqlite3.SQLITE_IOERR_FSYNC, "disk I/O error")), "its disk fails: disk I/O error", "_away"),
     (PoolTimeout("QueuePool limit of size 5"), "all connections that this process may have", "_away"),
 ]
@@ -257,10 +254,10 @@ def test_a_receiver_that_takes_nothing_is_a_line_and_not_one_a_message(monkeypat
     receivers = ReceiverOutages()
     with capture_logs() as lines:
         for _ in range(50):
-            receivers.record(delivery("one", "one.example"), Outcome(500))
-            receivers.record(delivery("other", "other.example"), Outcome(204))
-        receivers.record(delivery("one", "one.example"), Outcome(200))
-        receivers.record(delivery("one", "one.example"), Outcome(200))
+            receivers.record(delivery("one", "one.example"), DeliveryOutcome(500))
+            receivers.record(delivery("other", "other.example"), DeliveryOutcome(204))
+        receivers.record(delivery("one", "one.example"), DeliveryOutcome(200))
+        receivers.record(delivery("one", "one.example"), DeliveryOutcome(200))
     assert [{**line, "log_level": ""} for line in lines] == [
         {"event": "webhook not taken", "webhook": "one", "cause": "HTTP status 500", "log_level": ""},
         {"event": "webhook taken again", "webhook": "one", "times": 50, "seconds": 0, "log_level": ""},
@@ -271,7 +268,7 @@ def test_receivers_that_fail_fill_no_memory() -> None:
     receivers = ReceiverOutages()
     with capture_logs():
         for number in range(2 * FAILING):
-            receivers.record(delivery("one", f"{number}.example"), Outcome(500))
+            receivers.record(delivery("one", f"{number}.example"), DeliveryOutcome(500))
     assert len(receivers._failing) == FAILING
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from tests.databases import Databases
 from tests.integration.website import Website, serving
 
 from tintype.cli.startup import first_key
-from tintype.store.accounts.keys import Key
 
 OLD, NEW = "sd1.5-img2img", "sd3-med-img2img"
 
@@ -30,13 +30,13 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def account(site: Website) -> str:
-    return site.own.accounts.create("one", 1_000_000).id
+    return site.own.store.accounts.create("one", 1_000_000).id
 
 
 @pytest.fixture
 def http(site: Website, account: str) -> Iterator[httpx2.Client]:
     """With a key that may do everything."""
-    with site.http(site.own.accounts.create_key(account, "main")[1]) as client:
+    with site.http(site.own.store.accounts.keys.create(account, "main")[1]) as client:
         yield client
 
 
@@ -55,12 +55,12 @@ def keys(http: httpx2.Client) -> dict[str, dict[str, Any]]:
 def test_a_bootstrap_key_that_does_not_work_is_not_ignored_in_silence(site: Website, account: str, old: str) -> None:
     secret = "SG_aaaabbbbccccdddd" + old
     if old != "never":
-        site.own.accounts.create_key(account, "first", secret=secret)
+        site.own.store.accounts.keys.create(account, "first", secret=secret)
     if old == "revoked":
-        site.own.accounts.revoke(secret)
+        site.own.store.accounts.keys.revoke(secret)
     first = site.own.settings.model_copy(update={"bootstrap_key": SecretStr(secret)})
     with capture_logs() as lines:
-        first_key(site.own.db, first, "http://here")
+        first_key(site.own.store, first, "http://here")
     expected = [] if old == "used" else ["TINTYPE_BOOTSTRAP_KEY was ignored"]
     assert [line["event"][:33] for line in lines] == expected
     assert secret not in str(lines)
@@ -103,12 +103,12 @@ NARROW: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 def test_none_is_made_that_may_do_more(
     site: Website, account: str, limits: dict[str, Any], wanted: dict[str, Any], word: str
 ) -> None:
-    secret = site.own.accounts.create_key(account, "narrow", **limits)[1]
+    secret = site.own.store.accounts.keys.create(account, "narrow", **limits)[1]
     with site.http(secret) as client:
         refused(client.post("/v2/keys", json={"name": "wide", **wanted}), 403, word)
         key, _ = made(client, name="same")
         assert [*keys(client)] == ["narrow", "same"]
-    own = site.own.own_keys.list(Key(**{**vars(site.key), "account_id": account}))
+    own = site.own.store.delegation.list(replace(site.key, account_id=account))
     narrow, same = own
     assert (same.models, same.max_pixels, same.expires_at) == (narrow.models, narrow.max_pixels, narrow.expires_at)
     assert key["may_change"]
@@ -199,19 +199,19 @@ def test_a_key_from_a_form(http: httpx2.Client) -> None:
 
 
 def test_a_key_has_its_maker_s_safety_and_turns_none_that_is_less_strict(site: Website, account: str) -> None:
-    accounts = site.own.accounts
-    strict = accounts.create_key(account, "strict", safety="warn")[1]
-    laxer, stricter = (accounts.create_key(account, name, safety=name)[0] for name in ("off", "block"))
+    accounts = site.own.store.accounts
+    strict = accounts.keys.create(account, "strict", safety="warn")[1]
+    laxer, stricter = (accounts.keys.create(account, name, safety=name)[0] for name in ("off", "block"))
     with site.http(strict) as client:
         made(client, name="child")
         refused(client.post(f"/v2/keys/{laxer.id}/rotate", json={"overlap": 0}), 403, "safety")
         assert client.post(f"/v2/keys/{stricter.id}/rotate", json={"overlap": 0}).status_code == 200
-    safety = {key.name: key.safety for key in accounts.list_keys() if key.account_id == account}
+    safety = {key.name: key.safety for key in accounts.keys.list() if key.account_id == account}
     assert safety == {"strict": "warn", "off": "off", "block": "block", "child": "warn"}
 
 
 def test_an_operators_key_is_an_operators_to_change(site: Website, account: str, http: httpx2.Client) -> None:
-    theirs, secret = site.own.accounts.create_key(account, "theirs", operator=True)
+    theirs, secret = site.own.store.accounts.keys.create(account, "theirs", operator=True)
     for change in (lambda: http.post(f"/v2/keys/{theirs.id}/rotate"), lambda: http.delete(f"/v2/keys/{theirs.id}")):
         refused(change(), 403, "it is an operator's")
     assert (keys(http)["theirs"]["operator"], keys(http)["theirs"]["may_change"]) == (True, False)

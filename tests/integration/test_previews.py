@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from tests.integration.drawing import network
+from tests.stores import new_request, store_on
 from tests.toy import image_spec
 from torch.nn.functional import avg_pool2d, interpolate
 
@@ -31,8 +32,7 @@ from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database
 from tintype.store.db.migrations import migrate
 from tintype.store.db.records import Request
-from tintype.store.queue.previews import Preview, Previews, latest
-from tintype.store.queue.requests import Requests
+from tintype.store.queue.progress import Preview, Previews, latest
 from tintype.worker.outputs import SafetyFilter
 from tintype.worker.previews import PreviewRenderer
 from tintype.worker.request import Plan, Running
@@ -126,9 +126,9 @@ class Watched:
         self.db = db
         self.previews = Previews(db)
         accounts = Accounts(db)
-        key, _ = accounts.create_key(accounts.create("one", 0).id, "key")
-        Requests(db, lease=15, retention=60).submit(key, "a", {}, 0)
-        request = Requests(db, lease=15, retention=60).claim("w", idle=True)
+        key, _ = accounts.keys.create(accounts.create("one", 0).id, "key")
+        store_on(db, lease=15, retention=60).queue.submit(new_request(key, "a", {}, 0))
+        request = store_on(db, lease=15, retention=60).leases.claim("w", idle=True)
         assert request is not None
         self.request: Request = request
         self.engine = Engine(16)
@@ -177,7 +177,7 @@ def test_nobody_watches_nothing_is_made(watched: Watched) -> None:
 
 
 def test_one_look_a_beat_and_none_without_a_new_step(watched: Watched) -> None:
-    watched.previews.watch([watched.request.id], 60)
+    watched.previews.follow([watched.request.id], 60)
     watched.beat()
     assert watched.looker.count == 0, "there is nothing to see before the first step"
     for _ in range(2):
@@ -188,7 +188,7 @@ def test_one_look_a_beat_and_none_without_a_new_step(watched: Watched) -> None:
     assert watched.looker.count == 2
     assert watched.engine.forward_passes == 4, "the model itself is not asked"
     [preview] = watched.shown()
-    assert (preview.attempt, preview.look, preview.picture, preview.step, preview.finished) == (1, 2, 0, 4, False)
+    assert (preview.attempt, preview.number, preview.image, preview.step, preview.finished) == (1, 2, 0, 4, False)
     with Image.open(io.BytesIO(preview.jpeg)) as seen:
         assert (seen.format, seen.size) == ("JPEG", (8, 16))
 
@@ -196,7 +196,7 @@ def test_one_look_a_beat_and_none_without_a_new_step(watched: Watched) -> None:
 def test_nobody_looks_at_what_is_not_checked_yet(watched: Watched) -> None:
     looker = PreviewRenderer(watched.previews, SafetyFilter(lambda: cast(Checker, None)))
     watched.running.request = replace(watched.request, safety="block")
-    watched.previews.watch([watched.request.id], 60)
+    watched.previews.follow([watched.request.id], 60)
     watched.engine.step()
     looker.render([watched.running])
     assert looker._rendering is None
@@ -206,25 +206,25 @@ def test_nobody_looks_at_what_is_not_checked_yet(watched: Watched) -> None:
 
 
 def test_a_finished_picture_is_shown_small_while_its_sibling_runs(watched: Watched) -> None:
-    watched.previews.watch([watched.request.id], 60)
+    watched.previews.follow([watched.request.id], 60)
     other = copy(watched.picture)
     watched.running = watched.of([watched.picture, other], size=(1024, 1536))
     watched.engine.step()
     vars(other).update(vars(watched.picture))
     watched.beat()
-    assert [one.picture for one in watched.shown()] == [0, 1]
+    assert [one.image for one in watched.shown()] == [0, 1]
     watched.running.finish(other, torch.zeros((96, 64, 3), dtype=torch.uint8))
     watched.beat()
     watched.beat()
-    [done] = [one for one in watched.shown() if one.look > 2]
-    assert (done.picture, done.look, done.finished) == (1, 3, True)
+    [done] = [one for one in watched.shown() if one.number > 2]
+    assert (done.image, done.number, done.finished) == (1, 3, True)
     with Image.open(io.BytesIO(done.jpeg)) as seen:
         assert seen.size == (171, 256), "too small to be worth a picture's price"
     assert len(watched.shown()) == 2, "the latest of each"
 
 
 def test_a_look_that_fails_harms_nothing(watched: Watched) -> None:
-    watched.previews.watch([watched.request.id], 60)
+    watched.previews.follow([watched.request.id], 60)
     watched.engine.step()
     watched.picture.answered = (Ask(torch.zeros(1), -1.0), torch.zeros(1))
     watched.beat()

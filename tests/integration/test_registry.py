@@ -183,8 +183,8 @@ def test_a_further_slug_is_a_model_on_every_surface(tmp_path: Path) -> None:
             "width: 256 was sent; allowed: one of 64, 128",
         )
         submitted = http.post("/v2/quick", json={"prompt": "a fox"}).json()
-        request = site.own.requests.find(submitted["request_id"], site.account_id)
-        assert (request.slug, request.params["steps"], request.steps, request.price) == ("quick", 2, 2, 1_000)
+        request = site.own.store.queue.find(submitted["request_id"], site.account_id)
+        assert (request.slug, request.params["steps"], request.steps, request.billing.price) == ("quick", 2, 2, 1_000)
         made = http.post("/v2/keys", json={"name": "narrow", "models": ["quick"]})
         assert made.json()["key"]["models"] == ["quick"]
         environment = {"TINTYPE_DATA": str(tmp_path)}

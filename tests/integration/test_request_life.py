@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Connection, event, update
 from structlog.testing import capture_logs
 from tests.databases import statements
+from tests.stores import a_result, new_request, store_on
 
 from tintype.errors import StoreUnavailable
 from tintype.store.accounts.accounts import Accounts
@@ -16,8 +17,7 @@ from tintype.store.accounts.keys import Key
 from tintype.store.db.database import Database
 from tintype.store.db.records import Progress, Request
 from tintype.store.db.tables import requests as table
-from tintype.store.queue import log as life
-from tintype.store.queue.requests import Requests
+from tintype.store.queue import claim, lifecycle
 
 PRICE = 3_500
 RESULT: dict[str, Any] = {"inference_time": 1.5, "pictures": []}
@@ -30,20 +30,20 @@ class House:
 
     def __init__(self, url: str, **settings: Any) -> None:
         self.db = Database(url)
-        self.requests = Requests(self.db, lease=60, retention=60, **settings)
+        self.store = store_on(self.db, lease=60, retention=60, **settings)
         accounts = Accounts(self.db)
         account = accounts.create("one", 1_000_000).id
-        self.key, self.secret = accounts.create_key(account, "key")
-        self.test_key, _ = accounts.create_key(account, "test", test=True)
+        self.key, self.secret = accounts.keys.create(account, "key")
+        self.test_key, _ = accounts.keys.create(account, "test", test=True)
 
     def submit(self, key: Key | None = None, **about: Any) -> Request:
         whose = key or self.key
-        request = self.requests.submit(whose, "sd", PRIVATE, PRICE, steps=4, webhook_url=HOOK, **about)
-        life.queued(request, whose, "203.0.113.7")
+        request = self.store.queue.submit(new_request(whose, "sd", PRIVATE, PRICE, steps=4, webhook_url=HOOK, **about))
+        lifecycle.log_queued(request, whose, "203.0.113.7")
         return request
 
     def claim(self, worker: str = "w1", *, test: bool = False) -> Request:
-        request = self.requests.claim(worker, idle=True, test=test)
+        request = self.store.leases.claim(worker, idle=True, test=test)
         assert request
         return request
 
@@ -62,56 +62,56 @@ def house(url: str) -> Iterator[House]:
 def completed(house: House) -> None:
     house.submit()
     one = house.claim()
-    assert house.requests.complete(one.id, one.attempt, RESULT | {"cold_start": 2.5})
-    assert not house.requests.complete(one.id, one.attempt, RESULT), "sent twice"
+    assert house.store.leases.complete(one.id, one.attempt, a_result(**(RESULT | {"cold_start": 2.5})))
+    assert not house.store.leases.complete(one.id, one.attempt, a_result(**RESULT)), "sent twice"
 
 
 def failed(house: House) -> None:
     house.submit()
     one = house.claim()
-    house.requests.fail(one.id, one.attempt, "a secret fox is too much", 507, "no_room")
-    house.requests.fail(one.id, one.attempt, "a secret fox is too much", 507, "no_room")
+    house.store.leases.fail(one.id, one.attempt, "a secret fox is too much", 507, "no_room")
+    house.store.leases.fail(one.id, one.attempt, "a secret fox is too much", 507, "no_room")
 
 
 def refused(house: House) -> None:
     house.submit()
     one = house.claim()
-    house.requests.fail(one.id, one.attempt, "private.example answered 404", 400, "picture_unreachable")
+    house.store.leases.fail(one.id, one.attempt, "private.example answered 404", 400, "picture_unreachable")
 
 
 def cancelled_while_it_waits(house: House) -> None:
     one = house.submit()
-    house.requests.cancel(one.id, one.account_id)
-    house.requests.cancel(one.id, one.account_id)
+    house.store.queue.cancel(one.id, one.account_id)
+    house.store.queue.cancel(one.id, one.account_id)
 
 
 def cancelled_while_it_runs(house: House) -> None:
     house.submit()
     one = house.claim()
-    house.requests.cancel(one.id, one.account_id)
-    house.requests.end_cancelled([(one.id, one.attempt)])
+    house.store.queue.cancel(one.id, one.account_id)
+    house.store.leases.end_cancelled([(one.id, one.attempt)])
 
 
 def cancelled_and_finished_all_the_same(house: House) -> None:
     house.submit()
     one = house.claim()
-    house.requests.cancel(one.id, one.account_id)
-    house.requests.complete(one.id, one.attempt, RESULT)
+    house.store.queue.cancel(one.id, one.account_id)
+    house.store.leases.complete(one.id, one.attempt, a_result(**RESULT))
 
 
 def overdue_while_it_waits(house: House) -> None:
     one = house.submit(cancel_after=60)
     house.change(one.id, cancel_at=1)
-    house.requests.end_overdue()
-    house.requests.end_overdue()
+    house.store.queue.end_overdue()
+    house.store.queue.end_overdue()
 
 
 def overdue_while_it_runs(house: House) -> None:
     house.submit(cancel_after=60)
     one = house.claim()
     house.change(one.id, cancel_at=1)
-    house.requests.renew([Progress(one.id, one.attempt, 1, 4)])
-    house.requests.end_cancelled([(one.id, one.attempt)])
+    house.store.leases.renew([Progress(one.id, one.attempt, 1, 4)])
+    house.store.leases.end_cancelled([(one.id, one.attempt)])
 
 
 def tried_again_after_a_lost_lease(house: House) -> None:
@@ -119,45 +119,45 @@ def tried_again_after_a_lost_lease(house: House) -> None:
     one = house.claim()
     house.change(one.id, lease_until=0)
     again = house.claim("w2")
-    assert not house.requests.complete(one.id, one.attempt, RESULT), "it comes back late"
-    house.requests.complete(again.id, again.attempt, RESULT)
+    assert not house.store.leases.complete(one.id, one.attempt, a_result(**RESULT)), "it comes back late"
+    house.store.leases.complete(again.id, again.attempt, a_result(**RESULT))
 
 
 def lost_for_good(house: House) -> None:
     house.submit()
     for worker in ("w1", "w2", "w3"):
         house.change(house.claim(worker).id, lease_until=0)
-    assert house.requests.claim("w4", idle=True) is None
-    house.requests.end_overdue()
+    assert house.store.leases.claim("w4", idle=True) is None
+    house.store.queue.end_overdue()
 
 
 def handed_back(house: House) -> None:
     house.submit()
     one = house.claim()
-    house.requests.hand_back(one.id, one.attempt)
-    house.requests.hand_back(one.id, one.attempt)
+    house.store.leases.hand_back(one.id, one.attempt)
+    house.store.leases.hand_back(one.id, one.attempt)
     again = house.claim("w2")
-    house.requests.complete(again.id, again.attempt, RESULT)
+    house.store.leases.complete(again.id, again.attempt, a_result(**RESULT))
 
 
 def failed_and_tried_again(house: House) -> None:
     house.submit()
     for _ in range(3):
         one = house.claim()
-        house.requests.retry(one.id, one.attempt, "the model failed")
+        house.store.leases.retry(one.id, one.attempt, "the model failed")
 
 
 def handed_back_cancelled(house: House) -> None:
     house.submit()
     one = house.claim()
-    house.requests.cancel(one.id, one.account_id)
-    house.requests.hand_back(one.id, one.attempt)
+    house.store.queue.cancel(one.id, one.account_id)
+    house.store.leases.hand_back(one.id, one.attempt)
 
 
 def in_test_mode(house: House) -> None:
     house.submit(house.test_key)
     one = house.claim(test=True)
-    house.requests.complete(one.id, one.attempt, RESULT)
+    house.store.leases.complete(one.id, one.attempt, a_result(**RESULT))
 
 
 WAYS: Sequence[tuple[Any, str, dict[str, Any]]] = [
@@ -214,8 +214,8 @@ def test_what_is_not_committed_is_not_told(house: House) -> None:
     event.listen(house.db._engine, "commit", break_off)
     with capture_logs() as lines:
         for call in (
-            lambda: house.requests.claim("w1", idle=True),
-            lambda: house.requests.cancel(one.id, one.account_id),
+            lambda: house.store.leases.claim("w1", idle=True),
+            lambda: house.store.queue.cancel(one.id, one.account_id),
         ):
             with pytest.raises(StoreUnavailable):
                 call()
@@ -226,8 +226,8 @@ def test_what_is_not_committed_is_not_told(house: House) -> None:
 def test_telling_asks_the_database_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     with statements(house.db) as told:
         completed(house)
-    for name in ("claimed", "ended"):
-        monkeypatch.setattr(life, name, lambda *_: None)
+    monkeypatch.setattr(claim, "log_claimed", lambda *_: None)
+    monkeypatch.setattr(lifecycle, "_log_end", lambda *_: None)
     with statements(house.db) as untold:
         completed(house)
     assert len(told) == len(untold)

@@ -58,7 +58,7 @@ def test_webhooks(web: Website, client: SegmindClient) -> None:
     assert updated["webhook_url"] == "https://two.example/"
     web.submit()
     request = web.claim()
-    web.own.requests.fail(request.id, request.attempt, "why", 500)
+    web.own.store.leases.fail(request.id, request.attempt, "why", 500)
     [log] = client.webhooks.logs(added["webhook_id"])["logs"]
     assert (log["request_id"], log["status"], log["event"]) == (request.id, "PENDING", "REQUEST_FAILED")
     client.webhooks.delete(added["webhook_id"])

@@ -21,6 +21,7 @@ from tests.acceptance.test_http_helpers import TEXT, quick, refused
 from tests.integration.sse import following
 from tests.integration.website import Website, serving
 from tests.sockets import call_bytes, dial
+from tests.stores import a_result
 
 from tintype.web.shutdown import SAME, WebServer
 
@@ -69,7 +70,7 @@ def listens(address: str) -> bool:
 def test_while_it_drains_all_calls_are_served_and_told_to_connect_elsewhere(tmp_path: Path) -> None:
     with serving(tmp_path, web_drain=LONG, web_grace=LONG) as site, site.http() as http:
         request = site.submit()
-        site.own.workers.beat("w1", "cpu", 0, 0)
+        site.own.store.ops.workers.beat("w1", "cpu", 0, 0)
         assert http.get("/ready").is_success
         assert "connection" not in http.get("/health").headers
         with waiting(site) as call, following(http, request.id) as events:
@@ -139,11 +140,13 @@ def test_after_the_grace_nobody_pays_for_what_nobody_gets(tmp_path: Path, monkey
     # Its worker goes on, and the other server of this database.
     secret = site.secret
     with serving(tmp_path) as site, site.http(secret) as http:
-        assert not site.own.requests.complete(running[0].id, 1, {}, 4), "what is cancelled can't be charged any more"
+        assert not site.own.store.leases.complete(running[0].id, 1, a_result(), 4), (
+            "what is cancelled can't be charged any more"
+        )
         site.complete(running[1])
         again = http.post(PATH, json=quick(), headers={"idempotency-key": "one"})
         assert (again.content, again.headers["idempotent-replayed"]) == (b"picture", "true")
-        assert site.own.accounts.imbalances() == []
+        assert site.own.store.accounts.imbalances() == []
 
 
 def test_after_the_grace_a_body_that_is_on_its_way_is_refused(tmp_path: Path) -> None:
@@ -164,9 +167,9 @@ def test_after_the_grace_nobody_waits_for_a_database_that_says_nothing(
     monkeypatch.setattr("tintype.web.v1.LAST_WORD", 0.05)
     monkeypatch.setattr("tintype.web.failures.LAST_LOOK", 0.05)
     with closing(sqlite3.connect(tmp_path / "tintype.db")) as other, serving(tmp_path, web_grace=0) as site:
-        remaining, goes_on = site.own.accounts.remaining, threading.Event()
+        remaining, goes_on = site.own.store.accounts.remaining, threading.Event()
         with waiting(site) as call:
-            monkeypatch.setattr(site.own.accounts, "remaining", lambda *of: goes_on.wait() and remaining(*of))
+            monkeypatch.setattr(site.own.store.accounts, "remaining", lambda *of: goes_on.wait() and remaining(*of))
             other.execute("BEGIN IMMEDIATE")  # no cancel gets through
             told(site)
             answer = call.result()
@@ -179,13 +182,13 @@ def test_after_the_grace_nobody_waits_for_a_database_that_says_nothing(
 @contextmanager
 def seeing_nothing(site: Website, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The calls that wait don't learn meanwhile how their requests stand."""
-    go_on, look = threading.Event(), site.own.watcher._looks.look
+    go_on, look = threading.Event(), site.own.watcher._queue.poll
 
     def late(*given: Any, **named: Any) -> Any:
         go_on.wait()
         return look(*given, **named)
 
-    monkeypatch.setattr(site.own.watcher._looks, "look", late)
+    monkeypatch.setattr(site.own.watcher._queue, "poll", late)
     try:
         yield
     finally:
@@ -194,7 +197,7 @@ def seeing_nothing(site: Website, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
 
 def test_a_test_call_after_the_grace(tmp_path: Path) -> None:
     with serving(tmp_path, web_grace=0) as site:
-        _, secret = site.own.accounts.create_key(site.account_id, "ci", test=True)
+        _, secret = site.own.store.accounts.keys.create(site.account_id, "ci", test=True)
         with waiting(site, secret, prompt="test:processing:600") as call:
             told(site)
             refused(call.result(), 503, "restarted")

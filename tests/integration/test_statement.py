@@ -27,7 +27,7 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def site(shared: Website) -> Iterator[Website]:
     """With an account of its own."""
     yield (website := Website(shared.server, shared.address))
-    while (left := shared.own.requests.claim("w1", idle=True)) is not None:
+    while (left := shared.own.store.leases.claim("w1", idle=True)) is not None:
         website.complete(left)
 
 
@@ -43,9 +43,9 @@ def spend(site: Website) -> None:
     site.complete(site.claim())
     site.submit()
     failed = site.claim()
-    site.own.requests.fail(failed.id, failed.attempt, "no such picture", 400)
+    site.own.store.leases.fail(failed.id, failed.attempt, "no such picture", 400)
     site.submit("sd3-med-img2img")
-    site.own.accounts.credit(site.account_id, -500_000, "refund")
+    site.own.store.accounts.credit(site.account_id, -500_000, "refund")
 
 
 def read(http: httpx2.Client, path: str, **query: object) -> dict[str, Any]:
@@ -89,10 +89,10 @@ def test_usage_is_the_same_before_and_after_the_records_end(site: Website, http:
     first, second = used["data"]
     assert first == {"date": today, "model_name": "sd1.5-img2img", **used["total"], "requests": 2}
     assert (second["model_name"], second["requests"], second["cost"]) == ("sd3-med-img2img", 1, 0.0)
-    with site.own.db.write() as tx:
+    with site.own.store.db.write() as tx:
         tx.execute(update(requests).where(requests.c.ended_at.is_not(None)).values(expires_at=0))
-    site.own.sweep()
-    with site.own.db.read() as view:
+    site.own.cleanup()
+    with site.own.store.db.read() as view:
         assert view.scalar(select(func.count()).where(history.c.account_id == site.account_id)) == 2
     assert read(http, "/v2/usage") == used
 
@@ -102,7 +102,7 @@ def test_a_day_begins_at_midnight_utc(site: Website, http: httpx2.Client) -> Non
     site.submit()
     ids = [request.id for request in (site.claim(), site.claim())]
     midnight = datetime(2026, 3, 1, tzinfo=UTC).timestamp()
-    with site.own.db.write() as tx:
+    with site.own.store.db.write() as tx:
         for id, moment in zip(ids, (midnight - 0.001, midnight), strict=True):
             tx.execute(update(requests).where(requests.c.id == id).values(submitted_at=moment))
     used = read(http, "/v2/usage", from_date="2026-02-20", to_date="2026-03-05")["data"]
@@ -111,8 +111,8 @@ def test_a_day_begins_at_midnight_utc(site: Website, http: httpx2.Client) -> Non
 
 def test_nobody_elses(site: Website) -> None:
     spend(site)
-    other = site.own.accounts.create("two", 0).id
-    with site.http(site.own.accounts.create_key(other, "key", read_only=True)[1]) as client:
+    other = site.own.store.accounts.create("two", 0).id
+    with site.http(site.own.store.accounts.keys.create(other, "key", read_only=True)[1]) as client:
         assert read(client, "/v2/ledger")["total"] == 0
         assert read(client, "/v2/usage")["data"] == []
         assert {day["balance"] for day in read(client, "/v2/ledger/days")["days"]} == {0.0}

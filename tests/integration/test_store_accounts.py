@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 from tests.databases import SqliteFiles
+from tests.stores import new_request, store_on
 
 from tintype.errors import BadRequest, NotFound, StoreUnavailable, Unauthorized
 from tintype.store.accounts.accounts import Accounts
@@ -18,8 +19,7 @@ from tintype.store.db.database import Database, read_clock
 from tintype.store.db.tables import accounts as accounts_table
 from tintype.store.db.tables import api_keys, metadata
 from tintype.store.db.tables import workers as workers_table
-from tintype.store.ops.workers import Workers
-from tintype.store.queue.requests import Requests
+from tintype.store.ops.processes import Workers
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def test_accounts_and_credits(accounts: Accounts) -> None:
 
 def test_what_requests_hold_cannot_be_taken(db: Database, accounts: Accounts) -> None:
     account = accounts.create("one", 1_000)
-    key, _ = accounts.create_key(account.id, "key")
-    Requests(db, lease=15, retention=60).submit(key, "sd3", {}, 600)
+    key, _ = accounts.keys.create(account.id, "key")
+    store_on(db, lease=15, retention=60).queue.submit(new_request(key, "sd3", {}, 600))
     assert accounts.remaining(account.id) == 400
     with pytest.raises(BadRequest, match=r"\$0\.0004 is available"):
         accounts.credit(account.id, -401)
@@ -60,11 +60,11 @@ def test_what_requests_hold_cannot_be_taken(db: Database, accounts: Accounts) ->
 
 def test_a_key_lets_its_holder_in_and_is_stored_nowhere(db: Database, accounts: Accounts) -> None:
     account = accounts.create("one", 0)
-    key, secret = accounts.create_key(account.id, "laptop", models=["sd3"])
+    key, secret = accounts.keys.create(account.id, "laptop", models=["sd3"])
     assert key.hint == secret[:7]
     assert key.models == ("sd3",)
-    assert accounts.authenticate(secret) == key
-    assert accounts.list_keys() == (key,)
+    assert accounts.keys.authenticate(secret) == key
+    assert accounts.keys.list() == (key,)
     with db.read() as view:
         stored = [repr(row) for table in metadata.sorted_tables for row in view.execute(select(table))]
     assert any(key.hint in row for row in stored)
@@ -73,14 +73,14 @@ def test_a_key_lets_its_holder_in_and_is_stored_nowhere(db: Database, accounts: 
 
 def test_a_given_secret(accounts: Accounts) -> None:
     account = accounts.create("one", 0)
-    key, secret = accounts.create_key(account.id, "given", secret="sg_abcdefabcdef")
-    assert accounts.authenticate(secret) == key
+    key, secret = accounts.keys.create(account.id, "given", secret="sg_abcdefabcdef")
+    assert accounts.keys.authenticate(secret) == key
     with pytest.raises(BadRequest, match="exists already"):
-        accounts.create_key(account.id, "again", secret=secret)
+        accounts.keys.create(account.id, "again", secret=secret)
     with pytest.raises(BadRequest):
-        accounts.create_key(account.id, "wrong", secret="password")
+        accounts.keys.create(account.id, "wrong", secret="password")
     with pytest.raises(NotFound):
-        accounts.create_key("nobody", "key")
+        accounts.keys.create("nobody", "key")
 
 
 def move_to_the_past(db: Database, key: Key, column: str) -> None:
@@ -90,17 +90,17 @@ def move_to_the_past(db: Database, key: Key, column: str) -> None:
 
 def refusal(accounts: Accounts, secret: str) -> str:
     with pytest.raises(Unauthorized) as refused:
-        accounts.authenticate(secret)
+        accounts.keys.authenticate(secret)
     assert len(secret) < 3 or secret not in refused.value.message
     return refused.value.message
 
 
 def test_who_had_a_key_is_told_why_it_works_no_more_and_nobody_else_anything(db: Database, accounts: Accounts) -> None:
     account = accounts.create("one", 0)
-    revoked, revoked_secret = accounts.create_key(account.id, "revoked")
-    expired, expired_secret = accounts.create_key(account.id, "expired", expires_in=60)
-    assert accounts.authenticate(expired_secret) == expired
-    accounts.revoke(revoked.id)
+    revoked, revoked_secret = accounts.keys.create(account.id, "revoked")
+    expired, expired_secret = accounts.keys.create(account.id, "expired", expires_in=60)
+    assert accounts.keys.authenticate(expired_secret) == expired
+    accounts.keys.revoke(revoked.id)
     move_to_the_past(db, expired, "expires_at")
     assert refusal(accounts, revoked_secret) == "This API key was revoked"
     assert refusal(accounts, expired_secret).startswith("This API key expired on 20")
@@ -110,61 +110,61 @@ def test_who_had_a_key_is_told_why_it_works_no_more_and_nobody_else_anything(db:
 
 def test_rotation_keeps_the_key_and_two_secrets_for_a_while(db: Database, accounts: Accounts) -> None:
     account = accounts.create("one", 0)
-    key, old = accounts.create_key(account.id, "key", models=["sd3"], rpm=7, spend_cap=9)
-    rotated, new = accounts.rotate(old, overlap=60)
+    key, old = accounts.keys.create(account.id, "key", models=["sd3"], rpm=7, spend_cap=9)
+    rotated, new = accounts.keys.rotate(old, overlap=60)
     assert rotated == replace(key, hint=new[:7], old_until=rotated.old_until)
-    assert accounts.authenticate(old) == accounts.authenticate(new) == rotated
-    assert accounts.list_keys() == (rotated,)
+    assert accounts.keys.authenticate(old) == accounts.keys.authenticate(new) == rotated
+    assert accounts.keys.list() == (rotated,)
     move_to_the_past(db, key, "old_until")
     assert refusal(accounts, old).startswith("This API key was replaced by a new one, and stopped working on 20")
-    assert accounts.authenticate(new).id == key.id
+    assert accounts.keys.authenticate(new).id == key.id
 
 
 def test_a_second_rotation_ends_the_oldest_secret(accounts: Accounts) -> None:
-    key, first = accounts.create_key(accounts.create("one", 0).id, "key")
-    second = accounts.rotate(key.id, overlap=60)[1]
-    third = accounts.rotate(second, overlap=60)[1]
+    key, first = accounts.keys.create(accounts.create("one", 0).id, "key")
+    second = accounts.keys.rotate(key.id, overlap=60)[1]
+    third = accounts.keys.rotate(second, overlap=60)[1]
     refusal(accounts, first)
-    assert accounts.authenticate(second) == accounts.authenticate(third)
+    assert accounts.keys.authenticate(second) == accounts.keys.authenticate(third)
     with pytest.raises(BadRequest, match="exists already"):
-        accounts.create_key(key.account_id, "old", secret=second)
+        accounts.keys.create(key.account_id, "old", secret=second)
 
 
 def test_revoking_ends_both_secrets(accounts: Accounts) -> None:
-    key, old = accounts.create_key(accounts.create("one", 0).id, "key")
-    new = accounts.rotate(key.id, overlap=60)[1]
-    accounts.revoke(old)
+    key, old = accounts.keys.create(accounts.create("one", 0).id, "key")
+    new = accounts.keys.rotate(key.id, overlap=60)[1]
+    accounts.keys.revoke(old)
     assert refusal(accounts, old) == refusal(accounts, new) == "This API key was revoked"
     with pytest.raises(NotFound):
-        accounts.rotate(new, overlap=60)
+        accounts.keys.rotate(new, overlap=60)
 
 
 def test_revoking_by_id_prefix_and_hint(accounts: Accounts) -> None:
     account = accounts.create("one", 0)
     secrets = ["SG_aaaa00000001", "SG_bbbb00000001", "SG_cccc00000001", "SG_cccc00000002"]
-    by_id, by_hint, twin, other_twin = (accounts.create_key(account.id, "key", secret=one)[0] for one in secrets)
-    assert accounts.revoke(by_id.id[:18]).revoked_at is not None
-    assert accounts.revoke("SG_bbbb").id == by_hint.id
+    by_id, by_hint, twin, other_twin = (accounts.keys.create(account.id, "key", secret=one)[0] for one in secrets)
+    assert accounts.keys.revoke(by_id.id[:18]).revoked_at is not None
+    assert accounts.keys.revoke("SG_bbbb").id == by_hint.id
     with pytest.raises(BadRequest, match="several"):
-        accounts.revoke("SG_cccc")
-    accounts.revoke(twin.id)
-    assert accounts.revoke("SG_cccc").id == other_twin.id
+        accounts.keys.revoke("SG_cccc")
+    accounts.keys.revoke(twin.id)
+    assert accounts.keys.revoke("SG_cccc").id == other_twin.id
     for nothing in ("SG_cccc", "", "SG_", "unknown"):
         with pytest.raises(NotFound):
-            accounts.revoke(nothing)
+            accounts.keys.revoke(nothing)
 
 
 def test_revoking_by_the_secret_and_by_how_it_begins(accounts: Accounts) -> None:
     account = accounts.create("one", 0)
     secrets = ["SG_aaaa00000001", "SG_aaaa00000002", "SG_bbbb00000001"]
-    first, second, other = (accounts.create_key(account.id, "key", secret=one)[0] for one in secrets)
-    assert accounts.revoke(secrets[0]).id == first.id, "the whole secret names one of those that begin alike"
-    assert accounts.revoke("SG_b").id == other.id
+    first, second, other = (accounts.keys.create(account.id, "key", secret=one)[0] for one in secrets)
+    assert accounts.keys.revoke(secrets[0]).id == first.id, "the whole secret names one of those that begin alike"
+    assert accounts.keys.revoke("SG_b").id == other.id
     for wrong in (secrets[0], "SG_aaaa00000009", "SG_aaaa0"):
         with pytest.raises(NotFound) as refused:
-            accounts.revoke(wrong)
+            accounts.keys.revoke(wrong)
         assert refused.value.message == "No API key SG_aaaa… is in force"
-    assert accounts.revoke("SG_aa").id == second.id
+    assert accounts.keys.revoke("SG_aa").id == second.id
 
 
 def test_bootstrap_gives_an_empty_server_one_account_and_key(accounts: Accounts) -> None:
@@ -172,9 +172,9 @@ def test_bootstrap_gives_an_empty_server_one_account_and_key(accounts: Accounts)
     assert secret
     [account] = accounts.list()
     assert (account.name, account.balance) == ("first", 5_000)
-    assert accounts.authenticate(secret).account_id == account.id
+    assert accounts.keys.authenticate(secret).account_id == account.id
     assert accounts.bootstrap("second", 5_000, "SG_0123456789abcdef") is None
-    assert len(accounts.list()) == len(accounts.list_keys()) == 1
+    assert len(accounts.list()) == len(accounts.keys.list()) == 1
 
 
 def test_bootstrap_writes_nothing_with_a_wrong_secret(accounts: Accounts) -> None:
@@ -189,7 +189,7 @@ def test_bootstrap_uses_the_account_that_has_no_key_yet(accounts: Accounts) -> N
     account = accounts.create("studio", 7)
     secret = accounts.bootstrap("first", 5_000, None)
     assert secret
-    assert accounts.authenticate(secret).account_id == account.id
+    assert accounts.keys.authenticate(secret).account_id == account.id
     assert accounts.list() == (account,)
 
 
@@ -212,7 +212,7 @@ def test_workers_come_and_go(db: Database) -> None:
         tx.execute(update(workers_table).values(seen_at=read_clock(tx) - 4_000))
     assert workers.alive(within=60) == []
     assert len(workers.alive(within=5_000)) == 1
-    Requests(db, lease=15, retention=60).expire()
+    store_on(db, lease=15, retention=60).queue.expire()
     assert workers.alive(within=5_000) == []
 
 
@@ -230,7 +230,7 @@ def test_an_exception_undoes_the_transaction(db: Database, accounts: Accounts) -
 
 
 def test_a_locked_database_is_unavailable_for_writing_only(db: Database, url: str) -> None:
-    hurried = Database(url, patience=0.05)
+    hurried = Database(url, timeout=0.05)
     Accounts(hurried).create("one", 5)
     with db.write():
         with pytest.raises(StoreUnavailable):

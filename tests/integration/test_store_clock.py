@@ -6,17 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import Column, update
+from tests.stores import a_result, new_request, store_on
 
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database, read_clock
-from tintype.store.db.records import Status
+from tintype.store.db.records import DeliveryOutcome, DeliveryStatus, Event, Status
 from tintype.store.db.tables import deliveries, keepers, requests, workers
-from tintype.store.ops.autoscaler import Lead
-from tintype.store.ops.workers import Workers
-from tintype.store.queue.requests import Requests
+from tintype.store.ops.autoscaler import LeaderLease
+from tintype.store.ops.processes import Workers
 from tintype.store.webhooks.outbox import Backoff, Outbox
-from tintype.store.webhooks.records import Delivered, Event, Outcome
-from tintype.store.webhooks.subscriptions import Webhooks
 
 STEP = 7200.0
 
@@ -26,13 +24,13 @@ class Shop:
 
     def __init__(self, db: Database) -> None:
         self.db = db
-        self.requests = Requests(db, lease=15, retention=3600)
+        self.store = store_on(db, lease=15, retention=3600)
         self.outbox = Outbox(db, Backoff(5.0, 21_600.0, 9), lease=20, retention=60)
         self.workers = Workers(db)
         accounts = Accounts(db)
         self.account_id = accounts.create("one", 10**9).id
-        self.key, _ = accounts.create_key(self.account_id, "key")
-        self.test_key, _ = accounts.create_key(self.account_id, "key", test=True)
+        self.key, _ = accounts.keys.create(self.account_id, "key")
+        self.test_key, _ = accounts.keys.create(self.account_id, "key", test=True)
 
     def set_back(self, *columns: Column[float]) -> None:
         """As if the clock that wrote these had been ahead."""
@@ -53,42 +51,42 @@ def shop(url: str) -> Iterator[Shop]:
 
 
 def test_a_dead_worker_s_request_waits_no_longer_than_a_lease(shop: Shop) -> None:
-    shop.requests.submit(shop.key, "sd3", {}, 10)
-    held = shop.requests.claim("dead", idle=True)
+    shop.store.queue.submit(new_request(shop.key, "sd3", {}, 10))
+    held = shop.store.leases.claim("dead", idle=True)
     assert held
     shop.set_back(requests.c.lease_until)
-    shop.requests.expire()
-    assert shop.requests.find(held.id, shop.account_id).lease_until == pytest.approx(shop.clock() + 15, abs=5)
-    shop.requests.expire()
+    shop.store.queue.expire()
+    assert shop.store.queue.find(held.id, shop.account_id).lease.until == pytest.approx(shop.clock() + 15, abs=5)
+    shop.store.queue.expire()
     with shop.db.write() as tx:
         tx.execute(update(requests).values(lease_until=requests.c.lease_until - 15))
-    again = shop.requests.claim("w", idle=True)
+    again = shop.store.leases.claim("w", idle=True)
     assert again
     assert (again.id, again.attempt) == (held.id, 2)
 
 
 def test_what_waits_keeps_its_delay_and_its_deadline(shop: Shop) -> None:
-    delayed = shop.requests.submit(shop.test_key, "sd3", {}, 0, start_after=30, cancel_after=90)
-    plain = shop.requests.submit(shop.key, "sd3", {}, 10)
+    delayed = shop.store.queue.submit(new_request(shop.test_key, "sd3", {}, 0, start_after=30, cancel_after=90))
+    plain = shop.store.queue.submit(new_request(shop.key, "sd3", {}, 10))
     shop.set_back(requests.c.submitted_at, requests.c.due_at, requests.c.cancel_at)
-    shop.requests.expire()
+    shop.store.queue.expire()
     with shop.db.read() as view:
         rows = {row.id: row for row in view.execute(requests.select())}
     moment = shop.clock()
     assert rows[delayed.id].due_at - moment == pytest.approx(30, abs=5)
     assert rows[delayed.id].cancel_at - moment == pytest.approx(90, abs=5)
     assert (rows[plain.id].due_at, rows[plain.id].cancel_at) == (None, None)
-    assert shop.requests.claim("w", idle=True)
+    assert shop.store.leases.claim("w", idle=True)
 
 
 def test_what_is_honest_stays_as_it_is(shop: Shop) -> None:
-    shop.requests.submit(shop.key, "sd3", {}, 10, cancel_after=86_400)
-    shop.requests.submit(shop.test_key, "sd3", {}, 10, start_after=3600)
-    shop.requests.claim("w", idle=True)
+    shop.store.queue.submit(new_request(shop.key, "sd3", {}, 10, cancel_after=86_400))
+    shop.store.queue.submit(new_request(shop.test_key, "sd3", {}, 10, start_after=3600))
+    shop.store.leases.claim("w", idle=True)
     shop.workers.beat("w", "cpu", 0, 0)
     with shop.db.read() as view:
         before = [view.execute(table.select()).all() for table in (requests, workers)]
-    shop.requests.expire()
+    shop.store.queue.expire()
     with shop.db.read() as view:
         assert [view.execute(table.select()).all() for table in (requests, workers)] == before
 
@@ -96,15 +94,15 @@ def test_what_is_honest_stays_as_it_is(shop: Shop) -> None:
 def test_a_worker_that_was_seen_tomorrow_is_not_alive_until_then(shop: Shop) -> None:
     shop.workers.beat("dead", "cpu", 0, 0)
     shop.set_back(workers.c.seen_at)
-    shop.requests.expire()
+    shop.store.queue.expire()
     with shop.db.write() as tx:
         tx.execute(update(workers).values(seen_at=workers.c.seen_at - 60))
     assert shop.workers.alive(30) == []
 
 
 def test_messages_are_sent_and_those_that_a_dead_sender_has_are_sent_again(shop: Shop) -> None:
-    Webhooks(shop.db, overlap=60).add(shop.account_id, "https://one.example/", [Event.REQUEST_FAILED])
-    shop.requests.cancel(shop.requests.submit(shop.key, "sd3", {}, 10).id, shop.account_id)
+    store_on(shop.db).webhooks.add(shop.account_id, "https://one.example/", [Event.REQUEST_FAILED])
+    shop.store.queue.cancel(shop.store.queue.submit(new_request(shop.key, "sd3", {}, 10)).id, shop.account_id)
     shop.set_back(deliveries.c.created_at, deliveries.c.due_at)
     assert shop.outbox.claim() is None
     shop.outbox.expire()
@@ -115,26 +113,26 @@ def test_messages_are_sent_and_those_that_a_dead_sender_has_are_sent_again(shop:
         tx.execute(update(deliveries).values(lease_until=deliveries.c.lease_until - 21))
     claimed = shop.outbox.claim()
     assert claimed
-    assert shop.outbox.record(claimed[0], Outcome(status=204))
+    assert shop.outbox.record(claimed[0], DeliveryOutcome(status=204))
     with shop.db.read() as view:
-        assert view.scalar(deliveries.select().with_only_columns(deliveries.c.status)) is Delivered.DELIVERED
+        assert view.scalar(deliveries.select().with_only_columns(deliveries.c.status)) is DeliveryStatus.DELIVERED
 
 
 def test_another_keeper_takes_a_lead_that_would_last_for_hours(shop: Shop) -> None:
-    assert Lead(shop.db, "dead", 10).take()
-    other = Lead(shop.db, "other", 10)
+    assert LeaderLease(shop.db, "dead", 10).take()
+    other = LeaderLease(shop.db, "other", 10)
     assert not other.take()
     shop.set_back(keepers.c.lease_until)
     assert other.take()
-    assert not Lead(shop.db, "third", 10).take()
+    assert not LeaderLease(shop.db, "third", 10).take()
 
 
 def test_running_work_of_a_live_worker_goes_on(shop: Shop) -> None:
-    request = shop.requests.submit(shop.key, "sd3", {}, 10)
-    held = shop.requests.claim("w", idle=True)
+    request = shop.store.queue.submit(new_request(shop.key, "sd3", {}, 10))
+    held = shop.store.leases.claim("w", idle=True)
     assert held
     shop.set_back(requests.c.lease_until, requests.c.submitted_at, requests.c.started_at)
-    shop.requests.expire()
-    assert shop.requests.claim("other", idle=True) is None
-    assert shop.requests.complete(held.id, held.attempt, {"inference_time": 1.0})
-    assert shop.requests.find(request.id, shop.account_id).status is Status.COMPLETED
+    shop.store.queue.expire()
+    assert shop.store.leases.claim("other", idle=True) is None
+    assert shop.store.leases.complete(held.id, held.attempt, a_result(inference_time=1.0))
+    assert shop.store.queue.find(request.id, shop.account_id).status is Status.COMPLETED

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Connection, event
 from tests.databases import PostgresServer
+from tests.stores import new_request, store_on
 
 from tintype.cli.database import open_database
 from tintype.errors import PerhapsDone, PerhapsQueued, RequestUnknown, StoreUnavailable
@@ -15,7 +16,6 @@ from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.keys import Key
 from tintype.store.db.database import Database
 from tintype.store.db.records import Request
-from tintype.store.queue.requests import Requests
 
 PRICE = 3_500
 
@@ -37,12 +37,12 @@ def db(place: str) -> Iterator[Database]:
 @pytest.fixture
 def key(db: Database) -> Key:
     accounts = Accounts(db)
-    return accounts.create_key(accounts.create("one", PRICE).id, "key")[0]
+    return accounts.keys.create(accounts.create("one", PRICE).id, "key")[0]
 
 
 def submit(db: Database, key: Key, once: str | None = None) -> Request:
     around = {"idempotency_key": once, "fingerprint": "f"} if once else {}
-    return Requests(db, lease=15, retention=60).submit(key, "slug", {}, PRICE, **around)  # type: ignore[typeddict-item]
+    return store_on(db, lease=15, retention=60).queue.submit(new_request(key, "slug", {}, PRICE, **around))  # type: ignore[typeddict-item]
 
 
 def cut(db: Database, *, committed: bool) -> None:
@@ -64,12 +64,12 @@ def test_whoever_asks_by_the_id_learns_what_became_of_it(db: Database, key: Key,
     with pytest.raises(PerhapsQueued) as error:
         submit(db, key)
     assert error.value.public_headers()["x-should-retry"] == "false"
-    id, requests = error.value.headers["x-request-id"], Requests(db, lease=15, retention=60)
+    id, store = error.value.headers["x-request-id"], store_on(db, lease=15, retention=60)
     if committed:
-        assert requests.find(id, key.account_id).price == PRICE
+        assert store.queue.find(id, key.account_id).billing.price == PRICE
     else:
         with pytest.raises(RequestUnknown):
-            requests.find(id, key.account_id)
+            store.queue.find(id, key.account_id)
     assert Accounts(db).account(key.account_id).held == PRICE * committed
 
 

@@ -8,16 +8,15 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 from tests.databases import statements
+from tests.stores import a_result, new_request, store_on
 
+from tintype.core import RunningImages, WorkerReport
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database
-from tintype.store.db.records import Request
+from tintype.store.db.records import Event, Request
 from tintype.store.db.tables import deliveries, requests
-from tintype.store.ops.metrics import UNTOLD, read_figures
-from tintype.store.ops.workers import Workers
-from tintype.store.queue.requests import Requests
-from tintype.store.webhooks.records import Event
-from tintype.store.webhooks.subscriptions import Webhooks
+from tintype.store.ops.metrics import UNTOLD, read_snapshot
+from tintype.store.ops.processes import Workers
 from tintype.telemetry.exposition import MetricsSnapshot
 from tintype.telemetry.metrics import CHARGED, CHARGES, ENDED, MISSED, STAGE_RUNS
 
@@ -31,31 +30,31 @@ class House:
 
     def __init__(self, db: Database) -> None:
         self.db = db
-        self.requests = Requests(db, lease=15, retention=3600)
+        self.store = store_on(db, lease=15, retention=3600)
         self.workers = Workers(db)
         accounts = Accounts(db)
         account = accounts.create("one", 10**9).id
-        self.key, _ = accounts.create_key(account, "key")
-        self.test_key, _ = accounts.create_key(account, "ci", test=True)
+        self.key, _ = accounts.keys.create(account, "key")
+        self.test_key, _ = accounts.keys.create(account, "ci", test=True)
 
     def submit(self, slug: str = "a", *, price: int = 3, test: bool = False) -> None:
-        self.requests.submit(self.test_key if test else self.key, slug, {}, price)
+        self.store.queue.submit(new_request(self.test_key if test else self.key, slug, {}, price))
 
     def claim(self) -> Request:
-        claimed = self.requests.claim("w1", idle=True)
+        claimed = self.store.leases.claim("w1", idle=True)
         assert claimed is not None
         return claimed
 
     def complete(self) -> None:
         claimed = self.claim()
-        assert self.requests.complete(claimed.id, claimed.attempt, {})
+        assert self.store.leases.complete(claimed.id, claimed.attempt, a_result())
 
     def beat(self, id: str, passes: int, rows: int, **told: Any) -> None:
         self.workers.beat(id, "cpu", passes, rows, max_rows=16, **told)
 
     @property
     def figures(self) -> MetricsSnapshot:
-        return read_figures(self.db, ["a", "b"])
+        return read_snapshot(self.db, ["a", "b"])
 
     @property
     def missed(self) -> float:
@@ -86,9 +85,9 @@ def test_waiting_and_running_by_model_without_tests(house: House) -> None:
 def test_what_workers_count_goes_on_when_they_begin_anew(house: House) -> None:
     house.beat("w1", 0, 0)
     house.beat("w1", 10, 40, counts={DECODED: 2})
-    house.beat("w1", 12, 50, counts={DECODED: 5}, about={"memory": {"process": 300}})
+    house.beat("w1", 12, 50, counts={DECODED: 5}, report=WorkerReport.from_json({"memory": {"process": 300}}))
     house.beat("w2", 0, 0)
-    house.beat("w2", 1, 2, counts={DECODED: 1}, about={"tasks": [{}]})
+    house.beat("w2", 1, 2, counts={DECODED: 1}, report=WorkerReport(running=(RunningImages("r", "a", 1, 0, 4),)))
     told = house.figures
     assert (told.memory, told.workers["idle"], told.workers["working"]) == ({("w1", "cpu", "process"): 300}, 1, 1)
     for id in ("w1", "w2"):
@@ -101,9 +100,9 @@ def test_what_workers_count_goes_on_when_they_begin_anew(house: House) -> None:
 def test_memory_and_versions_are_told_by_what_outlives_a_restart(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name of its own per start would be a new series each; two on a device share what that has."""
     for id, version, bytes in (("box-a-11aa", "", 3), ("box-a-22bb", "2", 4), ("ray:1-box-b-33cc", "2", 5)):
-        monkeypatch.setattr("tintype.store.ops.workers.__version__", version)
+        monkeypatch.setattr("tintype.store.ops.processes.__version__", version)
         about = {"memory": {"process": bytes, "total": 80}}
-        house.workers.beat(id, "cuda:0", 0, 0, about=about)
+        house.workers.beat(id, "cuda:0", 0, 0, report=WorkerReport.from_json(about))
     told = house.figures
     assert told.versions == {UNTOLD: 1, "2": 2}
     assert told.memory == {
@@ -127,7 +126,7 @@ def test_a_scrape_is_as_few_statements_as_ever_however_much_there_is(house: Hous
 
 
 def test_messages_that_are_due_and_for_how_long(house: House) -> None:
-    Webhooks(house.db, overlap=0).add(house.key.account_id, "https://receiver.example/", Event)
+    store_on(house.db).webhooks.add(house.key.account_id, "https://receiver.example/", Event)
     assert (house.figures.messages, house.figures.lateness) == (0, 0)
     house.submit()
     house.complete()
@@ -147,7 +146,7 @@ def test_ends_and_charges_by_model(house: House) -> None:
         house.complete()
     house.submit()
     failed = house.claim()
-    house.requests.fail(failed.id, failed.attempt, "why", 500)
+    house.store.leases.fail(failed.id, failed.attempt, "why", 500)
     told = house.figures.sums
     assert (told[ENDED.key("a", "completed")], told[ENDED.key("a", "failed")]) == (3, 1)
     assert (told[CHARGES.key("a")], told[CHARGED.key("a")], house.missed) == (2, 6, 0)
@@ -170,7 +169,7 @@ def test_a_missed_charge_is_seen_and_stays(house: House, mistake: Any) -> None:
     assert house.missed == 2
     with house.db.write() as tx:
         tx.execute(update(requests).values(expires_at=1.0))
-    assert house.requests.expire() == 3
+    assert house.store.queue.expire() == 3
     assert house.missed == 2, "its record is gone, the mistake is not"
     house.submit()
     house.complete()

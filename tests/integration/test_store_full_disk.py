@@ -30,19 +30,21 @@ def test_nothing_is_lost_for_lack_of_room(tmp_path: Path) -> None:
             taken.append(refused.json()["request_id"])
         assert (refused.status_code, refused.headers["x-should-retry"]) == (503, "true")
         assert int(refused.headers["retry-after"]) > 0
-        for late in (site.complete, lambda one: site.own.requests.renew([Progress(one.id, one.attempt, 1, 4)])):
+        for late in (site.complete, lambda one: site.own.store.leases.renew([Progress(one.id, one.attempt, 1, 4)])):
             with pytest.raises(StoreUnavailable):
                 late(running)
         assert http.get(f"/v2/requests/{running.id}/status").json()["status"] == Status.PROCESSING
         disk.free()
-        assert site.own.requests.renew([Progress(running.id, running.attempt, 2, 4)]) == {running.id: LeaseStatus.KEEP}
+        assert site.own.store.leases.renew([Progress(running.id, running.attempt, 2, 4)]) == {
+            running.id: LeaseStatus.KEEP
+        }
         site.complete(running)
         for _ in taken[1:]:
             site.complete(site.claim())
-        assert ended_of(site.own.db, taken) == set(taken)
-        assert site.own.requests.depth()[:2] == (0, 0)
-        assert site.own.accounts.imbalances() == []
-        account = site.own.accounts.account(site.account_id)
+        assert ended_of(site.own.store.db, taken) == set(taken)
+        assert site.own.store.queue.depth()[:2] == (0, 0)
+        assert site.own.store.accounts.imbalances() == []
+        account = site.own.store.accounts.account(site.account_id)
         assert (account.balance, account.held) == (1_000_000 - SD35_TURBO_TXT2IMG.price * len(taken), 0)
 
 

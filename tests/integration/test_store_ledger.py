@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import insert, text, update
 from sqlalchemy.exc import IntegrityError
+from tests.stores import a_result, new_request, store_on
 
 from tintype.errors import OutOfCredits, SpendCapReached
 from tintype.store.accounts.accounts import Accounts
@@ -13,7 +14,6 @@ from tintype.store.db.database import Database
 from tintype.store.db.records import Entry
 from tintype.store.db.tables import accounts as accounts_table
 from tintype.store.db.tables import api_keys, ledger
-from tintype.store.queue.requests import Requests
 
 
 class Till:
@@ -22,9 +22,9 @@ class Till:
     def __init__(self, db: Database) -> None:
         self.db = db
         self.accounts = Accounts(db)
-        self.requests = Requests(db, lease=15, retention=3600)
+        self.store = store_on(db, lease=15, retention=3600)
         self.id = self.accounts.create("one", 10_000).id
-        self.key, _ = self.accounts.create_key(self.id, "key")
+        self.key, _ = self.accounts.keys.create(self.id, "key")
 
     def rows(self) -> list[tuple[Entry, int, int]]:
         """Kind, balance and held of every row but the first grant, the oldest first."""
@@ -33,9 +33,9 @@ class Till:
         return [(line.kind, line.balance, line.held) for line in lines[1:]]
 
     def run(self, seconds: float) -> None:
-        request = self.requests.claim("w", idle=True)
+        request = self.store.leases.claim("w", idle=True)
         assert request is not None
-        assert self.requests.complete(request.id, request.attempt, {"inference_time": seconds})
+        assert self.store.leases.complete(request.id, request.attempt, a_result(inference_time=seconds))
 
 
 @pytest.fixture
@@ -48,28 +48,28 @@ def till(url: str) -> Iterator[Till]:
 
 
 def test_a_completed_request_is_held_then_settled(till: Till) -> None:
-    request = till.requests.submit(till.key, "sd3", {}, 3_000)
+    request = till.store.queue.submit(new_request(till.key, "sd3", {}, 3_000))
     assert till.rows() == [(Entry.HOLD, 0, 3_000)]
     till.run(seconds=99)
     assert till.rows() == [(Entry.HOLD, 0, 3_000), (Entry.SETTLE, -3_000, -3_000)]
     assert {line.request_id for line in till.accounts.lines(till.id, 2)} == {request.id}
-    assert till.requests.find(request.id, till.id).cost == 3_000
+    assert till.store.queue.find(request.id, till.id).billing.cost == 3_000
 
 
 @pytest.mark.parametrize("end", ["cancel", "fail", "expire"])
 def test_whatever_does_not_complete_is_released(till: Till, end: str) -> None:
-    request = till.requests.submit(till.key, "sd3", {}, 3_000)
+    request = till.store.queue.submit(new_request(till.key, "sd3", {}, 3_000))
     if end == "cancel":
-        till.requests.cancel(request.id, till.id)
+        till.store.queue.cancel(request.id, till.id)
     elif end == "fail":
-        assert till.requests.claim("w", idle=True)
-        till.requests.fail(request.id, 1, "broken", 500)
+        assert till.store.leases.claim("w", idle=True)
+        till.store.leases.fail(request.id, 1, "broken", 500)
     else:
-        impatient = Requests(till.db, lease=-1, retention=3600, max_attempts=1)
-        assert impatient.claim("dies", idle=True)
-        impatient.expire()
+        impatient = store_on(till.db, lease=-1, retention=3600, max_attempts=1)
+        assert impatient.leases.claim("dies", idle=True)
+        impatient.queue.expire()
     assert till.rows() == [(Entry.HOLD, 0, 3_000), (Entry.RELEASE, 0, -3_000)]
-    assert till.requests.find(request.id, till.id).cost is None
+    assert till.store.queue.find(request.id, till.id).billing.cost is None
     assert till.accounts.remaining(till.id) == 10_000
 
 
@@ -77,17 +77,17 @@ def test_whatever_does_not_complete_is_released(till: Till, end: str) -> None:
 def test_a_price_per_second_takes_what_was_used_but_never_more_than_was_held(
     till: Till, seconds: float, cost: int
 ) -> None:
-    request = till.requests.submit(till.key, "sd3", {}, 4_000, rate=1_000)
+    request = till.store.queue.submit(new_request(till.key, "sd3", {}, 4_000, rate=1_000))
     till.run(seconds)
     assert till.rows()[1] == (Entry.SETTLE, -cost, -4_000)
-    assert till.requests.find(request.id, till.id).cost == cost
+    assert till.store.queue.find(request.id, till.id).billing.cost == cost
 
 
 def test_what_is_free_leaves_no_rows(till: Till) -> None:
-    request = till.requests.submit(till.key, "sd3", {}, 0)
+    request = till.store.queue.submit(new_request(till.key, "sd3", {}, 0))
     till.run(1)
     assert till.rows() == []
-    assert till.requests.find(request.id, till.id).cost == 0
+    assert till.store.queue.find(request.id, till.id).billing.cost == 0
 
 
 def test_what_an_operator_gives_and_takes(till: Till) -> None:
@@ -100,22 +100,22 @@ def test_what_an_operator_gives_and_takes(till: Till) -> None:
 
 def test_refusals_leave_no_rows(till: Till) -> None:
     with pytest.raises(OutOfCredits):
-        till.requests.submit(till.key, "sd3", {}, 10_001)
+        till.store.queue.submit(new_request(till.key, "sd3", {}, 10_001))
     assert till.rows() == []
 
 
 def test_a_spend_cap_counts_what_is_spent_and_held(till: Till) -> None:
     with till.db.write() as tx:
         tx.execute(update(api_keys).values(spend_cap=5_000))
-    till.requests.submit(till.key, "sd3", {}, 2_000)
+    till.store.queue.submit(new_request(till.key, "sd3", {}, 2_000))
     till.run(1)
-    held = till.requests.submit(till.key, "sd3", {}, 2_000)
+    held = till.store.queue.submit(new_request(till.key, "sd3", {}, 2_000))
     with pytest.raises(SpendCapReached, match=r"may spend \$0\.005, of which \$0\.001 is left, .* needs \$0\.0011"):
-        till.requests.submit(till.key, "sd3", {}, 1_100)
-    till.requests.cancel(held.id, till.id)
-    till.requests.submit(till.key, "sd3", {}, 3_000)
+        till.store.queue.submit(new_request(till.key, "sd3", {}, 1_100))
+    till.store.queue.cancel(held.id, till.id)
+    till.store.queue.submit(new_request(till.key, "sd3", {}, 3_000))
     with pytest.raises(SpendCapReached, match=r"\$0 is left"):
-        till.requests.submit(till.key, "sd3", {}, 1)
+        till.store.queue.submit(new_request(till.key, "sd3", {}, 1))
 
 
 @pytest.mark.parametrize("change", ["UPDATE ledger SET balance = 1", "DELETE FROM ledger"])
@@ -126,7 +126,7 @@ def test_the_database_itself_keeps_rows_as_they_are(till: Till, change: str) -> 
 
 @pytest.mark.parametrize("kind", [Entry.HOLD, Entry.SETTLE, Entry.RELEASE])
 def test_the_database_itself_refuses_a_second_hold_and_a_second_end(till: Till, kind: Entry) -> None:
-    request = till.requests.submit(till.key, "sd3", {}, 2_000)
+    request = till.store.queue.submit(new_request(till.key, "sd3", {}, 2_000))
     till.run(1)
     row = {"account_id": till.id, "request_id": request.id, "kind": kind, "balance": -2_000, "held": 0}
     with pytest.raises(IntegrityError), till.db.write() as tx:
@@ -134,7 +134,7 @@ def test_the_database_itself_refuses_a_second_hold_and_a_second_end(till: Till, 
 
 
 def test_meddling_is_found(till: Till) -> None:
-    till.requests.submit(till.key, "sd3", {}, 2_000)
+    till.store.queue.submit(new_request(till.key, "sd3", {}, 2_000))
     with till.db.write() as tx:
         tx.execute(update(accounts_table).values(balance=10_001, held=1_999))
         tx.execute(update(api_keys).values(spent=0))

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 from sqlalchemy import update
+from tests.stores import a_result, new_request, store_on
 
 from tintype.errors import Forbidden, OutOfCredits, TooManyRequests
 from tintype.store.accounts.accounts import Accounts
-from tintype.store.accounts.delegation import DAY, REMEMBERED, OwnKeys
-from tintype.store.accounts.keys import Key
+from tintype.store.accounts.delegation import DAY, SHOWN, KeyDelegation
+from tintype.store.accounts.keys import NO_CEILINGS, Ceilings, Key
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.records import Request
 from tintype.store.db.tables import accounts, api_keys
-from tintype.store.queue.limits import NO_CEILINGS, Ceilings
-from tintype.store.queue.requests import Requests
+from tintype.store.store import Store
 
 
 class Door:
@@ -27,18 +27,18 @@ class Door:
         self.db = Database(url)
         self.accounts = Accounts(self.db)
         self.account_id = self.accounts.create("one", 10**9).id
-        self.requests = Requests(self.db, lease=15, retention=60)
+        self.store = store_on(self.db, lease=15, retention=60)
 
     def key(self, **limits: Any) -> Key:
-        return self.accounts.create_key(self.account_id, "key", **limits)[0]
+        return self.accounts.keys.create(self.account_id, "key", **limits)[0]
 
-    def ask(self, key: Key, pictures: int = 1, requests: Requests | None = None) -> Request:
-        return (requests or self.requests).submit(key, "sd3", {}, 10, pictures=pictures)
+    def ask(self, key: Key, pictures: int = 1, store: Store | None = None) -> Request:
+        return (store or self.store).queue.submit(new_request(key, "sd3", {}, 10, images=pictures))
 
     def finish(self) -> None:
-        request = self.requests.claim("w", idle=True)
+        request = self.store.leases.claim("w", idle=True)
         assert request
-        assert self.requests.complete(request.id, request.attempt, {})
+        assert self.store.leases.complete(request.id, request.attempt, a_result())
 
     def bucket(self, key: Key, seconds: float) -> None:
         """Let it be full again in so many seconds."""
@@ -66,7 +66,8 @@ def test_a_bucket_of_tokens(door: Door) -> None:
     for _ in range(6):
         door.ask(key)
     refused = refusal(lambda: door.ask(key))
-    assert refused.message == "This API key may send 6 requests per minute"
+    words = "Too many requests: this API key may send 6 per minute"
+    assert refused.message == f"{words}. Retry in {refused.retry_after} s."
     assert refused.retry_after in (9, 10)
     headers = refused.public_headers()
     assert headers["x-rate-limit-remaining"] == "0"
@@ -81,7 +82,7 @@ def test_a_refusal_takes_no_token(door: Door) -> None:
     key = door.key(rpm=2)
     for _ in range(5):
         with pytest.raises(OutOfCredits):
-            door.requests.submit(key, "sd3", {}, 10**10)
+            door.store.queue.submit(new_request(key, "sd3", {}, 10**10))
     door.ask(key)
     door.ask(key)
     refusal(lambda: door.ask(key))
@@ -91,11 +92,11 @@ def test_requests_at_once(door: Door) -> None:
     key = door.key(concurrency=2)
     door.ask(key)
     second = door.ask(key)
-    assert refusal(lambda: door.ask(key)).message == "This API key may have 2 requests at once"
+    assert refusal(lambda: door.ask(key)).message == "Too many requests: this API key may have 2 at the same time"
     door.finish()
     door.ask(key)
     refusal(lambda: door.ask(key))
-    door.requests.cancel(second.id, door.account_id)
+    door.store.queue.cancel(second.id, door.account_id)
     door.ask(key)
 
 
@@ -105,13 +106,16 @@ def test_pictures_at_once(door: Door) -> None:
         door.ask(key, 6)
     door.ask(key, 3)
     refused = refusal(lambda: door.ask(key, 3))
-    assert refused.message == "This API key may have 5 pictures at once; with this request it would have 6"
+    assert (
+        refused.message
+        == "Too many pictures: this API key may have 5 at the same time; with this request it would have 6"
+    )
     door.ask(key, 2)
     door.ask(door.key(), 100)
 
 
 def test_the_whole_queue(door: Door) -> None:
-    narrow = Requests(door.db, lease=15, retention=60, ceilings=Ceilings(queue=4))
+    narrow = store_on(door.db, lease=15, retention=60, ceilings=Ceilings(queue=4))
     door.ask(door.key(), 3, narrow)
     refused = refusal(lambda: door.ask(door.key(), 2, narrow))
     assert refused.message == "The queue is full: it holds 4 pictures"
@@ -121,32 +125,32 @@ def test_the_whole_queue(door: Door) -> None:
 
 
 def test_the_server_s_limits_are_for_keys_without_their_own(door: Door) -> None:
-    strict = Requests(door.db, lease=15, retention=60, ceilings=Ceilings(rpm=1, concurrency=3))
+    strict = store_on(door.db, lease=15, retention=60, ceilings=Ceilings(rpm=1, concurrency=3))
     plain, generous = door.key(), door.key(rpm=3)
-    door.ask(plain, requests=strict)
-    assert "1 requests per minute" in refusal(lambda: door.ask(plain, requests=strict)).message
-    door.ask(generous, requests=strict)
-    door.ask(generous, requests=strict)
-    assert "together may have 3 requests at once" in refusal(lambda: door.ask(generous, requests=strict)).message
+    door.ask(plain, store=strict)
+    assert "may send 1 per minute" in refusal(lambda: door.ask(plain, store=strict)).message
+    door.ask(generous, store=strict)
+    door.ask(generous, store=strict)
+    assert "together may have 3 at the same time" in refusal(lambda: door.ask(generous, store=strict)).message
 
 
-def limited(door: Door, **ceilings: Any) -> Requests:
-    return Requests(door.db, lease=15, retention=60, ceilings=Ceilings(**ceilings))
+def limited(door: Door, **ceilings: Any) -> Store:
+    return store_on(door.db, lease=15, retention=60, ceilings=Ceilings(**ceilings))
 
 
 def elsewhere(door: Door, **options: Any) -> Key:
     """A key of another account."""
-    return door.accounts.create_key(door.accounts.create("another", 10**9).id, "key", **options)[0]
+    return door.accounts.keys.create(door.accounts.create("another", 10**9).id, "key", **options)[0]
 
 
 @pytest.mark.parametrize(
     ("ceilings", "words"),
     [
-        ({"rpm": 2}, "The API keys of this account together may send 2 requests per minute"),
-        ({"concurrency": 2}, "The API keys of this account together may have 2 requests at once"),
+        ({"rpm": 2}, "Too many requests: the API keys of this account together may send 2 per minute"),
+        ({"concurrency": 2}, "Too many requests: the API keys of this account together may have 2 at the same time"),
         (
             {"max_queued": 2},
-            "The API keys of this account together may have 2 pictures at once; with this",
+            "Too many pictures: the API keys of this account together may have 2 at the same time; with this",
         ),
     ],
 )
@@ -154,18 +158,18 @@ def test_keys_made_and_revoked_in_a_row_ask_for_no_more_than_one(
     door: Door, ceilings: dict[str, int], words: str
 ) -> None:
     narrow = limited(door, **ceilings)
-    own = OwnKeys(door.db, most=3, daily=100, ceilings=Ceilings(**ceilings))
+    own = KeyDelegation(door.db, max_keys=3, daily=100, ceilings=Ceilings(**ceilings))
     main, accepted = door.key(), 0
     for _ in range(5):
         made, _secret = own.create(main, {"name": "spare"})
         for _ in range(2):
             try:
-                accepted += bool(door.ask(made, requests=narrow))
+                accepted += bool(door.ask(made, store=narrow))
             except TooManyRequests as error:
                 assert error.message.startswith(words)
         own.revoke(main, made.id)
     assert accepted == 2
-    door.ask(elsewhere(door), requests=narrow)
+    door.ask(elsewhere(door), store=narrow)
 
 
 @pytest.mark.parametrize("limit", ["rpm", "concurrency", "max_queued"])
@@ -174,30 +178,30 @@ def test_what_an_operator_gives_a_key_it_has_for_itself(door: Door, limit: str) 
     narrow = limited(door, **{limit: 2})
     for key in (door.key(**{limit: 3}), door.key(**{limit: 3})):
         for _ in range(3):
-            door.ask(key, requests=narrow)
+            door.ask(key, store=narrow)
         with pytest.raises(TooManyRequests, match=r"^This API key may"):
-            door.ask(key, requests=narrow)
-    own = OwnKeys(door.db, most=9, daily=100, ceilings=Ceilings(**{limit: 2}))
+            door.ask(key, store=narrow)
+    own = KeyDelegation(door.db, max_keys=9, daily=100, ceilings=Ceilings(**{limit: 2}))
     main = door.key()
     one, two = (own.create(main, {"name": "one", limit: 1})[0] for _ in range(2))
-    door.ask(one, requests=narrow)
-    assert refusal(lambda: door.ask(one, requests=narrow)).message.startswith("This API key may")
-    door.ask(two, requests=narrow)
-    assert refusal(lambda: door.ask(main, requests=narrow)).message.startswith("The API keys of this account together")
+    door.ask(one, store=narrow)
+    assert ": this API key may" in refusal(lambda: door.ask(one, store=narrow)).message
+    door.ask(two, store=narrow)
+    assert ": the API keys of this account together" in refusal(lambda: door.ask(main, store=narrow)).message
 
 
 def test_a_refusal_takes_no_token_of_either_bucket(door: Door) -> None:
     narrow = limited(door, rpm=2)
-    own = OwnKeys(door.db, most=9, daily=100, ceilings=Ceilings(rpm=2))
+    own = KeyDelegation(door.db, max_keys=9, daily=100, ceilings=Ceilings(rpm=2))
     main = door.key()
     small, _ = own.create(main, {"name": "small", "rpm": 1})
-    first = door.ask(small, requests=narrow)
+    first = door.ask(small, store=narrow)
     assert first.allowance
     assert first.allowance.remaining == 0, "the least of both"
     for _ in range(5):
-        refusal(lambda: door.ask(small, requests=narrow))
-    door.ask(main, requests=narrow)
-    refusal(lambda: door.ask(main, requests=narrow))
+        refusal(lambda: door.ask(small, store=narrow))
+    door.ask(main, store=narrow)
+    refusal(lambda: door.ask(main, store=narrow))
 
 
 @pytest.mark.parametrize("hours", [2, 24 * 365])
@@ -205,11 +209,11 @@ def test_a_clock_that_is_set_back_locks_nobody_out(door: Door, hours: int) -> No
     """A bucket is never honestly further from full than a minute: what says otherwise was written by another clock."""
     key, shared, narrow = door.key(rpm=6), door.key(), limited(door, rpm=6)
     door.ask(key)
-    door.ask(shared, requests=narrow)
+    door.ask(shared, store=narrow)
     door.bucket(key, 3600.0 * hours)
     with door.db.write() as tx:
         tx.execute(update(accounts).values(bucket_full_at=read_clock(tx) + 3600.0 * hours))
-    for ask in (lambda: door.ask(key), lambda: door.ask(shared, requests=narrow)):
+    for ask in (lambda: door.ask(key), lambda: door.ask(shared, store=narrow)):
         assert refusal(ask).retry_after <= 10, "as if it had just been emptied"
 
 
@@ -222,11 +226,14 @@ def test_no_account_has_more_than_its_share_of_the_queue(door: Door) -> None:
     kept = door.ask(second, 2, narrow)
     words = "One account may have 5 of the 10 pictures that the queue holds; with this request it would have 6"
     assert refusal(lambda: door.ask(second, 1, narrow)).message == words
-    narrow.submit(elsewhere(door), "sd3", {}, 10, pictures=5)
-    door.requests.cancel(kept.id, door.account_id)
+    narrow.queue.submit(new_request(elsewhere(door), "sd3", {}, 10, images=5))
+    door.store.queue.cancel(kept.id, door.account_id)
     door.ask(second, 2, narrow)
     third = elsewhere(door)
-    assert refusal(lambda: narrow.submit(third, "sd3", {}, 10)).message == "The queue is full: it holds 10 pictures"
+    assert (
+        refusal(lambda: narrow.queue.submit(new_request(third, "sd3", {}, 10))).message
+        == "The queue is full: it holds 10 pictures"
+    )
 
 
 def test_test_keys_have_their_share_of_what_test_keys_may_have(door: Door) -> None:
@@ -235,7 +242,7 @@ def test_test_keys_have_their_share_of_what_test_keys_may_have(door: Door) -> No
     door.ask(test, 2, narrow)
     refusal(lambda: door.ask(test, 1, narrow))
     door.ask(live, 2, narrow)
-    narrow.submit(elsewhere(door, test=True), "sd3", {}, 0, pictures=2)
+    narrow.queue.submit(new_request(elsewhere(door, test=True), "sd3", {}, 0, images=2))
 
 
 def test_a_small_queue_has_room_for_one_picture_of_an_account() -> None:
@@ -243,7 +250,7 @@ def test_a_small_queue_has_room_for_one_picture_of_an_account() -> None:
 
 
 def test_keys_that_keys_made_are_so_many_a_day_and_are_forgotten_in_the_end(door: Door) -> None:
-    own = OwnKeys(door.db, most=3, daily=4, ceilings=NO_CEILINGS)
+    own = KeyDelegation(door.db, max_keys=3, daily=4, ceilings=NO_CEILINGS)
     main = door.key()
     made = [own.create(main, {"name": "spare"})[0] for _ in range(2)]
     own.revoke(main, made[1].id)
@@ -256,10 +263,10 @@ def test_keys_that_keys_made_are_so_many_a_day_and_are_forgotten_in_the_end(door
     door.ask(made[0])
     own.revoke(main, made[0].id)
     aside = door.key()
-    door.accounts.revoke(aside.id)
+    door.accounts.keys.revoke(aside.id)
     with door.db.write() as tx:
-        tx.execute(update(api_keys).values(created_at=api_keys.c.created_at - REMEMBERED))
-        ended = {"revoked_at": api_keys.c.revoked_at - REMEMBERED - 1}
+        tx.execute(update(api_keys).values(created_at=api_keys.c.created_at - SHOWN))
+        ended = {"revoked_at": api_keys.c.revoked_at - SHOWN - 1}
         tx.execute(update(api_keys).where(api_keys.c.revoked_at.is_not(None)).values(ended))
     assert own.expire() == 3, "not the one whose request waits, nor one that the operator made"
     assert {key.id for key in own.list(main)} == {main.id, made[0].id, aside.id}
@@ -267,7 +274,7 @@ def test_keys_that_keys_made_are_so_many_a_day_and_are_forgotten_in_the_end(door
 
 
 def test_keys_of_a_clock_that_was_set_back_count_for_no_day(door: Door) -> None:
-    own = OwnKeys(door.db, most=9, daily=1, ceilings=NO_CEILINGS)
+    own = KeyDelegation(door.db, max_keys=9, daily=1, ceilings=NO_CEILINGS)
     main = door.key()
     own.create(main, {"name": "spare"})
     refusal(lambda: own.create(main, {"name": "spare"}))
@@ -282,9 +289,9 @@ def test_several_processes_and_a_restart_count_together(door: Door, url: str) ->
     number = count()
 
     def ask(_: int) -> bool:
-        requests = Requests(databases[next(number) % 4], lease=15, retention=60)
+        store = store_on(databases[next(number) % 4], lease=15, retention=60)
         try:
-            return bool(door.ask(key, requests=requests))
+            return bool(door.ask(key, store=store))
         except TooManyRequests:
             return False
 
@@ -293,7 +300,7 @@ def test_several_processes_and_a_restart_count_together(door: Door, url: str) ->
     for db in databases:
         db.close()
     again = Database(url)
-    refusal(lambda: door.ask(key, requests=Requests(again, lease=15, retention=60)))
+    refusal(lambda: door.ask(key, store=store_on(again, lease=15, retention=60)))
     again.close()
 
 
@@ -312,7 +319,7 @@ def test_keys_have_equal_shares_while_all_of_them_wait(door: Door) -> None:
 
     def serve(number: int) -> None:
         for _ in range(number):
-            request = door.requests.claim("w", idle=False)
+            request = door.store.leases.claim("w", idle=False)
             assert request
             served[request.key_id] += 1
 

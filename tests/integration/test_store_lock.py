@@ -83,7 +83,7 @@ def test_who_stays_at_the_head_of_the_queue_stops_nobody(two: tuple[Database, Da
 
 def test_a_process_has_one_writer_at_a_time(two: tuple[Database, Database], monkeypatch: pytest.MonkeyPatch) -> None:
     db, _ = two
-    monkeypatch.setattr(db, "_patience", 0.05)
+    monkeypatch.setattr(db, "_timeout", 0.05)
     with db.write(), pytest.raises(StoreUnavailable), db.note():
         pass
     with db.note():

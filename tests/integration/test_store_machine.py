@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import event, func, select, update
 from tests.databases import Databases, place_of
+from tests.stores import a_result, new_request, store_on
 
 from tintype.errors import (
     BadRequest,
@@ -40,11 +41,9 @@ from tintype.store.db.database import Database, read_clock
 from tintype.store.db.records import LeaseStatus, Progress, Request, Status
 from tintype.store.db.tables import history, samples
 from tintype.store.db.tables import requests as table
-from tintype.store.ops.preload import Warmups
-from tintype.store.ops.workers import Workers
-from tintype.store.queue.affinity import BUSY
-from tintype.store.queue.control import Controls
-from tintype.store.queue.requests import Requests
+from tintype.store.ops.preload import Preloads
+from tintype.store.ops.processes import Workers
+from tintype.store.queue.claim import BUSY
 
 START = 20_000
 #: Micro-dollars that the last key may spend, and requests that the first may have at once.
@@ -194,7 +193,7 @@ workers = st.sampled_from(["w1", "w2", "w3"])
 claiming = st.lists(workers, min_size=1, max_size=3)
 #: The ways in which a worker is done with a request, and what it says then.
 LEAVE: dict[str, list[object]] = {
-    "complete": [{"images": [], "inference_time": SECONDS}],
+    "complete": [a_result(inference_time=SECONDS)],
     "fail": ["broken", 400],
     "retry": ["oom"],
     "hand_back": [],
@@ -245,7 +244,7 @@ class StoreMachine(RuleBasedStateMachine):
         first, second = (self.accounts.create(name, START).id for name in ("first", "second"))
         limits: list[tuple[str, KeyLimits]] = [(first, {"concurrency": AT_ONCE}), (first, {}), (second, {}),
                                                (second, {"spend_cap": CAP})]  # fmt: skip
-        self.keys = [self.accounts.create_key(account_id, "key", **limit)[0] for account_id, limit in limits]
+        self.keys = [self.accounts.keys.create(account_id, "key", **limit)[0] for account_id, limit in limits]
         self.model = Model(given=Counter({first: START, second: START}))
         self.runs: list[Run] = []
         self.numbers = count()
@@ -253,7 +252,7 @@ class StoreMachine(RuleBasedStateMachine):
     def connect(self) -> None:
         self.db = Database(self.url)
         self.accounts = Accounts(self.db)
-        self.requests = Requests(self.db, lease=1000, retention=1000, max_attempts=MAX_ATTEMPTS, warm_wait=1000)
+        self.store = store_on(self.db, lease=1000, retention=1000, max_attempts=MAX_ATTEMPTS, warm_wait=1000)
 
     def teardown(self) -> None:
         self.db.close()
@@ -269,11 +268,11 @@ class StoreMachine(RuleBasedStateMachine):
     def submit_one(self, asker: Key, price: int, rate: int | None, priority: int, slug: str) -> None:
         if refusal := self.refusal(asker, price):
             with pytest.raises(refusal):
-                self.requests.submit(asker, slug, {}, price, priority, rate=rate)
+                self.store.queue.submit(new_request(asker, slug, {}, price, priority, rate=rate))
         else:
             once = f"once-{next(self.numbers)}"
             sent = {"rate": rate, "idempotency_key": once, "fingerprint": "same"}
-            request = self.requests.submit(asker, slug, {}, price, priority, **sent)
+            request = self.store.queue.submit(new_request(asker, slug, {}, price, priority, **sent))
             self.model.known[request.id] = Known(request.id, asker, price, priority, slug, rate, once)
 
     def refusal(self, asker: Key, price: int) -> type[TintypeError] | None:
@@ -291,10 +290,14 @@ class StoreMachine(RuleBasedStateMachine):
     def submit_again(self, which: int) -> None:
         """With the same idempotency key: nothing happens, whatever has become of the request."""
         one = self.pick(which)
-        again = self.requests.submit(one.key, "sd3", {}, one.price, idempotency_key=one.once, fingerprint="same")
+        again = self.store.queue.submit(
+            new_request(one.key, "sd3", {}, one.price, idempotency_key=one.once, fingerprint="same")
+        )
         assert again.id == one.id
         with pytest.raises(IdempotencyMismatch):
-            self.requests.submit(one.key, "sd3", {}, one.price, idempotency_key=one.once, fingerprint="other")
+            self.store.queue.submit(
+                new_request(one.key, "sd3", {}, one.price, idempotency_key=one.once, fingerprint="other")
+            )
 
     @rule(which=choice, amount=st.sampled_from([-9_000, -1_000, 3_000]))
     def an_operator_gives_or_takes(self, which: int, amount: int) -> None:
@@ -315,12 +318,12 @@ class StoreMachine(RuleBasedStateMachine):
             one.end("cancelled")
         elif one.status is Status.PROCESSING:
             one.cancel_requested = True
-        request = self.requests.cancel(one.id, one.key.account_id)
+        request = self.store.queue.cancel(one.id, one.key.account_id)
         assert (request.status, request.error) == (one.status, one.error)
 
     def another_account_sees_nothing(self, one: Known) -> None:
         another = next(key.account_id for key in self.keys if key.account_id != one.key.account_id)
-        for look in (self.requests.find, self.requests.cancel):
+        for look in (self.store.queue.find, self.store.queue.cancel):
             with pytest.raises(RequestUnknown):
                 look(one.id, another)
 
@@ -342,15 +345,15 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.head(""))
     @rule()
     def a_pause_comes_and_goes(self) -> None:
-        Controls(self.db).pause()
-        assert self.requests.claim("w1", idle=True) is None
-        Controls(self.db).resume()
+        store_on(self.db).queue.pause()
+        assert self.store.leases.claim("w1", idle=True) is None
+        store_on(self.db).queue.resume()
 
     def claim_one(self, worker: str, *, idle: bool) -> None:
         if self.model.head(worker):  # where all is left to others, nothing is touched
             self.model.give_up()
         head = self.model.head(worker)
-        request = self.requests.claim(worker, idle=idle, loaded=self.model.loaded.get(worker, set()))
+        request = self.store.leases.claim(worker, idle=idle, loaded=self.model.loaded.get(worker, set()))
         if head is None or (head.counted and not idle):
             assert request is None
             return
@@ -362,7 +365,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(worker=workers, loaded=st.sets(st.sampled_from(SLUGS)))
     def a_worker_says_what_it_has(self, worker: str, loaded: set[str]) -> None:
         Workers(self.db).beat(worker, "cpu", 0, 0)
-        Warmups(self.db).note(worker, loaded)
+        Preloads(self.db).note(worker, loaded)
         self.model.loaded[worker] = loaded
 
     @precondition(lambda self: self.model.loaded)
@@ -384,7 +387,7 @@ class StoreMachine(RuleBasedStateMachine):
             expected[run.id] = (
                 LeaseStatus.LOST if one is None else LeaseStatus.CANCEL if one.unwanted else LeaseStatus.KEEP
             )
-        assert self.requests.renew([Progress(run.id, run.attempt, step, 20) for run in runs.values()]) == expected
+        assert self.store.leases.renew([Progress(run.id, run.attempt, step, 20) for run in runs.values()]) == expected
 
     @precondition(lambda self: self.runs)
     @rule(done=st.lists(st.tuples(choice, st.sampled_from(["complete", *LEAVE])), min_size=1, max_size=4))
@@ -398,7 +401,7 @@ class StoreMachine(RuleBasedStateMachine):
         expected = one is not None and not (how == "complete" and one.unwanted)
         if one:
             getattr(self.model, how)(one)
-        assert getattr(self.requests, how)(run.id, run.attempt, *LEAVE[how]) is expected
+        assert getattr(self.store.leases, how)(run.id, run.attempt, *LEAVE[how]) is expected
 
     # What time does
 
@@ -415,7 +418,7 @@ class StoreMachine(RuleBasedStateMachine):
         one = self.pick(which, Status.COMPLETED, Status.FAILED)
         self.move_to_the_past(one, "expires_at")
         with pytest.raises(RequestUnknown):
-            self.requests.find(one.id, one.key.account_id)
+            self.store.queue.find(one.id, one.key.account_id)
         self.model.expired.add(one.id)
         del self.model.known[one.id]
 
@@ -436,7 +439,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def end_overdue(self) -> None:
         self.model.give_up()
-        self.requests.end_overdue()
+        self.store.queue.end_overdue()
 
     # What power cuts do
 
@@ -446,18 +449,20 @@ class StoreMachine(RuleBasedStateMachine):
         """In the middle of a change: the change never was. The store keeps nothing but what is on disk."""
         one = self.pick(which)
         doing: dict[str, Callable[[], object]] = {
-            "submit": lambda: self.requests.submit(one.key, "sd3", {}, 0, idempotency_key="dies", fingerprint="same"),
-            "submit again": lambda: self.requests.submit(
-                one.key, "sd3", {}, one.price, idempotency_key=one.once, fingerprint="same"
+            "submit": lambda: self.store.queue.submit(
+                new_request(one.key, "sd3", {}, 0, idempotency_key="dies", fingerprint="same")
             ),
-            "cancel": lambda: self.requests.cancel(one.id, one.key.account_id),
+            "submit again": lambda: self.store.queue.submit(
+                new_request(one.key, "sd3", {}, one.price, idempotency_key=one.once, fingerprint="same")
+            ),
+            "cancel": lambda: self.store.queue.cancel(one.id, one.key.account_id),
             "give": lambda: self.accounts.credit(one.key.account_id, 1_000),
-            "claim": lambda: self.requests.claim("w1", idle=True),
-            "renew": lambda: self.requests.renew([Progress(one.id, one.attempt, 1, 20)]),
-            "end overdue": self.requests.end_overdue,
-            "expire": self.requests.expire,
+            "claim": lambda: self.store.leases.claim("w1", idle=True),
+            "renew": lambda: self.store.leases.renew([Progress(one.id, one.attempt, 1, 20)]),
+            "end overdue": self.store.queue.end_overdue,
+            "expire": self.store.queue.expire,
         }
-        doing |= {how: partial(getattr(self.requests, how), one.id, one.attempt, *LEAVE[how]) for how in LEAVE}
+        doing |= {how: partial(getattr(self.store.leases, how), one.id, one.attempt, *LEAVE[how]) for how in LEAVE}
         with suppress(Died, TintypeError), dying(self.db, at):
             doing[how]()
             # What changes nothing writes nothing, and has no commit to die before.
@@ -472,7 +477,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def expire(self) -> None:
         self.model.give_up()
-        assert self.requests.expire() == len(self.model.expired)
+        assert self.store.queue.expire() == len(self.model.expired)
         self.model.expired.clear()
         self.every_end_is_counted_once()
 
@@ -486,14 +491,14 @@ class StoreMachine(RuleBasedStateMachine):
         assert rows.keys() == self.model.known.keys() | self.model.expired
         for one in self.model.known.values():
             row = rows[one.id]
-            assert (row.status, row.attempt, row.hand_backs) == (one.status, one.attempt, one.hand_backs)
-            assert (row.error, row.cancel_requested) == (one.error, one.cancel_requested)
-            assert row.counted <= MAX_ATTEMPTS
+            assert (row.status, row.attempt, row.lease.hand_backs) == (one.status, one.attempt, one.hand_backs)
+            assert (row.error, row.lease.cancel_requested) == (one.error, one.cancel_requested)
+            assert row.attempts.counted <= MAX_ATTEMPTS
             assert (row.result == LEAVE["complete"][0]) is (row.status is Status.COMPLETED)
-            assert (row.ended_at is not None) is (row.expires_at is not None) is one.ended
-            alive = row.lease_until is not None and row.lease_until > moment
+            assert (row.timing.ended_at is not None) is (row.timing.expires_at is not None) is one.ended
+            alive = row.lease.until is not None and row.lease.until > moment
             assert alive is (one.status is Status.PROCESSING and not one.lapsed)
-            assert one.ended or row.worker == one.worker
+            assert one.ended or row.lease.worker == one.worker
 
     @invariant()
     def money_adds_up(self) -> None:

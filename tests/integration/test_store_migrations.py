@@ -12,12 +12,12 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
+from tests.stores import a_result, store_on
 
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database
 from tintype.store.db.migrations import migrate, newest
 from tintype.store.db.tables import metadata
-from tintype.store.queue.requests import Requests
 
 MIGRATE = """
 import sys
@@ -125,10 +125,10 @@ def test_balances_and_holds_of_the_first_schema_become_ledger_rows(empty_url: st
         assert datetime.fromtimestamp(late, UTC).year == 9999
         kept = view.execute(text("SELECT request_id, account_id, name, size, width FROM inputs ORDER BY name"))
         assert [tuple(row) for row in kept] == [("r2", "a", "2.in", 0, None), ("r4", "a", "4.in", 0, None)]
-    requests = Requests(db, lease=15, retention=60)
-    assert requests.needed_inputs() == {"2.in", "4.in"}, "what waits keeps its pictures"
-    requests.cancel("r3", "a")
-    assert requests.complete("r2", 1, {})
+    store = store_on(db, lease=15, retention=60)
+    assert store.queue.needed_inputs() == {"2.in", "4.in"}, "what waits keeps its pictures"
+    store.queue.cancel("r3", "a")
+    assert store.leases.complete("r2", 1, a_result())
     assert (accounts.account("a").balance, accounts.account("a").held, accounts.imbalances()) == (9_500, 0, [])
     db.close()
 

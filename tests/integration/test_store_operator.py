@@ -8,17 +8,18 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 from tests.databases import ended_of, statements
+from tests.stores import a_result, new_request, store_on
 
+from tintype.core import WorkerReport
 from tintype.errors import BadRequest, WorkerUnknown
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database, read_clock
+from tintype.store.db.measurements import BUCKET
 from tintype.store.db.records import Progress, Request
 from tintype.store.db.tables import samples, workers
-from tintype.store.ops.time_series import EVERY, KEPT, Sample, Samples
-from tintype.store.ops.workers import Workers
-from tintype.store.queue.control import Controls
-from tintype.store.queue.eta import Outlook, Outlooks
-from tintype.store.queue.requests import Requests
+from tintype.store.ops.metrics import TTL, Bucket, TimeSeries
+from tintype.store.ops.processes import Workers
+from tintype.store.queue.eta import Eta
 
 ABOUT = {"tasks": [], "models": ["a"], "memory": {"process": 300, "reserved": 50}, "lately": {}}
 
@@ -28,20 +29,22 @@ class House:
 
     def __init__(self, db: Database) -> None:
         self.db = db
-        self.requests = Requests(db, lease=15, retention=3600)
-        self.controls = Controls(db)
+        self.store = store_on(db, lease=15, retention=3600)
+        self.controls = store_on(db).queue
         self.workers = Workers(db)
-        self.samples = Samples(db)
+        self.time_series = TimeSeries(db)
         accounts = Accounts(db)
         account = accounts.create("one", 10**9).id
-        self.key, _ = accounts.create_key(account, "key")
-        self.test_key, _ = accounts.create_key(account, "ci", test=True)
+        self.key, _ = accounts.keys.create(account, "key")
+        self.test_key, _ = accounts.keys.create(account, "ci", test=True)
 
     def submit(self, *, test: bool = False) -> Request:
-        return self.requests.submit(self.test_key if test else self.key, "a", {}, 1, steps=4, pace="a 18 1")
+        return self.store.queue.submit(
+            new_request(self.test_key if test else self.key, "a", {}, 1, steps=4, speed_key="a 18 1")
+        )
 
     def claim(self, *, test: bool = False) -> Request | None:
-        return self.requests.claim("w1", idle=True, test=test)
+        return self.store.leases.claim("w1", idle=True, test=test)
 
     def end(self, status: int = 0) -> None:
         """A request that comes to this end: an error's status, or 0 for COMPLETED."""
@@ -49,12 +52,12 @@ class House:
         claimed = self.claim()
         assert claimed is not None
         if status:
-            self.requests.fail(claimed.id, claimed.attempt, "why", status)
+            self.store.leases.fail(claimed.id, claimed.attempt, "why", status)
         else:
-            self.requests.complete(claimed.id, claimed.attempt, {"inference_time": 1.0})
+            self.store.leases.complete(claimed.id, claimed.attempt, a_result(inference_time=1.0))
 
     def beat(self, id: str = "w1", passes: int = 0, rows: int = 0, **told: Any) -> bool:
-        return self.workers.beat(id, "cpu", passes, rows, max_rows=16, about=ABOUT, **told)
+        return self.workers.beat(id, "cpu", passes, rows, max_rows=16, report=WorkerReport.from_json(ABOUT), **told)
 
     def state(self, id: str) -> str | None:
         moment, known = self.workers.shown()
@@ -65,9 +68,9 @@ class House:
         with self.db.write() as tx:
             tx.execute(update(workers).values(seen_at=workers.c.seen_at - seconds))
 
-    def total(self) -> Sample:
+    def total(self) -> Bucket:
         """The last hour in one stretch."""
-        [one] = self.samples.series(3600, most=1)[2]
+        [one] = self.time_series.series(3600, limit=1)[2]
         return one
 
 
@@ -88,11 +91,11 @@ def test_a_paused_queue_takes_requests_and_gives_none(house: House) -> None:
     stand_ins = house.claim(test=True)
     assert stand_ins is not None
     assert stand_ins.id == test.id
-    assert Outlooks(house.db).of(first) == Outlook(1, None)
-    assert house.requests.depth()[:2] == (2, 0)
+    assert house.store.queue.eta(first) == Eta(1, None)
+    assert house.store.queue.depth()[:2] == (2, 0)
     house.controls.resume()
     assert house.controls.paused_since() is None
-    assert Outlooks(house.db).of(first) == Outlook(1, 1.0)
+    assert house.store.queue.eta(first) == Eta(1, 1.0)
     claimed = house.claim()
     assert claimed is not None
     assert claimed.id == first.id
@@ -104,11 +107,11 @@ def test_a_pause_holds_back_what_a_dead_worker_left_but_not_what_runs_or_is_canc
     assert lost is not None
     assert running is not None
     house.controls.pause()
-    Requests(house.db, lease=-1, retention=3600).renew([Progress(lost.id, lost.attempt, 1, 4)])
+    store_on(house.db, lease=-1, retention=3600).leases.renew([Progress(lost.id, lost.attempt, 1, 4)])
     assert house.claim() is None
-    assert house.requests.complete(running.id, running.attempt, {"inference_time": 1.0})
-    house.requests.cancel(lost.id, lost.account_id)
-    house.requests.end_overdue()
+    assert house.store.leases.complete(running.id, running.attempt, a_result(inference_time=1.0))
+    house.store.queue.cancel(lost.id, lost.account_id)
+    house.store.queue.end_overdue()
     assert ended_of(house.db, [lost.id]) == {lost.id}
 
 
@@ -123,7 +126,7 @@ def test_a_drained_worker_leaves_and_keeps_its_place_empty(house: House) -> None
     assert (house.state("host-1"), house.state("host-2")) == ("drained", None)
     assert house.workers.alive(60) == []
     house.age(7200)
-    house.requests.expire()
+    house.store.queue.expire()
     assert house.workers.is_drained("host-1")
     assert house.workers.recall("host-1") == "host-1"
     assert not house.workers.is_drained("host-1")
@@ -158,9 +161,9 @@ def test_drained_workers_are_no_hands(house: House) -> None:
     house.beat()
     house.end()
     waiting = house.submit()
-    assert Outlooks(house.db).of(waiting).eta == 1.0
+    assert house.store.queue.eta(waiting).seconds == 1.0
     house.workers.drain("w1")
-    assert Outlooks(house.db).of(waiting).eta is None
+    assert house.store.queue.eta(waiting).seconds is None
 
 
 def test_what_workers_do_is_counted_once_also_after_a_restart(house: House) -> None:
@@ -182,7 +185,7 @@ def test_ends_are_told_apart_and_tests_not_counted(house: House) -> None:
     house.submit(test=True)
     stand_ins = house.claim(test=True)
     assert stand_ins is not None
-    house.requests.fail(stand_ins.id, stand_ins.attempt, "why", 500)
+    house.store.leases.fail(stand_ins.id, stand_ins.attempt, "why", 500)
     one = house.total()
     assert (one.completed, one.failed, one.refused, one.cancelled) == (2, 1, 2, 1)
     assert one.error_rate == 1 / 5
@@ -193,34 +196,34 @@ def test_a_look_is_written_down_once_whoever_looks(house: House) -> None:
     house.claim()
     house.beat("w1"), house.beat("w2")
     with house.db.read() as view:
-        begun = int(read_clock(view)) // EVERY
-    for web_process in (house.samples, Samples(house.db), house.samples):
-        web_process.look()
+        begun = int(read_clock(view)) // BUCKET
+    for web_process in (house.time_series, TimeSeries(house.db), house.time_series):
+        web_process.measure()
     one = house.total()
     assert (one.queued, one.running, one.workers, one.memory, one.device_memory) == (1, 1, 2, 600, 100)
     with house.db.read() as view:
         rows = view.scalar(select(func.count()).select_from(samples))
-        assert rows <= int(read_clock(view)) // EVERY - begun + 1
+        assert rows <= int(read_clock(view)) // BUCKET - begun + 1
 
 
 def test_samples_are_kept_for_a_day_and_told_in_stretches(house: House) -> None:
     with house.db.write() as tx:
-        now = int(read_clock(tx)) // EVERY * EVERY
-        for age, queued in ((KEPT + EVERY, 9), (7200, 7), (60, 1), (50, 5), (40, None)):
+        now = int(read_clock(tx)) // BUCKET * BUCKET
+        for age, queued in ((TTL + BUCKET, 9), (7200, 7), (60, 1), (50, 5), (40, None)):
             tx.execute(samples.insert().values(at=now - age, queued=queued, completed=1, failed=1))
-    _, seconds, told = house.samples.series(600)
-    assert seconds == EVERY
+    _, seconds, told = house.time_series.series(600)
+    assert seconds == BUCKET
     assert [(one.queued, one.error_rate, one.fill) for one in told] == [
         (1, 0.5, None),
         (5, 0.5, None),
         (None, 0.5, None),
     ]
-    _, seconds, told = house.samples.series(86_400)
+    _, seconds, told = house.time_series.series(86_400)
     assert seconds == 720
     assert max(one.queued or 0 for one in told) == 7
     assert sum(one.completed for one in told) == 4
     assert all(one.at % seconds == 0 for one in told)
-    house.samples.look()
+    house.time_series.measure()
     with house.db.read() as view:
         assert 9 not in view.scalars(select(samples.c.queued)).all()
 

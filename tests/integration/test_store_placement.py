@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 from tests.databases import place_of, statements
+from tests.stores import new_request, store_on
 
+from tintype.core import WorkerReport
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.keys import Key
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.records import Request
 from tintype.store.db.tables import requests as table
 from tintype.store.db.tables import workers as workers_table
-from tintype.store.ops.preload import Warmups
-from tintype.store.ops.workers import Workers
-from tintype.store.queue.requests import Requests
+from tintype.store.ops.preload import Preloads
+from tintype.store.ops.processes import Workers
 
 #: Longer than any test takes: time passes when a test says so.
 WAIT = 1000.0
@@ -29,24 +30,24 @@ class Fleet:
 
     def __init__(self, db: Database, wait: float = WAIT) -> None:
         self.db = db
-        self.requests = Requests(db, lease=15, retention=60, warm_wait=wait)
-        self.workers, self.warmups, self._accounts = Workers(db), Warmups(db), Accounts(db)
+        self.store = store_on(db, lease=15, retention=60, warm_wait=wait)
+        self.workers, self.warmups, self._accounts = Workers(db), Preloads(db), Accounts(db)
         self.account_id = self._accounts.create("one", 1_000_000).id
         self._keys: dict[str, Key] = {}
         self._loaded: dict[str, set[str]] = {}
 
     def beat(self, worker: str, *loaded: str) -> None:
-        self.workers.beat(worker, "cuda", 0, 0, about={"memory": {"budget": BUDGET}})
+        self.workers.beat(worker, "cuda", 0, 0, report=WorkerReport.from_json({"memory": {"budget": BUDGET}}))
         self.warmups.note(worker, loaded)
         self._loaded[worker] = set(loaded)
 
     def submit(self, slug: str, key: str = "A", priority: int = 0, pictures: int = 1) -> str:
         if key not in self._keys:
-            self._keys[key], _ = self._accounts.create_key(self.account_id, key)
-        return self.requests.submit(self._keys[key], slug, {}, 1, priority, pictures=pictures).id
+            self._keys[key], _ = self._accounts.keys.create(self.account_id, key)
+        return self.store.queue.submit(new_request(self._keys[key], slug, {}, 1, priority, images=pictures)).id
 
     def claim(self, worker: str, *, idle: bool = True) -> Request | None:
-        return self.requests.claim(worker, idle=idle, loaded=self._loaded.get(worker, set()))
+        return self.store.leases.claim(worker, idle=idle, loaded=self._loaded.get(worker, set()))
 
     def claimed(self, worker: str, *, idle: bool = True) -> str | None:
         request = self.claim(worker, idle=idle)
@@ -78,8 +79,8 @@ class Fleet:
     def try_again(self, worker: str) -> None:
         """Have the worker run a request alone that failed before."""
         self.work(worker)
-        [running] = [one for one in self.running() if one.worker == worker]
-        assert self.requests.retry(running.id, running.attempt, "oom")
+        [running] = [one for one in self.running() if one.lease.worker == worker]
+        assert self.store.leases.retry(running.id, running.attempt, "oom")
         assert self.claimed(worker) == running.id
 
     def lose(self, worker: str) -> None:
@@ -168,7 +169,7 @@ def test_what_several_have_is_the_first_one_s(fleet: Fleet) -> None:
 def test_a_retry_is_left_to_nobody_and_runs_alone(fleet: Fleet) -> None:
     id = fleet.submit("sd3")
     assert fleet.claimed("warm") == id
-    assert fleet.requests.retry(id, 1, "oom")
+    assert fleet.store.leases.retry(id, 1, "oom")
     assert fleet.claim("cold", idle=False) is None
     assert fleet.claimed("cold") == id
 
@@ -176,7 +177,7 @@ def test_a_retry_is_left_to_nobody_and_runs_alone(fleet: Fleet) -> None:
 def test_a_request_that_was_handed_back_is_as_new(fleet: Fleet) -> None:
     id = fleet.submit("sd3")
     assert fleet.claimed("warm") == id
-    assert fleet.requests.hand_back(id, 1)
+    assert fleet.store.leases.hand_back(id, 1)
     assert fleet.claim("cold") is None
     assert fleet.claimed("warm") == id
 
@@ -225,8 +226,8 @@ def test_who_is_idle(fleet: Fleet) -> None:
     for number, reason in enumerate([Fleet.die, Fleet.leave, Fleet.drain, Fleet.work]):
         worker = f"idle {number}"
         fleet.beat(worker)
-        assert fleet.requests.idle_elsewhere("cold", BUDGET)
-        assert not fleet.requests.idle_elsewhere("cold", BUDGET + 1)
+        assert fleet.store.leases.idle_elsewhere("cold", BUDGET)
+        assert not fleet.store.leases.idle_elsewhere("cold", BUDGET + 1)
         reason(fleet, worker)
-        assert not fleet.requests.idle_elsewhere("cold", 0), "but itself"
-        assert fleet.requests.idle_elsewhere(worker, 0)
+        assert not fleet.store.leases.idle_elsewhere("cold", 0), "but itself"
+        assert fleet.store.leases.idle_elsewhere(worker, 0)

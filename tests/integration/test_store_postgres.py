@@ -18,7 +18,7 @@ from tintype import __version__
 from tintype.errors import StoreUnavailable
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database
-from tintype.store.db.notify import Bell
+from tintype.store.db.notify import Listener
 
 #: As many calls as the web process has threads for, and more than a pool has connections.
 CALLERS = 40
@@ -74,7 +74,7 @@ def waiting(db: Database) -> int:
 
 def test_who_is_silent_loses_the_lock(open_database: Callable[..., Database]) -> None:
     """As a web process that froze, or whose machine is gone, would keep it until TCP gives up: for hours."""
-    frozen, other = open_database(silence=2), open_database(patience=60)
+    frozen, other = open_database(idle_timeout=2), open_database(timeout=60)
     with pytest.raises(StoreUnavailable), frozen.write() as tx:
         tx.execute(text("INSERT INTO controls VALUES ('lost', 1)"))
         with other.write() as theirs:
@@ -83,20 +83,20 @@ def test_who_is_silent_loses_the_lock(open_database: Callable[..., Database]) ->
 
 
 def test_a_statement_ends_in_time_at_the_server_too(open_database: Callable[..., Database]) -> None:
-    db = open_database(patience=1)
+    db = open_database(timeout=1)
     for opened in (db.read, db.write):
         with pytest.raises(StoreUnavailable), opened() as connection:
             connection.execute(text("SELECT pg_sleep(600)"))
     with db.read() as view:
         assert view.scalar(text("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%sleep(600)'")) == 0
-    with db.write(unhurried=True) as tx:
+    with db.write(no_timeout=True) as tx:
         tx.execute(text("SELECT pg_sleep(3)"))
 
 
 def test_a_frozen_server_holds_nobody_up_for_ever(
     open_database: Callable[..., Database], postgres: PostgresServer
 ) -> None:
-    db = open_database(patience=2)
+    db = open_database(timeout=2)
     accounts = Accounts(db)
     account = accounts.create("one", 5)
     calls = [lambda: accounts.account(account.id), lambda: accounts.credit(account.id, 1)] * (CALLERS // 2)
@@ -161,7 +161,7 @@ def test_every_connection_is_cut_again_and_again(
             number += postgres.cut()
         return number
 
-    with Bell(db, heard.release), ThreadPoolExecutor(CALLERS) as threads:
+    with Listener(db, heard.release), ThreadPoolExecutor(CALLERS) as threads:
         cutting = threads.submit(cut)
         given = sum(threads.map(give, [5] * 8))
         done.set()

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import update
 from tests.databases import ended_of, place_of
+from tests.stores import a_result, new_request, store_on
 
 from tintype.errors import OutOfCredits, RequestUnknown
 from tintype.store.accounts.accounts import Account, Accounts
@@ -14,7 +15,6 @@ from tintype.store.accounts.keys import Key
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.records import LeaseStatus, Progress, Request, Status
 from tintype.store.db.tables import requests as table
-from tintype.store.queue.requests import Requests
 
 PRICE = 3_700
 START = 1_000 * PRICE
@@ -25,7 +25,7 @@ class Shop:
 
     def __init__(self, db: Database) -> None:
         self.db = db
-        self.requests = Requests(db, lease=15, retention=3600)
+        self.store = store_on(db, lease=15, retention=3600)
         self._accounts = Accounts(db)
         self.account_id = self._accounts.create("one", START).id
         self._keys: dict[str, Key] = {}
@@ -37,7 +37,7 @@ class Shop:
 
     def key(self, name: str) -> Key:
         if name not in self._keys:
-            self._keys[name], _ = self._accounts.create_key(self._owner(name), name)
+            self._keys[name], _ = self._accounts.keys.create(self._owner(name), name)
         return self._keys[name]
 
     def _owner(self, key: str) -> str:
@@ -51,15 +51,17 @@ class Shop:
         self, key: str = "A", priority: int = 0, price: int = PRICE, cancel_after: float | None = None
     ) -> Request:
         params = {"prompt": "é"}
-        return self.requests.submit(self.key(key), "sd3", params, price, priority, steps=4, cancel_after=cancel_after)
+        return self.store.queue.submit(
+            new_request(self.key(key), "sd3", params, price, priority, steps=4, cancel_after=cancel_after)
+        )
 
     def claim(self, worker: str = "w1", *, idle: bool = True) -> Request:
-        request = self.requests.claim(worker, idle=idle)
+        request = self.store.leases.claim(worker, idle=idle)
         assert request is not None
         return request
 
     def find(self, request: Request) -> Request:
-        return self.requests.find(request.id, self.account_id)
+        return self.store.queue.find(request.id, self.account_id)
 
     def lapse(self, request: Request) -> None:
         self._past(request, "lease_until")
@@ -90,18 +92,18 @@ def test_keys_take_turns(shop: Shop) -> None:
         shop.submit(key)
     claimed = [shop.claim(idle=False).key_id for _ in range(12)]
     assert claimed[:4].count(shop.key("B").id) == 2
-    assert shop.requests.claim("w1", idle=True) is None
+    assert shop.store.leases.claim("w1", idle=True) is None
 
 
 def test_a_claim_passes_over_accounts_that_a_worker_has_enough_of(shop: Shop) -> None:
     other = shop._accounts.create("two", START).id
-    key, _ = shop._accounts.create_key(other, "key")
+    key, _ = shop._accounts.keys.create(other, "key")
     first = shop.submit(priority=5)
-    second = shop.requests.submit(key, "sd3", {"prompt": "é"}, PRICE, 0, steps=4)
-    taken = shop.requests.claim("w1", idle=False, passing_over=[shop.account_id])
+    second = shop.store.queue.submit(new_request(key, "sd3", {"prompt": "é"}, PRICE, 0, steps=4))
+    taken = shop.store.leases.claim("w1", idle=False, passing_over=[shop.account_id])
     assert taken is not None
     assert taken.id == second.id
-    assert shop.requests.claim("w1", idle=False, passing_over=[shop.account_id]) is None
+    assert shop.store.leases.claim("w1", idle=False, passing_over=[shop.account_id]) is None
     assert shop.claim(idle=False).id == first.id
 
 
@@ -159,12 +161,12 @@ def test_threads_never_claim_the_same(shop: Shop, url: str) -> None:
     start = threading.Barrier(4)
 
     def work(number: int) -> list[str]:
-        requests = Requests(databases[number], lease=15, retention=60)
+        store = store_on(databases[number], lease=15, retention=60)
         claimed: list[str] = []
         start.wait()
-        while request := requests.claim(f"w{number}", idle=False):
+        while request := store.leases.claim(f"w{number}", idle=False):
             claimed.append(request.id)
-            assert requests.complete(request.id, request.attempt, {})
+            assert store.leases.complete(request.id, request.attempt, a_result())
         return claimed
 
     with ThreadPoolExecutor(4) as pool:
@@ -182,19 +184,19 @@ def test_threads_never_claim_the_same(shop: Shop, url: str) -> None:
 def test_a_claim_is_a_lease(shop: Shop) -> None:
     submitted = shop.submit()
     claimed = shop.claim()
-    assert (claimed.status, claimed.attempt, claimed.worker) == (Status.PROCESSING, 1, "w1")
-    assert claimed.started_at is not None
-    assert claimed.lease_until == pytest.approx(claimed.started_at + 15)
+    assert (claimed.status, claimed.attempt, claimed.lease.worker) == (Status.PROCESSING, 1, "w1")
+    assert claimed.timing.started_at is not None
+    assert claimed.lease.until == pytest.approx(claimed.timing.started_at + 15)
     assert claimed.params == submitted.params == {"prompt": "é"}
-    assert shop.requests.renew([]) == {}
-    assert shop.requests.renew([Progress(claimed.id, 1, 2, 8), Progress("unknown", 1, 0, 0)]) == {
+    assert shop.store.leases.renew([]) == {}
+    assert shop.store.leases.renew([Progress(claimed.id, 1, 2, 8), Progress("unknown", 1, 0, 0)]) == {
         claimed.id: LeaseStatus.KEEP,
         "unknown": LeaseStatus.LOST,
     }
     renewed = shop.find(claimed)
     assert (renewed.step, renewed.steps) == (2, 8)
-    assert renewed.lease_until is not None
-    assert renewed.lease_until > claimed.lease_until
+    assert renewed.lease.until is not None
+    assert renewed.lease.until > claimed.lease.until
 
 
 def test_a_dead_workers_request_goes_to_another_and_the_late_one_changes_nothing(shop: Shop) -> None:
@@ -203,16 +205,16 @@ def test_a_dead_workers_request_goes_to_another_and_the_late_one_changes_nothing
     shop.lapse(late)
     taken = shop.claim("alive")
     assert (taken.id, taken.attempt, taken.retries) == (late.id, 2, 1)
-    requests = shop.requests
-    assert requests.renew([Progress(late.id, late.attempt, 3, 4)]) == {late.id: LeaseStatus.LOST}
-    assert not requests.complete(late.id, late.attempt, {"late": True})
-    assert not requests.fail(late.id, late.attempt, "late", 500)
-    assert not requests.retry(late.id, late.attempt, "late")
-    assert not requests.hand_back(late.id, late.attempt)
+    store = shop.store
+    assert store.leases.renew([Progress(late.id, late.attempt, 3, 4)]) == {late.id: LeaseStatus.LOST}
+    assert not store.leases.complete(late.id, late.attempt, a_result(seed=1))
+    assert not store.leases.fail(late.id, late.attempt, "late", 500)
+    assert not store.leases.retry(late.id, late.attempt, "late")
+    assert not store.leases.hand_back(late.id, late.attempt)
     assert shop.find(late) == taken
-    assert requests.complete(taken.id, taken.attempt, {"late": False})
-    assert not requests.complete(taken.id, taken.attempt, {"twice": True})
-    assert shop.find(taken).result == {"late": False}
+    assert store.leases.complete(taken.id, taken.attempt, a_result(seed=2))
+    assert not store.leases.complete(taken.id, taken.attempt, a_result(seed=3))
+    assert shop.find(taken).result == a_result(seed=2)
     assert shop.account.balance == START - PRICE
 
 
@@ -220,17 +222,17 @@ def test_a_lapsed_lease_nobody_took_is_still_its_holders(shop: Shop) -> None:
     shop.submit()
     claimed = shop.claim()
     shop.lapse(claimed)
-    assert shop.requests.renew([Progress(claimed.id, 1, 1, 4)]) == {claimed.id: LeaseStatus.KEEP}
-    assert shop.requests.claim("w2", idle=True) is None
+    assert shop.store.leases.renew([Progress(claimed.id, 1, 1, 4)]) == {claimed.id: LeaseStatus.KEEP}
+    assert shop.store.leases.claim("w2", idle=True) is None
     shop.lapse(claimed)
-    assert shop.requests.complete(claimed.id, 1, {})
+    assert shop.store.leases.complete(claimed.id, 1, a_result())
 
 
 def test_a_retry_runs_alone(shop: Shop) -> None:
     first, second = shop.submit(), shop.submit()
-    assert shop.requests.retry(first.id, shop.claim().attempt, "the forward pass raised")
+    assert shop.store.leases.retry(first.id, shop.claim().attempt, "the forward pass raised")
     assert shop.find(first).status is Status.QUEUED
-    assert shop.requests.claim("busy", idle=False) is None
+    assert shop.store.leases.claim("busy", idle=False) is None
     assert shop.claim("idle").id == first.id
     assert shop.claim("busy", idle=False).id == second.id
 
@@ -239,9 +241,9 @@ def test_three_failures_are_enough(shop: Shop) -> None:
     submitted = shop.submit()
     for attempt in (1, 2, 3):
         assert shop.claim().attempt == attempt
-        assert shop.requests.retry(submitted.id, attempt, f"failure {attempt}")
+        assert shop.store.leases.retry(submitted.id, attempt, f"failure {attempt}")
     ended = shop.find(submitted)
-    assert (ended.status, ended.error, ended.error_status, ended.retries) == (Status.FAILED, "failure 3", 500, 2)
+    assert (ended.status, ended.error, ended.failure.status, ended.retries) == (Status.FAILED, "failure 3", 500, 2)
     assert (shop.account.balance, shop.account.held) == (START, 0)
 
 
@@ -250,9 +252,9 @@ def test_three_dead_workers_are_enough(shop: Shop, by: str) -> None:
     submitted = shop.submit()
     for _ in range(3):
         shop.lapse(shop.claim())
-    assert (shop.requests.claim("w1", idle=True) is None) if by == "claim" else (shop.requests.expire() == 0)
+    assert (shop.store.leases.claim("w1", idle=True) is None) if by == "claim" else (shop.store.queue.expire() == 0)
     ended = shop.find(submitted)
-    assert (ended.status, ended.error, ended.error_status) == (Status.FAILED, "gave up after 3 attempts", 500)
+    assert (ended.status, ended.error, ended.failure.status) == (Status.FAILED, "gave up after 3 attempts", 500)
     assert shop.account.held == 0
 
 
@@ -261,8 +263,8 @@ def test_handing_back_is_no_failure(shop: Shop) -> None:
     for attempt in range(1, 6):
         claimed = shop.claim(idle=False)
         assert (claimed.attempt, claimed.retries) == (attempt, 0)
-        assert shop.requests.hand_back(submitted.id, attempt)
-        assert not shop.requests.hand_back(submitted.id, attempt)
+        assert shop.store.leases.hand_back(submitted.id, attempt)
+        assert not shop.store.leases.hand_back(submitted.id, attempt)
     assert shop.find(submitted).status is Status.QUEUED
 
 
@@ -270,20 +272,20 @@ def test_handing_back_is_no_failure(shop: Shop) -> None:
 
 
 def test_cancelling_what_is_queued(shop: Shop) -> None:
-    cancelled = shop.requests.cancel(shop.submit().id, shop.account_id)
-    assert (cancelled.status, cancelled.error, cancelled.error_status) == (Status.FAILED, "cancelled", 499)
+    cancelled = shop.store.queue.cancel(shop.submit().id, shop.account_id)
+    assert (cancelled.status, cancelled.error, cancelled.failure.status) == (Status.FAILED, "cancelled", 499)
     assert shop.account.held == 0
-    assert shop.requests.claim("w1", idle=True) is None
-    assert shop.requests.cancel(cancelled.id, shop.account_id) == cancelled
+    assert shop.store.leases.claim("w1", idle=True) is None
+    assert shop.store.queue.cancel(cancelled.id, shop.account_id) == cancelled
 
 
 def test_cancelling_what_runs(shop: Shop) -> None:
     shop.submit()
     claimed = shop.claim()
-    running = shop.requests.cancel(claimed.id, shop.account_id)
-    assert (running.status, running.cancel_requested) == (Status.PROCESSING, True)
-    assert shop.requests.renew([Progress(claimed.id, 1, 1, 4)]) == {claimed.id: LeaseStatus.CANCEL}
-    assert shop.requests.fail(claimed.id, 1, "cancelled", 499)
+    running = shop.store.queue.cancel(claimed.id, shop.account_id)
+    assert (running.status, running.lease.cancel_requested) == (Status.PROCESSING, True)
+    assert shop.store.leases.renew([Progress(claimed.id, 1, 1, 4)]) == {claimed.id: LeaseStatus.CANCEL}
+    assert shop.store.leases.fail(claimed.id, 1, "cancelled", 499)
     assert shop.find(claimed).error == "cancelled"
     assert (shop.account.balance, shop.account.held) == (START, 0)
 
@@ -292,25 +294,25 @@ def test_cancelling_what_runs(shop: Shop) -> None:
 def test_a_cancelled_request_ends_cancelled_whatever_its_worker_says(shop: Shop, end: str) -> None:
     shop.submit()
     claimed = shop.claim()
-    shop.requests.cancel(claimed.id, shop.account_id)
+    shop.store.queue.cancel(claimed.id, shop.account_id)
     if end == "complete":
-        assert not shop.requests.complete(claimed.id, 1, {})
+        assert not shop.store.leases.complete(claimed.id, 1, a_result())
     elif end == "retry":
-        assert shop.requests.retry(claimed.id, 1, "oom")
+        assert shop.store.leases.retry(claimed.id, 1, "oom")
     elif end == "hand_back":
-        assert shop.requests.hand_back(claimed.id, 1)
+        assert shop.store.leases.hand_back(claimed.id, 1)
     else:
         shop.lapse(claimed)
-        assert shop.requests.claim("w2", idle=True) is None
+        assert shop.store.leases.claim("w2", idle=True) is None
     ended = shop.find(claimed)
-    assert (ended.status, ended.error, ended.error_status, ended.result) == (Status.FAILED, "cancelled", 499, None)
+    assert (ended.status, ended.error, ended.failure.status, ended.result) == (Status.FAILED, "cancelled", 499, None)
     assert (shop.account.balance, shop.account.held) == (START, 0)
 
 
 def test_one_outcome_and_one_charge_however_a_cancel_and_a_result_meet(shop: Shop, url: str) -> None:
     """Each from a process of its own, at the same moment, again and again."""
     other = Database(url)
-    worker = Requests(other, lease=15, retention=60)
+    worker = store_on(other, lease=15, retention=60)
     meet = threading.Barrier(2)
     completed = 0
     with ThreadPoolExecutor(2) as pool:
@@ -320,16 +322,16 @@ def test_one_outcome_and_one_charge_however_a_cancel_and_a_result_meet(shop: Sho
 
             def complete(request: Request = claimed) -> bool:
                 meet.wait()
-                return worker.complete(request.id, request.attempt, {})
+                return worker.leases.complete(request.id, request.attempt, a_result())
 
             def cancel(request: Request = claimed) -> Request:
                 meet.wait()
-                return shop.requests.cancel(request.id, shop.account_id)
+                return shop.store.queue.cancel(request.id, shop.account_id)
 
             completing, cancelling = pool.submit(complete), pool.submit(cancel)
             taken, told = completing.result(), cancelling.result()
             ended = shop.find(claimed)
-            assert (ended.status, ended.cost, ended.error) == (
+            assert (ended.status, ended.billing.cost, ended.error) == (
                 (Status.COMPLETED, PRICE, None) if taken else (Status.FAILED, None, "cancelled")
             )
             assert told.status is (Status.COMPLETED if taken else Status.PROCESSING)
@@ -344,16 +346,16 @@ def test_one_outcome_and_one_charge_however_a_cancel_and_a_result_meet(shop: Sho
 
 def test_a_deadline_ends_what_nobody_has_begun(shop: Shop) -> None:
     late, soon = shop.submit(cancel_after=60), shop.submit("B", cancel_after=60)
-    assert late.cancel_at == pytest.approx(late.submitted_at + 60)
-    shop.requests.end_overdue()
+    assert late.timing.cancel_at == pytest.approx(late.timing.submitted_at + 60)
+    shop.store.queue.end_overdue()
     assert shop.find(late).status is Status.QUEUED
     shop.overrun(late)
-    shop.requests.end_overdue()
+    shop.store.queue.end_overdue()
     ended = shop.find(late)
-    assert (ended.status, ended.error, ended.error_status) == (Status.FAILED, "cancelled", 499)
+    assert (ended.status, ended.error, ended.failure.status) == (Status.FAILED, "cancelled", 499)
     assert shop.account.held == PRICE
     shop.overrun(soon)
-    assert shop.requests.claim("w1", idle=True) is None, "it is never begun"
+    assert shop.store.leases.claim("w1", idle=True) is None, "it is never begun"
     assert (shop.find(soon).error, shop.account.held) == ("cancelled", 0)
 
 
@@ -361,31 +363,35 @@ def test_a_deadline_ends_what_nobody_has_begun(shop: Shop) -> None:
 def test_a_deadline_ends_what_is_worked_on(shop: Shop, end: str) -> None:
     shop.submit(cancel_after=60)
     claimed = shop.claim()
-    assert shop.requests.renew([Progress(claimed.id, 1, 1, 4)]) == {claimed.id: LeaseStatus.KEEP}
+    assert shop.store.leases.renew([Progress(claimed.id, 1, 1, 4)]) == {claimed.id: LeaseStatus.KEEP}
     shop.overrun(claimed)
-    shop.requests.end_overdue()
+    shop.store.queue.end_overdue()
     assert shop.find(claimed).status is Status.PROCESSING, "its worker has it, and will be told"
     if end == "renew":
-        assert shop.requests.renew([Progress(claimed.id, 1, 1, 4)]) == {claimed.id: LeaseStatus.CANCEL}
-        assert shop.requests.fail(claimed.id, 1, "cancelled", 499)
+        assert shop.store.leases.renew([Progress(claimed.id, 1, 1, 4)]) == {claimed.id: LeaseStatus.CANCEL}
+        assert shop.store.leases.fail(claimed.id, 1, "cancelled", 499)
     elif end == "complete":
-        assert not shop.requests.complete(claimed.id, 1, {})
+        assert not shop.store.leases.complete(claimed.id, 1, a_result())
     elif end == "lapse":
         shop.lapse(claimed)
-        shop.requests.end_overdue()
+        shop.store.queue.end_overdue()
     else:
-        assert shop.requests.retry(claimed.id, 1, "oom") if end == "retry" else shop.requests.hand_back(claimed.id, 1)
+        assert (
+            shop.store.leases.retry(claimed.id, 1, "oom")
+            if end == "retry"
+            else shop.store.leases.hand_back(claimed.id, 1)
+        )
     ended = shop.find(claimed)
-    assert (ended.status, ended.error, ended.error_status) == (Status.FAILED, "cancelled", 499)
+    assert (ended.status, ended.error, ended.failure.status) == (Status.FAILED, "cancelled", 499)
     assert (shop.account.balance, shop.account.held) == (START, 0)
 
 
 def test_a_deadline_that_was_met_changes_nothing(shop: Shop) -> None:
     shop.submit(cancel_after=60)
     claimed = shop.claim()
-    assert shop.requests.complete(claimed.id, 1, {})
+    assert shop.store.leases.complete(claimed.id, 1, a_result())
     shop.overrun(claimed)
-    shop.requests.end_overdue()
+    shop.store.queue.end_overdue()
     assert shop.find(claimed).status is Status.COMPLETED
     assert shop.account.balance == START - PRICE
 
@@ -393,9 +399,9 @@ def test_a_deadline_that_was_met_changes_nothing(shop: Shop) -> None:
 def test_what_ended_stays_as_it_is(shop: Shop) -> None:
     shop.submit()
     claimed = shop.claim()
-    shop.requests.complete(claimed.id, 1, {})
+    shop.store.leases.complete(claimed.id, 1, a_result())
     completed = shop.find(claimed)
-    assert shop.requests.cancel(claimed.id, shop.account_id) == completed
+    assert shop.store.queue.cancel(claimed.id, shop.account_id) == completed
 
 
 # Money
@@ -404,11 +410,11 @@ def test_what_ended_stays_as_it_is(shop: Shop) -> None:
 def test_only_completion_is_charged(shop: Shop) -> None:
     first, second = shop.submit(), shop.submit()
     assert (shop.account.balance, shop.account.held, shop.account.remaining) == (START, 2 * PRICE, START - 2 * PRICE)
-    assert shop.requests.complete(first.id, shop.claim().attempt, {"images": []})
-    assert shop.requests.fail(second.id, shop.claim().attempt, "refused", 422)
+    assert shop.store.leases.complete(first.id, shop.claim().attempt, a_result())
+    assert shop.store.leases.fail(second.id, shop.claim().attempt, "refused", 422)
     assert (shop.account.balance, shop.account.held) == (START - PRICE, 0)
-    assert (shop.find(first).step, shop.find(first).result) == (4, {"images": []})
-    assert (shop.find(second).error, shop.find(second).error_status) == ("refused", 422)
+    assert (shop.find(first).step, shop.find(first).result) == (4, a_result())
+    assert (shop.find(second).error, shop.find(second).failure.status) == ("refused", 422)
 
 
 def test_out_of_credits_names_what_there_is_and_what_it_takes(shop: Shop) -> None:
@@ -428,23 +434,23 @@ def test_nobody_sees_anothers_request(shop: Shop) -> None:
     request = shop.submit()
     for id, account_id in ((request.id, "another"), ("unknown", shop.account_id)):
         with pytest.raises(RequestUnknown):
-            shop.requests.find(id, account_id)
+            shop.store.queue.find(id, account_id)
         with pytest.raises(RequestUnknown):
-            shop.requests.cancel(id, account_id)
+            shop.store.queue.cancel(id, account_id)
     assert shop.find(request) == request
 
 
 def test_records_expire_after_their_end_only(shop: Shop) -> None:
     done, waiting = shop.submit(), shop.submit()
     assert ended_of(shop.db, [done.id, waiting.id]) == ended_of(shop.db, []) == set()
-    shop.requests.complete(done.id, shop.claim().attempt, {})
+    shop.store.leases.complete(done.id, shop.claim().attempt, a_result())
     assert ended_of(shop.db, [done.id, waiting.id, "unknown"]) == {done.id}
     ended = shop.find(done)
-    assert ended.ended_at is not None
-    assert ended.expires_at == pytest.approx(ended.ended_at + 3600)
-    assert shop.requests.expire() == 0
+    assert ended.timing.ended_at is not None
+    assert ended.timing.expires_at == pytest.approx(ended.timing.ended_at + 3600)
+    assert shop.store.queue.expire() == 0
     shop.outlive(done)
     with pytest.raises(RequestUnknown):
         shop.find(done)
-    assert shop.requests.expire() == 1
+    assert shop.store.queue.expire() == 1
     assert shop.find(waiting).status is Status.QUEUED

@@ -48,11 +48,11 @@ def test_a_long_queue_takes_no_more_statements(house: House) -> None:
 
 def test_a_long_queue_is_read_from_indexes(house: House) -> None:
     house.fill(LONG)
-    if house.db.has_bell:
+    if house.db.can_notify:
         with house.db.write() as tx:
             tx.execute(text("ANALYZE"))  # as autovacuum does; SQLite's own is never run
-    asked = [*asks(house, house.submit), *asks(house, lambda: house.requests.claim("w", idle=True))]
-    asked += asks(house, lambda: house.requests.claim("w", idle=True, passing_over=["another"]))
+    asked = [*asks(house, house.submit), *asks(house, lambda: house.store.leases.claim("w", idle=True))]
+    asked += asks(house, lambda: house.store.leases.claim("w", idle=True, passing_over=["another"]))
     with house.db.read() as view:
         waiting = view.scalar(text("SELECT id FROM requests WHERE status = 'QUEUED' LIMIT 1"))
     placed = asks(house, lambda: place_of(house.db, waiting))
@@ -77,18 +77,18 @@ def test_a_long_queue_is_read_from_indexes(house: House) -> None:
 def test_a_heartbeat_is_few_statements_however_much_is_in_hand(house: House) -> None:
     for _ in range(16):
         house.submit()
-    held = [house.requests.claim("w", idle=True) for _ in range(16)]
+    held = [house.store.leases.claim("w", idle=True) for _ in range(16)]
     marks = [Progress(one.id, one.attempt, 3, 20) for one in held if one]
-    one, all_of_them = (asks(house, lambda some=some: house.requests.renew(some)) for some in (marks[:1], marks))
+    one, all_of_them = (asks(house, lambda some=some: house.store.leases.renew(some)) for some in (marks[:1], marks))
     # SQLite's transaction begins with two of its own, PostgreSQL's with one; one that changes many rows counts once.
     assert len(one) == len(all_of_them) <= 5
-    assert set(house.requests.renew(marks).values()) == {LeaseStatus.KEEP}
-    assert house.requests.find(marks[7].id, house.keys[0].account_id).step == 3
+    assert set(house.store.leases.renew(marks).values()) == {LeaseStatus.KEEP}
+    assert house.store.queue.find(marks[7].id, house.keys[0].account_id).step == 3
 
 
 def test_a_heartbeat_waits_for_nobody_who_changes_something_else(url: str, house: House) -> None:
     """On PostgreSQL: SQLite has one writer at a time, whatever it writes."""
-    if not house.db.has_bell:
+    if not house.db.can_notify:
         pytest.skip("SQLite has one writer at a time")
     house.submit()
     beat = house.hands(1)
@@ -107,10 +107,12 @@ def test_heartbeats_and_ends_together_lose_no_count(url: str, house: House) -> N
         own = House(url, keys=1)
         try:
             for step in range(1, rounds + 1):
-                own.workers.beat(f"w{number}", "cpu", step, 2 * step, max_rows=4, counts={"x": step, "y": 2 * step})
+                own.store.ops.workers.beat(
+                    f"w{number}", "cpu", step, 2 * step, max_rows=4, counts={"x": step, "y": 2 * step}
+                )
                 own.cycle()
         finally:
-            own.db.close()
+            own.store.close()
 
     for number in range(hands):  # known from the start, so that every later beat counts
         house.workers.beat(f"w{number}", "cpu", 0, 0, max_rows=4, counts={})

@@ -14,6 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 from tests.acceptance.harness import until
 from tests.integration.website import RESULT, Website, serving
 from tests.plain import PLAIN
+from tests.stores import a_result
 
 from tintype.errors import StorageUnavailable
 from tintype.media.storage import Files
@@ -79,9 +80,9 @@ def test_so_is_a_blocking_call_s(site: Website) -> None:
     made = {"name": name, "size": len(PICTURE), "width": 8, "height": 8, "seed": 7}
     with site.http() as http, ThreadPoolExecutor(1) as calls:
         waiting = calls.submit(http.post, "/v1/sd1.5-img2img", json=body)
-        until(lambda: site.own.requests.depth()[0] == 1)
+        until(lambda: site.own.store.queue.depth()[0] == 1)
         request = site.claim()
-        site.own.requests.complete(request.id, request.attempt, {**RESULT, "pictures": [made]}, 4)
+        site.own.store.leases.complete(request.id, request.attempt, a_result(**{**RESULT, "pictures": [made]}), 4)
         answer = waiting.result(60)
     assert (answer.status_code, answer.content, answer.headers["x-seed-value"]) == (200, PICTURE, "7")
     assert place.read == len(PICTURE)  # type: ignore[attr-defined]

@@ -41,7 +41,7 @@ def test_every_401_and_403_of_every_route_is_told(site: Website) -> None:
     assert len(unknown) > 40
     assert {"GET /metrics", "GET /v2/operator", "GET /v2/requests/{request_id}/events"} <= set(unknown)
     assert [line["event"] for line in lines] == ["authentication failed"] * len(unknown)
-    key, secret = site.own.accounts.create_key(site.account_id, "looks", read_only=True)
+    key, secret = site.own.store.accounts.keys.create(site.account_id, "looks", read_only=True)
     with site.http(secret) as http, capture_logs() as lines:
         forbidden = turned_away(site, http, 403)
     assert {"GET /metrics", "POST /v1/sd1.5-img2img", "POST /v2/operator/queue/pause"} <= set(forbidden)

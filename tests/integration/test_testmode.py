@@ -35,7 +35,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
 @pytest.fixture(scope="module")
 def secret(site: Website) -> str:
     """A test key's; it may spend nothing."""
-    return site.own.accounts.create_key(site.account_id, "ci", test=True, spend_cap=0)[1]
+    return site.own.store.accounts.keys.create(site.account_id, "ci", test=True, spend_cap=0)[1]
 
 
 @pytest.fixture
@@ -43,13 +43,13 @@ def http(site: Website, secret: str) -> Iterator[httpx2.Client]:
     """A client with the test key; whatever the test did, the ledger holds the live account's grant alone."""
     with site.http(secret) as http:
         yield http
-    with site.own.db.read() as view:
+    with site.own.store.db.read() as view:
         assert view.scalar(select(func.count()).where(ledger.c.account_id != site.account_id)) == 0
-    assert site.own.accounts.account(site.account_id).remaining == 1_000_000
+    assert site.own.store.accounts.account(site.account_id).remaining == 1_000_000
 
 
 def rows(site: Website) -> int:
-    with site.own.db.read() as view:
+    with site.own.store.db.read() as view:
         return view.scalar(select(func.count()).select_from(requests)) or 0
 
 
@@ -144,12 +144,12 @@ def test_what_is_queued_or_runs_for_long_is_cancelled(site: Website, http: httpx
     overdue = submit(http, TEXT, quick(prompt="test:processing:600"), **{"cancel-after": "0.1"})
     until(lambda: http.get(f"/v2/requests/{running}/status").json()["status"] == "PROCESSING")
     assert http.get(f"/v2/requests/{queued}").json()["status"] == "QUEUED"
-    assert site.own.requests.claim("w1", idle=True) is None, "a worker takes no test request, whatever its state"
+    assert site.own.store.leases.claim("w1", idle=True) is None, "a worker takes no test request, whatever its state"
     for id in (queued, running):
         http.delete(f"/v2/requests/{id}")
     for id in (queued, running, overdue):
         assert result(http, id).json()["error"] == "cancelled"
-    with site.own.db.read() as view:
+    with site.own.store.db.read() as view:
         [sent] = view.execute(select(deliveries.c.body).where(deliveries.c.request_id == running)).all()
     told = json.loads(sent.body)
     assert (told["type"], told["data"]["mode"]) == ("REQUEST_FAILED", "test")
@@ -187,22 +187,22 @@ def test_test_and_live_are_apart(site: Website, http: httpx2.Client) -> None:
             for call in (http.get, http.delete):
                 refused(call(f"/v2/requests/{theirs.id}"), 404)
         finally:
-            site.own.requests.cancel(theirs.id, site.account_id)
-            with site.own.db.read() as view:
+            site.own.store.queue.cancel(theirs.id, site.account_id)
+            with site.own.store.db.read() as view:
                 kinds = view.scalars(select(ledger.c.kind).where(ledger.c.request_id == theirs.id)).all()
     assert kinds == ["hold", "release"]
 
 
 def test_a_test_key_has_limits_like_others(site: Website) -> None:
-    create, own = site.own.accounts.create_key, site.account_id
+    create, own = site.own.store.accounts.keys.create, site.account_id
     limited = create(own, "limited", models=[TEXT], rpm=1, test=True)[1]
     looking = create(own, "looking", read_only=True, test=True)[1]
     gone, gone_secret = create(own, "gone", test=True)
-    site.own.accounts.revoke(gone.id)
+    site.own.store.accounts.keys.revoke(gone.id)
     with site.http(limited) as http:
         refused(http.post(f"/v2/{OLD}", json={"prompt": "a fox", "image": SAMPLE}), 403)
         assert http.post(f"/v2/{TEXT}", json=quick()).status_code == 200
-        refused(http.post(f"/v2/{TEXT}", json=quick()), 429, "1 requests per minute")
+        refused(http.post(f"/v2/{TEXT}", json=quick()), 429, "may send 1 per minute. Retry in ")
     for secret, status in ((looking, 403), (gone_secret, 401)):
         with site.http(secret) as http:
             refused(http.post(f"/v2/{TEXT}", json=quick()), status)
@@ -213,7 +213,7 @@ def test_magic_is_nothing_to_a_live_key(tmp_path: Path) -> None:
     with serving(tmp_path) as site, site.http() as http:
         ids = [submit(http, TEXT, quick(prompt=prompt)) for prompt in prompts]
         assert left(http) == pytest.approx(1 - len(prompts) * 0.0035)
-        test, secret = site.own.accounts.create_key(site.account_id, "ci", test=True)
+        test, secret = site.own.store.accounts.keys.create(site.account_id, "ci", test=True)
         with site.http(secret) as other:  # the fake worker is at work, and takes this one alone
             response = other.post(f"/v1/{TEXT}", json=quick())
             assert response.status_code == 200

@@ -24,6 +24,7 @@ from structlog.testing import capture_logs
 from tests.acceptance.harness import here, until, words
 from tests.integration.receiver import Receiver, receiving
 from tests.integration.website import Website, serving
+from tests.stores import new_request
 from tests.toy import toy_weights
 
 from tintype import __version__
@@ -36,7 +37,7 @@ from tintype.telemetry.metrics import STAGE_RUNS, STAGE_SECONDS, Stage
 from tintype.telemetry.traces import NO_TRACES, LoggedExporter, Tracing, open_tracing
 from tintype.webhooks import WebhookSender
 from tintype.worker.inputs import Inputs
-from tintype.worker.loop import Worker, WorkerConfig, WorkerStore
+from tintype.worker.loop import Worker, WorkerConfig
 from tintype.worker.models import ModelPool
 from tintype.worker.outputs import Outputs, SafetyFilter
 from tintype.worker.timings import Timings
@@ -84,38 +85,37 @@ def submit(site: Website, receiver: Receiver, traceparent: str, **params: object
     with site.http() as http:
         answer = http.post(f"/v2/{SLUG}", json=asked, headers=headers)
     assert answer.status_code == 200, answer.text
-    return site.own.requests.find(answer.json()["request_id"], site.account_id)
+    return site.own.store.queue.find(answer.json()["request_id"], site.account_id)
 
 
 def worker(site: Website, weights: Path, tracing: Tracing) -> Worker:
     """A worker with toy weights."""
     own = site.own
     models = ModelPool("cpu", "float32", 32, {SLUG: WeightsSpec(toy_weights("sd3", weights))}, catalogue=MODELS)
-    store = WorkerStore(own.requests, own.workers, own.warmups, own.previews, own.db.times)
-    outputs = Outputs(own.requests, own.outputs, SafetyFilter(None), with_recipe=False)
+    outputs = Outputs(own.store.leases, own.outputs, SafetyFilter(None), with_recipe=False)
     config = WorkerConfig(id="w1", max_images=4, max_rows=16, poll=0.01, grace=1, heartbeat=1)
-    return Worker(store, models, Inputs.from_settings(own.settings), outputs, config, tracing)
+    return Worker(own.store, models, Inputs.from_settings(own.settings), outputs, config, tracing)
 
 
 def work(site: Website, one: Worker, request: Request) -> Request:
     """Let the worker run until the request has ended."""
     thread = threading.Thread(target=one.run)
     thread.start()
-    until(lambda: site.own.requests.find(request.id, site.account_id).ended)
+    until(lambda: site.own.store.queue.find(request.id, site.account_id).ended)
     one.drain()
     thread.join()
-    return site.own.requests.find(request.id, site.account_id)
+    return site.own.store.queue.find(request.id, site.account_id)
 
 
 def told(site: Website, receiver: Receiver, tracing: Tracing) -> str | None:
     """Send what the outbox has; the `traceparent` that came in with it."""
-    claimed = site.own.outbox.claim()
+    claimed = site.own.store.webhooks.outbox.claim()
     assert claimed is not None
     with PublicClient(frozenset([receiver.host]), 10) as client:
-        sender = WebhookSender(site.own.outbox, client, threads=1, poll=1, grace=1, tracing=tracing)
+        sender = WebhookSender(site.own.store.webhooks.outbox, client, threads=1, poll=1, grace=1, tracing=tracing)
         outcome = sender.send(*claimed)
         assert outcome.succeeded, outcome
-        site.own.outbox.record(claimed[0], outcome)
+        site.own.store.webhooks.outbox.record(claimed[0], outcome)
     return receiver.messages[-1].headers.get("traceparent")
 
 
@@ -139,7 +139,7 @@ def test_one_trace_from_the_caller_to_the_webhook(
     spans = {span.name: span for span in memory.get_finished_spans()}
     assert set(spans) == {"submit", "webhook", *Stage}
     assert above(spans["submit"]) == SENT
-    assert request.traceparent == name(spans["submit"])
+    assert request.metadata.traceparent == name(spans["submit"])
     assert {above(span) for span in spans.values() if span.name != "submit"} == {name(spans["submit"])}
     assert sent_on == name(spans["webhook"])
     assert {span.context.trace_id for span in spans.values()} == {int(TRACE, 16)}
@@ -160,8 +160,8 @@ def test_one_trace_from_the_caller_to_the_webhook(
 def test_a_stage_that_fails_says_so_without_the_error_s_words(
     site: Website, tracing: Tracing, memory: InMemorySpanExporter
 ) -> None:
-    stored = site.own.requests.submit(site.key, SLUG, {"prompt": PRIVATE}, 1, traceparent=SENT)
-    site.own.requests.cancel(stored.id, site.account_id)
+    stored = site.own.store.queue.submit(new_request(site.key, SLUG, {"prompt": PRIVATE}, 1, traceparent=SENT))
+    site.own.store.queue.cancel(stored.id, site.account_id)
     with pytest.raises(ValueError, match="secret"):
         Timings("w1", tracing).run(stored, Stage.DECODE, int, "secret")
     with pytest.raises(ValueError, match="secret"), tracing.span("submit", SENT):
@@ -176,7 +176,7 @@ def test_a_stage_that_fails_says_so_without_the_error_s_words(
 
 def test_what_is_logged_in_a_stage_names_the_request(site: Website) -> None:
     request = site.submit()
-    site.own.requests.cancel(request.id, site.account_id)
+    site.own.store.queue.cancel(request.id, site.account_id)
     stages = Timings("w1")
     with capture_logs(processors=[merge_contextvars]) as logged:
         stages.run(request, Stage.DELIVER, structlog.get_logger().info, "picture checked")
@@ -186,8 +186,8 @@ def test_what_is_logged_in_a_stage_names_the_request(site: Website) -> None:
 
 def test_without_a_tracer_the_caller_s_header_goes_through(site: Website, receiver: Receiver) -> None:
     request = submit(site, receiver, SENT)
-    assert request.traceparent == SENT
-    site.own.requests.cancel(request.id, site.account_id)
+    assert request.metadata.traceparent == SENT
+    site.own.store.queue.cancel(request.id, site.account_id)
     assert told(site, receiver, NO_TRACES) == SENT
 
 
@@ -229,12 +229,12 @@ def test_an_installed_exporter_gets_the_spans() -> None:
 
 def test_what_senders_log_names_the_request(site: Website, receiver: Receiver) -> None:
     request = submit(site, receiver, "")
-    site.own.requests.cancel(request.id, site.account_id)
+    site.own.store.queue.cancel(request.id, site.account_id)
     receiver.answer = lambda _: (500, {})
     with (
         capture_logs(processors=[merge_contextvars]) as logged,
         PublicClient(frozenset([receiver.host]), 10) as client,
-        WebhookSender(site.own.outbox, client, threads=2, poll=0.02, grace=5),
+        WebhookSender(site.own.store.webhooks.outbox, client, threads=2, poll=0.02, grace=5),
     ):
         until(lambda: logged)
     receiver.answer = lambda _: (204, {})

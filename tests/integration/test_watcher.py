@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.acceptance.harness import until
@@ -14,14 +14,14 @@ from tests.acceptance.test_http_helpers import TEXT, left, quick
 from tests.databases import place_of, statements
 from tests.integration.website import Website, serving
 from tests.sockets import call_bytes, dial
+from tests.stores import new_request, store_on
 
 from tintype.errors import StoreUnavailable
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database
 from tintype.store.db.records import Progress, Request, Status
-from tintype.store.queue.previews import Preview, Previews
-from tintype.store.queue.progress import Look, Looks
-from tintype.store.queue.requests import Requests
+from tintype.store.queue.progress import Poll, Preview, Previews
+from tintype.store.queue.queue import Queue
 from tintype.web.shutdown import Shutdown
 from tintype.web.watcher import Watcher
 
@@ -33,17 +33,19 @@ class Line:
 
     def __init__(self, db: Database) -> None:
         self.db = db
-        self.requests = Requests(db, lease=15, retention=3600)
+        self.store = store_on(db, lease=15, retention=3600)
         self.previews = Previews(db)
         accounts = Accounts(db)
         self.account_id = accounts.create("one", 10**9).id
-        self.keys = [accounts.create_key(self.account_id, "key")[0] for _ in range(3)]
+        self.keys = [accounts.keys.create(self.account_id, "key")[0] for _ in range(3)]
 
     def submit(self, number: int = 0) -> Request:
-        return self.requests.submit(self.keys[number % 3], "sd3", {"prompt": "a fox"}, 10, steps=4, pace="sd3 4 1")
+        return self.store.queue.submit(
+            new_request(self.keys[number % 3], "sd3", {"prompt": "a fox"}, 10, steps=4, speed_key="sd3 4 1")
+        )
 
     def run(self) -> Request:
-        claimed = self.requests.claim("w1", idle=True)
+        claimed = self.store.leases.claim("w1", idle=True)
         assert claimed
         return claimed
 
@@ -66,60 +68,63 @@ def test_a_look_is_as_many_statements_for_hundreds_as_for_two(line: Line) -> Non
     every = [line.submit(number) for number in range(MANY)]
     running = [line.run().id for _ in range(MANY // 3)]
     queued = [one.id for one in every if one.id not in running]
-    looks = Looks(line.db)
+    looks = line.store.queue
 
-    def look(waited: list[str], followed: list[str]) -> Look:
-        return looks.look(waited, dict.fromkeys(followed), places=True)
+    def look(waited: list[str], followed: list[str]) -> Poll:
+        return looks.poll(waited, dict.fromkeys(followed), positions=True)
 
     few = asked(line.db, lambda: look(running[:1], [running[1], queued[0]]))
     many = asked(line.db, lambda: look(running, [*running, *queued]))
     assert few == many <= 12
     found = look([], [*running, *queued])
     assert found.news.keys() == {*running, *queued}
-    places = [found.news[id].outlook.position for id in queued]
+    places = [found.news[id].eta.position for id in queued]
     assert places == [place_of(line.db, id) for id in queued]
     known = {id: seen.state for id, seen in found.news.items()}
-    assert looks.look([], known, places=False).news == {}, "nothing is new"
-    assert asked(line.db, lambda: looks.look(running, known, places=False)) <= 3, "one, and what begins a transaction"
+    assert looks.poll([], known, positions=False).news == {}, "nothing is new"
+    assert asked(line.db, lambda: looks.poll(running, known, positions=False)) <= 3, (
+        "one, and what begins a transaction"
+    )
 
 
 def test_what_is_news(line: Line) -> None:
     line.submit()
-    request, looks = line.run(), Looks(line.db)
-    state = looks.look([], {request.id: None}, places=False).states[request.id]
-    line.requests.renew([Progress(request.id, request.attempt, 2, 4)])
+    request, looks = line.run(), line.store.queue
+    state = looks.poll([], {request.id: None}, positions=False).states[request.id]
+    line.store.leases.renew([Progress(request.id, request.attempt, 2, 4)])
     line.previews.put(
         request.id, [Preview(request.attempt, 1, 0, 2, b"jpeg"), Preview(request.attempt + 1, 9, 1, 2, b"")]
     )
-    [seen] = looks.look([], {request.id: state}, places=False).news.values()
-    assert (seen.state.step, seen.state.look, seen.request.step) == (2, 1, 2)
-    line.requests.fail(request.id, request.attempt, "no", 400)
-    found = looks.look([request.id, "gone"], {}, places=False)
-    assert (found.states[request.id].ended, "gone" in found.states, found.news) == (True, False, {})
+    [seen] = looks.poll([], {request.id: state}, positions=False).news.values()
+    assert (seen.state.step, seen.state.preview, seen.request.step) == (2, 1, 2)
+    line.store.leases.fail(request.id, request.attempt, "no", 400)
+    found = looks.poll([request.id, "gone"], {}, positions=False)
+    assert (found.states[request.id].status.ended, "gone" in found.states, found.news) == (True, False, {})
 
 
-class Counting(Looks):
-    """Looks that are counted, and that fail while the database is said to be away."""
+class Counting:
+    """A queue whose polls are counted, and fail while the database is said to be away."""
 
-    def __init__(self, db: Database) -> None:
-        super().__init__(db)
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self.previews = queue.previews
         self.made: list[tuple[int, int]] = []
         self.away = False
 
-    def look(self, waited: Any, followed: Any, *, places: bool) -> Look:
+    def poll(self, waited: Any, followed: Any, *, positions: bool) -> Poll:
         self.made.append((len(waited), len(followed)))
         if self.away:
             raise StoreUnavailable
-        return super().look(waited, followed, places=places)
+        return self._queue.poll(waited, followed, positions=positions)
 
 
 class Crowd:
     """Calls that wait for requests and follow them, in one event loop."""
 
     def __init__(self, line: Line) -> None:
-        self.looks = Counting(line.db)
+        self.looks = Counting(line.store.queue)
         self.shutdown = Shutdown()
-        self.watcher = Watcher(self.looks, line.previews, 0.05, self.shutdown)
+        self.watcher = Watcher(cast(Any, self.looks), 0.05, self.shutdown)
 
     async def wait(self, id: str) -> str:
         with self.watcher.watching(id) as watch:
@@ -162,7 +167,7 @@ def test_all_calls_share_one_look_and_nobody_causes_none(line: Line) -> None:
         await crowd.looked(20)
         together = crowd.looks.made[start:]
         assert sum(waited == MANY for waited, _ in together) >= 9, together
-        line.requests.cancel(ids[0], line.account_id)
+        line.store.queue.cancel(ids[0], line.account_id)
         assert await waits[0] == "over"
         assert await follows[0] == [Status.QUEUED, Status.FAILED]
         assert not any(task.done() for task in [*waits[1:], *follows[1:]]), "nobody else was woken for good"
@@ -192,7 +197,7 @@ def test_a_server_that_stops_and_a_database_that_is_away(line: Line) -> None:
         assert {*await asyncio.gather(*waits)} == {"error"}
         await crowd.looked(2)
         crowd.looks.away = False
-        line.requests.cancel(ids[0], line.account_id)
+        line.store.queue.cancel(ids[0], line.account_id)
         assert await follow == [Status.QUEUED, Status.FAILED]
         waits = [asyncio.create_task(crowd.wait(id)) for id in ids[1:]]
         follow = asyncio.create_task(crowd.follow(ids[1]))
@@ -200,7 +205,7 @@ def test_a_server_that_stops_and_a_database_that_is_away(line: Line) -> None:
         crowd.shutdown.close()
         assert Status.FAILED not in await follow
         await crowd.looked(1)
-        line.requests.cancel(ids[1], line.account_id)
+        line.store.queue.cancel(ids[1], line.account_id)
         done, waits = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         assert [await one for one in done] == ["over"]
         crowd.shutdown.end()
@@ -225,7 +230,7 @@ def test_calls_that_come_and_go_at_once(line: Line) -> None:
         last = [asyncio.create_task(crowd.wait(id)) for id in ids]
         await crowd.looked(1)
         for id in ids:
-            line.requests.cancel(id, line.account_id)
+            line.store.queue.cancel(id, line.account_id)
         assert await asyncio.gather(*last) == ["over"] * 5
         assert crowd.watcher._watches == set()
         await crowd.watcher.close()
@@ -255,14 +260,14 @@ def test_who_goes_away_is_noticed_and_cancels_unless_it_can_ask_again(site: Webs
         before = left(http)
         calls = [call(site, "POST", f"/v1/{TEXT}", body) for _ in range(10)]
         kept = call(site, "POST", f"/v1/{TEXT}", body, idempotency_key="again")
-        until(lambda: site.own.requests.depth()[0] == 11)
+        until(lambda: site.own.store.queue.depth()[0] == 11)
         request = site.submit()
         follows = [call(site, "GET", f"/v2/requests/{request.id}/events") for _ in range(5)]
         until(lambda: site.own.waits.open == 16)
         for connection in [*calls, kept, *follows]:
             connection.close()
         until(lambda: site.own.waits.open == 0)
-        until(lambda: site.own.requests.depth()[0] == 2)
+        until(lambda: site.own.store.queue.depth()[0] == 2)
         assert site.own.watcher._watches == set()
         assert left(http) == pytest.approx(before - 0.0035 - 0.001)
 

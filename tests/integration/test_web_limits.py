@@ -41,7 +41,7 @@ def post(http: httpx2.Client, version: str = "v2", headers: dict[str, str] | Non
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"key_rpm": 2}, "2 requests per minute"),
+        ({"key_rpm": 2}, "may send 2 per minute. Retry in "),
         ({"key_concurrency": 2}, "2 requests at once"),
         ({"key_max_queued": 2}, "2 pictures at once"),
         ({"queue": 4}, "One account may have 2 of the 4 pictures"),
@@ -94,7 +94,7 @@ def test_what_is_not_done_in_time_is_cancelled_by_the_server(tmp_path: Path) -> 
         assert state(site, http, patient["request_id"])[0] == "QUEUED"
         assert left(http) == pytest.approx(1 - 0.0035)
         refused(post(http, "v1", {"cancel-after": "0.2"}), 500, "cancelled")
-        assert site.own.accounts.imbalances() == []
+        assert site.own.store.accounts.imbalances() == []
 
 
 @pytest.mark.parametrize("after", ["", "0", "-1", "soon", "nan", "inf", "86401"])
@@ -121,7 +121,7 @@ def test_retry_after_is_what_the_running_work_still_takes(tmp_path: Path, settin
     with serving(tmp_path, **settings) as site, site.http() as http:
         site.submit()
         site.complete(site.claim())  # 1.5 s for its 4 steps
-        with site.own.db.write() as tx:
+        with site.own.store.db.write() as tx:
             tx.execute(update(paces).values(seconds=10))
         site.submit()
         assert refused_for(http) == 40, "queued: all of its steps"
@@ -138,7 +138,7 @@ def refused_for(http: httpx2.Client) -> int:
 def test_pixels_at_the_input_picture_s_size(tmp_path: Path) -> None:
     """Counted as soon as the size is known: at once for what is sent, by a worker for what is fetched."""
     with serving(tmp_path) as site:
-        key, secret = site.own.accounts.create_key(site.account_id, "key", max_pixels=2 * 64 * 128)
+        key, secret = site.own.store.accounts.keys.create(site.account_id, "key", max_pixels=2 * 64 * 128)
         with site.http(secret) as http:
             small, large = (b64encode(gradient(64, height)).decode() for height in (128, 256))
             ask = {"prompt": "a fox", "samples": 2}
@@ -157,7 +157,7 @@ def worker_refuses(site: Website, key: Key) -> None:
     with Inputs(site.own.inputs, PublicClient(frozenset(), 1), Decoder(2**21, 10), 2, 2**20) as pictures:
 
         def fetch(asking: Key) -> Decoded | None:
-            limit = partial(site.own.requests.pixel_limit, asking.id)
+            limit = partial(site.own.store.leases.pixel_limit, asking.id)
             return pictures.submit(wanted, site.account_id, limit, Cancellation()).result()
 
         with pytest.raises(BadPicture, match="1048576 pixels; this API key may ask for 16384 at once"):
@@ -169,19 +169,19 @@ def test_so_many_calls_of_an_account_wait_and_follow(tmp_path: Path) -> None:
     """All its keys together; one call more is refused before anything is queued or held, and costs nothing."""
     with serving(tmp_path, account_waits=2) as site, site.http() as http, ThreadPoolExecutor(1) as pool:
         request = site.submit()
-        _, spare = site.own.accounts.create_key(site.account_id, "spare")
-        _, stranger = site.own.accounts.create_key(site.own.accounts.create("two", 10**6).id, "stranger")
+        _, spare = site.own.store.accounts.keys.create(site.account_id, "spare")
+        _, stranger = site.own.store.accounts.keys.create(site.own.store.accounts.create("two", 10**6).id, "stranger")
         with following(http, request.id) as one:
             next(one)
             waiting = pool.submit(post, http, "v1")
-            until(lambda: site.own.requests.depth()[0] == 2, 60)
+            until(lambda: site.own.store.queue.depth()[0] == 2, 60)
             before = left(http)
             with site.http(spare) as another:
                 refused(
                     post(another, "v1"), 429, "An account may have 2 calls that wait for or follow requests at once"
                 )
                 refused(another.get(f"/v2/requests/{request.id}/events"), 429, "An account may have 2 calls")
-            assert (left(http), site.own.requests.depth()[0]) == (before, 2)
+            assert (left(http), site.own.store.queue.depth()[0]) == (before, 2)
             with site.http(stranger) as other:
                 theirs = post(other).json()["request_id"]
                 with following(other, theirs) as events:
@@ -198,7 +198,7 @@ def test_so_many_calls_of_an_account_wait_and_follow(tmp_path: Path) -> None:
 def test_so_many_calls_of_all_accounts_wait_and_follow(tmp_path: Path) -> None:
     with serving(tmp_path, waits=1) as site, site.http() as http:
         request = site.submit()
-        _, test_key = site.own.accounts.create_key(site.account_id, "rehearsal", test=True)
+        _, test_key = site.own.store.accounts.keys.create(site.account_id, "rehearsal", test=True)
         with following(http, request.id) as one:
             next(one)
             with site.http(test_key) as other:
@@ -221,21 +221,21 @@ def test_a_price_per_second_holds_the_most_and_settles_what_was_used(tmp_path: P
         assert (blocking.result().headers["x-cost"], left(http)) == ("0.015", 0.97)
         assert post(http, "v2").status_code == 200
         failing = site.claim()
-        site.own.requests.fail(failing.id, failing.attempt, "no such picture", 400)
+        site.own.store.leases.fail(failing.id, failing.attempt, "no such picture", 400)
         assert left(http) == 0.97
-        site.own.accounts.credit(site.account_id, -900_000)
+        site.own.store.accounts.credit(site.account_id, -900_000)
         refused(http.post(f"/v2/{TEXT}", json=quick(batch_size=2)), 406, "$0.07", "$0.08")
-        assert site.own.accounts.imbalances() == []
+        assert site.own.store.accounts.imbalances() == []
 
 
 def test_a_burst_of_one_account_takes_no_others_threads_and_ends_with_its_client(tmp_path: Path) -> None:
     """While the database can't be written to, say; of what is hung up on, no more is done than had begun."""
     with serving(tmp_path, database_patience=LONG) as site, ExitStack() as closing:
-        other = site.own.accounts.create("two", 1_000_000).id
-        _, secret = site.own.accounts.create_key(other, "key")
+        other = site.own.store.accounts.create("two", 1_000_000).id
+        _, secret = site.own.store.accounts.keys.create(other, "key")
         http = closing.enter_context(site.http(secret))
         http.timeout = LONG / 2
-        with site.own.db.write():
+        with site.own.store.db.write():
             burst = [dial(site.address) for _ in range(MOST + 20)]
             for one in burst:
                 one.sendall(call_bytes("POST", f"/v2/{TEXT}", site.secret, json.dumps(quick()).encode()))
@@ -246,6 +246,6 @@ def test_a_burst_of_one_account_takes_no_others_threads_and_ends_with_its_client
                 one.close()
             until(lambda: len(site.server.server_state.connections) == 1, LONG)
         until(lambda: not site.server.server_state.tasks, LONG)
-        with site.own.db.read() as view:
+        with site.own.store.db.read() as view:
             assert len(view.execute(select(requests.c.id)).all()) <= SHARE
         assert post(http).status_code == 200

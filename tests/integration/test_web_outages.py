@@ -33,11 +33,11 @@ def refusing(site: Website, *ways: str | None) -> Iterator[None]:
             error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
             raise OperationalError("BEGIN", None, error)
 
-    event.listen(site.own.db._engine, "begin", refuse)
+    event.listen(site.own.store.db._engine, "begin", refuse)
     try:
         yield
     finally:
-        event.remove(site.own.db._engine, "begin", refuse)
+        event.remove(site.own.store.db._engine, "begin", refuse)
 
 
 def every_call(site: Website, http: httpx2.Client, id: str) -> dict[str, httpx2.Response]:
@@ -51,7 +51,7 @@ def every_call(site: Website, http: httpx2.Client, id: str) -> dict[str, httpx2.
 
 
 def test_of_every_route_the_words_are_true_and_the_log_stays_short(site: Website) -> None:
-    _, boss = site.own.accounts.create_key(site.account_id, "boss", operator=True)
+    _, boss = site.own.store.accounts.keys.create(site.account_id, "boss", operator=True)
     request = site.submit()
     with site.http(boss) as http, refusing(site, None, "write", "note"), capture_logs() as lines:
         answers = every_call(site, http, request.id)
@@ -68,7 +68,7 @@ def test_of_every_route_the_words_are_true_and_the_log_stays_short(site: Website
         assert answer.headers["retry-after"] == "2"
     assert [line["event"] for line in lines] == ["database unavailable"]
     assert lines[0]["cause"] == "its file can't be opened: unable to open database file"
-    site.own.requests.cancel(request.id, site.account_id)
+    site.own.store.queue.cancel(request.id, site.account_id)
 
 
 @pytest.mark.parametrize(
@@ -88,5 +88,5 @@ def test_what_can_be_read_and_not_changed(site: Website, method: str, path: str,
             assert http.get(f"/v2/requests/{request.id}/status").json()["status"] == "QUEUED"
         assert answer.status_code == 503
         assert answer.json()["error_description"] == StoreUnavailable.advice
-    assert site.own.requests.depth()[0] == 1, "it has queued nothing, and what is queued goes on"
-    site.own.requests.cancel(request.id, site.account_id)
+    assert site.own.store.queue.depth()[0] == 1, "it has queued nothing, and what is queued goes on"
+    site.own.store.queue.cancel(request.id, site.account_id)

@@ -14,18 +14,16 @@ from sqlalchemy import select, update
 from tests.acceptance.harness import until
 from tests.integration.receiver import Message, Receiver, receiving
 from tests.integration.website import serving
+from tests.stores import a_result, new_request, store_on
 
 from tintype.errors import AddressRefused, BadRequest, NotFound, PictureUnreachable
 from tintype.media.http import PublicClient, check_target, seconds
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database, read_clock
-from tintype.store.db.records import Request
+from tintype.store.db.records import Delivery, DeliveryOutcome, DeliveryStatus, Event, Request, Subscription
 from tintype.store.db.tables import deliveries, webhooks
-from tintype.store.queue.requests import Requests
-from tintype.store.webhooks.events import announce
+from tintype.store.webhooks.events import enqueue_deliveries
 from tintype.store.webhooks.outbox import PER_RECEIVER, Backoff, Outbox
-from tintype.store.webhooks.records import Delivered, Delivery, Event, Hook, Outcome
-from tintype.store.webhooks.subscriptions import Webhooks
 from tintype.webhooks import UNFORESEEN, WebhookSender
 
 BOTH = (Event.REQUEST_COMPLETED, Event.REQUEST_FAILED)
@@ -38,27 +36,27 @@ class Office:
 
     def __init__(self, db: Database) -> None:
         self.db = db
-        self.requests = Requests(db, lease=15, retention=3600)
-        self.hooks = Webhooks(db, overlap=60)
+        self.store = store_on(db, lease=15, retention=3600)
+        self.hooks = store_on(db).webhooks
         self.outbox = Outbox(db, Backoff(0.0, 10.0, ATTEMPTS), lease=30, retention=60)
         accounts = Accounts(db)
         self.account_id = accounts.create("one", 1_000_000).id
-        self.key, _ = accounts.create_key(self.account_id, "key")
+        self.key, _ = accounts.keys.create(self.account_id, "key")
 
-    def add(self, url: str, *events: Event) -> Hook:
+    def add(self, url: str, *events: Event) -> Subscription:
         return self.hooks.add(self.account_id, url, events or BOTH)
 
     def finish(self, *, webhook_url: str | None = None, fails: bool = False) -> Request:
         """A request from its submit to its end."""
         asked = {"base_url": "http://own", "webhook_url": webhook_url}
-        request = self.requests.submit(self.key, "sd3", {"prompt": "é"}, 100, steps=4, **asked)
-        claimed = self.requests.claim("w1", idle=True)
+        request = self.store.queue.submit(new_request(self.key, "sd3", {"prompt": "é"}, 100, steps=4, **asked))
+        claimed = self.store.leases.claim("w1", idle=True)
         assert claimed is not None
         if fails:
-            self.requests.fail(claimed.id, claimed.attempt, "no such picture", 400)
+            self.store.leases.fail(claimed.id, claimed.attempt, "no such picture", 400)
         else:
-            self.requests.complete(claimed.id, claimed.attempt, RESULT)
-        return self.requests.find(request.id, self.account_id)
+            self.store.leases.complete(claimed.id, claimed.attempt, a_result(**RESULT))
+        return self.store.queue.find(request.id, self.account_id)
 
     def sent(self) -> list[Delivery]:
         with self.db.read() as view:
@@ -68,7 +66,7 @@ class Office:
         [delivery] = self.sent()
         return delivery
 
-    def attempt(self, outcome: Outcome) -> Delivery:
+    def attempt(self, outcome: DeliveryOutcome) -> Delivery:
         """Claim what is due and note an outcome."""
         claimed = self.outbox.claim()
         assert claimed is not None
@@ -104,7 +102,7 @@ def test_a_request_that_ends_leaves_a_message_in_the_same_transaction(office: Of
     hook = office.add("https://one.example/hook")
     request = office.finish()
     delivery = office.one()
-    assert (delivery.webhook_id, delivery.status, delivery.attempt) == (hook.id, Delivered.PENDING, 0)
+    assert (delivery.webhook_id, delivery.status, delivery.attempt) == (hook.id, DeliveryStatus.PENDING, 0)
     body = json.loads(delivery.body)
     assert body["type"] == "REQUEST_COMPLETED"
     assert body["data"] == {
@@ -125,7 +123,7 @@ def test_an_end_that_is_undone_leaves_no_message(office: Office) -> None:
     request = office.finish()
     before = office.sent()
     with pytest.raises(RuntimeError), office.db.write() as tx:
-        announce(tx, request, 0.0)
+        enqueue_deliveries(tx, request, 0.0)
         raise RuntimeError
     assert office.sent() == before
 
@@ -133,8 +131,8 @@ def test_an_end_that_is_undone_leaves_no_message(office: Office) -> None:
 def test_failures_and_cancellations_are_told(office: Office) -> None:
     office.add("https://one.example/hook")
     failed = office.finish(fails=True)
-    queued = office.requests.submit(office.key, "sd3", {}, 100)
-    office.requests.cancel(queued.id, office.account_id)
+    queued = office.store.queue.submit(new_request(office.key, "sd3", {}, 100))
+    office.store.queue.cancel(queued.id, office.account_id)
     bodies = [json.loads(one.body) for one in office.sent()]
     assert [body["type"] for body in bodies] == ["REQUEST_FAILED"] * 2
     assert [body["data"]["request_id"] for body in bodies] == [failed.id, queued.id]
@@ -178,8 +176,8 @@ def test_a_failed_attempt_waits_for_its_turn(office: Office) -> None:
     office.outbox = Outbox(office.db, Backoff(100.0, 100.0, ATTEMPTS), lease=30, retention=60)
     office.add("https://one.example/")
     office.finish()
-    failed = office.attempt(Outcome(status=500))
-    assert (failed.status, failed.error, failed.response_status) == (Delivered.PENDING, "HTTP status 500", 500)
+    failed = office.attempt(DeliveryOutcome(status=500))
+    assert (failed.status, failed.error, failed.response_status) == (DeliveryStatus.PENDING, "HTTP status 500", 500)
     assert 70 < failed.due_at - failed.created_at < 135
     assert office.outbox.claim() is None
 
@@ -239,7 +237,7 @@ def test_whatever_a_receiver_says_it_is_sent_a_message_so_often_and_no_more(
     office.add(receiver.url())
     office.finish()
     with office.sender([receiver]):
-        until(lambda: office.one().status is not Delivered.PENDING)
+        until(lambda: office.one().status is not DeliveryStatus.PENDING)
     assert (office.one().attempt, len(receiver.messages)) == (tries, tries)
     assert office.outbox.claim() is None
 
@@ -251,7 +249,7 @@ def test_what_can_t_be_sent_for_a_reason_of_our_own_ends_too(office: Office, rec
     with office.db.write() as tx:
         tx.execute(update(webhooks).where(webhooks.c.id == hook.id).values(secret="whsec_x"))
     with office.sender([receiver]):
-        until(lambda: office.one().status is Delivered.FAILED)
+        until(lambda: office.one().status is DeliveryStatus.FAILED)
     assert (office.one().attempt, office.one().error, receiver.messages) == (ATTEMPTS, UNFORESEEN, [])
 
 
@@ -262,7 +260,7 @@ def test_what_an_earlier_version_sent_for_ever_ends_with_its_next_attempt(office
     with office.db.write() as tx:
         tx.execute(update(deliveries).values(attempt=40, lease_until=read_clock(tx) - 1))
     with office.sender([receiver]):
-        until(lambda: office.one().status is Delivered.FAILED)
+        until(lambda: office.one().status is DeliveryStatus.FAILED)
     assert len(receiver.messages) == 1
 
 
@@ -276,9 +274,9 @@ def test_a_lease_that_ran_out_is_claimed_again_and_its_first_holder_changes_noth
     second = office.outbox.claim()
     assert second is not None
     assert (second[0].id, second[0].attempt) == (first[0].id, 2)
-    assert not office.outbox.record(first[0], Outcome(status=500))
-    assert office.outbox.record(second[0], Outcome(status=200))
-    assert not office.outbox.record(second[0], Outcome(status=200))
+    assert not office.outbox.record(first[0], DeliveryOutcome(status=500))
+    assert office.outbox.record(second[0], DeliveryOutcome(status=200))
+    assert not office.outbox.record(second[0], DeliveryOutcome(status=200))
 
 
 def test_one_receiver_cannot_take_every_sender(office: Office) -> None:
@@ -300,28 +298,28 @@ def test_a_webhook_that_takes_nothing_is_disabled_with_a_reason(office: Office) 
     office.finish()
     office.finish()
     for _ in range(2 * ATTEMPTS - 1):
-        office.attempt(Outcome(error="one.example: Connection refused"))
+        office.attempt(DeliveryOutcome(error="one.example: Connection refused"))
     disabled = office.hooks.find(hook.id, office.account_id)
     assert disabled.disabled_at is not None
     assert disabled.disabled_reason is not None
     assert disabled.disabled_reason.startswith("nothing was taken since ")
     assert disabled.disabled_reason.endswith("Connection refused")
-    assert [one.status for one in office.sent()] == [Delivered.FAILED] * 2, "what waited fails with it"
+    assert [one.status for one in office.sent()] == [DeliveryStatus.FAILED] * 2, "what waited fails with it"
     assert office.outbox.claim() is None
 
 
 def test_what_a_disabled_webhook_missed_can_be_replayed(office: Office) -> None:
     hook = office.add("https://one.example/")
     office.finish()
-    office.attempt(Outcome(status=410))
+    office.attempt(DeliveryOutcome(status=410))
     assert "410 Gone" in (office.hooks.find(hook.id, office.account_id).disabled_reason or "")
     office.finish()
-    assert [one.status for one in office.sent()] == [Delivered.FAILED] * 2
+    assert [one.status for one in office.sent()] == [DeliveryStatus.FAILED] * 2
     office.hooks.update(hook.id, office.account_id, "https://new.example/", BOTH)
     again = office.outbox.replay(hook.id)
-    assert [(one.status, one.url) for one in again] == [(Delivered.PENDING, "https://new.example/")] * 2
+    assert [(one.status, one.url) for one in again] == [(DeliveryStatus.PENDING, "https://new.example/")] * 2
     for _ in again:
-        assert office.attempt(Outcome(status=200)).status is Delivered.DELIVERED
+        assert office.attempt(DeliveryOutcome(status=200)).status is DeliveryStatus.DELIVERED
     found = office.hooks.find(hook.id, office.account_id)
     assert found.disabled_at is None
     assert found.succeeded_at is not None
@@ -333,10 +331,10 @@ def test_one_message_that_is_never_taken_disables_no_webhook_that_takes_others(o
     claimed = office.outbox.claim()
     assert claimed is not None
     office.finish()
-    assert office.attempt(Outcome(status=200)).status is Delivered.DELIVERED
-    office.outbox.record(claimed[0], Outcome(status=400))
+    assert office.attempt(DeliveryOutcome(status=200)).status is DeliveryStatus.DELIVERED
+    office.outbox.record(claimed[0], DeliveryOutcome(status=400))
     for _ in range(ATTEMPTS - 1):
-        office.attempt(Outcome(status=400))
+        office.attempt(DeliveryOutcome(status=400))
     assert office.outbox.claim() is None
     assert office.hooks.find(hook.id, office.account_id).disabled_at is None
 
@@ -344,12 +342,12 @@ def test_one_message_that_is_never_taken_disables_no_webhook_that_takes_others(o
 def test_a_replay_has_all_its_attempts_again_and_the_same_message(office: Office) -> None:
     office.add("https://one.example/")
     office.finish()
-    first = office.attempt(Outcome(status=200))
+    first = office.attempt(DeliveryOutcome(status=200))
     [again] = office.outbox.replay(first.id)
     assert (again.id, again.body, again.tries, again.ended_at) == (first.id, first.body, 0, None)
     for _ in range(ATTEMPTS - 1):
-        assert office.attempt(Outcome(status=500)).status is Delivered.PENDING
-    assert office.attempt(Outcome(status=500)).status is Delivered.FAILED
+        assert office.attempt(DeliveryOutcome(status=500)).status is DeliveryStatus.PENDING
+    assert office.attempt(DeliveryOutcome(status=500)).status is DeliveryStatus.FAILED
     with pytest.raises(NotFound):
         office.outbox.replay("msg_unknown")
 
@@ -367,7 +365,7 @@ def test_what_waits_for_a_removed_webhook_is_not_sent(office: Office) -> None:
 def test_the_log_is_swept(office: Office) -> None:
     office.add("https://one.example/")
     office.finish()
-    office.attempt(Outcome(status=200))
+    office.attempt(DeliveryOutcome(status=200))
     assert office.outbox.expire() == 0
     with office.db.write() as tx:
         tx.execute(update(deliveries).values(ended_at=read_clock(tx) - 61))
@@ -405,7 +403,7 @@ def test_a_message_arrives_signed(office: Office, receiver: Receiver) -> None:
     hook = office.add(receiver.url("/a?b=c"))
     request = office.finish()
     with office.sender([receiver]):
-        until(lambda: office.one().status is Delivered.DELIVERED, 20)
+        until(lambda: office.one().status is DeliveryStatus.DELIVERED, 20)
     [message] = receiver.messages
     assert message.path == "/a?b=c"
     assert message.id == office.one().id
@@ -418,7 +416,7 @@ def test_two_secrets_are_valid_at_once_after_a_rotation(office: Office, receiver
     new = office.hooks.rotate(old.id, office.account_id)
     office.finish()
     with office.sender([receiver]):
-        until(lambda: office.one().status is Delivered.DELIVERED, 20)
+        until(lambda: office.one().status is DeliveryStatus.DELIVERED, 20)
     [message] = receiver.messages
     assert message.headers["webhook-signature"].count("v1,") == 2
     assert message.verified(old.secret) == message.verified(new.secret)
@@ -431,7 +429,7 @@ def test_a_receiver_that_fails_is_tried_again_with_the_same_message(office: Offi
     hook = office.add(receiver.url())
     office.finish()
     with office.sender([receiver]):
-        until(lambda: office.one().status is Delivered.DELIVERED, 20)
+        until(lambda: office.one().status is DeliveryStatus.DELIVERED, 20)
     assert office.one().attempt == 3
     assert {message.path for message in receiver.messages} == {"/hook"}, "a redirect is not followed"
     assert len({(message.id, message.body) for message in receiver.messages}) == 1
@@ -454,17 +452,17 @@ def test_a_receiver_that_never_answers_holds_up_no_other(office: Office, receive
         office.finish()
         with office.sender([silent, receiver]):
             until(lambda: receiver.messages, 20)
-            until(lambda: office.outbox.logs(hook.id)[0].status is Delivered.DELIVERED, 20)
+            until(lambda: office.outbox.logs(hook.id)[0].status is DeliveryStatus.DELIVERED, 20)
             assert len(silent.messages) <= PER_RECEIVER
             release.set()
-            until(lambda: all(one.status is Delivered.DELIVERED for one in office.sent()), 20)
+            until(lambda: all(one.status is DeliveryStatus.DELIVERED for one in office.sent()), 20)
 
 
 def test_an_address_inside_is_refused_at_every_attempt(office: Office, receiver: Receiver) -> None:
     office.add(receiver.url())
     office.finish()
     with office.sender([]):
-        until(lambda: office.one().status is Delivered.FAILED, 20)
+        until(lambda: office.one().status is DeliveryStatus.FAILED, 20)
     assert receiver.messages == []
     assert office.one().attempt == ATTEMPTS
     assert office.one().error == "127.0.0.1: not a public address"
@@ -499,19 +497,21 @@ def test_an_allowed_address_is_taken() -> None:
 
 def test_an_account_has_its_own_deliveries_sent_again(tmp_path: Path) -> None:
     with serving(tmp_path) as site, site.http() as http:
-        hook = site.own.webhooks.add(site.account_id, "https://one.example/", BOTH)
-        site.own.requests.cancel(site.submit().id, site.account_id)
-        [first] = site.own.outbox.logs(hook.id)
-        claimed = site.own.outbox.claim()
+        hook = site.own.store.webhooks.add(site.account_id, "https://one.example/", BOTH)
+        site.own.store.queue.cancel(site.submit().id, site.account_id)
+        [first] = site.own.store.webhooks.outbox.logs(hook.id)
+        claimed = site.own.store.webhooks.outbox.claim()
         assert claimed is not None
-        assert site.own.outbox.record(claimed[0], Outcome(status=200))
+        assert site.own.store.webhooks.outbox.record(claimed[0], DeliveryOutcome(status=200))
         again = http.post("/webhook/replay", json={"delivery_id": first.id}).json()["log"]
         assert (again["delivery_id"], again["status"], again["ended_at"]) == (first.id, "PENDING", None)
-        assert site.own.outbox.claim() is not None
-        _, stranger = site.own.accounts.create_key(site.own.accounts.create("other", 0).id, "key")
+        assert site.own.store.webhooks.outbox.claim() is not None
+        _, stranger = site.own.store.accounts.keys.create(site.own.store.accounts.create("other", 0).id, "key")
         with site.http(stranger) as other:
             assert other.post("/webhook/replay", json={"delivery_id": first.id}).status_code == 404
         http.get("/webhook/inactive", params={"webhook_id": hook.id})
         refused = http.post("/webhook/replay", json={"delivery_id": first.id})
         assert (refused.status_code, refused.json()["error"][:27]) == (400, "This webhook is not active:")
-        assert site.own.outbox.logs(hook.id)[0].status is Delivered.FAILED, "a refusal sends nothing"
+        assert site.own.store.webhooks.outbox.logs(hook.id)[0].status is DeliveryStatus.FAILED, (
+            "a refusal sends nothing"
+        )

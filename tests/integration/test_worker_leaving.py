@@ -7,18 +7,15 @@ from typing import cast
 
 import pytest
 from tests.databases import migrated
+from tests.stores import store_on
 
 from tintype.errors import StoreUnavailable
 from tintype.media.storage import Files
 from tintype.store.db.database import Database
-from tintype.store.ops.preload import Warmups
-from tintype.store.ops.workers import Workers
-from tintype.store.queue.previews import Previews
-from tintype.store.queue.requests import Requests
 from tintype.telemetry.logs import ProcessLog
 from tintype.worker.heartbeat import Heartbeat
 from tintype.worker.inputs import Inputs
-from tintype.worker.loop import Worker, WorkerConfig, WorkerStore
+from tintype.worker.loop import Worker, WorkerConfig
 from tintype.worker.models import ModelPool
 from tintype.worker.outputs import Outputs, SafetyFilter
 from tintype.worker.previews import PreviewRenderer
@@ -30,16 +27,14 @@ def test_a_heart_stops_while_the_database_is_away(tmp_path: Path) -> None:
     folder.mkdir()
     migrated(url := f"sqlite:///{folder}/store.db")
     db = Database(url)
-    store = WorkerStore(Requests(db, lease=15, retention=60), Workers(db), Warmups(db), Previews(db), db.times)
-    safety, nothing = SafetyFilter(None), cast(Inputs, None)
-    outputs = Outputs(store.queue, Files(tmp_path, 60), safety, with_recipe=False)
+    store, safety, nothing = store_on(db, lease=15, retention=60), SafetyFilter(None), cast(Inputs, None)
+    outputs = Outputs(store.leases, Files(tmp_path, 60), safety, with_recipe=False)
     config = WorkerConfig(id="w1", max_images=1, max_rows=1, poll=1, grace=1, heartbeat=3600)
-    worker = Worker(store, ModelPool("cpu", "float32", 32, {}), nothing, outputs, config)
-    life = ProcessLog()
-    with Heartbeat(worker, PreviewRenderer(store.previews, safety), life) as heartbeat:
-        assert [one.id for one in store.workers.alive(60)] == ["w1"]
+    worker, process_log = Worker(store, ModelPool("cpu", "float32", 32, {}), nothing, outputs, config), ProcessLog()
+    with Heartbeat(worker, PreviewRenderer(store.queue.previews, safety), process_log) as heartbeat:
+        assert [one.id for one in store.ops.workers.alive(60)] == ["w1"]
         folder.rename(tmp_path / "elsewhere")
         with pytest.raises(StoreUnavailable):
             heartbeat.beat()
-    assert (worker._claiming, life._reason) == (True, "done"), "it was neither stopped nor drained"
+    assert (worker._claiming, process_log._reason) == (True, "done"), "it was neither stopped nor drained"
     db.close()

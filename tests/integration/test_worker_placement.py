@@ -14,22 +14,23 @@ import torch
 from sqlalchemy import select
 from tests.acceptance.harness import until
 from tests.integration.website import Website, serving
+from tests.stores import new_request, store_on
 from tests.toy import TRANSFORMER, toy_weights
 
 from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.catalog.spec import Catalogue
 from tintype.checkpoints.weights import WeightsSpec
+from tintype.core import WorkerReport
 from tintype.diffusion.memory.device_memory import DeviceMemory, Memory
 from tintype.errors import StorageUnavailable, StoreUnavailable
 from tintype.media.storage import Storage
 from tintype.store.accounts.keys import Key
 from tintype.store.db.records import CANCELLED, LeaseStatus, Request, Status
 from tintype.store.db.tables import requests
-from tintype.store.queue.requests import Requests
 from tintype.telemetry.metrics import STAGE_SECONDS, Stage
 from tintype.worker.admission import GIVE_WAY, OVERDUE_AFTER, Admission
 from tintype.worker.inputs import PLACES, Inputs
-from tintype.worker.loop import Worker, WorkerConfig, WorkerStore
+from tintype.worker.loop import Worker, WorkerConfig
 from tintype.worker.models import ModelPool
 from tintype.worker.outputs import Outputs, SafetyFilter
 from tintype.worker.request import image_specs
@@ -60,9 +61,8 @@ def models(weights: Path, folder: Callable[..., Path]) -> ModelPool:
 def worker(site: Website, models: ModelPool) -> Iterator[Worker]:
     """Looks for requests when it is called, and tells what it has when a picture is done; else never."""
     own, models.catalogue = site.own, Catalogue([ONE, OTHER])
-    leases = Requests(own.db, lease=60, retention=60, warm_wait=0.2)
-    store = WorkerStore(leases, own.workers, own.warmups, own.previews, own.db.times)
-    outputs = Outputs(leases, own.outputs, SafetyFilter(None), with_recipe=False)
+    store = store_on(own.store.db, lease=60, retention=60, warm_wait=0.2)
+    outputs = Outputs(store.leases, own.outputs, SafetyFilter(None), with_recipe=False)
     times = {"poll": NEVER, "heartbeat": NEVER, "grace": 1.0, "warm_wait": 0.2}
     config = WorkerConfig(id="w1", max_images=4, max_rows=16, **times)
     with Inputs.from_settings(own.settings) as inputs:
@@ -75,26 +75,26 @@ def worker(site: Website, models: ModelPool) -> Iterator[Worker]:
 def nothing_is_left(site: Website) -> Iterator[None]:
     """For the next test to find."""
     yield
-    with site.own.db.read() as view:
+    with site.own.store.db.read() as view:
         columns = requests.c.id, requests.c.account_id, requests.c.attempt
         live = view.execute(select(*columns).where(requests.c.ended_at.is_(None))).all()
     for id, account, _ in live:
-        site.own.requests.cancel(id, account)
-    site.own.requests.end_cancelled([(id, attempt) for id, _, attempt in live])
+        site.own.store.queue.cancel(id, account)
+    site.own.store.leases.end_cancelled([(id, attempt) for id, _, attempt in live])
 
 
 def submit(site: Website, slug: str, key: Key | None = None, **params: int) -> Request:
-    return site.own.requests.submit(key or site.key, slug, ONE.validate(ASKED | params)[0], 1, steps=3)
+    return site.own.store.queue.submit(new_request(key or site.key, slug, ONE.validate(ASKED | params)[0], 1, steps=3))
 
 
 def found(site: Website, request: Request) -> Request:
-    return site.own.requests.find(request.id, site.account_id)
+    return site.own.store.queue.find(request.id, site.account_id)
 
 
 def another(site: Website, *loaded: str, budget: int = ENDLESS) -> None:
     """A second worker that is alive and idle."""
-    site.own.workers.beat("w2", "cpu", 0, 0, about={"memory": {"budget": budget}})
-    site.own.warmups.note("w2", loaded)
+    site.own.store.ops.workers.beat("w2", "cpu", 0, 0, report=WorkerReport.from_json({"memory": {"budget": budget}}))
+    site.own.store.ops.preloads.note("w2", loaded)
 
 
 def test_what_was_left_to_another_is_looked_for_again_when_that_had_its_time(site: Website, worker: Worker) -> None:
@@ -108,8 +108,10 @@ def test_what_was_left_to_another_is_looked_for_again_when_that_had_its_time(sit
     worker.drain()
     thread.join()
     assert found(site, request).status is Status.COMPLETED
-    assert found(site, request).worker == "w1"
-    loaded = {slug: [one.loaded for one in site.own.warmups.of(slug, ["w1"])] for slug in (ONE.slug, OTHER.slug)}
+    assert found(site, request).lease.worker == "w1"
+    loaded = {
+        slug: [one.loaded for one in site.own.store.ops.preloads.of(slug, ["w1"])] for slug in (ONE.slug, OTHER.slug)
+    }
     assert loaded == {ONE.slug: [True], OTHER.slug: []}, "told with the result, not some time after it"
 
 
@@ -119,7 +121,7 @@ def test_what_has_no_room_is_given_to_a_worker_that_is_idle_and_large_enough(
     clock = Clock()
     monkeypatch.setattr(worker.admission, "_clock", clock)
     monkeypatch.setattr("tintype.worker.outcomes.ASK_AGAIN", 0)
-    site.own.workers.forget("w2")
+    site.own.store.ops.workers.remove("w2")
     running, waiting = submit(site, ONE.slug), submit(site, OTHER.slug)
     claim(worker)
     needed = draft(worker, waiting)
@@ -137,7 +139,7 @@ def test_what_has_no_room_is_given_to_a_worker_that_is_idle_and_large_enough(
     another(site)
     worker.in_hand.make_way()
     assert [*worker.running] == [running.id]
-    assert (found(site, waiting).status, found(site, waiting).counted) == (Status.QUEUED, 0)
+    assert (found(site, waiting).status, found(site, waiting).attempts.counted) == (Status.QUEUED, 0)
 
     claim(worker)
     assert [*worker.running] == [running.id], "it is the other's, which does not want it"
@@ -155,14 +157,14 @@ def test_what_met_an_absent_database_is_not_to_blame(site: Website, worker: Work
     claim(worker)
     worker.in_hand.fail(worker.running[request.id], StoreUnavailable())
     assert request.id not in worker.running
-    assert (found(site, request).status, found(site, request).counted) == (Status.QUEUED, 0)
+    assert (found(site, request).status, found(site, request).attempts.counted) == (Status.QUEUED, 0)
     worker.in_hand.hand_back()
 
 
 def test_input_images_that_take_their_time_fill_half_of_a_worker(site: Website, worker: Worker) -> None:
     """However many one account asks for, and not with its text-to-image; and they stop with their requests."""
-    while left := site.own.requests.claim("w0", idle=True):  # by other tests
-        site.own.requests.fail(left.id, left.attempt, "cancelled", 499)
+    while left := site.own.store.leases.claim("w0", idle=True):  # by other tests
+        site.own.store.leases.fail(left.id, left.attempt, "cancelled", 499)
     begun, over = threading.Semaphore(0), threading.Event()
 
     def slow(_: ExitStack) -> None:
@@ -172,15 +174,17 @@ def test_input_images_that_take_their_time_fill_half_of_a_worker(site: Website, 
     for _ in range(PLACES // 2):
         worker.inputs._fetching.submit(site.account_id, slow)
         begun.acquire()
-    other = site.own.accounts.create("two", 1_000_000).id
-    key, _ = site.own.accounts.create_key(other, "key")
+    other = site.own.store.accounts.create("two", 1_000_000).id
+    key, _ = site.own.store.accounts.keys.create(other, "key")
     worker.models.catalogue = Catalogue([ONE, OTHER, SD15_IMG2IMG])
     asked = SD15_IMG2IMG.validate({"prompt": "a fox", "image": "/sd-img2img-input.jpeg"})[0]
-    images = [site.own.requests.submit(site.key, SD15_IMG2IMG.slug, asked, 1, steps=3) for _ in range(4)]
+    images = [
+        site.own.store.queue.submit(new_request(site.key, SD15_IMG2IMG.slug, asked, 1, steps=3)) for _ in range(4)
+    ]
     worker.timer.wake()
     worker.claim()
     assert [*worker.running] == [image.id for image in images[:2]]
-    text = site.own.requests.submit(key, ONE.slug, ONE.validate(ASKED)[0], 1, steps=3)
+    text = site.own.store.queue.submit(new_request(key, ONE.slug, ONE.validate(ASKED)[0], 1, steps=3))
     worker.timer.wake()
     worker.claim()
     assert [*worker.running] == [images[0].id, images[1].id, text.id]
@@ -190,15 +194,15 @@ def test_input_images_that_take_their_time_fill_half_of_a_worker(site: Website, 
     assert [future.cancelled() for future in futures] == [True, True, False]
     over.set()
     for request in images:
-        site.own.requests.cancel(request.id, site.account_id)
-    site.own.requests.cancel(text.id, other)
+        site.own.store.queue.cancel(request.id, site.account_id)
+    site.own.store.queue.cancel(text.id, other)
 
 
 def test_what_was_cancelled_is_not_worked_on(site: Website, worker: Worker) -> None:
     """Neither begun nor decoded, and no heartbeat has told of it: none beats here."""
     first, second = submit(site, ONE.slug), submit(site, ONE.slug)
     claim(worker)
-    site.own.requests.cancel(first.id, site.account_id)
+    site.own.store.queue.cancel(first.id, site.account_id)
     with torch.inference_mode():
         worker.turn()
         assert [*worker.running] == [second.id]
@@ -206,7 +210,7 @@ def test_what_was_cancelled_is_not_worked_on(site: Website, worker: Worker) -> N
         while worker.engine.rows < 3:
             worker.turn()
             if worker.engine.rows == 2:
-                site.own.requests.cancel(second.id, site.account_id)
+                site.own.store.queue.cancel(second.id, site.account_id)
     assert worker.running == {}
     assert STAGE_SECONDS.key(ONE.slug, Stage.DECODE) not in worker.timings.counts()
     ends = [(found(site, one).status, found(site, one).error) for one in (first, second)]
@@ -264,7 +268,7 @@ def test_one_account_leaves_places_to_others(
     """A quarter of them, unless its forward passes could not be full then."""
     clear(site)
     worker.admission = Admission(8, rows)
-    stranger, _ = site.own.accounts.create_key(site.own.accounts.create("two", 1_000_000).id, "key")
+    stranger, _ = site.own.store.accounts.keys.create(site.own.store.accounts.create("two", 1_000_000).id, "key")
     for _ in range(10):
         submit(site, ONE.slug, batch_size=count)
     claim(worker)
@@ -278,10 +282,10 @@ def test_one_account_leaves_places_to_others(
 
 def clear(site: Website) -> None:
     """Cancel what other tests have left in the queue."""
-    with site.own.db.read() as view:
+    with site.own.store.db.read() as view:
         left = view.execute(select(requests.c.id, requests.c.account_id).where(requests.c.ended_at.is_(None))).all()
     for one in left:
-        site.own.requests.cancel(one.id, one.account_id)
+        site.own.store.queue.cancel(one.id, one.account_id)
 
 
 class Hindered:
@@ -307,10 +311,10 @@ def test_a_picture_that_alone_is_refused_fails_after_three_attempts(site: Websit
     request = submit(site, ONE.slug)
     until(lambda: turned(worker) and found(site, request).ended)
     ended = found(site, request)
-    assert (ended.status, ended.attempt, ended.error_status) == (Status.FAILED, 3, 500)
+    assert (ended.status, ended.attempt, ended.failure.status) == (Status.FAILED, 3, 500)
     assert ended.error == "the storage of pictures did not take this one"
     assert worker.outputs.breaker.open == ""
-    assert site.own.accounts.account(site.account_id).held == 0
+    assert site.own.store.accounts.account(site.account_id).held == 0
 
 
 def test_a_request_is_over_when_it_is_cancelled_however_long_its_storage_says_nothing(
@@ -320,11 +324,9 @@ def test_a_request_is_over_when_it_is_cancelled_however_long_its_storage_says_no
     hindered: Any = Hindered(site.own.outputs, lambda: answers.wait(60))
     worker.outputs.storage = hindered
     many = [submit(site, ONE.slug) for _ in range(4)]
-    until(
-        lambda: turned(worker) and all(task.uploaded for task in worker.running.values()) and len(worker.running) == 4
-    )
+    until(lambda: turned(worker) and [bool(task.uploaded) for task in worker.running.values()] == [True] * 4)
     deliveries = [task.uploaded for task in worker.running.values()]
-    site.own.requests.cancel(many[0].id, site.account_id)
+    site.own.store.queue.cancel(many[0].id, site.account_id)
     worker.running[many[0].id].renewed(LeaseStatus.CANCEL)
     worker.turn()
     assert found(site, many[0]).error == CANCELLED.error
@@ -333,7 +335,7 @@ def test_a_request_is_over_when_it_is_cancelled_however_long_its_storage_says_no
     until(lambda: turned(worker) and all(found(site, one).ended for one in many))
     assert [found(site, one).status for one in many] == [Status.FAILED, *[Status.COMPLETED] * 3]
     until(lambda: all(delivery and delivery.done() for delivery in deliveries))
-    assert site.own.accounts.account(site.account_id).held == 0
+    assert site.own.store.accounts.account(site.account_id).held == 0
 
 
 def test_a_worker_that_stops_does_not_wait_for_a_storage_that_says_nothing(
@@ -349,7 +351,7 @@ def test_a_worker_that_stops_does_not_wait_for_a_storage_that_says_nothing(
     worker.stop(grace=0)
     worker.run()
     left = found(site, request)
-    assert (left.status, left.hand_backs, left.retries) == (Status.QUEUED, 1, 0)
+    assert (left.status, left.lease.hand_backs, left.retries) == (Status.QUEUED, 1, 0)
     assert not delivery.done()
     answers.set()
     delivery.result(60)

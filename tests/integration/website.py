@@ -12,6 +12,7 @@ import httpx2
 import uvicorn
 from fastapi import FastAPI
 from tests.plain import PLAIN
+from tests.stores import a_result, new_request
 
 from tintype.cli.web_server import listen, web_server
 from tintype.hub.registry import build_registry
@@ -21,7 +22,7 @@ from tintype.store.db.migrations import migrate
 from tintype.store.db.records import Progress, Request
 from tintype.web.services import Services
 
-RESULT = {"pictures": [], "format": "png", "seed": 7, "inference_time": 1.5, "recipe": {}}
+RESULT = {"pictures": [], "format": "png", "seed": 7, "inference_time": 1.5}
 
 
 class Website:
@@ -32,8 +33,8 @@ class Website:
         self.app: FastAPI = cast(Any, server.config.app)
         self.own: Services = self.app.state.services
         self.address = address
-        self.account_id = self.own.accounts.create("one", 1_000_000).id
-        self.key, self.secret = self.own.accounts.create_key(self.account_id, "key")
+        self.account_id = self.own.store.accounts.create("one", 1_000_000).id
+        self.key, self.secret = self.own.store.accounts.keys.create(self.account_id, "key")
 
     @contextmanager
     def http(self, secret: str | None = None) -> Iterator[httpx2.Client]:
@@ -45,18 +46,20 @@ class Website:
     def submit(self, slug: str = "sd1.5-img2img", **params: Any) -> Request:
         """A queued request, past the checks of the web."""
         pace = f"{slug} 18 1"
-        return self.own.requests.submit(self.key, slug, {"prompt": "a fox", **params}, 1_000, steps=4, pace=pace)
+        return self.own.store.queue.submit(
+            new_request(self.key, slug, {"prompt": "a fox", **params}, 1_000, steps=4, speed_key=pace)
+        )
 
     def claim(self) -> Request:
         """Take a request, as a worker does."""
-        self.own.workers.beat("w1", "cpu", 0, 0)
-        request = self.own.requests.claim("w1", idle=True)
+        self.own.store.ops.workers.beat("w1", "cpu", 0, 0)
+        request = self.own.store.leases.claim("w1", idle=True)
         assert request is not None
         return request
 
     def step(self, request: Request, step: int) -> None:
         """Say how far it is, as a worker's heart does."""
-        self.own.requests.renew([Progress(request.id, request.attempt, step, 4)])
+        self.own.store.leases.renew([Progress(request.id, request.attempt, step, 4)])
 
     def complete(self, request: Request, pictures: int = 1) -> None:
         """End it, with pictures that are there."""
@@ -64,7 +67,7 @@ class Website:
             {"name": self.own.outputs.put(b"picture", "png"), "size": 7, "width": 8, "height": 8, "seed": 7}
             for _ in range(pictures)
         ]
-        assert self.own.requests.complete(request.id, request.attempt, {**RESULT, "pictures": made}, 4)
+        assert self.own.store.leases.complete(request.id, request.attempt, a_result(**{**RESULT, "pictures": made}), 4)
 
 
 @contextmanager

@@ -9,12 +9,13 @@ from tests.acceptance.harness import here, words
 
 from tintype.cli import options
 from tintype.cli.fleet import worker_launch
+from tintype.core import RunningImages, WorkerReport
 from tintype.fleet import devices, supervisor
 from tintype.fleet.scaling import Cooldown, ScalingPolicy, Slot, find_slots, needed_workers, scale_down_candidates
 from tintype.fleet.supervisor import ChildProcess, RestartBackoff
 from tintype.settings import Settings
-from tintype.store.ops.workers import WorkerRow
-from tintype.store.queue.demand import Demand
+from tintype.store.ops.processes import WorkerRow
+from tintype.store.queue.eta import Demand
 
 POLICY = ScalingPolicy(min_workers=0, max_workers=10, target_wait=60, cooldown=300)
 
@@ -70,7 +71,7 @@ def test_wanted_is_the_maximum_of_the_last_seconds(steps: list[tuple[float, int]
 
 
 def row(id: str, seen_at: float = 100, **told: object) -> WorkerRow:
-    return WorkerRow(id, "cpu", started_at=0, seen_at=seen_at, forward_passes=0, rows=0, **told)  # type: ignore[arg-type]
+    return WorkerRow(id=id, device="cpu", started_at=0, seen_at=seen_at, forward_passes=0, rows=0, **told)  # type: ignore[arg-type]
 
 
 def test_slots_are_actors_and_what_an_operator_drained() -> None:
@@ -97,7 +98,7 @@ def test_slots_are_actors_and_what_an_operator_drained() -> None:
 
 
 def test_the_cheapest_to_lose_are_scaled_down_first() -> None:
-    busy = {"about": {"tasks": [1]}}
+    busy = {"report": WorkerReport(running=(RunningImages("r", "a", 1, 0, 4),))}
     slots = [
         Slot(1, True, row("a", **busy), "working"),
         Slot(2, True, row("b", **busy), "working"),

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.promql import Asked, asked
 
 from tintype.errors import Forbidden, TintypeError, Unauthorized
-from tintype.store.ops.workers import STATES
+from tintype.store.ops.processes import STATES
 from tintype.telemetry.exposition import Metrics, MetricsSnapshot
 from tintype.telemetry.logs import REMIND, Outage, set_up_logs
 from tintype.telemetry.metrics import SUMS, Stage, Transactions

@@ -14,7 +14,9 @@ from tintype.worker.loop import Worker
 def test_transactions_are_told_when_there_is_work_to_tell_of() -> None:
     """Each heartbeat is one: an idle worker would otherwise add to everybody's sums at each."""
     engine, times = Engine(16), Transactions()
-    reporter = Reporter(cast(Worker, SimpleNamespace(engine=engine, store=SimpleNamespace(transactions=times))))
+    reporter = Reporter(
+        cast(Worker, SimpleNamespace(engine=engine, store=SimpleNamespace(db=SimpleNamespace(times=times))))
+    )
     times.read.observe(2)
     times.connection.observe(1)
     reporter._measure()

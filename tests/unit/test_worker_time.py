@@ -49,7 +49,9 @@ class Slow:
 
 def running(id: str) -> Running:
     spec = SD35_TURBO_TXT2IMG
-    request: Any = SimpleNamespace(id=id, slug=spec.slug, attempt=1, retries=0, traceparent=None, safety="off")
+    request: Any = SimpleNamespace(
+        id=id, slug=spec.slug, attempt=1, retries=0, metadata=SimpleNamespace(traceparent=None), safety="off"
+    )
     fetched: Future[Any] = Future()
     fetched.set_result(None)
     return RunningRequest(request, spec.parse({"prompt": "a fox"}).params, fetched)
@@ -58,7 +60,7 @@ def running(id: str) -> Running:
 def test_loading_is_nobodys_time(monkeypatch: pytest.MonkeyPatch) -> None:
     models: Any = Slow(monkeypatch)
     nothing: Any = SimpleNamespace()
-    store: Any = SimpleNamespace(queue=nothing, warmups=nothing)
+    store: Any = SimpleNamespace(leases=nothing, ops=SimpleNamespace(preloads=nothing))
     outputs: Any = SimpleNamespace(safety=SafetyFilter(None), breaker=StorageBreaker(nothing))
     worker = Worker(store, models, nothing, outputs, WorkerConfig(id="w", max_images=4, max_rows=4, poll=1, grace=1))
     monkeypatch.setattr(worker.engine, "add", lambda *_, **__: None)

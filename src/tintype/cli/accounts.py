@@ -9,14 +9,14 @@ from typing import Any
 
 import click
 
-from tintype.cli.database import open_database
+from tintype.cli.database import open_store
 from tintype.cli.options import MAX_DOLLARS, csv_option, data_option, json_option, load_settings, to_micro
 from tintype.cli.output import print_csv, print_rows, shown_time
 from tintype.errors import LedgerBroken
-from tintype.store.accounts.accounts import Account, Accounts
-from tintype.store.billing.accounting import SPLITS, Accounting, By, Use, Window, period
+from tintype.store.accounts.accounts import Account
 from tintype.store.billing.ledger import Line
 from tintype.store.billing.money import dollars, plain, shown
+from tintype.store.billing.reports import SPLITS, AccountUsage, By, Window, period
 
 #: Of a report: ten years.
 MAX_DAYS = 3_660
@@ -48,8 +48,8 @@ def create_account(name: str, dollars_given: float, data: Path | None, as_json: 
       tintype accounts create --name studio --credits 25
     """
     credits_micro = to_micro("--credits", dollars_given, 0)
-    with open_database(load_settings(data=data), making=True) as db:
-        account = Accounts(db).create(name, credits_micro)
+    with open_store(load_settings(data=data), making=True) as store:
+        account = store.accounts.create(name, credits_micro)
     click.echo(json.dumps(_account_row(account), indent=2) if as_json else account.id)
 
 
@@ -63,8 +63,8 @@ def list_accounts(data: Path | None, as_json: bool) -> None:
     Example:
       tintype accounts list --json
     """
-    with open_database(load_settings(data=data)) as db:
-        print_rows([_account_row(one) for one in Accounts(db).list()], as_json)
+    with open_store(load_settings(data=data)) as store:
+        print_rows([_account_row(one) for one in store.accounts.list()], as_json)
 
 
 @accounts.command()
@@ -79,9 +79,9 @@ def show(account: str, lines: int, data: Path | None, as_json: bool) -> None:
     Example:
       tintype accounts show 9f0c3c0e-…
     """
-    with open_database(load_settings(data=data)) as db:
-        own = _account_row(Accounts(db).account(account))
-        rows = [_line_row(line) for line in Accounts(db).lines(account, lines)]
+    with open_store(load_settings(data=data)) as store:
+        own = _account_row(store.accounts.account(account))
+        rows = [_line_row(line) for line in store.accounts.lines(account, lines)]
     if as_json:
         click.echo(json.dumps(own | {"ledger": rows}, indent=2))
         return
@@ -103,8 +103,8 @@ def credit(account: str, dollars_given: float, note: str | None, data: Path | No
       tintype accounts credit -- 9f0c3c0e-… -2.5
     """
     credits_micro = to_micro("DOLLARS", dollars_given, -MAX_DOLLARS)
-    with open_database(load_settings(data=data)) as db:
-        changed = Accounts(db).credit(account, credits_micro, note)
+    with open_store(load_settings(data=data)) as store:
+        changed = store.accounts.credit(account, credits_micro, note)
     click.echo(f"{changed.name}: ${dollars(changed.balance):g}")
 
 
@@ -117,10 +117,10 @@ def check(data: Path | None) -> None:
     Example:
       tintype accounts check
     """
-    with open_database(load_settings(data=data)) as db:
-        differing = Accounts(db).imbalances()
+    with open_store(load_settings(data=data)) as store:
+        differing = store.accounts.imbalances()
     for one in differing:
-        click.echo(f"{one.id}: {one.what} is {shown(one.kept)}, but its rows sum to {shown(one.summed)}", err=True)
+        click.echo(f"{one.id}: {one.what} is {shown(one.stored)}, but its rows sum to {shown(one.summed)}", err=True)
     if differing:
         raise LedgerBroken(f"{len(differing)} sums differ from their rows")
     click.echo("every balance is the sum of its ledger")
@@ -164,8 +164,8 @@ def usage(
     settings = load_settings(data=data)
     start, end = period(first and first.date(), last and last.date(), ("--from", "--to"), MAX_DAYS)
     window = Window.of(start, end)
-    with open_database(settings) as db:
-        used, _ = Accounting(db, settings.history_life).use(window, by, account or "")
+    with open_store(settings) as store:
+        used, _ = store.billing.usage(window, by, account or "")
     if as_csv:
         names = [*_use_names(by), "charged", "cost", "uncharged", "completed", "failed"]
         print_csv([{**_use_row(one, by), "cost": plain(one.cost)} for one in used], names)
@@ -177,7 +177,7 @@ def _use_names(by: By | None) -> list[str]:
     return ["account", "name", "mode", *([by] if by else []), *(["key name"] if by == "key" else [])]
 
 
-def _use_row(one: Use, by: By | None) -> dict[str, Any]:
+def _use_row(one: AccountUsage, by: By | None) -> dict[str, Any]:
     names = [one.account_id, one.name, "test" if one.test else "live", one.part, one.key]
     row: dict[str, Any] = dict(zip(_use_names(by), names, strict=False))
     counts = {"completed": one.completed, "failed": one.failed}

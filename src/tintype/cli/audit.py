@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from tintype.cli.database import open_database
+from tintype.cli.database import open_store
 from tintype.cli.options import csv_option, data_option, json_option, load_settings
 from tintype.cli.output import print_csv, print_rows, shown_time
-from tintype.store.db.audit import ACTS, THINGS, Audit, Deed
+from tintype.store.db.audit import ACTS, THINGS, AuditEntry
 
 FIELDS = ["at", "act", "who", "address", "via", "target", "account", "details", "times", "last_at"]
 
@@ -55,8 +55,8 @@ def audit(
     """
     settings = load_settings(data=data)
     moment = None if since is None else since.replace(tzinfo=UTC).timestamp()
-    with open_database(settings) as db:
-        acts = Audit(db, settings.audit_life)
+    with open_store(settings) as store:
+        acts = store.audit
         found, _ = acts.page(size=lines, since=moment, act=act or "", account_id=account or "")
     if as_json:
         click.echo(json.dumps([_row(entry) for entry in found], indent=2))
@@ -66,7 +66,7 @@ def audit(
         print_rows([_line(entry) for entry in found], as_json=False)
 
 
-def _row(entry: Deed) -> dict[str, Any]:
+def _row(entry: AuditEntry) -> dict[str, Any]:
     return {
         "at": shown_time(entry.at),
         "act": entry.act,
@@ -83,7 +83,7 @@ def _row(entry: Deed) -> dict[str, Any]:
     }
 
 
-def _line(entry: Deed) -> dict[str, Any]:
+def _line(entry: AuditEntry) -> dict[str, Any]:
     """For a terminal: what most entries lack is among the details."""
     repeated = {} if entry.times == 1 else {"times": entry.times, "last": shown_time(entry.last_at)}
     details = {**entry.details, **repeated}

@@ -19,6 +19,7 @@ from tintype.private import create, sync
 from tintype.settings import Settings
 from tintype.store.db import migrations
 from tintype.store.db.database import Database, shown_url
+from tintype.store.store import Store, rules
 
 #: For a command that only reads or changes an existing database.
 NO_DATABASE = (
@@ -62,7 +63,7 @@ def open_database(
     if not new and is_missing(url):  # opening it would create it
         raise ConfigurationInvalid(NO_DATABASE.format(place=place))
     try:
-        db = Database(settings.database, patience=settings.database_patience, process=process, quiet=quiet)
+        db = Database(settings.database, timeout=settings.database_patience, process=process, quiet=quiet)
     except (OSError, ImportError, ValueError, ArgumentError) as error:
         raise click.ClickException(f"the database can't be opened: {_why_not_opened(error)}") from error
     try:
@@ -80,6 +81,15 @@ def open_database(
         raise
     finally:
         db.close()
+
+
+@contextmanager
+def open_store(
+    settings: Settings, *, migrating: bool = False, making: bool = False, process: str = "command", quiet: bool = True
+) -> Iterator[Store]:
+    """The store on that database; the options are those of `open_database`."""
+    with open_database(settings, migrating=migrating, making=making, process=process, quiet=quiet) as db:
+        yield Store(db, settings, rules(settings))
 
 
 def is_missing(url: URL) -> bool:

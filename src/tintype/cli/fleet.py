@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from tintype.cli.database import open_database
+from tintype.cli.database import open_store
 from tintype.cli.options import data_option, load_settings, require_ray
 from tintype.cli.startup import FLEET_LIMITS, start_fields
 from tintype.cli.storage import check_same_storage, check_storage
@@ -19,8 +19,8 @@ from tintype.fleet.actor import WorkerLaunch
 from tintype.fleet.autoscaler import Autoscaler
 from tintype.fleet.scaling import ScalingPolicy
 from tintype.settings import Settings
-from tintype.store.ops.autoscaler import Lead, fleet_name
-from tintype.store.ops.workers import new_id
+from tintype.store.ops.autoscaler import fleet_name
+from tintype.store.ops.processes import new_id
 from tintype.telemetry.logs import ProcessLog, set_up_logs
 
 #: Seconds between two polls.
@@ -55,27 +55,28 @@ def fleet(down: bool, parent: int | None, data: Path | None) -> None:
 
     set_up_logs(process="fleet")
     check_storage(settings)
-    opened = open_database(settings, making=True, quiet=False, process="fleet")
-    with opened as db, ProcessLog(fleet="ray", **start_fields(settings, FLEET_LIMITS)) as process_log:
-        check_same_storage(db, settings)  # its workers are given the same storage
+    opened = open_store(settings, making=True, quiet=False, process="fleet")
+    with opened as store, ProcessLog(fleet="ray", **start_fields(settings, FLEET_LIMITS)) as process_log:
+        check_same_storage(store.db, settings)  # its workers are given the same storage
         cluster = RayCluster(
             settings.ray_address,
             settings.ray_namespace,
-            fleet_name(db),
+            fleet_name(store.db),
             settings.ray_gpus,
             settings.ray_cpus,
             worker_launch(settings, os.environ),
         )
-        lease = Lead(db, new_id(), LEASE)
+        lease = store.ops.leader_lease(new_id(), LEASE)
         try:
-            _run(Autoscaler(db, lease, cluster, NO_WORKERS if down else _policy(settings)), down, parent, process_log)
+            autoscaler = Autoscaler(store, lease, cluster, NO_WORKERS if down else _policy(settings))
+            _run(autoscaler, down, parent, process_log)
         except ConnectionError as error:
             raise click.ClickException(
                 f"there is no Ray cluster at {settings.ray_address}: `ray start --head` starts one here, "
                 "and TINTYPE_RAY_ADDRESS names another"
             ) from error
         finally:
-            lease.leave()
+            lease.release()
     cluster.close()
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import click
 
 from tintype.catalog.spec import Catalogue
-from tintype.cli.database import open_database
+from tintype.cli.database import open_store
 from tintype.cli.options import DAYS, HOURS, data_option, json_option, load_settings, to_micro
 from tintype.cli.output import print_rows, shown_time
 from tintype.cli.startup import check_safety
@@ -94,9 +94,9 @@ def create(
     cap = None if spend_cap is None else to_micro("--spend-cap", spend_cap, 0)
     read_only = _read_only(scopes)
     check_safety(settings, safety)
-    with open_database(settings, making=True) as db:
-        accounts = Accounts(db)
-        key, secret = accounts.create_key(
+    with open_store(settings, making=True) as store:
+        accounts = store.accounts
+        key, secret = accounts.keys.create(
             account or _oldest(accounts),
             name,
             models=slugs,
@@ -124,8 +124,8 @@ def list_keys(data: Path | None, as_json: bool) -> None:
     Example:
       tintype keys list
     """
-    with open_database(load_settings(data=data)) as db:
-        print_rows([key_row(key) for key in Accounts(db).list_keys()], as_json)
+    with open_store(load_settings(data=data)) as store:
+        print_rows([key_row(key) for key in store.accounts.keys.list()], as_json)
 
 
 @keys.command()
@@ -144,8 +144,8 @@ def rotate(which: str, overlap: float, data: Path | None, as_json: bool) -> None
       tintype keys rotate SG_1a2b --overlap 1
       tintype keys rotate SG_1a2b --overlap 0    # it leaked: the old secret stops working now
     """
-    with open_database(load_settings(data=data)) as db:
-        key, secret = Accounts(db).rotate(which.strip(), overlap * HOUR)
+    with open_store(load_settings(data=data)) as store:
+        key, secret = store.accounts.keys.rotate(which.strip(), overlap * HOUR)
     _print_secret(key, secret, as_json)
     click.echo(_overlap_words(key, overlap), err=True)
 
@@ -164,8 +164,8 @@ def safety(which: str, strict: Literal["off", "warn", "block", "server"], data: 
     own = None if strict == "server" else strict
     settings = load_settings(data=data)
     check_safety(settings, own)
-    with open_database(settings) as db:
-        key = Accounts(db).set_safety(which.strip(), own)
+    with open_store(settings) as store:
+        key = store.accounts.keys.set_safety(which.strip(), own)
     click.echo(f"{key.begins}… ({key.name}): safety {key.safety or 'as the server has it'}")
 
 
@@ -179,8 +179,8 @@ def revoke(which: str, data: Path | None) -> None:
     Example:
       tintype keys revoke SG_1a2b
     """
-    with open_database(load_settings(data=data)) as db:
-        key = Accounts(db).revoke(which.strip())
+    with open_store(load_settings(data=data)) as store:
+        key = store.accounts.keys.revoke(which.strip())
     click.echo(f"{key.begins}… ({key.name}) no longer works")
 
 

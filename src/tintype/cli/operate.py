@@ -9,15 +9,13 @@ from typing import Any
 
 import click
 
-from tintype.cli.database import open_database
+from tintype.cli.database import open_store
 from tintype.cli.options import data_option, json_option, load_settings
 from tintype.cli.output import print_rows, shown_time
-from tintype.store.db.database import Database
 from tintype.store.ops.autoscaler import leading, waits
-from tintype.store.ops.servers import Servers
-from tintype.store.ops.workers import WorkerRow, Workers
-from tintype.store.queue.control import Controls
-from tintype.store.queue.requests import Requests
+from tintype.store.ops.processes import WorkerRow
+from tintype.store.queue.queue import Queue
+from tintype.store.store import Store
 
 
 @click.group()
@@ -41,8 +39,8 @@ def pause(data: Path | None) -> None:
     Example:
       tintype queue pause
     """
-    with open_database(load_settings(data=data)) as db:
-        since = Controls(db).pause()
+    with open_store(load_settings(data=data)) as store:
+        since = store.queue.pause()
     click.echo(f"paused since {shown_time(since)}; `tintype queue resume` ends the pause")
 
 
@@ -55,8 +53,8 @@ def resume(data: Path | None) -> None:
     Example:
       tintype queue resume
     """
-    with open_database(load_settings(data=data)) as db:
-        Controls(db).resume()
+    with open_store(load_settings(data=data)) as store:
+        store.queue.resume()
     click.echo("the queue is open")
 
 
@@ -70,9 +68,8 @@ def status(data: Path | None, as_json: bool) -> None:
     Example:
       tintype queue status --json
     """
-    settings = load_settings(data=data)
-    with open_database(settings) as db:
-        row = _queue_row(db, Requests(db, lease=settings.lease, retention=settings.retention))
+    with open_store(load_settings(data=data)) as store:
+        row = _queue_row(store.queue)
     if as_json:
         click.echo(json.dumps(row, indent=2))
     else:
@@ -101,8 +98,8 @@ def list_workers(data: Path | None, as_json: bool) -> None:
     Example:
       tintype workers list
     """
-    with open_database(load_settings(data=data)) as db:
-        moment, known = Workers(db).shown()
+    with open_store(load_settings(data=data)) as store:
+        moment, known = store.ops.workers.shown()
     print_rows([_worker_row(worker, moment) for worker in known], as_json)
 
 
@@ -116,8 +113,8 @@ def drain(worker: str, data: Path | None) -> None:
     Example:
       tintype workers drain 1a2b3c4d
     """
-    with open_database(load_settings(data=data)) as db:
-        drained = Workers(db).drain(worker).id
+    with open_store(load_settings(data=data)) as store:
+        drained = store.ops.workers.drain(worker).id
     click.echo(f"{drained} claims nothing more; `tintype workers recall {drained}` starts another in its place")
 
 
@@ -131,8 +128,8 @@ def recall(worker: str, data: Path | None) -> None:
     Example:
       tintype workers recall 1a2b3c4d
     """
-    with open_database(load_settings(data=data)) as db:
-        drained = Workers(db).recall(worker)
+    with open_store(load_settings(data=data)) as store:
+        drained = store.ops.workers.recall(worker)
     click.echo(f"the server that started {drained} starts another in its place")
 
 
@@ -147,22 +144,21 @@ def processes(data: Path | None, as_json: bool) -> None:
       tintype processes
       tintype processes --json
     """
-    with open_database(load_settings(data=data)) as db:
-        print_rows([*_process_rows(db)], as_json)
+    with open_store(load_settings(data=data)) as store:
+        print_rows([*_process_rows(store)], as_json)
 
 
-def _queue_row(db: Database, requests: Requests) -> dict[str, Any]:
-    since = Controls(db).paused_since()
-    queued, running, oldest = requests.depth()
+def _queue_row(queue: Queue) -> dict[str, Any]:
+    since = queue.paused_since()
+    queued, running, oldest = queue.depth()
     state = "open" if since is None else f"paused since {shown_time(since)}"
     waited = None if oldest is None else round(oldest, 1)
     return {"queue": state, "queued": queued, "running": running, "oldest waits (s)": waited}
 
 
 def _worker_row(worker: WorkerRow, moment: float) -> dict[str, Any]:
-    about = worker.about or {}
-    lately, memory = about.get("lately", {}), about.get("memory", {})
-    runs = [f"{task['model']} {task['step']}/{task['steps']}" for task in about.get("tasks", [])]
+    report = worker.report
+    runs = [f"{one.model} {one.step}/{one.steps}" for one in report.running]
     return {
         "id": worker.id,
         "version": worker.version,
@@ -170,24 +166,24 @@ def _worker_row(worker: WorkerRow, moment: float) -> dict[str, Any]:
         "state": worker.state(moment),
         "paused": worker.paused or "",
         "runs": ", ".join(runs),
-        "rows per pass": f"{lately['rows']:.1f} of {worker.max_rows}" if "rows" in lately else "",
-        "ms per step": f"{1000 * lately['step_seconds']:.0f}" if "step_seconds" in lately else "",
-        "memory (MiB)": sum(memory.get(name, 0) for name in ("process", "reserved")) // 2**20,
-        "models": ", ".join(about.get("models", [])),
+        "rows per pass": "" if report.rows is None else f"{report.rows:.1f} of {worker.max_rows}",
+        "ms per step": "" if report.step_seconds is None else f"{1000 * report.step_seconds:.0f}",
+        "memory (MiB)": sum(report.memory.get(name, 0) for name in ("process", "reserved")) // 2**20,
+        "models": ", ".join(report.models),
         "cold starts": worker.cold_starts,
         "started": shown_time(worker.started_at),
     }
 
 
-def _process_rows(db: Database) -> Iterator[dict[str, Any]]:
-    moment, servers = Servers(db).shown()
+def _process_rows(store: Store) -> Iterator[dict[str, Any]]:
+    moment, servers = store.ops.servers.shown()
     for one in servers:
         yield _process_row("server", one.id, one.version, one.state(moment), one.started_at)
-    with db.read() as view:
+    with store.db.read() as view:
         leader, why = leading(view), waits(view)
     if leader:
         yield _process_row("keeper", *leader, f"leading; no node has room for {why}" if why else "leading", None)
-    for worker in Workers(db).shown()[1]:
+    for worker in store.ops.workers.shown()[1]:
         yield _process_row("worker", worker.id, worker.version, worker.state(moment), worker.started_at)
 
 

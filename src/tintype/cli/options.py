@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError
 
 from tintype.errors import InvalidParameter
 from tintype.settings import Settings
-from tintype.store.accounts.keys import LONGEST_LIFE, LONGEST_OVERLAP
+from tintype.store.accounts.keys import MAX_OVERLAP, MAX_TTL
 from tintype.store.billing.money import micro
 from tintype.telemetry.traces import exporters
 
@@ -47,8 +47,8 @@ class Duration(click.FloatRange):
         return number
 
 
-DAYS = Duration(min=0, min_open=True, max=LONGEST_LIFE / 86_400)
-HOURS = Duration(min=0, max=LONGEST_OVERLAP / 3_600)
+DAYS = Duration(min=0, min_open=True, max=MAX_TTL / 86_400)
+HOURS = Duration(min=0, max=MAX_OVERLAP / 3_600)
 
 data_option = click.option(
     "--data", type=click.Path(path_type=Path, file_okay=False), help="Folder for the database and pictures."

@@ -24,8 +24,7 @@ from tintype.fleet.supervisor import ChildProcess, Supervisor, run_workers, term
 from tintype.hub.registry import Registry, build_registry
 from tintype.private import make_folder
 from tintype.settings import Fleet, Settings
-from tintype.store.ops.workers import new_id
-from tintype.store.webhooks.subscriptions import Webhooks
+from tintype.store.ops.processes import new_id
 from tintype.telemetry.logs import ProcessLog
 from tintype.webhooks import webhook_sender
 
@@ -59,13 +58,13 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
     _check_fleet(settings, registry)
     startup.begin("web")
     return_memory()
-    with startup.join_database(settings, process="web") as db:
-        startup.check_all_safety(settings, db)
+    with startup.join_store(settings, process="web") as store:
+        startup.check_all_safety(settings, store)
         listener = listen(settings.host, settings.port)
-        startup.register_server(db, registry, listener.name)
-        startup.first_key(db, settings, listener.url)
+        startup.register_server(store, registry, listener.name)
+        startup.first_key(store, settings, listener.url)
         if settings.public_url:
-            Webhooks(db, overlap=settings.webhook_overlap).forget_bases()
+            store.webhooks.drop_base_urls()
     _run(settings, registry, listener)
 
 
@@ -92,9 +91,9 @@ def worker(device: str, parent: int | None, worker_id: str | None, data: Path | 
     startup.begin(f"worker {device}")
     startup.raise_file_limit()
     startup.require_database(settings)
-    with startup.join_database(settings, process="worker") as db:
-        startup.check_models(db, registry)
-        startup.check_all_safety(settings, db)
+    with startup.join_store(settings, process="worker") as store:
+        startup.check_models(store, registry)
+        startup.check_all_safety(settings, store)
     # Read by torch's compiler, if it is ever used (TINTYPE_PREPARE), when it is imported.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.prepared_folder.absolute()))
     if settings.prepare != "off":

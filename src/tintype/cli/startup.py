@@ -16,18 +16,18 @@ from sqlalchemy import make_url
 from tintype import __version__
 from tintype.catalog.blocked import BlockedPhrases
 from tintype.catalog.samples import LANDSCAPE
-from tintype.cli.database import is_missing, open_database
+from tintype.cli.database import is_missing, open_store
 from tintype.cli.options import InvalidSetting, missing_extra
 from tintype.cli.storage import check_same_storage, check_storage, restrict_permissions
 from tintype.errors import ConfigurationInvalid, Unauthorized
 from tintype.hub.registry import Registry
 from tintype.media.storage import place
 from tintype.settings import Safety, Settings
-from tintype.store.accounts.accounts import Accounts
 from tintype.store.billing.money import micro
 from tintype.store.db.audit import act_as, actor
-from tintype.store.db.database import Database, shown_url
-from tintype.store.ops.servers import ServerRow, Servers
+from tintype.store.db.database import shown_url
+from tintype.store.ops.processes import ServerRow
+from tintype.store.store import Store
 from tintype.telemetry.logs import set_up_logs
 
 log = structlog.get_logger()
@@ -68,13 +68,13 @@ def start_fields(settings: Settings, limits: tuple[str, ...]) -> dict[str, Any]:
 
 
 @contextmanager
-def join_database(settings: Settings, process: str) -> Iterator[Database]:
-    """The database, migrated, of a process whose storage works and is the same as the others'."""
+def join_store(settings: Settings, process: str) -> Iterator[Store]:
+    """The store, its database migrated, of a process whose storage works and is the same as the others'."""
     check_storage(settings)
-    with open_database(settings, migrating=True, process=process) as db:
+    with open_store(settings, migrating=True, process=process) as store:
         restrict_permissions(settings)  # by now it is known to be tintype's, whatever file the settings name
-        check_same_storage(db, settings)
-        yield db
+        check_same_storage(store.db, settings)
+        yield store
 
 
 def require_database(settings: Settings) -> None:
@@ -87,9 +87,9 @@ def require_database(settings: Settings) -> None:
         )
 
 
-def check_models(db: Database, registry: Registry) -> None:
+def check_models(store: Store, registry: Registry) -> None:
     """Raise ConfigurationInvalid where a worker lacks models that the servers offer; log other differences."""
-    servers = Servers(db).alive()
+    servers = store.ops.servers.alive()
     missing = sorted({slug for one in servers for slug in one.models} - registry.catalogue.keys())
     if missing:
         raise ConfigurationInvalid(
@@ -99,9 +99,9 @@ def check_models(db: Database, registry: Registry) -> None:
     _log_differences(servers, registry)
 
 
-def register_server(db: Database, registry: Registry, id: str) -> None:
+def register_server(store: Store, registry: Registry, id: str) -> None:
     """Store this web process with the models that it offers; log how the others differ."""
-    servers = Servers(db)
+    servers = store.ops.servers
     servers.start(id, registry.identities)
     _log_differences([one for one in servers.alive() if one.id != id], registry)
 
@@ -121,13 +121,12 @@ def _log_differences(servers: list[ServerRow], registry: Registry) -> None:
             log.warning("a server's models are not the same as here", server=one.id, **about)
 
 
-def first_key(db: Database, settings: Settings, address: str) -> None:
+def first_key(store: Store, settings: Settings, address: str) -> None:
     """Give an empty server its first account, and print how to use it; the key is never shown again."""
     given = settings.bootstrap_key.get_secret_value()
-    accounts = Accounts(db)
-    secret = accounts.bootstrap("first", micro(settings.bootstrap_credits), given or None)
+    secret = store.accounts.bootstrap("first", micro(settings.bootstrap_credits), given or None)
     if given and secret is None:
-        _check_bootstrap_key(accounts, given)
+        _check_bootstrap_key(store, given)
     if secret is None or given:
         return
     click.echo(
@@ -139,10 +138,10 @@ def first_key(db: Database, settings: Settings, address: str) -> None:
     )
 
 
-def _check_bootstrap_key(accounts: Accounts, given: str) -> None:
+def _check_bootstrap_key(store: Store, given: str) -> None:
     """Log where TINTYPE_BOOTSTRAP_KEY doesn't work: it is only for a server without any key."""
     try:
-        accounts.authenticate(given)
+        store.accounts.keys.authenticate(given)
     except Unauthorized as error:
         log.warning(
             "TINTYPE_BOOTSTRAP_KEY was ignored, and does not work: this database has keys already",
@@ -163,9 +162,9 @@ def check_safety(settings: Settings, *levels: Safety | None) -> None:
         raise InvalidSetting(f"the safety check can't be run: {MISSING_CHECKER[settings.safety_checker]}; {other}")
 
 
-def check_all_safety(settings: Settings, db: Database) -> None:
+def check_all_safety(settings: Settings, store: Store) -> None:
     """The same for the server and all its valid keys; says where a list of blocked phrases has no effect."""
-    keys = [key.safety for key in Accounts(db).list_keys() if key.revoked_at is None]
+    keys = [key.safety for key in store.accounts.keys.list() if key.revoked_at is None]
     check_safety(settings, settings.safety, *keys)
     if settings.blocked_prompts and {settings.safety, *keys} <= {"off", None}:
         click.echo("TINTYPE_BLOCKED_PROMPTS blocks nothing while TINTYPE_SAFETY is off", err=True)

@@ -24,10 +24,9 @@ from tintype.private import tighten
 from tintype.settings import Settings
 from tintype.store.db import facts
 from tintype.store.db.audit import record
+from tintype.store.db.conditions import ALIVE
 from tintype.store.db.database import Database
-from tintype.store.ops.servers import Servers
-from tintype.store.ops.workers import Workers
-from tintype.store.queue.eta import ALIVE
+from tintype.store.ops.processes import Servers, Workers
 
 log = structlog.get_logger()
 
@@ -109,7 +108,7 @@ def check_same_storage(db: Database, settings: Settings) -> None:
             known = facts.read(view, facts.STORAGE)
         if known is None or found is None or found != known["id"]:
             # Under the lock: of two processes that start at the same time, the second finds the first one's marker.
-            with db.write(unhurried=True) as tx:
+            with db.write(no_timeout=True) as tx:
                 _agree(tx, settings)
     except StorageUnavailable:
         known = _known_by_name(db, settings)
@@ -123,7 +122,7 @@ def _known_by_name(db: Database, settings: Settings) -> dict[str, Any]:
     with db.read() as view:
         known = facts.read(view, facts.STORAGE)
     if known is None:
-        with db.write(unhurried=True) as tx:
+        with db.write(no_timeout=True) as tx:
             if (known := facts.read(tx, facts.STORAGE)) is None:
                 known = _remember(tx, settings, None)
     return known
@@ -210,7 +209,7 @@ def adopt(data: Path | None) -> None:
     settings = load_settings(data=data)
     check_storage(settings)
     with open_database(settings) as db:
-        with db.write(unhurried=True) as tx:
+        with db.write(no_timeout=True) as tx:
             known = facts.read(tx, facts.STORAGE) or {}
             _remember(tx, settings, id := read_storage_id(settings) or write_storage_id(settings))
             record(tx, "storage.adopt", place(settings), was=known.get("place"))

@@ -10,14 +10,13 @@ from typing import Any
 
 import click
 
-from tintype.cli.database import open_database
+from tintype.cli.database import open_store
 from tintype.cli.options import data_option, json_option, load_settings
 from tintype.cli.output import print_rows, shown_time
 from tintype.errors import BadRequest, NotFound
+from tintype.store.db.records import Delivery, Event, Subscription
 from tintype.store.webhooks.outbox import Outbox
-from tintype.store.webhooks.records import Delivery, Event, Hook
 from tintype.store.webhooks.subscriptions import Webhooks
-from tintype.webhooks import outbox
 
 
 @click.group()
@@ -119,19 +118,18 @@ def enable(webhook: str, data: Path | None) -> None:
 
 @contextmanager
 def _stores(data: Path | None) -> Iterator[tuple[Webhooks, Outbox]]:
-    settings = load_settings(data=data)
-    with open_database(settings) as db:
-        yield Webhooks(db, overlap=settings.webhook_overlap), outbox(db, settings)
+    with open_store(load_settings(data=data)) as store:
+        yield store.webhooks, store.webhooks.outbox
 
 
-def _known(hooks: Webhooks, id: str) -> Hook:
+def _known(hooks: Webhooks, id: str) -> Subscription:
     found = next((hook for hook in hooks.list() if hook.id == id), None)
     if found is None:
         raise NotFound(f"There is no webhook {id[:80]}: `tintype webhooks list` shows them")
     return found
 
 
-def _hook_row(hook: Hook) -> dict[str, Any]:
+def _hook_row(hook: Subscription) -> dict[str, Any]:
     return {
         "id": hook.id,
         "account": hook.account_id,

@@ -23,11 +23,9 @@ from tintype.fleet.scaling import (
     scale_down_candidates,
 )
 from tintype.fleet.supervisor import RestartBackoff
-from tintype.store.db.database import Database
-from tintype.store.ops.autoscaler import Lead
-from tintype.store.ops.preload import Warmups
-from tintype.store.ops.workers import Workers
-from tintype.store.queue.demand import Demand, read_demand
+from tintype.store.ops.autoscaler import LeaderLease
+from tintype.store.queue.eta import Demand
+from tintype.store.store import Store
 from tintype.telemetry.logs import Outage
 
 log = structlog.get_logger()
@@ -58,13 +56,11 @@ class Cluster(Protocol):
 class Autoscaler:
     """Keeps as many workers as `policy` wants, while it holds the leader lease."""
 
-    def __init__(self, db: Database, lease: Lead, cluster: Cluster, policy: ScalingPolicy) -> None:
-        self._db = db
+    def __init__(self, store: Store, lease: LeaderLease, cluster: Cluster, policy: ScalingPolicy) -> None:
+        self._store = store
         self._lease = lease
         self._cluster = cluster
         self._policy = policy
-        self._workers = Workers(db)
-        self._warmups = Warmups(db)
         #: None while another leads.
         self._cooldown: Cooldown | None = None
         #: Workers wanted, as last logged and stored.
@@ -91,7 +87,7 @@ class Autoscaler:
             if slot.drained:
                 self._clear(slot)
         serving = [slot for slot in slots if slot.serves]
-        demand = read_demand(self._db)
+        demand = self._store.queue.demand()
         wanted = self._decide(demand, len(serving), reserved=sum(slot.drained_by_operator for slot in slots))
         if len(serving) > wanted:
             self._scale_down(slots, len(serving) - wanted, demand)
@@ -100,7 +96,7 @@ class Autoscaler:
         return sum(slot.has_actor for slot in slots)
 
     def _slots(self) -> list[Slot]:
-        moment, workers = self._workers.shown()
+        moment, workers = self._store.ops.workers.shown()
         return find_slots(self._cluster.names(), workers, moment)
 
     def _report_waits(self, slots: list[Slot]) -> None:
@@ -114,7 +110,7 @@ class Autoscaler:
         elif not unplaced:
             self._crowded.succeeded()
         if self._reported_waits is not bool(why):
-            self._lease.tell_of_waits(why)
+            self._lease.set_waits(why)
             self._reported_waits = bool(why)
 
     def _decide(self, demand: Demand, serving: int, reserved: int) -> int:
@@ -129,7 +125,7 @@ class Autoscaler:
         wanted = max(0, min(wanted, self._policy.max_workers - reserved))
         if wanted != self._wanted:
             log.info("workers wanted", wanted=wanted, there=serving, queued=demand.queued, running=demand.busy)
-            self._lease.tell(wanted)
+            self._lease.set_wanted(wanted)
             self._wanted = wanted
         return wanted
 
@@ -145,10 +141,10 @@ class Autoscaler:
 
     def _scale_down(self, slots: list[Slot], number: int, demand: Demand) -> None:
         """Have `number` workers finish their requests and leave; an actor without a worker is ended immediately."""
-        for slot in scale_down_candidates(slots, self._warmups.warm(demand.slugs))[:number]:
+        for slot in scale_down_candidates(slots, self._store.ops.preloads.warm(demand.slugs))[:number]:
             log.info("letting a worker go", actor=slot.name, worker=slot.worker and slot.worker.id)
             if slot.worker and not slot.starting:
-                self._workers.release(slot.worker.id)
+                self._store.ops.workers.release(slot.worker.id)
             else:
                 self._end(slot)
 
@@ -156,7 +152,7 @@ class Autoscaler:
         """End the actor of a worker that has left; the row of one that an operator drained stays for a recall."""
         self._end(slot)
         if slot.worker and not slot.drained_by_operator:
-            self._workers.forget(slot.worker.id)
+            self._store.ops.workers.remove(slot.worker.id)
 
     def _end(self, slot: Slot) -> None:
         if slot.has_actor:

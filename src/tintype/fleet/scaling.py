@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from math import ceil
 
-from tintype.store.ops.workers import State, WorkerRow
-from tintype.store.queue.demand import Demand
+from tintype.store.ops.processes import State, WorkerRow
+from tintype.store.queue.eta import Demand
 
 #: Actors' names are this and a slot's number. No worker of another kind begins so: a host's name has no colon.
 PREFIX = "ray:"

@@ -12,7 +12,7 @@ import structlog
 
 from tintype.errors import StoreUnavailable
 from tintype.store.db.database import Database
-from tintype.store.ops.workers import Workers, new_id
+from tintype.store.ops.processes import Workers, new_id
 
 log = structlog.get_logger()
 
@@ -114,7 +114,7 @@ class WorkerProcess(ChildProcess):
         """Wait for its end as for any child's, and delete its row, drained or not."""
         super().wait(timeout)
         with suppress(StoreUnavailable):  # the row only stays in lists for longer
-            self._workers.forget(self.id)
+            self._workers.remove(self.id)
 
     def _may_restart(self) -> bool:
         if time.monotonic() < self.asked_at + RECALL_POLL:

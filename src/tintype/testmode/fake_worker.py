@@ -17,7 +17,7 @@ from tintype.core import Result
 from tintype.errors import MODEL_FAILED, StoreUnavailable, TintypeError
 from tintype.running import Phase, RunningRequest, fail, refuse
 from tintype.store.db.records import LeaseStatus, Request
-from tintype.store.queue.lifecycle import Leases
+from tintype.store.queue.queue import Leases
 from tintype.testmode.images import FakeOutputs
 from tintype.testmode.scenario import LONGEST, Scenario, parse
 
@@ -64,14 +64,14 @@ class FakeWorker:
 
     def __init__(
         self,
-        queue: Leases,
+        leases: Leases,
         catalogue: Catalogue,
         outputs: FakeOutputs,
         heartbeat: float,
         accepted: threading.Event,
         poll: float = POLL,
     ) -> None:
-        self._queue = queue
+        self._leases = leases
         self._catalogue = catalogue
         self._outputs = outputs
         self._heartbeat = heartbeat
@@ -108,7 +108,7 @@ class FakeWorker:
         self._outputs.breaker.stop()
         with self._lock:
             try:
-                self._queue.hand_all_back([one.held for one in self._running.values()])
+                self._leases.hand_all_back([one.held for one in self._running.values()])
             except StoreUnavailable:
                 log.warning("what is in hand can't be handed back; leases run out", requests=len(self._running))
             for one in self._running.values():
@@ -126,7 +126,7 @@ class FakeWorker:
         if time.monotonic() < self._renewed + self._heartbeat:
             return
         self._renewed = time.monotonic()
-        leases = self._queue.renew([one.progress for one in self._running.values()])
+        leases = self._leases.renew([one.progress for one in self._running.values()])
         for id, lease in leases.items():
             self._running[id].renewed(lease)
             if lease is LeaseStatus.LOST:  # another fake worker's by now, or ended: there is nothing to write
@@ -138,7 +138,7 @@ class FakeWorker:
             self._accepted_at = self._polled
         self._accepted.clear()
         for _ in range(0 if self._stopped or self._outputs.breaker.open else MAX_STARTS):
-            request = self._queue.claim(self._id, idle=True, test=True)
+            request = self._leases.claim(self._id, idle=True, test=True)
             if request is None:
                 return
             self._start(request)
@@ -146,12 +146,14 @@ class FakeWorker:
     def _start(self, request: Request) -> None:
         """Its delays count from its submission, so that a restart adds nothing to them."""
         try:
-            params = self._catalogue.find(request.slug).read(request.params)
+            spec = self._catalogue.find(request.slug)
+            params = request.generation or spec.read(request.params)
             scenario = parse(params.prompt)
         except (TintypeError, KeyError, TypeError) as error:
-            refuse(self._queue, request, error)
+            refuse(self._leases, request, error)
             return
-        waited = (request.started_at or request.submitted_at) - request.submitted_at
+        timing = request.timing
+        waited = (timing.started_at or timing.submitted_at) - timing.submitted_at
         left = max(0.0, scenario.queued + scenario.processing - waited) if scenario.processing else 0.0
         one: Running = RunningRequest(request, params, _done())
         one.wait_for_memory(scenario)
@@ -168,7 +170,7 @@ class FakeWorker:
         except StoreUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 - one request's failure is that request's alone
-            fail(self._queue, one, error, storage_shut=bool(self._outputs.breaker.open))
+            fail(self._leases, one, error, storage_shut=bool(self._outputs.breaker.open))
         self._running.pop(one.request.id).end()
         self._accepted.set()  # it may be to be retried
 
@@ -176,15 +178,15 @@ class FakeWorker:
         """As a worker ends a request: each way out is the store's own."""
         scenario, failing = one.plan, one.plan.failing
         if one.lease is LeaseStatus.CANCEL:
-            self._queue.end_cancelled([one.held])
+            self._leases.end_cancelled([one.held])
         elif one.request.retries < scenario.retries:
-            self._queue.retry(*one.held, MODEL_FAILED)
+            self._leases.retry(*one.held, MODEL_FAILED)
         elif failing is None:
             self._complete(one)
         elif failing.retried:
-            self._queue.retry(*one.held, failing.error)
+            self._leases.retry(*one.held, failing.error)
         else:
-            self._queue.fail(*one.held, failing.error, failing.status, failing.kind)
+            self._leases.fail(*one.held, failing.error, failing.status, failing.kind)
 
     def _complete(self, one: Running) -> None:
         if one.phase is Phase.DENOISING:  # else the store went away when the result was to be written
@@ -198,7 +200,7 @@ class FakeWorker:
             # The scripted time: a measured one would differ from run to run.
             inference_time=one.plan.processing,
         )
-        self._queue.complete(*one.held, result.to_json())
+        self._leases.complete(*one.held, result)
 
 
 def _done() -> Future[Any]:

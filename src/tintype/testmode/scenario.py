@@ -35,13 +35,16 @@ from tintype.errors import (
     kind_of,
 )
 from tintype.media.sanitize import DAMAGED
+from tintype.settings import Settings
 from tintype.store.db.records import CANCELLED, Failure
 
 MAGIC = "test:"
 #: Max seconds of each delay: longer than any client waits.
 LONGEST = 600.0
+#: The default of the setting: after so many attempts a live request is given up.
+MAX_ATTEMPTS: int = Settings.model_fields["max_attempts"].default
 #: Attempts that may fail before a request's last one.
-MAX_RETRIES = 2
+MAX_RETRIES = MAX_ATTEMPTS - 1
 SECONDS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3})?")
 HOST = "pictures.example"
 #: Seconds that a magic 429 says to wait.
@@ -49,7 +52,8 @@ WAIT = 2.0
 
 
 def _too_many() -> TintypeError:
-    return TooManyRequests("This API key may send 30 requests per minute", WAIT, time.time())
+    said = f"Too many requests: this API key may send 30 per minute. Retry in {WAIT:g} s."
+    return TooManyRequests(said, WAIT, time.time())
 
 
 def _queue_full() -> TintypeError:
@@ -98,7 +102,7 @@ FAILURES: Mapping[str, Failing] = {
     "weights": _of(WeightsUnusable("the weights can't be loaded: OSError")),
     "model": Failing(MODEL_FAILED, 500, retried=True),
     "out-of-memory": Failing(MODEL_FAILED, 500, retried=True),
-    "crash": Failing(gave_up(MAX_RETRIES + 1), 500, retried=True),
+    "crash": Failing(gave_up(MAX_ATTEMPTS), 500, retried=True),
     "time-limit": _of(CANCELLED),
     "cancelled": _of(CANCELLED),
 }

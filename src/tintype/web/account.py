@@ -50,7 +50,7 @@ def models(own: Services) -> bytes:
 
 def _described(own: Services, spec: ModelSpec) -> dict[str, Any]:
     example = spec.parse(spec.example).params
-    measured = own.outlooks.alone(speed_key(spec, example), planned_steps(spec, example))
+    measured = own.store.queue.duration(speed_key(spec, example), planned_steps(spec, example))
     return describe(spec, own.price(spec), measured) | about(spec, own.registry.configured)
 
 
@@ -65,7 +65,7 @@ def _all_described(own: Services) -> list[dict[str, Any]]:
 
 def whoever(http: HttpRequest, key: Caller) -> dict[str, Any]:
     """The account, its credits, and what this key may do; of a key that sees the server alone, the last."""
-    own = services(http).accounts
+    own = services(http).store.accounts
     may = {"name": key.name, "hint": key.begins, "read_only": key.read_only, "models": key.models, "mode": key.mode}
     may["operator"] = key.operator
     if key.server_only:
@@ -94,7 +94,7 @@ def describe(spec: ModelSpec, tariff: Tariff, measured: float | None) -> dict[st
 def credits(http: HttpRequest, key: Reader) -> dict[str, float]:
     """Dollars that are neither spent nor held by running requests."""
     own = services(http)
-    return {"credits": dollars(own.accounts.remaining(key.account_id)), "free-credits": 0.0}
+    return {"credits": dollars(own.store.accounts.remaining(key.account_id)), "free-credits": 0.0}
 
 
 async def only_get() -> None:

@@ -17,8 +17,8 @@ from tintype import __version__
 from tintype.errors import StorageUnavailable, StoreUnavailable, TintypeError
 from tintype.hub.registry import Registry
 from tintype.settings import Settings
-from tintype.store.ops.servers import BEAT
-from tintype.store.ops.time_series import EVERY
+from tintype.store.db.measurements import BUCKET
+from tintype.store.ops.processes import SERVER_HEARTBEAT
 from tintype.telemetry.logs import Outage
 from tintype.testmode.fake_worker import FakeWorker
 from tintype.testmode.images import FakeOutputs
@@ -48,7 +48,7 @@ log = structlog.get_logger()
 #: Seconds between looks for requests that are past their deadline.
 DEADLINES = 1.0
 #: Seconds between looks at how the server does; of several servers, whichever comes first writes it down.
-LOOK = EVERY / 2
+LOOK = BUCKET / 2
 
 #: What pages of other origins may send and see, where they may call at all.
 CORS: dict[str, Any] = {
@@ -114,15 +114,15 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         own = services.settings
-        outputs = FakeOutputs(services.requests.input_size, services.outputs, own.max_picture_pixels)
-        fake = FakeWorker(services.requests, registry.catalogue, outputs, own.heartbeat, services.test_accepted)
+        outputs = FakeOutputs(services.store.queue.input_size, services.outputs, own.max_picture_pixels)
+        fake = FakeWorker(services.store.leases, registry.catalogue, outputs, own.heartbeat, services.test_accepted)
         jobs = (
-            _every(own.sweep, services.sweep),
-            _every(DEADLINES, services.requests.end_overdue),
+            _every(own.sweep, services.cleanup),
+            _every(DEADLINES, services.store.queue.end_overdue),
             _every(own.poll, fake.turn),
             _every(LOOK, services.readiness.keep_samples),
         )
-        presence = [_every(BEAT, services.beat)] if name else []
+        presence = [_every(SERVER_HEARTBEAT, services.beat)] if name else []
         tasks = [asyncio.create_task(job) for job in (*jobs, *presence)]
         yield
         for task in tasks:
@@ -133,7 +133,7 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
         if name:
             await run_in_threadpool(services.leave)
         await run_in_threadpool(services.tracing.close)
-        services.db.close()
+        services.store.close()
 
     app = FastAPI(
         title="tintype",

@@ -83,7 +83,7 @@ def _actor(http: HttpRequest, key: Key) -> Actor:
 def _authenticated(http: HttpRequest, secret: str) -> Key:
     own = services(http)
     try:
-        return own.accounts.authenticate(secret)
+        return own.store.accounts.keys.authenticate(secret)
     except Unauthorized as error:
         own.strangers.note(client_address(http, own.settings), error.message)
         raise

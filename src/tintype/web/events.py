@@ -13,8 +13,7 @@ from fastapi import Request as HttpRequest
 
 from tintype.errors import NotFound, StorageUnavailable, StoreUnavailable
 from tintype.store.db.records import Status
-from tintype.store.queue.previews import Preview
-from tintype.store.queue.progress import Seen
+from tintype.store.queue.progress import Preview, Update
 from tintype.web import answers
 from tintype.web.auth import Reader
 from tintype.web.openapi import describe_call
@@ -71,7 +70,7 @@ async def events(http: HttpRequest, key: Reader, request_id: str) -> Response:
     own = services(http)
     stream = Stream(own, request_id, key.account_id, base_url(http, own.settings))
     stream.told = Told.parse(http.headers.get("last-event-id", ""))
-    await in_thread(http, own.requests.find, request_id, key.account_id)
+    await in_thread(http, own.store.queue.find, request_id, key.account_id)
     if stream.told == OVER:
         return Response(status_code=NO_CONTENT)  # a browser's EventSource would ask for ever
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}  # nginx would keep events back
@@ -111,7 +110,7 @@ class Stream:
             self.told = OVER  # its record expired
         return []
 
-    def news(self, watch: Watch, seen: Seen) -> list[str]:
+    def news(self, watch: Watch, seen: Update) -> list[str]:
         """What the client does not know yet."""
         before = self.told
         try:
@@ -123,9 +122,9 @@ class Stream:
             watch.again()
         return []
 
-    def _news(self, seen: Seen) -> Iterator[str]:
+    def _news(self, seen: Update) -> Iterator[str]:
         if seen.request.ended:
-            remaining = self.own.accounts.remaining(self.account_id)
+            remaining = self.own.store.accounts.remaining(self.account_id)
             body = answers.result(seen.request, self.base, remaining, self.own.outputs)
             yield self._say(OVER, seen.request.status.lower(), body)
         elif seen.request.status is Status.QUEUED:
@@ -133,24 +132,24 @@ class Stream:
         else:
             yield from self._running(seen)
 
-    def _queued(self, seen: Seen) -> Iterator[str]:
-        place = Told(seen.request.attempt + 1, 0, seen.outlook.position or 0)
-        if seen.outlook.position is not None and place != self.told:
+    def _queued(self, seen: Update) -> Iterator[str]:
+        place = Told(seen.request.attempt + 1, 0, seen.eta.position or 0)
+        if seen.eta.position is not None and place != self.told:
             yield self._say(place, "queued", self._status(seen))
 
-    def _running(self, seen: Seen) -> Iterator[str]:
+    def _running(self, seen: Update) -> Iterator[str]:
         attempt, step = seen.request.attempt, seen.request.step
         if self.told[:2] < (attempt, 1):
             yield self._say(Told(attempt, 1), "started", self._status(seen))
         if step > self.told.number:
             yield self._say(self.told._replace(number=step), "progress", self._status(seen))
-        for preview in sorted(seen.previews.values(), key=lambda one: one.look):
-            if preview.look > self.told.preview:
-                yield self._say(self.told._replace(preview=preview.look), "preview", _shown(preview))
+        for preview in sorted(seen.previews.values(), key=lambda one: one.number):
+            if preview.number > self.told.preview:
+                yield self._say(self.told._replace(preview=preview.number), "preview", _shown(preview))
 
-    def _status(self, seen: Seen) -> dict[str, Any]:
+    def _status(self, seen: Update) -> dict[str, Any]:
         """What the status endpoint says."""
-        return answers.status(seen.request, self.base, seen.outlook)
+        return answers.status(seen.request, self.base, seen.eta)
 
     def _say(self, place: Told, event: str, data: dict[str, Any]) -> str:
         self.told = place
@@ -160,4 +159,4 @@ class Stream:
 def _shown(preview: Preview) -> dict[str, Any]:
     """Which of the request's pictures, from 0, after which step, whether it is done, and how it looks."""
     image = f"data:image/jpeg;base64,{b64encode(preview.jpeg).decode()}"
-    return {"picture": preview.picture, "step": preview.step, "finished": preview.finished, "image": image}
+    return {"picture": preview.image, "step": preview.step, "finished": preview.finished, "image": image}

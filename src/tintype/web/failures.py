@@ -143,7 +143,7 @@ class Credits:
         own = self.services
         patience = LAST_LOOK if own.shutdown.over else None
         try:
-            remaining = await within(patience, own.threads.run(account_id, own.accounts.remaining, account_id))
+            remaining = await within(patience, own.threads.run(account_id, own.store.accounts.remaining, account_id))
         except (StoreUnavailable, TimeoutError):
             return  # the answer itself is worth more than its header
         headers["x-remaining-credits"] = plain(remaining)

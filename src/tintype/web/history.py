@@ -11,10 +11,10 @@ from tintype.core import STORED_INPUT
 from tintype.errors import Forbidden, MissingParameter, NotFound
 from tintype.store.accounts.keys import Key
 from tintype.store.billing.money import dollars
-from tintype.store.billing.statement import beginning
+from tintype.store.billing.reports import beginning
 from tintype.store.db.records import Status
 from tintype.store.queue.history import PENDING, Filter, Past, Sort
-from tintype.store.webhooks.links import file_url
+from tintype.store.webhooks.events import file_url
 from tintype.web.answers import exact, utc
 from tintype.web.auth import Reader
 from tintype.web.openapi import describe_call, describe_query
@@ -72,7 +72,7 @@ def listed(http: HttpRequest, key: Reader) -> dict[str, Any]:
 def one(http: HttpRequest, key: Reader, request_id: str) -> dict[str, Any]:
     """The same row as in the list, whatever the request's age."""
     own = services(http)
-    return _row(own, own.history.find(request_id, key.account_id), base_url(http, own.settings))
+    return _row(own, own.store.queue.history.find(request_id, key.account_id), base_url(http, own.settings))
 
 
 def generations(http: HttpRequest, key: Reader) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def _page(
     descending: bool = True,
 ) -> dict[str, Any]:
     own, base, page = services(http), base_url(http, services(http).settings), query.page()
-    rows, total = own.history.page(meant, size=size, page=page, sort=sort, descending=descending)
+    rows, total = own.store.queue.history.page(meant, size=size, page=page, sort=sort, descending=descending)
     data = [_row(own, row, base) for row in rows]
     return {"data": data, **paged(page, size, total)}
 
@@ -138,9 +138,9 @@ def _row(own: Services, past: Past, base: str) -> dict[str, Any]:
 
 
 def _kept(own: Services, past: Past, base: str) -> list[str]:
-    """Addresses of those pictures that are still there."""
-    pictures = (past.result or {}).get("pictures", [])
-    return [file_url(picture, base) for picture in pictures if _is_there(own, picture["name"])]
+    """Addresses of those images that are still there."""
+    outputs = () if past.result is None else past.result.outputs
+    return [file_url(one.name, base) for one in outputs if _is_there(own, one.name)]
 
 
 def _is_there(own: Services, name: str) -> bool:

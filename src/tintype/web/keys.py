@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from tintype.catalog.models import SD15_IMG2IMG
 from tintype.catalog.spec import Catalogue, no_number
 from tintype.errors import InvalidParameter
-from tintype.store.accounts.keys import LONGEST_LIFE, LONGEST_OVERLAP, OVERLAP, Key
+from tintype.store.accounts.keys import MAX_OVERLAP, MAX_TTL, OVERLAP, Key
 from tintype.store.billing.money import dollars, micro
 from tintype.web.answers import utc
 from tintype.web.auth import Reader, Runner
@@ -60,8 +60,8 @@ class Wanted(BaseModel):
     )
     read_only: Flag = Field(False, description="true or false")
     test: Flag = Field(False, description="true or false")
-    expires_in: Annotated[float, Field(gt=0, le=LONGEST_LIFE), Number] | None = Field(
-        None, description=f"seconds, up to {LONGEST_LIFE}; null for ever"
+    expires_in: Annotated[float, Field(gt=0, le=MAX_TTL), Number] | None = Field(
+        None, description=f"seconds, up to {MAX_TTL}; null for ever"
     )
     spend_cap: Annotated[float, Field(ge=0, le=MOST), Number] | None = Field(
         None, description=f"dollars from 0 to {MOST}, or null"
@@ -84,8 +84,8 @@ class Wanted(BaseModel):
 class Rotation(BaseModel):
     """How long the secret before goes on working."""
 
-    overlap: Annotated[float, Field(ge=0, le=LONGEST_OVERLAP), Number] = Field(
-        OVERLAP, description=f"seconds from 0 to {LONGEST_OVERLAP}"
+    overlap: Annotated[float, Field(ge=0, le=MAX_OVERLAP), Number] = Field(
+        OVERLAP, description=f"seconds from 0 to {MAX_OVERLAP}"
     )
 
 
@@ -110,7 +110,10 @@ def keys_router() -> APIRouter:
 def listed(http: HttpRequest, key: Reader) -> dict[str, Any]:
     """All of the account's keys without their secrets, which are kept nowhere; a test key sees test keys only."""
     own = services(http)
-    return {"keys": [_shown(own, key, one) for one in own.own_keys.list(key)], "may_create": own.own_keys.makes(key)}
+    return {
+        "keys": [_shown(own, key, one) for one in own.store.delegation.list(key)],
+        "may_create": own.store.delegation.makes(key),
+    }
 
 
 async def create(http: HttpRequest, key: Runner) -> dict[str, Any]:
@@ -123,7 +126,7 @@ async def create(http: HttpRequest, key: Runner) -> dict[str, Any]:
     own = services(http)
     async with own.bodies.read(http, key.account_id) as sent:
         wanted = _read(Wanted, sent, own.registry.catalogue)
-    made, secret = await in_thread(http, own.own_keys.create, key, wanted.columns(), wanted.expires_in)
+    made, secret = await in_thread(http, own.store.delegation.create, key, wanted.columns(), wanted.expires_in)
     return {"key": _shown(own, key, made), "secret": secret}
 
 
@@ -135,14 +138,14 @@ async def rotate(http: HttpRequest, key: Runner, key_id: str) -> dict[str, Any]:
     own = services(http)
     async with own.bodies.read(http, key.account_id) as sent:
         wanted = _read(Rotation, sent, own.registry.catalogue)
-    turned, secret = await in_thread(http, own.own_keys.rotate, key, key_id, wanted.overlap)
+    turned, secret = await in_thread(http, own.store.delegation.rotate, key, key_id, wanted.overlap)
     return {"key": _shown(own, key, turned), "secret": secret, "message": _overlap_words(turned, wanted.overlap)}
 
 
 def revoke(http: HttpRequest, key: Runner, key_id: str) -> dict[str, Any]:
     """Stop a key from working at once; what it has queued goes on."""
     own = services(http)
-    return {"key": _shown(own, key, own.own_keys.revoke(key, key_id))}
+    return {"key": _shown(own, key, own.store.delegation.revoke(key, key_id))}
 
 
 def _overlap_words(key: Key, overlap: float) -> str:
@@ -187,5 +190,5 @@ def _shown(own: Services, caller: Key, key: Key) -> dict[str, Any]:
         "overlap_until": utc(key.old_until),
         # Whether it is the one that asks, and whether that one may rotate and revoke it.
         "own": key.id == caller.id,
-        "may_change": own.own_keys.governs(caller, key),
+        "may_change": own.store.delegation.governs(caller, key),
     }

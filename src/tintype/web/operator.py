@@ -8,14 +8,12 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 
-from tintype.store.billing.accounting import SPLITS, By, Use, Window, period
 from tintype.store.billing.money import dollars
-from tintype.store.billing.statement import beginning
-from tintype.store.db.audit import ACTS, THINGS, Deed
+from tintype.store.billing.reports import SPLITS, AccountUsage, By, Window, beginning, period
+from tintype.store.db.audit import ACTS, THINGS, AuditEntry
 from tintype.store.ops.autoscaler import waits, wanted
-from tintype.store.ops.servers import ServerRow
-from tintype.store.ops.time_series import Sample
-from tintype.store.ops.workers import WorkerRow
+from tintype.store.ops.metrics import Bucket
+from tintype.store.ops.processes import ServerRow, WorkerRow
 from tintype.web.auth import Auditor, Observer, Operator
 from tintype.web.openapi import describe_answer, describe_call, describe_query
 from tintype.web.query import MOST_MINUTES, MOST_ROWS, Query, describe, paged
@@ -57,8 +55,8 @@ def operator_router() -> APIRouter:
 def overview(http: HttpRequest, _key: Observer) -> dict[str, Any]:
     """The queue as it stands and every worker, with what each runs; no prompts, and nobody's name."""
     own = services(http)
-    moment, known = own.workers.shown()
-    servers = [_server(server, moment) for server in own.servers.shown()[1]]
+    moment, known = own.store.ops.workers.shown()
+    servers = [_server(server, moment) for server in own.store.ops.servers.shown()[1]]
     workers = [_shown(worker, moment) for worker in known]
     return {"at": _time(moment), "queue": _queue(own), "fleet": _fleet(own), "servers": servers, "workers": workers}
 
@@ -66,7 +64,7 @@ def overview(http: HttpRequest, _key: Observer) -> dict[str, Any]:
 def samples(http: HttpRequest, _key: Observer) -> dict[str, Any]:
     """Stretches of the last `minutes`, an hour unless told, the oldest first; of some, nothing is known."""
     minutes = Query(http.query_params).number("minutes", 60, MOST_MINUTES)
-    moment, seconds, found = services(http).samples.series(minutes * 60)
+    moment, seconds, found = services(http).store.ops.time_series.series(minutes * 60)
     return {"at": _time(moment), "seconds": seconds, "samples": [_sample(one) for one in found]}
 
 
@@ -79,7 +77,7 @@ def audit(http: HttpRequest, _key: Auditor) -> dict[str, Any]:
     page, size, day = query.page(), query.number("per_page", ROWS, MOST_ROWS), query.day("since")
     meant = {"act": query.choice("act", MEANT, ""), "account_id": query.text("account")}
     since = None if day is None else beginning(day)
-    found, total = services(http).audit.page(size=size, page=page, since=since, **meant)
+    found, total = services(http).store.audit.page(size=size, page=page, since=since, **meant)
     return {"data": [*map(_deed, found)], **paged(page, size, total)}
 
 
@@ -92,7 +90,7 @@ def usage(http: HttpRequest, _key: Auditor) -> dict[str, Any]:
     first, last = period(query.day("from"), query.day("to"), ("from", "to"), MOST_DAYS)
     by, page, size = query.choice("by", BYS, ""), query.page(), query.number("per_page", ROWS, MOST_ROWS)
     account = query.text("account")
-    used, total = services(http).accounting.use(Window.of(first, last), by, account, size=size, page=page)
+    used, total = services(http).store.billing.usage(Window.of(first, last), by, account, size=size, page=page)
     return {
         "from": first.isoformat(),
         "to": last.isoformat(),
@@ -107,43 +105,43 @@ def usage(http: HttpRequest, _key: Auditor) -> dict[str, Any]:
 def pause(http: HttpRequest, _key: Operator) -> dict[str, Any]:
     """Workers take nothing more; what runs goes on, what is submitted waits, and test keys notice nothing."""
     own = services(http)
-    own.controls.pause()
+    own.store.queue.pause()
     return _pause(own)
 
 
 def resume(http: HttpRequest, _key: Operator) -> dict[str, Any]:
     """Workers take requests again, in the order in which they would have."""
     own = services(http)
-    own.controls.resume()
+    own.store.queue.resume()
     return _pause(own)
 
 
 def drain(http: HttpRequest, _key: Operator, worker_id: str) -> dict[str, Any]:
     """A worker takes nothing more, ends what it has, and leaves; its place stays empty until it is recalled."""
     own = services(http)
-    worker = own.workers.drain(worker_id)
+    worker = own.store.ops.workers.drain(worker_id)
     return {"id": worker.id, "drain_at": _time(worker.drain_at)}
 
 
 def recall(http: HttpRequest, _key: Operator, worker_id: str) -> dict[str, Any]:
     """The server starts a fresh worker where the drained one was, or will be as soon as that has left."""
-    return {"id": services(http).workers.recall(worker_id)}
+    return {"id": services(http).store.ops.workers.recall(worker_id)}
 
 
 def _queue(own: Services) -> dict[str, Any]:
-    queued, running, oldest = own.requests.depth()
+    queued, running, oldest = own.store.queue.depth()
     return {**_pause(own), "queued": queued, "running": running, "oldest_seconds": oldest}
 
 
 def _fleet(own: Services) -> dict[str, Any] | None:
     """How many workers a Ray fleet wants, and why some of them get no machine, if so; None where none is kept."""
-    with own.db.read() as view:
+    with own.store.db.read() as view:
         number, why = wanted(view), waits(view)
     return None if number is None else {"wanted": number, "waits": why or None}
 
 
 def _pause(own: Services) -> dict[str, Any]:
-    since = own.controls.paused_since()
+    since = own.store.queue.paused_since()
     return {"paused": since is not None, "paused_at": _time(since)}
 
 
@@ -153,8 +151,7 @@ def _server(server: ServerRow, moment: float) -> dict[str, Any]:
 
 
 def _shown(worker: WorkerRow, moment: float) -> dict[str, Any]:
-    about = worker.about or {}
-    lately = about.get("lately", {})
+    report = worker.report
     return {
         "id": worker.id,
         "version": worker.version,
@@ -165,14 +162,14 @@ def _shown(worker: WorkerRow, moment: float) -> dict[str, Any]:
         "started_at": _time(worker.started_at),
         "seen_at": _time(worker.seen_at),
         "drain_at": _time(worker.drain_at),
-        "runs": about.get("tasks", []),
-        "models": about.get("models", []),
+        "runs": [one.to_json() for one in report.running],
+        "models": [*report.models],
         # Bytes.
-        "memory": about.get("memory", {}),
+        "memory": dict(report.memory),
         # Of the last forward passes: rows in one, how many would fit, and its seconds.
-        "rows": lately.get("rows"),
+        "rows": report.rows,
         "max_rows": worker.max_rows,
-        "step_seconds": lately.get("step_seconds"),
+        "step_seconds": report.step_seconds,
         # Since its start.
         "forward_passes": worker.forward_passes,
         "cold_starts": worker.cold_starts,
@@ -180,7 +177,7 @@ def _shown(worker: WorkerRow, moment: float) -> dict[str, Any]:
     }
 
 
-def _deed(one: Deed) -> dict[str, Any]:
+def _deed(one: AuditEntry) -> dict[str, Any]:
     return {
         "at": _time(one.at),
         # When it was done last, and how often: what is done again and again within an hour is one row.
@@ -199,7 +196,7 @@ def _deed(one: Deed) -> dict[str, Any]:
     }
 
 
-def _used(one: Use) -> dict[str, Any]:
+def _used(one: AccountUsage) -> dict[str, Any]:
     return {
         "account": one.account_id,
         "name": one.name,
@@ -215,7 +212,7 @@ def _used(one: Use) -> dict[str, Any]:
     }
 
 
-def _sample(one: Sample) -> dict[str, Any]:
+def _sample(one: Bucket) -> dict[str, Any]:
     looked = {"queued": one.queued, "running": one.running, "workers": one.workers}
     memory = {"memory": one.memory, "device_memory": one.device_memory}
     steps = {"fill": one.fill, "step_seconds": one.seconds_per_step}

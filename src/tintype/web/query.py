@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 from starlette.datastructures import QueryParams
 
 from tintype.errors import BadRequest, InvalidParameter
-from tintype.store.billing.accounting import SPLITS
-from tintype.store.billing.statement import DAY, beginning
+from tintype.store.billing.reports import DAY, SPLITS, beginning
 from tintype.store.db.audit import ACTS, THINGS
 
 Value = TypeVar("Value")

@@ -19,9 +19,7 @@ from anyio.to_thread import run_sync
 
 from tintype.errors import StorageUnavailable, StoreUnavailable
 from tintype.media.storage import Storage
-from tintype.store.db.database import Database
-from tintype.store.ops.time_series import Samples
-from tintype.store.queue.control import Controls
+from tintype.store.store import Store
 from tintype.web.shutdown import Shutdown
 
 T = TypeVar("T")
@@ -95,12 +93,8 @@ class State:
 class Readiness:
     """One web process's."""
 
-    def __init__(
-        self, db: Database, controls: Controls, samples: Samples, storage: Storage, shutdown: Shutdown
-    ) -> None:
-        self._db = db
-        self._controls = controls
-        self._samples = samples
+    def __init__(self, store: Store, storage: Storage, shutdown: Shutdown) -> None:
+        self._store = store
         self._storage = storage
         self._shutdown = shutdown
         self._writable = True
@@ -125,7 +119,7 @@ class Readiness:
     def keep_samples(self, *, anew: bool = False) -> None:
         """Write down how the server does, as it is done every few seconds, and note whether it could be written."""
         try:
-            self._samples.look(anew=anew)
+            self._store.ops.time_series.measure(force=anew)
         except StoreUnavailable:
             self._writable = False
             raise
@@ -134,10 +128,10 @@ class Readiness:
     def _look_at_database(self, has_worker: Callable[[], bool]) -> Seen:
         # Not only at its time: a call may have found just now that nothing can be written, and callers wait for word
         # that all is well again.
-        if not self._writable or self._db.unchangeable:
+        if not self._writable or self._store.db.read_only:
             with suppress(StoreUnavailable):
                 self.keep_samples(anew=True)
-        paused = self._controls.paused_since() is not None
+        paused = self._store.queue.paused_since() is not None
         return Seen(paused=paused, worker=has_worker(), writable=self._writable)
 
     def _look_at_storage(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tintype.catalog.builtin import BUILTIN
-from tintype.store.db.records import Warmth
+from tintype.store.db.records import PreloadState
 
 Schema = dict[str, Any]
 
@@ -72,11 +72,11 @@ RESULT = shape(
 WARMTH = shape(
     {"mode": TEXT},
     slug=TEXT,
-    state={"enum": list(map(str, Warmth)), "description": "WARM once every worker has loaded it"},
+    state={"enum": list(map(str, PreloadState)), "description": "WARM once every worker has loaded it"},
     workers={
         "type": "array",
         "items": shape(
-            device=TEXT, state={"enum": list(map(str, Warmth))}, seconds=or_null(NUMBER), error=or_null(TEXT)
+            device=TEXT, state={"enum": list(map(str, PreloadState))}, seconds=or_null(NUMBER), error=or_null(TEXT)
         ),
     },
 )

@@ -1,4 +1,4 @@
-"""What the routes work with: the store, the files and the settings, put together once per server."""
+"""What the routes use: the store, the files and the settings, put together once per server."""
 
 from __future__ import annotations
 
@@ -16,30 +16,10 @@ from tintype.hub.registry import Registry
 from tintype.media.images import check
 from tintype.media.storage import Storage, open_storage
 from tintype.settings import Safety, Settings
-from tintype.store.accounts.accounts import Accounts
-from tintype.store.accounts.assets import Assets
-from tintype.store.accounts.delegation import OwnKeys
 from tintype.store.accounts.keys import Key
-from tintype.store.billing.accounting import Accounting
-from tintype.store.billing.prices import tariff
-from tintype.store.billing.statement import Statements
-from tintype.store.billing.usage import Usage
-from tintype.store.db.audit import Audit
-from tintype.store.db.database import Database
-from tintype.store.ops.metrics import read_figures
-from tintype.store.ops.preload import Warmups
-from tintype.store.ops.servers import Servers
-from tintype.store.ops.time_series import Samples
-from tintype.store.ops.workers import WorkerRow, Workers
-from tintype.store.queue.control import Controls
-from tintype.store.queue.eta import Outlooks
-from tintype.store.queue.history import History
-from tintype.store.queue.limits import Ceilings
-from tintype.store.queue.previews import Previews
-from tintype.store.queue.progress import Looks
-from tintype.store.queue.requests import Requests
-from tintype.store.webhooks.outbox import Outbox
-from tintype.store.webhooks.subscriptions import Webhooks
+from tintype.store.billing.money import tariff
+from tintype.store.ops.processes import WorkerRow
+from tintype.store.store import Store
 from tintype.telemetry.exposition import Metrics
 from tintype.telemetry.traces import Tracing, open_tracing
 from tintype.web.body import Bodies
@@ -49,41 +29,22 @@ from tintype.web.strangers import Strangers
 from tintype.web.threads import Threads
 from tintype.web.waits import Waits
 from tintype.web.watcher import Watcher
-from tintype.webhooks import outbox
 
-#: Seconds that a signed address of a picture works: enough to follow it.
+#: Seconds that a signed address of an image works: enough to follow it.
 SIGNED_FOR = 300.0
-#: Seconds for which a call waits for a storage that is away: it holds a thread meanwhile, of which there are few.
-CALLERS_PATIENCE = 5.0
+#: Timeout in seconds of a call to a storage that is away: it occupies a thread meanwhile, of which there are few.
+CALLERS_TIMEOUT = 5.0
 
 
 @dataclass(frozen=True)
 class Services:
-    """One of each, for the life of a server."""
+    """One of each per server."""
 
     settings: Settings
     registry: Registry
-    db: Database
-    requests: Requests
-    accounts: Accounts
-    audit: Audit
-    own_keys: OwnKeys
-    statements: Statements
-    usage: Usage
-    accounting: Accounting
+    store: Store
     #: What the database knows this server as; empty where it isn't told of it.
     name: str
-    servers: Servers
-    workers: Workers
-    controls: Controls
-    samples: Samples
-    history: History
-    assets: Assets
-    outlooks: Outlooks
-    previews: Previews
-    warmups: Warmups
-    webhooks: Webhooks
-    outbox: Outbox
     inputs: Storage
     outputs: Storage
     uploads: Storage
@@ -96,7 +57,7 @@ class Services:
     tracing: Tracing
     #: Phrases that prompts are refused for.
     blocked: BlockedPhrases
-    #: Set when a test key's request has been queued here, for the stand-in.
+    #: Set when a test key's request has been queued here, for the fake worker.
     test_accepted: threading.Event
     shutdown: Shutdown
     readiness: Readiness
@@ -104,85 +65,62 @@ class Services:
     @classmethod
     def open(cls, settings: Settings, registry: Registry, shutdown: Shutdown, name: str = "") -> Services:
         """Connect to what the settings name; the database must have been migrated."""
-        db = Database(settings.database, patience=settings.database_patience, process="web")
-        inputs = open_storage(settings, settings.inputs_folder, settings.input_life, CALLERS_PATIENCE)
-        ceilings, previews, controls, samples = _ceilings(settings), Previews(db), Controls(db), Samples(db)
-        # Its own, with little patience: who asks whether all is well shall not wait until it is.
-        looked_at = open_storage(settings, settings.outputs_folder, settings.picture_life, TRIAL)
+        inputs = open_storage(settings, settings.inputs_folder, settings.input_life, CALLERS_TIMEOUT)
+        store = Store.open(settings, process="web", discard=inputs.discard)
+        # Its own, with a short timeout: readiness is answered before a slow storage is.
+        probed = open_storage(settings, settings.outputs_folder, settings.picture_life, TRIAL)
         return cls(
             settings=settings,
             registry=registry,
-            db=db,
-            requests=Requests(
-                db,
-                lease=settings.lease,
-                retention=settings.retention,
-                discard=inputs.discard,
-                ceilings=ceilings,
-                input_quota=settings.input_quota,
-            ),
-            accounts=Accounts(db),
-            audit=Audit(db, settings.audit_life),
-            own_keys=OwnKeys(db, most=settings.account_keys, daily=settings.account_keys_daily, ceilings=ceilings),
-            statements=Statements(db),
-            usage=Usage(db),
-            accounting=Accounting(db, settings.history_life),
+            store=store,
             name=name,
-            servers=Servers(db),
-            workers=Workers(db),
-            controls=controls,
-            samples=samples,
-            history=History(db, settings.history_life),
-            assets=Assets(db, life=settings.asset_life, quota=settings.asset_quota),
-            outlooks=Outlooks(db),
-            previews=previews,
-            warmups=Warmups(db),
-            webhooks=Webhooks(db, overlap=settings.webhook_overlap),
-            outbox=outbox(db, settings),
             inputs=inputs,
-            outputs=open_storage(settings, settings.outputs_folder, settings.picture_life, CALLERS_PATIENCE),
-            uploads=open_storage(settings, settings.assets_folder, settings.asset_life, CALLERS_PATIENCE),
+            outputs=open_storage(settings, settings.outputs_folder, settings.picture_life, CALLERS_TIMEOUT),
+            uploads=open_storage(settings, settings.assets_folder, settings.asset_life, CALLERS_TIMEOUT),
             waits=Waits(settings.account_waits, settings.waits),
-            watcher=Watcher(Looks(db), previews, settings.events_poll, shutdown),
+            watcher=Watcher(store.queue, settings.events_poll, shutdown),
             strangers=Strangers(),
             threads=Threads(),
             bodies=Bodies(per_account=settings.account_bodies, together=settings.bodies),
             metrics=Metrics(
-                partial(read_figures, db, registry.catalogue), [db.times], {"database": db.kind}, settings.data
+                partial(store.ops.metrics, registry.catalogue),
+                [store.db.times],
+                {"database": store.db.kind},
+                settings.data,
             ),
             tracing=open_tracing(settings.traces, "web", name),
             blocked=BlockedPhrases.read(settings.blocked_prompts),
             test_accepted=threading.Event(),
             shutdown=shutdown,
-            readiness=Readiness(db, controls, samples, looked_at, shutdown),
+            readiness=Readiness(store, probed, shutdown),
         )
 
     def price(self, spec: ModelSpec) -> Tariff:
-        """What a model costs: by the operator's own price, or the catalogue's; nothing without billing."""
+        """A model's price: the operator's own, or the catalogue's; nothing without billing."""
         return tariff(spec, self.registry.prices.get(spec.slug), billing=self.settings.billing)
 
     def safety(self, key: Key) -> Safety:
-        """How strict the safety check is with a key: by its own setting, stricter or laxer, or the server's."""
+        """How strict the safety filter is with a key: its own setting, stricter or laxer, or the server's."""
         return key.safety or self.settings.safety
 
     def find_file(self, name: str) -> tuple[Storage, int]:
-        """Where a finished or uploaded picture of that unguessable name is, and its bytes; raises NotFound."""
+        """Where a finished or uploaded image of that unguessable name is, and its bytes; raises NotFound."""
         try:
             return self.outputs, self.outputs.size(name)
         except NotFound:
             return self.uploads, self.uploads.size(name)
 
     def file_size(self, name: str) -> tuple[int, int]:
-        """Width and height in pixels of such a picture; raises NotFound, and BadPicture for what is none any more.
+        """Width and height in pixels of such an image; raises NotFound, and BadPicture for what is none.
 
-        It is read only where they were never noted: it came from an earlier version, or outlived its request's record.
+        Its file is read only where they were not noted: by an earlier version, or until its request's record expired.
         """
-        size = self.assets.size_of(name)
+        size = self.store.uploads.size_of(name)
         place, _ = self.find_file(name)
         return check(place.get(name), self.settings.max_picture_pixels) if size is None else size
 
     def file_address(self, name: str) -> str | None:
-        """Where the storage gives that picture out itself, if the operator wants that; raises NotFound."""
+        """Where the storage serves that image itself, if the operator has enabled that; raises NotFound."""
         if not self.settings.storage_redirect:
             return None
         try:
@@ -191,48 +129,44 @@ class Services:
             return self.uploads.signed_url(name, SIGNED_FOR)
 
     def beat(self) -> None:
-        """Say that this server lives."""
-        self.servers.beat(self.name, self.registry.identities)
+        """This server's heartbeat."""
+        self.store.ops.servers.beat(self.name, self.registry.identities)
 
     def leave(self) -> None:
-        """Say that it stops, if it can be said."""
+        """Note that it stops."""
         with suppress(StoreUnavailable):  # it counts as gone soon
-            self.servers.leave(self.name)
+            self.store.ops.servers.leave(self.name)
 
     def has_worker(self) -> bool:
-        """Whether a worker that takes requests has given a sign of life lately."""
+        """Whether a worker that takes requests is alive."""
         return bool(self.taking())
 
     def taking(self) -> list[WorkerRow]:
-        """The workers that take requests, and have given a sign of life lately."""
+        """The workers that are alive and take requests."""
         return [worker for worker in self._alive() if worker.takes]
 
     def _alive(self) -> list[WorkerRow]:
-        return self.workers.alive(max(5.0, 10 * self.settings.heartbeat))
+        return self.store.ops.workers.alive(max(5.0, 10 * self.settings.heartbeat))
 
     def paused(self) -> list[WorkerRow]:
-        """The workers that live, and would take requests, but for their storage of pictures, which can't be used."""
+        """The workers that are alive, and would take requests if their storage could be used."""
         return [worker for worker in self._alive() if worker.paused and worker.drain_at is None]
 
-    def sweep(self) -> None:
-        """Forget what has outlived its time: records, and files but for those that requests still need."""
-        self.outbox.expire()
-        self.previews.expire()
-        self.warmups.expire()
-        self.history.expire()
-        self.assets.expire()
-        self.own_keys.expire()
-        self.audit.expire()
-        self.requests.expire()
-        # Last, what a storage that is away holds up until a later sweep.
-        needed = self.requests.needed_inputs()
+    def cleanup(self) -> None:
+        """Delete what has expired: records, and files but for those that requests still need."""
+        store = self.store
+        store.webhooks.outbox.expire()
+        store.queue.previews.expire()
+        store.ops.preloads.expire()
+        store.queue.history.expire()
+        store.uploads.expire()
+        store.delegation.expire()
+        store.audit.expire()
+        store.queue.expire()
+        # Last: a storage that is away delays these until a later cleanup.
+        needed = store.queue.needed_inputs()
         for files in (self.outputs, self.inputs, self.uploads):
             files.expire(needed)
-
-
-def _ceilings(settings: Settings) -> Ceilings:
-    of_keys = settings.key_rpm, settings.key_concurrency, settings.key_max_queued
-    return Ceilings(*of_keys, settings.queue, settings.queue_share)
 
 
 def services(http: HttpRequest) -> Services:

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 
 from tintype.store.billing.money import dollars
-from tintype.store.billing.statement import CHANGES, DAY, Posted
+from tintype.store.billing.reports import CHANGES, DAY, Posted
 from tintype.store.db.records import Entry
 from tintype.store.queue.history import Filter
 from tintype.web.answers import utc
@@ -46,14 +46,14 @@ def ledger(http: HttpRequest, key: Reader) -> dict[str, Any]:
     query = Query(http.query_params)
     page, size = query.page(), query.number("per_page", ROWS, 100)
     kinds = query.choice("entries", ENTRIES, "balance")
-    rows, total = services(http).statements.page(key.account_id, kinds, size=size, page=page)
+    rows, total = services(http).store.billing.page(key.account_id, kinds, size=size, page=page)
     return {"data": [*map(_row, rows)], **paged(page, size, total)}
 
 
 def days(http: HttpRequest, key: Reader) -> dict[str, Any]:
     """Every day (UTC) of a window of at most 366 days: what was given and spent, and the balance at its end."""
     since, before = Query(http.query_params).window("from_date", "to_date", days=USUAL, most=MOST)
-    found = services(http).statements.days(key.account_id, since, before)
+    found = services(http).store.billing.days(key.account_id, since, before)
     return {
         "days": [
             {
@@ -70,7 +70,7 @@ def days(http: HttpRequest, key: Reader) -> dict[str, Any]:
 def usage(http: HttpRequest, key: Reader) -> dict[str, Any]:
     """A sum per day (UTC) and model that had requests, and the sum of all, in a window of at most 366 days."""
     since, before = Query(http.query_params).window("from_date", "to_date", days=USUAL, most=MOST)
-    used = services(http).usage.by_day(Filter(account_id=key.account_id, since=since, before=before))
+    used = services(http).store.queue.history.usage(Filter(account_id=key.account_id, since=since, before=before))
     total = {
         "requests": sum(one.requests for one in used),
         "completed": sum(one.completed for one in used),

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
-from uuid import uuid4
 
 import structlog
 from fastapi import Request as HttpRequest
@@ -35,8 +34,9 @@ from tintype.media.scaling import fitted_size
 from tintype.settings import Safety
 from tintype.store.accounts.keys import Key
 from tintype.store.db.records import Request, RequestMetadata
-from tintype.store.queue import log as life
 from tintype.store.queue.inputs import Input
+from tintype.store.queue.lifecycle import log_queued
+from tintype.store.queue.submit import NewRequest
 from tintype.telemetry.traces import HEADER
 from tintype.testmode.scenario import parse, steady_draw
 from tintype.web.peers import client_address
@@ -67,7 +67,7 @@ class Submitted:
     def again(cls, request: Request) -> Submitted:
         """What was said of a request when it was first sent with its idempotency key, to the letter."""
         replayed = {"x-request-id": request.id, "idempotent-replayed": "true"}
-        return cls(request, {**(request.reply or {}), **replayed}, request.base_url or "")
+        return cls(request, {**(request.metadata.reply or {}), **replayed}, request.metadata.base_url or "")
 
     @property
     def replayed(self) -> bool:
@@ -88,22 +88,23 @@ async def _queue(
     http: HttpRequest, spec: ModelSpec, key: Key, sent: dict[str, Any], base: str, terms: RequestOptions
 ) -> Submitted:
     own, client = services_of(http), client_address(http, services_of(http).settings)
-    around: RequestMetadata = {"base_url": base}
+    metadata = RequestMetadata(base_url=base)
     if once := terms.idempotency_key:
         mark, before = await in_thread(http, _sent_before, own, key, once, http.url.path, sent)
         if before:
             return Submitted.again(before)
-        around |= {"idempotency_key": once, "fingerprint": mark}
+        metadata = replace(metadata, idempotency_key=once, fingerprint=mark)
     if ASKS in http.headers:
-        around["webhook_url"] = await in_thread(http, asked_webhook, http, own, key)
-    with own.tracing.span("submit", http.headers.get(HEADER), model=spec.slug) as around["traceparent"]:
-        return await in_thread(http, submit, own, spec, key, sent, base, around, client, terms.cancel_after)
+        metadata = replace(metadata, webhook_url=await in_thread(http, asked_webhook, http, own, key))
+    with own.tracing.span("submit", http.headers.get(HEADER), model=spec.slug) as traceparent:
+        metadata = replace(metadata, traceparent=traceparent)
+        return await in_thread(http, submit, own, spec, key, sent, base, metadata, client, terms.cancel_after)
 
 
 def _sent_before(own: Services, key: Key, once: str, path: str, sent: dict[str, Any]) -> tuple[str, Request | None]:
     """A call's fingerprint, and the request that it was sent for already; a picture takes its time to be hashed."""
     mark = fingerprint(path, sent)
-    return mark, own.requests.repeated(key, once, mark)
+    return mark, own.store.queue.repeated(key, once, mark)
 
 
 def submit(
@@ -112,11 +113,11 @@ def submit(
     key: Key,
     sent: dict[str, Any],
     base: str,
-    around: RequestMetadata,
+    metadata: RequestMetadata,
     client: str,
     cancel_after: float | None = None,
 ) -> Submitted:
-    """Queue a request and hold its price; `around` is what is known of the call beside what it sent.
+    """Queue a request and hold its price; `metadata` is what is known of the call in addition to its body.
 
     client: the address that it came from.
 
@@ -141,31 +142,32 @@ def submit(
     kept = keep(services, picture)
     if kept and kept.bytes:
         parsed = parsed.with_source(STORED_INPUT + kept.name)
-    tariff, steps = services.price(spec), planned_steps(spec, wanted)
-    around = {**around, "id": str(uuid4()), "reply": headers, "pictures": wanted.count, "pace": speed_key(spec, wanted)}
-    around["safety"] = safety
-    if key.test:
-        around["pace"] = None  # nothing is learnt from it about the models
-    around["rate"] = tariff.rate
+    tariff = services.price(spec)
+    new = NewRequest(
+        key,
+        spec.slug,
+        parsed.values,
+        tariff.most(wanted.count),
+        generation=parsed.params,
+        rate=tariff.rate,
+        images=wanted.count,
+        steps=planned_steps(spec, wanted),
+        speed_key=None if key.test else speed_key(spec, wanted),  # nothing is learnt from a test
+        safety=safety,
+        cancel_after=cancel_after,
+        start_after=queued,
+        input=kept,
+        metadata=replace(metadata, reply=headers),
+    )
     request = None
     try:
-        request = services.requests.submit(
-            key,
-            spec.slug,
-            parsed.values,
-            price=tariff.most(wanted.count),
-            steps=steps,
-            cancel_after=cancel_after,
-            start_after=queued,
-            picture=kept,
-            **around,
-        )
+        request = services.store.queue.submit(new)
     except PerhapsQueued:
         kept = None  # it may need its picture
-        log.warning("perhaps queued", request=around["id"], account=key.account_id, key_id=key.id, client=client)
+        log.warning("perhaps queued", request=new.id, account=key.account_id, key_id=key.id, client=client)
         raise
     finally:
-        fresh = request is not None and request.id == around["id"]
+        fresh = request is not None and request.id == new.id
         if kept and kept.bytes and not fresh:
             services.inputs.discard(kept.name)
     if not fresh:
@@ -173,7 +175,7 @@ def submit(
     if key.test:
         services.test_accepted.set()
     private = {"prompt": wanted.prompt} if services.settings.log_prompts else {}
-    life.queued(request, key, client, **private)
+    log_queued(request, key, client, **private)
     return Submitted(request, headers | _rate(request) | {"x-request-id": request.id}, base)
 
 

@@ -11,8 +11,8 @@ from fastapi import Request as HttpRequest
 from tintype.errors import BadPicture, InvalidParameter, MissingParameter, PerhapsDone
 from tintype.media.images import identify
 from tintype.media.inline import from_text
-from tintype.store.accounts.assets import Upload
-from tintype.store.webhooks.links import file_url
+from tintype.store.accounts.uploads import Upload
+from tintype.store.webhooks.events import file_url
 from tintype.web.auth import Runner
 from tintype.web.openapi import describe_body
 from tintype.web.services import Services, services
@@ -44,7 +44,7 @@ async def upload(http: HttpRequest, key: Runner) -> dict[str, Any]:
     async with own.bodies.read(http, key.account_id, most=own.settings.max_body) as sent:
         names, until = await in_thread(http, keep, own, key.account_id, _texts(sent.get("data_urls")))
     expires = datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds")
-    urls = [file_url({"name": name}, base) for name in names]
+    urls = [file_url(name, base) for name in names]
     return {"file_urls": urls, "message": f"{len(urls)} uploaded; kept until {expires}"}
 
 
@@ -55,7 +55,7 @@ def keep(own: Services, account_id: str, texts: list[str]) -> tuple[list[str], f
     try:
         for data, suffix, (width, height) in pictures:
             uploads.append(Upload(own.uploads.put(data, suffix), len(data), width, height))
-        return [upload.name for upload in uploads], own.assets.add(account_id, uploads)
+        return [upload.name for upload in uploads], own.store.uploads.add(account_id, uploads)
     except PerhapsDone:
         raise  # they may be the account's by now; if they aren't, a sweep removes them
     except Exception:

@@ -13,6 +13,7 @@ from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse
 
 from tintype.catalog.spec import Catalogue, ModelSpec
+from tintype.core import Result
 from tintype.errors import (
     GoesOn,
     Restarting,
@@ -24,8 +25,8 @@ from tintype.errors import (
 )
 from tintype.media.images import content_type
 from tintype.store.billing.money import plain
-from tintype.store.db.records import CANCELLED, Json, Request, Status
-from tintype.store.webhooks.links import file_url, links
+from tintype.store.db.records import Request, Status
+from tintype.store.webhooks.events import file_url, links
 from tintype.testmode.scenario import parse
 from tintype.web import answers
 from tintype.web.auth import Reader, Runner
@@ -81,7 +82,7 @@ def runs(spec: ModelSpec) -> Callable[..., Awaitable[Response]]:
 def poll(http: HttpRequest, key: Reader, request_id: str) -> Response:
     """The same body as the result endpoint of v2."""
     own = services(http)
-    return result_response(own, own.requests.find(request_id, key.account_id), base_url(http, own.settings))
+    return result_response(own, own.store.queue.find(request_id, key.account_id), base_url(http, own.settings))
 
 
 async def wait(own: Services, http: HttpRequest, request: Request) -> Request | None:
@@ -110,10 +111,10 @@ async def _watch(own: Services, http: HttpRequest, request: Request) -> Request 
     if watch.error:
         raise watch.error
     if watch.over:
-        return await own.threads.run(request.account_id, own.requests.find, request.id, request.account_id)
+        return await own.threads.run(request.account_id, own.store.queue.find, request.id, request.account_id)
     if gone.done():
-        if request.idempotency_key is None:
-            await own.threads.run(request.account_id, own.requests.cancel, request.id, request.account_id)
+        if request.metadata.idempotency_key is None:
+            await own.threads.run(request.account_id, own.store.queue.cancel, request.id, request.account_id)
         return None
     if own.shutdown.over:
         with suppress(TimeoutError):  # a database that says nothing: what became of it can't be told either
@@ -133,9 +134,9 @@ def _last_word(own: Services, request: Request) -> Request:
 
     Else raises WaitRanOut, if its caller can ask for it again, and Restarting where it can't: then it is cancelled.
     """
-    once = request.idempotency_key is not None
-    request = (own.requests.find if once else own.requests.cancel)(request.id, request.account_id)
-    if request.ended and (once or request.error_status != CANCELLED.status):
+    once = request.metadata.idempotency_key is not None
+    request = (own.store.queue.find if once else own.store.queue.cancel)(request.id, request.account_id)
+    if request.ended and (once or request.outcome != "cancelled"):
         return request
     if once:
         raise _goes_on(WaitRanOut, request, "This server is being restarted; the request goes on")
@@ -146,7 +147,7 @@ def _why_not(own: Services, request: Request) -> GoesOn:
     """Why a request has not ended in all that time."""
     if request.test:
         return _goes_on(WaitRanOut, request)
-    if own.controls.paused_since() is not None:
+    if own.store.queue.paused_since() is not None:
         return _goes_on(WaitRanOut, request, "The queue is paused by the operator; the request keeps its place in it")
     if own.has_worker():
         return _goes_on(WaitRanOut, request)
@@ -155,51 +156,50 @@ def _why_not(own: Services, request: Request) -> GoesOn:
 
 def _goes_on(kind: type[GoesOn], request: Request, message: str | None = None) -> GoesOn:
     error = kind(message, headers={"x-request-id": request.id})
-    error.places = {"request_id": request.id, **links(request, request.base_url or "")}
-    return error if request.idempotency_key is None else error.repeatable(RETRY_AFTER)
+    error.places = {"request_id": request.id, **links(request, request.metadata.base_url or "")}
+    return error if request.metadata.idempotency_key is None else error.repeatable(RETRY_AFTER)
 
 
 def answer(own: Services, request: Request, submitted: Submitted) -> Response:
-    """The picture's bytes, or JSON: base64 where it was asked for, addresses where there are several pictures."""
+    """The image's bytes, or JSON: base64 where it was asked for, addresses where there are several images."""
     if request.status is not Status.COMPLETED or request.result is None:
         error = answers.failure(request)
         error.headers |= submitted.headers
         raise error
     made = request.result
-    pictures = made["pictures"]
+    first = made.outputs[0]
     about = {
-        "x-cost": plain(request.cost or 0),
-        "x-generation-time": f"{made['inference_time']:g}",
-        "x-seed-value": str(made["seed"]),
-        "x-output-metadata": f'{{"width": {pictures[0]["width"]}, "height": {pictures[0]["height"]}}}',
+        "x-cost": plain(request.billing.cost or 0),
+        "x-generation-time": f"{made.inference_time:g}",
+        "x-seed-value": str(made.seed),
+        "x-output-metadata": f'{{"width": {first.width}, "height": {first.height}}}',
     }
     headers = answers.notes(request, submitted.headers) | about
     if request.params.get("base64"):
         return JSONResponse(_in_base64(own, made), headers=headers)
-    if len(pictures) > 1:
-        images = [{"url": file_url(picture, submitted.base), "seed": str(picture["seed"])} for picture in pictures]
+    if len(made.outputs) > 1:
+        images = [{"url": file_url(one.name, submitted.base), "seed": str(one.seed)} for one in made.outputs]
         return JSONResponse({"images": images}, headers=headers)
-    name = pictures[0]["name"]
-    run, kind = partial(own.threads.run, request.account_id), content_type(made["format"])
-    return Stored(own.outputs, name, own.outputs.size(name), run=run, headers=headers, media_type=kind)
+    run, kind = partial(own.threads.run, request.account_id), content_type(made.format)
+    return Stored(own.outputs, first.name, own.outputs.size(first.name), run=run, headers=headers, media_type=kind)
 
 
 def result_response(own: Services, request: Request, base: str) -> Response:
     """The result endpoint's answer: 422 for FAILED, the status while there is no result yet."""
     if request.status in (Status.QUEUED, Status.PROCESSING):
-        return JSONResponse(answers.status(request, base, own.outlooks.of(request)))
-    remaining = own.accounts.remaining(request.account_id)
+        return JSONResponse(answers.status(request, base, own.store.queue.eta(request)))
+    remaining = own.store.accounts.remaining(request.account_id)
     body = answers.result(request, base, remaining, own.outputs)
     status = 422 if request.status is Status.FAILED else 200
     return JSONResponse(body, status_code=status, headers=answers.notes(request, {}))
 
 
-def _in_base64(own: Services, made: Json) -> dict[str, Any]:
-    encoded = [answers.encoded(picture, own.outputs) for picture in made["pictures"]]
+def _in_base64(own: Services, made: Result) -> dict[str, Any]:
+    encoded = [answers.encoded(one, own.outputs) for one in made.outputs]
     return {
         "image": encoded[0] if len(encoded) == 1 else encoded,
         "status": "Success",
-        "infer_time": made["inference_time"],
+        "infer_time": made.inference_time,
         "outputs": len(encoded),
-        "image_format": made["format"],
+        "image_format": made.format,
     }

@@ -47,19 +47,19 @@ def submits(spec: ModelSpec) -> Callable[..., Awaitable[Response]]:
 def status(http: HttpRequest, key: Reader, request_id: str) -> Response:
     """Where the request is: queued at which place, running at which step, completed or failed."""
     own = services(http)
-    request = own.requests.find(request_id, key.account_id)
-    body = answers.status(request, base_url(http, own.settings), own.outlooks.of(request))
+    request = own.store.queue.find(request_id, key.account_id)
+    body = answers.status(request, base_url(http, own.settings), own.store.queue.eta(request))
     return JSONResponse(body, status_code=422 if request.status is Status.FAILED else 200)
 
 
 def result(http: HttpRequest, key: Reader, request_id: str) -> Response:
     """The pictures' addresses once the request is COMPLETED; until then its status."""
     own = services(http)
-    return result_response(own, own.requests.find(request_id, key.account_id), base_url(http, own.settings))
+    return result_response(own, own.store.queue.find(request_id, key.account_id), base_url(http, own.settings))
 
 
 def cancel(http: HttpRequest, key: Runner, request_id: str) -> Response:
     """Cancel queued work at once and running work at its next step; what has ended stays as it is."""
     own = services(http)
-    request = own.requests.cancel(request_id, key.account_id)
+    request = own.store.queue.cancel(request_id, key.account_id)
     return JSONResponse({"request_id": request.id, "status": request.status, "error": request.error})

@@ -9,8 +9,8 @@ from fastapi import Request as HttpRequest
 
 from tintype.errors import Forbidden, NotReady
 from tintype.store.accounts.keys import Key
-from tintype.store.db.records import Warmth
-from tintype.store.ops.preload import Warmup
+from tintype.store.db.records import PreloadState
+from tintype.store.ops.preload import Preload
 from tintype.web.auth import Reader, Runner
 from tintype.web.openapi import describe_warmth
 from tintype.web.services import Services, services
@@ -35,7 +35,7 @@ def warm(http: HttpRequest, slug: str, key: Runner) -> dict[str, Any]:
         workers = _workers(own)
         if not workers:
             raise NotReady("No worker is there to load it")
-        own.warmups.ask(slug, workers)
+        own.store.ops.preloads.ask(slug, workers)
     return _shown(own, slug, key)
 
 
@@ -59,20 +59,20 @@ def _workers(own: Services) -> dict[str, str]:
 
 def _shown(own: Services, slug: str, key: Key) -> dict[str, Any]:
     if key.test:
-        return {"slug": slug, "state": Warmth.WARM, "workers": [], "mode": "test"}
+        return {"slug": slug, "state": PreloadState.WARM, "workers": [], "mode": "test"}
     devices = _workers(own)
-    asked = {warmup.worker: warmup for warmup in own.warmups.of(slug, devices)}
+    asked = {warmup.worker: warmup for warmup in own.store.ops.preloads.of(slug, devices)}
     workers = [_worker(device, asked.get(worker)) for worker, device in devices.items()]
     return {"slug": slug, "state": _together([worker["state"] for worker in workers]), "workers": workers}
 
 
-def _worker(device: str, warmup: Warmup | None) -> dict[str, Any]:
+def _worker(device: str, warmup: Preload | None) -> dict[str, Any]:
     if warmup is None:
-        return {"device": device, "state": Warmth.COLD, "seconds": None, "error": None}
+        return {"device": device, "state": PreloadState.COLD, "seconds": None, "error": None}
     return {"device": device, "state": warmup.state, "seconds": warmup.seconds, "error": warmup.error}
 
 
-def _together(states: list[Warmth]) -> Warmth:
+def _together(states: list[PreloadState]) -> PreloadState:
     """One word for all workers: the first of these that is some worker's, so WARM is said of all of them."""
-    order = (Warmth.WARMING, Warmth.FAILED, Warmth.COLD, Warmth.WARM)
-    return next((state for state in order if state in states), Warmth.COLD)
+    order = (PreloadState.WARMING, PreloadState.FAILED, PreloadState.COLD, PreloadState.WARM)
+    return next((state for state in order if state in states), PreloadState.COLD)

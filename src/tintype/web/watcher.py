@@ -16,8 +16,8 @@ from anyio.to_thread import run_sync
 
 from tintype.errors import UNFORESEEN, StoreUnavailable, TintypeError
 from tintype.store.db.records import Status
-from tintype.store.queue.previews import Previews
-from tintype.store.queue.progress import Look, Looks, Seen, State
+from tintype.store.queue.progress import Poll, State, Update
+from tintype.store.queue.queue import Queue
 from tintype.web.shutdown import Shutdown
 
 log = structlog.get_logger()
@@ -44,10 +44,10 @@ class Watch:
         #: When to look next, on this machine's monotonic clock.
         self.due = 0.0
         self.known: State | None = None
-        self._seen: Seen | None = None
+        self._seen: Update | None = None
         self.bell = asyncio.Event()
 
-    async def news(self, seconds: float) -> Seen | None:
+    async def news(self, seconds: float) -> Update | None:
         """How the request stands once it stands differently, within so many seconds; else None."""
         await _rung(self.bell, seconds)
         self.bell.clear()
@@ -58,10 +58,10 @@ class Watch:
         """Have the next look tell everything anew."""
         self.known = None
 
-    def take(self, found: Look, rest: float) -> None:
+    def take(self, found: Poll, rest: float) -> None:
         """What a look found; the next comes no sooner than after `rest` seconds."""
         state = found.states.get(self.id)
-        self.over = state is None or (not self.follows and state.ended)
+        self.over = state is None or (not self.follows and state.status.ended)
         if self.follows and self.id in found.news:
             self._seen, self.known = found.news[self.id].after(self._seen), state
         if self.over or self._seen:
@@ -81,9 +81,8 @@ class Watch:
 class Watcher:
     """Looks at all that is watched; `pace` is the seconds between looks at what is followed."""
 
-    def __init__(self, looks: Looks, previews: Previews, pace: float, shutdown: Shutdown) -> None:
-        self._looks = looks
-        self._previews = previews
+    def __init__(self, queue: Queue, pace: float, shutdown: Shutdown) -> None:
+        self._queue = queue
         self._pace = pace
         self._shutdown = shutdown
         shutdown.tell(self._release)
@@ -158,13 +157,13 @@ class Watcher:
                 watch.take(found, took)
             self._mark()
 
-    def _look(self, due: list[Watch], places: bool) -> Look:
+    def _look(self, due: list[Watch], places: bool) -> Poll:
         waited = [watch.id for watch in due if not watch.follows]
         followed: dict[str, State | None] = {}
         for watch in due:
             if watch.follows:  # of several who follow one, who knows least counts
                 followed[watch.id] = watch.known if followed.get(watch.id, watch.known) == watch.known else None
-        return self._looks.look(waited, followed, places=places)
+        return self._queue.poll(waited, followed, positions=places)
 
     def _fail(self, due: list[Watch], error: TintypeError) -> None:
         for watch in due:
@@ -182,7 +181,7 @@ class Watcher:
     async def _say_watched(self, ids: list[str]) -> None:
         """Apart from the looks, which must not wait for the lock."""
         try:
-            await run_sync(self._previews.watch, ids, WATCHED, limiter=self._threads)
+            await run_sync(self._queue.previews.follow, ids, WATCHED, limiter=self._threads)
         except StoreUnavailable:
             self._marked.clear()  # the next look tries again
 

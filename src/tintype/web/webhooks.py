@@ -17,7 +17,7 @@ from tintype.errors import (
 )
 from tintype.media.http import check_target
 from tintype.store.accounts.keys import Key
-from tintype.store.webhooks.records import Delivery, Event, Hook
+from tintype.store.db.records import Delivery, Event, Subscription
 from tintype.web.answers import utc
 from tintype.web.auth import Reader, Runner
 from tintype.web.openapi import describe_body, describe_call, describe_query
@@ -67,7 +67,7 @@ def webhooks_router() -> APIRouter:
 
 def get(http: HttpRequest, key: Reader) -> dict[str, Any]:
     """All of the account's webhooks; the secrets that sign are shown to keys that may change something."""
-    return {"webhooks": [_shown(hook, key) for hook in services(http).webhooks.list(key.account_id)]}
+    return {"webhooks": [_shown(hook, key) for hook in services(http).store.webhooks.list(key.account_id)]}
 
 
 async def add(http: HttpRequest, key: Runner) -> dict[str, Any]:
@@ -75,7 +75,7 @@ async def add(http: HttpRequest, key: Runner) -> dict[str, Any]:
     own = services(http)
     async with own.bodies.read(http, key.account_id) as sent:
         url, events = _url(own, sent), _events(sent)
-    hook = await in_thread(http, own.webhooks.add, key.account_id, url, events, _base(http, own))
+    hook = await in_thread(http, own.store.webhooks.add, key.account_id, url, events, _base(http, own))
     return {"message": "Webhook added", "webhook": _shown(hook, key)}
 
 
@@ -84,7 +84,7 @@ async def update(http: HttpRequest, key: Runner) -> dict[str, Any]:
     own = services(http)
     async with own.bodies.read(http, key.account_id) as sent:
         id, url, events = _text(sent, "webhook_id"), _url(own, sent), _events(sent)
-    hook = await in_thread(http, own.webhooks.update, id, key.account_id, url, events, _base(http, own))
+    hook = await in_thread(http, own.store.webhooks.update, id, key.account_id, url, events, _base(http, own))
     return {"message": "Webhook updated", "webhook": _shown(hook, key)}
 
 
@@ -93,21 +93,21 @@ async def rotate(http: HttpRequest, key: Runner) -> dict[str, Any]:
     own = services(http)
     async with own.bodies.read(http, key.account_id) as sent:
         id = _text(sent, "webhook_id")
-    hook = await in_thread(http, own.webhooks.rotate, id, key.account_id)
+    hook = await in_thread(http, own.store.webhooks.rotate, id, key.account_id)
     return {"message": "Secret rotated", "webhook": _shown(hook, key)}
 
 
 def inactive(http: HttpRequest, key: Runner) -> dict[str, Any]:
     """Send it nothing more, not even what waits."""
-    hook = services(http).webhooks.remove(_text(dict(http.query_params), "webhook_id"), key.account_id)
+    hook = services(http).store.webhooks.remove(_text(dict(http.query_params), "webhook_id"), key.account_id)
     return {"message": "Webhook made inactive", "webhook": _shown(hook, key)}
 
 
 def dispatch_logs(http: HttpRequest, key: Reader) -> dict[str, Any]:
     """The deliveries, newest first, a hundred to a page: each with its state, its attempts and the last answer."""
     own, page = services(http), Query(http.query_params).page()
-    hook = own.webhooks.find(_text(dict(http.query_params), "webhook_id"), key.account_id)
-    return {"logs": [_logged(one) for one in own.outbox.logs(hook.id, MOST_LOGS, page)], "page": page}
+    hook = own.store.webhooks.find(_text(dict(http.query_params), "webhook_id"), key.account_id)
+    return {"logs": [_logged(one) for one in own.store.webhooks.outbox.logs(hook.id, MOST_LOGS, page)], "page": page}
 
 
 async def replay(http: HttpRequest, key: Runner) -> dict[str, Any]:
@@ -119,10 +119,10 @@ async def replay(http: HttpRequest, key: Runner) -> dict[str, Any]:
 
 
 def _again(own: Services, key: Key, id: str) -> Delivery:
-    hook = own.webhooks.find(own.outbox.find(id, key.account_id).webhook_id, key.account_id)
+    hook = own.store.webhooks.find(own.store.webhooks.outbox.find(id, key.account_id).webhook_id, key.account_id)
     if hook.removed or hook.disabled_at is not None:
         raise BadRequest("This webhook is not active: update it first, which makes it so")
-    return own.outbox.replay(id)[0]
+    return own.store.webhooks.outbox.replay(id)[0]
 
 
 def asked_webhook(http: HttpRequest, own: Services, key: Key) -> str | None:
@@ -136,7 +136,7 @@ def asked_webhook(http: HttpRequest, own: Services, key: Key) -> str | None:
     if not url.isascii():  # a header has no character set: the receiver would be called at another path
         raise InvalidParameter(HEADER, url, "an address in ASCII, where é, say, is written %C3%A9")
     _check(own, url, HEADER)
-    own.webhooks.own(key.account_id)
+    own.store.webhooks.own(key.account_id)
     return url
 
 
@@ -180,7 +180,7 @@ def _events(sent: dict[str, Any]) -> list[Event]:
     return [Event(one) for one in dict.fromkeys(types)]
 
 
-def _shown(hook: Hook, key: Key) -> dict[str, Any]:
+def _shown(hook: Subscription, key: Key) -> dict[str, Any]:
     active = hook.disabled_at is None and not hook.removed
     state = {"is_active": active, "disabled_at": utc(hook.disabled_at), "disabled_reason": hook.disabled_reason}
     secret = {} if key.read_only else {"secret": hook.secret}

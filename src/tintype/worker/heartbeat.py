@@ -7,12 +7,12 @@ import resource
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from tintype.core import RunningImages, WorkerReport
 from tintype.errors import StoreUnavailable
-from tintype.store.ops.workers import Told
 from tintype.telemetry.logs import ProcessLog
 from tintype.telemetry.metrics import PROMPT_CACHE, TRANSACTION_SECONDS, TRANSACTIONS
 from tintype.worker.loop import Worker
@@ -30,7 +30,7 @@ class Heartbeat:
 
     def __init__(self, worker: Worker, previews: PreviewRenderer, process_log: ProcessLog) -> None:
         self._worker = worker
-        self._store = worker.store
+        self._workers = worker.store.ops.workers
         self._previews = previews
         self._process_log = process_log
         self._reporter = Reporter(worker)
@@ -48,13 +48,14 @@ class Heartbeat:
         self._previews.close()
         with suppress(StoreUnavailable):  # then others see by its silence that it has left
             self._report()  # what it counted since the last beat; without renewing anything
-            self._store.workers.leave(self._worker.config.id)
+            self._workers.leave(self._worker.config.id)
 
     def beat(self) -> None:
         """Renew every lease, hand over what the store says of each, and report; raises StoreUnavailable."""
         # These very objects: by the time of the answer, the worker may have claimed one of the requests again.
-        running = list(self._worker.running.values())
-        leases = self._store.queue.renew([one.progress for one in running])
+        worker = self._worker
+        running = list(worker.running.values())
+        leases = worker.store.leases.renew([one.progress for one in running])
         for one in running:
             one.renewed(leases[one.request.id])
         self._report()
@@ -63,7 +64,7 @@ class Heartbeat:
     def _report(self) -> None:
         worker = self._worker
         about = (worker.config.id, str(worker.models.device), worker.engine.forward_passes, worker.engine.rows)
-        if self._store.workers.beat(*about, **self._reporter.report()):
+        if self._workers.beat(*about, **self._reporter.report()):
             self._process_log.stopping("drained")
             worker.drain()
 
@@ -99,7 +100,7 @@ class Reporter:
         self._before = (0, 0, 0.0)
         self._rates: tuple[float | None, float | None] = (None, None)
 
-    def report(self) -> Told:
+    def report(self) -> dict[str, Any]:
         """All of it, as `Workers.beat` takes it."""
         engine, models = self._worker.engine, self._worker.models
         self._measure()
@@ -123,7 +124,7 @@ class Reporter:
             "cold_seconds": models.cold_seconds,
             "max_rows": engine.max_rows,
             "counts": self._worker.timings.counts() | prompts | self._transactions,
-            "about": report.to_json(),
+            "report": report,
         }
 
     def _measure(self) -> None:
@@ -134,7 +135,7 @@ class Reporter:
         if passes:
             self._before = counts
             self._rates = rows / passes, seconds / passes
-            number, waited, took = self._worker.store.transactions.sums()
+            number, waited, took = self._worker.store.db.times.sums()
             self._transactions = {
                 TRANSACTIONS.key(): number,
                 TRANSACTION_SECONDS.key("wait"): waited,

@@ -20,11 +20,8 @@ from tintype.media.decoder import Decoded
 from tintype.media.network import Cancellation
 from tintype.running import Phase, RunningRequest, refuse
 from tintype.store.db.records import Request
-from tintype.store.ops.preload import Warmups
-from tintype.store.ops.workers import Workers
-from tintype.store.queue.lifecycle import Leases
-from tintype.store.queue.previews import Previews
-from tintype.telemetry.metrics import Stage, Transactions
+from tintype.store.store import Store
+from tintype.telemetry.metrics import Stage
 from tintype.telemetry.traces import NO_TRACES, Tracing
 from tintype.worker.admission import Admission, ClaimTimer
 from tintype.worker.inputs import Inputs
@@ -41,18 +38,6 @@ log = structlog.get_logger()
 MAX_PAUSE = 0.05
 #: Seconds for the last uploads, once a stopping worker's grace is over.
 LAST_UPLOADS = 2.0
-
-
-@dataclass(frozen=True)
-class WorkerStore:
-    """What a worker uses of the store."""
-
-    queue: Leases
-    workers: Workers
-    warmups: Warmups
-    previews: Previews
-    #: How long its transactions take.
-    transactions: Transactions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +68,7 @@ class Worker:
 
     def __init__(
         self,
-        store: WorkerStore,
+        store: Store,
         models: ModelPool,
         inputs: Inputs,
         outputs: Outputs,
@@ -98,9 +83,9 @@ class Worker:
         self.engine = Engine(config.max_rows)
         self.admission = Admission(config.max_images, config.max_rows)
         self.timings = Timings(config.id, tracing)
-        self.preloader = Preloader(config.id, models, store.warmups, config.pinned, interval=config.heartbeat)
+        self.preloader = Preloader(config.id, models, store.ops.preloads, config.pinned, interval=config.heartbeat)
         self.timer = ClaimTimer(config.poll, config.warm_wait)
-        self.in_hand = InHand(store.queue, self.engine, self.admission, outputs.breaker, self.timer)
+        self.in_hand = InHand(store.leases, self.engine, self.admission, outputs.breaker, self.timer)
         #: Requests by id, for readers on any thread.
         self.running = self.in_hand.running
         self._claiming = True
@@ -158,7 +143,7 @@ class Worker:
             while self.admission.can_claim(self.running.values()):
                 full = self.admission.full_accounts(self.running.values())
                 loaded = self.preloader.loaded
-                request = self.store.queue.claim(
+                request = self.store.leases.claim(
                     self.config.id, idle=not self.running, loaded=loaded, passing_over=full
                 )
                 if request is None:
@@ -208,9 +193,10 @@ class Worker:
 
     def _accept(self, request: Request) -> None:
         try:
-            params = self.models.catalogue.find(request.slug).read(request.params)
+            spec = self.models.catalogue.find(request.slug)
+            params = request.generation or spec.read(request.params)
         except (TintypeError, KeyError, TypeError) as error:
-            refuse(self.store.queue, request, error)
+            refuse(self.store.leases, request, error)
             return
         self.timings.queued(request)
         cancellation = Cancellation()
@@ -229,7 +215,7 @@ class Worker:
             with self.outputs.breaker.guarding():  # an input image may lie in the storage, too
                 return self.timings.run(request, Stage.FETCH, work)
 
-        limit = partial(self.store.queue.pixel_limit, request.key_id)
+        limit = partial(self.store.leases.pixel_limit, request.key_id)
         return self.inputs.submit(params, request.account_id, limit, cancellation, run)
 
     def _start(self, one: Running) -> None:

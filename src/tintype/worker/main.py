@@ -17,17 +17,13 @@ from tintype.media.decoder import Decoded
 from tintype.media.images import Encoded
 from tintype.media.storage import open_storage
 from tintype.settings import Settings
-from tintype.store.db.database import Database
-from tintype.store.db.notify import Bell
-from tintype.store.ops.preload import Warmups
-from tintype.store.ops.workers import Workers
-from tintype.store.queue.previews import Previews
-from tintype.store.queue.requests import Requests
+from tintype.store.db.notify import Listener
+from tintype.store.store import Store
 from tintype.telemetry.logs import ProcessLog
 from tintype.telemetry.traces import open_tracing
 from tintype.worker.heartbeat import Heartbeat
 from tintype.worker.inputs import Inputs
-from tintype.worker.loop import Worker, WorkerConfig, WorkerStore
+from tintype.worker.loop import Worker, WorkerConfig
 from tintype.worker.models import LoadedModel, ModelPool
 from tintype.worker.outputs import Outputs, SafetyFilter, to_file
 from tintype.worker.previews import PreviewRenderer
@@ -43,17 +39,16 @@ def run_worker(
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    db = Database(settings.database, patience=settings.database_patience, process="worker")
     inputs = Inputs.from_settings(settings)
-    store = _open_store(db, settings, inputs)
-    config = _config(settings, registry, worker_id, parent, has_bell=db.has_bell)
+    store = Store.open(settings, process="worker", discard=inputs.inputs.discard)
+    config = _config(settings, registry, worker_id, parent, can_notify=store.db.can_notify)
     models = ModelPool.from_settings(settings, registry, device)
     models.pin(config.pinned)
     safety = SafetyFilter.from_settings(settings)
     if settings.safety != "off" and settings.safety_checker != "none":
         safety.load()  # what is wrong with it is raised now, not at the first image
     storage = open_storage(settings, settings.outputs_folder, settings.picture_life)
-    outputs = Outputs(store.queue, storage, safety, with_recipe=settings.embed_recipe)
+    outputs = Outputs(store.leases, storage, safety, with_recipe=settings.embed_recipe)
     tracing = open_tracing(settings.traces, "worker", worker_id)
     worker = Worker(store, models, inputs, outputs, config, tracing)
     process_log = ProcessLog(worker=worker_id, device=str(models.device), **about)
@@ -64,36 +59,25 @@ def run_worker(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    heartbeat = Heartbeat(worker, PreviewRenderer(store.previews, safety), process_log)
+    heartbeat = Heartbeat(worker, PreviewRenderer(store.queue.previews, safety), process_log)
     with process_log:
-        with inputs, heartbeat, Bell(db, worker.timer.wake):
+        with inputs, heartbeat, Listener(store.db, worker.timer.wake):
             worker.run()
             outputs.breaker.stop()
         tracing.close()
-        db.close()
+        store.close()
     # Immediately: Python would wait for downloads under way, which takes long for an address that never answers.
     os._exit(0)
 
 
-def _open_store(db: Database, settings: Settings, inputs: Inputs) -> WorkerStore:
-    queue = Requests(
-        db,
-        lease=settings.lease,
-        retention=settings.retention,
-        warm_wait=settings.warm_wait,
-        discard=inputs.inputs.discard,
-    )
-    return WorkerStore(queue, Workers(db), Warmups(db), Previews(db), db.times)
-
-
 def _config(
-    settings: Settings, registry: Registry, worker_id: str, parent: int | None, *, has_bell: bool
+    settings: Settings, registry: Registry, worker_id: str, parent: int | None, *, can_notify: bool
 ) -> WorkerConfig:
     return WorkerConfig(
         id=worker_id,
         max_images=settings.max_pictures,
         max_rows=settings.max_rows,
-        poll=settings.poll_with_bell if has_bell else settings.poll,
+        poll=settings.poll_with_bell if can_notify else settings.poll,
         grace=settings.grace,
         heartbeat=settings.heartbeat,
         warm_wait=settings.warm_wait,

@@ -16,7 +16,7 @@ from tintype.errors import NoRoom, StoreUnavailable
 from tintype.media.breaker import StorageBreaker
 from tintype.running import Phase, fail
 from tintype.store.db.records import LeaseStatus
-from tintype.store.queue.lifecycle import Leases
+from tintype.store.queue.queue import Leases
 from tintype.worker.admission import Admission, ClaimTimer
 from tintype.worker.request import Running
 
@@ -34,10 +34,10 @@ class InHand:
     """
 
     def __init__(
-        self, queue: Leases, engine: Engine, admission: Admission, breaker: StorageBreaker, timer: ClaimTimer
+        self, leases: Leases, engine: Engine, admission: Admission, breaker: StorageBreaker, timer: ClaimTimer
     ) -> None:
         """breaker: of the outputs' storage. timer: is woken whenever a request has left."""
-        self._queue = queue
+        self._leases = leases
         self._engine = engine
         self._admission = admission
         self._breaker = breaker
@@ -58,17 +58,17 @@ class InHand:
         for one, lease in leases:
             if lease is LeaseStatus.LOST:
                 self.forget(one)
-        self._let_go([one for one, lease in leases if lease is LeaseStatus.CANCEL], self._queue.end_cancelled)
+        self._let_go([one for one, lease in leases if lease is LeaseStatus.CANCEL], self._leases.end_cancelled)
 
     def drop_unwanted(self, running: Sequence[Running]) -> None:
         """Drop those of them that were cancelled since the last heartbeat: work is about to be spent on them."""
         if not running:
             return
         try:
-            unwanted = self._queue.unwanted([one.request.id for one in running])
+            unwanted = self._leases.cancelled([one.request.id for one in running])
         except StoreUnavailable:
             return
-        self._let_go([one for one in running if one.request.id in unwanted], self._queue.end_cancelled)
+        self._let_go([one for one in running if one.request.id in unwanted], self._leases.end_cancelled)
 
     def hand_back(self, *, uploading: bool = False) -> None:
         """Return running requests to the queue, uncounted.
@@ -76,7 +76,7 @@ class InHand:
         uploading: also those that upload; a result that arrives after that is of a lost attempt.
         """
         held = [one for one in self._running.values() if uploading or one.phase is not Phase.UPLOADING]
-        self._let_go(held, self._queue.hand_all_back)
+        self._let_go(held, self._leases.hand_all_back)
 
     def make_way(self) -> None:
         """Hand back the request that has waited too long for room, uncounted, if another worker could start it now.
@@ -84,17 +84,17 @@ class InHand:
         Once at most: that puts it behind others, and the next worker may have no room for it either.
         """
         one = self._running.get(self._admission.overdue or "")
-        if one is None or one.request.hand_backs or time.monotonic() < self._asked + ASK_AGAIN:
+        if one is None or one.request.lease.hand_backs or time.monotonic() < self._asked + ASK_AGAIN:
             return
         self._asked = time.monotonic()
         try:
-            if not self._queue.idle_elsewhere(one.request.worker or "", one.plan.estimate.peak):
+            if not self._leases.idle_elsewhere(one.request.lease.worker or "", one.plan.estimate.peak):
                 return
         except StoreUnavailable:
             return
         log.info("no room; handed back for a worker that is idle", request=one.request.id)
         self._admission.give_way()
-        self._let_go([one], self._queue.hand_all_back)
+        self._let_go([one], self._leases.hand_all_back)
 
     def fail(self, one: Running, error: BaseException) -> None:
         """FAILED for a reason that a retry won't change; else to be retried, alone."""
@@ -104,7 +104,7 @@ class InHand:
             raise error
         if one.alone and out_of_memory(error):
             error = NoRoom()  # even one row at a time, with the device to itself
-        self._write([one], partial(fail, self._queue, one, error, storage_shut=bool(self._breaker.open)))
+        self._write([one], partial(fail, self._leases, one, error, storage_shut=bool(self._breaker.open)))
 
     def forget(self, one: Running) -> None:
         """Out of this worker's hands, whatever becomes of it."""

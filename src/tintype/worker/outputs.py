@@ -20,7 +20,7 @@ from tintype.media.images import Encoded, encode
 from tintype.media.scaling import resize
 from tintype.media.storage import Storage
 from tintype.settings import Safety, Settings
-from tintype.store.queue.lifecycle import Leases
+from tintype.store.queue.queue import Leases
 from tintype.telemetry.metrics import Stage
 from tintype.worker.recipe import notes
 from tintype.worker.request import Running
@@ -37,11 +37,11 @@ PLACES = 4
 class Outputs:
     """Writes the files of finished requests, then the results that name them."""
 
-    def __init__(self, queue: Leases, storage: Storage, safety: SafetyFilter, *, with_recipe: bool) -> None:
+    def __init__(self, leases: Leases, storage: Storage, safety: SafetyFilter, *, with_recipe: bool) -> None:
         self.storage = storage
         self.breaker = StorageBreaker(storage)
         self.safety = safety
-        self._queue = queue
+        self._leases = leases
         self._with_recipe = with_recipe
         self._threads = ThreadPoolExecutor(PLACES, thread_name_prefix="deliver")
 
@@ -83,7 +83,7 @@ class Outputs:
 
     def _complete(self, one: Running, result: Result) -> bool:
         """The files are stored, so a database that is away for some seconds is waited for; False for a lost attempt."""
-        complete = partial(self._queue.complete, *one.held, result.to_json(), one.progress.steps)
+        complete = partial(self._leases.complete, *one.held, result, one.progress.steps)
         for pause in PAUSES:
             try:
                 return complete()

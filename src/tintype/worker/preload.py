@@ -9,8 +9,8 @@ from contextlib import suppress
 import structlog
 
 from tintype.errors import StoreUnavailable, TintypeError
-from tintype.store.db.records import Warmth
-from tintype.store.ops.preload import Warmups
+from tintype.store.db.records import PreloadState
+from tintype.store.ops.preload import Preloads
 from tintype.worker.models import ModelPool
 
 log = structlog.get_logger()
@@ -23,11 +23,11 @@ class Preloader:
     """
 
     def __init__(
-        self, worker: str, models: ModelPool, warmups: Warmups, pinned: Iterable[str], *, interval: float
+        self, worker: str, models: ModelPool, preloads: Preloads, pinned: Iterable[str], *, interval: float
     ) -> None:
         self._worker = worker
         self._models = models
-        self._warmups = warmups
+        self._preloads = preloads
         self._interval = interval
         self._pinned = list(pinned)
         #: The warm models, as the store knows them.
@@ -42,7 +42,7 @@ class Preloader:
             return
         with suppress(StoreUnavailable):  # then the next poll tells
             self._load_pinned()
-            for slug in self._warmups.asked(self._worker)[:1]:
+            for slug in self._preloads.asked(self._worker)[:1]:
                 self._answer(slug)
             self._tell_changes()
             self._tell_loaded()
@@ -78,22 +78,22 @@ class Preloader:
             raise
         except TintypeError as error:
             log.warning("model can't be loaded", model=slug, error=error.message, cause=repr(error.__cause__))
-            self._warmups.answer(self._worker, slug, Warmth.FAILED, error=error.message)
+            self._preloads.answer(self._worker, slug, PreloadState.FAILED, error=error.message)
             return
         self._warm.add(slug)
-        self._warmups.answer(self._worker, slug, Warmth.WARM, seconds=round(time.monotonic() - began, 4))
+        self._preloads.answer(self._worker, slug, PreloadState.WARM, seconds=round(time.monotonic() - began, 4))
 
     def _tell_changes(self) -> None:
         """Requests load models, too, and evict others."""
         warm = self._models.warm()
         for slug in warm - self._warm:
-            self._warmups.answer(self._worker, slug, Warmth.WARM)
+            self._preloads.answer(self._worker, slug, PreloadState.WARM)
         for slug in self._warm - warm:
-            self._warmups.answer(self._worker, slug, Warmth.COLD)
+            self._preloads.answer(self._worker, slug, PreloadState.COLD)
         self._warm = warm
 
     def _tell_loaded(self) -> None:
         loaded = self._models.with_denoiser()
         if loaded != self.loaded:
-            self._warmups.note(self._worker, loaded)
+            self._preloads.note(self._worker, loaded)
             self.loaded = loaded

@@ -1,4 +1,4 @@
-"""Live previews of running requests, for callers who watch: a small JPEG of each image, on a thread of its own.
+"""Live previews of running requests, for clients that follow them: a small JPEG of each image, on a thread of its own.
 
 The images of one request are decoded one after another. Finished ones are shown small until all are: a request that
 is then cancelled or fails costs nothing, and so must not show anything worth its price.
@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from tintype.media.images import encode
-from tintype.store.queue.previews import Preview, Previews
+from tintype.store.queue.progress import Preview, Previews
 from tintype.worker.outputs import SafetyFilter
 from tintype.worker.request import Running
 
@@ -39,7 +39,7 @@ class _Shown:
 
 
 class PreviewRenderer:
-    """Renders at most one preview per image and heartbeat, of watched requests only."""
+    """Renders at most one preview per image and heartbeat, of followed requests only."""
 
     def __init__(self, previews: Previews, safety: SafetyFilter) -> None:
         self._previews = previews
@@ -51,13 +51,13 @@ class PreviewRenderer:
         self.count = 0
 
     def render(self, running: Sequence[Running]) -> None:
-        """Previews of those that are watched, unless the last ones are still being rendered."""
+        """Previews of those that are followed, unless the last ones are still being rendered."""
         if self._rendering is not None and not self._rendering.done():
             return
         visible = [one for one in running if one.images and not self._safety.hides(one.request.safety)]
-        watched = self._previews.watched([one.request.id for one in visible])
-        if watched:
-            wanted = [one for one in visible if one.request.id in watched]
+        followed = self._previews.followed([one.request.id for one in visible])
+        if followed:
+            wanted = [one for one in visible if one.request.id in followed]
             self._rendering = self._thread.submit(self._render, wanted)
 
     def close(self) -> None:

@@ -46,9 +46,9 @@ class Timings:
 
     def queued(self, request: Request) -> None:
         """Note how long the request has waited for its first claim; nothing for later ones."""
-        if request.attempt == 1 and request.started_at is not None:
+        if request.attempt == 1 and request.timing.started_at is not None:
             moment = time.monotonic()
-            self.note(request, Stage.QUEUE, moment - (request.started_at - request.submitted_at), moment)
+            self.note(request, Stage.QUEUE, moment - (request.timing.started_at - request.timing.submitted_at), moment)
 
     def note(
         self, request: Request, stage: Stage, began: float, ended: float, error: BaseException | None = None
@@ -60,7 +60,7 @@ class Timings:
         clock = time.time_ns() - round(time.monotonic() * 1e9)  # nanoseconds of unix time at the monotonic clock's 0
         self._tracing.note(
             stage,
-            request.traceparent,
+            request.metadata.traceparent,
             clock + round(began * 1e9),
             clock + round(ended * 1e9),
             error,

@@ -1,28 +1,31 @@
-"""Accounts, their credits and their API keys."""
+"""Accounts with their credits, and the API keys of all accounts: made, found by their secret, rotated, revoked."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Unpack
 from uuid import uuid4
 
-from sqlalchemy import Connection, Row, exists, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, exists, insert, or_, select, update
 
-from tintype.errors import BadRequest, NotFound
-from tintype.store.accounts.keyring import Keyring, insert_key
-from tintype.store.accounts.keys import check, draw, is_test
+from tintype.errors import BadRequest, NotFound, Unauthorized
+from tintype.settings import Safety
+from tintype.store.accounts.keys import HINT, KEY_COLUMNS, SECRET, Key, KeyLimits, check, digest, draw, hint, is_test
 from tintype.store.billing import ledger
 from tintype.store.billing.money import dollars, shown
 from tintype.store.db.audit import record
-from tintype.store.db.database import now
+from tintype.store.db.database import Database, now, read_clock
 from tintype.store.db.tables import accounts, api_keys
 
 #: The oldest account first.
 AGE = (accounts.c.created_at, accounts.c.id)
+#: Fewer characters than this name no key: `SG_` begins them all.
+SHORTEST_PREFIX = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Account:
     """One row of `accounts`: money in micro-dollars."""
 
@@ -31,7 +34,7 @@ class Account:
     balance: int
     held: int
     created_at: float
-    #: The account beside which this one is for test keys; None for an ordinary one.
+    #: The account whose test keys this one is for; None for an ordinary one.
     test_of: str | None = None
 
     @classmethod
@@ -45,8 +48,12 @@ class Account:
         return self.balance - self.held
 
 
-class Accounts(Keyring):
-    """Who may ask, and with what money: accounts here, their keys in Keyring."""
+class Accounts:
+    """Accounts and their money. `keys` has their API keys."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self.keys = Keys(db)
 
     def create(self, name: str, credits_micro: int) -> Account:
         """A new account with this balance in micro-dollars."""
@@ -83,7 +90,7 @@ class Accounts(Keyring):
     def remaining(self, account_id: str) -> int:
         """Micro-dollars that the account can still spend: its balance minus what running requests hold.
 
-        Of an account for tests it is what the account beside it has: a test changes nothing about that.
+        Of an account for test keys it is what its live account has: tests change nothing about that.
         """
         with self._db.read() as view:
             account = _account(view, account_id)
@@ -105,16 +112,106 @@ class Accounts(Keyring):
                 record(tx, "account.credit", account_id, account_id, name=after.name, **amounts, note=note)
             return after
 
-    def lines(self, account_id: str, most: int = 20) -> Sequence[ledger.Line]:
+    def lines(self, account_id: str, limit: int = 20) -> Sequence[ledger.Line]:
         """The last rows of the account's ledger, the newest first; raises NotFound."""
         with self._db.read() as view:
             _account(view, account_id)
-            return ledger.lines(view, account_id, most)
+            return ledger.lines(view, account_id, limit)
 
     def imbalances(self) -> Sequence[ledger.Imbalance]:
-        """Every kept sum that differs from its rows; there should be none."""
+        """Every stored sum that differs from its rows; there should be none."""
         with self._db.read() as view:
             return ledger.imbalances(view)
+
+
+class Keys:
+    """API keys; their secrets are shown once and stored as hashes."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def create(
+        self,
+        account_id: str,
+        name: str,
+        models: Iterable[str] | None = None,
+        read_only: bool = False,
+        expires_in: float | None = None,
+        secret: str | None = None,
+        test: bool = False,
+        operator: bool = False,
+        **limits: Unpack[KeyLimits],
+    ) -> tuple[Key, str]:
+        """A new key and its secret, which can't be read again.
+
+        models: slugs it may run, None for all. expires_in: seconds. secret: drawn unless given. test: draw a test
+        key's; the key's account is then the account's one for test keys. operator: it controls the whole server.
+        Raises NotFound for the account; BadRequest when the given secret has the wrong format or is a key already, or
+        a test key is to be an operator's.
+        """
+        secret = draw(test=test) if secret is None else secret
+        check(secret)
+        with self._db.write() as tx:
+            if not tx.scalar(select(exists().where(accounts.c.id == account_id))):
+                raise NotFound(f"Account {account_id} not found")
+            if tx.scalar(select(exists().where(_has(secret)))):
+                raise BadRequest("This API key exists already")
+            asked = {
+                "name": name,
+                "models": None if models is None else [*models],
+                "read_only": read_only,
+                "operator": operator,
+                "expires_at": None if expires_in is None else read_clock(tx) + expires_in,
+            }
+            return insert_key(tx, account_id, secret, {**asked, **limits}), secret
+
+    def list(self) -> tuple[Key, ...]:
+        """All keys, the oldest first, revoked and expired ones included."""
+        with self._db.read() as view:
+            return _keys(view)
+
+    def revoke(self, which: str) -> Key:
+        """Revoke the key with this secret or id, or whose hint or id begins with these 4 or more characters.
+
+        Raises NotFound when no key in force is meant, BadRequest when several are; neither repeats a secret.
+        """
+        with self._db.write() as tx:
+            return revoke_key(tx, _meant(tx, which))
+
+    def set_safety(self, which: str, safety: Safety | None) -> Key:
+        """Set how strict the safety filter is with a key, named as for `revoke`; None for the server's default."""
+        with self._db.write() as tx:
+            key = _change(tx, _meant(tx, which).id, safety=safety)
+            record(tx, "key.safety", key.id, key.account_id, **_about(key), safety=safety or "server's")
+            return key
+
+    def rotate(self, which: str, overlap: float) -> tuple[Key, str]:
+        """Give the key, named as for `revoke`, a new secret; the one before works for `overlap` more seconds.
+
+        Nothing else of it changes: its limits, what it has spent, its requests. Raises as `revoke` does.
+        """
+        with self._db.write() as tx:
+            return renew_secret(tx, _meant(tx, which), overlap)
+
+    def authenticate(self, secret: str) -> Key:
+        """The key in force with this secret; raises Unauthorized, which says so where it is a key no longer in force.
+
+        A text of another format is not looked up.
+        """
+        if not SECRET.fullmatch(secret):
+            raise Unauthorized
+        with self._db.read() as view:
+            row = view.execute(select(api_keys, now().label("moment")).where(_has(secret))).one_or_none()
+        if row is None:
+            raise Unauthorized
+        if row.revoked_at is not None:
+            raise Unauthorized("This API key was revoked", reason="revoked")
+        if row.expires_at is not None and row.expires_at <= row.moment:
+            raise Unauthorized(f"This API key expired on {_date(row.expires_at)}", reason="expired")
+        if row.digest != digest(secret) and row.old_until <= row.moment:
+            words = f"This API key was replaced by a new one, and stopped working on {_date(row.old_until)}"
+            raise Unauthorized(words, reason="replaced")
+        return Key.of(row)
 
 
 def _create(tx: Connection, name: str, credits_micro: int) -> Account:
@@ -130,3 +227,99 @@ def _account(view: Connection, account_id: str) -> Account:
     if row is None:
         raise NotFound(f"Account {account_id} not found")
     return Account.of(row)
+
+
+def insert_key(tx: Connection, account_id: str, secret: str, asked: Mapping[str, Any]) -> Key:
+    """A key of the account with this secret, which is new and has the right format.
+
+    A test key belongs to the account's one for test keys, without money: it sees and changes nothing that is live.
+    """
+    test = is_test(secret)
+    if test and asked.get("operator"):
+        raise BadRequest("A test key can't be an operator's: it changes nothing that is live")
+    if not test and tx.scalar(select(exists().where(_is_for_tests(account_id)))):
+        raise BadRequest("This account is for test keys only: make other keys for its live account")
+    owner = _for_tests(tx, account_id) if test else account_id
+    own = {"id": str(uuid4()), "account_id": owner, "digest": digest(secret), "hint": hint(secret), "test": test}
+    fresh = insert(api_keys).values({"read_only": False, **asked, **own, "created_at": now(), "last_turn": 0})
+    key = Key.of(tx.execute(fresh.returning(*KEY_COLUMNS)).one())
+    record(tx, "key.create", key.id, owner, **_about(key), **_rights(key))
+    return key
+
+
+def renew_secret(tx: Connection, key: Key, overlap: float) -> tuple[Key, str]:
+    """Give a key a new secret; the one before works for `overlap` more seconds."""
+    secret = draw(test=key.test)
+    old = {"old_digest": api_keys.c.digest, "old_until": read_clock(tx) + overlap}
+    turned = _change(tx, key.id, **old, digest=digest(secret), hint=hint(secret))
+    record(tx, "key.rotate", key.id, key.account_id, **_about(turned), was=f"{key.begins}…", overlap=overlap)
+    return turned, secret
+
+
+def revoke_key(tx: Connection, key: Key) -> Key:
+    """Stop a key from working, both of its secrets."""
+    record(tx, "key.revoke", key.id, key.account_id, **_about(key))
+    return _change(tx, key.id, revoked_at=now())
+
+
+def _about(key: Key) -> dict[str, Any]:
+    """Its name, for the audit log, which outlives it."""
+    return {"key": f"{key.begins}…", "name": key.name}
+
+
+def _rights(key: Key) -> dict[str, Any]:
+    """Its permissions and limits, where they differ from the default."""
+    marks = {name: True for name in ("read_only", "test", "operator") if getattr(key, name)}
+    limits = {name: getattr(key, name) for name in ("expires_at", "max_pixels", "rpm", "concurrency", "max_queued")}
+    models = None if key.models is None else [*key.models]
+    cap = None if key.spend_cap is None else dollars(key.spend_cap)
+    return {**marks, **limits, "models": models, "spend_cap": cap, "safety": key.safety}
+
+
+def _change(tx: Connection, id: str, **values: Any) -> Key:
+    """Change columns of a key."""
+    changed = update(api_keys).where(api_keys.c.id == id).values(values)
+    return Key.of(tx.execute(changed.returning(*KEY_COLUMNS)).one())
+
+
+def _for_tests(tx: Connection, account_id: str) -> str:
+    """The id of the account's one for test keys, made with its first test key; its own, if it is such a one."""
+    known = select(accounts.c.id).where(or_(accounts.c.test_of == account_id, _is_for_tests(account_id)))
+    if found := tx.scalar(known):
+        return str(found)
+    own: dict[str, Any] = {"id": str(uuid4()), "balance": 0, "held": 0, "created_at": now(), "test_of": account_id}
+    name = tx.execute(select(accounts.c.name).where(accounts.c.id == account_id)).scalar_one()
+    tx.execute(insert(accounts).values(**own, name=f"{name} (test)"))
+    record(tx, "account.create", own["id"], own["id"], name=f"{name} (test)", test_of=account_id)
+    return str(own["id"])
+
+
+def _is_for_tests(account_id: str) -> ColumnElement[bool]:
+    return and_(accounts.c.id == account_id, accounts.c.test_of.is_not(None))
+
+
+def _has(secret: str) -> ColumnElement[bool]:
+    return or_(api_keys.c.digest == digest(secret), api_keys.c.old_digest == digest(secret))
+
+
+def _keys(view: Connection) -> tuple[Key, ...]:
+    return tuple(map(Key.of, view.execute(select(*KEY_COLUMNS).order_by(api_keys.c.created_at, api_keys.c.id))))
+
+
+def _meant(tx: Connection, which: str) -> Key:
+    shown = which if len(which) <= HINT else f"{which[:HINT]}…"
+    owner = tx.scalar(select(api_keys.c.id).where(_has(which)))
+    meant = [key for key in _keys(tx) if key.revoked_at is None and (key.id == owner or _is_meant(key, which))]
+    if not meant:
+        raise NotFound(f"No API key {shown} is in force")
+    if len(meant) > 1:
+        raise BadRequest(f"{shown} begins several API keys: name one by its id")
+    return meant[0]
+
+
+def _is_meant(key: Key, which: str) -> bool:
+    return len(which) >= SHORTEST_PREFIX and (key.begins.startswith(which) or key.id.startswith(which))
+
+
+def _date(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d at %H:%M UTC")

@@ -1,39 +1,44 @@
-"""What a key may do about keys: make, rotate and revoke those that may do no more than itself."""
+"""Key delegation: a key makes, rotates and revokes keys of its account, without privilege escalation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, or_, select
 
 from tintype.errors import BadRequest, Forbidden, NotFound, TooManyRequests, Unauthorized
-from tintype.store.accounts.keyring import insert_key, renew_secret, revoke_key
-from tintype.store.accounts.keys import KEY_COLUMNS, Key, draw
-from tintype.store.accounts.permissions import excess, sums
+from tintype.store.accounts.accounts import insert_key, renew_secret, revoke_key
+from tintype.store.accounts.keys import KEY_COLUMNS, Ceilings, Key, draw
 from tintype.store.db.database import Database, now, read_clock
 from tintype.store.db.tables import accounts, api_keys, requests
-from tintype.store.queue.limits import Ceilings
 
 k = api_keys.c
 
-#: What a new key has of the key that makes it, where nothing is said.
+#: What a new key inherits from the key that makes it, where nothing is said.
 INHERITED = ("models", "max_pixels", "expires_at", "safety")
 DAY = 86_400.0
 #: Seconds for which a key that a key made is shown after it has stopped working.
-REMEMBERED = 7 * DAY
+SHOWN = 7 * DAY
+#: Limits of a key that a second key would multiply, and the words for them.
+SUMS = {
+    "spend_cap": "a spend cap",
+    "rpm": "a number of requests per minute of its own",
+    "concurrency": "a number of concurrent requests of its own",
+    "max_queued": "a number of concurrent images of its own",
+}
 
 
-class OwnKeys:
-    """The keys of an account and of the account for tests beside it, as one of them sees them.
+class KeyDelegation:
+    """The keys of an account and its test keys, as one of them manages them.
 
-    most: keys in force that an account may have, made here; 0 makes none. daily: keys that it may make in a day.
+    max_keys: keys in force that an account may have, made here; 0 disables it. daily: keys that it may make in a day.
     ceilings: the server's own limits, above which no key may set its own.
     """
 
-    def __init__(self, db: Database, *, most: int, daily: int, ceilings: Ceilings) -> None:
+    def __init__(self, db: Database, *, max_keys: int, daily: int, ceilings: Ceilings) -> None:
         self._db = db
-        self._most = most
+        self._max_keys = max_keys
         self._daily = daily
         self._ceilings = ceilings
 
@@ -47,8 +52,8 @@ class OwnKeys:
         """A new key and its secret, which can't be read again.
 
         asked: columns of the key: name, models, read_only, test and limits; those of INHERITED that are left out are
-        the caller's. expires_in: seconds. Raises Forbidden for more than the caller may do itself, BadRequest when the
-        account has as many keys as it may, and TooManyRequests when it has made as many in a day as it may.
+        the caller's. expires_in: seconds. Raises Forbidden for more than the caller may do itself, BadRequest at the
+        maximum of keys, and TooManyRequests at the maximum of new keys per day.
         """
         with self._db.write() as tx:
             caller = _fresh(tx, caller)
@@ -74,20 +79,20 @@ class OwnKeys:
             return revoke_key(tx, self._governed(tx, caller, id))
 
     def expire(self) -> int:
-        """Forget keys that keys made and that stopped working long ago, once no request is theirs; how many."""
+        """Delete keys that keys made and that stopped working long ago, once no request is theirs; how many."""
         with self._db.write() as tx:
-            ended = func.coalesce(k.revoked_at, k.expires_at) < now() - REMEMBERED
+            ended = func.coalesce(k.revoked_at, k.expires_at) < now() - SHOWN
             asked = exists().where(requests.c.key_id == k.id)
             return tx.execute(delete(api_keys).where(k.self_made, ended, ~asked)).rowcount
 
     def makes(self, caller: Key) -> bool:
         """Whether the caller may make keys at all."""
-        return self._most > 0 and not caller.read_only and not sums(caller)
+        return self._max_keys > 0 and not caller.read_only and not shared_limits(caller)
 
     def governs(self, caller: Key, key: Key) -> bool:
         """Whether the caller may rotate and revoke the key."""
-        alike = caller.id == key.id or (not sums(caller) and not self._wider(caller, key))
-        return alike and not caller.read_only and key.revoked_at is None
+        may = caller.id == key.id or (not shared_limits(caller) and not self._escalation(caller, key))
+        return may and not caller.read_only and key.revoked_at is None
 
     def _governed(self, tx: Connection, caller: Key, id: str) -> Key:
         caller = _fresh(tx, caller)
@@ -101,21 +106,21 @@ class OwnKeys:
         return key
 
     def _check_rights(self, caller: Key, key: Key) -> None:
-        if wider := self._wider(caller, key):
-            raise Forbidden(f"A key makes and changes none that may do more than itself: {wider}", reason="keys")
+        if more := self._escalation(caller, key):
+            raise Forbidden(f"A key makes and changes none that may do more than itself: {more}", reason="keys")
 
-    def _wider(self, caller: Key, key: Key) -> str:
-        return next(excess(key, caller, self._ceilings), "")
+    def _escalation(self, caller: Key, key: Key) -> str:
+        return next(privilege_escalation(key, caller, self._ceilings), "")
 
     def _check_room(self, tx: Connection, caller: Key) -> None:
-        if not self._most:
+        if not self._max_keys:
             raise Forbidden("On this server the operator makes the keys: `tintype keys create`", reason="keys")
         alive = (_family(caller), k.revoked_at.is_(None), or_(k.expires_at.is_(None), k.expires_at > now()))
-        if (tx.scalar(select(func.count()).select_from(api_keys).where(*alive)) or 0) >= self._most:
-            raise BadRequest(f"An account may have {self._most} API keys: revoke one first")
+        if (tx.scalar(select(func.count()).select_from(api_keys).where(*alive)) or 0) >= self._max_keys:
+            raise BadRequest(f"An account may have {self._max_keys} API keys: revoke one first")
 
     def _check_day(self, tx: Connection, caller: Key) -> None:
-        """Also keys that were revoked since: else making and revoking in turn would fill the table."""
+        """Revoked keys count too: else making and revoking in turn would fill the table."""
         moment = read_clock(tx)
         lately = (_family(caller), k.self_made, k.created_at > moment - DAY, k.created_at <= moment)
         made = tx.scalars(select(k.created_at).where(*lately).order_by(k.created_at.desc()).limit(self._daily)).all()
@@ -124,8 +129,8 @@ class OwnKeys:
 
 
 def _check_alone(caller: Key) -> None:
-    if limits := sums(caller):
-        words = f"This API key has {limits[0]}, which another key would add to: it manages only itself"
+    if limits := shared_limits(caller):
+        words = f"This API key has {limits[0]}, which another key would multiply: it manages only itself"
         raise Forbidden(words, reason="keys")
 
 
@@ -138,6 +143,35 @@ def _fresh(tx: Connection, caller: Key) -> Key:
 
 
 def _family(caller: Key) -> ColumnElement[bool]:
-    """Keys of the caller's account; of a live one also those of the account for tests beside it."""
-    beside = select(accounts.c.id).where(accounts.c.test_of == caller.account_id)
-    return or_(k.account_id == caller.account_id, k.account_id.in_(beside))
+    """Keys of the caller's account; of a live one also its test keys."""
+    tests = select(accounts.c.id).where(accounts.c.test_of == caller.account_id)
+    return or_(k.account_id == caller.account_id, k.account_id.in_(tests))
+
+
+def shared_limits(key: Key) -> list[str]:
+    """Those of its limits, in words, for which it manages no key but itself."""
+    return [words for name, words in SUMS.items() if getattr(key, name) is not None]
+
+
+def privilege_escalation(key: Key, over: Key, ceilings: Ceilings) -> Iterator[str]:
+    """What a key may do that `over` may not, or that exceeds this server's own limits, in words.
+
+    Only an operator sets a key's own limits above the server's.
+    """
+    if over.test and not key.test:
+        yield "it is no test key"
+    if over.models is not None and (key.models is None or not {*key.models} <= {*over.models}):
+        yield f"its models are not among {', '.join(over.models)}"
+    if over.max_pixels is not None and (key.max_pixels is None or key.max_pixels > over.max_pixels):
+        yield f"its max_pixels are not {over.max_pixels} or fewer"
+    if over.expires_at is not None and (key.expires_at is None or key.expires_at > over.expires_at):
+        yield "it works for longer"
+    # Where the two differ, only the strictest is safe: the server's default, None, isn't known here.
+    if key.safety not in (over.safety, "block"):
+        yield "its safety check is another"
+    if key.operator and not over.operator:
+        yield "it is an operator's"
+    for name in ("rpm", "concurrency", "max_queued"):
+        own, limit = getattr(key, name), getattr(ceilings, name)
+        if own is not None and limit and own > limit:
+            yield f"its {name} is above this server's {limit}"

@@ -1,4 +1,4 @@
-"""An API key: what it may do, and how the secret is drawn, checked and hashed."""
+"""An API key: its permissions and limits, the server's own limits, and how secrets are drawn, checked and hashed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tintype.errors import BadRequest
 from tintype.settings import Safety
 from tintype.store.db.tables import api_keys
 
-#: Characters of the secret that are kept, so that people can tell their keys apart.
+#: Characters of the secret that are stored, so that people can tell their keys apart.
 HINT = 7
 SECRET = re.compile(r"(sg_|SG_)[A-Za-z0-9]{12,}")
 #: Between `SG_` and the digits of a test key's secret; no digit of a drawn one is a `t`.
@@ -22,7 +22,7 @@ TEST = "test"
 
 
 class KeyLimits(TypedDict, total=False):
-    """What a key can be limited to; `Key` says what each means."""
+    """What a key can be limited to; the attributes of `Key` say what each means."""
 
     spend_cap: int | None
     max_pixels: int | None
@@ -32,12 +32,36 @@ class KeyLimits(TypedDict, total=False):
     safety: Safety | None
 
 
-#: Seconds: the longest life that can be asked for, a date of a later year can't be shown; how long an old secret works
-#: after a rotation, and at most.
-LONGEST_LIFE, OVERLAP, LONGEST_OVERLAP = 100 * 365 * 86_400, 86_400, 30 * 86_400
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """The server's own limits, 0 for none.
+
+    The first three hold for all keys of an account together, whichever key made them and however often they are
+    rotated, except for a key with a number of its own from an operator: that one has it for itself, in addition.
+    """
+
+    #: Requests per minute; as many can come at the same time as have been saved up.
+    rpm: int = 0
+    #: Requests, and images, that have not ended.
+    concurrency: int = 0
+    max_queued: int = 0
+    #: Images of all accounts that have not ended, and the share of them that one account's may be.
+    queue: int = 0
+    share: float = 1.0
+
+    @property
+    def of_queue(self) -> int:
+        """Images that one account may have in the queue; 0 for any number."""
+        return max(1, int(self.queue * self.share)) if self.queue else 0
 
 
-@dataclass(frozen=True)
+NO_CEILINGS = Ceilings()
+#: Seconds: the longest TTL that can be asked for (a date of a later year can't be shown); how long an old secret works
+#: after a rotation by default, and at most.
+MAX_TTL, OVERLAP, MAX_OVERLAP = 100 * 365 * 86_400, 86_400, 30 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
 class Key:
     """An API key without its secret, which is stored nowhere."""
 
@@ -54,22 +78,22 @@ class Key:
     revoked_at: float | None
     #: Until when the secret before the last rotation works.
     old_until: float | None = None
-    #: Micro-dollars: the most it may spend, and what it has spent or holds.
+    #: Micro-dollars: the maximum that it may spend, and what it has spent or holds.
     spend_cap: int | None = None
     spent: int = 0
-    #: Of all pictures of one request.
+    #: Pixels of all images of one request together.
     max_pixels: int | None = None
-    #: Its own limits, None for the server's: requests per minute, requests at once, pictures at once.
+    #: Its own limits, None for the server's: requests per minute, concurrent requests, images that have not ended.
     rpm: int | None = None
     concurrency: int | None = None
     max_queued: int | None = None
-    #: What is done about content that the safety check finds; None for the server's `safety`. Stricter or laxer.
+    #: What is done about content that the safety filter finds; None for the server's `safety`. Stricter or laxer.
     safety: Safety | None = None
-    #: Whether what it asks for is free, and drawn by the stand-in of test mode.
+    #: Whether its requests are free, and run on test mode's fake worker.
     test: bool = False
-    #: Whether it may see how the whole server does, pause its queue and drain its workers.
+    #: Whether it may see the whole server's state, pause its queue and drain its workers.
     operator: bool = False
-    #: Whether a key made it, and no operator.
+    #: Whether a key made it, not an operator.
     self_made: bool = False
 
     @classmethod
@@ -80,19 +104,19 @@ class Key:
 
     @property
     def begins(self) -> str:
-        """How the whole secret begins, so that people know it again."""
+        """How the whole secret begins, so that people recognise it."""
         return f"{self.hint[:3]}{TEST}{self.hint[3:]}" if self.test else self.hint
 
     @property
     def mode(self) -> Literal["live", "test"]:
-        """The word for it."""
+        """As answers say it."""
         return "test" if self.test else "live"
 
     @property
     def server_only(self) -> bool:
-        """Whether it sees how the server does and nothing of its account: an operator's key that may only read.
+        """Whether it sees the server's state and nothing of its account: an operator's key that may only read.
 
-        Such keys lie where many can read them, in a configuration of Prometheus or on a screen on the wall.
+        Such keys lie where many can read them, in a Prometheus configuration or on a dashboard.
         """
         return self.operator and self.read_only
 

@@ -1,4 +1,4 @@
-"""The ledger: rows that are never changed, and the balances that are always their sums."""
+"""The ledger: rows that never change, and balances that are always their sums."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from sqlalchemy import Column, ColumnElement, Connection, FromClause, exists, fu
 
 from tintype.errors import OutOfCredits, SpendCapReached
 from tintype.store.billing.money import shown
-from tintype.store.db import counters
+from tintype.store.db import measurements
+from tintype.store.db.conditions import UNENDED
 from tintype.store.db.database import now
 from tintype.store.db.records import Entry, Request, Status
 from tintype.store.db.tables import ENDS, accounts, api_keys, ledger, requests
 from tintype.telemetry.metrics import CHARGED, CHARGES
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Line:
     """One row of the ledger; money in micro-dollars, time in unix seconds."""
 
@@ -34,11 +35,11 @@ class Line:
 
 
 class Imbalance(NamedTuple):
-    """A sum that is kept beside the rows it sums, and differs: a mistake of this program's or a meddler's."""
+    """A stored sum that differs from the rows it sums: a bug, or a manual change of the database."""
 
     what: str
     id: str
-    kept: int
+    stored: int
     summed: int
 
 
@@ -50,42 +51,43 @@ def give(tx: Connection, account_id: str, amount: int, note: str | None = None) 
 
 def hold(tx: Connection, request: Request) -> None:
     """Set aside what a new request may cost; raises OutOfCredits, SpendCapReached."""
-    needs = f"but this request needs {shown(request.price)}"
+    price = request.billing.price
     account = tx.execute(select(accounts).where(accounts.c.id == request.account_id)).one()
     available = account.balance - account.held
-    if available < request.price:
-        raise OutOfCredits(f"The balance available is {shown(available)}, {needs}")
+    if available < price:
+        raise OutOfCredits(f"The balance available is {shown(available)}, but this request needs {shown(price)}")
     key = tx.execute(select(api_keys).where(api_keys.c.id == request.key_id)).one()
-    if key.spend_cap is not None and key.spent + request.price > key.spend_cap:
+    if key.spend_cap is not None and key.spent + price > key.spend_cap:
         left = shown(max(0, key.spend_cap - key.spent))
-        raise SpendCapReached(f"This API key may spend {shown(key.spend_cap)}, of which {left} is left, {needs}")
-    _of(tx, request, Entry.HOLD, held=request.price)
+        words = f"This API key may spend {shown(key.spend_cap)}, of which {left} is left"
+        raise SpendCapReached(f"{words}, but this request needs {shown(price)}")
+    _post_of(tx, request, Entry.HOLD, held=price)
 
 
 def settle(tx: Connection, request: Request, seconds: float) -> int:
-    """End a COMPLETED request's hold and take what it cost, which is returned; `seconds` is the model's work."""
-    cost = request.price if request.rate is None else min(request.price, ceil(request.rate * seconds))
-    _of(tx, request, Entry.SETTLE, balance=-cost, held=-request.price)
-    if request.price:
-        counters.add(tx, {CHARGES.key(request.slug): 1, CHARGED.key(request.slug): cost})
+    """End a COMPLETED request's hold and charge what it cost, which is returned; `seconds` is the model's work."""
+    price, rate = request.billing.price, request.billing.rate
+    cost = price if rate is None else min(price, ceil(rate * seconds))
+    _post_of(tx, request, Entry.SETTLE, balance=-cost, held=-price)
+    if price:
+        measurements.add(tx, {CHARGES.key(request.slug): 1, CHARGED.key(request.slug): cost})
     return cost
 
 
 def release(tx: Connection, request: Request) -> None:
-    """End a FAILED request's hold and take nothing."""
-    _of(tx, request, Entry.RELEASE, held=-request.price)
+    """End a FAILED request's hold and charge nothing."""
+    _post_of(tx, request, Entry.RELEASE, held=-request.billing.price)
 
 
-def lines(view: Connection, account_id: str, most: int) -> list[Line]:
+def lines(view: Connection, account_id: str, limit: int) -> list[Line]:
     """The account's last rows, the newest first."""
-    newest = select(ledger).where(ledger.c.account_id == account_id).order_by(ledger.c.id.desc()).limit(most)
+    newest = select(ledger).where(ledger.c.account_id == account_id).order_by(ledger.c.id.desc()).limit(limit)
     return [Line(**row._mapping) for row in view.execute(newest)]
 
 
 def imbalances(view: Connection) -> list[Imbalance]:
-    """Every sum that is kept, compared with what it is the sum of; empty when all is well."""
-    running = requests.c.status.in_((Status.QUEUED, Status.PROCESSING))
-    unended = select(requests).where(running).subquery()
+    """Every stored sum that differs from its rows; empty when all is well."""
+    unended = select(requests).where(UNENDED).subquery()
     return [
         *_differing(view, "balance", accounts.c.balance, ledger, ledger.c.account_id, ledger.c.balance),
         *_differing(view, "held", accounts.c.held, ledger, ledger.c.account_id, ledger.c.held),
@@ -95,29 +97,27 @@ def imbalances(view: Connection) -> list[Imbalance]:
 
 
 def missed(view: Connection, *which: ColumnElement[bool]) -> int:
-    """COMPLETED requests with a price, of those in the table, that no row here charges with what they did cost: 0."""
+    """Number of COMPLETED requests with a price that the ledger doesn't charge with what they did cost: 0."""
     own = (ledger.c.request_id == requests.c.id, ledger.c.kind == Entry.SETTLE, ledger.c.balance == -requests.c.cost)
-    # The index's own words: without them, SQLite would read the whole ledger for every request.
+    # The index's own condition: without it, SQLite would read the whole ledger for every request.
     charged = exists().where(ENDS, *own)
-    counted = select(func.count()).select_from(requests)
-    return (
-        view.scalar(counted.where(requests.c.status == Status.COMPLETED, requests.c.price > 0, ~charged, *which)) or 0
-    )
+    completed = (requests.c.status == Status.COMPLETED, requests.c.price > 0)
+    return view.scalar(select(func.count()).select_from(requests).where(*completed, ~charged, *which)) or 0
 
 
 def _differing(
-    view: Connection, what: str, kept: Column[int], rows: FromClause, whose: Any, amount: Any
+    view: Connection, what: str, stored: Column[int], rows: FromClause, whose: Any, amount: Any
 ) -> list[Imbalance]:
-    owner = kept.table.c.id
+    owner = stored.table.c.id
     summed = func.coalesce(func.sum(amount), 0)
-    each = select(owner, kept, summed).select_from(kept.table.outerjoin(rows, whose == owner))
-    differing = each.group_by(owner, kept).having(kept != summed)
+    each = select(owner, stored, summed).select_from(stored.table.outerjoin(rows, whose == owner))
+    differing = each.group_by(owner, stored).having(stored != summed)
     return [Imbalance(what, id, has, int(should)) for id, has, should in view.execute(differing)]
 
 
-def _of(tx: Connection, request: Request, kind: Entry, balance: int = 0, held: int = 0) -> None:
-    """A row for a request; free ones leave none."""
-    if request.price:
+def _post_of(tx: Connection, request: Request, kind: Entry, balance: int = 0, held: int = 0) -> None:
+    """A row for a request; a free one has none."""
+    if request.billing.price:
         _post(tx, kind, request.account_id, balance, held, key_id=request.key_id, request_id=request.id)
 
 

@@ -1,8 +1,12 @@
-"""Money is whole micro-dollars everywhere; dollars are for people and the wire."""
+"""Money: whole micro-dollars everywhere, dollars for people and the wire; and what a model costs on this server."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
+
+from tintype.catalog.spec import ModelSpec, Tariff
+from tintype.settings import Price
 
 MICRO = 1_000_000
 
@@ -13,7 +17,7 @@ def dollars(micro: int) -> float:
 
 
 def micro(dollars: float) -> int:
-    """Dollars → micro-dollars, half rounded to even; the digits that a person wrote count, not their binary value.
+    """Dollars → micro-dollars, half rounded to even; of the decimal digits as written, not of their binary value.
 
     Raises ValueError or OverflowError when it is not a finite number.
     """
@@ -28,3 +32,12 @@ def plain(micro: int) -> str:
 def shown(micro: int) -> str:
     """Micro-dollars as people write them: `$0.0037`."""
     return f"${plain(micro)}" if micro >= 0 else f"-{shown(-micro)}"
+
+
+def tariff(spec: ModelSpec, own: Price | None, *, billing: bool = True) -> Tariff:
+    """A model's price: the operator's own, completed from the catalogue's; nothing without billing."""
+    if not billing:
+        return replace(spec.tariff, price=0)
+    if own is None:
+        return spec.tariff
+    return Tariff(micro(own.dollars), own.per or spec.tariff.per, own.most_seconds or spec.tariff.most_seconds)

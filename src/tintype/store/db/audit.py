@@ -1,6 +1,6 @@
-"""Who did what to the server, and when: a row in the act's own transaction, so that there is no act without its row.
+"""The audit log: a row per act, in the act's own transaction, so that there is no act without its row.
 
-Who acts is set once, where it is known (`web/auth.py`, `cli/__init__.py`), and read where something is changed.
+The actor is set once, where it is known (`web/auth.py`, `cli/__init__.py`), and read where something is changed.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ Act = Literal[
     "worker.recall",
 ]
 ACTS: tuple[Act, ...] = get_args(Act)
-#: What they are about: by one of these, all acts about it are meant.
+#: The things that they change; one of these selects all acts on it.
 THINGS = sorted({act.partition(".")[0] for act in ACTS})
-#: Acts that are never refused for their number: each ends something that another act made, and a leak must be ended.
+#: Acts that are never refused for their number: each ends what another act made, and a leaked key must be revocable.
 ENDING = ("key.revoke", "webhook.remove")
-#: Seconds for which an act that is done again and again, each time alike, is one row that counts.
+#: Seconds for which repetitions of an act, each time alike, are counted in one row.
 TOGETHER = 3_600.0
 DAY = 86_400.0
 
 
 @dataclass(frozen=True)
 class Actor:
-    """Who acts: a key over the API, a person at the command line, or a process of the server by itself."""
+    """A key over the API, a person at the command line, or a process of the server itself."""
 
     via: Literal["api", "cli", "server"]
     #: A key's name and how it begins, or the operating system's user and host.
@@ -66,29 +66,29 @@ class Actor:
     account_id: str | None = None
     key_id: str | None = None
     #: Rows that its account may cause in a day; None for operators.
-    most: int | None = None
-    #: Whether its acts are log lines too: a command has no log, its output is its answer.
+    max_per_day: int | None = None
+    #: Whether its acts are logged too: commands have no log.
     logged: bool = True
 
     @property
     def is_operator(self) -> bool:
-        """Whether nobody counts what it does."""
-        return self.most is None
+        """Whether its acts have no limit."""
+        return self.max_per_day is None
 
 
 _actor: ContextVar[Actor] = ContextVar("actor")
-#: Who acts where nobody was named.
-_NOBODY = Actor("server", "tintype")
+#: Where no actor was set.
+_SERVER = Actor("server", "tintype")
 
 
 def act_as(actor: Actor) -> None:
-    """What this task or thread does from now on, and what it starts, is this actor's doing."""
+    """From now on this task or thread, and those it starts, act as this actor."""
     _actor.set(actor)
 
 
 @contextmanager
 def acting(actor: Actor) -> Iterator[None]:
-    """What is done in the block is this actor's doing."""
+    """The block acts as this actor."""
     token = _actor.set(actor)
     try:
         yield
@@ -97,18 +97,18 @@ def acting(actor: Actor) -> Iterator[None]:
 
 
 def actor() -> Actor:
-    """Who acts here."""
-    return _actor.get(_NOBODY)
+    """The current actor."""
+    return _actor.get(_SERVER)
 
 
 def record(
     tx: Connection, act: Act, target: str, account_id: str | None = None, *, repeats: bool = False, **details: Any
 ) -> None:
-    """Note an act in the transaction that it is done in.
+    """Write an act into the audit log, in the transaction that does it.
 
-    target: id of what was changed. account_id: whose that is. details: what matters of it, without secrets, prompts or
-    addresses' paths; None is left out. repeats: callers do it again and again, each time alike.
-    Raises TooManyRequests when the actor's account has done as much in a day as it may.
+    target: id of what was changed. account_id: its account. details: without secrets, prompts or paths of addresses;
+    None is left out. repeats: callers repeat it, each time alike.
+    Raises TooManyRequests at the maximum of the actor's account per day.
     """
     moment, by = read_clock(tx), actor()
     row: dict[str, Any] = {
@@ -122,8 +122,8 @@ def record(
         "by_key": by.key_id,
     }
     if not (repeats and _counted(tx, row, moment)):
-        if by.most is not None and act not in ENDING:
-            _check_room(tx, by.account_id, by.most, moment)
+        if by.max_per_day is not None and act not in ENDING:
+            _check_room(tx, by.account_id, by.max_per_day, moment)
         said = {name: value for name, value in details.items() if value is not None}
         tx.execute(insert(audit).values(**row, details=said, at=moment, last_at=moment))
         row["details"] = said
@@ -132,17 +132,17 @@ def record(
 
 
 @dataclass(frozen=True)
-class Deed:
+class AuditEntry:
     """One row of `audit`; times in unix seconds."""
 
     id: int
     at: float
-    #: When it was done last, and how often in all.
+    #: When it was repeated last, and how often it was done.
     last_at: float
     times: int
     act: Act
     target: str
-    #: Whose the target is.
+    #: The target's.
     account_id: str | None
     via: str
     who: str
@@ -153,29 +153,29 @@ class Deed:
 
 
 class Audit:
-    """The log of acts as operators read it. life: seconds that a row is kept."""
+    """The audit log as operators read it. ttl: seconds until a row expires."""
 
-    def __init__(self, db: Database, life: float) -> None:
+    def __init__(self, db: Database, ttl: float) -> None:
         self._db = db
-        self._life = life
+        self._ttl = ttl
 
     def page(
         self, *, size: int, page: int = 1, since: float | None = None, act: str = "", account_id: str = ""
-    ) -> tuple[list[Deed], int]:
+    ) -> tuple[list[AuditEntry], int]:
         """One page of the acts, the newest first, and the number of all.
 
-        act: its name, or what stands before the dot. account_id: who did it, or whose was changed; with its test keys.
+        act: its name, or its thing. account_id: the actor's or the target's; with its test keys.
         """
         meant = [*_meant(since, act, account_id)]
         wanted = select(audit).where(*meant).order_by(a.id.desc()).limit(size).offset((page - 1) * size)
         with self._db.read() as view:
             total = view.scalar(select(func.count()).select_from(audit).where(*meant)) or 0
-            return [Deed(**row._mapping) for row in view.execute(wanted)], total
+            return [AuditEntry(**row._mapping) for row in view.execute(wanted)], total
 
     def expire(self) -> int:
-        """Forget what was done too long ago; how many rows."""
+        """Delete expired rows; how many."""
         with self._db.write() as tx:
-            return tx.execute(delete(audit).where(a.last_at < now() - self._life)).rowcount
+            return tx.execute(delete(audit).where(a.last_at < now() - self._ttl)).rowcount
 
 
 def _meant(since: float | None, act: str, account_id: str) -> Iterator[ColumnElement[bool]]:
@@ -184,22 +184,22 @@ def _meant(since: float | None, act: str, account_id: str) -> Iterator[ColumnEle
     if act:
         yield a.act.in_([one for one in ACTS if act in (one, one.partition(".")[0])])
     if account_id:
-        beside = select(accounts.c.id).where(accounts.c.test_of == account_id)
-        yield or_(*(whose.in_(beside) | (whose == account_id) for whose in (a.account_id, a.by_account)))
+        tests = select(accounts.c.id).where(accounts.c.test_of == account_id)
+        yield or_(*(one.in_(tests) | (one == account_id) for one in (a.account_id, a.by_account)))
 
 
 def _counted(tx: Connection, row: Mapping[str, Any], moment: float) -> bool:
-    """Count the act in a row of the last hour that says the same, if there is one."""
+    """Count the act in a row of the last hour that is alike, if there is one."""
     same = [a[name].is_(value) if value is None else a[name] == value for name, value in row.items()]
     lately = (a.at > moment - TOGETHER, a.at <= moment)
     return bool(tx.execute(update(audit).where(*same, *lately).values(times=a.times + 1, last_at=moment)).rowcount)
 
 
-def _check_room(tx: Connection, account_id: str | None, most: int, moment: float) -> None:
-    """One account's keys and webhooks, changed back and forth, shall not fill the table."""
+def _check_room(tx: Connection, account_id: str | None, limit: int, moment: float) -> None:
+    """Else an account that changes its keys back and forth would fill the table."""
     lately = (a.by_account == account_id, a.at > moment - DAY, a.at <= moment)
     # The oldest of those that fill the day: when it is a day old, there is room again.
-    filling = tx.scalar(select(a.at).where(*lately).order_by(a.at.desc()).offset(most - 1).limit(1))
+    filling = tx.scalar(select(a.at).where(*lately).order_by(a.at.desc()).offset(limit - 1).limit(1))
     if filling is not None:
-        words = f"An account may make {most} changes to its keys and webhooks a day; keys can still be revoked"
+        words = f"An account may make {limit} changes to its keys and webhooks a day; keys can still be revoked"
         raise TooManyRequests(words, filling + DAY - moment, moment)

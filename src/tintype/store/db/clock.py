@@ -1,17 +1,18 @@
-"""What a clock that was set back leaves in the future: moments that would hold somebody up for as long as the step.
+"""What a clock that was set back leaves in the future: moments that would block requests until the clock reaches them.
 
-A machine that is restored or resumed, a step of NTP, a standby with another clock. Moments that could honestly lie
+Causes: a machine restored or resumed, a step of NTP, a standby with another clock. Moments that could honestly lie
 where they do stay as they are; what only keeps something for longer (records, files, logs) does too. Token buckets
-(`limits.py`), keys' days (`own_keys.py`) and keepers' leads (`keepers.py`) are bounded where they are read.
+(`queue/limits.py`), daily limits of keys (`accounts/delegation.py`) and the autoscaler's lease (`ops/autoscaler.py`)
+are bounded where they are read.
 """
 
 from __future__ import annotations
 
 from sqlalchemy import ColumnElement, Connection, Table, update
 
-from tintype.store.db.records import Status
+from tintype.store.db.conditions import PROCESSING, QUEUED
+from tintype.store.db.records import DeliveryStatus
 from tintype.store.db.tables import deliveries, requests, servers, workers
-from tintype.store.webhooks.records import Delivered
 
 #: Seconds that machines' clocks may differ by, where a moment was not written by the database's own.
 DIFFERENCE = 60.0
@@ -20,26 +21,26 @@ LEASES = 10
 
 
 def set_back(tx: Connection, moment: float, lease: float) -> None:
-    """Have what was submitted, claimed or seen in the future be of this moment; lease: seconds of a claim."""
+    """Move what was submitted, claimed or seen in the future to this moment; lease: seconds of a claim."""
     r, late = requests.c, moment + DIFFERENCE
     step = r.submitted_at - moment
     shifted = {"submitted_at": moment, "due_at": r.due_at - step, "cancel_at": r.cancel_at - step}
-    tx.execute(update(requests).where(r.status == Status.QUEUED, r.submitted_at > late).values(shifted))
-    _end_leases(tx, requests, r.status == Status.PROCESSING, moment, lease)
-    for signs in (workers, servers):
-        tx.execute(update(signs).where(signs.c.seen_at > late).values(seen_at=moment))
+    tx.execute(update(requests).where(QUEUED, r.submitted_at > late).values(shifted))
+    _end_leases(tx, requests, PROCESSING, moment, lease)
+    for beats in (workers, servers):
+        tx.execute(update(beats).where(beats.c.seen_at > late).values(seen_at=moment))
 
 
 def set_back_deliveries(tx: Connection, moment: float, lease: float) -> None:
-    """The same of messages: those that were written in the future are due."""
+    """The same of deliveries: those that were written in the future are due."""
     d = deliveries.c
-    pending = d.status == Delivered.PENDING
+    pending = d.status == DeliveryStatus.PENDING
     early = update(deliveries).where(pending, d.created_at > moment + DIFFERENCE)
     tx.execute(early.values(created_at=moment, due_at=moment))
     _end_leases(tx, deliveries, pending, moment, lease)
 
 
 def _end_leases(tx: Connection, table: Table, held: ColumnElement[bool], moment: float, lease: float) -> None:
-    """A holder that lives renews, or ends, what it has; one that has died holds it for a lease, as ever."""
+    """A holder that lives renews or ends what it has; a dead one's lease then lasts as long as any other."""
     far = table.c.lease_until > moment + LEASES * lease
     tx.execute(update(table).where(held, far).values(lease_until=moment + lease))

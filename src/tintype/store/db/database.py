@@ -25,70 +25,70 @@ from tintype.private import create, make_folder
 from tintype.store.db.outages import Outages
 from tintype.telemetry.metrics import Transactions
 
-#: A process's writers that have a connection while they wait for Postgres's lock: a third of those that it may have, so
-#: that reading goes on while somebody else keeps the lock.
+#: Writers of a process that have a connection while they wait for Postgres's lock: a third of the pool, so that reads
+#: go on while another process has the lock.
 WRITERS = 5
-#: Seconds for which a writer queues for SQLite's lock at most, and between two tries.
+#: Seconds for which a writer queues for SQLite's lock at most, and between two attempts.
 MAX_QUEUE_WAIT, RETRY = 0.25, 0.001
 
 
 class Database:
-    """One SQLite file or Postgres database: `read()` looks at it, `write()` changes it under the lock.
+    """One SQLite file or Postgres database: `read()` for queries, `write()` for changes under the lock.
 
     url: SQLAlchemy's, `sqlite:////absolute/path.db` or `postgresql+psycopg://…`; a SQLite file's folder is made.
-    patience: seconds of waiting after which StoreUnavailable is raised: for a connection, for the lock, and on Postgres
-    for the end of any statement. silence: seconds that a transaction on Postgres may be idle; who is silent for longer,
-    frozen or gone, has lost it. quiet: whether whoever opened it tells of its failures, so that the log need not.
-    process: what Postgres lists our connections as.
+    timeout: seconds after which StoreUnavailable is raised: for a connection, for the lock, and on Postgres for any
+    statement. idle_timeout: seconds that a transaction on Postgres may be idle before the server ends it: its process
+    is frozen or gone. quiet: whether its opener reports its failures, so that nothing is logged. process: as Postgres
+    lists its connections.
     """
 
     def __init__(
         self,
         url: str,
         *,
-        patience: float = 10.0,
-        silence: float = 10.0,
+        timeout: float = 10.0,
+        idle_timeout: float = 10.0,
         quiet: bool = False,
         process: str = "command",
     ) -> None:
-        # Pinged before use, so that a restarted database costs a reconnection and not a failed request.
+        # Pinged before use: a restarted database costs a reconnection instead of a failed request.
         # Parameters hidden: they would bring prompts into logs.
-        common = {"pool_pre_ping": True, "pool_timeout": patience, "hide_parameters": True}
+        common = {"pool_pre_ping": True, "pool_timeout": timeout, "hide_parameters": True}
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
-            self._engine = _sqlite_engine(parsed, patience, **common)
-            # SQLite has one writer at a time: the others of a process would only get in each other's way.
+            self._engine = _sqlite_engine(parsed, timeout, **common)
+            # SQLite has one writer at a time: further ones of a process would only slow it down.
             self._writers = threading.BoundedSemaphore(1)
         else:
             from tintype.store.db.postgres import postgres_engine  # noqa: PLC0415 - an extra that SQLite doesn't need
 
             name = f"tintype {process} {__version__}"
-            self._engine = postgres_engine(parsed, patience, silence, name, **common)
+            self._engine = postgres_engine(parsed, timeout, idle_timeout, name, **common)
             self._writers = threading.BoundedSemaphore(WRITERS)
-        event.listen(self._engine, "before_cursor_execute", _refuse_what_is_no_text)
-        event.listen(self._engine, "checkin", self._let_go)
+        event.listen(self._engine, "before_cursor_execute", _reject_invalid_text)
+        event.listen(self._engine, "checkin", self._close_returned)
         self._closed = False
-        #: How long this process's transactions wait, and take.
+        #: Histograms of how long this process's transactions wait and take.
         self.times = Transactions()
         self._noting = self._engine.execution_options(way="note")
-        self._patience = patience
+        self._timeout = timeout
         self._outages = Outages(quiet=quiet)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection that sees one state of the database throughout; raises StoreUnavailable."""
+        """A connection with one snapshot of the database; raises StoreUnavailable."""
         with self._outages.watched(), self._begun(self._engine, self.times.read) as view:
             yield view
 
     @contextmanager
-    def write(self, *, unhurried: bool = False) -> Iterator[Connection]:
-        """One transaction under the lock: committed at the end, undone by any exception; raises StoreUnavailable.
+    def write(self, *, no_timeout: bool = False) -> Iterator[Connection]:
+        """One transaction under the lock: committed at the end, rolled back by any exception; raises StoreUnavailable.
 
-        unhurried: its statements, and the wait for the lock, take as long as they need on Postgres.
-        What `after` was told is done once it is committed. Raises PerhapsDone where nobody knows whether it is.
+        no_timeout: on Postgres, neither its statements nor the wait for the lock have a timeout.
+        Callbacks given to `after` run once it is committed. Raises PerhapsDone where it is unknown whether it is.
         """
-        jobs: list[Callable[[], None]] = []
-        locking = self._engine.execution_options(way="write", unhurried=unhurried, jobs=jobs)
+        callbacks: list[Callable[[], None]] = []
+        locking = self._engine.execution_options(way="write", no_timeout=no_timeout, callbacks=callbacks)
         with (
             self._outages.watched(changes=True),
             self._among_writers(),
@@ -97,24 +97,24 @@ class Database:
         ):
             yield tx
             written.set()
-        for job in jobs:
-            job()
+        for callback in callbacks:
+            callback()
 
     @contextmanager
     def note(self) -> Iterator[Connection]:
-        """A transaction for what is written again in a moment: a power cut may undo it, and nobody waits for the disk.
+        """A transaction for what is written again soon, as heartbeats are: it doesn't wait for the disk.
 
-        On Postgres it isn't under the lock: rows that it reads in order to change them, it must lock. What is written
-        in `write()` afterwards never survives without it. Raises StoreUnavailable.
+        A power cut may undo it, but no `write()` that came after it survives without it. On Postgres it isn't under the
+        lock: it must lock rows that it reads in order to change them. Raises StoreUnavailable.
         """
-        locks, turn = (False, nullcontext()) if self.has_bell else (True, self._among_writers())
+        locks, turn = (False, nullcontext()) if self.can_notify else (True, self._among_writers())
         watched = self._outages.watched(changes=locks)
         with watched, turn, self._begun(self._noting, self.times.note, locks=locks) as tx:
             yield tx
 
     @contextmanager
     def _begun(self, engine: Engine, took: Histogram, *, locks: bool = False) -> Iterator[Connection]:
-        """A transaction, with what it waits for measured; where it `locks`, it begins when the lock is its own."""
+        """A transaction, with its waits measured; where it `locks`, it begins once it has the lock."""
         with self.times.connection.time():
             connection = engine.connect()
         with connection:
@@ -127,18 +127,18 @@ class Database:
     @contextmanager
     def _among_writers(self) -> Iterator[None]:
         with self.times.turn.time():
-            mine = self._writers.acquire(timeout=self._patience)
+            mine = self._writers.acquire(timeout=self._timeout)
         if not mine:
-            raise StoreUnavailable from TimeoutError(f"its lock is taken, and wasn't free within {self._patience:g} s")
+            raise StoreUnavailable from TimeoutError(f"its lock is taken, and wasn't free within {self._timeout:g} s")
         try:
             yield
         finally:
             self._writers.release()
 
     @property
-    def unchangeable(self) -> bool:
-        """Whether it refuses changes, as far as this process knows: the last one, say, though it can be read."""
-        return self._outages.unchangeable
+    def read_only(self) -> bool:
+        """Whether it refuses changes although it can be read, as far as this process knows."""
+        return self._outages.read_only
 
     @property
     def kind(self) -> str:
@@ -146,31 +146,31 @@ class Database:
         return self._engine.dialect.name
 
     @property
-    def has_bell(self) -> bool:
-        """Whether it tells listeners what happens in it, as Postgres does."""
+    def can_notify(self) -> bool:
+        """Whether it has LISTEN and NOTIFY, as Postgres does."""
         return self.kind == "postgresql"
 
     @contextmanager
     def listening(self, channel: str) -> Iterator[Any]:
-        """psycopg's own connection that hears a channel, where there is a bell; raises StoreUnavailable."""
+        """psycopg's own connection that listens to a channel, where it `can_notify`; raises StoreUnavailable."""
         from tintype.store.db.postgres import listening  # noqa: PLC0415 - as above
 
         with self._outages.watched(), listening(self._engine, channel) as connection:
             yield connection
 
     def close(self) -> None:
-        """Close the connections: those that are in use, as soon as they no longer are."""
+        """Close the connections: those in use, when they are returned to the pool."""
         self._closed = True
         self._engine.dispose()
 
-    def _let_go(self, connection: Any, _record: object) -> None:
-        """What comes back after `close` would lie in a pool that nobody empties any more."""
+    def _close_returned(self, connection: Any, _record: object) -> None:
+        """A connection that is returned after `close` would stay open in the pool."""
         if self._closed and connection is not None:
             connection.close()
 
 
 def shown_url(url: str) -> str:
-    """A database's URL for people and logs: without passwords, of which libpq takes some behind the `?` too."""
+    """A database's URL for people and logs: without passwords, which libpq takes behind the `?` too."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return parsed.database or ""
@@ -178,16 +178,16 @@ def shown_url(url: str) -> str:
     return parsed.update_query_dict(hidden).render_as_string()
 
 
-def after(tx: Connection, job: Callable[[], None]) -> None:
-    """Do something once a writing transaction is committed, never if it is undone; it mustn't raise or take long."""
-    tx.get_execution_options()["jobs"].append(job)
+def after(tx: Connection, callback: Callable[[], None]) -> None:
+    """Call this once a writing transaction is committed, never if it is rolled back; it mustn't raise or take long."""
+    tx.get_execution_options()["callbacks"].append(callback)
 
 
 @contextmanager
 def _perhaps() -> Iterator[threading.Event]:
     """Tell a connection that broke during the commit, once the event is set, from one that broke before.
 
-    Then nobody knows whether it was committed. What a database refuses itself, for lack of room say, is not.
+    Then it is unknown whether it was committed. What the database itself refuses, for lack of space say, is not.
     """
     written = threading.Event()
     try:
@@ -224,20 +224,20 @@ def _clock_of_postgres(*_: Any, **__: Any) -> str:
     return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
 
 
-def _sqlite_engine(url: URL, patience: float, **common: Any) -> Engine:
+def _sqlite_engine(url: URL, timeout: float, **common: Any) -> Engine:
     file = url.database
     if not file or file == ":memory:":
         raise ValueError("the store needs a SQLite file: a database in memory is another one in every thread")
     folder = Path(file).parent
     make_folder(folder)
-    with suppress(FileExistsError):  # SQLite gives what it lays beside its file, journals, the file's own mode
+    with suppress(FileExistsError):  # SQLite gives its journals the file's own mode
         os.close(create(Path(file)))
     engine = create_engine(url, **common)
 
     @event.listens_for(engine, "connect")
     def connect(connection: sqlite3.Connection, _: object) -> None:
-        connection.isolation_level = None  # the driver would begin late and without the lock: `begin` below does it
-        connection.execute(f"PRAGMA busy_timeout = {round(patience * 1000)}")
+        connection.isolation_level = None  # the driver would begin late, without the lock: `begin` below does it
+        connection.execute(f"PRAGMA busy_timeout = {round(timeout * 1000)}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA foreign_keys = ON")
 
@@ -258,41 +258,41 @@ def _sqlite_engine(url: URL, patience: float, **common: Any) -> Engine:
 def _queued(folder: Path) -> Iterator[None]:
     """An advisory lock (flock) on the database's folder, in which processes queue for SQLite's write lock.
 
-    SQLite's own waiters sleep for up to 0.1 s between two tries, so that a process with several writers starves the
+    SQLite's own waiters sleep for up to 0.1 s between two attempts, so that a process with several writers starves the
     others: a worker waited for seconds at each of its changes. Best effort: after MAX_QUEUE_WAIT a writer goes on
     without it, and nothing depends on it. Raises StoreUnavailable.
     """
     try:
-        place = os.open(folder, os.O_RDONLY)
+        lock = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise StoreUnavailable from error
     try:
         until = time.monotonic() + MAX_QUEUE_WAIT
-        while not _locked(place) and time.monotonic() < until:
+        while not _locked(lock) and time.monotonic() < until:
             time.sleep(RETRY)
         yield
     finally:
-        os.close(place)  # which unlocks it
+        os.close(lock)  # which releases it
 
 
-def _locked(place: int) -> bool:
+def _locked(lock: int) -> bool:
     try:
-        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
 
 
-def _refuse_what_is_no_text(_: object, __: object, ___: object, parameters: Any, ____: object, many: bool) -> None:
-    """Both databases alike, before either does it in words of its own; raises BadRequest."""
+def _reject_invalid_text(_: object, __: object, ___: object, parameters: Any, ____: object, many: bool) -> None:
+    """Reject NUL and lone surrogates here, so that both databases fail alike; raises BadRequest."""
     for row in parameters if many else [parameters]:
         for value in row.values() if isinstance(row, Mapping) else row:
             if isinstance(value, str) and ("\0" in value or not _is_unicode(value)):
-                raise BadRequest("A text has a NUL or one half of a surrogate pair in it, which can't be kept")
+                raise BadRequest("A text contains a NUL or a lone surrogate, which can't be stored")
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether it can be written as UTF-8; JSON can say what can't: `"\\ud800"`."""
+    """Whether it can be encoded as UTF-8; JSON can express what can't: `"\\ud800"`."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,6 +1,6 @@
-"""A bell that rings in every worker when something is queued, where the database has one; polling stays the truth.
+"""Best-effort wake-ups of workers by PostgreSQL's LISTEN and NOTIFY; polling remains the source of truth.
 
-PostgreSQL's LISTEN and NOTIFY: a message is sent when its transaction commits, and to nobody if it doesn't.
+A message is sent when its transaction commits, and not at all if it doesn't.
 """
 
 from __future__ import annotations
@@ -15,45 +15,45 @@ from tintype.errors import StoreUnavailable
 from tintype.store.db.database import Database
 
 CHANNEL = "tintype_queued"
-#: Seconds between looks whether to stop, and between attempts to reach a database that is away.
-PATIENCE = 1.0
+#: Seconds between checks whether to stop, and between attempts to reach a database that is away.
+PAUSE = 1.0
 
 
-def ring(tx: Connection) -> None:
-    """Have the bell ring when this transaction commits."""
+def notify(tx: Connection) -> None:
+    """Wake the workers when this transaction commits: something is claimable."""
     if tx.dialect.name == "postgresql":
         tx.execute(text(f"NOTIFY {CHANNEL}"))
 
 
-class Bell:
-    """Listens on a thread of its own while its `with` block lasts."""
+class Listener:
+    """Calls `heard` from a thread of its own at each wake-up, while its `with` block lasts."""
 
     def __init__(self, db: Database, heard: Callable[[], None]) -> None:
         self._db = db
         self._heard = heard
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._listen, name="bell", daemon=True)
+        self._thread = threading.Thread(target=self._listen, name="notify", daemon=True)
 
-    def __enter__(self) -> Bell:
-        if self._db.has_bell:
+    def __enter__(self) -> Listener:
+        if self._db.can_notify:
             self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
-        if self._db.has_bell:
+        if self._db.can_notify:
             self._thread.join()
 
     def _listen(self) -> None:
         while not self._done.is_set():
             try:
                 with self._db.listening(CHANNEL) as connection:
-                    self._heard()  # what was queued while nobody listened
+                    self._heard()  # what was queued before it listened
                     self._hear(connection)
             except StoreUnavailable:
-                self._done.wait(PATIENCE)  # polling goes on
+                self._done.wait(PAUSE)  # polling goes on
 
     def _hear(self, connection: Any) -> None:
         while not self._done.is_set():
-            for _ in connection.notifies(timeout=PATIENCE, stop_after=1):
+            for _ in connection.notifies(timeout=PAUSE, stop_after=1):
                 self._heard()

@@ -1,4 +1,4 @@
-"""A database that is away, or takes no changes: told from mistakes of ours, and to the log in few and plain words."""
+"""A database that is away, or takes no changes: told from mistakes of ours, and logged once per outage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tintype.telemetry.logs import Outage
 #: Two of PostgreSQL's codes, and what is in the statement that waits for the one lock.
 LOCKED, TOO_SLOW, LOCKS = "55P03", "57014", "pg_advisory_xact_lock"
 #: What keeps a database from being changed while it can be read, by PostgreSQL's codes and by SQLite's.
-UNCHANGEABLE = {
+READ_ONLY = {
     "53100": "its disk is full",
     "25006": "it only reads, as a copy does",
     LOCKED: "its lock is taken",
@@ -24,7 +24,7 @@ UNCHANGEABLE = {
     sqlite3.SQLITE_BUSY: "its lock is taken",
 }
 #: What else has a name; all other causes are that it is away.
-NAMED = UNCHANGEABLE | {
+NAMED = READ_ONLY | {
     TOO_SLOW: "it is too slow",
     "53300": "it takes no more connections",
     sqlite3.SQLITE_CANTOPEN: "its file can't be opened",
@@ -33,24 +33,24 @@ NAMED = UNCHANGEABLE | {
 
 
 class Outages:
-    """Sees every transaction: whether the database is there at all, and whether it can be changed.
+    """Watches every transaction: whether the database is there at all, and whether it can be changed.
 
-    Two states, since reading may go well for hours while nothing can be written. quiet: whether nothing is logged.
+    Two states, since reads may succeed for hours while writes don't. quiet: whether nothing is logged.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
         self._away = Outage("database unavailable", "database available again")
-        self._unchangeable = Outage("database can't be changed", "database can be changed again")
+        self._read_only = Outage("database can't be changed", "database can be changed again")
 
     @property
-    def unchangeable(self) -> bool:
-        """Whether a change was refused lately, and none has gone well since."""
-        return self._unchangeable.lasts
+    def read_only(self) -> bool:
+        """Whether the last change was refused."""
+        return self._read_only.lasts
 
     @contextmanager
     def watched(self, *, changes: bool = False) -> Iterator[None]:
-        """Raise StoreUnavailable for what passes; sqlite3 has one exception class for that and for mistakes of ours.
+        """Raise StoreUnavailable for what is temporary; sqlite3 has one exception class for that and for bugs of ours.
 
         changes: whether success shows that the database can be changed.
         """
@@ -63,25 +63,25 @@ class Outages:
             self._failed(error)
             raise StoreUnavailable from error
         except (OperationalError, InterfaceError, InternalError) as error:
-            # On Postgres the first says that the server is away, full or too slow, the second that the connection broke
-            # in our hands, the third that this server is only a copy: all of them pass.
+            # On Postgres: the server is away, full or too slow; the connection broke; this server is a replica. All of
+            # them are temporary.
             if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
                 raise
             self._failed(error)
             raise StoreUnavailable from error
         self._away.succeeded()
         if changes:
-            self._unchangeable.succeeded()
+            self._read_only.succeeded()
 
     def _failed(self, error: BaseException | None) -> None:
         if self._quiet:
             return
-        changes_only = isinstance(error, TimeoutError) or _code(error) in UNCHANGEABLE
-        (self._unchangeable if changes_only else self._away).failed(cause(error))
+        changes_only = isinstance(error, TimeoutError) or _code(error) in READ_ONLY
+        (self._read_only if changes_only else self._away).failed(cause(error))
 
 
 def cause(error: BaseException | None) -> str:
-    """Why it failed, in one line of the driver's own: no statement, no parameters, and no password."""
+    """Why it failed, in the driver's own words, one line: no statement, parameters or password."""
     if isinstance(error, PoolTimeout):
         return "all connections that this process may have were in use for too long"
     own = error.orig if isinstance(error, DBAPIError) else error
@@ -91,7 +91,7 @@ def cause(error: BaseException | None) -> str:
 
 
 def _code(error: BaseException | None) -> str | int | None:
-    """PostgreSQL's or, without what extends it, SQLite's."""
+    """PostgreSQL's or, without its extension, SQLite's."""
     own = error.orig if isinstance(error, DBAPIError) else error
     if (extended := getattr(own, "sqlite_errorcode", None)) is not None:
         return int(extended & 0xFF)

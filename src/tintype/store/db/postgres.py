@@ -1,11 +1,11 @@
-"""PostgreSQL's connections, on which nobody waits for ever: a server may be slow or frozen, a machine may vanish.
+"""PostgreSQL's connections, with a timeout at every level: a server may be slow or frozen, a machine may vanish.
 
 What waits, and what ends it:
 
-- a statement on a server that works: `statement_timeout`, `lock_timeout`, which the server itself sees to;
-- a statement on a server that is frozen, or gone with its machine: the client, which gives the connection up;
+- a statement on a server that works: `statement_timeout`, `lock_timeout`, on the server itself;
+- a statement on a server that is frozen, or gone with its machine: the client, which closes the connection;
 - a connection to such a server: `connect_timeout`; one that only listens: TCP's keepalives;
-- everybody else, for a client that froze or vanished while it held the lock: `idle_in_transaction_session_timeout`.
+- other clients, while one that froze or vanished has the lock: `idle_in_transaction_session_timeout`.
 """
 
 from __future__ import annotations
@@ -27,67 +27,67 @@ from tintype.errors import StoreUnavailable
 #: The advisory lock's number: any constant that no other program in the database uses ("tint").
 LOCK = 0x74696E74
 #: libpq's own, where the URL doesn't say otherwise: seconds for a connection to each host, and half a minute until a
-#: machine that no longer answers is noticed by who only listens.
-USUAL: Final = {"connect_timeout": 5, "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
-#: How much longer than the server the client waits for an answer: a server that works says itself that it was too slow.
+#: listener notices that a machine no longer answers.
+DEFAULTS: Final = {"connect_timeout": 5, "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
+#: How much longer than the server the client waits for an answer: a server that works reports a timeout itself.
 MARGIN = 1.5
-#: A copy's answer to who wants to write.
+#: A replica's answer to a write.
 READ_ONLY = "25006"
 
 
 class NoAnswer(psycopg.OperationalError):
-    """The server was silent for too long."""
+    """The server did not answer in time."""
 
 
-class Impatient(psycopg.Connection[Any]):
-    """A connection that is closed when the server doesn't answer for `patience` seconds."""
+class TimedConnection(psycopg.Connection[Any]):
+    """A connection that is closed when the server doesn't answer for `timeout` seconds."""
 
-    patience = math.inf
+    timeout = math.inf
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
         """Have psycopg wait for whatever the server is to say; raises NoAnswer."""
         try:
-            return super().wait(_until(gen, time.monotonic() + self.patience), *args, **kwargs)
+            return super().wait(_until(gen, time.monotonic() + self.timeout), *args, **kwargs)
         except NoAnswer:
-            self.close()  # an answer that still came would be taken for the next one's
+            self.close()  # a late answer would be taken for the next statement's
             raise
 
 
-def postgres_engine(url: URL, patience: float, silence: float, name: str, **common: Any) -> Engine:
-    """An engine whose transactions end: each statement after `patience` seconds, a silent one after `silence`.
+def postgres_engine(url: URL, timeout: float, idle_timeout: float, name: str, **common: Any) -> Engine:
+    """An engine whose statements end after `timeout` seconds, and idle transactions after `idle_timeout`.
 
     name: what `pg_stat_activity` has for its connections, unless the URL or PGAPPNAME says otherwise.
 
     Execution options of a transaction: `way` is how it changes the database, `write` under the one lock, `note` without
-    waiting for that or for the disk; none only reads. `unhurried` has its statements take as long as they need.
+    waiting for that or for the disk; without it, it is read only. `no_timeout`: its statements have none.
     """
-    usual = {key: value for key, value in USUAL.items() if key not in url.query}
-    engine = create_engine(url, connect_args={"fallback_application_name": name, **usual}, **common)
+    defaults = {key: value for key, value in DEFAULTS.items() if key not in url.query}
+    engine = create_engine(url, connect_args={"fallback_application_name": name, **defaults}, **common)
 
     @event.listens_for(engine, "do_connect")
-    def connect(_dialect: object, _record: object, _args: object, parameters: dict[str, Any]) -> Impatient:
-        connection = Impatient.connect(**parameters)
-        connection.patience = MARGIN * patience
+    def connect(_dialect: object, _record: object, _args: object, parameters: dict[str, Any]) -> TimedConnection:
+        connection = TimedConnection.connect(**parameters)
+        connection.timeout = MARGIN * timeout
         return connection
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         options = connection.get_execution_options()
-        limit = math.inf if options.get("unhurried") else patience
+        limit = math.inf if options.get("no_timeout") else timeout
         driver: Any = connection.connection.driver_connection
-        driver.patience = MARGIN * limit
-        # One message, and only for this transaction: whatever stands between us and the server may lend the next one
+        driver.timeout = MARGIN * limit
+        # One message, for this transaction only: a connection pooler between us and the server may give the next one
         # another of the server's processes.
-        connection.exec_driver_sql("; ".join(_opening(options, limit, silence)))
+        connection.exec_driver_sql("; ".join(_opening(options, limit, idle_timeout)))
 
     @event.listens_for(engine, "checkin")
-    def checkin(connection: Impatient | None, _record: object) -> None:
-        if connection is not None:  # the next to have it pings it first, and is not unhurried
-            connection.patience = MARGIN * patience
+    def checkin(connection: TimedConnection | None, _record: object) -> None:
+        if connection is not None:  # its next user pings it first, with a timeout
+            connection.timeout = MARGIN * timeout
 
     @event.listens_for(engine, "handle_error")
     def handle_error(context: ExceptionContext) -> None:
-        # What was a copy when we came to it may stay one: the next connection may lead to the server that took over.
+        # A replica may stay one: the next connection may lead to the server that took over.
         if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
             context.is_disconnect = True
 
@@ -96,11 +96,11 @@ def postgres_engine(url: URL, patience: float, silence: float, name: str, **comm
 
 @contextmanager
 def listening(engine: Engine, channel: str) -> Iterator[psycopg.Connection[Any]]:
-    """A connection of the caller's own, outside of any transaction, that hears a channel; raises StoreUnavailable."""
+    """A connection of the caller's own, outside of any transaction, that listens; raises StoreUnavailable."""
     try:
         pooled = engine.raw_connection()
         connection: Any = pooled.driver_connection
-        pooled.detach()  # it is nobody else's any more
+        pooled.detach()  # no other caller gets it
         with closing(connection):
             connection.autocommit = True
             connection.execute(f"LISTEN {channel}")
@@ -109,8 +109,8 @@ def listening(engine: Engine, channel: str) -> Iterator[psycopg.Connection[Any]]
         raise StoreUnavailable from error
 
 
-def _opening(options: immutabledict[str, Any], limit: float, silence: float) -> Iterator[str]:
-    """What a transaction begins with; 0 is no limit to PostgreSQL."""
+def _opening(options: immutabledict[str, Any], limit: float, idle_timeout: float) -> Iterator[str]:
+    """The statements that begin a transaction; 0 is no limit to PostgreSQL."""
     way = options.get("way")
     if way is None:
         yield "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -119,13 +119,13 @@ def _opening(options: immutabledict[str, Any], limit: float, silence: float) -> 
     milliseconds = 0 if limit == math.inf else max(1, round(limit * 1000))
     for name in ("statement_timeout", "lock_timeout"):
         yield f"SET LOCAL {name} = {milliseconds}"
-    yield f"SET LOCAL idle_in_transaction_session_timeout = {max(1, round(silence * 1000))}"
+    yield f"SET LOCAL idle_in_transaction_session_timeout = {max(1, round(idle_timeout * 1000))}"
     if way == "write":
         yield f"SELECT pg_advisory_xact_lock({LOCK})"
 
 
 def _until(gen: Generator[Any, Any, Any], deadline: float) -> Generator[Any, Any, Any]:
-    """What psycopg waits for, until a moment of the monotonic clock; it asks again ten times a second."""
+    """psycopg's wait, until a moment of the monotonic clock; it is resumed ten times a second."""
     try:
         wanted = next(gen)
         while True:

@@ -1,14 +1,17 @@
-"""What a request is once it is stored, and the words for its state."""
+"""Rows as they are read (requests, webhook subscriptions, deliveries), and the words for their states."""
 
 from __future__ import annotations
 
+import base64
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, TypedDict
+from typing import Any
 
 from sqlalchemy import Row
 
+from tintype.core import GenerationParams, Result
 from tintype.settings import Safety
 
 Json = Mapping[str, Any]
@@ -22,6 +25,11 @@ class Status(StrEnum):
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
 
+    @property
+    def ended(self) -> bool:
+        """Whether it is the last one."""
+        return self in (Status.COMPLETED, Status.FAILED)
+
 
 class Entry(StrEnum):
     """The kinds of rows in the ledger."""
@@ -30,55 +38,38 @@ class Entry(StrEnum):
     GRANT = "grant"
     #: What a request may cost is set aside.
     HOLD = "hold"
-    #: A request COMPLETED: what it did cost is paid, and its hold is over.
+    #: A request COMPLETED: what it did cost is paid, and its hold ends.
     SETTLE = "settle"
-    #: A request FAILED: its hold is over.
+    #: A request FAILED: its hold ends.
     RELEASE = "release"
     #: Money that an operator took back.
     ADJUST = "adjust"
 
 
 class LeaseStatus(StrEnum):
-    """What a worker learns about each of its requests when it renews."""
+    """What a worker learns about each of its requests when it renews their leases."""
 
     #: Still its own: go on.
     KEEP = "keep"
-    #: Still its own, but nobody wants it: stop, then `fail(id, attempt, "cancelled", 499)`.
+    #: Still its own, but cancelled or past its deadline: stop, then `end_cancelled`.
     CANCEL = "cancel"
     #: Ended, or another worker's: drop it and write nothing.
     LOST = "lost"
 
 
-class Warmth(StrEnum):
-    """How far a worker is with loading a model that it was asked to load."""
+class PreloadState(StrEnum):
+    """How far a worker is with loading a model ahead of requests for it."""
 
-    #: It was asked, and has not finished.
+    #: Asked for, not finished.
     WARMING = "WARMING"
-    #: All of the model's weights are where they work.
+    #: All of the model's weights are on the device.
     WARM = "WARM"
-    #: They were, and some have left for others since.
+    #: They were, and some have been evicted since.
     COLD = "COLD"
     FAILED = "FAILED"
 
 
-class RequestMetadata(TypedDict, total=False):
-    """Columns of a new request beside what it asks for; tables.py explains them."""
-
-    id: str
-    rate: int | None
-    pictures: int
-    base_url: str | None
-    webhook_url: str | None
-    pace: str | None
-    traceparent: str | None
-    safety: Safety
-    idempotency_key: str
-    #: Needed with an idempotency key.
-    fingerprint: str
-    reply: Json
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How far a worker is with a request; `attempt` is the number that its claim returned."""
 
@@ -88,11 +79,13 @@ class Progress:
     steps: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a request failed: words for the caller, and the HTTP status of a v1 answer."""
+    """Why a request failed."""
 
+    #: In words for the caller.
     error: str
+    #: HTTP status of a v1 answer.
     status: int
     #: Its name in `errors.KINDS`, if it has one there.
     kind: str | None = None
@@ -101,95 +94,374 @@ class Failure:
 CANCELLED = Failure("cancelled", 499)
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Allowance:
-    """What a key with a limit per minute may still ask for after a request; the least of several counts."""
+    """What a key with a limit per minute may still ask for after a request; of several buckets, the emptiest one's."""
 
-    #: Requests that it may send at once.
+    #: Requests that may be sent immediately.
     remaining: int
-    #: When it may send a whole minute's at once again, in unix seconds.
+    #: When the bucket is full again, in unix seconds.
     full_at: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """How a request's claims are counted: of numbers or, with columns in their place, in SQL. The one rule for both.
+
+    Claims that were handed back don't count: a worker stopped, or had no room, and nothing went wrong.
+    """
+
+    claims: Any
+    hand_backs: Any
+
+    @property
+    def counted(self) -> Any:
+        """Attempts that count, the present one included; 0 before the first."""
+        return self.claims - self.hand_backs
+
+    @property
+    def retries(self) -> Any:
+        """Attempts that failed before the present or last one; -1 before the first."""
+        return self.counted - 1
+
+    @property
+    def tried(self) -> Any:
+        """Whether an attempt has counted, so that the next one is a retry."""
+        return self.counted >= 1
+
+    def used_up(self, max_attempts: int) -> Any:
+        """Whether there is no further attempt."""
+        return self.counted >= max_attempts
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Moments in unix seconds of the database's clock."""
+
+    submitted_at: float
+    #: When its last attempt began.
+    started_at: float | None = None
+    ended_at: float | None = None
+    #: When its record expires.
+    expires_at: float | None = None
+    #: Before this moment it isn't claimable.
+    due_at: float | None = None
+    #: Its deadline: then it is cancelled.
+    cancel_at: float | None = None
+    #: Until when a client follows it: only then are previews made.
+    watched_until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Which worker has it."""
+
+    #: The last one that claimed it; None while it is queued.
+    worker: str | None = None
+    #: Unix seconds; a worker that has not renewed by then is taken for dead.
+    until: float | None = None
+    #: Claims that were handed back.
+    hand_backs: int = 0
+    #: Whether it is to stop: its caller has cancelled it, or its deadline has passed.
+    cancel_requested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Billing:
+    """Its money, in micro-dollars."""
+
+    #: What is held while it has not ended: the most it can cost.
+    price: int
+    #: Per second of the model's work; None where the price is per image.
+    rate: int | None = None
+    #: What it did cost; None until it is COMPLETED.
+    cost: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestMetadata:
+    """What came in next to the parameters."""
+
+    #: The server's address as the caller reached it, without a slash at the end.
+    base_url: str | None = None
+    #: Where the caller wants its end sent, in addition to the account's subscriptions.
+    webhook_url: str | None = None
+    #: The caller's Idempotency-Key, and a hash of what was sent with it.
+    idempotency_key: str | None = None
+    fingerprint: str | None = None
+    #: Headers of the answer, which a repetition gets too.
+    reply: Json | None = None
+    #: The trace that it belongs to, as W3C's header of that name has it.
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One row of `requests` as it was when it was read; tables.py explains the columns."""
+    """One row of `requests` as it was when it was read: the record, the queue entry and the lease."""
 
     id: str
+    #: Order of arrival.
     seq: int
     account_id: str
     key_id: str
+    #: The model's.
     slug: str
+    #: What was sent, validated, in the model's own words.
     params: Json
-    #: Micro-dollars held while it has not ended: the most it can cost.
-    price: int
-    priority: int
+    #: `GenerationParams` as JSON; None in rows of earlier versions.
+    stored_generation: Json | None = None
     status: Status
+    #: Number of claims. A worker that names another attempt than the row's is late and changes nothing.
     attempt: int
-    hand_backs: int
-    worker: str | None
-    lease_until: float | None
-    cancel_requested: bool
+    #: Model evaluations done, and in all, as far as is known.
     step: int
     steps: int
-    submitted_at: float
-    started_at: float | None
-    ended_at: float | None
-    expires_at: float | None
-    result: Json | None
-    error: str | None
-    error_status: int | None
-    error_kind: str | None = None
-    rate: int | None = None
-    cost: int | None = None
-    pictures: int = 1
-    cancel_at: float | None = None
-    idempotency_key: str | None = None
-    fingerprint: str | None = None
-    reply: Json | None = None
-    base_url: str | None = None
-    webhook_url: str | None = None
-    pace: str | None = None
-    watched_until: float | None = None
+    images: int = 1
+    #: Higher runs first.
+    priority: int
+    #: Whether a test key sent it: it is free, and for the fake worker alone.
     test: bool = False
-    due_at: float | None = None
-    traceparent: str | None = None
+    #: How strict the safety filter is with it, as was in force for its key when it came.
     safety: Safety = "off"
-    #: Not of the row: told to who has just submitted it, where its key is limited.
+    #: What the speed of its steps is filed under; None where nothing is learnt from it.
+    speed_key: str | None = None
+    #: What was made of it; None unless it is COMPLETED.
+    result: Result | None = None
+    #: Why it is FAILED.
+    failure: Failure | None = None
+    timing: Timing
+    lease: Lease
+    billing: Billing
+    metadata: RequestMetadata
+    #: Not of the row: what a limited key has left, for the caller that has just submitted it.
     allowance: Allowance | None = None
 
     @classmethod
     def of(cls, row: Row[Any]) -> Request:
         """The request of a whole row."""
-        return cls(**row._mapping)
+        return cls(
+            id=row.id,
+            seq=row.seq,
+            account_id=row.account_id,
+            key_id=row.key_id,
+            slug=row.slug,
+            params=row.params,
+            stored_generation=row.generation,
+            status=row.status,
+            attempt=row.attempt,
+            step=row.step,
+            steps=row.steps,
+            images=row.pictures,
+            priority=row.priority,
+            test=row.test,
+            safety=row.safety,
+            speed_key=row.pace,
+            result=None if row.result is None else Result.from_json(row.result),
+            failure=None if row.error is None else Failure(row.error, row.error_status, row.error_kind),
+            timing=Timing(
+                row.submitted_at,
+                row.started_at,
+                row.ended_at,
+                row.expires_at,
+                row.due_at,
+                row.cancel_at,
+                row.watched_until,
+            ),
+            lease=Lease(row.worker, row.lease_until, row.hand_backs, row.cancel_requested),
+            billing=Billing(row.price, row.rate, row.cost),
+            metadata=RequestMetadata(
+                base_url=row.base_url,
+                webhook_url=row.webhook_url,
+                idempotency_key=row.idempotency_key,
+                fingerprint=row.fingerprint,
+                reply=row.reply,
+                traceparent=row.traceparent,
+            ),
+        )
 
     def at(self, moment: float) -> Request:
         """The request as it stands at this moment: past its deadline it is as good as cancelled."""
-        overdue = self.cancel_at is not None and self.cancel_at <= moment
-        return replace(self, cancel_requested=True) if overdue else self
+        deadline = self.timing.cancel_at
+        overdue = deadline is not None and deadline <= moment
+        return replace(self, lease=replace(self.lease, cancel_requested=True)) if overdue else self
 
     @property
-    def counted(self) -> int:
-        """Attempts that count towards the limit, the present one included."""
-        return self.attempt - self.hand_backs
+    def generation(self) -> GenerationParams | None:
+        """What it asks for; None in rows of earlier versions, which have `params` only.
+
+        Raises TypeError for a newer version's row that this one can't read.
+        """
+        return None if self.stored_generation is None else GenerationParams.from_json(self.stored_generation)
+
+    @property
+    def attempts(self) -> Attempts:
+        """How its claims count."""
+        return Attempts(self.attempt, self.lease.hand_backs)
 
     @property
     def retries(self) -> int:
         """Attempts that failed before the present or last one."""
-        return max(0, self.counted - 1)
+        retries: int = self.attempts.retries
+        return max(0, retries)
 
     @property
-    def warnings(self) -> list[str]:
-        """What the worker found worth a word in the pictures."""
-        found: list[str] = (self.result or {}).get("warnings", [])
-        return found
+    def error(self) -> str | None:
+        """Why it is FAILED, in words for its caller."""
+        return None if self.failure is None else self.failure.error
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What its caller should know of the images."""
+        return () if self.result is None else self.result.warnings
 
     @property
     def mode(self) -> dict[str, str]:
-        """What is said beside the rest of a request that a test key sent; nothing of a live one."""
+        """What answers say in addition where a test key sent it."""
         return {"mode": "test"} if self.test else {}
 
     @property
     def ended(self) -> bool:
-        """Whether nothing will change any more."""
-        return self.status in (Status.COMPLETED, Status.FAILED)
+        """Whether nothing changes any more."""
+        return self.status.ended
+
+    @property
+    def outcome(self) -> str:
+        """How it ended, in a word: `refused` is its caller's fault, `failed` this server's."""
+        if self.failure is None:
+            return "completed"
+        if self.failure.status == CANCELLED.status:
+            return "cancelled"
+        return "failed" if (self.failure.status or 500) >= 500 else "refused"
+
+
+# Webhooks
+
+PREFIX = "whsec_"
+#: Bytes of a secret: the Standard Webhooks specification allows 24 to 64.
+SECRET_BYTES = 32
+#: Why a delivery of a disabled subscription failed.
+DISABLED = "the webhook is disabled; update it, then have this delivery replayed"
+
+
+class Event(StrEnum):
+    """What a webhook can be told of."""
+
+    REQUEST_COMPLETED = "REQUEST_COMPLETED"
+    REQUEST_FAILED = "REQUEST_FAILED"
+
+
+#: A request's last state → the event.
+EVENTS = {Status.COMPLETED: Event.REQUEST_COMPLETED, Status.FAILED: Event.REQUEST_FAILED}
+
+
+class DeliveryStatus(StrEnum):
+    """Where a delivery stands."""
+
+    PENDING = "PENDING"
+    DELIVERED = "DELIVERED"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One row of `webhooks`: a receiver of an account's events. Times in unix seconds."""
+
+    id: str
+    account_id: str
+    #: None for the account's own one, which signs what requests with an X-Webhook-URL cause.
+    url: str | None
+    #: The server's address by which its owner named it, for links in its messages; None where the operator set one.
+    base_url: str | None
+    events: tuple[str, ...]
+    secret: str
+    #: The secret before the last rotation, and until when it signs too.
+    old_secret: str | None
+    old_until: float | None
+    created_at: float
+    #: When a delivery last succeeded.
+    succeeded_at: float | None
+    disabled_at: float | None
+    disabled_reason: str | None
+    #: Whether its owner made it inactive.
+    removed: bool
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> Subscription:
+        """The subscription of a whole row."""
+        return cls(**{**row._mapping, "events": tuple(row.events)})
+
+    def secrets(self, moment: float) -> tuple[str, ...]:
+        """Those that sign at this moment, in unix seconds: two for a while after a rotation."""
+        if self.old_secret is None or self.old_until is None or self.old_until <= moment:
+            return (self.secret,)
+        return (self.secret, self.old_secret)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One row of `deliveries`: one message for one receiver, and how far it has come. Times in unix seconds."""
+
+    #: The message's id, the same at every attempt.
+    id: str
+    webhook_id: str
+    account_id: str
+    request_id: str
+    event: str
+    url: str
+    #: Scheme, host and port of the address.
+    receiver: str
+    #: What is signed and sent, to the byte.
+    body: str
+    status: DeliveryStatus
+    #: Number of claims, and those before the last replay.
+    attempt: int
+    earlier: int
+    due_at: float
+    lease_until: float | None
+    created_at: float
+    ended_at: float | None
+    #: What came of the last attempt.
+    response_status: int | None
+    error: str | None
+    #: Its request's.
+    traceparent: str | None
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> Delivery:
+        """The delivery of a whole row."""
+        return cls(**row._mapping)
+
+    @property
+    def tries(self) -> int:
+        """Attempts since it was made, or last replayed."""
+        return self.attempt - self.earlier
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryOutcome:
+    """What came of one attempt: the receiver's HTTP status, or why there is none."""
+
+    status: int | None = None
+    error: str | None = None
+    #: Seconds after which the receiver asked to be tried again.
+    retry_after: float | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the receiver has taken it."""
+        return self.status is not None and 200 <= self.status < 300
+
+    @property
+    def gone(self) -> bool:
+        """Whether the receiver wants nothing more, which is what 410 means in the specification."""
+        return self.status == 410
+
+    @property
+    def words(self) -> str | None:
+        """Why it did not succeed."""
+        return None if self.succeeded else self.error or f"HTTP status {self.status}"
+
+
+def draw_secret() -> str:
+    """A new secret, in the form that receivers' libraries take."""
+    return PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()

@@ -22,8 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-from tintype.store.db.records import Entry, Status, Warmth
-from tintype.store.webhooks.records import Delivered
+from tintype.store.db.records import DeliveryStatus, Entry, PreloadState, Status
 
 # Named constraints: without names, a later migration could not drop them.
 metadata = MetaData(
@@ -63,12 +62,12 @@ api_keys = Table(
     #: SHA-256 of the key in hex; the key itself is nowhere. It is random, so it needs no salt.
     Column("digest", String(64), nullable=False, unique=True),
     Column("hint", String(7), nullable=False),
-    #: Whether the key begins with SG_test: what it asks for is drawn by the stand-in, and free.
+    #: Whether the key begins with SG_test: its requests run on the fake worker, and are free.
     Column("test", Boolean, nullable=False, server_default=false()),
     #: Slugs that the key may run; null is all of them.
     Column("models", JSON(none_as_null=True)),
     Column("read_only", Boolean, nullable=False),
-    #: Whether it may see how the whole server does, pause its queue and drain its workers.
+    #: Whether it may see the whole server's state, pause its queue and drain its workers.
     Column("operator", Boolean, nullable=False, server_default=false()),
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double),
@@ -78,42 +77,41 @@ api_keys = Table(
     #: The secret before the last rotation, and until when it works.
     Column("old_digest", String(64)),
     Column("old_until", Double),
-    #: The most that `spent` may be.
+    #: The maximum of `spent`.
     Column("spend_cap", BigInteger),
     #: What its requests have cost, and what those that have not ended hold: a sum over the ledger, as in `accounts`.
     Column("spent", BigInteger, nullable=False, server_default=text("0")),
     #: Pixels that one request may ask for.
     Column("max_pixels", BigInteger),
-    #: Its own limits; null is the server's: requests per minute, requests and pictures that have not ended.
+    #: Its own limits; null is the server's: requests per minute, requests and images that have not ended.
     Column("rpm", Integer),
     Column("concurrency", Integer),
     Column("max_queued", Integer),
-    #: Its own strictness of the safety check; null is the server's.
+    #: Its own strictness of the safety filter; null is the server's.
     Column("safety", String(5)),
-    #: When its own token bucket, if its `rpm` has it one, will be full again.
+    #: When its own token bucket, which it has with an `rpm`, will be full again.
     Column("bucket_full_at", Double, nullable=False, server_default=text("0")),
-    #: Whether a key made it (`POST /v2/keys`), and no operator: it shares the account's limits, whatever its own are.
+    #: Whether a key made it (`POST /v2/keys`), not an operator: it shares the account's limits, whatever its own are.
     Column("self_made", Boolean, nullable=False, server_default=false()),
     Index("ix_api_keys_account", "account_id"),
     Index("ix_api_keys_old_digest", "old_digest"),
 )
 
+#: What each column means stands at the attributes of `records.Request`.
 requests = Table(
     "requests",
     metadata,
     Column("id", String(36), primary_key=True),
-    #: Order of arrival.
     Column("seq", BigInteger, nullable=False, unique=True),
     Column("account_id", String(36), ForeignKey("accounts.id"), nullable=False),
     Column("key_id", String(36), ForeignKey("api_keys.id"), nullable=False),
     Column("slug", Text, nullable=False),
     Column("params", JSON, nullable=False),
+    Column("generation", JSON(none_as_null=True)),
     Column("price", BigInteger, CheckConstraint("price >= 0", name="price"), nullable=False),
     Column("priority", Integer, nullable=False),
     Column("status", Enum(Status, native_enum=False, length=10), nullable=False),
-    #: Number of claims. Whoever names another attempt than the row's is late and changes nothing.
     Column("attempt", Integer, nullable=False),
-    #: Claims that a stopping worker gave back, or one without room: they don't count as failures.
     Column("hand_backs", Integer, nullable=False),
     Column("worker", Text),
     Column("lease_until", Double),
@@ -127,36 +125,27 @@ requests = Table(
     Column("result", JSON(none_as_null=True)),
     Column("error", Text),
     Column("error_status", Integer),
-    #: Which of `errors.KINDS` it was: what to do next is said by it. Null for others, and for those of before.
+    #: Null also in rows from before it was noted.
     Column("error_kind", String(40)),
-    #: Micro-dollars per second of the model's work; null where the price is per picture.
     Column("rate", BigInteger),
-    #: What it did cost; null until it is COMPLETED.
     Column("cost", BigInteger),
+    #: `Request.images`.
     Column("pictures", Integer, nullable=False, server_default=text("1")),
-    #: When nobody will want it any more.
     Column("cancel_at", Double),
-    #: The caller's Idempotency-Key, a hash of what was sent with it, and headers of the answer that are told again.
     Column("idempotency_key", Text),
     Column("fingerprint", String(64)),
     Column("reply", JSON(none_as_null=True)),
-    #: The server's address as the caller reached it, and whom the caller wants told of the end.
     Column("base_url", Text),
     Column("webhook_url", Text),
-    #: What the pace of its steps is filed under.
+    #: `Request.speed_key`.
     Column("pace", Text),
-    #: Until when somebody looks at it: only then are previews made.
     Column("watched_until", Double),
-    #: Whether a test key sent it: the stand-in's to claim, and nobody else's.
     Column("test", Boolean, nullable=False, server_default=false()),
-    #: Before this moment nobody may claim it.
     Column("due_at", Double),
-    #: The trace that it belongs to, as W3C's header of that name has it.
     Column("traceparent", String(55)),
-    #: How strict the safety check is with it, as was in force for its key when it came.
     Column("safety", String(5), nullable=False, server_default="off"),
-    # In the order of claims; the last two spare a look at the rows, which are large. What a heartbeat changes may be in
-    # no index: Postgres would have to write all of them anew.
+    # In the order of claims; the last two spare reading the rows, which are large. No column that a heartbeat changes
+    # may be in an index: Postgres would have to write all of them anew.
     Index("ix_requests_claim", "status", "test", "priority", "key_id", "seq", "due_at", "pictures"),
     Index("ix_requests_deadline", "status", "cancel_at"),
     Index("ix_requests_expiry", "expires_at"),
@@ -173,7 +162,7 @@ ledger = Table(
     # SQLite numbers rows by itself only where the type is called INTEGER.
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("account_id", String(36), ForeignKey("accounts.id"), nullable=False),
-    #: Whose request it was; the request itself may be long gone. Both are null for what an operator did.
+    #: Whose request it was; the request itself may be gone. Both are null for what an operator did.
     Column("key_id", String(36)),
     Column("request_id", String(36)),
     Column("kind", Enum(Entry, native_enum=False, length=7, values_callable=list), nullable=False),
@@ -183,9 +172,9 @@ ledger = Table(
     Column("note", Text),
     Column("created_at", Double, nullable=False),
     Index("ix_ledger_account", "account_id", "id"),
-    # What all accounts paid in a month, for operators, without a look at everything before it.
+    # What all accounts paid in a month, for operators, without reading everything before it.
     Index("ix_ledger_ended", "created_at", sqlite_where=ENDS, postgresql_where=ENDS),
-    # One end for every hold: whatever the code does, no request is charged twice.
+    # One end per hold: whatever the code does, no request is charged twice.
     Index("ix_ledger_end", "request_id", unique=True, sqlite_where=ENDS, postgresql_where=ENDS),
     Index("ix_ledger_hold", "request_id", unique=True, sqlite_where=_HOLD, postgresql_where=_HOLD),
 )
@@ -206,14 +195,14 @@ workers = Table(
     Column("cold_seconds", Double, nullable=False, server_default=text("0")),
     #: Rows that fit into one forward pass.
     Column("max_rows", Integer, nullable=False, server_default=text("0")),
-    #: What it runs and how much memory it takes, for people: `worker/report.py` writes it.
+    #: `core.WorkerReport` as JSON.
     Column("about", JSON(none_as_null=True)),
-    #: When it was told to take nothing more, and when it had done so and left; such a row stays until it is recalled.
+    #: When it was drained, and when it had ended its requests and left; such a row stays until it is recalled.
     Column("drain_at", Double),
     Column("left_at", Double),
-    #: Whether it was its own fleet, and no operator, that told it so.
+    #: Whether its own fleet drained it, not an operator.
     Column("released", Boolean, nullable=False, server_default=false()),
-    #: What else it has counted since its start, by the keys of `counters`.
+    #: Further counts since its start, by the keys of `counters`.
     Column("counts", JSON(none_as_null=True)),
     #: Of tintype; empty where it is from before this was noted.
     Column("version", Text, nullable=False, server_default=text("''")),
@@ -231,13 +220,13 @@ servers = Table(
     Column("left_at", Double),
 )
 
-#: What is known of the database as a whole; `store/facts.py` has the names.
+#: What is known of the database as a whole; `facts.py` has the names.
 facts = Table("facts", metadata, Column("name", String(20), primary_key=True), Column("value", JSON, nullable=False))
 
-#: Sums over all time, which no restart sets back.
+#: Sums over all time, which no restart resets.
 counters = Table("counters", metadata, Column("key", Text, primary_key=True), Column("value", Double, nullable=False))
 
-#: What an operator has told the whole server; `store/controls.py` has the names.
+#: What an operator has told the whole server: whether the queue is paused (`queue/claim.py`).
 controls = Table(
     "controls",
     metadata,
@@ -245,7 +234,7 @@ controls = Table(
     Column("since", Double, nullable=False),
 )
 
-#: Which of a fleet's keepers leads it, for how long unless it renews that, and how many workers it wants.
+#: The autoscalers' leases: which one leads a fleet, until when, and how many workers it wants.
 keepers = Table(
     "keepers",
     metadata,
@@ -256,13 +245,13 @@ keepers = Table(
     Column("version", Text, nullable=False, server_default=text("''")),
 )
 
-#: Who did what to the server and to accounts' keys and webhooks; each row is written with the act (`store/audit.py`).
+#: Who did what to the server and to accounts' keys and webhooks; each row is written with the act (`audit.py`).
 audit = Table(
     "audit",
     metadata,
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("at", Double, nullable=False),
-    #: Of an act that was done again within the hour, each time alike: when last, and how often.
+    #: Of an act that was repeated within the hour, each time alike: when last, and how often.
     Column("last_at", Double, nullable=False),
     Column("times", Integer, nullable=False, server_default=text("1")),
     Column("act", String(40), nullable=False),
@@ -273,7 +262,7 @@ audit = Table(
     Column("via", String(10), nullable=False),
     Column("who", Text, nullable=False),
     Column("address", Text),
-    #: The key that did it and its account; both may be gone long since.
+    #: The key that did it and its account; both may be gone.
     Column("by_account", String(36)),
     Column("by_key", String(36)),
     Column("details", JSON, nullable=False),
@@ -283,27 +272,27 @@ audit = Table(
 )
 
 _NONE_YET = text("0")
-#: How the server did, ten seconds to a row; a day of them is kept.
+#: The time series: a day of buckets of ten seconds.
 samples = Table(
     "samples",
     metadata,
     #: The first second.
     Column("at", BigInteger, primary_key=True, autoincrement=False),
-    # As they were when a web process looked; null where none did.
+    # Gauges, as a web process measured them; null where none did.
     Column("queued", Integer),
     Column("running", Integer),
     Column("workers", Integer),
-    #: Bytes of all workers together, of the machine's memory and of their devices' own.
+    #: Bytes of all workers together: of host memory and of device memory.
     Column("memory", BigInteger),
     Column("device_memory", BigInteger),
-    # Sums that workers add to at their heartbeats; `room` is the rows that would have fitted into the forward passes.
+    # Counters that workers add to at their heartbeats; `room` is the capacity of the forward passes, in rows.
     Column("forward_passes", BigInteger, nullable=False, server_default=_NONE_YET),
     Column("rows", BigInteger, nullable=False, server_default=_NONE_YET),
     Column("room", BigInteger, nullable=False, server_default=_NONE_YET),
     Column("step_seconds", Double, nullable=False, server_default=_NONE_YET),
     Column("cold_starts", Integer, nullable=False, server_default=_NONE_YET),
     Column("cold_seconds", Double, nullable=False, server_default=_NONE_YET),
-    # Requests that ended: well, by this server's fault, by their caller's, or because nobody wanted them.
+    # Requests that ended, by `Request.outcome`.
     Column("completed", Integer, nullable=False, server_default=_NONE_YET),
     Column("failed", Integer, nullable=False, server_default=_NONE_YET),
     Column("refused", Integer, nullable=False, server_default=_NONE_YET),
@@ -316,12 +305,12 @@ warmups = Table(
     metadata,
     Column("slug", Text, primary_key=True),
     Column("worker", Text, primary_key=True),
-    Column("state", Enum(Warmth, native_enum=False, length=10), nullable=False),
+    Column("state", Enum(PreloadState, native_enum=False, length=10), nullable=False),
     Column("seconds", Double),
     Column("error", Text),
     #: When it was asked for, or changed by itself.
     Column("changed_at", Double, nullable=False),
-    #: Whether the model's denoiser is where it works, whatever has become of the rest: claims go by it.
+    #: Whether the model's denoiser is on the device, whatever has become of the rest: affinity goes by it.
     Column("loaded", Boolean, nullable=False, server_default=false()),
 )
 
@@ -332,11 +321,11 @@ webhooks = Table(
     Column("account_id", String(36), ForeignKey("accounts.id"), nullable=False),
     #: Null for the account's own one, which signs what requests with an X-Webhook-URL cause.
     Column("url", Text),
-    #: The server's address by which its owner named it, for the links in its messages: what a request came in by is a
-    #: header of its caller's, who may be somebody else with a key. Null where the operator has set the address.
+    #: Not a request's address: that is a header of its caller's, who may be another one with a key. Null where the
+    #: operator has set the address.
     Column("base_url", Text),
     Column("events", JSON, nullable=False),
-    # In the clear, since it signs; whoever reads this database could write to it as well.
+    # In the clear, since it signs; a reader of this database could write to it as well.
     Column("secret", Text, nullable=False),
     #: The secret before the last rotation, and until when it signs too.
     Column("old_secret", Text),
@@ -362,12 +351,12 @@ deliveries = Table(
     Column("request_id", String(36), nullable=False),
     Column("event", Text, nullable=False),
     Column("url", Text, nullable=False),
-    #: Scheme, host and port of the address: who must not be waited for by others.
+    #: Scheme, host and port of the address, by which concurrency is limited.
     Column("receiver", Text, nullable=False),
     #: What is signed and sent, to the byte.
     Column("body", Text, nullable=False),
-    Column("status", Enum(Delivered, native_enum=False, length=9), nullable=False),
-    #: Number of claims, which is the fence as with requests; those before the last replay.
+    Column("status", Enum(DeliveryStatus, native_enum=False, length=9), nullable=False),
+    #: Number of claims, which fences late senders as with requests; those before the last replay.
     Column("attempt", Integer, nullable=False),
     Column("earlier", Integer, nullable=False),
     Column("due_at", Double, nullable=False),
@@ -383,33 +372,33 @@ deliveries = Table(
     Index("ix_deliveries_webhook", "webhook_id", "created_at"),
 )
 
-#: How long a step takes here, by what `speed_key` makes of a request.
+#: Measured speeds; `pace` is the speed key (`catalog.planning`).
 paces = Table(
     "paces",
     metadata,
     Column("pace", Text, primary_key=True),
-    #: Of a step, as requests lived through it, in the company they had; the latest count most.
+    #: Of a step, in whatever batches the requests ran; a moving average.
     Column("seconds", Double, nullable=False),
     Column("measured", BigInteger, nullable=False),
 )
 
-#: The latest look at each picture on its way, apart from its row, which is read many times a second.
+#: The latest preview of each image that is being made, apart from its request's row, which is read often.
 previews = Table(
     "previews",
     metadata,
     Column("request_id", String(36), primary_key=True),
-    #: Which of the request's pictures, from 0.
+    #: Which of the request's images, from 0.
     Column("picture", Integer, primary_key=True, autoincrement=False),
     Column("attempt", Integer, nullable=False),
-    #: Counts the attempt's previews, of all its pictures.
+    #: Counts the attempt's previews, of all its images.
     Column("look", Integer, nullable=False),
     Column("step", Integer, nullable=False),
-    #: Whether it is of the finished picture, while its siblings still run.
+    #: Whether it is of the finished image, while others of the request still run.
     Column("finished", Boolean, nullable=False),
     Column("jpeg", LargeBinary, nullable=False),
 )
 
-#: Requests whose record's hour is over, for their account's own eyes; the columns are those of `requests`.
+#: Requests whose record has expired, for their account; the columns are those of `requests`.
 history = Table(
     "history",
     metadata,
@@ -428,7 +417,7 @@ history = Table(
     Index("ix_history_expiry", "ended_at"),
 )
 
-#: Pictures that were uploaded to be used again.
+#: Images that were uploaded to be used again.
 assets = Table(
     "assets",
     metadata,
@@ -438,28 +427,28 @@ assets = Table(
     #: Bytes.
     Column("size", BigInteger, nullable=False),
     Column("expires_at", Double, nullable=False),
-    #: Pixels, as seen; null where it was uploaded before they were noted.
+    #: Pixels, oriented as displayed; null where it was uploaded before they were noted.
     Column("width", Integer),
     Column("height", Integer),
     Index("ix_assets_account", "account_id", "expires_at"),
 )
 
-#: Input pictures that are kept here, of the requests that have not ended.
+#: Input images stored here, of the requests that have not ended.
 inputs = Table(
     "inputs",
     metadata,
     Column("request_id", String(36), primary_key=True),
     Column("account_id", String(36), nullable=False),
-    #: Of the file, which is an upload or an output where it takes no bytes for itself.
+    #: Of the file; where `size` is 0, an upload or an output that is only referred to.
     Column("name", String(40), nullable=False),
     Column("size", BigInteger, nullable=False),
-    #: Pixels, as seen; null where the request came before they were noted.
+    #: Pixels, oriented as displayed; null where the request came before they were noted.
     Column("width", Integer),
     Column("height", Integer),
     Index("ix_inputs_account", "account_id", "size"),
 )
 
-#: The pixels of finished pictures, so that none is read for its size when it is named as an input.
+#: The pixels of finished images, so that no file is read for its size when it is named as an input.
 outputs = Table(
     "outputs",
     metadata,

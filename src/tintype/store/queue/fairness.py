@@ -1,8 +1,8 @@
-"""Whose turn it is: priority first, then fair turns between accounts, then between an account's keys, then arrival.
+"""Claim order: priority, then round-robin over accounts, then over an account's keys, then FIFO.
 
-So an account gets no more of the workers by making keys, and its own programs share what it gets. A turn is a request,
-however many pictures it asks for: `max_queued` is what bounds pictures. A worker that leaves a request to
-another for a moment (`placement.py`) takes the next in this order, and the request keeps its place.
+So an account gets no larger share of the workers by making keys, and its own programs share what it gets. A turn is a
+request, however many images it asks for: `max_queued` bounds images. A worker that leaves a request to another one by
+affinity (`claim.py`) takes the next in this order, and the request keeps its place.
 """
 
 from __future__ import annotations
@@ -11,39 +11,19 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, func, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, func, select, update
 
-from tintype.store.db.records import Status
+from tintype.store.db.conditions import QUEUED
 from tintype.store.db.tables import accounts, api_keys, requests
-from tintype.store.queue.control import paused
 
 columns = requests.c
 
 
-def lapsed(moment: ColumnElement[float] | float) -> ColumnElement[bool]:
-    """Claimed by a worker that has not renewed in time: it is taken for dead."""
-    return and_(columns.status == Status.PROCESSING, columns.lease_until < moment)
-
-
-def claimable(moment: ColumnElement[float] | float) -> ColumnElement[bool]:
-    """Waiting for a worker at this moment."""
-    return or_(columns.status == Status.QUEUED, lapsed(moment))
-
-
-def due(moment: ColumnElement[float] | float, *, test: bool) -> ColumnElement[bool]:
-    """Waiting for the stand-in of test mode or, without `test`, for a worker with models; neither takes the other's.
-
-    While the queue is paused, nothing is due to workers.
-    """
-    begun = or_(columns.due_at.is_(None), columns.due_at <= moment)
-    return and_(claimable(moment), columns.test.is_(test), begun, true() if test else ~paused())
-
-
-def head(meant: ColumnElement[bool]) -> Select[Any]:
-    """The one request among those meant whose turn it is."""
+def head(which: ColumnElement[bool]) -> Select[Any]:
+    """The first of these requests in claim order."""
     order = columns.priority.desc(), accounts.c.last_turn, api_keys.c.last_turn, columns.seq
-    first = select(columns.seq).select_from(_with_owners()).where(meant).order_by(*order).limit(1)
-    # By its number: the rows are large, and all that wait are put in order.
+    first = select(columns.seq).select_from(_with_owners()).where(which).order_by(*order).limit(1)
+    # By its number: the rows are large, and all queued ones are sorted.
     return select(requests).where(columns.seq == first.scalar_subquery())
 
 
@@ -80,21 +60,20 @@ class Share(NamedTuple):
 
 
 def position(view: Connection, id: str) -> int | None:
-    """The request's 1-based place among the queued; None when it is not queued."""
+    """The request's 1-based position in the queue; None when it is not queued."""
     return positions(view, [id]).get(id)
 
 
 def positions(view: Connection, ids: Sequence[str]) -> dict[str, int]:
-    """The same of several, by one look at the queue; those that are not queued are left out."""
-    queued = columns.status == Status.QUEUED
+    """The same of several, by one read of the queue; those that are not queued are left out."""
     meant = select(columns.id, columns.seq, columns.account_id, columns.key_id, columns.priority, columns.test)
-    asked = view.execute(meant.where(columns.id.in_(ids), queued)).all()
+    asked = view.execute(meant.where(columns.id.in_(ids), QUEUED)).all()
     if not asked:
         return {}
     turns = _turns(view, asked)
     group = (columns.priority, accounts.c.id, accounts.c.last_turn, columns.key_id, api_keys.c.last_turn)
     counted = select(columns.test, *group, func.min(columns.seq), func.count()).select_from(_with_owners())
-    every = view.execute(counted.where(queued).group_by(columns.test, *group)).all()
+    every = view.execute(counted.where(QUEUED).group_by(columns.test, *group)).all()
     places = {}
     for one in asked:
         rivals = (Waiting(*row[1:]) for row in every if row.test == one.test and row.priority >= one.priority)
@@ -103,25 +82,25 @@ def positions(view: Connection, ids: Sequence[str]) -> dict[str, int]:
 
 
 def _with_owners() -> FromClause:
-    """Requests with their keys and these with their accounts: so the index of claims tells all that is needed."""
+    """Requests with their keys and accounts: so the index of claims suffices."""
     with_keys = requests.join(api_keys, api_keys.c.id == columns.key_id)
     return with_keys.join(accounts, accounts.c.id == api_keys.c.account_id)
 
 
 def _turns(view: Connection, asked: Sequence[Any]) -> dict[int, int]:
-    """The `seq` of each of these → its 1-based place among its key's queued requests of the same priority."""
+    """The `seq` of each of these → its 1-based position among its key's queued requests of the same priority."""
     same = (columns.test, columns.priority, columns.key_id)
     own = func.row_number().over(partition_by=same, order_by=columns.seq).label("turn")
     theirs = columns.key_id.in_({one.key_id for one in asked})
-    waiting = select(columns.seq, own).where(columns.status == Status.QUEUED, theirs).subquery()
+    waiting = select(columns.seq, own).where(QUEUED, theirs).subquery()
     meant = select(waiting.c.seq, waiting.c.turn).where(waiting.c.seq.in_([one.seq for one in asked]))
     return {row.seq: row.turn for row in view.execute(meant)}
 
 
 def place(ahead: Sequence[Waiting], account_id: str, key_id: str, turn: int) -> int:
-    """The 1-based place of the key's `turn`-th request of the lowest priority in `ahead`, by counting, not by sorting.
+    """The 1-based position of the key's `turn`-th request of the lowest priority in `ahead`, without sorting requests.
 
-    First among its account's, whose keys take turns; then the account's among all, as accounts do.
+    First among its account's, round-robin over keys; then among all, round-robin over accounts.
     """
     keys = [one for one in ahead if one.account_id == account_id]
     shares = [Share(one.priority, one.key_id, one.key_turn, one.first, one.size) for one in keys]
@@ -131,7 +110,7 @@ def place(ahead: Sequence[Waiting], account_id: str, key_id: str, turn: int) -> 
 
 
 def _of_accounts(ahead: Iterable[Waiting]) -> list[Share]:
-    """What all keys of an account have together."""
+    """The sums over each account's keys."""
     together: dict[tuple[int, str], Share] = {}
     for one in ahead:
         known = together.get((one.priority, one.account_id))
@@ -142,11 +121,11 @@ def _of_accounts(ahead: Iterable[Waiting]) -> list[Share]:
 
 
 def _place(ahead: Iterable[Share], holder: str, turn: int) -> int:
-    """The same where holders take turns, and each has its own in the order of arrival.
+    """The same with round-robin over holders, each of which has its own in order of arrival.
 
-    Their order stays the same within a priority, as a claim puts its holder behind all others. What a holder was given
-    in higher priorities comes before: so the last turn of each, (priority's rank, round, place in the round), is
-    carried down.
+    The holders' order stays the same within a priority, as a claim puts its holder behind all others. Claims in higher
+    priorities come before: so the last turn of each holder, (priority's rank, round, index in the round), is carried
+    down.
     """
     turns: dict[str, tuple[int, int, int]] = {}
     passed = 0

@@ -1,94 +1,150 @@
-"""How many requests stand at one moment, in as many statements for hundreds as for one."""
+"""The state of requests that clients wait for or follow, and previews: as many statements for hundreds as for one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, delete, func, insert, select, update
 
-from tintype.store.db.database import Database
+from tintype.store.db.conditions import PROCESSING
+from tintype.store.db.database import Database, now
 from tintype.store.db.records import Request, Status
 from tintype.store.db.tables import previews, requests
-from tintype.store.queue.eta import Outlook, outlooks
-from tintype.store.queue.previews import Preview, latest
+from tintype.store.queue.eta import Eta, etas
 
 c, p = requests.c, previews.c
 
 
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A small JPEG of one of a request's images after a step of an attempt, or at its end."""
+
+    attempt: int
+    #: Counts the attempt's previews from 1.
+    number: int
+    #: Which image, from 0.
+    image: int
+    step: int
+    jpeg: bytes
+    finished: bool = False
+
+
 class State(NamedTuple):
-    """What tells that there is news of a request."""
+    """What differs when there is news of a request."""
 
     status: Status
     attempt: int
     step: int
     #: The number of the attempt's latest preview; 0 for none.
-    look: int
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing will change any more."""
-        return self.status in (Status.COMPLETED, Status.FAILED)
+    preview: int
 
 
-class Seen(NamedTuple):
-    """A request as it was at a look."""
+class Update(NamedTuple):
+    """A request as a poll found it."""
 
     state: State
     request: Request
-    outlook: Outlook
-    #: The latest preview of each of its pictures, where there are new ones.
+    eta: Eta
+    #: The latest preview of each of its images, where there are new ones.
     previews: Mapping[int, Preview]
 
-    def after(self, before: Seen | None) -> Seen:
-        """With the previews of an earlier look that nobody was told of."""
+    def after(self, before: Update | None) -> Update:
+        """With the previews of an earlier update that was not delivered."""
         if before is None or before.state.attempt != self.state.attempt:
             return self
         return self._replace(previews={**before.previews, **self.previews})
 
 
-class Look(NamedTuple):
-    """What a look found: how each request stands that is still there, and the whole of those with news."""
+class Poll(NamedTuple):
+    """What a poll found: the state of each request that is still there, and updates of those with news."""
 
     states: Mapping[str, State]
-    news: Mapping[str, Seen]
+    news: Mapping[str, Update]
 
 
-class Looks:
-    """Looks at requests that somebody waits for or follows."""
+class Previews:
+    """Written by workers while a client follows the request, read by whichever web process the client asks."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def look(self, waited: Sequence[str], followed: Mapping[str, State | None], *, places: bool) -> Look:
-        """How requests stand; the whole of those followed that stand differently than they did when last seen.
+    def follow(self, ids: Sequence[str], seconds: float) -> None:
+        """Have previews of these requests made for so many seconds."""
+        with self._db.write() as tx:
+            tx.execute(update(requests).where(c.id.in_(ids)).values(watched_until=now() + seconds))
 
-        places: also of those that are queued, whose place changes though they don't. Up to 30,000 ids in all.
-        """
+    def followed(self, ids: Sequence[str]) -> set[str]:
+        """Those of the requests that a client follows."""
+        if not ids:
+            return set()
         with self._db.read() as view:
-            states = dict(_states(view, [*{*waited, *followed}]))
-            fresh = {
-                id: state
-                for id, state in states.items()
-                if id in followed and (state != followed[id] or (places and state.status is Status.QUEUED))
-            }
-            looks = [id for id, state in fresh.items() if _shows(state, followed[id])]
-            return Look(states, _whole(view, fresh, looks) if fresh else {})
+            return set(view.scalars(select(c.id).where(c.id.in_(ids), c.watched_until > now())))
+
+    def put(self, id: str, fresh: Sequence[Preview]) -> None:
+        """Store the latest of some of a request's images."""
+        with self._db.write() as tx:
+            for one in fresh:
+                tx.execute(delete(previews).where(p.request_id == id, p.picture == one.image))
+                row = insert(previews).values(
+                    request_id=id,
+                    picture=one.image,
+                    attempt=one.attempt,
+                    look=one.number,
+                    step=one.step,
+                    finished=one.finished,
+                    jpeg=one.jpeg,
+                )
+                tx.execute(row)
+
+    def expire(self) -> int:
+        """Delete those of requests that no longer run; how many."""
+        running = select(c.id).where(PROCESSING)
+        with self._db.write() as tx:
+            return tx.execute(delete(previews).where(p.request_id.not_in(running))).rowcount
 
 
-def _shows(state: State, seen: State | None) -> bool:
-    """Whether there are previews that were not there when it was last seen."""
-    return state.look > 0 and (seen is None or state[1::2] != seen[1::2])
+def poll(view: Connection, waited: Sequence[str], followed: Mapping[str, State | None], *, positions: bool) -> Poll:
+    """The state of requests, and updates of those followed whose state differs from the one last seen.
+
+    positions: also of those that are queued, whose position changes though their state doesn't. Up to 30,000 ids in
+    all.
+    """
+    states = dict(_states(view, [*{*waited, *followed}]))
+    fresh = {
+        id: state
+        for id, state in states.items()
+        if id in followed and (state != followed[id] or (positions and state.status is Status.QUEUED))
+    }
+    if not fresh:
+        return Poll(states, {})
+    found = [Request.of(row) for row in view.execute(select(requests).where(c.id.in_(fresh)))]
+    with_previews = [id for id, state in fresh.items() if _has_new_preview(state, followed[id])]
+    ahead, shown = etas(view, found), latest(view, with_previews)
+    return Poll(states, {one.id: Update(states[one.id], one, ahead[one.id], shown.get(one.id, {})) for one in found})
+
+
+def latest(view: Connection, ids: Sequence[str]) -> dict[str, dict[int, Preview]]:
+    """The previews of these requests' present attempts: id → image → preview."""
+    if not ids:
+        return {}
+    of_attempt = previews.join(requests, (c.id == p.request_id) & (c.attempt == p.attempt))
+    columns = (p.attempt, p.look, p.picture, p.step, p.jpeg, p.finished)
+    rows = select(p.request_id, *columns).select_from(of_attempt).where(p.request_id.in_(ids)).order_by(p.look)
+    found: dict[str, dict[int, Preview]] = {}
+    for id, *values in view.execute(rows):
+        preview = Preview(*values)
+        found.setdefault(id, {})[preview.image] = preview
+    return found
+
+
+def _has_new_preview(state: State, seen: State | None) -> bool:
+    return state.preview > 0 and (seen is None or (state.attempt, state.preview) != (seen.attempt, seen.preview))
 
 
 def _states(view: Connection, ids: Sequence[str]) -> Iterator[tuple[str, State]]:
-    look = select(func.coalesce(func.max(p.look), 0)).where(p.request_id == c.id, p.attempt == c.attempt)
-    stands = select(c.id, c.status, c.attempt, c.step, look.scalar_subquery())
-    for id, *state in view.execute(stands.where(c.id.in_(ids))):
+    number = select(func.coalesce(func.max(p.look), 0)).where(p.request_id == c.id, p.attempt == c.attempt)
+    states = select(c.id, c.status, c.attempt, c.step, number.scalar_subquery())
+    for id, *state in view.execute(states.where(c.id.in_(ids))):
         yield id, State(*state)
-
-
-def _whole(view: Connection, states: Mapping[str, State], looks: Sequence[str]) -> dict[str, Seen]:
-    found = [Request.of(row) for row in view.execute(select(requests).where(c.id.in_(states)))]
-    ahead, shown = outlooks(view, found), latest(view, looks)
-    return {one.id: Seen(states[one.id], one, ahead[one.id], shown.get(one.id, {})) for one in found}

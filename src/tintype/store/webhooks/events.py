@@ -1,4 +1,4 @@
-"""What receivers are told: the messages that go into the outbox in the transaction that ends their request."""
+"""Webhook events: the messages that go into the outbox in the transaction that ends their request, and their links."""
 
 from __future__ import annotations
 
@@ -11,61 +11,77 @@ from uuid import uuid4
 from sqlalchemy import Connection, insert, select
 
 from tintype.store.billing.money import dollars
-from tintype.store.db.records import Request, Status
+from tintype.store.db.records import DISABLED, EVENTS, DeliveryStatus, Request, Status, Subscription
 from tintype.store.db.tables import deliveries, webhooks
-from tintype.store.webhooks.links import file_url, links
-from tintype.store.webhooks.records import DISABLED, EVENTS, Delivered, Hook
 
 
-def announce(tx: Connection, request: Request, moment: float) -> None:
-    """Write what is to be sent about a request that has just ended, in the same transaction."""
+def enqueue_deliveries(tx: Connection, request: Request, moment: float) -> None:
+    """Write a delivery for every receiver that is told of a request's end, in the transaction that ends it.
+
+    Those of a disabled subscription have failed already, and can be replayed.
+    """
     event = EVENTS[request.status]
-    hooks = tx.execute(select(webhooks).where(webhooks.c.account_id == request.account_id, ~webhooks.c.removed))
-    told = [
-        (hook, url, hook.base_url or request.base_url or "")
-        for hook in map(Hook.of, hooks)
-        if (url := _address(hook, request, event))
-    ]
-    if told:
-        bodies = {base: json.dumps(message(request, event, moment, base), ensure_ascii=False) for _, _, base in told}
-        tx.execute(
-            insert(deliveries), [_fresh(hook, request, event, url, bodies[base], moment) for hook, url, base in told]
+    bodies: dict[str, str] = {}
+    rows = []
+    owned = select(webhooks).where(webhooks.c.account_id == request.account_id, ~webhooks.c.removed)
+    for hook in map(Subscription.of, tx.execute(owned)):
+        url = request.metadata.webhook_url if hook.url is None else hook.url if event in hook.events else None
+        if not url:
+            continue
+        base = hook.base_url or request.metadata.base_url or ""
+        if base not in bodies:
+            bodies[base] = json.dumps(message(request, event, moment, base), ensure_ascii=False)
+        disabled = hook.disabled_at is not None
+        rows.append(
+            {
+                "id": f"msg_{uuid4().hex}",
+                "webhook_id": hook.id,
+                "account_id": hook.account_id,
+                "request_id": request.id,
+                "event": event,
+                "url": url,
+                "receiver": receiver(url),
+                "body": bodies[base],
+                "status": DeliveryStatus.FAILED if disabled else DeliveryStatus.PENDING,
+                "attempt": 0,
+                "earlier": 0,
+                "due_at": moment,
+                "created_at": moment,
+                "ended_at": moment if disabled else None,
+                "error": DISABLED if disabled else None,
+                "traceparent": request.metadata.traceparent,
+            }
         )
+    if rows:
+        tx.execute(insert(deliveries), rows)
 
 
 def message(request: Request, event: str, moment: float, base: str) -> dict[str, Any]:
     """What a receiver reads: the Standard Webhooks form, with the request's end as data and links below `base`."""
-    made = request.result or {}
-    images = [{"url": file_url(one, base), "seed": str(one["seed"])} for one in made.get("pictures", ())]
     ended: dict[str, Any] = {"request_id": request.id, "model": request.slug, "status": request.status}
-    if request.status is Status.COMPLETED:
-        metrics = {"cost": dollars(request.price if request.cost is None else request.cost)}
-        metrics["inference_time"] = made.get("inference_time", 0.0)
+    if request.status is Status.COMPLETED and request.result is not None:
+        images = [{"url": file_url(one.name, base), "seed": str(one.seed)} for one in request.result.outputs]
+        billing = request.billing
+        metrics = {"cost": dollars(billing.price if billing.cost is None else billing.cost)}
+        metrics["inference_time"] = request.result.inference_time
         ended |= {"output": images[0]["url"] if images else None, "images": images, "metrics": metrics}
-        ended |= {"warnings": request.warnings} if request.warnings else {}
+        ended |= {"warnings": [*request.warnings]} if request.warnings else {}
     data = ended | {"error": request.error} | links(request, base) | request.mode
     return {"type": event, "timestamp": datetime.fromtimestamp(moment, UTC).isoformat(), "data": data}
+
+
+def links(request: Request, base: str) -> dict[str, str]:
+    """Where a request's state and result are; `base` is the server's address without a slash at the end."""
+    own = f"{base}/v2/requests/{request.id}"
+    return {"status_url": f"{own}/status", "response_url": own}
+
+
+def file_url(name: str, base: str) -> str:
+    """A file's address."""
+    return f"{base}/files/{name}"
 
 
 def receiver(url: str) -> str:
     """Scheme, host and port of an address."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}".lower()
-
-
-def _address(hook: Hook, request: Request, event: str) -> str | None:
-    """Where a webhook is told of the event; one that was disabled is too, so that nothing is lost unseen."""
-    if hook.url is None:
-        return request.webhook_url
-    return hook.url if event in hook.events else None
-
-
-def _fresh(hook: Hook, request: Request, event: str, url: str, body: str, moment: float) -> dict[str, Any]:
-    """A delivery's first row; of a disabled webhook it has failed already, and can be replayed."""
-    whose = {"webhook_id": hook.id, "account_id": hook.account_id, "request_id": request.id}
-    what = {"event": event, "url": url, "receiver": receiver(url), "body": body}
-    state = {"status": Delivered.PENDING, "attempt": 0, "earlier": 0, "due_at": moment, "created_at": moment}
-    state |= {"ended_at": None, "error": None, "traceparent": request.traceparent}
-    if hook.disabled_at is not None:
-        state |= {"status": Delivered.FAILED, "ended_at": moment, "error": DISABLED}
-    return {"id": f"msg_{uuid4().hex}", **whose, **what, **state}

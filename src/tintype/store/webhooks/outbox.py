@@ -1,4 +1,4 @@
-"""The outbox: messages that were announced are sent by whoever claims them, and tried again."""
+"""The outbox: webhook deliveries are claimed by a sender, sent, and retried."""
 
 from __future__ import annotations
 
@@ -13,39 +13,38 @@ from sqlalchemy import Connection, ScalarSelect, Select, and_, exists, func, or_
 from tintype.errors import NotFound
 from tintype.store.db.audit import record
 from tintype.store.db.clock import set_back_deliveries
+from tintype.store.db.conditions import UNENDED, find_owned
 from tintype.store.db.database import Database, now, read_clock
-from tintype.store.db.records import Status
-from tintype.store.db.tables import deliveries, requests, webhooks
-from tintype.store.webhooks.records import DISABLED, Delivered, Delivery, Hook, Outcome
+from tintype.store.db.records import DISABLED, Delivery, DeliveryOutcome, DeliveryStatus, Subscription
+from tintype.store.db.tables import deliveries, webhooks
 
 d = deliveries.c
 
-#: Attempts under way at once, at most, to one receiver and for one account: who is slow waits for itself alone.
+#: Maximum of concurrent attempts to one receiver and for one account: a slow receiver delays only its own messages.
 PER_RECEIVER, PER_ACCOUNT = 2, 8
-PENDING = d.status == Delivered.PENDING
+PENDING = d.status == DeliveryStatus.PENDING
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Backoff:
-    """When a delivery that failed is tried again.
+    """When a failed delivery is retried: each pause is four times the one before."""
 
-    first, longest: seconds of the first and of any pause, each four times the one before. attempts: how many in all.
-    """
-
+    #: Seconds of the first pause, and of the longest.
     first: float
     longest: float
+    #: In all.
     attempts: int
-    #: Spreads the attempts of messages that failed together: a number from 0 to 1.
+    #: A random number from 0 to 1: spreads the attempts of messages that failed together.
     chance: Callable[[], float] = random.random
 
     def pause(self, tries: int, asked: float | None = None) -> float:
-        """Seconds after the failure number `tries`, give or take a quarter; longer if the receiver asked for longer."""
-        usual = float(min(self.longest, self.first * 4.0 ** (tries - 1)) * (0.75 + self.chance() / 2))
-        return usual if asked is None else max(usual, min(asked, self.longest))
+        """Seconds after failure number `tries`, ± 25 %; longer if the receiver asked for longer."""
+        default = float(min(self.longest, self.first * 4.0 ** (tries - 1)) * (0.75 + self.chance() / 2))
+        return default if asked is None else max(default, min(asked, self.longest))
 
 
 class Outbox:
-    """Deliveries as senders see them: claimed under a lease each, and fenced by the attempt's number.
+    """Deliveries as senders see them: each is claimed under a lease, and fenced by the attempt's number.
 
     lease: seconds of a claim, longer than an attempt may take. retention: seconds a delivery is kept after its end.
     """
@@ -55,13 +54,13 @@ class Outbox:
         self._backoff = backoff
         self._lease = lease
         self._retention = retention
-        #: Whether, at the last look, anything was there that is to be told, or will be soon.
+        #: Whether, at the last poll, any delivery was pending, or any request that may cause one.
         self.expects = True
 
     def claim(self) -> tuple[Delivery, tuple[str, ...]] | None:
-        """The delivery that is due longest and whose receiver isn't busy, and the secrets that sign it; else None."""
+        """The longest due delivery whose receiver isn't busy, and the secrets that sign it; else None."""
         with self._db.read() as view:  # mostly there is none: not under the lock
-            due, self.expects = view.execute(_LOOK).one()
+            due, self.expects = view.execute(_POLL).one()
             if not due:
                 return None
         with self._db.write() as tx:
@@ -70,10 +69,10 @@ class Outbox:
             if row is None:
                 return None
             claimed = self._change(tx, row.id, attempt=d.attempt + 1, lease_until=moment + self._lease)
-            return claimed, _hook_of(tx, claimed).secrets(moment)
+            return claimed, _subscription_of(tx, claimed).secrets(moment)
 
-    def record(self, delivery: Delivery, outcome: Outcome) -> bool:
-        """Write what came of an attempt, and when the next one is; False when another sender has it by now."""
+    def record(self, delivery: Delivery, outcome: DeliveryOutcome) -> bool:
+        """Write the outcome of an attempt, and when the next one is due; False when another sender has it by now."""
         with self._db.write() as tx:
             mine = select(deliveries).where(d.id == delivery.id, d.attempt == delivery.attempt, PENDING)
             if tx.execute(mine).one_or_none() is None:
@@ -81,14 +80,14 @@ class Outbox:
             moment = read_clock(tx)
             result = {"response_status": outcome.status, "error": outcome.words, "lease_until": None}
             if outcome.succeeded:
-                self._change(tx, delivery.id, **result, status=Delivered.DELIVERED, ended_at=moment)
-                _change_hook(tx, delivery, succeeded_at=moment)
+                self._change(tx, delivery.id, **result, status=DeliveryStatus.DELIVERED, ended_at=moment)
+                _change_subscription(tx, delivery, succeeded_at=moment)
             elif delivery.tries < self._backoff.attempts and not outcome.gone:
                 pause = self._backoff.pause(delivery.tries, outcome.retry_after)
                 self._change(tx, delivery.id, **result, due_at=moment + pause)
             else:
-                self._change(tx, delivery.id, **result, status=Delivered.FAILED, ended_at=moment)
-                self._judge(tx, delivery, outcome, moment)
+                self._change(tx, delivery.id, **result, status=DeliveryStatus.FAILED, ended_at=moment)
+                self._disable_if_dead(tx, delivery, outcome, moment)
             return True
 
     def logs(self, webhook_id: str, limit: int = 100, page: int = 1) -> list[Delivery]:
@@ -100,14 +99,11 @@ class Outbox:
     def find(self, id: str, account_id: str) -> Delivery:
         """The account's delivery; raises NotFound."""
         with self._db.read() as view:
-            row = view.execute(select(deliveries).where(d.id == id, d.account_id == account_id)).one_or_none()
-        if row is None:
-            raise NotFound(f"Delivery {id[:80]} not found")
-        return Delivery.of(row)
+            return Delivery.of(find_owned(view, deliveries, id, account_id, NotFound(f"Delivery {id[:80]} not found")))
 
     def replay(self, id: str) -> list[Delivery]:
-        """Send a delivery once more, or, when a webhook's id is given, all of its that failed; raises NotFound."""
-        meant = select(deliveries).where(or_(d.id == id, and_(d.webhook_id == id, d.status == Delivered.FAILED)))
+        """Send a delivery again or, given a subscription's id, all of its that failed; raises NotFound."""
+        meant = select(deliveries).where(or_(d.id == id, and_(d.webhook_id == id, d.status == DeliveryStatus.FAILED)))
         with self._db.write() as tx:
             moment = read_clock(tx)
             found = [*map(Delivery.of, tx.execute(meant))]
@@ -119,37 +115,39 @@ class Outbox:
             return [self._again(tx, delivery, moment) for delivery in found]
 
     def expire(self) -> int:
-        """Forget deliveries that ended long ago; how many."""
+        """Delete deliveries that ended long ago; how many."""
         with self._db.write() as tx:
             set_back_deliveries(tx, read_clock(tx), self._lease)
             return tx.execute(deliveries.delete().where(d.ended_at < now() - self._retention)).rowcount
 
     def _again(self, tx: Connection, delivery: Delivery, moment: float) -> Delivery:
-        if delivery.status is Delivered.PENDING:
+        if delivery.status is DeliveryStatus.PENDING:
             return self._change(tx, delivery.id, due_at=moment)
-        fresh = {"status": Delivered.PENDING, "due_at": moment, "ended_at": None, "lease_until": None}
+        fresh = {"status": DeliveryStatus.PENDING, "due_at": moment, "ended_at": None, "lease_until": None}
         return self._change(tx, delivery.id, **fresh, earlier=delivery.attempt)
 
-    def _judge(self, tx: Connection, delivery: Delivery, outcome: Outcome, moment: float) -> None:
-        """Disable a webhook that took nothing since this delivery was made; what else waits for it fails with it."""
-        hook = _hook_of(tx, delivery)
-        if hook.url is None or ((hook.succeeded_at or 0) > delivery.created_at and not outcome.gone):
+    def _disable_if_dead(self, tx: Connection, delivery: Delivery, outcome: DeliveryOutcome, moment: float) -> None:
+        """Disable a subscription that took nothing since this delivery was made; its pending deliveries fail too."""
+        subscription = _subscription_of(tx, delivery)
+        if subscription.url is None or ((subscription.succeeded_at or 0) > delivery.created_at and not outcome.gone):
             return
         since = datetime.fromtimestamp(delivery.created_at, UTC).isoformat(timespec="seconds")
         reason = "the receiver answered 410 Gone" if outcome.gone else f"nothing was taken since {since}"
-        _change_hook(tx, delivery, disabled_at=moment, disabled_reason=f"{reason}; the last answer: {outcome.words}")
+        _change_subscription(
+            tx, delivery, disabled_at=moment, disabled_reason=f"{reason}; the last answer: {outcome.words}"
+        )
         waiting = update(deliveries).where(d.webhook_id == delivery.webhook_id, PENDING)
-        tx.execute(waiting.values(status=Delivered.FAILED, ended_at=moment, lease_until=None, error=DISABLED))
+        tx.execute(waiting.values(status=DeliveryStatus.FAILED, ended_at=moment, lease_until=None, error=DISABLED))
 
     def _change(self, tx: Connection, id: str, **values: Any) -> Delivery:
         return Delivery.of(tx.execute(update(deliveries).where(d.id == id).values(values).returning(deliveries)).one())
 
 
-def _hook_of(tx: Connection, delivery: Delivery) -> Hook:
-    return Hook.of(tx.execute(select(webhooks).where(webhooks.c.id == delivery.webhook_id)).one())
+def _subscription_of(tx: Connection, delivery: Delivery) -> Subscription:
+    return Subscription.of(tx.execute(select(webhooks).where(webhooks.c.id == delivery.webhook_id)).one())
 
 
-def _change_hook(tx: Connection, delivery: Delivery, **values: Any) -> None:
+def _change_subscription(tx: Connection, delivery: Delivery, **values: Any) -> None:
     tx.execute(update(webhooks).where(webhooks.c.id == delivery.webhook_id).values(values))
 
 
@@ -157,10 +155,9 @@ def _due(moment: Any) -> Sequence[Any]:
     return (PENDING, d.due_at <= moment, or_(d.lease_until.is_(None), d.lease_until < moment))
 
 
-#: Whether anything is due; and whether anything may be soon: what waits for another try, and what of a request is still
-#: to come. Built once, since building takes longer than asking.
-_UNENDED = requests.c.status.in_((Status.QUEUED, Status.PROCESSING))
-_LOOK = select(exists().where(*_due(now())), or_(exists().where(PENDING), exists().where(_UNENDED)))
+#: Whether any delivery is due; and whether any may be soon: one is pending, or a request has not ended. Built once:
+#: building the statement takes longer than running it.
+_POLL = select(exists().where(*_due(now())), or_(exists().where(PENDING), exists().where(UNENDED)))
 
 
 def backlog() -> tuple[ScalarSelect[int], ScalarSelect[float]]:
@@ -170,9 +167,11 @@ def backlog() -> tuple[ScalarSelect[int], ScalarSelect[float]]:
 
 
 def _next(moment: float) -> Select[Any]:
-    """The delivery to send now: due, of a receiver and an account that aren't kept waiting by others already."""
+    """The delivery to send now: due, of a receiver and an account below their limits of concurrent attempts."""
     due = select(deliveries).where(*_due(moment))
-    for column, most in ((d.receiver, PER_RECEIVER), (d.account_id, PER_ACCOUNT)):
-        under_way = select(column).where(PENDING, d.lease_until >= moment).group_by(column).having(func.count() >= most)
+    for column, limit in ((d.receiver, PER_RECEIVER), (d.account_id, PER_ACCOUNT)):
+        under_way = (
+            select(column).where(PENDING, d.lease_until >= moment).group_by(column).having(func.count() >= limit)
+        )
         due = due.where(column.not_in(under_way))
     return due.order_by(d.due_at, d.id).limit(1)

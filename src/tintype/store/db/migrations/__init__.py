@@ -15,21 +15,21 @@ from tintype.store.db.migrations import versions
 
 
 def migrate(db: Database) -> None:
-    """Run the migrations that the database has not had yet, all or none; two processes may start together.
+    """Run the migrations that the database lacks, all or none; several processes may start together.
 
     Raises ConfigurationInvalid for a schema of a newer tintype, and StoreUnavailable.
     """
     if version(db) == newest():
-        return  # as at nearly every start, which alembic would make half a second longer
+        return  # nearly always: alembic would take half a second
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", "tintype.store.db:migrations")
-    with db.write(unhurried=True) as tx:
+    with db.write(no_timeout=True) as tx:
         _refuse_newer(tx)
         before = _version(tx)
-        if before != newest():  # unless somebody else has migrated it meanwhile
+        if before != newest():  # unless another process has migrated it meanwhile
             config.attributes["connection"] = tx
             command.upgrade(config, "head")
             facts.write(tx, facts.SCHEMA, version=__version__)
@@ -37,9 +37,9 @@ def migrate(db: Database) -> None:
 
 
 def check(db: Database) -> None:
-    """Raise ConfigurationInvalid unless the schema is this version's; a database without tables is given them.
+    """Raise ConfigurationInvalid unless the schema is this version's; a database without tables gets them.
 
-    For all that only looks, or changes a row: who looks with a new version must not lock the old processes out.
+    For commands that read, or change a row: one of a new version must not lock out the old processes.
     Raises StoreUnavailable.
     """
     with db.read() as view:
@@ -86,6 +86,6 @@ def _refuse_newer(view: Connection) -> None:
 
 
 def _migrated_by(view: Connection) -> str:
-    """In words which version brought the schema, where that was noted."""
+    """Which version migrated the schema, in words, where that was noted."""
     known = facts.read(view, facts.SCHEMA) if inspect(view).has_table("facts") else None
     return f" (brought by tintype {known['version']})" if known else ""

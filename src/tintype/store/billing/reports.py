@@ -1,7 +1,7 @@
-"""What every account used, for operators: its charges, by the ledger, and how its requests ended, by their records.
+"""Reports that only read: an account's statement, and what every account used.
 
-The ledger is kept for good: charges are known for any time. Requests' records and history go after a while; counts of
-them are None for what reaches further back.
+The ledger is kept for good, so charges are known for any time. Requests' records and history expire: counts of requests
+are None for what reaches further back.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, NamedTuple, get_args
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
+    Connection,
+    Integer,
     Row,
     Select,
     Subquery,
@@ -22,6 +25,7 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    literal_column,
     null,
     or_,
     select,
@@ -29,12 +33,36 @@ from sqlalchemy import (
 )
 
 from tintype.errors import InvalidParameter, NotFound
-from tintype.store.billing.statement import DAY, beginning, day_of, whole
+from tintype.store.billing.ledger import Line
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.records import Entry, Status
 from tintype.store.db.tables import ENDS, accounts, api_keys, history, ledger, requests
 
-#: What an account's use may be split by.
+DAY = 86_400.0
+
+#: Kinds of rows that change the balance, without the holds and releases between them.
+CHANGES = (Entry.GRANT, Entry.SETTLE, Entry.ADJUST)
+
+
+class Posted(NamedTuple):
+    """A row, and the account's balance after it in micro-dollars."""
+
+    line: Line
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What happened to a balance on one day (UTC), in micro-dollars: given, taken, and the balance at its end."""
+
+    #: Days since 1970-01-01.
+    number: int
+    given: int
+    taken: int
+    balance: int
+
+
+#: What an account's usage may be split by.
 By = Literal["day", "month", "model", "key"]
 SPLITS: tuple[By, ...] = get_args(By)
 #: The columns that are summed: of the ledger, and of the tables of requests.
@@ -42,17 +70,17 @@ CHARGES, COUNTS = ("charged", "cost", "uncharged"), ("completed", "failed")
 RECORDS = (requests, history)
 
 
-@dataclass(frozen=True)
-class Use:
+@dataclass(frozen=True, slots=True)
+class AccountUsage:
     """What one account, or a part of it, used in a window; money in micro-dollars."""
 
     account_id: str
     name: str
     #: Whether it is for test keys.
     test: bool
-    #: The day or month (UTC), model, or id of a key; None where nothing was split, and for models that went with them.
+    #: The day or month (UTC), model, or id of a key; None without a split, and for models that are no longer known.
     part: str | None
-    #: The key's name and how it begins; None for one that was forgotten.
+    #: The key's name and how it begins; None for one that was deleted.
     key: str | None
     #: Requests that were charged, how much, and those whose hold was released: they failed or were cancelled.
     charged: int
@@ -84,29 +112,55 @@ class Window(NamedTuple):
         return cls(beginning(first), beginning(last) + DAY)
 
 
-def period(first: date | None, last: date | None, names: tuple[str, str], most: int) -> tuple[date, date]:
+def period(first: date | None, last: date | None, names: tuple[str, str], max_days: int) -> tuple[date, date]:
     """Two days, of which the second counts too; else today, and the first of that month.
 
-    Raises InvalidParameter, with what the caller calls the days, for more than `most` or what databases can't date.
+    Raises InvalidParameter, with what the caller calls the days, for more than `max_days` or what databases can't date.
     """
     end = last or datetime.now(UTC).date()
     start = first or end.replace(day=1)
-    if not (0 <= (end - start).days < most and start.year >= 1970 and end.year < 9999):
-        allowed = f"a day from 1970 on, at most {most - 1} days before {names[1]}, {end}"
+    if not (0 <= (end - start).days < max_days and start.year >= 1970 and end.year < 9999):
+        allowed = f"a day from 1970 on, at most {max_days - 1} days before {names[1]}, {end}"
         raise InvalidParameter(names[0], start.isoformat(), allowed)
     return start, end
 
 
-class Accounting:
-    """Read only. history_life: seconds for which requests are known after their end."""
+class Billing:
+    """Read only; times are unix seconds. history_ttl: seconds for which requests are known after their end."""
 
-    def __init__(self, db: Database, history_life: float) -> None:
+    def __init__(self, db: Database, history_ttl: float) -> None:
         self._db = db
-        self._history_life = history_life
+        self._history_ttl = history_ttl
 
-    def use(
+    def page(self, account_id: str, kinds: tuple[Entry, ...], *, size: int, page: int = 1) -> tuple[list[Posted], int]:
+        """One page of the account's rows of these kinds, the newest first, and the number of all."""
+        meant = (ledger.c.account_id == account_id, ledger.c.kind.in_(kinds))
+        wanted = select(ledger).where(*meant).order_by(ledger.c.id.desc()).limit(size).offset((page - 1) * size)
+        with self._db.read() as view:
+            total = view.scalar(select(func.count()).select_from(ledger).where(*meant)) or 0
+            lines = [Line(**row._mapping) for row in view.execute(wanted)]
+            return _with_balances(view, account_id, lines), total
+
+    def days(self, account_id: str, since: float, before: float) -> list[Day]:
+        """Every day from `since` to `before`, both the first moment of a day."""
+        own = ledger.c.account_id == account_id
+        within = (own, ledger.c.created_at >= since, ledger.c.created_at < before)
+        number = day_of(ledger.c.created_at)
+        came, went = (_total(part) for part in (ledger.c.balance > 0, ledger.c.balance < 0))
+        with self._db.read() as view:
+            balance = view.scalar(select(_total()).where(own, ledger.c.created_at < since)) or 0
+            sums = view.execute(select(number, came, went).where(*within).group_by(number))
+            changes = {day: (given or 0, taken or 0) for day, given, taken in sums}
+        days = []
+        for day in range(int(since // DAY), int(before // DAY)):
+            given, taken = changes.get(day, (0, 0))
+            balance += given + taken
+            days.append(Day(day, given, -taken, balance))
+        return days
+
+    def usage(
         self, window: Window, by: By | None = None, account_id: str = "", *, size: int | None = None, page: int = 1
-    ) -> tuple[list[Use], Total]:
+    ) -> tuple[list[AccountUsage], Total]:
         """One page of the rows, or all, and the sum of all: the account that paid most first, unless they are split.
 
         account_id: that account's and its test keys' alone. Raises NotFound.
@@ -118,13 +172,50 @@ class Accounting:
         with self._db.read() as view:
             if account_id and not view.scalar(select(exists().where(accounts.c.id == account_id))):
                 raise NotFound(f"Account {account_id[:80]} not found")
-            known = read_clock(view) - self._history_life
+            known = read_clock(view) - self._history_ttl
             total = Total(*view.execute(select(func.count(), *totals).select_from(summed)).one())
             return [_use(row, window, by, known) for row in view.execute(rows)], total
 
 
+def beginning(day: date) -> float:
+    """The first moment of a day, UTC, in unix seconds."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
+
+
+def day_of(moment: ColumnElement[Any]) -> ColumnElement[int]:
+    """The days since 1970-01-01 of a moment in unix seconds, in SQL; a cast alone would round on Postgres.
+
+    Without parameters: Postgres would take the expression it groups by for another one.
+    """
+    return cast(func.floor(moment / literal_column(str(DAY))), Integer)
+
+
+def _total(*which: ColumnElement[bool]) -> Any:
+    """What rows add to the balance, as a whole number: Postgres makes a decimal of a sum of big integers."""
+    return cast(func.sum(ledger.c.balance).filter(*which) if which else func.sum(ledger.c.balance), BigInteger)
+
+
+def _with_balances(view: Connection, account_id: str, lines: list[Line]) -> list[Posted]:
+    """Backwards from today's balance, so that the newest page, which is read most often, is cheapest."""
+    if not lines:
+        return []
+    now = view.scalar(select(accounts.c.balance).where(accounts.c.id == account_id)) or 0
+    newer = (ledger.c.account_id == account_id, ledger.c.id > lines[0].id)
+    after = now - (view.scalar(select(_total()).where(*newer)) or 0)
+    posted = []
+    for line in lines:
+        posted.append(Posted(line, after))
+        after -= line.balance
+    return posted
+
+
+def whole(sum: ColumnElement[Any]) -> Any:
+    """A sum, 0 of nothing: Postgres makes a decimal of one of big integers."""
+    return cast(func.coalesce(sum, 0), BigInteger)
+
+
 def _summed(window: Window, by: By | None, account_id: str) -> Subquery:
-    """A row per account and part; which key sent a request, its history doesn't tell."""
+    """A row per account and part; history has no keys."""
     counts = [] if by == "key" else [_ends(table, window, by, account_id) for table in RECORDS]
     each = union_all(_charges(window, by, account_id), *counts).subquery()
     own = (each.c.account_id, each.c.part)
@@ -133,7 +224,7 @@ def _summed(window: Window, by: By | None, account_id: str) -> Subquery:
 
 
 def _charges(window: Window, by: By | None, account_id: str) -> Select[Any]:
-    """The ends of holds, a row each; the index's own words are among the conditions."""
+    """The ends of holds, a row each; the index's own condition is among the conditions."""
     settled, moment = ledger.c.kind == Entry.SETTLE, ledger.c.created_at
     sums = (case((settled, 1), else_=0), case((settled, -ledger.c.balance), else_=0), case((settled, 0), else_=1))
     models = [select(table.c.slug).where(table.c.id == ledger.c.request_id).scalar_subquery() for table in RECORDS]
@@ -161,7 +252,7 @@ def _part(by: By | None, window: Window, moment: Any, model: Any, key: Any) -> C
 
 
 def _month_of(moment: ColumnElement[Any], window: Window) -> ColumnElement[Any]:
-    """The month of a moment in the window: in words that both databases have."""
+    """The month of a moment in the window: in SQL that both databases have."""
     month, ends = _date(window.since).replace(day=1), []
     while beginning(month) < window.before:
         following = (month + timedelta(days=31)).replace(day=1)
@@ -173,8 +264,8 @@ def _month_of(moment: ColumnElement[Any], window: Window) -> ColumnElement[Any]:
 def _meant(table: Table, moment: Any, window: Window, account_id: str) -> list[ColumnElement[bool]]:
     within: list[ColumnElement[bool]] = [moment >= window.since, moment < window.before]
     if account_id:
-        beside = select(accounts.c.id).where(or_(accounts.c.id == account_id, accounts.c.test_of == account_id))
-        within.append(table.c.account_id.in_(beside))
+        family = select(accounts.c.id).where(or_(accounts.c.id == account_id, accounts.c.test_of == account_id))
+        within.append(table.c.account_id.in_(family))
     return within
 
 
@@ -191,7 +282,7 @@ def _order(summed: Subquery, by: By | None) -> tuple[Any, ...]:
     return (accounts.c.created_at, accounts.c.id, summed.c.part)
 
 
-def _use(row: Row[Any], window: Window, by: By | None, known: float) -> Use:
+def _use(row: Row[Any], window: Window, by: By | None, known: float) -> AccountUsage:
     part, since = row.part, window.since
     if by == "day":
         since = int(part) * DAY
@@ -201,7 +292,7 @@ def _use(row: Row[Any], window: Window, by: By | None, known: float) -> Use:
     counts = (row.completed, row.failed) if by != "key" and since >= known else (None, None)
     key = None if row.hint is None else f"{row.hint}… {row.key_name}"
     sums = (row.charged, row.cost, row.uncharged)
-    return Use(row.account_id, row.name, row.test_of is not None, part, key, *sums, *counts)
+    return AccountUsage(row.account_id, row.name, row.test_of is not None, part, key, *sums, *counts)
 
 
 def _date(moment: float) -> date:

@@ -1,0 +1,246 @@
+"""The queue's two sides: `Queue` for callers and operators, `Leases` for workers. Each method is one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from sqlalchemy import func, select
+
+from tintype.core import Result, Size
+from tintype.errors import PerhapsDone, PerhapsQueued, RequestUnknown
+from tintype.store.accounts.keys import Key
+from tintype.store.db.conditions import PROCESSING, QUEUED, find_owned, kept
+from tintype.store.db.database import Database, now, read_clock
+from tintype.store.db.measurements import Speeds
+from tintype.store.db.records import CANCELLED, Failure, LeaseStatus, Progress, Request
+from tintype.store.db.tables import api_keys, requests
+from tintype.store.queue import claim, eta, history, inputs, lifecycle, limits, progress, submit
+from tintype.store.queue.claim import Claim
+from tintype.store.queue.eta import Demand, Eta
+from tintype.store.queue.history import History
+from tintype.store.queue.lifecycle import Held, Rules
+from tintype.store.queue.progress import Poll, Previews, State
+from tintype.store.queue.submit import NewRequest
+
+columns = requests.c
+
+#: While nothing is queued or running, one of so many calls of `end_overdue` reads the database.
+SPARED = 4
+
+
+class Queue:
+    """Requests as their callers see them, and the queue as operators do. `history` has those of any age."""
+
+    def __init__(self, db: Database, rules: Rules, history: History) -> None:
+        self._db = db
+        self._rules = rules
+        self.history = history
+        self.previews = Previews(db)
+        #: Whether anything was queued or running at the last `end_overdue`, or was queued here since; calls spared.
+        self._expects, self._spared = True, 0
+
+    def submit(self, new: NewRequest) -> Request:
+        """Queue a request and hold its price; or return the one that its idempotency key was sent with before.
+
+        Raises OutOfCredits, TooManyRequests, Forbidden, IdempotencyMismatch, StoreUnavailable: then nothing is queued;
+        and PerhapsQueued.
+        """
+        try:
+            with self._db.write() as tx:
+                return submit.submit(tx, new, self._rules)
+        except limits.Full as full:
+            with self._db.read() as view:
+                raise full.refusal(view) from None
+        except PerhapsDone as error:
+            raise PerhapsQueued.of(new.id, once=new.metadata.idempotency_key is not None) from error.__cause__
+        finally:
+            self._expects = True
+
+    def repeated(self, key: Key, idempotency_key: str, fingerprint: str) -> Request | None:
+        """The request that the API key sent with this idempotency key, if it did; raises IdempotencyMismatch."""
+        with self._db.read() as view:
+            return submit.repeated(view, key.id, idempotency_key, fingerprint)
+
+    def find(self, id: str, account_id: str) -> Request:
+        """The account's request; raises RequestUnknown where there is none, it has expired, or is another account's."""
+        with self._db.read() as view:
+            return Request.of(find_owned(view, requests, id, account_id, RequestUnknown(id), kept(now())))
+
+    def cancel(self, id: str, account_id: str) -> Request:
+        """End a queued request; have a running one's worker stop it, by its next renewal; leave an ended one.
+
+        Returns the request after that; raises RequestUnknown as `find` does.
+        """
+        with self._db.write() as tx:
+            mine = (tx, requests, id, account_id, RequestUnknown(id), kept(now()))
+            lifecycle.cancel(tx, Request.of(find_owned(*mine)), self._rules)
+            return Request.of(find_owned(*mine))
+
+    def eta(self, request: Request) -> Eta:
+        """Of a request as it was when it was read."""
+        if request.ended:
+            return Eta()
+        with self._db.read() as view:
+            return eta.etas(view, [request])[request.id]
+
+    def duration(self, speed_key: str, steps: int) -> float | None:
+        """Seconds that so many steps take on an idle server; None when nothing was measured yet."""
+        with self._db.read() as view:
+            step = Speeds.of(view).step(speed_key)
+        return None if step is None else round(step * steps, 2)
+
+    def poll(self, waited: Sequence[str], followed: Mapping[str, State | None], *, positions: bool) -> Poll:
+        """The state of requests that clients wait for, and updates of those they follow: `progress.poll`."""
+        with self._db.read() as view:
+            return progress.poll(view, waited, followed, positions=positions)
+
+    def depth(self) -> tuple[int, int, float | None]:
+        """Live requests that are queued and that run, and the seconds of the longest wait; None where none waits.
+
+        A request that a dead worker left behind counts as running until another one takes it.
+        """
+        live = select(func.count(), func.min(columns.submitted_at)).where(~columns.test)
+        with self._db.read() as view:
+            queued, oldest = view.execute(live.where(QUEUED)).one()
+            running, _ = view.execute(live.where(PROCESSING)).one()
+            return queued, running, None if oldest is None else max(0.0, read_clock(view) - oldest)
+
+    def demand(self) -> Demand:
+        """The work that live requests ask for, for the autoscaler."""
+        with self._db.read() as view:
+            return eta.demand(view)
+
+    def pause(self) -> float:
+        """Pause the queue, unless it is paused; since when it is, in unix seconds."""
+        with self._db.write() as tx:
+            return claim.pause(tx)
+
+    def resume(self) -> None:
+        """Resume the queue, if it is paused."""
+        with self._db.write() as tx:
+            claim.resume(tx)
+
+    def paused_since(self) -> float | None:
+        """Since when the queue is paused, in unix seconds; None while it is not."""
+        with self._db.read() as view:
+            return claim.paused_since(view)
+
+    def end_overdue(self) -> None:
+        """End queued and abandoned requests that no worker will finish; running ones end by their next renewal.
+
+        To be called each second. While nothing could be overdue, few of the calls read the database.
+        """
+        self._spared = 0 if self._expects else (self._spared + 1) % SPARED
+        if self._spared:
+            return
+        self._expects = False  # before the read: what is queued meanwhile sets it again
+        with self._db.read() as view:  # often, and mostly for nothing: not under the lock
+            overdue, unended = lifecycle.overdue(view, self._rules)
+        self._expects |= unended
+        if overdue:
+            with self._db.write() as tx:
+                lifecycle.give_up(tx, read_clock(tx), self._rules)
+
+    def needed_inputs(self) -> frozenset[str]:
+        """The names of the files that requests which have not ended need as their input images."""
+        with self._db.read() as view:
+            return inputs.needed(view)
+
+    def input_size(self, id: str) -> Size | None:
+        """Width and height in pixels of a request's input image, where that is stored here and it has not ended."""
+        with self._db.read() as view:
+            return inputs.size_of(view, id)
+
+    def expire(self, before: float | None = None) -> int:
+        """Clean up: move expired records to the history, and what `history.expire` does; how many records."""
+        with self._db.write(no_timeout=True) as tx:
+            return history.expire(tx, self._rules, before)
+
+
+class Leases:
+    """Requests as workers see them. Every call that names an attempt is fenced: a late worker changes nothing."""
+
+    def __init__(self, db: Database, rules: Rules) -> None:
+        self._db = db
+        self._rules = rules
+
+    def claim(
+        self,
+        worker: str,
+        *,
+        idle: bool,
+        loaded: Collection[str] = (),
+        passing_over: Collection[str] = (),
+        test: bool = False,
+    ) -> Request | None:
+        """The next request in claim order, now this worker's; None when there is none, or all are left to others.
+
+        The arguments are those of `Claim`.
+        """
+        asked = Claim(worker=worker, idle=idle, loaded=frozenset(loaded), passing_over=passing_over, test=test)
+        with self._db.read() as view:
+            if not claim.is_claimable(view, asked, self._rules):
+                return None
+        with self._db.write() as tx:
+            return claim.claim(tx, asked, self._rules)
+
+    def renew(self, progress: Sequence[Progress]) -> dict[str, LeaseStatus]:
+        """Write the progress of all of a worker's requests and extend their leases; a status for each, by id."""
+        if not progress:
+            return {}
+        with self._db.note() as tx:
+            return lifecycle.renew(tx, progress, self._rules)
+
+    def cancelled(self, ids: Sequence[str]) -> set[str]:
+        """Those of them that are cancelled or past their deadline: to learn of it before the next renewal."""
+        with self._db.read() as view:
+            return lifecycle.cancelled(view, ids)
+
+    def complete(self, id: str, attempt: int, result: Result, steps: int | None = None) -> bool:
+        """End the request as COMPLETED and charge it; `steps` is how many there were, if that was not known.
+
+        False when it is no longer this attempt's, or was cancelled meanwhile: then it ends FAILED, uncharged.
+        """
+        with self._db.write() as tx:
+            return lifecycle.complete(tx, id, attempt, result, self._rules, steps)
+
+    def fail(self, id: str, attempt: int, error: str, status: int, kind: str | None = None) -> bool:
+        """End the request as FAILED, uncharged; False when it is no longer this attempt's."""
+        with self._db.write() as tx:
+            return lifecycle.fail(tx, id, attempt, Failure(error, status, kind), self._rules)
+
+    def end_cancelled(self, held: Sequence[Held]) -> None:
+        """End attempts as cancelled, uncharged; all of them in one transaction."""
+        with self._db.write() as tx:
+            for id, attempt in held:
+                lifecycle.fail(tx, id, attempt, CANCELLED, self._rules)
+
+    def retry(self, id: str, attempt: int, error: str) -> bool:
+        """Queue the request again after a failure that may not repeat; FAILED with this error after the last attempt.
+
+        False when it is no longer this attempt's.
+        """
+        with self._db.write() as tx:
+            return lifecycle.retry(tx, id, attempt, error, self._rules)
+
+    def hand_back(self, id: str, attempt: int) -> bool:
+        """Queue the request again without counting the attempt: its worker stops or has no room; nothing went wrong.
+
+        False when it is no longer this attempt's.
+        """
+        return self.hand_all_back([(id, attempt)]) == 1
+
+    def hand_all_back(self, held: Sequence[Held]) -> int:
+        """The same of several, in one transaction; how many were still these attempts'."""
+        with self._db.write() as tx:
+            return sum(lifecycle.hand_back(tx, id, attempt, self._rules) for id, attempt in held)
+
+    def idle_elsewhere(self, worker: str, needed: int) -> bool:
+        """Whether another worker has nothing in hand, and so many bytes of memory for weights and activations."""
+        with self._db.read() as view:
+            return claim.idle_elsewhere(view, worker, needed)
+
+    def pixel_limit(self, key_id: str) -> int | None:
+        """The pixels that one request of the key may ask for; None for any number."""
+        with self._db.read() as view:
+            return view.scalar(select(api_keys.c.max_pixels).where(api_keys.c.id == key_id))

@@ -1,0 +1,105 @@
+"""The store: one object per process, through which web, workers, fleet and command line reach its rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Self
+
+from tintype.settings import Settings
+from tintype.store.accounts.accounts import Accounts
+from tintype.store.accounts.delegation import KeyDelegation
+from tintype.store.accounts.keys import Ceilings
+from tintype.store.accounts.uploads import Uploads
+from tintype.store.billing.reports import Billing
+from tintype.store.db.audit import Audit
+from tintype.store.db.database import Database
+from tintype.store.ops.autoscaler import LeaderLease
+from tintype.store.ops.metrics import TimeSeries, read_snapshot
+from tintype.store.ops.preload import Preloads
+from tintype.store.ops.processes import Servers, Workers
+from tintype.store.queue.history import History
+from tintype.store.queue.lifecycle import Rules
+from tintype.store.queue.queue import Leases, Queue
+from tintype.store.webhooks.outbox import Backoff, Outbox
+from tintype.store.webhooks.subscriptions import Webhooks
+from tintype.telemetry.exposition import MetricsSnapshot
+
+
+class Store:
+    """Its rooms, on one database. Callers use `queue`, workers `leases`: neither has the other's methods."""
+
+    def __init__(self, db: Database, settings: Settings, rules: Rules) -> None:
+        self.db = db
+        self.audit = Audit(db, settings.audit_life)
+        self.accounts = Accounts(db)
+        self.delegation = KeyDelegation(
+            db, max_keys=settings.account_keys, daily=settings.account_keys_daily, ceilings=rules.ceilings
+        )
+        self.uploads = Uploads(db, ttl=settings.asset_life, quota=settings.asset_quota)
+        self.billing = Billing(db, settings.history_life)
+        # Twice the timeout of an attempt: then what a sender that died had claimed is sent again.
+        outbox = Outbox(
+            db, _backoff(settings), lease=2 * settings.webhook_timeout, retention=settings.webhook_retention
+        )
+        self.webhooks = Webhooks(db, outbox, overlap=settings.webhook_overlap)
+        self.queue = Queue(db, rules, History(db, settings.history_life))
+        self.leases = Leases(db, rules)
+        self.ops = Ops(db)
+
+    @classmethod
+    def open(
+        cls,
+        settings: Settings,
+        *,
+        process: str = "command",
+        quiet: bool = False,
+        discard: Callable[[str], None] = lambda _name: None,
+    ) -> Self:
+        """Connect to what the settings name; process: what the database lists its connections as.
+
+        quiet: whether its opener reports the database's failures, so that nothing is logged. discard: called with the
+        name of an input file whose request has ended. Raises OSError, ImportError, ValueError and ArgumentError.
+        """
+        db = Database(settings.database, timeout=settings.database_patience, process=process, quiet=quiet)
+        return cls(db, settings, rules(settings, discard))
+
+    def close(self) -> None:
+        """Close the database's connections."""
+        self.db.close()
+
+
+class Ops:
+    """What operators see and control."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self.workers = Workers(db)
+        self.servers = Servers(db)
+        self.preloads = Preloads(db)
+        self.time_series = TimeSeries(db)
+
+    def metrics(self, models: Iterable[str]) -> MetricsSnapshot:
+        """The metrics at this moment, with zeros for models without requests."""
+        return read_snapshot(self._db, models)
+
+    def leader_lease(self, holder: str, seconds: float) -> LeaderLease:
+        """The autoscaler's, for this holder."""
+        return LeaderLease(self._db, holder, seconds)
+
+
+def rules(settings: Settings, discard: Callable[[str], None] = lambda _name: None) -> Rules:
+    """How the operator has the queue run."""
+    of_keys = settings.key_rpm, settings.key_concurrency, settings.key_max_queued
+    return Rules(
+        lease=settings.lease,
+        retention=settings.retention,
+        max_attempts=settings.max_attempts,
+        warm_wait=settings.warm_wait,
+        ceilings=Ceilings(*of_keys, settings.queue, settings.queue_share),
+        input_quota=settings.input_quota,
+        discard=discard,
+    )
+
+
+def _backoff(settings: Settings) -> Backoff:
+    return Backoff(settings.webhook_backoff, settings.webhook_longest_pause, settings.webhook_attempts)
