@@ -43,7 +43,7 @@ def run_worker(
     store = Store.open(settings, process="worker", discard=inputs.inputs.discard)
     config = _config(settings, registry, worker_id, parent, can_notify=store.db.can_notify)
     models = ModelPool.from_settings(settings, registry, device)
-    models.pin(config.pinned)
+    models.pin(map(registry.catalogue.find, config.pinned))
     safety = SafetyFilter.from_settings(settings)
     if settings.safety != "off" and settings.safety_checker != "none":
         safety.load()  # what is wrong with it is raised now, not at the first image

@@ -176,12 +176,12 @@ class ModelPool:
         loaded.bring()
         return loaded
 
-    def pin(self, slugs: Iterable[str]) -> None:
-        """Never evict these models' weights once they are loaded; raises NotFound, WeightsUnusable, NoRoom."""
-        for slug in slugs:
-            for component in self.get(self.catalogue.find(slug)).family.components:
+    def pin(self, specs: Iterable[ModelSpec]) -> None:
+        """Never evict these models' weights once they are loaded; raises WeightsUnusable, NoRoom."""
+        for spec in specs:
+            for component in self.get(spec).family.components:
                 if not component.memory.fits([component], 0):
-                    raise NoRoom(f"{slug} can't be pinned: the pinned models need more memory than the budget")
+                    raise NoRoom(f"{spec.slug} can't be pinned: the pinned models need more memory than the budget")
                 component.pinned = True
 
     def waited(self) -> float:
