@@ -84,6 +84,10 @@ check: setup ## Check style, types, layers and the files under deploy/
 tree: setup ## List the modules of src/tintype, each with what it is for
 	$(BIN)/python -m tests.tree
 
+.PHONY: footprint
+footprint: setup ## Count the modules and functions of tintype that one warm request runs
+	$(BIN)/python -m tests.footprint
+
 .PHONY: clean
 clean: ## Remove what was built: .venv, demo/ and caches
 	rm -rf .venv demo dist build/lib .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -141,7 +141,7 @@ class PostgresServer:
         return self._create("template")
 
     def drop(self, url: str) -> None:
-        """Let a database go, whoever is still connected: each takes 8 MB."""
+        """Drop a database, also while clients are connected: each takes 8 MB."""
         self._execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
 
     def _create(self, template: str) -> str:

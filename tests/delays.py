@@ -44,7 +44,7 @@ def measure(name: str, folder: Path, **settings: object) -> None:
         submit_when_idle(server)
     delays = milliseconds(server)
     assert server.stop() == 0
-    figures = f"median {median(delays):.1f}, 95 % {delays[NUMBER * 95 // 100]:.1f}, most {delays[-1]:.1f} ms"
+    figures = f"median {median(delays):.1f}, 95 % {delays[NUMBER * 95 // 100]:.1f}, max {delays[-1]:.1f} ms"
     print(f"{name}: {figures} (load {os.getloadavg()[0]:.1f})")  # noqa: T201 - what it is for
 
 

@@ -12,7 +12,7 @@ import pytest
 
 
 class SmallDisk:
-    """A file system of its own, in memory, with so many megabytes."""
+    """A file system of its own, in memory, of this many megabytes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,6 +1,6 @@
 """Machines for tests: network namespaces of this one, on a switch whose cables can be pulled. They need root and Linux.
 
-A cut is silent, as real ones are: no connection is reset, and whoever sends learns nothing.
+A cut is silent, as real ones are: no connection is reset, and senders get no error.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ RESNET = {
 
 
 def original_unet(tensors: Tensors, levels: int, layers: int) -> dict[str, torch.Tensor]:
-    """`model.diffusion_model.*` of a UNet with so many levels and residual blocks per level."""
+    """`model.diffusion_model.*` of a UNet with this number of levels, and of residual blocks per level."""
     places = {
         "conv_in": "input_blocks.0.0",
         "time_embedding.linear_1": "time_embed.0",
@@ -53,7 +53,7 @@ def original_unet(tensors: Tensors, levels: int, layers: int) -> dict[str, torch
 
 
 def original_vae(tensors: Tensors, levels: int) -> dict[str, torch.Tensor]:
-    """`first_stage_model.*` of an autoencoder with so many levels."""
+    """`first_stage_model.*` of an autoencoder with this number of levels."""
     attention = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
     originals = {}
     for name, tensor in tensors.items():

@@ -22,12 +22,12 @@ from uuid import uuid4
 
 import psutil
 
-#: Bytes of a node's object store: the least that Ray takes. Nothing of ours goes through it.
+#: Bytes of a node's object store: Ray's minimum. Nothing of ours goes through it.
 STORE = 80 * 2**20
 T = TypeVar("T")
 
 LOCK = Path(tempfile.gettempdir()) / "tintype-ray.lock"
-#: Seconds without the head after which nodes, and whoever is connected to it, give up: a minute is Ray's own.
+#: Seconds without the head after which nodes and clients give up: a minute is Ray's own.
 PATIENCE = {"RAY_gcs_rpc_server_reconnect_timeout_s": "10"}
 #: How all its processes are told from others: it stands in their environment.
 MARK = "TEST_RAY"
@@ -116,7 +116,7 @@ class RayHead:
         return [one for one in psutil.process_iter() if (_read(one.environ) or {}).get(MARK) == self._mark]
 
     def _cluster(self, nodes: int) -> dict[str, Any]:
-        # Ray deals out GPUs by number: whether there is one shows only to who uses it.
+        # Ray deals out GPUs by number: a missing one only shows when it is used.
         room = {"CPU": 1, "GPU": 1, "object_store_memory": STORE}
         worker = {"resources": room, "node_config": {}, "max_workers": nodes}
         head = {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}

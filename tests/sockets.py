@@ -1,4 +1,4 @@
-"""Calls over bare sockets: whose head may lie, whose body may not come, whose answer nobody reads."""
+"""Calls over bare sockets: with a wrong head, without the body, without reading the answer."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import socket
 LONG = 30.0
 
 
-def dial(address: str, received: int = 0, patience: float = LONG) -> socket.socket:
+def dial(address: str, received: int = 0, timeout: float = LONG) -> socket.socket:
     """A connection to `http://host:port`, with a buffer of this many bytes for what is received."""
     made = socket.socket()
     if received:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, received)
-    made.settimeout(patience)
+    made.settimeout(timeout)
     host, port = address.removeprefix("http://").split(":")
     made.connect((host, int(port)))
     return made

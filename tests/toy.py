@@ -129,7 +129,7 @@ def small_setting(cache: Path) -> str:
 
 
 def build_once(target: Path, build: Callable[[Path], None]) -> Path:
-    """Let `build` fill a folder that appears under its name only when it is whole, whoever else is building it."""
+    """Let `build` fill a folder that gets its name only when it is complete; several processes may build it."""
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Somebody who looks at the pages with a real browser."""
+"""The pages in a real browser."""
 
 from __future__ import annotations
 

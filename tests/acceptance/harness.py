@@ -73,7 +73,7 @@ class Server:
         return self._end()
 
     def kill(self) -> None:
-        """SIGKILL to the server and its workers at once."""
+        """SIGKILL to the server and its workers, together."""
         for process in [*self.workers(), psutil.Process(self.process.pid)]:
             process.kill()
         self._end()
@@ -84,7 +84,7 @@ class Server:
         assert self.process.stdout
         self.process.kill()
         self._closing.close()
-        self.process.stdout.close()  # its workers have it open too: nobody can wait for its end
+        self.process.stdout.close()  # its workers have it open too: it has no end to wait for
         self.process.wait()
 
     def kill_worker(self) -> None:
@@ -131,7 +131,7 @@ class Server:
         return _Opened(self.url)
 
     def cli(self, *arguments: str) -> str:
-        """Run a `tintype` command on the same data, beside the server's own processes; its output."""
+        """Run a `tintype` command on the same data, alongside the server; its output."""
         result = here(*arguments, "--data", self.data)
         assert result.exit_code == 0, result.output
         return result.stdout

@@ -42,7 +42,7 @@ class Machine:
         return systemctl.OWN.sub(f"{self.folder}/", text)
 
     def write(self, path: str, content: str) -> None:
-        """A file that somebody writes with an editor."""
+        """A file as written with an editor."""
         Path(self.here(path)).write_text(self.here(content))
 
     def run(self, commands: str) -> str:

@@ -37,7 +37,7 @@ http {{
 
 
 def shipped(*addresses: str, **changes: str) -> str:
-    """deploy/nginx.conf as it is, but for where it listens and who is behind it; changes: its limits, by zone."""
+    """deploy/nginx.conf with other addresses, its own and the servers'; changes: its limits, by zone."""
     text = CONFIGURATION.read_text()
     behind = "\n".join(f"server {address.removeprefix('http://')} max_fails=0;" for address in addresses)
     limits = [(f"tintype_{name} ", f"tintype_{name} {limit}; #") for name, limit in changes.items()]

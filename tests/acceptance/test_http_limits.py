@@ -76,7 +76,7 @@ def test_a_body_that_just_fits(http: httpx2.Client) -> None:
 
 
 def test_a_length_that_lies_is_not_believed(strict: Server) -> None:
-    with dial(strict.address, patience=10) as connection:
+    with dial(strict.address, timeout=10) as connection:
         connection.sendall(call_bytes("POST", f"/v2/{TEXT}", KEY, b"x" * (MOST + 1), length=99_999_999_999))
         assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
 

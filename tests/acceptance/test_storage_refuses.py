@@ -84,7 +84,7 @@ def a_pause(server: Server, db: Database, begin: Callable[[], object], end: Call
     overdue = submitted(http, headers={"Cancel-After": "0.5"})
     call = http.post(f"/v1/{SLUG}", json=ASKED)
     assert (call.status_code, call.headers["x-should-retry"]) == (502, "false")
-    assert "Pictures can't be stored" in call.json()["error"]
+    assert "Images can't be stored" in call.json()["error"]
     ids.append(call.headers["x-request-id"])
     until(lambda: statuses(db, [overdue])["FAILED"] == 1)
     for told in (ready, call):

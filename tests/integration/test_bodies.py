@@ -158,13 +158,13 @@ def test_bodies_under_way_are_counted_per_account_and_together(site: Website, ht
         until(lambda: held.total() == MOST, 20)
         large = json.dumps(quick(image="A" * (PER_ACCOUNT - MOST))).encode()
         refusal = http.post(f"/v2/{TEXT}", content=large, headers={"content-type": "application/json"})
-        refused(refusal, 429, "under way")
+        refused(refusal, 429, "at the same time: this account's have ")
         assert (refusal.headers["retry-after"], refusal.headers["x-should-retry"]) == ("1", "true")
         assert http.post(f"/v2/{TEXT}", json=quick()).status_code == 200, "small ones pass"
         second.send(head(other(site), "Transfer-Encoding: chunked") + b"%x\r\n" % (TOGETHER - MOST - 1))
         second.send(b" " * (TOGETHER - MOST - 1) + b"\r\n")
         until(lambda: held.total() == TOGETHER - 1, 20)
-        refused(elsewhere.post(f"/v2/{TEXT}", json=quick()), 429, "as many bodies as it has memory for")
+        refused(elsewhere.post(f"/v2/{TEXT}", json=quick()), 429, "at the same time: this server has memory for ")
     until(lambda: not held, 20)
     assert http.post(f"/v2/{TEXT}", json=quick()).status_code == 200
 

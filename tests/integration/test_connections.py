@@ -356,7 +356,7 @@ def test_one_address_has_a_part_of_them(tmp_path: Path, proxies: str, kept: int)
 
 
 @pytest.mark.parametrize(
-    ("settings", "files", "most", "of_peer"),
+    ("settings", "files", "total", "per_client"),
     [
         ({}, 65_536, 2_048, 512),
         ({}, 1_024, 512, 128),
@@ -366,6 +366,6 @@ def test_one_address_has_a_part_of_them(tmp_path: Path, proxies: str, kept: int)
         ({"connections": 2}, 8, 2, 1),
     ],
 )
-def test_one_address_never_has_all(settings: dict[str, int], files: int, most: int, of_peer: int) -> None:
+def test_one_address_never_has_all(settings: dict[str, int], files: int, total: int, per_client: int) -> None:
     bounds = Bounds.of(Settings(**settings), files)
-    assert (bounds.most, bounds.of_peer) == (most, of_peer)
+    assert (bounds.total, bounds.per_client) == (total, per_client)

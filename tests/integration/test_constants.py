@@ -17,8 +17,8 @@ from tintype.errors import StoreUnavailable
 from tintype.media import samples
 from tintype.media.samples import SAMPLES, draw
 from tintype.media.samples.canvas import Canvas
-from tintype.web import account
-from tintype.web.constants import Constant
+from tintype.web import models
+from tintype.web.responses import CachedEndpoint
 
 
 @pytest.fixture(scope="module")
@@ -68,20 +68,20 @@ def test_the_list_of_models_is_made_once_a_while(
     site: Website, http: httpx2.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    plain = account._all_described
+    plain = models._all_described
 
     def counted(own: object) -> list[dict[str, object]]:
         made.append(own)
         return plain(site.own)
 
-    monkeypatch.setattr(account, "_all_described", counted)
+    monkeypatch.setattr(models, "_all_described", counted)
     first = http.get("/v1/models")
     for _ in range(20):
         assert http.get("/v1/models").content == first.content
     assert len(made) < 20
 
 
-def ask(site: Website, constant: Constant, times: int) -> list[object]:
+def ask(site: Website, constant: CachedEndpoint, times: int) -> list[object]:
     """So many calls at once, in one event loop; what each is answered, or why not."""
 
     async def play() -> list[object]:
@@ -99,7 +99,7 @@ def test_who_asks_while_it_is_made_waits_for_that(site: Website) -> None:
         calls.append(threading.current_thread().name)
         return b"{}"
 
-    answers = ask(site, Constant(make), 50)
+    answers = ask(site, CachedEndpoint(make), 50)
     assert len(calls) == 1
     assert calls != [threading.current_thread().name], "off the event loop"
     assert {answer.body for answer in answers} == {b"{}"}  # type: ignore[attr-defined]
@@ -107,7 +107,7 @@ def test_who_asks_while_it_is_made_waits_for_that(site: Website) -> None:
 
 def test_what_can_t_be_made_is_tried_again(site: Website) -> None:
     outcomes: list[Callable[[], bytes]] = [lambda: b"{}", _away]
-    constant = Constant(lambda _: outcomes.pop()())
+    constant = CachedEndpoint(lambda _: outcomes.pop()())
     assert {type(answer) for answer in ask(site, constant, 5)} == {StoreUnavailable}
     assert {answer.body for answer in ask(site, constant, 5)} == {b"{}"}  # type: ignore[attr-defined]
 

@@ -166,9 +166,9 @@ def test_an_end_that_could_not_be_told_is_told_by_the_next_look(tmp_path: Path, 
         watch.known = seen.state
         with site.own.store.db.note() as tx:
             tx.execute(text("LOCK TABLE accounts"))  # what the account has left is told too
-            assert stream.news(watch, seen) == []
+            assert stream.events(watch, seen) == []
         assert watch.known is None, "so that the next look tells it"
-        assert [one.splitlines()[1] for one in stream.news(watch, seen)] == ["event: completed"]
+        assert [one.splitlines()[1] for one in stream.events(watch, seen)] == ["event: completed"]
 
 
 def test_a_client_that_reads_slowly_is_told_the_latest_preview_of_each_picture(web: Website) -> None:
@@ -180,10 +180,10 @@ def test_a_client_that_reads_slowly_is_told_the_latest_preview_of_each_picture(w
         web.own.store.queue.previews.put(request.id, [Preview(1, look, look % 2, look, b"jpeg")])
         web.step(request, 1 + look % 3)
         watch.take(looks.poll([], {request.id: watch.known}, positions=False), 0.0)
-    seen = asyncio.run(watch.news(0))
+    seen = asyncio.run(watch.next(0))
     assert seen
     assert {picture: preview.number for picture, preview in seen.previews.items()} == {0: 8, 1: 7}
-    said = Stream(web.own, request.id, web.account_id, web.address).news(watch, seen)
+    said = Stream(web.own, request.id, web.account_id, web.address).events(watch, seen)
     assert [one.splitlines()[1] for one in said] == ["event: started", "event: progress", *["event: preview"] * 2]
 
 

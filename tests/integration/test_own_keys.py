@@ -80,7 +80,7 @@ def test_a_key_is_made_shown_once_used_and_revoked(site: Website, http: httpx2.C
         assert client.get("/v1/get-user-credits").json()["credits"] == 1
         assert keys(client)["laptop"]["own"]
         turned = http.post(f"/v2/keys/{key['id']}/rotate", json={"overlap": 0}).json()
-        assert turned["message"] == "The secret before no longer works"
+        assert turned["message"] == "The previous secret no longer works"
         refused(client.get("/v2/keys"), 401, "replaced")
     with site.http(turned["secret"]) as client:
         assert http.delete(f"/v2/keys/{key['id']}").json()["key"]["state"] == "revoked"

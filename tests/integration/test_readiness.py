@@ -122,7 +122,7 @@ def test_a_change_that_was_refused_tells_at_once(tmp_path: Path) -> None:
         data, url = tmp_path / "data", f"sqlite:///{disk.folder}/store.db"
         with serving(data, database_url=url, **PATIENT) as site, site.http() as http:
             site.own.store.ops.workers.beat("w1", "cpu", 0, 0)
-            site.own.readiness.keep_samples(anew=True)
+            site.own.readiness.keep_samples(force=True)
             until(lambda: http.get("/ready").is_success)
             disk.fill()
             with pytest.raises(StoreUnavailable):

@@ -42,8 +42,8 @@ def told(site: Website, number: int = signal.SIGTERM) -> None:
 
 def told_again(site: Website) -> None:
     """By a second signal, that isn't the first one passed on."""
-    assert server(site)._told_at
-    server(site)._told_at -= 2 * SAME
+    assert server(site)._signalled_at
+    server(site)._signalled_at -= 2 * SAME
     told(site)
 
 
@@ -131,7 +131,7 @@ def test_after_the_grace_nobody_pays_for_what_nobody_gets(tmp_path: Path, monkey
                     refused(lost, 503, "restarted")
                     assert (lost.headers["retry-after"], lost.headers["x-should-retry"]) == ("2", "true")
                 later = kept.result()
-                refused(later, 504, "goes on")
+                refused(later, 504, "still running")
                 assert (later.headers["retry-after"], later.headers["x-should-retry"]) == ("2", "true")
                 assert lucky.result().content == b"picture"
         place = f"{site.address}/v2/requests/{running[1].id}"
@@ -165,7 +165,7 @@ def test_after_the_grace_nobody_waits_for_a_database_that_says_nothing(
 ) -> None:
     """uvicorn would end the call in the middle, with an answer that is none of the API's."""
     monkeypatch.setattr("tintype.web.v1.LAST_WORD", 0.05)
-    monkeypatch.setattr("tintype.web.failures.LAST_LOOK", 0.05)
+    monkeypatch.setattr("tintype.web.middleware.LAST_LOOK", 0.05)
     with closing(sqlite3.connect(tmp_path / "tintype.db")) as other, serving(tmp_path, web_grace=0) as site:
         remaining, goes_on = site.own.store.accounts.remaining, threading.Event()
         with waiting(site) as call:
@@ -218,7 +218,7 @@ def test_who_knocks_as_it_closes_is_answered(tmp_path: Path) -> None:
                 one.sendall(call)
             assert not server(site)._idle(), "the first one's call is here, though nobody has read it yet"
             told(site)
-            await server(site).listen_no_more()
+            await server(site).stop_listening()
             return knocking
 
         knocking = asyncio.run_coroutine_threadsafe(closing(), loop).result()

@@ -18,7 +18,7 @@ from tests.stores import a_result
 
 from tintype.errors import StorageUnavailable
 from tintype.media.storage import Files
-from tintype.web.stored import Stored
+from tintype.web.responses import StoredFile
 
 PICTURE = bytes(range(256)) * 4096
 HEADERS = {
@@ -88,7 +88,7 @@ def test_so_is_a_blocking_call_s(site: Website) -> None:
     assert place.read == len(PICTURE)  # type: ignore[attr-defined]
 
 
-def answered(response: Stored, takes: int) -> list[dict[str, Any]]:
+def answered(response: StoredFile, takes: int) -> list[dict[str, Any]]:
     """The messages of an answer to a client that takes so many and then reads nothing, until it hangs up."""
     messages: list[dict[str, Any]] = []
 
@@ -114,7 +114,7 @@ def answered(response: Stored, takes: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("pieces", [0, 1, 3])
 def test_who_does_not_read_has_nothing_read_for_him(files: Counting, pieces: int) -> None:
     name = files.put(PICTURE, "png")
-    stored = Stored(files, name, files.size(name), run=run_in_threadpool, headers={}, media_type="image/png")
+    stored = StoredFile(files, name, files.size(name), run=run_in_threadpool, headers={}, media_type="image/png")
     messages = answered(stored, pieces + 1)
     assert [len(message["body"]) for message in messages[1:]] == [files.chunk] * pieces
     assert files.read == files.chunk * max(1, pieces)
@@ -124,7 +124,7 @@ def test_who_does_not_read_has_nothing_read_for_him(files: Counting, pieces: int
 def test_every_size_is_sent_whole(files: Counting, size: int) -> None:
     name = files.put(PICTURE[:size], "png")
     *_, last = messages = answered(
-        Stored(files, name, size, run=run_in_threadpool, headers={}, media_type="image/png"), 0
+        StoredFile(files, name, size, run=run_in_threadpool, headers={}, media_type="image/png"), 0
     )
     assert b"".join(message["body"] for message in messages[1:]) == PICTURE[:size]
     assert not last["more_body"]

@@ -128,14 +128,14 @@ class Crowd:
 
     async def wait(self, id: str) -> str:
         with self.watcher.watching(id) as watch:
-            await watch.bell.wait()
+            await watch.wake.wait()
             return "error" if watch.error else "over" if watch.over else "told to stop"
 
     async def follow(self, id: str) -> list[Status]:
         said = []
         with self.watcher.watching(id, follows=True) as watch:
             while not ((said and said[-1] in (Status.COMPLETED, Status.FAILED)) or self.shutdown.closing or watch.over):
-                if (seen := await watch.news(60)) and seen.request.status not in said:
+                if (seen := await watch.next(60)) and seen.request.status not in said:
                     said.append(seen.request.status)
         return said
 

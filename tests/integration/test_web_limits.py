@@ -27,7 +27,7 @@ from tintype.media.http import PublicClient
 from tintype.media.network import Cancellation
 from tintype.store.accounts.keys import Key
 from tintype.store.db.tables import paces, requests
-from tintype.web.threads import MOST, SHARE
+from tintype.web.threads import MAX_PER_HOLDER, MAX_THREADS
 from tintype.worker.inputs import Inputs
 
 #: Seconds after which something will not come about.
@@ -177,10 +177,8 @@ def test_so_many_calls_of_an_account_wait_and_follow(tmp_path: Path) -> None:
             until(lambda: site.own.store.queue.depth()[0] == 2, 60)
             before = left(http)
             with site.http(spare) as another:
-                refused(
-                    post(another, "v1"), 429, "An account may have 2 calls that wait for or follow requests at once"
-                )
-                refused(another.get(f"/v2/requests/{request.id}/events"), 429, "An account may have 2 calls")
+                refused(post(another, "v1"), 429, "Too many waiting calls: this account may have 2 ")
+                refused(another.get(f"/v2/requests/{request.id}/events"), 429, "this account may have 2 ")
             assert (left(http), site.own.store.queue.depth()[0]) == (before, 2)
             with site.http(stranger) as other:
                 theirs = post(other).json()["request_id"]
@@ -202,7 +200,7 @@ def test_so_many_calls_of_all_accounts_wait_and_follow(tmp_path: Path) -> None:
         with following(http, request.id) as one:
             next(one)
             with site.http(test_key) as other:
-                refused(post(other, "v1"), 429, "This server takes 1 calls that wait for or follow requests at once")
+                refused(post(other, "v1"), 429, "Too many waiting calls: this server may have 1 ")
 
 
 def test_a_price_per_second_holds_the_most_and_settles_what_was_used(tmp_path: Path) -> None:
@@ -236,7 +234,7 @@ def test_a_burst_of_one_account_takes_no_others_threads_and_ends_with_its_client
         http = closing.enter_context(site.http(secret))
         http.timeout = LONG / 2
         with site.own.store.db.write():
-            burst = [dial(site.address) for _ in range(MOST + 20)]
+            burst = [dial(site.address) for _ in range(MAX_THREADS + 20)]
             for one in burst:
                 one.sendall(call_bytes("POST", f"/v2/{TEXT}", site.secret, json.dumps(quick()).encode()))
             until(lambda: len(site.server.server_state.tasks) == len(burst), LONG)
@@ -247,5 +245,5 @@ def test_a_burst_of_one_account_takes_no_others_threads_and_ends_with_its_client
             until(lambda: len(site.server.server_state.connections) == 1, LONG)
         until(lambda: not site.server.server_state.tasks, LONG)
         with site.own.store.db.read() as view:
-            assert len(view.execute(select(requests.c.id)).all()) <= SHARE
+            assert len(view.execute(select(requests.c.id)).all()) <= MAX_PER_HOLDER
         assert post(http).status_code == 200

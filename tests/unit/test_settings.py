@@ -50,7 +50,7 @@ def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_fleet_that_is_smaller_than_its_least_is_refused() -> None:
     assert load_settings(fleet_min=4).fleet_max == 4
-    with pytest.raises(UsageError, match="TINTYPE_FLEET_MAX: fleet_min is 5: the most can't be fewer"):
+    with pytest.raises(UsageError, match="TINTYPE_FLEET_MAX: fleet_min is 5: fleet_max can't be less"):
         load_settings(fleet_min=5)
 
 
@@ -84,7 +84,7 @@ def test_buckets(place: str, fits: bool) -> None:
     if fits:
         assert load_settings(storage_url=place).storage_url == place
         return
-    with pytest.raises(UsageError, match="TINTYPE_STORAGE_URL: it is written like s3://bucket") as error:
+    with pytest.raises(UsageError, match="TINTYPE_STORAGE_URL: allowed is s3://bucket") as error:
         load_settings(storage_url=place)
     assert "secret" not in error.value.message
 
@@ -125,7 +125,7 @@ def test_the_bootstrap_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None
         ("TINTYPE_TRUSTED_PROXIES", "proxy.lan", "TINTYPE_TRUSTED_PROXIES: "),
         ("TINTYPE_TRUSTED_PROXIES", "10.0.0.0/33", "TINTYPE_TRUSTED_PROXIES: "),
         *(
-            ("TINTYPE_PUBLIC_URL", address, "TINTYPE_PUBLIC_URL: it is written like https://")
+            ("TINTYPE_PUBLIC_URL", address, "TINTYPE_PUBLIC_URL: allowed is an address such as https://")
             for address in (
                 "example.com",
                 "//x",
@@ -142,7 +142,7 @@ def test_the_bootstrap_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None
                 "http://a/<b>",
             )
         ),
-        ("TINTYPE_STORAGE_ENDPOINT", "storage.lan:9000", "TINTYPE_STORAGE_ENDPOINT: it is written"),
+        ("TINTYPE_STORAGE_ENDPOINT", "storage.lan:9000", "TINTYPE_STORAGE_ENDPOINT: allowed is"),
         ("TINTYPE_CORS_ORIGINS", "https://App.example/", "TINTYPE_CORS_ORIGINS: https://App.example/ is no origin"),
         ("TINTYPE_CONNECTIONS", "many", "TINTYPE_CONNECTIONS: Input should be a valid integer"),
         *(

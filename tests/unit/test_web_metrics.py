@@ -10,7 +10,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from tintype.telemetry.metrics import METHODS, Calls
-from tintype.web.metrics import Counted
+from tintype.web.middleware import CallMetrics
 
 SCOPE: Scope = {"type": "http", "method": "POST", "path": "/"}
 
@@ -36,7 +36,7 @@ def counted(app: Any, *, wait: float = 0.0, clock: Clock | None = None, scope: S
     async def send(_: Message) -> None:
         clock.now += 1000
 
-    middleware = Counted(app, calls, clock)
+    middleware = CallMetrics(app, calls, clock)
     with suppress(ZeroDivisionError):
         asyncio.run(middleware(dict(scope), receive, send))
     found = [one for family in calls.collect() for one in family.samples if one.name.startswith("tintype_http")]

@@ -56,8 +56,8 @@ def web_server(settings: Settings, registry: Registry, name: str = "") -> WebSer
     """The HTTP server, with limits for its clients; not started. name: its id in the database."""
     # FastAPI takes half a second; other commands don't need it.
     from tintype.web.app import create_app  # noqa: PLC0415
+    from tintype.web.clients import is_proxy  # noqa: PLC0415
     from tintype.web.connections import Bounds, Connections  # noqa: PLC0415
-    from tintype.web.peers import is_proxy  # noqa: PLC0415
 
     shutdown = Shutdown()
     app = create_app(settings, registry, shutdown, name)

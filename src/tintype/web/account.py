@@ -1,66 +1,102 @@
-"""What a caller can ask about the models and its own account."""
+"""An account: its credits, its ledger by row and by day, its usage by day and model, and its key's rights."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 
-from tintype.catalog.builtin import about
-from tintype.catalog.parameters import planned_steps, speed_key
-from tintype.catalog.spec import ModelSpec, Tariff
-from tintype.errors import MethodNotAllowed
 from tintype.store.billing.money import dollars
+from tintype.store.billing.reports import CHANGES, DAY, Posted
+from tintype.store.db.records import Entry
+from tintype.store.queue.history import Filter
+from tintype.web.answers import utc
 from tintype.web.auth import Caller, Reader
-from tintype.web.constants import Constant, in_json
-from tintype.web.failures import REFUSES
-from tintype.web.openapi import describe_call
-from tintype.web.services import Services, services
+from tintype.web.openapi import describe_call, describe_query
+from tintype.web.query import Query, describe, paged
+from tintype.web.services import services
 from tintype.web.threads import Threaded
 
-#: Seconds between two makings of the list of models: the times measured in it change, and nothing else.
-FRESH = 1.0
+#: Days of a window by default, and at most; rows of a page.
+DEFAULT_DAYS, MAX_DAYS, ROWS = 30, 366, 20
+ENTRIES = {"balance": CHANGES, "all": tuple(Entry)}
+WINDOW = [*map(describe, ("from_date", "to_date"))]
 
 
 def account_router() -> APIRouter:
-    """The model list, the credits, and an answer for slugs that no model has."""
+    """Reading one's own account."""
     router = APIRouter(route_class=Threaded)
-    for path, make in (("/v1/models", models), ("/inference-model-information/list", model_information)):
-        listed = Constant(make, life=FRESH).answer
-        shape: dict[str, Any] = {"response_model": dict[str, Any], "description": make.__doc__, "name": make.__name__}
-        router.add_api_route(path, listed, methods=["GET"], summary="The models", **shape)
-    words = describe_call("What the account may still spend")
-    router.add_api_route("/v1/get-user-credits", credits, methods=["GET"], **words)
-    words = describe_call("Whose key this is")
-    router.add_api_route("/api/auth/authenticate", whoever, methods=["GET"], **words)
-    changing = ["POST", "PUT", "PATCH", "DELETE"]
-    for path in ("/v1/models", "/v1/get-user-credits"):
-        router.add_api_route(path, only_get, methods=changing, include_in_schema=False, name=REFUSES)
-    every = ["GET", *changing]
-    for version in ("v1", "v2"):
-        router.add_api_route(f"/{version}/{{slug}}", unknown, methods=every, include_in_schema=False, name=REFUSES)
+    rows = [*map(describe, ("page", "per_page", "entries"))]
+    for path, endpoint, words in (
+        ("/v2/ledger", ledger, describe_query("What changed the balance, the newest first", rows, 400)),
+        ("/v2/ledger/days", days, describe_query("The balance day by day", WINDOW, 400)),
+        ("/v2/usage", usage, describe_query("Requests and their cost by day and by model", WINDOW, 400)),
+        ("/v1/get-user-credits", credits, describe_call("What the account may still spend")),
+        ("/api/auth/authenticate", whoever, describe_call("Whose key this is")),
+    ):
+        router.add_api_route(path, endpoint, methods=["GET"], **words)
     return router
 
 
-def models(own: Services) -> bytes:
-    """Every model with its price in dollars and the JSON Schema of its parameters; needs no key."""
-    return in_json({"models": _all_described(own)})
+def ledger(http: HttpRequest, key: Reader) -> dict[str, Any]:
+    """One page of the account's ledger in dollars, each row with the balance after it.
+
+    `entries=all` shows what running requests hold and release as well.
+    """
+    query = Query(http.query_params)
+    page, size = query.page(), query.number("per_page", ROWS, 100)
+    kinds = query.choice("entries", ENTRIES, "balance")
+    rows, total = services(http).store.billing.page(key.account_id, kinds, size=size, page=page)
+    return {"data": [*map(_row, rows)], **paged(page, size, total)}
 
 
-def _described(own: Services, spec: ModelSpec) -> dict[str, Any]:
-    example = spec.parse(spec.example).params
-    measured = own.store.queue.duration(speed_key(spec, example), planned_steps(spec, example))
-    return describe(spec, own.price(spec), measured) | about(spec, own.registry.configured)
+def days(http: HttpRequest, key: Reader) -> dict[str, Any]:
+    """Every day (UTC) of a window of at most 366 days: credits added and spent, and the balance at its end."""
+    since, before = Query(http.query_params).window("from_date", "to_date", days=DEFAULT_DAYS, max_days=MAX_DAYS)
+    found = services(http).store.billing.days(key.account_id, since, before)
+    return {
+        "days": [
+            {
+                "date": _date(day.number),
+                "given": dollars(day.given),
+                "taken": dollars(day.taken),
+                "balance": dollars(day.balance),
+            }
+            for day in found
+        ]
+    }
 
 
-def model_information(own: Services) -> bytes:
-    """The same list, as the vendor's package reads it."""
-    return in_json({"Inference Segmind Model Information List With Details": _all_described(own)})
+def usage(http: HttpRequest, key: Reader) -> dict[str, Any]:
+    """A sum per day (UTC) and model that had requests, and the sum of all, in a window of at most 366 days."""
+    since, before = Query(http.query_params).window("from_date", "to_date", days=DEFAULT_DAYS, max_days=MAX_DAYS)
+    used = services(http).store.queue.history.usage(Filter(account_id=key.account_id, since=since, before=before))
+    total = {
+        "requests": sum(one.requests for one in used),
+        "completed": sum(one.completed for one in used),
+        "failed": sum(one.failed for one in used),
+        "cost": dollars(sum(one.cost for one in used)),
+    }
+    rows = [
+        {
+            "date": _date(one.day),
+            "model_name": one.model,
+            "requests": one.requests,
+            "completed": one.completed,
+            "failed": one.failed,
+            "cost": dollars(one.cost),
+        }
+        for one in used
+    ]
+    return {"data": rows, "total": total}
 
 
-def _all_described(own: Services) -> list[dict[str, Any]]:
-    return [_described(own, spec) for spec in own.registry.catalogue.values()]
+def credits(http: HttpRequest, key: Reader) -> dict[str, float]:
+    """Dollars that are neither spent nor held by running requests."""
+    own = services(http)
+    return {"credits": dollars(own.store.accounts.remaining(key.account_id)), "free-credits": 0.0}
 
 
 def whoever(http: HttpRequest, key: Caller) -> dict[str, Any]:
@@ -75,34 +111,20 @@ def whoever(http: HttpRequest, key: Caller) -> dict[str, Any]:
     return {**owner, "credits": dollars(own.remaining(account.id)), "api_key": may}
 
 
-def describe(spec: ModelSpec, tariff: Tariff, measured: float | None) -> dict[str, Any]:
-    """One model at this price, as the list shows it; `measured` is the seconds that its example takes here."""
+def _row(posted: Posted) -> dict[str, Any]:
+    line, after = posted
     return {
-        "slug": spec.slug,
-        "title": spec.title,
-        "description": spec.description,
-        "type": "image-to-image" if spec.takes_picture else "text-to-image",
-        "price": dollars(tariff.price),
-        "price_per": tariff.per,
-        "typical_seconds": spec.typical_seconds,
-        # Null until a request like it has been completed here.
-        "measured_seconds": measured,
-        "parameters": spec.json_schema(),
+        "id": line.id,
+        "kind": line.kind,
+        "amount": dollars(line.balance),
+        "held": dollars(line.held),
+        "balance": dollars(after),
+        "request_id": line.request_id,
+        "key_id": line.key_id,
+        "note": line.note,
+        "created_at": utc(line.created_at),
     }
 
 
-def credits(http: HttpRequest, key: Reader) -> dict[str, float]:
-    """Dollars that are neither spent nor held by running requests."""
-    own = services(http)
-    return {"credits": dollars(own.store.accounts.remaining(key.account_id)), "free-credits": 0.0}
-
-
-async def only_get() -> None:
-    """Reached where a slug could stand, but does not: `unknown` would call it a model that is not there."""
-    raise MethodNotAllowed("This address takes GET", headers={"allow": "GET"})
-
-
-async def unknown(http: HttpRequest, slug: str, _key: Reader) -> None:
-    """Reached by what no model's own route took: an unknown slug, or a known one with another method than POST."""
-    services(http).registry.catalogue.find(slug)
-    raise MethodNotAllowed(f"{slug} takes POST", headers={"allow": "POST"})
+def _date(number: int) -> str:
+    return datetime.fromtimestamp(number * DAY, UTC).date().isoformat()

@@ -1,4 +1,4 @@
-"""The web process: routes, errors, the expiry task and the fake worker of test mode, put together."""
+"""The web process: routes, middleware, background jobs and the fake worker of test mode, put together."""
 
 from __future__ import annotations
 
@@ -23,34 +23,32 @@ from tintype.telemetry.logs import Outage
 from tintype.testmode.fake_worker import FakeWorker
 from tintype.testmode.images import FakeOutputs
 from tintype.web.account import account_router
-from tintype.web.body import BodyLimit
-from tintype.web.constants import in_json
 from tintype.web.events import events_router
-from tintype.web.failures import Credits, Unforeseen, add_error_handlers
+from tintype.web.failures import add_error_handlers
 from tintype.web.history import history_router
 from tintype.web.keys import keys_router
-from tintype.web.metrics import Counted, metrics_router
+from tintype.web.middleware import AccountHeaders, BodyLimit, CallMetrics
+from tintype.web.models import models_router, warm_router
 from tintype.web.openapi import ABOUT, finish
 from tintype.web.operator import operator_router
 from tintype.web.pages import pages_router
 from tintype.web.public import public_router
+from tintype.web.responses import json_bytes
 from tintype.web.services import Services
 from tintype.web.shutdown import Shutdown
-from tintype.web.statement import statement_router
 from tintype.web.uploads import uploads_router
 from tintype.web.v1 import v1_router
 from tintype.web.v2 import v2_router
-from tintype.web.warm import warm_router
 from tintype.web.webhooks import webhooks_router
 
 log = structlog.get_logger()
 
-#: Seconds between looks for requests that are past their deadline.
+#: Seconds between polls for requests that are past their deadline.
 DEADLINES = 1.0
-#: Seconds between looks at how the server does; of several servers, whichever comes first writes it down.
-LOOK = BUCKET / 2
+#: Seconds between samples for the time series; of several servers, the first one writes each.
+SAMPLES = BUCKET / 2
 
-#: What pages of other origins may send and see, where they may call at all.
+#: What pages of other origins may send and read, if they are allowed.
 CORS: dict[str, Any] = {
     "allow_methods": ("GET", "HEAD", "POST", "PUT", "DELETE"),
     "allow_headers": (
@@ -81,9 +79,9 @@ CORS: dict[str, Any] = {
         "retry-after",
         "idempotent-replayed",
     ),
-    # The operator has named them; they may be pages of the internet, and this server in a house.
+    # Allowed origins may be on the internet, and this server on a private network.
     "allow_private_network": True,
-    # Seconds for which a browser need not ask again; Chromium keeps no answer for longer.
+    # Seconds for which browsers cache it; Chromium's maximum.
     "max_age": 7200,
 }
 
@@ -95,19 +93,18 @@ ROUTERS = (
     webhooks_router,
     uploads_router,
     history_router,
-    statement_router,
+    account_router,
     keys_router,
     operator_router,
-    metrics_router,
-    # Last: it answers for every slug that no route before took.
-    account_router,
+    # Last: it answers for every slug that no earlier route matched.
+    models_router,
 )
 
 
 def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name: str = "") -> FastAPI:
-    """The ASGI application of a server that tells by `shutdown` how far it has come with stopping.
+    """The ASGI application of a server whose stopping `shutdown` reports.
 
-    name: what the database knows this server as; without one, it isn't told of it.
+    name: the server's in the database; without one, it isn't registered there.
     """
     services = Services.open(settings, registry, shutdown, name)
 
@@ -120,14 +117,14 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
             _every(own.sweep, services.cleanup),
             _every(DEADLINES, services.store.queue.end_overdue),
             _every(own.poll, fake.turn),
-            _every(LOOK, services.readiness.keep_samples),
+            _every(SAMPLES, services.readiness.keep_samples),
         )
         presence = [_every(SERVER_HEARTBEAT, services.beat)] if name else []
         tasks = [asyncio.create_task(job) for job in (*jobs, *presence)]
         yield
         for task in tasks:
             task.cancel()
-        # What a thread has begun goes on to its end; only then are its connections free to be closed.
+        # Work in threads runs to its end; only then can its connections be closed.
         await asyncio.gather(services.watcher.close(), *tasks, return_exceptions=True)
         await run_in_threadpool(fake.stop)
         if name:
@@ -140,49 +137,48 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
         version=__version__,
         description=ABOUT,
         lifespan=lifespan,
-        openapi_url=None,  # public.py's knows the server's address, and is made once
+        openapi_url=None,  # public.py's has the server's address, and is cached
         docs_url=None,  # its page loads scripts from the internet
         redoc_url=None,
-        redirect_slashes=False,  # its bare 307 is none of our answers
+        redirect_slashes=False,  # its 307 has no JSON
     )
     app.state.services = services
     _describe(app)
     calls = [v1_router(registry.catalogue), v2_router(registry.catalogue)]
     routers = [*calls, *(router() for router in ROUTERS)]
-    # For the Allow header; once included, a router's routes can't be seen from outside any more.
+    # For the Allow header; an included router's routes can't be listed any more.
     app.state.routes = [*app.routes, *(route for router in routers for route in router.routes)]
     for router in routers:
         app.include_router(router)
     add_error_handlers(app)
     app.add_middleware(BodyLimit, limit=settings.max_body)
-    app.add_middleware(Unforeseen)
-    app.add_middleware(Credits, services=services)
-    if settings.cors_origins:  # outermost: errors have its headers too, and nobody need be known for a preflight
+    app.add_middleware(AccountHeaders, services=services)
+    if settings.cors_origins:  # outside of errors, which need its headers too, and of authentication
         app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, **CORS)
-    app.add_middleware(Counted, calls=services.metrics.calls)  # outside that: preflights are answers too
+    app.add_middleware(CallMetrics, calls=services.metrics.calls)  # outermost: preflights are counted too
     return app
 
 
 def _describe(app: FastAPI) -> None:
-    """Have `/openapi.json` say what the framework does not know."""
+    """Complete `/openapi.json` with what the framework doesn't know."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
         return finish(plain())
 
     app.openapi = openapi  # type: ignore[method-assign]
-    #: As bytes, made once: all but the server's own address is the same for everybody.
-    app.state.described = cache(lambda: in_json(app.openapi()))
+    #: As bytes, cached: all but the server's own address is the same for all callers.
+    app.state.described = cache(lambda: json_bytes(app.openapi()))
 
 
 async def _every(seconds: float, job: Callable[[], None]) -> None:
-    """Do something now and then, whatever comes of it; a failure that lasts is told once, and its traceback too."""
+    """Run a job periodically, whatever it raises; a lasting failure is logged once, with its traceback."""
     failing = Outage("housekeeping fails", "housekeeping goes on", job=job.__name__)
     while True:
         try:
             await run_in_threadpool(job)
         except (StoreUnavailable, StorageUnavailable):
-            pass  # the database and the storage tell of it themselves
+            pass  # the database and the storage log it themselves
         except TintypeError as error:
             failing.failed(_in_words(error))
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Who is calling: the API key of a request, and what it may do."""
+"""Authentication: the API key of a call, and what it may do."""
 
 from __future__ import annotations
 
@@ -10,22 +10,27 @@ from fastapi import Request as HttpRequest
 from tintype.errors import Forbidden, Unauthorized
 from tintype.store.accounts.keys import Key
 from tintype.store.db.audit import Actor, act_as
-from tintype.web.peers import client_address
+from tintype.web.clients import client_address
 from tintype.web.services import services
 from tintype.web.threads import in_thread
 
+READ_ONLY = "This API key may only read"
+
 
 async def caller(http: HttpRequest) -> Key:
-    """The caller's key, whatever it may do; raises Unauthorized, and has who guesses keys logged."""
+    """The caller's key, whatever it may do; raises Unauthorized, and has failures logged."""
     key = await in_thread(http, _authenticated, http, _secret(http))
-    # Here threads.py finds whose call it is, and the middleware that adds x-remaining-credits too, on errors as well.
+    # Read by threads.py, for whose call it is, and by the middleware that adds x-remaining-credits, also to errors.
     http.state.key = key
-    act_as(_actor(http, key))
+    settings = services(http).settings
+    max_acts = None if key.operator else settings.account_acts
+    address = client_address(http, settings)
+    act_as(Actor("api", f"{key.name} {key.begins}…", address, key.account_id, key.id, max_acts))
     return key
 
 
 async def reader(key: Annotated[Key, Depends(caller)]) -> Key:
-    """The caller's key, for calls that look at its account; raises Unauthorized, Forbidden."""
+    """The caller's key, for calls that read its account; raises Unauthorized, Forbidden."""
     if key.server_only:
         raise Forbidden(
             "This operator's key may only read, and so sees the server alone (/metrics, GET /v2/operator): "
@@ -37,11 +42,13 @@ async def reader(key: Annotated[Key, Depends(caller)]) -> Key:
 
 async def runner(key: Annotated[Key, Depends(reader)]) -> Key:
     """The caller's key, for calls that change something; raises Unauthorized, Forbidden."""
-    return _changing(key)
+    if key.read_only:
+        raise Forbidden(READ_ONLY, reason="read_only")
+    return key
 
 
 async def observer(key: Annotated[Key, Depends(caller)]) -> Key:
-    """The caller's key, an operator's, for calls that only look; raises Unauthorized, Forbidden."""
+    """The caller's key, an operator's, for calls that read the server's state; raises Unauthorized, Forbidden."""
     if not key.operator:
         raise Forbidden(
             "This is for operators' keys: `tintype keys create --operator` on the server's machine makes one",
@@ -52,11 +59,13 @@ async def observer(key: Annotated[Key, Depends(caller)]) -> Key:
 
 async def operator(key: Annotated[Key, Depends(observer)]) -> Key:
     """The caller's key, an operator's, for calls that change something; raises Unauthorized, Forbidden."""
-    return _changing(key)
+    if key.read_only:
+        raise Forbidden(READ_ONLY, reason="read_only")
+    return key
 
 
 async def auditor(key: Annotated[Key, Depends(observer)]) -> Key:
-    """The caller's key, an operator's, for calls that look at accounts; raises Unauthorized, Forbidden."""
+    """The caller's key, an operator's, for calls that read accounts; raises Unauthorized, Forbidden."""
     if key.server_only:
         raise Forbidden(
             "This operator's key may only read, and so sees how the server does and nothing of accounts",
@@ -73,26 +82,13 @@ Operator = Annotated[Key, Depends(operator)]
 Auditor = Annotated[Key, Depends(auditor)]
 
 
-def _actor(http: HttpRequest, key: Key) -> Actor:
-    settings = services(http).settings
-    most = None if key.operator else settings.account_acts
-    address = client_address(http, settings)
-    return Actor("api", f"{key.name} {key.begins}…", address, key.account_id, key.id, most)
-
-
 def _authenticated(http: HttpRequest, secret: str) -> Key:
     own = services(http)
     try:
         return own.store.accounts.keys.authenticate(secret)
     except Unauthorized as error:
-        own.strangers.note(client_address(http, own.settings), error.message)
+        own.denials.unauthorized(client_address(http, own.settings), error.message)
         raise
-
-
-def _changing(key: Key) -> Key:
-    if key.read_only:
-        raise Forbidden("This API key may only read", reason="read_only")
-    return key
 
 
 def _secret(http: HttpRequest) -> str:

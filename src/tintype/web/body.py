@@ -1,53 +1,74 @@
-"""The body of a request: how much of it is taken, from whom, and when; it is taken apart off the event loop."""
+"""Request bodies: read within limits in bytes, and parsed off the event loop: JSON here, forms in forms.py."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext
+from secrets import token_hex
+from typing import Any
 
 from fastapi import Request as HttpRequest
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import Headers
 
-from tintype.errors import BodyTooLarge, TooManyRequests, UnsupportedBody
-from tintype.web.parsing import LONG, SMALL, Sent, parse
+from tintype.errors import BadRequest, BodyTooLarge, TooManyRequests, UnsupportedBody
+from tintype.web.forms import (
+    IMAGES,
+    LONG,
+    MAX_VALUES,
+    MULTIPART,
+    SMALL,
+    TOO_LARGE,
+    TOO_MANY,
+    URLENCODED,
+    multipart,
+    urlencoded,
+)
 from tintype.web.threads import in_thread
 
 #: Seconds after which other bodies may have made room.
-BUSY = 1.0
-#: Seconds, and bytes, for which a client that is answered in the middle of its body may go on sending: if nobody read
-#: that, its system would throw the answer away together with the connection.
-LINGER, MOST_LINGER = 5.0, 64 * 2**20
+RETRY_AFTER = 1.0
+#: Lists and objects in a JSON body, and long texts: no call needs a tenth of these.
+MAX_LISTS, MAX_LONG = 100, 20
+BACKSLASH = ord("\\")
+#: The escape, in JSON, of what takes more than a byte.
+WIDE = re.compile(rb"\\u(?!00)")
+Sent = dict[str, Any]
 
 
 class Bodies:
-    """Reads bodies within limits in bytes: of all that are under way, per account and together.
+    """Reads bodies within limits in bytes: of all that are held at the same time, per account and in total.
 
-    A body is under way from its first byte until what was in it is done with. For one event loop only.
+    A body is held from its first byte until the `read` block ends. For one event loop only.
     """
 
-    def __init__(self, *, per_account: int, together: int) -> None:
+    def __init__(self, *, per_account: int, total: int) -> None:
         self._per_account = per_account
-        self._together = together
+        self._total = total
         self._held = Counter[str]()
-        #: Large bodies are taken apart one by one: each search through one holds up all other threads meanwhile.
+        #: Large bodies are parsed one by one: each search through one blocks all other threads meanwhile.
         self._large = asyncio.Lock()
 
     @asynccontextmanager
     async def read(
-        self, http: HttpRequest, account_id: str, *, most: int = SMALL, texts: Collection[str] = ()
+        self, http: HttpRequest, account_id: str, *, max_size: int = SMALL, texts: Collection[str] = ()
     ) -> AsyncIterator[Sent]:
-        """The parameters in a body of at most so many bytes; those named in `texts` may be empty in a form.
+        """The parameters in a body of at most `max_size` bytes; those named in `texts` may be empty in a form.
 
-        Raises BadRequest, UnsupportedBody, BodyTooLarge, TooManyRequests. What its headers already tell is refused
-        before any of it is asked for.
+        Raises BadRequest, UnsupportedBody, BodyTooLarge, TooManyRequests. What its headers show is refused before any
+        of it is asked for.
         """
-        _check_coding(http.headers)
-        declared = _declared(http.headers)
-        _check_size(declared, most)
+        coding = http.headers.get("content-encoding", "").strip().lower()
+        if coding not in ("", "identity"):
+            words = f"The body's content encoding is {coding[:80]!r}; allowed: identity"
+            raise UnsupportedBody(words, headers={"accept-encoding": "identity"})
+        declared = declared_length(http.headers)
+        check_size(declared, max_size)
         held = 0
         try:
             self._hold(account_id, declared)
@@ -55,11 +76,12 @@ class Bodies:
             data = bytearray()
             async for chunk in http.stream():
                 data += chunk
-                _check_size(len(data), most)
-                if len(data) > held:  # sent in chunks, it hasn't declared anything
+                check_size(len(data), max_size)
+                if len(data) > held:  # in chunks, it has no declared length
                     self._hold(account_id, len(data), held)
                     held = len(data)
-            sent = await self._parse(http, data, texts)
+            async with self._large if len(data) > LONG else nullcontext():
+                sent = await in_thread(http, parse, http.headers.get("content-type", ""), data, texts)
             del data
             yield sent
         finally:
@@ -67,97 +89,177 @@ class Bodies:
             self._held += Counter()  # without those at 0
 
     def _hold(self, account_id: str, size: int, held: int = 0) -> None:
-        """Count `size` bytes of a body of which `held` count already; raises TooManyRequests.
+        """Count `size` bytes of a body of which `held` are counted already; raises TooManyRequests.
 
-        What is alone is let in, however small the operator has made the limit.
+        A single body is accepted even above the limits.
         """
-        own, all = self._held[account_id] - held, self._held.total() - held
+        own, total = self._held[account_id] - held, self._held.total() - held
         if own and own + size > self._per_account:
-            words = f"This account has bodies of {own} bytes under way; with this one they exceed {self._per_account}"
-            raise TooManyRequests(words, BUSY, time.time())
-        if all and all + size > self._together:
-            raise TooManyRequests("This server is reading as many bodies as it has memory for", BUSY, time.time())
+            words = f"this account's have {own} bytes, this one {size}; allowed: {self._per_account} together"
+            raise TooManyRequests(f"Too many bodies at the same time: {words}", RETRY_AFTER, time.time())
+        if total and total + size > self._total:
+            words = f"this server has memory for {self._total} bytes of them"
+            raise TooManyRequests(f"Too many bodies at the same time: {words}", RETRY_AFTER, time.time())
         self._held[account_id] += size - held
 
-    async def _parse(self, http: HttpRequest, data: bytearray, texts: Collection[str]) -> Sent:
-        async with self._large if len(data) > LONG else nullcontext():
-            return await in_thread(http, parse, http.headers.get("content-type", ""), data, texts)
+
+def declared_length(headers: Headers) -> int:
+    """A body's length by its Content-Length; 0 where it comes in chunks, or there is none."""
+    declared = headers.get("content-length", "")
+    return int(declared) if declared.isascii() and declared.isdecimal() and len(declared) < 20 else 0
 
 
-def _check_coding(headers: Headers) -> None:
-    coding = headers.get("content-encoding", "").strip().lower()
-    if coding not in ("", "identity"):
-        raise UnsupportedBody(
-            f"The body's content encoding is {coding[:80]!r}; allowed: identity",
-            headers={"accept-encoding": "identity"},
-        )
+def check_size(size: int, max_size: int) -> None:
+    """Raises BodyTooLarge."""
+    if size > max_size:
+        raise BodyTooLarge(f"The body is larger than {max_size} bytes")
 
 
-def _check_size(size: int, most: int) -> None:
-    if size > most:
-        raise BodyTooLarge(f"The body is larger than {most} bytes")
+def parse(content_type: str, data: bytes | bytearray, texts: Collection[str] = ()) -> Sent:
+    """The parameters in a body; raises BadRequest, UnsupportedBody.
+
+    A form's values are strings, and an image's file becomes base64, as it is in JSON. An empty value of a form is an
+    absent one, except of the parameters named in `texts`.
+    """
+    kind, options = parse_options_header(content_type.encode("latin-1", "replace"))
+    match kind.decode("latin-1"):
+        case "" | "application/json":
+            return parse_json(data)
+        case "multipart/form-data":
+            return multipart(data, options.get(b"boundary", b""), texts)
+        case "application/x-www-form-urlencoded":
+            return urlencoded(data, texts)
+        case other:
+            raise UnsupportedBody(f"The body's content type is {other[:80]!r}")
 
 
-def _declared(headers: Headers) -> int:
-    """The length that a body claims to have; 0 where it comes in chunks, or there is none."""
-    claimed = headers.get("content-length", "")
-    return int(claimed) if claimed.isascii() and claimed.isdecimal() and len(claimed) < 20 else 0
+def parse_json(data: bytes | bytearray) -> Sent:
+    """A JSON object; an empty body is an empty one. Raises BadRequest.
+
+    Long texts are cut out before the rest is parsed, which is small, and put back afterwards.
+    """
+    encoding = json.detect_encoding(data)
+    if encoding == "utf-8-sig":
+        data = data[3:]
+    elif encoding != "utf-8":
+        try:
+            data = data.decode(encoding).encode()
+        except UnicodeError:
+            raise BadRequest(f"The body is not valid {encoding}; JSON is sent as UTF-8") from None
+    outline, long = _cut(data)
+    try:
+        text = outline.decode() or "{}"
+        sent = json.loads(text, parse_int=_integer, object_pairs_hook=_object)
+    except UnicodeDecodeError:
+        raise BadRequest("The body: not valid UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise _not_json(error, text, "" if long else f", at character {error.pos}") from error
+    if not isinstance(sent, dict):
+        raise BadRequest("The body must be a JSON object of parameters")
+    return _put_back(sent, data, long) if long else sent
 
 
-class BodyLimit:
-    """Middleware that stops reading a body at `limit` bytes, and ends the connection of one that wasn't read."""
+def _cut(data: bytes | bytearray) -> tuple[bytearray, dict[str, slice]]:
+    """JSON with names in place of its long texts, and where these were; raises BadRequest unless the rest is small."""
+    outline, long, token = bytearray(), dict[str, slice](), token_hex(8)
+    position = strings = values = lists = 0
+    while True:
+        opening = data.find(b'"', position)
+        end = len(data) if opening < 0 else opening
+        if len(outline) + end - position > SMALL:
+            raise BadRequest(TOO_LARGE)
+        between = data[position:end]
+        lists += between.count(b"[") + between.count(b"{")
+        values += between.count(b",")
+        if lists > MAX_LISTS:
+            raise BadRequest(f"The body has more than {MAX_LISTS} lists and objects")
+        if lists + values > MAX_VALUES or strings > 2 * MAX_VALUES:
+            raise BadRequest(TOO_MANY)
+        outline += between
+        if opening < 0:
+            return outline, long
+        position = _closing(data, opening) + 1
+        strings += 1
+        if position - opening <= LONG:
+            outline += data[opening:position]
+            continue
+        name = f"{token}{len(long)}"
+        long[name] = slice(opening, position)
+        outline += f'"{name}"'.encode()
+        if len(long) > MAX_LONG:
+            raise BadRequest(f"The body has more than {MAX_LONG} texts that are longer than {LONG} bytes")
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self.app = app
-        self.limit = limit
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the call on with a `receive` that counts and a `send` that closes."""
-        if scope["type"] == "http":
-            body = _Arriving(Headers(scope=scope), receive, send, self.limit)
-            receive, send = body.receive, body.send
-        await self.app(scope, receive, send)
+def _closing(data: bytes | bytearray, opening: int) -> int:
+    """Where the text that begins with the quote at `opening` ends."""
+    begin = opening + 1
+    while (quote := data.find(b'"', begin)) >= 0:
+        if data[quote - 1] != BACKSLASH:
+            return quote
+        before = data[begin:quote]
+        if (len(before) - len(before.rstrip(b"\\"))) % 2 == 0:
+            return quote
+        begin = quote + 1
+        if begin - opening > LONG:
+            raise BadRequest(f"A text in the body is longer than {LONG} bytes and has quotes in it, as no image has")
+    raise BadRequest("The body is not valid JSON: a text in it doesn't end")
 
 
-class _Arriving:
-    """The body of one call, and whether anything of it is still to come."""
+def _not_json(error: json.JSONDecodeError, text: str, where: str) -> BadRequest:
+    reason = error.msg.removesuffix(" at").removesuffix(" starting")
+    hint = ""
+    if text.startswith("--"):
+        hint = f": it looks like a form, which is sent as {MULTIPART} with its boundary"
+    elif re.match(r"[\w.\-\[\]]+=", text):
+        hint = f": it looks like a form, which is sent as {URLENCODED}"
+    return BadRequest(f"The body is not valid JSON ({reason}{where}){hint}")
 
-    def __init__(self, headers: Headers, receive: Receive, send: Send, limit: int) -> None:
-        self._receive, self._send = receive, send
-        self._limit = limit
-        self._read = 0
-        self._left = _declared(headers)
-        self._over = not self._left and "transfer-encoding" not in headers
-        #: The client waits for a word before it sends anything: only a look at the body gives it.
-        self._waits = headers.get("expect", "").lower() == "100-continue"
-        self._answered = self._closes = False
 
-    async def receive(self) -> Message:
-        """The next piece; raises BodyTooLarge."""
-        self._waits = False
-        message = await self._receive()
-        self._read += len(message.get("body", b""))
-        self._over = not message.get("more_body")
-        if not self._answered:
-            _check_size(self._read, self._limit)
-        return message
+def _integer(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError:
+        raise BadRequest(f"The body has a number of {len(digits)} digits") from None
 
-    async def send(self, message: Message) -> None:
-        """Pass the answer on; where much of the body isn't read, the connection ends with it."""
-        if message["type"] == "http.response.start":
-            self._answered = True
-            small = self._left and self._left - self._read <= SMALL  # the server drops it, and the connection goes on
-            self._closes = not self._over and (self._waits or not small)
-            if self._closes:
-                MutableHeaders(scope=message)["connection"] = "close"
-        elif self._closes and not self._waits and not message.get("more_body"):
-            await self._send({**message, "more_body": True})
-            await self._linger()
-            message = {"type": "http.response.body", "body": b""}
-        await self._send(message)
 
-    async def _linger(self) -> None:
-        with suppress(TimeoutError):  # its time is over: nothing more was promised
-            async with asyncio.timeout(LINGER):
-                while not self._over and self._read <= self._limit + MOST_LINGER:
-                    await self.receive()
+def _object(pairs: list[tuple[str, Any]]) -> Sent:
+    """Raises BadRequest for a name with two values: its sender can't know which one counts, and pays for it."""
+    found = Sent()
+    for name, value in pairs:
+        if name in found:
+            raise BadRequest(f"{name[:80]}: sent twice")
+        found[name] = value
+    return found
+
+
+def _put_back(sent: Sent, data: bytes | bytearray, long: dict[str, slice]) -> Sent:
+    """The long texts where they were: as images, or as other texts that are small together; raises BadRequest."""
+    size = 0
+    for name, value in sent.items():
+        if isinstance(value, str) and value in long:
+            place = long.pop(value)
+            size += 0 if name in IMAGES else place.stop - place.start
+            if size > SMALL:
+                raise BadRequest(f"{name[:80]}: {place.stop - place.start} bytes were sent. {TOO_LARGE}")
+            sent[name] = _text(data, place, name)
+        elif name in IMAGES and isinstance(value, list):
+            sent[name] = [
+                _text(data, long.pop(one), name) if isinstance(one, str) and one in long else one for one in value
+            ]
+    if long:
+        raise BadRequest(f"A name, or a text in a list or an object, is longer than {LONG} bytes")
+    return sent
+
+
+def _text(data: bytes | bytearray, place: slice, name: str) -> str:
+    # An image is ASCII; as anything else it would take up to four times the memory.
+    encoding = "ascii" if name in IMAGES else "utf-8"
+    try:
+        if name in IMAGES and WIDE.search(data, place.start, place.stop):
+            raise BadRequest(f"{name}: not valid ASCII")
+        found: str = json.loads(str(memoryview(data)[place], encoding))
+    except json.JSONDecodeError as error:
+        raise BadRequest(f"{name[:80]}: not valid JSON ({error.msg.removesuffix(' at')})") from error
+    except UnicodeDecodeError:
+        raise BadRequest(f"{name[:80]}: not valid {encoding.upper()}") from None
+    return found

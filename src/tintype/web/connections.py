@@ -1,6 +1,6 @@
-"""The server's connections: how many are open at once, and how long each may take to send or to be sent something.
+"""The server's connections: how many are open at the same time, and how long a client may take to send and to read.
 
-What is bounded is a client's part. A call that waits here, for its picture or for events, may last as long as it does.
+The time that a call itself waits, for its image or for events, isn't limited here.
 """
 
 from __future__ import annotations
@@ -23,44 +23,43 @@ from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 from tintype.errors import BadRequest, HeadTooLarge, Restarting, TintypeError, TooManyConnections, TooSlow
 from tintype.settings import Settings
 from tintype.telemetry.metrics import Calls
-from tintype.web.peers import peer
+from tintype.web.clients import client_network
 from tintype.web.shutdown import Shutdown
 
 log = structlog.get_logger()
 
-#: Bytes of a request's line and headers, what nginx passes on by default (four times 8 kB), and how many these may be:
-#: each is looked through many times.
-MOST_HEAD, MOST_HEADERS = 32 * 1024, 200
-#: Bytes that are read of one connection before it is another's turn; asyncio's own 256 kB of tiny chunks or headers
-#: would keep all others waiting for 50 ms and more.
+#: Bytes of a request's line and headers, as many as nginx passes on by default (four times 8 kB), and the number of
+#: headers: each is searched many times.
+MAX_HEAD, MAX_HEADERS = 32 * 1024, 200
+#: Bytes that are read from one connection at a time; asyncio's own 256 kB of tiny chunks or headers would block the
+#: others for 50 ms and more.
 READ = 64 * 1024
 HEAD_END = re.compile(rb"\n\r?\n")
-#: A body in chunks may have this many whatever their size, and more while they hold this many bytes each on average:
-#: what a chunk costs to read, some 5 µs on the event loop, doesn't depend on its size.
-MOST_CHUNKS, LEAST_CHUNK = 250, 64
-#: Where a call finds out, among the state that it comes with, whether its connection is closed.
-HUNG_UP = "hung_up"
-#: Where is noted, there too, which status the connection has answered it with, past whatever the call itself comes to.
-REFUSED = "refused"
-#: The route of what was refused before there was a call.
+#: A body may have MAX_CHUNKS of any size, and more while they have MIN_CHUNK bytes each on average: reading a chunk
+#: takes some 5 µs on the event loop, whatever its size.
+MAX_CHUNKS, MIN_CHUNK = 250, 64
+#: Keys of a call's ASGI state: a function that says whether its connection is closed, and the status that the
+#: connection has answered it with, whatever the call itself returns later.
+HUNG_UP, REFUSED = "hung_up", "refused"
+#: The route, in metrics, of what was refused before there was a call.
 NO_CALL = "connection"
 NOT_HTTP = "The request is not valid HTTP/1.1"
-#: Seconds between two looks at what has moved, at most, and between two lines about the same trouble.
-LOOK, ONCE_IN = 1.0, 60.0
+#: Seconds between two checks of what was transferred, at most, and between two log lines about the same trouble.
+CHECK, LOG_PAUSE = 1.0, 60.0
 #: What accept() fails with when this process or machine has run out of file descriptors or memory.
 USED_UP = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
-#: Where uvicorn writes what it says of a call.
+#: uvicorn's logger of calls.
 calls = logging.getLogger("tintype.calls")
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a client may take."""
+    """What clients may take."""
 
-    #: Connections open at once, of all clients and of one address.
-    most: int
-    of_peer: int
+    #: Open connections, in all and of one client.
+    total: int
+    per_client: int
     #: Seconds for a request's line and headers.
     head: float
     #: Seconds without a byte of a body, or of an answer that the client reads.
@@ -70,54 +69,51 @@ class Bounds:
 
     @classmethod
     def of(cls, settings: Settings, files: int) -> Bounds:
-        """The operator's, as far as a process goes that may have so many files open.
+        """The settings, as far as a process that may have `files` files open can follow them.
 
-        Half of those are left to the database (three for each of its 15 connections), to pictures and to webhooks. And
-        one address has a quarter of the connections at most: else it could have them all where files are few.
+        Half of those are left to the database (three for each of its 15 connections), to images and to webhooks. One
+        client has at most a quarter of the connections: it could have them all where files are few.
         """
-        most = max(1, min(settings.connections, files // 2))
-        of_peer = max(1, min(settings.peer_connections, most // 4))
-        return cls(most, of_peer, settings.head_timeout, settings.transfer_idle, settings.transfer_rate)
+        total = max(1, min(settings.connections, files // 2))
+        per_client = max(1, min(settings.peer_connections, total // 4))
+        return cls(total, per_client, settings.head_timeout, settings.transfer_idle, settings.transfer_rate)
 
 
-class Pace:
-    """How long a client has been waited for, and what came of it."""
+@dataclass(slots=True)
+class Transfer:
+    """What a client has sent, or read, and for how long the server has waited for it."""
 
-    def __init__(self) -> None:
-        self.restart()
+    #: Seconds: in all, and since the last byte.
+    waited: float = 0.0
+    idle: float = 0.0
+    #: Bytes.
+    moved: int = 0
 
-    def restart(self) -> None:
-        """For something new."""
-        self.waited = self.quiet = 0.0
-        self.moved = 0
-
-    def look(self, seconds: float, moved: int) -> None:
-        """So many bytes passed in these seconds, in all of which the client was waited for."""
+    def add(self, seconds: float, moved: int) -> None:
         self.waited += seconds
-        self.quiet = 0.0 if moved else self.quiet + seconds
+        self.idle = 0.0 if moved else self.idle + seconds
         self.moved += moved
 
     def too_slow(self, bounds: Bounds) -> bool:
-        """Whether that is less than a client must do."""
-        return self.quiet > bounds.idle or self.waited > bounds.idle + self.moved / bounds.rate
+        return self.idle > bounds.idle or self.waited > bounds.idle + self.moved / bounds.rate
 
 
-class Strict(h11.Connection):
-    """The parser, without what is only ever an attack: see `next_event`."""
+class StrictParser(h11.Connection):
+    """h11's parser, which also refuses what is only ever an attack: see `next_event`."""
 
     def __init__(self, began: Callable[[], None], shutdown: Shutdown) -> None:
-        super().__init__(h11.SERVER, MOST_HEAD)
+        super().__init__(h11.SERVER, MAX_HEAD)
         self._began = began
         self._shutdown = shutdown
-        #: Lines of the head that is coming, and the last bytes of it.
+        #: Lines of the head that is being received, and its last bytes.
         self._lines, self._tail = 0, b""
-        #: Of the current request's body, what has come so far.
+        #: Received of the current request's body.
         self.chunks = self.bytes = 0
-        #: Why a request was refused.
+        #: Why a request is refused.
         self.refusal: TintypeError = BadRequest()
 
     def receive_data(self, data: bytes) -> None:
-        """Take what came, and count the lines of a head: to parse thousands of them would take milliseconds."""
+        """Buffer data, and count the lines of a head: parsing thousands of them would take milliseconds."""
         if self.their_state is h11.IDLE:
             joined = self._tail + data
             end = HEAD_END.search(joined)
@@ -126,7 +122,7 @@ class Strict(h11.Connection):
         super().receive_data(data)
 
     def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
-        """What `send` puts together; while the server stops, an answer is its connection's last and says so."""
+        """The bytes of an event; while the server stops, an answer closes its connection."""
         if self._shutdown.draining and isinstance(event, h11.Response):
             others = [(name, value) for name, value in event.headers if name != b"connection"]
             headers = [*others, (b"connection", b"close")]
@@ -136,113 +132,106 @@ class Strict(h11.Connection):
     def next_event(self) -> Any:
         """The next event; raises h11.RemoteProtocolError, and leaves the reason in `refusal`.
 
-        Refused beside what isn't HTTP: a length in two ways, by which two readers take one request for two (RFC 9112,
-        6.1); a head that is too large, also where it came at once; and a body of nothing but tiny chunks.
+        In addition to what isn't HTTP, these are refused: a body with two lengths, by which two parsers see one request
+        or two (RFC 9112, 6.1); a head that is too large, also where it comes in one piece; a body of tiny chunks.
         """
-        if self.their_state is h11.IDLE and self._lines > MOST_HEADERS + 2:
+        refusal: TintypeError | None = None
+        if self.their_state is h11.IDLE and self._lines > MAX_HEADERS + 2:
             self.refusal = HeadTooLarge()
             raise h11.RemoteProtocolError(self.refusal.message)
         try:
             event = super().next_event()
         except h11.RemoteProtocolError as error:
-            self.refusal = _not_http(error)
+            self.refusal = HeadTooLarge() if error.error_status_hint == 431 else BadRequest(NOT_HTTP)
             raise
-        refusal = self._refused(event)
+        if isinstance(event, h11.Request):
+            self._began()
+            self.chunks = self.bytes = self._lines = 0
+            self._tail = b""
+            refusal = _bad_head(event)
+        elif isinstance(event, h11.Data):
+            self.chunks += event.chunk_start
+            self.bytes += len(event.data)
+            if self.chunks > MAX_CHUNKS and self.bytes < self.chunks * MIN_CHUNK:
+                refusal = BadRequest(f"The body has {self.chunks} chunks of {MIN_CHUNK} bytes or fewer on average")
         if refusal is not None:
             self.refusal = refusal
             raise h11.RemoteProtocolError(refusal.message)
         return event
 
-    def _refused(self, event: Any) -> TintypeError | None:
-        if isinstance(event, h11.Request):
-            self._began()
-            self.chunks = self.bytes = self._lines = 0
-            self._tail = b""
-            return _bad_head(event)
-        if isinstance(event, h11.Data):
-            self.chunks += event.chunk_start
-            self.bytes += len(event.data)
-            if self.chunks > MOST_CHUNKS and self.bytes < self.chunks * LEAST_CHUNK:
-                return BadRequest(f"The body has {self.chunks} chunks of {LEAST_CHUNK} bytes or fewer on average")
-        return None
-
-
-def _not_http(error: h11.RemoteProtocolError) -> TintypeError:
-    return HeadTooLarge() if error.error_status_hint == 431 else BadRequest(NOT_HTTP)
-
 
 def _bad_head(request: h11.Request) -> TintypeError | None:
-    if request.http_version not in (b"1.0", b"1.1"):  # the preface of HTTP/2, say
+    if request.http_version not in (b"1.0", b"1.1"):  # as the preface of HTTP/2
         return BadRequest(NOT_HTTP)
     names = {name for name, _ in request.headers}
     if b"transfer-encoding" in names and (b"content-length" in names or request.http_version == b"1.0"):
         return BadRequest("A body's length is either Content-Length or Transfer-Encoding (HTTP/1.1), never both")
     size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
-    return HeadTooLarge() if size > MOST_HEAD or len(request.headers) > MOST_HEADERS else None
+    return HeadTooLarge() if size > MAX_HEAD or len(request.headers) > MAX_HEADERS else None
 
 
 class Connection(H11Protocol, asyncio.BufferedProtocol):
-    """One connection. uvicorn bounds how long it stays open between two calls, and nothing else."""
+    """One connection. Of its times, uvicorn itself limits only the one between two calls."""
 
-    def __init__(self, all_of_them: Connections, *args: Any, **options: Any) -> None:
+    def __init__(self, connections: Connections, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.logger = calls
-        self.conn = self._parser = Strict(self._began, all_of_them.shutdown)
-        self.address = self.peer = ""
-        self._all = all_of_them
-        self._reading, self._writing = Pace(), Pace()
-        self._came = self._unsent = 0
+        self.conn = self._parser = StrictParser(self._began, connections.shutdown)
+        self.address = self.client_network = ""
+        self._all = connections
+        self._received, self._sent = Transfer(), Transfer()
+        #: Bytes received since the last check, and unsent at that time.
+        self._new, self._unsent = 0, 0
         self.app_state = {**self.app_state, HUNG_UP: self._hung_up}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take it, or refuse it if there are too many."""
+        """Accept it, or refuse it if there are too many."""
         super().connection_made(transport)
         self.address = self.client[0] if self.client else ""
-        self.peer = peer(self.address)
+        self.client_network = client_network(self.address)
         if not self._all.opened(self):
             self._refuse(TooManyConnections())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is closed."""
         self._all.closed(self)
         super().connection_lost(exc)
 
     def get_buffer(self, _sizehint: int) -> bytearray:
-        """Where what comes next is put."""
+        """Where asyncio writes what it receives."""
         return self._all.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Parse what came."""
-        self._came += nbytes
+        """Parse what was received."""
+        self._new += nbytes
         self.data_received(bytes(self._all.buffer[:nbytes]))
 
     def resume_writing(self) -> None:
         """The client has read most of what it was sent."""
-        self._writing.restart()
+        self._sent = Transfer()
         super().resume_writing()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request; or for none, if the client still waits for leave to send this one's body."""
-        self._reading.restart()
-        self._all.waits(self)
-        if self._never_told_to_go_on():
+        """Wait for the next request, or close if the client still waits for a 100 before it sends this one's body."""
+        self._received = Transfer()
+        self._all.answered(self)
+        if self.conn.their_state is h11.SEND_BODY and not self._parser.bytes and _expects(self.headers):
             self.transport.close()
         super().on_response_complete()
         if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
-            self._unset_keepalive_if_required()  # part of the next one is here: its time is counted in `look`
-            self._came += 1
+            self._unset_keepalive_if_required()  # part of the next request is here: `check` limits its time
+            self._new += 1
 
     def shutdown(self) -> None:
-        """Close it, unless it is in a call, which is its last, or one is on its way here."""
+        """Close it, unless it is in a call, which is its last, or one is being received."""
         in_call = self.cycle is not None and not self.cycle.response_complete
         if not self.transport.is_closing() and (in_call or not (self.conn.trailing_data[0] or self._readable())):
             super().shutdown()
 
     def _readable(self) -> bool:
-        """Whether something has come that hasn't been read yet."""
-        came = select.poll()
-        came.register(self.transport.get_extra_info("socket"), select.POLLIN)
-        return bool(came.poll(0))
+        """Whether there is data that hasn't been read yet."""
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket"), select.POLLIN)
+        return bool(poll.poll(0))
 
     def send_400_response(self, _msg: str) -> None:
         """Answer what couldn't be parsed, in the words of the parser's `refusal`."""
@@ -254,44 +243,44 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
 
     @property
     def unsent(self) -> int:
-        """Bytes of answers that wait for the client."""
+        """Bytes of answers that the client hasn't read."""
         return self.transport.get_write_buffer_size()
 
     def give_way(self) -> None:
-        """Close it for the sake of another."""
+        """Close it to make room for another."""
         self.transport.abort()
 
-    def look(self, seconds: float) -> None:
-        """End it if its client takes too long with what it has been waited for in these seconds."""
+    def check(self, seconds: float) -> None:
+        """Close it if its client is too slow with what it was waited for in these seconds."""
         bounds = self._all.bounds
-        came, self._came = self._came, 0
+        received, self._new = self._new, 0
         unsent = self.unsent
         sent, self._unsent = max(0, self._unsent - unsent), unsent
         if unsent:
-            self._writing.look(seconds, sent)
-            if self._writing.too_slow(bounds):
+            self._sent.add(seconds, sent)
+            if self._sent.too_slow(bounds):
                 self.transport.abort()
             return
-        self._writing.restart()
+        self._sent = Transfer()
         if self.transport.is_closing():
             return
         if self._waits_for_head() or self._discards():
-            self._reading.look(seconds, came)
-            if self._reading.waited > bounds.head:
+            self._received.add(seconds, received)
+            if self._received.waited > bounds.head:
                 self._end()
         elif self._waits_for_body():
-            self._reading.look(seconds, came)
-            if self._reading.too_slow(bounds):
+            self._received.add(seconds, received)
+            if self._received.too_slow(bounds):
                 self._refuse(TooSlow())
 
     def end_body(self) -> None:
-        """Refuse a call whose body is still on its way: no time is left to wait for it."""
+        """Refuse a call whose body is still being received: there is no time left to wait for it."""
         if self._waits_for_body():
             self._refuse(Restarting("This server is being restarted, and the rest of the body did not come in time"))
 
     def _end(self) -> None:
-        """Refuse what has begun; say nothing where nothing has: a browser would take it for its next call's answer."""
-        if self._reading.moved:
+        """Refuse a request that has begun; else close without a word: a browser would take it for its next answer."""
+        if self._received.moved:
             self._refuse(TooSlow())
         else:
             self.transport.close()
@@ -300,44 +289,36 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         return self.transport.is_closing()
 
     def _began(self) -> None:
-        self._reading.restart()
-        self._all.calls(self)
+        self._received = Transfer()
+        self._all.waiting.pop(self, None)
 
     def _waits_for_head(self) -> bool:
-        """Whether a request has begun, or the first one is to; between two, the time is uvicorn's to keep."""
+        """Whether a request has begun, or the first one is to; between two, uvicorn limits the time."""
         return self.conn.their_state is h11.IDLE and self.timeout_keep_alive_task is None
 
     def _discards(self) -> bool:
-        """Whether the rest of a body comes whose call has been answered already."""
+        """Whether the rest of a body is received whose call has been answered already."""
         return self.conn.their_state is h11.SEND_BODY and self.cycle.response_complete
 
     def _waits_for_body(self) -> bool:
-        """Whether the client could send more of one."""
+        """Whether the client could send more of a body."""
         if self.conn.their_state is not h11.SEND_BODY or self.flow.read_paused:
             return False
         return not self.cycle.waiting_for_100_continue
 
-    def _never_told_to_go_on(self) -> bool:
-        expects = any(name == b"expect" for name, _ in self.headers)
-        return expects and self.conn.their_state is h11.SEND_BODY and not self._parser.bytes
-
     def _refuse(self, error: TintypeError) -> None:
-        """Answer with an error, unless another answer has begun or nothing was asked; and close."""
+        """Answer with an error, unless another answer has begun or there was no request; and close."""
         self._all.refused(error)
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE) and not self.transport.is_closing():
             self.transport.write(self._answer(error))
-            self._count(error)
-        if self.cycle is not None:  # whatever the call comes to, it is too late
+            if self.cycle is None or self.cycle.response_complete:
+                self._all.count_answer(error.status)
+            else:  # the call under way is counted with it
+                self.scope["state"][REFUSED] = error.status
+        if self.cycle is not None:  # the call's own answer comes too late
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.close()
-
-    def _count(self, error: TintypeError) -> None:
-        """Where a call is under way, it is counted with that; else nobody would."""
-        if self.cycle is None or self.cycle.response_complete:
-            self._all.answered(error.status)
-        else:
-            self.scope["state"][REFUSED] = error.status
 
     def _answer(self, error: TintypeError) -> bytes:
         body = json.dumps(error.public()).encode()
@@ -351,103 +332,103 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         return b"".join(self.conn.send(event) or b"" for event in events)
 
 
-class Connections:
-    """All of one server's; called by uvicorn for each, in the event loop's own thread.
+def _expects(headers: list[tuple[bytes, bytes]]) -> bool:
+    return any(name == b"expect" for name, _ in headers)
 
-    exempt: whether an address is a proxy's, which speaks for many. counts: where answers to what was no call go.
+
+class Connections:
+    """All connections of one server, and uvicorn's protocol class; for the event loop's own thread.
+
+    exempt: whether an address is a proxy's, which speaks for many clients. counts: the metrics of answers.
     """
 
     def __init__(self, bounds: Bounds, exempt: Callable[[str], bool], counts: Calls, shutdown: Shutdown) -> None:
         self.bounds = bounds
         self.shutdown = shutdown
-        #: Of all connections: each takes out at once what was put there.
+        #: Shared by all connections: each copies immediately what was written there.
         self.buffer = bytearray(READ)
         self.refused = counts.refused
-        # Not uvicorn's warnings of malformed requests: any stranger could fill the log with them.
+        # Not uvicorn's warnings of malformed requests: anyone could fill the log with them.
         calls.setLevel(logging.ERROR)
         self._exempt = exempt
         self._counts = counts
-        #: By address; in each, and among those that wait for a request, the one that came first is first.
+        #: By client, oldest first.
         self._open: dict[str, dict[Connection, None]] = {}
-        self._waiting: dict[Connection, None] = {}
+        #: Those that wait for a request, the longest first.
+        self.waiting: dict[Connection, None] = {}
         self._count = 0
-        self._looking = False
-        self._looked_at = 0.0
-        self._told_at = -ONCE_IN
-        shutdown.tell(self._end_bodies)
+        self._checking = False
+        self._checked_at = 0.0
+        self._logged_at = -LOG_PAUSE
+        shutdown.on_change(self._end_bodies)
 
     def __call__(self, *args: Any, **options: Any) -> Connection:
-        """What uvicorn takes for a protocol's class."""
         return Connection(self, *args, **options)
 
     def opened(self, one: Connection) -> bool:
-        """Count it, having closed another if there are too many; False if none of them can be spared."""
-        of_peer = self._open.setdefault(one.peer, {})
-        if len(of_peer) >= self.bounds.of_peer and not self._exempt(one.address):
-            self._tell("one address has as many connections as it may: is it a proxy? See TINTYPE_TRUSTED_PROXIES")
-            room = self._spare(of_peer)
+        """Count it, having closed an idle one if there are too many; False if none is idle."""
+        of_client = self._open.setdefault(one.client_network, {})
+        if len(of_client) >= self.bounds.per_client and not self._exempt(one.address):
+            self._warn("one address has as many connections as it may: is it a proxy? See TINTYPE_TRUSTED_PROXIES")
+            room = self._close_idle(of_client)
         else:
-            room = self._count < self.bounds.most or self._spare(self._waiting)
-        self._open.setdefault(one.peer, {})[one] = None
+            room = self._count < self.bounds.total or self._close_idle(self.waiting)
+        self._open.setdefault(one.client_network, {})[one] = None
         self._count += 1
         if room:
-            self._waiting[one] = None
-        if not self._looking:
-            self._start_looking()
+            self.waiting[one] = None
+        if not self._checking:
+            self._start_checking()
         return room
 
     def closed(self, one: Connection) -> None:
         """Count it no more."""
-        self._waiting.pop(one, None)
-        of_peer = self._open.get(one.peer, {})
-        if one in of_peer:
-            del of_peer[one]
+        self.waiting.pop(one, None)
+        of_client = self._open.get(one.client_network, {})
+        if one in of_client:
+            del of_client[one]
             self._count -= 1
-        if not of_peer:
-            self._open.pop(one.peer, None)
+        if not of_client:
+            self._open.pop(one.client_network, None)
 
-    def waits(self, one: Connection) -> None:
-        """It has been answered."""
-        if one in self._open.get(one.peer, {}):
-            self._waiting[one] = None
+    def answered(self, one: Connection) -> None:
+        """It waits for its next request."""
+        if one in self._open.get(one.client_network, {}):
+            self.waiting[one] = None
 
-    def answered(self, status: int) -> None:
+    def count_answer(self, status: int) -> None:
         """Count an answer to what was no call."""
         self._counts.answered(NO_CALL, "", status)
 
-    def calls(self, one: Connection) -> None:
-        """It has made a call."""
-        self._waiting.pop(one, None)
-
-    def _spare(self, some: dict[Connection, None]) -> bool:
-        """Close the one that has waited longest, without a call, for its client; whether there is one."""
-        idle = next((one for one in some if one in self._waiting and not one.unsent), None)
+    def _close_idle(self, some: dict[Connection, None]) -> bool:
+        """Close the connection that has waited longest for its client, without a call; whether there is one."""
+        idle = next((one for one in some if one in self.waiting and not one.unsent), None)
         if idle is None:
             return False
         self.closed(idle)
         idle.give_way()
         return True
 
-    def _start_looking(self) -> None:
+    def _start_checking(self) -> None:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(self._trouble)
-        self._looking = True
-        self._looked_at = time.monotonic()
-        loop.call_later(self._pause, self._look)
+        loop.set_exception_handler(self._on_trouble)
+        self._checking = True
+        self._checked_at = time.monotonic()
+        loop.call_later(self._pause, self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now = time.monotonic()
-        # While this process was busy, or stopped, no client could be heard.
-        passed = min(now - self._looked_at, 2 * self._pause)
-        self._looked_at = now
+        # While this process was busy, or stopped, nothing could be received.
+        passed = min(now - self._checked_at, 2 * self._pause)
+        self._checked_at = now
         for one in self._each():
-            one.look(passed)
-        self._looking = bool(self._count)
-        if self._looking:
-            asyncio.get_running_loop().call_later(self._pause, self._look)
+            one.check(passed)
+        self._checking = bool(self._count)
+        if self._checking:
+            asyncio.get_running_loop().call_later(self._pause, self._check)
 
     def _each(self) -> list[Connection]:
-        return [one for of_peer in self._open.values() for one in of_peer]
+        return [one for of_client in self._open.values() for one in of_client]
 
     def _end_bodies(self) -> None:
         if self.shutdown.over:
@@ -456,17 +437,17 @@ class Connections:
 
     @property
     def _pause(self) -> float:
-        return min(LOOK, self.bounds.head / 4, self.bounds.idle / 4)
+        return min(CHECK, self.bounds.head / 4, self.bounds.idle / 4)
 
-    def _trouble(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """asyncio tells of every accept() that fails, with a traceback, thousands of times a second."""
+    def _on_trouble(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """asyncio reports every accept() that fails, with a traceback, thousands of times a second."""
         error = context.get("exception")
         if isinstance(error, OSError) and error.errno in USED_UP:
-            self._tell("no more connections can be taken", cause=error.strerror)
+            self._warn("no more connections can be taken", cause=error.strerror)
         else:
             loop.default_exception_handler(context)
 
-    def _tell(self, words: str, **about: object) -> None:
-        if time.monotonic() - self._told_at >= ONCE_IN:
-            self._told_at = time.monotonic()
+    def _warn(self, words: str, **about: object) -> None:
+        if time.monotonic() - self._logged_at >= LOG_PAUSE:
+            self._logged_at = time.monotonic()
             log.warning(words, open=self._count, **about)

@@ -1,4 +1,4 @@
-"""A request's progress as server-sent events, read from the database: whichever web process is asked can tell."""
+"""A request's progress as server-sent events, read from the database, so that any web process can send them."""
 
 from __future__ import annotations
 
@@ -16,35 +16,34 @@ from tintype.store.db.records import Status
 from tintype.store.queue.progress import Preview, Update
 from tintype.web import answers
 from tintype.web.auth import Reader
+from tintype.web.clients import base_url
 from tintype.web.openapi import describe_call
 from tintype.web.services import Services, services
 from tintype.web.threads import Threaded, in_thread
-from tintype.web.urls import base_url
-from tintype.web.waits import Counted
-from tintype.web.watcher import Watch
+from tintype.web.watcher import CountedStream, Watch
 
 NO_CONTENT = 204
 
 
 def events_router() -> APIRouter:
-    """The one route of this page."""
     router = APIRouter(prefix="/v2", route_class=Threaded)
     stream = {
         "description": "queued, started, progress, preview, completed, failed",
         "content": {"text/event-stream": {}},
     }
-    over = {"description": "All was told before, to judge by Last-Event-ID: don't connect again"}
+    done = {"description": "By its Last-Event-ID, the client has had all events: don't connect again"}
     words = describe_call("Progress of a request, as server-sent events", 400, 404, 429)
-    words["responses"] = {200: stream, NO_CONTENT: over, **words["responses"]}
+    words["responses"] = {200: stream, NO_CONTENT: done, **words["responses"]}
     router.add_api_route("/requests/{request_id}/events", events, methods=["GET"], response_class=Response, **words)
     return router
 
 
-class Told(NamedTuple):
-    """What a client knows already: the id of the last event that it got."""
+class EventCursor(NamedTuple):
+    """What a client has received: the id of its last event, which a resuming client sends as Last-Event-ID."""
 
-    #: Number of the attempt that runs, or is waited for; OVER once the request has ended.
-    era: int = 0
+    #: Number of the attempt that runs, or that the request waits for; OVER once the request has ended.
+    attempt: int = 0
+    #: Whether that attempt runs, 0 or 1.
     running: int = 0
     #: The position in the queue, or the step.
     number: int = 0
@@ -52,111 +51,111 @@ class Told(NamedTuple):
     preview: int = 0
 
     @classmethod
-    def parse(cls, text: str) -> Told:
-        """From a Last-Event-ID; what is none of ours is nothing."""
+    def parse(cls, text: str) -> EventCursor:
+        """From a Last-Event-ID; the start for one that this server didn't send."""
         parts = text.split("-")
-        known = len(parts) == len(cls._fields) and all(part.isdecimal() and len(part) < 10 for part in parts)
-        return cls(*map(int, parts)) if known else cls()
+        valid = len(parts) == len(cls._fields) and all(part.isdecimal() and len(part) < 10 for part in parts)
+        return cls(*map(int, parts)) if valid else cls()
 
     def __str__(self) -> str:
         return "-".join(map(str, self))
 
 
-OVER = Told(999_999_999)
+OVER = EventCursor(999_999_999)
 
 
 async def events(http: HttpRequest, key: Reader, request_id: str) -> Response:
-    """What happens to a request until it has ended; a client that comes back with Last-Event-ID is told the rest."""
+    """A request's events until it has ended; a client that reconnects with Last-Event-ID gets the rest."""
     own = services(http)
     stream = Stream(own, request_id, key.account_id, base_url(http, own.settings))
-    stream.told = Told.parse(http.headers.get("last-event-id", ""))
+    stream.cursor = EventCursor.parse(http.headers.get("last-event-id", ""))
     await in_thread(http, own.store.queue.find, request_id, key.account_id)
-    if stream.told == OVER:
-        return Response(status_code=NO_CONTENT)  # a browser's EventSource would ask for ever
-    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}  # nginx would keep events back
-    return Counted(own.waits, key.account_id, stream.run(), media_type="text/event-stream", headers=headers)
+    if stream.cursor == OVER:
+        return Response(status_code=NO_CONTENT)  # a browser's EventSource would reconnect for ever
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}  # nginx would buffer events
+    return CountedStream(own.waits, key.account_id, stream.run(), media_type="text/event-stream", headers=headers)
 
 
 class Stream:
-    """One client that watches one request."""
+    """One client that follows one request."""
 
     def __init__(self, own: Services, request_id: str, account_id: str, base: str) -> None:
         self.own = own
         self.id = request_id
         self.account_id = account_id
         self.base = base
-        self.told = Told()
+        self.cursor = EventCursor()
 
     async def run(self) -> AsyncIterator[str]:
-        """Events until the request has ended or the server closes, with a comment when nothing happens for long."""
+        """Events until the request has ended or the server closes, and a comment after each silent heartbeat."""
         with self.own.watcher.watching(self.id, follows=True) as watch:
-            silence = time.monotonic() + self.own.settings.events_heartbeat
-            while self.told != OVER and not self.own.shutdown.closing:
-                texts = await self._next(watch, silence - time.monotonic())
-                if not texts and time.monotonic() >= silence:
+            heartbeat_at = time.monotonic() + self.own.settings.events_heartbeat
+            while self.cursor != OVER and not self.own.shutdown.closing:
+                texts = await self._next(watch, heartbeat_at - time.monotonic())
+                if not texts and time.monotonic() >= heartbeat_at:
                     texts = [": still here\n\n"]
                 for text in texts:
-                    silence = time.monotonic() + self.own.settings.events_heartbeat
+                    heartbeat_at = time.monotonic() + self.own.settings.events_heartbeat
                     yield text
 
     async def _next(self, watch: Watch, seconds: float) -> list[str]:
-        seen = await watch.news(seconds)
-        if seen is not None:
-            # Only an end asks the database, for what the account has left.
-            if seen.request.ended:
-                return await self.own.threads.run(self.account_id, self.news, watch, seen)
-            return self.news(watch, seen)
+        update = await watch.next(seconds)
+        if update is not None:
+            # Only the last event reads the database, for the account's credits.
+            if update.request.ended:
+                return await self.own.threads.run(self.account_id, self.events, watch, update)
+            return self.events(watch, update)
         if watch.over:
-            self.told = OVER  # its record expired
+            self.cursor = OVER  # its record expired
         return []
 
-    def news(self, watch: Watch, seen: Update) -> list[str]:
-        """What the client does not know yet."""
-        before = self.told
+    def events(self, watch: Watch, update: Update) -> list[str]:
+        """The events that the client has not received yet."""
+        before = self.cursor
         try:
-            return list(self._news(seen))
+            return list(self._events(update))
         except NotFound:
-            self.told = OVER  # the file that it has in base64 expired
+            self.cursor = OVER  # the file that it has in base64 expired
         except (StoreUnavailable, StorageUnavailable):
-            self.told = before  # for a moment, it may be hoped; the next look tells, also what was lost with this one
-            watch.again()
+            self.cursor = before  # the next poll has these events too
+            watch.reset()
         return []
 
-    def _news(self, seen: Update) -> Iterator[str]:
-        if seen.request.ended:
+    def _events(self, update: Update) -> Iterator[str]:
+        if update.request.ended:
             remaining = self.own.store.accounts.remaining(self.account_id)
-            body = answers.result(seen.request, self.base, remaining, self.own.outputs)
-            yield self._say(OVER, seen.request.status.lower(), body)
-        elif seen.request.status is Status.QUEUED:
-            yield from self._queued(seen)
+            body = answers.result(update.request, self.base, remaining, self.own.outputs)
+            yield self._event(OVER, update.request.status.lower(), body)
+        elif update.request.status is Status.QUEUED:
+            yield from self._queued(update)
         else:
-            yield from self._running(seen)
+            yield from self._running(update)
 
-    def _queued(self, seen: Update) -> Iterator[str]:
-        place = Told(seen.request.attempt + 1, 0, seen.eta.position or 0)
-        if seen.eta.position is not None and place != self.told:
-            yield self._say(place, "queued", self._status(seen))
+    def _queued(self, update: Update) -> Iterator[str]:
+        cursor = EventCursor(update.request.attempt + 1, 0, update.eta.position or 0)
+        if update.eta.position is not None and cursor != self.cursor:
+            yield self._event(cursor, "queued", self._status(update))
 
-    def _running(self, seen: Update) -> Iterator[str]:
-        attempt, step = seen.request.attempt, seen.request.step
-        if self.told[:2] < (attempt, 1):
-            yield self._say(Told(attempt, 1), "started", self._status(seen))
-        if step > self.told.number:
-            yield self._say(self.told._replace(number=step), "progress", self._status(seen))
-        for preview in sorted(seen.previews.values(), key=lambda one: one.number):
-            if preview.number > self.told.preview:
-                yield self._say(self.told._replace(preview=preview.number), "preview", _shown(preview))
+    def _running(self, update: Update) -> Iterator[str]:
+        attempt, step = update.request.attempt, update.request.step
+        if self.cursor[:2] < (attempt, 1):
+            yield self._event(EventCursor(attempt, 1), "started", self._status(update))
+        if step > self.cursor.number:
+            yield self._event(self.cursor._replace(number=step), "progress", self._status(update))
+        for preview in sorted(update.previews.values(), key=lambda one: one.number):
+            if preview.number > self.cursor.preview:
+                yield self._event(self.cursor._replace(preview=preview.number), "preview", _shown(preview))
 
-    def _status(self, seen: Update) -> dict[str, Any]:
-        """What the status endpoint says."""
-        return answers.status(seen.request, self.base, seen.eta)
+    def _status(self, update: Update) -> dict[str, Any]:
+        """As the status endpoint answers."""
+        return answers.status(update.request, self.base, update.eta)
 
-    def _say(self, place: Told, event: str, data: dict[str, Any]) -> str:
-        self.told = place
-        return f"id: {place}\nevent: {event}\ndata: {json.dumps(data)}\n\n"
+    def _event(self, cursor: EventCursor, event: str, data: dict[str, Any]) -> str:
+        self.cursor = cursor
+        return f"id: {cursor}\nevent: {event}\ndata: {json.dumps(data)}\n\n"
 
 
 def _shown(preview: Preview) -> dict[str, Any]:
-    """Which of the request's pictures, from 0, after which step, whether it is done, and how it looks."""
+    """The image's number, from 0, the step, whether it is finished, and the preview itself."""
     image = f"data:image/jpeg;base64,{b64encode(preview.jpeg).decode()}"
     return {"picture": preview.image, "step": preview.step, "finished": preview.finished, "image": image}

@@ -17,15 +17,15 @@ from tintype.store.queue.history import PENDING, Filter, Past, Sort
 from tintype.store.webhooks.events import file_url
 from tintype.web.answers import exact, utc
 from tintype.web.auth import Reader
+from tintype.web.clients import base_url
 from tintype.web.openapi import describe_call, describe_query
-from tintype.web.query import LONGEST, MOST_ROWS, Query, describe, paged
+from tintype.web.query import MAX_ROWS, MAX_WINDOW, Query, describe, paged
 from tintype.web.services import Services, services
 from tintype.web.threads import Threaded
-from tintype.web.urls import base_url
 
 #: Days that a window of the history spans when none is given, and rows of a page.
-USUAL = 7
-USUAL_ROWS = 20
+DEFAULT_DAYS = 7
+DEFAULT_ROWS = 20
 STATUSES = {
     "COMPLETED": (Status.COMPLETED,),
     "FAILED": (Status.FAILED,),
@@ -49,8 +49,8 @@ def history_router() -> APIRouter:
     for path, endpoint, words in (
         ("/request-history", listed, describe_query("Requests, failures included", HISTORY, 400, 403)),
         ("/request-history/{request_id}", one, describe_call("A request of any age", 400, 404)),
-        ("/generations", generations, describe_query("Requests that made pictures", GENERATIONS, 400, 403)),
-        ("/recent-generations", recent, describe_query("A model's latest pictures", RECENT, 400)),
+        ("/generations", generations, describe_query("Completed requests", GENERATIONS, 400, 403)),
+        ("/recent-generations", recent, describe_query("A model's latest images", RECENT, 400)),
     ):
         router.add_api_route(path, endpoint, methods=["GET"], **words)
     return router
@@ -60,13 +60,13 @@ def listed(http: HttpRequest, key: Reader) -> dict[str, Any]:
     """One page of the requests in a window of at most 31 days, each with its cost, inputs and outcome."""
     query = Query(http.query_params)
     _own_only(query, key)
-    since, before = query.window("from_date", "to_date", days=USUAL, most=LONGEST)
+    since, before = query.window("from_date", "to_date", days=DEFAULT_DAYS, max_days=MAX_WINDOW)
     statuses = query.choice("status", STATUSES, "")
-    meant = Filter(
+    filter = Filter(
         account_id=key.account_id, since=since, before=before, model=query.text("model_name"), statuses=statuses
     )
-    size, sort = query.number("per_page", USUAL_ROWS, MOST_ROWS), query.choice("sort_by", SORTS, "model_created")
-    return _page(http, query, meant, size, sort, query.choice("sort_order", ORDERS, "desc"))
+    size, sort = query.number("per_page", DEFAULT_ROWS, MAX_ROWS), query.choice("sort_by", SORTS, "model_created")
+    return _page(http, query, filter, size, sort, query.choice("sort_order", ORDERS, "desc"))
 
 
 def one(http: HttpRequest, key: Reader, request_id: str) -> dict[str, Any]:
@@ -76,18 +76,18 @@ def one(http: HttpRequest, key: Reader, request_id: str) -> dict[str, Any]:
 
 
 def generations(http: HttpRequest, key: Reader) -> dict[str, Any]:
-    """One page of the requests that made pictures."""
+    """One page of the completed requests."""
     query = Query(http.query_params)
     _own_only(query, key)
     first, last = query.day("start_date"), query.day("end_date")
-    meant = Filter(
+    filter = Filter(
         account_id=key.account_id,
         since=None if first is None else beginning(first),
         before=None if last is None else beginning(last) + 86_400,
         model=query.text("model_name"),
         statuses=(Status.COMPLETED,),
     )
-    return _page(http, query, meant)
+    return _page(http, query, filter)
 
 
 def recent(http: HttpRequest, key: Reader) -> dict[str, Any]:
@@ -95,15 +95,15 @@ def recent(http: HttpRequest, key: Reader) -> dict[str, Any]:
     query = Query(http.query_params)
     if not query.text("model_name"):
         raise MissingParameter("model_name", "the slug of a model")
-    meant = Filter(account_id=key.account_id, model=query.text("model_name"), statuses=(Status.COMPLETED,))
-    return _page(http, Query({}), meant)
+    filter = Filter(account_id=key.account_id, model=query.text("model_name"), statuses=(Status.COMPLETED,))
+    return _page(http, Query({}), filter)
 
 
 def _page(
     http: HttpRequest,
     query: Query,
     meant: Filter,
-    size: int = USUAL_ROWS,
+    size: int = DEFAULT_ROWS,
     sort: Sort = "submitted_at",
     descending: bool = True,
 ) -> dict[str, Any]:
@@ -123,10 +123,10 @@ def _row(own: Services, past: Past, base: str) -> dict[str, Any]:
         "model_status": status,
         "status": status,
         "credits_deduction": dollars(past.cost or 0),
-        "request_body": (asked := _asked(past)),
-        "parameters": asked,
-        "prompt": asked.get("prompt"),
-        # Null once the files' own time is over.
+        "request_body": (params := _params(past)),
+        "parameters": params,
+        "prompt": params.get("prompt"),
+        # Null once the files have expired.
         "generation_url": made[0] if made else None,
         "generation_urls": made,
         "latency_ms": None if past.ended_at is None else round((past.ended_at - past.submitted_at) * 1000),
@@ -151,14 +151,14 @@ def _is_there(own: Services, name: str) -> bool:
     return True
 
 
-def _asked(past: Past) -> dict[str, Any]:
-    """The parameters; a picture that came in the body was not kept as text."""
+def _params(past: Past) -> dict[str, Any]:
+    """The parameters; an image of the body wasn't stored as text."""
     sent = str(past.params.get("image", ""))
-    asked: dict[str, Any] = exact(dict(past.params))
-    return asked | ({"image": None} if sent.startswith(STORED_INPUT) else {})
+    params: dict[str, Any] = exact(dict(past.params))
+    return params | ({"image": None} if sent.startswith(STORED_INPUT) else {})
 
 
 def _own_only(query: Query, key: Key) -> None:
-    """There are no teams here: a user is an account, and sees itself."""
+    """There are no teams here: a user is an account, which sees itself."""
     if query.text("user_id", key.account_id) != key.account_id or query.text("user_email"):
-        raise Forbidden("This API key sees its own account's requests only: leave user_id and user_email away")
+        raise Forbidden("This API key sees its own account's requests only: send neither user_id nor user_email")

@@ -1,4 +1,4 @@
-"""An account's own keys: listed, made, rotated and revoked by one of them, never by one that may do less."""
+"""Key delegation: an account's keys are listed, made, rotated and revoked by one of them that may do no less."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from tintype.web.openapi import describe_body, describe_call
 from tintype.web.services import Services, services
 from tintype.web.threads import Threaded, in_thread
 
-MOST = 1_000_000_000
+#: Of every limit, at most.
+MAX_LIMIT = 1_000_000_000
 
 
 def _known(slugs: list[str] | None, info: ValidationInfo) -> list[str] | None:
@@ -41,14 +42,14 @@ def _flag(value: object) -> object:
 
 
 Shape = TypeVar("Shape", bound=BaseModel)
-#: As parameters of models, numbers may come as texts: a form has nothing else.
+#: Numbers may be sent as texts, as parameters of models may: a form has nothing else.
 Number = BeforeValidator(no_number)
-Limit = Annotated[int, Field(ge=1, le=MOST), Number] | None
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT), Number] | None
 Flag = Annotated[bool, BeforeValidator(_flag), Field(strict=True)]
 
 
-class Wanted(BaseModel):
-    """A new key; a description says what is allowed, as a refusal does."""
+class NewKey(BaseModel):
+    """The body of a new key. The descriptions say what is allowed, also in errors."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -61,18 +62,18 @@ class Wanted(BaseModel):
     read_only: Flag = Field(False, description="true or false")
     test: Flag = Field(False, description="true or false")
     expires_in: Annotated[float, Field(gt=0, le=MAX_TTL), Number] | None = Field(
-        None, description=f"seconds, up to {MAX_TTL}; null for ever"
+        None, description=f"seconds, up to {MAX_TTL}; null for no expiry"
     )
-    spend_cap: Annotated[float, Field(ge=0, le=MOST), Number] | None = Field(
-        None, description=f"dollars from 0 to {MOST}, or null"
+    spend_cap: Annotated[float, Field(ge=0, le=MAX_LIMIT), Number] | None = Field(
+        None, description=f"dollars from 0 to {MAX_LIMIT}, or null"
     )
-    rpm: Limit = Field(None, description=f"requests per minute from 1 to {MOST}, or null")
-    concurrency: Limit = Field(None, description=f"requests at once from 1 to {MOST}, or null")
-    max_queued: Limit = Field(None, description=f"pictures at once from 1 to {MOST}, or null")
-    max_pixels: Limit = Field(None, description=f"pixels of one request from 1 to {MOST}, or null")
+    rpm: Limit = Field(None, description=f"requests per minute from 1 to {MAX_LIMIT}, or null")
+    concurrency: Limit = Field(None, description=f"concurrent requests from 1 to {MAX_LIMIT}, or null")
+    max_queued: Limit = Field(None, description=f"images at the same time from 1 to {MAX_LIMIT}, or null")
+    max_pixels: Limit = Field(None, description=f"pixels of one request from 1 to {MAX_LIMIT}, or null")
 
     def columns(self) -> dict[str, Any]:
-        """What was said, as the key's columns; the rest is the caller's own."""
+        """What was sent, as the key's columns; the others are the caller's own."""
         said = self.model_dump(exclude_unset=True, exclude={"expires_in"})
         if self.spend_cap is not None:
             said["spend_cap"] = micro(self.spend_cap)
@@ -82,7 +83,7 @@ class Wanted(BaseModel):
 
 
 class Rotation(BaseModel):
-    """How long the secret before goes on working."""
+    """How long the previous secret still works."""
 
     overlap: Annotated[float, Field(ge=0, le=MAX_OVERLAP), Number] = Field(
         OVERLAP, description=f"seconds from 0 to {MAX_OVERLAP}"
@@ -93,9 +94,8 @@ EXAMPLE = {"name": "laptop", "models": [SD15_IMG2IMG.slug], "expires_in": 30 * 8
 
 
 def keys_router() -> APIRouter:
-    """The routes of this page."""
     router = APIRouter(prefix="/v2/keys", route_class=Threaded)
-    made = describe_body("Make a key that may do no more than this one", {}, EXAMPLE, 429, optional=_properties(Wanted))
+    made = describe_body("Make a key that may do no more than this one", {}, EXAMPLE, 429, optional=_properties(NewKey))
     turned = describe_body("Give a key a new secret", {}, {"overlap": 3600}, 404, optional=_properties(Rotation))
     for path, endpoint, method, words in (
         ("", listed, "GET", describe_call("The account's keys")),
@@ -108,7 +108,7 @@ def keys_router() -> APIRouter:
 
 
 def listed(http: HttpRequest, key: Reader) -> dict[str, Any]:
-    """All of the account's keys without their secrets, which are kept nowhere; a test key sees test keys only."""
+    """All of the account's keys without their secrets, which aren't stored; a test key sees test keys only."""
     own = services(http)
     return {
         "keys": [_shown(own, key, one) for one in own.store.delegation.list(key)],
@@ -119,21 +119,20 @@ def listed(http: HttpRequest, key: Reader) -> dict[str, Any]:
 async def create(http: HttpRequest, key: Runner) -> dict[str, Any]:
     """Make a key; its secret is in this answer and nowhere else.
 
-    It may do no more than the key that makes it: models, max_pixels and expiry that are left out are that one's own. A
-    key with a spend cap, or with requests per minute, requests or pictures at once of its own, makes none: another
-    would add to them.
+    It may do no more than the key that makes it: models, max_pixels and expires_in are by default that one's own. A key
+    with a spend cap, an rpm, a concurrency or a max_queued of its own makes no keys: another one would add to them.
     """
     own = services(http)
     async with own.bodies.read(http, key.account_id) as sent:
-        wanted = _read(Wanted, sent, own.registry.catalogue)
+        wanted = _read(NewKey, sent, own.registry.catalogue)
     made, secret = await in_thread(http, own.store.delegation.create, key, wanted.columns(), wanted.expires_in)
     return {"key": _shown(own, key, made), "secret": secret}
 
 
 async def rotate(http: HttpRequest, key: Runner, key_id: str) -> dict[str, Any]:
-    """Give a key a new secret, which is in this answer and nowhere else; the one before works for a while longer.
+    """Give a key a new secret, which is in this answer and nowhere else; the previous one works for a while longer.
 
-    `message` says until when. After a leak, send `overlap` 0: the one before stops at once.
+    `message` says until when. After a leak, send `overlap` 0: the previous secret stops working immediately.
     """
     own = services(http)
     async with own.bodies.read(http, key.account_id) as sent:
@@ -143,16 +142,16 @@ async def rotate(http: HttpRequest, key: Runner, key_id: str) -> dict[str, Any]:
 
 
 def revoke(http: HttpRequest, key: Runner, key_id: str) -> dict[str, Any]:
-    """Stop a key from working at once; what it has queued goes on."""
+    """Revoke a key: it stops working immediately, while its queued requests still run."""
     own = services(http)
     return {"key": _shown(own, key, own.store.delegation.revoke(key, key_id))}
 
 
 def _overlap_words(key: Key, overlap: float) -> str:
     if not overlap:
-        return "The secret before no longer works"
+        return "The previous secret no longer works"
     until = utc(key.old_until)
-    return f"The secret before works until {until}; to end it at once, rotate with overlap 0, or revoke the key"
+    return f"The previous secret works until {until}; to end it immediately, rotate with overlap 0, or revoke the key"
 
 
 def _read(shape: type[Shape], sent: dict[str, Any], catalogue: Catalogue) -> Shape:
@@ -188,7 +187,7 @@ def _shown(own: Services, caller: Key, key: Key) -> dict[str, Any]:
         "revoked_at": utc(key.revoked_at),
         # Until when the secret before the last rotation works.
         "overlap_until": utc(key.old_until),
-        # Whether it is the one that asks, and whether that one may rotate and revoke it.
+        # Whether it is the caller's, and whether the caller may rotate and revoke it.
         "own": key.id == caller.id,
         "may_change": own.store.delegation.governs(caller, key),
     }

@@ -1,27 +1,192 @@
-"""What `/openapi.json` says of the operations; of a model's, from the catalogue."""
+"""What `/openapi.json` says: the shapes of answers, and the operations; of a model's, from the catalogue."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from tintype.catalog.builtin import BUILTIN
 from tintype.catalog.spec import ModelSpec
 from tintype.errors import UNFORESEEN
+from tintype.store.db.records import PreloadState
 from tintype.testmode.scenario import table
-from tintype.web.schemas import DONE, ERROR, FAILED, RESULT, RUNNING, SUBMITTED, WARMTH, WEIGHED, Schema, shape
+
+Schema = dict[str, Any]
+
+ID: Schema = {"type": "string", "format": "uuid"}
+URL: Schema = {"type": "string", "format": "uri"}
+TEXT: Schema = {"type": "string"}
+NUMBER: Schema = {"type": "number"}
+WHOLE: Schema = {"type": "integer"}
+FLAG: Schema = {"type": "boolean"}
+
+
+def shape(optional: dict[str, Schema] | None = None, **required: Schema) -> Schema:
+    """An object with these properties, and perhaps others."""
+    return {"type": "object", "required": list(required), "properties": {**required, **(optional or {})}}
+
+
+def or_null(schema: Schema) -> Schema:
+    """The schema, or null."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+#: The states of a request, and what each means to its caller.
+STATES = {
+    "QUEUED": "Accepted, waiting for a worker",
+    "PROCESSING": "Running on a worker",
+    "COMPLETED": "Done: the pictures are ready, and paid",
+    "FAILED": "Failed, refused or cancelled: the error says why, and nothing was charged",
+}
+STATE: Schema = {"enum": list(STATES), "description": "; ".join(": ".join(state) for state in STATES.items())}
+
+ERROR = shape(error=TEXT, error_description=TEXT, status_code=WHOLE)
+SUBMITTED = shape(request_id=ID, status=STATE, poll_url=URL, status_url=URL, response_url=URL)
+FAILED = shape(
+    status={"const": "FAILED"}, request_id=ID, error=TEXT, error_description=TEXT, metrics={"type": "object"}
+)
+PROGRESS = {"progress": {"type": "number", "minimum": 0, "maximum": 1}, "step": WHOLE, "steps": WHOLE}
+RUNNING = shape(
+    {"metrics": {"type": "object"}},
+    status={"enum": ["QUEUED", "PROCESSING"]},
+    request_id=ID,
+    status_url=URL,
+    response_url=URL,
+    queue_position=or_null(WHOLE),
+    eta=or_null(NUMBER),
+    **PROGRESS,
+)
+DONE = shape(status={"const": "COMPLETED"}, request_id=ID, metrics=shape(inference_time=NUMBER), **PROGRESS)
+IMAGE = shape(url=URL, content_type=TEXT, file_name=TEXT, file_size=TEXT, seed=TEXT)
+COSTS = shape(cost=NUMBER, remaining_credits=NUMBER, inference_time=NUMBER, queue_time=NUMBER, total_time=NUMBER)
+RESULT = shape(
+    {
+        "prompt": TEXT,
+        "error": {"type": "null"},
+        "recipe": {"type": "object"},
+        "warnings": {"type": "array", "items": TEXT},
+    },
+    status={"const": "COMPLETED"},
+    request_id=ID,
+    output=TEXT,
+    images={"type": "array", "items": IMAGE, "minItems": 1},
+    seed=TEXT,
+    metrics=COSTS,
+)
+WARMTH = shape(
+    {"mode": TEXT},
+    slug=TEXT,
+    state={"enum": list(map(str, PreloadState)), "description": "WARM once every worker has loaded it"},
+    workers={
+        "type": "array",
+        "items": shape(
+            device=TEXT, state={"enum": list(map(str, PreloadState))}, seconds=or_null(NUMBER), error=or_null(TEXT)
+        ),
+    },
+)
+READINESS = shape(
+    {"error": TEXT, "error_description": TEXT, "status_code": WHOLE},
+    ready=FLAG,
+    worker=or_null(FLAG),
+    database=FLAG,
+    storage=FLAG,
+    stopping=FLAG,
+    paused=or_null(FLAG),
+)
+PAUSED = shape(paused={"type": "boolean"}, paused_at=or_null(TEXT))
+SERVER = shape(
+    id=TEXT,
+    version=TEXT,
+    state={"enum": ["serving", "silent", "stopped"]},
+    started_at=TEXT,
+    seen_at=TEXT,
+)
+WORKER = shape(
+    id=TEXT,
+    version=TEXT,
+    device=TEXT,
+    state={"enum": ["working", "idle", "paused", "draining", "drained", "silent"]},
+    paused=or_null(TEXT),
+    runs={"type": "array", "items": shape(request_id=TEXT, model=TEXT, pictures=WHOLE, step=WHOLE, steps=WHOLE)},
+    models={"type": "array", "items": TEXT},
+    memory={"type": "object", "additionalProperties": WHOLE},
+    rows=or_null(NUMBER),
+    max_rows=WHOLE,
+    step_seconds=or_null(NUMBER),
+)
+QUEUE = shape(
+    paused={"type": "boolean"}, paused_at=or_null(TEXT), queued=WHOLE, running=WHOLE, oldest_seconds=or_null(NUMBER)
+)
+OVERVIEW = shape(
+    at=TEXT,
+    queue=QUEUE,
+    fleet=or_null(shape(wanted=WHOLE, waits=or_null(TEXT))),
+    servers={"type": "array", "items": SERVER},
+    workers={"type": "array", "items": WORKER},
+)
+SAMPLE = shape(
+    at=TEXT,
+    **dict.fromkeys(("queued", "running", "workers", "memory", "device_memory"), or_null(WHOLE)),
+    **dict.fromkeys(("fill", "step_seconds", "error_rate"), or_null(NUMBER)),
+    **dict.fromkeys(("completed", "failed", "refused", "cancelled", "cold_starts"), WHOLE),
+    cold_seconds=NUMBER,
+)
+SAMPLES = shape(at=TEXT, seconds=WHOLE, samples={"type": "array", "items": SAMPLE})
+PAGED = dict.fromkeys(("page", "per_page", "total", "total_pages"), WHOLE)
+DEED = shape(
+    at=TEXT,
+    last_at=TEXT,
+    times=WHOLE,
+    **dict.fromkeys(("act", "who", "via", "target"), TEXT),
+    **dict.fromkeys(("address", "by_account", "by_key", "account"), or_null(TEXT)),
+    details={"type": "object"},
+)
+AUDIT = shape(data={"type": "array", "items": DEED}, **PAGED)
+USE = shape(
+    account=TEXT,
+    name=TEXT,
+    mode={"enum": ["live", "test"]},
+    part=or_null(TEXT),
+    key=or_null(TEXT),
+    charged=WHOLE,
+    cost=NUMBER,
+    uncharged=WHOLE,
+    **dict.fromkeys(("completed", "failed"), or_null(WHOLE)),
+)
+TOTALS = {"total_charged": WHOLE, "total_cost": NUMBER, "total_uncharged": WHOLE}
+USED = shape(**{"from": TEXT, "to": TEXT}, data={"type": "array", "items": USE}, **TOTALS, **PAGED)
+#: Headers of answers with images.
+WEIGHED = {
+    "x-weights": {
+        "description": "built-in, where the image was made with the weights that tintype ships; else absent",
+        "schema": {"type": "string", "enum": [BUILTIN]},
+    },
+    "x-cold-start": {
+        "description": "Seconds spent on loading the model for this request, never charged; absent where it was loaded",
+        "schema": NUMBER,
+    },
+    "x-warning": {
+        "description": "Warnings about parameters, and what the safety check found and did not block; else absent",
+        "schema": {"type": "string"},
+    },
+    "x-mode": {
+        "description": "test, where a test key sent the call; else absent",
+        "schema": {"type": "string", "enum": ["test"]},
+    },
+}
 
 ABOUT = f"""Image generation on your own machine, behind a commercial host's public API.
 
 ## Test mode
 
-A key that begins with `SG_test` (`tintype keys create --test`) costs nothing and needs no worker: a stand-in makes a
-picture that is marked as a test. A prompt that begins with `test:` says what is to happen instead; words can be
+A key that begins with `SG_test` (`tintype keys create --test`) costs nothing and needs no worker: its images are drawn
+by the server itself, and marked as tests. A prompt that begins with `test:` has something else happen; words can be
 combined, each kind once.
 
 {table()}
 """
-#: Every refusal's status, and what it means at most of the addresses.
+#: The status of every error, and what it means at nearly all addresses.
 REFUSALS = {
-    400: "Bad parameters, body or headers, or an input picture that can't be used",
+    400: "Bad parameters, body or headers, or an input image that can't be used",
     401: "Missing, unknown, revoked or expired key",
     403: "The key may not do this",
     404: "Unknown, expired or another account's",
@@ -29,43 +194,43 @@ REFUSALS = {
     413: "Body too large",
     415: "Neither JSON nor a form, or compressed",
     422: "This Idempotency-Key was sent with another body",
-    429: "Too many at once or per minute, or the queue is full; Retry-After says when to come back",
+    429: "Too many requests, or the queue is full; Retry-After says when to send it again",
     500: UNFORESEEN,
     503: "The database can't be reached",
 }
 WAITING = {
-    409: "The request sent with this Idempotency-Key still runs",
+    409: "The request sent with this Idempotency-Key is still running",
     502: "No worker is running; the request stays queued: request_id, status_url and response_url say where",
     503: "The database can't be reached, or this server is being restarted; nothing was charged",
-    504: "The wait ran out, or this server is being restarted; the request goes on, where 502's fields say",
-    507: "The model and a picture of this size don't fit into this server's memory",
+    504: "The wait timed out, or this server is being restarted; the request is still running, where 502's fields say",
+    507: "The model and an image of this size don't fit into this server's memory",
 }
 REFUSED_CONTENT = "The safety check refused the content, or this Idempotency-Key was sent with another body"
-#: A model's operations exist, so that nothing is unknown there.
+#: Of a model's operations, which exist: there is no 404.
 ASKING = {status: text for status, text in REFUSALS.items() if status != 404} | {422: REFUSED_CONTENT}
-#: Of any call with a body, beside those of every call.
+#: Of any call with a body, in addition to those of every call.
 WITH_BODY = (400, 403, 413, 415, 429)
-#: Headers that a model's operations understand, and what they are for.
+#: Headers of a model's operations.
 HEADERS = {
-    "Idempotency-Key": "Makes it safe to send the call again: it is run and charged once, and answered alike",
+    "Idempotency-Key": "Makes the call safe to retry: its request is run and charged once, and the answer is the same",
     "Cancel-After": "Seconds after which the request is cancelled, unless it has completed",
-    "X-Webhook-URL": "An address that is told when the request has ended",
+    "X-Webhook-URL": "An address that is sent an event when the request has ended",
 }
 SECURITY: list[dict[str, list[str]]] = [{"key": []}, {"bearer": []}]
 
 
 def refusals(*statuses: int) -> dict[int | str, Any]:
-    """The `responses` of an operation that is refused in these ways, or because this server is at fault."""
+    """The `responses` of an operation for these errors, and for those of the server itself."""
     return {status: _refusal(REFUSALS[status]) for status in sorted({*statuses, 500, 503})}
 
 
 def describe_call(summary: str, *statuses: int) -> dict[str, Any]:
-    """Arguments of `add_api_route` for an operation that needs a key and no body, with how else it may be refused."""
+    """Arguments of `add_api_route` for an operation that needs a key and no body, with the status of its errors."""
     return {"summary": summary, "responses": refusals(401, *statuses), "openapi_extra": {"security": SECURITY}}
 
 
 def describe_answer(schema: Schema, words: dict[str, Any]) -> dict[str, Any]:
-    """The same arguments, with the shape of the good answer."""
+    """The same arguments, with the shape of the 200."""
     answer = {"description": "As asked", "content": {"application/json": {"schema": schema}}}
     return words | {"responses": {200: answer, **words["responses"]}}
 
@@ -91,19 +256,19 @@ def describe_body(
 
 
 def describe_warmth(summary: str, status: int, *statuses: int) -> dict[str, Any]:
-    """Arguments of `add_api_route` for an operation that answers `status` with how far a model's loading is."""
+    """Arguments of `add_api_route` for an operation that answers `status` with the progress of a model's loading."""
     found = {"description": "How far it is", "content": {"application/json": {"schema": WARMTH}}}
     words = describe_call(summary, 404, *statuses)
     return words | {"responses": {status: found, **words["responses"]}}
 
 
 def describe_state(summary: str) -> dict[str, Any]:
-    """Arguments of `add_api_route` for an operation that shows how a request stands."""
+    """Arguments of `add_api_route` for an operation that shows the state of a request."""
     return _describe_found(summary, {"oneOf": [RUNNING, DONE]}, {})
 
 
 def describe_result(summary: str) -> dict[str, Any]:
-    """Arguments of `add_api_route` for an operation that shows a request with its pictures."""
+    """Arguments of `add_api_route` for an operation that shows a request with its images."""
     return _describe_found(summary, {"oneOf": [RUNNING, RESULT]}, WEIGHED)
 
 
@@ -119,9 +284,9 @@ def _describe_found(summary: str, schema: Schema, headers: Schema) -> dict[str, 
 
 def describe_v1(spec: ModelSpec) -> dict[str, Any]:
     """Arguments of FastAPI's `add_api_route` for a model's blocking operation."""
-    pictures = {f"image/{kind}": {"schema": {"type": "string", "format": "binary"}} for kind in ("jpeg", "png", "webp")}
-    content = pictures | {"application/json": {"schema": {"type": "object"}}}
-    answer = {"description": "The picture, or JSON with base64 or addresses", "content": content, "headers": WEIGHED}
+    images = {f"image/{kind}": {"schema": {"type": "string", "format": "binary"}} for kind in ("jpeg", "png", "webp")}
+    content = images | {"application/json": {"schema": {"type": "object"}}}
+    answer = {"description": "The image, or JSON with base64 or addresses", "content": content, "headers": WEIGHED}
     return _describe(spec, "run", f"{spec.title}: run and wait", answer, ASKING | WAITING)
 
 
@@ -161,7 +326,7 @@ def _refusal(text: str) -> dict[str, Any]:
 
 
 def finish(schema: dict[str, Any]) -> dict[str, Any]:
-    """Name the two ways to send a key, and take out the framework's own refusals, which never go out."""
+    """Add the two ways to send a key, and remove the framework's own errors, which are never sent."""
     schemes = {
         "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
         "bearer": {"type": "http", "scheme": "bearer"},

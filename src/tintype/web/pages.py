@@ -1,4 +1,4 @@
-"""The pages that people see: a shell of HTML, modules and styles to fill it, and a policy that trusts no other."""
+"""The pages: an HTML shell, its modules and styles, and a content security policy that allows no others."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from tintype import __version__
-from tintype.web.constants import Constant, in_json
-from tintype.web.schemas import STATES
+from tintype.web.openapi import STATES
+from tintype.web.responses import CachedEndpoint, json_bytes
 from tintype.web.services import Services, services
 from tintype.web.threads import Threaded
 
 STATIC = Path(str(files("tintype.web") / "static"))
-#: Scripts and styles of this server's own files and nothing else; pictures also from memory, for previews.
+#: Scripts and styles of this server's own files and nothing else; images also from memory, for previews.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: blob:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-GUARDED = {
+SECURITY_HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
-    # Kept, but asked for anew: a server that was updated must not meet yesterday's modules.
+    # Cached, but revalidated: an updated server must not run with modules of the previous version.
     "cache-control": "no-cache",
 }
 
 
 def pages_router() -> APIRouter:
-    """The routes of this page, and the files below /static."""
+    """The pages, and the files below /static."""
     router = APIRouter(route_class=Threaded)
     router.add_api_route("/", index, methods=["GET"], summary="What this is; to a browser, the models")
     router.add_api_route("/", index, methods=["HEAD"], include_in_schema=False)
@@ -44,7 +44,7 @@ def pages_router() -> APIRouter:
         ("/models/{slug}", model),
         ("/account", account),
         ("/operator", operator),
-        ("/about.json", Constant(about).answer),
+        ("/about.json", CachedEndpoint(about).answer),
         ("/static/{path:path}", static),
     )
     for path, endpoint in own:
@@ -53,14 +53,14 @@ def pages_router() -> APIRouter:
 
 
 async def static(http: HttpRequest, path: str) -> Response:
-    """A module or a style, with the same guard as the pages; 304 for one that the browser has."""
+    """A module or a style, with the headers of the pages; 304 for one that the browser has cached."""
     response = await _files().get_response(path, http.scope)
-    response.headers.update(GUARDED)
+    response.headers.update(SECURITY_HEADERS)
     return response
 
 
 async def index(http: HttpRequest) -> Response:
-    """The models as cards; to anything but a browser, the server's name and where to go on."""
+    """The models as cards; to other clients than browsers, the server's name and where the API is described."""
     vary = {"vary": "accept"}
     if "text/html" in http.headers.get("accept", ""):
         return _page("Models", "home", headers=vary)
@@ -82,16 +82,22 @@ async def account() -> Response:
 
 
 async def operator() -> Response:
-    """How the server does: its queue, its workers, the last hours; to be seen with an operator's key."""
+    """The server's state: its queue, its workers, the last hours; its data needs an operator's key."""
     return _page("Operator", "operator")
 
 
 def about(services: Services) -> bytes:
-    """What the pages tell of this server beside its models: the states of a request, and how long things are kept."""
-    own = services.settings
-    kept = {"record": own.retention, "file": own.picture_life, "upload": own.asset_life, "history": own.history_life}
-    told = {"version": __version__, "billing": own.billing, "states": STATES, "kept_seconds": kept}
-    return in_json(told)
+    """What the pages show of this server in addition to its models: the states of a request, and retention times."""
+    settings = services.settings
+    retention = {
+        "record": settings.retention,
+        "file": settings.picture_life,
+        "upload": settings.asset_life,
+        "history": settings.history_life,
+    }
+    return json_bytes(
+        {"version": __version__, "billing": settings.billing, "states": STATES, "kept_seconds": retention}
+    )
 
 
 @cache
@@ -109,4 +115,4 @@ def _page(
 ) -> HTMLResponse:
     """The shell. `root` leads from the page to where the server begins, which may be below a proxy's path."""
     html = _shell().substitute(title=escape(title), module=module, root=root)
-    return HTMLResponse(html, status_code=status, headers=GUARDED | (headers or {}))
+    return HTMLResponse(html, status_code=status, headers=SECURITY_HEADERS | (headers or {}))

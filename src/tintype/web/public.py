@@ -1,4 +1,4 @@
-"""What needs no key: health, finished pictures under unguessable names, and the samples."""
+"""What needs no key: health, readiness, metrics, `/openapi.json`, images under unguessable names, the samples."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse, RedirectResponse
 
 from tintype.catalog.samples import SAMPLES
-from tintype.errors import NotReady
+from tintype.errors import NotFound, NotReady
 from tintype.media.samples import draw
-from tintype.web.constants import Constant, conditional, etag_of
-from tintype.web.openapi import refusals
+from tintype.web.auth import caller, observer
+from tintype.web.clients import base_url
+from tintype.web.openapi import READINESS, refusals
 from tintype.web.query import Query, describe
-from tintype.web.schemas import READINESS
+from tintype.web.responses import CachedEndpoint, StoredFile, conditional
 from tintype.web.services import Services, services
-from tintype.web.stored import Stored
-from tintype.web.threads import Threaded, holder
-from tintype.web.urls import base_url
+from tintype.web.threads import Threaded, holder, in_thread
 
-#: What `?web` asks, in words, and what each part that is missing is called.
+#: Words of `/ready`: its description, and what is missing.
 READY = "200 while requests can be run: the database and the storage are reached, and a worker takes requests. "
 WEB = "With `?web`: while this process can take calls, whether or not a worker is there; for load balancers."
 MISSING = {
@@ -34,15 +33,15 @@ MISSING = {
     "worker": "no worker takes requests",
 }
 
-#: Whoever knows a picture's address may read it; so may a page of theirs, which draws it on a canvas.
-ANYBODY = {"access-control-allow-origin": "*"}
+#: An image's address is all that is needed to read it, also by pages of other origins, which draw it on a canvas.
+ANY_ORIGIN = {"access-control-allow-origin": "*"}
 
 
 def public_router() -> APIRouter:
-    """The routes of this page."""
     router = APIRouter(route_class=Threaded)
     _add(router, "/health", health, summary="Whether the process lives")
     _add(router, "/openapi.json", description, include_in_schema=False)
+    router.add_api_route("/metrics", metrics, methods=["GET"], include_in_schema=False)
     _add(
         router,
         "/ready",
@@ -60,42 +59,54 @@ def public_router() -> APIRouter:
         router,
         "/files/{name}",
         file,
-        summary="A finished or uploaded picture",
+        summary="A generated or uploaded image",
         responses=refusals(404),
         response_class=Response,
     )
     for sample in SAMPLES:
-        drawn = Constant(
-            partial(_drawn, sample.path), "image/jpeg", headers={"cache-control": "max-age=86400"} | ANYBODY
+        drawn = CachedEndpoint(
+            partial(_drawn, sample.path), "image/jpeg", headers={"cache-control": "max-age=86400"} | ANY_ORIGIN
         )
         _add(router, sample.path, drawn.answer, include_in_schema=False)
     return router
 
 
 async def health() -> dict[str, str]:
-    """The web process answers; async, so that threads which wait for the database don't hold it up."""
+    """The web process answers."""
+    # async: threads that wait for the database don't delay it.
     return {"status": "ok"}
 
 
 def description(http: HttpRequest) -> Response:
-    """The API for programs, with the address at which the caller reached it."""
+    """The API, with the address at which the caller reached it."""
     servers = json.dumps([{"url": base_url(http, services(http).settings)}]).encode()
     described: bytes = http.app.state.described()
     body = described[:-1] + b', "servers": ' + servers + b"}"
-    return conditional(http, body, etag_of(body), "application/json")
+    return conditional(http, body, "application/json")
+
+
+async def metrics(http: HttpRequest) -> Response:
+    """All metrics of this moment, in Prometheus' format: for operators' keys or without a key, by the settings."""
+    own = services(http)
+    if own.settings.metrics == "off":
+        raise NotFound("Nothing is at GET /metrics: this server's operator has turned it off")
+    if own.settings.metrics == "operator":
+        await observer(await caller(http))
+    text, content_type = await in_thread(http, own.metrics.render, http.headers.get("accept", ""))
+    return Response(text, media_type=content_type)
 
 
 async def ready(http: HttpRequest) -> JSONResponse:
     """Whether requests can be run or, with `?web`, whether this process can take them: 200, or 503 with the reason.
 
-    Also while the queue is paused, which is told as well: what is submitted then is accepted, and waits.
+    Also while the queue is paused, which `paused` says: requests are accepted then, and wait.
     """
     web = Query(http.query_params).flag("web")
     state = await services(http).readiness.state(services(http).has_worker)
-    wanted = {"stopping": not state.stopping, "database": state.database, "storage": state.storage}
+    needed = {"stopping": not state.stopping, "database": state.database, "storage": state.storage}
     if not web and state.worker is not None:
-        wanted["worker"] = state.worker
-    missing = [MISSING[name] for name, there in wanted.items() if not there]
+        needed["worker"] = state.worker
+    missing = [MISSING[name] for name, there in needed.items() if not there]
     body = {"ready": not missing, **asdict(state)}
     if not missing:
         return JSONResponse(body)
@@ -104,16 +115,16 @@ async def ready(http: HttpRequest) -> JSONResponse:
 
 
 def file(http: HttpRequest, name: str) -> Response:
-    """The picture, until it expires."""
+    """The image, until it expires."""
     own = services(http)
     if http.method == "GET" and (address := own.file_address(name)):
-        return RedirectResponse(address, 307, headers=ANYBODY)
+        return RedirectResponse(address, 307, headers=ANY_ORIGIN)
     place, size = own.find_file(name)
-    headers = {"cache-control": "private, max-age=3600, immutable", "x-content-type-options": "nosniff"} | ANYBODY
+    headers = {"cache-control": "private, max-age=3600, immutable", "x-content-type-options": "nosniff"} | ANY_ORIGIN
     kind = f"image/{name.rpartition('.')[2]}"
     if http.method == "HEAD":
         return Response(headers=headers | {"content-length": str(size)}, media_type=kind)
-    return Stored(place, name, size, run=partial(own.threads.run, holder(http)), headers=headers, media_type=kind)
+    return StoredFile(place, name, size, run=partial(own.threads.run, holder(http)), headers=headers, media_type=kind)
 
 
 def _drawn(path: str, _own: Services) -> bytes:

@@ -1,4 +1,4 @@
-"""What stands behind the question mark, checked: FastAPI's own refusals are not in this server's words."""
+"""Query parameters, parsed and checked, since FastAPI's own errors have another shape."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from tintype.store.db.audit import ACTS, THINGS
 
 Value = TypeVar("Value")
 
-MOST_PAGES = 1_000_000
-#: What the operator's plots go back: as long as samples are kept.
-MOST_MINUTES = 1440
+MAX_PAGES = 1_000_000
+#: Of the operator's plots: the retention of the time series.
+MAX_MINUTES = 1440
 
-#: Days that a window of the history may span.
-LONGEST = 31
-MOST_ROWS = 100
+#: Days of a window of the history, at most.
+MAX_WINDOW = 31
+MAX_ROWS = 100
 COUNT = {"type": "integer", "minimum": 1}
 DATE = {"type": "string", "format": "date"}
-#: Parameters that are not just any text, for `/openapi.json`.
+#: Parameters that are not any text, for `/openapi.json`.
 SCHEMAS: Mapping[str, dict[str, Any]] = {
-    "page": {**COUNT, "maximum": MOST_PAGES, "default": 1},
-    "per_page": {**COUNT, "maximum": MOST_ROWS, "default": 20},
+    "page": {**COUNT, "maximum": MAX_PAGES, "default": 1},
+    "per_page": {**COUNT, "maximum": MAX_ROWS, "default": 20},
     **dict.fromkeys(("from_date", "to_date", "start_date", "end_date", "from", "to", "since"), DATE),
-    "minutes": {**COUNT, "maximum": MOST_MINUTES, "default": 60},
+    "minutes": {**COUNT, "maximum": MAX_MINUTES, "default": 60},
     "status": {"enum": ["COMPLETED", "FAILED", "PENDING"]},
     "sort_by": {"enum": ["model_created", "model_name", "credits_deduction"]},
     "sort_order": {"enum": ["asc", "desc"]},
@@ -45,12 +45,12 @@ def describe(name: str, required: bool = False) -> dict[str, Any]:
 
 
 def paged(page: int, size: int, total: int) -> dict[str, int]:
-    """Which page of how many an answer has, and how many rows there are in all."""
+    """The number of the page and its size, of all rows, and of all pages."""
     return {"page": page, "per_page": size, "total": total, "total_pages": -(-total // size)}
 
 
 class Query:
-    """A call's query parameters, each checked when it is asked for; raises BadRequest."""
+    """A call's query parameters, each checked when it is read; raises BadRequest."""
 
     def __init__(self, sent: Mapping[str, str]) -> None:
         self._sent: dict[str, str] = {}
@@ -64,29 +64,28 @@ class Query:
                 self._bare.add(name)
 
     def text(self, name: str, default: str = "") -> str:
-        """Anything."""
         return self._sent.get(name, default)
 
-    def number(self, name: str, default: int, most: int) -> int:
-        """A whole number from 1 to `most`."""
+    def number(self, name: str, default: int, maximum: int) -> int:
+        """A whole number from 1 to `maximum`."""
         sent = self._sent.get(name, str(default))
-        if not (sent.isascii() and sent.isdecimal() and len(sent) < 20 and 1 <= int(sent) <= most):
-            raise InvalidParameter(name, sent, f"a whole number from 1 to {most}")
+        if not (sent.isascii() and sent.isdecimal() and len(sent) < 20 and 1 <= int(sent) <= maximum):
+            raise InvalidParameter(name, sent, f"a whole number from 1 to {maximum}")
         return int(sent)
 
     def page(self) -> int:
         """The number of a page, from 1."""
-        return self.number("page", 1, MOST_PAGES)
+        return self.number("page", 1, MAX_PAGES)
 
     def choice(self, name: str, choices: Mapping[str, Value], default: str) -> Value:
-        """What one of the choices stands for."""
+        """The value of one of the choices."""
         sent = self._sent.get(name, default)
         if sent not in choices:
             raise InvalidParameter(name, sent, "one of " + ", ".join(filter(None, choices)))
         return choices[sent]
 
     def flag(self, name: str) -> bool:
-        """Whether it is there, by itself (`?name`) or as true."""
+        """Whether it was sent, without a value (`?name`) or as true."""
         return name in self._bare or self.choice(name, {"true": True, "false": False}, "false")
 
     def day(self, name: str) -> date | None:
@@ -99,10 +98,10 @@ class Query:
         except ValueError:
             raise InvalidParameter(name, sent, "a day as YYYY-MM-DD") from None
 
-    def window(self, first: str, last: str, *, days: int, most: int) -> tuple[float, float]:
+    def window(self, first: str, last: str, *, days: int, max_days: int) -> tuple[float, float]:
         """From the start of the first day to the end of the last, UTC, in unix seconds; today and `days` before it."""
         end = self.day(last) or datetime.now(UTC).date()
         start = self.day(first) or end - timedelta(days=min(days, (end - date.min).days))
-        if not 0 <= (end - start).days < most:
-            raise InvalidParameter(first, start.isoformat(), f"a day at most {most - 1} days before {last}, {end}")
+        if not 0 <= (end - start).days < max_days:
+            raise InvalidParameter(first, start.isoformat(), f"a day at most {max_days - 1} days before {last}, {end}")
         return beginning(start), beginning(end) + DAY

@@ -1,6 +1,6 @@
-"""Whether this process reaches its database and its storage, and whether anybody draws: asked by who routes calls.
+"""Readiness: whether this process reaches its database and its storage, and whether a worker takes requests.
 
-Anybody may ask, as often as they like: each part is looked at now and then, by one thread, for all who ask meanwhile.
+Calls need no key and have no limit: each part is probed by one thread, and the result is cached for a short time.
 """
 
 from __future__ import annotations
@@ -24,64 +24,64 @@ from tintype.web.shutdown import Shutdown
 
 T = TypeVar("T")
 
-#: Seconds that whoever asks waits for a look: Kubernetes' probes give up after one.
-PATIENCE = 0.7
-#: Seconds for which a look counts: at the database, at the storage, which may have to write, and one that found
-#: something missing, since somebody waits for it.
-FRESH, STORAGE_FRESH, MISSING_FRESH = 1.0, 3.0, 0.2
-#: Seconds more for which a look counts while the next is under way: a busy machine is no reason to send calls away.
+#: Seconds that a call waits for a probe: Kubernetes' own time out after one.
+PROBE_TIMEOUT = 0.7
+#: TTL in seconds of a probe: of the database, of the storage, which may write, and of one that found something
+#: missing, for whose return callers wait.
+TTL, STORAGE_TTL, MISSING_TTL = 1.0, 3.0, 0.2
+#: Seconds for which a result is valid longer while the next probe runs: on a busy machine, a late one is no failure.
 LATE = 3.0
-#: Seconds that a storage is tried for when it is looked at.
-TRIAL = 2.0
+#: Timeout in seconds of the probed storage.
+STORAGE_TIMEOUT = 2.0
 
 
 class Probe(Generic[T]):
-    """Looks at something now and then, however many ask: for how long a look counts, `fresh` says of what it found.
+    """Caches the result of a check, for all callers. ttl: its seconds, by the result.
 
     For the event loop's own thread.
     """
 
-    def __init__(self, fresh: Callable[[T], float]) -> None:
-        self._fresh = fresh
+    def __init__(self, ttl: Callable[[T], float]) -> None:
+        self._ttl = ttl
         self._thread = CapacityLimiter(1)
-        self._looking: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[None] | None = None
         self._found: T | None = None
-        self._until = -math.inf
+        self._expires = -math.inf
 
-    async def found(self, look: Callable[[], T]) -> T | None:
-        """What the latest look found; None where that failed, or the next takes long."""
-        if self._looking is None and time.monotonic() >= self._until:
-            self._looking = asyncio.create_task(self._renew(look))
-        if (looking := self._looking) is not None:
-            await asyncio.wait({looking}, timeout=PATIENCE)
-            if not looking.done() and time.monotonic() >= self._until + LATE:
+    async def result(self, check: Callable[[], T]) -> T | None:
+        """The latest result; None where the check failed, or a new one takes too long."""
+        if self._running is None and time.monotonic() >= self._expires:
+            self._running = asyncio.create_task(self._renew(check))
+        if (running := self._running) is not None:
+            await asyncio.wait({running}, timeout=PROBE_TIMEOUT)
+            if not running.done() and time.monotonic() >= self._expires + LATE:
                 return None
         return self._found
 
-    async def _renew(self, look: Callable[[], T]) -> None:
+    async def _renew(self, check: Callable[[], T]) -> None:
         found: T | None = None
         try:
-            found = await run_sync(look, limiter=self._thread)
+            found = await run_sync(check, limiter=self._thread)
         except (StoreUnavailable, StorageUnavailable):
-            pass  # which is what was to be found out; whoever meets it at work logs it
+            pass  # that is the result; calls that meet it log it
         finally:
-            self._found, self._looking = found, None
-            self._until = time.monotonic() + (MISSING_FRESH if found is None else self._fresh(found))
+            self._found, self._running = found, None
+            self._expires = time.monotonic() + (MISSING_TTL if found is None else self._ttl(found))
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What the database says."""
+class DatabaseState:
+    """What a probe of the database found."""
 
     paused: bool
     worker: bool
-    #: Whether what is written regularly anyway could be written the last time.
+    #: Whether the last regular write succeeded.
     writable: bool
 
 
 @dataclass(frozen=True)
 class State:
-    """How everything stands; what can't be known while the database is away is None."""
+    """What is ready; None for what is unknown while the database is away."""
 
     worker: bool | None
     database: bool
@@ -91,49 +91,48 @@ class State:
 
 
 class Readiness:
-    """One web process's."""
+    """The readiness of one web process."""
 
     def __init__(self, store: Store, storage: Storage, shutdown: Shutdown) -> None:
         self._store = store
         self._storage = storage
         self._shutdown = shutdown
         self._writable = True
-        self._of_database: Probe[Seen] = Probe(lambda seen: FRESH if seen.worker else MISSING_FRESH)
-        self._of_storage: Probe[bool] = Probe(lambda _: STORAGE_FRESH)
+        self._database: Probe[DatabaseState] = Probe(lambda found: TTL if found.worker else MISSING_TTL)
+        self._storage_probe: Probe[bool] = Probe(lambda _: STORAGE_TTL)
 
     async def state(self, has_worker: Callable[[], bool]) -> State:
-        """How everything stands; takes PATIENCE at most. has_worker: whether any worker takes requests."""
-        seen, storage = await asyncio.gather(
-            self._of_database.found(partial(self._look_at_database, has_worker)),
-            self._of_storage.found(self._look_at_storage),
+        """Takes at most PROBE_TIMEOUT. has_worker: whether any worker takes requests."""
+        found, storage = await asyncio.gather(
+            self._database.result(partial(self._check_database, has_worker)),
+            self._storage_probe.result(self._check_storage),
         )
         return State(
-            # Signs of life are written: where nothing can be, nobody knows.
-            worker=seen.worker if seen and seen.writable else None,
-            database=seen is not None and seen.writable,
+            # Heartbeats are written: where nothing can be, it is unknown.
+            worker=found.worker if found and found.writable else None,
+            database=found is not None and found.writable,
             storage=storage is not None,
             stopping=self._shutdown.draining,
-            paused=seen.paused if seen else None,
+            paused=found.paused if found else None,
         )
 
-    def keep_samples(self, *, anew: bool = False) -> None:
-        """Write down how the server does, as it is done every few seconds, and note whether it could be written."""
+    def keep_samples(self, *, force: bool = False) -> None:
+        """Write the next sample of the time series, and note whether it could be written."""
         try:
-            self._store.ops.time_series.measure(force=anew)
+            self._store.ops.time_series.measure(force=force)
         except StoreUnavailable:
             self._writable = False
             raise
         self._writable = True
 
-    def _look_at_database(self, has_worker: Callable[[], bool]) -> Seen:
-        # Not only at its time: a call may have found just now that nothing can be written, and callers wait for word
-        # that all is well again.
+    def _check_database(self, has_worker: Callable[[], bool]) -> DatabaseState:
+        # Before the next sample is due: a call may just have found the database unwritable, and callers wait for it.
         if not self._writable or self._store.db.read_only:
             with suppress(StoreUnavailable):
-                self.keep_samples(anew=True)
+                self.keep_samples(force=True)
         paused = self._store.queue.paused_since() is not None
-        return Seen(paused=paused, worker=has_worker(), writable=self._writable)
+        return DatabaseState(paused=paused, worker=has_worker(), writable=self._writable)
 
-    def _look_at_storage(self) -> bool:
+    def _check_storage(self) -> bool:
         self._storage.probe()
         return True

@@ -15,20 +15,18 @@ from tintype.errors import NotFound, StoreUnavailable
 from tintype.hub.registry import Registry
 from tintype.media.images import check
 from tintype.media.storage import Storage, open_storage
-from tintype.settings import Safety, Settings
-from tintype.store.accounts.keys import Key
+from tintype.settings import Settings
 from tintype.store.billing.money import tariff
 from tintype.store.ops.processes import WorkerRow
 from tintype.store.store import Store
 from tintype.telemetry.exposition import Metrics
 from tintype.telemetry.traces import Tracing, open_tracing
 from tintype.web.body import Bodies
-from tintype.web.readiness import TRIAL, Readiness
+from tintype.web.clients import DenialLog
+from tintype.web.readiness import STORAGE_TIMEOUT, Readiness
 from tintype.web.shutdown import Shutdown
-from tintype.web.strangers import Strangers
 from tintype.web.threads import Threads
-from tintype.web.waits import Waits
-from tintype.web.watcher import Watcher
+from tintype.web.watcher import ConcurrentWaits, Watcher
 
 #: Seconds that a signed address of an image works: enough to follow it.
 SIGNED_FOR = 300.0
@@ -48,9 +46,9 @@ class Services:
     inputs: Storage
     outputs: Storage
     uploads: Storage
-    waits: Waits
+    waits: ConcurrentWaits
     watcher: Watcher
-    strangers: Strangers
+    denials: DenialLog
     bodies: Bodies
     threads: Threads
     metrics: Metrics
@@ -68,7 +66,7 @@ class Services:
         inputs = open_storage(settings, settings.inputs_folder, settings.input_life, CALLERS_TIMEOUT)
         store = Store.open(settings, process="web", discard=inputs.discard)
         # Its own, with a short timeout: readiness is answered before a slow storage is.
-        probed = open_storage(settings, settings.outputs_folder, settings.picture_life, TRIAL)
+        probed = open_storage(settings, settings.outputs_folder, settings.picture_life, STORAGE_TIMEOUT)
         return cls(
             settings=settings,
             registry=registry,
@@ -77,11 +75,11 @@ class Services:
             inputs=inputs,
             outputs=open_storage(settings, settings.outputs_folder, settings.picture_life, CALLERS_TIMEOUT),
             uploads=open_storage(settings, settings.assets_folder, settings.asset_life, CALLERS_TIMEOUT),
-            waits=Waits(settings.account_waits, settings.waits),
+            waits=ConcurrentWaits(settings.account_waits, settings.waits),
             watcher=Watcher(store.queue, settings.events_poll, shutdown),
-            strangers=Strangers(),
+            denials=DenialLog(),
             threads=Threads(),
-            bodies=Bodies(per_account=settings.account_bodies, together=settings.bodies),
+            bodies=Bodies(per_account=settings.account_bodies, total=settings.bodies),
             metrics=Metrics(
                 partial(store.ops.metrics, registry.catalogue),
                 [store.db.times],
@@ -98,10 +96,6 @@ class Services:
     def price(self, spec: ModelSpec) -> Tariff:
         """A model's price: the operator's own, or the catalogue's; nothing without billing."""
         return tariff(spec, self.registry.prices.get(spec.slug), billing=self.settings.billing)
-
-    def safety(self, key: Key) -> Safety:
-        """How strict the safety filter is with a key: its own setting, stricter or laxer, or the server's."""
-        return key.safety or self.settings.safety
 
     def find_file(self, name: str) -> tuple[Storage, int]:
         """Where a finished or uploaded image of that unguessable name is, and its bytes; raises NotFound."""

@@ -1,4 +1,4 @@
-"""How a web process stops without a caller's noticing: it drains, closes, and ends what still waits after its grace."""
+"""How a web process stops without failing calls: it drains, closes, and ends calls that still wait after its grace."""
 
 from __future__ import annotations
 
@@ -16,52 +16,52 @@ import uvicorn
 
 log = structlog.get_logger()
 
-#: Seconds between looks at what is still under way.
+#: Seconds between polls of what is still running.
 TICK = 0.05
 #: Seconds after the first signal in which another one is the same: wrappers pass on what the terminal sent already.
 SAME = 0.5
-#: Seconds for the last answers once the grace is over: hundreds of calls may have to be cancelled before, one by one.
+#: Seconds for the last answers once the grace is over: hundreds of calls may have to be cancelled first, one by one.
 LAST_ANSWERS = 10
-#: Connections that wait to be accepted: with fewer, a burst has to knock again, a second later.
-QUEUED = 2_048
+#: Connections that wait to be accepted: with fewer, those of a burst are retried a second later.
+BACKLOG = 2_048
 
 
 class Shutdown:
-    """How far a server has come with stopping: each of the three stays once it is true. For the event loop's thread."""
+    """A server's phase of stopping; each of the three stays true. For the event loop's thread."""
 
     def __init__(self) -> None:
-        #: It was told to: whoever routes calls shall send them elsewhere; calls that come are served as before.
+        #: Load balancers should send calls elsewhere; calls that arrive are served as before.
         self.draining = False
-        #: It takes no more connections: event streams end, since their clients can go on elsewhere.
+        #: It accepts no more connections: event streams end, since their clients can reconnect elsewhere.
         self.closing = False
         #: The grace is over: calls that still wait are answered.
         self.over = False
-        self._told: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[], None]] = []
 
-    def tell(self, job: Callable[[], None]) -> None:
-        """Have something called once it closes, and once the grace is over."""
-        self._told.append(job)
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Call it when the server closes, and when the grace is over."""
+        self._callbacks.append(callback)
 
     def close(self) -> None:
-        """It takes no more connections."""
+        """It accepts no more connections."""
         self.draining = self.closing = True
-        self._tell()
+        self._notify()
 
     def end(self) -> None:
         """The grace is over."""
         self.draining = self.closing = self.over = True
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
-        for job in self._told:
-            job()
+    def _notify(self) -> None:
+        for callback in self._callbacks:
+            callback()
 
 
 class WebServer(uvicorn.Server):
-    """uvicorn's, which by itself refuses connections as soon as it is told to stop.
+    """uvicorn's server, which by itself refuses connections as soon as it has a signal.
 
-    drain: seconds for which it goes on as before but for what `Shutdown` says, so that nobody sends it calls any more.
-    grace: seconds that calls under way then have. A second signal ends both at once.
+    drain: seconds for which it serves as before, while `/ready` has load balancers send calls elsewhere. grace: seconds
+    that running calls then have. A second signal ends both immediately.
     """
 
     def __init__(self, config: uvicorn.Config, shutdown: Shutdown, *, drain: float, grace: float) -> None:
@@ -71,44 +71,44 @@ class WebServer(uvicorn.Server):
         self._grace = grace
         #: Called at a second signal, for what else has a grace.
         self.again: Callable[[], None] = lambda: None
-        self._told_at: float | None = None
+        self._signalled_at: float | None = None
         self._listening: list[socket.socket] = []
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals to whoever runs the server, who has more to stop: uvicorn would raise them again afterwards."""
+        """Leave signals to cli.serve, which has more to stop: uvicorn would raise them again afterwards."""
         yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal: stop. From a terminal (SIGINT) without draining, as nobody routes calls there; again, at once."""
+        """A signal: stop. From a terminal (SIGINT) without draining, without load balancers; again, immediately."""
         del frame
         moment = time.monotonic()
-        if self._told_at is None:
-            self._told_at = moment
+        if self._signalled_at is None:
+            self._signalled_at = moment
             self.should_exit = self._shutdown.draining = True
             if sig == signal.SIGINT:
                 self._drain = 0.0
-        elif moment > self._told_at + SAME:
+        elif moment > self._signalled_at + SAME:
             self._drain = self._grace = 0.0
             self.again()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to serve, with a long queue of connections that wait to be accepted, however few are at once."""
+        """Begin to serve, with a long backlog, however few connections may be open at the same time."""
         await super().startup(sockets)
         self._listening = sockets or []
         for listening in self._listening:
-            listening.listen(QUEUED)
+            listening.listen(BACKLOG)
 
     async def main_loop(self) -> None:
-        """Serve until told to stop, and then until nothing is under way any more or the grace is over."""
+        """Serve until a signal, and then until no call runs or the grace is over."""
         await super().main_loop()
         self._shutdown.draining = True
         began = time.monotonic()
         while time.monotonic() < began + self._drain:
             await asyncio.sleep(TICK)
-        await self.listen_no_more()
+        await self.stop_listening()
         self._shutdown.close()
-        if not self._idle():  # whoever pressed Ctrl-C may wonder what it waits for
+        if not self._idle():  # after Ctrl-C, says what it waits for
             calls = len(self.server_state.tasks)
             log.info("stopping once calls are answered; a second signal ends them now", calls=calls, most=self._grace)
         began = time.monotonic()
@@ -116,9 +116,9 @@ class WebServer(uvicorn.Server):
             await asyncio.sleep(TICK)
         self._shutdown.end()
 
-    async def listen_no_more(self) -> None:
-        """Take the connections that knock at this moment, and no more: closing would reset them, calls included."""
-        last = [one for listening in self._listening for one in _knocking(listening)]
+    async def stop_listening(self) -> None:
+        """Accept the connections of the backlog, and no more: closing would reset them, with their calls."""
+        last = [one for listening in self._listening for one in _backlog(listening)]
         for server in self.servers:
             server.close()
         for listening in self._listening:
@@ -131,19 +131,19 @@ class WebServer(uvicorn.Server):
         return protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     def _idle(self) -> bool:
-        """Close the connections without a call; whether nothing is left."""
+        """Close the connections without a call; whether none is left."""
         for connection in list(self.server_state.connections):
             connection.shutdown()
         return not self.server_state.connections and not self.server_state.tasks
 
 
-def _knocking(listening: socket.socket) -> list[socket.socket]:
-    """The connections that the system has accepted for a socket, and nobody has taken yet."""
+def _backlog(listening: socket.socket) -> list[socket.socket]:
+    """The connections that the system has accepted for a socket, and this process has not."""
     found: list[socket.socket] = []
     try:
         while True:
             one, _ = listening.accept()
             one.setblocking(False)
             found.append(one)
-    except OSError:  # there are no more; or no more files for them, which is as good as the end
+    except OSError:  # there are no more, or no more file descriptors for them
         return found

@@ -1,9 +1,12 @@
-"""The way in, shared by v1 and v2: parameters are checked, the picture is settled, the request is submitted."""
+"""Submitting a call's request, for v1 and v2: checks its parameters, finds its input image, queues it."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +18,7 @@ from tintype.catalog.advice import refuse, warnings, wording
 from tintype.catalog.blocked import BlockedPhrases
 from tintype.catalog.parameters import planned_steps, speed_key
 from tintype.catalog.samples import find_sample, sample_path
-from tintype.catalog.spec import ModelSpec
+from tintype.catalog.spec import NUMERAL, ModelSpec
 from tintype.core import OWN_FILE, STORED_INPUT, GenerationParams
 from tintype.errors import (
     BadPicture,
@@ -39,72 +42,94 @@ from tintype.store.queue.lifecycle import log_queued
 from tintype.store.queue.submit import NewRequest
 from tintype.telemetry.traces import HEADER
 from tintype.testmode.scenario import parse, steady_draw
-from tintype.web.peers import client_address
+from tintype.web.clients import base_url, client_address, own_path, single_header
 from tintype.web.services import Services
 from tintype.web.services import services as services_of
-from tintype.web.terms import RequestOptions, fingerprint
 from tintype.web.threads import in_thread
-from tintype.web.urls import base_url, own_path
-from tintype.web.webhooks import HEADER as ASKS
-from tintype.web.webhooks import asked_webhook
+from tintype.web.webhooks import HEADER as WEBHOOK_URL
+from tintype.web.webhooks import webhook_of_call
 
 log = structlog.get_logger()
 
-#: Names of ignored parameters are echoed in a header, within reason.
-MOST_ECHOED = 20
+#: Names of ignored parameters that are echoed in a header, at most.
+MAX_ECHOED = 20
+#: Seconds of a Cancel-After, at most: a day is longer than any queue.
+MAX_CANCEL_AFTER = 86_400.0
+IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+@dataclass(frozen=True)
+class RequestOptions:
+    """The headers of a call that say how its request is run."""
+
+    idempotency_key: str | None = None
+    #: Seconds after which the request is cancelled, unless it has ended.
+    cancel_after: float | None = None
+
+    @classmethod
+    def of(cls, http: HttpRequest) -> RequestOptions:
+        """As they were sent; raises BadRequest, InvalidParameter."""
+        key = single_header(http, "Idempotency-Key")
+        if key is not None and not IDEMPOTENCY_KEY.fullmatch(key):
+            raise InvalidParameter("Idempotency-Key", key, "1 to 255 printable ASCII characters without spaces")
+        text, seconds = single_header(http, "Cancel-After"), None
+        if text is not None:
+            seconds = float(text) if NUMERAL.fullmatch(text) else 0.0
+            if not 0 < seconds <= MAX_CANCEL_AFTER:
+                raise InvalidParameter("Cancel-After", text, f"seconds, more than 0 and at most {MAX_CANCEL_AFTER:g}")
+        return cls(key, seconds)
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """A request that is now in the queue, and what its caller should know about it."""
+    """A queued request, and the headers of its answer."""
 
     request: Request
     headers: dict[str, str]
-    #: The server's address, as this caller can reach it.
+    #: The server's address, as this caller reaches it.
     base: str
 
     @classmethod
     def again(cls, request: Request) -> Submitted:
-        """What was said of a request when it was first sent with its idempotency key, to the letter."""
+        """The answer that a request had when it was first sent with its idempotency key."""
         replayed = {"x-request-id": request.id, "idempotent-replayed": "true"}
         return cls(request, {**(request.metadata.reply or {}), **replayed}, request.metadata.base_url or "")
 
     @property
     def replayed(self) -> bool:
-        """Whether it was sent before."""
+        """Whether it had been sent before."""
         return "idempotent-replayed" in self.headers
 
 
 async def accept(http: HttpRequest, spec: ModelSpec, key: Key) -> Submitted:
-    """Read a call's body and queue what it asks for; raises what reading and `submit` raise."""
+    """Read a call's body and queue its request; raises what `Bodies.read` and `submit` raise."""
     own = services_of(http)
     base = base_url(http, own.settings)
-    terms = RequestOptions.of(http)
-    async with own.bodies.read(http, key.account_id, most=own.settings.max_body, texts=spec.texts) as sent:
-        return await _queue(http, spec, key, sent, base, terms)
-
-
-async def _queue(
-    http: HttpRequest, spec: ModelSpec, key: Key, sent: dict[str, Any], base: str, terms: RequestOptions
-) -> Submitted:
-    own, client = services_of(http), client_address(http, services_of(http).settings)
-    metadata = RequestMetadata(base_url=base)
-    if once := terms.idempotency_key:
-        mark, before = await in_thread(http, _sent_before, own, key, once, http.url.path, sent)
-        if before:
-            return Submitted.again(before)
-        metadata = replace(metadata, idempotency_key=once, fingerprint=mark)
-    if ASKS in http.headers:
-        metadata = replace(metadata, webhook_url=await in_thread(http, asked_webhook, http, own, key))
-    with own.tracing.span("submit", http.headers.get(HEADER), model=spec.slug) as traceparent:
-        metadata = replace(metadata, traceparent=traceparent)
-        return await in_thread(http, submit, own, spec, key, sent, base, metadata, client, terms.cancel_after)
+    options = RequestOptions.of(http)
+    async with own.bodies.read(http, key.account_id, max_size=own.settings.max_body, texts=spec.texts) as sent:
+        client = client_address(http, own.settings)
+        metadata = RequestMetadata(base_url=base)
+        if once := options.idempotency_key:
+            mark, before = await in_thread(http, _sent_before, own, key, once, http.url.path, sent)
+            if before:
+                return Submitted.again(before)
+            metadata = replace(metadata, idempotency_key=once, fingerprint=mark)
+        if WEBHOOK_URL in http.headers:
+            metadata = replace(metadata, webhook_url=await in_thread(http, webhook_of_call, http, own, key))
+        with own.tracing.span("submit", http.headers.get(HEADER), model=spec.slug) as traceparent:
+            metadata = replace(metadata, traceparent=traceparent)
+            return await in_thread(http, submit, own, spec, key, sent, base, metadata, client, options.cancel_after)
 
 
 def _sent_before(own: Services, key: Key, once: str, path: str, sent: dict[str, Any]) -> tuple[str, Request | None]:
-    """A call's fingerprint, and the request that it was sent for already; a picture takes its time to be hashed."""
+    """A call's fingerprint, and the request that it was sent for already. Hashing an image takes time."""
     mark = fingerprint(path, sent)
     return mark, own.store.queue.repeated(key, once, mark)
+
+
+def fingerprint(path: str, sent: Mapping[str, Any]) -> str:
+    """A hash of a call's path and parameters; not of its bytes: a form's differ each time it is sent."""
+    return hashlib.sha256(json.dumps([path, sent], sort_keys=True).encode()).hexdigest()
 
 
 def submit(
@@ -117,72 +142,76 @@ def submit(
     client: str,
     cancel_after: float | None = None,
 ) -> Submitted:
-    """Queue a request and hold its price; `metadata` is what is known of the call in addition to its body.
+    """Queue a request and hold its price. metadata: what is known of the call in addition to its parameters.
 
     client: the address that it came from.
 
     Raises Forbidden, InvalidParameter, MissingParameter, BadPicture, ContentRefused, OutOfCredits, and for a test key
-    what its prompt asks for: then nothing has changed.
+    what its prompt names: then nothing has changed.
     """
     if not key.may_run(spec.slug):
         raise Forbidden(f"This API key may not run {spec.slug}", reason="model")
     parsed = spec.parse(sent)
     if spec.takes_picture:
-        # An address of this server is meant as the path: it need not be a public one.
+        # An address of this server becomes its path: it needn't be a public one.
         parsed = parsed.with_source(own_path(parsed.params.source.strip(), base) or "/")
     parsed = parsed.with_seed(steady_draw(parsed.values) if key.test else secrets.randbelow)
-    wanted = parsed.params
-    refuse(wanted)
-    safety = services.safety(key)
-    doubts = _read_over(services.blocked, wanted.prompt, safety)
-    queued = parse(wanted.prompt).check_in() if key.test else 0.0
-    picture = find_picture(services, wanted.source)
-    check_pixels(key, wanted, None if picture is None else picture.size)
-    headers = _notes(wanted, parsed.ignored, doubts + wording(spec, wanted))
-    kept = keep(services, picture)
-    if kept and kept.bytes:
-        parsed = parsed.with_source(STORED_INPUT + kept.name)
+    params = parsed.params
+    refuse(params)
+    safety = key.safety or services.settings.safety
+    cautions = _check_prompt(services.blocked, params.prompt, safety)
+    start_after = parse(params.prompt).check_in() if key.test else 0.0
+    image = find_image(services, params.source) if spec.takes_picture else None
+    if key.max_pixels is not None:
+        check_pixels(key.max_pixels, params, None if image is None else image.size)
+    headers = _notes(params, parsed.ignored, cautions + wording(spec, params))
+    stored = store(services, image) if image else None
+    if stored and stored.bytes:
+        parsed = parsed.with_source(STORED_INPUT + stored.name)
     tariff = services.price(spec)
     new = NewRequest(
         key,
         spec.slug,
         parsed.values,
-        tariff.most(wanted.count),
+        tariff.most(params.count),
         generation=parsed.params,
         rate=tariff.rate,
-        images=wanted.count,
-        steps=planned_steps(spec, wanted),
-        speed_key=None if key.test else speed_key(spec, wanted),  # nothing is learnt from a test
+        images=params.count,
+        steps=planned_steps(spec, params),
+        speed_key=None if key.test else speed_key(spec, params),  # a test's speed says nothing about the model
         safety=safety,
         cancel_after=cancel_after,
-        start_after=queued,
-        input=kept,
+        start_after=start_after,
+        input=stored,
         metadata=replace(metadata, reply=headers),
     )
     request = None
     try:
         request = services.store.queue.submit(new)
     except PerhapsQueued:
-        kept = None  # it may need its picture
+        stored = None  # the request may need it
         log.warning("perhaps queued", request=new.id, account=key.account_id, key_id=key.id, client=client)
         raise
     finally:
         fresh = request is not None and request.id == new.id
-        if kept and kept.bytes and not fresh:
-            services.inputs.discard(kept.name)
+        if stored and stored.bytes and not fresh:
+            services.inputs.discard(stored.name)
     if not fresh:
         return Submitted.again(request)
     if key.test:
         services.test_accepted.set()
-    private = {"prompt": wanted.prompt} if services.settings.log_prompts else {}
+    private = {"prompt": params.prompt} if services.settings.log_prompts else {}
     log_queued(request, key, client, **private)
-    return Submitted(request, headers | _rate(request) | {"x-request-id": request.id}, base)
+    # How much of its minute the key has left, where it has a limit.
+    left = request.allowance
+    rate = {} if left is None else rate_headers(left.remaining, left.full_at)
+    return Submitted(request, headers | rate | {"x-request-id": request.id}, base)
 
 
-def _read_over(blocked: BlockedPhrases, prompt: str, safety: Safety) -> list[str]:
-    """What the caller should know of a prompt, by the operator's list; raises ContentRefused where that blocks.
+def _check_prompt(blocked: BlockedPhrases, prompt: str, safety: Safety) -> list[str]:
+    """Warnings about a prompt, by the operator's list of phrases; raises ContentRefused where the list blocks.
 
-    A negative prompt says what is not to be drawn: what the list names may well stand there.
+    A negative prompt isn't checked: it may well name what the list blocks.
     """
     if safety == "off" or (found := blocked.found(prompt)) is None:
         return []
@@ -191,49 +220,46 @@ def _read_over(blocked: BlockedPhrases, prompt: str, safety: Safety) -> list[str
     return ["prompt: a phrase of it is on this server's list of blocked phrases"]
 
 
-def _notes(wanted: GenerationParams, ignored: Sequence[str], doubts: list[str]) -> dict[str, str]:
-    """What was understood differently from how it was meant, and what may disappoint."""
+def _notes(params: GenerationParams, ignored: Sequence[str], cautions: list[str]) -> dict[str, str]:
+    """Headers for what was ignored or replaced, and for warnings."""
     notes = {}
     if ignored:
-        notes["x-ignored-parameters"] = ", ".join(quote(name[:64], errors="replace") for name in ignored[:MOST_ECHOED])
-    words = doubts + warnings(wanted)
-    if wanted.source != (sample := sample_path(wanted.source)) and sample:
+        notes["x-ignored-parameters"] = ", ".join(quote(name[:64], errors="replace") for name in ignored[:MAX_ECHOED])
+    words = cautions + warnings(params)
+    if params.source != (sample := sample_path(params.source)) and sample:
         words.append(f"image: this server's own sample {sample} stands in for the vendor's")
     return notes | ({"x-warning": "; ".join(words)} if words else {})
 
 
-def _rate(request: Request) -> dict[str, str]:
-    """How much of its minute the key has left, where it has a limit: what its refusals say too."""
-    left = request.allowance
-    return {} if left is None else rate_headers(left.remaining, left.full_at)
+def check_pixels(allowed: int, params: GenerationParams, image: tuple[int, int] | None) -> None:
+    """Raises Forbidden for more pixels than the key may ask for, if the size is known; a worker checks fetched images.
 
-
-def check_pixels(key: Key, wanted: GenerationParams, picture: tuple[int, int] | None) -> None:
-    """Hold a request to its key's pixels, as far as its size is known yet; a worker looks at what must be fetched."""
-    if key.max_pixels is None or not (wanted.width or picture):
+    image: the input image's size.
+    """
+    if not (params.width or image):
         return
-    pixels = wanted.pixels(*(fitted_size(*picture) if picture and not wanted.width else (wanted.width, wanted.height)))
-    if pixels > key.max_pixels:
-        words = f"This API key may ask for {key.max_pixels} pixels at once; these are {pixels}"
+    pixels = params.pixels(*(fitted_size(*image) if image and not params.width else (params.width, params.height)))
+    if pixels > allowed:
+        words = f"Too many pixels: this API key may ask for {allowed} pixels per request; this one is for {pixels}"
         raise Forbidden(words, reason="limit")
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An input picture that needn't be fetched: from the body (`data`), kept here already (`name`), or a sample."""
+class FoundImage:
+    """An input image that needn't be fetched: of the body (`data`), stored here already (`name`), or a sample."""
 
     size: tuple[int, int]
     data: bytes = b""
     name: str = ""
 
 
-def find_picture(services: Services, image: str) -> Picture | None:
-    """The picture where it lies in the body or on this server; None where it must be fetched, or none is taken.
+def find_image(services: Services, image: str) -> FoundImage | None:
+    """The image, in the body or on this server; None where it must be fetched.
 
-    Raises BadPicture, and InvalidParameter for what names none.
+    Raises BadPicture, and InvalidParameter for a path without an image.
     """
     if sample := find_sample(image):
-        return Picture((sample.side, sample.side))
+        return FoundImage((sample.side, sample.side))
     if not image:
         return None
     if image.startswith(OWN_FILE):
@@ -242,27 +268,27 @@ def find_picture(services: Services, image: str) -> Picture | None:
     if data is None:
         _check_address(image)
         return None
-    return Picture(check(data, services.settings.max_picture_pixels), data)
+    return FoundImage(check(data, services.settings.max_picture_pixels), data)
 
 
-def keep(services: Services, picture: Picture | None) -> Input | None:
-    """Have the picture until its request ends: one from the body in a file of its own; None where there is none."""
-    if picture is None or not (picture.data or picture.name):
+def store(services: Services, image: FoundImage) -> Input | None:
+    """The stored image, which lasts until its request ends: of a body, it is stored now; None for a sample."""
+    if not (image.data or image.name):
         return None
-    if picture.name:
-        return Input(picture.name, 0, picture.size)
-    return Input(services.inputs.put(picture.data, "in"), len(picture.data), picture.size)
+    if image.name:
+        return Input(image.name, 0, image.size)
+    return Input(services.inputs.put(image.data, "in"), len(image.data), image.size)
 
 
-def _own_file(services: Services, name: str) -> Picture:
+def _own_file(services: Services, name: str) -> FoundImage:
     try:
-        return Picture(services.file_size(name), name=name)
+        return FoundImage(services.file_size(name), name=name)
     except NotFound:
         raise BadPicture("image: this server keeps no such file (any more)") from None
 
 
 def _check_address(image: str) -> None:
-    """What only a worker can find out is left to it; what is wrong on its face is said now."""
+    """Raises InvalidParameter, PictureUnreachable for what can't be an address; a worker finds out the rest."""
     if image.startswith("/"):
         raise InvalidParameter("image", image, "an http(s) URL, a data: URI, base64, or the path of a sample")
     try:

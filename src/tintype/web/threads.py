@@ -1,7 +1,7 @@
-"""Threads for what waits for the database, the disk or a storage: none of those who call has more than a few of them.
+"""Threads for blocking work: the database, the disk, a storage. Each account has a few of them at most.
 
-First come, first served would have everybody wait behind the burst of one. Who waits for a thread here waits in the
-event loop, and takes none meanwhile.
+With one FIFO queue, the burst of one caller would delay all others. Work that waits for a thread waits in the event
+loop, and takes none.
 """
 
 from __future__ import annotations
@@ -18,52 +18,53 @@ from anyio.to_thread import run_sync
 from fastapi import Request as HttpRequest
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
+from starlette.types import Scope
 
 from tintype.store.accounts.keys import Key
+from tintype.web.clients import client_address, client_network
 from tintype.web.connections import HUNG_UP
-from tintype.web.peers import client_address, peer
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 #: Threads in all, and of one holder: an account, or an address where no account is known. A few are as fast as many,
-#: which share one interpreter; and they leave most of a database's connections, and of its writers, to others.
-MOST, SHARE = 40, 4
+#: which share one interpreter, and leave most of a database's connections, and of its writers, to others.
+MAX_THREADS, MAX_PER_HOLDER = 40, 4
 
 
 class Threads:
     """For one event loop only."""
 
-    def __init__(self, most: int = MOST, share: int = SHARE) -> None:
-        self._all = CapacityLimiter(most)
-        self._share = share
-        #: Of those who have calls here.
+    def __init__(self, total: int = MAX_THREADS, per_holder: int = MAX_PER_HOLDER) -> None:
+        self._all = CapacityLimiter(total)
+        self._per_holder = per_holder
+        #: By holder, as long as one has calls here.
         self._own: WeakValueDictionary[str, CapacityLimiter] = WeakValueDictionary()
 
     async def run(self, holder: str, work: Callable[P, T], /, *args: P.args, **named: P.kwargs) -> T:
-        """What `work` returns, once it has been the holder's turn; a call that is cancelled before is not made."""
-        own = self._own.get(holder) or self._own.setdefault(holder, CapacityLimiter(self._share))
+        """What `work` returns, run in one of the holder's threads; cancelled before it has one, it doesn't run."""
+        own = self._own.get(holder) or self._own.setdefault(holder, CapacityLimiter(self._per_holder))
         async with own:
             return await run_sync(partial(work, *args, **named), limiter=self._all)
 
 
 async def within(seconds: float | None, work: Awaitable[T]) -> T:
-    """What `work` comes to; raises TimeoutError after so many seconds, and lets it go on: no thread can be stopped."""
+    """The result of `work`; raises TimeoutError after `seconds`, while it runs on: threads can't be stopped."""
     task = asyncio.ensure_future(work)
     if not (await asyncio.wait({task}, timeout=seconds))[0]:
-        task.add_done_callback(lambda late: late.cancelled() or late.exception())  # which nobody waits for any more
+        task.add_done_callback(lambda late: late.cancelled() or late.exception())  # marks an exception as retrieved
         raise TimeoutError
     return task.result()
 
 
 async def in_thread(http: HttpRequest, work: Callable[P, T], /, *args: P.args, **named: P.kwargs) -> T:
-    """The same for a call, in its account's threads or its address's; raises ClientDisconnect if nobody waits for it.
+    """The same for a call, in its account's or address's threads; raises ClientDisconnect if the client has hung up.
 
-    That is asked when the work would begin: who hangs up and comes again shall not have all of it done.
+    That is checked when the work would begin: a client that hangs up and retries must not have all of it done.
     """
 
     def wanted() -> T:
-        if hung_up(http):
+        if hung_up(http.scope):
             raise ClientDisconnect
         return work(*args, **named)
 
@@ -71,14 +72,14 @@ async def in_thread(http: HttpRequest, work: Callable[P, T], /, *args: P.args, *
     return await threads.run(holder(http), wanted)
 
 
-def hung_up(http: HttpRequest) -> bool:
+def hung_up(scope: Scope) -> bool:
     """Whether the caller's connection is closed, as far as the server tells."""
-    told: Callable[[], bool] | None = http.scope.get("state", {}).get(HUNG_UP)
-    return told is not None and told()
+    closed: Callable[[], bool] | None = scope.get("state", {}).get(HUNG_UP)
+    return closed is not None and closed()
 
 
 class Threaded(APIRoute):
-    """A route whose endpoint runs in a thread of its caller's, unless it is async; it must take `http`."""
+    """A route whose endpoint runs in one of its caller's threads, unless it is async; it must take `http`."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint if iscoroutinefunction(endpoint) else _threaded(endpoint), **options)
@@ -93,6 +94,6 @@ def _threaded(endpoint: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def holder(http: HttpRequest) -> str:
-    """The account once the key is known, else the address: who guesses keys keeps nobody with a key waiting."""
+    """The account once the key is known, else the address: guessing keys doesn't delay callers that have one."""
     key: Key | None = http.scope.get("state", {}).get("key")
-    return key.account_id if key else peer(client_address(http, http.app.state.services.settings))
+    return key.account_id if key else client_network(client_address(http, http.app.state.services.settings))

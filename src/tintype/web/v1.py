@@ -30,21 +30,22 @@ from tintype.store.webhooks.events import file_url, links
 from tintype.testmode.scenario import parse
 from tintype.web import answers
 from tintype.web.auth import Reader, Runner
+from tintype.web.clients import base_url
 from tintype.web.failures import CLIENT_GONE
 from tintype.web.openapi import describe_result, describe_v1
+from tintype.web.responses import StoredFile
 from tintype.web.services import Services, services
 from tintype.web.shutdown import LAST_ANSWERS
-from tintype.web.stored import Stored
 from tintype.web.submit import Submitted, accept
 from tintype.web.threads import Threaded, in_thread, within
-from tintype.web.urls import base_url
 
-#: Seconds after which a call whose request goes on can be sent again, with its idempotency key.
+#: Seconds after which a call whose request is still running can be sent again, with its idempotency key.
 RETRY_AFTER = 2
-#: Seconds in which what becomes of a call's request has to be decided once the grace is over; then it is answered.
+#: Seconds for reading or cancelling a call's request once the grace is over; then the call is answered.
 LAST_WORD = LAST_ANSWERS * 0.7
-NOWHERE_TO_PUT = "Pictures can't be stored at the moment; the request keeps its place in the queue"
-OUT_OF_REACH = "The picture is made, but where it is kept can't be reached at the moment"
+NOWHERE_TO_PUT = "Images can't be stored at the moment; the request keeps its place in the queue"
+PAUSED = "The queue is paused by the operator; the request keeps its place in it"
+OUT_OF_REACH = "The image is made, but its storage can't be reached at the moment"
 
 
 def v1_router(catalogue: Catalogue) -> APIRouter:
@@ -62,7 +63,7 @@ def runs(spec: ModelSpec) -> Callable[..., Awaitable[Response]]:
 
     async def run(http: HttpRequest, key: Runner) -> Response:
         own = services(http)
-        with own.waits.place(key.account_id):  # before anything is queued or held
+        with own.waits.counted(key.account_id):  # before anything is queued or held
             submitted = await accept(http, spec, key)
             request: Request | None = submitted.request
             if not submitted.replayed:
@@ -73,8 +74,8 @@ def runs(spec: ModelSpec) -> Callable[..., Awaitable[Response]]:
             return Response(status_code=CLIENT_GONE)
         try:
             return await in_thread(http, answer, own, request, submitted)
-        except StorageUnavailable as error:  # its words, too, would have the caller pay for another one
-            raise _goes_on(WaitRanOut, request, OUT_OF_REACH) from error
+        except StorageUnavailable as error:  # its advice would have the caller pay for another request
+            raise _still_running(WaitRanOut, request, OUT_OF_REACH) from error
 
     return run
 
@@ -86,28 +87,28 @@ def poll(http: HttpRequest, key: Reader, request_id: str) -> Response:
 
 
 async def wait(own: Services, http: HttpRequest, request: Request) -> Request | None:
-    """Wait until a request has ended; None when the caller went away, which cancels it if it can't ask again.
+    """Wait until a request has ended; None if the caller disconnected: without an idempotency key, it is cancelled.
 
-    Raises WaitRanOut or, if no worker is there either, WorkerUnavailable: the request goes on all the same.
+    Raises WaitRanOut, or WorkerUnavailable if no worker is running: the request stays queued or running.
     """
     if request.test and (magic := parse(request.params.get("prompt", "")).interruption):
-        raise _goes_on(magic, request)
+        raise _still_running(magic, request)
     try:
         return await _watch(own, http, request)
     except StoreUnavailable as error:
-        # Not this one: its words would have the caller send, and pay for, the request again.
-        raise _goes_on(WaitRanOut, request) from error
+        # Not this error: its advice would have the caller send, and pay for, the request again.
+        raise _still_running(WaitRanOut, request) from error
 
 
 async def _watch(own: Services, http: HttpRequest, request: Request) -> Request | None:
     with own.watcher.watching(request.id) as watch:
         gone = asyncio.create_task(_disconnected(http))
-        rung = asyncio.create_task(watch.bell.wait())
+        woken = asyncio.create_task(watch.wake.wait())
         try:
-            await asyncio.wait({gone, rung}, timeout=own.settings.sync_wait, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({gone, woken}, timeout=own.settings.sync_wait, return_when=asyncio.FIRST_COMPLETED)
         finally:
             gone.cancel()
-            rung.cancel()
+            woken.cancel()
     if watch.error:
         raise watch.error
     if watch.over:
@@ -117,51 +118,53 @@ async def _watch(own: Services, http: HttpRequest, request: Request) -> Request 
             await own.threads.run(request.account_id, own.store.queue.cancel, request.id, request.account_id)
         return None
     if own.shutdown.over:
-        with suppress(TimeoutError):  # a database that says nothing: what became of it can't be told either
+        with suppress(TimeoutError):  # a database that doesn't answer: the outcome is unknown
             return await within(LAST_WORD, own.threads.run(request.account_id, _last_word, own, request))
-        raise _goes_on(WaitRanOut, request)
-    raise await own.threads.run(request.account_id, _why_not, own, request)
+        raise _still_running(WaitRanOut, request)
+    raise await own.threads.run(request.account_id, _wait_error, own, request)
 
 
 async def _disconnected(http: HttpRequest) -> None:
-    """Until the caller has gone; its body was read."""
+    """Returns once the caller has disconnected; its body has been read."""
     while (await http.receive())["type"] != "http.disconnect":
         pass
 
 
 def _last_word(own: Services, request: Request) -> Request:
-    """The request of a call that waits no longer since the server stops, if it has ended just now.
+    """The request of a call that the stopping server ends, if the request has just ended.
 
-    Else raises WaitRanOut, if its caller can ask for it again, and Restarting where it can't: then it is cancelled.
+    Else raises WaitRanOut if it has an idempotency key; without one, it is cancelled, and raises Restarting.
     """
     once = request.metadata.idempotency_key is not None
     request = (own.store.queue.find if once else own.store.queue.cancel)(request.id, request.account_id)
     if request.ended and (once or request.outcome != "cancelled"):
         return request
     if once:
-        raise _goes_on(WaitRanOut, request, "This server is being restarted; the request goes on")
+        raise _still_running(WaitRanOut, request, "This server is being restarted; the request is still running")
     raise Restarting(headers={"x-request-id": request.id})
 
 
-def _why_not(own: Services, request: Request) -> GoesOn:
-    """Why a request has not ended in all that time."""
+def _wait_error(own: Services, request: Request) -> GoesOn:
+    """Why a request has not ended within the wait."""
     if request.test:
-        return _goes_on(WaitRanOut, request)
+        return _still_running(WaitRanOut, request)
     if own.store.queue.paused_since() is not None:
-        return _goes_on(WaitRanOut, request, "The queue is paused by the operator; the request keeps its place in it")
+        return _still_running(
+            WaitRanOut, request, "The queue is paused by the operator; the request keeps its place in it"
+        )
     if own.has_worker():
-        return _goes_on(WaitRanOut, request)
-    return _goes_on(WorkerUnavailable, request, NOWHERE_TO_PUT if own.paused() else None)
+        return _still_running(WaitRanOut, request)
+    return _still_running(WorkerUnavailable, request, NOWHERE_TO_PUT if own.paused() else None)
 
 
-def _goes_on(kind: type[GoesOn], request: Request, message: str | None = None) -> GoesOn:
+def _still_running(kind: type[GoesOn], request: Request, message: str | None = None) -> GoesOn:
     error = kind(message, headers={"x-request-id": request.id})
     error.places = {"request_id": request.id, **links(request, request.metadata.base_url or "")}
     return error if request.metadata.idempotency_key is None else error.repeatable(RETRY_AFTER)
 
 
 def answer(own: Services, request: Request, submitted: Submitted) -> Response:
-    """The image's bytes, or JSON: base64 where it was asked for, addresses where there are several images."""
+    """The image's bytes, or JSON: base64 where the parameters ask for it, addresses of several images."""
     if request.status is not Status.COMPLETED or request.result is None:
         error = answers.failure(request)
         error.headers |= submitted.headers
@@ -181,7 +184,7 @@ def answer(own: Services, request: Request, submitted: Submitted) -> Response:
         images = [{"url": file_url(one.name, submitted.base), "seed": str(one.seed)} for one in made.outputs]
         return JSONResponse({"images": images}, headers=headers)
     run, kind = partial(own.threads.run, request.account_id), content_type(made.format)
-    return Stored(own.outputs, first.name, own.outputs.size(first.name), run=run, headers=headers, media_type=kind)
+    return StoredFile(own.outputs, first.name, own.outputs.size(first.name), run=run, headers=headers, media_type=kind)
 
 
 def result_response(own: Services, request: Request, base: str) -> Response:

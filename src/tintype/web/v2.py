@@ -12,11 +12,11 @@ from tintype.catalog.spec import Catalogue, ModelSpec
 from tintype.store.db.records import Status
 from tintype.web import answers
 from tintype.web.auth import Reader, Runner
+from tintype.web.clients import base_url
 from tintype.web.openapi import describe_call, describe_result, describe_state, describe_v2
 from tintype.web.services import services
 from tintype.web.submit import accept
 from tintype.web.threads import Threaded
-from tintype.web.urls import base_url
 from tintype.web.v1 import result_response
 
 
@@ -45,7 +45,7 @@ def submits(spec: ModelSpec) -> Callable[..., Awaitable[Response]]:
 
 
 def status(http: HttpRequest, key: Reader, request_id: str) -> Response:
-    """Where the request is: queued at which place, running at which step, completed or failed."""
+    """The request's state: queued at a position, running at a step, completed or failed."""
     own = services(http)
     request = own.store.queue.find(request_id, key.account_id)
     body = answers.status(request, base_url(http, own.settings), own.store.queue.eta(request))
@@ -53,13 +53,13 @@ def status(http: HttpRequest, key: Reader, request_id: str) -> Response:
 
 
 def result(http: HttpRequest, key: Reader, request_id: str) -> Response:
-    """The pictures' addresses once the request is COMPLETED; until then its status."""
+    """The images' addresses once the request is COMPLETED; until then its status."""
     own = services(http)
     return result_response(own, own.store.queue.find(request_id, key.account_id), base_url(http, own.settings))
 
 
 def cancel(http: HttpRequest, key: Runner, request_id: str) -> Response:
-    """Cancel queued work at once and running work at its next step; what has ended stays as it is."""
+    """Cancel a queued request immediately, a running one at its next step; one that has ended stays as it is."""
     own = services(http)
     request = own.store.queue.cancel(request_id, key.account_id)
     return JSONResponse({"request_id": request.id, "status": request.status, "error": request.error})

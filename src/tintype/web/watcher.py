@@ -1,20 +1,24 @@
-"""Calls that wait for a request or follow it: one look at the database serves all of them, and none is made for nobody.
+"""Calls that wait for a request or follow it: how many there may be, and one poll of the database for all of them.
 
-For the event loop's own thread alone. How many calls there may be is `waits.py`'s.
+For the event loop's own thread alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import structlog
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from tintype.errors import UNFORESEEN, StoreUnavailable, TintypeError
+from tintype.errors import UNFORESEEN, StoreUnavailable, TintypeError, TooManyRequests
 from tintype.store.db.records import Status
 from tintype.store.queue.progress import Poll, State, Update
 from tintype.store.queue.queue import Queue
@@ -22,12 +26,14 @@ from tintype.web.shutdown import Shutdown
 
 log = structlog.get_logger()
 
-#: Seconds between looks at a request that is being waited for: at first, and at most.
-FIRST_LOOK, SLOWEST_LOOK = 0.01, 0.1
-#: Seconds for which previews are made after this process last said that somebody follows a request.
-WATCHED = 10.0
-#: How many times longer than a look at the whole queue took is the pause until the next.
-SPARING = 9.0
+#: Seconds between polls of a request that a call waits for: at first, and at most.
+FIRST_POLL, MAX_POLL = 0.01, 0.1
+#: Seconds for which workers render previews after this process last noted that a request is followed.
+PREVIEWS_FOR = 10.0
+#: The pause between polls of all positions in the queue, in multiples of the time that the last one took.
+QUEUE_PAUSE = 9.0
+#: Seconds after which one of the waiting calls may have ended.
+RETRY_AFTER = 5.0
 
 
 class Watch:
@@ -38,72 +44,72 @@ class Watch:
         self.follows = follows
         #: Whether there is nothing more to wait for: the request has ended, or its record has expired.
         self.over = False
-        #: Why this call can't be told.
+        #: Why this call can't be answered.
         self.error: TintypeError | None = None
         self.pause = pause
-        #: When to look next, on this machine's monotonic clock.
+        #: The time of its next poll, on the monotonic clock.
         self.due = 0.0
         self.known: State | None = None
-        self._seen: Update | None = None
-        self.bell = asyncio.Event()
+        self._update: Update | None = None
+        #: Set when the call should wake up.
+        self.wake = asyncio.Event()
 
-    async def news(self, seconds: float) -> Update | None:
-        """How the request stands once it stands differently, within so many seconds; else None."""
-        await _rung(self.bell, seconds)
-        self.bell.clear()
-        seen, self._seen = self._seen, None
-        return seen
+    async def next(self, seconds: float) -> Update | None:
+        """The request's state once it has changed; None if it hasn't within `seconds`."""
+        await _wait(self.wake, seconds)
+        self.wake.clear()
+        update, self._update = self._update, None
+        return update
 
-    def again(self) -> None:
-        """Have the next look tell everything anew."""
+    def reset(self) -> None:
+        """Have the next poll report the whole state."""
         self.known = None
 
     def take(self, found: Poll, rest: float) -> None:
-        """What a look found; the next comes no sooner than after `rest` seconds."""
+        """Take what a poll found; the next comes after `rest` seconds at least."""
         state = found.states.get(self.id)
         self.over = state is None or (not self.follows and state.status.ended)
         if self.follows and self.id in found.news:
-            self._seen, self.known = found.news[self.id].after(self._seen), state
-        if self.over or self._seen:
-            self.bell.set()
+            self._update, self.known = found.news[self.id].after(self._update), state
+        if self.over or self._update:
+            self.wake.set()
         if not self.follows:
-            self.pause = min(self.pause * 1.2, SLOWEST_LOOK)
+            self.pause = min(self.pause * 1.2, MAX_POLL)
         self.due = time.monotonic() + max(self.pause, rest)
 
     def fail(self, error: TintypeError) -> None:
-        """End the wait; who follows goes on, since the next look may tell."""
+        """End a wait; a call that follows goes on, since the next poll may succeed."""
         if not self.follows:
             self.error = error
-            self.bell.set()
+            self.wake.set()
         self.due = time.monotonic() + self.pause
 
 
 class Watcher:
-    """Looks at all that is watched; `pace` is the seconds between looks at what is followed."""
+    """Polls all requests that are watched. pause: seconds between polls of followed ones."""
 
-    def __init__(self, queue: Queue, pace: float, shutdown: Shutdown) -> None:
+    def __init__(self, queue: Queue, pause: float, shutdown: Shutdown) -> None:
         self._queue = queue
-        self._pace = pace
+        self._pause = pause
         self._shutdown = shutdown
-        shutdown.tell(self._release)
+        shutdown.on_change(self._release)
         self._watches: set[Watch] = set()
         self._joined = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
         self._marking: asyncio.Task[None] | None = None
         #: Threads of its own: those of all calls may wait for the database.
         self._threads = CapacityLimiter(2)
-        #: When to look at the places in the queue again, and when each request was last said to be watched.
-        self._places_at = 0.0
+        #: When to poll the positions in the queue next, and when each request was last marked as followed.
+        self._positions_at = 0.0
         self._marked: dict[str, float] = {}
 
     @contextmanager
     def watching(self, id: str, *, follows: bool = False) -> Iterator[Watch]:
-        """A watch, while the block lasts."""
-        watch = Watch(id, self._pace if follows else FIRST_LOOK, follows=follows)
+        watch = Watch(id, self._pause if follows else FIRST_POLL, follows=follows)
         self._watches.add(watch)
         self._joined.set()
         if self._shutdown.over:
-            watch.bell.set()
+            watch.wake.set()
         if self._watching is None or self._watching.done():
             self._watching = asyncio.create_task(self._run())
         try:
@@ -112,7 +118,7 @@ class Watcher:
             self._watches.discard(watch)
 
     async def close(self) -> None:
-        """Look no more."""
+        """Stop polling."""
         tasks = [task for task in (self._watching, self._marking) if task]
         for task in tasks:
             task.cancel()
@@ -122,72 +128,132 @@ class Watcher:
         while self._watches:
             await self._rest()
             if due := self._due():
-                await self._turn(due)
+                await self._poll_due(due)
 
     def _release(self) -> None:
-        """Wake those who are to end: who follows once the server closes, who waits once its grace is over."""
+        """Wake calls that have to end: those that follow once the server closes, all once its grace is over."""
         for watch in self._watches:
             if watch.follows or self._shutdown.over:
-                watch.bell.set()
+                watch.wake.set()
 
     async def _rest(self) -> None:
-        """Until somebody's look is due, or somebody joins."""
+        """Wait until a poll is due, or a watch joins."""
         self._joined.clear()
-        await _rung(self._joined, min(watch.due for watch in self._watches) - time.monotonic())
+        await _wait(self._joined, min(watch.due for watch in self._watches) - time.monotonic())
 
     def _due(self) -> list[Watch]:
-        """All whose look is due, and those who wait for the second half of their pause: so looks fall together."""
+        """Watches in the second half of their pause too, so that several share a poll."""
         moment = time.monotonic()
         return [watch for watch in self._watches if watch.due - watch.pause / 2 <= moment]
 
-    async def _turn(self, due: list[Watch]) -> None:
+    async def _poll_due(self, due: list[Watch]) -> None:
         began = time.monotonic()
         try:
-            found = await run_sync(self._look, due, began >= self._places_at, limiter=self._threads)
+            found = await run_sync(self._poll, due, began >= self._positions_at, limiter=self._threads)
         except StoreUnavailable as error:
             self._fail(due, error)
         except Exception as error:
-            log.exception("requests can't be looked at", error=type(error).__name__)
+            log.exception("polling requests fails", error=type(error).__name__)
             self._fail(due, TintypeError(UNFORESEEN))
         else:
             took = time.monotonic() - began
-            if began >= self._places_at:
-                self._places_at = began + max(self._pace, SPARING * took)
+            if began >= self._positions_at:
+                self._positions_at = began + max(self._pause, QUEUE_PAUSE * took)
             for watch in due:
                 watch.take(found, took)
             self._mark()
 
-    def _look(self, due: list[Watch], places: bool) -> Poll:
+    def _poll(self, due: list[Watch], positions: bool) -> Poll:
         waited = [watch.id for watch in due if not watch.follows]
         followed: dict[str, State | None] = {}
         for watch in due:
-            if watch.follows:  # of several who follow one, who knows least counts
+            if watch.follows:  # of several that follow one, the one that knows least counts
                 followed[watch.id] = watch.known if followed.get(watch.id, watch.known) == watch.known else None
-        return self._queue.poll(waited, followed, positions=places)
+        return self._queue.poll(waited, followed, positions=positions)
 
     def _fail(self, due: list[Watch], error: TintypeError) -> None:
         for watch in due:
             watch.fail(error)
 
     def _mark(self) -> None:
-        """Have previews made of what runs and is followed; said anew well before it lapses, of all at once."""
+        """Have previews made of followed requests that run; repeated in time, for all of them together."""
         running = {watch.id for watch in self._watches if watch.known and watch.known.status is Status.PROCESSING}
-        lately = time.monotonic() - WATCHED / 2
-        if all(self._marked.get(id, 0.0) > lately for id in running) or (self._marking and not self._marking.done()):
+        recent = time.monotonic() - PREVIEWS_FOR / 2
+        if all(self._marked.get(id, 0.0) > recent for id in running) or (self._marking and not self._marking.done()):
             return
         self._marked = dict.fromkeys(running, time.monotonic())
-        self._marking = asyncio.create_task(self._say_watched([*running]))
+        self._marking = asyncio.create_task(self._mark_followed([*running]))
 
-    async def _say_watched(self, ids: list[str]) -> None:
-        """Apart from the looks, which must not wait for the lock."""
+    async def _mark_followed(self, ids: list[str]) -> None:
+        """Apart from the polls, which must not wait for the lock."""
         try:
-            await run_sync(self._queue.previews.follow, ids, WATCHED, limiter=self._threads)
+            await run_sync(self._queue.previews.follow, ids, PREVIEWS_FOR, limiter=self._threads)
         except StoreUnavailable:
-            self._marked.clear()  # the next look tries again
+            self._marked.clear()  # the next poll tries again
 
 
-async def _rung(bell: asyncio.Event, seconds: float) -> None:
-    """Wait for it, for so long at most; not by `wait_for`, which before Python 3.12 may swallow a cancellation."""
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """At most `seconds`. Not by `wait_for`, which before Python 3.12 may swallow a cancellation."""
     with suppress(TimeoutError):
         async with asyncio.timeout(max(0.0, seconds)):
-            await bell.wait()
+            await event.wait()
+
+
+class ConcurrentWaits:
+    """The open calls that wait for or follow a request, counted by account and limited per account and in all."""
+
+    def __init__(self, max_per_account: int, max_total: int) -> None:
+        self._max_per_account = max_per_account
+        self._max_total = max_total
+        self._open: Counter[str] = Counter()
+
+    @property
+    def open(self) -> int:
+        """How many there are."""
+        return self._open.total()
+
+    @contextmanager
+    def counted(self, account_id: str) -> Iterator[None]:
+        """Counts one more while the block lasts; raises TooManyRequests."""
+        self.enter(account_id)
+        try:
+            yield
+        finally:
+            self.leave(account_id)
+
+    def enter(self, account_id: str) -> None:
+        """Count one more; raises TooManyRequests."""
+        if self._open[account_id] >= self._max_per_account:
+            raise _too_many("this account", self._max_per_account)
+        if self.open >= self._max_total:
+            raise _too_many("this server", self._max_total)
+        self._open[account_id] += 1
+
+    def leave(self, account_id: str) -> None:
+        """Count one less."""
+        self._open[account_id] -= 1
+        if not self._open[account_id]:
+            del self._open[account_id]
+
+
+def _too_many(whose: str, limit: int) -> TooManyRequests:
+    words = (
+        f"Too many waiting calls: {whose} may have {limit} that wait for or follow requests at the same time. "
+        "Use POST /v2/…, which doesn't wait, and ask for the request's status"
+    )
+    return TooManyRequests(words, RETRY_AFTER, time.time())
+
+
+class CountedStream(StreamingResponse):
+    """A stream that counts as an open call from its construction until it has ended or its client has disconnected."""
+
+    def __init__(self, waits: ConcurrentWaits, account_id: str, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._waits, self._account_id = waits, account_id
+        waits.enter(account_id)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._waits.leave(self._account_id)

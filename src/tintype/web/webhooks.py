@@ -1,4 +1,4 @@
-"""Webhooks, as their owners see them: the vendor's addresses, and a rotation of secrets."""
+"""An account's webhook subscriptions and their deliveries, at the vendor's addresses, and rotation of secrets."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ from tintype.store.accounts.keys import Key
 from tintype.store.db.records import Delivery, Event, Subscription
 from tintype.web.answers import utc
 from tintype.web.auth import Reader, Runner
+from tintype.web.clients import base_url, single_header
 from tintype.web.openapi import describe_body, describe_call, describe_query
 from tintype.web.query import Query, describe
 from tintype.web.services import Services, services
-from tintype.web.terms import only
 from tintype.web.threads import Threaded, in_thread
-from tintype.web.urls import base_url
 
-#: Names whom to tell of one request's end.
+#: The header with a webhook's address for one request.
 HEADER = "X-Webhook-URL"
-LONGEST_URL = 2000
+MAX_URL = 2000
 EVENTS = "a list of " + " and ".join(Event)
-MOST_LOGS = 100
+LOGS_PER_PAGE = 100
 #: What the calls take, for `/openapi.json`.
 ID, URL = ({name: {"type": "string"}} for name in ("webhook_id", "webhook_url"))
 TYPES = {"type": "array", "items": {"enum": [*Event]}, "minItems": 1}
@@ -44,7 +43,6 @@ EXAMPLE: dict[str, Any] = {"webhook_url": "https://receiver.example.com/hook", "
 
 
 def webhooks_router() -> APIRouter:
-    """The routes of this page."""
     router = APIRouter(prefix="/webhook", route_class=Threaded)
     change = "Change a webhook, or make it active again"
     for path, endpoint, method, words in (
@@ -66,12 +64,12 @@ def webhooks_router() -> APIRouter:
 
 
 def get(http: HttpRequest, key: Reader) -> dict[str, Any]:
-    """All of the account's webhooks; the secrets that sign are shown to keys that may change something."""
+    """All of the account's webhooks; keys that may only read don't see the signing secrets."""
     return {"webhooks": [_shown(hook, key) for hook in services(http).store.webhooks.list(key.account_id)]}
 
 
 async def add(http: HttpRequest, key: Runner) -> dict[str, Any]:
-    """Tell an address of requests that end, from now on."""
+    """Send events of the account's requests to an address."""
     own = services(http)
     async with own.bodies.read(http, key.account_id) as sent:
         url, events = _url(own, sent), _events(sent)
@@ -80,7 +78,7 @@ async def add(http: HttpRequest, key: Runner) -> dict[str, Any]:
 
 
 async def update(http: HttpRequest, key: Runner) -> dict[str, Any]:
-    """Give a webhook another address and other events; it is active again, and what waits goes to the new address."""
+    """Change a webhook's address and events; it is active again, and waiting deliveries go to the new address."""
     own = services(http)
     async with own.bodies.read(http, key.account_id) as sent:
         id, url, events = _text(sent, "webhook_id"), _url(own, sent), _events(sent)
@@ -89,7 +87,7 @@ async def update(http: HttpRequest, key: Runner) -> dict[str, Any]:
 
 
 async def rotate(http: HttpRequest, key: Runner) -> dict[str, Any]:
-    """Every message is signed with both secrets for a day, so that the receiver can change over in its own time."""
+    """Deliveries are signed with both secrets for a day, so that the receiver can change over in between."""
     own = services(http)
     async with own.bodies.read(http, key.account_id) as sent:
         id = _text(sent, "webhook_id")
@@ -98,7 +96,7 @@ async def rotate(http: HttpRequest, key: Runner) -> dict[str, Any]:
 
 
 def inactive(http: HttpRequest, key: Runner) -> dict[str, Any]:
-    """Send it nothing more, not even what waits."""
+    """Stop sending to it; waiting deliveries are dropped."""
     hook = services(http).store.webhooks.remove(_text(dict(http.query_params), "webhook_id"), key.account_id)
     return {"message": "Webhook made inactive", "webhook": _shown(hook, key)}
 
@@ -107,33 +105,36 @@ def dispatch_logs(http: HttpRequest, key: Reader) -> dict[str, Any]:
     """The deliveries, newest first, a hundred to a page: each with its state, its attempts and the last answer."""
     own, page = services(http), Query(http.query_params).page()
     hook = own.store.webhooks.find(_text(dict(http.query_params), "webhook_id"), key.account_id)
-    return {"logs": [_logged(one) for one in own.store.webhooks.outbox.logs(hook.id, MOST_LOGS, page)], "page": page}
+    return {
+        "logs": [_logged(one) for one in own.store.webhooks.outbox.logs(hook.id, LOGS_PER_PAGE, page)],
+        "page": page,
+    }
 
 
 async def replay(http: HttpRequest, key: Runner) -> dict[str, Any]:
-    """Send a delivery once more, with the same id and body, whatever came of it before; the webhook must be active."""
+    """Send a delivery again, with the same id and body, whatever its outcome was; the webhook must be active."""
     own = services(http)
     async with own.bodies.read(http, key.account_id) as sent:
         id = _text(sent, "delivery_id")
-    return {"message": "It will be sent again", "log": _logged(await in_thread(http, _again, own, key, id))}
+    return {"message": "It will be sent again", "log": _logged(await in_thread(http, _replayed, own, key, id))}
 
 
-def _again(own: Services, key: Key, id: str) -> Delivery:
+def _replayed(own: Services, key: Key, id: str) -> Delivery:
     hook = own.store.webhooks.find(own.store.webhooks.outbox.find(id, key.account_id).webhook_id, key.account_id)
     if hook.removed or hook.disabled_at is not None:
         raise BadRequest("This webhook is not active: update it first, which makes it so")
     return own.store.webhooks.outbox.replay(id)[0]
 
 
-def asked_webhook(http: HttpRequest, own: Services, key: Key) -> str | None:
-    """The address that a request's X-Webhook-URL names; the webhook that signs for it is there after this.
+def webhook_of_call(http: HttpRequest, own: Services, key: Key) -> str | None:
+    """The address in a call's X-Webhook-URL, if any; creates the webhook that signs for it.
 
-    Raises InvalidParameter, WebhookRefused for an address that can't be one.
+    Raises InvalidParameter, WebhookRefused for an address that can't be a webhook's.
     """
-    url = (only(http, HEADER) or "").strip(" \t")
+    url = (single_header(http, HEADER) or "").strip(" \t")
     if not url:
         return None
-    if not url.isascii():  # a header has no character set: the receiver would be called at another path
+    if not url.isascii():  # a header has no character set: the call would go to another path
         raise InvalidParameter(HEADER, url, "an address in ASCII, where é, say, is written %C3%A9")
     _check(own, url, HEADER)
     own.store.webhooks.own(key.account_id)
@@ -141,13 +142,13 @@ def asked_webhook(http: HttpRequest, own: Services, key: Key) -> str | None:
 
 
 def _base(http: HttpRequest, own: Services) -> str | None:
-    """What links in messages begin with, where the operator hasn't said it; raises BadRequest."""
+    """The base of links in deliveries, where the operator hasn't set it; raises BadRequest."""
     return None if own.settings.public_url else base_url(http, own.settings)
 
 
 def _check(own: Services, url: str, name: str) -> str:
-    if len(url) > LONGEST_URL:
-        raise InvalidParameter(name, url, f"an address of at most {LONGEST_URL} characters")
+    if len(url) > MAX_URL:
+        raise InvalidParameter(name, url, f"an address of at most {MAX_URL} characters")
     try:
         check_target(url, own.settings.webhook_allow)
     except AddressRefused as error:
@@ -186,7 +187,7 @@ def _shown(hook: Subscription, key: Key) -> dict[str, Any]:
     secret = {} if key.read_only else {"secret": hook.secret}
     return {
         "webhook_id": hook.id,
-        # Null for the one that signs what X-Webhook-URL asks for.
+        # Null for the one that signs deliveries to addresses of X-Webhook-URL.
         "webhook_url": hook.url,
         "event": {"types": list(hook.events)},
         "created_at": utc(hook.created_at),

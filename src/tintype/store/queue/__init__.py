@@ -1,1 +1,1 @@
-"""Requests: submitted, claimed, ended, remembered."""
+"""Requests: submitted, claimed, ended, and kept as history."""

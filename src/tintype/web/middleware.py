@@ -1,0 +1,200 @@
+"""ASGI middleware around every call, outermost first: metrics, (CORS), the account's headers, the limit on bodies."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from fastapi import Request as HttpRequest
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tintype.catalog.samples import SAMPLES
+from tintype.errors import StoreUnavailable
+from tintype.store.accounts.keys import Key
+from tintype.store.billing.money import plain
+from tintype.telemetry.metrics import Calls
+from tintype.web.body import check_size, declared_length
+from tintype.web.connections import REFUSED
+from tintype.web.failures import CLIENT_GONE, unforeseen
+from tintype.web.forms import SMALL
+from tintype.web.services import Services
+from tintype.web.shutdown import LAST_ANSWERS
+from tintype.web.threads import hung_up, within
+
+#: Routes in metrics that are none of the app's templates: calls that matched no route, all samples, and calls of test
+#: keys, whose senders choose the answers that they get.
+UNMATCHED, SAMPLE, TEST = "unmatched", "samples", "test-mode"
+GROUPED = dict.fromkeys((sample.path for sample in SAMPLES), SAMPLE)
+#: Seconds for the credits in one of the last answers of a server that stops.
+LAST_LOOK = LAST_ANSWERS * 0.2
+#: Seconds, and bytes, for which a client that is answered in the middle of its body may go on sending. Were that not
+#: read, its system would drop the answer together with the connection.
+LINGER, MAX_LINGER = 5.0, 64 * 2**20
+
+
+class CallMetrics:
+    """Counts each answer, and the seconds until its first byte.
+
+    How long a stream or a large file takes after that depends on its client.
+    """
+
+    def __init__(self, app: ASGIApp, calls: Calls, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.app = app
+        self.calls = calls
+        self.clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        call = _MeasuredCall(self, scope, receive, send)
+        self.calls.open.inc()
+        try:
+            await self.app(scope, call.receive, call.send)
+        finally:
+            self.calls.open.dec()
+            if not call.begun:  # the client has disconnected, or the framework answers with an error outside of this
+                call.count(500)
+
+
+class _MeasuredCall:
+    __slots__ = ("_calls", "_clock", "_more", "_receive", "_scope", "_send", "_since", "begun")
+
+    def __init__(self, own: CallMetrics, scope: Scope, receive: Receive, send: Send) -> None:
+        self._calls, self._clock = own.calls, own.clock
+        self._scope, self._receive, self._send = scope, receive, send
+        self._since = self._clock()
+        #: Whether more of the body may come, and whether the answer has begun.
+        self._more, self.begun = True, False
+
+    async def receive(self) -> Message:
+        """The next message; the time in which the server waits for the body isn't counted."""
+        if not self._more:
+            return await self._receive()
+        asked = self._clock()
+        message = await self._receive()
+        self._since += self._clock() - asked
+        self._more = message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        if not self.begun:
+            self.count(message["status"])
+        await self._send(message)
+
+    def count(self, status: int) -> None:
+        """Count the answer, or what stands for it where the client has disconnected."""
+        self.begun = True
+        seconds, state = self._clock() - self._since, self._scope.get("state", {})
+        status = state.get(REFUSED) or (CLIENT_GONE if hung_up(self._scope) else status)
+        key: Key | None = state.get("key")
+        path: str = getattr(self._scope.get("route"), "path", UNMATCHED)
+        route = TEST if key and key.test else GROUPED.get(path, path)
+        self._calls.answered(route, self._scope["method"], status, seconds)
+
+
+class AccountHeaders:
+    """Adds x-remaining-credits and x-mode to every answer to an authenticated call.
+
+    Errors have them too, and so the 500 for an unforeseen exception: Starlette's own comes outside all middleware.
+    """
+
+    def __init__(self, app: ASGIApp, services: Services) -> None:
+        self.app = app
+        self.services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def with_headers(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            key: Key | None = scope.get("state", {}).get("key")
+            if message["type"] == "http.response.start" and key and not key.server_only:
+                await self._add(message, key)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, with_headers)
+        except Exception as error:
+            if begun or scope["type"] != "http":
+                raise
+            await unforeseen(HttpRequest(scope), error)(scope, receive, with_headers)
+
+    async def _add(self, message: Message, key: Key) -> None:
+        """The credits are read when the answer begins, so that they include this call's own."""
+        headers, account_id = MutableHeaders(scope=message), key.account_id
+        if key.test:
+            headers["x-mode"] = "test"
+        if not self.services.settings.billing:
+            headers["x-remaining-credits"] = "unlimited"
+            return
+        own = self.services
+        timeout = LAST_LOOK if own.shutdown.over else None
+        try:
+            remaining = await within(timeout, own.threads.run(account_id, own.store.accounts.remaining, account_id))
+        except (StoreUnavailable, TimeoutError):
+            return  # the answer itself is worth more than its header
+        headers["x-remaining-credits"] = plain(remaining)
+
+
+class BodyLimit:
+    """Stops reading a body at `limit` bytes, and closes the connection of one that wasn't read."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self.app = app
+        self.limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            body = _ReceivedBody(Headers(scope=scope), receive, send, self.limit)
+            receive, send = body.receive, body.send
+        await self.app(scope, receive, send)
+
+
+class _ReceivedBody:
+    """The body of one call, and whether any of it is still to come."""
+
+    def __init__(self, headers: Headers, receive: Receive, send: Send, limit: int) -> None:
+        self._receive, self._send = receive, send
+        self._limit = limit
+        self._read = 0
+        self._declared = declared_length(headers)
+        self._over = not self._declared and "transfer-encoding" not in headers
+        #: The client sends nothing before it gets a 100, which only reading the body sends.
+        self._waits = headers.get("expect", "").lower() == "100-continue"
+        self._answered = self._closes = False
+
+    async def receive(self) -> Message:
+        """The next piece; raises BodyTooLarge."""
+        self._waits = False
+        message = await self._receive()
+        self._read += len(message.get("body", b""))
+        self._over = not message.get("more_body")
+        if not self._answered:
+            check_size(self._read, self._limit)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass the answer on; where much of the body isn't read, close the connection after it."""
+        if message["type"] == "http.response.start":
+            self._answered = True
+            # A small rest is dropped by the server, and the connection stays open.
+            small = self._declared and self._declared - self._read <= SMALL
+            self._closes = not self._over and (self._waits or not small)
+            if self._closes:
+                MutableHeaders(scope=message)["connection"] = "close"
+        elif self._closes and not self._waits and not message.get("more_body"):
+            await self._send({**message, "more_body": True})
+            await self._linger()
+            message = {"type": "http.response.body", "body": b""}
+        await self._send(message)
+
+    async def _linger(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER):
+                while not self._over and self._read <= self._limit + MAX_LINGER:
+                    await self.receive()

@@ -1,0 +1,1 @@
+"""A database of an earlier version, and the script that wrote it."""
