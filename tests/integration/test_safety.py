@@ -55,7 +55,7 @@ def test_a_guard_is_as_strict_as_the_request_says(opennsfw: OpenNsfw) -> None:
     assert guard.check("off", [noise(), SKIN]) == []
     assert guard.check("warn", [noise(), SKIN]) == ["picture 2 of 2 may be nsfw"]
     assert guard.check("block", [noise(), noise()]) == []
-    with pytest.raises(ContentRefused, match="refused the picture: nsfw") as refused:
+    with pytest.raises(ContentRefused, match="refused the image: nsfw") as refused:
         guard.check("block", [noise(), SKIN])
     assert refused.value.status == 422
     assert [guard.hides(safety) for safety in ("off", "warn", "block")] == [False, False, True]
