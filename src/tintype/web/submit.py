@@ -41,7 +41,7 @@ from tintype.store.queue.inputs import Input
 from tintype.store.queue.lifecycle import log_queued
 from tintype.store.queue.submit import NewRequest
 from tintype.telemetry.traces import HEADER
-from tintype.testmode.script import parse, steady_draw
+from tintype.testmode.scenario import parse, steady_draw
 from tintype.web.clients import base_url, client_address, own_path, single_header
 from tintype.web.services import Services
 from tintype.web.services import services as services_of
