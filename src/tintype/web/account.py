@@ -34,9 +34,10 @@ def account_router() -> APIRouter:
         ("/v2/ledger/days", days, describe_query("The balance day by day", WINDOW, 400)),
         ("/v2/usage", usage, describe_query("Requests and their cost by day and by model", WINDOW, 400)),
         ("/v1/get-user-credits", credits, describe_call("What the account may still spend")),
-        ("/api/auth/authenticate", whoever, describe_call("Whose key this is")),
     ):
         router.add_api_route(path, endpoint, methods=["GET"], **words)
+    words = describe_call("Whose key this is")
+    router.add_api_route("/api/auth/authenticate", key_owner, methods=["GET"], name="whoever", **words)
     return router
 
 
@@ -99,7 +100,7 @@ def credits(http: HttpRequest, key: Reader) -> dict[str, float]:
     return {"credits": dollars(own.store.accounts.remaining(key.account_id)), "free-credits": 0.0}
 
 
-def whoever(http: HttpRequest, key: Caller) -> dict[str, Any]:
+def key_owner(http: HttpRequest, key: Caller) -> dict[str, Any]:
     """The account, its credits, and what this key may do; of a key that sees the server alone, the last."""
     own = services(http).store.accounts
     may = {"name": key.name, "hint": key.begins, "read_only": key.read_only, "models": key.models, "mode": key.mode}

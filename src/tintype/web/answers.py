@@ -88,7 +88,7 @@ def times(request: Request) -> dict[str, float]:
 
 
 def failure(request: Request) -> TintypeError:
-    """A FAILED request as v1 answers it: the caller's fault or wish, the safety filter's, or ours."""
+    """A FAILED request as v1 answers it: the caller's fault, cancelled, refused by the safety filter, or this server's."""
     kinds: dict[int, type[TintypeError]] = {kind.status: kind for kind in (BadPicture, ContentRefused, NoRoom)}
     kinds[CANCELLED.status] = Cancelled
     found = request.failure

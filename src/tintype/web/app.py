@@ -119,7 +119,7 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
             _every(own.poll, fake.turn),
             _every(SAMPLES, services.readiness.keep_samples),
         )
-        presence = [_every(SERVER_HEARTBEAT, services.beat)] if name else []
+        presence = [_every(SERVER_HEARTBEAT, services.heartbeat)] if name else []
         tasks = [asyncio.create_task(job) for job in (*jobs, *presence)]
         yield
         for task in tasks:

@@ -71,7 +71,7 @@ async def events(http: HttpRequest, key: Reader, request_id: str) -> Response:
     stream.cursor = EventCursor.parse(http.headers.get("last-event-id", ""))
     await in_thread(http, own.store.queue.find, request_id, key.account_id)
     if stream.cursor == OVER:
-        return Response(status_code=NO_CONTENT)  # a browser's EventSource would reconnect for ever
+        return Response(status_code=NO_CONTENT)  # a browser's EventSource would reconnect indefinitely
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}  # nginx would buffer events
     return CountedStream(own.waits, key.account_id, stream.run(), media_type="text/event-stream", headers=headers)
 

@@ -28,8 +28,8 @@ from tintype.web.threads import hung_up, within
 #: keys, whose senders choose the answers that they get.
 UNMATCHED, SAMPLE, TEST = "unmatched", "samples", "test-mode"
 GROUPED = dict.fromkeys((sample.path for sample in SAMPLES), SAMPLE)
-#: Seconds for the credits in one of the last answers of a server that stops.
-LAST_LOOK = LAST_ANSWERS * 0.2
+#: Timeout in seconds of reading the credits for one of the last answers of a server that stops.
+LAST_CREDITS = LAST_ANSWERS * 0.2
 #: Seconds, and bytes, for which a client that is answered in the middle of its body may go on sending. Were that not
 #: read, its system would drop the answer together with the connection.
 LINGER, MAX_LINGER = 5.0, 64 * 2**20
@@ -133,7 +133,7 @@ class AccountHeaders:
             headers["x-remaining-credits"] = "unlimited"
             return
         own = self.services
-        timeout = LAST_LOOK if own.shutdown.over else None
+        timeout = LAST_CREDITS if own.shutdown.over else None
         try:
             remaining = await within(timeout, own.threads.run(account_id, own.store.accounts.remaining, account_id))
         except (StoreUnavailable, TimeoutError):

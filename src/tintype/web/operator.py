@@ -211,9 +211,9 @@ def _used(one: AccountUsage) -> dict[str, Any]:
 
 
 def _sample(one: Bucket) -> dict[str, Any]:
-    looked = {"queued": one.queued, "running": one.running, "workers": one.workers}
+    sampled = {"queued": one.queued, "running": one.running, "workers": one.workers}
     memory = {"memory": one.memory, "device_memory": one.device_memory}
     steps = {"fill": one.fill, "step_seconds": one.seconds_per_step}
     cold = {"cold_starts": one.cold_starts, "cold_seconds": round(one.cold_seconds, 3)}
     ended = {"completed": one.completed, "failed": one.failed, "refused": one.refused, "cancelled": one.cancelled}
-    return {"at": utc(one.at), **looked, **memory, **steps, **cold, **ended, "error_rate": one.error_rate}
+    return {"at": utc(one.at), **sampled, **memory, **steps, **cold, **ended, "error_rate": one.error_rate}

@@ -122,8 +122,7 @@ class Services:
         except NotFound:
             return self.uploads.signed_url(name, SIGNED_FOR)
 
-    def beat(self) -> None:
-        """This server's heartbeat."""
+    def heartbeat(self) -> None:
         self.store.ops.servers.beat(self.name, self.registry.identities)
 
     def leave(self) -> None:

@@ -65,7 +65,7 @@ def webhooks_router() -> APIRouter:
 
 def get(http: HttpRequest, key: Reader) -> dict[str, Any]:
     """All of the account's webhooks; keys that may only read don't see the signing secrets."""
-    return {"webhooks": [_shown(hook, key) for hook in services(http).store.webhooks.list(key.account_id)]}
+    return {"webhooks": [_shown(webhook, key) for webhook in services(http).store.webhooks.list(key.account_id)]}
 
 
 async def add(http: HttpRequest, key: Runner) -> dict[str, Any]:
@@ -73,8 +73,8 @@ async def add(http: HttpRequest, key: Runner) -> dict[str, Any]:
     own = services(http)
     async with own.bodies.read(http, key.account_id) as sent:
         url, events = _url(own, sent), _events(sent)
-    hook = await in_thread(http, own.store.webhooks.add, key.account_id, url, events, _base(http, own))
-    return {"message": "Webhook added", "webhook": _shown(hook, key)}
+    webhook = await in_thread(http, own.store.webhooks.add, key.account_id, url, events, _base(http, own))
+    return {"message": "Webhook added", "webhook": _shown(webhook, key)}
 
 
 async def update(http: HttpRequest, key: Runner) -> dict[str, Any]:
@@ -82,8 +82,8 @@ async def update(http: HttpRequest, key: Runner) -> dict[str, Any]:
     own = services(http)
     async with own.bodies.read(http, key.account_id) as sent:
         id, url, events = _text(sent, "webhook_id"), _url(own, sent), _events(sent)
-    hook = await in_thread(http, own.store.webhooks.update, id, key.account_id, url, events, _base(http, own))
-    return {"message": "Webhook updated", "webhook": _shown(hook, key)}
+    webhook = await in_thread(http, own.store.webhooks.update, id, key.account_id, url, events, _base(http, own))
+    return {"message": "Webhook updated", "webhook": _shown(webhook, key)}
 
 
 async def rotate(http: HttpRequest, key: Runner) -> dict[str, Any]:
@@ -91,22 +91,22 @@ async def rotate(http: HttpRequest, key: Runner) -> dict[str, Any]:
     own = services(http)
     async with own.bodies.read(http, key.account_id) as sent:
         id = _text(sent, "webhook_id")
-    hook = await in_thread(http, own.store.webhooks.rotate, id, key.account_id)
-    return {"message": "Secret rotated", "webhook": _shown(hook, key)}
+    webhook = await in_thread(http, own.store.webhooks.rotate, id, key.account_id)
+    return {"message": "Secret rotated", "webhook": _shown(webhook, key)}
 
 
 def inactive(http: HttpRequest, key: Runner) -> dict[str, Any]:
     """Stop sending to it; waiting deliveries are dropped."""
-    hook = services(http).store.webhooks.remove(_text(dict(http.query_params), "webhook_id"), key.account_id)
-    return {"message": "Webhook made inactive", "webhook": _shown(hook, key)}
+    webhook = services(http).store.webhooks.remove(_text(dict(http.query_params), "webhook_id"), key.account_id)
+    return {"message": "Webhook made inactive", "webhook": _shown(webhook, key)}
 
 
 def dispatch_logs(http: HttpRequest, key: Reader) -> dict[str, Any]:
     """The deliveries, newest first, a hundred to a page: each with its state, its attempts and the last answer."""
     own, page = services(http), Query(http.query_params).page()
-    hook = own.store.webhooks.find(_text(dict(http.query_params), "webhook_id"), key.account_id)
+    webhook = own.store.webhooks.find(_text(dict(http.query_params), "webhook_id"), key.account_id)
     return {
-        "logs": [_logged(one) for one in own.store.webhooks.outbox.logs(hook.id, LOGS_PER_PAGE, page)],
+        "logs": [_logged(one) for one in own.store.webhooks.outbox.logs(webhook.id, LOGS_PER_PAGE, page)],
         "page": page,
     }
 
@@ -120,8 +120,8 @@ async def replay(http: HttpRequest, key: Runner) -> dict[str, Any]:
 
 
 def _replayed(own: Services, key: Key, id: str) -> Delivery:
-    hook = own.store.webhooks.find(own.store.webhooks.outbox.find(id, key.account_id).webhook_id, key.account_id)
-    if hook.removed or hook.disabled_at is not None:
+    webhook = own.store.webhooks.find(own.store.webhooks.outbox.find(id, key.account_id).webhook_id, key.account_id)
+    if webhook.removed or webhook.disabled_at is not None:
         raise BadRequest("This webhook is not active: update it first, which makes it so")
     return own.store.webhooks.outbox.replay(id)[0]
 
@@ -181,17 +181,17 @@ def _events(sent: dict[str, Any]) -> list[Event]:
     return [Event(one) for one in dict.fromkeys(types)]
 
 
-def _shown(hook: Subscription, key: Key) -> dict[str, Any]:
-    active = hook.disabled_at is None and not hook.removed
-    state = {"is_active": active, "disabled_at": utc(hook.disabled_at), "disabled_reason": hook.disabled_reason}
-    secret = {} if key.read_only else {"secret": hook.secret}
+def _shown(webhook: Subscription, key: Key) -> dict[str, Any]:
+    active = webhook.disabled_at is None and not webhook.removed
+    state = {"is_active": active, "disabled_at": utc(webhook.disabled_at), "disabled_reason": webhook.disabled_reason}
+    secret = {} if key.read_only else {"secret": webhook.secret}
     return {
-        "webhook_id": hook.id,
+        "webhook_id": webhook.id,
         # Null for the one that signs deliveries to addresses of X-Webhook-URL.
-        "webhook_url": hook.url,
-        "event": {"types": list(hook.events)},
-        "created_at": utc(hook.created_at),
-        "last_success_at": utc(hook.succeeded_at),
+        "webhook_url": webhook.url,
+        "event": {"types": list(webhook.events)},
+        "created_at": utc(webhook.created_at),
+        "last_success_at": utc(webhook.succeeded_at),
         **state,
         **secret,
     }
