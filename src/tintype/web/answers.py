@@ -88,7 +88,7 @@ def times(request: Request) -> dict[str, float]:
 
 
 def failure(request: Request) -> TintypeError:
-    """A FAILED request as v1 answers it: the caller's fault, cancelled, refused by the safety filter, or this server's."""
+    """A FAILED request as v1 answers it: the caller's fault, the safety filter's refusal, or this server's fault."""
     kinds: dict[int, type[TintypeError]] = {kind.status: kind for kind in (BadPicture, ContentRefused, NoRoom)}
     kinds[CANCELLED.status] = Cancelled
     found = request.failure
