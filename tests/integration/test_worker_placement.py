@@ -64,7 +64,7 @@ def models(weights: Path, folder: Callable[..., Path]) -> Models:
 def worker(site: Website, models: Models) -> Iterator[Worker]:
     """Looks for requests when it is called, and tells what it has when a picture is done; else never."""
     own, catalogue = site.own, Catalogue([ONE, OTHER])
-    leases = store_on(own.store.db, lease=60, retention=60, warm_wait=0.2)
+    leases = store_on(own.store.db, lease=60, retention=60, warm_wait=0.2).leases
     warming = Warming("w1", catalogue, models, own.store.ops.preloads, (), interval=NEVER)
     warming.look()
     delivery = Delivery(leases, own.outputs, Guard(None), with_recipe=False)
