@@ -84,6 +84,10 @@ check: setup ## Check style, types, layers and the files under deploy/
 tree: setup ## List the modules of src/tintype, each with what it is for
 	$(BIN)/python -m tests.tree
 
+.PHONY: words
+words: setup ## Show the words that have a better one in the field, in names, comments and docstrings
+	$(BIN)/python -m tests.words
+
 .PHONY: footprint
 footprint: setup ## Count the modules and functions of tintype that one warm request runs
 	$(BIN)/python -m tests.footprint

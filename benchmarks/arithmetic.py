@@ -25,8 +25,8 @@ from tintype.diffusion.families import DENOISERS
 from tintype.diffusion.libraries import quiet_libraries
 from tintype.diffusion.loading import load
 from tintype.media.decoder import Decoded
-from tintype.worker.direct import draw_order
-from tintype.worker.models import Models
+from tintype.worker.main import generate
+from tintype.worker.models import ModelPool
 
 FORMATS = (torch.float32, torch.bfloat16)
 UNET = "UNet2DConditionModel"
@@ -85,8 +85,8 @@ def requests(rounds: int) -> dict[str, float]:
         picture = Decoded(source(), (SIDE, SIDE), "") if spec.takes_picture else None
         named = {"image": LANDSCAPE.path} if picture else {}
         wanted = spec.read(spec.validate({"prompt": "a fox", "seed": 1, **named, **sent})[0])
-        models = [Models("cpu", str(dtype).removeprefix("torch."), 256, {}).get(spec) for dtype in FORMATS]
-        times = medians([partial(draw_order, one, slug, wanted, picture, 16) for one in models], rounds)
+        models = [ModelPool("cpu", str(dtype).removeprefix("torch."), 256, {}).get(spec) for dtype in FORMATS]
+        times = medians([partial(generate, one, slug, wanted, picture, 16) for one in models], rounds)
         found[f"{slug} built-in: bf16 ÷ f32 speed, a whole request"] = times[0] / times[1]
     return found
 

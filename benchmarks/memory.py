@@ -14,17 +14,17 @@ from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG
 from tintype.checkpoints.weights import builtin_weights
 from tintype.diffusion.memory.device_memory import DeviceMemory, Memory
 from tintype.diffusion.text import PromptCache
-from tintype.worker.models import Models
+from tintype.worker.models import ModelPool
 
 #: Looks at the cache in one measurement: a single one takes microseconds.
 HITS = 100
 Timed = Callable[[Callable[[], Any]], tuple[Any, float]]
 
 
-def fresh(prompts: int = 0) -> Models:
+def fresh(prompts: int = 0) -> ModelPool:
     """The built-in models in a memory of their own, with so many bytes for encoded prompts."""
     only = DeviceMemory(2**40)
-    return Models("cpu", "float32", 256, {}, memory=Memory(only, only), prompts=PromptCache(prompts))
+    return ModelPool("cpu", "float32", 256, {}, memory=Memory(only, only), prompts=PromptCache(prompts))
 
 
 def together() -> float:

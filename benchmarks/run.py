@@ -33,7 +33,7 @@ from tintype.diffusion.libraries import quiet_libraries
 from tintype.diffusion.text import Text
 from tintype.engine import Engine
 from tintype.media.images import encode
-from tintype.worker.looker import QUALITY
+from tintype.worker.previews import QUALITY
 
 CLIENTS = (1, 4, 8, 16)
 

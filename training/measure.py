@@ -8,7 +8,7 @@ import torch
 
 from tintype.catalog.models import MODELS
 from tintype.diffusion.image_state import Family
-from tintype.worker.models import Models
+from tintype.worker.models import ModelPool
 from training import quality
 from training.quality import Way
 
@@ -42,7 +42,7 @@ PROMISED = {
 
 def load(name: str) -> Family:
     """A shipped model in float32 on the CPU, loaded as a worker loads it."""
-    models = Models("cpu", "float32", t5_tokens=256, own={})
+    models = ModelPool("cpu", "float32", t5_tokens=256, own={})
     spec = MODELS[SLUGS[name]]
     return models.get(spec, torch.float32).family
 

@@ -55,6 +55,15 @@ from typing import Self
 SENT_LENGTH = 80
 #: The only text for unforeseen exceptions.
 UNFORESEEN = "Something went wrong on this server"
+#: What a caller reads of a request that a worker gave up for no reason of the request's own.
+MODEL_FAILED = "the model failed on this request"
+STORAGE_REFUSED = "the storage of pictures did not take this one"
+NOT_UNDERSTOOD = "this server no longer runs that request"
+
+
+def gave_up(attempts: int) -> str:
+    """What a caller reads of a request whose every attempt was lost: its workers died, or fell silent."""
+    return f"gave up after {attempts} attempts"
 
 
 class TintypeError(Exception):

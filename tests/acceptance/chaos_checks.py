@@ -20,7 +20,7 @@ from tintype.store.billing.ledger import missed
 from tintype.store.db.database import Database
 from tintype.store.db.records import Entry, Status
 from tintype.store.db.tables import accounts, ledger, requests
-from tintype.testmode.outcomes import FAILURES
+from tintype.testmode.scenario import FAILURES
 
 #: Why a live request may fail here: nobody wanted it any more, or it was in three workers that were killed.
 REASONS = {"cancelled", "gave up after 3 attempts"}

@@ -27,7 +27,7 @@ from tintype.checkpoints.weights import Lora, WeightsSpec
 from tintype.diffusion.check import check
 from tintype.diffusion.families import load_family
 from tintype.errors import PictureNotFinite, TintypeError, WeightsUnusable
-from tintype.worker.loaded import Loaded
+from tintype.worker.models import LoadedModel
 
 EXAMPLES = int(os.environ.get("TINTYPE_EXAMPLES", "8"))
 USUAL: dict[str, Any] = {"prompt": "a fox", "guidance": 4.0, "seed": 1, "width": 64, "height": 64}
@@ -134,7 +134,7 @@ def refusals(weights: WeightsSpec, family: str) -> list[str]:
     said = [str(finding) for finding in check(weights, family) if not finding.harmless]
     try:
         opened = load_family(family, weights, torch.device("cpu"), torch.float32, 32)
-        Loaded(opened, weights.fingerprint, "float32", 32, weights.metadata.native_size, builtin=False).bring()
+        LoadedModel(opened, weights.fingerprint, "float32", 32, weights.metadata.native_size, builtin=False).bring()
         if not said:  # what loads must draw, whatever comes of it
             with suppress(PictureNotFinite):
                 pixels(opened, JOBS[family])

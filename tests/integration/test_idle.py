@@ -13,9 +13,9 @@ from tests.databases import statements
 from tintype.catalog.models import MODELS
 from tintype.store.queue.queue import SPARED
 from tintype.store.webhooks.outbox import Backoff, Outbox
-from tintype.testmode import standin
-from tintype.testmode.delivery import Delivery
-from tintype.testmode.standin import StandIn
+from tintype.testmode import fake_worker
+from tintype.testmode.fake_worker import FakeWorker
+from tintype.testmode.images import FakeOutputs
 
 
 @pytest.fixture
@@ -66,16 +66,16 @@ def test_senders_know_whether_anything_may_be_to_be_told_soon(house: House) -> N
     assert outbox.expects
 
 
-def test_a_stand_in_that_has_accepted_nothing_looks_seldom(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fake_worker_that_has_accepted_nothing_looks_seldom(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     moment, woken = [1e6], threading.Event()
-    monkeypatch.setattr(standin.time, "monotonic", lambda: moment[0])
+    monkeypatch.setattr(fake_worker.time, "monotonic", lambda: moment[0])
     outputs: Any = None  # nothing is to be drawn
-    delivery = Delivery(lambda _: None, outputs, 0)
-    stand_in = StandIn(house.store.leases, MODELS, delivery, heartbeat=60, woken=woken)
+    fake_outputs = FakeOutputs(lambda _: None, outputs, 0)
+    fake = FakeWorker(house.store.leases, MODELS, fake_outputs, heartbeat=60, accepted=woken)
 
     def turn() -> None:
-        moment[0] += standin.LOOK
-        stand_in.turn()
+        moment[0] += fake_worker.POLL
+        fake.turn()
 
     assert looks(house, turn, 80) == 10
     woken.set()

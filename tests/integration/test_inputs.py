@@ -24,7 +24,7 @@ from tintype.media.storage import Files
 from tintype.store.accounts.uploads import MIN_COUNTED
 from tintype.store.db.records import Request, Status
 from tintype.store.db.tables import assets, inputs, outputs, requests
-from tintype.worker.pictures import Pictures
+from tintype.worker.inputs import Inputs
 
 SLUG = SD3_MEDIUM_IMG2IMG.slug
 SENT = base64.b64encode(gradient(64, 128)).decode()
@@ -190,7 +190,7 @@ def test_they_count_against_the_account_until_they_end(tmp_path: Path) -> None:
 
 def fetched(site: Website, request: Request) -> tuple[int, int]:
     """As a worker does."""
-    with Pictures.from_settings(site.own.settings) as pictures:
+    with Inputs.from_settings(site.own.settings) as pictures:
         picture = pictures.read(MODELS[SLUG].read(request.params))
     assert picture is not None
     return picture.size
@@ -293,7 +293,7 @@ def test_what_a_crash_left_is_swept(site: Website, http: httpx2.Client) -> None:
         os.utime(site.own.settings.inputs_folder / name, (then, then))
     site.own.cleanup()
     assert sorted(stored(site)) == sorted([needed, new])
-    with Pictures.from_settings(site.own.settings) as pictures:
+    with Inputs.from_settings(site.own.settings) as pictures:
         assert pictures.inputs.get(needed) == gradient(64, 128)
 
 

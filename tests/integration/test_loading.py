@@ -22,7 +22,7 @@ from tintype.diffusion.dtype_selection import Layers
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
 from tintype.errors import WeightsUnusable
-from tintype.worker.models import Models
+from tintype.worker.models import ModelPool
 
 JOB = image_spec(prompt="a fox, in 2 parts", steps=20, guidance=4.0, seed=1, sampler="DDIM", width=64, height=64)
 #: Decibels between bfloat16's picture and float32's: random weights tell noise from picture worse than trained ones.
@@ -102,7 +102,7 @@ def test_a_model_gets_the_format_that_was_measured_once(monkeypatch: pytest.Monk
     measured: list[Layers] = []
     monkeypatch.setattr(dtype_selection, "has_bfloat16", lambda _: True)
     monkeypatch.setattr(dtype_selection, "speedup", lambda layers: measured.append(layers) or 2.0)
-    models = Models("cpu", "auto", T5_TOKENS, {})
+    models = ModelPool("cpu", "auto", T5_TOKENS, {})
     assert models.get(MODELS[slug]).dtype == "bfloat16"
     assert models.get(MODELS[slug]).dtype == "bfloat16"
     assert len(measured) == 1

@@ -1,4 +1,4 @@
-"""Models in a memory that is too small for all of them, against the same models with room for everything."""
+"""ModelPool in a memory that is too small for all of them, against the same models with room for everything."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tintype.diffusion.memory.transfer import CudaTransfer, _replace
 from tintype.diffusion.text import PromptCache
 from tintype.engine import Engine
 from tintype.errors import NoRoom
-from tintype.worker.models import Models
+from tintype.worker.models import ModelPool
 
 MEGABYTE = 2**20
 SHAPE = {"steps": 3, "seed": 1, "width": 64, "height": 64}
@@ -36,9 +36,11 @@ def folders(weights: Path) -> dict[str, WeightsSpec]:
     return {spec.slug: WeightsSpec(toy_weights(spec.family, weights)) for spec in (SD15_IMG2IMG, SD3_MEDIUM_IMG2IMG)}
 
 
-def models(folders: dict[str, WeightsSpec], budget: int | None = None, dtype: str = "float32", **more: Any) -> Models:
+def models(
+    folders: dict[str, WeightsSpec], budget: int | None = None, dtype: str = "float32", **more: Any
+) -> ModelPool:
     only = DeviceMemory(2**40 if budget is None else budget)
-    return Models("cpu", dtype, 32, folders, memory=Memory(only, only), **more)
+    return ModelPool("cpu", dtype, 32, folders, memory=Memory(only, only), **more)
 
 
 def test_pictures_are_the_same_to_the_bit_after_their_weights_have_left(folders: dict[str, WeightsSpec]) -> None:
@@ -132,7 +134,7 @@ def jobs(*guidances: float) -> list[ImageSpec]:
 def test_a_pass_that_runs_out_of_memory_is_made_in_smaller_ones(
     sd3: Family, monkeypatch: pytest.MonkeyPatch, most: int, refused: list[int], rows: list[int]
 ) -> None:
-    """Pictures of 2, 1, 2 and 2 rows; what was learnt in the first step holds for the others."""
+    """Inputs of 2, 1, 2 and 2 rows; what was learnt in the first step holds for the others."""
     wanted = jobs(5, 1, 5, 5)
     whole = draw(sd3, *wanted)
     narrow = Narrow(sd3, most, monkeypatch)

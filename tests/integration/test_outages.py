@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -21,9 +21,9 @@ from tests.acceptance.harness import until
 from tests.databases import PostgresServer, migrated
 from tests.stores import store_on
 
-from tintype.engine import Engine
 from tintype.errors import StorageUnavailable, StoreUnavailable
 from tintype.media.http import PublicClient
+from tintype.media.storage import Files
 from tintype.store.db import outages
 from tintype.store.db.database import Database
 from tintype.store.db.notify import Listener
@@ -31,13 +31,17 @@ from tintype.store.db.outages import Outages, cause
 from tintype.store.db.records import Delivery, DeliveryOutcome
 from tintype.store.ops.autoscaler import LeaderLease
 from tintype.store.ops.processes import Workers
-from tintype.store.queue.progress import Previews
 from tintype.store.webhooks.outbox import Backoff, Outbox
 from tintype.telemetry import logs
+from tintype.telemetry.logs import ProcessLog
 from tintype.web.app import _every
 from tintype.webhooks import FAILING, ReceiverOutages, WebhookSender
-from tintype.worker.heart import Heart
-from tintype.worker.looker import Looker
+from tintype.worker.heartbeat import Heartbeat
+from tintype.worker.inputs import Inputs
+from tintype.worker.loop import Worker, WorkerConfig
+from tintype.worker.models import ModelPool
+from tintype.worker.outputs import Outputs, SafetyFilter
+from tintype.worker.previews import PreviewRenderer
 
 Line = dict[str, Any]
 
@@ -140,13 +144,16 @@ def test_who_stops_meanwhile_leaves_as_it_was_told(tmp_path: Path) -> None:
     migrated(f"sqlite:///{path}")
     db = Database(f"sqlite:///{path}", timeout=0.05)
     store, lead = store_on(db, lease=5, retention=60), LeaderLease(db, "keeper", 15)
-    around: tuple[Any, ...] = (store.leases, Workers(db), {}, Engine(1), Looker(Previews(db)), dict)
+    safety, nothing = SafetyFilter(None), cast(Inputs, None)
+    outputs = Outputs(store.leases, Files(tmp_path, 60), safety, with_recipe=False)
+    config = WorkerConfig(id="w1", max_images=1, max_rows=1, poll=1, grace=1, heartbeat=60)
+    worker = Worker(store, ModelPool("cpu", "float32", 32, {}), nothing, outputs, config)
     with closing(sqlite3.connect(path)) as other, capture_logs():
-        with Heart("w1", "cpu", *around, 60, None, lambda: None, lambda: None):
+        with Heartbeat(worker, PreviewRenderer(store.queue.previews, safety), ProcessLog()):
             assert lead.take()
             other.execute("BEGIN IMMEDIATE")
         lead.release()
-    assert [worker.id for worker in Workers(db).alive(60)] == ["w1"]
+    assert [one.id for one in Workers(db).alive(60)] == ["w1"]
     db.close()
 
 

@@ -25,7 +25,7 @@ from tintype.diffusion.cuda_graphs import ROUNDS, CudaGraph, pick_attention
 from tintype.diffusion.image_state import Family
 from tintype.diffusion.sd3 import SD3
 from tintype.engine import Engine
-from tintype.worker.models import Models
+from tintype.worker.models import ModelPool
 
 SAMPLERS = {"sd15": {"sampler": "Euler"}, "sd3": {"sampler": "euler", "schedule": "normal"}}
 TOLERANCE = 1e-4
@@ -224,7 +224,7 @@ def test_on_the_cpu_nothing_is_prepared_unless_asked_for(how: Any) -> None:
 
 
 def test_a_model_s_passes_are_prepared_where_the_operator_says_so(weights: Path) -> None:
-    models = Models(
+    models = ModelPool(
         "cpu", "float32", 32, {"sd3-med-img2img": WeightsSpec(toy_weights("sd3", weights))}, prepare="compile"
     )
     run = models.get(MODELS["sd3-med-img2img"]).family.run

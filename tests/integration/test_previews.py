@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from concurrent.futures import Future
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -15,19 +19,23 @@ from tests.stores import new_request, store_on
 from tests.toy import image_spec
 from torch.nn.functional import avg_pool2d, interpolate
 
-from tintype.core import ImageSpec
-from tintype.diffusion.image_state import Ask, Family
+from tintype.core import GenerationParams, ImageSpec
+from tintype.diffusion.image_state import Ask, Family, ImageState
 from tintype.diffusion.memory.device_memory import DeviceMemory
+from tintype.diffusion.safety import Checker
 from tintype.diffusion.sd3 import SD3
 from tintype.diffusion.sd15 import SD15
 from tintype.diffusion.vae import Autoencoder, ColourMap
 from tintype.engine import Engine
+from tintype.running import RunningRequest
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database
 from tintype.store.db.migrations import migrate
 from tintype.store.db.records import Request
 from tintype.store.queue.progress import Preview, Previews, latest
-from tintype.worker.looker import Looker
+from tintype.worker.outputs import SafetyFilter
+from tintype.worker.previews import PreviewRenderer
+from tintype.worker.request import Plan, Running
 
 JOB = {"prompt": "a fox", "steps": 4, "seed": 1, "width": 64, "height": 128}
 SAMPLERS = {"sd15": {"sampler": "Euler"}, "sd3": {"sampler": "euler", "schedule": "normal"}}
@@ -127,9 +135,16 @@ class Watched:
         with torch.inference_mode():
             self.picture = family.begin(job(family))
         self.engine.add(self.picture)
-        seen = {"looked_at": {}, "looks": 0, "pixels": {}, "size": (64, 128)}
-        self.task = SimpleNamespace(request=request, pictures=[self.picture], **seen)
-        self.looker = Looker(self.previews)
+        self.running = self.of([self.picture])
+        self.looker = PreviewRenderer(self.previews, SafetyFilter(None))
+
+    def of(self, images: list[ImageState], size: tuple[int, int] = (64, 128)) -> Running:
+        """The request with these images in the engine."""
+        params = GenerationParams(steps=4, guidance=1, seed=1, sampler="euler")
+        one: Running = RunningRequest(self.request, params, Future())
+        one.wait_for_memory(cast(Plan, SimpleNamespace(size=size)))
+        one.denoise(images, 0)
+        return one
 
     def shown(self) -> list[Preview]:
         """The latest preview of each picture."""
@@ -138,9 +153,9 @@ class Watched:
 
     def beat(self) -> None:
         """One beat, to the end of what it began."""
-        self.looker.beat([self.task])  # type: ignore[list-item]
-        if self.looker._under_way is not None:
-            self.looker._under_way.result()
+        self.looker.render([self.running])
+        if self.looker._rendering is not None:
+            self.looker._rendering.result()
 
 
 @pytest.fixture
@@ -157,20 +172,20 @@ def test_nobody_watches_nothing_is_made(watched: Watched) -> None:
     for _ in range(3):
         watched.engine.step()
         watched.beat()
-    assert watched.looker.looks == 0
+    assert watched.looker.count == 0
     assert watched.shown() == []
 
 
 def test_one_look_a_beat_and_none_without_a_new_step(watched: Watched) -> None:
     watched.previews.follow([watched.request.id], 60)
     watched.beat()
-    assert watched.looker.looks == 0, "there is nothing to see before the first step"
+    assert watched.looker.count == 0, "there is nothing to see before the first step"
     for _ in range(2):
         watched.engine.step()
         watched.engine.step()
         watched.beat()
         watched.beat()
-    assert watched.looker.looks == 2
+    assert watched.looker.count == 2
     assert watched.engine.forward_passes == 4, "the model itself is not asked"
     [preview] = watched.shown()
     assert (preview.attempt, preview.number, preview.image, preview.step, preview.finished) == (1, 2, 0, 4, False)
@@ -179,23 +194,26 @@ def test_one_look_a_beat_and_none_without_a_new_step(watched: Watched) -> None:
 
 
 def test_nobody_looks_at_what_is_not_checked_yet(watched: Watched) -> None:
-    looker = Looker(watched.previews, hides=lambda task: task.request is watched.request)
+    looker = PreviewRenderer(watched.previews, SafetyFilter(lambda: cast(Checker, None)))
+    watched.running.request = replace(watched.request, safety="block")
     watched.previews.follow([watched.request.id], 60)
     watched.engine.step()
-    looker.beat([watched.task])  # type: ignore[list-item]
-    assert looker._under_way is None
+    looker.render([watched.running])
+    assert looker._rendering is None
     watched.beat()
-    assert watched.looker.looks == 1
+    assert watched.looker.count == 1
     looker.close()
 
 
 def test_a_finished_picture_is_shown_small_while_its_sibling_runs(watched: Watched) -> None:
     watched.previews.follow([watched.request.id], 60)
-    watched.task.pictures = [watched.picture, watched.picture]
+    other = copy(watched.picture)
+    watched.running = watched.of([watched.picture, other], size=(1024, 1536))
     watched.engine.step()
+    vars(other).update(vars(watched.picture))
     watched.beat()
     assert [one.image for one in watched.shown()] == [0, 1]
-    watched.task.pixels[1], watched.task.size = torch.zeros((96, 64, 3), dtype=torch.uint8), (1024, 1536)
+    watched.running.finish(other, torch.zeros((96, 64, 3), dtype=torch.uint8))
     watched.beat()
     watched.beat()
     [done] = [one for one in watched.shown() if one.number > 2]
@@ -210,7 +228,7 @@ def test_a_look_that_fails_harms_nothing(watched: Watched) -> None:
     watched.engine.step()
     watched.picture.answered = (Ask(torch.zeros(1), -1.0), torch.zeros(1))
     watched.beat()
-    assert watched.looker.looks == 0
+    assert watched.looker.count == 0
     watched.engine.step()
     watched.beat()
-    assert watched.looker.looks == 1
+    assert watched.looker.count == 1

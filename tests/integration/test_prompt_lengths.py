@@ -24,7 +24,7 @@ from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
 from tintype.diffusion.loading import open_tokenizer
 from tintype.diffusion.text import T5Encoder
-from tintype.worker.jobs import unread
+from tintype.worker.request import unread_text
 
 #: The toys' tokenizer makes a token of every letter.
 FITS, LONG = "a" * 75, "a" * 90
@@ -39,11 +39,11 @@ def orders(**texts: str) -> GenerationParams:
 @pytest.mark.parametrize("name", ["sd15", "sd3"])
 def test_words_that_made_no_difference_are_counted(sd15: Family, sd3: Family, name: str) -> None:
     family = {"sd15": sd15, "sd3": sd3}[name]
-    assert unread(family, orders(prompt=FITS, negative_prompt="")) == []
-    assert unread(family, orders(prompt=LONG, negative_prompt=FITS)) == [f"prompt: {WORDS}"]
-    assert unread(family, orders(prompt="", negative_prompt=LONG)) == [f"negative_prompt: {WORDS}"]
+    assert unread_text(family, orders(prompt=FITS, negative_prompt="")) == []
+    assert unread_text(family, orders(prompt=LONG, negative_prompt=FITS)) == [f"prompt: {WORDS}"]
+    assert unread_text(family, orders(prompt="", negative_prompt=LONG)) == [f"negative_prompt: {WORDS}"]
     unguided = replace(ORDER, negative_prompt=LONG, guidance=1.0)
-    assert unread(family, unguided) == [], "a negative prompt that has no effect isn't read at all"
+    assert unread_text(family, unguided) == [], "a negative prompt that has no effect isn't read at all"
 
 
 class Letters:
@@ -127,7 +127,7 @@ def test_of_the_longest_prompt_there_is_little_is_tokenized(
 
     monkeypatch.setattr(sd15.clip, "tokenizer", Counting())  # type: ignore[attr-defined]
     ids, _ = encoders.tokenize(sd15.clip.tokenizer, text, 77, torch.device("cpu"))  # type: ignore[attr-defined]
-    said = unread(sd15, orders(prompt=text, negative_prompt=""))
+    said = unread_text(sd15, orders(prompt=text, negative_prompt=""))
     assert sum(looked_at) == 4 * encoders.WINDOW
     monkeypatch.undo()
     plain = tokenizer([text], padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids

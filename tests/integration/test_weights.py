@@ -22,8 +22,10 @@ from tintype.core import GenerationParams, InputImage
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
 from tintype.errors import WeightsUnusable
-from tintype.worker.jobs import jobs, result_size, to_file
-from tintype.worker.models import Models
+from tintype.media.scaling import output_size
+from tintype.worker.models import ModelPool
+from tintype.worker.outputs import to_file
+from tintype.worker.request import image_specs
 
 LORA = "pytorch_lora_weights.safetensors"
 JOB = image_spec(
@@ -99,7 +101,7 @@ def test_a_folder_s_own_traits_count(small: Path, weights: Path) -> None:
         SD3_MEDIUM_IMG2IMG.slug: WeightsSpec(small),
         SD35_TURBO_TXT2IMG.slug: WeightsSpec(toy_weights("sd3", weights)),
     }
-    models = Models("cpu", "float32", 32, own)
+    models = ModelPool("cpu", "float32", 32, own)
     own, plain = models.get(SD3_MEDIUM_IMG2IMG), models.get(SD35_TURBO_TXT2IMG)
     assert (own.native_size, own.t5_tokens, own.builtin) == (64, 8, False)
     assert (plain.native_size, plain.t5_tokens, plain.builtin) == (None, 32, False)
@@ -121,30 +123,32 @@ def test_no_traits(tmp_path: Path) -> None:
 
 
 def test_text_is_drawn_natively_and_delivered_at_the_size_asked_for() -> None:
-    order = GenerationParams(**ORDER, width=1536, height=640)
-    [job], _ = jobs(order, None, 128)
+    order, size = GenerationParams(**ORDER, width=1536, height=640), (1536, 640)
+    [job], _ = image_specs(order, None, size, 128)
     assert (job.width, job.height) == (192, 80)
-    [plain], _ = jobs(order, None, None)
+    [plain], _ = image_specs(order, None, size, None)
     assert (plain.width, plain.height) == (1536, 640)
     drawn = torch.zeros(job.height, job.width, 3, dtype=torch.uint8)
-    made = to_file(order, drawn, result_size(order, None), 1, None)
+    made = to_file(order, drawn, size, 1, None)
     assert (made.width, made.height) == (1536, 640)
 
 
 def test_an_input_picture_is_fitted_to_the_size_asked_for_and_then_scaled() -> None:
     picture = Image.new("RGB", (900, 300), "blue")
     picture.paste("red", (300, 0, 600, 300))  # all that a square keeps of it
-    _, init = jobs(GenerationParams(**ORDER, inputs=(InputImage("x"),), width=512, height=512), picture, 128)
+    square = GenerationParams(**ORDER, inputs=(InputImage("x"),), width=512, height=512)
+    _, init = image_specs(square, picture, (512, 512), 128)
     assert init.shape == (1, 3, 128, 128)
     assert init[0, 0].mean() > 0.95
     wanted = GenerationParams(**ORDER, inputs=(InputImage("x"),))
-    assert result_size(wanted, picture) == (896, 288)
-    [job], init = jobs(wanted, picture, 128)
+    size = output_size(wanted.width, wanted.height, picture.size)
+    assert size == (896, 288)
+    [job], init = image_specs(wanted, picture, size, 128)
     assert init.shape == (1, 3, job.height, job.width) == (1, 3, 80, 240)
 
 
 def test_every_model_has_built_in_weights() -> None:
-    models = Models("cpu", "auto", 256, {})
+    models = ModelPool("cpu", "auto", 256, {})
     loaded = {spec.slug: models.get(spec) for spec in MODELS.values()}
     assert {(one.builtin, one.native_size) for one in loaded.values()} == {(True, 128)}
     assert loaded[SD35_TURBO_TXT2IMG.slug].t5_tokens == 1

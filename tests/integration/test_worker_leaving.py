@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 from tests.databases import migrated
 from tests.stores import store_on
 
-from tintype.engine import Engine
 from tintype.errors import StoreUnavailable
+from tintype.media.storage import Files
 from tintype.store.db.database import Database
-from tintype.store.ops.processes import Workers
-from tintype.store.queue.progress import Previews
-from tintype.worker.heart import Heart
-from tintype.worker.looker import Looker
+from tintype.telemetry.logs import ProcessLog
+from tintype.worker.heartbeat import Heartbeat
+from tintype.worker.inputs import Inputs
+from tintype.worker.loop import Worker, WorkerConfig
+from tintype.worker.models import ModelPool
+from tintype.worker.outputs import Outputs, SafetyFilter
+from tintype.worker.previews import PreviewRenderer
 
 
 def test_a_heart_stops_while_the_database_is_away(tmp_path: Path) -> None:
@@ -23,28 +27,14 @@ def test_a_heart_stops_while_the_database_is_away(tmp_path: Path) -> None:
     folder.mkdir()
     migrated(url := f"sqlite:///{folder}/store.db")
     db = Database(url)
-    workers = Workers(db)
-    store = store_on(db, lease=15, retention=60)
-    looker = Looker(Previews(db), lambda *_: False)
-    told: list[str] = []
-    heart = Heart(
-        "w1",
-        "cpu",
-        store.leases,
-        workers,
-        {},
-        Engine(1),
-        looker,
-        lambda: {},
-        3600,
-        None,
-        lambda: told.append("stop"),
-        lambda: told.append("drain"),
-    )
-    with heart:
-        assert [one.id for one in workers.alive(60)] == ["w1"]
+    store, safety, nothing = store_on(db, lease=15, retention=60), SafetyFilter(None), cast(Inputs, None)
+    outputs = Outputs(store.leases, Files(tmp_path, 60), safety, with_recipe=False)
+    config = WorkerConfig(id="w1", max_images=1, max_rows=1, poll=1, grace=1, heartbeat=3600)
+    worker, process_log = Worker(store, ModelPool("cpu", "float32", 32, {}), nothing, outputs, config), ProcessLog()
+    with Heartbeat(worker, PreviewRenderer(store.queue.previews, safety), process_log) as heartbeat:
+        assert [one.id for one in store.ops.workers.alive(60)] == ["w1"]
         folder.rename(tmp_path / "elsewhere")
         with pytest.raises(StoreUnavailable):
-            heart.beat()
-    assert told == []
+            heartbeat.beat()
+    assert (worker._claiming, process_log._reason) == (True, "done"), "it was neither stopped nor drained"
     db.close()

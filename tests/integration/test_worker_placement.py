@@ -22,21 +22,18 @@ from tintype.catalog.spec import Catalogue
 from tintype.checkpoints.weights import WeightsSpec
 from tintype.core import WorkerReport
 from tintype.diffusion.memory.device_memory import DeviceMemory, Memory
-from tintype.engine import Engine
 from tintype.errors import StorageUnavailable, StoreUnavailable
 from tintype.media.storage import Storage
 from tintype.store.accounts.keys import Key
 from tintype.store.db.records import CANCELLED, LeaseStatus, Request, Status
 from tintype.store.db.tables import requests
 from tintype.telemetry.metrics import STAGE_SECONDS, Stage
-from tintype.worker.admission import GIVING_WAY, PATIENCE
-from tintype.worker.delivery import Delivery
-from tintype.worker.guard import Guard
-from tintype.worker.jobs import jobs
-from tintype.worker.loop import Worker
-from tintype.worker.models import Models
-from tintype.worker.pictures import PLACES, Pictures
-from tintype.worker.warming import Warming
+from tintype.worker.admission import GIVE_WAY, OVERDUE_AFTER, Admission
+from tintype.worker.inputs import PLACES, Inputs
+from tintype.worker.loop import Worker, WorkerConfig
+from tintype.worker.models import ModelPool
+from tintype.worker.outputs import Outputs, SafetyFilter
+from tintype.worker.request import image_specs
 
 ONE = SD35_TURBO_TXT2IMG
 #: The same, with weights of its own.
@@ -53,24 +50,25 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
 
 
 @pytest.fixture(scope="module")
-def models(weights: Path, folder: Callable[..., Path]) -> Models:
+def models(weights: Path, folder: Callable[..., Path]) -> ModelPool:
     deeper = folder("deeper", "sd3", transformer=("SD3Transformer2DModel", TRANSFORMER | {"num_layers": 3}))
     only = DeviceMemory(ENDLESS)
     own = {ONE.slug: WeightsSpec(toy_weights("sd3", weights)), OTHER.slug: WeightsSpec(deeper)}
-    return Models("cpu", "float32", 32, own, memory=Memory(only, only))
+    return ModelPool("cpu", "float32", 32, own, memory=Memory(only, only))
 
 
 @pytest.fixture
-def worker(site: Website, models: Models) -> Iterator[Worker]:
+def worker(site: Website, models: ModelPool) -> Iterator[Worker]:
     """Looks for requests when it is called, and tells what it has when a picture is done; else never."""
-    own, catalogue = site.own, Catalogue([ONE, OTHER])
-    leases = store_on(own.store.db, lease=60, retention=60, warm_wait=0.2).leases
-    warming = Warming("w1", catalogue, models, own.store.ops.preloads, (), interval=NEVER)
-    warming.look()
-    delivery = Delivery(leases, own.outputs, Guard(None), with_recipe=False)
-    with Pictures.from_settings(own.settings) as pictures:
-        parts = (catalogue, models, pictures, delivery, Engine(16), warming)
-        yield Worker("w1", leases, *parts, max_pictures=4, poll=NEVER, grace=1, warm_wait=0.2)
+    own, models.catalogue = site.own, Catalogue([ONE, OTHER])
+    store = store_on(own.store.db, lease=60, retention=60, warm_wait=0.2)
+    outputs = Outputs(store.leases, own.outputs, SafetyFilter(None), with_recipe=False)
+    times = {"poll": NEVER, "heartbeat": NEVER, "grace": 1.0, "warm_wait": 0.2}
+    config = WorkerConfig(id="w1", max_images=4, max_rows=16, **times)
+    with Inputs.from_settings(own.settings) as inputs:
+        one = Worker(store, models, inputs, outputs, config)
+        one.preloader.poll()
+        yield one
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +103,7 @@ def test_what_was_left_to_another_is_looked_for_again_when_that_had_its_time(sit
     thread = threading.Thread(target=worker.run)
     thread.start()
     request = submit(site, ONE.slug)
-    worker.look()
+    worker.timer.wake()
     until(lambda: found(site, request).ended)
     worker.drain()
     thread.join()
@@ -122,45 +120,45 @@ def test_what_has_no_room_is_given_to_a_worker_that_is_idle_and_large_enough(
 ) -> None:
     clock = Clock()
     monkeypatch.setattr(worker.admission, "_clock", clock)
-    monkeypatch.setattr("tintype.worker.endings.ASKING", 0)
+    monkeypatch.setattr("tintype.worker.outcomes.ASK_AGAIN", 0)
     site.own.store.ops.workers.remove("w2")
     running, waiting = submit(site, ONE.slug), submit(site, OTHER.slug)
     claim(worker)
     needed = draft(worker, waiting)
     monkeypatch.setattr(worker.models.memory.device, "budget", needed)
-    worker.begin()
-    assert [bool(task.pictures) for task in worker.tasks.values()] == [True, False]
+    worker.start()
+    assert [bool(task.images) for task in worker.running.values()] == [True, False]
 
     another(site)
-    worker.endings.pass_on()
-    assert waiting.id in worker.tasks, "it may have room here any moment"
-    clock.now += PATIENCE + 1
+    worker.in_hand.make_way()
+    assert waiting.id in worker.running, "it may have room here any moment"
+    clock.now += OVERDUE_AFTER + 1
     another(site, budget=needed - 1)
-    worker.endings.pass_on()
-    assert waiting.id in worker.tasks, "the other could never draw it"
+    worker.in_hand.make_way()
+    assert waiting.id in worker.running, "the other could never draw it"
     another(site)
-    worker.endings.pass_on()
-    assert [*worker.tasks] == [running.id]
+    worker.in_hand.make_way()
+    assert [*worker.running] == [running.id]
     assert (found(site, waiting).status, found(site, waiting).attempts.counted) == (Status.QUEUED, 0)
 
     claim(worker)
-    assert [*worker.tasks] == [running.id], "it is the other's, which does not want it"
-    clock.now += GIVING_WAY
+    assert [*worker.running] == [running.id], "it is the other's, which does not want it"
+    clock.now += GIVE_WAY
     claim(worker)
-    worker.begin()
-    clock.now += PATIENCE + 1
-    worker.endings.pass_on()
-    assert [*worker.tasks] == [running.id, waiting.id], "once is enough"
-    worker.endings.hand_back()
+    worker.start()
+    clock.now += OVERDUE_AFTER + 1
+    worker.in_hand.make_way()
+    assert [*worker.running] == [running.id, waiting.id], "once is enough"
+    worker.in_hand.hand_back()
 
 
 def test_what_met_an_absent_database_is_not_to_blame(site: Website, worker: Worker) -> None:
     request = submit(site, ONE.slug)
     claim(worker)
-    worker.endings.give_up(worker.tasks[request.id], StoreUnavailable())
-    assert request.id not in worker.tasks
+    worker.in_hand.fail(worker.running[request.id], StoreUnavailable())
+    assert request.id not in worker.running
     assert (found(site, request).status, found(site, request).attempts.counted) == (Status.QUEUED, 0)
-    worker.endings.hand_back()
+    worker.in_hand.hand_back()
 
 
 def test_input_images_that_take_their_time_fill_half_of_a_worker(site: Website, worker: Worker) -> None:
@@ -174,25 +172,25 @@ def test_input_images_that_take_their_time_fill_half_of_a_worker(site: Website, 
         over.wait(60)
 
     for _ in range(PLACES // 2):
-        worker.pictures._fetching.submit(site.account_id, slow)
+        worker.inputs._fetching.submit(site.account_id, slow)
         begun.acquire()
     other = site.own.store.accounts.create("two", 1_000_000).id
     key, _ = site.own.store.accounts.keys.create(other, "key")
-    worker.catalogue = Catalogue([ONE, OTHER, SD15_IMG2IMG])
+    worker.models.catalogue = Catalogue([ONE, OTHER, SD15_IMG2IMG])
     asked = SD15_IMG2IMG.validate({"prompt": "a fox", "image": "/sd-img2img-input.jpeg"})[0]
     images = [
         site.own.store.queue.submit(new_request(site.key, SD15_IMG2IMG.slug, asked, 1, steps=3)) for _ in range(4)
     ]
-    worker.look()
-    worker.take()
-    assert [*worker.tasks] == [image.id for image in images[:2]]
+    worker.timer.wake()
+    worker.claim()
+    assert [*worker.running] == [image.id for image in images[:2]]
     text = site.own.store.queue.submit(new_request(key, ONE.slug, ONE.validate(ASKED)[0], 1, steps=3))
-    worker.look()
-    worker.take()
-    assert [*worker.tasks] == [images[0].id, images[1].id, text.id]
-    assert [task.fetched.done() for task in worker.tasks.values()] == [False, False, True]
-    futures = [task.fetched for task in worker.tasks.values()]
-    worker.endings.hand_back()
+    worker.timer.wake()
+    worker.claim()
+    assert [*worker.running] == [images[0].id, images[1].id, text.id]
+    assert [task.fetched.done() for task in worker.running.values()] == [False, False, True]
+    futures = [task.fetched for task in worker.running.values()]
+    worker.in_hand.hand_back()
     assert [future.cancelled() for future in futures] == [True, True, False]
     over.set()
     for request in images:
@@ -207,14 +205,14 @@ def test_what_was_cancelled_is_not_worked_on(site: Website, worker: Worker) -> N
     site.own.store.queue.cancel(first.id, site.account_id)
     with torch.inference_mode():
         worker.turn()
-        assert [*worker.tasks] == [second.id]
+        assert [*worker.running] == [second.id]
         assert worker.engine.rows == 1
         while worker.engine.rows < 3:
             worker.turn()
             if worker.engine.rows == 2:
                 site.own.store.queue.cancel(second.id, site.account_id)
-    assert worker.tasks == {}
-    assert STAGE_SECONDS.key(ONE.slug, Stage.DECODE) not in worker.stages.counts()
+    assert worker.running == {}
+    assert STAGE_SECONDS.key(ONE.slug, Stage.DECODE) not in worker.timings.counts()
     ends = [(found(site, one).status, found(site, one).error) for one in (first, second)]
     assert ends == [(Status.FAILED, CANCELLED.error)] * 2
 
@@ -222,22 +220,22 @@ def test_what_was_cancelled_is_not_worked_on(site: Website, worker: Worker) -> N
 def test_who_is_being_drawn_does_not_wait_for_all_that_are_claimed(
     site: Website, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tintype.worker.loop.TAKING", 0.0)
+    monkeypatch.setattr("tintype.worker.loop.MAX_PAUSE", 0.0)
     submit(site, ONE.slug)
     claim(worker)
     with torch.inference_mode():
-        worker.begin()
+        worker.start()
     waiting = [submit(site, ONE.slug) for _ in range(3)]
-    worker.look()
+    worker.timer.wake()
     for claimed in (1, 2, 3):
-        assert worker._until_next_look() == 0
-        worker.take()
+        assert worker.timer.until_next() == 0
+        worker.claim()
         assert len(waiting) - [found(site, one).status for one in waiting].count(Status.QUEUED) == claimed
     for begun in (2, 3, 4):
         with torch.inference_mode():
-            worker.begin()
+            worker.start()
         assert len(worker.engine.live) == begun
-    worker.endings.hand_back()
+    worker.in_hand.hand_back()
 
 
 class Clock:
@@ -251,16 +249,16 @@ class Clock:
 
 def claim(worker: Worker) -> None:
     """Have it look for requests, and wait for their input pictures, of which there are none."""
-    worker.look()
-    worker.take()
-    until(lambda: all(task.fetched.done() for task in worker.tasks.values()))
+    worker.timer.wake()
+    worker.claim()
+    until(lambda: all(task.fetched.done() for task in worker.running.values()))
 
 
 def draft(worker: Worker, request: Request) -> int:
     """Bytes that a claimed request needs by itself; here it has more than the other, being the deeper one."""
-    task = worker.tasks[request.id]
-    [job, *_], _ = jobs(task.order, None, None)
-    return worker.models.get(task.spec).family.estimate(job).peak
+    params = worker.running[request.id].params
+    [spec, *_], _ = image_specs(params, None, (params.width, params.height), None)
+    return worker.models.get(worker.models.catalogue.find(request.slug)).family.estimate(spec).peak
 
 
 @pytest.mark.parametrize(("rows", "count", "own", "left"), [(4, 1, 6, 2), (16, 1, 8, 0), (4, 3, 6, 2), (4, 5, 10, 2)])
@@ -269,17 +267,17 @@ def test_one_account_leaves_places_to_others(
 ) -> None:
     """A quarter of them, unless its forward passes could not be full then."""
     clear(site)
-    worker.max_pictures, worker.engine.max_rows = 8, rows
+    worker.admission = Admission(8, rows)
     stranger, _ = site.own.store.accounts.keys.create(site.own.store.accounts.create("two", 1_000_000).id, "key")
     for _ in range(10):
         submit(site, ONE.slug, batch_size=count)
     claim(worker)
-    assert sum(task.order.count for task in worker.tasks.values()) == own
+    assert sum(task.params.count for task in worker.running.values()) == own
     others = [submit(site, ONE.slug, stranger) for _ in range(4)]
     claim(worker)
-    assert len(worker.tasks) == own // count + left
-    assert sum(request.id in worker.tasks for request in others) == left
-    worker.endings.hand_back()
+    assert len(worker.running) == own // count + left
+    assert sum(request.id in worker.running for request in others) == left
+    worker.in_hand.hand_back()
 
 
 def clear(site: Website) -> None:
@@ -309,13 +307,13 @@ def refuse() -> None:
 def test_a_picture_that_alone_is_refused_fails_after_three_attempts(site: Website, worker: Worker) -> None:
     """It would hold up everybody, if its worker paused for it; and be drawn for ever, if that weren't counted."""
     hindered: Any = Hindered(site.own.outputs, refuse)
-    worker.delivery.outputs = hindered
+    worker.outputs.storage = hindered
     request = submit(site, ONE.slug)
     until(lambda: turned(worker) and found(site, request).ended)
     ended = found(site, request)
     assert (ended.status, ended.attempt, ended.failure.status) == (Status.FAILED, 3, 500)
     assert ended.error == "the storage of pictures did not take this one"
-    assert worker.breaker.open == ""
+    assert worker.outputs.breaker.open == ""
     assert site.own.store.accounts.account(site.account_id).held == 0
 
 
@@ -324,15 +322,15 @@ def test_a_request_is_over_when_it_is_cancelled_however_long_its_storage_says_no
 ) -> None:
     answers = threading.Event()
     hindered: Any = Hindered(site.own.outputs, lambda: answers.wait(60))
-    worker.delivery.outputs = hindered
+    worker.outputs.storage = hindered
     many = [submit(site, ONE.slug) for _ in range(4)]
-    until(lambda: turned(worker) and all(task.delivery for task in worker.tasks.values()) and len(worker.tasks) == 4)
-    deliveries = [task.delivery for task in worker.tasks.values()]
+    until(lambda: turned(worker) and [bool(task.uploaded) for task in worker.running.values()] == [True] * 4)
+    deliveries = [task.uploaded for task in worker.running.values()]
     site.own.store.queue.cancel(many[0].id, site.account_id)
-    worker.tasks[many[0].id].verdict = LeaseStatus.CANCEL
+    worker.running[many[0].id].renewed(LeaseStatus.CANCEL)
     worker.turn()
     assert found(site, many[0]).error == CANCELLED.error
-    assert many[0].id not in worker.tasks
+    assert many[0].id not in worker.running
     answers.set()
     until(lambda: turned(worker) and all(found(site, one).ended for one in many))
     assert [found(site, one).status for one in many] == [Status.FAILED, *[Status.COMPLETED] * 3]
@@ -343,15 +341,14 @@ def test_a_request_is_over_when_it_is_cancelled_however_long_its_storage_says_no
 def test_a_worker_that_stops_does_not_wait_for_a_storage_that_says_nothing(
     site: Website, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tintype.worker.loop.PARTING", 0.01)
+    monkeypatch.setattr("tintype.worker.loop.LAST_UPLOADS", 0.01)
     answers = threading.Event()
     hindered: Any = Hindered(site.own.outputs, lambda: answers.wait(60))
-    worker.delivery.outputs = hindered
+    worker.outputs.storage = hindered
     request = submit(site, ONE.slug)
-    until(lambda: turned(worker) and [task for task in worker.tasks.values() if task.delivery])
-    [delivery] = [task.delivery for task in worker.tasks.values() if task.delivery]
-    worker.grace = 0
-    worker.stop()
+    until(lambda: turned(worker) and [task for task in worker.running.values() if task.uploaded])
+    [delivery] = [task.uploaded for task in worker.running.values() if task.uploaded]
+    worker.stop(grace=0)
     worker.run()
     left = found(site, request)
     assert (left.status, left.lease.hand_backs, left.retries) == (Status.QUEUED, 1, 0)
@@ -363,6 +360,6 @@ def test_a_worker_that_stops_does_not_wait_for_a_storage_that_says_nothing(
 
 def turned(worker: Worker) -> bool:
     """Look for requests, and bring everything one step further."""
-    worker.look()
+    worker.timer.wake()
     worker.turn()
     return True

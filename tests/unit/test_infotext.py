@@ -12,14 +12,13 @@ from PIL import ExifTags, Image
 from tests.pictures import saved
 
 from tintype.catalog.parameters import SAMPLERS, SCHEDULES, SD15_SCHEDULERS
-from tintype.core import Format, GenerationParams
+from tintype.core import Format, GenerationParams, Recipe
 from tintype.media.images import MAX_NOTE, encode, read_note
-from tintype.worker import infotext as words
-from tintype.worker.infotext import infotext
-from tintype.worker.recipe import Recipe
+from tintype.worker import recipe as words
+from tintype.worker.recipe import infotext, notes, read_recipe
 
 ORDER = GenerationParams(prompt="a fox", steps=20, guidance=7.5, seed=5, sampler="euler_ancestral", schedule="karras")
-RECIPE = Recipe("sd3", ORDER, "f" * 24, "float32", 77, "", version="1.2")
+RECIPE = Recipe(model="sd3", params=ORDER, weights="f" * 24, dtype="float32", t5_tokens=77, source="", version="1.2")
 PLAIN = Image.new("RGB", (64, 48), "orange")
 
 
@@ -43,7 +42,7 @@ def read(text: str) -> tuple[str, str, dict[str, str]]:
 
 def test_all_of_it() -> None:
     order = replace(ORDER, negative_prompt="blurry", strength=0.6, loras="ink:0.5, fur")
-    text = infotext(replace(RECIPE, order=order, source="ab"), (512, 768))
+    text = infotext(replace(RECIPE, params=order, source="ab"), (512, 768))
     assert text == (
         "a fox\nNegative prompt: blurry\nSteps: 20, Sampler: Euler a, Schedule type: Karras, CFG scale: 7.5, Seed: 5, "
         'Size: 512x768, Model: sd3, Denoising strength: 0.6, LoRAs: "ink:0.5, fur", Version: tintype 1.2'
@@ -69,7 +68,7 @@ def test_text_to_image_says_less() -> None:
 )
 def test_prompts_are_prompts_whatever_is_in_them(prompt: str) -> None:
     order = replace(ORDER, prompt=prompt, negative_prompt=prompt + "x")
-    text = infotext(replace(RECIPE, order=order), (64, 64))
+    text = infotext(replace(RECIPE, params=order), (64, 64))
     shown, negative, said = read(text)
     plain = "\n".join(map(str.strip, prompt.splitlines()))
     assert shown.replace(words.UNSEEN, "").split() == plain.split()
@@ -81,7 +80,7 @@ def test_prompts_are_prompts_whatever_is_in_them(prompt: str) -> None:
 def test_every_sampler_and_schedule_has_a_name() -> None:
     assert set(words.SAMPLERS) <= {*SAMPLERS, *SD15_SCHEDULERS}
     assert set(words.SCHEDULES) == set(SCHEDULES)
-    karras = infotext(replace(RECIPE, order=replace(ORDER, sampler="DPM2 a Karras", schedule="")), (64, 64))
+    karras = infotext(replace(RECIPE, params=replace(ORDER, sampler="DPM2 a Karras", schedule="")), (64, 64))
     assert "Sampler: DPM2 a, Schedule type: Karras," in karras
 
 
@@ -98,12 +97,12 @@ def texts(data: bytes) -> tuple[str, str, bytes]:
 @pytest.mark.parametrize("format", ["jpeg", "webp"])
 @pytest.mark.parametrize("prompt", ['a "fox"\nNegative prompt: 狐 🦊 é', "x" * 20_000])
 def test_exif(format: Format, prompt: str) -> None:
-    recipe = replace(RECIPE, order=replace(ORDER, prompt=prompt))
-    text = infotext(recipe, PLAIN.size)
-    data = encode(PLAIN, format, 95, recipe.text(), text)
+    recipe = replace(RECIPE, params=replace(ORDER, prompt=prompt))
+    note, text = notes(recipe, PLAIN.size)
+    data = encode(PLAIN, format, 95, note, text)
     described, _, comment = texts(data)
     assert described.isascii()
-    assert Recipe.read(read_note(data)) == recipe
+    assert read_recipe(read_note(data)) == recipe
     # A1111 (piexif) reads big-endian UTF-16 whatever the block says, others go by the block: it is big-endian too.
     assert comment[:8] == b"UNICODE\0"
     assert comment[8:].decode("utf-16-be") == text
@@ -112,11 +111,11 @@ def test_exif(format: Format, prompt: str) -> None:
 
 @pytest.mark.parametrize("prompt", ["a fox", 'a "fox"\n狐 🦊', "é" * 20_000])
 def test_png(prompt: str) -> None:
-    recipe = replace(RECIPE, order=replace(ORDER, prompt=prompt))
-    text = infotext(recipe, PLAIN.size)
-    data = encode(PLAIN, "png", 95, recipe.text(), text)
-    assert texts(data)[:2] == (recipe.text(), text)
-    assert Recipe.read(read_note(data)) == recipe
+    recipe = replace(RECIPE, params=replace(ORDER, prompt=prompt))
+    note, text = notes(recipe, PLAIN.size)
+    data = encode(PLAIN, "png", 95, note, text)
+    assert texts(data)[:2] == (note, text)
+    assert read_recipe(read_note(data)) == recipe
     assert (b"tEXtparameters\0" if "狐" not in prompt else b"iTXtparameters\0") in data
 
 
@@ -139,7 +138,7 @@ def test_without_a_recipe_there_is_nothing(format: Format) -> None:
 @pytest.mark.parametrize("format", ["JPEG", "WEBP"])
 def test_files_of_earlier_versions_can_be_read(format: str) -> None:
     """They had UTF-8 in the EXIF description."""
-    recipe = replace(RECIPE, order=replace(ORDER, prompt="Fuchs, 狐 🦊"), version="0.1")
+    recipe = replace(RECIPE, params=replace(ORDER, prompt="Fuchs, 狐 🦊"), version="0.1")
     exif = Image.Exif()
-    exif[ExifTags.Base.ImageDescription] = recipe.text().encode()
-    assert Recipe.read(read_note(saved(PLAIN, format, exif=exif))) == recipe
+    exif[ExifTags.Base.ImageDescription] = notes(recipe, PLAIN.size)[0].encode()
+    assert read_recipe(read_note(saved(PLAIN, format, exif=exif))) == recipe

@@ -7,9 +7,8 @@ import pytest
 
 from tintype.errors import InvalidParameter, TintypeError
 from tintype.store.accounts.keys import check, draw, hint, is_test
-from tintype.testmode.outcomes import FAILURES, INTERRUPTIONS, REFUSALS
-from tintype.testmode.picture import draw as draw_picture
-from tintype.testmode.script import Script, allowed, parse, steady_draw, table
+from tintype.testmode.images import draw as draw_picture
+from tintype.testmode.scenario import FAILURES, INTERRUPTIONS, REFUSALS, Scenario, allowed, parse, steady_draw, table
 
 NAMED = {"fail": FAILURES, "refuse": REFUSALS, "interrupt": INTERRUPTIONS}
 EVERY_NAME = [(kind, name) for kind, names in NAMED.items() for name in names]
@@ -17,14 +16,14 @@ EVERY_NAME = [(kind, name) for kind, names in NAMED.items() for name in names]
 
 @pytest.mark.parametrize("prompt", ["", "a fox", "a test:fail:safety", "Test:fail:safety", "test", "testing: a fox"])
 def test_other_prompts_are_no_magic(prompt: str) -> None:
-    assert parse(prompt) == Script()
+    assert parse(prompt) == Scenario()
 
 
 def test_words_say_what_is_to_happen() -> None:
-    assert parse("test:ok") == Script()
-    assert parse("test:queued:2") == Script(queued=2)
-    script = parse("  test:processing:0.5 test:retries:1\ntest:fail:safety test:queued:600 ")
-    assert script == Script(queued=600, processing=0.5, retries=1, fail="safety")
+    assert parse("test:ok") == Scenario()
+    assert parse("test:queued:2") == Scenario(queued=2)
+    scenario = parse("  test:processing:0.5 test:retries:1\ntest:fail:safety test:queued:600 ")
+    assert scenario == Scenario(queued=600, processing=0.5, retries=1, fail="safety")
 
 
 @pytest.mark.parametrize(("kind", "name"), EVERY_NAME)

@@ -17,7 +17,7 @@ from tintype.diffusion.memory.device_memory import DeviceMemory, MemoryReport
 from tintype.diffusion.memory.estimate import MemoryEstimate, PassEstimate
 from tintype.diffusion.text import PromptCache, Text
 from tintype.errors import NoRoom
-from tintype.worker.admission import PATIENCE, Admission
+from tintype.worker.admission import OVERDUE_AFTER, Admission
 
 
 class Clock:
@@ -383,55 +383,55 @@ def test_a_later_need_of_those_under_way_counts() -> None:
 def test_tasks_wait_for_room_and_share_what_is_there() -> None:
     store = memory(100)
     a, b = add(store, "a", 60), add(store, "b", 60)
-    admission = Admission(Clock())
-    assert admission.may_begin("1", estimate(a, 30))
-    assert admission.may_begin("2", estimate(a, 30)), "the same weights, one pass after the other"
-    assert not admission.may_begin("3", estimate(b, 30))
+    admission = Admission(4, 16, Clock())
+    assert admission.may_start("1", estimate(a, 30))
+    assert admission.may_start("2", estimate(a, 30)), "the same weights, one pass after the other"
+    assert not admission.may_start("3", estimate(b, 30))
     admission.leave("1")
-    assert not admission.may_begin("3", estimate(b, 30))
+    assert not admission.may_start("3", estimate(b, 30))
     admission.leave("2")
-    assert admission.may_begin("3", estimate(b, 30))
+    assert admission.may_start("3", estimate(b, 30))
 
 
 def test_what_could_never_fit_is_refused_at_once() -> None:
     store = memory(100)
-    admission = Admission(Clock())
+    admission = Admission(4, 16, Clock())
     with pytest.raises(NoRoom, match=r"need 1.02e-07 GB .* has 9.31e-08 GB"):
-        admission.may_begin("1", estimate(add(store, "a", 60), 50))
-    assert admission.may_begin("2", estimate(add(store, "a", 60), 30)), "and keeps nobody else from beginning"
+        admission.may_start("1", estimate(add(store, "a", 60), 50))
+    assert admission.may_start("2", estimate(add(store, "a", 60), 30)), "and keeps nobody else from beginning"
 
 
 def test_small_ones_pass_a_large_one_for_a_while_and_not_forever() -> None:
     clock = Clock()
     store = memory(100)
     small, large = add(store, "small", 20), add(store, "large", 90)
-    admission = Admission(clock)
-    admission.may_begin("0", estimate(small, 10))
-    assert not admission.may_begin("large", estimate(large, 0))
-    assert admission.may_begin("1", estimate(small, 10))
+    admission = Admission(4, 16, clock)
+    admission.may_start("0", estimate(small, 10))
+    assert not admission.may_start("large", estimate(large, 0))
+    assert admission.may_start("1", estimate(small, 10))
     assert not admission.closed
-    clock.now = PATIENCE + 1
+    clock.now = OVERDUE_AFTER + 1
     assert admission.closed
-    assert not admission.may_begin("2", estimate(small, 10))
+    assert not admission.may_start("2", estimate(small, 10))
     for task in ("0", "1"):
         admission.leave(task)
-    assert not admission.may_begin("2", estimate(small, 10)), "also when there is room, as it was asked first"
-    assert admission.may_begin("large", estimate(large, 0))
+    assert not admission.may_start("2", estimate(small, 10)), "also when there is room, as it was asked first"
+    assert admission.may_start("large", estimate(large, 0))
     assert not admission.closed
     admission.leave("large")
-    assert admission.may_begin("2", estimate(small, 10))
+    assert admission.may_start("2", estimate(small, 10))
 
 
 def test_a_large_one_that_gives_up_holds_nobody_up() -> None:
     clock = Clock()
     store = memory(100)
     small, large = add(store, "small", 20), add(store, "large", 90)
-    admission = Admission(clock)
-    admission.may_begin("0", estimate(small, 10))
-    admission.may_begin("large", estimate(large, 0))
-    clock.now = PATIENCE + 1
+    admission = Admission(4, 16, clock)
+    admission.may_start("0", estimate(small, 10))
+    admission.may_start("large", estimate(large, 0))
+    clock.now = OVERDUE_AFTER + 1
     admission.leave("large")
-    assert admission.may_begin("1", estimate(small, 10))
+    assert admission.may_start("1", estimate(small, 10))
 
 
 def encoded(value: float) -> Text:

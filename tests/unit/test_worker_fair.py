@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tintype.worker.fair import FairPool
+from tintype.worker.inputs import FairPool
 
 PLENTY = 60.0
 

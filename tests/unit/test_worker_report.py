@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from types import SimpleNamespace
+from typing import cast
 
 from tintype.engine import Engine
 from tintype.telemetry.metrics import TRANSACTION_SECONDS, TRANSACTIONS, Transactions
-from tintype.worker.report import Reporter
-from tintype.worker.stages import Stages
+from tintype.worker.heartbeat import Reporter
+from tintype.worker.loop import Worker
 
 
 def test_transactions_are_told_when_there_is_work_to_tell_of() -> None:
     """Each heartbeat is one: an idle worker would otherwise add to everybody's sums at each."""
     engine, times = Engine(16), Transactions()
-    reporter = Reporter({}, engine, cast(Any, None), Stages("w"), cast(Any, None), times)
+    reporter = Reporter(
+        cast(Worker, SimpleNamespace(engine=engine, store=SimpleNamespace(db=SimpleNamespace(times=times))))
+    )
     times.read.observe(2)
     times.connection.observe(1)
-    reporter._rates()
-    assert reporter._told == {}
+    reporter._measure()
+    assert reporter._transactions == {}
     engine.forward_passes += 1
-    reporter._rates()
+    reporter._measure()
     told = {TRANSACTIONS.key(): 1, TRANSACTION_SECONDS.key("wait"): 1, TRANSACTION_SECONDS.key("transaction"): 2}
-    assert reporter._told == told
+    assert reporter._transactions == told
     times.read.observe(2)
-    reporter._rates()
-    assert reporter._told == told
+    reporter._measure()
+    assert reporter._transactions == told

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tintype.catalog.models import SD35_TURBO_TXT2IMG
+from tintype.catalog.models import MODELS, SD35_TURBO_TXT2IMG
 from tintype.diffusion.text import Lengths
 from tintype.media.breaker import StorageBreaker
+from tintype.running import RunningRequest
 from tintype.telemetry.metrics import STAGE_SECONDS, Stage
-from tintype.worker.guard import Guard
-from tintype.worker.loop import Worker
-from tintype.worker.task import RunningRequest
+from tintype.worker.loop import Worker, WorkerConfig
+from tintype.worker.outputs import SafetyFilter
+from tintype.worker.request import Running
 
 LOAD = 40.0
 
@@ -27,6 +29,8 @@ class Slow:
         self.told = 0.0
         self.loaded = 0.0
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+    catalogue = MODELS
 
     def get(self, *_: object) -> Any:
         fits = SimpleNamespace(fits=lambda *_: True)
@@ -43,27 +47,32 @@ class Slow:
         return since
 
 
-def task() -> RunningRequest:
-    params = SD35_TURBO_TXT2IMG.validate({"prompt": "a fox"})[0]
-    request: Any = SimpleNamespace(id="r", slug=SD35_TURBO_TXT2IMG.slug, params=params, attempt=1, traceparent=None)
-    made = RunningRequest(request, SD35_TURBO_TXT2IMG)
-    made.fetched.set_result(None)
-    return made
+def running(id: str) -> Running:
+    spec = SD35_TURBO_TXT2IMG
+    request: Any = SimpleNamespace(
+        id=id, slug=spec.slug, attempt=1, retries=0, metadata=SimpleNamespace(traceparent=None), safety="off"
+    )
+    fetched: Future[Any] = Future()
+    fetched.set_result(None)
+    return RunningRequest(request, spec.parse({"prompt": "a fox"}).params, fetched)
 
 
 def test_loading_is_nobodys_time(monkeypatch: pytest.MonkeyPatch) -> None:
     models: Any = Slow(monkeypatch)
-    engine: Any = SimpleNamespace(add=lambda *_, **__: None, live=[])
-    nothing: Any = None
-    delivery: Any = SimpleNamespace(guard=Guard(None), breaker=StorageBreaker(nothing))
-    worker = Worker("w", nothing, nothing, models, nothing, delivery, engine, nothing, max_pictures=4, poll=1, grace=1)
-    running, fresh = task(), task()
-    running.pictures = [nothing]
-    worker.tasks = {"running": running, "fresh": fresh}
+    nothing: Any = SimpleNamespace()
+    store: Any = SimpleNamespace(leases=nothing, ops=SimpleNamespace(preloads=nothing))
+    outputs: Any = SimpleNamespace(safety=SafetyFilter(None), breaker=StorageBreaker(nothing))
+    worker = Worker(store, models, nothing, outputs, WorkerConfig(id="w", max_images=4, max_rows=4, poll=1, grace=1))
+    monkeypatch.setattr(worker.engine, "add", lambda *_, **__: None)
+    earlier, fresh = running("earlier"), running("fresh")
+    earlier.wait_for_memory(nothing)
+    earlier.denoise([nothing], models.now)
+    worker.in_hand.add(earlier)
+    worker.in_hand.add(fresh)
     models.now += 3
-    worker.begin()
-    assert (models.now - running.began, models.now - fresh.began) == (3, 0)
-    assert (running.cold_start, fresh.cold_start) == (0, LOAD)
-    counts = worker.stages.counts()
+    worker.start()
+    assert (models.now - earlier.began, models.now - fresh.began) == (3, 0)
+    assert (earlier.cold_start, fresh.cold_start) == (0, LOAD)
+    counts = worker.timings.counts()
     seconds = {stage: counts[STAGE_SECONDS.key(SD35_TURBO_TXT2IMG.slug, stage)] for stage in (Stage.LOAD, Stage.ENCODE)}
     assert seconds == {Stage.LOAD: LOAD, Stage.ENCODE: 0}, "what is spent on loading is no other stage's"

@@ -117,17 +117,17 @@ def _run(
     device: str,
     progress: Callable[[int, int], None],
 ) -> list[Any]:
-    from tintype.worker.direct import draw_order  # noqa: PLC0415 - imports torch
-    from tintype.worker.jobs import unread  # noqa: PLC0415
-    from tintype.worker.pictures import Pictures  # noqa: PLC0415
+    from tintype.worker.inputs import Inputs  # noqa: PLC0415 - imports torch
+    from tintype.worker.main import generate as make  # noqa: PLC0415
+    from tintype.worker.request import unread_text  # noqa: PLC0415
 
     # The input image first: it may be unreadable, and loading weights takes long.
-    with Pictures.from_settings(settings) as pictures:
-        image = pictures.read(params)
+    with Inputs.from_settings(settings) as inputs:
+        image = inputs.read(params)
     loaded = load_model(settings, registry, spec, device, read_loras(params.loras))
-    for words in unread(loaded.family, params):
+    for words in unread_text(loaded.family, params):
         click.echo(f"note: {words}", err=True)
-    return draw_order(loaded, spec.slug, params, image, settings.max_rows, progress)
+    return make(loaded, spec.slug, params, image, settings.max_rows, progress)
 
 
 def _flag(param: Param) -> click.Option:

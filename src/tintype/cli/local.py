@@ -19,7 +19,7 @@ from tintype.hub.registry import Registry
 from tintype.settings import Settings
 
 if TYPE_CHECKING:
-    from tintype.worker.loaded import Loaded
+    from tintype.worker.models import LoadedModel
 
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
 
@@ -71,9 +71,9 @@ def progress_bar() -> Iterator[Callable[[int, int], None]]:
 
 def load_model(
     settings: Settings, registry: Registry, spec: ModelSpec, device: str, styles: Iterable[tuple[str, float]] = ()
-) -> Loaded:
+) -> LoadedModel:
     """The model on the device; raises ClickException when the device fails, BadRequest that says what is missing."""
-    from tintype.worker.models import Models  # noqa: PLC0415 - imports torch
+    from tintype.worker.models import ModelPool  # noqa: PLC0415 - imports torch
 
     require_device(device)
     registry.require([spec.slug])
@@ -81,8 +81,8 @@ def load_model(
     folder = own.path if own else None
     try:
         # Compiling doesn't pay for a single request.
-        models = Models.from_settings(settings.model_copy(update={"prepare": "off"}), registry.weights, device)
-        return models.load(spec, styles=styles)
+        models = ModelPool.from_settings(settings.model_copy(update={"prepare": "off"}), registry, device)
+        return models.load(spec, styles)
     except WeightsUnusable as error:
         raise BadRequest(f"{folder or 'the built-in weights'}: {_why(error, folder)}") from error
     except (RuntimeError, AssertionError) as error:

@@ -12,6 +12,7 @@ from PIL import Image, ImageChops
 from tintype.catalog.loras import read_loras
 from tintype.cli.local import check_device, check_files, load_model, progress_bar
 from tintype.cli.options import data_option, load_settings
+from tintype.core import Recipe
 from tintype.errors import BadPicture
 from tintype.hub.registry import Registry, build_registry
 from tintype.media.decoder import Decoded, reduced
@@ -20,8 +21,7 @@ from tintype.media.samples import draw
 from tintype.settings import Settings
 
 if TYPE_CHECKING:
-    from tintype.worker.loaded import Loaded
-    from tintype.worker.recipe import Recipe
+    from tintype.worker.models import LoadedModel
 
 
 @click.command()
@@ -45,22 +45,22 @@ def replay(
     check_device(device)
     original = picture.read_bytes()
     with progress_bar() as progress:
-        from tintype.worker.direct import draw_order  # noqa: PLC0415 - imports torch
-        from tintype.worker.recipe import Recipe  # noqa: PLC0415
+        from tintype.worker.main import generate  # noqa: PLC0415 - imports torch
+        from tintype.worker.recipe import read_recipe  # noqa: PLC0415
 
-        recipe = Recipe.read(read_note(original))
+        recipe = read_recipe(read_note(original))
         settings = load_settings(data=data, dtype=recipe.dtype, t5_tokens=recipe.t5_tokens)
         registry = build_registry(settings).with_weights(recipe.model, weights)
         loaded = _weights(recipe, settings, registry, device)
         source = _source(recipe, image, settings)
         try:
-            [made] = draw_order(loaded, recipe.model, recipe.order, source, settings.max_rows, progress)
+            [made] = generate(loaded, recipe.model, recipe.params, source, settings.max_rows, progress)
         except KeyError as missing:
             raise BadPicture(f"it was made with {missing}, which is not installed here") from missing
     if output:
         output.write_bytes(made.data)
     verdict = compare(decode(original, settings.max_picture_pixels), decode(made.data, settings.max_picture_pixels))
-    hint = "; only pictures asked for with exact: true need come out the same" if not recipe.order.exact else ""
+    hint = "; only pictures asked for with exact: true need come out the same" if not recipe.params.exact else ""
     click.echo(verdict + hint if verdict else "identical")
     sys.exit(1 if verdict else 0)
 
@@ -76,9 +76,9 @@ def compare(one: Image.Image, other: Image.Image) -> str:
     return f"different: by at most {largest} of 255"
 
 
-def _weights(recipe: Recipe, settings: Settings, registry: Registry, device: str) -> Loaded:
+def _weights(recipe: Recipe, settings: Settings, registry: Registry, device: str) -> LoadedModel:
     spec = registry.catalogue.find(recipe.model)
-    loaded = load_model(settings, registry, spec, device, read_loras(recipe.order.loras))
+    loaded = load_model(settings, registry, spec, device, read_loras(recipe.params.loras))
     if loaded.fingerprint != recipe.weights:
         raise BadPicture(f"it was made with other weights ({recipe.weights}) than these ({loaded.fingerprint})")
     return loaded
@@ -88,10 +88,10 @@ def _source(recipe: Recipe, image: Path | None, settings: Settings) -> Decoded |
     """The input image; raises BadPicture unless it is the one of the recipe."""
     if not recipe.source:
         return None
-    if image is None and not recipe.order.source:
+    if image is None and not recipe.params.source:
         raise BadPicture("it was made from an input picture, which must be given with --image")
-    data = draw(recipe.order.source) if image is None else image.read_bytes()
-    source = reduced(data, settings.max_picture_pixels, recipe.order.width, recipe.order.height)
+    data = draw(recipe.params.source) if image is None else image.read_bytes()
+    source = reduced(data, settings.max_picture_pixels, recipe.params.width, recipe.params.height)
     if source.digest != recipe.source:
         raise BadPicture("it was made from another input picture than this")
     return source

@@ -81,7 +81,7 @@ def worker(device: str, parent: int | None, worker_id: str | None, data: Path | 
       tintype worker
       tintype worker --device cuda:1 --data /var/lib/tintype
     """
-    from tintype.worker.start import run_worker  # noqa: PLC0415 - imports torch
+    from tintype.worker.main import run_worker  # noqa: PLC0415 - imports torch
 
     settings = load_settings(data=data)
     check_device(device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -96,7 +96,7 @@ class ImageState:
         #: What the forward pass or the sampler raised.
         self.error: Exception | None = None
         self._sampler = sampler
-        self._advance(lambda: next(sampler))
+        self._advance(None)
 
     @property
     def ended(self) -> bool:
@@ -113,7 +113,7 @@ class ImageState:
             unconditional, conditional = prediction.chunk(2)
             reply = Answer(unconditional + self.guidance * (conditional - unconditional), unconditional)
         self.answered = self.ask, reply.guided
-        self._advance(lambda: self._sampler.send(reply))
+        self._advance(reply)
 
     def check(self) -> None:
         """Fail if the latents are not finite: the image would be black."""
@@ -121,9 +121,9 @@ class ImageState:
         if not torch.isfinite(latents).all():
             self.latents, self.error = None, PictureNotFinite()
 
-    def _advance(self, resume: Callable[[], Ask]) -> None:
+    def _advance(self, reply: Answer | None) -> None:
         try:
-            self.ask = resume()
+            self.ask = next(self._sampler) if reply is None else self._sampler.send(reply)
         except StopIteration as finished:
             self.latents = finished.value
             self.steps = self.step  # an adaptive sampler may have been expected to take more

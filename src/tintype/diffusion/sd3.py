@@ -13,7 +13,7 @@ from tintype.diffusion.memory.component import LoadedComponent
 from tintype.diffusion.memory.estimate import MemoryEstimate, PassEstimate
 from tintype.diffusion.samplers import find_sampler
 from tintype.diffusion.samplers.parameterization import TRAINING_STEPS, Flow
-from tintype.diffusion.samplers.sampling import Noise, noise_stream
+from tintype.diffusion.samplers.sampling import noise_stream
 from tintype.diffusion.schedules import plan
 from tintype.diffusion.text import ClipEncoder, Lengths, T5Encoder, Text, join_sd3
 from tintype.diffusion.vae import Autoencoder
@@ -74,7 +74,11 @@ class SD3:
         sampler_spec = find_sampler(params.sampler)
         strength = params.strength if init is not None else 1.0
         levels = plan(sampler_spec, params.schedule, params.steps, strength, self.space)
-        latents, noise = self._start(spec, init)
+        factor = self.autoencoder.factor
+        shape = (1, self.autoencoder.channels, spec.height // factor, spec.width // factor)
+        noise = noise_stream(spec.seed, shape, self.device)
+        # The posterior's mode, not a sample: the seed affects the noise only.
+        latents = torch.zeros(shape, device=self.device) if init is None else self.autoencoder.encode(init, None)
         # The stream's first draw is the initial noise; those that a sampler adds come after it.
         x = self.space.start(noise(), latents, levels[0])
         guidance = max(params.guidance, 1.0) * sampler_spec.guidance_factor
@@ -103,16 +107,6 @@ class SD3:
 
     def preview(self, _ask: Ask, guided: torch.Tensor) -> torch.Tensor:
         return self.autoencoder.preview(guided)
-
-    def _start(self, spec: ImageSpec, init: torch.Tensor | None) -> tuple[torch.Tensor, Noise]:
-        """The init image's latents, or zeros, (1, C, h, w) float32 on the device, and the image's noise."""
-        factor = self.autoencoder.factor
-        shape = (1, self.autoencoder.channels, spec.height // factor, spec.width // factor)
-        noise = noise_stream(spec.seed, shape, self.device)
-        if init is None:
-            return torch.zeros(shape, device=self.device), noise
-        # The posterior's mode, not a sample: the seed affects the noise only.
-        return self.autoencoder.encode(init, None), noise
 
     def _text(self, prompt: str) -> Text:
         encoders = *(clip.component.key for clip in self.clips), *self.t5.key

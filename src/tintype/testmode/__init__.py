@@ -1,1 +1,1 @@
-"""Test mode: a stand-in without weights runs what keys that begin with SG_test ask for, as their prompts say."""
+"""Test mode: a fake worker without weights runs the requests of keys that begin with SG_test, as their prompts say."""

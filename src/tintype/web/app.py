@@ -1,4 +1,4 @@
-"""The web process: routes, middleware, background jobs and the worker of test mode, put together."""
+"""The web process: routes, middleware, background jobs and the fake worker of test mode, put together."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tintype.settings import Settings
 from tintype.store.db.measurements import BUCKET
 from tintype.store.ops.processes import SERVER_HEARTBEAT
 from tintype.telemetry.logs import Outage
-from tintype.testmode.delivery import Delivery
-from tintype.testmode.standin import StandIn
+from tintype.testmode.fake_worker import FakeWorker
+from tintype.testmode.images import FakeOutputs
 from tintype.web.account import account_router
 from tintype.web.events import events_router
 from tintype.web.failures import add_error_handlers
@@ -111,12 +111,12 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         own = services.settings
-        drawn = Delivery(services.store.queue.input_size, services.outputs, own.max_picture_pixels)
-        stand_in = StandIn(services.store.leases, registry.catalogue, drawn, own.heartbeat, services.test_accepted)
+        outputs = FakeOutputs(services.store.queue.input_size, services.outputs, own.max_picture_pixels)
+        fake = FakeWorker(services.store.leases, registry.catalogue, outputs, own.heartbeat, services.test_accepted)
         jobs = (
             _every(own.sweep, services.cleanup),
             _every(DEADLINES, services.store.queue.end_overdue),
-            _every(own.poll, stand_in.turn),
+            _every(own.poll, fake.turn),
             _every(SAMPLES, services.readiness.keep_samples),
         )
         presence = [_every(SERVER_HEARTBEAT, services.beat)] if name else []
@@ -126,7 +126,7 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
             task.cancel()
         # Work in threads runs to its end; only then can its connections be closed.
         await asyncio.gather(services.watcher.close(), *tasks, return_exceptions=True)
-        await run_in_threadpool(stand_in.stop)
+        await run_in_threadpool(fake.stop)
         if name:
             await run_in_threadpool(services.leave)
         await run_in_threadpool(services.tracing.close)

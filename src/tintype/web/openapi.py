@@ -8,7 +8,7 @@ from tintype.catalog.builtin import BUILTIN
 from tintype.catalog.spec import ModelSpec
 from tintype.errors import UNFORESEEN
 from tintype.store.db.records import PreloadState
-from tintype.testmode.script import table
+from tintype.testmode.scenario import table
 
 Schema = dict[str, Any]
 

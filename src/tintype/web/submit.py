@@ -41,7 +41,7 @@ from tintype.store.queue.inputs import Input
 from tintype.store.queue.lifecycle import log_queued
 from tintype.store.queue.submit import NewRequest
 from tintype.telemetry.traces import HEADER
-from tintype.testmode.script import parse, steady_draw
+from tintype.testmode.scenario import parse, steady_draw
 from tintype.web.clients import base_url, client_address, own_path, single_header
 from tintype.web.services import Services
 from tintype.web.services import services as services_of
@@ -185,18 +185,8 @@ def submit(
         input=stored,
         metadata=replace(metadata, reply=headers),
     )
-    request = None
-    try:
-        request = services.store.queue.submit(new)
-    except PerhapsQueued:
-        stored = None  # the request may need it
-        log.warning("perhaps queued", request=new.id, account=key.account_id, key_id=key.id, client=client)
-        raise
-    finally:
-        fresh = request is not None and request.id == new.id
-        if stored and stored.bytes and not fresh:
-            services.inputs.discard(stored.name)
-    if not fresh:
+    request = _enqueue(services, new, client)
+    if request.id != new.id:
         return Submitted.again(request)
     if key.test:
         services.test_accepted.set()
@@ -206,6 +196,22 @@ def submit(
     left = request.allowance
     rate = {} if left is None else rate_headers(left.remaining, left.full_at)
     return Submitted(request, headers | rate | {"x-request-id": request.id}, base)
+
+
+def _enqueue(services: Services, new: NewRequest, client: str) -> Request:
+    """The new request, or the one that had its idempotency key before: then a stored image of the body is deleted."""
+    needed = False
+    try:
+        request = services.store.queue.submit(new)
+        needed = request.id == new.id
+    except PerhapsQueued:
+        needed = True
+        log.warning("perhaps queued", request=new.id, account=new.key.account_id, key_id=new.key.id, client=client)
+        raise
+    finally:
+        if new.input and new.input.bytes and not needed:
+            services.inputs.discard(new.input.name)
+    return request
 
 
 def _check_prompt(blocked: BlockedPhrases, prompt: str, safety: Safety) -> list[str]:

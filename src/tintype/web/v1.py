@@ -27,7 +27,7 @@ from tintype.media.images import content_type
 from tintype.store.billing.money import plain
 from tintype.store.db.records import Request, Status
 from tintype.store.webhooks.events import file_url, links
-from tintype.testmode.script import parse
+from tintype.testmode.scenario import parse
 from tintype.web import answers
 from tintype.web.auth import Reader, Runner
 from tintype.web.clients import base_url

@@ -1,311 +1,276 @@
-"""The worker's main loop."""
+"""The worker's main loop: claim, drop, start, step, finish, release."""
 
 from __future__ import annotations
 
 import math
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
 import torch
 
-from tintype.catalog.spec import Catalogue
+from tintype.core import GenerationParams
 from tintype.diffusion.image_state import ImageState
 from tintype.engine import Engine
 from tintype.errors import PictureNotFinite, StoreUnavailable, TintypeError
 from tintype.media.decoder import Decoded
+from tintype.media.network import Cancellation
+from tintype.running import Phase, RunningRequest, refuse
 from tintype.store.db.records import Request
-from tintype.store.queue.queue import Leases
+from tintype.store.store import Store
 from tintype.telemetry.metrics import Stage
 from tintype.telemetry.traces import NO_TRACES, Tracing
-from tintype.worker.admission import Admission
-from tintype.worker.delivery import Delivery
-from tintype.worker.drafts import draft
-from tintype.worker.endings import Endings
-from tintype.worker.models import Models
-from tintype.worker.pictures import Pictures
-from tintype.worker.stages import Stages
-from tintype.worker.task import RunningRequest
-from tintype.worker.warming import Warming
+from tintype.worker.admission import Admission, ClaimTimer
+from tintype.worker.inputs import Inputs
+from tintype.worker.models import ModelPool
+from tintype.worker.outcomes import InHand
+from tintype.worker.outputs import Outputs
+from tintype.worker.preload import Preloader
+from tintype.worker.request import Running, plan
+from tintype.worker.timings import Timings
 
 log = structlog.get_logger()
 
+#: Seconds for which running images wait while further requests are claimed, and while they are started.
+MAX_PAUSE = 0.05
+#: Seconds for the last uploads, once a stopping worker's grace is over.
+LAST_UPLOADS = 2.0
 
-#: Seconds for which what is being drawn waits while further requests are claimed, and while they are begun.
-TAKING = 0.05
-#: Seconds that pictures which are being delivered have, once a stopping worker's grace is over.
-PARTING = 2.0
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerConfig:
+    """Its name, its limits, and its times in seconds."""
+
+    id: str
+    #: At the same time, or one request's more.
+    max_images: int
+    #: Of a forward pass.
+    max_rows: int
+    #: Between polls of the queue, unless woken.
+    poll: float
+    #: For what runs when it is stopped.
+    grace: float
+    #: Between heartbeats, and between polls for models to load.
+    heartbeat: float = 5.0
+    #: After which a request that was left to another worker may be claimed here.
+    warm_wait: float = 0.0
+    #: Slugs of models that are loaded at the start.
+    pinned: frozenset[str] = frozenset()
+    #: Process without which this worker ends; None for one that was started by hand.
+    parent: int | None = None
 
 
 class Worker:
-    """Takes requests, steps them together, retires each when its pictures are done."""
+    """Claims requests, steps them together, and uploads each when its images are finished."""
 
     def __init__(
         self,
-        worker_id: str,
-        requests: Leases,
-        catalogue: Catalogue,
-        models: Models,
-        pictures: Pictures,
-        delivery: Delivery,
-        engine: Engine,
-        warming: Warming,
-        *,
-        max_pictures: int,
-        poll: float,
-        grace: float,
-        warm_wait: float = 0.0,
+        store: Store,
+        models: ModelPool,
+        inputs: Inputs,
+        outputs: Outputs,
+        config: WorkerConfig,
         tracing: Tracing = NO_TRACES,
     ) -> None:
-        self.id = worker_id
-        self.requests = requests
-        self.catalogue = catalogue
+        self.store = store
         self.models = models
-        self.pictures = pictures
-        self.delivery = delivery
-        self.breaker = delivery.breaker
-        self.engine = engine
-        self.warming = warming
-        self.admission = Admission()
-        self.max_pictures = max_pictures
-        self.poll = poll
-        #: Seconds after which a request that was left to another worker may be claimed here.
-        self.warm_wait = warm_wait
-        self.grace = grace
-        self.stages = Stages(worker_id, tracing)
-        self.tasks: dict[str, RunningRequest] = {}
-        self.endings = Endings(requests, self.tasks, engine, self.admission, self.breaker, freed=self.look)
-        self.breaker.on_recovery = self.look
-        self._delivering = ThreadPoolExecutor(4, thread_name_prefix="deliver")
-        self._wake = threading.Event()
-        #: When it last looked for requests, and when it was last called to look.
-        self._looked = self._called = 0.0
-        self._taking = True
+        self.inputs = inputs
+        self.outputs = outputs
+        self.config = config
+        self.engine = Engine(config.max_rows)
+        self.admission = Admission(config.max_images, config.max_rows)
+        self.timings = Timings(config.id, tracing)
+        self.preloader = Preloader(config.id, models, store.ops.preloads, config.pinned, interval=config.heartbeat)
+        self.timer = ClaimTimer(config.poll, config.warm_wait)
+        self.in_hand = InHand(store.leases, self.engine, self.admission, outputs.breaker, self.timer)
+        #: Requests by id, for readers on any thread.
+        self.running = self.in_hand.running
+        self._claiming = True
         #: When the worker must have left.
         self._deadline = math.inf
+        outputs.breaker.on_recovery = self.timer.wake
 
-    def stop(self) -> None:
-        """Take nothing more; go on with what is running for at most `grace` seconds, then hand it back."""
-        self._deadline = min(self._deadline, time.monotonic() + self.grace)
+    def stop(self, grace: float | None = None) -> None:
+        """Claim no more; finish what runs within `grace` seconds, the configured ones unless given; hand back the rest.
+
+        Stopped again, the earlier end counts.
+        """
+        self._deadline = min(self._deadline, time.monotonic() + (self.config.grace if grace is None else grace))
         self.drain()
 
     def signalled(self) -> None:
-        """Stop as a signal asks; at a second one, hand back at once what is running."""
-        if self._deadline < math.inf:
-            self.grace = 0.0
-        self.stop()
+        """Stop; at a second signal, hand back immediately what runs."""
+        self.stop(None if self._deadline == math.inf else 0.0)
 
     def drain(self) -> None:
-        """Take nothing more; go on with what is running until it has ended."""
-        self._taking = False
-        self._wake.set()
-
-    def look(self) -> None:
-        """Look for requests at once: there may be one, or room for one."""
-        self._called = time.monotonic()
-        self._wake.set()
+        """Claim no more, and finish what runs."""
+        self._claiming = False
+        self.timer.arrived.set()
 
     def run(self) -> None:
         """Work until stopped or drained."""
         with torch.inference_mode():
-            while self._going():
+            while self._claiming or (self.running and time.monotonic() < self._deadline):
                 self.turn()
-                self._rest()
-            self._part()
+                if not self.engine.live:
+                    self.timer.rest(claiming=self._claiming)
+            self._leave()
 
     def turn(self) -> None:
         """Bring everything one step further."""
-        self.take()
-        self.endings.spare([task for task in self._ready() if task.draft is None])
-        self.endings.drop()
-        self.begin()
-        self.endings.pass_on()
-        ended = self.engine.step()
-        self.endings.spare([task for task in self.tasks.values() if not {*task.pictures}.isdisjoint(ended)])
-        self.retire(ended)
-        self.land()
-        if self.breaker.open:  # for workers whose way to the storage is open, or for later
-            self.endings.hand_back()
-        self.warming.look()
-        self._stand_still()
+        self.claim()
+        self.in_hand.drop_unwanted([one for one in self.running.values() if one.can_plan])
+        self.in_hand.drop()
+        self.start()
+        self.in_hand.make_way()
+        self.finish(self.engine.step())
+        self.release()
+        self.preloader.poll()
+        self._exclude_loads()
 
-    def take(self) -> None:
-        """Claim requests while there is room, and start fetching their pictures."""
-        if not self._taking or self._until_next_look() > 0:
+    def claim(self) -> None:
+        """Claim requests while there is room, and fetch their input images."""
+        if not self._claiming or self.timer.until_next() > 0:
             return
-        self._looked = time.monotonic()
-        if self.breaker.open:
+        began = time.monotonic()
+        self.timer.polls()
+        if self.outputs.breaker.open:
             return
         try:
-            while self._has_room() and (request := self._claim()):
+            while self.admission.can_claim(self.running.values()):
+                full = self.admission.full_accounts(self.running.values())
+                loaded = self.preloader.loaded
+                request = self.store.leases.claim(
+                    self.config.id, idle=not self.running, loaded=loaded, passing_over=full
+                )
+                if request is None:
+                    break
                 self._accept(request)
-                if self.engine.live and time.monotonic() > self._looked + TAKING:
-                    self.look()
+                if self.engine.live and time.monotonic() > began + MAX_PAUSE:
+                    self.timer.wake()
                     break
         except StoreUnavailable:
-            pass  # it looks again
+            pass  # it polls again
 
-    def begin(self) -> None:
-        """Let the tasks whose input picture has arrived join the engine, as far as there is room for them."""
+    def start(self) -> None:
+        """Plan the requests whose input image is there; start those for which memory has room."""
         drawing, began = bool(self.engine.live), time.monotonic()
-        for task in self._ready():
-            self._begin(task)
-            if drawing and time.monotonic() > began + TAKING:
-                break
+        for one in list(self.running.values()):
+            if one.can_plan or one.phase is Phase.WAITING_FOR_MEMORY:
+                self._start(one)
+                if drawing and time.monotonic() > began + MAX_PAUSE:
+                    break
 
-    def retire(self, ended: list[ImageState]) -> None:
-        """Decode finished pictures; deliver the tasks whose last picture this was."""
+    def finish(self, ended: Sequence[ImageState]) -> None:
+        """Decode finished images; upload the requests whose last image this was."""
+        self.in_hand.drop_unwanted([one for one in self.running.values() if not {*one.images}.isdisjoint(ended)])
         moment = time.monotonic()
-        for picture in ended:
-            task = next((task for task in self.tasks.values() if picture in task.pictures), None)
-            if task is None:
-                continue  # a sibling failed in this very step, or nobody wants it any more
-            self.stages.note(task.request, Stage.DENOISE, task.joined, moment, picture.error)
+        for image in ended:
+            one = next((one for one in self.running.values() if image in one.images), None)
+            if one is None:
+                continue  # it was cancelled, or another image of it failed in this very step
+            self.timings.note(one.request, Stage.DENOISE, one.joined, moment, image.error)
             try:
-                self._retire(task, picture)
+                self._finish(one, image)
             except PictureNotFinite as error:
-                self.endings.once_more(task, error)
+                self._start_over(one, error)
             except Exception as error:  # noqa: BLE001 - one request's failure is that request's alone
-                self.endings.give_up(task, error)
+                self.in_hand.fail(one, error)
 
-    def land(self) -> None:
-        """Let go of the tasks whose result is written."""
-        for task in list(self.tasks.values()):
-            if task.delivery is None or not task.delivery.done():
-                continue
-            if error := task.delivery.exception():
-                self.endings.give_up(task, error)
-            self.endings.forget(task)
-
-    def _part(self) -> None:
-        """Hand back what is left, also what waits for a storage: whoever stops this worker won't wait for that."""
-        wait([task.delivery for task in self.tasks.values() if task.delivery], PARTING)
-        self.land()
-        self.endings.hand_back(delivering=True)
-        self._delivering.shutdown(wait=False, cancel_futures=True)
-
-    def _claim(self) -> Request | None:
-        return self.requests.claim(
-            self.id, idle=not self.tasks, loaded=self.warming.loaded, passing_over=self._passed_over()
-        )
-
-    def _passed_over(self) -> list[str]:
-        """Accounts that have their share in hand, or input images in half of it, which take their time."""
-        waiting = self._in_hand(task for task in self.tasks.values() if not task.fetched.done())
-        return [
-            account
-            for account, pictures in self._in_hand(self.tasks.values()).items()
-            if pictures >= self._share or waiting[account] >= self.max_pictures / 2
-        ]
-
-    def _in_hand(self, tasks: Iterable[RunningRequest]) -> Counter[str]:
-        """Pictures by account."""
-        pictures: Counter[str] = Counter()
-        for task in tasks:
-            pictures[task.request.account_id] += task.order.count
-        return pictures
-
-    @property
-    def _share(self) -> int:
-        """Pictures that one account has in hand at most, or one request's more.
-
-        A quarter of the places is for who comes next; but nobody alone here shall have forward passes that aren't full.
-        """
-        return max(self.max_pictures * 3 // 4, self.engine.max_rows)
+    def release(self) -> None:
+        """Let go of the requests whose result is written; and of all that isn't uploading where the storage is shut."""
+        for one in list(self.running.values()):
+            if one.uploaded and one.uploaded.done():
+                if error := one.uploaded.exception():
+                    self.in_hand.fail(one, error)
+                else:
+                    self.in_hand.forget(one)
+        if self.outputs.breaker.open:  # for workers whose storage answers, or for later
+            self.in_hand.hand_back()
 
     def _accept(self, request: Request) -> None:
         try:
-            task = RunningRequest(request, self.catalogue.find(request.slug))
+            spec = self.models.catalogue.find(request.slug)
+            params = request.generation or spec.read(request.params)
         except (TintypeError, KeyError, TypeError) as error:
-            self.endings.not_understood(request, error)
+            refuse(self.store.leases, request, error)
             return
-        self.stages.queued(request)
-        task.fetched = self._fetched(task)
-        task.fetched.add_done_callback(lambda _: self._wake.set())
-        self.tasks[request.id] = task
+        self.timings.queued(request)
+        cancellation = Cancellation()
+        fetched = self._fetch(request, params, cancellation)
+        fetched.add_done_callback(lambda _: self.timer.arrived.set())
+        self.in_hand.add(RunningRequest(request, params, fetched, cancellation))
 
-    def _fetched(self, task: RunningRequest) -> Future[Decoded | None]:
-        """Its input image on the way; there already where it has none: text-to-image waits for nobody's."""
-        request, order = task.request, task.order
-        if not order.source:
+    def _fetch(self, request: Request, params: GenerationParams, cancellation: Cancellation) -> Future[Decoded | None]:
+        """Its input image; without one, done immediately: text to image waits for no other request's."""
+        if not params.source:
             nothing: Future[Decoded | None] = Future()
-            nothing.set_result(self.stages.run(request, Stage.FETCH, lambda: None))
+            nothing.set_result(self.timings.run(request, Stage.FETCH, lambda: None))
             return nothing
-        limit = partial(self.requests.pixel_limit, request.key_id)
-        run = partial(self.stages.run, request, Stage.FETCH)
-        return self.pictures.submit(order, request.account_id, limit, task.cancellation, partial(self._using, run))
 
-    def _using(self, run: Callable[[Callable[[], Decoded]], Decoded], work: Callable[[], Decoded]) -> Decoded:
-        """An input picture may lie in the storage too."""
-        with self.breaker.guarding():
-            return run(work)
+        def run(work: Callable[[], Decoded]) -> Decoded:
+            with self.outputs.breaker.guarding():  # an input image may lie in the storage, too
+                return self.timings.run(request, Stage.FETCH, work)
 
-    def _ready(self) -> list[RunningRequest]:
-        return [task for task in self.tasks.values() if not task.pictures and task.fetched.done()]
+        limit = partial(self.store.leases.pixel_limit, request.key_id)
+        return self.inputs.submit(params, request.account_id, limit, cancellation, run)
 
-    def _begin(self, task: RunningRequest) -> None:
+    def _start(self, one: Running) -> None:
         try:
-            if task.draft is None:
-                self.delivery.guard.expect(task)
-                task.draft = draft(task, self.models)
-                self._stand_still(task)
-            if self.admission.may_begin(task.request.id, task.draft.estimate):
-                task.began = time.monotonic()
-                task.pictures = [task.loaded.family.begin(spec, task.draft.init) for spec in task.draft.specs]
-                for picture in task.pictures:
-                    self.engine.add(picture, exact=task.order.exact)
-                self._stand_still(task)
-                task.joined = time.monotonic()
-                self.stages.note(task.request, Stage.ENCODE, task.began, task.joined)
+            if one.phase is Phase.FETCHING:
+                self.outputs.safety.expect(one.request.safety)
+                one.wait_for_memory(plan(one, self.models))
+                self._exclude_loads(one)
+            if self.admission.may_start(one.request.id, one.plan.estimate):
+                began = time.monotonic()
+                one.denoise([one.plan.loaded.family.begin(spec, one.plan.init) for spec in one.plan.specs], began)
+                for image in one.images:
+                    self.engine.add(image, exact=one.params.exact)
+                self._exclude_loads(one)
+                one.join(time.monotonic())
+                self.timings.note(one.request, Stage.ENCODE, one.began, one.joined)
         except Exception as error:  # noqa: BLE001 - one request's failure is that request's alone
-            self.endings.give_up(task, error)
+            self.in_hand.fail(one, error)
 
-    def _stand_still(self, loaded_for: RunningRequest | None = None) -> float:
-        """Nobody pays by the second for weights that were loaded since this was last asked; returns those seconds."""
+    def _finish(self, one: Running, image: ImageState) -> None:
+        if image.latents is None:
+            raise image.error or RuntimeError("an image ended without latents")
+        began = time.monotonic()
+        complete = one.finish(image, image.family.finish(image.latents))
+        began += self._exclude_loads(one)
+        self.timings.note(one.request, Stage.DECODE, began, time.monotonic())
+        if complete:
+            seconds = time.monotonic() - one.began
+            self.admission.leave(one.request.id)
+            self.preloader.tell()  # before any caller can know that this is done, and send the next
+            uploaded = self.outputs.submit(one, seconds, self.timings)
+            one.upload(uploaded)
+            uploaded.add_done_callback(lambda _: self.timer.arrived.set())
+
+    def _start_over(self, one: Running, error: PictureNotFinite) -> None:
+        """Once more in float32, whose sums overflow later; if it was in float32, it fails."""
+        if one.in_float32 or one.plan.loaded.dtype == "float32":
+            self.in_hand.fail(one, error)
+            return
+        log.warning("not finite; beginning again in float32", request=one.request.id)
+        self.in_hand.withdraw(one)
+        one.start_over()
+
+    def _exclude_loads(self, loaded_for: Running | None = None) -> float:
+        """Exclude the seconds spent on loading weights since the last call from billing; returns them."""
         seconds, moment = self.models.waited(), time.monotonic()
         if loaded_for is not None and seconds:
-            loaded_for.cold_start += seconds
-            self.stages.note(loaded_for.request, Stage.LOAD, moment - seconds, moment)
-        for one in self.tasks.values():
-            one.began += seconds
-            one.joined += seconds
+            self.timings.note(loaded_for.request, Stage.LOAD, moment - seconds, moment)
+        for one in self.running.values():
+            one.exclude(seconds, own=one is loaded_for)
         return seconds
 
-    def _retire(self, task: RunningRequest, picture: ImageState) -> None:
-        if picture.latents is None:
-            raise picture.error or RuntimeError("a picture ended without latents")
-        began = time.monotonic()
-        task.pixels[task.pictures.index(picture)] = picture.family.finish(picture.latents)
-        began += self._stand_still(task)
-        self.stages.note(task.request, Stage.DECODE, began, time.monotonic())
-        if task.finished:
-            seconds = time.monotonic() - task.began
-            self.admission.leave(task.request.id)
-            self.warming.tell()  # before anybody can know that this is done, and ask for the next
-            task.delivery = self._delivering.submit(
-                self.stages.run, task.request, Stage.DELIVER, self.delivery.deliver, task, seconds
-            )
-            task.delivery.add_done_callback(lambda _: self._wake.set())
-
-    def _has_room(self) -> bool:
-        waits = self.admission.closed or any(task.alone for task in self.tasks.values())
-        pictures = self._in_hand(self.tasks.values()).values()
-        return not waits and sum(min(of_account, self._share) for of_account in pictures) < self.max_pictures
-
-    def _going(self) -> bool:
-        return self._taking or (bool(self.tasks) and time.monotonic() < self._deadline)
-
-    def _rest(self) -> None:
-        """Sleep while there is nothing to step, until something arrives or it is time to look again."""
-        if not self.engine.live:
-            self._wake.wait(self._until_next_look() if self._taking else self.poll)
-            self._wake.clear()
-
-    def _until_next_look(self) -> float:
-        """Seconds until it looks: when called, again when what it left to others then is anybody's, and by itself."""
-        moments = (self._called, self._called + self.warm_wait, self._looked + self.poll)
-        return max(0.0, min(moment for moment in moments if moment > self._looked) - time.monotonic())
+    def _leave(self) -> None:
+        """Hand back what runs, and after LAST_UPLOADS what waits for a storage."""
+        wait([one.uploaded for one in self.running.values() if one.uploaded], LAST_UPLOADS)
+        self.release()
+        self.in_hand.hand_back(uploading=True)
+        self.outputs.close()

@@ -1,36 +1,86 @@
-"""The models that a worker can draw with: each is put together once, and brings its weights when they are needed."""
+"""The models that a worker can draw with: each is opened once; its weights are loaded when they are needed."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 import torch
 
-from tintype.catalog.spec import ModelSpec
+from tintype.catalog.spec import Catalogue, ModelSpec
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.weights import T5Place, WeightsSpec, builtin_weights
 from tintype.diffusion.compile import pick_run
 from tintype.diffusion.dtype_selection import pick_dtype
 from tintype.diffusion.families import DENOISERS, load_family, pick_device
+from tintype.diffusion.image_state import Family
+from tintype.diffusion.memory.component import Location
 from tintype.diffusion.memory.device_memory import Memory, open_memory
 from tintype.diffusion.text import PromptCache
 from tintype.errors import NoRoom
+from tintype.hub.registry import Registry
 from tintype.settings import Prepare, Settings
-from tintype.worker.loaded import Loaded
 
 log = structlog.get_logger()
 
 #: Bytes in a gigabyte, as settings count, and in a megabyte.
 GIGABYTE, MEGABYTE = 2**30, 2**20
-#: Sets of weights that stay open, loaded or not; the one that was asked for longest ago is closed.
-MOST_OPEN = 64
+#: Sets of weights that stay open, loaded or not; beyond it the least recently used is closed.
+MAX_OPEN = 64
 
 
-class Models:
-    """Puts each set of weights together once: models that share weights share forward passes, and memory."""
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that can be drawn with, and what tells it apart from others."""
+
+    family: Family
+    #: Of its weights.
+    fingerprint: str
+    #: float32 or bfloat16.
+    dtype: str
+    t5_tokens: int
+    #: Side of the square whose area it draws, whatever size was asked for; None for the size itself.
+    native_size: int | None
+    #: Whether the weights are the ones that tintype brings along.
+    builtin: bool
+
+    @property
+    def warm(self) -> bool:
+        """Whether all its components are on their devices."""
+        return all(component.location is Location.DEVICE for component in self.family.components)
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether its weights have no room only because of running requests."""
+        components = self.family.components
+        possible = all(component.memory.fits([component], 0) for component in components)
+        return possible and not all(component.memory.can_fit(component) for component in components)
+
+    def keep(self, seconds: float) -> None:
+        """Evict its weights after that many seconds without use; 0 for never.
+
+        A component shared with another model gets the longer of both times.
+        """
+        for component in self.family.components:
+            component.keep_alive = seconds if component.keep_alive is None else longer(component.keep_alive, seconds)
+
+    def bring(self) -> None:
+        """Bring all its components to their devices; raises NoRoom, WeightsUnusable."""
+        with torch.inference_mode():
+            for component in self.family.components:
+                component.memory.acquire(component)
+                component.memory.release(component)
+
+
+def longer(one: float, other: float) -> float:
+    """The longer of two times, of which 0 is infinite."""
+    return max(one, other) if one and other else 0.0
+
+
+class ModelPool:
+    """Opens each set of weights once: models that share weights share forward passes and memory."""
 
     def __init__(
         self,
@@ -39,78 +89,74 @@ class Models:
         t5_tokens: int,
         own: Mapping[str, WeightsSpec],
         *,
+        catalogue: Catalogue | None = None,
         memory: Memory | None = None,
         prompts: PromptCache | None = None,
         t5: T5Place = "device",
         prepare: Prepare = "off",
         keep_alive: Callable[[str], float] = lambda _: 0.0,
     ) -> None:
+        """own: weights by slug, of models without the built-in ones. keep_alive: seconds by slug; 0 is infinite."""
         self.device = pick_device(device)
+        #: The models that requests name.
+        self.catalogue = catalogue or Catalogue([])
         self._run = pick_run(prepare, self.device)
         self._dtype = dtype
-        #: The usual number format of each set of weights: measured once.
-        self._usual: dict[WeightsSpec, torch.dtype] = {}
+        #: The default dtype of each set of weights: measured once.
+        self._dtypes: dict[WeightsSpec, torch.dtype] = {}
         self.memory = memory or Memory.unlimited()
         self.prompts = prompts or PromptCache(0)
         self._t5_tokens = t5_tokens
-        #: Where T5 works, unless a model's own weights say otherwise.
+        #: T5's device, unless a model's own weights say otherwise.
         self._t5 = t5
         self._own = own
-        #: Seconds, by slug, that unused weights stay; 0 is ever.
         self._keep_alive = keep_alive
-        #: In the order in which they were last asked for.
-        self._loaded: dict[tuple[WeightsSpec, torch.dtype], Loaded] = {}
+        #: In LRU order.
+        self._loaded: dict[tuple[WeightsSpec, torch.dtype], LoadedModel] = {}
         #: By slug, for reports.
-        self._by_slug: dict[str, Loaded] = {}
-        #: Seconds spent on opening models since somebody asked.
+        self._by_slug: dict[str, LoadedModel] = {}
+        #: Seconds spent on opening models since the last call of `waited`.
         self._seconds = 0.0
-        #: How often somebody waited for weights, and for how many seconds in all: for the worker's report.
+        #: How often requests waited for weights, and for how many seconds in all: for the worker's report.
         self.cold_starts = 0
         self.cold_seconds = 0.0
 
     @classmethod
-    def from_settings(
-        cls,
-        settings: Settings,
-        own: Mapping[str, WeightsSpec],
-        device: str,
-        keep_alive: Mapping[str, float] | None = None,
-    ) -> Models:
-        """As the operator configured them; `own` are the weights of the slugs that don't use the built-in ones.
-
-        keep_alive: seconds, by slug, where a model has its own.
-        """
+    def from_settings(cls, settings: Settings, registry: Registry, device: str) -> ModelPool:
+        """As the operator configured them."""
         where = pick_device(device)
         cache = settings.prompt_cache * MEGABYTE
         budget = None if settings.memory == "auto" else round(settings.memory * GIGABYTE)
-        peaks = settings.data / f"memory-{str(where).replace(':', '')}.json"
+        measured = settings.data / f"memory-{str(where).replace(':', '')}.json"
         # A command that draws in its own process need not have a data folder.
-        kept = peaks if settings.data.is_dir() else None
-        memory = open_memory(where, budget, kept, set_aside=cache, share=settings.memory_share)
+        stored = measured if settings.data.is_dir() else None
+        memory = open_memory(where, budget, stored, set_aside=cache, share=settings.memory_share)
+        seconds = registry.keep_alive
         return cls(
             device,
             settings.dtype,
             settings.t5_tokens,
-            own,
+            registry.weights,
+            catalogue=registry.catalogue,
             memory=memory,
             prompts=PromptCache(cache),
             t5=settings.t5,
             prepare=settings.prepare,
-            keep_alive=lambda slug: (keep_alive or {}).get(slug, settings.keep_alive),
+            keep_alive=lambda slug: seconds.get(slug, settings.keep_alive),
         )
 
     def get(
-        self, spec: ModelSpec, dtype: torch.dtype | None = None, styles: Iterable[tuple[str, float]] = ()
-    ) -> Loaded:
-        """The model, in the usual arithmetic unless told, with LoRAs on top; its weights need not be loaded.
+        self, spec: ModelSpec, dtype: torch.dtype | None = None, loras: Iterable[tuple[str, float]] = ()
+    ) -> LoadedModel:
+        """The model, in its default dtype unless told, with LoRAs on top; its weights need not be loaded.
 
         Raises WeightsUnusable, and InvalidParameter for a LoRA that the model doesn't offer.
         """
         began = time.monotonic()
-        styles = tuple(styles)
-        own = self._weights(spec)
-        usual = self._format(spec.family, own)
-        wanted = own.with_loras(styles), dtype or usual
+        loras = tuple(loras)
+        weights = self._weights(spec)
+        default = self._default_dtype(spec.family, weights)
+        wanted = weights.with_loras(loras), dtype or default
         loaded = self._loaded.pop(wanted, None)
         if loaded is None:
             log.info("opening weights", model=spec.slug, device=str(self.device), dtype=str(wanted[1]))
@@ -118,28 +164,28 @@ class Models:
             loaded.keep(self._keep_alive(spec.slug))
             self._seconds += time.monotonic() - began
         self._loaded[wanted] = loaded
-        while len(self._loaded) > MOST_OPEN:
+        while len(self._loaded) > MAX_OPEN:
             del self._loaded[next(iter(self._loaded))]
-        if not styles and dtype in (None, usual):
+        if not loras and dtype in (None, default):
             self._by_slug[spec.slug] = loaded
         return loaded
 
-    def load(self, spec: ModelSpec, styles: Iterable[tuple[str, float]] = ()) -> Loaded:
-        """The model as `get` gives it, with all its weights where they work; raises NoRoom, too."""
-        loaded = self.get(spec, styles=styles)
+    def load(self, spec: ModelSpec, loras: Iterable[tuple[str, float]] = ()) -> LoadedModel:
+        """The model as `get` returns it, with all its components on their devices; raises NoRoom, too."""
+        loaded = self.get(spec, loras=loras)
         loaded.bring()
         return loaded
 
     def pin(self, specs: Iterable[ModelSpec]) -> None:
-        """Let these models' weights never leave once they are there; raises WeightsUnusable, NoRoom."""
+        """Never evict these models' weights once they are loaded; raises WeightsUnusable, NoRoom."""
         for spec in specs:
-            for part in self.get(spec).family.components:
-                if not part.memory.fits([part], 0):
+            for component in self.get(spec).family.components:
+                if not component.memory.fits([component], 0):
                     raise NoRoom(f"{spec.slug} can't be pinned: the pinned models need more memory than the budget")
-                part.pinned = True
+                component.pinned = True
 
     def waited(self) -> float:
-        """Seconds spent on opening and loading models since this was last asked."""
+        """Seconds spent on opening and loading models since the last call."""
         seconds, self._seconds = self._seconds + self.memory.take_load_seconds(), 0.0
         if seconds:
             self.cold_starts += 1
@@ -147,22 +193,23 @@ class Models:
         return seconds
 
     @property
-    def slugs(self) -> list[str]:
-        """The models that were asked for here, for the worker's report."""
-        return list(self._by_slug)
+    def slugs(self) -> tuple[str, ...]:
+        """The models that requests named here, for the worker's report."""
+        return tuple(self._by_slug)
 
     def warm(self) -> set[str]:
-        """Slugs of the models whose weights are all where they work."""
+        """Slugs of the models whose components are all on their devices."""
         return {slug for slug, loaded in self._by_slug.items() if loaded.warm}
 
-    def at_hand(self, specs: Iterable[ModelSpec]) -> set[str]:
-        """Slugs of those of these models whose denoiser is where it works, whichever of them it came for."""
-        return {spec.slug for spec in specs if self._is_at_hand(spec)}
-
-    def _is_at_hand(self, spec: ModelSpec) -> bool:
-        own = self._weights(spec)
-        loaded = self._loaded.get((own, self._usual[own])) if own in self._usual else None
-        return loaded is not None and loaded.at_hand
+    def with_denoiser(self) -> set[str]:
+        """Slugs of the models whose denoiser, the largest component, is on the device, whatever it was loaded for."""
+        found = set()
+        for slug, spec in self.catalogue.items():
+            weights = self._weights(spec)
+            loaded = self._loaded.get((weights, self._dtypes[weights])) if weights in self._dtypes else None
+            if loaded is not None and loaded.family.denoiser.location is Location.DEVICE:
+                found.add(slug)
+        return found
 
     def _weights(self, spec: ModelSpec) -> WeightsSpec:
         own = self._own.get(spec.slug)
@@ -170,17 +217,16 @@ class Models:
             return builtin_weights(spec.family, few_steps=spec.few_steps)
         return replace(own, t5=self._t5) if own.t5 == "device" else own
 
-    def _format(self, family: str, weights: WeightsSpec) -> torch.dtype:
-        """The number format that these weights usually have here."""
-        if weights not in self._usual:
+    def _default_dtype(self, family: str, weights: WeightsSpec) -> torch.dtype:
+        if weights not in self._dtypes:
             denoiser = Checkpoint(weights, family).component(DENOISERS[family])
-            self._usual[weights] = pick_dtype(self._dtype, self.device, denoiser)
-        return self._usual[weights]
+            self._dtypes[weights] = pick_dtype(self._dtype, self.device, denoiser)
+        return self._dtypes[weights]
 
-    def _open(self, family: str, weights: WeightsSpec, dtype: torch.dtype) -> Loaded:
+    def _open(self, family: str, weights: WeightsSpec, dtype: torch.dtype) -> LoadedModel:
         metadata = weights.metadata
         t5_tokens = metadata.t5_tokens or self._t5_tokens
         opened = load_family(family, weights, self.device, dtype, t5_tokens, memory=self.memory, prompts=self.prompts)
         opened.run = self._run
-        arithmetic = str(dtype).removeprefix("torch.")
-        return Loaded(opened, weights.fingerprint, arithmetic, t5_tokens, metadata.native_size, weights.builtin)
+        name = str(dtype).removeprefix("torch.")
+        return LoadedModel(opened, weights.fingerprint, name, t5_tokens, metadata.native_size, weights.builtin)

@@ -89,7 +89,8 @@ class DeviceMemory:
     @property
     def used(self) -> int:
         """Bytes of weights on the device and of reserved activation memory."""
-        return self._reserved + sum(one.size for one in self._at(Location.DEVICE))
+        components = list(self._components.values())  # a copy, as other threads may change it
+        return self._reserved + sum(one.size for one in components if one.location is Location.DEVICE)
 
     def fits(self, components: Iterable[LoadedComponent], activation: int) -> bool:
         """Whether these components and this much activation memory fit into the budget, next to pinned components."""
@@ -98,13 +99,13 @@ class DeviceMemory:
     def total(self, components: Iterable[LoadedComponent], activation: int) -> int:
         """Bytes of these components, of pinned ones, and of activation memory."""
         pinned = {one for one in self._known.values() if one.pinned}
-        return sum(one.size for one in pinned | set(components)) + activation
+        return _size(pinned | set(components)) + activation
 
     def can_fit(self, component: LoadedComponent) -> bool:
         """Whether the component is on the device, or would fit next to those that can't be evicted now."""
         with self.lock:
             here = component.location is Location.DEVICE
-            return here or self._free(self._evictable(component)) >= component.size
+            return here or self.budget - self.used + _size(self._evictable(component)) >= component.size
 
     @contextmanager
     def lease(self, component: LoadedComponent, forward: ForwardPass) -> Iterator[None]:
@@ -168,26 +169,23 @@ class DeviceMemory:
         components = tuple((one.name, one.size, one.location) for one in known)
         return MemoryReport(self.used, self.budget, self.peak, self.loads, components)
 
-    def _at(self, location: Location) -> list[LoadedComponent]:
-        return [one for one in list(self._components.values()) if one.location is location]
-
     def _evictable(self, besides: LoadedComponent) -> list[LoadedComponent]:
         """Components that can leave the device for this one, least recently used first."""
-        return [one for one in self._at(Location.DEVICE) if one.evictable and one is not besides]
-
-    def _free(self, evicted: Iterable[LoadedComponent] = ()) -> int:
-        """Bytes that would be free without these."""
-        return self.budget - self.used + sum(one.size for one in evicted)
+        here = [one for one in self._components.values() if one.location is Location.DEVICE]
+        return [one for one in here if one.evictable and one is not besides]
 
     def _make_room(self, needed: int, coming: LoadedComponent) -> None:
-        if self._free() >= needed:
+        free = self.budget - self.used
+        if free >= needed:
             return
         candidates = self._evictable(coming)
-        room = self._free(candidates)
+        room = free + _size(candidates)
         if room < needed:
             raise NoRoom.of(self.budget - room + needed, self.budget)
-        while self._free() < needed:
-            self._evict(candidates.pop(0), coming)
+        for one in candidates:
+            if self.budget - self.used >= needed:
+                return
+            self._evict(one, coming)
 
     def _bring(self, component: LoadedComponent) -> None:
         """Load to the device; if that has less memory than the budget says, once more with everything else evicted."""
@@ -218,10 +216,10 @@ class DeviceMemory:
 
     def _evict(self, component: LoadedComponent, coming: LoadedComponent) -> None:
         """Offload to host memory, evicting LRU entries there but for the coming one if needed, else drop."""
-        offloaded = self._at(Location.HOST)
-        free = self.host_budget - sum(one.size for one in offloaded)
+        offloaded = [one for one in self._components.values() if one.location is Location.HOST]
+        free = self.host_budget - _size(offloaded)
         candidates = [one for one in offloaded if one is not coming]
-        if free + sum(one.size for one in candidates) < component.size:
+        if free + _size(candidates) < component.size:
             self._drop(component)
             return
         while free < component.size:
@@ -233,6 +231,10 @@ class DeviceMemory:
     def _drop(self, component: LoadedComponent) -> None:
         component.module, component.location = None, Location.DISK
         del self._components[component.key]
+
+
+def _size(components: Iterable[LoadedComponent]) -> int:
+    return sum(one.size for one in components)
 
 
 @dataclass(frozen=True)

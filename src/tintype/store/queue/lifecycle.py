@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, exists, or_, select, update
 
 from tintype.core import Result
-from tintype.errors import KINDS
+from tintype.errors import KINDS, gave_up
 from tintype.store.accounts.keys import NO_CEILINGS, Ceilings, Key
 from tintype.store.billing import ledger
 from tintype.store.billing.money import dollars
@@ -141,10 +141,10 @@ def cancel(tx: Connection, request: Request, rules: Rules) -> None:
 
 def give_up(tx: Connection, moment: float, rules: Rules) -> None:
     """End the requests that no worker will finish."""
-    gave_up = Failure(f"gave up after {rules.max_attempts} attempts", 500)
+    failure = Failure(gave_up(rules.max_attempts), 500)
     rows = tx.execute(_lost(rules.max_attempts), {"moment": moment}).all()
     for request in (Request.of(row).at(moment) for row in rows):
-        end(tx, request, CANCELLED if request.lease.cancel_requested else gave_up, rules)
+        end(tx, request, CANCELLED if request.lease.cancel_requested else failure, rules)
 
 
 def end(tx: Connection, request: Request, outcome: Result | Failure, rules: Rules) -> None:

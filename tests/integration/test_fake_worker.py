@@ -1,4 +1,4 @@
-"""The stand-in and the store: who claims what, what a restart changes, whose room is taken, and test keys."""
+"""The fake worker and the store: who claims what, what a restart changes, whose room is taken, and test keys."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from tintype.store.db.migrations import migrate
 from tintype.store.db.records import Request, Status
 from tintype.store.db.tables import requests as table
 from tintype.store.queue.inputs import Input
-from tintype.testmode.delivery import Delivery
-from tintype.testmode.standin import StandIn
+from tintype.testmode.fake_worker import FakeWorker
+from tintype.testmode.images import FakeOutputs
 
 PARAMS = {"prompt": "", "seed": 7, "width": 64, "height": 64, "steps": 4, "guidance_scale": 1.0, "batch_size": 1}
 PARAMS |= {"sampler": "euler", "scheduler": "simple", "negative_prompt": "", "aspect_ratio": "custom"}
@@ -35,7 +35,7 @@ PARAMS |= {"image_format": "png", "image_quality": 95, "base64": False, "exact":
 
 
 class Stage:
-    """A store with two keys, and stand-ins that turn when they are told to."""
+    """A store with two keys, and fake workers that turn when they are told to."""
 
     def __init__(self, db: Database, folder: Path) -> None:
         self.db = db
@@ -46,15 +46,15 @@ class Stage:
         self.live, _ = self.accounts.keys.create(self.account.id, "live")
         self.test, self.secret = self.accounts.keys.create(self.account.id, "ci", test=True)
 
-    def stand_in(self) -> StandIn:
+    def fake_worker(self) -> FakeWorker:
         files = Files(self.folder / "files", 60)
-        return StandIn(
+        return FakeWorker(
             self.store.leases,
             MODELS,
-            Delivery(self.store.queue.input_size, files, 10**6),
+            FakeOutputs(self.store.queue.input_size, files, 10**6),
             heartbeat=0,
-            woken=threading.Event(),
-            look=0,
+            accepted=threading.Event(),
+            poll=0,
         )
 
     def submit(self, prompt: str, key: Key | None = None) -> Request:
@@ -76,7 +76,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 def test_neither_takes_the_others_and_only_live_ones_hold_money(stage: Stage) -> None:
     live, test = stage.submit("a fox", stage.live), stage.submit("a fox")
     assert (test.billing.price, test.test, live.billing.price, live.test) == (0, True, 500, False)
-    stage.stand_in().turn()
+    stage.fake_worker().turn()
     assert (stage.now(test).status, stage.now(test).billing.cost) == (Status.COMPLETED, 0)
     assert stage.now(live).status is Status.QUEUED
     again = stage.submit("a fox")
@@ -89,9 +89,9 @@ def test_neither_takes_the_others_and_only_live_ones_hold_money(stage: Stage) ->
     assert stage.accounts.imbalances() == []
 
 
-def test_a_stand_in_that_stops_hands_back_and_another_goes_on_where_it_was(stage: Stage) -> None:
+def test_a_fake_worker_that_stops_hands_back_and_another_goes_on_where_it_was(stage: Stage) -> None:
     request = stage.submit("test:processing:600")
-    first, second = stage.stand_in(), stage.stand_in()
+    first, second = stage.fake_worker(), stage.fake_worker()
     first.turn()
     assert (stage.now(request).status, stage.now(request).attempt) == (Status.PROCESSING, 1)
     first.stop()
@@ -105,39 +105,39 @@ def test_a_stand_in_that_stops_hands_back_and_another_goes_on_where_it_was(stage
     assert (ended.status, ended.attempt, ended.retries) == (Status.COMPLETED, 2, 0)
 
 
-def test_a_stand_in_takes_nothing_while_its_disk_refuses(stage: Stage) -> None:
-    stand_in, request = stage.stand_in(), stage.submit("a fox")
+def test_a_fake_worker_takes_nothing_while_its_disk_refuses(stage: Stage) -> None:
+    fake_worker, request = stage.fake_worker(), stage.submit("a fox")
     folder = stage.folder / "files"
     folder.rename(stage.folder / "away")
-    stand_in.turn()
+    fake_worker.turn()
     other = stage.submit("a fox")
-    stand_in.turn()
+    fake_worker.turn()
     waiting = stage.now(request)
     assert (waiting.status, waiting.attempt, waiting.retries) == (Status.QUEUED, 1, 0), "handed back, uncounted"
     assert (stage.now(other).status, stage.now(other).attempt) == (Status.QUEUED, 0), "and nothing was claimed since"
     (stage.folder / "away").rename(folder)
-    until(lambda: not stand_in._delivery.breaker.open)
+    until(lambda: not fake_worker._outputs.breaker.open)
     for _ in range(2):
-        stand_in.turn()
+        fake_worker.turn()
     assert {stage.now(one).status for one in (request, other)} == {Status.COMPLETED}
 
 
-def test_a_stand_in_that_stops_waits_for_the_disk_once_however_much_it_has(stage: Stage) -> None:
+def test_a_fake_worker_that_stops_waits_for_the_disk_once_however_much_it_has(stage: Stage) -> None:
     every = [stage.submit("test:processing:600") for _ in range(2)]
-    stand_in = stage.stand_in()
-    stand_in.turn()
+    fake_worker = stage.fake_worker()
+    fake_worker.turn()
     commits: list[object] = []
     note = commits.append
     event.listen(stage.db._engine, "commit", note)
-    stand_in.stop()
+    fake_worker.stop()
     event.remove(stage.db._engine, "commit", note)
     assert len(commits) == 1
     assert {stage.now(request).status for request in every} == {Status.QUEUED}
 
 
-def test_a_stand_in_that_died_is_followed_by_another(stage: Stage) -> None:
+def test_a_fake_worker_that_died_is_followed_by_another(stage: Stage) -> None:
     request = stage.submit("test:processing:600")
-    dead, heir = stage.stand_in(), stage.stand_in()
+    dead, heir = stage.fake_worker(), stage.fake_worker()
     dead.turn()
     with stage.db.write() as tx:  # its lease runs out, and the ten minutes too
         tx.execute(update(table).values(lease_until=0, submitted_at=table.c.submitted_at - 600))
@@ -152,11 +152,11 @@ def test_a_stand_in_that_died_is_followed_by_another(stage: Stage) -> None:
 def test_a_magic_delay_outlives_everything_as_it_is_in_the_row(stage: Stage) -> None:
     slug, params = "stable-diffusion-3.5-turbo-txt2img", PARAMS | {"prompt": "test:queued:600"}
     request = stage.store.queue.submit(new_request(stage.test, slug, params, 500, start_after=600))
-    stage.stand_in().turn()
+    stage.fake_worker().turn()
     assert stage.now(request).status is Status.QUEUED
     with stage.db.write() as tx:
         tx.execute(update(table).values(due_at=table.c.due_at - 600))
-    stage.stand_in().turn()
+    stage.fake_worker().turn()
     assert stage.now(request).status is Status.COMPLETED
 
 
@@ -165,7 +165,7 @@ def test_what_another_version_accepted_fails_alone(stage: Stage, change: dict[st
     strange, usual = stage.submit("a fox"), stage.submit("a fox")
     with stage.db.write() as tx:
         tx.execute(update(table).where(table.c.id == strange.id).values(change))
-    stage.stand_in().turn()
+    stage.fake_worker().turn()
     assert stage.now(strange).error == "this server no longer runs that request"
     assert stage.now(usual).status is Status.COMPLETED
 
@@ -179,7 +179,7 @@ def test_an_input_picture_is_not_read(stage: Stage, known: tuple[int, int] | Non
     request = stage.store.queue.submit(
         new_request(stage.test, "sd3-med-img2img", params | {"samples": 1}, 500, input=picture)
     )
-    stage.stand_in().turn()
+    stage.fake_worker().turn()
     result = stage.now(request).result
     assert result
     [made] = result.outputs

@@ -1,4 +1,4 @@
-"""What requests spend their time on in a worker: counted for `/metrics`, and a span each where traces are wanted."""
+"""What requests spend their time on in a worker: counted for `/metrics`, and one span per stage where traces are on."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Stages:
-    """Stages as the worker's threads live through them: a device may still be at work when one is over."""
+class Timings:
+    """Stages as the worker's threads measure them: a device may still compute when one has ended."""
 
     def __init__(self, worker: str, tracing: Tracing = NO_TRACES) -> None:
         self._worker = worker
@@ -33,19 +33,19 @@ class Stages:
             return dict(self._counts)
 
     def run(self, request: Request, stage: Stage, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do what a stage consists of; returns, and raises, what that does. Its log lines have the request's id."""
+        """Run the work of a stage: returns and raises what it does. Its log lines have the request's id."""
         began = time.monotonic()
         try:
             with bound_contextvars(request=request.id):
-                made = work(*args, **kwargs)
+                result = work(*args, **kwargs)
         except BaseException as error:
             self.note(request, stage, began, time.monotonic(), error)
             raise
         self.note(request, stage, began, time.monotonic())
-        return made
+        return result
 
     def queued(self, request: Request) -> None:
-        """Note how long the request has waited for the claim that it has just got, if it is its first."""
+        """Note how long the request has waited for its first claim; nothing for later ones."""
         if request.attempt == 1 and request.timing.started_at is not None:
             moment = time.monotonic()
             self.note(request, Stage.QUEUE, moment - (request.timing.started_at - request.timing.submitted_at), moment)
@@ -53,23 +53,19 @@ class Stages:
     def note(
         self, request: Request, stage: Stage, began: float, ended: float, error: BaseException | None = None
     ) -> None:
-        """Count a stage that is over, and trace it; both moments are `time.monotonic()`'s."""
+        """Count a stage that has ended, and trace it; both moments are `time.monotonic()`'s."""
         with self._lock:
             self._counts[STAGE_RUNS.key(request.slug, stage)] += 1
             self._counts[STAGE_SECONDS.key(request.slug, stage)] += max(0.0, ended - began)
+        clock = time.time_ns() - round(time.monotonic() * 1e9)  # nanoseconds of unix time at the monotonic clock's 0
         self._tracing.note(
             stage,
             request.metadata.traceparent,
-            _unix(began),
-            _unix(ended),
+            clock + round(began * 1e9),
+            clock + round(ended * 1e9),
             error,
             request=request.id,
             attempt=request.attempt,
             model=request.slug,
             worker=self._worker,
         )
-
-
-def _unix(moment: float) -> int:
-    """Nanoseconds of unix time at a moment of the monotonic clock."""
-    return time.time_ns() - round((time.monotonic() - moment) * 1e9)

@@ -1,0 +1,214 @@
+"""The fake worker: in every web process, without weights, it alone claims the requests of test keys."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import structlog
+
+from tintype.catalog.spec import Catalogue
+from tintype.core import Result
+from tintype.errors import MODEL_FAILED, StoreUnavailable, TintypeError
+from tintype.running import Phase, RunningRequest, fail, refuse
+from tintype.store.db.records import LeaseStatus, Request
+from tintype.store.queue.queue import Leases
+from tintype.testmode.images import FakeOutputs
+from tintype.testmode.scenario import LONGEST, Scenario, parse
+
+log = structlog.get_logger()
+
+#: Max requests started in one turn: a flood of them must not keep the leases from being renewed.
+MAX_STARTS = 16
+#: Seconds between polls for what other servers accepted, or is due only now, while there is nothing to do; how many
+#: times longer once this server has accepted nothing for LATELY seconds: what it has delayed is due by then.
+POLL, IDLE = 0.5, 8.0
+LATELY = LONGEST + 60
+
+
+class FakeImage:
+    """An image whose steps are done as its scenario's time passes."""
+
+    def __init__(self, steps: int, seconds: float, until: float) -> None:
+        """until: when all are done, by the monotonic clock."""
+        self.steps = steps
+        self._seconds = seconds
+        self._until = until
+
+    @property
+    def step(self) -> int:
+        """As many of the steps as there has been of its time."""
+        left = max(0.0, self._until - time.monotonic())
+        return int((1 - min(1.0, left / self._seconds)) * self.steps) if self._seconds else 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether its time is over."""
+        return time.monotonic() >= self._until
+
+
+#: Its pixels are drawn when they are encoded, so that a request's images aren't all in memory.
+Running = RunningRequest[Scenario, FakeImage, None]
+
+
+class FakeWorker:
+    """Runs test requests; `turn` is to be called many times a second, and `stop` at the end.
+
+    heartbeat: seconds between renewals of the leases. accepted: set when this server has accepted a request.
+    """
+
+    def __init__(
+        self,
+        leases: Leases,
+        catalogue: Catalogue,
+        outputs: FakeOutputs,
+        heartbeat: float,
+        accepted: threading.Event,
+        poll: float = POLL,
+    ) -> None:
+        self._leases = leases
+        self._catalogue = catalogue
+        self._outputs = outputs
+        self._heartbeat = heartbeat
+        self._accepted = accepted
+        self._poll = poll
+        self._polled = -poll
+        #: When this server last accepted a request.
+        self._accepted_at = -math.inf
+        self._id = f"stand-in-{uuid4().hex[:8]}"
+        self._running: dict[str, Running] = {}
+        self._renewed = time.monotonic()
+        #: A turn may be under way in its thread while the server stops.
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def turn(self) -> None:
+        """Renew the leases of what runs, start what is due, finish what has had its time."""
+        if self._idle:
+            return
+        with self._lock:
+            try:
+                self._renew()
+                self._claim()
+                for one in [one for one in self._running.values() if _due(one)]:
+                    if one.phase is not Phase.DONE:
+                        self._finish(one)
+                        self._renew()  # large images take their time
+            except StoreUnavailable:
+                pass  # what runs is tried again in the next turn, or claimed by another fake worker
+
+    def stop(self) -> None:
+        """Start no more, and hand back what runs, uncounted: another fake worker goes on where it was."""
+        self._stopped = True
+        self._outputs.breaker.stop()
+        with self._lock:
+            try:
+                self._leases.hand_all_back([one.held for one in self._running.values()])
+            except StoreUnavailable:
+                log.warning("what is in hand can't be handed back; leases run out", requests=len(self._running))
+            for one in self._running.values():
+                one.end()
+            self._running.clear()
+
+    @property
+    def _idle(self) -> bool:
+        """Whether this turn has nothing to do: twenty polls a second are too many."""
+        moment = time.monotonic()
+        pause = self._poll if moment < self._accepted_at + LATELY else IDLE * self._poll
+        return not (self._running or self._accepted.is_set() or moment >= self._polled + pause)
+
+    def _renew(self) -> None:
+        if time.monotonic() < self._renewed + self._heartbeat:
+            return
+        self._renewed = time.monotonic()
+        leases = self._leases.renew([one.progress for one in self._running.values()])
+        for id, lease in leases.items():
+            self._running[id].renewed(lease)
+            if lease is LeaseStatus.LOST:  # another fake worker's by now, or ended: there is nothing to write
+                self._running.pop(id).end()
+
+    def _claim(self) -> None:
+        self._polled = time.monotonic()
+        if self._accepted.is_set():
+            self._accepted_at = self._polled
+        self._accepted.clear()
+        for _ in range(0 if self._stopped or self._outputs.breaker.open else MAX_STARTS):
+            request = self._leases.claim(self._id, idle=True, test=True)
+            if request is None:
+                return
+            self._start(request)
+
+    def _start(self, request: Request) -> None:
+        """Its delays count from its submission, so that a restart adds nothing to them."""
+        try:
+            spec = self._catalogue.find(request.slug)
+            params = request.generation or spec.read(request.params)
+            scenario = parse(params.prompt)
+        except (TintypeError, KeyError, TypeError) as error:
+            refuse(self._leases, request, error)
+            return
+        timing = request.timing
+        waited = (timing.started_at or timing.submitted_at) - timing.submitted_at
+        left = max(0.0, scenario.queued + scenario.processing - waited) if scenario.processing else 0.0
+        one: Running = RunningRequest(request, params, _done())
+        one.wait_for_memory(scenario)
+        began = time.monotonic()
+        image = partial(FakeImage, request.steps, scenario.processing, began + left)
+        one.denoise([image() for _ in range(params.count)], began)
+        self._running[request.id] = one
+
+    def _finish(self, one: Running) -> None:
+        if self._stopped:
+            return
+        try:
+            self._end(one)
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - one request's failure is that request's alone
+            fail(self._leases, one, error, storage_shut=bool(self._outputs.breaker.open))
+        self._running.pop(one.request.id).end()
+        self._accepted.set()  # it may be to be retried
+
+    def _end(self, one: Running) -> None:
+        """As a worker ends a request: each way out is the store's own."""
+        scenario, failing = one.plan, one.plan.failing
+        if one.lease is LeaseStatus.CANCEL:
+            self._leases.end_cancelled([one.held])
+        elif one.request.retries < scenario.retries:
+            self._leases.retry(*one.held, MODEL_FAILED)
+        elif failing is None:
+            self._complete(one)
+        elif failing.retried:
+            self._leases.retry(*one.held, failing.error)
+        else:
+            self._leases.fail(*one.held, failing.error, failing.status, failing.kind)
+
+    def _complete(self, one: Running) -> None:
+        if one.phase is Phase.DENOISING:  # else the store went away when the result was to be written
+            for image in one.images:
+                one.finish(image, None)
+            one.upload(_done())
+        result = Result(
+            outputs=self._outputs.store(one.request, one.params),
+            format=one.params.format,
+            seed=one.params.seed,
+            # The scripted time: a measured one would differ from run to run.
+            inference_time=one.plan.processing,
+        )
+        self._leases.complete(*one.held, result)
+
+
+def _done() -> Future[Any]:
+    """What a worker waits for, and a fake worker doesn't."""
+    nothing: Future[Any] = Future()
+    nothing.set_result(None)
+    return nothing
+
+
+def _due(one: Running) -> bool:
+    return one.lease is not LeaseStatus.KEEP or one.images[0].ended

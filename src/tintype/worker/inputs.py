@@ -1,0 +1,224 @@
+"""The input image of a request: a stored file, a sample, or a download; fetched and decoded in threads of its own."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from typing import Any, NamedTuple, Self, TypeVar
+
+from tintype.catalog.samples import sample_path
+from tintype.core import OWN_FILE, STORED_INPUT, GenerationParams
+from tintype.errors import BadPicture, NotFound
+from tintype.media.decoder import Decoded, Decoder
+from tintype.media.http import LOOKUPS, PublicClient
+from tintype.media.inline import from_text
+from tintype.media.network import Cancellation, Deadline
+from tintype.media.samples import draw
+from tintype.media.scaling import fitted_size
+from tintype.media.storage import Storage, open_storage
+from tintype.settings import Settings
+
+#: Concurrent fetches. Most of them wait for an address, or for a decoder with at most 25 MB in hand. As many lookups of
+#: names run concurrently: none waits for another's.
+PLACES = LOOKUPS
+T = TypeVar("T")
+
+
+class Inputs:
+    """Reads input images; nothing else in the worker knows where they come from.
+
+    decoders: concurrent decodes. max_bytes: of a file. files: uploads and outputs, which requests may name.
+    """
+
+    def __init__(
+        self,
+        inputs: Storage,
+        client: PublicClient,
+        decoder: Decoder,
+        decoders: int,
+        max_bytes: int,
+        files: Sequence[Storage] = (),
+    ) -> None:
+        self.inputs = inputs
+        self.files = files
+        self.client = client
+        self.decoder = decoder
+        self.max_bytes = max_bytes
+        self._fetching = FairPool(PLACES, "fetch")
+        self._decoding = FairPool(decoders, "decode")
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Inputs:
+        """As the operator configured them; the files of a running request don't expire."""
+        folders = settings.inputs_folder, settings.outputs_folder, settings.assets_folder
+        inputs, *files = (open_storage(settings, folder, math.inf) for folder in folders)
+        client = PublicClient(settings.fetch_allow, settings.fetch_timeout)
+        decoder = Decoder(settings.max_picture_pixels, settings.decode_timeout)
+        return cls(inputs, client, decoder, settings.decoders, settings.max_picture_bytes, files)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._fetching.close()
+        self._decoding.close()
+        self.client.close()
+        self.decoder.close()
+
+    def submit(
+        self,
+        params: GenerationParams,
+        account: str,
+        limit: Callable[[], int | None],
+        cancellation: Cancellation,
+        run: Callable[[Callable[[], Decoded]], Decoded] = lambda work: work(),
+    ) -> Future[Decoded | None]:
+        """Fetch, decode and fit the request's input image; the future raises BadPicture.
+
+        limit: returns how many pixels one request of the key may ask for. cancellation: ends the download and the
+        decoding. run: is handed the work, in its thread.
+        """
+
+        def work(after: ExitStack) -> Decoded | None:
+            download = self.client.deadline(cancellation)
+            after.callback(download.settle)
+            return run(lambda: self._fetch(params, account, limit, download))
+
+        return self._fetching.submit(account, work)
+
+    def read(self, params: GenerationParams) -> Decoded | None:
+        """The same in this thread; None for text to image. Raises BadPicture."""
+        if not params.source:
+            return None
+        data = self._bytes(params.source, self.client.deadline(Cancellation()))
+        return self.decoder.reduced(data, params.width, params.height, Cancellation())
+
+    def _fetch(
+        self, params: GenerationParams, account: str, limit: Callable[[], int | None], download: Deadline
+    ) -> Decoded:
+        data = self._bytes(params.source, download)
+        cancellation = download.cancellation
+
+        def decode(_: ExitStack) -> Decoded:
+            return self.decoder.reduced(data, params.width, params.height, cancellation)
+
+        waiting = self._decoding.submit(account, decode)
+        with cancellation.interrupting(waiting.cancel):
+            decoded = waiting.result()
+        _check_pixels(params, decoded, limit)
+        return decoded
+
+    def _bytes(self, source: str, download: Deadline) -> bytes:
+        if source.startswith(STORED_INPUT):
+            return _stored(source.removeprefix(STORED_INPUT), [self.inputs])
+        if source.startswith(OWN_FILE):
+            return _stored(source.removeprefix(OWN_FILE), self.files)
+        if sample := sample_path(source):
+            return draw(sample)
+        inline = from_text(source, self.max_bytes)
+        return self.client.get(source, self.max_bytes, download) if inline is None else inline
+
+
+def _stored(name: str, places: Sequence[Storage]) -> bytes:
+    for place in places:
+        with suppress(NotFound):
+            return place.get(name)
+    raise BadPicture("image: this server keeps no such file (any more)")
+
+
+def _check_pixels(params: GenerationParams, decoded: Decoded, limit: Callable[[], int | None]) -> None:
+    """Raise BadPicture when images of its size are more pixels than the key may ask for."""
+    if params.width:
+        return  # checked when the request was submitted
+    pixels, allowed = params.pixels(*fitted_size(*decoded.size)), limit()
+    if allowed is not None and pixels > allowed:
+        raise BadPicture(f"image: at its size these are {pixels} pixels; this API key may ask for {allowed} at once")
+
+
+class _Job(NamedTuple):
+    account: str
+    work: Callable[[ExitStack], Any]
+    future: Future[Any]
+
+
+class FairPool:
+    """A few threads for work that callers can make long, at most half of them for one account.
+
+    Next is a job of the account that was served least recently, of those below half. The queue is unbounded: callers
+    bound what they submit.
+    """
+
+    def __init__(self, places: int, name: str) -> None:
+        self._places = places
+        self._share = max(1, places // 2)
+        self._threads = ThreadPoolExecutor(places, thread_name_prefix=name)
+        self._lock = threading.Lock()
+        self._waiting: list[_Job] = []
+        self._running: Counter[str] = Counter()
+        #: When accounts were last served, counted in jobs; only of those that have jobs here.
+        self._served: dict[str, int] = {}
+        self._jobs = 0
+
+    def submit(self, account: str, work: Callable[[ExitStack], T]) -> Future[T]:
+        """Run `work` as soon as its account's turn comes, unless its future is cancelled before.
+
+        What the work puts on the stack runs after the future has its result, and before another job gets the place:
+        waiting until nothing is left of the work, for instance.
+        """
+        future: Future[T] = Future()
+        with self._lock:
+            self._waiting.append(_Job(account, work, future))
+        self._start()
+        return future
+
+    def close(self) -> None:
+        """Start no more."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        for job in waiting:
+            job.future.cancel()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _start(self) -> None:
+        with self._lock:
+            while self._running.total() < self._places and (job := self._next()):
+                self._running[job.account] += 1
+                self._jobs += 1
+                self._served[job.account] = self._jobs
+                self._threads.submit(self._run, job)
+
+    def _next(self) -> _Job | None:
+        """The next job, removed from the queue."""
+        self._waiting = [job for job in self._waiting if not job.future.cancelled()]
+        ready = [job for job in self._waiting if self._running[job.account] < self._share]
+        job = min(ready, key=lambda job: self._served.get(job.account, 0), default=None)
+        if job is not None:
+            self._waiting.remove(job)
+        return job
+
+    def _run(self, job: _Job) -> None:
+        try:
+            if job.future.set_running_or_notify_cancel():
+                with ExitStack() as after:
+                    _fulfil(job, after)
+        finally:
+            with self._lock:
+                self._running[job.account] -= 1
+                if not self._running[job.account]:
+                    del self._running[job.account]
+                    if all(other.account != job.account for other in self._waiting):
+                        self._served.pop(job.account, None)
+            self._start()
+
+
+def _fulfil(job: _Job, after: ExitStack) -> None:
+    try:
+        result = job.work(after)
+    except BaseException as error:  # noqa: BLE001 - the future raises it
+        job.future.set_exception(error)
+    else:
+        job.future.set_result(result)

@@ -1,0 +1,117 @@
+"""The worker's two ways in: a process that claims requests until it is stopped, and one request without a queue."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from tintype.core import GenerationParams
+from tintype.diffusion.image_state import ImageState
+from tintype.engine import Engine
+from tintype.hub.registry import Registry
+from tintype.media.decoder import Decoded
+from tintype.media.images import Encoded
+from tintype.media.storage import open_storage
+from tintype.settings import Settings
+from tintype.store.db.notify import Listener
+from tintype.store.store import Store
+from tintype.telemetry.logs import ProcessLog
+from tintype.telemetry.traces import open_tracing
+from tintype.worker.heartbeat import Heartbeat
+from tintype.worker.inputs import Inputs
+from tintype.worker.loop import Worker, WorkerConfig
+from tintype.worker.models import LoadedModel, ModelPool
+from tintype.worker.outputs import Outputs, SafetyFilter, to_file
+from tintype.worker.previews import PreviewRenderer
+from tintype.worker.request import make_plan
+
+
+def run_worker(
+    settings: Settings, registry: Registry, device: str, parent: int | None, worker_id: str, about: Mapping[str, Any]
+) -> None:
+    """Work until SIGTERM or SIGINT, until drained, or until the process `parent` is no longer this one's.
+
+    about: what the line at its start says in addition to device and id.
+    """
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    inputs = Inputs.from_settings(settings)
+    store = Store.open(settings, process="worker", discard=inputs.inputs.discard)
+    config = _config(settings, registry, worker_id, parent, can_notify=store.db.can_notify)
+    models = ModelPool.from_settings(settings, registry, device)
+    models.pin(map(registry.catalogue.find, config.pinned))
+    safety = SafetyFilter.from_settings(settings)
+    if settings.safety != "off" and settings.safety_checker != "none":
+        safety.load()  # what is wrong with it is raised now, not at the first image
+    storage = open_storage(settings, settings.outputs_folder, settings.picture_life)
+    outputs = Outputs(store.leases, storage, safety, with_recipe=settings.embed_recipe)
+    tracing = open_tracing(settings.traces, "worker", worker_id)
+    worker = Worker(store, models, inputs, outputs, config, tracing)
+    process_log = ProcessLog(worker=worker_id, device=str(models.device), **about)
+
+    def stop(number: int, _frame: object) -> None:
+        process_log.stopping(number)
+        worker.signalled()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    heartbeat = Heartbeat(worker, PreviewRenderer(store.queue.previews, safety), process_log)
+    with process_log:
+        with inputs, heartbeat, Listener(store.db, worker.timer.wake):
+            worker.run()
+            outputs.breaker.stop()
+        tracing.close()
+        store.close()
+    # Immediately: Python would wait for downloads under way, which takes long for an address that never answers.
+    os._exit(0)
+
+
+def _config(
+    settings: Settings, registry: Registry, worker_id: str, parent: int | None, *, can_notify: bool
+) -> WorkerConfig:
+    return WorkerConfig(
+        id=worker_id,
+        max_images=settings.max_pictures,
+        max_rows=settings.max_rows,
+        poll=settings.poll_with_bell if can_notify else settings.poll,
+        grace=settings.grace,
+        heartbeat=settings.heartbeat,
+        warm_wait=settings.warm_wait,
+        pinned=settings.pin | registry.pinned,
+        parent=parent,
+    )
+
+
+def generate(
+    loaded: LoadedModel,
+    slug: str,
+    params: GenerationParams,
+    source: Decoded | None,
+    max_rows: int,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> list[Encoded]:
+    """The files of one request, made in this process; what `tintype generate` and `tintype replay` do.
+
+    progress: is told model evaluations done and in all. Raises what the model raises.
+    """
+    engine, plan = Engine(max_rows), make_plan(loaded, slug, params, source)
+    with torch.inference_mode():
+        images = [loaded.family.begin(spec, plan.init) for spec in plan.specs]
+        for one in images:
+            engine.add(one, exact=params.exact)
+        while engine.live:
+            engine.step()
+            progress(sum(one.step for one in images), sum(one.steps for one in images))
+        pixels = [loaded.family.finish(_latents(one)) for one in images]
+    finished = zip(pixels, params.seeds, strict=True)
+    return [to_file(params, drawn, plan.size, seed, plan.recipe.of(seed)) for drawn, seed in finished]
+
+
+def _latents(image: ImageState) -> torch.Tensor:
+    if image.latents is None:
+        raise image.error or RuntimeError("an image ended without latents")
+    return image.latents

@@ -1,0 +1,165 @@
+"""The output steps: pixels → safety filter → encode, with the recipe → storage → result; off the engine's thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+import structlog
+import torch
+from PIL import Image
+
+from tintype.catalog.builtin import BUILTIN
+from tintype.core import GenerationParams, Output, Recipe, Result, Size
+from tintype.diffusion.safety import Checker, DiffusersChecker, OpenNsfw
+from tintype.errors import ContentRefused, SafetyUnavailable, StoreUnavailable
+from tintype.media.breaker import StorageBreaker
+from tintype.media.images import Encoded, encode
+from tintype.media.scaling import resize
+from tintype.media.storage import Storage
+from tintype.settings import Safety, Settings
+from tintype.store.queue.queue import Leases
+from tintype.telemetry.metrics import Stage
+from tintype.worker.recipe import notes
+from tintype.worker.request import Running
+from tintype.worker.timings import Timings
+
+log = structlog.get_logger()
+
+#: Seconds between attempts to write a result.
+PAUSES = (0.5, 1.0, 2.0, 4.0)
+#: Concurrent uploads.
+PLACES = 4
+
+
+class Outputs:
+    """Writes the files of finished requests, then the results that name them."""
+
+    def __init__(self, leases: Leases, storage: Storage, safety: SafetyFilter, *, with_recipe: bool) -> None:
+        self.storage = storage
+        self.breaker = StorageBreaker(storage)
+        self.safety = safety
+        self._leases = leases
+        self._with_recipe = with_recipe
+        self._threads = ThreadPoolExecutor(PLACES, thread_name_prefix="deliver")
+
+    def submit(self, one: Running, seconds: float, timings: Timings) -> Future[None]:
+        """Upload a request whose images are all finished; `seconds` is the model's time."""
+        return self._threads.submit(timings.run, one.request, Stage.DELIVER, self._upload, one, seconds)
+
+    def close(self) -> None:
+        """Begin no more; those under way go on."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _upload(self, one: Running, seconds: float) -> None:
+        """Files of a lost attempt expire.
+
+        Raises what the safety filter raises: nothing is written then; and StorageUnavailable, StoreUnavailable.
+        """
+        pixels = [one.pixels[index] for index in range(len(one.images))]
+        warnings = (*one.plan.warnings, *self.safety.check(one.request.safety, pixels))
+        encoding = time.monotonic()  # from here on: checking is not charged by the second
+        outputs = tuple(self._store(one, image, seed) for image, seed in zip(pixels, one.params.seeds, strict=True))
+        result = Result(
+            outputs=outputs,
+            format=one.params.format,
+            seed=one.params.seed,
+            recipe=one.plan.recipe,
+            inference_time=round(seconds + time.monotonic() - encoding, 4),
+            warnings=warnings,
+            weights=BUILTIN if one.plan.loaded.builtin else "",
+            cold_start=round(one.cold_start, 4),
+        )
+        if not self._complete(one, result):
+            log.info("result not taken: it has ended, or another worker has it", request=one.request.id)
+
+    def _store(self, one: Running, pixels: torch.Tensor, seed: int) -> Output:
+        recipe = one.plan.recipe.of(seed) if self._with_recipe else None
+        file = to_file(one.params, pixels, one.plan.size, seed, recipe)
+        with self.breaker.guarding():
+            return file.store(self.storage, one.params.format)
+
+    def _complete(self, one: Running, result: Result) -> bool:
+        """The files are stored, so a database that is away for some seconds is waited for; False for a lost attempt."""
+        complete = partial(self._leases.complete, *one.held, result, one.progress.steps)
+        for pause in PAUSES:
+            try:
+                return complete()
+            except StoreUnavailable:
+                if pause == PAUSES[0]:  # once for all tries
+                    log.warning("the result can't be written yet; trying again", request=one.request.id)
+                time.sleep(pause)
+        return complete()
+
+
+def to_file(params: GenerationParams, pixels: torch.Tensor, size: Size, seed: int, recipe: Recipe | None) -> Encoded:
+    """Pixels (height, width, 3) of 8 bits → the file of that size and the params' format; with its recipe, if given."""
+    image = resize(Image.fromarray(pixels.numpy()), *size)
+    texts = notes(recipe, size) if recipe else ()
+    return Encoded(encode(image, params.format, params.quality, *texts), *size, seed)
+
+
+class SafetyFilter:
+    """Checks finished images, as strictly as each request's level says.
+
+    load: loads the checker, with the first request that needs it; None where no images are checked.
+    """
+
+    def __init__(self, load: Callable[[], Checker] | None) -> None:
+        self._load = load
+        self._checker: Checker | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> SafetyFilter:
+        """As the operator configured it."""
+        return cls(None if settings.safety_checker == "none" else partial(_checker, settings))
+
+    def hides(self, level: Safety) -> bool:
+        """Whether images may not be shown before they are checked."""
+        return self._load is not None and level == "block"
+
+    def expect(self, level: Safety) -> None:
+        """Load the checker before it is needed; raises SafetyUnavailable."""
+        if self._load is not None and level != "off":
+            self.load()
+
+    def check(self, level: Safety, images: Sequence[torch.Tensor]) -> list[str]:
+        """Warnings for the caller, one for each image that the checker finds.
+
+        Raises ContentRefused where such images are to be blocked, and SafetyUnavailable where they can't be checked: no
+        image is returned that should have been.
+        """
+        if self._load is None or level == "off":
+            return []
+        found = [(index, self._look(pixels)) for index, pixels in enumerate(images)]
+        seen = [(index, category) for index, category in found if category]
+        if seen and level == "block":
+            raise ContentRefused.of_picture(seen[0][1])
+        return [f"picture {index + 1} of {len(found)} may be {category}" for index, category in seen]
+
+    def load(self) -> Checker:
+        """The checker, loaded if it isn't; raises SafetyUnavailable."""
+        if self._load is None:
+            raise SafetyUnavailable
+        if self._checker is None:
+            try:
+                self._checker = self._load()
+            except Exception as error:
+                raise SafetyUnavailable from error
+        return self._checker
+
+    def _look(self, pixels: torch.Tensor) -> str | None:
+        try:
+            return self.load().classify(pixels)
+        except Exception as error:
+            raise SafetyUnavailable from error
+
+
+def _checker(settings: Settings) -> Checker:
+    if settings.safety_checker == "opennsfw":
+        return OpenNsfw(settings.safety_threshold)
+    if settings.safety_folder is None:
+        raise FileNotFoundError("no folder with a safety_checker")
+    return DiffusersChecker(settings.safety_folder)
