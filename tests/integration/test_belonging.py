@@ -264,7 +264,7 @@ def test_the_operator_says_that_it_is_another_one(bucket_of: ObjectStorage, tmp_
     assert json.loads(asked("show", "--json", prefix="new"))["same"] is True
     db = Database(f"sqlite:///{tmp_path}/tintype.db")
     Servers(db).start("web-1:8000", {})
-    Workers(db).beat("worker-1", "cpu", 0, 0)
+    Workers(db).heartbeat("worker-1", "cpu", 0, 0)
     assert "restarted" not in asked("adopt", prefix="new"), "nothing changed"
     assert "have to be restarted: web-1:8000, worker-1" in asked("adopt", prefix="newest")
     asked("adopt", prefix="new")
@@ -318,7 +318,7 @@ def test_a_server_that_fell_silent_offers_nothing_while_another_lives(db: Databa
     with db.write() as tx:
         tx.execute(servers.update().where(servers.c.id == "web-1:8000").values(seen_at=now() - SERVER_ALIVE - 1))
     check_models(store_on(db), registry)
-    known.beat("web-1:8000", {"ours": "1"})
+    known.heartbeat("web-1:8000", {"ours": "1"})
     assert [one.id for one in known.alive()] == ["web-1:8000", "web-2:8000"]
 
 

@@ -52,7 +52,7 @@ class Website:
 
     def claim(self) -> Request:
         """Take a request, as a worker does."""
-        self.own.store.ops.workers.beat("w1", "cpu", 0, 0)
+        self.own.store.ops.workers.heartbeat("w1", "cpu", 0, 0)
         request = self.own.store.leases.claim("w1", idle=True)
         assert request is not None
         return request
