@@ -25,13 +25,9 @@ def enqueue_deliveries(tx: Connection, request: Request, moment: float) -> None:
     rows = []
     owned = select(webhooks).where(webhooks.c.account_id == request.account_id, ~webhooks.c.removed)
     for subscription in map(Subscription.of, tx.execute(owned)):
-        url = (
-            request.metadata.webhook_url
-            if subscription.url is None
-            else subscription.url
-            if event in subscription.events
-            else None
-        )
+        url = subscription.url if event in subscription.events else None
+        if subscription.url is None:
+            url = request.metadata.webhook_url
         if not url:
             continue
         base = subscription.base_url or request.metadata.base_url or ""
