@@ -90,7 +90,7 @@ class Heartbeat:
 
 
 class Reporter:
-    """Reads on the heartbeat's thread what the worker's thread counts anyway: it waits for no device, and delays no step."""
+    """Reads on the heartbeat's thread what the worker's thread counts: no device is waited for, no step delayed."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
