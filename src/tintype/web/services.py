@@ -123,7 +123,7 @@ class Services:
             return self.uploads.signed_url(name, SIGNED_FOR)
 
     def heartbeat(self) -> None:
-        self.store.ops.servers.beat(self.name, self.registry.identities)
+        self.store.ops.servers.heartbeat(self.name, self.registry.identities)
 
     def leave(self) -> None:
         """Note that it stops."""

@@ -64,7 +64,7 @@ class Heartbeat:
     def _report(self) -> None:
         worker = self._worker
         about = (worker.config.id, str(worker.models.device), worker.engine.forward_passes, worker.engine.rows)
-        if self._workers.beat(*about, **self._reporter.report()):
+        if self._workers.heartbeat(*about, **self._reporter.report()):
             self._process_log.stopping("drained")
             worker.drain()
 
