@@ -23,7 +23,7 @@ STATM = Path("/proc/self/statm")
 
 
 class Heartbeat:
-    """Sent on a thread of its own: a forward pass or a load may take longer than a lease. It never waits for the worker.
+    """Sent on a thread of its own: a forward pass or a load may take longer than a lease. Never waits for the worker.
 
     process_log: notes why the process ends, where a heartbeat is the reason.
     """
