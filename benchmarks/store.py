@@ -110,7 +110,7 @@ class House:
             self.store.leases.renew([Progress(one.id, one.attempt, step % 20, 20) for one in held])
             told: dict[str, Any] = {"max_rows": 16, "about": {"tasks": [one.id for one in held]}}
             told["counts"] = {"tintype_stage_runs decode": step, "tintype_stage_seconds decode": step / 8}
-            self.workers.beat(f"w{number}", "cuda:0", step, 8 * step, step_seconds=step / 10, **told)
+            self.workers.heartbeat(f"w{number}", "cuda:0", step, 8 * step, step_seconds=step / 10, **told)
 
         return beat
 

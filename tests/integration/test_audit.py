@@ -217,8 +217,8 @@ def test_acts_are_found_by_what_they_are_whose_they_are_and_when(tmp_path: Path)
 def test_every_call_leaves_its_row(site: Website) -> None:
     own = site.own
     key, secret = own.store.accounts.keys.create(site.account_id, "own", operator=True)
-    own.store.ops.workers.beat("w1", "cpu", 0, 0)
-    own.store.ops.workers.beat("w2", "cpu", 0, 0)
+    own.store.ops.workers.heartbeat("w1", "cpu", 0, 0)
+    own.store.ops.workers.heartbeat("w2", "cpu", 0, 0)
     with capture_logs() as lines, site.http(secret) as http:
         http.headers["x-forwarded-for"] = "10.1.2.3"  # of nobody who is trusted
 

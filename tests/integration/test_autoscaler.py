@@ -85,7 +85,7 @@ class Site:
 
     def beat(self, *ids: str, busy: bool = False) -> list[bool]:
         report = WorkerReport(running=(RunningImages("r", "a", 1, 0, 4),) if busy else ())
-        return [self.workers.beat(id, "cpu", 0, 0, report=report) for id in ids]
+        return [self.workers.heartbeat(id, "cpu", 0, 0, report=report) for id in ids]
 
     def wanted(self) -> int | None:
         with self.db.read() as view:
@@ -134,7 +134,7 @@ def test_none_is_started_while_the_storage_refuses_all_that_are_there(site: Site
     autoscaler = site.autoscaler()
     autoscaler.reconcile()
     refused = {"storage": "there is no such bucket"}
-    site.workers.beat("ray:1-host-1", "cpu", 0, 0, report=WorkerReport.from_json(refused))
+    site.workers.heartbeat("ray:1-host-1", "cpu", 0, 0, report=WorkerReport.from_json(refused))
     site.submit(4)
     autoscaler.reconcile()
     assert site.cluster.there == ["ray:1"]

@@ -28,11 +28,10 @@ from tintype.media.storage import ID_FILE, read_storage_id
 from tintype.settings import Settings
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db import facts
-from tintype.store.db.conditions import ALIVE
 from tintype.store.db.database import Database, now, read_clock
 from tintype.store.db.migrations import migrate
 from tintype.store.db.tables import servers
-from tintype.store.ops.processes import Servers, Workers
+from tintype.store.ops.processes import SERVER_ALIVE, Servers, Workers
 
 TOGETHER = 4
 
@@ -265,7 +264,7 @@ def test_the_operator_says_that_it_is_another_one(bucket_of: ObjectStorage, tmp_
     assert json.loads(asked("show", "--json", prefix="new"))["same"] is True
     db = Database(f"sqlite:///{tmp_path}/tintype.db")
     Servers(db).start("web-1:8000", {})
-    Workers(db).beat("worker-1", "cpu", 0, 0)
+    Workers(db).heartbeat("worker-1", "cpu", 0, 0)
     assert "restarted" not in asked("adopt", prefix="new"), "nothing changed"
     assert "have to be restarted: web-1:8000, worker-1" in asked("adopt", prefix="newest")
     asked("adopt", prefix="new")
@@ -317,9 +316,9 @@ def test_a_server_that_fell_silent_offers_nothing_while_another_lives(db: Databa
     known.start("web-1:8000", {"ours": "1"})
     register_server(store_on(db), registry, "web-2:8000")
     with db.write() as tx:
-        tx.execute(servers.update().where(servers.c.id == "web-1:8000").values(seen_at=now() - ALIVE - 1))
+        tx.execute(servers.update().where(servers.c.id == "web-1:8000").values(seen_at=now() - SERVER_ALIVE - 1))
     check_models(store_on(db), registry)
-    known.beat("web-1:8000", {"ours": "1"})
+    known.heartbeat("web-1:8000", {"ours": "1"})
     assert [one.id for one in known.alive()] == ["web-1:8000", "web-2:8000"]
 
 

@@ -193,7 +193,7 @@ def test_whoever_can_ask_again_may_go_away(site: Website) -> None:
 def test_whoever_can_ask_again_is_told_so_when_the_wait_runs_out(tmp_path: Path, worker: bool, status: int) -> None:
     with serving(tmp_path, sync_wait=0.05) as site, site.http() as http:
         if worker:
-            site.own.store.ops.workers.beat("w1", "cpu", 0, 0)
+            site.own.store.ops.workers.heartbeat("w1", "cpu", 0, 0)
         once, plain = (http.post(f"/v1/{TEXT}", json=quick(), headers=headers) for headers in (ONCE, {}))
         for response, again in ((once, "true"), (plain, "false")):
             refused(response, status)

@@ -70,7 +70,7 @@ def site(tmp_path: Path) -> Iterator[Website]:
     done = threading.Event()
     with serving(tmp_path, heartbeat=3600) as site:  # one sign of life is enough
         site.own.store.accounts.credit(site.account_id, 10**12)
-        site.own.store.ops.workers.beat("w1", "cpu", 0, 0)
+        site.own.store.ops.workers.heartbeat("w1", "cpu", 0, 0)
         # Most that is asked is its own account's; the rest is an operator's.
         site.key, site.secret = site.own.store.accounts.keys.create(site.account_id, "operator", operator=True)
         thread = threading.Thread(target=work, args=(site, done), daemon=True)
@@ -88,7 +88,7 @@ def known(site: Website) -> dict[str, Iterator[str]]:
     until(lambda: ended_of(site.own.store.db, [done.id]))
     [told] = site.own.store.webhooks.outbox.logs(hook.id)
     spare, _ = site.own.store.accounts.keys.create(site.account_id, "spare")
-    site.own.store.ops.workers.beat("w2", "cpu", 0, 0)
+    site.own.store.ops.workers.heartbeat("w2", "cpu", 0, 0)
     site.own.store.ops.workers.drain("w2")
     ids = cycle([done.id, ended.id, "another"])
     files = cycle([site.own.outputs.put(RED, "png"), "x.png"])

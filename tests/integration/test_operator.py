@@ -44,7 +44,7 @@ def test_a_fleet_leaves_a_drained_worker_s_place_empty_until_it_is_recalled(db: 
         "import sys, time; from tintype.store.db.database import Database\n"
         "from tintype.store.ops.processes import Workers\n"
         f"db = Database('sqlite:///{tmp_path}/tintype.db'); workers, id = Workers(db), sys.argv[-1]\n"
-        "while not workers.beat(id, 'cpu', 0, 0): time.sleep(0.02)\n"
+        "while not workers.heartbeat(id, 'cpu', 0, 0): time.sleep(0.02)\n"
         "workers.leave(id)"
     )
     workers = Workers(db)
@@ -139,7 +139,7 @@ def test_what_can_be_no_key_is_not_looked_for(db: Database, sent: str) -> None:
 
 
 def test_the_queue_is_paused_and_goes_on_over_http(site: Website, boss: httpx2.Client) -> None:
-    site.own.store.ops.workers.beat("w1", "cpu", 0, 0)
+    site.own.store.ops.workers.heartbeat("w1", "cpu", 0, 0)
     there = {"worker": True, "database": True, "storage": True}
     assert boss.get("/ready").json() == {"ready": True, **there, "stopping": False, "paused": False}
     paused = boss.post("/v2/operator/queue/pause").json()
@@ -164,7 +164,7 @@ def test_the_queue_is_paused_and_goes_on_over_http(site: Website, boss: httpx2.C
 def test_workers_are_shown_drained_and_recalled_over_http(site: Website, boss: httpx2.Client) -> None:
     task = {"request_id": "r", "model": "sd1.5-img2img", "pictures": 2, "step": 3, "steps": 20}
     about = ABOUT | {"tasks": [task], "lately": {"rows": 4.0, "step_seconds": 0.25}}
-    site.own.store.ops.workers.beat("w1", "cuda:0", 7, 28, max_rows=16, report=WorkerReport.from_json(about))
+    site.own.store.ops.workers.heartbeat("w1", "cuda:0", 7, 28, max_rows=16, report=WorkerReport.from_json(about))
     [shown] = boss.get("/v2/operator").json()["workers"]
     assert (shown["state"], shown["runs"], shown["rows"], shown["max_rows"]) == ("working", [task], 4.0, 16)
     assert (shown["step_seconds"], shown["memory"]["process"], shown["models"]) == (0.25, 300, ["a"])
@@ -193,13 +193,15 @@ def test_a_fleet_that_gets_no_machine_says_why(site: Website, boss: httpx2.Clien
 
 def test_a_worker_whose_storage_refuses_is_not_counted_on(site: Website, boss: httpx2.Client) -> None:
     about = {"storage": "there is no such bucket", "memory": {"budget": 9}}
-    site.own.store.ops.workers.beat("refused", "cpu", 0, 0, report=WorkerReport.from_json(about))
+    site.own.store.ops.workers.heartbeat("refused", "cpu", 0, 0, report=WorkerReport.from_json(about))
     [shown] = [one for one in boss.get("/v2/operator").json()["workers"] if one["id"] == "refused"]
     assert (shown["state"], shown["paused"]) == ("paused", "there is no such bucket")
     assert [one.id for one in site.own.paused()] == ["refused"]
     assert "refused" not in [one.id for one in site.own.taking()]
     assert not site.own.store.leases.idle_elsewhere("w1", needed=1)
-    site.own.store.ops.workers.beat("refused", "cpu", 0, 0, report=WorkerReport.from_json({"memory": {"budget": 9}}))
+    site.own.store.ops.workers.heartbeat(
+        "refused", "cpu", 0, 0, report=WorkerReport.from_json({"memory": {"budget": 9}})
+    )
     assert site.own.store.leases.idle_elsewhere("w1", needed=1)
     assert site.own.paused() == []
     site.own.store.ops.workers.remove("refused")
@@ -223,7 +225,7 @@ def test_the_levers_on_the_command_line(db: Database, tmp_path: Path) -> None:
     accounts, workers = Accounts(db), Workers(db)
     key, _ = accounts.keys.create(accounts.create("one", 10).id, "key")
     store_on(db, lease=15, retention=60).queue.submit(new_request(key, "a", {}, 1))
-    workers.beat("host-1a2b", "cpu", 0, 0, max_rows=16, report=WorkerReport.from_json(ABOUT))
+    workers.heartbeat("host-1a2b", "cpu", 0, 0, max_rows=16, report=WorkerReport.from_json(ABOUT))
     assert done(here("queue", "pause", *here_too)).startswith("paused since 20")
     told = here("queue", "status", "--json", *here_too).stdout
     assert '"queued": 1' in told

@@ -37,7 +37,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
 
 @pytest.fixture
 def http(site: Website) -> Iterator[httpx2.Client]:
-    site.own.store.ops.workers.beat("w1", "cpu", 0, 0)
+    site.own.store.ops.workers.heartbeat("w1", "cpu", 0, 0)
     with httpx2.Client(base_url=site.address, timeout=60) as client:  # without a key
         until(lambda: client.get("/ready").is_success)
         yield client
@@ -103,7 +103,7 @@ def test_a_database_without_room_is_told_from_a_storage_without(tmp_path: Path) 
     with small_disk(tmp_path / "disk", megabytes=4) as disk:
         data, url = tmp_path / "data", f"sqlite:///{disk.folder}/store.db"
         with serving(data, database_url=url, **PATIENT) as site, site.http() as http:
-            site.own.store.ops.workers.beat("w1", "cpu", 0, 0)
+            site.own.store.ops.workers.heartbeat("w1", "cpu", 0, 0)
             until(lambda: http.get("/ready").is_success)
             with site.own.store.db.write() as tx:  # as at the next ten seconds
                 tx.execute(delete(samples))
@@ -121,7 +121,7 @@ def test_a_change_that_was_refused_tells_at_once(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", megabytes=4) as disk:
         data, url = tmp_path / "data", f"sqlite:///{disk.folder}/store.db"
         with serving(data, database_url=url, **PATIENT) as site, site.http() as http:
-            site.own.store.ops.workers.beat("w1", "cpu", 0, 0)
+            site.own.store.ops.workers.heartbeat("w1", "cpu", 0, 0)
             site.own.readiness.keep_samples(force=True)
             until(lambda: http.get("/ready").is_success)
             disk.fill()
@@ -138,7 +138,7 @@ def test_a_storage_without_room(tmp_path: Path) -> None:
         serving(disk.folder / "data", database_url=f"sqlite:///{tmp_path}/store.db", **PATIENT) as site,
         site.http() as http,
     ):
-        site.own.store.ops.workers.beat("w1", "cpu", 0, 0)
+        site.own.store.ops.workers.heartbeat("w1", "cpu", 0, 0)
         disk.fill()
         assert missing(http, "its storage of pictures is away, or takes no writes") == NO_STORAGE
         disk.free()
@@ -151,7 +151,7 @@ def test_a_bucket_that_is_away_or_gone(tmp_path: Path) -> None:
         for settings, there in (({}, True), ({"storage_url": "s3://nowhere/tintype"}, False)):
             told: dict[str, Any] = storage.settings | settings | PATIENT
             with serving(tmp_path / str(there), **told) as site, site.http() as http:
-                site.own.store.ops.workers.beat("w1", "cpu", 0, 0)
+                site.own.store.ops.workers.heartbeat("w1", "cpu", 0, 0)
                 until(lambda: http.get("/ready").is_success == there)  # noqa: B023
                 if there:
                     storage.stop()

@@ -70,7 +70,7 @@ def listens(address: str) -> bool:
 def test_while_it_drains_all_calls_are_served_and_told_to_connect_elsewhere(tmp_path: Path) -> None:
     with serving(tmp_path, web_drain=LONG, web_grace=LONG) as site, site.http() as http:
         request = site.submit()
-        site.own.store.ops.workers.beat("w1", "cpu", 0, 0)
+        site.own.store.ops.workers.heartbeat("w1", "cpu", 0, 0)
         assert http.get("/ready").is_success
         assert "connection" not in http.get("/health").headers
         with waiting(site) as call, following(http, request.id) as events:

@@ -201,9 +201,9 @@ def test_servers_that_start_together_make_one_account(accounts: Accounts) -> Non
 
 def test_workers_come_and_go(db: Database) -> None:
     workers = Workers(db)
-    workers.beat("w1", "cuda:0", 1, 2)
-    workers.beat("w2", "cpu", 0, 0)
-    workers.beat("w1", "cuda:0", 3, 12)
+    workers.heartbeat("w1", "cuda:0", 1, 2)
+    workers.heartbeat("w2", "cpu", 0, 0)
+    workers.heartbeat("w1", "cuda:0", 3, 12)
     first, second = workers.alive(within=60)
     assert (first.id, first.device, first.forward_passes, first.rows) == ("w1", "cuda:0", 3, 12)
     assert first.started_at <= second.started_at <= first.seen_at

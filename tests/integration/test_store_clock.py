@@ -83,7 +83,7 @@ def test_what_is_honest_stays_as_it_is(shop: Shop) -> None:
     shop.store.queue.submit(new_request(shop.key, "sd3", {}, 10, cancel_after=86_400))
     shop.store.queue.submit(new_request(shop.test_key, "sd3", {}, 10, start_after=3600))
     shop.store.leases.claim("w", idle=True)
-    shop.workers.beat("w", "cpu", 0, 0)
+    shop.workers.heartbeat("w", "cpu", 0, 0)
     with shop.db.read() as view:
         before = [view.execute(table.select()).all() for table in (requests, workers)]
     shop.store.queue.expire()
@@ -92,7 +92,7 @@ def test_what_is_honest_stays_as_it_is(shop: Shop) -> None:
 
 
 def test_a_worker_that_was_seen_tomorrow_is_not_alive_until_then(shop: Shop) -> None:
-    shop.workers.beat("dead", "cpu", 0, 0)
+    shop.workers.heartbeat("dead", "cpu", 0, 0)
     shop.set_back(workers.c.seen_at)
     shop.store.queue.expire()
     with shop.db.write() as tx:

@@ -50,7 +50,7 @@ class House:
         assert self.store.leases.complete(claimed.id, claimed.attempt, a_result())
 
     def beat(self, id: str, passes: int, rows: int, **told: Any) -> None:
-        self.workers.beat(id, "cpu", passes, rows, max_rows=16, **told)
+        self.workers.heartbeat(id, "cpu", passes, rows, max_rows=16, **told)
 
     @property
     def figures(self) -> MetricsSnapshot:
@@ -102,7 +102,7 @@ def test_memory_and_versions_are_told_by_what_outlives_a_restart(house: House, m
     for id, version, bytes in (("box-a-11aa", "", 3), ("box-a-22bb", "2", 4), ("ray:1-box-b-33cc", "2", 5)):
         monkeypatch.setattr("tintype.store.ops.processes.__version__", version)
         about = {"memory": {"process": bytes, "total": 80}}
-        house.workers.beat(id, "cuda:0", 0, 0, report=WorkerReport.from_json(about))
+        house.workers.heartbeat(id, "cuda:0", 0, 0, report=WorkerReport.from_json(about))
     told = house.figures
     assert told.versions == {UNTOLD: 1, "2": 2}
     assert told.memory == {

@@ -364,7 +364,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(worker=workers, loaded=st.sets(st.sampled_from(SLUGS)))
     def a_worker_says_what_it_has(self, worker: str, loaded: set[str]) -> None:
-        Workers(self.db).beat(worker, "cpu", 0, 0)
+        Workers(self.db).heartbeat(worker, "cpu", 0, 0)
         Preloads(self.db).note(worker, loaded)
         self.model.loaded[worker] = loaded
 

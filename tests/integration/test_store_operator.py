@@ -57,7 +57,9 @@ class House:
             self.store.leases.complete(claimed.id, claimed.attempt, a_result(inference_time=1.0))
 
     def beat(self, id: str = "w1", passes: int = 0, rows: int = 0, **told: Any) -> bool:
-        return self.workers.beat(id, "cpu", passes, rows, max_rows=16, report=WorkerReport.from_json(ABOUT), **told)
+        return self.workers.heartbeat(
+            id, "cpu", passes, rows, max_rows=16, report=WorkerReport.from_json(ABOUT), **told
+        )
 
     def state(self, id: str) -> str | None:
         moment, known = self.workers.shown()

@@ -37,7 +37,7 @@ class Fleet:
         self._loaded: dict[str, set[str]] = {}
 
     def beat(self, worker: str, *loaded: str) -> None:
-        self.workers.beat(worker, "cuda", 0, 0, report=WorkerReport.from_json({"memory": {"budget": BUDGET}}))
+        self.workers.heartbeat(worker, "cuda", 0, 0, report=WorkerReport.from_json({"memory": {"budget": BUDGET}}))
         self.warmups.note(worker, loaded)
         self._loaded[worker] = set(loaded)
 

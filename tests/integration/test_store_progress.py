@@ -34,7 +34,7 @@ class Line:
         self.hire("w1")
 
     def hire(self, worker: str) -> None:
-        Workers(self.db).beat(worker, "cpu", 0, 0)
+        Workers(self.db).heartbeat(worker, "cpu", 0, 0)
 
     def submit(self, pace: str | None = "a 18 1", steps: int = STEPS) -> Request:
         return self.store.queue.submit(new_request(self.key, "a", {}, 1, steps=steps, speed_key=pace))

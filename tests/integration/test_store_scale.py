@@ -107,7 +107,7 @@ def test_heartbeats_and_ends_together_lose_no_count(url: str, house: House) -> N
         own = House(url, keys=1)
         try:
             for step in range(1, rounds + 1):
-                own.store.ops.workers.beat(
+                own.store.ops.workers.heartbeat(
                     f"w{number}", "cpu", step, 2 * step, max_rows=4, counts={"x": step, "y": 2 * step}
                 )
                 own.cycle()
@@ -115,7 +115,7 @@ def test_heartbeats_and_ends_together_lose_no_count(url: str, house: House) -> N
             own.store.close()
 
     for number in range(hands):  # known from the start, so that every later beat counts
-        house.workers.beat(f"w{number}", "cpu", 0, 0, max_rows=4, counts={})
+        house.workers.heartbeat(f"w{number}", "cpu", 0, 0, max_rows=4, counts={})
     with ThreadPoolExecutor(hands) as pool:
         for done in [pool.submit(work, number) for number in range(hands)]:
             done.result()

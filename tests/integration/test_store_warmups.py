@@ -46,7 +46,7 @@ def test_asking_again_repeats_what_is_over_and_leaves_what_is_under_way(db: Data
 
 def test_a_worker_s_models_are_forgotten_with_it(db: Database) -> None:
     warmups, workers = Preloads(db), Workers(db)
-    workers.beat("w1", "cpu", 0, 0)
+    workers.heartbeat("w1", "cpu", 0, 0)
     warmups.answer("w1", "sd3", PreloadState.WARM)
     warmups.answer("w2", "sd3", PreloadState.WARM)
     warmups.expire()

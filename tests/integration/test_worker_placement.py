@@ -93,7 +93,7 @@ def found(site: Website, request: Request) -> Request:
 
 def another(site: Website, *loaded: str, budget: int = ENDLESS) -> None:
     """A second worker that is alive and idle."""
-    site.own.store.ops.workers.beat("w2", "cpu", 0, 0, report=WorkerReport.from_json({"memory": {"budget": budget}}))
+    site.own.store.ops.workers.heartbeat("w2", "cpu", 0, 0, report=WorkerReport(memory={"budget": budget}))
     site.own.store.ops.preloads.note("w2", loaded)
 
 

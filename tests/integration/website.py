@@ -15,6 +15,7 @@ from tests.plain import PLAIN
 from tests.stores import a_result, new_request
 
 from tintype.cli.web_server import listen, web_server
+from tintype.core import GenerationParams, Recipe
 from tintype.hub.registry import build_registry
 from tintype.settings import Settings
 from tintype.store.db.database import Database
@@ -22,7 +23,9 @@ from tintype.store.db.migrations import migrate
 from tintype.store.db.records import Progress, Request
 from tintype.web.services import Services
 
-RESULT = {"pictures": [], "format": "png", "seed": 7, "inference_time": 1.5}
+PARAMS = GenerationParams(prompt="a fox", steps=4, guidance=5.0, seed=7, sampler="euler")
+RECIPE = Recipe(model="m", params=PARAMS, weights="w", dtype="float32", t5_tokens=1, source="")
+RESULT = {"pictures": [], "format": "png", "seed": 7, "inference_time": 1.5, "recipe": RECIPE.to_json()}
 
 
 class Website:
@@ -52,7 +55,7 @@ class Website:
 
     def claim(self) -> Request:
         """Take a request, as a worker does."""
-        self.own.store.ops.workers.beat("w1", "cpu", 0, 0)
+        self.own.store.ops.workers.heartbeat("w1", "cpu", 0, 0)
         request = self.own.store.leases.claim("w1", idle=True)
         assert request is not None
         return request

@@ -8,7 +8,7 @@ from typing import Self
 from tintype.settings import Settings
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.delegation import KeyDelegation
-from tintype.store.accounts.keys import Ceilings
+from tintype.store.accounts.keys import SHARED_LIMITS, Ceilings
 from tintype.store.accounts.uploads import Uploads
 from tintype.store.billing.reports import Billing
 from tintype.store.db.audit import Audit
@@ -89,13 +89,13 @@ class Ops:
 
 def rules(settings: Settings, discard: Callable[[str], None] = lambda _name: None) -> Rules:
     """How the operator has the queue run."""
-    of_keys = settings.key_rpm, settings.key_concurrency, settings.key_max_queued
+    of_account = {name: getattr(settings, f"key_{name}") for name in SHARED_LIMITS}
     return Rules(
         lease=settings.lease,
         retention=settings.retention,
         max_attempts=settings.max_attempts,
         warm_wait=settings.warm_wait,
-        ceilings=Ceilings(*of_keys, settings.queue, settings.queue_share),
+        ceilings=Ceilings(**of_account, queue=settings.queue, share=settings.queue_share),
         input_quota=settings.input_quota,
         discard=discard,
     )

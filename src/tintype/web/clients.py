@@ -31,6 +31,8 @@ def client_address(http: HttpRequest, settings: Settings) -> str:
     Addresses further to the left in X-Forwarded-For were written by the proxy's own client.
     """
     nearest = http.client.host if http.client else "unknown"
+    if not settings.trusted_proxies:
+        return nearest
     reported = ",".join(http.headers.getlist("x-forwarded-for")).split(",")
     # A zone is any text, and means something on its own machine alone.
     for address in [nearest, *(one.strip().partition("%")[0] for one in reversed(reported))]:
@@ -82,7 +84,7 @@ def base_url(http: HttpRequest, settings: Settings) -> str:
     if settings.public_url:
         return settings.public_url.rstrip("/")
     scheme, host, prefix, name = http.scope["scheme"], http.headers.get("host", ""), "", "Host"
-    if http.client is not None and is_proxy(http.client.host, settings):
+    if settings.trusted_proxies and http.client is not None and is_proxy(http.client.host, settings):
         scheme = _forwarded(http, "X-Forwarded-Proto", scheme)
         host = _forwarded(http, "X-Forwarded-Host", host)
         prefix = _forwarded(http, "X-Forwarded-Prefix", "")

@@ -357,6 +357,7 @@ class Connections:
         #: Those that wait for a request, the longest first.
         self.waiting: dict[Connection, None] = {}
         self._count = 0
+        self._pause = min(CHECK, bounds.head / 4, bounds.idle / 4)
         self._checking = False
         self._checked_at = 0.0
         self._logged_at = -LOG_PAUSE
@@ -434,10 +435,6 @@ class Connections:
         if self.shutdown.over:
             for one in self._each():
                 one.end_body()
-
-    @property
-    def _pause(self) -> float:
-        return min(CHECK, self.bounds.head / 4, self.bounds.idle / 4)
 
     def _on_trouble(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """asyncio reports every accept() that fails, with a traceback, thousands of times a second."""

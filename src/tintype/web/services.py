@@ -124,7 +124,7 @@ class Services:
 
     def beat(self) -> None:
         """This server's heartbeat."""
-        self.store.ops.servers.beat(self.name, self.registry.identities)
+        self.store.ops.servers.heartbeat(self.name, self.registry.identities)
 
     def leave(self) -> None:
         """Note that it stops."""

@@ -64,7 +64,7 @@ class Heartbeat:
     def _report(self) -> None:
         worker = self._worker
         about = (worker.config.id, str(worker.models.device), worker.engine.forward_passes, worker.engine.rows)
-        if self._workers.beat(*about, **self._reporter.report()):
+        if self._workers.heartbeat(*about, **self._reporter.report()):
             self._process_log.stopping("drained")
             worker.drain()
 
@@ -90,7 +90,7 @@ class Heartbeat:
 
 
 class Reporter:
-    """Reads what the worker's thread counts anyway: it waits for no device, and delays no step."""
+    """Reads on the heartbeat's thread what the worker's thread counts: no device is waited for, no step delayed."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker

@@ -99,7 +99,7 @@ class DeviceMemory:
     def total(self, components: Iterable[LoadedComponent], activation: int) -> int:
         """Bytes of these components, of pinned ones, and of activation memory."""
         pinned = {one for one in self._known.values() if one.pinned}
-        return _size(pinned | set(components)) + activation
+        return sum(one.size for one in pinned | set(components)) + activation
 
     def can_fit(self, component: LoadedComponent) -> bool:
         """Whether the component is on the device, or would fit next to those that can't be evicted now."""

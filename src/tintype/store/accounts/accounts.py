@@ -12,7 +12,19 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, exists, insert, or_
 
 from tintype.errors import BadRequest, NotFound, Unauthorized
 from tintype.settings import Safety
-from tintype.store.accounts.keys import HINT, KEY_COLUMNS, SECRET, Key, KeyLimits, check, digest, draw, hint, is_test
+from tintype.store.accounts.keys import (
+    HINT,
+    KEY_COLUMNS,
+    SECRET,
+    SHARED_LIMITS,
+    Key,
+    KeyLimits,
+    check,
+    digest,
+    draw,
+    hint,
+    is_test,
+)
 from tintype.store.billing import ledger
 from tintype.store.billing.money import dollars, shown
 from tintype.store.db.audit import record
@@ -270,7 +282,7 @@ def _about(key: Key) -> dict[str, Any]:
 def _rights(key: Key) -> dict[str, Any]:
     """Its permissions and limits, where they differ from the default."""
     marks = {name: True for name in ("read_only", "test", "operator") if getattr(key, name)}
-    limits = {name: getattr(key, name) for name in ("expires_at", "max_pixels", "rpm", "concurrency", "max_queued")}
+    limits = {name: getattr(key, name) for name in ("expires_at", "max_pixels", *SHARED_LIMITS)}
     models = None if key.models is None else [*key.models]
     cap = None if key.spend_cap is None else dollars(key.spend_cap)
     return {**marks, **limits, "models": models, "spend_cap": cap, "safety": key.safety}

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, delete, exists, func, or_, sel
 
 from tintype.errors import BadRequest, Forbidden, NotFound, TooManyRequests, Unauthorized
 from tintype.store.accounts.accounts import insert_key, renew_secret, revoke_key
-from tintype.store.accounts.keys import KEY_COLUMNS, Ceilings, Key, draw
+from tintype.store.accounts.keys import KEY_COLUMNS, SHARED_LIMITS, Ceilings, Key, draw
 from tintype.store.db.database import Database, now, read_clock
 from tintype.store.db.tables import accounts, api_keys, requests
 
@@ -21,12 +21,7 @@ DAY = 86_400.0
 #: Seconds for which a key that a key made is shown after it has stopped working.
 SHOWN = 7 * DAY
 #: Limits of a key that a second key would multiply, and the words for them.
-SUMS = {
-    "spend_cap": "a spend cap",
-    "rpm": "a number of requests per minute of its own",
-    "concurrency": "a number of concurrent requests of its own",
-    "max_queued": "a number of concurrent images of its own",
-}
+MULTIPLIED = {"spend_cap": "a spend cap", **SHARED_LIMITS}
 
 
 class KeyDelegation:
@@ -87,11 +82,11 @@ class KeyDelegation:
 
     def makes(self, caller: Key) -> bool:
         """Whether the caller may make keys at all."""
-        return self._max_keys > 0 and not caller.read_only and not shared_limits(caller)
+        return self._max_keys > 0 and not caller.read_only and not multiplied_limits(caller)
 
     def governs(self, caller: Key, key: Key) -> bool:
         """Whether the caller may rotate and revoke the key."""
-        may = caller.id == key.id or (not shared_limits(caller) and not self._escalation(caller, key))
+        may = caller.id == key.id or (not multiplied_limits(caller) and not self._escalation(caller, key))
         return may and not caller.read_only and key.revoked_at is None
 
     def _governed(self, tx: Connection, caller: Key, id: str) -> Key:
@@ -129,7 +124,7 @@ class KeyDelegation:
 
 
 def _check_alone(caller: Key) -> None:
-    if limits := shared_limits(caller):
+    if limits := multiplied_limits(caller):
         words = f"This API key has {limits[0]}, which another key would multiply: it manages only itself"
         raise Forbidden(words, reason="keys")
 
@@ -148,9 +143,9 @@ def _family(caller: Key) -> ColumnElement[bool]:
     return or_(k.account_id == caller.account_id, k.account_id.in_(tests))
 
 
-def shared_limits(key: Key) -> list[str]:
+def multiplied_limits(key: Key) -> list[str]:
     """Those of its limits, in words, for which it manages no key but itself."""
-    return [words for name, words in SUMS.items() if getattr(key, name) is not None]
+    return [words for name, words in MULTIPLIED.items() if getattr(key, name) is not None]
 
 
 def privilege_escalation(key: Key, over: Key, ceilings: Ceilings) -> Iterator[str]:
@@ -171,7 +166,7 @@ def privilege_escalation(key: Key, over: Key, ceilings: Ceilings) -> Iterator[st
         yield "its safety check is another"
     if key.operator and not over.operator:
         yield "it is an operator's"
-    for name in ("rpm", "concurrency", "max_queued"):
+    for name in SHARED_LIMITS:
         own, limit = getattr(key, name), getattr(ceilings, name)
         if own is not None and limit and own > limit:
             yield f"its {name} is above this server's {limit}"

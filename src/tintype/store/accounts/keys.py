@@ -32,11 +32,20 @@ class KeyLimits(TypedDict, total=False):
     safety: Safety | None
 
 
+#: Limits that the keys of an account share, by the server's `Ceilings`, unless an operator gave a key a number of its
+#: own; with the words for such a number.
+SHARED_LIMITS = {
+    "rpm": "a number of requests per minute of its own",
+    "concurrency": "a number of concurrent requests of its own",
+    "max_queued": "a number of concurrent images of its own",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Ceilings:
     """The server's own limits, 0 for none.
 
-    The first three hold for all keys of an account together, whichever key made them and however often they are
+    SHARED_LIMITS hold for all keys of an account together, whichever key made them and however often they are
     rotated, except for a key with a number of its own from an operator: that one has it for itself, in addition.
     """
 

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 a = audit.c
 
 #: Every kind of act, as `thing.verb`.
-Act = Literal[
+ActName = Literal[
     "account.create",
     "account.credit",
     "database.migrate",
@@ -45,7 +45,7 @@ Act = Literal[
     "worker.drain",
     "worker.recall",
 ]
-ACTS: tuple[Act, ...] = get_args(Act)
+ACTS: tuple[ActName, ...] = get_args(ActName)
 #: The things that they change; one of these selects all acts on it.
 THINGS = sorted({act.partition(".")[0] for act in ACTS})
 #: Acts that are never refused for their number: each ends what another act made, and a leaked key must be revocable.
@@ -102,7 +102,7 @@ def actor() -> Actor:
 
 
 def record(
-    tx: Connection, act: Act, target: str, account_id: str | None = None, *, repeats: bool = False, **details: Any
+    tx: Connection, act: ActName, target: str, account_id: str | None = None, *, repeats: bool = False, **details: Any
 ) -> None:
     """Write an act into the audit log, in the transaction that does it.
 
@@ -140,7 +140,7 @@ class AuditEntry:
     #: When it was repeated last, and how often it was done.
     last_at: float
     times: int
-    act: Act
+    act: ActName
     target: str
     #: The target's.
     account_id: str | None

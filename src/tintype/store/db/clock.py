@@ -27,8 +27,8 @@ def set_back(tx: Connection, moment: float, lease: float) -> None:
     shifted = {"submitted_at": moment, "due_at": r.due_at - step, "cancel_at": r.cancel_at - step}
     tx.execute(update(requests).where(QUEUED, r.submitted_at > late).values(shifted))
     _end_leases(tx, requests, PROCESSING, moment, lease)
-    for beats in (workers, servers):
-        tx.execute(update(beats).where(beats.c.seen_at > late).values(seen_at=moment))
+    for processes in (workers, servers):
+        tx.execute(update(processes).where(processes.c.seen_at > late).values(seen_at=moment))
 
 
 def set_back_deliveries(tx: Connection, moment: float, lease: float) -> None:

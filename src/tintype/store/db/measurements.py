@@ -27,7 +27,7 @@ def add(tx: Connection, amounts: Mapping[str, float]) -> None:
     if rows:
         fresh = INSERT[tx.dialect.name](counters)
         more = {"value": counters.c.value + fresh.excluded.value}
-        # Rows next to the statement: with the rows in it, it would be compiled anew each time.
+        # Rows next to the statement: with the rows in it, it would be compiled each time.
         tx.execute(fresh.on_conflict_do_update(index_elements=[counters.c.key], set_=more), rows)
 
 

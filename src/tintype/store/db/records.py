@@ -443,7 +443,7 @@ class DeliveryOutcome:
 
     status: int | None = None
     error: str | None = None
-    #: Seconds after which the receiver asked to be tried again.
+    #: Seconds after which the receiver asked for a retry.
     retry_after: float | None = None
 
     @property

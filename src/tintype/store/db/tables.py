@@ -145,7 +145,7 @@ requests = Table(
     Column("traceparent", String(55)),
     Column("safety", String(5), nullable=False, server_default="off"),
     # In the order of claims; the last two spare reading the rows, which are large. No column that a heartbeat changes
-    # may be in an index: Postgres would have to write all of them anew.
+    # may be in an index: Postgres would have to rewrite all of them.
     Index("ix_requests_claim", "status", "test", "priority", "key_id", "seq", "due_at", "pictures"),
     Index("ix_requests_deadline", "status", "cancel_at"),
     Index("ix_requests_expiry", "expires_at"),

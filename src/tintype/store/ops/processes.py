@@ -111,7 +111,7 @@ class Workers:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def beat(
+    def heartbeat(
         self,
         id: str,
         device: str,
@@ -238,7 +238,7 @@ class Servers:
             times = {"started_at": moment, "seen_at": moment}
             tx.execute(insert(servers).values(id=id, version=__version__, models=dict(models), **times))
 
-    def beat(self, id: str, models: Mapping[str, str]) -> None:
+    def heartbeat(self, id: str, models: Mapping[str, str]) -> None:
         """Note a heartbeat; one that was taken for gone is known again."""
         with self._db.note() as tx:
             known = tx.execute(update(servers).where(servers.c.id == id).values(seen_at=now(), left_at=None)).rowcount

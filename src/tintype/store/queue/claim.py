@@ -89,7 +89,7 @@ def claim(tx: Connection, asked: Claim, rules: Rules) -> Request | None:
 
 
 def idle_elsewhere(view: Connection, worker: str, needed: int) -> bool:
-    """Whether another worker has nothing in hand, and so many bytes of memory for weights and activations."""
+    """Whether another worker has nothing in hand, and `needed` bytes of memory for weights and activations."""
     running = select(columns.worker).where(PROCESSING)
     free = and_(_others(worker, now()), workers.c.id.not_in(running), float(needed) <= MEMORY_BUDGET)
     return bool(view.scalar(select(exists().where(free))))

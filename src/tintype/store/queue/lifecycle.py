@@ -22,7 +22,6 @@ from tintype.store.billing.money import dollars
 from tintype.store.db import measurements
 from tintype.store.db.conditions import ATTEMPTS, MOMENT, PROCESSING, QUEUED, UNENDED, lapsed
 from tintype.store.db.database import after, now, read_clock
-from tintype.store.db.measurements import learn
 from tintype.store.db.notify import notify
 from tintype.store.db.records import CANCELLED, Failure, LeaseStatus, Progress, Request, Status
 from tintype.store.db.tables import requests
@@ -167,7 +166,7 @@ def end(tx: Connection, request: Request, outcome: Result | Failure, rules: Rule
     enqueue_deliveries(tx, ended, moment)
     measurements.count_end(tx, ended, moment)
     _log_end(tx, ended)
-    learn(tx, ended)
+    measurements.learn(tx, ended)
 
 
 def change(tx: Connection, id: str, **values: Any) -> Request:

@@ -71,7 +71,7 @@ class Previews:
         self._db = db
 
     def follow(self, ids: Sequence[str], seconds: float) -> None:
-        """Have previews of these requests made for so many seconds."""
+        """Have previews of these requests made for `seconds`."""
         with self._db.write() as tx:
             tx.execute(update(requests).where(c.id.in_(ids)).values(watched_until=now() + seconds))
 

@@ -24,7 +24,7 @@ from tintype.store.queue.submit import NewRequest
 
 columns = requests.c
 
-#: While nothing is queued or running, one of so many calls of `end_overdue` reads the database.
+#: While nothing is queued or running, one call of `end_overdue` in SPARED reads the database.
 SPARED = 4
 
 
@@ -84,7 +84,7 @@ class Queue:
             return eta.etas(view, [request])[request.id]
 
     def duration(self, speed_key: str, steps: int) -> float | None:
-        """Seconds that so many steps take on an idle server; None when nothing was measured yet."""
+        """Seconds that `steps` take on an idle server; None when nothing was measured yet."""
         with self._db.read() as view:
             step = Speeds.of(view).step(speed_key)
         return None if step is None else round(step * steps, 2)
@@ -236,7 +236,7 @@ class Leases:
             return sum(lifecycle.hand_back(tx, id, attempt, self._rules) for id, attempt in held)
 
     def idle_elsewhere(self, worker: str, needed: int) -> bool:
-        """Whether another worker has nothing in hand, and so many bytes of memory for weights and activations."""
+        """Whether another worker has nothing in hand, and `needed` bytes of memory for weights and activations."""
         with self._db.read() as view:
             return claim.idle_elsewhere(view, worker, needed)
 

@@ -24,19 +24,21 @@ def enqueue_deliveries(tx: Connection, request: Request, moment: float) -> None:
     bodies: dict[str, str] = {}
     rows = []
     owned = select(webhooks).where(webhooks.c.account_id == request.account_id, ~webhooks.c.removed)
-    for hook in map(Subscription.of, tx.execute(owned)):
-        url = request.metadata.webhook_url if hook.url is None else hook.url if event in hook.events else None
+    for subscription in map(Subscription.of, tx.execute(owned)):
+        url = subscription.url if event in subscription.events else None
+        if subscription.url is None:
+            url = request.metadata.webhook_url
         if not url:
             continue
-        base = hook.base_url or request.metadata.base_url or ""
+        base = subscription.base_url or request.metadata.base_url or ""
         if base not in bodies:
             bodies[base] = json.dumps(message(request, event, moment, base), ensure_ascii=False)
-        disabled = hook.disabled_at is not None
+        disabled = subscription.disabled_at is not None
         rows.append(
             {
                 "id": f"msg_{uuid4().hex}",
-                "webhook_id": hook.id,
-                "account_id": hook.account_id,
+                "webhook_id": subscription.id,
+                "account_id": subscription.account_id,
                 "request_id": request.id,
                 "event": event,
                 "url": url,
