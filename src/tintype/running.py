@@ -1,4 +1,4 @@
-"""A claimed request in a worker's hands: its phases, its transitions, and what the store is told when it fails.
+"""A request that a worker has claimed: its phases, its transitions, and what is written when it fails.
 
 Torch-free: the worker and the fake worker of test mode share it. What it plans, its images and their pixels are types
 of the worker's own.
@@ -42,7 +42,7 @@ class Phase(StrEnum):
     DENOISING = "denoising"
     #: All pixels are there: they are checked, encoded and stored.
     UPLOADING = "uploading"
-    #: Out of the worker's hands: completed, failed, cancelled, lost, handed back or to be retried.
+    #: It has left the worker: completed, failed, cancelled, lost, handed back or to be retried.
     DONE = "done"
 
 

@@ -35,6 +35,6 @@ def test_a_heart_stops_while_the_database_is_away(tmp_path: Path) -> None:
         assert [one.id for one in store.ops.workers.alive(60)] == ["w1"]
         folder.rename(tmp_path / "elsewhere")
         with pytest.raises(StoreUnavailable):
-            heartbeat.beat()
+            heartbeat.send()
     assert (worker._claiming, process_log._reason) == (True, "done"), "it was neither stopped nor drained"
     db.close()

@@ -130,14 +130,14 @@ def test_what_has_no_room_is_given_to_a_worker_that_is_idle_and_large_enough(
     assert [bool(task.images) for task in worker.running.values()] == [True, False]
 
     another(site)
-    worker.in_hand.make_way()
+    worker.requests.make_way()
     assert waiting.id in worker.running, "it may have room here any moment"
     clock.now += OVERDUE_AFTER + 1
     another(site, budget=needed - 1)
-    worker.in_hand.make_way()
+    worker.requests.make_way()
     assert waiting.id in worker.running, "the other could never draw it"
     another(site)
-    worker.in_hand.make_way()
+    worker.requests.make_way()
     assert [*worker.running] == [running.id]
     assert (found(site, waiting).status, found(site, waiting).attempts.counted) == (Status.QUEUED, 0)
 
@@ -147,18 +147,18 @@ def test_what_has_no_room_is_given_to_a_worker_that_is_idle_and_large_enough(
     claim(worker)
     worker.start()
     clock.now += OVERDUE_AFTER + 1
-    worker.in_hand.make_way()
+    worker.requests.make_way()
     assert [*worker.running] == [running.id, waiting.id], "once is enough"
-    worker.in_hand.hand_back()
+    worker.requests.hand_back()
 
 
 def test_what_met_an_absent_database_is_not_to_blame(site: Website, worker: Worker) -> None:
     request = submit(site, ONE.slug)
     claim(worker)
-    worker.in_hand.fail(worker.running[request.id], StoreUnavailable())
+    worker.requests.fail(worker.running[request.id], StoreUnavailable())
     assert request.id not in worker.running
     assert (found(site, request).status, found(site, request).attempts.counted) == (Status.QUEUED, 0)
-    worker.in_hand.hand_back()
+    worker.requests.hand_back()
 
 
 def test_input_images_that_take_their_time_fill_half_of_a_worker(site: Website, worker: Worker) -> None:
@@ -190,7 +190,7 @@ def test_input_images_that_take_their_time_fill_half_of_a_worker(site: Website, 
     assert [*worker.running] == [images[0].id, images[1].id, text.id]
     assert [task.fetched.done() for task in worker.running.values()] == [False, False, True]
     futures = [task.fetched for task in worker.running.values()]
-    worker.in_hand.hand_back()
+    worker.requests.hand_back()
     assert [future.cancelled() for future in futures] == [True, True, False]
     over.set()
     for request in images:
@@ -235,7 +235,7 @@ def test_who_is_being_drawn_does_not_wait_for_all_that_are_claimed(
         with torch.inference_mode():
             worker.start()
         assert len(worker.engine.live) == begun
-    worker.in_hand.hand_back()
+    worker.requests.hand_back()
 
 
 class Clock:
@@ -277,7 +277,7 @@ def test_one_account_leaves_places_to_others(
     claim(worker)
     assert len(worker.running) == own // count + left
     assert sum(request.id in worker.running for request in others) == left
-    worker.in_hand.hand_back()
+    worker.requests.hand_back()
 
 
 def clear(site: Website) -> None:

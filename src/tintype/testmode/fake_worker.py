@@ -100,7 +100,7 @@ class FakeWorker:
                         self._finish(one)
                         self._renew()  # large images take their time
             except StoreUnavailable:
-                pass  # what runs is tried again in the next turn, or claimed by another fake worker
+                pass  # what runs is finished in the next turn, or claimed by another fake worker
 
     def stop(self) -> None:
         """Start no more, and hand back what runs, uncounted: another fake worker goes on where it was."""

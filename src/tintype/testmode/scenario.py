@@ -41,7 +41,7 @@ from tintype.store.db.records import CANCELLED, Failure
 MAGIC = "test:"
 #: Max seconds of each delay: longer than any client waits.
 LONGEST = 600.0
-#: The default of the setting: after so many attempts a live request is given up.
+#: The default of the setting: attempts after which a live request is given up.
 MAX_ATTEMPTS: int = Settings.model_fields["max_attempts"].default
 #: Attempts that may fail before a request's last one.
 MAX_RETRIES = MAX_ATTEMPTS - 1

@@ -75,8 +75,8 @@ class Admission:
     def full_accounts(self, running: Collection[Running]) -> list[str]:
         """Accounts that have reached their share, or with half of `max_images` whose input images are being fetched."""
         fetching = _images(one for one in running if not one.fetched.done())
-        in_hand = _images(running).items()
-        return [one for one, images in in_hand if images >= self._share or fetching[one] >= self._max_images / 2]
+        running_images = _images(running).items()
+        return [one for one, images in running_images if images >= self._share or fetching[one] >= self._max_images / 2]
 
     @property
     def overdue(self) -> str | None:

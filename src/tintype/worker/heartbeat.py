@@ -23,7 +23,7 @@ STATM = Path("/proc/self/statm")
 
 
 class Heartbeat:
-    """Beats also while a forward pass or a load takes longer than a lease. It reads the worker, and never waits for it.
+    """Sent on a thread of its own: a forward pass or a load may take longer than a lease. Never waits for the worker.
 
     process_log: notes why the process ends, where a heartbeat is the reason.
     """
@@ -38,7 +38,7 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
 
     def __enter__(self) -> Heartbeat:
-        self.beat()
+        self.send()
         self._thread.start()
         return self
 
@@ -47,10 +47,10 @@ class Heartbeat:
         self._thread.join()
         self._previews.close()
         with suppress(StoreUnavailable):  # then others see by its silence that it has left
-            self._report()  # what it counted since the last beat; without renewing anything
+            self._report()  # what it counted since the last heartbeat; without renewing anything
             self._workers.leave(self._worker.config.id)
 
-    def beat(self) -> None:
+    def send(self) -> None:
         """Renew every lease, hand over what the store says of each, and report; raises StoreUnavailable."""
         # These very objects: by the time of the answer, the worker may have claimed one of the requests again.
         worker = self._worker
@@ -75,7 +75,7 @@ class Heartbeat:
                     self._stop("its parent is gone")
                 # While the database is away, leases run on; if they expire, the attempt number fences late writes.
                 with suppress(StoreUnavailable):
-                    self.beat()
+                    self.send()
         finally:
             # Without heartbeats its leases expire and its work is discarded: its successor starts with a fresh thread.
             if not self._done.is_set():

@@ -26,7 +26,7 @@ from tintype.telemetry.traces import NO_TRACES, Tracing
 from tintype.worker.admission import Admission, ClaimTimer
 from tintype.worker.inputs import Inputs
 from tintype.worker.models import ModelPool
-from tintype.worker.outcomes import InHand
+from tintype.worker.outcomes import RunningRequests
 from tintype.worker.outputs import Outputs
 from tintype.worker.preload import Preloader
 from tintype.worker.request import Running, plan
@@ -85,9 +85,9 @@ class Worker:
         self.timings = Timings(config.id, tracing)
         self.preloader = Preloader(config.id, models, store.ops.preloads, config.pinned, interval=config.heartbeat)
         self.timer = ClaimTimer(config.poll, config.warm_wait)
-        self.in_hand = InHand(store.leases, self.engine, self.admission, outputs.breaker, self.timer)
+        self.requests = RunningRequests(store.leases, self.engine, self.admission, outputs.breaker, self.timer)
         #: Requests by id, for readers on any thread.
-        self.running = self.in_hand.running
+        self.running = self.requests.running
         self._claiming = True
         #: When the worker must have left.
         self._deadline = math.inf
@@ -122,10 +122,10 @@ class Worker:
     def turn(self) -> None:
         """Bring everything one step further."""
         self.claim()
-        self.in_hand.drop_unwanted([one for one in self.running.values() if one.can_plan])
-        self.in_hand.drop()
+        self.requests.drop_unwanted([one for one in self.running.values() if one.can_plan])
+        self.requests.drop()
         self.start()
-        self.in_hand.make_way()
+        self.requests.make_way()
         self.finish(self.engine.step())
         self.release()
         self.preloader.poll()
@@ -166,7 +166,7 @@ class Worker:
 
     def finish(self, ended: Sequence[ImageState]) -> None:
         """Decode finished images; upload the requests whose last image this was."""
-        self.in_hand.drop_unwanted([one for one in self.running.values() if not {*one.images}.isdisjoint(ended)])
+        self.requests.drop_unwanted([one for one in self.running.values() if not {*one.images}.isdisjoint(ended)])
         moment = time.monotonic()
         for image in ended:
             one = next((one for one in self.running.values() if image in one.images), None)
@@ -178,18 +178,18 @@ class Worker:
             except PictureNotFinite as error:
                 self._start_over(one, error)
             except Exception as error:  # noqa: BLE001 - one request's failure is that request's alone
-                self.in_hand.fail(one, error)
+                self.requests.fail(one, error)
 
     def release(self) -> None:
         """Let go of the requests whose result is written; and of all that isn't uploading where the storage is shut."""
         for one in list(self.running.values()):
             if one.uploaded and one.uploaded.done():
                 if error := one.uploaded.exception():
-                    self.in_hand.fail(one, error)
+                    self.requests.fail(one, error)
                 else:
-                    self.in_hand.forget(one)
+                    self.requests.forget(one)
         if self.outputs.breaker.open:  # for workers whose storage answers, or for later
-            self.in_hand.hand_back()
+            self.requests.hand_back()
 
     def _accept(self, request: Request) -> None:
         try:
@@ -202,7 +202,7 @@ class Worker:
         cancellation = Cancellation()
         fetched = self._fetch(request, params, cancellation)
         fetched.add_done_callback(lambda _: self.timer.arrived.set())
-        self.in_hand.add(RunningRequest(request, params, fetched, cancellation))
+        self.requests.add(RunningRequest(request, params, fetched, cancellation))
 
     def _fetch(self, request: Request, params: GenerationParams, cancellation: Cancellation) -> Future[Decoded | None]:
         """Its input image; without one, done immediately: text to image waits for no other request's."""
@@ -233,7 +233,7 @@ class Worker:
                 one.join(time.monotonic())
                 self.timings.note(one.request, Stage.ENCODE, one.began, one.joined)
         except Exception as error:  # noqa: BLE001 - one request's failure is that request's alone
-            self.in_hand.fail(one, error)
+            self.requests.fail(one, error)
 
     def _finish(self, one: Running, image: ImageState) -> None:
         if image.latents is None:
@@ -253,10 +253,10 @@ class Worker:
     def _start_over(self, one: Running, error: PictureNotFinite) -> None:
         """Once more in float32, whose sums overflow later; if it was in float32, it fails."""
         if one.in_float32 or one.plan.loaded.dtype == "float32":
-            self.in_hand.fail(one, error)
+            self.requests.fail(one, error)
             return
         log.warning("not finite; beginning again in float32", request=one.request.id)
-        self.in_hand.withdraw(one)
+        self.requests.withdraw(one)
         one.start_over()
 
     def _exclude_loads(self, loaded_for: Running | None = None) -> float:
@@ -272,5 +272,5 @@ class Worker:
         """Hand back what runs, and after LAST_UPLOADS what waits for a storage."""
         wait([one.uploaded for one in self.running.values() if one.uploaded], LAST_UPLOADS)
         self.release()
-        self.in_hand.hand_back(uploading=True)
+        self.requests.hand_back(uploading=True)
         self.outputs.close()

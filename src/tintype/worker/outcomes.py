@@ -1,4 +1,4 @@
-"""How requests leave a worker's hands: completed, failed, cancelled, lost, handed back or to be retried."""
+"""How requests leave a worker: completed, failed, cancelled, lost, handed back or to be retried."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ log = structlog.get_logger()
 ASK_AGAIN = 1.0
 
 
-class InHand:
-    """The requests in a worker's hands, in the order of their claims; only here they come and go.
+class RunningRequests:
+    """The requests that a worker has claimed, in the order of their claims; only here they are added and removed.
 
     What becomes of them is written to the queue. Where the store is away, nothing is lost: leases expire, and other
     workers claim the requests.
@@ -107,7 +107,7 @@ class InHand:
         self._write([one], partial(fail, self._leases, one, error, storage_shut=bool(self._breaker.open)))
 
     def forget(self, one: Running) -> None:
-        """Out of this worker's hands, whatever becomes of it."""
+        """Remove it, whatever becomes of it."""
         del self._running[one.request.id]
         one.end()
         self.withdraw(one)

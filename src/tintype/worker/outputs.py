@@ -133,7 +133,7 @@ class SafetyFilter:
         """
         if self._load is None or level == "off":
             return []
-        found = [(index, self._look(pixels)) for index, pixels in enumerate(images)]
+        found = [(index, self._classify(pixels)) for index, pixels in enumerate(images)]
         seen = [(index, category) for index, category in found if category]
         if seen and level == "block":
             raise ContentRefused.of_picture(seen[0][1])
@@ -150,7 +150,7 @@ class SafetyFilter:
                 raise SafetyUnavailable from error
         return self._checker
 
-    def _look(self, pixels: torch.Tensor) -> str | None:
+    def _classify(self, pixels: torch.Tensor) -> str | None:
         try:
             return self.load().classify(pixels)
         except Exception as error:

@@ -45,14 +45,17 @@ class Preloader:
             for slug in self._preloads.asked(self._worker)[:1]:
                 self._answer(slug)
             self._tell_changes()
-            self._tell_loaded()
+            self.tell()
         self._models.memory.evict_expired()
         self._polled = time.monotonic()
 
     def tell(self) -> None:
         """Write which denoisers are loaded, if that changed: other workers leave requests to this one for it."""
         with suppress(StoreUnavailable):  # then the next poll tells
-            self._tell_loaded()
+            loaded = self._models.with_denoiser()
+            if loaded != self.loaded:
+                self._preloads.note(self._worker, loaded)
+                self.loaded = loaded
 
     def _load_pinned(self) -> None:
         while self._pinned:
@@ -91,9 +94,3 @@ class Preloader:
         for slug in self._warm - warm:
             self._preloads.answer(self._worker, slug, PreloadState.COLD)
         self._warm = warm
-
-    def _tell_loaded(self) -> None:
-        loaded = self._models.with_denoiser()
-        if loaded != self.loaded:
-            self._preloads.note(self._worker, loaded)
-            self.loaded = loaded
