@@ -19,7 +19,7 @@ from tintype.core import ImageSpec
 from tintype.diffusion.image_state import Family
 from tintype.diffusion.sd15 import SCHEDULERS
 from tintype.engine import Engine
-from tintype.worker.request import to_tensor
+from tintype.worker.plan import to_tensor
 
 SIDE = 256
 

@@ -27,7 +27,7 @@ from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
 from tintype.diffusion.memory.device_memory import DeviceMemory, Memory
 from tintype.errors import PictureNotFinite
-from tintype.worker.request import to_tensor
+from tintype.worker.plan import to_tensor
 
 STEPS = 6
 LOWEST = 0.0029940119760479044  # shift(1/1000): where sgm_uniform's line ends, before it is shifted once more

@@ -17,7 +17,7 @@ from tintype.diffusion.memory.device_memory import DeviceMemory, MemoryReport
 from tintype.diffusion.memory.estimate import MemoryEstimate, PassEstimate
 from tintype.diffusion.text import PromptCache, Text
 from tintype.errors import NoRoom
-from tintype.worker.admission import OVERDUE_AFTER, Admission
+from tintype.worker.requests import OVERDUE_AFTER, Admission
 
 
 class Clock:

@@ -16,7 +16,7 @@ from tintype.running import RunningRequest
 from tintype.telemetry.metrics import STAGE_SECONDS, Stage
 from tintype.worker.loop import Worker, WorkerConfig
 from tintype.worker.outputs import SafetyFilter
-from tintype.worker.request import Running
+from tintype.worker.plan import Running
 
 LOAD = 40.0
 

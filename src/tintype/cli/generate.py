@@ -119,7 +119,7 @@ def _run(
 ) -> list[Any]:
     from tintype.worker.inputs import Inputs  # noqa: PLC0415 - imports torch
     from tintype.worker.main import generate as make  # noqa: PLC0415
-    from tintype.worker.request import unread_text  # noqa: PLC0415
+    from tintype.worker.plan import unread_text  # noqa: PLC0415
 
     # The input image first: it may be unreadable, and loading weights takes long.
     with Inputs.from_settings(settings) as inputs:

@@ -46,7 +46,7 @@ def replay(
     original = picture.read_bytes()
     with progress_bar() as progress:
         from tintype.worker.main import generate  # noqa: PLC0415 - imports torch
-        from tintype.worker.recipe import read_recipe  # noqa: PLC0415
+        from tintype.worker.plan import read_recipe  # noqa: PLC0415
 
         recipe = read_recipe(read_note(original))
         settings = load_settings(data=data, dtype=recipe.dtype, t5_tokens=recipe.t5_tokens)

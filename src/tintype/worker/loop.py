@@ -23,13 +23,11 @@ from tintype.store.db.records import Request
 from tintype.store.store import Store
 from tintype.telemetry.metrics import Stage
 from tintype.telemetry.traces import NO_TRACES, Tracing
-from tintype.worker.admission import Admission, ClaimTimer
 from tintype.worker.inputs import Inputs
-from tintype.worker.models import ModelPool
-from tintype.worker.outcomes import RunningRequests
+from tintype.worker.models import ModelPool, Preloader
 from tintype.worker.outputs import Outputs
-from tintype.worker.preload import Preloader
-from tintype.worker.request import Running, plan
+from tintype.worker.plan import Running, plan
+from tintype.worker.requests import Admission, ClaimTimer, RunningRequests
 from tintype.worker.timings import Timings
 
 log = structlog.get_logger()

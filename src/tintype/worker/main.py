@@ -26,8 +26,8 @@ from tintype.worker.inputs import Inputs
 from tintype.worker.loop import Worker, WorkerConfig
 from tintype.worker.models import LoadedModel, ModelPool
 from tintype.worker.outputs import Outputs, SafetyFilter, to_file
+from tintype.worker.plan import make_plan
 from tintype.worker.previews import PreviewRenderer
-from tintype.worker.request import make_plan
 
 
 def run_worker(

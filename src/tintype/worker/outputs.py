@@ -22,8 +22,7 @@ from tintype.media.storage import Storage
 from tintype.settings import Safety, Settings
 from tintype.store.queue.queue import Leases
 from tintype.telemetry.metrics import Stage
-from tintype.worker.recipe import notes
-from tintype.worker.request import Running
+from tintype.worker.plan import Running, notes
 from tintype.worker.timings import Timings
 
 log = structlog.get_logger()
