@@ -327,7 +327,7 @@ def test_a_request_is_over_when_it_is_cancelled_however_long_its_storage_says_no
     until(lambda: turned(worker) and [bool(task.uploaded) for task in worker.running.values()] == [True] * 4)
     deliveries = [task.uploaded for task in worker.running.values()]
     site.own.store.queue.cancel(many[0].id, site.account_id)
-    worker.running[many[0].id].renewed(LeaseStatus.CANCEL)
+    worker.running[many[0].id].lease = LeaseStatus.CANCEL
     worker.turn()
     assert found(site, many[0]).error == CANCELLED.error
     assert many[0].id not in worker.running

@@ -67,8 +67,7 @@ def test_loading_is_nobodys_time(monkeypatch: pytest.MonkeyPatch) -> None:
     earlier, fresh = running("earlier"), running("fresh")
     earlier.wait_for_memory(nothing)
     earlier.denoise([nothing], models.now)
-    worker.requests.add(earlier)
-    worker.requests.add(fresh)
+    worker.running.update(earlier=earlier, fresh=fresh)
     models.now += 3
     worker.start()
     assert (models.now - earlier.began, models.now - fresh.began) == (3, 0)

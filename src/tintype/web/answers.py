@@ -20,12 +20,6 @@ from tintype.store.webhooks.events import file_url, links
 MAX_EXACT = 2**53 - 1
 
 
-def submitted(request: Request, base: str) -> dict[str, Any]:
-    """The answer to a v2 submit."""
-    poll = f"{base}/v1/requests/{request.id}"
-    return {"request_id": request.id, "status": Status.QUEUED, "poll_url": poll, **links(request, base), **request.mode}
-
-
 def status(request: Request, base: str, eta: Eta) -> dict[str, Any]:
     """The light answer, without output."""
     body: dict[str, Any] = {"status": request.status, "request_id": request.id, **request.mode}

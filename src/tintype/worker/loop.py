@@ -200,7 +200,7 @@ class Worker:
         cancellation = Cancellation()
         fetched = self._fetch(request, params, cancellation)
         fetched.add_done_callback(lambda _: self.timer.arrived.set())
-        self.requests.add(RunningRequest(request, params, fetched, cancellation))
+        self.running[request.id] = RunningRequest(request, params, fetched, cancellation)
 
     def _fetch(self, request: Request, params: GenerationParams, cancellation: Cancellation) -> Future[Decoded | None]:
         """Its input image; without one, done immediately: text to image waits for no other request's."""

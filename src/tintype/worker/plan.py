@@ -83,6 +83,7 @@ class Plan:
     estimate: MemoryEstimate
     #: Width and height of the files; the weights may draw at another size.
     size: Size
+    #: Of all the images; `Recipe.of` gives each one's.
     recipe: Recipe
     #: What the caller should know of what was asked.
     warnings: Sequence[str]
@@ -108,7 +109,14 @@ def make_plan(loaded: LoadedModel, slug: str, params: GenerationParams, source: 
     size = output_size(params.width, params.height, image.size if image else None)
     specs, init = image_specs(params, image, size, loaded.native_size)
     estimate = loaded.family.estimate(specs[0])
-    recipe = make_recipe(slug, params, source, loaded)
+    recipe = Recipe(
+        model=slug,
+        params=replace(params, count=1, base64=False, inputs=_samples(params)),
+        weights=loaded.fingerprint,
+        dtype=loaded.dtype,
+        t5_tokens=loaded.t5_tokens,
+        source=source.digest if source else "",
+    )
     return Plan(loaded, specs, init, estimate, size, recipe, unread_text(loaded.family, params))
 
 
@@ -137,18 +145,6 @@ def to_tensor(image: Image.Image) -> torch.Tensor:
     """RGB → (1, 3, height, width) float32 in [-1, 1]."""
     pixels = torch.from_numpy(np.array(image, dtype=np.float32) / 255.0)
     return 2.0 * pixels.permute(2, 0, 1)[None] - 1.0
-
-
-def make_recipe(model: str, params: GenerationParams, source: Decoded | None, loaded: LoadedModel) -> Recipe:
-    """The recipe of a request with this input image; `Recipe.of` then gives that of each of its images."""
-    return Recipe(
-        model=model,
-        params=replace(params, count=1, base64=False, inputs=_samples(params)),
-        weights=loaded.fingerprint,
-        dtype=loaded.dtype,
-        t5_tokens=loaded.t5_tokens,
-        source=source.digest if source else "",
-    )
 
 
 def _samples(params: GenerationParams) -> tuple[InputImage, ...]:

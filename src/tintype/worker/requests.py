@@ -6,9 +6,8 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
-from types import MappingProxyType
 
 import structlog
 import torch
@@ -77,8 +76,8 @@ class Admission:
         self._share = max(max_images * 3 // 4, max_rows)
         self._clock = clock
         self._granted: dict[str, MemoryEstimate] = {}
-        #: The request that has waited longest for room, and since when.
-        self._first: tuple[str, float] | None = None
+        #: The request that has waited longest for room, and since when; no other is noted meanwhile.
+        self._first: dict[str, float] = {}
         #: Until when other workers claim.
         self._gives_way = -math.inf
 
@@ -97,9 +96,7 @@ class Admission:
     @property
     def overdue(self) -> str | None:
         """The request that has waited so long that no other may start before it."""
-        if self._first is None or self._clock() - self._first[1] <= OVERDUE_AFTER:
-            return None
-        return self._first[0]
+        return next((id for id, since in self._first.items() if self._clock() - since > OVERDUE_AFTER), None)
 
     @property
     def closed(self) -> bool:
@@ -116,24 +113,20 @@ class Admission:
         if self.overdue not in (None, id):
             return False
         if not estimate.fits(self._granted.values()):
-            self._first = self._first or (id, self._clock())
+            self._first = self._first or {id: self._clock()}
             return False
         self._granted[id] = estimate
-        self._forget(id)
+        self._first.pop(id, None)
         return True
 
     def leave(self, id: str) -> None:
         """The request needs no memory any more; it need not have started."""
         self._granted.pop(id, None)
-        self._forget(id)
+        self._first.pop(id, None)
 
     def give_way(self) -> None:
         """Claim nothing for GIVE_WAY seconds."""
         self._gives_way = self._clock() + GIVE_WAY
-
-    def _forget(self, id: str) -> None:
-        if self._first is not None and self._first[0] == id:
-            self._first = None
 
 
 def _images(running: Iterable[Running]) -> Counter[str]:
@@ -145,7 +138,7 @@ def _images(running: Iterable[Running]) -> Counter[str]:
 
 
 class RunningRequests:
-    """The requests that a worker has claimed, in the order of their claims; only here they are added and removed.
+    """The requests that a worker has claimed, in the order of their claims; only here they are removed.
 
     What becomes of them is written to the queue. Where the store is away, nothing is lost: leases expire, and other
     workers claim the requests.
@@ -160,19 +153,14 @@ class RunningRequests:
         self._admission = admission
         self._breaker = breaker
         self._timer = timer
-        self._running: dict[str, Running] = {}
-        #: By id, for readers on any thread.
-        self.running: Mapping[str, Running] = MappingProxyType(self._running)
+        #: By id: the loop adds what it claims; any thread may read.
+        self.running: dict[str, Running] = {}
         #: When it was last asked whether another worker is idle.
         self._asked = 0.0
 
-    def add(self, one: Running) -> None:
-        """It was claimed."""
-        self._running[one.request.id] = one
-
     def drop(self) -> None:
         """Drop what a heartbeat found cancelled or lost to another worker; files of a dropped upload expire."""
-        leases = [(one, one.lease) for one in self._running.values()]
+        leases = [(one, one.lease) for one in self.running.values()]
         for one, lease in leases:
             if lease is LeaseStatus.LOST:
                 self.forget(one)
@@ -193,7 +181,7 @@ class RunningRequests:
 
         uploading: also those that upload; a result that arrives after that is of a lost attempt.
         """
-        held = [one for one in self._running.values() if uploading or one.phase is not Phase.UPLOADING]
+        held = [one for one in self.running.values() if uploading or one.phase is not Phase.UPLOADING]
         self._let_go(held, self._leases.hand_all_back)
 
     def make_way(self) -> None:
@@ -201,7 +189,7 @@ class RunningRequests:
 
         Once at most: that puts it behind others, and the next worker may have no room for it either.
         """
-        one = self._running.get(self._admission.overdue or "")
+        one = self.running.get(self._admission.overdue or "")
         if one is None or one.request.lease.hand_backs or time.monotonic() < self._asked + ASK_AGAIN:
             return
         self._asked = time.monotonic()
@@ -226,7 +214,7 @@ class RunningRequests:
 
     def forget(self, one: Running) -> None:
         """Remove it, whatever becomes of it."""
-        del self._running[one.request.id]
+        del self.running[one.request.id]
         one.end()
         self.withdraw(one)
         self._timer.wake()
