@@ -26,7 +26,7 @@ from tintype.core import ImageSpec
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
 from tintype.diffusion.memory.device_memory import DeviceMemory, Memory
-from tintype.errors import PictureNotFinite
+from tintype.errors import ImageNotFinite
 from tintype.worker.plan import to_tensor
 
 STEPS = 6
@@ -155,7 +155,7 @@ def test_image_to_image(sd3: Family, weights: Path, picture: torch.Tensor) -> No
 
 
 def test_a_decoder_that_breaks_down_draws_no_black_picture(sd3: Family) -> None:
-    with pytest.raises(PictureNotFinite):
+    with pytest.raises(ImageNotFinite):
         sd3.finish(torch.full((1, 16, 8, 8), float("nan")))
 
 

@@ -166,7 +166,7 @@ class ModelSpec:
     example: Mapping[str, Value] = field(default_factory=dict)
 
     @property
-    def takes_picture(self) -> bool:
+    def takes_image(self) -> bool:
         """Whether it is an image-to-image model."""
         return any(param.kind == "picture" for param in self.parameters)
 
@@ -294,7 +294,7 @@ class Tariff:
     #: Seconds per picture that are held where the price is per second, and never exceeded.
     most_seconds: float = 60.0
 
-    def most(self, pictures: int) -> int:
+    def max_cost(self, pictures: int) -> int:
         """What is held for so many pictures, in micro-dollars."""
         return self.price * pictures if self.per == "picture" else ceil(self.price * self.most_seconds * pictures)
 

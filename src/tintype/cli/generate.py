@@ -19,7 +19,7 @@ from tintype.catalog.spec import Catalogue, ModelSpec, Param
 from tintype.cli.local import check_device, check_files, load_model, progress_bar
 from tintype.cli.options import data_option, load_settings
 from tintype.core import Format, GenerationParams
-from tintype.errors import BadPicture, InvalidParameter
+from tintype.errors import BadImage, InvalidParameter
 from tintype.hub.registry import Registry, build_registry
 from tintype.media.inline import from_text
 from tintype.settings import Settings
@@ -48,7 +48,7 @@ def model_command(spec: ModelSpec) -> click.Command:
         own = {name: given.pop(name) for name in ("output", "weights", "dtype", "device", "data")}
         _generate(spec, given, **own)
 
-    image = f" --image {sample_path(str(spec.example['image']))}" if spec.takes_picture else ""
+    image = f" --image {sample_path(str(spec.example['image']))}" if spec.takes_image else ""
     example = f"\b\nExample:\n  tintype generate {spec.slug} --prompt 'a fox'{image} --seed 7 -o fox.png"
     command = click.Command(spec.slug, callback=run, help=f"{spec.description}\n\n{example}", short_help=spec.title)
     command.params = [_flag(param) for param in spec.parameters] + OPTIONS
@@ -81,15 +81,15 @@ def _generate(
 
 
 def _input_image(text: str, max_bytes: int) -> str:
-    """What a caller would send: a local file as base64, else the text itself; raises BadPicture for neither."""
+    """What a caller would send: a local file as base64, else the text itself; raises BadImage for neither."""
     if _is_file(text):
         return b64encode(Path(text).read_bytes()).decode()
     if sample_path(text) or text.lower().startswith(("http://", "https://", "data:")):
         return text
-    with suppress(BadPicture):
+    with suppress(BadImage):
         if len(text) >= MIN_BASE64 and from_text(text, max_bytes):
             return text
-    raise BadPicture(f"no such file: {text[:80]}")
+    raise BadImage(f"no such file: {text[:80]}")
 
 
 def _is_file(text: str) -> bool:

@@ -24,7 +24,7 @@ from tintype.store.billing.money import dollars
 
 DAY, HOUR = 86_400.0, 3_600.0
 SCOPES = ("read", "run")
-#: Far more than anybody needs, far less than the database's integers hold.
+#: Far more than any server needs, far less than the database's integers hold.
 number = click.IntRange(1, 1_000_000_000)
 strictness = click.Choice(get_args(Safety))
 

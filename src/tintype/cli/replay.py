@@ -13,7 +13,7 @@ from tintype.catalog.loras import read_loras
 from tintype.cli.local import check_device, check_files, load_model, progress_bar
 from tintype.cli.options import data_option, load_settings
 from tintype.core import Recipe
-from tintype.errors import BadPicture
+from tintype.errors import BadImage
 from tintype.hub.registry import Registry, build_registry
 from tintype.media.decoder import Decoded, reduced
 from tintype.media.images import decode, read_note
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("picture", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("file", metavar="PICTURE", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--image", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Its input picture.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Folder in the diffusers layout, or a single file.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda:0, …")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write the new picture to.")
 @data_option
 def replay(
-    picture: Path, image: Path | None, weights: Path | None, device: str, output: Path | None, data: Path | None
+    file: Path, image: Path | None, weights: Path | None, device: str, output: Path | None, data: Path | None
 ) -> None:
-    """Make a picture again and say whether it is identical (exit code 0) or not (1).
+    """Make an image again and say whether it is identical (exit code 0) or not (1).
 
     \b
     Examples:
@@ -43,7 +43,7 @@ def replay(
     """
     check_files(output, weights)
     check_device(device)
-    original = picture.read_bytes()
+    original = file.read_bytes()
     with progress_bar() as progress:
         from tintype.worker.main import generate  # noqa: PLC0415 - imports torch
         from tintype.worker.plan import read_recipe  # noqa: PLC0415
@@ -56,7 +56,7 @@ def replay(
         try:
             [made] = generate(loaded, recipe.model, recipe.params, source, settings.max_rows, progress)
         except KeyError as missing:
-            raise BadPicture(f"it was made with {missing}, which is not installed here") from missing
+            raise BadImage(f"it was made with {missing}, which is not installed here") from missing
     if output:
         output.write_bytes(made.data)
     verdict = compare(decode(original, settings.max_picture_pixels), decode(made.data, settings.max_picture_pixels))
@@ -80,18 +80,18 @@ def _weights(recipe: Recipe, settings: Settings, registry: Registry, device: str
     spec = registry.catalogue.find(recipe.model)
     loaded = load_model(settings, registry, spec, device, read_loras(recipe.params.loras))
     if loaded.fingerprint != recipe.weights:
-        raise BadPicture(f"it was made with other weights ({recipe.weights}) than these ({loaded.fingerprint})")
+        raise BadImage(f"it was made with other weights ({recipe.weights}) than these ({loaded.fingerprint})")
     return loaded
 
 
 def _source(recipe: Recipe, image: Path | None, settings: Settings) -> Decoded | None:
-    """The input image; raises BadPicture unless it is the one of the recipe."""
+    """The input image; raises BadImage unless it is the one of the recipe."""
     if not recipe.source:
         return None
     if image is None and not recipe.params.source:
-        raise BadPicture("it was made from an input picture, which must be given with --image")
+        raise BadImage("it was made from an input picture, which must be given with --image")
     data = draw(recipe.params.source) if image is None else image.read_bytes()
     source = reduced(data, settings.max_picture_pixels, recipe.params.width, recipe.params.height)
     if source.digest != recipe.source:
-        raise BadPicture("it was made from another input picture than this")
+        raise BadImage("it was made from another input picture than this")
     return source

@@ -13,7 +13,7 @@ from tintype.diffusion.compile import Run
 from tintype.diffusion.memory.component import LoadedComponent
 from tintype.diffusion.memory.estimate import MemoryEstimate
 from tintype.diffusion.text import Lengths, Text
-from tintype.errors import PictureNotFinite
+from tintype.errors import ImageNotFinite
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class ImageState:
         """Fail if the latents are not finite: the image would be black."""
         latents = self.ask.x if self.latents is None else self.latents
         if not torch.isfinite(latents).all():
-            self.latents, self.error = None, PictureNotFinite()
+            self.latents, self.error = None, ImageNotFinite()
 
     def _advance(self, reply: Answer | None) -> None:
         try:

@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from tintype.diffusion.memory.activation import ForwardPass
 from tintype.diffusion.memory.component import LoadedComponent
 from tintype.diffusion.memory.estimate import PassEstimate
-from tintype.errors import PictureNotFinite
+from tintype.errors import ImageNotFinite
 
 #: Activation memory, until measured: elements per pixel and channel of the widest full-size layer. The published
 #: decoder, 128 wide, takes about 1500 elements per pixel.
@@ -56,13 +56,13 @@ class Autoencoder:
         return (latents.float() - self.shift) * self.scale
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Latents (1, C, h, w) → image (H, W, 3), 8 bit, on the CPU; raises PictureNotFinite, NoRoom."""
+        """Latents (1, C, h, w) → image (H, W, 3), 8 bit, on the CPU; raises ImageNotFinite, NoRoom."""
 
         def decode(model: Any) -> torch.Tensor:
             scaled = (latents / self.scale + self.shift).to(model.dtype)
             image = model.decode(scaled, return_dict=False)[0].float()
             if not torch.isfinite(image).all():
-                raise PictureNotFinite  # it would come out black
+                raise ImageNotFinite  # it would come out black
             image = (image / 2 + 0.5).clamp(0, 1).mul(255).round().to(torch.uint8)
             return image[0].permute(1, 2, 0).cpu()
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, assert_never, cast
 from PIL import ExifTags, Image, PngImagePlugin
 
 from tintype.core import Format, Output, Size
-from tintype.errors import BadPicture
+from tintype.errors import BadImage
 from tintype.media.colours import srgb_profile, to_srgb
 from tintype.media.sanitize import DAMAGED, ImageFile, sanitize
 
@@ -77,7 +77,7 @@ SRGB, PERCEPTUAL = b"sRGB", b"\0"
 
 
 def check(data: bytes, max_pixels: int) -> Size:
-    """Width and height as seen, from the header alone; raises BadPicture as `decode` does, but decodes no pixels."""
+    """Width and height as seen, from the header alone; raises BadImage as `decode` does, but decodes no pixels."""
     _, size = identify(data, max_pixels)
     return size
 
@@ -95,7 +95,7 @@ def identify(data: bytes, max_pixels: int) -> tuple[str, Size]:
 def decode(data: bytes, max_pixels: int) -> Image.Image:
     """An image file → RGB, 8 bit, upright, transparency on white; of an animation the first frame.
 
-    BadPicture when it is not JPEG, PNG, WebP, GIF, BMP or TIFF, is damaged or cut short, or has more than `max_pixels`
+    BadImage when it is not JPEG, PNG, WebP, GIF, BMP or TIFF, is damaged or cut short, or has more than `max_pixels`
     pixels. Colours with an ICC profile are converted to sRGB; a profile that Pillow can't read is ignored.
     """
     file = sanitize(data)
@@ -106,7 +106,7 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
     before = digest(next(images))
     image = next(images)
     if digest(image) != before:
-        raise BadPicture(CUT_SHORT)
+        raise BadImage(CUT_SHORT)
     return image
 
 
@@ -148,15 +148,15 @@ def _opened(file: ImageFile, max_pixels: int) -> Iterator[Image.Image]:
         # Only Pillow's reader for this format, never a caller's choice of all of them.
         image = Image.open(io.BytesIO(file.data), formats=[file.format])
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise BadPicture(f"the picture has too many pixels: {max_pixels} is the limit") from error
+        raise BadImage(f"the picture has too many pixels: {max_pixels} is the limit") from error
     except MALFORMED as error:
-        raise BadPicture(DAMAGED) from error
+        raise BadImage(DAMAGED) from error
     with image:
         if file.profile:
             image.info["icc_profile"] = file.profile
         width, height = image.size
         if width * height > max_pixels:
-            raise BadPicture(f"the picture has too many pixels, {width}×{height}: {max_pixels} is the limit")
+            raise BadImage(f"the picture has too many pixels, {width}×{height}: {max_pixels} is the limit")
         yield image
 
 
@@ -165,7 +165,7 @@ def _malformed_is_bad() -> Iterator[None]:
     try:
         yield
     except MALFORMED as error:
-        raise BadPicture(CUT_SHORT) from error
+        raise BadImage(CUT_SHORT) from error
 
 
 def _orientation(image: Image.Image) -> int:
@@ -265,7 +265,7 @@ def _exif(note: str, parameters: str) -> Image.Exif:
 
 
 def read_note(data: bytes) -> str:
-    """The note that `encode` was given, in JSON; empty when the file has none. Raises BadPicture."""
+    """The note that `encode` was given, in JSON; empty when the file has none. Raises BadImage."""
     with _opened(sanitize(data), Image.MAX_IMAGE_PIXELS or 0) as image, _malformed_is_bad():
         image.load()
         note = image.info.get(NOTE) or Image.Image.getexif(image).get(ExifTags.Base.ImageDescription, "")

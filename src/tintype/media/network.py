@@ -17,7 +17,7 @@ from typing import Any
 
 import httpcore2
 
-from tintype.errors import AddressRefused, PictureUnreachable
+from tintype.errors import AddressRefused, ImageUnreachable
 
 Address = IPv4Address | IPv6Address
 
@@ -166,7 +166,7 @@ class PublicOnly(httpcore2.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.NetworkStream:
-        """A connection to the first verified address that answers; raises AddressRefused, PictureUnreachable."""
+        """A connection to the first verified address that answers; raises AddressRefused, ImageUnreachable."""
         addresses = [address for address in self._resolve(host, port) if self._may_reach(address, host, port)]
         if not addresses:
             raise AddressRefused(f"{host}: not a public address")
@@ -194,7 +194,7 @@ class PublicOnly(httpcore2.NetworkBackend):
         try:
             found = lookup.result()
         except (OSError, UnicodeError) as error:  # UnicodeError: a label that is too long
-            raise PictureUnreachable(f"{host}: the name has no address") from error
+            raise ImageUnreachable(f"{host}: the name has no address") from error
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
     def _may_reach(self, address: str, host: str, port: int) -> bool:

@@ -38,7 +38,7 @@ class FakeOutputs:
         self._max_pixels = max_pixels
 
     def store(self, request: Request, params: GenerationParams) -> tuple[Output, ...]:
-        """Its files, drawn one after the other; raises BadPicture and StorageUnavailable."""
+        """Its files, drawn one after the other; raises BadImage and StorageUnavailable."""
         size = output_size(params.width, params.height, self._source_size(request, params.source))
         with self.breaker.guarding():
             return tuple(self._store(request.slug, params, seed, size) for seed in params.seeds)

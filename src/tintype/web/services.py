@@ -66,14 +66,14 @@ class Services:
         inputs = open_storage(settings, settings.inputs_folder, settings.input_life, CALLERS_TIMEOUT)
         store = Store.open(settings, process="web", discard=inputs.discard)
         # Its own, with a short timeout: readiness is answered before a slow storage is.
-        probed = open_storage(settings, settings.outputs_folder, settings.picture_life, STORAGE_TIMEOUT)
+        probed = open_storage(settings, settings.outputs_folder, settings.output_ttl, STORAGE_TIMEOUT)
         return cls(
             settings=settings,
             registry=registry,
             store=store,
             name=name,
             inputs=inputs,
-            outputs=open_storage(settings, settings.outputs_folder, settings.picture_life, CALLERS_TIMEOUT),
+            outputs=open_storage(settings, settings.outputs_folder, settings.output_ttl, CALLERS_TIMEOUT),
             uploads=open_storage(settings, settings.assets_folder, settings.asset_life, CALLERS_TIMEOUT),
             waits=ConcurrentWaits(settings.account_waits, settings.waits),
             watcher=Watcher(store.queue, settings.events_poll, shutdown),
@@ -105,7 +105,7 @@ class Services:
             return self.uploads, self.uploads.size(name)
 
     def file_size(self, name: str) -> tuple[int, int]:
-        """Width and height in pixels of such an image; raises NotFound, and BadPicture for what is none.
+        """Width and height in pixels of such an image; raises NotFound, and BadImage for what is none.
 
         Its file is read only where they were not noted: by an earlier version, or until its request's record expired.
         """

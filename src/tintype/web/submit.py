@@ -21,13 +21,13 @@ from tintype.catalog.samples import find_sample, sample_path
 from tintype.catalog.spec import NUMERAL, ModelSpec
 from tintype.core import OWN_FILE, STORED_INPUT, GenerationParams
 from tintype.errors import (
-    BadPicture,
+    BadImage,
     ContentRefused,
     Forbidden,
+    ImageUnreachable,
     InvalidParameter,
     NotFound,
     PerhapsQueued,
-    PictureUnreachable,
     rate_headers,
 )
 from tintype.media.http import parse_url
@@ -146,13 +146,13 @@ def submit(
 
     client: the address that it came from.
 
-    Raises Forbidden, InvalidParameter, MissingParameter, BadPicture, ContentRefused, OutOfCredits, and for a test key
+    Raises Forbidden, InvalidParameter, MissingParameter, BadImage, ContentRefused, OutOfCredits, and for a test key
     what its prompt names: then nothing has changed.
     """
     if not key.may_run(spec.slug):
         raise Forbidden(f"This API key may not run {spec.slug}", reason="model")
     parsed = spec.parse(sent)
-    if spec.takes_picture:
+    if spec.takes_image:
         # An address of this server becomes its path: it needn't be a public one.
         parsed = parsed.with_source(own_path(parsed.params.source.strip(), base) or "/")
     parsed = parsed.with_seed(steady_draw(parsed.values) if key.test else secrets.randbelow)
@@ -161,7 +161,7 @@ def submit(
     safety = key.safety or services.settings.safety
     cautions = _check_prompt(services.blocked, params.prompt, safety)
     start_after = parse(params.prompt).check_in() if key.test else 0.0
-    image = find_image(services, params.source) if spec.takes_picture else None
+    image = find_image(services, params.source) if spec.takes_image else None
     if key.max_pixels is not None:
         check_pixels(key.max_pixels, params, None if image is None else image.size)
     headers = _notes(params, parsed.ignored, cautions + wording(spec, params))
@@ -173,7 +173,7 @@ def submit(
         key,
         spec.slug,
         parsed.values,
-        tariff.most(params.count),
+        tariff.max_cost(params.count),
         generation=parsed.params,
         rate=tariff.rate,
         images=params.count,
@@ -262,7 +262,7 @@ class FoundImage:
 def find_image(services: Services, image: str) -> FoundImage | None:
     """The image, in the body or on this server; None where it must be fetched.
 
-    Raises BadPicture, and InvalidParameter for a path without an image.
+    Raises BadImage, and InvalidParameter for a path without an image.
     """
     if sample := find_sample(image):
         return FoundImage((sample.side, sample.side))
@@ -290,14 +290,14 @@ def _own_file(services: Services, name: str) -> FoundImage:
     try:
         return FoundImage(services.file_size(name), name=name)
     except NotFound:
-        raise BadPicture("image: this server keeps no such file (any more)") from None
+        raise BadImage("image: this server keeps no such file (any more)") from None
 
 
 def _check_address(image: str) -> None:
-    """Raises InvalidParameter, PictureUnreachable for what can't be an address; a worker finds out the rest."""
+    """Raises InvalidParameter, ImageUnreachable for what can't be an address; a worker finds out the rest."""
     if image.startswith("/"):
         raise InvalidParameter("image", image, "an http(s) URL, a data: URI, base64, or the path of a sample")
     try:
         parse_url(image)
-    except PictureUnreachable as error:
-        raise PictureUnreachable(f"image: {error.message}") from None
+    except ImageUnreachable as error:
+        raise ImageUnreachable(f"image: {error.message}") from None

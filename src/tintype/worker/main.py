@@ -47,7 +47,7 @@ def run_worker(
     safety = SafetyFilter.from_settings(settings)
     if settings.safety != "off" and settings.safety_checker != "none":
         safety.load()  # what is wrong with it is raised now, not at the first image
-    storage = open_storage(settings, settings.outputs_folder, settings.picture_life)
+    storage = open_storage(settings, settings.outputs_folder, settings.output_ttl)
     outputs = Outputs(store.leases, storage, safety, with_recipe=settings.embed_recipe)
     tracing = open_tracing(settings.traces, "worker", worker_id)
     worker = Worker(store, models, inputs, outputs, config, tracing)

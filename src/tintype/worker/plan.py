@@ -19,7 +19,7 @@ from tintype.catalog.samples import sample_path
 from tintype.core import GenerationParams, ImageSpec, InputImage, Json, Recipe, Size
 from tintype.diffusion.image_state import Family, ImageState
 from tintype.diffusion.memory.estimate import MemoryEstimate
-from tintype.errors import BadPicture
+from tintype.errors import BadImage
 from tintype.media.decoder import Decoded
 from tintype.media.scaling import fit, native_size, output_size, resize
 from tintype.running import RunningRequest
@@ -159,14 +159,14 @@ def notes(recipe: Recipe, size: Size) -> tuple[str, str]:
 
 
 def read_recipe(text: str) -> Recipe:
-    """From a file's note; raises BadPicture for what is no recipe, or has fields of a later version."""
+    """From a file's note; raises BadImage for what is no recipe, or has fields of a later version."""
     try:
         said = json.loads(text)
         found = Recipe.from_json(said)
         _check_names(said, found.to_json())
         _check(found)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BadPicture("the picture carries no recipe that this version of tintype can read") from error
+        raise BadImage("the picture carries no recipe that this version of tintype can read") from error
     return found
 
 
