@@ -12,9 +12,8 @@ import pytest
 import torch
 
 from tintype.diffusion.memory.activation import MEASURED, SLACK, ActivationMemory, ForwardPass
-from tintype.diffusion.memory.component import LoadedComponent, Location
+from tintype.diffusion.memory.component import LoadedComponent, Location, MemoryEstimate, PassEstimate
 from tintype.diffusion.memory.device_memory import DeviceMemory, MemoryReport
-from tintype.diffusion.memory.estimate import MemoryEstimate, PassEstimate
 from tintype.diffusion.text import PromptCache, Text
 from tintype.errors import NoRoom
 from tintype.worker.admission import OVERDUE_AFTER, Admission

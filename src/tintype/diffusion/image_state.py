@@ -9,11 +9,12 @@ from typing import Protocol
 import torch
 
 from tintype.core import ImageSpec
-from tintype.diffusion.compile import Run
-from tintype.diffusion.memory.component import LoadedComponent
-from tintype.diffusion.memory.estimate import MemoryEstimate
+from tintype.diffusion.memory.component import LoadedComponent, MemoryEstimate, Run
 from tintype.diffusion.text import Lengths, Text
 from tintype.errors import PictureNotFinite
+
+#: Steps between checks for NaN: each check synchronises with the device.
+CHECK_EVERY = 16
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,10 @@ class ImageState:
         return self.latents is not None or self.error is not None
 
     def answer(self, prediction: torch.Tensor) -> None:
-        """Send the sampler the model's prediction for this image's rows, (rows, C, h, w)."""
+        """Send the sampler the model's prediction for this image's rows, (rows, C, h, w).
+
+        It fails if its latents aren't finite, now and then and at the end: it would be black.
+        """
         self.step += 1
         self.steps = max(self.steps, self.step)
         if self.rows == 1:
@@ -114,9 +118,8 @@ class ImageState:
             reply = Answer(unconditional + self.guidance * (conditional - unconditional), unconditional)
         self.answered = self.ask, reply.guided
         self._advance(reply)
-
-    def check(self) -> None:
-        """Fail if the latents are not finite: the image would be black."""
+        if self.latents is None and self.step % CHECK_EVERY:
+            return
         latents = self.ask.x if self.latents is None else self.latents
         if not torch.isfinite(latents).all():
             self.latents, self.error = None, PictureNotFinite()

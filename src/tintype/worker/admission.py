@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 
-from tintype.diffusion.memory.estimate import MemoryEstimate
+from tintype.diffusion.memory.component import MemoryEstimate
 from tintype.worker.request import Running
 
 #: Seconds for which smaller requests pass one that has no room; after that none starts before it.

@@ -12,7 +12,7 @@ from PIL import Image
 from tintype.catalog.loras import read_loras
 from tintype.core import GenerationParams, ImageSpec, Recipe, Size
 from tintype.diffusion.image_state import Family, ImageState
-from tintype.diffusion.memory.estimate import MemoryEstimate
+from tintype.diffusion.memory.component import MemoryEstimate
 from tintype.media.decoder import Decoded
 from tintype.media.scaling import fit, native_size, output_size, resize
 from tintype.running import RunningRequest
