@@ -82,7 +82,7 @@ def requests(rounds: int) -> dict[str, float]:
     found = {}
     for slug, sent in (("sd1.5-img2img", {}), (TEXT, {"width": 256, "height": 256})):
         spec = MODELS[slug]
-        picture = Decoded(source(), (SIDE, SIDE), "") if spec.takes_picture else None
+        picture = Decoded(source(), (SIDE, SIDE), "") if spec.takes_image else None
         named = {"image": LANDSCAPE.path} if picture else {}
         wanted = spec.read(spec.validate({"prompt": "a fox", "seed": 1, **named, **sent})[0])
         models = [ModelPool("cpu", str(dtype).removeprefix("torch."), 256, {}).get(spec) for dtype in FORMATS]

@@ -65,7 +65,7 @@ class GenerationParams:
     base64: bool = False
     #: Whether its images share no forward pass with others, so that they can be made again bit for bit.
     exact: bool = False
-    #: LoRAs on top of the model's weights, as `name:strength, …` (`catalog.loras` reads them).
+    #: LoRAs on top of the model's weights, as `name:strength, …` (`catalog.parameters` reads them).
     loras: str = ""
 
     @property

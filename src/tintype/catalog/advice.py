@@ -18,7 +18,7 @@ NEED_TWO_STEPS = ("uni_pc", "uni_pc_bh2", "dpm_fast", "dpm_adaptive")
 COARSE_ENDS = ("sgm_uniform", "simple")
 FINE_ENDS = ("karras", "exponential")
 WIDE_GAPS = ("normal", "ddim_uniform")
-#: Samplers that leap from the last sigma to 0, and by schedule below how many steps that leaves little picture.
+#: Samplers that leap from the last sigma to 0, and by schedule below how many steps that leaves little of the image.
 LEAPING = ("dpm_2", "uni_pc")
 FEW_STEPS = {"sgm_uniform": 12, "simple": 12, "beta": 8}
 MANY_STEPS = 50
@@ -28,15 +28,9 @@ FINEST_OTHERWISE = 10_000
 #: From this guidance on, the cfg_pp samplers burn out.
 STRONG = 3.0
 
-#: diffusers' LMS and PNDM begin as if they had the history of the steps that a strength below 1 leaves out. Steps that
-#: are run, up to which that leaves noise in the picture.
-LMS_LEAVES_NOISE, PNDM_LEAVES_NOISE = 7, 2
-
-
-def _run(order: GenerationParams) -> int:
-    """How many of its steps diffusers runs, and so SD 1.5."""
-    return int(order.steps * order.strength)
-
+#: Samplers that begin as if they had the history of the steps that a strength below 1 leaves out, as they do in
+#: diffusers. Steps that are run, int(steps * strength), up to which that leaves noise in the image.
+LEAVES_NOISE = {"LMS": 7, "PNDM": 2}
 
 #: When, and what to say then.
 POOR: tuple[tuple[Callable[[GenerationParams], bool], str], ...] = (
@@ -89,13 +83,8 @@ POOR: tuple[tuple[Callable[[GenerationParams], bool], str], ...] = (
         "a strength this low is rounded up to what {steps} steps of {schedule} can begin at",
     ),
     (
-        lambda order: order.sampler == "LMS" and order.strength < 1 and _run(order) <= LMS_LEAVES_NOISE,
-        "LMS leaves noise where fewer than 8 steps are run, at this strength {run} of {steps}; "
-        "DPM Multi and Euler leave none",
-    ),
-    (
-        lambda order: order.sampler == "PNDM" and order.strength < 1 and _run(order) <= PNDM_LEAVES_NOISE,
-        "PNDM leaves noise where fewer than 3 steps are run, at this strength {run} of {steps}; "
+        lambda order: order.strength < 1 and int(order.steps * order.strength) <= LEAVES_NOISE.get(order.sampler, -1),
+        "{sampler} leaves noise where fewer than {clean} steps are run, at this strength {run} of {steps}; "
         "DPM Multi and Euler leave none",
     ),
     (lambda order: order.sampler == "lcm", "lcm is meant for consistency models; with others it is smooth and flat"),
@@ -114,16 +103,22 @@ def refuse(order: GenerationParams) -> None:
 
 def warnings(order: GenerationParams) -> list[str]:
     """What the caller should know of a legal but poor combination."""
-    enough = FEW_STEPS.get(order.schedule, 0)
-    named = {"sampler": order.sampler, "schedule": order.schedule, "steps": order.steps, "run": _run(order)}
-    return [words.format(**named, enough=enough) for applies, words in POOR if applies(order)]
+    named = {
+        "sampler": order.sampler,
+        "schedule": order.schedule,
+        "steps": order.steps,
+        "run": int(order.steps * order.strength),
+        "enough": FEW_STEPS.get(order.schedule, 0),
+        "clean": LEAVES_NOISE.get(order.sampler, 0) + 1,
+    }
+    return [words.format(**named) for applies, words in POOR if applies(order)]
 
 
 #: Brackets that are meant as they stand, by the rules of the programs that read others.
 ESCAPED = re.compile(r"\\[()\[\]]")
 #: `(word:1.2)`, `((word))`, `[word]` and `[one:other:0.5]`, as AUTOMATIC1111's web UI reads them. A number behind a
 #: colon is a weight where it is small, and not half of a ratio or a time: (16:9), (at 10:30). One pair of round
-#: brackets may stand in any sentence. No pattern goes over a text twice: it may be 20,000 brackets.
+#: brackets may occur in any sentence. No pattern goes over a text twice: it may be 20,000 brackets.
 WEIGHTS = re.compile(
     r"\([^()\[\]:]*(?:[^()\[\]:\d]:\s?[+-]?[0-3]|:\s?[+-]?[0-3]?\.\d+)\s?\)"
     r"|\(\([^()]+\)\)"
@@ -136,22 +131,18 @@ NETWORKS = re.compile(r"<(?:lora|lyco|hypernet|embedding):[^<>]{1,200}>", re.IGN
 def wording(spec: ModelSpec, order: GenerationParams) -> list[str]:
     """What the caller should know of the texts of a request."""
     texts = {"prompt": order.prompt, "negative_prompt": order.negative_prompt}
-    usual = {param.name: param.default for param in spec.parameters}
-    own = {name: text for name, text in texts.items() if text and text != usual.get(name)}
-    found = [f"{name}: {words}" for name, text in own.items() for words in _marks(spec, text)]
-    # Of another package's sampler nobody knows here whether it needs the negative prompt.
+    defaults = {param.name: param.default for param in spec.parameters}
+    own = {name: text for name, text in texts.items() if text and text != defaults.get(name)}
+    found = []
+    for name, text in own.items():
+        plain = ESCAPED.sub("", text)
+        if WEIGHTS.search(plain):
+            marks = "the marks, as in (word:1.2), ((word)) or [word], are read as text"
+            found.append(f"{name}: words can't be weighted; {marks}")
+        if NETWORKS.search(plain):
+            instead = "send the parameter loras" if "loras" in defaults else "this model offers no LoRAs"
+            found.append(f"{name}: <lora:name:1> is read as text; {instead}")
+    # Whether another package's sampler needs the negative prompt isn't known here.
     if "negative_prompt" in own and not order.has_negative and order.sampler in (*SAMPLERS, *SD15_SCHEDULERS):
         found.append("negative_prompt: it has no effect at a guidance_scale of 1 or less")
-    return found
-
-
-def _marks(spec: ModelSpec, text: str) -> list[str]:
-    plain = ESCAPED.sub("", text)
-    found = []
-    if WEIGHTS.search(plain):
-        found.append("words can't be weighted; the marks, as in (word:1.2), ((word)) or [word], are read as text")
-    if NETWORKS.search(plain):
-        offered = any(param.name == "loras" for param in spec.parameters)
-        instead = "send the parameter loras" if offered else "this model offers no LoRAs"
-        found.append(f"<lora:name:1> is read as text; {instead}")
     return found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from PIL import Image, ImageChops
 
-from tintype.catalog.loras import read_loras
+from tintype.catalog.parameters import read_loras
 from tintype.cli.local import check_device, check_files, load_model, progress_bar
 from tintype.cli.options import data_option, load_settings
 from tintype.core import Recipe

@@ -77,7 +77,7 @@ def describe(spec: ModelSpec, tariff: Tariff, measured: float | None) -> dict[st
         "slug": spec.slug,
         "title": spec.title,
         "description": spec.description,
-        "type": "image-to-image" if spec.takes_picture else "text-to-image",
+        "type": "image-to-image" if spec.takes_image else "text-to-image",
         "price": dollars(tariff.price),
         "price_per": tariff.per,
         "typical_seconds": spec.typical_seconds,

@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import replace
 
-from tintype.catalog.loras import STRONGEST, read_loras
+from tintype.catalog.parameters import STRONGEST, read_loras
 from tintype.catalog.samples import sample_path
 from tintype.core import GenerationParams, InputImage, Json, Recipe, Size
 from tintype.errors import BadPicture
@@ -72,7 +72,7 @@ def make_recipe(model: str, params: GenerationParams, source: Decoded | None, lo
 
 def _samples(params: GenerationParams) -> tuple[InputImage, ...]:
     """The input images that a recipe names: a caller's own are not passed on."""
-    sample = sample_path(params.source)
+    sample = sample_path(params.init.source) if params.init else None
     return (InputImage(sample),) if sample else ()
 
 

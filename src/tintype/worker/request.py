@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tintype.catalog.loras import read_loras
+from tintype.catalog.parameters import read_loras
 from tintype.core import GenerationParams, ImageSpec, Recipe, Size
 from tintype.diffusion.image_state import Family, ImageState
 from tintype.diffusion.memory.component import MemoryEstimate
