@@ -11,6 +11,7 @@ import torch
 from tintype.core import ImageSpec
 from tintype.diffusion.memory.component import LoadedComponent, MemoryEstimate, Run
 from tintype.diffusion.text import Lengths, Text
+from tintype.diffusion.vae import Autoencoder
 from tintype.errors import PictureNotFinite
 
 #: Steps between checks for NaN: each check synchronises with the device.
@@ -45,6 +46,8 @@ class Family(Protocol):
     run: Run
     #: The component that every step needs: it is held on the device while images are being denoised.
     denoiser: LoadedComponent
+    #: Decodes finished latents.
+    autoencoder: Autoencoder
 
     @property
     def components(self) -> tuple[LoadedComponent, ...]:
@@ -64,9 +67,6 @@ class Family(Protocol):
 
         exact: the same bits every time, so never compiled.
         """
-
-    def finish(self, latents: torch.Tensor) -> torch.Tensor:
-        """Latents (1, C, h, w) → image (height, width, 3), 8 bit, on the CPU."""
 
     def preview(self, ask: Ask, guided: torch.Tensor) -> torch.Tensor:
         """A question and its answer → a small image of the predicted result, (h, w, 3), 8 bit, on the CPU."""

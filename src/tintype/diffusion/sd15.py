@@ -108,9 +108,6 @@ class SD15:
         predicted: torch.Tensor = self.denoiser.run(forward, lambda unet: self.run(unet, **inputs).float())
         return predicted
 
-    def finish(self, latents: torch.Tensor) -> torch.Tensor:
-        return self.autoencoder.decode(latents)
-
     def preview(self, ask: Ask, guided: torch.Tensor) -> torch.Tensor:
         """Of x0, from x = sqrt(a) x0 + sqrt(1 - a) e: schedulers scale their questions to that."""
         kept = self._signal[round(ask.level)]

@@ -102,9 +102,6 @@ class SD3:
         velocity: torch.Tensor = self.denoiser.run(forward, lambda transformer: self.run(transformer, **inputs))
         return x - level.view(-1, 1, 1, 1) * velocity.float()
 
-    def finish(self, latents: torch.Tensor) -> torch.Tensor:
-        return self.autoencoder.decode(latents)
-
     def preview(self, _ask: Ask, guided: torch.Tensor) -> torch.Tensor:
         return self.autoencoder.preview(guided)
 

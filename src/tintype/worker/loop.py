@@ -206,7 +206,7 @@ class Worker:
 
     def _fetch(self, request: Request, params: GenerationParams, cancellation: Cancellation) -> Future[Decoded | None]:
         """Its input image; without one, done immediately: text to image waits for no other request's."""
-        if not params.source:
+        if params.init is None:
             nothing: Future[Decoded | None] = Future()
             nothing.set_result(self.timings.run(request, Stage.FETCH, lambda: None))
             return nothing
@@ -239,7 +239,7 @@ class Worker:
         if image.latents is None:
             raise image.error or RuntimeError("an image ended without latents")
         began = time.monotonic()
-        complete = one.finish(image, image.family.finish(image.latents))
+        complete = one.finish(image, image.family.autoencoder.decode(image.latents))
         began += self._exclude_loads(one)
         self.timings.note(one.request, Stage.DECODE, began, time.monotonic())
         if complete:

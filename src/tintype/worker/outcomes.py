@@ -13,7 +13,7 @@ import torch
 from tintype.diffusion.memory.component import out_of_memory
 from tintype.engine import Engine
 from tintype.errors import NoRoom, StoreUnavailable
-from tintype.media.breaker import StorageBreaker
+from tintype.media.storage import StorageBreaker
 from tintype.running import Phase, fail
 from tintype.store.db.records import LeaseStatus
 from tintype.store.queue.queue import Leases

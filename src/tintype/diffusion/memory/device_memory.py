@@ -101,7 +101,7 @@ class DeviceMemory:
         A text encoder on the CPU takes none of a GPU's memory.
         """
         pinned = {one for one in self._known.values() if one.pinned}
-        return _size(pinned | {one for one in components if one.memory is self}) + activation
+        return activation + sum(one.size for one in pinned | {one for one in components if one.memory is self})
 
     def can_fit(self, component: LoadedComponent) -> bool:
         """Whether the component is on the device, or would fit next to those that can't be evicted now."""
