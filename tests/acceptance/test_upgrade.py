@@ -14,6 +14,7 @@ from contextlib import ExitStack, closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import httpx2
 import pytest
@@ -69,6 +70,8 @@ class Upgraded:
 
     def expected(self, name: str, value: Any) -> Any:
         """What this version must answer where the earlier one answered `value`."""
+        if name == "error_description":
+            return ANY  # not stored: advice in this version's words
         if isinstance(value, str) and TIMESTAMP.fullmatch(value):
             return pytest.approx(moment(value) + self.shift, abs=0.002)
         if isinstance(value, str):
