@@ -13,8 +13,7 @@ import torch
 from tintype.core import ImageSpec
 from tintype.diffusion.image_state import Ask, ImageState, Sampler
 from tintype.diffusion.loading import Components, channels_last
-from tintype.diffusion.memory.activation import ForwardPass
-from tintype.diffusion.memory.component import LoadedComponent, MemoryEstimate, Run, run_eagerly
+from tintype.diffusion.memory.component import ForwardPass, LoadedComponent, MemoryEstimate, Run, run_eagerly
 from tintype.diffusion.text import ClipEncoder, Lengths, Text, lengths
 from tintype.diffusion.vae import Autoencoder
 

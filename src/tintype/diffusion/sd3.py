@@ -7,8 +7,7 @@ import torch
 from tintype.core import ImageSpec
 from tintype.diffusion.image_state import Ask, ImageState
 from tintype.diffusion.loading import Components, channels_last
-from tintype.diffusion.memory.activation import ForwardPass
-from tintype.diffusion.memory.component import LoadedComponent, MemoryEstimate, Run, run_eagerly
+from tintype.diffusion.memory.component import ForwardPass, LoadedComponent, MemoryEstimate, Run, run_eagerly
 from tintype.diffusion.samplers import find_sampler
 from tintype.diffusion.samplers.spec import noise_stream, plan
 from tintype.diffusion.schedules import TRAINING_STEPS, Flow

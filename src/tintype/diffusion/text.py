@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
-from tintype.diffusion.memory.activation import ForwardPass
-from tintype.diffusion.memory.component import LoadedComponent
+from tintype.diffusion.memory.component import ForwardPass, LoadedComponent
 
 #: Bytes of activation memory per token and unit of width, until measured: all hidden states are held until the end.
 ACTIVATION = 128

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch.nn.functional import avg_pool2d, interpolate
 
-from tintype.diffusion.memory.activation import ForwardPass
-from tintype.diffusion.memory.component import LoadedComponent, PassEstimate
+from tintype.diffusion.memory.component import ForwardPass, LoadedComponent, PassEstimate
 from tintype.errors import PictureNotFinite
 
 #: Activation memory, until measured: elements per pixel and channel of the widest full-size layer. The published

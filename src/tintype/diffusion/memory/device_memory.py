@@ -16,8 +16,15 @@ from weakref import WeakValueDictionary
 import structlog
 import torch
 
-from tintype.diffusion.memory.activation import ActivationMemory, ForwardPass, meter, proc_bytes
-from tintype.diffusion.memory.component import LoadedComponent, Location, out_of_memory
+from tintype.diffusion.memory.component import (
+    ActivationMemory,
+    ForwardPass,
+    LoadedComponent,
+    Location,
+    meter,
+    out_of_memory,
+    proc_bytes,
+)
 from tintype.diffusion.memory.transfer import CudaTransfer, InPlace, Transfer
 from tintype.errors import NoRoom
 
