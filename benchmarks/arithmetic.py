@@ -19,11 +19,11 @@ from tintype.catalog.samples import LANDSCAPE
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.component import Component
 from tintype.checkpoints.weights import builtin_weights
-from tintype.diffusion.compile import run_eagerly
 from tintype.diffusion.dtype_selection import Layers, medians, speedup
 from tintype.diffusion.families import DENOISERS
 from tintype.diffusion.libraries import quiet_libraries
 from tintype.diffusion.loading import load
+from tintype.diffusion.memory.component import run_eagerly
 from tintype.media.decoder import Decoded
 from tintype.worker.main import generate
 from tintype.worker.models import ModelPool

@@ -71,7 +71,9 @@ def ours(family: Family, jobs: list[ImageSpec]) -> Done:
             engine.add(picture)
         while engine.live:
             engine.step()
-        made = [family.finish(picture.latents).numpy() for picture in pictures if picture.latents is not None]
+        made = [
+            family.autoencoder.decode(picture.latents).numpy() for picture in pictures if picture.latents is not None
+        ]
     return Done(made, engine.forward_passes)
 
 

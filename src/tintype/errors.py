@@ -6,8 +6,8 @@
     │   ├── MissingParameter        400
     │   ├── HeadTooLarge            431
     │   ├── WebhookRefused          400
-    │   └── BadImage              400  the input image is at fault
-    │       ├── ImageUnreachable  400
+    │   └── BadPicture              400  the input image is at fault
+    │       ├── PictureUnreachable  400
     │       └── AddressRefused      400
     ├── Unauthorized                401
     ├── Forbidden                   403
@@ -30,7 +30,7 @@
     ├── SafetyUnavailable           500  a required safety check can't be run
     ├── ConfigurationInvalid        500  an operator's mistake
     ├── PullFailed                  500  weights that can't be fetched
-    ├── ImageNotFinite            500  the model computed NaN or infinity
+    ├── PictureNotFinite            500  the model computed NaN or infinity
     ├── StoreUnavailable            503
     │   └── PerhapsDone             503  the database was lost before it confirmed a commit
     │       └── PerhapsQueued       503
@@ -140,19 +140,19 @@ class WebhookRefused(BadRequest):
     )
 
 
-class BadImage(BadRequest):
+class BadPicture(BadRequest):
     """The input image can't be used."""
 
     advice = "Send another image (JPEG, PNG, WebP, GIF, BMP or TIFF); nothing was charged."
 
 
-class ImageUnreachable(BadImage):
+class PictureUnreachable(BadPicture):
     """The input image could not be downloaded."""
 
     advice = "Check that the address answers from the internet with an image, or send it as base64."
 
 
-class AddressRefused(BadImage):
+class AddressRefused(BadPicture):
     """The address of the input image is not a public one."""
 
     advice = "Send the image as base64, or ask the operator to allow the host (TINTYPE_FETCH_ALLOW)."
@@ -327,7 +327,7 @@ class PullFailed(TintypeError):
     advice = "Nothing that was there before has changed; the next pull resumes this one."
 
 
-class ImageNotFinite(TintypeError):
+class PictureNotFinite(TintypeError):
     """The image came out as NaN or infinite, in float32 too."""
 
     advice = "Try another seed, sampler or guidance; nothing was charged."
@@ -454,13 +454,13 @@ class WaitRanOut(GoesOn):
 
 #: Errors that requests end with, by the name in their rows: the advice depends on it.
 KINDS: dict[str, type[TintypeError]] = {
-    "bad_picture": BadImage,
-    "picture_unreachable": ImageUnreachable,
+    "bad_picture": BadPicture,
+    "picture_unreachable": PictureUnreachable,
     "address_refused": AddressRefused,
     "content_refused": ContentRefused,
     "weights_unusable": WeightsUnusable,
     "safety_unavailable": SafetyUnavailable,
-    "picture_not_finite": ImageNotFinite,
+    "picture_not_finite": PictureNotFinite,
     "no_room": NoRoom,
 }
 

@@ -26,7 +26,7 @@ from tests.toy import image_spec, toy_weights
 from tintype.checkpoints.weights import Lora, WeightsSpec
 from tintype.diffusion.check import check
 from tintype.diffusion.families import load_family
-from tintype.errors import ImageNotFinite, TintypeError, WeightsUnusable
+from tintype.errors import PictureNotFinite, TintypeError, WeightsUnusable
 from tintype.worker.models import LoadedModel
 
 EXAMPLES = int(os.environ.get("TINTYPE_EXAMPLES", "8"))
@@ -136,7 +136,7 @@ def refusals(weights: WeightsSpec, family: str) -> list[str]:
         opened = load_family(family, weights, torch.device("cpu"), torch.float32, 32)
         LoadedModel(opened, weights.fingerprint, "float32", 32, weights.metadata.native_size, builtin=False).bring()
         if not said:  # what loads must draw, whatever comes of it
-            with suppress(ImageNotFinite):
+            with suppress(PictureNotFinite):
                 pixels(opened, JOBS[family])
     except WeightsUnusable as error:
         said.append(error.message)

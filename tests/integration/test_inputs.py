@@ -19,7 +19,7 @@ from tests.integration.website import Website, serving
 from tests.stores import a_result, store_on
 
 from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG
-from tintype.errors import BadImage, NotFound, StorageUnavailable, StoreUnavailable
+from tintype.errors import BadPicture, NotFound, StorageUnavailable, StoreUnavailable
 from tintype.media.storage import Files
 from tintype.store.accounts.uploads import MIN_COUNTED
 from tintype.store.db.records import Request, Status
@@ -279,7 +279,7 @@ def test_a_file_outlives_its_time_while_a_request_needs_it(site: Website, http: 
     assert file.exists(), "it is the sweep's"
     site.own.cleanup()
     assert not file.exists()
-    with pytest.raises(BadImage, match="keeps no such file"):
+    with pytest.raises(BadPicture, match="keeps no such file"):
         fetched(site, request)
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from tests.acceptance.harness import until
 from tests.pictures import saved, scanned
 
-from tintype.errors import BadImage
+from tintype.errors import BadPicture
 from tintype.media.decoder import Decoder, reduced
 from tintype.media.images import decode, digest
 from tintype.media.network import Cancellation
@@ -84,7 +84,7 @@ def test_one_child_serves_one_call_after_the_other(decoder: Decoder) -> None:
     before = {one.pid for one in children()}
     for number in range(5):
         decoder.reduced(saved(Image.new("RGB", (64, 64), (number, 0, 0))), 0, 0, Cancellation())
-        with pytest.raises(BadImage, match="a JPEG, PNG"):
+        with pytest.raises(BadPicture, match="a JPEG, PNG"):
             decoder.reduced(b"%PDF-1.7", 0, 0, Cancellation())
     assert len({one.pid for one in children()} | before) <= max(1, len(before))
 
@@ -110,7 +110,7 @@ def test_a_child_that_crashes_is_the_pictures_fault_and_is_replaced() -> None:
         call = threads.submit(own.reduced, large(), 0, 0, Cancellation())
         child = at_work(known)
         os.kill(child.pid, signal.SIGSEGV)
-        with pytest.raises(BadImage, match="damaged"):
+        with pytest.raises(BadPicture, match="damaged"):
             call.result(PLENTY)
         assert own.reduced(saved(Image.new("RGB", (64, 64))), 0, 0, Cancellation()).size == (64, 64)
 
@@ -134,17 +134,17 @@ def test_a_child_that_is_killed_is_not_the_pictures_fault() -> None:
             child = at_work(known)
             known.add(child.pid)
             os.kill(child.pid, signal.SIGKILL)
-        with pytest.raises(BadImage, match="too much memory"):
+        with pytest.raises(BadPicture, match="too much memory"):
             call.result(PLENTY)
         assert own.reduced(small, 0, 0, Cancellation()).size == (64, 64)
 
 
 def test_time_and_memory_have_limits() -> None:
-    with Decoder(LIMIT, 1) as hasty, pytest.raises(BadImage, match="too long to decode"):
+    with Decoder(LIMIT, 1) as hasty, pytest.raises(BadPicture, match="too long to decode"):
         hasty.reduced(large(), 0, 0, Cancellation())
     with Decoder(1_000_000, PLENTY) as small:
         small._max_pixels = LIMIT
-        with pytest.raises(BadImage, match=r"too much memory|damaged"):
+        with pytest.raises(BadPicture, match=r"too much memory|damaged"):
             small.reduced(saved(Image.new("RGBA", (7000, 7000)), compress_level=1), 0, 0, Cancellation())
         assert small.reduced(saved(Image.new("RGB", (64, 64))), 0, 0, Cancellation()).size == (64, 64)
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tintype.errors import AddressRefused, BadImage, ImageUnreachable
+from tintype.errors import AddressRefused, BadPicture, PictureUnreachable
 from tintype.media.http import MAX_REDIRECTS, PublicClient
 from tintype.media.network import Cancellation
 
@@ -103,7 +103,7 @@ def test_a_picture(stack: ExitStack) -> None:
 @pytest.mark.parametrize("place", ["https:////x[/", "//-.xn--a/", "http://%zz.xn--b/", "https:////]x[/"])
 def test_a_redirect_to_no_address(stack: ExitStack, place: str) -> None:
     _, host = start(stack, answer("302 Found", b"", f"Location: {place}"))
-    with pytest.raises(ImageUnreachable, match="not a valid URL"):
+    with pytest.raises(PictureUnreachable, match="not a valid URL"):
         fetch(f"http://{host}/", host)
 
 
@@ -163,7 +163,7 @@ def test_dns_rebinding(stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> Non
     server, at = start(stack, answer("200 OK", b"secret"))
     names = resolved(monkeypatch, "192.0.2.1", "127.0.0.1")
     monkeypatch.setattr("tintype.media.network.is_public", lambda address: address == "192.0.2.1")
-    with pytest.raises(BadImage):
+    with pytest.raises(BadPicture):
         fetch(f"http://rebind.example:{at.split(':')[1]}/")
     assert names.count("rebind.example") == 1
     assert not server.asked
@@ -180,7 +180,7 @@ def test_the_peer_is_checked_again(stack: ExitStack, monkeypatch: pytest.MonkeyP
 
 def test_no_such_name() -> None:
     for host in ("nowhere.invalid", "a" * 70 + ".example"):
-        with pytest.raises(ImageUnreachable, match="no address"):
+        with pytest.raises(PictureUnreachable, match="no address"):
             fetch(f"http://{host}/")
 
 
@@ -188,7 +188,7 @@ def test_a_silent_nameserver(monkeypatch: pytest.MonkeyPatch) -> None:
     answered = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait(2 * PLENTY))
     begin = time.monotonic()
-    with pytest.raises(ImageUnreachable, match=r"within 0\.6 s"):
+    with pytest.raises(PictureUnreachable, match=r"within 0\.6 s"):
         fetch("http://slow.example/", seconds=SECONDS)
     assert time.monotonic() - begin < PLENTY
     answered.set()
@@ -197,7 +197,7 @@ def test_a_silent_nameserver(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_refused_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with pytest.raises(ImageUnreachable, match=r"127\.0\.0\.1: Connection refused"):
+    with pytest.raises(PictureUnreachable, match=r"127\.0\.0\.1: Connection refused"):
         fetch(f"http://127.0.0.1:{port}/", "127.0.0.1")
 
 
@@ -239,13 +239,13 @@ def test_redirect_inside(stack: ExitStack) -> None:
 )
 def test_redirect_to_what_is_not_fetched(stack: ExitStack, location: str) -> None:
     _, host = start(stack, answer("301 Moved Permanently", b"", f"Location: {location}"))
-    with pytest.raises(ImageUnreachable, match="fetched"):
+    with pytest.raises(PictureUnreachable, match="fetched"):
         fetch(f"http://{host}/", host)
 
 
 def test_redirect_loop(stack: ExitStack) -> None:
     server, host = start(stack, answer("302 Found", b"", "Location: /again"))
-    with pytest.raises(ImageUnreachable, match="more than 3 redirects"):
+    with pytest.raises(PictureUnreachable, match="more than 3 redirects"):
         fetch(f"http://{host}/", host, max_redirects=3)
     assert len(server.asked) == 4
 
@@ -253,14 +253,14 @@ def test_redirect_loop(stack: ExitStack) -> None:
 @pytest.mark.parametrize("headers", [(f"Content-Length: {LIMIT + 1}",), ()])
 def test_too_large(stack: ExitStack, headers: tuple[str, ...]) -> None:
     _, host = start(stack, answer("200 OK", b"x" * (LIMIT + 1), *headers))
-    with pytest.raises(ImageUnreachable, match="10000 bytes is the limit"):
+    with pytest.raises(PictureUnreachable, match="10000 bytes is the limit"):
         fetch(f"http://{host}/", host)
 
 
 def test_too_large_is_refused_before_it_is_read(stack: ExitStack) -> None:
     # Without an end: whoever read it would be told of the time, not of the limit.
     _, host = start(stack, [answer("200 OK", b"", "Content-Length: 99999999999"), b"", b""], pause=3600)
-    with pytest.raises(ImageUnreachable, match="10000 bytes is the limit"):
+    with pytest.raises(PictureUnreachable, match="10000 bytes is the limit"):
         fetch(f"http://{host}/", host)
 
 
@@ -290,14 +290,14 @@ def test_slow_redirects(stack: ExitStack) -> None:
 
 def assert_in_time(url: str, host: str) -> None:
     begin = time.monotonic()
-    with pytest.raises(ImageUnreachable, match=r"within 0\.6 s"):
+    with pytest.raises(PictureUnreachable, match=r"within 0\.6 s"):
         fetch(url, host, seconds=SECONDS)
     assert SECONDS * 0.9 < time.monotonic() - begin < PLENTY
 
 
 def test_compressed_although_not_asked(stack: ExitStack) -> None:
     _, host = start(stack, answer("200 OK", b"\x1f\x8b", "Content-Encoding: gzip"))
-    with pytest.raises(ImageUnreachable, match="compressed"):
+    with pytest.raises(PictureUnreachable, match="compressed"):
         fetch(f"http://{host}/", host)
 
 
@@ -305,7 +305,7 @@ def test_answers_before_the_answer_are_bounded(stack: ExitStack) -> None:
     before = b"HTTP/1.1 100 Continue\r\n\r\n"
     _, host = start(stack, before * 100 + answer("200 OK", b"picture"), [before * 1000] * 1000)
     assert fetch(f"http://{host}/", host) == b"picture"
-    with pytest.raises(ImageUnreachable, match="not HTTP, or it broke off"):
+    with pytest.raises(PictureUnreachable, match="not HTTP, or it broke off"):
         fetch(f"http://{host}/", host)
 
 
@@ -317,7 +317,7 @@ def test_an_answer_in_tiny_chunks(stack: ExitStack) -> None:
     assert fetch(f"http://{host}/", host) == b"a" * 2000
     with PublicClient(frozenset({other}), PLENTY) as client:
         assert client.get(f"http://{other}/", 200 * LIMIT) == b"a" * 600 * 2000
-    with pytest.raises(ImageUnreachable, match="in chunks of less than 512 bytes"):
+    with pytest.raises(PictureUnreachable, match="in chunks of less than 512 bytes"):
         fetch(f"http://{host}/", host)
 
 
@@ -330,7 +330,7 @@ def test_a_coding_that_is_none(stack: ExitStack, coding: str) -> None:
 @pytest.mark.parametrize("status", ["404 Not Found", "204 No Content", "304 Not Modified", "503 Service Unavailable"])
 def test_status(stack: ExitStack, status: str) -> None:
     _, host = start(stack, answer(status, b"", "Content-Length: 0"))
-    with pytest.raises(ImageUnreachable) as error:
+    with pytest.raises(PictureUnreachable) as error:
         fetch(f"http://{host}/path?token=secret", host)
     assert str(error.value) == f"127.0.0.1: HTTP status {status[:3]}"
 
@@ -338,13 +338,13 @@ def test_status(stack: ExitStack, status: str) -> None:
 @pytest.mark.parametrize("sent", [b"", b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"])
 def test_not_http(stack: ExitStack, sent: bytes) -> None:
     _, host = start(stack, sent)
-    with pytest.raises(ImageUnreachable, match="not HTTP, or it broke off"):
+    with pytest.raises(PictureUnreachable, match="not HTTP, or it broke off"):
         fetch(f"http://{host}/", host)
 
 
 def test_no_tls_where_https_is_asked_for(stack: ExitStack) -> None:
     _, host = start(stack, answer("200 OK", b"picture"))
-    with pytest.raises(ImageUnreachable, match=r"127\.0\.0\.1: "):
+    with pytest.raises(PictureUnreachable, match=r"127\.0\.0\.1: "):
         fetch(f"https://{host}/", host, seconds=SECONDS)  # the server waits for an end of its request
 
 
@@ -362,12 +362,12 @@ def test_no_tls_where_https_is_asked_for(stack: ExitStack) -> None:
     ],
 )
 def test_addresses_that_are_none(url: str) -> None:
-    with pytest.raises(ImageUnreachable):
+    with pytest.raises(PictureUnreachable):
         fetch(url)
 
 
 def test_credentials_are_refused_and_not_repeated() -> None:
-    with pytest.raises(ImageUnreachable) as error:
+    with pytest.raises(PictureUnreachable) as error:
         fetch("http://me:hunter2@example.com/?token=secret")
     assert "hunter2" not in str(error.value)
     assert "secret" not in str(error.value)

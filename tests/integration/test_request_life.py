@@ -163,7 +163,7 @@ def in_test_mode(house: House) -> None:
 WAYS: Sequence[tuple[Any, str, dict[str, Any]]] = [
     (completed, "queued claimed ended", {"outcome": "completed", "cost": 0.0035, "cold_start": 2.5, "attempt": 1}),
     (failed, "queued claimed ended", {"outcome": "failed", "status": 507, "error": "NoRoom"}),
-    (refused, "queued claimed ended", {"outcome": "refused", "status": 400, "error": "ImageUnreachable"}),
+    (refused, "queued claimed ended", {"outcome": "refused", "status": 400, "error": "PictureUnreachable"}),
     (cancelled_while_it_waits, "queued ended", {"outcome": "cancelled", "status": 499, "by": "caller"}),
     (cancelled_while_it_runs, "queued claimed ended", {"outcome": "cancelled", "by": "caller", "worker": "w1"}),
     (cancelled_and_finished_all_the_same, "queued claimed ended", {"outcome": "cancelled", "by": "caller"}),

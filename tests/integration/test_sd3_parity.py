@@ -26,7 +26,7 @@ from tintype.core import ImageSpec
 from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
 from tintype.diffusion.memory.device_memory import DeviceMemory, Memory
-from tintype.errors import ImageNotFinite
+from tintype.errors import PictureNotFinite
 from tintype.worker.plan import to_tensor
 
 STEPS = 6
@@ -155,12 +155,12 @@ def test_image_to_image(sd3: Family, weights: Path, picture: torch.Tensor) -> No
 
 
 def test_a_decoder_that_breaks_down_draws_no_black_picture(sd3: Family) -> None:
-    with pytest.raises(ImageNotFinite):
-        sd3.finish(torch.full((1, 16, 8, 8), float("nan")))
+    with pytest.raises(PictureNotFinite):
+        sd3.autoencoder.decode(torch.full((1, 16, 8, 8), float("nan")))
 
 
 def test_strength_nothing_gives_the_picture_back(sd3: Family, picture: torch.Tensor) -> None:
     wanted = job(init=True, strength=0.0)
     with torch.inference_mode():
-        kept = sd3.finish(sd3.autoencoder.encode(picture, None))
+        kept = sd3.autoencoder.decode(sd3.autoencoder.encode(picture, None))
     assert torch.equal(pixels(sd3, wanted, picture), kept)

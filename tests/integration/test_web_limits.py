@@ -21,7 +21,7 @@ from tests.integration.website import Website, serving
 from tests.sockets import call_bytes, dial
 
 from tintype.catalog.models import MODELS
-from tintype.errors import BadImage
+from tintype.errors import BadPicture
 from tintype.media.decoder import Decoded, Decoder
 from tintype.media.http import PublicClient
 from tintype.media.network import Cancellation
@@ -160,7 +160,7 @@ def worker_refuses(site: Website, key: Key) -> None:
             limit = partial(site.own.store.leases.pixel_limit, asking.id)
             return pictures.submit(wanted, site.account_id, limit, Cancellation()).result()
 
-        with pytest.raises(BadImage, match="1048576 pixels; this API key may ask for 16384 at once"):
+        with pytest.raises(BadPicture, match="1048576 pixels; this API key may ask for 16384 at once"):
             fetch(key)
         assert fetch(site.key)
 

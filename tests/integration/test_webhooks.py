@@ -16,7 +16,7 @@ from tests.integration.receiver import Message, Receiver, receiving
 from tests.integration.website import serving
 from tests.stores import a_result, new_request, store_on
 
-from tintype.errors import AddressRefused, BadRequest, ImageUnreachable, NotFound
+from tintype.errors import AddressRefused, BadRequest, NotFound, PictureUnreachable
 from tintype.media.http import PublicClient, check_target, seconds
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database, read_clock
@@ -486,7 +486,7 @@ def test_an_address_that_is_inside_on_its_face_is_not_taken(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["ftp://one.example/", "http://", "https://user:pw@one.example/", "nonsense"])
 def test_what_is_no_address_is_not_taken(url: str) -> None:
-    with pytest.raises(ImageUnreachable):
+    with pytest.raises(PictureUnreachable):
         check_target(url, frozenset())
 
 

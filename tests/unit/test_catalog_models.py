@@ -172,6 +172,6 @@ def test_an_unknown_slug_is_not_found_by_name() -> None:
 
 
 def test_the_most_that_a_request_can_cost() -> None:
-    assert SD15_IMG2IMG.tariff.max_cost(4) == 14_800
-    assert Tariff(101, "second", 2.5).max_cost(3) == 758  # 757.5, rounded up
-    assert Tariff(0, "second", 2.5).max_cost(3) == 0
+    assert SD15_IMG2IMG.tariff.max_price(4) == 14_800
+    assert Tariff(101, "second", 2.5).max_price(3) == 758  # 757.5, rounded up
+    assert Tariff(0, "second", 2.5).max_price(3) == 0

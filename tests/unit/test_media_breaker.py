@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tintype.errors import BadImage, StorageUnavailable
-from tintype.media.breaker import StorageBreaker
+from tintype.errors import BadPicture, StorageUnavailable
+from tintype.media.storage import StorageBreaker
 
 
 class Place:
@@ -44,8 +44,8 @@ def test_a_failure_alone_opens_nothing() -> None:
 def test_other_errors_are_no_doubt_about_the_storage() -> None:
     place: Any = Place()
     breaker = StorageBreaker(place)
-    with pytest.raises(BadImage):
-        use(breaker, BadImage())
+    with pytest.raises(BadPicture):
+        use(breaker, BadPicture())
     assert place.trials == 0
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from tests.pictures import saved
 
 from tintype.core import Format
-from tintype.errors import BadImage
+from tintype.errors import BadPicture
 from tintype.media.images import check, content_type, decode, encode, identify
 
 LIMIT = 1_000_000
@@ -55,20 +55,20 @@ def test_every_format(kind: str) -> None:
 )
 @pytest.mark.parametrize("read", [check, decode])
 def test_not_a_picture(read: Any, data: bytes) -> None:
-    with pytest.raises(BadImage, match="JPEG, PNG, WebP"):
+    with pytest.raises(BadPicture, match="JPEG, PNG, WebP"):
         read(data, LIMIT)
 
 
 @pytest.mark.parametrize("kind", ["PPM", "ICO", "TGA", "PCX"])
 def test_other_formats_are_refused(kind: str) -> None:
-    with pytest.raises(BadImage):
+    with pytest.raises(BadPicture):
         decode(saved(left_red(), kind), LIMIT)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
 def test_cut_short(kind: str) -> None:
     data = saved(Image.effect_noise((64, 64), 90).convert("RGB"), kind)
-    with pytest.raises(BadImage):
+    with pytest.raises(BadPicture):
         decode(data[: len(data) * 2 // 3], LIMIT)
 
 
@@ -87,7 +87,7 @@ def bomb(width: int, height: int) -> bytes:
 def test_bombs_name_the_limit_and_do_not_warn(read: Any, side: int) -> None:
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        with pytest.raises(BadImage, match="1000000 is the limit"):
+        with pytest.raises(BadPicture, match="1000000 is the limit"):
             read(bomb(side, side), LIMIT)
     assert not heard
 
@@ -158,7 +158,7 @@ def test_16_bit_grey_with_transparency() -> None:
 
 @given(st.binary(max_size=300))
 def test_bytes_at_random(data: bytes) -> None:
-    with pytest.raises(BadImage):
+    with pytest.raises(BadPicture):
         decode(data, LIMIT)
 
 
@@ -170,7 +170,7 @@ def test_damaged_pictures_decode_or_are_bad(kind: str, draw: st.DataObject) -> N
         data[draw.draw(st.integers(0, len(data) - 1))] = draw.draw(st.integers(0, 255))
     try:
         assert decode(bytes(data), LIMIT).mode == "RGB"
-    except BadImage as error:
+    except BadPicture as error:
         assert "0x" not in str(error)
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tintype.errors import BadImage, ImageUnreachable
+from tintype.errors import BadPicture, PictureUnreachable
 from tintype.media import inline
 from tintype.media.http import check_target, parse_url, target_of
 from tintype.media.inline import PIECE, from_text
@@ -74,13 +74,13 @@ def test_base64_of_a_jpeg_is_not_a_path() -> None:
     ],
 )
 def test_junk(text: str) -> None:
-    with pytest.raises(BadImage):
+    with pytest.raises(BadPicture):
         from_text(text, LIMIT)
 
 
 def test_the_limit_is_named() -> None:
     assert from_text(base64.b64encode(bytes(LIMIT)).decode(), LIMIT) == bytes(LIMIT)
-    with pytest.raises(BadImage, match="1000 bytes"):
+    with pytest.raises(BadPicture, match="1000 bytes"):
         from_text(base64.b64encode(bytes(LIMIT + 1)).decode(), LIMIT)
 
 
@@ -112,7 +112,7 @@ def test_data_uris_without_data(text: str) -> None:
     if text == "data":  # is base64
         assert from_text(text, LIMIT) == base64.b64decode("data")
         return
-    with pytest.raises(BadImage):
+    with pytest.raises(BadPicture):
         from_text(text, LIMIT)
 
 
@@ -137,18 +137,18 @@ def test_addresses_are_read_or_refused_in_our_words(text: str) -> None:
     ):
         try:
             read()
-        except BadImage as error:
+        except BadPicture as error:
             json.dumps(error.public(), ensure_ascii=False).encode()  # it can be answered
 
 
 @pytest.mark.parametrize("host", ["-.xn--a", ".xn--b", "[", "x]", "a%00b", "a b", "[fe80::1%25etß]"])
 def test_hosts_that_no_name_can_be(host: str) -> None:
     for url in (f"http://{host}/", f"https:////{host}/"):
-        with pytest.raises(ImageUnreachable):
+        with pytest.raises(PictureUnreachable):
             parse_url(url)
-        with pytest.raises(ImageUnreachable):
+        with pytest.raises(PictureUnreachable):
             parse_url(f"//{host}/", parse_url("http://example.com/"))
-    with pytest.raises(ImageUnreachable):
+    with pytest.raises(PictureUnreachable):
         parse_url("https:////x[/", parse_url("http://example.com/a"))
 
 
@@ -201,7 +201,7 @@ def no_decoding(packed: bytes, **_: object) -> bytes:
 )
 def test_long_texts_are_refused_before_they_are_decoded(text: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inline, "a2b_base64", no_decoding)
-    with pytest.raises(BadImage, match=words):
+    with pytest.raises(BadPicture, match=words):
         from_text(text, LIMIT)
 
 

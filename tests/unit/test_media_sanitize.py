@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 from tests.pictures import SCAN, saved, scanned
 
-from tintype.errors import BadImage
+from tintype.errors import BadPicture
 from tintype.media import sanitize as own
 from tintype.media.images import check, decode, identify, read_note
 from tintype.media.sanitize import sanitize
@@ -39,7 +39,7 @@ def frames(count: int) -> list[Image.Image]:
 def refused(data: bytes, words: str) -> None:
     """By the web process as by a decoder."""
     for read in (check, identify, decode):
-        with pytest.raises(BadImage, match=words):
+        with pytest.raises(BadPicture, match=words):
             read(data, LIMIT)
 
 
@@ -137,7 +137,7 @@ def test_a_jpeg_without_its_end_marker_is_whole_or_is_not() -> None:
         assert decode(data[:-2], LIMIT).tobytes() == decode(data, LIMIT).tobytes()
         assert decode(data[:-1], LIMIT).tobytes() == decode(data, LIMIT).tobytes()
         for missing in (20, len(data) // 3):
-            with pytest.raises(BadImage, match="cut short"):
+            with pytest.raises(BadPicture, match="cut short"):
                 decode(data[:-missing], LIMIT)
 
 
@@ -434,5 +434,5 @@ def test_cut_or_damaged_files_are_sane_or_bad(data: bytes, draw: st.DataObject) 
     for _ in range(draw.draw(st.integers(0, 3))):
         if broken:
             broken[draw.draw(st.integers(0, len(broken) - 1))] = draw.draw(st.integers(0, 255))
-    with suppress(BadImage):
+    with suppress(BadPicture):
         assert len(sanitize(bytes(broken)).data) <= len(broken) + 16

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tintype.core import GenerationParams, Output, Recipe, Result
-from tintype.errors import KINDS, BadImage, Cancelled, ContentRefused, NoRoom, TintypeError, kind_of
+from tintype.errors import KINDS, BadPicture, Cancelled, ContentRefused, NoRoom, TintypeError, kind_of
 from tintype.media.storage import Files
 from tintype.store.db.records import (
     CANCELLED,
@@ -114,7 +114,7 @@ def test_retries_are_counted_only_where_there_were_any() -> None:
 
 @pytest.mark.parametrize(
     ("status", "kind", "code"),
-    [(400, BadImage, 400), (422, ContentRefused, 422), (499, Cancelled, 500), (500, TintypeError, 500)],
+    [(400, BadPicture, 400), (422, ContentRefused, 422), (499, Cancelled, 500), (500, TintypeError, 500)],
 )
 def test_how_v1_answers_a_failure(status: int, kind: type[TintypeError], code: int) -> None:
     error = answers.failure(replace(FAILED, failure=Failure("why", status)))
@@ -136,7 +136,7 @@ def test_a_failure_keeps_the_advice_of_its_error(name: str) -> None:
 def test_failures_without_a_name() -> None:
     """Of earlier versions, or of a later one whose names are others: the status tells as much as it does."""
     for name in (None, "of another version"):
-        for status, kind in ((400, BadImage), (422, ContentRefused), (507, NoRoom), (500, TintypeError)):
+        for status, kind in ((400, BadPicture), (422, ContentRefused), (507, NoRoom), (500, TintypeError)):
             failed = replace(FAILED, failure=Failure("why", status, name))
             assert type(answers.failure(failed)) is kind
     assert kind_of(TintypeError()) is None

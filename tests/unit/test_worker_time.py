@@ -11,7 +11,7 @@ import pytest
 
 from tintype.catalog.models import MODELS, SD35_TURBO_TXT2IMG
 from tintype.diffusion.text import Lengths
-from tintype.media.breaker import StorageBreaker
+from tintype.media.storage import StorageBreaker
 from tintype.running import RunningRequest
 from tintype.telemetry.metrics import STAGE_SECONDS, Stage
 from tintype.worker.loop import Worker, WorkerConfig

@@ -13,13 +13,13 @@ from typing import Any
 import click
 
 from tintype.catalog.advice import refuse, warnings, wording
-from tintype.catalog.loras import read_loras
+from tintype.catalog.parameters import read_loras
 from tintype.catalog.samples import sample_path
 from tintype.catalog.spec import Catalogue, ModelSpec, Param
 from tintype.cli.local import check_device, check_files, load_model, progress_bar
 from tintype.cli.options import data_option, load_settings
 from tintype.core import Format, GenerationParams
-from tintype.errors import BadImage, InvalidParameter
+from tintype.errors import BadPicture, InvalidParameter
 from tintype.hub.registry import Registry, build_registry
 from tintype.media.inline import from_text
 from tintype.settings import Settings
@@ -81,15 +81,15 @@ def _generate(
 
 
 def _input_image(text: str, max_bytes: int) -> str:
-    """What a caller would send: a local file as base64, else the text itself; raises BadImage for neither."""
+    """What a caller would send: a local file as base64, else the text itself; raises BadPicture for neither."""
     if _is_file(text):
         return b64encode(Path(text).read_bytes()).decode()
     if sample_path(text) or text.lower().startswith(("http://", "https://", "data:")):
         return text
-    with suppress(BadImage):
+    with suppress(BadPicture):
         if len(text) >= MIN_BASE64 and from_text(text, max_bytes):
             return text
-    raise BadImage(f"no such file: {text[:80]}")
+    raise BadPicture(f"no such file: {text[:80]}")
 
 
 def _is_file(text: str) -> bool:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import click
 from PIL import Image, ImageChops
 
-from tintype.catalog.loras import read_loras
+from tintype.catalog.parameters import read_loras
 from tintype.cli.local import check_device, check_files, load_model, progress_bar
 from tintype.cli.options import data_option, load_settings
 from tintype.core import Recipe
-from tintype.errors import BadImage
+from tintype.errors import BadPicture
 from tintype.hub.registry import Registry, build_registry
 from tintype.media.decoder import Decoded, reduced
 from tintype.media.images import decode, read_note
@@ -56,7 +56,7 @@ def replay(
         try:
             [made] = generate(loaded, recipe.model, recipe.params, source, settings.max_rows, progress)
         except KeyError as missing:
-            raise BadImage(f"it was made with {missing}, which is not installed here") from missing
+            raise BadPicture(f"it was made with {missing}, which is not installed here") from missing
     if output:
         output.write_bytes(made.data)
     verdict = compare(decode(original, settings.max_picture_pixels), decode(made.data, settings.max_picture_pixels))
@@ -80,18 +80,18 @@ def _weights(recipe: Recipe, settings: Settings, registry: Registry, device: str
     spec = registry.catalogue.find(recipe.model)
     loaded = load_model(settings, registry, spec, device, read_loras(recipe.params.loras))
     if loaded.fingerprint != recipe.weights:
-        raise BadImage(f"it was made with other weights ({recipe.weights}) than these ({loaded.fingerprint})")
+        raise BadPicture(f"it was made with other weights ({recipe.weights}) than these ({loaded.fingerprint})")
     return loaded
 
 
 def _source(recipe: Recipe, image: Path | None, settings: Settings) -> Decoded | None:
-    """The input image; raises BadImage unless it is the one of the recipe."""
+    """The input image; raises BadPicture unless it is the one of the recipe."""
     if not recipe.source:
         return None
     if image is None and not recipe.params.source:
-        raise BadImage("it was made from an input picture, which must be given with --image")
+        raise BadPicture("it was made from an input picture, which must be given with --image")
     data = draw(recipe.params.source) if image is None else image.read_bytes()
     source = reduced(data, settings.max_picture_pixels, recipe.params.width, recipe.params.height)
     if source.digest != recipe.source:
-        raise BadImage("it was made from another input picture than this")
+        raise BadPicture("it was made from another input picture than this")
     return source

@@ -21,7 +21,7 @@ from tintype.cli.options import InvalidSetting, missing_extra
 from tintype.cli.storage import check_same_storage, check_storage, restrict_permissions
 from tintype.errors import ConfigurationInvalid, Unauthorized
 from tintype.hub.registry import Registry
-from tintype.media.storage import place
+from tintype.media.storage_id import place
 from tintype.settings import Safety, Settings
 from tintype.store.billing.money import micro
 from tintype.store.db.audit import act_as, actor

@@ -19,7 +19,7 @@ from tintype.cli.database import open_database
 from tintype.cli.options import InvalidSetting, data_option, json_option, load_settings, missing_extra
 from tintype.cli.output import print_rows
 from tintype.errors import ConfigurationInvalid, StorageUnavailable
-from tintype.media.storage import kind, place, read_storage_id, write_storage_id
+from tintype.media.storage_id import kind, place, read_storage_id, write_storage_id
 from tintype.private import tighten
 from tintype.settings import Settings
 from tintype.store.db import facts

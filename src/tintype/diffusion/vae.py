@@ -9,10 +9,8 @@ from typing import Any
 import torch
 from torch.nn.functional import avg_pool2d, interpolate
 
-from tintype.diffusion.memory.activation import ForwardPass
-from tintype.diffusion.memory.component import LoadedComponent
-from tintype.diffusion.memory.estimate import PassEstimate
-from tintype.errors import ImageNotFinite
+from tintype.diffusion.memory.component import ForwardPass, LoadedComponent, PassEstimate
+from tintype.errors import PictureNotFinite
 
 #: Activation memory, until measured: elements per pixel and channel of the widest full-size layer. The published
 #: decoder, 128 wide, takes about 1500 elements per pixel.
@@ -37,8 +35,8 @@ class Autoencoder:
 
     def estimate(self, height: int, width: int) -> PassEstimate:
         """Memory for encoding or decoding an image of that size in pixels."""
-        passes = [self._pass(kind, height, width) for kind in KINDS]
-        return PassEstimate(self.component, max(map(self.component.activation, passes)))
+        passes = [self.component.estimate(self._pass(kind, height, width)) for kind in KINDS]
+        return max(passes, key=lambda one: one.activation)
 
     def encode(self, image: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
         """Image (1, 3, H, W) in [-1, 1] → latents (1, C, H/8, W/8) float32; raises NoRoom.
@@ -56,13 +54,13 @@ class Autoencoder:
         return (latents.float() - self.shift) * self.scale
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Latents (1, C, h, w) → image (H, W, 3), 8 bit, on the CPU; raises ImageNotFinite, NoRoom."""
+        """Latents (1, C, h, w) → image (H, W, 3), 8 bit, on the CPU; raises PictureNotFinite, NoRoom."""
 
         def decode(model: Any) -> torch.Tensor:
             scaled = (latents / self.scale + self.shift).to(model.dtype)
             image = model.decode(scaled, return_dict=False)[0].float()
             if not torch.isfinite(image).all():
-                raise ImageNotFinite  # it would come out black
+                raise PictureNotFinite  # it would come out black
             image = (image / 2 + 0.5).clamp(0, 1).mul(255).round().to(torch.uint8)
             return image[0].permute(1, 2, 0).cpu()
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from PIL import Image
 
 from tintype.core import Size
-from tintype.errors import BadImage
+from tintype.errors import BadPicture
 from tintype.media.images import CUT_SHORT, decode, digest
 from tintype.media.scaling import fit, output_size
 
@@ -73,7 +73,7 @@ class Decoded(NamedTuple):
 
 
 def reduced(data: bytes, max_pixels: int, width: int = 0, height: int = 0) -> Decoded:
-    """Decode in this process, and fit to a size, 0 × 0 being the size that a model takes; raises BadImage."""
+    """Decode in this process, and fit to a size, 0 × 0 being the size that a model takes; raises BadPicture."""
     image = decode(data, max_pixels)
     return Decoded(fit(image, *output_size(width, height, image.size)), image.size, digest(image))
 
@@ -107,7 +107,7 @@ class Decoder:
             child.end()
 
     def reduced(self, data: bytes, width: int, height: int, cancellation: Cancellation) -> Decoded:
-        """The function `reduced`, in a child. Raises BadImage, also when the child crashes or reaches a limit.
+        """The function `reduced`, in a child. Raises BadPicture, also when the child crashes or reaches a limit.
 
         When cancelled, from another thread, it kills the child and raises CancelledError immediately.
         """
@@ -117,7 +117,7 @@ class Decoder:
                 return self._decoded(data, job, cancellation)
             except _Killed as error:
                 cause = error
-        raise BadImage(TOO_MUCH) from cause
+        raise BadPicture(TOO_MUCH) from cause
 
     def _decoded(self, data: bytes, job: DecodeJob, cancellation: Cancellation) -> Decoded:
         cancellation.check()
@@ -125,7 +125,7 @@ class Decoder:
         try:
             with cancellation.interrupting(child.kill):
                 decoded = child.reduced(data, job)
-        except BadImage:
+        except BadPicture:
             self._put(child)
             raise
         except BaseException:
@@ -200,18 +200,18 @@ class _Child:
             length, pixels = ANSWER_HEAD.unpack(_received(self._channel, ANSWER_HEAD.size, end))
             answer = json.loads(_received(self._channel, length, end))
             if answer["error"]:
-                raise BadImage(answer["error"]) from (_DecoderFailed(answer["cause"]) if answer["cause"] else None)
+                raise BadPicture(answer["error"]) from (_DecoderFailed(answer["cause"]) if answer["cause"] else None)
             image = Image.frombytes("RGB", tuple(answer["fitted"]), bytes(_received(self._channel, pixels, end)))
             return Decoded(image, tuple(answer["size"]), answer["digest"])
         except TimeoutError as error:
             self.end()
-            raise BadImage(TOO_LONG) from error
+            raise BadPicture(TOO_LONG) from error
         except (OSError, EOFError) as error:
             code = self.end()
             if code == -signal.SIGKILL:
                 raise _Killed(repr(error)) from error
             words = TOO_LONG if code == -signal.SIGXCPU else CUT_SHORT
-            raise BadImage(words) from _DecoderFailed(f"exit code {code}, {error!r}")
+            raise BadPicture(words) from _DecoderFailed(f"exit code {code}, {error!r}")
 
     def kill(self) -> None:
         """End it immediately; may be called from any thread."""
@@ -271,7 +271,7 @@ def main() -> None:
 def _answer(data: bytes, max_pixels: int, job: DecodeJob) -> tuple[dict[str, Any], bytes]:
     try:
         decoded = reduced(data, max_pixels, job.width, job.height)
-    except BadImage as error:
+    except BadPicture as error:
         return {"error": error.message, "cause": error.__cause__ and repr(error.__cause__)}, b""
     except MemoryError as error:
         return {"error": TOO_MUCH, "cause": repr(error)}, b""

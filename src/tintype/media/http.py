@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 import httpcore2
 import httpx2
 
-from tintype.errors import AddressRefused, ImageUnreachable
+from tintype.errors import AddressRefused, PictureUnreachable
 from tintype.media.network import MAX_HEAD, Cancellation, Deadline, PublicOnly, is_allowed, is_public
 
 REDIRECTS, MAX_REDIRECTS = {301, 302, 303, 307, 308}, 5
@@ -75,7 +75,7 @@ class PublicClient:
     def get(
         self, url: str, max_bytes: int, deadline: Deadline | None = None, max_redirects: int = MAX_REDIRECTS
     ) -> bytes:
-        """The body at an http or https address; raises ImageUnreachable and AddressRefused, which name its host.
+        """The body at an http or https address; raises PictureUnreachable and AddressRefused, which name its host.
 
         When its deadline is cancelled, from another thread, it stops immediately, with CancelledError.
         """
@@ -87,12 +87,12 @@ class PublicClient:
                 if isinstance(answer, bytes):
                     return answer
                 target = answer
-        raise ImageUnreachable(f"{target.host}: more than {max_redirects} redirects")
+        raise PictureUnreachable(f"{target.host}: more than {max_redirects} redirects")
 
     def post(self, url: str, body: bytes, headers: Sequence[tuple[str, str]]) -> Answer:
         """Post; the answer's body isn't read, and its redirects aren't followed.
 
-        Raises ImageUnreachable and AddressRefused, as `get` does: their words name the host.
+        Raises PictureUnreachable and AddressRefused, as `get` does: their words name the host.
         """
         target = parse_url(url)
         address, host = target_of(target)
@@ -123,9 +123,9 @@ class PublicClient:
             if response.status in REDIRECTS and b"location" in headers:
                 return parse_url(headers[b"location"], url)
             if response.status != httpx2.codes.OK:
-                raise ImageUnreachable(f"{url.host}: HTTP status {response.status}")
+                raise PictureUnreachable(f"{url.host}: HTTP status {response.status}")
             if headers.get(b"content-encoding", "").strip().lower() not in ("", "identity"):
-                raise ImageUnreachable(f"{url.host}: the answer is compressed, although that was not asked for")
+                raise PictureUnreachable(f"{url.host}: the answer is compressed, although that was not asked for")
             deadline.allow(MAX_HEAD + 2 * max_bytes)  # with the framing of its chunks
             return _body(url.host, response, headers.get(b"content-length", ""), max_bytes)
 
@@ -135,7 +135,7 @@ def _headers(response: httpcore2.Response) -> dict[bytes, str]:
 
 
 def _body(host: str, response: httpcore2.Response, announced: str, max_bytes: int) -> bytes:
-    too_large = ImageUnreachable(f"{host}: too large: {max_bytes} bytes is the limit")
+    too_large = PictureUnreachable(f"{host}: too large: {max_bytes} bytes is the limit")
     if announced.isdecimal() and int(announced) > max_bytes:
         raise too_large
     body = bytearray()
@@ -144,40 +144,40 @@ def _body(host: str, response: httpcore2.Response, announced: str, max_bytes: in
         if len(body) > max_bytes:
             raise too_large
         if pieces > MAX_PIECES and len(body) < pieces * MIN_PIECE:
-            raise ImageUnreachable(f"{host}: the answer comes in chunks of less than {MIN_PIECE} bytes")
+            raise PictureUnreachable(f"{host}: the answer comes in chunks of less than {MIN_PIECE} bytes")
     return bytes(body)
 
 
 @contextmanager
 def _readable_errors(host: str, timeout: float) -> Iterator[None]:
-    """Raise ImageUnreachable for network errors, in words that a caller can act on."""
+    """Raise PictureUnreachable for network errors, in words that a caller can act on."""
     try:
         yield
     except httpcore2.TimeoutException as error:
-        raise ImageUnreachable(f"{host}: not answered in full within {timeout:g} s") from error
+        raise PictureUnreachable(f"{host}: not answered in full within {timeout:g} s") from error
     except httpcore2.NetworkError as error:
         # The system's words for it ("Connection refused"); they name no address.
         reasons = [reason.strerror for reason in error.args if isinstance(reason, OSError) and reason.strerror]
-        raise ImageUnreachable(f"{host}: {', '.join(reasons) or 'the connection broke'}") from error
+        raise PictureUnreachable(f"{host}: {', '.join(reasons) or 'the connection broke'}") from error
     except httpcore2.ProtocolError as error:
-        raise ImageUnreachable(f"{host}: the answer is not HTTP, or it broke off") from error
+        raise PictureUnreachable(f"{host}: the answer is not HTTP, or it broke off") from error
 
 
 def parse_url(text: str, base: httpx2.URL | None = None) -> httpx2.URL:
-    """The URL, absolute or relative to `base`; raises ImageUnreachable for one that isn't fetched."""
+    """The URL, absolute or relative to `base`; raises PictureUnreachable for one that isn't fetched."""
     try:
         url = base.join(text) if base else httpx2.URL(text)
         host, _ = url.host, target_of(url)  # some mistakes in a host, `xn--a` say, raise only when it is read
     except (httpx2.InvalidURL, ValueError) as error:  # the second is the parent of what idna and Unicode raise
-        raise ImageUnreachable("the address is not a valid URL") from error
+        raise PictureUnreachable("the address is not a valid URL") from error
     if "%" in host and ":" not in host:  # no name has one, escaped: only an IPv6 address has a `%` of its own
-        raise ImageUnreachable("the address is not a valid URL")
+        raise PictureUnreachable("the address is not a valid URL")
     if url.scheme not in ("http", "https") or not host:
-        raise ImageUnreachable(f"{host or 'the address'}: only http:// and https:// addresses are fetched")
+        raise PictureUnreachable(f"{host or 'the address'}: only http:// and https:// addresses are fetched")
     if url.userinfo:
-        raise ImageUnreachable(f"{host}: an address with a user name or password is not fetched")
+        raise PictureUnreachable(f"{host}: an address with a user name or password is not fetched")
     if url.port is not None and url.port not in PORTS:
-        raise ImageUnreachable(f"{host}: {url.port} is not a port")
+        raise PictureUnreachable(f"{host}: {url.port} is not a port")
     return url
 
 
@@ -188,7 +188,7 @@ def target_of(url: httpx2.URL) -> tuple[httpcore2.URL, tuple[str, str]]:
 
 
 def check_target(url: str, allow: frozenset[str]) -> None:
-    """Raise ImageUnreachable or AddressRefused for an address that is never called, without looking it up."""
+    """Raise PictureUnreachable or AddressRefused for an address that is never called, without looking it up."""
     target = parse_url(url)
     port = target.port or DEFAULT_PORTS[target.scheme]
     if not is_allowed(target.host, port, allow) and _is_internal(target.host):

@@ -10,7 +10,7 @@ from binascii import a2b_base64, a2b_qp
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from tintype.errors import BadImage
+from tintype.errors import BadPicture
 
 Text = TypeVar("Text", str, bytes | bytearray)
 
@@ -31,17 +31,17 @@ QUOTED = bytes.maketrans(b"%", b"=")
 def from_text(text: str, max_bytes: int) -> bytes | None:
     """The bytes of an inline image; None when `text` is an http(s) address or a path (`/name.jpg`, `/files/…`).
 
-    Base64 may be standard or URL-safe, broken into lines and without its padding. BadImage when `text` is none of
+    Base64 may be standard or URL-safe, broken into lines and without its padding. BadPicture when `text` is none of
     these, is empty, or has more than `max_bytes` bytes.
     """
     text = text.strip()
     if ELSEWHERE.fullmatch(text, 0, MAX_ADDRESS):
         if len(text) > MAX_ADDRESS:
-            raise BadImage(f"the address has {len(text)} characters: {MAX_ADDRESS} are the most")
+            raise BadPicture(f"the address has {len(text)} characters: {MAX_ADDRESS} are the most")
         return None
     data = _from_uri(text, max_bytes) if text[: len(DATA)].lower() == DATA else _from_base64(_bytes(text), max_bytes)
     if not data:
-        raise BadImage("the picture is empty")
+        raise BadPicture("the picture is empty")
     return data
 
 
@@ -49,7 +49,7 @@ def _from_uri(uri: str, max_bytes: int) -> bytes:
     comma = uri.find(",", 0, MAX_KIND)
     if comma < 0:
         words = f"the data: URI has no comma within its first {MAX_KIND} characters"
-        raise BadImage(f"{words}: one begins like data:image/png;base64,")
+        raise BadPicture(f"{words}: one begins like data:image/png;base64,")
     # A fragment, from `#` on, is not data.
     end = uri.find("#", comma)
     data = _bytes(uri, comma + 1, len(uri) if end < 0 else end)
@@ -67,17 +67,17 @@ def _from_base64(text: Iterable[bytes], max_bytes: int) -> bytes:
     try:
         data = a2b_base64(packed + b"=" * (-len(packed) % 4), strict_mode=True)
     except ValueError as error:
-        raise BadImage("the picture is neither an http(s) address, a data: URI nor base64") from error
+        raise BadPicture("the picture is neither an http(s) address, a data: URI nor base64") from error
     return next(_limited([data], max_bytes, max_bytes))
 
 
 def _limited(parts: Iterable[bytes], limit: int, max_bytes: int) -> Iterator[bytes]:
-    """The parts; raises BadImage as soon as they have more than `limit` bytes. max_bytes: the image's own limit."""
+    """The parts; raises BadPicture as soon as they have more than `limit` bytes. max_bytes: the image's own limit."""
     size = 0
     for part in parts:
         size += len(part)
         if size > limit:
-            raise BadImage(f"the picture is too large: {max_bytes} bytes is the limit")
+            raise BadPicture(f"the picture is too large: {max_bytes} bytes is the limit")
         yield part
 
 
@@ -87,9 +87,9 @@ def _bytes(text: str, begin: int = 0, end: int | None = None) -> Iterator[bytes]
         for piece in pieces(text, begin, end):
             yield unescaped(piece.encode()) if "%" in piece else piece.encode()
     except UnicodeEncodeError as error:
-        raise BadImage("the data: URI has one half of a surrogate pair in it") from error
+        raise BadPicture("the data: URI has one half of a surrogate pair in it") from error
     except ValueError as error:
-        raise BadImage(f"the picture's text has a stray percent sign: {error}") from error
+        raise BadPicture(f"the picture's text has a stray percent sign: {error}") from error
 
 
 def unescaped(piece: bytes | bytearray) -> bytes:

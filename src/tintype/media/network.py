@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
 import httpcore2
 
-from tintype.errors import AddressRefused, ImageUnreachable
+from tintype.errors import AddressRefused, PictureUnreachable
 
 Address = IPv4Address | IPv6Address
 
@@ -37,14 +38,14 @@ REFUSED = (
 MAX_HEAD = 192 * 1024
 
 
+@dataclass(eq=False)
 class Cancellation:
     """Cancels blocking calls of other threads; set once, from any thread."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._cancelled = False
-        #: What interrupts the blocking calls under way.
-        self._interrupts: list[Callable[[], object]] = []
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _cancelled: bool = field(default=False, init=False)
+    #: What interrupts the blocking calls under way.
+    _interrupts: list[Callable[[], object]] = field(default_factory=list, init=False)
 
     def cancel(self) -> None:
         """Interrupt the calls under way, and all later ones."""
@@ -166,7 +167,7 @@ class PublicOnly(httpcore2.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.NetworkStream:
-        """A connection to the first verified address that answers; raises AddressRefused, ImageUnreachable."""
+        """A connection to the first verified address that answers; raises AddressRefused, PictureUnreachable."""
         addresses = [address for address in self._resolve(host, port) if self._may_reach(address, host, port)]
         if not addresses:
             raise AddressRefused(f"{host}: not a public address")
@@ -194,7 +195,7 @@ class PublicOnly(httpcore2.NetworkBackend):
         try:
             found = lookup.result()
         except (OSError, UnicodeError) as error:  # UnicodeError: a label that is too long
-            raise ImageUnreachable(f"{host}: the name has no address") from error
+            raise PictureUnreachable(f"{host}: the name has no address") from error
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
     def _may_reach(self, address: str, host: str, port: int) -> bool:

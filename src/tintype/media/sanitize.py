@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, NoReturn
 
-from tintype.errors import BadImage
+from tintype.errors import BadPicture
 
 #: The formats that callers may send, for messages.
 READABLE = "JPEG, PNG, WebP, GIF, BMP or TIFF"
@@ -57,7 +57,7 @@ class ImageFile(NamedTuple):
 def sanitize(data: bytes) -> ImageFile:
     """The file reduced to its first image and what decoding that needs.
 
-    BadImage when it is of another format, which is named if it is known, has a damaged structure, or exceeds a limit.
+    BadPicture when it is of another format, which is named if it is known, has a damaged structure, or exceeds a limit.
     """
     match _format(data):
         case "JPEG":
@@ -113,19 +113,19 @@ HEAD = 2_048
 
 
 def _format(data: bytes) -> str:
-    """Pillow's name for a readable format; raises BadImage, which names a known other format."""
+    """Pillow's name for a readable format; raises BadPicture, which names a known other format."""
     head = data[:HEAD]
     for name, pattern in READ.items():
         if re.match(pattern, head, re.DOTALL):
             return name
     for name, pattern in OTHERS.items():
         if re.match(pattern, head, re.DOTALL):
-            raise BadImage(f"{name} was sent; a {READABLE} picture is needed")
-    raise BadImage(DAMAGED)
+            raise BadPicture(f"{name} was sent; a {READABLE} picture is needed")
+    raise BadPicture(DAMAGED)
 
 
 def _too_many(parts: str, limit: int) -> NoReturn:
-    raise BadImage(f"the picture's file has too many {parts}: {limit} is the limit; save it anew")
+    raise BadPicture(f"the picture's file has too many {parts}: {limit} is the limit; save it anew")
 
 
 # JPEG (ITU-T T.81, annex B)
@@ -159,13 +159,13 @@ def _jpeg(data: bytes) -> ImageFile:
     segments = list(_segments(data))
     scans = [segment for segment in segments if segment.code == SOS]
     if not scans:
-        raise BadImage(DAMAGED)
+        raise BadPicture(DAMAGED)
     if len(scans) > MAX_SCANS:
         _too_many("scans", MAX_SCANS)
     header = segments[: segments.index(scans[0])]
     for frame in header:
         if frame.code in FRAMES and data[frame.payload] != 8:
-            raise BadImage(f"a JPEG of {data[frame.payload]} bits per channel was sent; 8 are read")
+            raise BadPicture(f"a JPEG of {data[frame.payload]} bits per channel was sent; 8 are read")
     seen = set[bytes]()
     kept = [data[one.begin : one.end] for one in header if one.code in TABLES or _is_shown(data, one, seen)]
     profile = [
@@ -179,7 +179,7 @@ def _jpeg(data: bytes) -> ImageFile:
 
 
 def _segments(data: bytes) -> Iterator[Segment]:
-    """Each segment, also between scans, up to the end marker or the end; raises BadImage."""
+    """Each segment, also between scans, up to the end marker or the end; raises BadPicture."""
     position, find = len(SOI), _marker
     for _ in range(MAX_SEGMENTS):
         found = find(data, position)
@@ -193,7 +193,7 @@ def _segments(data: bytes) -> Iterator[Segment]:
         if code == EOI:
             return
         if not position + 2 < end <= len(data):
-            raise BadImage(DAMAGED)
+            raise BadPicture(DAMAGED)
         position = end
         if code == SOS:
             find = _marker_in_scan
@@ -204,7 +204,7 @@ def _marker(data: bytes, position: int) -> int | None:
     """Offset of the code of the header's next marker; None at the end."""
     found = MARKER.search(data, position, position + MAX_PADDING)
     if found is None and len(data) > position + MAX_PADDING:
-        raise BadImage(DAMAGED)
+        raise BadPicture(DAMAGED)
     return None if found is None else found.start(1)
 
 
@@ -213,7 +213,7 @@ def _marker_in_scan(data: bytes, position: int) -> int | None:
     for begin in range(position, len(data), PIECE):
         # Fill bytes, which no encoder writes into a scan, would make the search slow.
         if data.count(b"\xff\xff", begin, begin + PIECE) > MAX_PADDING:
-            raise BadImage(DAMAGED)
+            raise BadPicture(DAMAGED)
         if found := MARKER.search(data, begin, begin + PIECE + 1):
             return found.start(1)
     return None
@@ -348,7 +348,7 @@ def _webp(data: bytes) -> bytes:
 
 
 def _chunks(position: int, size: int, header: Callable[[int], tuple[bytes, int]]) -> Iterator[tuple[bytes, int, int]]:
-    """Name, begin and end of each chunk; the last may be cut short. Raises BadImage when there are too many.
+    """Name, begin and end of each chunk; the last may be cut short. Raises BadPicture when there are too many.
 
     header: position → name, and bytes from there to the next chunk. size: bytes of the file.
     """
@@ -382,7 +382,7 @@ def _gif(data: bytes) -> bytes:
             return data[:head] + control + data[begin:end] + b";"
         else:
             break
-    raise BadImage(DAMAGED)
+    raise BadPicture(DAMAGED)
 
 
 def _palette(data: bytes, flags: int) -> int:
@@ -406,7 +406,7 @@ RUN_LENGTH = (1, 2)
 
 
 def _check_bmp(data: bytes) -> None:
-    """Raise BadImage for a large one with run-length encoding."""
+    """Raise BadPicture for a large one with run-length encoding."""
     if len(data) < 34:
         return
     header, width, height, compression = struct.unpack_from("<Iii4xI", data, 14)
@@ -414,7 +414,7 @@ def _check_bmp(data: bytes) -> None:
         return  # older headers have no compression
     if compression in RUN_LENGTH and abs(width * height) > MAX_RLE_PIXELS:
         sent = f"a BMP with run-length encoding of {width}×{abs(height)} pixels"
-        raise BadImage(f"{sent}: {MAX_RLE_PIXELS} is the limit; save it as PNG")
+        raise BadPicture(f"{sent}: {MAX_RLE_PIXELS} is the limit; save it as PNG")
 
 
 # TIFF and EXIF
@@ -424,7 +424,7 @@ BYTES, XMP, PRIVATE = (1, 2, 7), 700, 32_768
 
 
 def _check_tags(data: bytes) -> None:
-    """Raise BadImage when the first directory is damaged, has too many tags, or one of its tags too many values."""
+    """Raise BadPicture when the first directory is damaged, has too many tags, or one of its tags too many values."""
     order = "<" if data.startswith(b"II") else ">"
     big = 43 in data[2:4]
     at, count, entry = ("Q", "Q", "HHQ8x") if big else ("I", "H", "HHI4x")
@@ -437,7 +437,7 @@ def _check_tags(data: bytes) -> None:
         entries = data[first : first + tags * struct.calcsize(order + entry)]
         found = list(struct.iter_unpack(order + entry, entries))
     except (struct.error, OverflowError, ValueError):  # ValueError: an offset beyond what an index can be
-        raise BadImage(DAMAGED) from None
+        raise BadPicture(DAMAGED) from None
     for tag, kind, values in found:
         if values > MAX_VALUES and not (kind in BYTES and (tag == XMP or tag >= PRIVATE)):
             _too_many("strips, tiles or other values", MAX_VALUES)
@@ -447,6 +447,6 @@ def _has_few_tags(exif: bytes) -> bool:
     """Whether EXIF is worth reading: damaged or oversized, it says nothing about the pixels."""
     try:
         _check_tags(exif)
-    except BadImage:
+    except BadPicture:
         return False
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from itertools import product
 
 from PIL import Image, ImageFilter, ImageOps
@@ -43,6 +44,7 @@ def output_size(width: int, height: int, init: Size | None) -> Size:
     return fitted_size(*init) if init is not None and not width else (width, height)
 
 
+@lru_cache(1024)
 def native_size(width: int, height: int, side: int) -> Size:
     """The size at which weights trained on squares of `side` pixels draw: that area in the shape of width × height.
 

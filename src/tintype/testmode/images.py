@@ -11,11 +11,10 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from tintype.catalog.samples import sample_path
 from tintype.core import GenerationParams, Output, Size
-from tintype.media.breaker import StorageBreaker
 from tintype.media.images import Encoded, check, encode
 from tintype.media.samples import draw as draw_sample
 from tintype.media.scaling import output_size
-from tintype.media.storage import Storage
+from tintype.media.storage import Storage, StorageBreaker
 from tintype.store.db.records import Request
 
 MARK = "TEST"
@@ -38,7 +37,7 @@ class FakeOutputs:
         self._max_pixels = max_pixels
 
     def store(self, request: Request, params: GenerationParams) -> tuple[Output, ...]:
-        """Its files, drawn one after the other; raises BadImage and StorageUnavailable."""
+        """Its files, drawn one after the other; raises BadPicture and StorageUnavailable."""
         size = output_size(params.width, params.height, self._source_size(request, params.source))
         with self.breaker.guarding():
             return tuple(self._store(request.slug, params, seed, size) for seed in params.seeds)

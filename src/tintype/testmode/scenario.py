@@ -14,15 +14,15 @@ from tintype.catalog.spec import Draw
 from tintype.errors import (
     MODEL_FAILED,
     AddressRefused,
-    BadImage,
+    BadPicture,
     BodyTooLarge,
     ContentRefused,
     Forbidden,
     GoesOn,
-    ImageNotFinite,
-    ImageUnreachable,
     InvalidParameter,
     OutOfCredits,
+    PictureNotFinite,
+    PictureUnreachable,
     SpendCapReached,
     StoreUnavailable,
     TintypeError,
@@ -94,11 +94,11 @@ def _of(error: TintypeError | Failure) -> Failing:
 
 #: The request is accepted, and ends FAILED.
 FAILURES: Mapping[str, Failing] = {
-    "unreachable-picture": _of(ImageUnreachable(f"{HOST}: HTTP status 404")),
+    "unreachable-picture": _of(PictureUnreachable(f"{HOST}: HTTP status 404")),
     "refused-address": _of(AddressRefused(f"{HOST}: not a public address")),
-    "bad-picture": _of(BadImage(DAMAGED)),
+    "bad-picture": _of(BadPicture(DAMAGED)),
     "safety": _of(ContentRefused.of_image("nsfw")),
-    "not-finite": _of(ImageNotFinite()),
+    "not-finite": _of(PictureNotFinite()),
     "weights": _of(WeightsUnusable("the weights can't be loaded: OSError")),
     "model": Failing(MODEL_FAILED, 500, retried=True),
     "out-of-memory": Failing(MODEL_FAILED, 500, retried=True),

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tintype.core import Format, Output, Result
-from tintype.errors import KINDS, BadImage, Cancelled, ContentRefused, NoRoom, TintypeError
+from tintype.errors import KINDS, BadPicture, Cancelled, ContentRefused, NoRoom, TintypeError
 from tintype.media.images import content_type
 from tintype.media.storage import Storage
 from tintype.store.billing.money import dollars
@@ -83,7 +83,7 @@ def times(request: Request) -> dict[str, float]:
 
 def failure(request: Request) -> TintypeError:
     """A FAILED request as v1 answers it: the caller's fault, the safety filter's refusal, or this server's fault."""
-    kinds: dict[int, type[TintypeError]] = {kind.status: kind for kind in (BadImage, ContentRefused, NoRoom)}
+    kinds: dict[int, type[TintypeError]] = {kind.status: kind for kind in (BadPicture, ContentRefused, NoRoom)}
     kinds[CANCELLED.status] = Cancelled
     found = request.failure
     kind = TintypeError if found is None else KINDS.get(found.kind or "") or kinds.get(found.status, TintypeError)

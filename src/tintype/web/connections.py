@@ -110,7 +110,7 @@ class StrictParser(h11.Connection):
         #: Received of the current request's body.
         self.chunks = self.bytes = 0
         #: Why a request is refused.
-        self.refusal: TintypeError = BadRequest()
+        self.refusal: TintypeError | None = None
 
     def receive_data(self, data: bytes) -> None:
         """Buffer data, and count the lines of a head: parsing thousands of them would take milliseconds."""
@@ -137,8 +137,8 @@ class StrictParser(h11.Connection):
         """
         refusal: TintypeError | None = None
         if self.their_state is h11.IDLE and self._lines > MAX_HEADERS + 2:
-            self.refusal = HeadTooLarge()
-            raise h11.RemoteProtocolError(self.refusal.message)
+            self.refusal = refusal = HeadTooLarge()
+            raise h11.RemoteProtocolError(refusal.message)
         try:
             event = super().next_event()
         except h11.RemoteProtocolError as error:
@@ -235,7 +235,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
 
     def send_400_response(self, _msg: str) -> None:
         """Answer what couldn't be parsed, in the words of the parser's `refusal`."""
-        self._refuse(self._parser.refusal)
+        self._refuse(self._parser.refusal or BadRequest())
 
     @property
     def unsent(self) -> int:

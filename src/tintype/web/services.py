@@ -105,7 +105,7 @@ class Services:
             return self.uploads, self.uploads.size(name)
 
     def file_size(self, name: str) -> tuple[int, int]:
-        """Width and height in pixels of such an image; raises NotFound, and BadImage for what is none.
+        """Width and height in pixels of such an image; raises NotFound, and BadPicture for what is none.
 
         Its file is read only where they were not noted: by an earlier version, or until its request's record expired.
         """

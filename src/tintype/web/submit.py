@@ -21,13 +21,13 @@ from tintype.catalog.samples import find_sample, sample_path
 from tintype.catalog.spec import NUMERAL, ModelSpec
 from tintype.core import OWN_FILE, STORED_INPUT, GenerationParams
 from tintype.errors import (
-    BadImage,
+    BadPicture,
     ContentRefused,
     Forbidden,
-    ImageUnreachable,
     InvalidParameter,
     NotFound,
     PerhapsQueued,
+    PictureUnreachable,
     rate_headers,
 )
 from tintype.media.http import parse_url
@@ -146,7 +146,7 @@ def submit(
 
     client: the address that it came from.
 
-    Raises Forbidden, InvalidParameter, MissingParameter, BadImage, ContentRefused, OutOfCredits, and for a test key
+    Raises Forbidden, InvalidParameter, MissingParameter, BadPicture, ContentRefused, OutOfCredits, and for a test key
     what its prompt names: then nothing has changed.
     """
     if not key.may_run(spec.slug):
@@ -173,7 +173,7 @@ def submit(
         key,
         spec.slug,
         parsed.values,
-        tariff.max_cost(params.count),
+        tariff.max_price(params.count),
         generation=parsed.params,
         rate=tariff.rate,
         images=params.count,
@@ -232,7 +232,7 @@ def _notes(params: GenerationParams, ignored: Sequence[str], cautions: list[str]
     if ignored:
         notes["x-ignored-parameters"] = ", ".join(quote(name[:64], errors="replace") for name in ignored[:MAX_ECHOED])
     words = cautions + warnings(params)
-    if params.source != (sample := sample_path(params.source)) and sample:
+    if params.init and params.init.source != (sample := sample_path(params.init.source)) and sample:
         words.append(f"image: this server's own sample {sample} stands in for the vendor's")
     return notes | ({"x-warning": "; ".join(words)} if words else {})
 
@@ -262,7 +262,7 @@ class FoundImage:
 def find_image(services: Services, image: str) -> FoundImage | None:
     """The image, in the body or on this server; None where it must be fetched.
 
-    Raises BadImage, and InvalidParameter for a path without an image.
+    Raises BadPicture, and InvalidParameter for a path without an image.
     """
     if sample := find_sample(image):
         return FoundImage((sample.side, sample.side))
@@ -290,14 +290,14 @@ def _own_file(services: Services, name: str) -> FoundImage:
     try:
         return FoundImage(services.file_size(name), name=name)
     except NotFound:
-        raise BadImage("image: this server keeps no such file (any more)") from None
+        raise BadPicture("image: this server keeps no such file (any more)") from None
 
 
 def _check_address(image: str) -> None:
-    """Raises InvalidParameter, ImageUnreachable for what can't be an address; a worker finds out the rest."""
+    """Raises InvalidParameter, PictureUnreachable for what can't be an address; a worker finds out the rest."""
     if image.startswith("/"):
         raise InvalidParameter("image", image, "an http(s) URL, a data: URI, base64, or the path of a sample")
     try:
         parse_url(image)
-    except ImageUnreachable as error:
-        raise ImageUnreachable(f"image: {error.message}") from None
+    except PictureUnreachable as error:
+        raise PictureUnreachable(f"image: {error.message}") from None

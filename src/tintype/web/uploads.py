@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 
-from tintype.errors import BadImage, InvalidParameter, MissingParameter, PerhapsDone
+from tintype.errors import BadPicture, InvalidParameter, MissingParameter, PerhapsDone
 from tintype.media.images import identify
 from tintype.media.inline import from_text
 from tintype.store.accounts.uploads import Upload
@@ -48,7 +48,7 @@ async def upload(http: HttpRequest, key: Runner) -> dict[str, Any]:
 
 
 def store(own: Services, account_id: str, texts: list[str]) -> tuple[list[str], float]:
-    """Store the images, all or none → their names, and when they expire; raises BadImage, BadRequest."""
+    """Store the images, all or none → their names, and when they expire; raises BadPicture, BadRequest."""
     images = [_read(own, index, text) for index, text in enumerate(texts)]
     uploads: list[Upload] = []
     try:
@@ -69,8 +69,8 @@ def _read(own: Services, index: int, text: str) -> tuple[bytes, str, tuple[int, 
         # An address, which is no image, counts as an empty one: `identify` refuses it.
         data = from_text(text, own.settings.max_picture_bytes) or b""
         return data, *identify(data, own.settings.max_picture_pixels)
-    except BadImage as error:
-        raise BadImage(f"data_urls[{index}]: {error.message}") from error
+    except BadPicture as error:
+        raise BadPicture(f"data_urls[{index}]: {error.message}") from error
 
 
 def _texts(sent: Any) -> list[str]:

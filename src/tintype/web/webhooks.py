@@ -10,9 +10,9 @@ from fastapi import Request as HttpRequest
 from tintype.errors import (
     AddressRefused,
     BadRequest,
-    ImageUnreachable,
     InvalidParameter,
     MissingParameter,
+    PictureUnreachable,
     WebhookRefused,
 )
 from tintype.media.http import check_target
@@ -153,7 +153,7 @@ def _check(own: Services, url: str, name: str) -> str:
         check_target(url, own.settings.webhook_allow)
     except AddressRefused as error:
         raise WebhookRefused(f"{name}: {error.message}") from None
-    except ImageUnreachable as error:
+    except PictureUnreachable as error:
         raise InvalidParameter(name, url, f"a public http:// or https:// address ({error.message})") from None
     return url
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 from tintype.catalog.samples import sample_path
 from tintype.core import OWN_FILE, STORED_INPUT, GenerationParams
-from tintype.errors import BadImage, NotFound
+from tintype.errors import BadPicture, NotFound
 from tintype.media.decoder import Decoded, Decoder
 from tintype.media.http import LOOKUPS, PublicClient
 from tintype.media.inline import from_text
@@ -77,7 +77,7 @@ class Inputs:
         cancellation: Cancellation,
         run: Callable[[Callable[[], Decoded]], Decoded] = lambda work: work(),
     ) -> Future[Decoded | None]:
-        """Fetch, decode and fit the request's input image; the future raises BadImage.
+        """Fetch, decode and fit the request's input image; the future raises BadPicture.
 
         limit: returns how many pixels one request of the key may ask for. cancellation: ends the download and the
         decoding. run: is handed the work, in its thread.
@@ -91,7 +91,7 @@ class Inputs:
         return self._fetching.submit(account, work)
 
     def read(self, params: GenerationParams) -> Decoded | None:
-        """The same in this thread; None for text to image. Raises BadImage."""
+        """The same in this thread; None for text to image. Raises BadPicture."""
         if not params.source:
             return None
         data = self._bytes(params.source, self.client.deadline(Cancellation()))
@@ -127,16 +127,16 @@ def _stored(name: str, places: Sequence[Storage]) -> bytes:
     for place in places:
         with suppress(NotFound):
             return place.get(name)
-    raise BadImage("image: this server keeps no such file (any more)")
+    raise BadPicture("image: this server keeps no such file (any more)")
 
 
 def _check_pixels(params: GenerationParams, decoded: Decoded, limit: Callable[[], int | None]) -> None:
-    """Raise BadImage when images of its size are more pixels than the key may ask for."""
+    """Raise BadPicture when images of its size are more pixels than the key may ask for."""
     if params.width:
         return  # checked when the request was submitted
     pixels, allowed = params.pixels(*fitted_size(*decoded.size)), limit()
     if allowed is not None and pixels > allowed:
-        raise BadImage(f"image: at its size these are {pixels} pixels; this API key may ask for {allowed} at once")
+        raise BadPicture(f"image: at its size these are {pixels} pixels; this API key may ask for {allowed} at once")
 
 
 class _Job(NamedTuple):

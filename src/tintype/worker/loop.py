@@ -15,7 +15,7 @@ import torch
 from tintype.core import GenerationParams
 from tintype.diffusion.image_state import ImageState
 from tintype.engine import Engine
-from tintype.errors import ImageNotFinite, StoreUnavailable, TintypeError
+from tintype.errors import PictureNotFinite, StoreUnavailable, TintypeError
 from tintype.media.decoder import Decoded
 from tintype.media.network import Cancellation
 from tintype.running import Phase, RunningRequest, refuse
@@ -173,7 +173,7 @@ class Worker:
             self.timings.note(one.request, Stage.DENOISE, one.joined, moment, image.error)
             try:
                 self._finish(one, image)
-            except ImageNotFinite as error:
+            except PictureNotFinite as error:
                 self._start_over(one, error)
             except Exception as error:  # noqa: BLE001 - one request's failure is that request's alone
                 self.requests.fail(one, error)
@@ -204,7 +204,7 @@ class Worker:
 
     def _fetch(self, request: Request, params: GenerationParams, cancellation: Cancellation) -> Future[Decoded | None]:
         """Its input image; without one, done immediately: text to image waits for no other request's."""
-        if not params.source:
+        if params.init is None:
             nothing: Future[Decoded | None] = Future()
             nothing.set_result(self.timings.run(request, Stage.FETCH, lambda: None))
             return nothing
@@ -237,7 +237,7 @@ class Worker:
         if image.latents is None:
             raise image.error or RuntimeError("an image ended without latents")
         began = time.monotonic()
-        complete = one.finish(image, image.family.finish(image.latents))
+        complete = one.finish(image, image.family.autoencoder.decode(image.latents))
         began += self._exclude_loads(one)
         self.timings.note(one.request, Stage.DECODE, began, time.monotonic())
         if complete:
@@ -248,7 +248,7 @@ class Worker:
             one.upload(uploaded)
             uploaded.add_done_callback(lambda _: self.timer.arrived.set())
 
-    def _start_over(self, one: Running, error: ImageNotFinite) -> None:
+    def _start_over(self, one: Running, error: PictureNotFinite) -> None:
         """Once more in float32, whose sums overflow later; if it was in float32, it fails."""
         if one.in_float32 or one.plan.loaded.dtype == "float32":
             self.requests.fail(one, error)

@@ -106,7 +106,7 @@ def generate(
         while engine.live:
             engine.step()
             progress(sum(one.step for one in images), sum(one.steps for one in images))
-        pixels = [loaded.family.finish(_latents(one)) for one in images]
+        pixels = [loaded.family.autoencoder.decode(_latents(one)) for one in images]
     finished = zip(pixels, params.seeds, strict=True)
     return [to_file(params, drawn, plan.size, seed, plan.recipe.of(seed)) for drawn, seed in finished]
 

@@ -159,7 +159,7 @@ class ModelPool:
         loras = tuple(loras)
         weights = self._weights(spec)
         default = self._default_dtype(spec.family, weights)
-        wanted = weights.with_loras(loras), dtype or default
+        wanted = weights.with_loras(loras) if loras else weights, dtype or default
         loaded = self._loaded.pop(wanted, None)
         if loaded is None:
             log.info("opening weights", model=spec.slug, device=str(self.device), dtype=str(wanted[1]))

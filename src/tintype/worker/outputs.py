@@ -15,10 +15,9 @@ from tintype.catalog.builtin import BUILTIN
 from tintype.core import GenerationParams, Output, Recipe, Result, Size
 from tintype.diffusion.safety import Checker, DiffusersChecker, OpenNsfw
 from tintype.errors import ContentRefused, SafetyUnavailable, StoreUnavailable
-from tintype.media.breaker import StorageBreaker
 from tintype.media.images import Encoded, encode
 from tintype.media.scaling import resize
-from tintype.media.storage import Storage
+from tintype.media.storage import Storage, StorageBreaker
 from tintype.settings import Safety, Settings
 from tintype.store.queue.queue import Leases
 from tintype.telemetry.metrics import Stage

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tintype.catalog.loras import STRONGEST, read_loras
+from tintype.catalog.parameters import STRONGEST, read_loras
 from tintype.catalog.samples import sample_path
 from tintype.core import GenerationParams, ImageSpec, InputImage, Json, Recipe, Size
 from tintype.diffusion.image_state import Family, ImageState
-from tintype.diffusion.memory.estimate import MemoryEstimate
-from tintype.errors import BadImage
+from tintype.diffusion.memory.component import MemoryEstimate
+from tintype.errors import BadPicture
 from tintype.media.decoder import Decoded
 from tintype.media.scaling import fit, native_size, output_size, resize
 from tintype.running import RunningRequest
@@ -149,7 +149,7 @@ def to_tensor(image: Image.Image) -> torch.Tensor:
 
 def _samples(params: GenerationParams) -> tuple[InputImage, ...]:
     """The input images that a recipe names: a caller's own are not passed on."""
-    sample = sample_path(params.source)
+    sample = sample_path(params.init.source) if params.init else None
     return (InputImage(sample),) if sample else ()
 
 
@@ -159,14 +159,14 @@ def notes(recipe: Recipe, size: Size) -> tuple[str, str]:
 
 
 def read_recipe(text: str) -> Recipe:
-    """From a file's note; raises BadImage for what is no recipe, or has fields of a later version."""
+    """From a file's note; raises BadPicture for what is no recipe, or has fields of a later version."""
     try:
         said = json.loads(text)
         found = Recipe.from_json(said)
         _check_names(said, found.to_json())
         _check(found)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BadImage("the picture carries no recipe that this version of tintype can read") from error
+        raise BadPicture("the picture carries no recipe that this version of tintype can read") from error
     return found
 
 

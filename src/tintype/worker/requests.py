@@ -12,11 +12,10 @@ from functools import partial
 import structlog
 import torch
 
-from tintype.diffusion.memory.component import out_of_memory
-from tintype.diffusion.memory.estimate import MemoryEstimate
+from tintype.diffusion.memory.component import MemoryEstimate, out_of_memory
 from tintype.engine import Engine
 from tintype.errors import NoRoom, StoreUnavailable
-from tintype.media.breaker import StorageBreaker
+from tintype.media.storage import StorageBreaker
 from tintype.running import Phase, fail
 from tintype.store.db.records import LeaseStatus
 from tintype.store.queue.queue import Leases

@@ -141,10 +141,10 @@ def cancel(tx: Connection, request: Request, rules: Rules) -> None:
 
 def give_up(tx: Connection, moment: float, rules: Rules) -> None:
     """End the requests that no worker will finish."""
-    failure = Failure(gave_up(rules.max_attempts), 500)
     rows = tx.execute(_lost(rules.max_attempts), {"moment": moment}).all()
     for request in (Request.of(row).at(moment) for row in rows):
-        end(tx, request, CANCELLED if request.lease.cancel_requested else failure, rules)
+        lost = CANCELLED if request.lease.cancel_requested else Failure(gave_up(rules.max_attempts), 500)
+        end(tx, request, lost, rules)
 
 
 def end(tx: Connection, request: Request, outcome: Result | Failure, rules: Rules) -> None:
