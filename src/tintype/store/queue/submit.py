@@ -13,8 +13,7 @@ from tintype.settings import Safety
 from tintype.store.accounts.keys import Key
 from tintype.store.billing import ledger
 from tintype.store.db.conditions import kept
-from tintype.store.db.database import now
-from tintype.store.db.notify import notify
+from tintype.store.db.database import notify, now
 from tintype.store.db.records import Json, Request, RequestMetadata, Status
 from tintype.store.db.tables import requests
 from tintype.store.queue import inputs, limits
