@@ -36,9 +36,9 @@ WRITERS = 5
 MAX_QUEUE_WAIT, RETRY = 0.25, 0.001
 #: Characters that no UTF-8 or no database takes; JSON can express both: `"\u0000"`, `"\ud800"`.
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-#: Of wake-ups.
+#: The wake-ups'.
 CHANNEL = "tintype_queued"
-#: Seconds between checks whether to stop, and between attempts to reach a database that is away.
+#: Seconds between a listener's checks whether to stop, and its attempts to reach a database that is away.
 PAUSE = 1.0
 
 
