@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, insert, or_, select, update
 from tintype import __version__
 from tintype.errors import StoreUnavailable
 from tintype.store.db import facts
-from tintype.store.db.conditions import LEASES
+from tintype.store.db.clock import LEASES
 from tintype.store.db.database import Database, now
 from tintype.store.db.tables import keepers
 

@@ -13,7 +13,8 @@ from tintype.errors import RequestUnknown
 from tintype.store.billing import ledger
 from tintype.store.billing.reports import day_of, whole
 from tintype.store.db import measurements
-from tintype.store.db.conditions import find_owned, set_back
+from tintype.store.db.clock import set_back
+from tintype.store.db.conditions import find_owned
 from tintype.store.db.database import Database, now, read_clock
 from tintype.store.db.records import Json, Status
 from tintype.store.db.tables import history, inputs, requests, workers

@@ -12,7 +12,8 @@ from sqlalchemy import Connection, ScalarSelect, Select, and_, exists, func, or_
 
 from tintype.errors import NotFound
 from tintype.store.db.audit import record
-from tintype.store.db.conditions import UNENDED, find_owned, set_back_deliveries
+from tintype.store.db.clock import set_back_deliveries
+from tintype.store.db.conditions import UNENDED, find_owned
 from tintype.store.db.database import Database, now, read_clock
 from tintype.store.db.records import DISABLED, Delivery, DeliveryOutcome, DeliveryStatus, Subscription
 from tintype.store.db.tables import deliveries, webhooks
