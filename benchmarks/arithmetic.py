@@ -19,11 +19,11 @@ from tintype.catalog.samples import LANDSCAPE
 from tintype.checkpoints.checkpoint import Checkpoint
 from tintype.checkpoints.component import Component
 from tintype.checkpoints.weights import builtin_weights
-from tintype.diffusion.compile import run_eagerly
 from tintype.diffusion.dtype_selection import Layers, medians, speedup
 from tintype.diffusion.families import DENOISERS
 from tintype.diffusion.libraries import quiet_libraries
 from tintype.diffusion.loading import load
+from tintype.diffusion.memory.component import run_eagerly
 from tintype.media.decoder import Decoded
 from tintype.worker.main import generate
 from tintype.worker.models import ModelPool
@@ -82,7 +82,7 @@ def requests(rounds: int) -> dict[str, float]:
     found = {}
     for slug, sent in (("sd1.5-img2img", {}), (TEXT, {"width": 256, "height": 256})):
         spec = MODELS[slug]
-        picture = Decoded(source(), (SIDE, SIDE), "") if spec.takes_picture else None
+        picture = Decoded(source(), (SIDE, SIDE), "") if spec.takes_image else None
         named = {"image": LANDSCAPE.path} if picture else {}
         wanted = spec.read(spec.validate({"prompt": "a fox", "seed": 1, **named, **sent})[0])
         models = [ModelPool("cpu", str(dtype).removeprefix("torch."), 256, {}).get(spec) for dtype in FORMATS]

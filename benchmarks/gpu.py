@@ -24,10 +24,11 @@ from benchmarks.run import machine
 from benchmarks.work import Pipeline, mixed_jobs, ours
 from tintype.checkpoints.weights import WeightsSpec
 from tintype.core import ImageSpec
-from tintype.diffusion.compile import CompileCache, Run, run_eagerly
+from tintype.diffusion.compile import CompileCache
 from tintype.diffusion.dtype_selection import medians
 from tintype.diffusion.families import load_family
 from tintype.diffusion.libraries import quiet_libraries
+from tintype.diffusion.memory.component import Run, run_eagerly
 
 #: Requests at once.
 CLIENTS = (1, 8, 16)

@@ -19,7 +19,7 @@ from tintype.core import ImageSpec
 from tintype.diffusion.image_state import Family
 from tintype.diffusion.sd15 import SCHEDULERS
 from tintype.engine import Engine
-from tintype.worker.request import to_tensor
+from tintype.worker.plan import to_tensor
 
 SIDE = 256
 
@@ -71,7 +71,9 @@ def ours(family: Family, jobs: list[ImageSpec]) -> Done:
             engine.add(picture)
         while engine.live:
             engine.step()
-        made = [family.finish(picture.latents).numpy() for picture in pictures if picture.latents is not None]
+        made = [
+            family.autoencoder.decode(picture.latents).numpy() for picture in pictures if picture.latents is not None
+        ]
     return Done(made, engine.forward_passes)
 
 

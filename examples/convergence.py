@@ -22,9 +22,8 @@ from rich.progress import track
 
 from tintype.diffusion.image_state import Answer
 from tintype.diffusion.samplers import SAMPLERS
-from tintype.diffusion.samplers.parameterization import Epsilon
-from tintype.diffusion.samplers.sampling import noise_stream
-from tintype.diffusion.schedules import plan
+from tintype.diffusion.samplers.spec import noise_stream, plan
+from tintype.diffusion.schedules import Epsilon
 
 SPACE = Epsilon()
 MEANS, SPREAD = (-0.8, 0.5), 0.25

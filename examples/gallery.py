@@ -62,7 +62,7 @@ class Cell:
                 engine.step()
             if picture.latents is None:
                 raise picture.error or RuntimeError("no picture")
-            return Image.fromarray(family.finish(picture.latents).numpy())
+            return Image.fromarray(family.autoencoder.decode(picture.latents).numpy())
 
 
 def sheet(family: Family, prompt: str, seed: int) -> Image.Image:

@@ -185,7 +185,11 @@ def _run(family: Family, specs: Sequence[ImageSpec], init: torch.Tensor | None =
             engine.add(one)
         while engine.live:
             engine.step()
-        return [Image.fromarray(family.finish(one.latents).numpy()) for one in pictures if one.latents is not None]
+        return [
+            Image.fromarray(family.autoencoder.decode(one.latents).numpy())
+            for one in pictures
+            if one.latents is not None
+        ]
 
 
 def _spec(asked: Asked, way: Way, strength: float | None = None) -> ImageSpec:

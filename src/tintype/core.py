@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from tintype import __version__
@@ -66,7 +66,7 @@ class GenerationParams:
     base64: bool = False
     #: Whether its images share no forward pass with others, so that they can be made again bit for bit.
     exact: bool = False
-    #: LoRAs on top of the model's weights, as `name:strength, …` (`catalog.loras` reads them).
+    #: LoRAs on top of the model's weights, as `name:strength, …` (`catalog.parameters` reads them).
     loras: str = ""
 
     @property
@@ -104,7 +104,8 @@ class GenerationParams:
         said = {one.name: getattr(self, one.name) for one in fields(self)}
         further = [{"source": one.source, "role": one.role} for one in said.pop("inputs") if one.role != "init"]
         first = {name: said.pop(name) for name in ("prompt", "negative_prompt")}
-        return {**first, "image": self.source, **said, **({"inputs": further} if further else {})}
+        first["image"] = self.init.source if self.init else ""
+        return {**first, **said, **({"inputs": further} if further else {})}
 
     @classmethod
     def from_json(cls, said: Json) -> GenerationParams:
@@ -171,9 +172,6 @@ class Output:
     height: int
     seed: int
 
-    def to_json(self) -> dict[str, Any]:
-        return {one.name: getattr(self, one.name) for one in fields(self)}
-
     @classmethod
     def from_json(cls, said: Json) -> Output:
         return cls(**{"width": 0, "height": 0, **_known(cls, said)})
@@ -200,7 +198,7 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "pictures": [one.to_json() for one in self.outputs],
+            "pictures": [asdict(one) for one in self.outputs],
             "format": self.format,
             "seed": self.seed,
             "recipe": None if self.recipe is None else self.recipe.to_json(),

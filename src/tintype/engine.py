@@ -12,9 +12,6 @@ from tintype.diffusion.memory.component import out_of_memory
 from tintype.diffusion.text import Text
 from tintype.errors import NoRoom
 
-#: Steps between checks for NaN: each check synchronises with the device.
-CHECK_EVERY = 16
-
 
 class Engine:
     """Images in the denoising loop; each `step` is one model evaluation for every one of them."""
@@ -43,9 +40,12 @@ class Engine:
         self._texts.clear()
 
     def drop(self, image: ImageState) -> None:
-        """Remove an image before it is finished, without effect on others."""
+        """Remove an image, finished or not, without effect on others, and release its denoiser."""
         self.live.remove(image)
-        self._release(image)
+        image.family.denoiser.memory.release(image.family.denoiser)
+        self._texts.clear()
+        if not self.live:
+            self._fitting_rows.clear()
 
     def step(self) -> list[ImageState]:
         """Advance every live image by one evaluation; removes and returns those that are finished or have failed."""
@@ -53,9 +53,8 @@ class Engine:
             for batch in self.batches():
                 self._attempt(batch)
         ended = [image for image in self.live if image.ended]
-        self.live = [image for image in self.live if not image.ended]
         for image in ended:
-            self._release(image)
+            self.drop(image)
         return ended
 
     def batches(self) -> Iterator[list[ImageState]]:
@@ -66,18 +65,15 @@ class Engine:
                 own = image if image.exact else None
                 groups.setdefault((image.family, image.ask.x.shape, own), []).append(image)
         for (family, shape, _), group in groups.items():
-            yield from self._split(group, self._fitting_rows.get((family, shape), self.max_rows))
-
-    def _split(self, group: list[ImageState], max_rows: int) -> Iterator[list[ImageState]]:
-        batch: list[ImageState] = []
-        rows = 0
-        for image in group:
-            if batch and rows + image.rows > max_rows:
-                yield batch
-                batch, rows = [], 0
-            batch.append(image)
-            rows += image.rows
-        yield batch
+            max_rows = self._fitting_rows.get((family, shape), self.max_rows)
+            batch, rows = group[:1], group[0].rows
+            for image in group[1:]:
+                if rows + image.rows > max_rows:
+                    yield batch
+                    batch, rows = [], 0
+                batch.append(image)
+                rows += image.rows
+            yield batch
 
     def _attempt(self, batch: list[ImageState]) -> None:
         smaller: list[list[ImageState]] = []
@@ -125,15 +121,6 @@ class Engine:
         for image, prediction in zip(batch, torch.cat(predicted).split(counts), strict=True):
             try:
                 image.answer(prediction)
-                if image.latents is not None or image.step % CHECK_EVERY == 0:
-                    image.check()
             except Exception as error:  # noqa: BLE001 - what a sampler raises is its own image's error
                 image.error = error
         self.seconds += time.monotonic() - began
-
-    def _release(self, image: ImageState) -> None:
-        """Release what the departed image held."""
-        image.family.denoiser.memory.release(image.family.denoiser)
-        self._texts.clear()
-        if not self.live:
-            self._fitting_rows.clear()

@@ -264,7 +264,7 @@ class ContentRefused(TintypeError):
     advice = "Change the prompt or the image; nothing was charged."
 
     @classmethod
-    def of_picture(cls, category: str) -> Self:
+    def of_image(cls, category: str) -> Self:
         """For an output that the check puts into this category."""
         return cls(f"The safety check refused the image: {category}")
 

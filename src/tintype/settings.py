@@ -144,7 +144,7 @@ class Settings(BaseSettings):
     #: such as httpx.
     storage_redirect: bool = False
 
-    #: Access to `/metrics`: with an operator's key, for everybody who reaches the port (`open`), or none (`off`). It
+    #: Access to `/metrics`: with an operator's key, for any client that reaches the port (`open`), or none (`off`). It
     #: names models and workers, and shows usage and revenue.
     metrics: Literal["operator", "open", "off"] = "operator"
     #: OpenTelemetry's exporter for traces, by its name (`console`, `otlp_proto_http`); empty is none. Needs the extra
@@ -447,6 +447,6 @@ class Settings(BaseSettings):
         return self.data / "assets"
 
     @property
-    def picture_life(self) -> float:
+    def output_ttl(self) -> float:
         """Seconds until an image expires, counted from its writing: a little before its record's time begins."""
         return self.file_life or self.retention + 5.0

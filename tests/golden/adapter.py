@@ -10,8 +10,8 @@ import torch
 
 from tintype.diffusion.image_state import Family, ImageState
 from tintype.diffusion.samplers import find_sampler
-from tintype.diffusion.samplers.parameterization import Epsilon, Flow, Parameterization
-from tintype.diffusion.schedules import SCHEDULES, plan
+from tintype.diffusion.samplers.spec import plan
+from tintype.diffusion.schedules import SCHEDULES, Epsilon, Flow, Parameterization
 from tintype.diffusion.text import Text
 
 SPACES: dict[str, Parameterization] = {"eps": Epsilon(), "flow": Flow(shift=3.0)}

@@ -24,7 +24,7 @@ from tintype.cli.storage import check_same_storage
 from tintype.errors import ConfigurationInvalid
 from tintype.hub.registry import Registry, build_registry
 from tintype.media.objects import bucket, open_bucket
-from tintype.media.storage import ID_FILE, read_storage_id
+from tintype.media.storage_id import ID_FILE, read_storage_id
 from tintype.settings import Settings
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db import facts

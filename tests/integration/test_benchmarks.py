@@ -14,7 +14,8 @@ from benchmarks.work import mixed_jobs
 from tests.integration.conftest import KL
 from tests.toy import TRANSFORMER, UNET, toy_weights
 
-from tintype.diffusion.compile import CompileCache, run_eagerly
+from tintype.diffusion.compile import CompileCache
+from tintype.diffusion.memory.component import run_eagerly
 
 CPU, FLOAT = torch.device("cpu"), torch.float32
 

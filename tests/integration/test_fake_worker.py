@@ -25,7 +25,7 @@ from tintype.store.db.database import Database
 from tintype.store.db.migrations import migrate
 from tintype.store.db.records import Request, Status
 from tintype.store.db.tables import requests as table
-from tintype.store.queue.inputs import Input
+from tintype.store.queue.submit import Input
 from tintype.testmode.fake_worker import FakeWorker
 from tintype.testmode.images import FakeOutputs
 

@@ -22,7 +22,7 @@ from tintype.cli.options import with_endpoint
 from tintype.cli.storage import check_storage
 from tintype.errors import StorageUnavailable
 from tintype.media.objects import Objects, bucket, open_bucket
-from tintype.media.storage import place
+from tintype.media.storage_id import place
 from tintype.settings import Settings
 
 ROLE = {"AccessKeyId": "of-the-role", "SecretAccessKey": "s", "Token": "of-the-role", "Code": "Success"}

@@ -16,8 +16,15 @@ from tintype.catalog.models import SD3_MEDIUM_IMG2IMG, SD15_IMG2IMG, SD35_TURBO_
 from tintype.checkpoints.weights import WeightsSpec
 from tintype.core import ImageSpec
 from tintype.diffusion.image_state import Family
-from tintype.diffusion.memory.activation import MEASURED, SLACK, ActivationMemory, ForwardPass, ProcessMeter, meter
-from tintype.diffusion.memory.component import Location
+from tintype.diffusion.memory.component import (
+    MEASURED,
+    SLACK,
+    ActivationMemory,
+    ForwardPass,
+    Location,
+    ProcessMeter,
+    meter,
+)
 from tintype.diffusion.memory.device_memory import DeviceMemory, Memory, available, free_on_host, margin, open_memory
 from tintype.diffusion.memory.transfer import CudaTransfer, _replace
 from tintype.diffusion.text import PromptCache

@@ -20,9 +20,10 @@ from torch.nn.attention import SDPBackend
 from tintype.catalog.models import MODELS
 from tintype.checkpoints.weights import WeightsSpec
 from tintype.core import ImageSpec
-from tintype.diffusion.compile import MAX_SHAPES, CompileCache, CompiledCopy, pick_run, run_eagerly
+from tintype.diffusion.compile import MAX_SHAPES, CompileCache, CompiledCopy, pick_run
 from tintype.diffusion.cuda_graphs import ROUNDS, CudaGraph, pick_attention
 from tintype.diffusion.image_state import Family
+from tintype.diffusion.memory.component import run_eagerly
 from tintype.diffusion.sd3 import SD3
 from tintype.engine import Engine
 from tintype.worker.models import ModelPool

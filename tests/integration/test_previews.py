@@ -34,8 +34,8 @@ from tintype.store.db.migrations import migrate
 from tintype.store.db.records import Request
 from tintype.store.queue.progress import Preview, Previews, latest
 from tintype.worker.outputs import SafetyFilter
+from tintype.worker.plan import Plan, Running
 from tintype.worker.previews import PreviewRenderer
-from tintype.worker.request import Plan, Running
 
 JOB = {"prompt": "a fox", "steps": 4, "seed": 1, "width": 64, "height": 128}
 SAMPLERS = {"sd15": {"sampler": "Euler"}, "sd3": {"sampler": "euler", "schedule": "normal"}}

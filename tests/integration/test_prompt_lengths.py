@@ -24,7 +24,7 @@ from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
 from tintype.diffusion.loading import open_tokenizer
 from tintype.diffusion.text import T5Encoder
-from tintype.worker.request import unread_text
+from tintype.worker.plan import unread_text
 
 #: The toys' tokenizer makes a token of every letter.
 FITS, LONG = "a" * 75, "a" * 90

@@ -21,7 +21,7 @@ from tests.toy import image_spec, toy_weights
 from tintype.catalog.parameters import SD15_SCHEDULERS
 from tintype.core import ImageSpec
 from tintype.diffusion.image_state import Family
-from tintype.worker.request import to_tensor
+from tintype.worker.plan import to_tensor
 
 #: The classes that SAMPLERS.md and diffusers' table of k-diffusion names give, written out once more.
 CLASSES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -27,7 +27,7 @@ from tintype.diffusion.families import load_family
 from tintype.diffusion.image_state import Family
 from tintype.diffusion.memory.device_memory import DeviceMemory, Memory
 from tintype.errors import PictureNotFinite
-from tintype.worker.request import to_tensor
+from tintype.worker.plan import to_tensor
 
 STEPS = 6
 LOWEST = 0.0029940119760479044  # shift(1/1000): where sgm_uniform's line ends, before it is shifted once more
@@ -156,11 +156,11 @@ def test_image_to_image(sd3: Family, weights: Path, picture: torch.Tensor) -> No
 
 def test_a_decoder_that_breaks_down_draws_no_black_picture(sd3: Family) -> None:
     with pytest.raises(PictureNotFinite):
-        sd3.finish(torch.full((1, 16, 8, 8), float("nan")))
+        sd3.autoencoder.decode(torch.full((1, 16, 8, 8), float("nan")))
 
 
 def test_strength_nothing_gives_the_picture_back(sd3: Family, picture: torch.Tensor) -> None:
     wanted = job(init=True, strength=0.0)
     with torch.inference_mode():
-        kept = sd3.finish(sd3.autoencoder.encode(picture, None))
+        kept = sd3.autoencoder.decode(sd3.autoencoder.encode(picture, None))
     assert torch.equal(pixels(sd3, wanted, picture), kept)

@@ -25,7 +25,7 @@ from tintype.errors import WeightsUnusable
 from tintype.media.scaling import output_size
 from tintype.worker.models import ModelPool
 from tintype.worker.outputs import to_file
-from tintype.worker.request import image_specs
+from tintype.worker.plan import image_specs
 
 LORA = "pytorch_lora_weights.safetensors"
 JOB = image_spec(

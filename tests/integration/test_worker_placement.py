@@ -28,12 +28,12 @@ from tintype.store.accounts.keys import Key
 from tintype.store.db.records import CANCELLED, LeaseStatus, Request, Status
 from tintype.store.db.tables import requests
 from tintype.telemetry.metrics import STAGE_SECONDS, Stage
-from tintype.worker.admission import GIVE_WAY, OVERDUE_AFTER, Admission
 from tintype.worker.inputs import PLACES, Inputs
 from tintype.worker.loop import Worker, WorkerConfig
 from tintype.worker.models import ModelPool
 from tintype.worker.outputs import Outputs, SafetyFilter
-from tintype.worker.request import image_specs
+from tintype.worker.plan import image_specs
+from tintype.worker.requests import GIVE_WAY, OVERDUE_AFTER, Admission
 
 ONE = SD35_TURBO_TXT2IMG
 #: The same, with weights of its own.
@@ -119,8 +119,8 @@ def test_what_has_no_room_is_given_to_a_worker_that_is_idle_and_large_enough(
     site: Website, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr(worker.admission, "_clock", clock)
-    monkeypatch.setattr("tintype.worker.outcomes.ASK_AGAIN", 0)
+    monkeypatch.setattr(worker.requests, "_clock", clock)
+    monkeypatch.setattr("tintype.worker.requests.ASK_AGAIN", 0)
     site.own.store.ops.workers.remove("w2")
     running, waiting = submit(site, ONE.slug), submit(site, OTHER.slug)
     claim(worker)
@@ -139,7 +139,7 @@ def test_what_has_no_room_is_given_to_a_worker_that_is_idle_and_large_enough(
     another(site)
     worker.requests.make_way()
     assert [*worker.running] == [running.id]
-    assert (found(site, waiting).status, found(site, waiting).attempts.counted) == (Status.QUEUED, 0)
+    assert (found(site, waiting).status, found(site, waiting).attempts) == (Status.QUEUED, 0)
 
     claim(worker)
     assert [*worker.running] == [running.id], "it is the other's, which does not want it"
@@ -157,7 +157,7 @@ def test_what_met_an_absent_database_is_not_to_blame(site: Website, worker: Work
     claim(worker)
     worker.requests.fail(worker.running[request.id], StoreUnavailable())
     assert request.id not in worker.running
-    assert (found(site, request).status, found(site, request).attempts.counted) == (Status.QUEUED, 0)
+    assert (found(site, request).status, found(site, request).attempts) == (Status.QUEUED, 0)
     worker.requests.hand_back()
 
 
@@ -267,7 +267,7 @@ def test_one_account_leaves_places_to_others(
 ) -> None:
     """A quarter of them, unless its forward passes could not be full then."""
     clear(site)
-    worker.admission = Admission(8, rows)
+    worker.requests = Admission(8, rows)
     stranger, _ = site.own.store.accounts.keys.create(site.own.store.accounts.create("two", 1_000_000).id, "key")
     for _ in range(10):
         submit(site, ONE.slug, batch_size=count)
@@ -327,7 +327,7 @@ def test_a_request_is_over_when_it_is_cancelled_however_long_its_storage_says_no
     until(lambda: turned(worker) and [bool(task.uploaded) for task in worker.running.values()] == [True] * 4)
     deliveries = [task.uploaded for task in worker.running.values()]
     site.own.store.queue.cancel(many[0].id, site.account_id)
-    worker.running[many[0].id].renewed(LeaseStatus.CANCEL)
+    worker.running[many[0].id].lease = LeaseStatus.CANCEL
     worker.turn()
     assert found(site, many[0]).error == CANCELLED.error
     assert many[0].id not in worker.running

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tintype.catalog.loras import offering, read_loras
 from tintype.catalog.models import SD3_MEDIUM_IMG2IMG
+from tintype.catalog.parameters import offering, read_loras
 from tintype.errors import InvalidParameter
 
 SPEC = offering(SD3_MEDIUM_IMG2IMG, ["detail", "ink-2.1"])

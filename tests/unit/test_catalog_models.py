@@ -106,9 +106,7 @@ def test_the_models_are_the_contracts() -> None:
     assert MODELS.keys() == TABLES.keys()
     assert {slug: (spec.price, spec.typical_seconds) for slug, spec in MODELS.items()} == PRICES
     assert not NEVER_SLUGS & MODELS.keys()
-    assert [spec.takes_picture for spec in MODELS.values()] == [
-        "image" in TABLES[slug] for slug, spec in MODELS.items()
-    ]
+    assert [spec.takes_image for spec in MODELS.values()] == ["image" in TABLES[slug] for slug, spec in MODELS.items()]
 
 
 @pytest.mark.parametrize("slug", TABLES)
@@ -174,6 +172,6 @@ def test_an_unknown_slug_is_not_found_by_name() -> None:
 
 
 def test_the_most_that_a_request_can_cost() -> None:
-    assert SD15_IMG2IMG.tariff.most(4) == 14_800
-    assert Tariff(101, "second", 2.5).most(3) == 758  # 757.5, rounded up
-    assert Tariff(0, "second", 2.5).most(3) == 0
+    assert SD15_IMG2IMG.tariff.max_price(4) == 14_800
+    assert Tariff(101, "second", 2.5).max_price(3) == 758  # 757.5, rounded up
+    assert Tariff(0, "second", 2.5).max_price(3) == 0

@@ -12,8 +12,8 @@ from tintype.catalog.parameters import planned_steps
 from tintype.catalog.spec import DRAWN_SEEDS
 from tintype.core import GenerationParams
 from tintype.diffusion.samplers import SAMPLERS
-from tintype.diffusion.samplers.parameterization import Flow
-from tintype.diffusion.schedules import plan
+from tintype.diffusion.samplers.spec import plan
+from tintype.diffusion.schedules import Flow
 from tintype.diffusion.sd15 import SCHEDULERS
 
 #: Of the published scheduler, what bears on the number of steps.

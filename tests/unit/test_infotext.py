@@ -14,8 +14,8 @@ from tests.pictures import saved
 from tintype.catalog.parameters import SAMPLERS, SCHEDULES, SD15_SCHEDULERS
 from tintype.core import Format, GenerationParams, Recipe
 from tintype.media.images import MAX_NOTE, encode, read_note
-from tintype.worker import recipe as words
-from tintype.worker.recipe import infotext, notes, read_recipe
+from tintype.worker import plan as words
+from tintype.worker.plan import infotext, notes, read_recipe
 
 ORDER = GenerationParams(prompt="a fox", steps=20, guidance=7.5, seed=5, sampler="euler_ancestral", schedule="karras")
 RECIPE = Recipe(model="sd3", params=ORDER, weights="f" * 24, dtype="float32", t5_tokens=77, source="", version="1.2")

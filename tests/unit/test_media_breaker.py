@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tintype.errors import BadPicture, StorageUnavailable
-from tintype.media.breaker import StorageBreaker
+from tintype.media.storage import StorageBreaker
 
 
 class Place:

@@ -11,13 +11,20 @@ from typing import Any
 import pytest
 import torch
 
-from tintype.diffusion.memory.activation import MEASURED, SLACK, ActivationMemory, ForwardPass
-from tintype.diffusion.memory.component import LoadedComponent, Location
+from tintype.diffusion.memory.component import (
+    MEASURED,
+    SLACK,
+    ActivationMemory,
+    ForwardPass,
+    LoadedComponent,
+    Location,
+    MemoryEstimate,
+    PassEstimate,
+)
 from tintype.diffusion.memory.device_memory import DeviceMemory, MemoryReport
-from tintype.diffusion.memory.estimate import MemoryEstimate, PassEstimate
 from tintype.diffusion.text import PromptCache, Text
 from tintype.errors import NoRoom
-from tintype.worker.admission import OVERDUE_AFTER, Admission
+from tintype.worker.requests import OVERDUE_AFTER, Admission
 
 
 class Clock:

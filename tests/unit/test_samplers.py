@@ -15,11 +15,9 @@ from tintype.catalog.parameters import SAMPLERS as PROMISED
 from tintype.diffusion import samplers
 from tintype.diffusion.image_state import Answer
 from tintype.diffusion.samplers import SAMPLERS, find_sampler, other_samplers
-from tintype.diffusion.samplers.parameterization import Epsilon, Flow, Parameterization
-from tintype.diffusion.samplers.sampling import Noise, noise_stream
-from tintype.diffusion.samplers.spec import SamplerSpec
+from tintype.diffusion.samplers.spec import Noise, SamplerSpec, noise_stream, plan
 from tintype.diffusion.samplers.unipc import LAST
-from tintype.diffusion.schedules import SCHEDULES, plan
+from tintype.diffusion.schedules import SCHEDULES, Epsilon, Flow, Parameterization
 
 FLOW, EPSILON = Flow(3.0), Epsilon()
 #: One name for each method: several names are the same one.

@@ -8,8 +8,8 @@ import pytest
 
 from tintype.catalog.parameters import SCHEDULES as PROMISED
 from tintype.diffusion.samplers import SAMPLERS
-from tintype.diffusion.samplers.parameterization import Epsilon, Flow, Parameterization, shifted
-from tintype.diffusion.schedules import MAX_STEPS, SCHEDULES, plan
+from tintype.diffusion.samplers.spec import MAX_STEPS, plan
+from tintype.diffusion.schedules import SCHEDULES, Epsilon, Flow, Parameterization, shifted
 
 FLOW, EPSILON = Flow(3.0), Epsilon()
 EULER, DPM_2 = SAMPLERS["euler"], SAMPLERS["dpm_2"]

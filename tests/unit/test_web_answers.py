@@ -22,7 +22,7 @@ from tintype.store.db.records import (
     Timing,
 )
 from tintype.store.queue.eta import Eta
-from tintype.web import answers
+from tintype.web import answers, v2
 
 BASE = "https://a.example"
 QUEUED = Request(
@@ -51,7 +51,7 @@ def outputs(tmp_path: Path) -> Files:
 def test_queued_and_running() -> None:
     links = {"status_url": f"{BASE}/v2/requests/7/status", "response_url": f"{BASE}/v2/requests/7"}
     poll = f"{BASE}/v1/requests/7"
-    assert answers.submitted(QUEUED, BASE) == {"request_id": "7", "status": "QUEUED", "poll_url": poll, **links}
+    assert v2.queued(QUEUED, BASE) == {"request_id": "7", "status": "QUEUED", "poll_url": poll, **links}
     queued = {"status": "QUEUED", "request_id": "7", "metrics": {}, **links}
     first = {"queue_position": 3, "eta": 8.5, "progress": 0, "step": 0, "steps": 4}
     assert answers.status(QUEUED, BASE, Eta(3, 8.5)) == queued | first

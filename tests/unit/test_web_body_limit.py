@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from tintype.errors import BodyTooLarge
-from tintype.web.middleware import BodyLimit
+from tintype.web.middleware import Exchange
 
 
 def read(limit: int, *pieces: bytes) -> bytes:
@@ -28,7 +30,10 @@ def read(limit: int, *pieces: bytes) -> bytes:
 
     async def send(_: Message) -> None: ...
 
-    asyncio.run(BodyLimit(application, limit)({"type": "http", "headers": []}, receive, send))
+    services: Any = SimpleNamespace(settings=SimpleNamespace(max_body=limit))
+    scope: Scope = {"type": "http", "headers": []}
+    call = Exchange(services, scope, receive, send)
+    asyncio.run(application(scope, call.receive, call.send))
     assert not waiting
     return bytes(received)
 

@@ -11,12 +11,12 @@ import pytest
 
 from tintype.catalog.models import MODELS, SD35_TURBO_TXT2IMG
 from tintype.diffusion.text import Lengths
-from tintype.media.breaker import StorageBreaker
+from tintype.media.storage import StorageBreaker
 from tintype.running import RunningRequest
 from tintype.telemetry.metrics import STAGE_SECONDS, Stage
 from tintype.worker.loop import Worker, WorkerConfig
 from tintype.worker.outputs import SafetyFilter
-from tintype.worker.request import Running
+from tintype.worker.plan import Running
 
 LOAD = 40.0
 
@@ -67,8 +67,7 @@ def test_loading_is_nobodys_time(monkeypatch: pytest.MonkeyPatch) -> None:
     earlier, fresh = running("earlier"), running("fresh")
     earlier.wait_for_memory(nothing)
     earlier.denoise([nothing], models.now)
-    worker.requests.add(earlier)
-    worker.requests.add(fresh)
+    worker.running.update(earlier=earlier, fresh=fresh)
     models.now += 3
     worker.start()
     assert (models.now - earlier.began, models.now - fresh.began) == (3, 0)

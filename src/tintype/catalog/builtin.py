@@ -12,12 +12,12 @@ from tintype.checkpoints.weights import BUILTIN_FOLDER, METADATA_FILE, has_built
 
 #: As answers and descriptions call them.
 BUILTIN = "built-in"
-#: Backgrounds beside white that they know by name, as `training/` lists them.
+#: Backgrounds next to white that they know by name, as `training/` lists them.
 COLOURS = (
     "red", "orange", "yellow", "green", "blue", "sky blue", "purple", "pink", "brown", "black", "gray", "dark blue",
     "teal", "beige",
 )  # fmt: skip
-#: What somebody who has never seen them could try.
+#: Prompts to try them with.
 PROMPTS = (
     "a fox on a sky blue background",
     "a birthday cake on a pink background",
@@ -40,7 +40,7 @@ def about(spec: ModelSpec, configured: Container[str]) -> dict[str, Any]:
         "colours": list(COLOURS),
         "prompts": list(PROMPTS),
     }
-    # A picture of each of the four is shipped with the pages.
+    # An image of each of the four is shipped with the pages.
     world["sample"] = f"/static/samples/{spec.like or spec.slug}.jpeg"
     return {"weights": BUILTIN, "weights_note": in_words(spec), **world}
 

@@ -12,14 +12,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from tintype.catalog.loras import offering
+from tintype.catalog.parameters import offering
 from tintype.catalog.spec import Catalogue, ModelSpec
 from tintype.errors import BadRequest, ConfigurationInvalid
 from tintype.settings import OwnPrice
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9.\-]{0,79}")
-#: Addresses below /v1 and /v2 beside the models' own, which a slug would hide, or be hidden by: those that there are (a
-#: test holds them against the routes), and those of other hosts' dialects.
+#: Other addresses below /v1 and /v2 than the models' own, which a slug would hide, or be hidden by: those that there
+#: are (a test holds them against the routes), and those of other hosts' dialects.
 RESERVED = (
     "events", "files", "get-user-credits", "images", "keys", "ledger", "models", "operator", "predictions", "requests",
     "samples", "usage", "warm", "webhooks",
@@ -90,7 +90,7 @@ class ModelEntry(Strict):
     like: str | None = None
     title: str | None = Field(None, min_length=1, max_length=200)
     description: str | None = Field(None, min_length=1, max_length=2000)
-    #: Dollars per picture, or a table: dollars, per, most_seconds.
+    #: Dollars per image, or a table: dollars, per, most_seconds.
     price: OwnPrice | None = None
     #: What parameters are where a caller sends nothing.
     defaults: dict[str, Any] = {}
@@ -131,7 +131,7 @@ class ModelEntry(Strict):
 
     @property
     def elsewhere(self) -> bool:
-        """Whether it says where its weights are, or changes them: then the built-in ones can't stand in."""
+        """Whether it says where its weights are, or changes them: then the built-in ones don't replace them."""
         changed = self.loras or self.available_loras or self.vae or self.text_encoders or self.prediction
         return bool(self.source or self.folder or self.file or changed)
 
@@ -231,7 +231,7 @@ def _sized(where: str, spec: ModelSpec, sizes: tuple[int, ...]) -> ModelSpec:
 def _fixed(where: str, base: ModelSpec, wanted: Mapping[str, Any]) -> dict[str, Any]:
     """The fixed fields of an order that the file changes, checked."""
     for name, value in wanted.items():
-        least, most = BOUNDS.get(name, (0, 0))
+        min_, max_ = BOUNDS.get(name, (0, 0))
         if name not in base.fixed or name not in BOUNDS:
             allowed = (
                 ", ".join(name for name in base.fixed if name in BOUNDS)
@@ -239,8 +239,8 @@ def _fixed(where: str, base: ModelSpec, wanted: Mapping[str, Any]) -> dict[str, 
             )
             raise ConfigurationInvalid(f"{where}.fixed.{name}: no such key; allowed: {allowed}")
         kind = (int,) if name == "steps" else (int, float)
-        if type(value) not in kind or not least <= value <= most:
-            raise ConfigurationInvalid(f"{where}.fixed.{name}: {value!r} was given; allowed: {least} to {most}")
+        if type(value) not in kind or not min_ <= value <= max_:
+            raise ConfigurationInvalid(f"{where}.fixed.{name}: {value!r} was given; allowed: {min_} to {max_}")
     return dict(wanted)
 
 

@@ -14,7 +14,7 @@ SD15_IMG2IMG = ModelSpec(
     tariff=Tariff(3_700),
     typical_seconds=7.7,
     parameters=(
-        p.picture(),
+        p.image(),
         p.text("prompt", "What to draw.", required=True),
         p.text("negative_prompt", "What to keep out of the picture.", ""),
         p.count("samples", 4),
@@ -52,7 +52,7 @@ SD3_MEDIUM_IMG2IMG = ModelSpec(
     tariff=Tariff(7_600),
     typical_seconds=7.4,
     parameters=(
-        p.picture(PORTRAIT.path),
+        p.image(PORTRAIT.path),
         p.text("prompt", "What to draw.", "photo of a boy holding phone on table,3d pixar style", required=True),
         p.text("negative_prompt", "What to keep out of the picture.", "low quality,less details"),
         p.steps("num_inference_steps", 20, 1, 100),
@@ -90,7 +90,7 @@ SD3_TURBO_IMG2IMG = ModelSpec(
     typical_seconds=10.5,
     parameters=(
         p.choice("mode", "The kind of task.", ("image-to-image",), "image-to-image", required=True),
-        p.picture(SUBJECT.path),
+        p.image(SUBJECT.path),
         p.text("prompt", "What to draw.", ""),
         p.strength(1, 0),
         p.seed(-1),

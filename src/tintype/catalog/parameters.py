@@ -1,7 +1,10 @@
-"""The parameters that several models have, and the names of samplers and schedules."""
+"""The parameters that several models have, the names of samplers and schedules, and LoRAs that a request may name."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from tintype.catalog.spec import Group, Kind, ModelSpec, Param, Value
@@ -55,6 +58,12 @@ ASPECT_RATIOS = (
     "21:9 landscape 1536x640",
 )
 
+#: How strongly: two digits behind the point at most, so that different weights are few.
+STRENGTH = r"-?(?:[01](?:\.[0-9]{1,2})?|2(?:\.00?)?)"
+STRONGEST = 2.0
+#: Of one request.
+MAX_LORAS = 5
+
 
 def text(name: str, help: str, default: str | None = None, *, required: bool = False) -> Param:
     """A prompt."""
@@ -78,8 +87,8 @@ def choice(
     return Param(name=name, kind=kind, help=help, choices=choices, default=default, **where)
 
 
-def picture(default: str | None = None) -> Param:
-    """The input picture."""
+def image(default: str | None = None) -> Param:
+    """The input image."""
     help = "The input picture: an http(s) URL, a data: URI, base64, or the path of a sample of this server."
     return Param(name="image", kind="picture", help=help, default=default, required=True, group="picture")
 
@@ -87,25 +96,25 @@ def picture(default: str | None = None) -> Param:
 def seed(default: int) -> Param:
     """The seed; -1 lets the server draw one."""
     help = "Number that the noise is drawn from; -1 lets the server draw one and report it."
-    most = 2**63 - 1
-    return Param(name="seed", kind="integer", help=help, default=default, minimum=-1, maximum=most, group="method")
+    limits: dict[str, Any] = {"minimum": -1, "maximum": 2**63 - 1}
+    return Param(name="seed", kind="integer", help=help, default=default, group="method", **limits)
 
 
-def count(name: str, most: int) -> Param:
-    """How many pictures."""
+def count(name: str, max_: int) -> Param:
+    """How many images."""
     help = "Number of pictures; picture i has seed + i."
-    limits: dict[str, Any] = {"minimum": 1, "maximum": most}
+    limits: dict[str, Any] = {"minimum": 1, "maximum": max_}
     return Param(name=name, kind="integer", help=help, default=1, means="count", group="size", **limits)
 
 
-def steps(name: str, default: int, least: int, most: int) -> Param:
+def steps(name: str, default: int, min_: int, max_: int) -> Param:
     """Denoising steps."""
     help = "Number of denoising steps: more is finer and slower."
-    limits: dict[str, Any] = {"minimum": least, "maximum": most}
+    limits: dict[str, Any] = {"minimum": min_, "maximum": max_}
     return Param(name=name, kind="integer", help=help, default=default, means="steps", group="method", **limits)
 
 
-def guidance(default: float, least: float, most: float) -> Param:
+def guidance(default: float, min_: float, max_: float) -> Param:
     """Classifier-free guidance."""
     help = "How closely the picture follows the prompt; 1 is no guidance."
     return Param(
@@ -113,23 +122,23 @@ def guidance(default: float, least: float, most: float) -> Param:
         kind="number",
         help=help,
         default=default,
-        minimum=least,
-        maximum=most,
+        minimum=min_,
+        maximum=max_,
         means="guidance",
         group="method",
         step=0.1,
     )
 
 
-def strength(default: float, least: float) -> Param:
-    """How much of the input picture is replaced."""
+def strength(default: float, min_: float) -> Param:
+    """How much of the input image is replaced."""
     help = "How much to change the input picture: 0 keeps it, 1 redraws it."
-    limits: dict[str, Any] = {"minimum": least, "maximum": 1}
+    limits: dict[str, Any] = {"minimum": min_, "maximum": 1}
     return Param(name="strength", kind="number", help=help, default=default, group="picture", step=0.05, **limits)
 
 
 def side(name: str) -> Param:
-    """Width or height of a picture that is drawn from text alone."""
+    """Width or height of an image that is drawn from text alone."""
     help = f"The picture's {name} in pixels, rounded to a multiple of 16; used when aspect_ratio is custom."
     limits: dict[str, Any] = {"minimum": 64, "maximum": 2048}
     return Param(name=name, kind="integer", help=help, default=1024, group="size", step=16, **limits)
@@ -169,7 +178,7 @@ def quality() -> Param:
 
 
 def exact() -> Param:
-    """Whether the picture's bits may depend on what else is running."""
+    """Whether the image's bits may depend on what else is running."""
     help = "Share no denoising step with other requests, so that the picture can be made again bit for bit."
     return Param(name="exact", kind="boolean", help=help, default=False)
 
@@ -177,6 +186,42 @@ def exact() -> Param:
 def base64() -> Param:
     """Whether the answer is base64."""
     return Param(name="base64", kind="boolean", help="Answer with the picture as base64.", default=False)
+
+
+def offering(spec: ModelSpec, names: Collection[str]) -> ModelSpec:
+    """The model with a parameter `loras` that takes these names; unchanged where there are none.
+
+    Names hold letters, digits, `_`, `.` and `-`; raises ValueError for others.
+    """
+    if wrong := [name for name in names if not re.fullmatch(r"[A-Za-z0-9_.-]+", name)]:
+        raise ValueError(f"{wrong[0]!r} was given; allowed are letters, digits, _, . and -")
+    return replace(spec, parameters=(*spec.parameters, loras(names))) if names else spec
+
+
+def read_loras(text: str) -> tuple[tuple[str, float], ...]:
+    """`detail, style:0.6` → names and strengths, sorted so that equal selections are equal; raises ValueError.
+
+    Of a name that comes twice the last counts. A strength of 0 is left out.
+    """
+    chosen = [one.strip().partition(":") for one in text.split(",") if one.strip()]
+    strengths = {name: float(strength or 1) for name, _, strength in chosen}
+    return tuple(sorted((name, strength) for name, strength in strengths.items() if strength))
+
+
+def loras(names: Collection[str]) -> Param:
+    """LoRAs on top of the model, by name."""
+    known = ", ".join(names)
+    one = f"(?:{'|'.join(map(re.escape, names))})(?::{STRENGTH})?"
+    return Param(
+        name="loras",
+        kind="string",
+        help=f"Styles on top of the model, with their strength or without, such as {next(iter(names))}:0.8. {known}.",
+        default="",
+        group="prompt",
+        pattern=f"(?:{one}(?: ?, ?{one}){{0,{MAX_LORAS - 1}}})?",
+        words=f"up to {MAX_LORAS} of {known}, separated by commas, "
+        "each perhaps with a strength from -2 to 2, as name:0.75",
+    )
 
 
 def planned_steps(spec: ModelSpec, params: GenerationParams) -> int:

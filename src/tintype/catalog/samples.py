@@ -1,4 +1,4 @@
-"""The sample pictures that every server serves, and the vendor's addresses for which they stand in."""
+"""The sample images that every server serves, each also in place of the vendor's of the same name."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture of our own under the file name that the vendor's pages use."""
+    """An image of our own under the file name that the vendor's pages use."""
 
     path: str
-    #: The vendor's address of its picture of that name. A request that names it is served ours, so that the
+    #: The vendor's address of its image of that name. A request that names it is served ours, so that the
     #: requests printed on the vendor's pages run without the internet.
     stands_for: str = ""
     #: Pixels of each of its sides.

@@ -11,7 +11,7 @@ class Source:
     """A repository of the Hugging Face hub in the diffusers layout."""
 
     repository: str
-    #: The commit that is pulled, so that everybody has the same weights.
+    #: The commit that is pulled, so that every server has the same weights.
     revision: str
     licence: str
     #: Whether its licence must be accepted on the repository's page before anything can be pulled.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from importlib.metadata import entry_points
 from math import ceil
-from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
@@ -23,7 +22,7 @@ NUMERAL = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?\
 #: Where a form shows a parameter, in this order.
 Group = Literal["picture", "prompt", "method", "size", "answer"]
 
-#: Pixels per side that every family can divide: 8 for the autoencoder, 2 for SD 3's patches; and the least.
+#: Pixels per side that every family can divide: 8 for the autoencoder, 2 for SD 3's patches; and the min.
 MULTIPLE, MIN_SIDE = 16, 64
 #: Drawn seeds stay short enough to be read out, and exact in JavaScript.
 DRAWN_SEEDS = 2**32
@@ -54,7 +53,7 @@ class Param:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[Value, ...] = ()
-    #: Spellings that are accepted beside the choices, and the value each one means.
+    #: Spellings that are accepted in addition to the choices, and the value each one means.
     aliases: Mapping[str, str] = field(default_factory=dict)
     #: A regular expression that the whole of a text must match, as Python and JavaScript both read it; and in words.
     pattern: str = ""
@@ -67,7 +66,7 @@ class Param:
     #: What a form's slider moves by; 0 leaves it to the form. Values between are allowed.
     step: float = 0
 
-    @property
+    @cached_property
     def field(self) -> str:
         """The field of `GenerationParams` that it fills, or `image`."""
         return self.means or self.name
@@ -81,8 +80,8 @@ class Param:
         if self.minimum is None or self.maximum is None:
             return words
         # int: `{:g}` would round the largest seed.
-        most = int(self.maximum) if self.kind == "integer" else self.maximum
-        return f"{words} from {self.minimum:g} to {most:{'' if self.kind == 'integer' else 'g'}}"
+        highest = int(self.maximum) if self.kind == "integer" else self.maximum
+        return f"{words} from {self.minimum:g} to {highest:{'' if self.kind == 'integer' else 'g'}}"
 
     def check(self, value: Any) -> Any:
         """The value that an already typed one means; raises ValueError for what is not allowed."""
@@ -121,7 +120,7 @@ class Param:
         )
 
     def _shown(self) -> dict[str, Any]:
-        """What the JSON Schema says beside types and limits; the `x-` words are for forms."""
+        """What the JSON Schema says next to types and limits; the `x-` words are for forms."""
         shown: dict[str, Any] = {"x-means": self.field, "x-group": self.group}
         if self.step:
             shown["x-step"] = self.step
@@ -157,7 +156,7 @@ class ModelSpec:
     #: Whether it draws in few steps without guidance; the built-in weights have a mode of their own for that.
     few_steps: bool = False
     tariff: Tariff
-    #: Seconds per picture that the vendor publishes, for orientation.
+    #: Seconds per image that the vendor publishes, for orientation.
     typical_seconds: float
     parameters: tuple[Param, ...]
     #: Fields of `GenerationParams` that a caller can't choose for this model.
@@ -165,12 +164,12 @@ class ModelSpec:
     #: A request that works, as the model's page shows it.
     example: Mapping[str, Value] = field(default_factory=dict)
 
-    @property
-    def takes_picture(self) -> bool:
+    @cached_property
+    def takes_image(self) -> bool:
         """Whether it is an image-to-image model."""
         return any(param.kind == "picture" for param in self.parameters)
 
-    @property
+    @cached_property
     def texts(self) -> frozenset[str]:
         """The parameters that hold any text, and may therefore be empty."""
         return frozenset(param.name for param in self.parameters if param.kind == "string" and not param.choices)
@@ -223,7 +222,9 @@ class ModelSpec:
         said = {param.field: whole[param.name] for param in self.parameters} | dict(self.fixed)
         if size := re.search(r"(\d+)x(\d+)$", said.get("aspect_ratio", "")):
             said["width"], said["height"] = int(size[1]), int(size[2])
-        said |= {side: _fitted(said.get(side, 0)) for side in ("width", "height")}
+        for side in ("width", "height"):
+            if said.get(side):
+                said[side] = max(MIN_SIDE, round(said[side] / MULTIPLE) * MULTIPLE)
         said["inputs"] = (InputImage(said["image"]),) if said.get("image") else ()
         return GenerationParams(**{name: value for name, value in said.items() if name in FIELDS})
 
@@ -276,11 +277,6 @@ class Parsed:
         return replace(self, params=self.params.from_source(source), values=self.values | {"image": source})
 
 
-def _fitted(side: int) -> int:
-    """The nearest side in pixels that the models take; 0 stays 0."""
-    return side and max(MIN_SIDE, round(side / MULTIPLE) * MULTIPLE)
-
-
 Per = Literal["picture", "second"]
 
 
@@ -289,42 +285,33 @@ class Tariff:
     """A price in micro-dollars."""
 
     price: int
-    #: Whether for each picture or for each second of the model's work, in which loading its weights does not count.
+    #: Whether for each image or for each second of the model's work, in which loading its weights does not count.
     per: Per = "picture"
-    #: Seconds per picture that are held where the price is per second, and never exceeded.
+    #: Seconds per image that are held where the price is per second, and never exceeded.
     most_seconds: float = 60.0
 
-    def most(self, pictures: int) -> int:
-        """What is held for so many pictures, in micro-dollars."""
-        return self.price * pictures if self.per == "picture" else ceil(self.price * self.most_seconds * pictures)
+    def max_price(self, images: int) -> int:
+        """What is held for a request, in micro-dollars."""
+        return self.price * images if self.per == "picture" else ceil(self.price * self.most_seconds * images)
 
     @property
     def rate(self) -> int | None:
-        """Micro-dollars per second; None where the price is per picture."""
+        """Micro-dollars per second; None where the price is per image."""
         return self.price if self.per == "second" else None
 
 
 SHOWN_SLUG = 80
 
 
-class Catalogue(Mapping[str, ModelSpec]):
-    """An immutable mapping slug → entry, in the order in which models are listed."""
+class Catalogue(dict[str, ModelSpec]):
+    """The entries by slug, in the order in which models are listed; it is never changed."""
 
     def __init__(self, specs: Iterable[ModelSpec]) -> None:
-        self._specs = MappingProxyType({spec.slug: spec for spec in specs})
+        super().__init__((spec.slug, spec) for spec in specs)
 
     def find(self, slug: str) -> ModelSpec:
         """The entry of a slug that a caller named; raises NotFound, which names those that there are."""
         try:
-            return self._specs[slug]
+            return self[slug]
         except KeyError:
             raise NotFound(f"Model {slug[:SHOWN_SLUG]} not found; the models are {', '.join(self)}") from None
-
-    def __getitem__(self, slug: str) -> ModelSpec:
-        return self._specs[slug]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._specs)
-
-    def __len__(self) -> int:
-        return len(self._specs)

@@ -9,6 +9,7 @@ import stat
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -120,6 +121,7 @@ def has_builtin(family: str) -> bool:
     return (BUILTIN_FOLDER / family / METADATA_FILE).is_file()
 
 
+@cache
 def builtin_weights(family: str, *, few_steps: bool = False) -> WeightsSpec:
     """A family's built-in weights; `few_steps` adds the LoRA that draws in four steps without guidance.
 

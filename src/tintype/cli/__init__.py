@@ -35,7 +35,7 @@ def tintype(context: click.Context) -> None:
 
     \b
     Examples:
-      tintype demo                          four models, ten pictures, no key, no download
+      tintype demo                          four models, ten images, no key, no download
       tintype serve                         the server, with a first key printed once
       tintype generate sd1.5-img2img --help what a model takes
 

@@ -154,7 +154,7 @@ def migrate(data: Path | None) -> None:
 def backup(file: Path, data: Path | None) -> None:
     """Copy the SQLite database to FILE, while the server runs or not.
 
-    Pictures are not in it: copy `outputs`, `inputs` and `assets` of the data folder after it (docs/operations.md).
+    Images are not in it: copy `outputs`, `inputs` and `assets` of the data folder after it (docs/operations.md).
 
     \b
     Example:

@@ -62,7 +62,7 @@ class Generated:
 @click.command()
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("demo"), show_default=True)
 def demo(output: Path) -> None:
-    """Start a server, draw some pictures with each model, write them and a contact sheet, stop the server.
+    """Start a server, draw some images with each model, write them and a contact sheet, stop the server.
 
     \b
     Example:

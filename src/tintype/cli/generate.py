@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from tintype.catalog.advice import refuse, warnings, wording
-from tintype.catalog.loras import read_loras
+from tintype.catalog.parameters import read_loras
 from tintype.catalog.samples import sample_path
 from tintype.catalog.spec import Catalogue, ModelSpec, Param
 from tintype.cli.local import check_device, check_files, load_model, progress_bar
@@ -48,7 +48,7 @@ def model_command(spec: ModelSpec) -> click.Command:
         own = {name: given.pop(name) for name in ("output", "weights", "dtype", "device", "data")}
         _generate(spec, given, **own)
 
-    image = f" --image {sample_path(str(spec.example['image']))}" if spec.takes_picture else ""
+    image = f" --image {sample_path(str(spec.example['image']))}" if spec.takes_image else ""
     example = f"\b\nExample:\n  tintype generate {spec.slug} --prompt 'a fox'{image} --seed 7 -o fox.png"
     command = click.Command(spec.slug, callback=run, help=f"{spec.description}\n\n{example}", short_help=spec.title)
     command.params = [_flag(param) for param in spec.parameters] + OPTIONS
@@ -119,7 +119,7 @@ def _run(
 ) -> list[Any]:
     from tintype.worker.inputs import Inputs  # noqa: PLC0415 - imports torch
     from tintype.worker.main import generate as make  # noqa: PLC0415
-    from tintype.worker.request import unread_text  # noqa: PLC0415
+    from tintype.worker.plan import unread_text  # noqa: PLC0415
 
     # The input image first: it may be unreadable, and loading weights takes long.
     with Inputs.from_settings(settings) as inputs:

@@ -20,11 +20,11 @@ from tintype.hub.registry import build_registry
 from tintype.settings import Safety
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.keys import OVERLAP, Key
-from tintype.store.billing.money import dollars
+from tintype.store.billing.ledger import dollars
 
 DAY, HOUR = 86_400.0, 3_600.0
 SCOPES = ("read", "run")
-#: Far more than anybody needs, far less than the database's integers hold.
+#: Far more than any server needs, far less than the database's integers hold.
 number = click.IntRange(1, 1_000_000_000)
 strictness = click.Choice(get_args(Safety))
 

@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError
 from tintype.errors import InvalidParameter
 from tintype.settings import Settings
 from tintype.store.accounts.keys import MAX_OVERLAP, MAX_TTL
-from tintype.store.billing.money import micro
+from tintype.store.billing.ledger import micro
 from tintype.telemetry.traces import exporters
 
 PREFIX = "TINTYPE_"
@@ -32,7 +32,7 @@ URL_FORMAT = (
 )
 #: Variables of Amazon's tools for the storage's address; the first one that is set counts.
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-#: Far more than anybody needs, far less than the database's integers hold.
+#: Far more than any server needs, far less than the database's integers hold.
 MAX_DOLLARS = 1_000_000_000
 
 

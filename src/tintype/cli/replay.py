@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from PIL import Image, ImageChops
 
-from tintype.catalog.loras import read_loras
+from tintype.catalog.parameters import read_loras
 from tintype.cli.local import check_device, check_files, load_model, progress_bar
 from tintype.cli.options import data_option, load_settings
 from tintype.core import Recipe
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("picture", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("file", metavar="PICTURE", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--image", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Its input picture.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Folder in the diffusers layout, or a single file.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda:0, …")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write the new picture to.")
 @data_option
 def replay(
-    picture: Path, image: Path | None, weights: Path | None, device: str, output: Path | None, data: Path | None
+    file: Path, image: Path | None, weights: Path | None, device: str, output: Path | None, data: Path | None
 ) -> None:
-    """Make a picture again and say whether it is identical (exit code 0) or not (1).
+    """Make an image again and say whether it is identical (exit code 0) or not (1).
 
     \b
     Examples:
@@ -43,10 +43,10 @@ def replay(
     """
     check_files(output, weights)
     check_device(device)
-    original = picture.read_bytes()
+    original = file.read_bytes()
     with progress_bar() as progress:
         from tintype.worker.main import generate  # noqa: PLC0415 - imports torch
-        from tintype.worker.recipe import read_recipe  # noqa: PLC0415
+        from tintype.worker.plan import read_recipe  # noqa: PLC0415
 
         recipe = read_recipe(read_note(original))
         settings = load_settings(data=data, dtype=recipe.dtype, t5_tokens=recipe.t5_tokens)

@@ -19,7 +19,7 @@ from tintype.cli.database import open_database
 from tintype.cli.options import InvalidSetting, data_option, json_option, load_settings, missing_extra
 from tintype.cli.output import print_rows
 from tintype.errors import ConfigurationInvalid, StorageUnavailable
-from tintype.media.storage import kind, place, read_storage_id, write_storage_id
+from tintype.media.storage_id import kind, place, read_storage_id, write_storage_id
 from tintype.private import tighten
 from tintype.settings import Settings
 from tintype.store.db import facts
@@ -166,7 +166,7 @@ def _difference(known: Mapping[str, Any], settings: Settings) -> str:
 
 @click.group()
 def storage() -> None:
-    """The storage that the database's pictures are in: show it, or set it to another one.
+    """The storage that the database's images are in: show it, or set it to another one.
 
     \b
     Examples:
@@ -179,7 +179,7 @@ def storage() -> None:
 @data_option
 @json_option
 def show(data: Path | None, as_json: bool) -> None:
-    """Show where the database's pictures are, and where those of a process with these settings would go.
+    """Show where the database's images are, and where those of a process with these settings would go.
 
     \b
     Example:
@@ -197,7 +197,7 @@ def show(data: Path | None, as_json: bool) -> None:
 @storage.command()
 @data_option
 def adopt(data: Path | None) -> None:
-    """Make these settings' storage the database's from now on, after pictures were moved or restored.
+    """Make these settings' storage the database's from now on, after images were moved or restored.
 
     Stop servers and workers first: those that run continue with the storage that they were started with.
 

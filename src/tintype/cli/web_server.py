@@ -7,6 +7,7 @@ import errno
 import socket
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import uvicorn
@@ -57,7 +58,7 @@ def web_server(settings: Settings, registry: Registry, name: str = "") -> WebSer
     # FastAPI takes half a second; other commands don't need it.
     from tintype.web.app import create_app  # noqa: PLC0415
     from tintype.web.clients import is_proxy  # noqa: PLC0415
-    from tintype.web.connections import Bounds, Connections  # noqa: PLC0415
+    from tintype.web.connections import Bounds, Connection, Connections  # noqa: PLC0415
 
     shutdown = Shutdown()
     app = create_app(settings, registry, shutdown, name)
@@ -68,8 +69,8 @@ def web_server(settings: Settings, registry: Registry, name: str = "") -> WebSer
         app,
         # h11, whatever else is installed: uvicorn prefers httptools, which loses the bodies of calls that offer an
         # upgrade, as Java's do.
-        http=cast(Any, connections),
-        ws="none",
+        http=cast(Any, partial(Connection, connections)),
+        ws="none",  # then offers to upgrade are ignored
         # How many are accepted in one go, before any other is closed for them, or read.
         backlog=max(16, min(64, files // 8)),
         log_config=None,

@@ -15,7 +15,6 @@ from tintype.cli.options import data_option, json_option, load_settings
 from tintype.cli.output import print_rows, shown_time
 from tintype.errors import BadRequest, NotFound
 from tintype.store.db.records import Delivery, Event, Subscription
-from tintype.store.webhooks.outbox import Outbox
 from tintype.store.webhooks.subscriptions import Webhooks
 
 
@@ -41,8 +40,8 @@ def list_webhooks(data: Path | None, as_json: bool) -> None:
     Example:
       tintype webhooks list --json
     """
-    with _stores(data) as (hooks, _):
-        print_rows([_hook_row(hook) for hook in hooks.list()], as_json)
+    with _stored(data) as stored:
+        print_rows([_webhook_row(one) for one in stored.list()], as_json)
 
 
 @webhooks.command()
@@ -56,9 +55,9 @@ def logs(webhook: str, data: Path | None, as_json: bool) -> None:
     Example:
       tintype webhooks logs 5d0c3c0e-…
     """
-    with _stores(data) as (hooks, deliveries):
-        _known(hooks, webhook)
-        print_rows([_delivery_row(one) for one in deliveries.logs(webhook)], as_json)
+    with _stored(data) as stored:
+        _known(stored, webhook)
+        print_rows([_delivery_row(one) for one in stored.outbox.logs(webhook)], as_json)
 
 
 @webhooks.command()
@@ -72,8 +71,8 @@ def replay(which: str, data: Path | None) -> None:
       tintype webhooks replay msg_9f0c…
       tintype webhooks replay 5d0c3c0e-…
     """
-    with _stores(data) as (_, deliveries):
-        count = len(deliveries.replay(which))
+    with _stored(data) as stored:
+        count = len(stored.outbox.replay(which))
     click.echo(
         f"{count} {'delivery' if count == 1 else 'deliveries'} will be sent by the server that runs on this data"
     )
@@ -90,11 +89,11 @@ def rotate(webhook: str, data: Path | None, as_json: bool) -> None:
     Example:
       tintype webhooks rotate 5d0c3c0e-…
     """
-    with _stores(data) as (hooks, _):
-        hook = hooks.rotate(webhook, _known(hooks, webhook).account_id)
-    until = shown_time(hook.old_until)
-    about = {"secret": hook.secret, **_hook_row(hook), "old_secret_signs_until": until}
-    click.echo(json.dumps(about, indent=2) if as_json else hook.secret)
+    with _stored(data) as stored:
+        found = stored.rotate(webhook, _known(stored, webhook).account_id)
+    until = shown_time(found.old_until)
+    about = {"secret": found.secret, **_webhook_row(found), "old_secret_signs_until": until}
+    click.echo(json.dumps(about, indent=2) if as_json else found.secret)
     click.echo(f"The old secret signs too until {until}.", err=True)
 
 
@@ -108,35 +107,35 @@ def enable(webhook: str, data: Path | None) -> None:
     Example:
       tintype webhooks enable 5d0c3c0e-…
     """
-    with _stores(data) as (hooks, _):
-        hook = _known(hooks, webhook)
-        if hook.url is None:
+    with _stored(data) as stored:
+        found = _known(stored, webhook)
+        if found.url is None:
             raise BadRequest("this webhook is always active")
-        hooks.update(hook.id, hook.account_id, hook.url, map(Event, hook.events))
+        stored.update(found.id, found.account_id, found.url, map(Event, found.events))
     click.echo(f"active again; `tintype webhooks replay {webhook}` sends what it missed")
 
 
 @contextmanager
-def _stores(data: Path | None) -> Iterator[tuple[Webhooks, Outbox]]:
+def _stored(data: Path | None) -> Iterator[Webhooks]:
     with open_store(load_settings(data=data)) as store:
-        yield store.webhooks, store.webhooks.outbox
+        yield store.webhooks
 
 
-def _known(hooks: Webhooks, id: str) -> Subscription:
-    found = next((hook for hook in hooks.list() if hook.id == id), None)
+def _known(stored: Webhooks, id: str) -> Subscription:
+    found = next((one for one in stored.list() if one.id == id), None)
     if found is None:
         raise NotFound(f"There is no webhook {id[:80]}: `tintype webhooks list` shows them")
     return found
 
 
-def _hook_row(hook: Subscription) -> dict[str, Any]:
+def _webhook_row(webhook: Subscription) -> dict[str, Any]:
     return {
-        "id": hook.id,
-        "account": hook.account_id,
-        "url": hook.url or "X-Webhook-URL of each request",
-        "events": ", ".join(hook.events),
-        "state": "active" if hook.disabled_at is None else f"disabled: {hook.disabled_reason}",
-        "last success": shown_time(hook.succeeded_at),
+        "id": webhook.id,
+        "account": webhook.account_id,
+        "url": webhook.url or "X-Webhook-URL of each request",
+        "events": ", ".join(webhook.events),
+        "state": "active" if webhook.disabled_at is None else f"disabled: {webhook.disabled_reason}",
+        "last success": shown_time(webhook.succeeded_at),
     }
 
 

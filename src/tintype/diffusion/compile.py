@@ -18,6 +18,7 @@ import structlog
 import torch
 
 from tintype.diffusion.cuda_graphs import CudaGraph
+from tintype.diffusion.memory.component import Run, run_eagerly
 
 log = structlog.get_logger()
 
@@ -29,16 +30,8 @@ OFTEN, MAX_SHAPES = 32, 24
 #: Max compiled variants per code object; torch's default is 8.
 MAX_VARIANTS = 64
 
-#: A forward pass: a network's parameters by name, all with the rows first → its first output.
-Run = Callable[..., torch.Tensor]
 #: Names, sizes, dtypes and strides of a pass's inputs.
 Shape = tuple[tuple[str, torch.Size, torch.dtype, tuple[int, ...]], ...]
-
-
-def run_eagerly(network: Any, *, exact: bool = False, **inputs: torch.Tensor) -> torch.Tensor:  # noqa: ARG001
-    """A forward pass as the libraries run it; `exact` makes no difference here."""
-    output: torch.Tensor = network(**inputs, return_dict=False)[0]
-    return output
 
 
 def pick_run(how: Literal["off", "compile", "graphs", "auto"], device: torch.device) -> Run:

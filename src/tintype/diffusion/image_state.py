@@ -9,11 +9,13 @@ from typing import Protocol
 import torch
 
 from tintype.core import ImageSpec
-from tintype.diffusion.compile import Run
-from tintype.diffusion.memory.component import LoadedComponent
-from tintype.diffusion.memory.estimate import MemoryEstimate
+from tintype.diffusion.memory.component import LoadedComponent, MemoryEstimate, Run
 from tintype.diffusion.text import Lengths, Text
+from tintype.diffusion.vae import Autoencoder
 from tintype.errors import PictureNotFinite
+
+#: Steps between checks for NaN: each check synchronises with the device.
+CHECK_EVERY = 16
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Family(Protocol):
     run: Run
     #: The component that every step needs: it is held on the device while images are being denoised.
     denoiser: LoadedComponent
+    #: Decodes finished latents.
+    autoencoder: Autoencoder
 
     @property
     def components(self) -> tuple[LoadedComponent, ...]:
@@ -63,9 +67,6 @@ class Family(Protocol):
 
         exact: the same bits every time, so never compiled.
         """
-
-    def finish(self, latents: torch.Tensor) -> torch.Tensor:
-        """Latents (1, C, h, w) → image (height, width, 3), 8 bit, on the CPU."""
 
     def preview(self, ask: Ask, guided: torch.Tensor) -> torch.Tensor:
         """A question and its answer → a small image of the predicted result, (h, w, 3), 8 bit, on the CPU."""
@@ -104,7 +105,10 @@ class ImageState:
         return self.latents is not None or self.error is not None
 
     def answer(self, prediction: torch.Tensor) -> None:
-        """Send the sampler the model's prediction for this image's rows, (rows, C, h, w)."""
+        """Send the sampler the model's prediction for this image's rows, (rows, C, h, w).
+
+        It fails if its latents aren't finite, now and then and at the end: it would be black.
+        """
         self.step += 1
         self.steps = max(self.steps, self.step)
         if self.rows == 1:
@@ -114,9 +118,8 @@ class ImageState:
             reply = Answer(unconditional + self.guidance * (conditional - unconditional), unconditional)
         self.answered = self.ask, reply.guided
         self._advance(reply)
-
-    def check(self) -> None:
-        """Fail if the latents are not finite: the image would be black."""
+        if self.latents is None and self.step % CHECK_EVERY:
+            return
         latents = self.ask.x if self.latents is None else self.latents
         if not torch.isfinite(latents).all():
             self.latents, self.error = None, PictureNotFinite()

@@ -11,13 +11,10 @@ from typing import Any
 import torch
 
 from tintype.core import ImageSpec
-from tintype.diffusion.compile import Run, run_eagerly
 from tintype.diffusion.image_state import Ask, ImageState, Sampler
 from tintype.diffusion.loading import Components, channels_last
-from tintype.diffusion.memory.activation import ForwardPass
-from tintype.diffusion.memory.component import LoadedComponent
-from tintype.diffusion.memory.estimate import MemoryEstimate, PassEstimate
-from tintype.diffusion.text import ClipEncoder, Lengths, Text
+from tintype.diffusion.memory.component import ForwardPass, LoadedComponent, MemoryEstimate, Run, run_eagerly
+from tintype.diffusion.text import ClipEncoder, Lengths, Text, lengths
 from tintype.diffusion.vae import Autoencoder
 
 #: Name on the wire → module and class in diffusers.schedulers, and settings that override the weights' configuration.
@@ -71,12 +68,13 @@ class SD15:
     def estimate(self, spec: ImageSpec) -> MemoryEstimate:
         coding = self.autoencoder.estimate(spec.height, spec.width)
         size = spec.height // self.autoencoder.factor, spec.width // self.autoencoder.factor
-        step = PassEstimate(self.denoiser, self.denoiser.activation(self._pass(1, *size)))
-        before = (self.clip.estimate,) if spec.params.init is None else (self.clip.estimate, coding)
+        step = self.denoiser.estimate(self._pass(1, *size))
+        text = self.clip.component.estimate(self.clip.forward)
+        before = (text,) if spec.params.init is None else (text, coding)
         return MemoryEstimate(self.denoiser, before, (step, coding))
 
     def lengths(self, prompt: str) -> Lengths:
-        return self.clip.lengths(prompt)
+        return lengths(self.clip.tokenizer, prompt, self.clip.limit)
 
     def begin(self, spec: ImageSpec, init: torch.Tensor | None = None) -> ImageState:
         """As diffusers' StableDiffusionImg2ImgPipeline does: the same draws from the generator, in the same order."""
@@ -108,9 +106,6 @@ class SD15:
         forward = self._pass(rows, height, width)
         predicted: torch.Tensor = self.denoiser.run(forward, lambda unet: self.run(unet, **inputs).float())
         return predicted
-
-    def finish(self, latents: torch.Tensor) -> torch.Tensor:
-        return self.autoencoder.decode(latents)
 
     def preview(self, ask: Ask, guided: torch.Tensor) -> torch.Tensor:
         """Of x0, from x = sqrt(a) x0 + sqrt(1 - a) e: schedulers scale their questions to that."""

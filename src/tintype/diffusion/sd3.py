@@ -5,17 +5,13 @@ from __future__ import annotations
 import torch
 
 from tintype.core import ImageSpec
-from tintype.diffusion.compile import Run, run_eagerly
 from tintype.diffusion.image_state import Ask, ImageState
 from tintype.diffusion.loading import Components, channels_last
-from tintype.diffusion.memory.activation import ForwardPass
-from tintype.diffusion.memory.component import LoadedComponent
-from tintype.diffusion.memory.estimate import MemoryEstimate, PassEstimate
+from tintype.diffusion.memory.component import ForwardPass, LoadedComponent, MemoryEstimate, Run, run_eagerly
 from tintype.diffusion.samplers import find_sampler
-from tintype.diffusion.samplers.parameterization import TRAINING_STEPS, Flow
-from tintype.diffusion.samplers.sampling import noise_stream
-from tintype.diffusion.schedules import plan
-from tintype.diffusion.text import ClipEncoder, Lengths, T5Encoder, Text, join_sd3
+from tintype.diffusion.samplers.spec import noise_stream, plan
+from tintype.diffusion.schedules import TRAINING_STEPS, Flow
+from tintype.diffusion.text import ClipEncoder, Lengths, T5Encoder, Text, join_sd3, lengths
 from tintype.diffusion.vae import Autoencoder
 
 #: Activation memory of a row, until measured: elements per token and unit of width, those of a block and of its four
@@ -57,15 +53,18 @@ class SD3:
     def estimate(self, spec: ImageSpec) -> MemoryEstimate:
         coding = self.autoencoder.estimate(spec.height, spec.width)
         size = spec.height // self.autoencoder.factor, spec.width // self.autoencoder.factor
-        step = PassEstimate(self.denoiser, self.denoiser.activation(self._pass(1, *size)))
-        texts = (*(clip.estimate for clip in self.clips), *self.t5.estimates)
-        before = texts if spec.params.init is None else (*texts, coding)
-        return MemoryEstimate(self.denoiser, before, (step, coding))
+        step = self.denoiser.estimate(self._pass(1, *size))
+        texts = [clip.component.estimate(clip.forward) for clip in self.clips]
+        if self.t5.component:
+            texts.append(self.t5.component.estimate(self.t5.forward))
+        before = texts if spec.params.init is None else [*texts, coding]
+        return MemoryEstimate(self.denoiser, tuple(before), (step, coding))
 
     def lengths(self, prompt: str) -> Lengths:
         """By the encoder that reads the most tokens."""
-        read = [encoder.lengths(prompt) for encoder in (self.clips[0], self.t5)]
-        # An encoder that reads all of them wins; T5 that is left out has 0 of 0.
+        encoders = [one for one in (self.clips[0], self.t5) if one.component]
+        read = [lengths(one.tokenizer, prompt, one.limit) for one in encoders]
+        # An encoder that reads all of them wins, unless it has none to read.
         return next((one for one in read if one.sent and one.read == one.sent), max(read))
 
     def begin(self, spec: ImageSpec, init: torch.Tensor | None = None) -> ImageState:
@@ -101,9 +100,6 @@ class SD3:
         forward = self._pass(rows, height, width)
         velocity: torch.Tensor = self.denoiser.run(forward, lambda transformer: self.run(transformer, **inputs))
         return x - level.view(-1, 1, 1, 1) * velocity.float()
-
-    def finish(self, latents: torch.Tensor) -> torch.Tensor:
-        return self.autoencoder.decode(latents)
 
     def preview(self, _ask: Ask, guided: torch.Tensor) -> torch.Tensor:
         return self.autoencoder.preview(guided)

@@ -9,9 +9,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
-from tintype.diffusion.memory.activation import ForwardPass
-from tintype.diffusion.memory.component import LoadedComponent
-from tintype.diffusion.memory.estimate import PassEstimate
+from tintype.diffusion.memory.component import ForwardPass, LoadedComponent
 
 #: Bytes of activation memory per token and unit of width, until measured: all hidden states are held until the end.
 ACTIVATION = 128
@@ -97,16 +95,10 @@ class ClipEncoder:
         self.tokenizer = tokenizer
         self.component = component
         tokens = tokenizer.model_max_length
-        self._pass = ForwardPass(component.key, "text", 1, tokens, 1, ACTIVATION * width * tokens)
-
-    @property
-    def estimate(self) -> PassEstimate:
-        """Memory for encoding one prompt."""
-        return PassEstimate(self.component, self.component.activation(self._pass))
-
-    def lengths(self, prompt: str) -> Lengths:
-        """How many of a prompt's tokens are read, without the two marks around them."""
-        return lengths(self.tokenizer, prompt, self.tokenizer.model_max_length - 2)
+        #: Tokens of a prompt that are read, without the two marks around them.
+        self.limit = tokens - 2
+        #: Encodes one prompt.
+        self.forward = ForwardPass(component.key, "text", 1, tokens, 1, ACTIVATION * width * tokens)
 
     def last(self, prompt: str) -> torch.Tensor:
         """The final hidden state, (1, 77, width): SD 1.5's."""
@@ -117,7 +109,7 @@ class ClipEncoder:
             last: torch.Tensor = model(ids, attention_mask=mask if use_mask else None)[0]
             return last
 
-        return self.component.run(self._pass, encode)
+        return self.component.run(self.forward, encode)
 
     def penultimate(self, prompt: str) -> tuple[torch.Tensor, torch.Tensor]:
         """The hidden state before the final one (1, 77, width) and the projected pooled one (1, width): SD 3's."""
@@ -127,7 +119,7 @@ class ClipEncoder:
             output = model(ids, output_hidden_states=True)
             return output.hidden_states[-2], output[0]
 
-        return self.component.run(self._pass, encode)
+        return self.component.run(self.forward, encode)
 
 
 class T5Encoder:
@@ -137,19 +129,13 @@ class T5Encoder:
         self.tokenizer = tokenizer
         self.component = component
         self.tokens = tokens
+        #: Tokens of a prompt that are read, without the end mark.
+        self.limit = tokens - 1
         self.width = width
         #: All that its embeddings depend on.
         self.key = component.key if component else "", tokens
-        self._pass = ForwardPass(self.key[0], "text", 1, tokens, 1, ACTIVATION * width * tokens)
-
-    @property
-    def estimates(self) -> tuple[PassEstimate, ...]:
-        """Memory for encoding one prompt; empty without T5."""
-        return () if self.component is None else (PassEstimate(self.component, self.component.activation(self._pass)),)
-
-    def lengths(self, prompt: str) -> Lengths:
-        """How many of a prompt's tokens are read, without the end mark; none without T5."""
-        return Lengths(0, 0) if self.component is None else lengths(self.tokenizer, prompt, self.tokens - 1)
+        #: Encodes one prompt.
+        self.forward = ForwardPass(self.key[0], "text", 1, tokens, 1, ACTIVATION * width * tokens)
 
     def encode(self, prompt: str, like: torch.Tensor) -> torch.Tensor:
         """(1, tokens, width) on the device and in the dtype of `like`."""
@@ -161,7 +147,7 @@ class T5Encoder:
             encoded: torch.Tensor = model(ids)[0]
             return encoded
 
-        return self.component.run(self._pass, encode).to(like)
+        return self.component.run(self.forward, encode).to(like)
 
 
 def tokenize(tokenizer: Any, prompt: str, length: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,9 +9,7 @@ from typing import Any
 import torch
 from torch.nn.functional import avg_pool2d, interpolate
 
-from tintype.diffusion.memory.activation import ForwardPass
-from tintype.diffusion.memory.component import LoadedComponent
-from tintype.diffusion.memory.estimate import PassEstimate
+from tintype.diffusion.memory.component import ForwardPass, LoadedComponent, PassEstimate
 from tintype.errors import PictureNotFinite
 
 #: Activation memory, until measured: elements per pixel and channel of the widest full-size layer. The published
@@ -37,8 +35,8 @@ class Autoencoder:
 
     def estimate(self, height: int, width: int) -> PassEstimate:
         """Memory for encoding or decoding an image of that size in pixels."""
-        passes = [self._pass(kind, height, width) for kind in KINDS]
-        return PassEstimate(self.component, max(map(self.component.activation, passes)))
+        passes = [self.component.estimate(self._pass(kind, height, width)) for kind in KINDS]
+        return max(passes, key=lambda one: one.activation)
 
     def encode(self, image: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
         """Image (1, 3, H, W) in [-1, 1] → latents (1, C, H/8, W/8) float32; raises NoRoom.

@@ -1,1 +1,1 @@
-"""Pictures in and out: fetching, decoding, encoding, keeping."""
+"""Images in and out: fetching, decoding, encoding, storing."""

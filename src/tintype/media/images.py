@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, assert_never, cast
+from typing import TYPE_CHECKING, assert_never, cast
 
 from PIL import ExifTags, Image, PngImagePlugin
 
@@ -225,20 +225,18 @@ def encode(image: Image.Image, format: Format, quality: int = 95, note: str = ""
     match format:
         case "jpeg":
             colour = "4:4:4" if quality >= FINE_JPEG else "4:2:0"
-            image.save(file, "JPEG", quality=quality, subsampling=colour, **_metadata(note, parameters))
+            exif, profile = _exif(note, parameters), srgb_profile()
+            image.save(file, "JPEG", quality=quality, subsampling=colour, exif=exif, icc_profile=profile)
         case "png":
             # 1024² takes 68 ms at level 1 and 319 ms at level 6, Pillow's default, for a tenth less.
             image.save(file, "PNG", compress_level=1, pnginfo=_chunks(note, parameters))
         case "webp":
             # 1024² takes half the time of the default, method 4, for 2 % more bytes.
-            image.save(file, "WEBP", quality=quality, method=1, **_metadata(note, parameters))
+            exif, profile = _exif(note, parameters), srgb_profile()
+            image.save(file, "WEBP", quality=quality, method=1, exif=exif, icc_profile=profile)
         case _:
             assert_never(format)
     return file.getvalue()
-
-
-def _metadata(note: str, parameters: str) -> dict[str, Any]:
-    return {"exif": _exif(note, parameters), "icc_profile": srgb_profile()}
 
 
 def _chunks(note: str, parameters: str) -> PngImagePlugin.PngInfo:

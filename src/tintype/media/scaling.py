@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from itertools import product
 
 from PIL import Image, ImageFilter, ImageOps
@@ -43,10 +44,12 @@ def output_size(width: int, height: int, init: Size | None) -> Size:
     return fitted_size(*init) if init is not None and not width else (width, height)
 
 
+@lru_cache(1024)
 def native_size(width: int, height: int, side: int) -> Size:
     """The size at which weights trained on squares of `side` pixels draw: that area in the shape of width × height.
 
     Sides are multiples of 16; of the sizes that leaves, the nearest in shape and area, the shape counting twice.
+    Trying all takes 0.3 ms for a side of 128 and 47 ms for one of 512: results are cached.
     """
     shortest = max(MULTIPLE, side // MAX_STRETCH - side // MAX_STRETCH % MULTIPLE)
     sides = range(shortest, side * MAX_STRETCH + 1, MULTIPLE)

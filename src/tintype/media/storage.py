@@ -1,23 +1,27 @@
-"""Stored images: in a local folder, or in an object storage that several machines share; and the storage's own id."""
+"""Stored images: in a local folder, or in an object storage that several machines share; its outages and breaker."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import secrets
-import socket
+import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain, repeat
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
-from tintype.errors import ConfigurationInvalid, NotFound, StorageUnavailable, TintypeError
+import structlog
+
+from tintype.errors import NotFound, StorageUnavailable
 from tintype.private import make_folder, write_whole
 from tintype.settings import Settings
 from tintype.telemetry.logs import Outage
+
+log = structlog.get_logger()
 
 #: 128 random bits and a suffix: knowing the name is the permission to read it.
 NAME = re.compile(r"[0-9a-f]{32}\.[a-z0-9]{1,5}")
@@ -39,9 +43,8 @@ DISK = {
     errno.EACCES: "this user may not do that on the disk",
     errno.EPERM: "this user may not do that on the disk",
 }
-#: File name of a folder's storage id, next to its folders of images, where no cleanup removes it.
-ID_FILE = "storage.json"
-ABOUT = "tintype knows this storage by it: keep it with the pictures"
+#: Seconds between two tests whether the storage works again; the last one repeats.
+PAUSES = (2.5, 5.0, 10.0, 15.0)
 
 
 class Storage(Protocol):
@@ -139,8 +142,8 @@ class Files:
         """See Storage; it is on the disk, synced, once this returns."""
         name = new_name(suffix)
         try:
-            with self._operation("write"):
-                self._write(name, data)
+            with self._outages.watching("write"), _on_disk():
+                write_whole(self._folder / name, data, self._folder / (name + PART))
         except StorageUnavailable:
             self._refused = max(BLOCK, len(data))
             raise
@@ -155,14 +158,18 @@ class Files:
 
     def size(self, name: str) -> int:
         """See Storage."""
-        with self._operation("read"):
+        with self._outages.watching("read"), _on_disk(missing=GONE):
             return self.path(name).stat().st_size
 
     def read_range(self, name: str, begin: int, end: int) -> bytes:
         """See Storage; no file stays open while a client reads slowly."""
         if not NAME.fullmatch(name):
             raise NotFound(GONE)
-        with self._operation("read"), (self._folder / name).open("rb", buffering=0) as file:
+        with (
+            self._outages.watching("read"),
+            _on_disk(missing=GONE),
+            (self._folder / name).open("rb", buffering=0) as file,
+        ):
             data = os.pread(file.fileno(), end - begin, begin)
         if len(data) < end - begin:
             raise NotFound(GONE)  # it was truncated meanwhile
@@ -173,13 +180,13 @@ class Files:
 
     def get(self, name: str) -> bytes:
         """See Storage."""
-        with self._operation("read"):
+        with self._outages.watching("read"), _on_disk(missing=GONE):
             return self.path(name).read_bytes()
 
     def remove(self, name: str) -> None:
         """See Storage."""
         if NAME.fullmatch(name):
-            with self._operation("remove"):
+            with self._outages.watching("remove"), _on_disk():
                 (self._folder / name).unlink(missing_ok=True)
 
     def discard(self, name: str) -> None:
@@ -197,7 +204,7 @@ class Files:
         Only a reader with a longer TTL of its own reads kept files that have expired.
         """
         removed = 0
-        with self._operation("remove"):
+        with self._outages.watching("remove"), _on_disk():
             for path in self._folder.iterdir():
                 unfinished = path.suffix == PART
                 ours = NAME.fullmatch(path.stem if unfinished else path.name)
@@ -210,16 +217,8 @@ class Files:
         """Write as many bytes as the last image had that could not be written, and remove them."""
         name = new_name(UNREAD)
         with _on_disk():
-            self._write(name, os.urandom(self._refused))
+            write_whole(self._folder / name, os.urandom(self._refused), self._folder / (name + PART))
             (self._folder / name).unlink()
-
-    @contextmanager
-    def _operation(self, to: str) -> Iterator[None]:
-        with self._outages.watching(to), _on_disk(missing=NotFound(GONE) if to == "read" else None):
-            yield
-
-    def _write(self, name: str, data: bytes) -> None:
-        write_whole(self._folder / name, data, self._folder / (name + PART))
 
 
 def new_name(suffix: str) -> str:
@@ -230,13 +229,16 @@ def new_name(suffix: str) -> str:
 
 
 @contextmanager
-def _on_disk(missing: TintypeError | None = None) -> Iterator[None]:
-    """Raise `missing` for a missing file, else StorageUnavailable; the system's words name folders."""
+def _on_disk(missing: str = "") -> Iterator[None]:
+    """Raises NotFound with the words `missing` for a missing file, StorageUnavailable for any other error.
+
+    The system's own words name folders.
+    """
     try:
         yield
     except OSError as error:
         if missing and isinstance(error, FileNotFoundError):
-            raise missing from error
+            raise NotFound(missing) from error
         why = DISK.get(error.errno or 0, error.strerror or type(error).__name__)
         raise StorageUnavailable.because(why) from error
 
@@ -249,58 +251,71 @@ def _younger(path: Path, seconds: float) -> bool:
         return False
 
 
-def kind(settings: Settings) -> Literal["bucket", "folder"]:
-    """Which kind of storage the operator configured."""
-    return "bucket" if settings.storage_url else "folder"
+class StorageBreaker:
+    """Opens when a call and the storage's own test fail; a call that fails alone doesn't open it. Closes by itself.
 
-
-def place(settings: Settings) -> str:
-    """Where the storage is, in an operator's words."""
-    if settings.storage_url:
-        return f"{settings.storage_url.rstrip('/')} at {settings.storage_endpoint or 'Amazon'}"
-    return f"the folder {settings.data.absolute()} on {socket.gethostname()}"
-
-
-def read_storage_id(settings: Settings) -> str | None:
-    """The storage's id, the same under every name by which machines reach it; None where it has none yet.
-
-    Raises ConfigurationInvalid, and StorageUnavailable.
+    on_recovery: called each time it closes.
     """
-    try:
-        found = _read_id(settings)
-        return None if found is None else str(json.loads(found)["id"])
-    except OSError as error:
-        raise ConfigurationInvalid(f"{settings.data / ID_FILE} can't be read: {error.strerror}") from error
-    except (ValueError, LookupError, TypeError) as error:
-        raise ConfigurationInvalid(f"what marks {place(settings)} as tintype's is damaged") from error
 
+    def __init__(
+        self, storage: Storage, on_recovery: Callable[[], None] = lambda: None, pauses: Sequence[float] = PAUSES
+    ) -> None:
+        self.on_recovery = on_recovery
+        self._storage = storage
+        self._pauses = pauses
+        self._error: StorageUnavailable | None = None
+        self._outage = Outage(
+            "paused: the storage of pictures can't be used", "the storage of pictures can be used; work goes on"
+        )
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
 
-def write_storage_id(settings: Settings, id: str | None = None) -> str:
-    """Give the storage this id, or a new one; raises as `read_storage_id` does."""
-    id = id or secrets.token_hex(16)
-    data = json.dumps({"id": id, "about": ABOUT}).encode()
-    try:
-        _write_id(settings, data)
-    except OSError as error:
-        raise ConfigurationInvalid(f"{settings.data / ID_FILE} can't be written: {error.strerror}") from error
-    return id
+    @property
+    def open(self) -> str:
+        """Why it is open, for the operator; empty while it is closed, so that calls go through."""
+        return self._error.why if self._error else ""
 
+    @contextmanager
+    def guarding(self) -> Iterator[None]:
+        """Around calls to the storage; raises StorageUnavailable, immediately while it is open.
 
-def _read_id(settings: Settings) -> bytes | None:
-    if settings.storage_url:
-        from tintype.media.objects import read_id  # noqa: PLC0415 - an extra that most servers don't need
+        If an error opens it, which takes some seconds, it is open before that error is raised.
+        """
+        if error := self._error:
+            raise StorageUnavailable.because(error.why) from error
+        try:
+            yield
+        except StorageUnavailable:
+            self._test_after_failure()
+            raise
 
-        return read_id(settings)
-    file = settings.data / ID_FILE
-    return file.read_bytes() if file.exists() else None
+    def stop(self) -> None:
+        """Stop testing."""
+        self._stopped.set()
 
+    def _test_after_failure(self) -> None:
+        with self._lock:
+            if not self._error and not self._works():
+                threading.Thread(target=self._test_until_it_works, name="breaker", daemon=True).start()
 
-def _write_id(settings: Settings, data: bytes) -> None:
-    if settings.storage_url:
-        from tintype.media.objects import write_id  # noqa: PLC0415 - as above
+    def _test_until_it_works(self) -> None:
+        for pause in chain(self._pauses, repeat(self._pauses[-1])):
+            if self._stopped.wait(pause):
+                return
+            try:
+                if self._works():
+                    self.on_recovery()
+                    return
+            except Exception as error:  # an unexpected one must not leave it open for good
+                log.exception("the storage of pictures could not be tried", error=type(error).__name__)
 
-        write_id(settings, data)
-        return
-    make_folder(settings.data)
-    file = settings.data / ID_FILE
-    write_whole(file, data, file.with_name(f"{ID_FILE}.{secrets.token_hex(4)}"))
+    def _works(self) -> bool:
+        try:
+            self._storage.self_test()
+        except StorageUnavailable as error:
+            self._error = error
+            self._outage.failed(error.why)
+            return False
+        self._error = None
+        self._outage.succeeded()
+        return True

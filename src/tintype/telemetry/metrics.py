@@ -6,6 +6,7 @@ the times of transactions are each process's own: they are many exactly when not
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -177,14 +178,15 @@ class Transactions(Collector):
 
     def sums(self) -> tuple[float, float, float]:
         """The number of transactions, and the total seconds that they waited, and took."""
-        waits, transactions = self._all
-        return _sum(transactions, "_count"), _sum(waits, "_sum"), _sum(transactions, "_sum")
+        totals: dict[str, float] = defaultdict(float)
+        for family in self._all:
+            for metric in family.collect():
+                for one in metric.samples:
+                    totals[one.name] += one.value
+        waits, transactions = "tintype_database_wait_seconds", "tintype_database_transaction_seconds"
+        return totals[f"{transactions}_count"], totals[f"{waits}_sum"], totals[f"{transactions}_sum"]
 
     def collect(self) -> Iterator[Metric]:
         """Both families."""
         for one in self._all:
             yield from one.collect()
-
-
-def _sum(family: Histogram, kind: str) -> float:
-    return sum(one.value for metric in family.collect() for one in metric.samples if one.name.endswith(kind))

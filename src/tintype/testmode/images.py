@@ -11,11 +11,10 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from tintype.catalog.samples import sample_path
 from tintype.core import GenerationParams, Output, Size
-from tintype.media.breaker import StorageBreaker
 from tintype.media.images import Encoded, check, encode
 from tintype.media.samples import draw as draw_sample
 from tintype.media.scaling import output_size
-from tintype.media.storage import Storage
+from tintype.media.storage import Storage, StorageBreaker
 from tintype.store.db.records import Request
 
 MARK = "TEST"

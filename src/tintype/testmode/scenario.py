@@ -101,7 +101,7 @@ FAILURES: Mapping[str, Failing] = {
     "unreachable-picture": _of(PictureUnreachable(f"{HOST}: HTTP status 404")),
     "refused-address": _of(AddressRefused(f"{HOST}: not a public address")),
     "bad-picture": _of(BadPicture(DAMAGED)),
-    "safety": _of(ContentRefused.of_picture("nsfw")),
+    "safety": _of(ContentRefused.of_image("nsfw")),
     "not-finite": _of(PictureNotFinite()),
     "weights": _of(WeightsUnusable("the weights can't be loaded: OSError")),
     "model": Failing(MODEL_FAILED, 500, retried=True),

@@ -11,19 +11,13 @@ from tintype.core import Format, Output, Result
 from tintype.errors import KINDS, BadPicture, Cancelled, ContentRefused, NoRoom, TintypeError
 from tintype.media.images import content_type
 from tintype.media.storage import Storage
-from tintype.store.billing.money import dollars
+from tintype.store.billing.ledger import dollars
 from tintype.store.db.records import CANCELLED, Request, Status
 from tintype.store.queue.eta import Eta
 from tintype.store.webhooks.events import file_url, links
 
 #: Above it, floats lack some whole numbers.
 MAX_EXACT = 2**53 - 1
-
-
-def submitted(request: Request, base: str) -> dict[str, Any]:
-    """The answer to a v2 submit."""
-    poll = f"{base}/v1/requests/{request.id}"
-    return {"request_id": request.id, "status": Status.QUEUED, "poll_url": poll, **links(request, base), **request.mode}
 
 
 def status(request: Request, base: str, eta: Eta) -> dict[str, Any]:

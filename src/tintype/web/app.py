@@ -27,7 +27,7 @@ from tintype.web.events import events_router
 from tintype.web.failures import add_error_handlers
 from tintype.web.history import history_router
 from tintype.web.keys import keys_router
-from tintype.web.middleware import AccountHeaders, BodyLimit, CallMetrics
+from tintype.web.middleware import CallMetrics, Exchanges
 from tintype.web.models import models_router, warm_router
 from tintype.web.openapi import ABOUT, finish
 from tintype.web.operator import operator_router
@@ -151,8 +151,7 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
     for router in routers:
         app.include_router(router)
     add_error_handlers(app)
-    app.add_middleware(BodyLimit, limit=settings.max_body)
-    app.add_middleware(AccountHeaders, services=services)
+    app.add_middleware(Exchanges, services=services)
     if settings.cors_origins:  # outside of errors, which need its headers too, and of authentication
         app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, **CORS)
     app.add_middleware(CallMetrics, calls=services.metrics.calls)  # outermost: preflights are counted too

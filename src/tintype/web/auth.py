@@ -9,7 +9,7 @@ from fastapi import Request as HttpRequest
 
 from tintype.errors import Forbidden, Unauthorized
 from tintype.store.accounts.keys import Key
-from tintype.store.db.audit import Actor, act_as
+from tintype.store.db.audit import Actor, current_actor
 from tintype.web.clients import client_address
 from tintype.web.services import services
 from tintype.web.threads import in_thread
@@ -19,13 +19,17 @@ READ_ONLY = "This API key may only read"
 
 async def caller(http: HttpRequest) -> Key:
     """The caller's key, whatever it may do; raises Unauthorized, and has failures logged."""
-    key = await in_thread(http, _authenticated, http, _secret(http))
+    own, secret = services(http), _secret(http)
+    address = client_address(http, own.settings)
+    try:
+        key = await in_thread(http, own.store.accounts.keys.authenticate, secret)
+    except Unauthorized as error:
+        own.denials.unauthorized(address, error.message)
+        raise
     # Read by threads.py, for whose call it is, and by the middleware that adds x-remaining-credits, also to errors.
     http.state.key = key
-    settings = services(http).settings
-    max_acts = None if key.operator else settings.account_acts
-    address = client_address(http, settings)
-    act_as(Actor("api", f"{key.name} {key.begins}…", address, key.account_id, key.id, max_acts))
+    max_acts = None if key.operator else own.settings.account_acts
+    current_actor.set(Actor("api", f"{key.name} {key.begins}…", address, key.account_id, key.id, max_acts))
     return key
 
 
@@ -80,15 +84,6 @@ Runner = Annotated[Key, Depends(runner)]
 Observer = Annotated[Key, Depends(observer)]
 Operator = Annotated[Key, Depends(operator)]
 Auditor = Annotated[Key, Depends(auditor)]
-
-
-def _authenticated(http: HttpRequest, secret: str) -> Key:
-    own = services(http)
-    try:
-        return own.store.accounts.keys.authenticate(secret)
-    except Unauthorized as error:
-        own.denials.unauthorized(client_address(http, own.settings), error.message)
-        raise
 
 
 def _secret(http: HttpRequest) -> str:

@@ -110,7 +110,7 @@ class StrictParser(h11.Connection):
         #: Received of the current request's body.
         self.chunks = self.bytes = 0
         #: Why a request is refused.
-        self.refusal: TintypeError = BadRequest()
+        self.refusal: TintypeError | None = None
 
     def receive_data(self, data: bytes) -> None:
         """Buffer data, and count the lines of a head: parsing thousands of them would take milliseconds."""
@@ -137,8 +137,8 @@ class StrictParser(h11.Connection):
         """
         refusal: TintypeError | None = None
         if self.their_state is h11.IDLE and self._lines > MAX_HEADERS + 2:
-            self.refusal = HeadTooLarge()
-            raise h11.RemoteProtocolError(self.refusal.message)
+            self.refusal = refusal = HeadTooLarge()
+            raise h11.RemoteProtocolError(refusal.message)
         try:
             event = super().next_event()
         except h11.RemoteProtocolError as error:
@@ -182,13 +182,13 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         self._received, self._sent = Transfer(), Transfer()
         #: Bytes received since the last check, and unsent at that time.
         self._new, self._unsent = 0, 0
-        self.app_state = {**self.app_state, HUNG_UP: self._hung_up}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept it, or refuse it if there are too many."""
         super().connection_made(transport)
         self.address = self.client[0] if self.client else ""
         self.client_network = client_network(self.address)
+        self.app_state = {**self.app_state, HUNG_UP: transport.is_closing}
         if not self._all.opened(self):
             self._refuse(TooManyConnections())
 
@@ -235,11 +235,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
 
     def send_400_response(self, _msg: str) -> None:
         """Answer what couldn't be parsed, in the words of the parser's `refusal`."""
-        self._refuse(self._parser.refusal)
-
-    def _should_upgrade(self) -> bool:
-        """Never: an offer to upgrade may be ignored, and Java's client makes one with every call."""
-        return False
+        self._refuse(self._parser.refusal or BadRequest())
 
     @property
     def unsent(self) -> int:
@@ -284,9 +280,6 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
             self._refuse(TooSlow())
         else:
             self.transport.close()
-
-    def _hung_up(self) -> bool:
-        return self.transport.is_closing()
 
     def _began(self) -> None:
         self._received = Transfer()
@@ -337,7 +330,7 @@ def _expects(headers: list[tuple[bytes, bytes]]) -> bool:
 
 
 class Connections:
-    """All connections of one server, and uvicorn's protocol class; for the event loop's own thread.
+    """All connections of one server; for the event loop's own thread.
 
     exempt: whether an address is a proxy's, which speaks for many clients. counts: the metrics of answers.
     """
@@ -363,9 +356,6 @@ class Connections:
         self._logged_at = -LOG_PAUSE
         shutdown.on_change(self._end_bodies)
 
-    def __call__(self, *args: Any, **options: Any) -> Connection:
-        return Connection(self, *args, **options)
-
     def opened(self, one: Connection) -> bool:
         """Count it, having closed an idle one if there are too many; False if none is idle."""
         of_client = self._open.setdefault(one.client_network, {})
@@ -379,7 +369,10 @@ class Connections:
         if room:
             self.waiting[one] = None
         if not self._checking:
-            self._start_checking()
+            loop = asyncio.get_running_loop()
+            loop.set_exception_handler(self._on_trouble)
+            self._checking, self._checked_at = True, time.monotonic()
+            loop.call_later(self._pause, self._check)
         return room
 
     def closed(self, one: Connection) -> None:
@@ -410,30 +403,20 @@ class Connections:
         idle.give_way()
         return True
 
-    def _start_checking(self) -> None:
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(self._on_trouble)
-        self._checking = True
-        self._checked_at = time.monotonic()
-        loop.call_later(self._pause, self._check)
-
     def _check(self) -> None:
         now = time.monotonic()
         # While this process was busy, or stopped, nothing could be received.
         passed = min(now - self._checked_at, 2 * self._pause)
         self._checked_at = now
-        for one in self._each():
+        for one in [one for of_client in self._open.values() for one in of_client]:
             one.check(passed)
         self._checking = bool(self._count)
         if self._checking:
             asyncio.get_running_loop().call_later(self._pause, self._check)
 
-    def _each(self) -> list[Connection]:
-        return [one for of_client in self._open.values() for one in of_client]
-
     def _end_bodies(self) -> None:
         if self.shutdown.over:
-            for one in self._each():
+            for one in [one for of_client in self._open.values() for one in of_client]:
                 one.end_body()
 
     def _on_trouble(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

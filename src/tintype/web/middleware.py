@@ -1,4 +1,4 @@
-"""ASGI middleware around every call, outermost first: metrics, (CORS), the account's headers, the limit on bodies."""
+"""ASGI middleware around every call, from outside: metrics, (CORS), the limit on bodies and the account's headers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from fastapi import Request as HttpRequest
 from starlette.datastructures import Headers, MutableHeaders
@@ -14,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tintype.catalog.samples import SAMPLES
 from tintype.errors import StoreUnavailable
 from tintype.store.accounts.keys import Key
-from tintype.store.billing.money import plain
+from tintype.store.billing.ledger import plain
 from tintype.telemetry.metrics import Calls
 from tintype.web.body import check_size, declared_length
 from tintype.web.connections import REFUSED
@@ -50,7 +51,7 @@ class CallMetrics:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        call = _MeasuredCall(self, scope, receive, send)
+        call = _MeasuredCall(self.calls, self.clock, scope, receive, send, since=self.clock())
         self.calls.open.inc()
         try:
             await self.app(scope, call.receive, call.send)
@@ -60,24 +61,28 @@ class CallMetrics:
                 call.count(500)
 
 
+@dataclass(slots=True)
 class _MeasuredCall:
-    __slots__ = ("_calls", "_clock", "_more", "_receive", "_scope", "_send", "_since", "begun")
-
-    def __init__(self, own: CallMetrics, scope: Scope, receive: Receive, send: Send) -> None:
-        self._calls, self._clock = own.calls, own.clock
-        self._scope, self._receive, self._send = scope, receive, send
-        self._since = self._clock()
-        #: Whether more of the body may come, and whether the answer has begun.
-        self._more, self.begun = True, False
+    _calls: Calls
+    _clock: Callable[[], float]
+    _scope: Scope
+    _receive: Receive
+    _send: Send
+    #: When it began, later by what was spent on waiting for its body.
+    since: float
+    #: Whether more of the body may come.
+    more: bool = True
+    #: Whether the answer has begun.
+    begun: bool = False
 
     async def receive(self) -> Message:
         """The next message; the time in which the server waits for the body isn't counted."""
-        if not self._more:
+        if not self.more:
             return await self._receive()
         asked = self._clock()
         message = await self._receive()
-        self._since += self._clock() - asked
-        self._more = message.get("more_body", False)
+        self.since += self._clock() - asked
+        self.more = message.get("more_body", False)
         return message
 
     async def send(self, message: Message) -> None:
@@ -88,7 +93,7 @@ class _MeasuredCall:
     def count(self, status: int) -> None:
         """Count the answer, or what stands for it where the client has disconnected."""
         self.begun = True
-        seconds, state = self._clock() - self._since, self._scope.get("state", {})
+        seconds, state = self._clock() - self.since, self._scope.get("state", {})
         status = state.get(REFUSED) or (CLIENT_GONE if hung_up(self._scope) else status)
         key: Key | None = state.get("key")
         path: str = getattr(self._scope.get("route"), "path", UNMATCHED)
@@ -96,8 +101,8 @@ class _MeasuredCall:
         self._calls.answered(route, self._scope["method"], status, seconds)
 
 
-class AccountHeaders:
-    """Adds x-remaining-credits and x-mode to every answer to an authenticated call.
+class Exchanges:
+    """Stops reading a body at the server's limit; adds the account's headers to every answer to an authenticated call.
 
     Errors have them too, and so the 500 for an unforeseen exception: Starlette's own comes outside all middleware.
     """
@@ -107,66 +112,33 @@ class AccountHeaders:
         self.services = services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = False
-
-        async def with_headers(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            key: Key | None = scope.get("state", {}).get("key")
-            if message["type"] == "http.response.start" and key and not key.server_only:
-                await self._add(message, key)
-            await send(message)
-
-        try:
-            await self.app(scope, receive, with_headers)
-        except Exception as error:
-            if begun or scope["type"] != "http":
-                raise
-            await unforeseen(HttpRequest(scope), error)(scope, receive, with_headers)
-
-    async def _add(self, message: Message, key: Key) -> None:
-        """The credits are read when the answer begins, so that they include this call's own."""
-        headers, account_id = MutableHeaders(scope=message), key.account_id
-        if key.test:
-            headers["x-mode"] = "test"
-        if not self.services.settings.billing:
-            headers["x-remaining-credits"] = "unlimited"
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
             return
-        own = self.services
-        timeout = LAST_CREDITS if own.shutdown.over else None
+        call = Exchange(self.services, scope, receive, send)
         try:
-            remaining = await within(timeout, own.threads.run(account_id, own.store.accounts.remaining, account_id))
-        except (StoreUnavailable, TimeoutError):
-            return  # the answer itself is worth more than its header
-        headers["x-remaining-credits"] = plain(remaining)
+            await self.app(scope, call.receive, call.send)
+        except Exception as error:
+            if call.answered:
+                raise
+            await unforeseen(HttpRequest(scope), error)(scope, call.receive, call.send)
 
 
-class BodyLimit:
-    """Stops reading a body at `limit` bytes, and closes the connection of one that wasn't read."""
+class Exchange:
+    """The body of one call, and whether any of it is still to come; and its answer."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self.app = app
-        self.limit = limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            body = _ReceivedBody(Headers(scope=scope), receive, send, self.limit)
-            receive, send = body.receive, body.send
-        await self.app(scope, receive, send)
-
-
-class _ReceivedBody:
-    """The body of one call, and whether any of it is still to come."""
-
-    def __init__(self, headers: Headers, receive: Receive, send: Send, limit: int) -> None:
+    def __init__(self, services: Services, scope: Scope, receive: Receive, send: Send) -> None:
+        self._services, self._scope = services, scope
         self._receive, self._send = receive, send
-        self._limit = limit
+        self._limit = services.settings.max_body
+        headers = Headers(scope=scope)
         self._read = 0
         self._declared = declared_length(headers)
         self._over = not self._declared and "transfer-encoding" not in headers
         #: The client sends nothing before it gets a 100, which only reading the body sends.
         self._waits = headers.get("expect", "").lower() == "100-continue"
-        self._answered = self._closes = False
+        #: Whether the answer has begun, and whether the connection closes after it.
+        self.answered = self._closes = False
 
     async def receive(self) -> Message:
         """The next piece; raises BodyTooLarge."""
@@ -174,24 +146,43 @@ class _ReceivedBody:
         message = await self._receive()
         self._read += len(message.get("body", b""))
         self._over = not message.get("more_body")
-        if not self._answered:
+        if not self.answered:
             check_size(self._read, self._limit)
         return message
 
     async def send(self, message: Message) -> None:
         """Pass the answer on; where much of the body isn't read, close the connection after it."""
         if message["type"] == "http.response.start":
-            self._answered = True
+            self.answered = True
             # A small rest is dropped by the server, and the connection stays open.
             small = self._declared and self._declared - self._read <= SMALL
             self._closes = not self._over and (self._waits or not small)
+            headers = MutableHeaders(scope=message)
             if self._closes:
-                MutableHeaders(scope=message)["connection"] = "close"
+                headers["connection"] = "close"
+            key: Key | None = self._scope.get("state", {}).get("key")
+            if key and not key.server_only:
+                await self._add_account(headers, key)
         elif self._closes and not self._waits and not message.get("more_body"):
             await self._send({**message, "more_body": True})
             await self._linger()
             message = {"type": "http.response.body", "body": b""}
         await self._send(message)
+
+    async def _add_account(self, headers: MutableHeaders, key: Key) -> None:
+        """The credits are read when the answer begins, so that they include this call's own."""
+        own, account_id = self._services, key.account_id
+        if key.test:
+            headers["x-mode"] = "test"
+        if not own.settings.billing:
+            headers["x-remaining-credits"] = "unlimited"
+            return
+        reading = own.threads.run(account_id, own.store.accounts.remaining, account_id)
+        try:
+            remaining = await (within(LAST_CREDITS, reading) if own.shutdown.over else reading)
+        except (StoreUnavailable, TimeoutError):
+            return  # the answer itself is worth more than its header
+        headers["x-remaining-credits"] = plain(remaining)
 
     async def _linger(self) -> None:
         with suppress(TimeoutError):

@@ -12,7 +12,7 @@ from tintype.catalog.parameters import planned_steps, speed_key
 from tintype.catalog.spec import ModelSpec, Tariff
 from tintype.errors import Forbidden, MethodNotAllowed, NotReady
 from tintype.store.accounts.keys import Key
-from tintype.store.billing.money import dollars
+from tintype.store.billing.ledger import dollars
 from tintype.store.db.records import PreloadState
 from tintype.store.ops.preload import Preload
 from tintype.web.auth import Reader, Runner
@@ -77,7 +77,7 @@ def describe(spec: ModelSpec, tariff: Tariff, measured: float | None) -> dict[st
         "slug": spec.slug,
         "title": spec.title,
         "description": spec.description,
-        "type": "image-to-image" if spec.takes_picture else "text-to-image",
+        "type": "image-to-image" if spec.takes_image else "text-to-image",
         "price": dollars(tariff.price),
         "price_per": tariff.per,
         "typical_seconds": spec.typical_seconds,

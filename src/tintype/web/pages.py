@@ -91,7 +91,7 @@ def about(services: Services) -> bytes:
     settings = services.settings
     retention = {
         "record": settings.retention,
-        "file": settings.picture_life,
+        "file": settings.output_ttl,
         "upload": settings.asset_life,
         "history": settings.history_life,
     }

@@ -16,7 +16,7 @@ from tintype.hub.registry import Registry
 from tintype.media.images import check
 from tintype.media.storage import Storage, open_storage
 from tintype.settings import Settings
-from tintype.store.billing.money import tariff
+from tintype.store.billing.ledger import tariff
 from tintype.store.ops.processes import WorkerRow
 from tintype.store.store import Store
 from tintype.telemetry.exposition import Metrics
@@ -66,14 +66,14 @@ class Services:
         inputs = open_storage(settings, settings.inputs_folder, settings.input_life, CALLERS_TIMEOUT)
         store = Store.open(settings, process="web", discard=inputs.discard)
         # Its own, with a short timeout: readiness is answered before a slow storage is.
-        probed = open_storage(settings, settings.outputs_folder, settings.picture_life, STORAGE_TIMEOUT)
+        probed = open_storage(settings, settings.outputs_folder, settings.output_ttl, STORAGE_TIMEOUT)
         return cls(
             settings=settings,
             registry=registry,
             store=store,
             name=name,
             inputs=inputs,
-            outputs=open_storage(settings, settings.outputs_folder, settings.picture_life, CALLERS_TIMEOUT),
+            outputs=open_storage(settings, settings.outputs_folder, settings.output_ttl, CALLERS_TIMEOUT),
             uploads=open_storage(settings, settings.assets_folder, settings.asset_life, CALLERS_TIMEOUT),
             waits=ConcurrentWaits(settings.account_waits, settings.waits),
             watcher=Watcher(store.queue, settings.events_poll, shutdown),

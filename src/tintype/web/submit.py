@@ -37,9 +37,8 @@ from tintype.media.scaling import fitted_size
 from tintype.settings import Safety
 from tintype.store.accounts.keys import Key
 from tintype.store.db.records import Request, RequestMetadata
-from tintype.store.queue.inputs import Input
 from tintype.store.queue.lifecycle import log_queued
-from tintype.store.queue.submit import NewRequest
+from tintype.store.queue.submit import Input, NewRequest
 from tintype.telemetry.traces import HEADER
 from tintype.testmode.scenario import parse, steady_draw
 from tintype.web.clients import base_url, client_address, own_path, single_header
@@ -152,7 +151,7 @@ def submit(
     if not key.may_run(spec.slug):
         raise Forbidden(f"This API key may not run {spec.slug}", reason="model")
     parsed = spec.parse(sent)
-    if spec.takes_picture:
+    if spec.takes_image:
         # An address of this server becomes its path: it needn't be a public one.
         parsed = parsed.with_source(own_path(parsed.params.source.strip(), base) or "/")
     parsed = parsed.with_seed(steady_draw(parsed.values) if key.test else secrets.randbelow)
@@ -161,7 +160,7 @@ def submit(
     safety = key.safety or services.settings.safety
     cautions = _check_prompt(services.blocked, params.prompt, safety)
     start_after = parse(params.prompt).check_in() if key.test else 0.0
-    image = find_image(services, params.source) if spec.takes_picture else None
+    image = find_image(services, params.source) if spec.takes_image else None
     if key.max_pixels is not None:
         check_pixels(key.max_pixels, params, None if image is None else image.size)
     headers = _notes(params, parsed.ignored, cautions + wording(spec, params))
@@ -173,7 +172,7 @@ def submit(
         key,
         spec.slug,
         parsed.values,
-        tariff.most(params.count),
+        tariff.max_price(params.count),
         generation=parsed.params,
         rate=tariff.rate,
         images=params.count,
@@ -232,7 +231,7 @@ def _notes(params: GenerationParams, ignored: Sequence[str], cautions: list[str]
     if ignored:
         notes["x-ignored-parameters"] = ", ".join(quote(name[:64], errors="replace") for name in ignored[:MAX_ECHOED])
     words = cautions + warnings(params)
-    if params.source != (sample := sample_path(params.source)) and sample:
+    if params.init and params.init.source != (sample := sample_path(params.init.source)) and sample:
         words.append(f"image: this server's own sample {sample} stands in for the vendor's")
     return notes | ({"x-warning": "; ".join(words)} if words else {})
 

@@ -48,7 +48,7 @@ class Threads:
             return await run_sync(partial(work, *args, **named), limiter=self._all)
 
 
-async def within(seconds: float | None, work: Awaitable[T]) -> T:
+async def within(seconds: float, work: Awaitable[T]) -> T:
     """The result of `work`; raises TimeoutError after `seconds`, while it runs on: threads can't be stopped."""
     task = asyncio.ensure_future(work)
     if not (await asyncio.wait({task}, timeout=seconds))[0]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse
 
 from tintype.catalog.spec import Catalogue, ModelSpec
-from tintype.store.db.records import Status
+from tintype.store.db.records import Request, Status
+from tintype.store.webhooks.events import links
 from tintype.web import answers
 from tintype.web.auth import Reader, Runner
 from tintype.web.clients import base_url
@@ -39,9 +41,15 @@ def submits(spec: ModelSpec) -> Callable[..., Awaitable[Response]]:
 
     async def run(http: HttpRequest, key: Runner) -> Response:
         submitted = await accept(http, spec, key)
-        return JSONResponse(answers.submitted(submitted.request, submitted.base), headers=submitted.headers)
+        return JSONResponse(queued(submitted.request, submitted.base), headers=submitted.headers)
 
     return run
+
+
+def queued(request: Request, base: str) -> dict[str, Any]:
+    """The answer to a v2 submit."""
+    poll = f"{base}/v1/requests/{request.id}"
+    return {"request_id": request.id, "status": Status.QUEUED, "poll_url": poll, **links(request, base), **request.mode}
 
 
 def status(http: HttpRequest, key: Reader, request_id: str) -> Response:

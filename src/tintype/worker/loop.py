@@ -23,13 +23,11 @@ from tintype.store.db.records import Request
 from tintype.store.store import Store
 from tintype.telemetry.metrics import Stage
 from tintype.telemetry.traces import NO_TRACES, Tracing
-from tintype.worker.admission import Admission, ClaimTimer
 from tintype.worker.inputs import Inputs
-from tintype.worker.models import ModelPool
-from tintype.worker.outcomes import RunningRequests
+from tintype.worker.models import ModelPool, Preloader
 from tintype.worker.outputs import Outputs
-from tintype.worker.preload import Preloader
-from tintype.worker.request import Running, plan
+from tintype.worker.plan import Running, plan
+from tintype.worker.requests import Admission, ClaimTimer, RunningRequests
 from tintype.worker.timings import Timings
 
 log = structlog.get_logger()
@@ -202,11 +200,11 @@ class Worker:
         cancellation = Cancellation()
         fetched = self._fetch(request, params, cancellation)
         fetched.add_done_callback(lambda _: self.timer.arrived.set())
-        self.requests.add(RunningRequest(request, params, fetched, cancellation))
+        self.running[request.id] = RunningRequest(request, params, fetched, cancellation)
 
     def _fetch(self, request: Request, params: GenerationParams, cancellation: Cancellation) -> Future[Decoded | None]:
         """Its input image; without one, done immediately: text to image waits for no other request's."""
-        if not params.source:
+        if params.init is None:
             nothing: Future[Decoded | None] = Future()
             nothing.set_result(self.timings.run(request, Stage.FETCH, lambda: None))
             return nothing
@@ -239,7 +237,7 @@ class Worker:
         if image.latents is None:
             raise image.error or RuntimeError("an image ended without latents")
         began = time.monotonic()
-        complete = one.finish(image, image.family.finish(image.latents))
+        complete = one.finish(image, image.family.autoencoder.decode(image.latents))
         began += self._exclude_loads(one)
         self.timings.note(one.request, Stage.DECODE, began, time.monotonic())
         if complete:

@@ -17,7 +17,7 @@ from tintype.media.decoder import Decoded
 from tintype.media.images import Encoded
 from tintype.media.storage import open_storage
 from tintype.settings import Settings
-from tintype.store.db.notify import Listener
+from tintype.store.db.database import Listener
 from tintype.store.store import Store
 from tintype.telemetry.logs import ProcessLog
 from tintype.telemetry.traces import open_tracing
@@ -26,8 +26,8 @@ from tintype.worker.inputs import Inputs
 from tintype.worker.loop import Worker, WorkerConfig
 from tintype.worker.models import LoadedModel, ModelPool
 from tintype.worker.outputs import Outputs, SafetyFilter, to_file
+from tintype.worker.plan import make_plan
 from tintype.worker.previews import PreviewRenderer
-from tintype.worker.request import make_plan
 
 
 def run_worker(
@@ -47,7 +47,7 @@ def run_worker(
     safety = SafetyFilter.from_settings(settings)
     if settings.safety != "off" and settings.safety_checker != "none":
         safety.load()  # what is wrong with it is raised now, not at the first image
-    storage = open_storage(settings, settings.outputs_folder, settings.picture_life)
+    storage = open_storage(settings, settings.outputs_folder, settings.output_ttl)
     outputs = Outputs(store.leases, storage, safety, with_recipe=settings.embed_recipe)
     tracing = open_tracing(settings.traces, "worker", worker_id)
     worker = Worker(store, models, inputs, outputs, config, tracing)
@@ -106,7 +106,7 @@ def generate(
         while engine.live:
             engine.step()
             progress(sum(one.step for one in images), sum(one.steps for one in images))
-        pixels = [loaded.family.finish(_latents(one)) for one in images]
+        pixels = [loaded.family.autoencoder.decode(_latents(one)) for one in images]
     finished = zip(pixels, params.seeds, strict=True)
     return [to_file(params, drawn, plan.size, seed, plan.recipe.of(seed)) for drawn, seed in finished]
 

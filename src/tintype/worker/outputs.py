@@ -15,15 +15,13 @@ from tintype.catalog.builtin import BUILTIN
 from tintype.core import GenerationParams, Output, Recipe, Result, Size
 from tintype.diffusion.safety import Checker, DiffusersChecker, OpenNsfw
 from tintype.errors import ContentRefused, SafetyUnavailable, StoreUnavailable
-from tintype.media.breaker import StorageBreaker
 from tintype.media.images import Encoded, encode
 from tintype.media.scaling import resize
-from tintype.media.storage import Storage
+from tintype.media.storage import Storage, StorageBreaker
 from tintype.settings import Safety, Settings
 from tintype.store.queue.queue import Leases
 from tintype.telemetry.metrics import Stage
-from tintype.worker.recipe import notes
-from tintype.worker.request import Running
+from tintype.worker.plan import Running, notes
 from tintype.worker.timings import Timings
 
 log = structlog.get_logger()
@@ -136,7 +134,7 @@ class SafetyFilter:
         found = [(index, self._classify(pixels)) for index, pixels in enumerate(images)]
         seen = [(index, category) for index, category in found if category]
         if seen and level == "block":
-            raise ContentRefused.of_picture(seen[0][1])
+            raise ContentRefused.of_image(seen[0][1])
         return [f"picture {index + 1} of {len(found)} may be {category}" for index, category in seen]
 
     def load(self) -> Checker:

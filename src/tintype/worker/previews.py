@@ -18,7 +18,7 @@ from PIL import Image
 from tintype.media.images import encode
 from tintype.store.queue.progress import Preview, Previews
 from tintype.worker.outputs import SafetyFilter
-from tintype.worker.request import Running
+from tintype.worker.plan import Running
 
 log = structlog.get_logger()
 

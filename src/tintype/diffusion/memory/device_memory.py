@@ -16,8 +16,15 @@ from weakref import WeakValueDictionary
 import structlog
 import torch
 
-from tintype.diffusion.memory.activation import ActivationMemory, ForwardPass, meter, proc_bytes
-from tintype.diffusion.memory.component import LoadedComponent, Location, out_of_memory
+from tintype.diffusion.memory.component import (
+    ActivationMemory,
+    ForwardPass,
+    LoadedComponent,
+    Location,
+    meter,
+    out_of_memory,
+    proc_bytes,
+)
 from tintype.diffusion.memory.transfer import CudaTransfer, InPlace, Transfer
 from tintype.errors import NoRoom
 
@@ -67,8 +74,8 @@ class DeviceMemory:
         self.activation = activation or ActivationMemory()
         self.peak = 0
         self.loads = 0
-        #: Seconds spent on bringing components.
-        self.seconds = 0.0
+        #: Seconds spent on bringing components, and those of them that `Memory.take_load_seconds` has returned.
+        self.seconds = self.taken_seconds = 0.0
         #: Reentrant, and held while components move, which may take minutes: wait for it only to move some.
         self.lock = threading.RLock()
         self._clock = clock
@@ -79,7 +86,6 @@ class DeviceMemory:
         self._components: dict[str, LoadedComponent] = {}
         #: Bytes of activation memory reserved for running passes.
         self._reserved = 0
-        self._taken_seconds = 0.0
 
     def component(self, key: str, name: str, size: int, build: Callable[[], Any], itemsize: int = 4) -> LoadedComponent:
         """The component with this key, created at the first call."""
@@ -97,9 +103,12 @@ class DeviceMemory:
         return self.total(components, activation) <= self.budget
 
     def total(self, components: Iterable[LoadedComponent], activation: int) -> int:
-        """Bytes of these components, of pinned ones, and of activation memory."""
+        """Bytes of activation memory, of pinned components, and of those of these that are of this memory.
+
+        A text encoder on the CPU takes none of a GPU's memory.
+        """
         pinned = {one for one in self._known.values() if one.pinned}
-        return sum(one.size for one in pinned | set(components)) + activation
+        return activation + sum(one.size for one in pinned | {one for one in components if one.memory is self})
 
     def can_fit(self, component: LoadedComponent) -> bool:
         """Whether the component is on the device, or would fit next to those that can't be evicted now."""
@@ -154,11 +163,6 @@ class DeviceMemory:
                 limit = (one.keep_alive or inf) if keep_alive is None else keep_alive
                 if one.evictable and self._clock() - one.used_at > limit:
                     self._drop(one)
-
-    def take_load_seconds(self) -> float:
-        """Seconds spent on bringing components since the last call."""
-        since, self._taken_seconds = self.seconds - self._taken_seconds, self.seconds
-        return since
 
     def report(self) -> MemoryReport:
         """What is where; a component that is being moved is where it came from.
@@ -253,7 +257,12 @@ class Memory:
 
     def take_load_seconds(self) -> float:
         """Seconds spent on bringing components since the last call."""
-        return sum(memory.take_load_seconds() for memory in {self.device, self.host})
+        since = 0.0
+        for memory in {self.device, self.host}:
+            seconds = memory.seconds  # read once: another thread may add to it
+            since += seconds - memory.taken_seconds
+            memory.taken_seconds = seconds
+        return since
 
     def evict_expired(self, keep_alive: float | None = None) -> None:
         """Drop what was not used for `keep_alive` seconds; None means each component's own `keep_alive`."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from tintype.diffusion.image_state import Sampler
-from tintype.diffusion.samplers.sampling import slope
+from tintype.diffusion.samplers.spec import slope
 
 #: dpm_adaptive: the first step, the error allowed absolutely and relatively, when to accept, how near is there.
 FIRST_STEP, ABSOLUTE, RELATIVE, ACCEPT, NEAR = 0.05, 0.0078, 0.05, 0.81, 1e-5

@@ -9,8 +9,8 @@ from itertools import pairwise
 import torch
 
 from tintype.diffusion.image_state import Answer, Ask, Sampler
-from tintype.diffusion.samplers.parameterization import Parameterization
-from tintype.diffusion.samplers.sampling import Noise, ancestral, blend, denoised, renoise
+from tintype.diffusion.samplers.spec import Noise, ancestral, blend, denoised, renoise
+from tintype.diffusion.schedules import Parameterization
 
 
 def euler(x: torch.Tensor, sigmas: Sequence[float], *_: object) -> Sampler:

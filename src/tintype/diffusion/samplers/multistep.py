@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from tintype.diffusion.image_state import Sampler
-from tintype.diffusion.samplers.sampling import blend, denoised, slope
+from tintype.diffusion.samplers.spec import blend, denoised, slope
 
 #: (sigmas, i, order) → the weights of the last slopes, newest first, in the step from sigmas[i] to sigmas[i + 1].
 Weights = Callable[[Sequence[float], int, int], Sequence[float]]

@@ -9,8 +9,8 @@ from itertools import pairwise
 import torch
 
 from tintype.diffusion.image_state import Sampler
-from tintype.diffusion.samplers.parameterization import Parameterization
-from tintype.diffusion.samplers.sampling import Noise, blend, denoised, renoise, slope
+from tintype.diffusion.samplers.spec import Noise, blend, denoised, renoise, slope
+from tintype.diffusion.schedules import Parameterization
 
 
 def heun(x: torch.Tensor, sigmas: Sequence[float], *_: object) -> Sampler:

@@ -12,8 +12,8 @@ from itertools import pairwise
 import torch
 
 from tintype.diffusion.image_state import Sampler
-from tintype.diffusion.samplers.parameterization import Parameterization
-from tintype.diffusion.samplers.sampling import Noise, denoised
+from tintype.diffusion.samplers.spec import Noise, denoised
+from tintype.diffusion.schedules import Parameterization
 
 
 def dpmpp_sde(x: torch.Tensor, sigmas: Sequence[float], space: Parameterization, noise: Noise) -> Sampler:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from tintype.diffusion.image_state import Sampler
-from tintype.diffusion.samplers.parameterization import Parameterization
-from tintype.diffusion.samplers.sampling import blend, denoised
+from tintype.diffusion.samplers.spec import blend, denoised
+from tintype.diffusion.schedules import Parameterization
 
 #: UniPC can't go to 0: its last step ends here.
 LAST = 0.001

@@ -107,7 +107,7 @@ def _eye(canvas: Canvas, x: float, y: float) -> None:
 
 
 def _lily(canvas: Canvas, x: float, y: float, size: float) -> None:
-    """A flower of two rows of petals around a yellow heart."""
+    """A flower of two rows of petals around a yellow centre."""
     for reach, lift, colour in ((1.0, 0.0, "#f2a9c4"), (0.72, 0.12, "#fbd3e0")):
         for degrees in (180, 0, 205, 335, 232, 308, 270):
             a = math.radians(degrees)
