@@ -168,6 +168,8 @@ class Leases:
     def __init__(self, db: Database, rules: Rules) -> None:
         self._db = db
         self._rules = rules
+        #: After which a request is given up.
+        self.max_attempts = rules.max_attempts
 
     def claim(
         self,
