@@ -17,6 +17,8 @@ Json = Mapping[str, Any]
 Format = Literal["jpeg", "png", "webp"]
 #: What an input image is for: the image to start from, the part to repaint, what guides the composition.
 Role = Literal["init", "mask", "control"]
+#: The parameters that hold an input image, as `ModelSpec` and bodies name them, and the role of each.
+IMAGE_ROLES: Mapping[str, Role] = {"image": "init"}
 #: Width and height in pixels.
 Size = tuple[int, int]
 
@@ -90,10 +92,10 @@ class GenerationParams:
         # `_cfg_pp` needs both predictions; `euler_pp` doubles the guidance: one up to 0.5 isn't told apart here.
         return self.guidance > 1 or self.sampler.endswith("_pp")
 
-    def from_source(self, source: str) -> GenerationParams:
-        """The same with its init image from another place."""
-        others = tuple(one for one in self.inputs if one.role != "init")
-        return replace(self, inputs=(InputImage(source), *others))
+    def from_source(self, source: str, role: Role = "init") -> GenerationParams:
+        """The same with its image of this role from another place."""
+        others = tuple(one for one in self.inputs if one.role != role)
+        return replace(self, inputs=(InputImage(source, role), *others))
 
     def pixels(self, width: int, height: int) -> int:
         """Pixels of all its images together, each of this size."""

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
-from tintype.core import GenerationParams, InputImage
+from tintype.core import IMAGE_ROLES, GenerationParams, InputImage, Role
 from tintype.errors import InvalidParameter, MissingParameter, NotFound
 
 Value = str | int | float | bool
@@ -60,7 +60,7 @@ class Param:
     words: str = ""
     #: The entry point group in which other packages offer further values.
     plug_ins: str = ""
-    #: The field of `GenerationParams` that it fills, or `image`; its own name where the two agree.
+    #: The field of `GenerationParams` that it fills, or one of IMAGE_ROLES; its own name where the two agree.
     means: str = ""
     group: Group = "answer"
     #: What a form's slider moves by; 0 leaves it to the form. Values between are allowed.
@@ -68,7 +68,7 @@ class Param:
 
     @cached_property
     def field(self) -> str:
-        """The field of `GenerationParams` that it fills, or `image`."""
+        """The field of `GenerationParams` that it fills, or one of IMAGE_ROLES."""
         return self.means or self.name
 
     @property
@@ -225,7 +225,7 @@ class ModelSpec:
         for side in ("width", "height"):
             if said.get(side):
                 said[side] = max(MIN_SIDE, round(said[side] / MULTIPLE) * MULTIPLE)
-        said["inputs"] = (InputImage(said["image"]),) if said.get("image") else ()
+        said["inputs"] = tuple(InputImage(said[name], role) for name, role in IMAGE_ROLES.items() if said.get(name))
         return GenerationParams(**{name: value for name, value in said.items() if name in FIELDS})
 
     def body(self, params: GenerationParams) -> dict[str, Any]:
@@ -233,8 +233,9 @@ class ModelSpec:
 
         What the model doesn't let a caller choose is left out.
         """
-        init = {"image": params.init.source} if params.init else {}
-        said = {name: getattr(params, name) for name in FIELDS} | init
+        sources = {one.role: one.source for one in params.inputs}
+        images = {name: sources[role] for name, role in IMAGE_ROLES.items() if role in sources}
+        said = {name: getattr(params, name) for name in FIELDS} | images
         return {
             param.name: said.get(param.field, param.default)
             for param in self.parameters
@@ -272,9 +273,10 @@ class Parsed:
         seed = draw(DRAWN_SEEDS)
         return replace(self, params=replace(self.params, seed=seed), values=self.values | {"seed": seed})
 
-    def with_source(self, source: str) -> Parsed:
-        """The init image comes from another place."""
-        return replace(self, params=self.params.from_source(source), values=self.values | {"image": source})
+    def with_source(self, source: str, role: Role = "init") -> Parsed:
+        """The input image of this role comes from another place."""
+        named = {param.name: source for param in self.spec.parameters if IMAGE_ROLES.get(param.field) == role}
+        return replace(self, params=self.params.from_source(source, role), values=self.values | named)
 
 
 Per = Literal["picture", "second"]

@@ -12,13 +12,14 @@ from urllib.parse import unquote_to_bytes
 
 from python_multipart.multipart import parse_options_header
 
+from tintype.core import IMAGE_ROLES
 from tintype.errors import BadRequest
 from tintype.media.inline import pieces, unescaped
 
 MULTIPART = "multipart/form-data"
 URLENCODED = "application/x-www-form-urlencoded"
 #: Parameters that hold images: base64, or files of a form. All others together are small.
-IMAGES = ("image", "data_urls")
+IMAGES = (*IMAGE_ROLES, "data_urls")
 #: Bytes of a body without its images, and bytes from which on a text is cut out of it as an image is.
 SMALL, LONG = 2**20, 2**16
 #: Values in a body, lists and objects among them. No call needs a tenth of these.

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 
-from tintype.core import STORED_INPUT
+from tintype.core import IMAGE_ROLES, STORED_INPUT
 from tintype.errors import Forbidden, MissingParameter, NotFound
 from tintype.store.accounts.keys import Key
 from tintype.store.billing.ledger import dollars
@@ -153,9 +153,9 @@ def _is_there(own: Services, name: str) -> bool:
 
 def _params(past: Past) -> dict[str, Any]:
     """The parameters; an image of the body wasn't stored as text."""
-    sent = str(past.params.get("image", ""))
+    hidden = {name: None for name in IMAGE_ROLES if str(past.params.get(name, "")).startswith(STORED_INPUT)}
     params: dict[str, Any] = exact(dict(past.params))
-    return params | ({"image": None} if sent.startswith(STORED_INPUT) else {})
+    return params | hidden
 
 
 def _own_only(query: Query, key: Key) -> None:

@@ -16,7 +16,6 @@ from tintype.store.accounts.keys import (
     HINT,
     KEY_COLUMNS,
     SECRET,
-    SHARED_LIMITS,
     Key,
     KeyLimits,
     check,
@@ -280,10 +279,10 @@ def _about(key: Key) -> dict[str, Any]:
 def _rights(key: Key) -> dict[str, Any]:
     """Its permissions and limits, where they differ from the default."""
     marks = {name: True for name in ("read_only", "test", "operator") if getattr(key, name)}
-    limits = {name: getattr(key, name) for name in ("expires_at", "max_pixels", *SHARED_LIMITS)}
+    limits = {name: getattr(key, name) for name in ("expires_at", *KeyLimits.__annotations__)}
     models = None if key.models is None else [*key.models]
     cap = None if key.spend_cap is None else dollars(key.spend_cap)
-    return {**marks, **limits, "models": models, "spend_cap": cap, "safety": key.safety}
+    return {**marks, **limits, "models": models, "spend_cap": cap}
 
 
 def _change(tx: Connection, id: str, **values: Any) -> Key:
