@@ -68,7 +68,7 @@ PixelsT = TypeVar("PixelsT")
 
 
 class RunningRequest(Generic[PlanT, ImageT, PixelsT]):
-    """Its phase, and what it has in that phase. Only its own methods write its attributes, but for `lease`.
+    """Its phase, and what it has in that phase. Only its own methods write its attributes.
 
     FETCHING → WAITING_FOR_MEMORY → DENOISING → UPLOADING → DONE; from DENOISING back to FETCHING, to start over in
     float32; and to DONE from every other phase. Each method raises WrongPhase in a phase that it doesn't start from.
@@ -91,7 +91,7 @@ class RunningRequest(Generic[PlanT, ImageT, PixelsT]):
         self.fetched = fetched
         self._cancellation = cancellation or Cancellation()
         self.phase = Phase.FETCHING
-        #: What the last heartbeat learned of it, written on its thread; unless KEEP, it is dropped in the next turn.
+        #: What the last heartbeat learned of it; unless KEEP, it is dropped in the next turn.
         self.lease = LeaseStatus.KEEP
         #: From WAITING_FOR_MEMORY on: what it is going to make.
         self.plan: PlanT
@@ -165,6 +165,10 @@ class RunningRequest(Generic[PlanT, ImageT, PixelsT]):
         self._cancellation.cancel()
         if self.uploaded and self.uploaded.cancel():
             self.pixels.clear()  # the upload's threads keep a cancelled one, and so its pixels, until its turn
+
+    def renewed(self, lease: LeaseStatus) -> None:
+        """Take in what a heartbeat, on its own thread, learned of the lease."""
+        self.lease = lease
 
     def exclude(self, seconds: float, *, own: bool = False) -> None:
         """Seconds spent on loading weights are not the model's work. own: the weights were loaded for this request."""

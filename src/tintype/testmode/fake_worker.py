@@ -128,7 +128,7 @@ class FakeWorker:
         self._renewed = time.monotonic()
         leases = self._leases.renew([one.progress for one in self._running.values()])
         for id, lease in leases.items():
-            self._running[id].lease = lease
+            self._running[id].renewed(lease)
             if lease is LeaseStatus.LOST:  # another fake worker's by now, or ended: there is nothing to write
                 self._running.pop(id).end()
 

@@ -57,7 +57,7 @@ class Heartbeat:
         running = list(worker.running.values())
         leases = worker.store.leases.renew([one.progress for one in running])
         for one in running:
-            one.lease = leases[one.request.id]
+            one.renewed(leases[one.request.id])
         self._report()
         self._previews.render(running)
 
