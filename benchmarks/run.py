@@ -150,7 +150,7 @@ def memories(rounds: int) -> list[Figure]:
 
 
 def look(picture: ImageState) -> bytes:
-    """What the worker's looker does."""
+    """What the worker does for each preview."""
     if picture.answered is None:
         raise ValueError("there is nothing to see before the first step")
     seen = picture.family.preview(*picture.answered)

@@ -20,7 +20,7 @@ from tintype.store.db.database import Database
 from tintype.store.db.migrations import migrate
 from tintype.store.db.records import Status
 from tintype.store.db.tables import requests
-from tintype.store.queue import fairness as turns
+from tintype.store.queue import claim as turns
 
 #: Where Debian puts the server's programs, which it leaves out of PATH.
 DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -219,7 +219,7 @@ def ended_of(db: Database, ids: Sequence[str]) -> set[str]:
 def place_of(db: Database, id: str) -> int | None:
     """1 for the request that is claimed next, and so on in the order of claims; None when it is not queued."""
     with db.read() as view:
-        return turns.position(view, id)
+        return turns.position_of(view, id)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ keys that they don't know, and keep the keys that earlier versions read.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
@@ -209,10 +210,14 @@ class Result:
 
     @classmethod
     def from_json(cls, said: Json) -> Result:
-        recipe, known = said.get("recipe"), _known(cls, said)
+        """Without its recipe, where that is none that this version can read."""
+        known = _known(cls, said)
         known["outputs"] = tuple(map(Output.from_json, said.get("pictures", ())))
         known["warnings"] = tuple(said.get("warnings", ()))
-        known["recipe"] = None if recipe is None else Recipe.from_json(recipe)
+        known["recipe"] = None
+        if said.get("recipe"):
+            with suppress(TypeError, KeyError):  # one that lacks something must not keep the files from their caller
+                known["recipe"] = Recipe.from_json(said["recipe"])
         return cls(**known)
 
 

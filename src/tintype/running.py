@@ -117,10 +117,11 @@ class RunningRequest(Generic[PlanT, ImageT, PixelsT]):
     @property
     def progress(self) -> Progress:
         """Model evaluations per image, averaged over its images."""
-        done, expected, count = 0, self.request.steps, len(self.images)
-        if count:
-            done = sum(image.step for image in self.images) // count
-            expected = -(-sum(image.steps for image in self.images) // count)
+        images = self.images  # once: heartbeats read it while the worker may start over
+        done, expected = 0, self.request.steps
+        if images:
+            done = sum(image.step for image in images) // len(images)
+            expected = -(-sum(image.steps for image in images) // len(images))
         return Progress(*self.held, done, expected)
 
     def wait_for_memory(self, plan: PlanT) -> None:

@@ -23,7 +23,7 @@ from tests.acceptance.test_http_helpers import (
     submit,
 )
 from tintype.store.accounts.accounts import Accounts
-from tintype.store.billing.money import micro
+from tintype.store.billing.ledger import micro
 
 WRONG = "SG_00000000000000000000000000000000"
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.acceptance.harness import Server, until
 from tintype.store.accounts.accounts import Accounts
-from tintype.store.billing.money import micro
+from tintype.store.billing.ledger import micro
 
 TEXT = "stable-diffusion-3.5-turbo-txt2img"
 MEDIUM = "sd3-med-img2img"

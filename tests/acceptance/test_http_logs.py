@@ -16,7 +16,7 @@ import pytest
 from tests.acceptance.harness import Server, until
 from tests.acceptance.test_http_helpers import OLD, TEXT, quick, slow
 from tintype.store.accounts.accounts import Accounts
-from tintype.store.billing.money import micro
+from tintype.store.billing.ledger import micro
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "operations.md"
 PRIVATE = ("a secret fox", "127.0.0.1:9/private", "token-1234")

@@ -26,7 +26,7 @@ from tests.databases import PostgresServer
 from tests.plain import PLAIN
 from tests.toy import small_setting
 from tintype.store.accounts.accounts import Accounts
-from tintype.store.billing.money import micro
+from tintype.store.billing.ledger import micro
 from tintype.store.db.tables import ledger
 
 PRICE = micro(PRICES[TEXT])

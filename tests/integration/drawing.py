@@ -48,4 +48,4 @@ def pixels(family: Family, spec: ImageSpec, init: torch.Tensor | None = None) ->
     """The image, (H, W, 3) of 8 bits."""
     [picture] = draw(family, spec, init=init)
     with torch.inference_mode():
-        return family.finish(picture.latents)
+        return family.autoencoder.decode(picture.latents)

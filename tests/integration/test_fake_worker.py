@@ -17,7 +17,7 @@ from tests.stores import new_request, store_on
 
 from tintype.catalog.models import MODELS
 from tintype.cli import tintype
-from tintype.errors import BadRequest, NotFound, TooManyRequests
+from tintype.errors import MODEL_FAILED, BadRequest, NotFound, TooManyRequests
 from tintype.media.storage import Files
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.keys import Ceilings, Key
@@ -25,7 +25,7 @@ from tintype.store.db.database import Database
 from tintype.store.db.migrations import migrate
 from tintype.store.db.records import Request, Status
 from tintype.store.db.tables import requests as table
-from tintype.store.queue.inputs import Input
+from tintype.store.queue.submit import Input
 from tintype.testmode.fake_worker import FakeWorker
 from tintype.testmode.images import FakeOutputs
 
@@ -147,6 +147,23 @@ def test_a_fake_worker_that_died_is_followed_by_another(stage: Stage) -> None:
     dead.turn()  # back from the dead, it drops what is no longer its own
     dead.stop()
     assert stage.now(request) == ended
+
+
+@pytest.mark.parametrize(
+    ("attempts", "magic", "error", "retries"),
+    [
+        (1, "test:fail:crash", "gave up after 1 attempts", 0),
+        (5, "test:fail:crash", "gave up after 5 attempts", 4),
+        (5, "test:fail:model", MODEL_FAILED, 4),
+    ],
+)
+def test_the_operators_number_of_attempts(stage: Stage, attempts: int, magic: str, error: str, retries: int) -> None:
+    stage.store = store_on(stage.db, max_attempts=attempts)
+    request, fake = stage.submit(magic), stage.fake_worker()
+    for _ in range(attempts):
+        fake.turn()
+    ended = stage.now(request)
+    assert (ended.error, ended.retries) == (error, retries)
 
 
 def test_a_magic_delay_outlives_everything_as_it_is_in_the_row(stage: Stage) -> None:

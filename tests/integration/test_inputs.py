@@ -142,7 +142,7 @@ def test_it_stays_where_the_end_is_undone(site: Website, http: httpx2.Client, mo
         raise StoreUnavailable
 
     with monkeypatch.context() as patch:
-        patch.setattr("tintype.store.db.measurements.learn", away)
+        patch.setattr("tintype.store.db.measurements.note_end", away)
         with pytest.raises(StoreUnavailable):
             site.own.store.leases.fail(request.id, running.attempt, "why", 500)
     assert (len(stored(site)), len(rows(site))) == (1, 1)

@@ -226,8 +226,8 @@ def test_what_is_not_committed_is_not_told(house: House) -> None:
 def test_telling_asks_the_database_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     with statements(house.db) as told:
         completed(house)
-    monkeypatch.setattr(claim, "log_claimed", lambda *_: None)
-    monkeypatch.setattr(lifecycle, "_log_end", lambda *_: None)
+    monkeypatch.setattr(claim, "log_when_committed", lambda *_, **__: None)
+    monkeypatch.setattr(lifecycle, "log_when_committed", lambda *_, **__: None)
     with statements(house.db) as untold:
         completed(house)
     assert len(told) == len(untold)

@@ -493,7 +493,7 @@ class StoreMachine(RuleBasedStateMachine):
             row = rows[one.id]
             assert (row.status, row.attempt, row.lease.hand_backs) == (one.status, one.attempt, one.hand_backs)
             assert (row.error, row.lease.cancel_requested) == (one.error, one.cancel_requested)
-            assert row.attempts.counted <= MAX_ATTEMPTS
+            assert row.attempts <= MAX_ATTEMPTS
             assert (row.result == LEAVE["complete"][0]) is (row.status is Status.COMPLETED)
             assert (row.timing.ended_at is not None) is (row.timing.expires_at is not None) is one.ended
             alive = row.lease.until is not None and row.lease.until > moment

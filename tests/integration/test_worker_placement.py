@@ -139,7 +139,7 @@ def test_what_has_no_room_is_given_to_a_worker_that_is_idle_and_large_enough(
     another(site)
     worker.requests.make_way()
     assert [*worker.running] == [running.id]
-    assert (found(site, waiting).status, found(site, waiting).attempts.counted) == (Status.QUEUED, 0)
+    assert (found(site, waiting).status, found(site, waiting).attempts) == (Status.QUEUED, 0)
 
     claim(worker)
     assert [*worker.running] == [running.id], "it is the other's, which does not want it"
@@ -157,7 +157,7 @@ def test_what_met_an_absent_database_is_not_to_blame(site: Website, worker: Work
     claim(worker)
     worker.requests.fail(worker.running[request.id], StoreUnavailable())
     assert request.id not in worker.running
-    assert (found(site, request).status, found(site, request).attempts.counted) == (Status.QUEUED, 0)
+    assert (found(site, request).status, found(site, request).attempts) == (Status.QUEUED, 0)
     worker.requests.hand_back()
 
 

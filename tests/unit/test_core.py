@@ -106,6 +106,12 @@ def test_a_record_of_version_0_1_is_read() -> None:
     assert WorkerReport.from_json(None) == WorkerReport.from_json({}) == WorkerReport()
 
 
+@pytest.mark.parametrize("recipe", [{}, {"model": "m", "order": {"prompt": "a fox"}}, {"model": "m"}])
+def test_a_recipe_that_cannot_be_read_leaves_the_rest_of_a_result(recipe: Any) -> None:
+    said = {"pictures": [{"name": "a.png", "size": 9, "seed": 7}], "format": "png", "seed": 7, "inference_time": 0.5}
+    assert Result.from_json({**said, "recipe": recipe}) == Result.from_json(said)
+
+
 def test_a_record_that_lacks_what_it_must_have_is_refused() -> None:
     with pytest.raises(TypeError):
         GenerationParams.from_json({"prompt": "a fox"})

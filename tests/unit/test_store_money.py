@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tintype.store.billing.money import dollars, micro, plain, shown
+from tintype.store.billing.ledger import dollars, micro, plain, shown
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from operator import attrgetter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tintype.store.queue.fairness import Waiting, place
+from tintype.store.queue.claim import Waiting, place
 
 #: Of three accounts: the first letter is whose.
 KEYS = ("a1", "a2", "a3", "b1", "b2", "c1")

@@ -14,8 +14,7 @@ from tintype.cli.options import MAX_DOLLARS, csv_option, data_option, json_optio
 from tintype.cli.output import print_csv, print_rows, shown_time
 from tintype.errors import LedgerBroken
 from tintype.store.accounts.accounts import Account
-from tintype.store.billing.ledger import Line
-from tintype.store.billing.money import dollars, plain, shown
+from tintype.store.billing.ledger import Line, dollars, plain, shown
 from tintype.store.billing.reports import SPLITS, AccountUsage, By, Window, period
 
 #: Of a report: ten years.

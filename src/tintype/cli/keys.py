@@ -20,7 +20,7 @@ from tintype.hub.registry import build_registry
 from tintype.settings import Safety
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.keys import OVERLAP, Key
-from tintype.store.billing.money import dollars
+from tintype.store.billing.ledger import dollars
 
 DAY, HOUR = 86_400.0, 3_600.0
 SCOPES = ("read", "run")

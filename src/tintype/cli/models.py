@@ -25,7 +25,7 @@ from tintype.fleet.devices import DRIVER
 from tintype.hub.folder import Manifest, ModelsFolder, format_size
 from tintype.hub.registry import Registry, build_registry
 from tintype.settings import Settings
-from tintype.store.billing.money import dollars, tariff
+from tintype.store.billing.ledger import dollars, tariff
 
 
 @click.group()

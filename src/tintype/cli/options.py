@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError
 from tintype.errors import InvalidParameter
 from tintype.settings import Settings
 from tintype.store.accounts.keys import MAX_OVERLAP, MAX_TTL
-from tintype.store.billing.money import micro
+from tintype.store.billing.ledger import micro
 from tintype.telemetry.traces import exporters
 
 PREFIX = "TINTYPE_"

@@ -23,8 +23,8 @@ from tintype.errors import ConfigurationInvalid, Unauthorized
 from tintype.hub.registry import Registry
 from tintype.media.storage_id import place
 from tintype.settings import Safety, Settings
-from tintype.store.billing.money import micro
-from tintype.store.db.audit import act_as, actor
+from tintype.store.billing.ledger import micro
+from tintype.store.db.audit import current_actor
 from tintype.store.db.database import shown_url
 from tintype.store.ops.processes import ServerRow
 from tintype.store.store import Store
@@ -55,7 +55,7 @@ MISSING_CHECKER = {
 def begin(process: str) -> None:
     """Log as this process; what it does is logged for the audit, too."""
     set_up_logs(process=process)
-    act_as(replace(actor(), logged=True))
+    current_actor.set(replace(current_actor.get(), logged=True))
 
 
 def start_fields(settings: Settings, limits: tuple[str, ...]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
@@ -38,14 +37,14 @@ REFUSED = (
 MAX_HEAD = 192 * 1024
 
 
-@dataclass(eq=False)
 class Cancellation:
     """Cancels blocking calls of other threads; set once, from any thread."""
 
-    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
-    _cancelled: bool = field(default=False, init=False)
-    #: What interrupts the blocking calls under way.
-    _interrupts: list[Callable[[], object]] = field(default_factory=list, init=False)
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cancelled = False
+        #: What interrupts the blocking calls under way.
+        self._interrupts: list[Callable[[], object]] = []
 
     def cancel(self) -> None:
         """Interrupt the calls under way, and all later ones."""

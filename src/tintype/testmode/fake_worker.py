@@ -184,7 +184,7 @@ class FakeWorker:
         elif failing is None:
             self._complete(one)
         elif failing.retried:
-            self._leases.retry(*one.held, failing.error)
+            self._leases.retry(*one.held, failing.after(self._leases.max_attempts))
         else:
             self._leases.fail(*one.held, failing.error, failing.status, failing.kind)
 

@@ -85,6 +85,10 @@ class Failing:
     retried: bool = False
     kind: str | None = None
 
+    def after(self, max_attempts: int) -> str:
+        """Its error where a live request gets so many attempts."""
+        return gave_up(max_attempts) if self.error == gave_up(MAX_ATTEMPTS) else self.error
+
 
 def _of(error: TintypeError | Failure) -> Failing:
     if isinstance(error, Failure):

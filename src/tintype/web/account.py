@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 
-from tintype.store.billing.money import dollars
+from tintype.store.billing.ledger import dollars
 from tintype.store.billing.reports import CHANGES, DAY, Posted
 from tintype.store.db.records import Entry
 from tintype.store.queue.history import Filter

@@ -11,7 +11,7 @@ from tintype.core import Format, Output, Result
 from tintype.errors import KINDS, BadPicture, Cancelled, ContentRefused, NoRoom, TintypeError
 from tintype.media.images import content_type
 from tintype.media.storage import Storage
-from tintype.store.billing.money import dollars
+from tintype.store.billing.ledger import dollars
 from tintype.store.db.records import CANCELLED, Request, Status
 from tintype.store.queue.eta import Eta
 from tintype.store.webhooks.events import file_url, links

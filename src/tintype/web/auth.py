@@ -9,7 +9,7 @@ from fastapi import Request as HttpRequest
 
 from tintype.errors import Forbidden, Unauthorized
 from tintype.store.accounts.keys import Key
-from tintype.store.db.audit import Actor, act_as
+from tintype.store.db.audit import Actor, current_actor
 from tintype.web.clients import client_address
 from tintype.web.services import services
 from tintype.web.threads import in_thread
@@ -29,7 +29,7 @@ async def caller(http: HttpRequest) -> Key:
     # Read by threads.py, for whose call it is, and by the middleware that adds x-remaining-credits, also to errors.
     http.state.key = key
     max_acts = None if key.operator else own.settings.account_acts
-    act_as(Actor("api", f"{key.name} {key.begins}…", address, key.account_id, key.id, max_acts))
+    current_actor.set(Actor("api", f"{key.name} {key.begins}…", address, key.account_id, key.id, max_acts))
     return key
 
 

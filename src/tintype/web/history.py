@@ -10,7 +10,7 @@ from fastapi import Request as HttpRequest
 from tintype.core import STORED_INPUT
 from tintype.errors import Forbidden, MissingParameter, NotFound
 from tintype.store.accounts.keys import Key
-from tintype.store.billing.money import dollars
+from tintype.store.billing.ledger import dollars
 from tintype.store.billing.reports import beginning
 from tintype.store.db.records import Status
 from tintype.store.queue.history import PENDING, Filter, Past, Sort

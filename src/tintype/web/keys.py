@@ -13,7 +13,7 @@ from tintype.catalog.models import SD15_IMG2IMG
 from tintype.catalog.spec import Catalogue, no_number
 from tintype.errors import InvalidParameter
 from tintype.store.accounts.keys import MAX_OVERLAP, MAX_TTL, OVERLAP, Key
-from tintype.store.billing.money import dollars, micro
+from tintype.store.billing.ledger import dollars, micro
 from tintype.web.answers import utc
 from tintype.web.auth import Reader, Runner
 from tintype.web.openapi import describe_body, describe_call

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tintype.catalog.samples import SAMPLES
 from tintype.errors import StoreUnavailable
 from tintype.store.accounts.keys import Key
-from tintype.store.billing.money import plain
+from tintype.store.billing.ledger import plain
 from tintype.telemetry.metrics import Calls
 from tintype.web.body import check_size, declared_length
 from tintype.web.connections import REFUSED

@@ -12,7 +12,7 @@ from tintype.catalog.parameters import planned_steps, speed_key
 from tintype.catalog.spec import ModelSpec, Tariff
 from tintype.errors import Forbidden, MethodNotAllowed, NotReady
 from tintype.store.accounts.keys import Key
-from tintype.store.billing.money import dollars
+from tintype.store.billing.ledger import dollars
 from tintype.store.db.records import PreloadState
 from tintype.store.ops.preload import Preload
 from tintype.web.auth import Reader, Runner

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 
-from tintype.store.billing.money import dollars
+from tintype.store.billing.ledger import dollars
 from tintype.store.billing.reports import SPLITS, AccountUsage, By, Window, beginning, period
 from tintype.store.db.audit import ACTS, THINGS, AuditEntry
 from tintype.store.ops.autoscaler import waits, wanted

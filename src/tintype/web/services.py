@@ -16,7 +16,7 @@ from tintype.hub.registry import Registry
 from tintype.media.images import check
 from tintype.media.storage import Storage, open_storage
 from tintype.settings import Settings
-from tintype.store.billing.money import tariff
+from tintype.store.billing.ledger import tariff
 from tintype.store.ops.processes import WorkerRow
 from tintype.store.store import Store
 from tintype.telemetry.exposition import Metrics

@@ -37,9 +37,8 @@ from tintype.media.scaling import fitted_size
 from tintype.settings import Safety
 from tintype.store.accounts.keys import Key
 from tintype.store.db.records import Request, RequestMetadata
-from tintype.store.queue.inputs import Input
 from tintype.store.queue.lifecycle import log_queued
-from tintype.store.queue.submit import NewRequest
+from tintype.store.queue.submit import Input, NewRequest
 from tintype.telemetry.traces import HEADER
 from tintype.testmode.scenario import parse, steady_draw
 from tintype.web.clients import base_url, client_address, own_path, single_header

@@ -24,7 +24,7 @@ from tintype.errors import (
     WorkerUnavailable,
 )
 from tintype.media.images import content_type
-from tintype.store.billing.money import plain
+from tintype.store.billing.ledger import plain
 from tintype.store.db.records import Request, Status
 from tintype.store.webhooks.events import file_url, links
 from tintype.testmode.scenario import parse

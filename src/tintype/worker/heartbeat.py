@@ -101,7 +101,7 @@ class Reporter:
         self._rates: tuple[float | None, float | None] = (None, None)
 
     def report(self) -> dict[str, Any]:
-        """All of it, as `Workers.beat` takes it."""
+        """All of it, as `Workers.heartbeat` takes it."""
         engine, models = self._worker.engine, self._worker.models
         self._measure()
         rows, step_seconds = self._rates

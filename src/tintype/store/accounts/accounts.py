@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Unpack
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, insert, or_, select, update
 
 from tintype.errors import BadRequest, NotFound, Unauthorized
 from tintype.settings import Safety
@@ -26,7 +26,7 @@ from tintype.store.accounts.keys import (
     is_test,
 )
 from tintype.store.billing import ledger
-from tintype.store.billing.money import dollars, shown
+from tintype.store.billing.ledger import dollars, shown
 from tintype.store.db.audit import record
 from tintype.store.db.database import Database, now, read_clock
 from tintype.store.db.tables import accounts, api_keys
@@ -49,15 +49,13 @@ class Account:
     #: The account whose test keys this one is for; None for an ordinary one.
     test_of: str | None = None
 
-    @classmethod
-    def of(cls, row: Row[Any]) -> Account:
-        """The account of a whole row."""
-        return cls(**{name: row._mapping[name] for name in cls.__annotations__})
-
     @property
     def remaining(self) -> int:
         """What it can still spend."""
         return self.balance - self.held
+
+
+ACCOUNT_COLUMNS = [accounts.c[name] for name in Account.__annotations__]
 
 
 class Accounts:
@@ -92,7 +90,7 @@ class Accounts:
     def list(self) -> tuple[Account, ...]:
         """All accounts, the oldest first."""
         with self._db.read() as view:
-            return tuple(map(Account.of, view.execute(select(accounts).order_by(*AGE))))
+            return tuple(Account(*row) for row in view.execute(select(*ACCOUNT_COLUMNS).order_by(*AGE)))
 
     def account(self, account_id: str) -> Account:
         """The account; raises NotFound."""
@@ -235,10 +233,10 @@ def _create(tx: Connection, name: str, credits_micro: int) -> Account:
 
 
 def _account(view: Connection, account_id: str) -> Account:
-    row = view.execute(select(accounts).where(accounts.c.id == account_id)).one_or_none()
+    row = view.execute(select(*ACCOUNT_COLUMNS).where(accounts.c.id == account_id)).one_or_none()
     if row is None:
         raise NotFound(f"Account {account_id} not found")
-    return Account.of(row)
+    return Account(*row)
 
 
 def insert_key(tx: Connection, account_id: str, secret: str, asked: Mapping[str, Any]) -> Key:

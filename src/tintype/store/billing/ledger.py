@@ -1,21 +1,28 @@
-"""The ledger: rows that never change, and balances that are always their sums."""
+"""Money: the ledger, of rows that never change and balances that are always their sums; prices; dollars for people.
+
+Amounts are whole micro-dollars everywhere, dollars for people and the wire.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from math import ceil
 from typing import Any, NamedTuple
 
 from sqlalchemy import Column, ColumnElement, Connection, FromClause, exists, func, insert, select, update
 
+from tintype.catalog.spec import ModelSpec, Tariff
 from tintype.errors import OutOfCredits, SpendCapReached
-from tintype.store.billing.money import shown
+from tintype.settings import Price
 from tintype.store.db import measurements
 from tintype.store.db.conditions import UNENDED
 from tintype.store.db.database import now
 from tintype.store.db.records import Entry, Request, Status
 from tintype.store.db.tables import ENDS, accounts, api_keys, ledger, requests
 from tintype.telemetry.metrics import CHARGED, CHARGES
+
+MICRO = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +68,14 @@ def hold(tx: Connection, request: Request) -> None:
         left = shown(max(0, key.spend_cap - key.spent))
         words = f"This API key may spend {shown(key.spend_cap)}, of which {left} is left"
         raise SpendCapReached(f"{words}, but this request needs {shown(price)}")
-    _post_of(tx, request, Entry.HOLD, held=price)
+    _post(tx, Entry.HOLD, request, held=price)
 
 
 def settle(tx: Connection, request: Request, seconds: float) -> int:
     """End a COMPLETED request's hold and charge what it cost, which is returned; `seconds` is the model's work."""
     price, rate = request.billing.price, request.billing.rate
     cost = price if rate is None else min(price, ceil(rate * seconds))
-    _post_of(tx, request, Entry.SETTLE, balance=-cost, held=-price)
+    _post(tx, Entry.SETTLE, request, balance=-cost, held=-price)
     if price:
         measurements.add(tx, {CHARGES.key(request.slug): 1, CHARGED.key(request.slug): cost})
     return cost
@@ -76,7 +83,7 @@ def settle(tx: Connection, request: Request, seconds: float) -> int:
 
 def release(tx: Connection, request: Request) -> None:
     """End a FAILED request's hold and charge nothing."""
-    _post_of(tx, request, Entry.RELEASE, held=-request.billing.price)
+    _post(tx, Entry.RELEASE, request, held=-request.billing.price)
 
 
 def lines(view: Connection, account_id: str, limit: int) -> list[Line]:
@@ -115,18 +122,54 @@ def _differing(
     return [Imbalance(what, id, has, int(should)) for id, has, should in view.execute(differing)]
 
 
-def _post_of(tx: Connection, request: Request, kind: Entry, balance: int = 0, held: int = 0) -> None:
-    """A row for a request; a free one has none."""
-    if request.billing.price:
-        _post(tx, kind, request.account_id, balance, held, key_id=request.key_id, request_id=request.id)
+def _post(
+    tx: Connection, kind: Entry, whose: Request | str, balance: int = 0, held: int = 0, note: str | None = None
+) -> None:
+    """The only place where money changes: the row and the sums that it is part of. A free request has no rows.
 
-
-def _post(tx: Connection, kind: Entry, account_id: str, balance: int = 0, held: int = 0, **about: str | None) -> None:
-    """The only place where money changes: the row and the sums that it is part of."""
-    row = {"kind": kind, "account_id": account_id, "balance": balance, "held": held, **about}
+    whose: the request, or the id of the account.
+    """
+    row: dict[str, Any] = {"kind": kind, "balance": balance, "held": held, "note": note}
+    if isinstance(whose, Request):
+        if not whose.billing.price:
+            return
+        row |= {"account_id": whose.account_id, "key_id": whose.key_id, "request_id": whose.id}
+        spent = api_keys.c.spent + held - balance
+        tx.execute(update(api_keys).where(api_keys.c.id == whose.key_id).values(spent=spent))
+    else:
+        row |= {"account_id": whose}
     tx.execute(insert(ledger).values(**row, created_at=now()))
     changed = {"balance": accounts.c.balance + balance, "held": accounts.c.held + held}
-    tx.execute(update(accounts).where(accounts.c.id == account_id).values(changed))
-    if key_id := about.get("key_id"):
-        spent = api_keys.c.spent + held - balance
-        tx.execute(update(api_keys).where(api_keys.c.id == key_id).values(spent=spent))
+    tx.execute(update(accounts).where(accounts.c.id == row["account_id"]).values(changed))
+
+
+def dollars(micro: int) -> float:
+    """Micro-dollars → dollars."""
+    return micro / MICRO
+
+
+def micro(dollars: float) -> int:
+    """Dollars → micro-dollars, half rounded to even; of the decimal digits as written, not of their binary value.
+
+    Raises ValueError or OverflowError when it is not a finite number.
+    """
+    return round(Decimal(str(dollars)) * MICRO)
+
+
+def plain(micro: int) -> str:
+    """Micro-dollars as a header has them: dollars to the last digit, `0.0037`."""
+    return f"{Decimal(micro) / MICRO:f}"
+
+
+def shown(micro: int) -> str:
+    """Micro-dollars as people write them: `$0.0037`."""
+    return f"${plain(micro)}" if micro >= 0 else f"-{shown(-micro)}"
+
+
+def tariff(spec: ModelSpec, own: Price | None, *, billing: bool = True) -> Tariff:
+    """A model's price: the operator's own, completed from the catalogue's; nothing without billing."""
+    if not billing:
+        return replace(spec.tariff, price=0)
+    if own is None:
+        return spec.tariff
+    return Tariff(micro(own.dollars), own.per or spec.tariff.per, own.most_seconds or spec.tariff.most_seconds)

@@ -76,29 +76,18 @@ class Actor:
         return self.max_per_day is None
 
 
-_actor: ContextVar[Actor] = ContextVar("actor")
-#: Where no actor was set.
-_SERVER = Actor("server", "tintype")
-
-
-def act_as(actor: Actor) -> None:
-    """From now on this task or thread, and those it starts, act as this actor."""
-    _actor.set(actor)
+#: The actor of a task or thread, and of those that it starts; the server itself where none was set.
+current_actor = ContextVar("actor", default=Actor("server", "tintype"))  # noqa: B039 - frozen
 
 
 @contextmanager
 def acting(actor: Actor) -> Iterator[None]:
     """The block acts as this actor."""
-    token = _actor.set(actor)
+    token = current_actor.set(actor)
     try:
         yield
     finally:
-        _actor.reset(token)
-
-
-def actor() -> Actor:
-    """The current actor."""
-    return _actor.get(_SERVER)
+        current_actor.reset(token)
 
 
 def record(
@@ -110,7 +99,7 @@ def record(
     None is left out. repeats: callers repeat it, each time alike.
     Raises TooManyRequests at the maximum of the actor's account per day.
     """
-    moment, by = read_clock(tx), actor()
+    moment, by = read_clock(tx), current_actor.get()
     row: dict[str, Any] = {
         "act": act,
         "target": target,

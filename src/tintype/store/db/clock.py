@@ -2,7 +2,7 @@
 
 Causes: a machine restored or resumed, a step of NTP, a standby with another clock. Moments that could honestly lie
 where they do stay as they are; what only keeps something for longer (records, files, logs) does too. Token buckets
-(`queue/limits.py`), daily limits of keys (`accounts/delegation.py`) and the autoscaler's lease (`ops/autoscaler.py`)
+(`queue/submit.py`), daily limits of keys (`accounts/delegation.py`) and the autoscaler's lease (`ops/autoscaler.py`)
 are bounded where they are read.
 """
 

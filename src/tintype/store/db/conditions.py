@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, Double, FromClause, Row, and_, bindparam, or_, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Double,
+    FromClause,
+    Row,
+    and_,
+    bindparam,
+    or_,
+    select,
+)
 
 from tintype.errors import TintypeError
-from tintype.store.db.records import Attempts, Status
+from tintype.store.db.records import Status, counted_attempts
 from tintype.store.db.tables import requests, workers
 
 columns = requests.c
@@ -20,7 +31,7 @@ QUEUED = columns.status == Status.QUEUED
 UNENDED = columns.status.in_((Status.QUEUED, Status.PROCESSING))
 #: Requests of live keys that have not ended; test keys' take no part in what operators and limits count.
 LIVE = and_(UNENDED, ~columns.test)
-ATTEMPTS = Attempts(columns.attempt, columns.hand_backs)
+ATTEMPTS: ColumnElement[int] = counted_attempts(columns.attempt, columns.hand_backs)
 
 #: Seconds without a heartbeat after which a worker is taken for dead.
 ALIVE = 15.0

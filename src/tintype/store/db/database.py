@@ -1,9 +1,13 @@
-"""The database: its connections, the one lock that every change runs under, and its clock."""
+"""The database: its connections, the one lock that every change runs under, its clock, and its wake-ups.
+
+Wake-ups of workers by PostgreSQL's LISTEN and NOTIFY are best effort; polling remains the source of truth.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import re
 import sqlite3
 import threading
 import time
@@ -13,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from prometheus_client import Histogram
-from sqlalchemy import URL, Connection, Double, Engine, create_engine, event, select
+from sqlalchemy import URL, Connection, Double, Engine, create_engine, event, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
@@ -30,6 +34,12 @@ from tintype.telemetry.metrics import Transactions
 WRITERS = 5
 #: Seconds for which a writer queues for SQLite's lock at most, and between two attempts.
 MAX_QUEUE_WAIT, RETRY = 0.25, 0.001
+#: Characters that no UTF-8 or no database takes; JSON can express both: `"\u0000"`, `"\ud800"`.
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+#: The wake-ups'.
+CHANNEL = "tintype_queued"
+#: Seconds between a listener's checks whether to stop, and its attempts to reach a database that is away.
+PAUSE = 1.0
 
 
 class Database:
@@ -66,8 +76,8 @@ class Database:
             self._engine = postgres_engine(parsed, timeout, idle_timeout, name, **common)
             self._writers = threading.BoundedSemaphore(WRITERS)
         event.listen(self._engine, "before_cursor_execute", _reject_invalid_text)
-        event.listen(self._engine, "checkin", self._close_returned)
-        self._closed = False
+        #: Whether it has LISTEN and NOTIFY, as Postgres does.
+        self.can_notify = self.kind == "postgresql"
         #: Histograms of how long this process's transactions wait and take.
         self.times = Transactions()
         self._noting = self._engine.execution_options(way="note")
@@ -89,14 +99,18 @@ class Database:
         """
         callbacks: list[Callable[[], None]] = []
         locking = self._engine.execution_options(way="write", no_timeout=no_timeout, callbacks=callbacks)
-        with (
-            self._outages.watched(changes=True),
-            self._among_writers(),
-            _perhaps() as written,
-            self._begun(locking, self.times.write, locks=True) as tx,
-        ):
-            yield tx
-            written.set()
+        written = False
+        with self._outages.watched(changes=True), self._among_writers():
+            try:
+                with self._begun(locking, self.times.write, locks=True) as tx:
+                    yield tx
+                    written = True
+            except DBAPIError as error:
+                # A connection that broke during the commit; what the database itself refuses, for lack of space say,
+                # is not committed.
+                if written and error.connection_invalidated:
+                    raise PerhapsDone from error
+                raise
         for callback in callbacks:
             callback()
 
@@ -145,11 +159,6 @@ class Database:
         """`sqlite` or `postgresql`."""
         return self._engine.dialect.name
 
-    @property
-    def can_notify(self) -> bool:
-        """Whether it has LISTEN and NOTIFY, as Postgres does."""
-        return self._engine.dialect.name == "postgresql"
-
     @contextmanager
     def listening(self, channel: str) -> Iterator[Any]:
         """psycopg's own connection that listens to a channel, where it `can_notify`; raises StoreUnavailable."""
@@ -160,13 +169,13 @@ class Database:
 
     def close(self) -> None:
         """Close the connections: those in use, when they are returned to the pool."""
-        self._closed = True
-        self._engine.dispose()
 
-    def _close_returned(self, connection: Any, _record: object) -> None:
-        """A connection that is returned after `close` would stay open in the pool."""
-        if self._closed and connection is not None:
-            connection.close()
+        def close_returned(connection: Any, _record: object) -> None:
+            if connection is not None:  # it would stay open in the pool
+                connection.close()
+
+        event.listen(self._engine, "checkin", close_returned)
+        self._engine.dispose()
 
 
 def shown_url(url: str) -> str:
@@ -183,29 +192,51 @@ def after(tx: Connection, callback: Callable[[], None]) -> None:
     tx.get_execution_options()["callbacks"].append(callback)
 
 
-@contextmanager
-def _perhaps() -> Iterator[threading.Event]:
-    """Tell a connection that broke during the commit, once the event is set, from one that broke before.
-
-    Then it is unknown whether it was committed. What the database itself refuses, for lack of space say, is not.
-    """
-    written = threading.Event()
-    try:
-        yield written
-    except DBAPIError as error:
-        if written.is_set() and error.connection_invalidated:
-            raise PerhapsDone from error
-        raise
+def notify(tx: Connection) -> None:
+    """Wake the workers when this transaction commits, and not at all if it doesn't: something is claimable."""
+    if tx.dialect.name == "postgresql":
+        tx.execute(text(f"NOTIFY {CHANNEL}"))
 
 
-class _Clock(FunctionElement[float]):
+class Listener:
+    """Calls `heard` from a thread of its own at each wake-up, while its `with` block lasts."""
+
+    def __init__(self, db: Database, heard: Callable[[], None]) -> None:
+        self._db = db
+        self._heard = heard
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._listen, name="notify", daemon=True)
+
+    def __enter__(self) -> Listener:
+        if self._db.can_notify:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        if self._db.can_notify:
+            self._thread.join()
+
+    def _listen(self) -> None:
+        while not self._done.is_set():
+            try:
+                with self._db.listening(CHANNEL) as connection:
+                    self._heard()  # what was queued before it listened
+                    self._hear(connection)
+            except StoreUnavailable:
+                self._done.wait(PAUSE)  # polling goes on
+
+    def _hear(self, connection: Any) -> None:
+        while not self._done.is_set():
+            for _ in connection.notifies(timeout=PAUSE, stop_after=1):
+                self._heard()
+
+
+class now(FunctionElement[float]):  # noqa: N801 - a function in SQL
+    """The database's clock in SQL, in unix seconds: machines that share a database need not agree on the time."""
+
     type = Double()
     inherit_cache = True
-
-
-def now() -> FunctionElement[float]:
-    """The database's clock in SQL, in unix seconds: machines that share a database need not agree on the time."""
-    return _Clock()
 
 
 def read_clock(connection: Connection) -> float:
@@ -213,12 +244,12 @@ def read_clock(connection: Connection) -> float:
     return float(connection.execute(select(now())).scalar_one())
 
 
-@compiles(_Clock, "sqlite")
+@compiles(now, "sqlite")
 def _clock_of_sqlite(*_: Any, **__: Any) -> str:
     return "((julianday('now') - 2440587.5) * 86400.0)"  # 2440587.5 is the Julian day of 1970-01-01
 
 
-@compiles(_Clock, "postgresql")
+@compiles(now, "postgresql")
 def _clock_of_postgres(*_: Any, **__: Any) -> str:
     # Not now(): that is the transaction's start, and a transaction may have waited long for the lock.
     return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
@@ -283,14 +314,5 @@ def _reject_invalid_text(_: object, __: object, ___: object, parameters: Any, __
     """Reject NUL and lone surrogates here, so that both databases fail alike; raises BadRequest."""
     for row in parameters if many else [parameters]:
         for value in row.values() if isinstance(row, Mapping) else row:
-            if isinstance(value, str) and ("\0" in value or not _is_unicode(value)):
+            if isinstance(value, str) and UNSTORABLE.search(value):
                 raise BadRequest("A text contains a NUL or a lone surrogate, which can't be stored")
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether it can be encoded as UTF-8; JSON can express what can't: `"\\ud800"`."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -33,25 +33,23 @@ def add(tx: Connection, amounts: Mapping[str, float]) -> None:
 
 def add_to_bucket(tx: Connection, moment: float, **amounts: float) -> None:
     """Add to the sums of the time series' bucket that has this moment."""
-    put_bucket(tx, moment, amounts, {name: samples.c[name] + amount for name, amount in amounts.items()})
+    fresh = INSERT[tx.dialect.name](samples).values(at=int(moment) // BUCKET * BUCKET, **amounts)
+    more = {name: samples.c[name] + amount for name, amount in amounts.items()}
+    tx.execute(fresh.on_conflict_do_update(index_elements=[samples.c.at], set_=more))
 
 
-def put_bucket(tx: Connection, moment: float, fresh: Mapping[str, Any], changed: Mapping[str, Any]) -> None:
-    """Write the bucket that has this moment: `fresh` where there is none yet, else `changed`."""
-    row = INSERT[tx.dialect.name](samples).values(at=bucket_of(moment), **fresh)
-    tx.execute(row.on_conflict_do_update(index_elements=[samples.c.at], set_=changed))
-
-
-def bucket_of(moment: float) -> int:
-    """The first second of the bucket that has this moment."""
-    return int(moment) // BUCKET * BUCKET
-
-
-def count_end(tx: Connection, request: Request, moment: float) -> None:
-    """Count a request that has just ended, unless it was a test."""
+def note_end(tx: Connection, request: Request, moment: float) -> None:
+    """Count a request that has just ended, unless it was a test; if it COMPLETED, blend its time into its speed."""
     if not request.test:
         add_to_bucket(tx, moment, **{request.outcome: 1})
         add(tx, {ENDED.key(request.slug, request.outcome): 1})
+    seconds = 0.0 if request.result is None else request.result.inference_time / max(1, request.steps)
+    if request.speed_key is None or seconds <= 0:
+        return
+    blended = paces.c.seconds + LATEST * (seconds - paces.c.seconds)
+    known = update(paces).where(paces.c.pace == request.speed_key)
+    if tx.execute(known.values(seconds=blended, measured=paces.c.measured + 1)).rowcount == 0:
+        tx.execute(insert(paces).values(pace=request.speed_key, seconds=seconds, measured=1))
 
 
 class Speeds:
@@ -72,14 +70,3 @@ class Speeds:
         slug = speed_key.split()[0]
         alike = [seconds for name, seconds in self._measured.items() if name.split()[0] == slug]
         return self._measured.get(speed_key, fmean(alike) if alike else None)
-
-
-def learn(tx: Connection, request: Request) -> None:
-    """Blend the time of a request that has ended into its speed, if it was COMPLETED."""
-    seconds = 0.0 if request.result is None else request.result.inference_time / max(1, request.steps)
-    if request.speed_key is None or seconds <= 0:
-        return
-    blended = paces.c.seconds + LATEST * (seconds - paces.c.seconds)
-    known = update(paces).where(paces.c.pace == request.speed_key)
-    if tx.execute(known.values(seconds=blended, measured=paces.c.measured + 1)).rowcount == 0:
-        tx.execute(insert(paces).values(pace=request.speed_key, seconds=seconds, measured=1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -104,34 +104,12 @@ class Allowance:
     full_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Attempts:
-    """How a request's claims are counted: of numbers or, with columns in their place, in SQL. The one rule for both.
+def counted_attempts(claims: Any, hand_backs: Any) -> Any:
+    """Attempts that count, the present one included; 0 before the first. Of numbers, or of columns in SQL.
 
     Claims that were handed back don't count: a worker stopped, or had no room, and nothing went wrong.
     """
-
-    claims: Any
-    hand_backs: Any
-
-    @property
-    def counted(self) -> Any:
-        """Attempts that count, the present one included; 0 before the first."""
-        return self.claims - self.hand_backs
-
-    @property
-    def retries(self) -> Any:
-        """Attempts that failed before the present or last one; -1 before the first."""
-        return self.counted - 1
-
-    @property
-    def tried(self) -> Any:
-        """Whether an attempt has counted, so that the next one is a retry."""
-        return self.counted >= 1
-
-    def used_up(self, max_attempts: int) -> Any:
-        """Whether there is no further attempt."""
-        return self.counted >= max_attempts
+    return claims - hand_backs
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,8 +215,9 @@ class Request:
     allowance: Allowance | None = None
 
     @classmethod
-    def of(cls, row: Row[Any]) -> Request:
-        """The request of a whole row."""
+    def of(cls, row: Row[Any], moment: float | None = None) -> Request:
+        """The request of a whole row; at this moment, if one is given: past its deadline it is as good as cancelled."""
+        overdue = moment is not None and row.cancel_at is not None and row.cancel_at <= moment
         return cls(
             id=row.id,
             seq=row.seq,
@@ -267,7 +246,7 @@ class Request:
                 row.cancel_at,
                 row.watched_until,
             ),
-            lease=Lease(row.worker, row.lease_until, row.hand_backs, row.cancel_requested),
+            lease=Lease(row.worker, row.lease_until, row.hand_backs, row.cancel_requested or overdue),
             billing=Billing(row.price, row.rate, row.cost),
             metadata=RequestMetadata(
                 base_url=row.base_url,
@@ -279,12 +258,6 @@ class Request:
             ),
         )
 
-    def at(self, moment: float) -> Request:
-        """The request as it stands at this moment: past its deadline it is as good as cancelled."""
-        deadline = self.timing.cancel_at
-        overdue = deadline is not None and deadline <= moment
-        return replace(self, lease=replace(self.lease, cancel_requested=True)) if overdue else self
-
     @property
     def generation(self) -> GenerationParams | None:
         """What it asks for; None in rows of earlier versions, which have `params` only.
@@ -294,15 +267,14 @@ class Request:
         return None if self.stored_generation is None else GenerationParams.from_json(self.stored_generation)
 
     @property
-    def attempts(self) -> Attempts:
-        """How its claims count."""
-        return Attempts(self.attempt, self.lease.hand_backs)
+    def attempts(self) -> int:
+        """Those of its claims that count; 0 before the first."""
+        return int(counted_attempts(self.attempt, self.lease.hand_backs))
 
     @property
     def retries(self) -> int:
         """Attempts that failed before the present or last one."""
-        retries: int = self.attempts.retries
-        return max(0, retries)
+        return max(0, self.attempts - 1)
 
     @property
     def error(self) -> str | None:

@@ -372,7 +372,7 @@ deliveries = Table(
     Index("ix_deliveries_webhook", "webhook_id", "created_at"),
 )
 
-#: Measured speeds; `pace` is the speed key (`catalog.planning`).
+#: Measured speeds; `pace` is the speed key (`catalog.parameters`).
 paces = Table(
     "paces",
     metadata,

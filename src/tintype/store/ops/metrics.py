@@ -14,7 +14,7 @@ from tintype.core import WorkerReport
 from tintype.store.billing import ledger
 from tintype.store.db.conditions import ALIVE, LIVE
 from tintype.store.db.database import Database, now, read_clock
-from tintype.store.db.measurements import BUCKET, bucket_of, put_bucket
+from tintype.store.db.measurements import BUCKET, INSERT
 from tintype.store.db.records import Status
 from tintype.store.db.tables import counters, requests, samples, workers
 from tintype.store.ops.autoscaler import wanted
@@ -86,12 +86,14 @@ class TimeSeries:
     def measure(self, *, force: bool = False) -> None:
         """Write this bucket's gauges, unless another process has; delete expired buckets. force: write in any case."""
         with self._db.read() as view:
-            if not force and view.scalar(select(s.queued).where(s.at == bucket_of(read_clock(view)))) is not None:
+            begun = int(read_clock(view)) // BUCKET * BUCKET
+            if not force and view.scalar(select(s.queued).where(s.at == begun)) is not None:
                 return
             gauges = _gauges(view)
         with self._db.write() as tx:
             moment = read_clock(tx)
-            put_bucket(tx, moment, gauges, gauges)
+            fresh = INSERT[tx.dialect.name](samples).values(at=int(moment) // BUCKET * BUCKET, **gauges)
+            tx.execute(fresh.on_conflict_do_update(index_elements=[s.at], set_=gauges))
             tx.execute(delete(samples).where(s.at < moment - TTL))
 
     def series(self, seconds: int, limit: int = 120) -> tuple[float, int, Sequence[Bucket]]:

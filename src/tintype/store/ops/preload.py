@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from tintype.store.db.audit import actor, record
+from tintype.store.db.audit import current_actor, record
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.records import PreloadState
 from tintype.store.db.tables import warmups, workers
@@ -43,7 +43,7 @@ class Preloads:
                 own = warmups.c.slug == slug, warmups.c.worker == worker
                 if tx.scalar(select(warmups.c.state).where(*own)) is not PreloadState.WARMING:
                     _put(tx, slug, worker, PreloadState.WARMING)
-            if actor().is_operator:  # other callers' use of the server isn't audited
+            if current_actor.get().is_operator:  # other callers' use of the server isn't audited
                 record(tx, "model.warm", slug, repeats=True)
 
     def asked(self, worker: str) -> list[str]:

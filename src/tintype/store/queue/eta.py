@@ -13,8 +13,7 @@ from tintype.store.db.database import read_clock
 from tintype.store.db.measurements import Speeds
 from tintype.store.db.records import Request, Status
 from tintype.store.db.tables import requests, workers
-from tintype.store.queue import fairness
-from tintype.store.queue.claim import paused
+from tintype.store.queue.claim import paused, position_of, positions_of
 
 columns = requests.c
 
@@ -62,7 +61,7 @@ def etas(view: Connection, asked: Sequence[Request]) -> dict[str, Eta]:
     """Of requests as they were when they were read, by id; as many statements for one as for hundreds."""
     speeds, moment = Speeds.of(view), read_clock(view)
     queued = [request for request in asked if request.status is Status.QUEUED]
-    positions = fairness.positions(view, [request.id for request in queued]) if queued else {}
+    positions = positions_of(view, [request.id for request in queued]) if queued else {}
     queue = Queued.of(view, speeds) if positions else None
     found = {}
     for request in asked:
@@ -85,7 +84,7 @@ def first_end(view: Connection, which: ColumnElement[bool]) -> float | None:
         return min((seconds for seconds in left if seconds is not None), default=None)
     in_order = mine.where(QUEUED).order_by(columns.priority.desc(), columns.seq)
     head = view.execute(in_order.limit(1)).one_or_none()
-    if head is None or (position := fairness.position(view, head.id)) is None:
+    if head is None or (position := position_of(view, head.id)) is None:
         return None
     return Queued.of(view, speeds).until(Request.of(head), position)
 

@@ -17,8 +17,7 @@ from tintype.store.db.clock import set_back
 from tintype.store.db.conditions import find_owned
 from tintype.store.db.database import Database, now, read_clock
 from tintype.store.db.records import Json, Status
-from tintype.store.db.tables import history, requests, workers
-from tintype.store.queue import inputs
+from tintype.store.db.tables import history, inputs, requests, workers
 from tintype.store.queue.lifecycle import Rules, give_up
 from tintype.telemetry.metrics import MISSED
 
@@ -149,7 +148,8 @@ def expire(tx: Connection, rules: Rules, before: float | None = None) -> int:
     expired = requests.c.expires_at <= (moment if before is None else before)
     measurements.add(tx, {MISSED.key(): ledger.missed(tx, expired)})
     tx.execute(insert(history).from_select(NAMES, select(*(requests.c[name] for name in NAMES)).where(expired)))
-    inputs.expire(tx, expired)
+    # What one has left that a worker of an older version ended.
+    tx.execute(delete(inputs).where(inputs.c.request_id.in_(select(requests.c.id).where(expired))))
     return tx.execute(delete(requests).where(expired)).rowcount
 
 

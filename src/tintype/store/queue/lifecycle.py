@@ -9,23 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from itertools import pairwise
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, exists, insert, or_, select, update
 
 from tintype.core import Result
 from tintype.errors import KINDS, gave_up
 from tintype.store.accounts.keys import NO_CEILINGS, Ceilings, Key
 from tintype.store.billing import ledger
-from tintype.store.billing.money import dollars
+from tintype.store.billing.ledger import dollars
 from tintype.store.db import measurements
 from tintype.store.db.conditions import ATTEMPTS, MOMENT, PROCESSING, QUEUED, UNENDED, lapsed
-from tintype.store.db.database import after, now, read_clock
-from tintype.store.db.notify import notify
+from tintype.store.db.database import after, notify, now, read_clock
 from tintype.store.db.records import CANCELLED, Failure, LeaseStatus, Progress, Request, Status
-from tintype.store.db.tables import requests
-from tintype.store.queue import inputs
+from tintype.store.db.tables import inputs, outputs, requests
 from tintype.store.webhooks.events import enqueue_deliveries
 
 log = structlog.get_logger()
@@ -62,7 +61,8 @@ def renew(tx: Connection, progress: Sequence[Progress], rules: Rules) -> dict[st
     """Write the progress of all of a worker's requests and extend their leases; a status for each, by id."""
     moment = read_clock(tx)
     # Locked in one order, so that two workers that renew the same requests don't deadlock.
-    fence = select(columns.id, columns.attempt, columns.cancel_requested, columns.cancel_at)
+    cancelled = or_(columns.cancel_requested, columns.cancel_at <= moment).label("cancelled")
+    fence = select(columns.id, columns.attempt, cancelled)
     held = fence.where(columns.id.in_([one.id for one in progress]), PROCESSING).order_by(columns.id).with_for_update()
     running = {row.id: row for row in tx.execute(held)}
     mine = [one for one in progress if one.id in running and running[one.id].attempt == one.attempt]
@@ -70,18 +70,8 @@ def renew(tx: Connection, progress: Sequence[Progress], rules: Rules) -> dict[st
         rows = [{"own": one.id, "at": one.step, "of": one.steps} for one in mine]
         tx.execute(RENEW.values(lease_until=moment + rules.lease), rows)
     lost = {one.id: LeaseStatus.LOST for one in progress}
-    return lost | {one.id: _lease_status(running[one.id], moment) for one in mine}
-
-
-def _lease_status(row: Any, moment: float) -> LeaseStatus:
-    overdue = row.cancel_at is not None and row.cancel_at <= moment
-    return LeaseStatus.CANCEL if row.cancel_requested or overdue else LeaseStatus.KEEP
-
-
-def cancelled(view: Connection, ids: Sequence[str]) -> set[str]:
-    """Those of them that are cancelled or past their deadline: to learn of it before the next renewal."""
-    left = or_(columns.cancel_requested, columns.cancel_at <= now())
-    return set(view.scalars(select(columns.id).where(columns.id.in_(ids), left)))
+    kept = {one.id: LeaseStatus.CANCEL if running[one.id].cancelled else LeaseStatus.KEEP for one in mine}
+    return lost | kept
 
 
 def complete(tx: Connection, id: str, attempt: int, result: Result, rules: Rules, steps: int | None = None) -> bool:
@@ -113,7 +103,7 @@ def retry(tx: Connection, id: str, attempt: int, error: str, rules: Rules) -> bo
     request = held_by(tx, id, attempt)
     if request is None:
         return False
-    if request.attempts.used_up(rules.max_attempts) and not request.lease.cancel_requested:
+    if request.attempts >= rules.max_attempts and not request.lease.cancel_requested:
         end(tx, request, Failure(error, 500), rules)
     else:
         _requeue(tx, request, "it failed", rules)
@@ -142,7 +132,7 @@ def cancel(tx: Connection, request: Request, rules: Rules) -> None:
 def give_up(tx: Connection, moment: float, rules: Rules) -> None:
     """End the requests that no worker will finish."""
     rows = tx.execute(_lost(rules.max_attempts), {"moment": moment}).all()
-    for request in (Request.of(row).at(moment) for row in rows):
+    for request in (Request.of(row, moment) for row in rows):
         lost = CANCELLED if request.lease.cancel_requested else Failure(gave_up(rules.max_attempts), 500)
         end(tx, request, lost, rules)
 
@@ -159,14 +149,23 @@ def end(tx: Connection, request: Request, outcome: Result | Failure, rules: Rule
         cost = ledger.settle(tx, request, outcome.inference_time)
         values |= {"status": Status.COMPLETED, "result": outcome.to_json(), "cost": cost}
         values |= {"step": request.steps, "steps": request.steps}
-        inputs.note_outputs(tx, outcome, values["expires_at"])
     ended = change(tx, request.id, **values)
-    if unneeded := inputs.release(tx, request.id):
-        after(tx, partial(rules.discard, unneeded))
+    _release_files(tx, ended, rules)
     enqueue_deliveries(tx, ended, moment)
-    measurements.count_end(tx, ended, moment)
-    _log_end(tx, ended)
-    measurements.learn(tx, ended)
+    measurements.note_end(tx, ended, moment)
+    log_when_committed(tx, "ended", ended, **_ended_facts(ended))
+
+
+def _release_files(tx: Connection, ended: Request, rules: Rules) -> None:
+    """Its own input image is no longer needed; each of its images, as far as their sizes are known, may be an input."""
+    mine = delete(inputs).where(inputs.c.request_id == ended.id).returning(inputs.c.name, inputs.c.size)
+    row = tx.execute(mine).one_or_none()
+    if row is not None and row.size:
+        after(tx, partial(rules.discard, row.name))
+    made = () if ended.result is None else ended.result.outputs
+    sizes = [{"name": one.name, "width": one.width, "height": one.height} for one in made if one.width]
+    if sizes:
+        tx.execute(insert(outputs), [size | {"expires_at": ended.timing.expires_at} for size in sizes])
 
 
 def change(tx: Connection, id: str, **values: Any) -> Request:
@@ -178,7 +177,7 @@ def held_by(tx: Connection, id: str, attempt: int) -> Request | None:
     """The fence: the request, if it is this attempt that runs it."""
     mine = select(requests).where(columns.id == id, columns.attempt == attempt, PROCESSING)
     row = tx.execute(mine).one_or_none()
-    return None if row is None else Request.of(row).at(read_clock(tx))
+    return None if row is None else Request.of(row, read_clock(tx))
 
 
 def _requeue(tx: Connection, request: Request, why: str, rules: Rules, **changes: object) -> None:
@@ -187,7 +186,7 @@ def _requeue(tx: Connection, request: Request, why: str, rules: Rules, **changes
         return
     free = {"status": Status.QUEUED, "worker": None, "lease_until": None, "started_at": None, "step": 0}
     change(tx, request.id, **free, **changes)
-    _log_requeued(tx, request, why)
+    log_when_committed(tx, "queued again", request, why=why)
     notify(tx)
 
 
@@ -214,7 +213,7 @@ def _no_worker_will_finish(max_attempts: int, moment: ColumnElement[float]) -> C
     overdue = columns.cancel_at <= moment
     # Apart, so that a long queue isn't read: a queued request is neither cancelled nor out of attempts, since `cancel`
     # and `retry` end it then.
-    left_behind = and_(lapsed(moment), or_(columns.cancel_requested, ATTEMPTS.used_up(max_attempts), overdue))
+    left_behind = and_(lapsed(moment), or_(columns.cancel_requested, max_attempts <= ATTEMPTS, overdue))
     return or_(and_(QUEUED, overdue), left_behind)
 
 
@@ -224,51 +223,39 @@ def _no_worker_will_finish(max_attempts: int, moment: ColumnElement[float]) -> C
 
 def log_queued(request: Request, key: Key, client: str, **private: str) -> None:
     """It is committed: a call from this address, with this key, asked for it."""
-    log.info("queued", **_owner(request), key=key.begins, client=client, pictures=request.images, **private)
+    log.info("queued", **_facts(request), key=key.begins, client=client, pictures=request.images, **private)
 
 
-def log_claimed(tx: Connection, request: Request, lost_by: str | None) -> None:
-    """lost_by: the worker whose lease on it ran out, where there was one."""
-    lost = {"lost_by": lost_by} if lost_by else {}
-    after(tx, partial(log.info, "claimed", **_owner(request), **_work(request), **lost))
+def log_when_committed(tx: Connection, event: str, request: Request, **more: Any) -> None:
+    """Log what happened to a request, once the transaction is committed."""
+    after(tx, partial(log.info, event, **_facts(request), **more))
 
 
-def _log_requeued(tx: Connection, request: Request, why: str) -> None:
-    """The request as it was when its worker did not end it."""
-    after(tx, partial(log.info, "queued again", **_owner(request), **_work(request), why=why))
+def _facts(request: Request) -> dict[str, Any]:
+    """Whose it is; its worker, and for how many seconds it waited and ran. One that was never claimed only waited."""
+    facts = {"request": request.id, "account": request.account_id, "key_id": request.key_id, "model": request.slug}
+    test = {"test": True} if request.test else {}
+    timing = request.timing
+    claimed = timing.started_at is not None
+    claim = {"worker": request.lease.worker, "attempt": request.attempt} if claimed else {}
+    moments = [one for one in (timing.submitted_at, timing.started_at, timing.ended_at) if one is not None]
+    seconds = [round(max(0.0, end - begin), 3) for begin, end in pairwise(moments)]
+    return facts | test | claim | dict(zip(("waited", "ran"), seconds, strict=False))
 
 
-def _log_end(tx: Connection, request: Request) -> None:
-    """Whatever its outcome: its cost or, by the names of errors.py, its failure; words of errors may repeat prompts."""
+def _ended_facts(request: Request) -> dict[str, Any]:
+    """Its cost or, by the names of errors.py, its failure; words of errors may repeat prompts."""
+    facts: dict[str, Any] = {"outcome": request.outcome}
     if request.failure is None:
-        loaded = 0.0 if request.result is None else request.result.cold_start
-        end: dict[str, Any] = {"cost": dollars(request.billing.cost or 0)} | ({"cold_start": loaded} if loaded else {})
+        facts["cost"] = dollars(request.billing.cost or 0)
+        if request.result is not None and request.result.cold_start:
+            facts["cold_start"] = request.result.cold_start
     else:
-        kind = KINDS.get(request.failure.kind or "")
-        end = {"status": request.failure.status} | ({"error": kind.__name__} if kind else {})
+        facts["status"] = request.failure.status
+        if kind := KINDS.get(request.failure.kind or ""):
+            facts["error"] = kind.__name__
     if request.outcome == "cancelled":
         deadline, ended_at = request.timing.cancel_at, request.timing.ended_at or 0
         late = not request.lease.cancel_requested and deadline is not None and ended_at >= deadline
-        end["by"] = "deadline" if late else "caller"
-    after(tx, partial(log.info, "ended", **_owner(request), **_work(request), outcome=request.outcome, **end))
-
-
-def _owner(request: Request) -> dict[str, Any]:
-    owner = {"request": request.id, "account": request.account_id, "key_id": request.key_id, "model": request.slug}
-    return owner | ({"test": True} if request.test else {})
-
-
-def _work(request: Request) -> dict[str, Any]:
-    """Its worker, and for how many seconds it waited and ran; of one that was never claimed, how long it waited."""
-    timing = request.timing
-    if timing.started_at is None:
-        return {"waited": _seconds(timing.submitted_at, timing.ended_at)}
-    claim = {"worker": request.lease.worker, "attempt": request.attempt}
-    waited = _seconds(timing.submitted_at, timing.started_at)
-    return {**claim, "waited": waited} | (
-        {} if timing.ended_at is None else {"ran": _seconds(timing.started_at, timing.ended_at)}
-    )
-
-
-def _seconds(begin: float, end: float | None) -> float:
-    return round(max(0.0, (begin if end is None else end) - begin), 3)
+        facts["by"] = "deadline" if late else "caller"
+    return facts

@@ -14,7 +14,7 @@ from tintype.store.db.records import Request, Status
 from tintype.store.db.tables import previews, requests
 from tintype.store.queue.eta import Eta, etas
 
-c, p = requests.c, previews.c
+c, r = previews.c, requests.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +73,20 @@ class Previews:
     def follow(self, ids: Sequence[str], seconds: float) -> None:
         """Have previews of these requests made for `seconds`."""
         with self._db.write() as tx:
-            tx.execute(update(requests).where(c.id.in_(ids)).values(watched_until=now() + seconds))
+            tx.execute(update(requests).where(r.id.in_(ids)).values(watched_until=now() + seconds))
 
     def followed(self, ids: Sequence[str]) -> set[str]:
         """Those of the requests that a client follows."""
         if not ids:
             return set()
         with self._db.read() as view:
-            return set(view.scalars(select(c.id).where(c.id.in_(ids), c.watched_until > now())))
+            return set(view.scalars(select(r.id).where(r.id.in_(ids), r.watched_until > now())))
 
     def put(self, id: str, fresh: Sequence[Preview]) -> None:
         """Store the latest of some of a request's images."""
         with self._db.write() as tx:
             for one in fresh:
-                tx.execute(delete(previews).where(p.request_id == id, p.picture == one.image))
+                tx.execute(delete(previews).where(c.request_id == id, c.picture == one.image))
                 row = insert(previews).values(
                     request_id=id,
                     picture=one.image,
@@ -100,9 +100,9 @@ class Previews:
 
     def expire(self) -> int:
         """Delete those of requests that no longer run; how many."""
-        running = select(c.id).where(PROCESSING)
+        running = select(r.id).where(PROCESSING)
         with self._db.write() as tx:
-            return tx.execute(delete(previews).where(p.request_id.not_in(running))).rowcount
+            return tx.execute(delete(previews).where(c.request_id.not_in(running))).rowcount
 
 
 def poll(view: Connection, waited: Sequence[str], followed: Mapping[str, State | None], *, positions: bool) -> Poll:
@@ -119,7 +119,7 @@ def poll(view: Connection, waited: Sequence[str], followed: Mapping[str, State |
     }
     if not fresh:
         return Poll(states, {})
-    found = [Request.of(row) for row in view.execute(select(requests).where(c.id.in_(fresh)))]
+    found = [Request.of(row) for row in view.execute(select(requests).where(r.id.in_(fresh)))]
     with_previews = [id for id, state in fresh.items() if _has_new_preview(state, followed[id])]
     ahead, shown = etas(view, found), latest(view, with_previews)
     return Poll(states, {one.id: Update(states[one.id], one, ahead[one.id], shown.get(one.id, {})) for one in found})
@@ -129,9 +129,9 @@ def latest(view: Connection, ids: Sequence[str]) -> dict[str, dict[int, Preview]
     """The previews of these requests' present attempts: id → image → preview."""
     if not ids:
         return {}
-    of_attempt = previews.join(requests, (c.id == p.request_id) & (c.attempt == p.attempt))
-    columns = (p.attempt, p.look, p.picture, p.step, p.jpeg, p.finished)
-    rows = select(p.request_id, *columns).select_from(of_attempt).where(p.request_id.in_(ids)).order_by(p.look)
+    of_attempt = previews.join(requests, (r.id == c.request_id) & (r.attempt == c.attempt))
+    columns = (c.attempt, c.look, c.picture, c.step, c.jpeg, c.finished)
+    rows = select(c.request_id, *columns).select_from(of_attempt).where(c.request_id.in_(ids)).order_by(c.look)
     found: dict[str, dict[int, Preview]] = {}
     for id, *values in view.execute(rows):
         preview = Preview(*values)
@@ -144,7 +144,7 @@ def _has_new_preview(state: State, seen: State | None) -> bool:
 
 
 def _states(view: Connection, ids: Sequence[str]) -> Iterator[tuple[str, State]]:
-    number = select(func.coalesce(func.max(p.look), 0)).where(p.request_id == c.id, p.attempt == c.attempt)
-    states = select(c.id, c.status, c.attempt, c.step, number.scalar_subquery())
-    for id, *state in view.execute(states.where(c.id.in_(ids))):
+    number = select(func.coalesce(func.max(c.look), 0)).where(c.request_id == r.id, c.attempt == r.attempt)
+    states = select(r.id, r.status, r.attempt, r.step, number.scalar_subquery())
+    for id, *state in view.execute(states.where(r.id.in_(ids))):
         yield id, State(*state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 
 from tintype.core import Result, Size
 from tintype.errors import PerhapsDone, PerhapsQueued, RequestUnknown
@@ -13,8 +13,8 @@ from tintype.store.db.conditions import PROCESSING, QUEUED, find_owned, kept
 from tintype.store.db.database import Database, now, read_clock
 from tintype.store.db.measurements import Speeds
 from tintype.store.db.records import CANCELLED, Failure, LeaseStatus, Progress, Request
-from tintype.store.db.tables import api_keys, requests
-from tintype.store.queue import claim, eta, history, inputs, lifecycle, limits, progress, submit
+from tintype.store.db.tables import api_keys, inputs, requests
+from tintype.store.queue import claim, eta, history, lifecycle, progress, submit
 from tintype.store.queue.claim import Claim
 from tintype.store.queue.eta import Demand, Eta
 from tintype.store.queue.history import History
@@ -48,7 +48,7 @@ class Queue:
         try:
             with self._db.write() as tx:
                 return submit.submit(tx, new, self._rules)
-        except limits.Full as full:
+        except submit.Full as full:
             with self._db.read() as view:
                 raise full.refusal(view) from None
         except PerhapsDone as error:
@@ -144,12 +144,17 @@ class Queue:
     def needed_inputs(self) -> frozenset[str]:
         """The names of the files that requests which have not ended need as their input images."""
         with self._db.read() as view:
-            return inputs.needed(view)
+            return frozenset(view.scalars(select(inputs.c.name)))
 
     def input_size(self, id: str) -> Size | None:
-        """Width and height in pixels of a request's input image, where that is stored here and it has not ended."""
+        """Width and height in pixels of a request's input image, where that is stored here and it has not ended.
+
+        None too where they were never noted.
+        """
+        size = select(inputs.c.width, inputs.c.height).where(inputs.c.request_id == id)
         with self._db.read() as view:
-            return inputs.size_of(view, id)
+            row = view.execute(size).one_or_none()
+        return None if row is None or row.width is None else (row.width, row.height)
 
     def expire(self, before: float | None = None) -> int:
         """Clean up: move expired records to the history, and what `history.expire` does; how many records."""
@@ -163,6 +168,8 @@ class Leases:
     def __init__(self, db: Database, rules: Rules) -> None:
         self._db = db
         self._rules = rules
+        #: After which a request is given up.
+        self.max_attempts = rules.max_attempts
 
     def claim(
         self,
@@ -194,7 +201,8 @@ class Leases:
     def cancelled(self, ids: Sequence[str]) -> set[str]:
         """Those of them that are cancelled or past their deadline: to learn of it before the next renewal."""
         with self._db.read() as view:
-            return lifecycle.cancelled(view, ids)
+            cancelled = or_(columns.cancel_requested, columns.cancel_at <= now())
+            return set(view.scalars(select(columns.id).where(columns.id.in_(ids), cancelled)))
 
     def complete(self, id: str, attempt: int, result: Result, steps: int | None = None) -> bool:
         """End the request as COMPLETED and charge it; `steps` is how many there were, if that was not known.

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, insert, select
 
-from tintype.store.billing.money import dollars
+from tintype.store.billing.ledger import dollars
 from tintype.store.db.records import DISABLED, EVENTS, DeliveryStatus, Request, Status, Subscription
 from tintype.store.db.tables import deliveries, webhooks
 
