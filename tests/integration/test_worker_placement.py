@@ -119,7 +119,7 @@ def test_what_has_no_room_is_given_to_a_worker_that_is_idle_and_large_enough(
     site: Website, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr(worker.requests, "_clock", clock)
+    monkeypatch.setattr(worker.admission, "_clock", clock)
     monkeypatch.setattr("tintype.worker.requests.ASK_AGAIN", 0)
     site.own.store.ops.workers.remove("w2")
     running, waiting = submit(site, ONE.slug), submit(site, OTHER.slug)
@@ -267,7 +267,7 @@ def test_one_account_leaves_places_to_others(
 ) -> None:
     """A quarter of them, unless its forward passes could not be full then."""
     clear(site)
-    worker.requests = Admission(8, rows)
+    worker.admission = Admission(8, rows)
     stranger, _ = site.own.store.accounts.keys.create(site.own.store.accounts.create("two", 1_000_000).id, "key")
     for _ in range(10):
         submit(site, ONE.slug, batch_size=count)
@@ -327,7 +327,7 @@ def test_a_request_is_over_when_it_is_cancelled_however_long_its_storage_says_no
     until(lambda: turned(worker) and [bool(task.uploaded) for task in worker.running.values()] == [True] * 4)
     deliveries = [task.uploaded for task in worker.running.values()]
     site.own.store.queue.cancel(many[0].id, site.account_id)
-    worker.running[many[0].id].lease = LeaseStatus.CANCEL
+    worker.running[many[0].id].renewed(LeaseStatus.CANCEL)
     worker.turn()
     assert found(site, many[0]).error == CANCELLED.error
     assert many[0].id not in worker.running

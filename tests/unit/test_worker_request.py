@@ -206,7 +206,7 @@ def test_loads_are_not_the_model_s_time() -> None:
 def test_a_lease_is_taken_in_in_any_phase(phase: Phase, lease: LeaseStatus) -> None:
     """By the time of the answer it may have left, or gone on."""
     one = IN_PHASE[phase]()
-    one.lease = lease
+    one.renewed(lease)
     assert (one.lease, one.phase) == (lease, phase)
 
 

@@ -86,7 +86,7 @@ class Failing:
     kind: str | None = None
 
     def after(self, max_attempts: int) -> str:
-        """Its error where a live request gets so many attempts."""
+        """Its error where a live request gets `max_attempts` attempts."""
         return gave_up(max_attempts) if self.error == gave_up(MAX_ATTEMPTS) else self.error
 
 
