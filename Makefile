@@ -70,11 +70,12 @@ rehearsal: setup ## Run every step of `make weights` for three steps, in build/r
 	cd build/rehearsal && PYTHONPATH=$(CURDIR) TINTYPE_REHEARSAL_STEPS=3 $(CURDIR)/$(BIN)/python -m training
 
 .PHONY: check
-check: setup ## Check style, types, layers and the files under deploy/
+check: setup ## Check style, types, layers, words and the files under deploy/
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.words
 	$(BIN)/hadolint deploy/Dockerfile
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
 	$(BIN)/check-jsonschema --quiet --schemafile $$($(BIN)/python -c 'import ray.autoscaler as a; print(a.__path__[0])')/ray-schema.json deploy/ray.yaml
@@ -83,10 +84,6 @@ check: setup ## Check style, types, layers and the files under deploy/
 .PHONY: tree
 tree: setup ## List the modules of src/tintype, each with what it is for
 	$(BIN)/python -m tests.tree
-
-.PHONY: words
-words: setup ## Show the words that have a better one in the field, in names, comments and docstrings
-	$(BIN)/python -m tests.words
 
 .PHONY: footprint
 footprint: setup ## Count the modules and functions of tintype that one warm request runs

@@ -155,7 +155,7 @@ def what_is_not_done_in_time_costs_nothing_or_is_had_from_the_other(site: Site) 
             lost, kept = waiting(site, http, threads), waiting(site, http, threads, **again)
             assert hasty.stop() == 0
             refused(lost.result(), 503, "restarted")
-            refused(kept.result(), 504, "goes on")
+            refused(kept.result(), 504, "is still running")
             for answer in (lost.result(), kept.result()):
                 assert (answer.headers["retry-after"], answer.headers["x-should-retry"]) == ("2", "true")
             refused(proxied.post(f"/v1/{TEXT}", json=quick(), headers=again), 409)
