@@ -1,9 +1,9 @@
 """How much of tintype one warm request runs through: `python -m tests.footprint [--list] [--max-modules 45] …`.
 
 A real `tintype serve` with its worker process, on SQLite and the built-in weights, is sent the same
-`POST /v2/stable-diffusion-3.5-turbo-txt2img` several times, each after a while without any; the first one, which loads
-the model, doesn't count. A profile hook in both processes notes every call of a function of tintype's with the path of
-such functions that it came by. What is counted of each round:
+`POST /v2/stable-diffusion-3.5-turbo-txt2img` several times over one connection, as clients do, each after a while
+without any; the first one, which loads the model, doesn't count. A profile hook in both processes notes every call of a
+function of tintype's with the path of such functions that it came by. What is counted of each round:
 
 - what runs from the POST until the row in the database is COMPLETED, and `AFTERWARDS` more, so that how soon that is
   seen changes nothing: the answer to the POST, the claim, the drawing with its heartbeats, the file, the end of the
@@ -35,9 +35,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "tintype"
@@ -159,24 +161,25 @@ def serving(folder: Path) -> Iterator[str]:
 def rounds(address: str, database: Path) -> list[Round]:
     """Send the requests; the first only loads the model, after a pause that has every background job in it."""
     made: list[Round] = []
+    client = HTTPConnection(urlsplit(address).netloc)
     time.sleep(AFTERWARDS)  # `/ready` was asked for
     for pause in (LONG_IDLE, *[IDLE] * ROUNDS):
         idle = time.monotonic()
         time.sleep(pause)
         sent = time.monotonic()
-        draw(address, database)
+        draw(client, database)
         time.sleep(AFTERWARDS)
         made.append(Round(idle, sent, time.monotonic()))
         time.sleep(AFTERWARDS)
+    client.close()
     return made
 
 
-def draw(address: str, database: Path) -> None:
+def draw(client: HTTPConnection, database: Path) -> None:
     """One request, until its row is COMPLETED."""
     headers = {"x-api-key": KEY, "content-type": "application/json"}
-    sent = urllib.request.Request(f"{address}/v2/{SLUG}", json.dumps(BODY).encode(), headers)
-    with urllib.request.urlopen(sent) as answer:
-        id = json.load(answer)["request_id"]
+    client.request("POST", f"/v2/{SLUG}", json.dumps(BODY).encode(), headers)
+    id = json.load(client.getresponse())["request_id"]
     db = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
     until = time.monotonic() + 120
     while (status := db.execute("SELECT status FROM requests WHERE id = ?", (id,)).fetchone()[0]) != "COMPLETED":
