@@ -22,7 +22,7 @@ from tests.stores import a_result, new_request, store_on
 from tintype.errors import NotFound
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.billing.ledger import lines
-from tintype.store.billing.reports import SPLITS, AccountUsage, Billing, Window
+from tintype.store.billing.reports import SPLITS, AccountUsage, BillingReports, Window
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.records import Entry, Status
 from tintype.store.db.tables import history, ledger
@@ -47,7 +47,7 @@ class Books:
         self.accounts = Accounts(db)
         self.ids = [self.accounts.create(name, 10**9).id for name in ("a", "b")]
         self.keys = {id: [self.accounts.keys.create(id, name)[0] for name in ("x", "y")] for id in self.ids}
-        self.accounting = Billing(db, LIFE)
+        self.accounting = BillingReports(db, LIFE)
 
     def end(
         self, account: str, at: float, cost: int = 0, slug: str = "m", key: str = "", *, known: bool = True

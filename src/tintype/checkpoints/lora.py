@@ -73,7 +73,7 @@ def merge_loras(component: str, tensors: Tensors, loras: Collection[Lora], dtype
 
 
 @dataclass(frozen=True)
-class Update:
+class LoraUpdate:
     """What is added to one weight."""
 
     #: (out, rank), or (out, rank, 1, 1) for a convolution.
@@ -102,7 +102,7 @@ class Update:
 
 
 #: Weights' names → what is added to each.
-Updates = Mapping[str, Update]
+Updates = Mapping[str, LoraUpdate]
 
 
 class LoraFile:
@@ -145,7 +145,7 @@ class LoraFile:
         own = {name: flat for name, (target, flat) in targets.items() if target == keys.target_name(component)}
         if not own:
             return {}
-        found: dict[str, Update] = {}
+        found: dict[str, LoraUpdate] = {}
         names, originals = keys.flat_names(tensors), keys.original_names(component, tensors)
         unknown, doubled = [], []
         for name, candidates in own.items():
@@ -167,7 +167,7 @@ class LoraFile:
             raise WeightsUnusable(f"{self.name} has numbers that are NaN or infinite: {_some(broken)}; fetch it again")
         return found
 
-    def _from_original(self, component: str, module: str, halves: Tensors, tensors: Tensors) -> dict[str, Update]:
+    def _from_original(self, component: str, module: str, halves: Tensors, tensors: Tensors) -> dict[str, LoraUpdate]:
         """Of a module in the original layout: the rows of `up` go where the rows of its weight go."""
         try:
             ups = keys.convert(component, {f"{module}.weight": halves["up"]}, tensors)
@@ -178,10 +178,10 @@ class LoraFile:
             for weight, up in ups.items()
         }
 
-    def _update(self, component: str, module: str, halves: Tensors) -> Update:
+    def _update(self, component: str, module: str, halves: Tensors) -> LoraUpdate:
         rank = halves["down"].shape[0] if halves["down"].ndim else 1  # `fits` refuses one without dimensions
         factor = self._config.factor(component, module, rank, self._alpha(module, halves))
-        return Update(halves["up"], halves["down"], factor)
+        return LoraUpdate(halves["up"], halves["down"], factor)
 
     def _alpha(self, module: str, halves: Tensors) -> float | None:
         """The file's own alpha of a module, if any."""

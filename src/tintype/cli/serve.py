@@ -17,7 +17,7 @@ import click
 from tintype.cli import startup
 from tintype.cli.local import check_device, require_device
 from tintype.cli.options import data_option, load_settings, require_ray
-from tintype.cli.web_server import Listener, listen, return_memory, web_server
+from tintype.cli.web_server import ServerSocket, listen, return_memory, web_server
 from tintype.errors import ConfigurationInvalid
 from tintype.fleet.devices import devices, missing_devices
 from tintype.fleet.supervisor import ChildProcess, Supervisor, run_workers, terminate
@@ -125,7 +125,7 @@ def _check_devices(setting: str, names: Sequence[str]) -> None:
         raise ConfigurationInvalid(f"{setting}: torch finds no {', '.join(missing)} on this machine")
 
 
-def _run(settings: Settings, registry: Registry, listener: Listener) -> None:
+def _run(settings: Settings, registry: Registry, listener: ServerSocket) -> None:
     """Serve until a signal, and until workers and webhook senders have stopped."""
     server = web_server(settings, registry, listener.name)
     limits = startup.start_fields(settings, startup.WEB_LIMITS)

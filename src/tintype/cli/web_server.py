@@ -28,7 +28,7 @@ LISTENING = {
 
 
 @dataclass(frozen=True)
-class Listener:
+class ServerSocket:
     """A bound socket, by which a server is known."""
 
     socket: socket.socket
@@ -38,7 +38,7 @@ class Listener:
     url: str
 
 
-def listen(host: str, port: int) -> Listener:
+def listen(host: str, port: int) -> ServerSocket:
     """Bind a socket before anything starts, so that the port is known; exits with one line when it is taken."""
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -50,7 +50,7 @@ def listen(host: str, port: int) -> Listener:
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     port = listening.getsockname()[1]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    return Listener(listening, f"{socket.gethostname()}:{port}", url)
+    return ServerSocket(listening, f"{socket.gethostname()}:{port}", url)
 
 
 def web_server(settings: Settings, registry: Registry, name: str = "") -> WebServer:

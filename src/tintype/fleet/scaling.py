@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from math import ceil
 
-from tintype.store.ops.processes import State, WorkerRow
+from tintype.store.ops.processes import WorkerRow, WorkerState
 from tintype.store.queue.eta import Demand
 
 #: Actors' names are this and a slot's number. No worker of another kind begins so: a host's name has no colon.
@@ -63,7 +63,7 @@ class Slot:
     has_actor: bool
     #: Its latest worker in the store, and that worker's state; None before the first.
     worker: WorkerRow | None = None
-    state: State | None = None
+    state: WorkerState | None = None
 
     @property
     def name(self) -> str:

@@ -37,7 +37,7 @@ MAX_PIECES, MIN_PIECE = 2_000, 512
 MAX_DATE = 64
 
 
-class Answer(NamedTuple):
+class HttpAnswer(NamedTuple):
     """A receiver's answer to a post."""
 
     status: int
@@ -89,7 +89,7 @@ class PublicClient:
                 target = answer
         raise PictureUnreachable(f"{target.host}: more than {max_redirects} redirects")
 
-    def post(self, url: str, body: bytes, headers: Sequence[tuple[str, str]]) -> Answer:
+    def post(self, url: str, body: bytes, headers: Sequence[tuple[str, str]]) -> HttpAnswer:
         """Post; the answer's body isn't read, and its redirects aren't followed.
 
         Raises PictureUnreachable and AddressRefused, as `get` does: their words name the host.
@@ -102,7 +102,7 @@ class PublicClient:
             pool.stream("POST", address, headers=[host, *headers], content=body) as response,
         ):
             answered = _headers(response)
-            return Answer(int(response.status), seconds(answered.get(b"retry-after", "").strip()))
+            return HttpAnswer(int(response.status), seconds(answered.get(b"retry-after", "").strip()))
 
     def _connections(self, deadline: Deadline) -> httpcore2.ConnectionPool:
         """A new pool for every call: a reused connection's address would have been verified for an earlier one."""

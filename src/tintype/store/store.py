@@ -10,7 +10,7 @@ from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.delegation import KeyDelegation
 from tintype.store.accounts.keys import SHARED_LIMITS, Ceilings
 from tintype.store.accounts.uploads import Uploads
-from tintype.store.billing.reports import Billing
+from tintype.store.billing.reports import BillingReports
 from tintype.store.db.audit import Audit
 from tintype.store.db.database import Database
 from tintype.store.ops.autoscaler import LeaderLease
@@ -36,7 +36,7 @@ class Store:
             db, max_keys=settings.account_keys, daily=settings.account_keys_daily, ceilings=rules.ceilings
         )
         self.uploads = Uploads(db, ttl=settings.asset_life, quota=settings.asset_quota)
-        self.billing = Billing(db, settings.history_life)
+        self.billing = BillingReports(db, settings.history_life)
         # Twice the timeout of an attempt: then what a sender that died had claimed is sent again.
         outbox = Outbox(
             db, _backoff(settings), lease=2 * settings.webhook_timeout, retention=settings.webhook_retention

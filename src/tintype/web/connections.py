@@ -80,7 +80,7 @@ class Bounds:
 
 
 @dataclass(slots=True)
-class Transfer:
+class Traffic:
     """What a client has sent, or read, and for how long the server has waited for it."""
 
     #: Seconds: in all, and since the last byte.
@@ -179,7 +179,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         self.conn = self._parser = StrictParser(self._began, connections.shutdown)
         self.address = self.client_network = ""
         self._all = connections
-        self._received, self._sent = Transfer(), Transfer()
+        self._received, self._sent = Traffic(), Traffic()
         #: Bytes received since the last check, and unsent at that time.
         self._new, self._unsent = 0, 0
 
@@ -207,12 +207,12 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         """The client has read most of what it was sent."""
-        self._sent = Transfer()
+        self._sent = Traffic()
         super().resume_writing()
 
     def on_response_complete(self) -> None:
         """Wait for the next request, or close if the client still waits for a 100 before it sends this one's body."""
-        self._received = Transfer()
+        self._received = Traffic()
         self._all.answered(self)
         if self.conn.their_state is h11.SEND_BODY and not self._parser.bytes and _expects(self.headers):
             self.transport.close()
@@ -257,7 +257,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
             if self._sent.too_slow(bounds):
                 self.transport.abort()
             return
-        self._sent = Transfer()
+        self._sent = Traffic()
         if self.transport.is_closing():
             return
         if self._waits_for_head() or self._discards():
@@ -282,7 +282,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
             self.transport.close()
 
     def _began(self) -> None:
-        self._received = Transfer()
+        self._received = Traffic()
         self._all.waiting.pop(self, None)
 
     def _waits_for_head(self) -> bool:

@@ -13,7 +13,7 @@ from fastapi import Request as HttpRequest
 
 from tintype.errors import NotFound, StorageUnavailable, StoreUnavailable
 from tintype.store.db.records import Status
-from tintype.store.queue.progress import Preview, Update
+from tintype.store.queue.progress import Preview, RequestUpdate
 from tintype.web import answers
 from tintype.web.auth import Reader
 from tintype.web.clients import base_url
@@ -109,7 +109,7 @@ class Stream:
             self.cursor = OVER  # its record expired
         return []
 
-    def events(self, watch: Watch, update: Update) -> list[str]:
+    def events(self, watch: Watch, update: RequestUpdate) -> list[str]:
         """The events that the client has not received yet."""
         before = self.cursor
         try:
@@ -121,7 +121,7 @@ class Stream:
             watch.reset()
         return []
 
-    def _events(self, update: Update) -> Iterator[str]:
+    def _events(self, update: RequestUpdate) -> Iterator[str]:
         if update.request.ended:
             remaining = self.own.store.accounts.remaining(self.account_id)
             body = answers.result(update.request, self.base, remaining, self.own.outputs)
@@ -131,12 +131,12 @@ class Stream:
         else:
             yield from self._running(update)
 
-    def _queued(self, update: Update) -> Iterator[str]:
+    def _queued(self, update: RequestUpdate) -> Iterator[str]:
         cursor = EventCursor(update.request.attempt + 1, 0, update.eta.position or 0)
         if update.eta.position is not None and cursor != self.cursor:
             yield self._event(cursor, "queued", self._status(update))
 
-    def _running(self, update: Update) -> Iterator[str]:
+    def _running(self, update: RequestUpdate) -> Iterator[str]:
         attempt, step = update.request.attempt, update.request.step
         if self.cursor[:2] < (attempt, 1):
             yield self._event(EventCursor(attempt, 1), "started", self._status(update))
@@ -146,7 +146,7 @@ class Stream:
             if preview.number > self.cursor.preview:
                 yield self._event(self.cursor._replace(preview=preview.number), "preview", _shown(preview))
 
-    def _status(self, update: Update) -> dict[str, Any]:
+    def _status(self, update: RequestUpdate) -> dict[str, Any]:
         """As the status endpoint answers."""
         return answers.status(update.request, self.base, update.eta)
 

@@ -80,7 +80,7 @@ class DatabaseState:
 
 
 @dataclass(frozen=True)
-class State:
+class ReadinessState:
     """What is ready; None for what is unknown while the database is away."""
 
     worker: bool | None
@@ -101,13 +101,13 @@ class Readiness:
         self._database: Probe[DatabaseState] = Probe(lambda found: TTL if found.worker else MISSING_TTL)
         self._storage_probe: Probe[bool] = Probe(lambda _: STORAGE_TTL)
 
-    async def state(self, has_worker: Callable[[], bool]) -> State:
+    async def state(self, has_worker: Callable[[], bool]) -> ReadinessState:
         """Takes at most PROBE_TIMEOUT. has_worker: whether any worker takes requests."""
         found, storage = await asyncio.gather(
             self._database.result(partial(self._check_database, has_worker)),
             self._storage_probe.result(self._check_storage),
         )
-        return State(
+        return ReadinessState(
             # Heartbeats are written: where nothing can be, it is unknown.
             worker=found.worker if found and found.writable else None,
             database=found is not None and found.writable,

@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from tintype.errors import UNFORESEEN, StoreUnavailable, TintypeError, TooManyRequests
 from tintype.store.db.records import Status
-from tintype.store.queue.progress import Poll, State, Update
+from tintype.store.queue.progress import Poll, RequestState, RequestUpdate
 from tintype.store.queue.queue import Queue
 from tintype.web.shutdown import Shutdown
 
@@ -49,12 +49,12 @@ class Watch:
         self.pause = pause
         #: The time of its next poll, on the monotonic clock.
         self.due = 0.0
-        self.known: State | None = None
-        self._update: Update | None = None
+        self.known: RequestState | None = None
+        self._update: RequestUpdate | None = None
         #: Set when the call should wake up.
         self.wake = asyncio.Event()
 
-    async def next(self, seconds: float) -> Update | None:
+    async def next(self, seconds: float) -> RequestUpdate | None:
         """The request's state once it has changed; None if it hasn't within `seconds`."""
         await _wait(self.wake, seconds)
         self.wake.clear()
@@ -165,7 +165,7 @@ class Watcher:
 
     def _poll(self, due: list[Watch], positions: bool) -> Poll:
         waited = [watch.id for watch in due if not watch.follows]
-        followed: dict[str, State | None] = {}
+        followed: dict[str, RequestState | None] = {}
         for watch in due:
             if watch.follows:  # of several that follow one, the one that knows least counts
                 followed[watch.id] = watch.known if followed.get(watch.id, watch.known) == watch.known else None

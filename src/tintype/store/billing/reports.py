@@ -125,7 +125,7 @@ def period(first: date | None, last: date | None, names: tuple[str, str], max_da
     return start, end
 
 
-class Billing:
+class BillingReports:
     """Read only; times are unix seconds. history_ttl: seconds for which requests are known after their end."""
 
     def __init__(self, db: Database, history_ttl: float) -> None:

@@ -27,8 +27,8 @@ SERVER_HEARTBEAT, SERVER_ALIVE = 10.0, 35.0
 #: What is counted since a worker's start: columns, under the same names as the sums.
 COUNTED = tuple(one.name for one in (FORWARD_PASSES, ROWS, STEP_SECONDS, COLD_STARTS, COLD_SECONDS))
 
-State = Literal["working", "idle", "paused", "draining", "drained", "silent"]
-STATES: tuple[State, ...] = get_args(State)
+WorkerState = Literal["working", "idle", "paused", "draining", "drained", "silent"]
+STATES: tuple[WorkerState, ...] = get_args(WorkerState)
 
 
 class WorkerStats(TypedDict, total=False):
@@ -93,7 +93,7 @@ class WorkerRow:
         """Whether it takes requests while it lives."""
         return self.drain_at is None and not self.paused
 
-    def state(self, moment: float) -> State:
+    def state(self, moment: float) -> WorkerState:
         """What it does at this moment, in unix seconds."""
         gone = self.left_at is not None or self.seen_at < moment - ALIVE
         if self.drain_at is not None:

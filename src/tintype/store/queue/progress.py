@@ -31,7 +31,7 @@ class Preview:
     finished: bool = False
 
 
-class State(NamedTuple):
+class RequestState(NamedTuple):
     """What differs when there is news of a request."""
 
     status: Status
@@ -41,16 +41,16 @@ class State(NamedTuple):
     preview: int
 
 
-class Update(NamedTuple):
+class RequestUpdate(NamedTuple):
     """A request as a poll found it."""
 
-    state: State
+    state: RequestState
     request: Request
     eta: Eta
     #: The latest preview of each of its images, where there are new ones.
     previews: Mapping[int, Preview]
 
-    def after(self, before: Update | None) -> Update:
+    def after(self, before: RequestUpdate | None) -> RequestUpdate:
         """With the previews of an earlier update that was not delivered."""
         if before is None or before.state.attempt != self.state.attempt:
             return self
@@ -60,8 +60,8 @@ class Update(NamedTuple):
 class Poll(NamedTuple):
     """What a poll found: the state of each request that is still there, and updates of those with news."""
 
-    states: Mapping[str, State]
-    news: Mapping[str, Update]
+    states: Mapping[str, RequestState]
+    news: Mapping[str, RequestUpdate]
 
 
 class Previews:
@@ -105,7 +105,9 @@ class Previews:
             return tx.execute(delete(previews).where(c.request_id.not_in(running))).rowcount
 
 
-def poll(view: Connection, waited: Sequence[str], followed: Mapping[str, State | None], *, positions: bool) -> Poll:
+def poll(
+    view: Connection, waited: Sequence[str], followed: Mapping[str, RequestState | None], *, positions: bool
+) -> Poll:
     """The state of requests, and updates of those followed whose state differs from the one last seen.
 
     positions: also of those that are queued, whose position changes though their state doesn't. Up to 30,000 ids in
@@ -122,7 +124,9 @@ def poll(view: Connection, waited: Sequence[str], followed: Mapping[str, State |
     found = [Request.of(row) for row in view.execute(select(requests).where(r.id.in_(fresh)))]
     with_previews = [id for id, state in fresh.items() if _has_new_preview(state, followed[id])]
     ahead, shown = etas(view, found), latest(view, with_previews)
-    return Poll(states, {one.id: Update(states[one.id], one, ahead[one.id], shown.get(one.id, {})) for one in found})
+    return Poll(
+        states, {one.id: RequestUpdate(states[one.id], one, ahead[one.id], shown.get(one.id, {})) for one in found}
+    )
 
 
 def latest(view: Connection, ids: Sequence[str]) -> dict[str, dict[int, Preview]]:
@@ -139,12 +143,12 @@ def latest(view: Connection, ids: Sequence[str]) -> dict[str, dict[int, Preview]
     return found
 
 
-def _has_new_preview(state: State, seen: State | None) -> bool:
+def _has_new_preview(state: RequestState, seen: RequestState | None) -> bool:
     return state.preview > 0 and (seen is None or (state.attempt, state.preview) != (seen.attempt, seen.preview))
 
 
-def _states(view: Connection, ids: Sequence[str]) -> Iterator[tuple[str, State]]:
+def _states(view: Connection, ids: Sequence[str]) -> Iterator[tuple[str, RequestState]]:
     number = select(func.coalesce(func.max(c.look), 0)).where(c.request_id == r.id, c.attempt == r.attempt)
     states = select(r.id, r.status, r.attempt, r.step, number.scalar_subquery())
     for id, *state in view.execute(states.where(r.id.in_(ids))):
-        yield id, State(*state)
+        yield id, RequestState(*state)

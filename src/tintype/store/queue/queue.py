@@ -19,7 +19,7 @@ from tintype.store.queue.claim import Claim
 from tintype.store.queue.eta import Demand, Eta
 from tintype.store.queue.history import History
 from tintype.store.queue.lifecycle import Held, Rules
-from tintype.store.queue.progress import Poll, Previews, State
+from tintype.store.queue.progress import Poll, Previews, RequestState
 from tintype.store.queue.submit import NewRequest
 
 columns = requests.c
@@ -89,7 +89,7 @@ class Queue:
             step = Speeds.of(view).step(speed_key)
         return None if step is None else round(step * steps, 2)
 
-    def poll(self, waited: Sequence[str], followed: Mapping[str, State | None], *, positions: bool) -> Poll:
+    def poll(self, waited: Sequence[str], followed: Mapping[str, RequestState | None], *, positions: bool) -> Poll:
         """The state of requests that clients wait for, and updates of those they follow: `progress.poll`."""
         with self._db.read() as view:
             return progress.poll(view, waited, followed, positions=positions)
