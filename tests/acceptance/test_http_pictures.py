@@ -150,7 +150,7 @@ def test_what_is_no_picture_is_refused_at_once_and_costs_nothing(server: Server,
 def test_a_picture_that_turns_out_damaged_is_the_callers_fault(server: Server) -> None:
     http = server.http(new_key(server, 1))
     response = http.post(f"/v1/{MEDIUM}", json=redraw(b64encode(PICTURE[:-60]).decode()))
-    refused(response, 400, "picture")
+    refused(response, 400, "image is damaged")
     assert credits(response) == 1
 
 

@@ -13,7 +13,7 @@ from tests.acceptance.test_http_helpers import TEXT, left, new_key, quick, refus
 from tests.integration.receiver import receiving
 
 REFUSED = "The safety check refused the image: nsfw"
-FOUND = "picture 1 of 1 may be nsfw"
+FOUND = "image 1 of 1 may be nsfw"
 
 
 @pytest.fixture(scope="module")

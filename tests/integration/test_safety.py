@@ -53,7 +53,7 @@ def test_a_guard_is_as_strict_as_the_request_says(opennsfw: OpenNsfw) -> None:
     opennsfw.threshold = 0.05
     guard = SafetyFilter(lambda: opennsfw)
     assert guard.check("off", [noise(), SKIN]) == []
-    assert guard.check("warn", [noise(), SKIN]) == ["picture 2 of 2 may be nsfw"]
+    assert guard.check("warn", [noise(), SKIN]) == ["image 2 of 2 may be nsfw"]
     assert guard.check("block", [noise(), noise()]) == []
     with pytest.raises(ContentRefused, match="refused the image: nsfw") as refused:
         guard.check("block", [noise(), SKIN])
@@ -114,7 +114,7 @@ def test_stable_diffusion_s_own_checker_knows_its_concepts(tmp_path: Path) -> No
 
     settings = Settings(safety_checker="diffusers", weights={"sd1.5-img2img": write_checker(tmp_path / "sd15", know)})
     guard = SafetyFilter.from_settings(settings)
-    assert guard.check("warn", [SKIN]) == ["picture 1 of 1 may be nsfw"]
+    assert guard.check("warn", [SKIN]) == ["image 1 of 1 may be nsfw"]
     assert guard.check("block", [noise()]) == []
 
 

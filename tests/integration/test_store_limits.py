@@ -108,7 +108,7 @@ def test_pictures_at_once(door: Door) -> None:
     refused = refusal(lambda: door.ask(key, 3))
     assert (
         refused.message
-        == "Too many pictures: this API key may have 5 at the same time; with this request it would have 6"
+        == "Too many images: this API key may have 5 at the same time; with this request it would have 6"
     )
     door.ask(key, 2)
     door.ask(door.key(), 100)
@@ -118,7 +118,7 @@ def test_the_whole_queue(door: Door) -> None:
     narrow = store_on(door.db, lease=15, retention=60, ceilings=Ceilings(queue=4))
     door.ask(door.key(), 3, narrow)
     refused = refusal(lambda: door.ask(door.key(), 2, narrow))
-    assert refused.message == "The queue is full: it holds 4 pictures"
+    assert refused.message == "The queue is full: it holds 4 images"
     door.ask(door.key(), 1, narrow)
     door.finish()
     door.ask(door.key(), 3, narrow)
@@ -150,7 +150,7 @@ def elsewhere(door: Door, **options: Any) -> Key:
         ({"concurrency": 2}, "Too many requests: the API keys of this account together may have 2 at the same time"),
         (
             {"max_queued": 2},
-            "Too many pictures: the API keys of this account together may have 2 at the same time; with this",
+            "Too many images: the API keys of this account together may have 2 at the same time; with this",
         ),
     ],
 )
@@ -220,11 +220,11 @@ def test_a_clock_that_is_set_back_locks_nobody_out(door: Door, hours: int) -> No
 def test_no_account_has_more_than_its_share_of_the_queue(door: Door) -> None:
     narrow = limited(door, queue=10, share=0.5)
     first, second = door.key(), door.key()
-    with pytest.raises(Forbidden, match="One account may have 5 pictures in the queue; this request asks for 6"):
+    with pytest.raises(Forbidden, match="One account may have 5 images in the queue; this request asks for 6"):
         door.ask(first, 6, narrow)
     door.ask(first, 3, narrow)
     kept = door.ask(second, 2, narrow)
-    words = "One account may have 5 of the 10 pictures that the queue holds; with this request it would have 6"
+    words = "One account may have 5 of the 10 images that the queue holds; with this request it would have 6"
     assert refusal(lambda: door.ask(second, 1, narrow)).message == words
     narrow.queue.submit(new_request(elsewhere(door), "sd3", {}, 10, images=5))
     door.store.queue.cancel(kept.id, door.account_id)
@@ -232,7 +232,7 @@ def test_no_account_has_more_than_its_share_of_the_queue(door: Door) -> None:
     third = elsewhere(door)
     assert (
         refusal(lambda: narrow.queue.submit(new_request(third, "sd3", {}, 10))).message
-        == "The queue is full: it holds 10 pictures"
+        == "The queue is full: it holds 10 images"
     )
 
 

@@ -43,8 +43,8 @@ def post(http: httpx2.Client, version: str = "v2", headers: dict[str, str] | Non
     [
         ({"key_rpm": 2}, "may send 2 per minute. Retry in "),
         ({"key_concurrency": 2}, "may have 2 at the same time"),
-        ({"key_max_queued": 2}, "Too many pictures: the API keys of this account together may have 2 at the same time"),
-        ({"queue": 4}, "One account may have 2 of the 4 pictures"),
+        ({"key_max_queued": 2}, "Too many images: the API keys of this account together may have 2 at the same time"),
+        ({"queue": 4}, "One account may have 2 of the 4 images"),
         ({"queue": 2, "queue_share": 1}, "The queue is full"),
     ],
 )

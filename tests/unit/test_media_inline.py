@@ -193,7 +193,7 @@ def no_decoding(packed: bytes, **_: object) -> bytes:
         ("http://a.example/" + "a" * SIZE, "the address has 2097169 characters: 8192 are the most"),
         ("/files/" + "a" * SIZE, "the address has"),
         ("data:," + "%" * SIZE, "not followed by two hexadecimal digits"),
-        ("/" + "a." * SIZE, "the picture"),
+        ("/" + "a." * SIZE, "the image"),
         ("\n" * SIZE, "is empty"),
         ("data:image/png,50%", "not followed by two hexadecimal digits"),
     ],

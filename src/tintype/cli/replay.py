@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("file", metavar="PICTURE", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--image", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Its input picture.")
+@click.option("--image", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Its input image.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Folder in the diffusers layout, or a single file.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda:0, …")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write the new picture to.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write the new image to.")
 @data_option
 def replay(
     file: Path, image: Path | None, weights: Path | None, device: str, output: Path | None, data: Path | None
@@ -60,7 +60,7 @@ def replay(
     if output:
         output.write_bytes(made.data)
     verdict = compare(decode(original, settings.max_picture_pixels), decode(made.data, settings.max_picture_pixels))
-    hint = "; only pictures asked for with exact: true need come out the same" if not recipe.params.exact else ""
+    hint = "; only images asked for with exact: true need come out the same" if not recipe.params.exact else ""
     click.echo(verdict + hint if verdict else "identical")
     sys.exit(1 if verdict else 0)
 
@@ -89,9 +89,9 @@ def _source(recipe: Recipe, image: Path | None, settings: Settings) -> Decoded |
     if not recipe.source:
         return None
     if image is None and not recipe.params.source:
-        raise BadPicture("it was made from an input picture, which must be given with --image")
+        raise BadPicture("it was made from an input image, which must be given with --image")
     data = draw(recipe.params.source) if image is None else image.read_bytes()
     source = reduced(data, settings.max_picture_pixels, recipe.params.width, recipe.params.height)
     if source.digest != recipe.source:
-        raise BadPicture("it was made from another input picture than this")
+        raise BadPicture("it was made from another input image than this")
     return source

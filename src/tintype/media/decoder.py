@@ -44,8 +44,8 @@ TRIES = 2
 START_TIMEOUT = 60.0
 #: A child's first byte: any failure after it is due to the file.
 READY = b"+"
-TOO_LONG = "the picture takes too long to decode; save it anew, or smaller"
-TOO_MUCH = "the picture takes too much memory to decode; send it smaller"
+TOO_LONG = "the image takes too long to decode; save it anew, or smaller"
+TOO_MUCH = "the image takes too much memory to decode; send it smaller"
 
 
 class DecodeJob(NamedTuple):

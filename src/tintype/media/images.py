@@ -25,7 +25,7 @@ from tintype.media.sanitize import DAMAGED, ImageFile, sanitize
 if TYPE_CHECKING:
     from tintype.media.storage import Storage  # which decoders, children with a limit of memory, do without
 
-CUT_SHORT = "the picture is damaged or cut short"
+CUT_SHORT = "the image is damaged or cut short"
 #: What Pillow raises on malformed files, in addition to its own errors: its readers trust the lengths, offsets and keys
 #: of the file. The blocks that catch these call only Pillow, so that no error of ours is taken for the file's.
 MALFORMED = (
@@ -148,7 +148,7 @@ def _opened(file: ImageFile, max_pixels: int) -> Iterator[Image.Image]:
         # Only Pillow's reader for this format, never a caller's choice of all of them.
         image = Image.open(io.BytesIO(file.data), formats=[file.format])
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise BadPicture(f"the picture has too many pixels: {max_pixels} is the limit") from error
+        raise BadPicture(f"the image has too many pixels: {max_pixels} is the limit") from error
     except MALFORMED as error:
         raise BadPicture(DAMAGED) from error
     with image:
@@ -156,7 +156,7 @@ def _opened(file: ImageFile, max_pixels: int) -> Iterator[Image.Image]:
             image.info["icc_profile"] = file.profile
         width, height = image.size
         if width * height > max_pixels:
-            raise BadPicture(f"the picture has too many pixels, {width}×{height}: {max_pixels} is the limit")
+            raise BadPicture(f"the image has too many pixels, {width}×{height}: {max_pixels} is the limit")
         yield image
 
 

@@ -41,7 +41,7 @@ def from_text(text: str, max_bytes: int) -> bytes | None:
         return None
     data = _from_uri(text, max_bytes) if text[: len(DATA)].lower() == DATA else _from_base64(_bytes(text), max_bytes)
     if not data:
-        raise BadPicture("the picture is empty")
+        raise BadPicture("the image is empty")
     return data
 
 
@@ -67,7 +67,7 @@ def _from_base64(text: Iterable[bytes], max_bytes: int) -> bytes:
     try:
         data = a2b_base64(packed + b"=" * (-len(packed) % 4), strict_mode=True)
     except ValueError as error:
-        raise BadPicture("the picture is neither an http(s) address, a data: URI nor base64") from error
+        raise BadPicture("the image is neither an http(s) address, a data: URI nor base64") from error
     return next(_limited([data], max_bytes, max_bytes))
 
 
@@ -77,7 +77,7 @@ def _limited(parts: Iterable[bytes], limit: int, max_bytes: int) -> Iterator[byt
     for part in parts:
         size += len(part)
         if size > limit:
-            raise BadPicture(f"the picture is too large: {max_bytes} bytes is the limit")
+            raise BadPicture(f"the image is too large: {max_bytes} bytes is the limit")
         yield part
 
 
@@ -89,7 +89,7 @@ def _bytes(text: str, begin: int = 0, end: int | None = None) -> Iterator[bytes]
     except UnicodeEncodeError as error:
         raise BadPicture("the data: URI has one half of a surrogate pair in it") from error
     except ValueError as error:
-        raise BadPicture(f"the picture's text has a stray percent sign: {error}") from error
+        raise BadPicture(f"the image's text has a stray percent sign: {error}") from error
 
 
 def unescaped(piece: bytes | bytearray) -> bytes:

@@ -18,7 +18,7 @@ from tintype.errors import BadPicture
 
 #: The formats that callers may send, for messages.
 READABLE = "JPEG, PNG, WebP, GIF, BMP or TIFF"
-DAMAGED = f"not a {READABLE} picture, or a damaged one"
+DAMAGED = f"not a {READABLE} image, or a damaged one"
 
 #: Scans of a JPEG. A decoder makes a pass over the whole image for each; cameras and editors write 1 to 12.
 MAX_SCANS = 100
@@ -88,17 +88,17 @@ READ = {
 }
 #: What is sent by mistake: phones' and browsers' formats, a link to a page, a file that is no image.
 OTHERS = {
-    "an AVIF picture": rb"....ftypavi[fs]|....ftypm(?:if|sf)1.{0,48}avi[fs]",
-    "a HEIC picture": rb"....ftyp(?:hei[cxms]|hev[cxms]|m(?:if|sf)1)",
-    "a JPEG XL picture": rb"\xff\x0a|\0\0\0\x0cJXL ",
-    "a JPEG 2000 picture": rb"\0\0\0\x0cjP|\xff\x4f\xff\x51",
+    "an AVIF image": rb"....ftypavi[fs]|....ftypm(?:if|sf)1.{0,48}avi[fs]",
+    "a HEIC image": rb"....ftyp(?:hei[cxms]|hev[cxms]|m(?:if|sf)1)",
+    "a JPEG XL image": rb"\xff\x0a|\0\0\0\x0cJXL ",
+    "a JPEG 2000 image": rb"\0\0\0\x0cjP|\xff\x4f\xff\x51",
     "a video": rb"....(?:ftyp|moov|mdat)|\x1a\x45\xdf\xa3|RIFF....AVI |\0\0\x01[\xb3\xba]|FLV\x01|OggS",
     "an icon (ICO)": rb"\0\0[\x01\x02]\0(?!\0\0)",  # with a number of images, where a TGA has none
     "a Photoshop document": rb"8BPS",
-    "an OpenEXR picture": rb"\x76\x2f\x31\x01",
-    "a Radiance picture": rb"#\?R(?:ADIANCE|GBE)",
-    "a PNM picture": rb"P[1-7FfH][\s#]",
-    "a QOI picture": rb"qoif",
+    "an OpenEXR image": rb"\x76\x2f\x31\x01",
+    "a Radiance image": rb"#\?R(?:ADIANCE|GBE)",
+    "a PNM image": rb"P[1-7FfH][\s#]",
+    "a QOI image": rb"qoif",
     "a DDS texture": rb"DDS ",
     "a camera's raw file": rb"FUJIFILMCCD-RAW|IIRO|IIU\0",
     "a PDF document": rb"%PDF",
@@ -120,12 +120,12 @@ def _format(data: bytes) -> str:
             return name
     for name, pattern in OTHERS.items():
         if re.match(pattern, head, re.DOTALL):
-            raise BadPicture(f"{name} was sent; a {READABLE} picture is needed")
+            raise BadPicture(f"{name} was sent; a {READABLE} image is needed")
     raise BadPicture(DAMAGED)
 
 
 def _too_many(parts: str, limit: int) -> NoReturn:
-    raise BadPicture(f"the picture's file has too many {parts}: {limit} is the limit; save it anew")
+    raise BadPicture(f"the image's file has too many {parts}: {limit} is the limit; save it anew")
 
 
 # JPEG (ITU-T T.81, annex B)

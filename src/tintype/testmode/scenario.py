@@ -57,7 +57,7 @@ def _too_many() -> TintypeError:
 
 
 def _queue_full() -> TintypeError:
-    return TooManyRequests("The queue is full: it holds 10000 pictures", WAIT, time.time())
+    return TooManyRequests("The queue is full: it holds 10000 images", WAIT, time.time())
 
 
 #: Refused when it is submitted, by v1 and v2 alike: there is no request then.

@@ -135,7 +135,7 @@ class SafetyFilter:
         seen = [(index, category) for index, category in found if category]
         if seen and level == "block":
             raise ContentRefused.of_image(seen[0][1])
-        return [f"picture {index + 1} of {len(found)} may be {category}" for index, category in seen]
+        return [f"image {index + 1} of {len(found)} may be {category}" for index, category in seen]
 
     def load(self) -> Checker:
         """The checker, loaded if it isn't; raises SafetyUnavailable."""

@@ -166,7 +166,7 @@ def read_recipe(text: str) -> Recipe:
         _check_names(said, found.to_json())
         _check(found)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BadPicture("the picture carries no recipe that this version of tintype can read") from error
+        raise BadPicture("the image carries no recipe that this version of tintype can read") from error
     return found
 
 

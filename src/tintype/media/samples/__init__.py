@@ -22,5 +22,5 @@ SAMPLES = tuple(DRAWINGS)
 def draw(path: str) -> bytes:
     """The JPEG file served at a path of SAMPLES, drawn once (under a second); raises NotFound for any other path."""
     if path not in DRAWINGS:
-        raise NotFound("no such sample picture")
+        raise NotFound("no such sample image")
     return DRAWINGS[path]().jpeg()

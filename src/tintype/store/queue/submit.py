@@ -211,15 +211,15 @@ def _check_queue(tx: Connection, request: Request, ceilings: Ceilings, unended: 
     """The whole queue's size, and one account's share of it."""
     limit = ceilings.of_queue
     if request.images > limit:
-        words = f"One account may have {limit} pictures in the queue; this request asks for {request.images}"
+        words = f"One account may have {limit} images in the queue; this request asks for {request.images}"
         raise Forbidden(words, reason="limit")
     own = columns.key_id.in_(select(api_keys.c.id).where(api_keys.c.account_id == request.account_id))
     counted = select(func.sum(columns.pictures), func.sum(columns.pictures).filter(own))
     all_images, mine = tx.execute(counted.where(unended)).one()
     if all_images > ceilings.queue:
-        raise Full(f"The queue is full: it holds {ceilings.queue} pictures", true(), request)
+        raise Full(f"The queue is full: it holds {ceilings.queue} images", true(), request)
     if mine > limit:
-        words = f"One account may have {limit} of the {ceilings.queue} pictures that the queue holds"
+        words = f"One account may have {limit} of the {ceilings.queue} images that the queue holds"
         raise Full(f"{words}; with this request it would have {mine}", own, request)
 
 
@@ -231,7 +231,7 @@ def _check_requests(tx: Connection, request: Request, limit: Limit, unended: Col
 
 
 def _check_images(tx: Connection, request: Request, limit: Limit, unended: ColumnElement[bool]) -> None:
-    words = f"Too many pictures: {limit.words} may have {limit.max} at the same time"
+    words = f"Too many images: {limit.words} may have {limit.max} at the same time"
     if request.images > limit.max:  # no wait would help
         raise Forbidden(f"{words}; this request alone asks for {request.images}", reason="limit")
     images = tx.scalar(select(func.sum(columns.pictures)).where(unended, limit.requests)) or 0
@@ -278,7 +278,7 @@ def _admit_input(tx: Connection, request: Request, image: Input, quota: int) -> 
     mine = select(func.coalesce(func.sum(inputs.c.size), 0)).where(inputs.c.account_id == request.account_id)
     taken = int(tx.execute(mine).scalar_one()) if image.bytes else 0
     if taken + image.bytes > quota:
-        words = f"The input pictures of an account's requests may take {quota} bytes together until those end"
+        words = f"The input images of an account's requests may take {quota} bytes together until those end"
         if not taken:
             raise Forbidden(f"{words}; this one alone takes {image.bytes}", reason="limit")
         raise TooManyRequests(f"{words}: {taken} are taken, and this one takes {image.bytes}", RETRY_AFTER)
