@@ -61,16 +61,15 @@ def ended(http: httpx2.Client, id: str) -> str | None:
 def test_whichever_server_gets_the_call(pair: tuple[Server, Server]) -> None:
     one, other = (server.http() for server in pair)
     before, _ = pair[0].money()
-    asked = ASKED | {"steps": 70}  # long enough for several looks
-    sent = submit(one, asked, idempotency_key="the-same")
-    again = submit(other, asked, idempotency_key="the-same")
+    sent = submit(one, LONG, idempotency_key="the-same")  # long enough for several heartbeats
+    again = submit(other, LONG, idempotency_key="the-same")
     assert sent.json()["request_id"] == again.json()["request_id"]
     events = [event.name for event in told(other, sent.json()["request_id"])]
     assert events[-1] == "completed"
     assert "progress" in events
     picture = other.get(other.get(f"/v2/requests/{sent.json()['request_id']}").json()["output"])
     assert picture.is_success
-    assert pair[1].money() == (before - PRICE, 0)
+    assert pair[1].money() == (before - 4 * PRICE, 0)
 
 
 def test_a_cancel_at_the_other_server(pair: tuple[Server, Server]) -> None:

@@ -79,7 +79,7 @@ def test_a_caller_s_own_picture_must_be_given_again(server: Server, tmp_path: Pa
     without = replay(server, tmp_path / "made.jpeg")
     assert "must be given with --image" in words(without)
     other = replay(server, tmp_path / "made.jpeg", "--image", tmp_path / "made.jpeg")
-    assert "from another input picture" in words(other)
+    assert "from another input image" in words(other)
     again = replay(server, tmp_path / "made.jpeg", "--image", tmp_path / "source.png")
     assert done(again) == "identical"
 
