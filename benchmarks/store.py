@@ -21,12 +21,14 @@ from sqlalchemy import func, insert, select, text
 from tests.databases import SqliteFiles, postgres_server, server_program
 from tests.stores import a_result, new_request, store_on
 
+from tintype.core import RunningImages, WorkerReport
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.keys import Ceilings
 from tintype.store.db.database import Database, now
 from tintype.store.db.records import Progress, Status
 from tintype.store.db.tables import requests
 from tintype.store.ops.processes import Workers
+from tintype.telemetry.metrics import STAGE_RUNS, STAGE_SECONDS, Stage
 
 #: Requests that wait when one more is submitted, claimed and completed.
 LENGTHS = (1, 10, 1_000, 5_000)
@@ -101,16 +103,25 @@ class House:
         return Cycle(submitted - began, taken - submitted, clock() - began)
 
     def hands(self, number: int) -> Callable[[], None]:
-        """The heartbeat of a worker that holds some requests, as `worker/heart.py` makes it."""
+        """The heartbeat of a worker that holds some requests, as `worker/heartbeat.py` makes it."""
         held = [claimed for _ in range(IN_HAND) if (claimed := self.store.leases.claim(f"w{number}", idle=True))]
         beats = count(1)
 
         def beat() -> None:
             step = next(beats)
             self.store.leases.renew([Progress(one.id, one.attempt, step % 20, 20) for one in held])
-            told: dict[str, Any] = {"max_rows": 16, "about": {"tasks": [one.id for one in held]}}
-            told["counts"] = {"tintype_stage_runs decode": step, "tintype_stage_seconds decode": step / 8}
-            self.workers.heartbeat(f"w{number}", "cuda:0", step, 8 * step, step_seconds=step / 10, **told)
+            report = WorkerReport(running=tuple(RunningImages(one.id, one.slug, 1, step % 20, 20) for one in held))
+            stage = ("model-0", Stage.DECODE)
+            self.workers.heartbeat(
+                f"w{number}",
+                "cuda:0",
+                step,
+                8 * step,
+                step_seconds=step / 10,
+                max_rows=16,
+                counts={STAGE_RUNS.key(*stage): step, STAGE_SECONDS.key(*stage): step / 8},
+                report=report,
+            )
 
         return beat
 
