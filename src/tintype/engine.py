@@ -58,7 +58,7 @@ class Engine:
         return ended
 
     def batches(self) -> Iterator[list[ImageState]]:
-        """Live images that can share a forward pass: same weights, same latent shape, at most the max rows."""
+        """Live images that can share a forward pass: same weights, same latent shape, at most `max_rows` rows."""
         groups: dict[tuple[Family, torch.Size, ImageState | None], list[ImageState]] = {}
         for image in self.live:
             if not image.ended:

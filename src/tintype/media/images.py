@@ -58,7 +58,7 @@ FULL_SCALE = {"I": (0xFFFF, 0xFFFFFFFF), "F": (1, 255, 65535)}
 #: How far floats may exceed their full scale: sharpening overshoots, and highlights exceed it. An image with a larger
 #: scale would be almost black.
 OVERSHOOT = 2
-#: How far highlights alone may, and the max share of the pixels that aren't black which they may be.
+#: How far highlights alone may, and their max share of the pixels that aren't black.
 HIGHLIGHTS, FEW = 16, 0.05
 #: Rows converted at a time, where the intermediate result would be larger than the image.
 BAND = 256

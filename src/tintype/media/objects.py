@@ -32,7 +32,7 @@ NOTHING = "nothing"
 TRIAL = 5.0
 #: The test object. Small: a storage that refuses only large images passes.
 TEST_DATA = bytes(1024)
-#: Max timeout in seconds of one of several tries, which may send a whole image on a slow line; and the min.
+#: Max and min timeout in seconds of one of several tries, each of which may send a whole image on a slow line.
 MAX_TRY, MIN_TRY = 30.0, 1.0
 #: Max seconds between two tries.
 MAX_BACKOFF = 2.0

@@ -117,9 +117,8 @@ class StorageOutages:
         try:
             yield
         except StorageUnavailable as error:
-            self._of[to].failed(
-                error.why
-            )  # not its cause, which names the image: the name is the permission to read it
+            # Not its cause, which names the image: the name is the permission to read it.
+            self._of[to].failed(error.why)
             raise
         self._of[to].succeeded()
 

@@ -84,7 +84,7 @@ class Worker:
         self.preloader = Preloader(config.id, models, store.ops.preloads, config.pinned, interval=config.heartbeat)
         self.timer = ClaimTimer(config.poll, config.warm_wait)
         self.requests = RunningRequests(store.leases, self.engine, self.admission, outputs.breaker, self.timer)
-        #: Requests by id, for readers on any thread.
+        #: Requests by id; other threads iterate over a copy.
         self.running = self.requests.running
         self._claiming = True
         #: When the worker must have left.

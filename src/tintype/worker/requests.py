@@ -152,7 +152,7 @@ class RunningRequests:
         self._admission = admission
         self._breaker = breaker
         self._timer = timer
-        #: By id: the loop adds what it claims; any thread may read.
+        #: By id: the loop adds what it claims; other threads iterate over a copy.
         self.running: dict[str, Running] = {}
         #: When it was last asked whether another worker is idle.
         self._asked = 0.0
