@@ -22,7 +22,6 @@ class Canvas:
     """
 
     def __init__(self, side: int) -> None:
-        self._side = side
         self._scale = side * 2 / 100
         self._image = Image.new("RGB", (side * 2, side * 2))
         self._draw = ImageDraw.Draw(self._image, "RGBA")
