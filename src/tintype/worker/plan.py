@@ -25,50 +25,6 @@ from tintype.media.scaling import fit, native_size, output_size, resize
 from tintype.running import RunningRequest
 from tintype.worker.models import LoadedModel, ModelPool
 
-#: Beyond what any model of the catalogue takes: pixels of a side, steps.
-MAX_PIXELS, MAX_STEPS = 4096, 1000
-#: Our samplers' names → theirs; a sampler that they don't have keeps our name.
-SAMPLERS = {
-    "euler": "Euler",
-    "euler_ancestral": "Euler a",
-    "heun": "Heun",
-    "dpm_2": "DPM2",
-    "dpm_2_ancestral": "DPM2 a",
-    "lms": "LMS",
-    "dpm_fast": "DPM fast",
-    "dpm_adaptive": "DPM adaptive",
-    "dpmpp_2s_ancestral": "DPM++ 2S a",
-    "dpmpp_sde": "DPM++ SDE",
-    "dpmpp_sde_gpu": "DPM++ SDE",
-    "dpmpp_2m": "DPM++ 2M",
-    "dpmpp_2m_sde": "DPM++ 2M SDE",
-    "dpmpp_2m_sde_gpu": "DPM++ 2M SDE",
-    "dpmpp_3m_sde": "DPM++ 3M SDE",
-    "dpmpp_3m_sde_gpu": "DPM++ 3M SDE",
-    "lcm": "LCM",
-    "ddim": "DDIM",
-    "uni_pc": "UniPC",
-    "uni_pc_bh2": "UniPC",
-    "DPM Multi": "DPM++ 2M",
-    "DPM2 a Karras": "DPM2 a",
-    "DPM2 Karras": "DPM2",
-    "PNDM": "PLMS",
-}
-SCHEDULES = {
-    "normal": "Normal",
-    "karras": "Karras",
-    "exponential": "Exponential",
-    "sgm_uniform": "SGM Uniform",
-    "simple": "Simple",
-    "ddim_uniform": "DDIM",
-    "beta": "Beta",
-}
-NEGATIVE = "Negative prompt: "
-#: Beginnings of lines that mean something to readers of the note.
-MEANING = re.compile(r"^(?=\s*(?:Negative prompt:|Steps: ))", re.MULTILINE)
-#: Makes them plain text; invisible (a zero-width space).
-UNSEEN = "\u200b"
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -153,6 +109,12 @@ def _samples(params: GenerationParams) -> tuple[InputImage, ...]:
     return (InputImage(sample),) if sample else ()
 
 
+# The recipe as JSON, for this server
+
+#: Beyond what any model of the catalogue takes: pixels of a side, steps.
+MAX_PIXELS, MAX_STEPS = 4096, 1000
+
+
 def notes(recipe: Recipe, size: Size) -> tuple[str, str]:
     """What an image's file says of how it was made: the recipe as JSON in one line, and in A1111's words."""
     return json.dumps(recipe.to_json(), ensure_ascii=False), infotext(recipe, size)
@@ -191,6 +153,51 @@ def _check(found: Recipe) -> None:
         raise ValueError
     if params.count != 1 or not small or found.dtype not in ("float32", "bfloat16") or not 0 < found.t5_tokens <= 512:
         raise ValueError
+
+
+# The recipe in A1111's words
+
+#: Our samplers' names → theirs; a sampler that they don't have keeps our name.
+SAMPLERS = {
+    "euler": "Euler",
+    "euler_ancestral": "Euler a",
+    "heun": "Heun",
+    "dpm_2": "DPM2",
+    "dpm_2_ancestral": "DPM2 a",
+    "lms": "LMS",
+    "dpm_fast": "DPM fast",
+    "dpm_adaptive": "DPM adaptive",
+    "dpmpp_2s_ancestral": "DPM++ 2S a",
+    "dpmpp_sde": "DPM++ SDE",
+    "dpmpp_sde_gpu": "DPM++ SDE",
+    "dpmpp_2m": "DPM++ 2M",
+    "dpmpp_2m_sde": "DPM++ 2M SDE",
+    "dpmpp_2m_sde_gpu": "DPM++ 2M SDE",
+    "dpmpp_3m_sde": "DPM++ 3M SDE",
+    "dpmpp_3m_sde_gpu": "DPM++ 3M SDE",
+    "lcm": "LCM",
+    "ddim": "DDIM",
+    "uni_pc": "UniPC",
+    "uni_pc_bh2": "UniPC",
+    "DPM Multi": "DPM++ 2M",
+    "DPM2 a Karras": "DPM2 a",
+    "DPM2 Karras": "DPM2",
+    "PNDM": "PLMS",
+}
+SCHEDULES = {
+    "normal": "Normal",
+    "karras": "Karras",
+    "exponential": "Exponential",
+    "sgm_uniform": "SGM Uniform",
+    "simple": "Simple",
+    "ddim_uniform": "DDIM",
+    "beta": "Beta",
+}
+NEGATIVE = "Negative prompt: "
+#: Beginnings of lines that mean something to readers of the note.
+MEANING = re.compile(r"^(?=\s*(?:Negative prompt:|Steps: ))", re.MULTILINE)
+#: Makes them plain text; invisible (a zero-width space).
+UNSEEN = "\u200b"
 
 
 def infotext(recipe: Recipe, size: Size) -> str:
