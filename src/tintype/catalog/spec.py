@@ -22,8 +22,8 @@ NUMERAL = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?\
 #: Where a form shows a parameter, in this order.
 Group = Literal["picture", "prompt", "method", "size", "answer"]
 
-#: Pixels per side that every family can divide: 8 for the autoencoder, 2 for SD 3's patches; and the min.
-MULTIPLE, MIN_SIDE = 16, 64
+#: Sides in pixels: their multiple, 8 for the autoencoder times 2 for SD 3's patches; their min and max.
+MULTIPLE, MIN_SIDE, MAX_SIDE = 16, 64, 2048
 #: Drawn seeds stay short enough to be read out, and exact in JavaScript.
 DRAWN_SEEDS = 2**32
 FIELDS = frozenset(one.name for one in fields(GenerationParams))
