@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Row
 
-from tintype.core import GenerationParams, Result
+from tintype.core import GenerationParams, Json, Result
 from tintype.settings import Safety
-
-Json = Mapping[str, Any]
 
 
 class Status(StrEnum):
