@@ -35,7 +35,7 @@ class Entry(StrEnum):
     GRANT = "grant"
     #: What a request may cost is set aside.
     HOLD = "hold"
-    #: A request COMPLETED: what it did cost is paid, and its hold ends.
+    #: A request COMPLETED: its cost is paid, and its hold ends.
     SETTLE = "settle"
     #: A request FAILED: its hold ends.
     RELEASE = "release"
@@ -145,11 +145,11 @@ class Lease:
 class Billing:
     """Its money, in micro-dollars."""
 
-    #: What is held while it has not ended: the most it can cost.
+    #: What is held while it has not ended: its maximum cost.
     price: int
     #: Per second of the model's work; None where the price is per image.
     rate: int | None = None
-    #: What it did cost; None until it is COMPLETED.
+    #: Its cost; None until it is COMPLETED.
     cost: int | None = None
 
 
