@@ -38,7 +38,7 @@ class Rules:
 
     #: Seconds that a claim lasts unless renewed.
     lease: float
-    #: Seconds that a record is kept after its end.
+    #: Seconds until a record expires after its request's end.
     retention: float
     #: Attempts after which a request is given up, those handed back not counted.
     max_attempts: int = 3
