@@ -87,6 +87,11 @@ class GenerationParams:
         return [(self.seed + index) % SEEDS for index in range(self.count)]
 
     @property
+    def diffusers_steps(self) -> int:
+        """How many of its steps diffusers runs, and so SD 1.5: a strength below 1 leaves the first ones out."""
+        return int(self.steps * self.strength)
+
+    @property
     def has_negative(self) -> bool:
         """Whether the negative prompt has an effect; samplers of other packages may use it in any case."""
         # `_cfg_pp` needs both predictions; `euler_pp` doubles the guidance: one up to 0.5 isn't told apart here.

@@ -230,7 +230,7 @@ def planned_steps(spec: ModelSpec, params: GenerationParams) -> int:
     Exact but for `dpm_adaptive`, whose steps depend on the image, and for samplers of other packages.
     """
     # diffusers, and so SD 1.5, runs only a part of the steps; KSampler, and so SD 3, runs them all.
-    steps = max(1, int(params.steps * params.strength)) if spec.family == "sd15" else params.steps
+    steps = max(1, params.diffusers_steps) if spec.family == "sd15" else params.steps
     if params.sampler == "PNDM":
         return steps + 1  # diffusers' makes its second step twice
     return sum(min(EVALUATIONS.get(params.sampler, 1), left) for left in range(1, steps + 1))
