@@ -87,6 +87,11 @@ class GenerationParams:
         return [(self.seed + index) % SEEDS for index in range(self.count)]
 
     @property
+    def diffusers_steps(self) -> int:
+        """How many of its steps diffusers runs, and so SD 1.5: a strength below 1 leaves the first ones out."""
+        return int(self.steps * self.strength)
+
+    @property
     def has_negative(self) -> bool:
         """Whether the negative prompt has an effect; samplers of other packages may use it in any case."""
         # `_cfg_pp` needs both predictions; `euler_pp` doubles the guidance: one up to 0.5 isn't told apart here.
@@ -103,10 +108,10 @@ class GenerationParams:
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name; the init image's source as `image`, as earlier versions wrote and read it."""
-        said = {one.name: getattr(self, one.name) for one in fields(self)}
+        said = _values(self)
         further = [{"source": one.source, "role": one.role} for one in said.pop("inputs") if one.role != "init"]
         first = {name: said.pop(name) for name in ("prompt", "negative_prompt")}
-        first["image"] = self.init.source if self.init else ""
+        first["image"] = self.source
         return {**first, **said, **({"inputs": further} if further else {})}
 
     @classmethod
@@ -153,7 +158,7 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """As it is written into files and answers."""
-        said = {one.name: getattr(self, one.name) for one in fields(self)}
+        said = _values(self)
         return {"model": said.pop("model"), "order": said.pop("params").to_json(), **said}
 
     @classmethod
@@ -234,8 +239,7 @@ class RunningImages:
     steps: int
 
     def to_json(self) -> dict[str, Any]:
-        said = {one.name: getattr(self, one.name) for one in fields(self)}
-        return {"pictures" if name == "count" else name: value for name, value in said.items()}
+        return {"pictures" if name == "count" else name: value for name, value in _values(self).items()}
 
     @classmethod
     def from_json(cls, said: Json) -> RunningImages:
@@ -279,6 +283,11 @@ class WorkerReport:
             step_seconds=said.get("lately", {}).get("step_seconds"),
             storage=said.get("storage"),
         )
+
+
+def _values(record: Any) -> dict[str, Any]:
+    """Its fields by name, nested records as they are."""
+    return {one.name: getattr(record, one.name) for one in fields(record)}
 
 
 def _known(cls: type[Any], said: Json) -> dict[str, Any]:

@@ -202,8 +202,8 @@ class Settings(BaseSettings):
     #: By model slug, the catalogue's by default: dollars, or `{"dollars": 0.001, "per": "second"}`.
     prices: dict[str, OwnPrice] = {}
 
-    #: Requests per minute of all keys of an account together, except keys with a limit of their own: a default per key
-    #: could be raised by making keys. 0 is no limit, as in the next two.
+    #: Requests per minute of all keys of an account together, except keys with a limit of their own from an operator: a
+    #: limit per key could be raised by making keys. 0 is no limit, as in the next two.
     key_rpm: int = Field(0, ge=0)
     #: Requests, queued or running, of the same keys together.
     key_concurrency: int = Field(0, ge=0)
@@ -321,11 +321,11 @@ class Settings(BaseSettings):
     retention: float = Field(3600.0, gt=0)
     #: Seconds until an image expires; 0 means with its record.
     file_life: float = Field(0.0, ge=0)
-    #: Seconds after which an input image is removed that no live request needs: a crash left it behind. All others are
-    #: removed when their requests end. Longer than a submit takes.
+    #: Seconds after which an input image is removed that no queued or running request needs: a crash left it behind.
+    #: All others are removed when their requests end. Longer than a submit takes.
     input_life: float = Field(3_600.0, gt=0)
-    #: Max bytes of input images from the bodies of one account's live requests. Apart from `asset_quota`: an account
-    #: with many uploads could send none for days otherwise.
+    #: Max bytes of input images from the bodies of one account's queued and running requests. Apart from `asset_quota`:
+    #: an account with many uploads could send none for days otherwise.
     input_quota: int = Field(2**30, ge=0)
     #: Seconds between two runs of the cleanup.
     sweep: float = Field(30.0, gt=0)

@@ -1,4 +1,4 @@
-"""The bell: on PostgreSQL it rings for what is queued and committed, and again after the server was away."""
+"""Wake-ups: PostgreSQL notifies workers of what is queued and committed, and again after the server was away."""
 
 from __future__ import annotations
 

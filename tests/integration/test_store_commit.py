@@ -42,7 +42,7 @@ def key(db: Database) -> Key:
 
 def submit(db: Database, key: Key, once: str | None = None) -> Request:
     around = {"idempotency_key": once, "fingerprint": "f"} if once else {}
-    return store_on(db, lease=15, retention=60).queue.submit(new_request(key, "slug", {}, PRICE, **around))  # type: ignore[typeddict-item]
+    return store_on(db, lease=15, retention=60).queue.submit(new_request(key, "slug", {}, PRICE, **around))
 
 
 def cut(db: Database, *, committed: bool) -> None:

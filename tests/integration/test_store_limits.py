@@ -310,7 +310,7 @@ def jain(shares: list[int]) -> float:
 
 
 def test_keys_have_equal_shares_while_all_of_them_wait(door: Door) -> None:
-    """One floods the queue first, one asks in bursts, one comes late, and workers take some at once."""
+    """One floods the queue first, one asks in bursts, one comes late, and workers take some concurrently."""
     flood, burst, steady, late = (door.key() for _ in range(4))
     for key, number in ((flood, 100), (burst, 30), (steady, 20)):
         for _ in range(number):

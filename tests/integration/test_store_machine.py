@@ -1,4 +1,4 @@
-"""A state machine over the store: any order of calls, by workers alive, dead and late, beside a model of the truth.
+"""A state machine over the store: any order of calls, by workers alive, dead and late, next to a model of the truth.
 
 The model knows what each call must answer; after every call, every row and every account is compared with it.
 """
@@ -46,7 +46,7 @@ from tintype.store.ops.processes import Workers
 from tintype.store.queue.claim import BUSY
 
 START = 20_000
-#: Micro-dollars that the last key may spend, and requests that the first may have at once.
+#: Micro-dollars that the last key may spend, and concurrent requests that the first may have.
 CAP, AT_ONCE = 12_000, 4
 MAX_ATTEMPTS = 3
 #: What every completed request took.
@@ -200,7 +200,7 @@ LEAVE: dict[str, list[object]] = {
 }
 
 
-#: What dies beside the ways to leave; of these, some have nothing to write at times.
+#: What dies in addition to the ways to leave; of these, some have nothing to write at times.
 HARMLESS = {"submit again", "claim", "end overdue"}
 ANYBODY = ("submit", "cancel", "give", "renew", "expire", *sorted(HARMLESS))
 

@@ -142,7 +142,7 @@ def test_the_first_of_several_hosts_is_down(url: str, postgres: PostgresServer, 
 def test_every_connection_is_cut_again_and_again(
     open_database: Callable[..., Database], postgres: PostgresServer
 ) -> None:
-    """Each call either happened or was refused, and none was refused for long; so with the bell's own connection."""
+    """Each call either happened or was refused, and none was refused for long; so with the listener's connection."""
     db, heard, done = open_database(), threading.Semaphore(0), threading.Event()
     accounts = Accounts(db)
     account = accounts.create("one", 0)

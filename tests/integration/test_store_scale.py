@@ -100,7 +100,7 @@ def test_a_heartbeat_waits_for_nobody_who_changes_something_else(url: str, house
 
 
 def test_heartbeats_and_ends_together_lose_no_count(url: str, house: House) -> None:
-    """Several workers beat and end requests at once, each on connections of its own: the sums are exact."""
+    """Several workers send heartbeats and end requests concurrently, each on its own connections; sums are exact."""
     rounds, hands = 12, 4
 
     def work(number: int) -> None:

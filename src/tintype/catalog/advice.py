@@ -29,7 +29,7 @@ FINEST_OTHERWISE = 10_000
 STRONG = 3.0
 
 #: Samplers that begin as if they had the history of the steps that a strength below 1 leaves out, as they do in
-#: diffusers. Steps that are run, int(steps * strength), up to which that leaves noise in the image.
+#: diffusers. `diffusers_steps` up to which that leaves noise in the image.
 LEAVES_NOISE = {"LMS": 7, "PNDM": 2}
 
 #: When, and what to say then.
@@ -85,9 +85,7 @@ POOR: tuple[tuple[Callable[[GenerationParams], bool], str], ...] = (
         "a strength this low is rounded up to what {steps} steps of {schedule} can begin at",
     ),
     (
-        lambda params: (
-            params.strength < 1 and int(params.steps * params.strength) <= LEAVES_NOISE.get(params.sampler, -1)
-        ),
+        lambda params: params.strength < 1 and params.diffusers_steps <= LEAVES_NOISE.get(params.sampler, -1),
         "{sampler} leaves noise where fewer than {clean} steps are run, at this strength {run} of {steps}; "
         "DPM Multi and Euler leave none",
     ),
@@ -111,7 +109,7 @@ def warnings(params: GenerationParams) -> list[str]:
         "sampler": params.sampler,
         "schedule": params.schedule,
         "steps": params.steps,
-        "run": int(params.steps * params.strength),
+        "run": params.diffusers_steps,
         "enough": FEW_STEPS.get(params.schedule, 0),
         "clean": LEAVES_NOISE.get(params.sampler, 0) + 1,
     }

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from tintype.catalog.parameters import offering
-from tintype.catalog.spec import Catalogue, ModelSpec
+from tintype.catalog.spec import MAX_SIDE, MIN_SIDE, MULTIPLE, Catalogue, ModelSpec
 from tintype.errors import BadRequest, ConfigurationInvalid
 from tintype.settings import OwnPrice
 
@@ -31,8 +31,6 @@ BOUNDS = {"steps": (1, 100), "guidance": (1, 25)}
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*")
 #: A branch, a tag or a commit.
 REVISION = re.compile(r"[A-Za-z0-9][\w.\-/]*")
-#: Pixels of a side that every family can divide, and draws in reasonable time.
-STEP, SMALLEST, LARGEST = 16, 64, 2048
 
 
 def _repository(name: str) -> str:
@@ -48,8 +46,8 @@ def _revision(name: str) -> str:
 
 
 def _side(pixels: int) -> int:
-    if pixels % STEP or not SMALLEST <= pixels <= LARGEST:
-        raise ValueError(f"multiples of {STEP} from {SMALLEST} to {LARGEST}")
+    if pixels % MULTIPLE or not MIN_SIDE <= pixels <= MAX_SIDE:
+        raise ValueError(f"multiples of {MULTIPLE} from {MIN_SIDE} to {MAX_SIDE}")
     return pixels
 
 
@@ -219,7 +217,7 @@ def _sized(where: str, spec: ModelSpec, sizes: tuple[int, ...]) -> ModelSpec:
     """The model with these sides to choose from; the first is the default."""
     if not sizes:
         return spec
-    sides = [param for param in spec.parameters if (param.means or param.name) in ("width", "height")]
+    sides = [param for param in spec.parameters if param.field in ("width", "height")]
     if not sides:
         raise ConfigurationInvalid(f"{where}.sizes: {spec.title} draws at the input picture's size; leave sizes out")
     limits: dict[str, Any] = {"choices": sizes, "default": sizes[0], "minimum": None, "maximum": None, "step": 0}
@@ -229,7 +227,7 @@ def _sized(where: str, spec: ModelSpec, sizes: tuple[int, ...]) -> ModelSpec:
 
 
 def _fixed(where: str, base: ModelSpec, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """The fixed fields of an order that the file changes, checked."""
+    """The fixed fields of `GenerationParams` that the file changes, checked."""
     for name, value in wanted.items():
         min_, max_ = BOUNDS.get(name, (0, 0))
         if name not in base.fixed or name not in BOUNDS:

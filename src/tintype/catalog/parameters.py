@@ -7,8 +7,8 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
-from tintype.catalog.spec import Group, Kind, ModelSpec, Param, Value
-from tintype.core import GenerationParams
+from tintype.catalog.spec import MAX_SIDE, MIN_SIDE, MULTIPLE, Group, Kind, ModelSpec, Param, Value
+from tintype.core import SEEDS, GenerationParams
 
 #: Schedulers of `sd1.5-img2img`, under the names of the wire.
 SD15_SCHEDULERS = (
@@ -96,7 +96,7 @@ def image(default: str | None = None) -> Param:
 def seed(default: int) -> Param:
     """The seed; -1 lets the server draw one."""
     help = "Number that the noise is drawn from; -1 lets the server draw one and report it."
-    limits: dict[str, Any] = {"minimum": -1, "maximum": 2**63 - 1}
+    limits: dict[str, Any] = {"minimum": -1, "maximum": SEEDS - 1}
     return Param(name="seed", kind="integer", help=help, default=default, group="method", **limits)
 
 
@@ -139,9 +139,9 @@ def strength(default: float, min_: float) -> Param:
 
 def side(name: str) -> Param:
     """Width or height of an image that is drawn from text alone."""
-    help = f"The picture's {name} in pixels, rounded to a multiple of 16; used when aspect_ratio is custom."
-    limits: dict[str, Any] = {"minimum": 64, "maximum": 2048}
-    return Param(name=name, kind="integer", help=help, default=1024, group="size", step=16, **limits)
+    help = f"The picture's {name} in pixels, rounded to a multiple of {MULTIPLE}; used when aspect_ratio is custom."
+    limits: dict[str, Any] = {"minimum": MIN_SIDE, "maximum": MAX_SIDE}
+    return Param(name=name, kind="integer", help=help, default=1024, group="size", step=MULTIPLE, **limits)
 
 
 def sampler() -> Param:
@@ -230,7 +230,7 @@ def planned_steps(spec: ModelSpec, params: GenerationParams) -> int:
     Exact but for `dpm_adaptive`, whose steps depend on the image, and for samplers of other packages.
     """
     # diffusers, and so SD 1.5, runs only a part of the steps; KSampler, and so SD 3, runs them all.
-    steps = max(1, int(params.steps * params.strength)) if spec.family == "sd15" else params.steps
+    steps = max(1, params.diffusers_steps) if spec.family == "sd15" else params.steps
     if params.sampler == "PNDM":
         return steps + 1  # diffusers' makes its second step twice
     return sum(min(EVALUATIONS.get(params.sampler, 1), left) for left in range(1, steps + 1))

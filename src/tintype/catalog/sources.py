@@ -16,7 +16,7 @@ class Source:
     licence: str
     #: Whether its licence must be accepted on the repository's page before anything can be pulled.
     gated: bool
-    #: Bytes to be pulled, roughly: the files that are needed, each in its smallest published arithmetic.
+    #: Bytes to be pulled, roughly: the files that are needed, each in its smallest published dtype.
     size: int
     #: Whether a few-step LoRA of the operator's choice must be added: the model's own weights aren't public.
     needs_lora: bool = False

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
 from tintype.core import IMAGE_ROLES, GenerationParams, InputImage, Role
-from tintype.errors import InvalidParameter, MissingParameter, NotFound
+from tintype.errors import SENT_LENGTH, InvalidParameter, MissingParameter, NotFound
 
 Value = str | int | float | bool
 Kind = Literal["string", "picture", "integer", "number", "boolean"]
@@ -22,8 +22,8 @@ NUMERAL = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?\
 #: Where a form shows a parameter, in this order.
 Group = Literal["picture", "prompt", "method", "size", "answer"]
 
-#: Pixels per side that every family can divide: 8 for the autoencoder, 2 for SD 3's patches; and the min.
-MULTIPLE, MIN_SIDE = 16, 64
+#: Sides in pixels: their multiple, 8 for the autoencoder times 2 for SD 3's patches; their min and max.
+MULTIPLE, MIN_SIDE, MAX_SIDE = 16, 64, 2048
 #: Drawn seeds stay short enough to be read out, and exact in JavaScript.
 DRAWN_SEEDS = 2**32
 FIELDS = frozenset(one.name for one in fields(GenerationParams))
@@ -302,9 +302,6 @@ class Tariff:
         return self.price if self.per == "second" else None
 
 
-SHOWN_SLUG = 80
-
-
 class Catalogue(dict[str, ModelSpec]):
     """The entries by slug, in the order in which models are listed; it is never changed."""
 
@@ -316,4 +313,4 @@ class Catalogue(dict[str, ModelSpec]):
         try:
             return self[slug]
         except KeyError:
-            raise NotFound(f"Model {slug[:SHOWN_SLUG]} not found; the models are {', '.join(self)}") from None
+            raise NotFound(f"Model {slug[:SENT_LENGTH]} not found; the models are {', '.join(self)}") from None

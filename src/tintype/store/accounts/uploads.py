@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy import case, delete, func, insert, select, union_all
 
+from tintype.core import Size
 from tintype.errors import BadRequest
 from tintype.store.db.database import Database, now, read_clock
 from tintype.store.db.tables import assets, outputs
@@ -57,7 +58,7 @@ class Uploads:
             tx.execute(insert(assets), [asdict(upload) | common for upload in uploads])
             return moment + self._ttl
 
-    def size_of(self, name: str) -> tuple[int, int] | None:
+    def size_of(self, name: str) -> Size | None:
         """Width and height in pixels of an uploaded or finished image; None where they were never noted."""
         both = [select(files.c.width, files.c.height).where(files.c.name == name) for files in (assets, outputs)]
         with self._db.read() as view:

@@ -104,7 +104,7 @@ def imbalances(view: Connection) -> list[Imbalance]:
 
 
 def missed(view: Connection, *which: ColumnElement[bool]) -> int:
-    """Number of COMPLETED requests with a price that the ledger doesn't charge with what they did cost: 0."""
+    """Number of COMPLETED requests with a price that the ledger doesn't charge with their cost: 0."""
     own = (ledger.c.request_id == requests.c.id, ledger.c.kind == Entry.SETTLE, ledger.c.balance == -requests.c.cost)
     # The index's own condition: without it, SQLite would read the whole ledger for every request.
     charged = exists().where(ENDS, *own)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Row
 
-from tintype.core import GenerationParams, Result
+from tintype.core import GenerationParams, Json, Result
 from tintype.settings import Safety
-
-Json = Mapping[str, Any]
 
 
 class Status(StrEnum):
@@ -38,7 +35,7 @@ class Entry(StrEnum):
     GRANT = "grant"
     #: What a request may cost is set aside.
     HOLD = "hold"
-    #: A request COMPLETED: what it did cost is paid, and its hold ends.
+    #: A request COMPLETED: its cost is paid, and its hold ends.
     SETTLE = "settle"
     #: A request FAILED: its hold ends.
     RELEASE = "release"
@@ -148,11 +145,11 @@ class Lease:
 class Billing:
     """Its money, in micro-dollars."""
 
-    #: What is held while it has not ended: the most it can cost.
+    #: What is held while it has not ended: its maximum cost.
     price: int
     #: Per second of the model's work; None where the price is per image.
     rate: int | None = None
-    #: What it did cost; None until it is COMPLETED.
+    #: Its cost; None until it is COMPLETED.
     cost: int | None = None
 
 

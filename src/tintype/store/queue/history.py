@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, Select, Table, delete, func, insert, select, union_all
 
-from tintype.core import Result
+from tintype.core import Json, Result
 from tintype.errors import RequestUnknown
 from tintype.store.billing import ledger
 from tintype.store.billing.reports import day_of, whole
@@ -16,7 +16,7 @@ from tintype.store.db import measurements
 from tintype.store.db.clock import set_back
 from tintype.store.db.conditions import find_owned
 from tintype.store.db.database import Database, now, read_clock
-from tintype.store.db.records import Json, Status
+from tintype.store.db.records import Status
 from tintype.store.db.tables import history, inputs, requests, workers
 from tintype.store.queue.lifecycle import Rules, give_up
 from tintype.telemetry.metrics import MISSED

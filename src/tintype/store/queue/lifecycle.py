@@ -38,7 +38,7 @@ class Rules:
 
     #: Seconds that a claim lasts unless renewed.
     lease: float
-    #: Seconds that a record is kept after its end.
+    #: Seconds until a record expires after its request's end.
     retention: float
     #: Attempts after which a request is given up, those handed back not counted.
     max_attempts: int = 3
@@ -61,8 +61,7 @@ def renew(tx: Connection, progress: Sequence[Progress], rules: Rules) -> dict[st
     """Write the progress of all of a worker's requests and extend their leases; a status for each, by id."""
     moment = read_clock(tx)
     # Locked in one order, so that two workers that renew the same requests don't deadlock.
-    cancelled = or_(columns.cancel_requested, columns.cancel_at <= moment).label("cancelled")
-    fence = select(columns.id, columns.attempt, cancelled)
+    fence = select(columns.id, columns.attempt, is_cancelled(moment).label("cancelled"))
     held = fence.where(columns.id.in_([one.id for one in progress]), PROCESSING).order_by(columns.id).with_for_update()
     running = {row.id: row for row in tx.execute(held)}
     mine = [one for one in progress if one.id in running and running[one.id].attempt == one.attempt]
@@ -171,6 +170,11 @@ def _release_files(tx: Connection, ended: Request, rules: Rules) -> None:
 def change(tx: Connection, id: str, **values: Any) -> Request:
     """Write columns of a request; the request after that."""
     return Request.of(tx.execute(update(requests).where(columns.id == id).values(values).returning(requests)).one())
+
+
+def is_cancelled(moment: ColumnElement[float] | float) -> ColumnElement[bool]:
+    """Requests that are cancelled or past their deadline."""
+    return or_(columns.cancel_requested, columns.cancel_at <= moment)
 
 
 def held_by(tx: Connection, id: str, attempt: int) -> Request | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
 
 from tintype.core import Result, Size
 from tintype.errors import PerhapsDone, PerhapsQueued, RequestUnknown
@@ -201,8 +201,7 @@ class Leases:
     def cancelled(self, ids: Sequence[str]) -> set[str]:
         """Those of them that are cancelled or past their deadline: to learn of it before the next renewal."""
         with self._db.read() as view:
-            cancelled = or_(columns.cancel_requested, columns.cancel_at <= now())
-            return set(view.scalars(select(columns.id).where(columns.id.in_(ids), cancelled)))
+            return set(view.scalars(select(columns.id).where(columns.id.in_(ids), lifecycle.is_cancelled(now()))))
 
     def complete(self, id: str, attempt: int, result: Result, steps: int | None = None) -> bool:
         """End the request as COMPLETED and charge it; `steps` is how many there were, if that was not known.

@@ -13,14 +13,14 @@ from uuid import uuid4
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, select, true, update
 
-from tintype.core import GenerationParams, Size
+from tintype.core import GenerationParams, Json, Size
 from tintype.errors import Forbidden, IdempotencyMismatch, TooManyRequests
 from tintype.settings import Safety
 from tintype.store.accounts.keys import Ceilings, Key
 from tintype.store.billing import ledger
 from tintype.store.db.conditions import UNENDED, kept
 from tintype.store.db.database import notify, now
-from tintype.store.db.records import Allowance, Json, Request, RequestMetadata, Status
+from tintype.store.db.records import Allowance, Request, RequestMetadata, Status
 from tintype.store.db.tables import accounts, api_keys, inputs, requests
 from tintype.store.queue import eta
 from tintype.store.queue.lifecycle import Rules
