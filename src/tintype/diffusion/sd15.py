@@ -86,8 +86,8 @@ class SD15:
         if init is None:
             x = self._noise(spec, generator) * scheduler.init_noise_sigma
         else:
-            # diffusers runs int(steps * strength) of the steps.
-            start = (params.steps - min(int(params.steps * params.strength), params.steps)) * scheduler.order
+            # min: a recipe of a file may have any strength.
+            start = (params.steps - min(params.diffusers_steps, params.steps)) * scheduler.order
             timesteps = timesteps[start:]
             if hasattr(scheduler, "set_begin_index"):
                 scheduler.set_begin_index(start)
