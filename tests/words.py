@@ -1,8 +1,8 @@
 """Refuses old words in names, comments and docstrings: `python -m tests.words [--counts] [files or folders]`.
 
-One table, of the words that have a better one in the field (GLOSSARY.md). Names are read as their words: `MOST_ROWS` is
-"MOST_ROWS most rows". Strings are what callers see and are not read, nor is what stands in backticks: settings, columns
-and the wire have their own words there.
+One table, of the words that have a better one in the field (docs/glossary.md). Names are read as their words:
+`MOST_ROWS` is "MOST_ROWS most rows". Strings are what callers see and are not read, nor is what stands in backticks:
+settings, columns and the wire have their own words there.
 """
 
 from __future__ import annotations

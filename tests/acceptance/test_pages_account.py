@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.acceptance.browser import TEXT, Visitor
 from tests.acceptance.harness import Server, until
@@ -118,6 +118,33 @@ def test_a_webhook_its_log_and_a_replay(visitor: Visitor, builtin: Server, key: 
         page.get_by_role("button", name="Make inactive").click()
         dialog.get_by_role("button", name="Make inactive").click()
         expect(page.get_by_text("None yet.")).to_be_visible()
+
+
+def test_an_older_page_of_a_log_is_followed_for_a_while(visitor: Visitor, builtin: Server, key: str) -> None:
+    """A message that is being sent there has the page asked for 20 times, a second apart."""
+    added = {"webhook_url": "https://receiver.example.com/", "event": {"types": ["REQUEST_FAILED"]}}
+    assert builtin.http(key).post("/webhook/add", json=added).status_code == 200
+    page = visitor.go("/account?tab=webhooks", key)
+    sent = {"event": "REQUEST_FAILED", "request_id": "a" * 32, "attempts": 1, "created_at": "2026-11-29T12:00:00Z"}
+    asked = {"1": 0, "2": 0}
+
+    def answer(route: Route) -> None:
+        number = route.request.url.rpartition("page=")[2]
+        asked[number] += 1
+        logs = [{**sent, "delivery_id": f"{number}-{row}", "status": "DELIVERED"} for row in range(100)]
+        if number == "2":
+            logs = [{**sent, "delivery_id": "late", "status": "PENDING", "error": None}]
+        route.fulfill(json={"logs": logs})
+
+    page.route("**/webhook/dispatch-logs?*", answer)
+    page.clock.install()
+    page.get_by_text("Delivery log").click()
+    page.get_by_role("button", name="Older").click()
+    expect(page.locator(".log li")).to_have_count(1)
+    for count in range(1, 21):
+        until(lambda count=count: page.clock.run_for(1000) or asked["2"] > count)  # type: ignore[misc]
+    page.clock.run_for(10_000)
+    assert asked == {"1": 1, "2": 21}
 
 
 def test_a_test_key_is_told_no_prices(visitor: Visitor, builtin: Server) -> None:

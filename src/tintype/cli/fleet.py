@@ -12,6 +12,7 @@ import click
 
 from tintype.cli.database import open_store
 from tintype.cli.options import data_option, load_settings, require_ray
+from tintype.cli.serve import worker_grace
 from tintype.cli.startup import FLEET_LIMITS, start_fields
 from tintype.cli.storage import check_same_storage, check_storage
 from tintype.errors import StoreUnavailable
@@ -111,4 +112,4 @@ def worker_launch(settings: Settings, environment: Mapping[str, str]) -> WorkerL
     env.pop("TINTYPE_BOOTSTRAP_KEY", None)
     if 0 < settings.ray_gpus < 1:
         env.setdefault("TINTYPE_MEMORY_SHARE", str(settings.ray_gpus))
-    return WorkerLaunch(str(settings.data.absolute()), settings.database, settings.grace + 5, env)
+    return WorkerLaunch(str(settings.data.absolute()), settings.database, worker_grace(settings), env)

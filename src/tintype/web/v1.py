@@ -149,9 +149,7 @@ def _wait_error(own: Services, request: Request) -> GoesOn:
     if request.test:
         return _still_running(WaitRanOut, request)
     if own.store.queue.paused_since() is not None:
-        return _still_running(
-            WaitRanOut, request, "The queue is paused by the operator; the request keeps its place in it"
-        )
+        return _still_running(WaitRanOut, request, PAUSED)
     if own.has_worker():
         return _still_running(WaitRanOut, request)
     return _still_running(WorkerUnavailable, request, NOWHERE_TO_PUT if own.paused() else None)

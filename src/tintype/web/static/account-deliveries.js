@@ -10,32 +10,46 @@ const PAGE = 100;
 
 /** Fill the place with one page of the log. */
 export async function drawLog(place, hook, mayChange, page = 1) {
-  const { logs } = await get(`/webhook/dispatch-logs?webhook_id=${hook.webhook_id}&page=${page}`);
-  const turn = (to, words) => h("button", { type: "button", onclick: () => drawLog(place, hook, mayChange, to) }, words);
+  const read = async () => (await get(`/webhook/dispatch-logs?webhook_id=${hook.webhook_id}&page=${page}`)).logs;
+  const shown = () => place.checkVisibility() && place.dataset.page === String(page);
+  const show = (to) => drawLog(place, hook, mayChange, to);
+  const turn = (to, words) => h("button", { type: "button", onclick: () => show(to) }, words);
   const again = mayChange && hook.is_active;
-  fill(place, logs.length ? h("ul.rows.plain", {}, logs.map((log) => one(log, hook, again, () => drawLog(place, hook, mayChange, page)))) : h("p.hint", {}, "Nothing was sent yet."),
-    h("div.row", {}, page > 1 ? turn(page - 1, "Newer") : null, logs.length === PAGE ? turn(page + 1, "Older") : null));
-  const sending = logs.find(({ status, error }) => status === "PENDING" && !error);
-  if (sending) follow(sending, hook, () => place.isConnected && drawLog(place, hook, mayChange, page));
+  const draw = (logs) => {
+    place.dataset.page = page;
+    fill(place, logs.length ? h("ul.rows.plain", {}, logs.map((log) => one(log, again, { read, shown }, () => show(page)))) : h("p.hint", {}, "Nothing was sent yet."),
+      h("div.row", {}, page > 1 ? turn(page - 1, "Newer") : null, logs.length === PAGE ? turn(page + 1, "Older") : null));
+  };
+  const logs = await read();
+  draw(logs);
+  follow(logs, { read, shown }, draw);
 }
 
-/** Draw the log again when a message that was being sent as it was drawn has been answered. */
-async function follow(log, hook, redraw) {
+/** Draw the page again as messages that are being sent are answered: while it is shown, and for a while at most. */
+async function follow(logs, { read, shown }, draw) {
+  const sending = ({ status, error }) => status === "PENDING" && !error;
   try {
-    if (await settled({ ...log, attempts: log.attempts - 1 }, hook)) await redraw();
+    for (let look = 0; look < LOOKS && logs.some(sending); look += 1) {
+      await pause();
+      if (!shown()) return;
+      const now = await read();
+      if (!shown()) return;
+      const answered = logs.filter(sending).some(({ delivery_id: id }) => !now.some((log) => log.delivery_id === id && sending(log)));
+      if (answered) draw(logs = now);
+    }
   } catch {
     // The log stays as it is; opening it again shows the error.
   }
 }
 
-function one(log, hook, again, redraw) {
+function one(log, again, { read, shown }, redraw) {
   const error = h("p.error", { role: "alert" });
   const replay = async () => {
     button.disabled = true;
     try {
       await send("/webhook/replay", { delivery_id: log.delivery_id });
-      await settled(log, hook);
-      await redraw();
+      await settled(log, { read, shown });
+      if (shown()) await redraw();
     } catch (refused) {
       error.textContent = refused.message;
       button.disabled = false;
@@ -53,13 +67,13 @@ function told(log) {
   return [moment(log.created_at), tries, log.response_status ? `HTTP ${log.response_status}` : "", next].filter(Boolean).join(" · ");
 }
 
-/** Wait until a delivery that is being sent has been tried, for a while at most; whether it has. */
-async function settled({ delivery_id: id, attempts }, hook) {
-  for (let look = 0; look < LOOKS; look += 1) {
-    const { logs } = await get(`/webhook/dispatch-logs?webhook_id=${hook.webhook_id}`);
-    const log = logs.find(({ delivery_id: one }) => one === id);
-    if (!log || (log.attempts > attempts && (log.status !== "PENDING" || log.error))) return true;
-    await new Promise((resolve) => setTimeout(resolve, PAUSE));
+/** Wait until a delivery that is sent again has been tried: while its page is shown, and for a while at most. */
+async function settled({ delivery_id: id, attempts }, { read, shown }) {
+  for (let look = 0; look < LOOKS && shown(); look += 1) {
+    const log = (await read()).find(({ delivery_id: one }) => one === id);
+    if (!log || (log.attempts > attempts && (log.status !== "PENDING" || log.error))) return;
+    await pause();
   }
-  return false;
 }
+
+const pause = () => new Promise((resolve) => setTimeout(resolve, PAUSE));
