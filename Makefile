@@ -50,7 +50,7 @@ wheel: setup ## Make the wheel for other machines, and the versions that belong 
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	cp constraints.txt dist
 
-SAMPLES := src/tintype/web/static/samples
+SAMPLES := src/tintype/web/pages/static/samples
 .PHONY: samples
 samples: setup ## Draw the pages' sample pictures anew, with the built-in weights
 	mkdir -p $(SAMPLES)

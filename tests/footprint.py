@@ -231,7 +231,7 @@ def functions(paths: list[Called], made: list[Round]) -> Counter[Function]:
 
 
 def module(file: str) -> str:
-    """`tintype.web.v2` of its file."""
+    """`tintype.web.generate.v2` of its file."""
     parts = Path(file).relative_to(PACKAGE.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 

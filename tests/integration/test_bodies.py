@@ -19,7 +19,8 @@ from tests.acceptance.test_http_helpers import MEDIUM, TEXT, gradient, quick, re
 from tests.integration.website import Website, serving
 from tests.sockets import dial
 
-from tintype.web import body, submit
+from tintype.web import body
+from tintype.web.generate import submit
 
 #: Bytes of one body, and of all of one account and of all accounts.
 MOST, PER_ACCOUNT, TOGETHER = 2_000_000, 3_000_000, 4_000_000

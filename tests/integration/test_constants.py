@@ -17,7 +17,7 @@ from tintype.errors import StoreUnavailable
 from tintype.media import samples
 from tintype.media.samples import SAMPLES, draw
 from tintype.media.samples.canvas import Canvas
-from tintype.web import models
+from tintype.web.generate import models
 from tintype.web.responses import CachedEndpoint
 
 

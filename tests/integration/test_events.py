@@ -17,8 +17,8 @@ from tests.integration.website import Website, serving
 
 from tintype.client import Client, ServerRefused
 from tintype.store.queue.progress import Preview
-from tintype.web.events import Stream
-from tintype.web.watcher import Watch
+from tintype.web.generate.events import Stream
+from tintype.web.generate.watcher import Watch
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tests.acceptance.harness import until
 from tests.integration.website import Website, serving
 
 from tintype.catalog.models import MODELS
-from tintype.web.pages import STATIC
+from tintype.web.pages.shell import STATIC
 
 HTML = {"accept": "text/html,*/*"}
 

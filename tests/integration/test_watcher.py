@@ -22,8 +22,8 @@ from tintype.store.db.database import Database
 from tintype.store.db.records import Progress, Request, Status
 from tintype.store.queue.progress import Poll, Preview, Previews
 from tintype.store.queue.queue import Queue
+from tintype.web.generate.watcher import Watcher
 from tintype.web.shutdown import Shutdown
-from tintype.web.watcher import Watcher
 
 MANY = 60
 

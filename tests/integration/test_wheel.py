@@ -41,7 +41,7 @@ def test_everything_of_the_sources_is_in_it(wheel: Path) -> None:
     ours = {path for path in ours if "__pycache__" not in path}
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("tintype/")}
     assert packed == ours
-    kinds = {"tintype/weights/NOTICE", "tintype/web/static/api.js", "tintype/store/db/migrations/env.py"}
+    kinds = {"tintype/weights/NOTICE", "tintype/web/pages/static/api.js", "tintype/store/db/migrations/env.py"}
     assert kinds <= packed
 
 

@@ -22,7 +22,7 @@ from tintype.store.db.records import (
     Timing,
 )
 from tintype.store.queue.eta import Eta
-from tintype.web import answers, v2
+from tintype.web.generate import answers, v2
 
 BASE = "https://a.example"
 QUEUED = Request(

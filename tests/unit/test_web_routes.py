@@ -13,8 +13,8 @@ from tintype.catalog.modelfile import RESERVED
 from tintype.catalog.models import MODELS
 from tintype.catalog.spec import Catalogue
 from tintype.web.app import ROUTERS
-from tintype.web.v1 import v1_router
-from tintype.web.v2 import v2_router
+from tintype.web.generate.v1 import v1_router
+from tintype.web.generate.v2 import v2_router
 
 
 def test_no_model_of_the_models_file_can_be_called_what_an_address_is_called() -> None:

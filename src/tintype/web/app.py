@@ -22,24 +22,24 @@ from tintype.store.ops.processes import SERVER_HEARTBEAT
 from tintype.telemetry.logs import Outage
 from tintype.testmode.fake_worker import FakeWorker
 from tintype.testmode.images import FakeOutputs
-from tintype.web.account import account_router
-from tintype.web.events import events_router
+from tintype.web.account.credits import account_router
+from tintype.web.account.history import history_router
+from tintype.web.account.keys import keys_router
+from tintype.web.account.webhooks import webhooks_router
 from tintype.web.failures import add_error_handlers
-from tintype.web.history import history_router
-from tintype.web.keys import keys_router
+from tintype.web.generate.events import events_router
+from tintype.web.generate.models import models_router, warm_router
+from tintype.web.generate.uploads import uploads_router
+from tintype.web.generate.v1 import v1_router
+from tintype.web.generate.v2 import v2_router
 from tintype.web.middleware import CallMetrics, Exchanges
-from tintype.web.models import models_router, warm_router
 from tintype.web.openapi import ABOUT, finish
-from tintype.web.operator import operator_router
-from tintype.web.pages import pages_router
-from tintype.web.public import public_router
+from tintype.web.operator.server import operator_router
+from tintype.web.pages.public import public_router
+from tintype.web.pages.shell import pages_router
 from tintype.web.responses import json_bytes
 from tintype.web.services import Services
 from tintype.web.shutdown import Shutdown
-from tintype.web.uploads import uploads_router
-from tintype.web.v1 import v1_router
-from tintype.web.v2 import v2_router
-from tintype.web.webhooks import webhooks_router
 
 log = structlog.get_logger()
 

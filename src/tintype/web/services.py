@@ -23,10 +23,10 @@ from tintype.telemetry.exposition import Metrics
 from tintype.telemetry.traces import Tracing, open_tracing
 from tintype.web.body import Bodies
 from tintype.web.clients import DenialLog
+from tintype.web.generate.watcher import ConcurrentWaits, Watcher
 from tintype.web.readiness import STORAGE_TIMEOUT, Readiness
 from tintype.web.shutdown import Shutdown
 from tintype.web.threads import Threads
-from tintype.web.watcher import ConcurrentWaits, Watcher
 
 #: Seconds that a signed address of an image works: enough to follow it.
 SIGNED_FOR = 300.0

@@ -18,9 +18,9 @@ from tintype.errors import (
 from tintype.media.http import check_target
 from tintype.store.accounts.keys import Key
 from tintype.store.db.records import Delivery, Event, Subscription
-from tintype.web.answers import utc
 from tintype.web.auth import Reader, Runner
 from tintype.web.clients import base_url, single_header
+from tintype.web.generate.answers import utc
 from tintype.web.openapi import describe_body, describe_call, describe_query
 from tintype.web.query import Query, describe
 from tintype.web.services import Services, services

@@ -12,14 +12,14 @@ from fastapi.responses import JSONResponse
 from tintype.catalog.spec import Catalogue, ModelSpec
 from tintype.store.db.records import Request, Status
 from tintype.store.webhooks.events import links
-from tintype.web import answers
 from tintype.web.auth import Reader, Runner
 from tintype.web.clients import base_url
+from tintype.web.generate import answers
+from tintype.web.generate.submit import accept
+from tintype.web.generate.v1 import result_response
 from tintype.web.openapi import describe_call, describe_result, describe_state, describe_v2
 from tintype.web.services import services
-from tintype.web.submit import accept
 from tintype.web.threads import Threaded
-from tintype.web.v1 import result_response
 
 
 def v2_router(catalogue: Catalogue) -> APIRouter:

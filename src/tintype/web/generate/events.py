@@ -14,13 +14,13 @@ from fastapi import Request as HttpRequest
 from tintype.errors import NotFound, StorageUnavailable, StoreUnavailable
 from tintype.store.db.records import Status
 from tintype.store.queue.progress import Preview, RequestUpdate
-from tintype.web import answers
 from tintype.web.auth import Reader
 from tintype.web.clients import base_url
+from tintype.web.generate import answers
+from tintype.web.generate.watcher import CountedStream, Watch
 from tintype.web.openapi import describe_call
 from tintype.web.services import Services, services
 from tintype.web.threads import Threaded, in_thread
-from tintype.web.watcher import CountedStream, Watch
 
 NO_CONTENT = 204
 

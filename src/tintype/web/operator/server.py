@@ -13,8 +13,8 @@ from tintype.store.db.audit import ACTS, THINGS, AuditEntry
 from tintype.store.ops.autoscaler import waits, wanted
 from tintype.store.ops.metrics import Bucket
 from tintype.store.ops.processes import ServerRow, WorkerRow
-from tintype.web.answers import utc
 from tintype.web.auth import Auditor, Observer, Operator
+from tintype.web.generate.answers import utc
 from tintype.web.openapi import AUDIT, OVERVIEW, PAUSED, SAMPLES, USED, describe_answer, describe_call, describe_query
 from tintype.web.query import MAX_MINUTES, MAX_ROWS, Query, describe, paged
 from tintype.web.services import Services, services

@@ -19,7 +19,7 @@ from tintype.web.responses import CachedEndpoint, json_bytes
 from tintype.web.services import Services, services
 from tintype.web.threads import Threaded
 
-STATIC = Path(str(files("tintype.web") / "static"))
+STATIC = Path(str(files("tintype.web.pages") / "static"))
 #: Scripts and styles of this server's own files and nothing else; images also from memory, for previews.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: blob:; "

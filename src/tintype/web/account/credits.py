@@ -12,8 +12,8 @@ from tintype.store.billing.ledger import dollars
 from tintype.store.billing.reports import CHANGES, DAY, Posted
 from tintype.store.db.records import Entry
 from tintype.store.queue.history import Filter
-from tintype.web.answers import utc
 from tintype.web.auth import Caller, Reader
+from tintype.web.generate.answers import utc
 from tintype.web.openapi import describe_call, describe_query
 from tintype.web.query import Query, describe, paged
 from tintype.web.services import services

@@ -41,12 +41,12 @@ from tintype.store.queue.lifecycle import log_queued
 from tintype.store.queue.submit import Input, NewRequest
 from tintype.telemetry.traces import HEADER
 from tintype.testmode.scenario import parse, steady_draw
+from tintype.web.account.webhooks import HEADER as WEBHOOK_URL
+from tintype.web.account.webhooks import webhook_of_call
 from tintype.web.clients import base_url, client_address, own_path, single_header
 from tintype.web.services import Services
 from tintype.web.services import services as services_of
 from tintype.web.threads import in_thread
-from tintype.web.webhooks import HEADER as WEBHOOK_URL
-from tintype.web.webhooks import webhook_of_call
 
 log = structlog.get_logger()
 

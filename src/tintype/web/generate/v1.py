@@ -28,15 +28,15 @@ from tintype.store.billing.ledger import plain
 from tintype.store.db.records import Request, Status
 from tintype.store.webhooks.events import file_url, links
 from tintype.testmode.scenario import parse
-from tintype.web import answers
 from tintype.web.auth import Reader, Runner
 from tintype.web.clients import base_url
 from tintype.web.failures import CLIENT_GONE
+from tintype.web.generate import answers
+from tintype.web.generate.submit import Submitted, accept
 from tintype.web.openapi import describe_result, describe_v1
 from tintype.web.responses import StoredFile
 from tintype.web.services import Services, services
 from tintype.web.shutdown import LAST_ANSWERS
-from tintype.web.submit import Submitted, accept
 from tintype.web.threads import Threaded, in_thread, within
 
 #: Seconds after which a call whose request is still running can be sent again, with its idempotency key.

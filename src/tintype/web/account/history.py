@@ -15,9 +15,9 @@ from tintype.store.billing.reports import beginning
 from tintype.store.db.records import Status
 from tintype.store.queue.history import PENDING, Filter, Past, Sort
 from tintype.store.webhooks.events import file_url
-from tintype.web.answers import exact, utc
 from tintype.web.auth import Reader
 from tintype.web.clients import base_url
+from tintype.web.generate.answers import exact, utc
 from tintype.web.openapi import describe_call, describe_query
 from tintype.web.query import MAX_ROWS, MAX_WINDOW, Query, describe, paged
 from tintype.web.services import Services, services

@@ -14,8 +14,8 @@ from tintype.catalog.spec import Catalogue, no_number
 from tintype.errors import InvalidParameter
 from tintype.store.accounts.keys import MAX_OVERLAP, MAX_TTL, OVERLAP, Key
 from tintype.store.billing.ledger import dollars, micro
-from tintype.web.answers import utc
 from tintype.web.auth import Reader, Runner
+from tintype.web.generate.answers import utc
 from tintype.web.openapi import describe_body, describe_call
 from tintype.web.services import Services, services
 from tintype.web.threads import Threaded, in_thread

@@ -1,0 +1,1 @@
+"""Making images: submit, wait, follow, fetch."""

@@ -1,0 +1,1 @@
+"""What an operator reads and changes of the server."""

@@ -1,0 +1,1 @@
+"""The pages, and what needs no key: health, files, samples, the OpenAPI document."""
