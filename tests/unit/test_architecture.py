@@ -9,19 +9,20 @@ from tests.tree import SOURCE, tree
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+MODULES = [*tree()]
 #: A path of a module, as ARCHITECTURE.md names them.
 MODULE = re.compile(r"`((?:[a-z_0-9]+/)*[a-z_0-9]+\.py)`")
 
 
 def test_every_module_says_what_it_is_for() -> None:
-    said = dict(tree())
+    said = dict(MODULES)
     assert len(said) > 150
     assert [path for path, words in said.items() if not words] == []
 
 
 def test_the_table_names_every_package() -> None:
-    there = {f"`{path.parent.parts[0]}/`" for path, _ in tree() if path.name == "__init__.py" and len(path.parts) > 1}
-    alone = {f"`{path.name}`" for path, _ in tree() if len(path.parts) == 1 and not path.name.startswith("__")}
+    there = {f"`{path.parent.parts[0]}/`" for path, _ in MODULES if path.name == "__init__.py" and len(path.parts) > 1}
+    alone = {f"`{path.name}`" for path, _ in MODULES if len(path.parts) == 1 and not path.name.startswith("__")}
     assert {word for word in there | alone if f"| {word}" not in TEXT} == set()
 
 
