@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Left behind by a finished installation; older than what it was made from, it is made again.
 READY := .venv/.ready
+# Tests run in many processes: each with one thread, and all with the bytecode that the first of them compiled.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 
 .PHONY: help
 help: ## Show this list
@@ -28,11 +30,11 @@ serve: setup ## Start the server on http://127.0.0.1:8000
 
 .PHONY: test
 test: setup ## Run every test
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 4 --dist worksteal
+	$(PYTEST) -n 4 --dist worksteal
 
 .PHONY: nightly
 nightly: setup ## Run the tests that `make test` leaves out: chaos, and two soaks of an hour (SOAK_MINUTES)
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -m nightly
+	$(PYTEST) -m nightly
 
 .PHONY: bench
 bench: setup ## Measure against diffusers in one run; write benchmarks/results/latest.json
@@ -61,7 +63,7 @@ samples: setup ## Draw the pages' sample pictures anew, with the built-in weight
 
 .PHONY: screenshots
 screenshots: setup ## Have the pages' tests leave their photographs in docs/images, for README.md
-	SCREENSHOTS=$(CURDIR)/docs/images OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest tests/acceptance/test_pages*.py
+	SCREENSHOTS=$(CURDIR)/docs/images $(PYTEST) tests/acceptance/test_pages*.py
 
 .PHONY: rehearsal
 rehearsal: setup ## Run every step of `make weights` for three steps, in build/rehearsal (minutes)
