@@ -30,7 +30,7 @@ serve: setup ## Start the server on http://127.0.0.1:8000
 
 .PHONY: test
 test: setup ## Run every test
-	$(PYTEST) -n 4 --dist worksteal
+	$(PYTEST) -n 4 --dist loadgroup
 
 .PHONY: nightly
 nightly: setup ## Run the tests that `make test` leaves out: chaos, and two soaks of an hour (SOAK_MINUTES)
