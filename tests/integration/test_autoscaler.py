@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
 from structlog.testing import capture_logs
 from tests.stores import a_result, new_request, store_on
 
@@ -15,9 +14,8 @@ from tintype.fleet import autoscaler as autoscaler_module
 from tintype.fleet.autoscaler import Autoscaler
 from tintype.fleet.scaling import ScalingPolicy
 from tintype.store.accounts.accounts import Accounts
-from tintype.store.db.database import Database, now
+from tintype.store.db.database import Database
 from tintype.store.db.migrations import migrate
-from tintype.store.db.tables import keepers
 from tintype.store.ops.autoscaler import LeaderLease, fleet_name, waits, wanted
 from tintype.store.ops.preload import Preloads
 from tintype.store.ops.processes import Workers
@@ -149,8 +147,7 @@ def test_an_autoscaler_finds_what_another_has_left(site: Site) -> None:
     site.end_all()
     later = site.autoscaler("k2", ScalingPolicy(0, 3, 10, cooldown=300))
     assert later.reconcile() is None, "the first still leads"
-    with site.db.write() as tx:
-        tx.execute(update(keepers).values(lease_until=now() - 1))
+    site.db.move_clock(16)
     assert (later.reconcile(), site.wanted()) == (3, 3), "nothing is doubled, and nobody goes before a cool-down"
     assert site.autoscaler().reconcile() is None
     LeaderLease(site.db, "k2", 15).release()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event, update
+from sqlalchemy import Connection, event
 from structlog.testing import capture_logs
 from tests.databases import statements
 from tests.stores import a_result, new_request, store_on
@@ -16,7 +16,6 @@ from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.keys import Key
 from tintype.store.db.database import Database
 from tintype.store.db.records import Progress, Request
-from tintype.store.db.tables import requests as table
 from tintype.store.queue import claim, lifecycle
 
 PRICE = 3_500
@@ -46,10 +45,6 @@ class House:
         request = self.store.leases.claim(worker, idle=True, test=test)
         assert request
         return request
-
-    def change(self, id: str, **values: Any) -> None:
-        with self.db.write() as tx:
-            tx.execute(update(table).where(table.c.id == id).values(**values))
 
 
 @pytest.fixture
@@ -100,8 +95,8 @@ def cancelled_and_finished_all_the_same(house: House) -> None:
 
 
 def overdue_while_it_waits(house: House) -> None:
-    one = house.submit(cancel_after=60)
-    house.change(one.id, cancel_at=1)
+    house.submit(cancel_after=60)
+    house.db.move_clock(61)
     house.store.queue.end_overdue()
     house.store.queue.end_overdue()
 
@@ -109,7 +104,7 @@ def overdue_while_it_waits(house: House) -> None:
 def overdue_while_it_runs(house: House) -> None:
     house.submit(cancel_after=60)
     one = house.claim()
-    house.change(one.id, cancel_at=1)
+    house.db.move_clock(61)
     house.store.leases.renew([Progress(one.id, one.attempt, 1, 4)])
     house.store.leases.end_cancelled([(one.id, one.attempt)])
 
@@ -117,7 +112,7 @@ def overdue_while_it_runs(house: House) -> None:
 def tried_again_after_a_lost_lease(house: House) -> None:
     house.submit()
     one = house.claim()
-    house.change(one.id, lease_until=0)
+    house.db.move_clock(61)
     again = house.claim("w2")
     assert not house.store.leases.complete(one.id, one.attempt, a_result(**RESULT)), "it comes back late"
     house.store.leases.complete(again.id, again.attempt, a_result(**RESULT))
@@ -126,7 +121,8 @@ def tried_again_after_a_lost_lease(house: House) -> None:
 def lost_for_good(house: House) -> None:
     house.submit()
     for worker in ("w1", "w2", "w3"):
-        house.change(house.claim(worker).id, lease_until=0)
+        house.claim(worker)
+        house.db.move_clock(61)
     assert house.store.leases.claim("w4", idle=True) is None
     house.store.queue.end_overdue()
 

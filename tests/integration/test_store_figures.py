@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 from sqlalchemy import update
-from tests.databases import statements
+from tests.databases import moved_clock, statements
 from tests.stores import a_result, new_request, store_on
 
 from tintype.core import RunningImages, WorkerReport
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database
 from tintype.store.db.records import Event, Request
-from tintype.store.db.tables import deliveries, requests
+from tintype.store.db.tables import requests
 from tintype.store.ops.metrics import UNTOLD, read_snapshot
 from tintype.store.ops.processes import Workers
 from tintype.telemetry.exposition import MetricsSnapshot
@@ -71,11 +71,10 @@ def house(url: str) -> Iterator[House]:
 def test_waiting_and_running_by_model_without_tests(house: House) -> None:
     for _ in range(3):
         house.submit()
-    house.submit("b")
+    with moved_clock(house.db, -60):
+        house.submit("b")
+        house.submit("b", test=True)
     house.submit("c")
-    house.submit("b", test=True)
-    with house.db.write() as tx:
-        tx.execute(update(requests).where(requests.c.slug == "b").values(submitted_at=requests.c.submitted_at - 60))
     house.claim()
     told = house.figures
     assert (told.waiting, told.running) == ({"a": 2, "b": 1, "c": 1}, {"a": 1, "b": 0})
@@ -130,14 +129,12 @@ def test_messages_that_are_due_and_for_how_long(house: House) -> None:
     assert (house.figures.messages, house.figures.lateness) == (0, 0)
     house.submit()
     house.complete()
-    with house.db.write() as tx:
-        tx.execute(update(deliveries).values(due_at=deliveries.c.due_at - 60))
-    told = house.figures
+    with moved_clock(house.db, 60):
+        told = house.figures
     assert told.messages == 1
     assert 60 <= told.lateness < 120
-    with house.db.write() as tx:
-        tx.execute(update(deliveries).values(due_at=deliveries.c.due_at + 3600))
-    assert (house.figures.messages, house.figures.lateness) == (0, 0), "it is to be tried again later"
+    with moved_clock(house.db, -3600):
+        assert (house.figures.messages, house.figures.lateness) == (0, 0), "it is to be tried again later"
 
 
 def test_ends_and_charges_by_model(house: House) -> None:

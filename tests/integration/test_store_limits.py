@@ -7,16 +7,15 @@ from itertools import count
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from tests.databases import moved_clock
 from tests.stores import a_result, new_request, store_on
 
 from tintype.errors import Forbidden, OutOfCredits, TooManyRequests
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.delegation import DAY, SHOWN, KeyDelegation
 from tintype.store.accounts.keys import NO_CEILINGS, Ceilings, Key
-from tintype.store.db.database import Database, read_clock
+from tintype.store.db.database import Database
 from tintype.store.db.records import Request
-from tintype.store.db.tables import accounts, api_keys
 from tintype.store.store import Store
 
 
@@ -39,12 +38,6 @@ class Door:
         request = self.store.leases.claim("w", idle=True)
         assert request
         assert self.store.leases.complete(request.id, request.attempt, a_result())
-
-    def bucket(self, key: Key, seconds: float) -> None:
-        """Let it be full again in so many seconds."""
-        with self.db.write() as tx:
-            changed = update(api_keys).where(api_keys.c.id == key.id)
-            tx.execute(changed.values(bucket_full_at=read_clock(tx) + seconds))
 
 
 @pytest.fixture
@@ -72,7 +65,7 @@ def test_a_bucket_of_tokens(door: Door) -> None:
     headers = refused.public_headers()
     assert headers["x-rate-limit-remaining"] == "0"
     assert headers["x-rate-limit-reset-at-utc"].endswith("Z")
-    door.bucket(key, 60 - 10.1)  # a token has come in
+    door.db.move_clock(10.1)  # a token has come in
     door.ask(key)
     refusal(lambda: door.ask(key))
     door.ask(door.key(rpm=6))
@@ -208,11 +201,9 @@ def test_a_refusal_takes_no_token_of_either_bucket(door: Door) -> None:
 def test_a_clock_that_is_set_back_locks_nobody_out(door: Door, hours: int) -> None:
     """A bucket is never honestly further from full than a minute: what says otherwise was written by another clock."""
     key, shared, narrow = door.key(rpm=6), door.key(), limited(door, rpm=6)
-    door.ask(key)
-    door.ask(shared, store=narrow)
-    door.bucket(key, 3600.0 * hours)
-    with door.db.write() as tx:
-        tx.execute(update(accounts).values(bucket_full_at=read_clock(tx) + 3600.0 * hours))
+    with moved_clock(door.db, 3600.0 * hours):
+        door.ask(key)
+        door.ask(shared, store=narrow)
     for ask in (lambda: door.ask(key), lambda: door.ask(shared, store=narrow)):
         assert refusal(ask).retry_after <= 10, "as if it had just been emptied"
 
@@ -264,10 +255,7 @@ def test_keys_that_keys_made_are_so_many_a_day_and_are_forgotten_in_the_end(door
     own.revoke(main, made[0].id)
     aside = door.key()
     door.accounts.keys.revoke(aside.id)
-    with door.db.write() as tx:
-        tx.execute(update(api_keys).values(created_at=api_keys.c.created_at - SHOWN))
-        ended = {"revoked_at": api_keys.c.revoked_at - SHOWN - 1}
-        tx.execute(update(api_keys).where(api_keys.c.revoked_at.is_not(None)).values(ended))
+    door.db.move_clock(SHOWN + 1)
     assert own.expire() == 3, "not the one whose request waits, nor one that the operator made"
     assert {key.id for key in own.list(main)} == {main.id, made[0].id, aside.id}
     own.create(main, {"name": "another day"})
@@ -276,10 +264,9 @@ def test_keys_that_keys_made_are_so_many_a_day_and_are_forgotten_in_the_end(door
 def test_keys_of_a_clock_that_was_set_back_count_for_no_day(door: Door) -> None:
     own = KeyDelegation(door.db, max_keys=9, daily=1, ceilings=NO_CEILINGS)
     main = door.key()
-    own.create(main, {"name": "spare"})
-    refusal(lambda: own.create(main, {"name": "spare"}))
-    with door.db.write() as tx:
-        tx.execute(update(api_keys).values(created_at=api_keys.c.created_at + 30 * DAY))
+    with moved_clock(door.db, 30 * DAY):
+        own.create(main, {"name": "spare"})
+        refusal(lambda: own.create(main, {"name": "spare"}))
     own.create(main, {"name": "spare"})
 
 

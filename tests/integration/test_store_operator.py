@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from tests.databases import ended_of, statements
 from tests.stores import a_result, new_request, store_on
 
@@ -16,7 +16,7 @@ from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.measurements import BUCKET
 from tintype.store.db.records import Progress, Request
-from tintype.store.db.tables import samples, workers
+from tintype.store.db.tables import samples
 from tintype.store.ops.metrics import TTL, Bucket, TimeSeries
 from tintype.store.ops.processes import Workers
 from tintype.store.queue.eta import Eta
@@ -67,8 +67,7 @@ class House:
 
     def age(self, seconds: float) -> None:
         """Let all signs of life be so much older."""
-        with self.db.write() as tx:
-            tx.execute(update(workers).values(seen_at=workers.c.seen_at - seconds))
+        self.db.move_clock(seconds)
 
     def total(self) -> Bucket:
         """The last hour in one stretch."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from tests.stores import a_result, new_request, store_on
 
 from tintype.catalog.models import SD3_MEDIUM_IMG2IMG, SD15_IMG2IMG
 from tintype.catalog.parameters import speed_key
 from tintype.store.accounts.accounts import Accounts
-from tintype.store.db.database import Database, read_clock
+from tintype.store.db.database import Database
 from tintype.store.db.measurements import LATEST
 from tintype.store.db.records import Progress, Request
-from tintype.store.db.tables import paces, previews, requests
+from tintype.store.db.tables import paces, previews
 from tintype.store.ops.processes import Workers
 from tintype.store.queue.eta import Eta
 from tintype.store.queue.progress import Preview, Previews, latest
@@ -115,8 +115,7 @@ def test_a_running_request_that_is_the_first_of_its_kind_goes_by_itself(line: Li
         line.store.queue.submit(new_request(line.key, "a", {}, 1, steps=STEPS, speed_key="a 18 1")) and line.claim()
     )
     line.store.leases.renew([Progress(claimed.id, claimed.attempt, 4, STEPS)])
-    with line.db.write() as tx:
-        tx.execute(update(requests).values(started_at=read_clock(tx) - 8))
+    line.db.move_clock(8)
     assert line.outlook(claimed).seconds == pytest.approx(12, abs=0.5)
 
 

@@ -5,18 +5,17 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import update
 from tests.databases import ended_of, place_of
 from tests.stores import a_result, new_request, store_on
 
 from tintype.errors import OutOfCredits, RequestUnknown
 from tintype.store.accounts.accounts import Account, Accounts
 from tintype.store.accounts.keys import Key
-from tintype.store.db.database import Database, read_clock
+from tintype.store.db.database import Database
 from tintype.store.db.records import LeaseStatus, Progress, Request, Status
-from tintype.store.db.tables import requests as table
 
 PRICE = 3_700
+LEASE, RETENTION = 15, 3600
 START = 1_000 * PRICE
 
 
@@ -25,7 +24,7 @@ class Shop:
 
     def __init__(self, db: Database) -> None:
         self.db = db
-        self.store = store_on(db, lease=15, retention=3600)
+        self.store = store_on(db, lease=LEASE, retention=RETENTION)
         self._accounts = Accounts(db)
         self.account_id = self._accounts.create("one", START).id
         self._keys: dict[str, Key] = {}
@@ -63,18 +62,13 @@ class Shop:
     def find(self, request: Request) -> Request:
         return self.store.queue.find(request.id, self.account_id)
 
-    def lapse(self, request: Request) -> None:
-        self._past(request, "lease_until")
+    def lapse(self) -> None:
+        """Let the time of every lease be over."""
+        self.db.move_clock(LEASE + 0.01)
 
-    def outlive(self, request: Request) -> None:
-        self._past(request, "expires_at")
-
-    def overrun(self, request: Request) -> None:
-        self._past(request, "cancel_at")
-
-    def _past(self, request: Request, column: str) -> None:
-        with self.db.write() as tx:
-            tx.execute(update(table).where(table.c.id == request.id).values({column: read_clock(tx) - 0.01}))
+    def outlive(self) -> None:
+        """Let the time of every record be over."""
+        self.db.move_clock(RETENTION + 0.01)
 
 
 @pytest.fixture
@@ -202,7 +196,7 @@ def test_a_claim_is_a_lease(shop: Shop) -> None:
 def test_a_dead_workers_request_goes_to_another_and_the_late_one_changes_nothing(shop: Shop) -> None:
     shop.submit()
     late = shop.claim("dead")
-    shop.lapse(late)
+    shop.lapse()
     taken = shop.claim("alive")
     assert (taken.id, taken.attempt, taken.retries) == (late.id, 2, 1)
     store = shop.store
@@ -221,10 +215,10 @@ def test_a_dead_workers_request_goes_to_another_and_the_late_one_changes_nothing
 def test_a_lapsed_lease_nobody_took_is_still_its_holders(shop: Shop) -> None:
     shop.submit()
     claimed = shop.claim()
-    shop.lapse(claimed)
+    shop.lapse()
     assert shop.store.leases.renew([Progress(claimed.id, 1, 1, 4)]) == {claimed.id: LeaseStatus.KEEP}
     assert shop.store.leases.claim("w2", idle=True) is None
-    shop.lapse(claimed)
+    shop.lapse()
     assert shop.store.leases.complete(claimed.id, 1, a_result())
 
 
@@ -251,7 +245,8 @@ def test_three_failures_are_enough(shop: Shop) -> None:
 def test_three_dead_workers_are_enough(shop: Shop, by: str) -> None:
     submitted = shop.submit()
     for _ in range(3):
-        shop.lapse(shop.claim())
+        shop.claim()
+        shop.lapse()
     assert (shop.store.leases.claim("w1", idle=True) is None) if by == "claim" else (shop.store.queue.expire() == 0)
     ended = shop.find(submitted)
     assert (ended.status, ended.error, ended.failure.status) == (Status.FAILED, "gave up after 3 attempts", 500)
@@ -302,7 +297,7 @@ def test_a_cancelled_request_ends_cancelled_whatever_its_worker_says(shop: Shop,
     elif end == "hand_back":
         assert shop.store.leases.hand_back(claimed.id, 1)
     else:
-        shop.lapse(claimed)
+        shop.lapse()
         assert shop.store.leases.claim("w2", idle=True) is None
     ended = shop.find(claimed)
     assert (ended.status, ended.error, ended.failure.status, ended.result) == (Status.FAILED, "cancelled", 499, None)
@@ -345,26 +340,26 @@ def test_one_outcome_and_one_charge_however_a_cancel_and_a_result_meet(shop: Sho
 
 
 def test_a_deadline_ends_what_nobody_has_begun(shop: Shop) -> None:
-    late, soon = shop.submit(cancel_after=60), shop.submit("B", cancel_after=60)
+    late, soon = shop.submit(cancel_after=60), shop.submit("B", cancel_after=120)
     assert late.timing.cancel_at == pytest.approx(late.timing.submitted_at + 60)
     shop.store.queue.end_overdue()
     assert shop.find(late).status is Status.QUEUED
-    shop.overrun(late)
+    shop.db.move_clock(60)
     shop.store.queue.end_overdue()
     ended = shop.find(late)
     assert (ended.status, ended.error, ended.failure.status) == (Status.FAILED, "cancelled", 499)
     assert shop.account.held == PRICE
-    shop.overrun(soon)
+    shop.db.move_clock(60)
     assert shop.store.leases.claim("w1", idle=True) is None, "it is never begun"
     assert (shop.find(soon).error, shop.account.held) == ("cancelled", 0)
 
 
 @pytest.mark.parametrize("end", ["renew", "complete", "retry", "hand_back", "lapse"])
 def test_a_deadline_ends_what_is_worked_on(shop: Shop, end: str) -> None:
-    shop.submit(cancel_after=60)
+    shop.submit(cancel_after=5)
     claimed = shop.claim()
     assert shop.store.leases.renew([Progress(claimed.id, 1, 1, 4)]) == {claimed.id: LeaseStatus.KEEP}
-    shop.overrun(claimed)
+    shop.db.move_clock(5)
     shop.store.queue.end_overdue()
     assert shop.find(claimed).status is Status.PROCESSING, "its worker has it, and will be told"
     if end == "renew":
@@ -373,7 +368,7 @@ def test_a_deadline_ends_what_is_worked_on(shop: Shop, end: str) -> None:
     elif end == "complete":
         assert not shop.store.leases.complete(claimed.id, 1, a_result())
     elif end == "lapse":
-        shop.lapse(claimed)
+        shop.lapse()
         shop.store.queue.end_overdue()
     else:
         assert (
@@ -390,7 +385,7 @@ def test_a_deadline_that_was_met_changes_nothing(shop: Shop) -> None:
     shop.submit(cancel_after=60)
     claimed = shop.claim()
     assert shop.store.leases.complete(claimed.id, 1, a_result())
-    shop.overrun(claimed)
+    shop.db.move_clock(60)
     shop.store.queue.end_overdue()
     assert shop.find(claimed).status is Status.COMPLETED
     assert shop.account.balance == START - PRICE
@@ -449,7 +444,7 @@ def test_records_expire_after_their_end_only(shop: Shop) -> None:
     assert ended.timing.ended_at is not None
     assert ended.timing.expires_at == pytest.approx(ended.timing.ended_at + 3600)
     assert shop.store.queue.expire() == 0
-    shop.outlive(done)
+    shop.outlive()
     with pytest.raises(RequestUnknown):
         shop.find(done)
     assert shop.store.queue.expire() == 1
