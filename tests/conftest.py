@@ -13,6 +13,8 @@ import pytest
 from hypothesis import settings
 
 from tests.databases import Databases, PostgresServer, SqliteFiles, postgres_server, server_program
+from tests.tenants import Tenant
+from tintype.store.db.database import Database
 
 
 def pytest_configure() -> None:
@@ -97,6 +99,20 @@ def url(databases: Databases) -> Iterator[str]:
     url = databases.fresh()
     yield url
     databases.drop(url)
+
+
+@pytest.fixture
+def db(url: str) -> Iterator[Database]:
+    """A fresh migrated database; a test that asks for it runs on both kinds."""
+    opened = Database(url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def tenant(db: Database) -> Tenant:
+    """An account with money and keys; a test that asks for it runs on both kinds of database."""
+    return Tenant(db)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

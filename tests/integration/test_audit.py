@@ -286,13 +286,6 @@ def test_only_who_may_see_accounts_sees_who_did_what(site: Website) -> None:
         assert nobody.get("/v2/operator/audit").status_code == 401
 
 
-@pytest.fixture
-def db(url: str) -> Iterator[Database]:
-    db = Database(url)
-    yield db
-    db.close()
-
-
 def acts_of(db: Database) -> list[str]:
     """But for the migration of the copied database."""
     with db.read() as view:

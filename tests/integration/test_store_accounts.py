@@ -1,7 +1,6 @@
 """Accounts, credits, keys and workers over both real databases; and what a database that can't be had looks like."""
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +17,6 @@ from tintype.store.db.database import Database, read_clock
 from tintype.store.db.tables import accounts as accounts_table
 from tintype.store.db.tables import metadata
 from tintype.store.ops.processes import Workers
-
-
-@pytest.fixture
-def db(url: str) -> Iterator[Database]:
-    db = Database(url)
-    yield db
-    db.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -94,13 +93,6 @@ class Fleet:
 def asked(said: list[tuple[str, Any]]) -> list[str]:
     """Without what begins a transaction."""
     return [one for one, _ in said if not one.startswith(("BEGIN", "PRAGMA ", "SET ", "SELECT pg_advisory"))]
-
-
-@pytest.fixture
-def db(url: str) -> Iterator[Database]:
-    db = Database(url)
-    yield db
-    db.close()
 
 
 @pytest.fixture
