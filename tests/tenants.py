@@ -29,17 +29,13 @@ class Tenant:
         self.accounts = self.store.accounts
         self.workers = self.store.ops.workers
         self.account_id = self.accounts.create("one", money).id
+        self.key = self.new_key()
         self._asks = {"slug": "sd3", "params": {}, "price": 10, **(asks or {})}
 
     @property
     def account(self) -> Account:
         """It, as it is now."""
         return self.accounts.account(self.account_id)
-
-    @cached_property
-    def key(self) -> Key:
-        """An ordinary API key."""
-        return self.new_key()
 
     @cached_property
     def test_key(self) -> Key:
