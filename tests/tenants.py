@@ -29,13 +29,26 @@ class Tenant:
         self.accounts = self.store.accounts
         self.workers = self.store.ops.workers
         self.account_id = self.accounts.create("one", money).id
-        self.key = self.new_key()
         self._asks = {"slug": "sd3", "params": {}, "price": 10, **(asks or {})}
 
     @property
     def account(self) -> Account:
         """It, as it is now."""
         return self.accounts.account(self.account_id)
+
+    @cached_property
+    def _made(self) -> tuple[Key, str]:
+        return self.accounts.keys.create(self.account_id, "key")
+
+    @property
+    def key(self) -> Key:
+        """An ordinary API key."""
+        return self._made[0]
+
+    @property
+    def secret(self) -> str:
+        """What is sent with it."""
+        return self._made[1]
 
     @cached_property
     def test_key(self) -> Key:

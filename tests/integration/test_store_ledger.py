@@ -89,17 +89,16 @@ def test_refusals_leave_no_rows(tenant: Tenant) -> None:
 
 
 def test_a_spend_cap_counts_what_is_spent_and_held(tenant: Tenant) -> None:
-    with tenant.db.write() as tx:
-        tx.execute(update(api_keys).values(spend_cap=5_000))
-    tenant.submit(price=2_000)
+    key = tenant.new_key(spend_cap=5_000)
+    tenant.submit(key=key, price=2_000)
     tenant.complete(inference_time=1)
-    held = tenant.submit(price=2_000)
+    held = tenant.submit(key=key, price=2_000)
     with pytest.raises(SpendCapReached, match=r"may spend \$0\.005, of which \$0\.001 is left, .* needs \$0\.0011"):
-        tenant.submit(price=1_100)
+        tenant.submit(key=key, price=1_100)
     tenant.store.queue.cancel(held.id, tenant.account_id)
-    tenant.submit(price=3_000)
+    tenant.submit(key=key, price=3_000)
     with pytest.raises(SpendCapReached, match=r"\$0 is left"):
-        tenant.submit(price=1)
+        tenant.submit(key=key, price=1)
 
 
 @pytest.mark.parametrize("change", ["UPDATE ledger SET balance = 1", "DELETE FROM ledger"])
