@@ -129,11 +129,11 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         outputs = FakeOutputs(store.queue.input_size, files.outputs, files.max_pixels)
-        fake = FakeWorker(store.leases, registry.catalogue, outputs, settings.heartbeat, runtime.test_accepted)
+        fake = FakeWorker(store.leases, registry.catalogue, outputs, settings.queue.heartbeat, runtime.test_accepted)
         jobs = (
-            _every(settings.sweep, cleanup),
+            _every(settings.retention.cleanup_interval, cleanup),
             _every(DEADLINES, store.queue.end_overdue),
-            _every(settings.poll, fake.turn),
+            _every(settings.queue.poll, fake.turn),
             _every(SAMPLES, runtime.readiness.keep_samples),
         )
         presence = [_every(SERVER_HEARTBEAT, heartbeat)] if name else []
@@ -170,8 +170,8 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
         app.include_router(router)
     add_error_handlers(app)
     app.add_middleware(Exchanges, store=store, runtime=runtime)
-    if settings.cors_origins:  # outside of errors, which need its headers too, and of authentication
-        app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, **CORS)
+    if settings.web.cors_origins:  # outside of errors, which need its headers too, and of authentication
+        app.add_middleware(CORSMiddleware, allow_origins=settings.web.cors_origins, **CORS)
     app.add_middleware(CallMetrics, calls=runtime.metrics.calls)  # outermost: preflights are counted too
     return app
 

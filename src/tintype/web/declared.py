@@ -85,8 +85,8 @@ def in_words(error: ValidationError, model: type[BaseModel], sent: Any) -> BadRe
         field = fields[str(part)]
         name = f"{name}.{part}" if name else str(part)
         value = value.get(part) if isinstance(value, Mapping) else first["input"]
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            model = field.annotation
+        kinds = (field.annotation, *get_args(field.annotation))
+        model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
     words = allowed(field) if field else "an object"
     if first["type"] == "missing" or (field and field.is_required() and value in (None, "", [], {})):
         return MissingParameter(name, words)

@@ -37,18 +37,20 @@ class Files:
     def open(cls, settings: Settings, inputs: Storage, store: Store) -> Self:
         return cls(
             inputs=inputs,
-            outputs=open_storage(settings, settings.outputs_folder, settings.output_ttl, CALLERS_TIMEOUT),
-            uploads=open_storage(settings, settings.assets_folder, settings.asset_life, CALLERS_TIMEOUT),
+            outputs=open_storage(
+                settings, settings.outputs_folder, settings.retention.effective_output_ttl, CALLERS_TIMEOUT
+            ),
+            uploads=open_storage(settings, settings.assets_folder, settings.retention.upload_ttl, CALLERS_TIMEOUT),
             rows=store.uploads,
-            max_bytes=settings.max_picture_bytes,
-            max_pixels=settings.max_picture_pixels,
-            redirect=settings.storage_redirect,
+            max_bytes=settings.inputs.max_bytes,
+            max_pixels=settings.inputs.max_pixels,
+            redirect=settings.storage.redirect,
         )
 
     @staticmethod
     def open_inputs(settings: Settings) -> Storage:
         """The input images alone: the store needs them first."""
-        return open_storage(settings, settings.inputs_folder, settings.input_life, CALLERS_TIMEOUT)
+        return open_storage(settings, settings.inputs_folder, settings.retention.input_ttl, CALLERS_TIMEOUT)
 
     def find(self, name: str) -> tuple[Storage, int]:
         """Where a finished or uploaded image of that name is, and its bytes; raises NotFound."""

@@ -28,7 +28,7 @@ class DeclaredBody:
     images: bool
 
     async def __call__(self, http: HttpRequest, key: Runner, runtime: RuntimeDep) -> AsyncIterator[Declared]:
-        limit = runtime.settings.max_body if self.images else SMALL
+        limit = runtime.settings.limits.max_body if self.images else SMALL
         async with runtime.bodies.read(http, key.account_id, max_size=limit) as sent:
             yield self.model.model_validate(sent, context=runtime.registry.catalogue)
 

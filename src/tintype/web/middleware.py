@@ -132,7 +132,7 @@ class Exchange:
     def __init__(self, store: Store, runtime: Runtime, scope: Scope, receive: Receive, send: Send) -> None:
         self._store, self._runtime, self._scope = store, runtime, scope
         self._receive, self._send = receive, send
-        self._limit = runtime.settings.max_body
+        self._limit = runtime.settings.limits.max_body
         headers = Headers(scope=scope)
         self._read = 0
         self._declared = declared_length(headers)
@@ -176,7 +176,7 @@ class Exchange:
         runtime, account_id = self._runtime, key.account_id
         if key.test:
             headers["x-mode"] = "test"
-        if not runtime.settings.billing:
+        if not runtime.settings.billing.enabled:
             headers["x-remaining-credits"] = "unlimited"
             return
         reading = runtime.threads.run(account_id, self._store.accounts.remaining, account_id)

@@ -96,7 +96,7 @@ class Readiness:
     def __init__(self, store: Store, storage: Storage, shutdown: Shutdown, heartbeat: float) -> None:
         """heartbeat: seconds between two of a worker."""
         self._store = store
-        self._silence = max(5.0, 10 * heartbeat)
+        self._alive_within = max(5.0, 10 * heartbeat)
         self._storage = storage
         self._shutdown = shutdown
         self._writable = True
@@ -136,7 +136,7 @@ class Readiness:
         self._writable = True
 
     def _alive(self) -> list[WorkerRow]:
-        return self._store.ops.workers.alive(self._silence)
+        return self._store.ops.workers.alive(self._alive_within)
 
     def _check_database(self) -> DatabaseState:
         # Before the next sample is due: a call may just have found the database unwritable, and callers wait for it.

@@ -48,23 +48,25 @@ class Runtime:
     def open(cls, settings: Settings, registry: Registry, store: Store, shutdown: Shutdown, name: str) -> Self:
         """name: the server's in the database, and in traces."""
         # Its own, with a short timeout: readiness is answered before a slow storage is.
-        probed = open_storage(settings, settings.outputs_folder, settings.output_ttl, STORAGE_TIMEOUT)
+        probed = open_storage(
+            settings, settings.outputs_folder, settings.retention.effective_output_ttl, STORAGE_TIMEOUT
+        )
         snapshot = partial(store.ops.metrics, registry.catalogue)
         return cls(
             settings=settings,
             registry=registry,
             threads=Threads(),
-            bodies=Bodies(per_account=settings.account_bodies, total=settings.bodies),
-            waits=ConcurrentWaits(settings.account_waits, settings.waits),
-            watcher=Watcher(store.queue, settings.events_poll, shutdown),
+            bodies=Bodies(per_account=settings.limits.account_bodies, total=settings.limits.bodies),
+            waits=ConcurrentWaits(settings.limits.account_waits, settings.limits.waits),
+            watcher=Watcher(store.queue, settings.web.events_poll, shutdown),
             denials=DenialLog(),
             metrics=Metrics(snapshot, [store.db.times], {"database": store.db.kind}, settings.data),
-            tracing=open_tracing(settings.traces, "web", name),
-            blocked=BlockedPhrases.read(settings.blocked_prompts),
+            tracing=open_tracing(settings.telemetry.traces, "web", name),
+            blocked=BlockedPhrases.read(settings.safety.blocked_prompts),
             shutdown=shutdown,
-            readiness=Readiness(store, probed, shutdown, settings.heartbeat),
+            readiness=Readiness(store, probed, shutdown, settings.queue.heartbeat),
         )
 
     def price(self, spec: ModelSpec) -> Tariff:
         """A model's price: the operator's own, or the catalogue's; nothing without billing."""
-        return tariff(spec, self.registry.prices.get(spec.slug), billing=self.settings.billing)
+        return tariff(spec, self.registry.prices.get(spec.slug), billing=self.settings.billing.enabled)

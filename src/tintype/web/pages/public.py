@@ -92,9 +92,9 @@ async def metrics(
     http: HttpRequest, store: StoreDep, runtime: RuntimeDep, address: ClientAddress, secret: Secret
 ) -> Response:
     """All metrics of this moment, in Prometheus' format: for operators' keys or without a key, by the settings."""
-    if runtime.settings.metrics == "off":
+    if runtime.settings.telemetry.metrics == "off":
         raise NotFound("Nothing is at GET /metrics: this server's operator has turned it off")
-    if runtime.settings.metrics == "operator":
+    if runtime.settings.telemetry.metrics == "operator":
         await observer(await caller(http, store, runtime, address, secret))
     text, content_type = await in_thread(http, runtime.metrics.render, http.headers.get("accept", ""))
     return Response(text, media_type=content_type)
