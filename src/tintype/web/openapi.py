@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
@@ -15,10 +16,16 @@ from tintype.catalog.builtin import BUILTIN
 from tintype.catalog.spec import ModelSpec
 from tintype.errors import UNFORESEEN
 from tintype.testmode.scenario import table
+from tintype.web.auth import caller
 from tintype.web.errors import Error
 from tintype.web.json_body import DeclaredBody
 
 Schema = dict[str, Any]
+#: The two ways to send a key.
+SCHEMES = {
+    "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    "bearer": {"type": "http", "scheme": "bearer"},
+}
 #: Where a `$ref` to a component leads.
 SCHEMAS, RESPONSES = "#/components/schemas/", "#/components/responses/"
 
@@ -339,6 +346,11 @@ def finish(schema: dict[str, Any], routes: Iterable[BaseRoute]) -> dict[str, Any
                 "required": True,
                 "content": {"application/json": content},
             }
+    components["securitySchemes"] = SCHEMES
+    for route in shown:
+        if _needs_key(route.dependant):
+            for method in route.methods or ():
+                schema["paths"][route.path][method.lower()]["security"] = [{name: []} for name in SCHEMES]
     for name in ("HTTPValidationError", "ValidationError"):
         shapes.pop(name, None)
     for operation in (operation for methods in schema["paths"].values() for operation in methods.values()):
@@ -353,3 +365,7 @@ def finish(schema: dict[str, Any], routes: Iterable[BaseRoute]) -> dict[str, Any
 
 def _bodies(route: APIRoute) -> list[DeclaredBody]:
     return [one.call for one in route.dependant.dependencies if isinstance(one.call, DeclaredBody)]
+
+
+def _needs_key(dependant: Dependant) -> bool:
+    return any(one.call is caller or _needs_key(one) for one in dependant.dependencies)
