@@ -60,7 +60,7 @@ samples: setup ## Draw the pages' sample pictures anew, with the built-in weight
 	$(BIN)/tintype generate stable-diffusion-3.5-turbo-txt2img --prompt "a birthday cake on a pink background" --seed 1 --width 512 --height 512 -o $(SAMPLES)/stable-diffusion-3.5-turbo-txt2img.jpeg
 
 .PHONY: screenshots
-screenshots: setup ## Have the pages' tests leave their photographs in docs/images, for README.md
+screenshots: setup ## Have the pages' tests leave their photographs in docs/images, for docs/browser.md
 	SCREENSHOTS=$(CURDIR)/docs/images OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest tests/acceptance/test_pages*.py
 
 .PHONY: rehearsal
