@@ -114,8 +114,8 @@ def _shown(sent: object) -> str:
     """A value for a message, cut to SENT_LENGTH; strings are cut first, since the repr of megabytes takes time."""
     if sent is None or isinstance(sent, bool):
         return {True: "true", False: "false", None: "null"}[sent]
-    shown = repr(sent[: SENT_LENGTH + 1] if isinstance(sent, str) else sent)
-    return shown if len(shown) <= SENT_LENGTH else shown[:SENT_LENGTH] + "…"
+    text = repr(sent[: SENT_LENGTH + 1] if isinstance(sent, str) else sent)
+    return text if len(text) <= SENT_LENGTH else text[:SENT_LENGTH] + "…"
 
 
 class MissingParameter(BadRequest):
