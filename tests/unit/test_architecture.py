@@ -22,15 +22,19 @@ PAGES = [
 MODULE = re.compile(r"`((?:[a-z_0-9]+/)+[a-z_0-9-]+\.(?:py|js)|(?:[a-z_0-9]+/)+)`")
 
 
-def test_every_module_says_what_it_is_for() -> None:
-    said = dict(tree())
+@pytest.fixture(scope="module")
+def said() -> dict[Path, str]:
+    return dict(tree())
+
+
+def test_every_module_says_what_it_is_for(said: dict[Path, str]) -> None:
     assert len(said) > 150
     assert [path for path, words in said.items() if not words] == []
 
 
-def test_the_table_names_every_package() -> None:
-    there = {f"`{path.parent.parts[0]}/`" for path, _ in tree() if path.name == "__init__.py" and len(path.parts) > 1}
-    alone = {f"`{path.name}`" for path, _ in tree() if len(path.parts) == 1 and not path.name.startswith("__")}
+def test_the_table_names_every_package(said: dict[Path, str]) -> None:
+    there = {f"`{path.parts[0]}/`" for path in said if len(path.parts) > 1}
+    alone = {f"`{path.name}`" for path in said if len(path.parts) == 1 and not path.name.startswith("__")}
     rows = " ".join(re.findall(r"^\|([^|]*)\|", TEXT, re.MULTILINE))
     assert {word for word in there | alone if word not in rows} == set()
 
