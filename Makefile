@@ -76,10 +76,15 @@ check: setup ## Check style, types, layers, words and the files under deploy/
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.words
+	$(BIN)/python -m tests.docs --check
 	$(BIN)/hadolint deploy/Dockerfile
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
 	$(BIN)/check-jsonschema --quiet --schemafile $$($(BIN)/python -c 'import ray.autoscaler as a; print(a.__path__[0])')/ray-schema.json deploy/ray.yaml
 	$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes/*.yaml
+
+.PHONY: docs
+docs: setup ## Write anew what of the documents is made from the code
+	$(BIN)/python -m tests.docs
 
 .PHONY: tree
 tree: setup ## List the modules of src/tintype, each with what it is for
