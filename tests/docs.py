@@ -6,12 +6,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests import picture
+from tests import picture, settings_page
 
 ROOT = Path(__file__).parents[1]
 #: Each file, and what makes its text.
 GENERATED: dict[str, Callable[[], str]] = {
     "docs/images/packages.svg": picture.draw,
+    "docs/settings.md": settings_page.page,
 }
 
 
