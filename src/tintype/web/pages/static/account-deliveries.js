@@ -17,8 +17,22 @@ export async function drawLog(place, hook, mayChange, page = 1) {
   const again = mayChange && hook.is_active;
   const draw = (logs) => {
     place.dataset.page = page;
-    fill(place, logs.length ? h("ul.rows.plain", {}, logs.map((log) => one(log, again, { read, shown }, () => show(page)))) : h("p.hint", {}, "Nothing was sent yet."),
-      h("div.row", {}, page > 1 ? turn(page - 1, "Newer") : null, logs.length === PAGE ? turn(page + 1, "Older") : null));
+    fill(
+      place,
+      logs.length
+        ? h(
+            "ul.rows.plain",
+            {},
+            logs.map((log) => one(log, again, { read, shown }, () => show(page))),
+          )
+        : h("p.hint", {}, "Nothing was sent yet."),
+      h(
+        "div.row",
+        {},
+        page > 1 ? turn(page - 1, "Newer") : null,
+        logs.length === PAGE ? turn(page + 1, "Older") : null,
+      ),
+    );
   };
   const logs = await read();
   draw(logs);
@@ -34,8 +48,10 @@ async function follow(logs, { read, shown }, draw) {
       if (!shown()) return;
       const now = await read();
       if (!shown()) return;
-      const answered = logs.filter(sending).some(({ delivery_id: id }) => !now.some((log) => log.delivery_id === id && sending(log)));
-      if (answered) draw(logs = now);
+      const answered = logs
+        .filter(sending)
+        .some(({ delivery_id: id }) => !now.some((log) => log.delivery_id === id && sending(log)));
+      if (answered) draw((logs = now));
     }
   } catch {
     // The log stays as it is; opening it again shows the error.
@@ -56,15 +72,39 @@ function one(log, again, { read, shown }, redraw) {
     }
   };
   const button = h("button.tool", { type: "button", onclick: replay }, icon("again"), "Replay");
-  return h("li", { "data-state": log.status }, h("div.what", {},
-    h("p", {}, h(`span.badge.${log.status === "DELIVERED" ? "good" : log.status === "FAILED" ? "bad" : "open"}`, {}, log.status.toLowerCase()), " ", log.event.replace("_", " ").toLowerCase(), " ", h("code.id", { title: log.request_id }, log.request_id.slice(0, 8))),
-    h("p.hint", {}, told(log)), log.error && log.status !== "DELIVERED" && !log.response_status ? h("p.error", {}, log.error) : null, error), again ? button : null);
+  return h(
+    "li",
+    { "data-state": log.status },
+    h(
+      "div.what",
+      {},
+      h(
+        "p",
+        {},
+        h(
+          `span.badge.${log.status === "DELIVERED" ? "good" : log.status === "FAILED" ? "bad" : "open"}`,
+          {},
+          log.status.toLowerCase(),
+        ),
+        " ",
+        log.event.replace("_", " ").toLowerCase(),
+        " ",
+        h("code.id", { title: log.request_id }, log.request_id.slice(0, 8)),
+      ),
+      h("p.hint", {}, told(log)),
+      log.error && log.status !== "DELIVERED" && !log.response_status ? h("p.error", {}, log.error) : null,
+      error,
+    ),
+    again ? button : null,
+  );
 }
 
 function told(log) {
   const tries = `${log.attempts} ${log.attempts === 1 ? "attempt" : "attempts"}`;
   const next = log.next_attempt_at ? `next ${moment(log.next_attempt_at)}` : "";
-  return [moment(log.created_at), tries, log.response_status ? `HTTP ${log.response_status}` : "", next].filter(Boolean).join(" · ");
+  return [moment(log.created_at), tries, log.response_status ? `HTTP ${log.response_status}` : "", next]
+    .filter(Boolean)
+    .join(" · ");
 }
 
 /** Wait until a delivery that is sent again has been tried: while its page is shown, and for a while at most. */

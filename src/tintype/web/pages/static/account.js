@@ -13,7 +13,11 @@ import { createTabs } from "./tabs.js";
 import { dollars } from "./words.js";
 
 const main = document.querySelector("main");
-const PERIODS = [[31, "31 days"], [92, "3 months"], [366, "a year"]];
+const PERIODS = [
+  [31, "31 days"],
+  [92, "3 months"],
+  [366, "a year"],
+];
 
 async function start() {
   drawHeader();
@@ -42,19 +46,45 @@ async function show() {
 }
 
 function purse({ credits, api_key: key }, billed) {
-  const may = [key.read_only ? "may only read" : "may read and run", key.models?.length ? key.models.join(", ") : "all models",
-    ...(key.mode === "test" ? ["test mode: free, no real pictures"] : []), ...(key.operator ? ["operator"] : [])];
-  return h("dl.purse-facts", {},
-    h("div", {}, h("dt", {}, "Balance"), billed ? h("dd.large.balance", {}, dollars(credits, 4)) : h("dd", {}, key.mode === "test" ? "test requests are free" : "nothing is billed here")),
-    h("div", {}, h("dt", {}, "This key"), h("dd", {}, `${key.name}, ${key.hint}…`), h("dd.hint", {}, may.join("; "))));
+  const may = [
+    key.read_only ? "may only read" : "may read and run",
+    key.models?.length ? key.models.join(", ") : "all models",
+    ...(key.mode === "test" ? ["test mode: free, no real pictures"] : []),
+    ...(key.operator ? ["operator"] : []),
+  ];
+  return h(
+    "dl.purse-facts",
+    {},
+    h(
+      "div",
+      {},
+      h("dt", {}, "Balance"),
+      billed
+        ? h("dd.large.balance", {}, dollars(credits, 4))
+        : h("dd", {}, key.mode === "test" ? "test requests are free" : "nothing is billed here"),
+    ),
+    h("div", {}, h("dt", {}, "This key"), h("dd", {}, `${key.name}, ${key.hint}…`), h("dd.hint", {}, may.join("; "))),
+  );
 }
 
 /** Money and use over the same days. */
 async function drawOverview(panel, billed, kept, models) {
   const [balance, usage] = [h("section"), h("section")];
-  const period = h("select", { onchange: () => draw().catch(failed) }, PERIODS.map(([days, words]) => h("option", { value: days }, words)));
-  const draw = () => Promise.all([billed && drawBalance(balance, Number(period.value)), drawUsage(usage, models, Number(period.value), kept.history)]);
-  fill(panel, h("div.filters", {}, h("label", {}, "The last", period)), h("div.overview", {}, billed && balance, usage));
+  const period = h(
+    "select",
+    { onchange: () => draw().catch(failed) },
+    PERIODS.map(([days, words]) => h("option", { value: days }, words)),
+  );
+  const draw = () =>
+    Promise.all([
+      billed && drawBalance(balance, Number(period.value)),
+      drawUsage(usage, models, Number(period.value), kept.history),
+    ]);
+  fill(
+    panel,
+    h("div.filters", {}, h("label", {}, "The last", period)),
+    h("div.overview", {}, billed && balance, usage),
+  );
   await draw();
 }
 

@@ -16,7 +16,8 @@ export function actsOn(made, bench) {
   return {
     same: (picture) => (bench.write(alone(picture)), bench.say(`The form has seed ${picture.seed} now.`)),
     vary: () => (bench.write({ ...values, [seed]: drawSeed() }), bench.generate()),
-    input: image && ((picture) => (bench.write({ [image]: picture.url }), bench.say("It is the form's input picture now."))),
+    input:
+      image && ((picture) => (bench.write({ [image]: picture.url }), bench.say("It is the form's input picture now."))),
     compare: (picture) => compare(picture, values[image], bench, () => bench.show(made)),
     link: (picture) => copy(toAddress(alone(picture)), bench),
   };
@@ -32,5 +33,9 @@ function compare(picture, input, bench, close) {
 
 async function copy(address, bench) {
   history.replaceState(null, "", address);
-  bench.say(await copied(address) ? "The link is copied, and stands in the address bar." : "The link stands in the address bar.");
+  bench.say(
+    (await copied(address))
+      ? "The link is copied, and stands in the address bar."
+      : "The link stands in the address bar.",
+  );
 }

@@ -12,8 +12,9 @@ function numeric(field, value) {
   const { minimum: least, maximum: most, type } = field;
   const whole = type === "integer";
   const text = String(value).trim();
-  if (!(whole ? /^-?\d+$/ : /^-?\d*\.?\d+(e-?\d+)?$/i).test(text)) return whole ? "A whole number is needed." : "A number is needed.";
+  if (!(whole ? /^-?\d+$/ : /^-?\d*\.?\d+(e-?\d+)?$/i).test(text))
+    return whole ? "A whole number is needed." : "A number is needed.";
   // A seed may be longer than a number can be exact.
-  const outside = whole ? BigInt(text) < BigInt(least) || (BigInt(text) > BigInt(most)) : value < least || value > most;
+  const outside = whole ? BigInt(text) < BigInt(least) || BigInt(text) > BigInt(most) : value < least || value > most;
   return outside ? `Between ${least} and ${most.toLocaleString("en")}, please.` : "";
 }

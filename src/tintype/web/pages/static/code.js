@@ -17,8 +17,12 @@ export function createCode() {
   };
   const id = unique("code");
   name.id = id;
-  const element = h("div.code", {}, h("div.code-head", {}, name, said, h("button.quiet", { type: "button", onclick: copy }, icon("copy"), "Copy")),
-    h("pre", { tabindex: 0, role: "region", "aria-labelledby": id }, code));
+  const element = h(
+    "div.code",
+    {},
+    h("div.code-head", {}, name, said, h("button.quiet", { type: "button", onclick: copy }, icon("copy"), "Copy")),
+    h("pre", { tabindex: 0, role: "region", "aria-labelledby": id }, code),
+  );
   const show = (file, source) => {
     name.textContent = file;
     said.textContent = "";

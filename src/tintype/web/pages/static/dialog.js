@@ -30,8 +30,17 @@ export function confirm(title, words, yes, act, kind = "danger") {
       button.disabled = false;
     }
   };
-  const dialog = openDialog(title, h("p", {}, words), error,
-    h("div.row", {}, h(`button.${kind}`, { type: "button", onclick: go }, yes), h("button.quiet", { type: "button", autofocus: true, onclick: () => dialog.close() }, "Leave it")));
+  const dialog = openDialog(
+    title,
+    h("p", {}, words),
+    error,
+    h(
+      "div.row",
+      {},
+      h(`button.${kind}`, { type: "button", onclick: go }, yes),
+      h("button.quiet", { type: "button", autofocus: true, onclick: () => dialog.close() }, "Leave it"),
+    ),
+  );
 }
 
 /** Show a secret, this once. */
@@ -43,6 +52,16 @@ export function showSecret(title, words, secret) {
     getSelection().selectAllChildren(code);
     said.textContent = "Marked: press Ctrl+C";
   };
-  const dialog = openDialog(title, h("p", {}, words), h("p.secret", {}, code),
-    h("div.row", {}, h("button.primary", { type: "button", onclick: copy }, "Copy"), h("button.quiet", { type: "button", onclick: () => dialog.close() }, "I have kept it"), said));
+  const dialog = openDialog(
+    title,
+    h("p", {}, words),
+    h("p.secret", {}, code),
+    h(
+      "div.row",
+      {},
+      h("button.primary", { type: "button", onclick: copy }, "Copy"),
+      h("button.quiet", { type: "button", onclick: () => dialog.close() }, "I have kept it"),
+      said,
+    ),
+  );
 }

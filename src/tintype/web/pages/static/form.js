@@ -9,7 +9,13 @@ import { h, unique } from "./dom.js";
 import { label } from "./words.js";
 
 /** The groups in their order; those with true are folded away. */
-const GROUPS = [["picture", "Input picture"], ["prompt", "Prompt"], ["method", "How it is drawn"], ["size", "Size and number"], ["answer", "The answer", true]];
+const GROUPS = [
+  ["picture", "Input picture"],
+  ["prompt", "Prompt"],
+  ["method", "How it is drawn"],
+  ["size", "Size and number"],
+  ["answer", "The answer", true],
+];
 const CONTROLS = { text, picture, choice, boolean: toggle, integer: number, number };
 
 /** A form with `element`, `values()`, `write(values)`, `problems()`, `complain(name, words)`. */
@@ -17,8 +23,17 @@ export function createForm(model, changed) {
   const fields = model.fields.map((field) => draw(field, () => (check(field), changed())));
   const byName = new Map(fields.map((drawn) => [drawn.field.name, drawn]));
   const check = ({ name }) => byName.get(name).complain("");
-  const element = h("form.fields", { novalidate: true, onsubmit: (event) => event.preventDefault() },
-    GROUPS.map(([group, title, folded]) => section(title, fields.filter((drawn) => drawn.field.group === group), folded)));
+  const element = h(
+    "form.fields",
+    { novalidate: true, onsubmit: (event) => event.preventDefault() },
+    GROUPS.map(([group, title, folded]) =>
+      section(
+        title,
+        fields.filter((drawn) => drawn.field.group === group),
+        folded,
+      ),
+    ),
+  );
   return {
     element,
     values: () => Object.fromEntries(fields.map(({ field, control }) => [field.name, control.read()])),
@@ -35,7 +50,7 @@ export function createForm(model, changed) {
     /** Show what the server says of one field → whether there is such a field. */
     complain(name, words) {
       const drawn = byName.get(name);
-      if (drawn) (drawn.complain(words), reveal(drawn));
+      if (drawn) drawn.complain(words), reveal(drawn);
       return Boolean(drawn);
     },
   };
@@ -65,7 +80,9 @@ function draw(field, changed) {
   const body = field.kind === "boolean" ? [h("div.check", {}, control.element, name)] : [name, control.element];
   const inside = [...body, help, error];
   const fold = field.means === "negative_prompt";
-  const row = fold ? h("details.field", { "data-field": field.name }, h("summary", {}, label(field.means)), inside) : h("div.field", { "data-field": field.name }, inside);
+  const row = fold
+    ? h("details.field", { "data-field": field.name }, h("summary", {}, label(field.means)), inside)
+    : h("div.field", { "data-field": field.name }, inside);
   const complain = (words) => {
     error.textContent = words;
     control.input.setAttribute("aria-invalid", String(Boolean(words)));
@@ -76,7 +93,12 @@ function draw(field, changed) {
 
 function named(field, id, control) {
   // What it means for any model, and what this one's API calls it.
-  const words = [label(field.means), " ", h("code", { "aria-hidden": "true" }, field.name), field.required ? h("span.needed", {}, " needed") : null];
+  const words = [
+    label(field.means),
+    " ",
+    h("code", { "aria-hidden": "true" }, field.name),
+    field.required ? h("span.needed", {}, " needed") : null,
+  ];
   if (control.input.getAttribute("role") !== "radiogroup") return h("label", { for: id }, words);
   control.input.setAttribute("aria-labelledby", `${id}-label`);
   return h("p.label", { id: `${id}-label` }, words);

@@ -7,21 +7,42 @@ import { dollars } from "./words.js";
 
 /** Draw the bar and the foot. */
 export function drawHeader() {
-  const links = [["/", "Models"], ["/account", "Account"], ["/operator", "Operator"]].map(([path, name]) =>
-    h("a", { href: path, "aria-current": here(path) ? "page" : null, hidden: path === "/operator" }, name));
+  const links = [
+    ["/", "Models"],
+    ["/account", "Account"],
+    ["/operator", "Operator"],
+  ].map(([path, name]) =>
+    h("a", { href: path, "aria-current": here(path) ? "page" : null, hidden: path === "/operator" }, name),
+  );
   const own = links.at(-1);
   const place = h("div.purse");
-  fill(document.querySelector(".bar"),
-    h("a.brand", { href: "/", "aria-label": "tintype, to the models" },
-      h("img", { src: "/static/icon.svg", alt: "", width: 26, height: 26 }), h("span", {}, "tintype")),
-    h("nav", { "aria-label": "Pages" }, links), place);
-  fill(document.querySelector(".foot"),
-    h("p", {}, "Pictures made while you wait, on this machine. ",
-      h("a", { href: "/openapi.json" }, "OpenAPI description")));
+  fill(
+    document.querySelector(".bar"),
+    h(
+      "a.brand",
+      { href: "/", "aria-label": "tintype, to the models" },
+      h("img", { src: "/static/icon.svg", alt: "", width: 26, height: 26 }),
+      h("span", {}, "tintype"),
+    ),
+    h("nav", { "aria-label": "Pages" }, links),
+    place,
+  );
+  fill(
+    document.querySelector(".foot"),
+    h(
+      "p",
+      {},
+      "Pictures made while you wait, on this machine. ",
+      h("a", { href: "/openapi.json" }, "OpenAPI description"),
+    ),
+  );
   drawPurse(place, own);
   document.addEventListener("tintype:key", () => drawPurse(place, own));
   // A request that ended has released what it held, or was charged.
-  document.addEventListener("tintype:ended", () => currentKey() && get("/v1/get-user-credits").catch(() => showCredits(place, "?")));
+  document.addEventListener(
+    "tintype:ended",
+    () => currentKey() && get("/v1/get-user-credits").catch(() => showCredits(place, "?")),
+  );
   document.addEventListener("tintype:credits", ({ detail }) => showCredits(place, detail));
 }
 
@@ -32,10 +53,15 @@ function drawPurse(place, own) {
     fill(place, h("button.quiet", { type: "button", onclick: () => askKey() }, "Enter key"));
     return;
   }
-  fill(place, h("output.credits", { "aria-label": "Credits left" }),
-    h("button.quiet", { type: "button", onclick: forgetKey }, "Forget key"));
+  fill(
+    place,
+    h("output.credits", { "aria-label": "Credits left" }),
+    h("button.quiet", { type: "button", onclick: forgetKey }, "Forget key"),
+  );
   // Its header tells the credits; a key that was revoked is asked for again.
-  get("/api/auth/authenticate").then(({ api_key: key }) => (own.hidden &&= !key.operator)).catch(() => showCredits(place, "?"));
+  get("/api/auth/authenticate")
+    .then(({ api_key: key }) => (own.hidden &&= !key.operator))
+    .catch(() => showCredits(place, "?"));
 }
 
 function showCredits(place, text) {

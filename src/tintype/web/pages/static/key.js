@@ -29,19 +29,36 @@ export function askKey(reason = "") {
 function open(reason, resolve) {
   const error = h("p.error", { id: "key-error", role: "alert" }, reason);
   const input = h("input", {
-    id: "key", type: "password", autocomplete: "off", spellcheck: "false", placeholder: "SG_…",
+    id: "key",
+    type: "password",
+    autocomplete: "off",
+    spellcheck: "false",
+    placeholder: "SG_…",
     "aria-describedby": "key-error key-help",
   });
-  const dialog = openDialog("Your API key",
-    h("form", { method: "dialog", onsubmit: (event) => submit(event, input, error, dialog) },
-      h("p.hint", { id: "key-help" },
+  const dialog = openDialog(
+    "Your API key",
+    h(
+      "form",
+      { method: "dialog", onsubmit: (event) => submit(event, input, error, dialog) },
+      h(
+        "p.hint",
+        { id: "key-help" },
         "The server printed one when it was first started; ",
         h("code", {}, "tintype keys create"),
-        " makes another. It stays in this tab and is forgotten when you close it."),
-      h("label", { for: "key" }, "API key"), input, error,
-      h("div.row",
-        {}, h("button.primary", { type: "submit" }, "Use this key"),
-        h("button.quiet", { type: "button", onclick: () => dialog.close() }, "Not now"))));
+        " makes another. It stays in this tab and is forgotten when you close it.",
+      ),
+      h("label", { for: "key" }, "API key"),
+      input,
+      error,
+      h(
+        "div.row",
+        {},
+        h("button.primary", { type: "submit" }, "Use this key"),
+        h("button.quiet", { type: "button", onclick: () => dialog.close() }, "Not now"),
+      ),
+    ),
+  );
   dialog.addEventListener("close", () => resolve(dialog.returnValue === "given"));
   input.focus();
 }

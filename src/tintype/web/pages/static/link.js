@@ -3,7 +3,9 @@
 /** Values of the form that the address names, with the types of the model's fields. */
 export function fromAddress(model) {
   const sent = new URLSearchParams(location.hash.slice(1));
-  return Object.fromEntries(model.fields.filter(({ name }) => sent.has(name)).map((field) => [field.name, typed(field, sent.get(field.name))]));
+  return Object.fromEntries(
+    model.fields.filter(({ name }) => sent.has(name)).map((field) => [field.name, typed(field, sent.get(field.name))]),
+  );
 }
 
 /**
@@ -11,7 +13,9 @@ export function fromAddress(model) {
  * that lies in the form as text is too long for one.
  */
 export function toAddress(values) {
-  const short = Object.entries(values).map(([name, value]) => [name, value ?? ""]).filter(([, value]) => !String(value).startsWith("data:"));
+  const short = Object.entries(values)
+    .map(([name, value]) => [name, value ?? ""])
+    .filter(([, value]) => !String(value).startsWith("data:"));
   return `${location.origin}${location.pathname}#${new URLSearchParams(short)}`;
 }
 
@@ -19,6 +23,7 @@ function typed(field, text) {
   if (field.kind === "boolean") return text === "true";
   if (field.kind === "choice") return field.choices.find((value) => String(value) === text) ?? field.default;
   if (text === "" && field.kind !== "text") return null;
-  if (field.kind === "integer" || field.kind === "number") return Number.isSafeInteger(Number(text)) || field.kind === "number" ? Number(text) : text;
+  if (field.kind === "integer" || field.kind === "number")
+    return Number.isSafeInteger(Number(text)) || field.kind === "number" ? Number(text) : text;
   return text;
 }

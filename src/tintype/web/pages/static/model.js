@@ -29,18 +29,38 @@ async function start() {
 
 function heading(model) {
   const marks = [model.type.replaceAll("-", " "), price(model), pace(model)];
-  return h("div.title", {}, h("p.crumb", {}, h("a", { href: "/" }, "Models"), " / ", h("code", {}, model.slug)),
-    h("h1", {}, model.title), h("p.lead", {}, model.description),
-    h("ul.marks", {}, marks.map((mark) => h("li", {}, mark))),
-    model.weights_note ? h("p.notice", {}, h("strong", {}, "Built-in weights. "), note(model)) : null);
+  return h(
+    "div.title",
+    {},
+    h("p.crumb", {}, h("a", { href: "/" }, "Models"), " / ", h("code", {}, model.slug)),
+    h("h1", {}, model.title),
+    h("p.lead", {}, model.description),
+    h(
+      "ul.marks",
+      {},
+      marks.map((mark) => h("li", {}, mark)),
+    ),
+    model.weights_note ? h("p.notice", {}, h("strong", {}, "Built-in weights. "), note(model)) : null,
+  );
 }
 
 const note = ({ slug, weights_note: words }) =>
   `They are ${words.replace(/^built-in weights: /, "")}. Other words give wrong things. Give the server real weights (tintype models pull ${slug}) and this page draws what they draw.`;
 
 function lost(slug, models) {
-  return h("div.lone", {}, h("h1", {}, "No such model"), h("p", {}, h("code", {}, slug.slice(0, 80)), " is not served here. These are:"),
-    h("ul", {}, models.map((model) => h("li", {}, h("a", { href: `/models/${model.slug}` }, model.title)))));
+  return h(
+    "div.lone",
+    {},
+    h("h1", {}, "No such model"),
+    h("p", {}, h("code", {}, slug.slice(0, 80)), " is not served here. These are:"),
+    h(
+      "ul",
+      {},
+      models.map((model) => h("li", {}, h("a", { href: `/models/${model.slug}` }, model.title))),
+    ),
+  );
 }
 
-start().catch((error) => fill(main, h("div.lone", { role: "alert" }, h("h1", {}, "This page can't be drawn"), h("p", {}, error.message))));
+start().catch((error) =>
+  fill(main, h("div.lone", { role: "alert" }, h("h1", {}, "This page can't be drawn"), h("p", {}, error.message))),
+);

@@ -12,7 +12,13 @@ let loaded = null;
 function field(name, schema, required) {
   return {
     name,
-    kind: schema.enum ? "choice" : schema.format === "uri" ? "picture" : schema.type === "string" ? "text" : schema.type,
+    kind: schema.enum
+      ? "choice"
+      : schema.format === "uri"
+        ? "picture"
+        : schema.type === "string"
+          ? "text"
+          : schema.type,
     type: schema.type,
     means: schema["x-means"],
     group: schema["x-group"],
@@ -29,7 +35,9 @@ function field(name, schema, required) {
 
 function withFields(model) {
   const required = new Set(model.parameters.required);
-  const fields = Object.entries(model.parameters.properties).map(([name, schema]) => field(name, schema, required.has(name)));
+  const fields = Object.entries(model.parameters.properties).map(([name, schema]) =>
+    field(name, schema, required.has(name)),
+  );
   return { ...model, fields, example: model.parameters.examples[0] };
 }
 
@@ -52,8 +60,10 @@ export const named = (model, means) => model.fields.find((field) => field.means 
 
 /** What is sent: everything that the example names, and whatever else is not as it would be anyway. */
 export function request(model, values) {
-  const wanted = model.fields.filter(({ name, default: usual }) =>
-    values[name] !== null && values[name] !== "" && (name in model.example || values[name] !== usual)
-    || (values[name] === "" && usual));
+  const wanted = model.fields.filter(
+    ({ name, default: usual }) =>
+      (values[name] !== null && values[name] !== "" && (name in model.example || values[name] !== usual)) ||
+      (values[name] === "" && usual),
+  );
   return Object.fromEntries(wanted.map(({ name }) => [name, values[name]]));
 }

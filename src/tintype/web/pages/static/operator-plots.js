@@ -4,18 +4,51 @@ import { fill, h } from "./dom.js";
 import { timeline } from "./timeline.js";
 import { brief, bytes } from "./words.js";
 
-const WINDOWS = [[15, "15 minutes"], [60, "hour"], [360, "6 hours"], [1440, "day"]];
+const WINDOWS = [
+  [15, "15 minutes"],
+  [60, "hour"],
+  [360, "6 hours"],
+  [1440, "day"],
+];
 
 const whole = (value) => (Number.isInteger(value) ? value.toLocaleString("en") : value.toFixed(1));
 const percent = (value) => `${Number((100 * value).toPrecision(3))} %`;
 
 /** Each plot: its title, [name, field, hue] of its series, and how `timeline` draws it. */
 const PLOTS = [
-  ["Queue depth", [["waiting", "queued", 0], ["running", "running", 1]], { least: 4, show: whole, empty: "nobody looked yet" }],
+  [
+    "Queue depth",
+    [
+      ["waiting", "queued", 0],
+      ["running", "running", 1],
+    ],
+    { least: 4, show: whole, empty: "nobody looked yet" },
+  ],
   ["Batch fill", [["of the rows that fit", "fill", 0]], { least: 1, show: percent, empty: "no step was made" }],
   ["Step time", [["mean", "step_seconds", 0]], { least: 0.001, show: brief, empty: "no step was made" }],
-  ["Memory", [["workers' processes", "memory", 0], ["their devices", "device_memory", 1]], { least: 2 ** 20, show: bytes, round: (value) => (value < 2 ** 30 ? 2 ** 20 : 2 ** 30), empty: "no worker told of it" }],
-  ["Requests ended", [["completed", "completed", 1], ["refused", "refused", 4], ["failed here", "failed", 2], ["cancelled", "cancelled", 3]], { bars: true, least: 4, show: whole, empty: "none" }],
+  [
+    "Memory",
+    [
+      ["workers' processes", "memory", 0],
+      ["their devices", "device_memory", 1],
+    ],
+    {
+      least: 2 ** 20,
+      show: bytes,
+      round: (value) => (value < 2 ** 30 ? 2 ** 20 : 2 ** 30),
+      empty: "no worker told of it",
+    },
+  ],
+  [
+    "Requests ended",
+    [
+      ["completed", "completed", 1],
+      ["refused", "refused", 4],
+      ["failed here", "failed", 2],
+      ["cancelled", "cancelled", 3],
+    ],
+    { bars: true, least: 4, show: whole, empty: "none" },
+  ],
   ["Error rate", [["failed here", "error_rate", 2]], { least: 0.1, show: percent, empty: "nothing ended" }],
   ["Cold starts", [["loads of weights", "cold_starts", 0]], { bars: true, least: 4, show: whole, empty: "none" }],
   ["Workers alive", [["workers", "workers", 1]], { least: 2, show: whole, empty: "nobody looked yet" }],
@@ -25,9 +58,17 @@ const PLOTS = [
 export function drawPlots(panel) {
   const plots = h("div.timelines");
   const trouble = h("p.error", { role: "alert" });
-  const choice = h("select", { onchange: () => look().catch((error) => (trouble.textContent = error.message)) },
-    WINDOWS.map(([minutes, words]) => h("option", { value: minutes, selected: minutes === 60 }, words)));
-  fill(panel, h("div.row.window", {}, h("h2", {}, "Over time"), h("label.inline", {}, "The last", choice)), trouble, plots);
+  const choice = h(
+    "select",
+    { onchange: () => look().catch((error) => (trouble.textContent = error.message)) },
+    WINDOWS.map(([minutes, words]) => h("option", { value: minutes, selected: minutes === 60 }, words)),
+  );
+  fill(
+    panel,
+    h("div.row.window", {}, h("h2", {}, "Over time"), h("label.inline", {}, "The last", choice)),
+    trouble,
+    plots,
+  );
   const look = async () => {
     const minutes = Number(choice.value);
     const told = await get(`/v2/operator/samples?minutes=${minutes}`);
@@ -42,9 +83,15 @@ function all({ at, seconds, samples }, minutes) {
   const to = Date.parse(at);
   const span = { times: samples.map((one) => Date.parse(one.at)), seconds, from: to - minutes * 60_000, to };
   return PLOTS.map(([title, fields, kind]) => {
-    const series = fields.map(([name, field, hue]) => ({ name, hue, values: samples.map((one) => one[field] ?? null) }));
+    const series = fields.map(([name, field, hue]) => ({
+      name,
+      hue,
+      values: samples.map((one) => one[field] ?? null),
+    }));
     // No device has memory of its own on a machine without GPU.
-    const told = series.filter(({ values }, number) => number === 0 || kind.bars || values.some((value) => value !== null));
+    const told = series.filter(
+      ({ values }, number) => number === 0 || kind.bars || values.some((value) => value !== null),
+    );
     return timeline(title, kind.bars ? counted(told) : told, span, kind);
   });
 }

@@ -10,21 +10,56 @@ const ROWS = 10;
 /** Fill the panel with a page of accounts, the one that paid most first. */
 export async function drawUse(panel, page = 1) {
   const used = await get(`/v2/operator/usage?per_page=${ROWS}&page=${page}`);
-  const line = (one) => [[one.name, one.mode === "test" ? h("span.badge", {}, "test") : null], number(one.charged), dollars(one.cost), number(one.uncharged), number(one.completed), number(one.failed)];
-  fill(panel, h("h2", {}, "This month by account"),
-    h("p.lead", {}, `${number(used.total_charged)} ${used.total_charged === 1 ? "request" : "requests"} charged, ${dollars(used.total_cost)}`),
-    h("p.hint", {}, `${used.from} to ${used.to}, UTC. Requests count on the day that they ended. For other times: `, h("code", {}, "tintype accounts usage")),
-    used.total ? table("Use by account", ["Account", "Charged", "Cost", "Not charged", "Completed", "Failed"], used.data.map(line)) : h("p.hint", {}, "No request has ended yet."),
-    pager(used, ["row", "rows"], (to) => drawUse(panel, to)));
+  const line = (one) => [
+    [one.name, one.mode === "test" ? h("span.badge", {}, "test") : null],
+    number(one.charged),
+    dollars(one.cost),
+    number(one.uncharged),
+    number(one.completed),
+    number(one.failed),
+  ];
+  fill(
+    panel,
+    h("h2", {}, "This month by account"),
+    h(
+      "p.lead",
+      {},
+      `${number(used.total_charged)} ${used.total_charged === 1 ? "request" : "requests"} charged, ${dollars(used.total_cost)}`,
+    ),
+    h(
+      "p.hint",
+      {},
+      `${used.from} to ${used.to}, UTC. Requests count on the day that they ended. For other times: `,
+      h("code", {}, "tintype accounts usage"),
+    ),
+    used.total
+      ? table(
+          "Use by account",
+          ["Account", "Charged", "Cost", "Not charged", "Completed", "Failed"],
+          used.data.map(line),
+        )
+      : h("p.hint", {}, "No request has ended yet."),
+    pager(used, ["row", "rows"], (to) => drawUse(panel, to)),
+  );
 }
 
 /** Fill the panel with a page of acts, the newest first. */
 export async function drawAudit(panel, page = 1) {
   const found = await get(`/v2/operator/audit?per_page=${ROWS}&page=${page}`);
-  fill(panel, h("h2", {}, "Who did what"),
-    h("p.hint", {}, "Acts of operators, and of accounts about their keys and webhooks, the newest first. To search them: ", h("code", {}, "tintype audit")),
-    found.total ? table("Acts", ["When", "Act", "Who", "What"], found.data.map(act)) : h("p.hint", {}, "Nothing was done yet."),
-    pager(found, ["act", "acts"], (to) => drawAudit(panel, to)));
+  fill(
+    panel,
+    h("h2", {}, "Who did what"),
+    h(
+      "p.hint",
+      {},
+      "Acts of operators, and of accounts about their keys and webhooks, the newest first. To search them: ",
+      h("code", {}, "tintype audit"),
+    ),
+    found.total
+      ? table("Acts", ["When", "Act", "Who", "What"], found.data.map(act))
+      : h("p.hint", {}, "Nothing was done yet."),
+    pager(found, ["act", "acts"], (to) => drawAudit(panel, to)),
+  );
 }
 
 const number = (count) => (count === null ? "not kept" : count.toLocaleString("en"));
@@ -36,4 +71,7 @@ const act = (one) => [
   [h("code.id.whole", {}, one.target), h("span.hint", {}, details(one.details))],
 ];
 
-const details = (said) => Object.entries(said).map(([name, value]) => `${name.replaceAll("_", " ")} ${Array.isArray(value) ? value.join(" ") : value}`).join(", ");
+const details = (said) =>
+  Object.entries(said)
+    .map(([name, value]) => `${name.replaceAll("_", " ")} ${Array.isArray(value) ? value.join(" ") : value}`)
+    .join(", ");

@@ -30,23 +30,51 @@ export function queueFacts({ queue, workers }, act) {
     ["Workers", String(alive)],
   ];
   return [
-    h("dl.purse-facts", {}, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd.large", {}, value)))),
-    h("div.row.lever", {}, act && (queue.paused ? resumeButton(act) : pauseButton(act)), h("p.hint", {}, queue.paused
-      ? `Paused since ${timeOf(queue.paused_at)}. Nothing is begun; what runs goes on, and what is asked waits.`
-      : alive ? "" : "No worker takes requests: what is asked waits until one does.")),
+    h(
+      "dl.purse-facts",
+      {},
+      facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd.large", {}, value))),
+    ),
+    h(
+      "div.row.lever",
+      {},
+      act && (queue.paused ? resumeButton(act) : pauseButton(act)),
+      h(
+        "p.hint",
+        {},
+        queue.paused
+          ? `Paused since ${timeOf(queue.paused_at)}. Nothing is begun; what runs goes on, and what is asked waits.`
+          : alive
+            ? ""
+            : "No worker takes requests: what is asked waits until one does.",
+      ),
+    ),
   ];
 }
 
 function pauseButton(act) {
-  const words = "Workers take nothing more. What runs goes on to its end, and new requests are accepted and wait, also over a restart. Test keys notice nothing.";
+  const words =
+    "Workers take nothing more. What runs goes on to its end, and new requests are accepted and wait, also over a restart. Test keys notice nothing.";
   const go = () => act("queue/pause", "The queue is paused.");
-  return h("button", { type: "button", id: "lever", onclick: () => confirm("Pause the queue?", words, "Pause the queue", go) }, "Pause the queue");
+  return h(
+    "button",
+    { type: "button", id: "lever", onclick: () => confirm("Pause the queue?", words, "Pause the queue", go) },
+    "Pause the queue",
+  );
 }
 
 function resumeButton(act) {
   const words = "Workers take requests again, in the order in which they would have.";
   const go = () => act("queue/resume", "The queue goes on.");
-  return h("button.primary", { type: "button", id: "lever", onclick: () => confirm("Let the queue go on?", words, "Resume the queue", go, "primary") }, "Resume the queue");
+  return h(
+    "button.primary",
+    {
+      type: "button",
+      id: "lever",
+      onclick: () => confirm("Let the queue go on?", words, "Resume the queue", go, "primary"),
+    },
+    "Resume the queue",
+  );
 }
 
 /** A card per worker; `act` is as above. */
@@ -55,8 +83,16 @@ export function workerCards({ servers, workers, at }, act) {
     h("h2", {}, "Workers"),
     ...(servers.length ? [h("p.hint", { id: "servers" }, `Servers: ${servers.map(serverWords).join(", ")}`)] : []),
     workers.length
-      ? h("ul.workers", {}, workers.map((worker) => card(worker, at, act)))
-      : h("p.hint", {}, "No worker is known. `tintype serve` starts one per device; `tintype worker` starts one by hand. It takes some seconds to appear here."),
+      ? h(
+          "ul.workers",
+          {},
+          workers.map((worker) => card(worker, at, act)),
+        )
+      : h(
+          "p.hint",
+          {},
+          "No worker is known. `tintype serve` starts one per device; `tintype worker` starts one by hand. It takes some seconds to appear here.",
+        ),
   ];
 }
 
@@ -65,13 +101,29 @@ const serverWords = ({ id, version, state }) => `${id} (tintype ${version}, ${st
 function card(worker, at, act) {
   const { id, state } = worker;
   const gone = state === "drained" || state === "silent";
-  return h("li.worker", { "data-state": state },
+  return h(
+    "li.worker",
+    { "data-state": state },
     h("div.worker-head", {}, h("h3", {}, id), h("span.state-mark", { title: STATES[state] }, state)),
-    h("dl.worker-facts", {}, (gone ? lastFacts(worker) : facts(worker, at)).map(([name, value]) =>
-      h(BROAD.has(name) ? "div.broad" : "div", {}, h("dt", {}, name), h("dd", {}, value)))),
+    h(
+      "dl.worker-facts",
+      {},
+      (gone ? lastFacts(worker) : facts(worker, at)).map(([name, value]) =>
+        h(BROAD.has(name) ? "div.broad" : "div", {}, h("dt", {}, name), h("dd", {}, value)),
+      ),
+    ),
     gone ? null : running(worker),
-    h("p.hint", {}, ["working", "idle"].includes(state) ? "" : state === "paused" ? `${STATES[state]} Now: ${worker.paused}.` : STATES[state]),
-    act && lever(worker, gone, act));
+    h(
+      "p.hint",
+      {},
+      ["working", "idle"].includes(state)
+        ? ""
+        : state === "paused"
+          ? `${STATES[state]} Now: ${worker.paused}.`
+          : STATES[state],
+    ),
+    act && lever(worker, gone, act),
+  );
 }
 
 function lever({ id, state, drain_at: drained }, gone, act) {
@@ -82,16 +134,49 @@ function lever({ id, state, drain_at: drained }, gone, act) {
 function running({ runs }) {
   if (!runs.length) return h("p.hint.runs", {}, "Nothing in hand.");
   const more = runs.length - MOST_RUNS;
-  return h("ul.runs", { "aria-label": "Requests in hand" }, runs.slice(0, MOST_RUNS).map((run) => h("li", {},
-    h("span", {}, run.model, run.pictures > 1 ? ` × ${run.pictures}` : ""), h("code", { title: run.request_id }, run.request_id.slice(0, 8)),
-    h("progress", { max: Math.max(1, run.steps), value: run.step, "aria-label": `Steps of request ${run.request_id.slice(0, 8)}` }),
-    h("span.hint", {}, `${run.step} of ${run.steps}`))), more > 0 ? h("li.hint", {}, `and ${more} more`) : null);
+  return h(
+    "ul.runs",
+    { "aria-label": "Requests in hand" },
+    runs.slice(0, MOST_RUNS).map((run) =>
+      h(
+        "li",
+        {},
+        h("span", {}, run.model, run.pictures > 1 ? ` × ${run.pictures}` : ""),
+        h("code", { title: run.request_id }, run.request_id.slice(0, 8)),
+        h("progress", {
+          max: Math.max(1, run.steps),
+          value: run.step,
+          "aria-label": `Steps of request ${run.request_id.slice(0, 8)}`,
+        }),
+        h("span.hint", {}, `${run.step} of ${run.steps}`),
+      ),
+    ),
+    more > 0 ? h("li.hint", {}, `and ${more} more`) : null,
+  );
 }
 
 /** Of a worker that is no more. */
-const lastFacts = ({ version, device, seen_at: seen }) => [["Version", version || "unknown"], ["Device", device], ["Last seen", timeOf(seen)]];
+const lastFacts = ({ version, device, seen_at: seen }) => [
+  ["Version", version || "unknown"],
+  ["Device", device],
+  ["Last seen", timeOf(seen)],
+];
 
-function facts({ version, device, rows, max_rows: most, step_seconds: seconds, memory, models, cold_starts: starts, cold_seconds: cold, started_at: started }, at) {
+function facts(
+  {
+    version,
+    device,
+    rows,
+    max_rows: most,
+    step_seconds: seconds,
+    memory,
+    models,
+    cold_starts: starts,
+    cold_seconds: cold,
+    started_at: started,
+  },
+  at,
+) {
   const own = memory.process === undefined ? "unknown" : bytes(memory.process);
   return [
     ["Version", version || "unknown"],
@@ -100,7 +185,14 @@ function facts({ version, device, rows, max_rows: most, step_seconds: seconds, m
     ["Step", seconds === null ? "no step yet" : brief(seconds)],
     ["Memory", own],
     ...(memory.budget ? [["Weights", `${bytes(memory.weights)}; they and work may take ${bytes(memory.budget)}`]] : []),
-    ...(memory.total ? [["Device memory", `${bytes(memory.reserved)} of ${bytes(memory.total)}, ${bytes(memory.allocated)} of it in use`]] : []),
+    ...(memory.total
+      ? [
+          [
+            "Device memory",
+            `${bytes(memory.reserved)} of ${bytes(memory.total)}, ${bytes(memory.allocated)} of it in use`,
+          ],
+        ]
+      : []),
     ["Models loaded", models.length ? models.join(", ") : "none yet"],
     ["Cold starts", starts ? `${starts}, ${brief(cold)} in all` : "none yet"],
     ["Up for", duration(Math.max(0, (Date.parse(at) - Date.parse(started)) / 1000))],
@@ -120,6 +212,7 @@ function recallButton(id, state, act) {
   return workerLever(id, "Recall", () => confirm("Fill its place again?", words, "Recall", go, "primary"));
 }
 
-const workerLever = (id, verb, onclick) => h("button", { type: "button", id: `lever-${id}`, onclick }, verb, h("span.unseen", {}, ` ${id}`));
+const workerLever = (id, verb, onclick) =>
+  h("button", { type: "button", id: `lever-${id}`, onclick }, verb, h("span.unseen", {}, ` ${id}`));
 
 const place = (id, verb) => `workers/${encodeURIComponent(id)}/${verb}`;

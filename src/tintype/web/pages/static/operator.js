@@ -26,16 +26,35 @@ async function show() {
   const [first, { api_key: key }] = await Promise.all([get("/v2/operator"), get("/api/auth/authenticate")]);
   if (mine !== drawing) return;
   const [news, late] = [h("p.hint.news", { role: "status" }), h("p.error.news", { role: "alert" })];
-  const [queue, workers, plots] = [h("section.panel", { "aria-label": "Queue" }), h("section.panel"), h("section.panel")];
+  const [queue, workers, plots] = [
+    h("section.panel", { "aria-label": "Queue" }),
+    h("section.panel"),
+    h("section.panel"),
+  ];
   // A key that may only read sees nothing of accounts.
   const [use, acts] = key.read_only ? [null, null] : [h("section.panel.records"), h("section.panel.records")];
-  fill(main, h("div.title", {}, h("h1", {}, "Operator"), h("p.lead", {}, "The queue, the workers and the last hours of this server.")),
-    news, late, queue, workers, plots, use, acts);
-  const draw = (overview) => keepingFocus(() => {
-    // A key that may only read is for a screen on the wall: there is nothing to press.
-    fill(queue, queueFacts(overview, key.read_only ? null : act));
-    fill(workers, workerCards(overview, key.read_only ? null : act));
-  });
+  fill(
+    main,
+    h(
+      "div.title",
+      {},
+      h("h1", {}, "Operator"),
+      h("p.lead", {}, "The queue, the workers and the last hours of this server."),
+    ),
+    news,
+    late,
+    queue,
+    workers,
+    plots,
+    use,
+    acts,
+  );
+  const draw = (overview) =>
+    keepingFocus(() => {
+      // A key that may only read is for a screen on the wall: there is nothing to press.
+      fill(queue, queueFacts(overview, key.read_only ? null : act));
+      fill(workers, workerCards(overview, key.read_only ? null : act));
+    });
   const look = async () => draw(await get("/v2/operator"));
   /** Pull a lever, say what came of it, and show how things stand now; throws Refused. */
   const act = async (lever, words) => {
@@ -44,7 +63,10 @@ async function show() {
     await Promise.all([look(), drawAudit(acts)]);
   };
   draw(first);
-  if (acts) Promise.all([drawUse(use), drawAudit(acts)]).catch((error) => { late.textContent = error.message; });
+  if (acts)
+    Promise.all([drawUse(use), drawAudit(acts)]).catch((error) => {
+      late.textContent = error.message;
+    });
   const wanted = () => mine === drawing;
   keepLooking(look, OFTEN, late, wanted);
   keepLooking(drawPlots(plots), SELDOM, late, wanted);
@@ -78,8 +100,17 @@ function failed(error) {
   drawing += 1;
   const words = currentKey() ? "Use another key" : "Enter key";
   // To forget a key draws the page anew, which asks for one.
-  fill(main, h("div.lone", {}, h("h1", {}, "Operator"), h("p", { role: "alert" }, error.message), h("p.hint", {}, error.advice ?? ""),
-    h("button.primary", { type: "button", onclick: () => forgetKey() }, words)));
+  fill(
+    main,
+    h(
+      "div.lone",
+      {},
+      h("h1", {}, "Operator"),
+      h("p", { role: "alert" }, error.message),
+      h("p.hint", {}, error.advice ?? ""),
+      h("button.primary", { type: "button", onclick: () => forgetKey() }, words),
+    ),
+  );
 }
 
 start().catch(failed);

@@ -7,6 +7,13 @@ import { h } from "./dom.js";
  */
 export function pager({ page, total, total_pages: pages }, things, show, always = false) {
   if (pages < 2 && !always) return null;
-  const turn = (to, words) => h("button", { type: "button", disabled: to < 1 || to > pages, onclick: () => show(to) }, words);
-  return h("div.row.pager", {}, turn(page - 1, "Newer"), h("span.hint", {}, `page ${page} of ${pages}, ${total.toLocaleString("en")} ${things[total === 1 ? 0 : 1]}`), turn(page + 1, "Older"));
+  const turn = (to, words) =>
+    h("button", { type: "button", disabled: to < 1 || to > pages, onclick: () => show(to) }, words);
+  return h(
+    "div.row.pager",
+    {},
+    turn(page - 1, "Newer"),
+    h("span.hint", {}, `page ${page} of ${pages}, ${total.toLocaleString("en")} ${things[total === 1 ? 0 : 1]}`),
+    turn(page + 1, "Older"),
+  );
 }

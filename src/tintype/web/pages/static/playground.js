@@ -1,6 +1,7 @@
 /** The playground: the form, the button, and the stage on which what is made appears. */
-import { send } from "./api.js";
+
 import { actsOn } from "./acts.js";
+import { send } from "./api.js";
 import { fill, h, icon } from "./dom.js";
 import { createForm } from "./form.js";
 import { isTest } from "./key.js";
@@ -39,9 +40,18 @@ export class Playground {
     const prompt = (text) => (this.write({ [named(this.model, "prompt").name]: text }), this.form.focus("prompt"));
     this.form.below("prompt", ideas(this.model, prompt));
     const keys = h("span.row", { "aria-hidden": "true" }, h("kbd", {}, "Ctrl"), h("kbd", {}, "Enter"));
-    return h("div.workbench", {},
-      h("div.side", {}, this.form.element, h("div.actions", {}, this.error, h("div.row", {}, this.go, keys)), this.strip.element),
-      h("div.view-side", {}, this.said, this.stage, this.note, this.shelf.element, vocabulary(this.model, prompt)));
+    return h(
+      "div.workbench",
+      {},
+      h(
+        "div.side",
+        {},
+        this.form.element,
+        h("div.actions", {}, this.error, h("div.row", {}, this.go, keys)),
+        this.strip.element,
+      ),
+      h("div.view-side", {}, this.said, this.stage, this.note, this.shelf.element, vocabulary(this.model, prompt)),
+    );
   }
 
   values() {
@@ -65,7 +75,7 @@ export class Playground {
 
   key(event) {
     if (!this.element.checkVisibility() || document.querySelector("dialog[open]")) return;
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) (event.preventDefault(), this.generate());
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) event.preventDefault(), this.generate();
     if (event.key === "Escape" && this.running) this.running();
   }
 

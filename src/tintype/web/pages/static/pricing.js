@@ -10,11 +10,41 @@ export async function drawPricing(panel, model, values) {
   const count = Number(values[named(model, "count")?.name] ?? 1) || 1;
   const rows = billing && model.price > 0 ? paid(model, count) : [["A picture", "free: this server bills nothing"]];
   rows.push(["The vendor's own figure", `${duration(model.typical_seconds)} a picture`]);
-  rows.push(["Measured on this server", model.measured_seconds === null ? "nothing yet: make a picture" : `${duration(model.measured_seconds)} for the example request`]);
-  fill(panel, h("div.prose", {}, h("h2", {}, "Pricing"),
-    h("table", {}, h("tbody", {}, rows.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, value))))),
-    h("p", {}, "The price is held when a request is queued, and charged once, when it is COMPLETED. What fails or is cancelled costs nothing. Loading weights is free."),
-    model.price_per === "second" ? h("p", {}, "Priced by the second of the model's work: the most that it can come to is held, and what was used is charged.") : null));
+  rows.push([
+    "Measured on this server",
+    model.measured_seconds === null
+      ? "nothing yet: make a picture"
+      : `${duration(model.measured_seconds)} for the example request`,
+  ]);
+  fill(
+    panel,
+    h(
+      "div.prose",
+      {},
+      h("h2", {}, "Pricing"),
+      h(
+        "table",
+        {},
+        h(
+          "tbody",
+          {},
+          rows.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, value))),
+        ),
+      ),
+      h(
+        "p",
+        {},
+        "The price is held when a request is queued, and charged once, when it is COMPLETED. What fails or is cancelled costs nothing. Loading weights is free.",
+      ),
+      model.price_per === "second"
+        ? h(
+            "p",
+            {},
+            "Priced by the second of the model's work: the most that it can come to is held, and what was used is charged.",
+          )
+        : null,
+    ),
+  );
 }
 
 function paid(model, count) {

@@ -15,7 +15,8 @@ export function createProgress(count, cancel) {
     element,
     stopping: stop.stopping,
     tell(event, data) {
-      if (event === "preview") return show(plates[data.picture], data, count > 1 ? `Preview of picture ${data.picture + 1}` : "Preview");
+      if (event === "preview")
+        return show(plates[data.picture], data, count > 1 ? `Preview of picture ${data.picture + 1}` : "Preview");
       const done = data.progress ?? bar.value;
       bar.value = done;
       plates.forEach((plate) => plate.style.setProperty("--done", done));
@@ -42,6 +43,7 @@ function show(plate, { image, finished }, words) {
 export function said(event, { queue_position: place, step, steps, eta }) {
   const left = eta === null || eta === undefined ? "" : `, about ${duration(Math.max(1, Math.round(eta)))} left`;
   if (event === "away") return "The server does not answer. What you asked for is kept; asking again …";
-  if (event === "queued") return place === 1 ? `Next in the queue${left}` : `Number ${place ?? "?"} in the queue${left}`;
+  if (event === "queued")
+    return place === 1 ? `Next in the queue${left}` : `Number ${place ?? "?"} in the queue${left}`;
   return step ? `Step ${step} of ${steps}${left}` : `Getting ready${left}`;
 }

@@ -6,8 +6,13 @@ import { dollars, duration } from "./words.js";
 /** One picture of a finished request, as the shelf and the stage know it. */
 export function pictures(result, values) {
   return result.images.map((image) => ({
-    url: local(image.url), seed: image.seed, name: image.file_name, values, metrics: result.metrics,
-    label: `seed ${image.seed}`, prompt: result.prompt,
+    url: local(image.url),
+    seed: image.seed,
+    name: image.file_name,
+    values,
+    metrics: result.metrics,
+    label: `seed ${image.seed}`,
+    prompt: result.prompt,
   }));
 }
 
@@ -15,10 +20,25 @@ export function pictures(result, values) {
 export function showResult(made, acts) {
   const chosen = made[0];
   const single = made.length === 1;
-  const plates = made.map((picture) => h("figure.plate", {},
-    h("a", { href: picture.url, target: "_blank", title: "Open at its full size" }, h("img", { src: picture.url, alt: picture.prompt || "The picture" })),
-    single ? null : h("figcaption", {}, `seed ${picture.seed}`, tools(picture, acts, true))));
-  return h("div.result", {}, h("div.plates", { "data-count": made.length }, plates), facts(chosen, made.length), single ? tools(chosen, acts) : null);
+  const plates = made.map((picture) =>
+    h(
+      "figure.plate",
+      {},
+      h(
+        "a",
+        { href: picture.url, target: "_blank", title: "Open at its full size" },
+        h("img", { src: picture.url, alt: picture.prompt || "The picture" }),
+      ),
+      single ? null : h("figcaption", {}, `seed ${picture.seed}`, tools(picture, acts, true)),
+    ),
+  );
+  return h(
+    "div.result",
+    {},
+    h("div.plates", { "data-count": made.length }, plates),
+    facts(chosen, made.length),
+    single ? tools(chosen, acts) : null,
+  );
 }
 
 function facts({ seed, metrics, values }, count) {
@@ -28,17 +48,35 @@ function facts({ seed, metrics, values }, count) {
     ["Drawn in", duration(metrics.inference_time)],
     ["Waited", duration(metrics.queue_time)],
   ];
-  return h("dl.facts", { "data-prompt": values.prompt }, rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+  return h(
+    "dl.facts",
+    { "data-prompt": values.prompt },
+    rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
+  );
 }
 
 function tools(picture, acts, short = false) {
   const button = (name, words, act) =>
-    act && h("button.tool", { type: "button", title: words, "aria-label": short ? words : null, onclick: () => act(picture) }, icon(name), short ? null : words);
-  return h("div.tools", { role: "group", "aria-label": "This picture" },
-    h("a.tool", { href: picture.url, download: picture.name, title: "Download", "aria-label": short ? "Download" : null }, icon("download"), short ? null : "Download"),
+    act &&
+    h(
+      "button.tool",
+      { type: "button", title: words, "aria-label": short ? words : null, onclick: () => act(picture) },
+      icon(name),
+      short ? null : words,
+    );
+  return h(
+    "div.tools",
+    { role: "group", "aria-label": "This picture" },
+    h(
+      "a.tool",
+      { href: picture.url, download: picture.name, title: "Download", "aria-label": short ? "Download" : null },
+      icon("download"),
+      short ? null : "Download",
+    ),
     button("again", "Same seed", acts.same),
     button("dice", "Vary seed", acts.vary),
     button("input", "Use as input", acts.input),
     button("compare", "Compare", acts.compare),
-    button("link", "Copy link", acts.link));
+    button("link", "Copy link", acts.link),
+  );
 }

@@ -10,4 +10,5 @@ export function scaled(low, high, least) {
 }
 
 /** Where the axis has its figures. */
-export const ticks = ({ step, low, high }) => [...Array(Math.round((high - low) / step) + 1).keys()].map((number) => low + number * step);
+export const ticks = ({ step, low, high }) =>
+  [...Array(Math.round((high - low) / step) + 1).keys()].map((number) => low + number * step);

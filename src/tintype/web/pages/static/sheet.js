@@ -9,12 +9,28 @@ const [CELL, GAP, WORDS] = [384, 16, 40];
 
 /** A sheet with `element`, one of `cells` per value (tell, show, refuse), `stopping()` and `done()`. */
 export function createSheet(model, field, values, fixed, { cancel, use }) {
-  const cells = values.map((value) => createCell(`${label(field.means)} ${value}`, (words) => use({ [field.name]: value }, words)));
+  const cells = values.map((value) =>
+    createCell(`${label(field.means)} ${value}`, (words) => use({ [field.name]: value }, words)),
+  );
   const stop = createStop(cancel);
-  const save = h("button.tool", { type: "button", hidden: true, onclick: () => download(cells, title, model.slug) }, icon("download"), "Download the sheet");
+  const save = h(
+    "button.tool",
+    { type: "button", hidden: true, onclick: () => download(cells, title, model.slug) },
+    icon("download"),
+    "Download the sheet",
+  );
   const [seed, prompt] = ["seed", "prompt"].map((means) => named(model, means));
   const title = `${model.title}${seed === field ? "" : `, seed ${fixed[seed.name]}`}: ${fixed[prompt.name]}`;
-  const element = h("div.contact", {}, h("ul.cells", { "aria-label": `${label(field.means)} compared` }, cells.map((cell) => cell.element)), h("div.row", {}, stop.element, save));
+  const element = h(
+    "div.contact",
+    {},
+    h(
+      "ul.cells",
+      { "aria-label": `${label(field.means)} compared` },
+      cells.map((cell) => cell.element),
+    ),
+    h("div.row", {}, stop.element, save),
+  );
   const done = () => {
     stop.element.hidden = true;
     save.hidden = !cells.some(({ image }) => image());
@@ -27,7 +43,13 @@ function createCell(words, use) {
   const state = h("span.hint", { role: "status" }, "Sending …");
   let image = null;
   return {
-    element: h("li", {}, plate, h("button.value", { type: "button", title: "Use this value in the form", onclick: () => use(words) }, words), state),
+    element: h(
+      "li",
+      {},
+      plate,
+      h("button.value", { type: "button", title: "Use this value in the form", onclick: () => use(words) }, words),
+      state,
+    ),
     words,
     image: () => image,
     tell: (event, data) => (state.textContent = said(event, data)),
@@ -52,7 +74,9 @@ async function download(cells, title, slug) {
   pen.fillStyle = "#241d15";
   pen.font = "16px Georgia, serif";
   pen.fillText(fitted(pen, title, canvas.width - 2 * GAP), GAP, 30);
-  made.forEach((cell, place) => paste(pen, cell, GAP + (place % columns) * (CELL + GAP), WORDS + Math.floor(place / columns) * (CELL + WORDS)));
+  made.forEach((cell, place) =>
+    paste(pen, cell, GAP + (place % columns) * (CELL + GAP), WORDS + Math.floor(place / columns) * (CELL + WORDS)),
+  );
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
   const url = URL.createObjectURL(blob);
   h("a", { href: url, download: `${slug}-strip.png` }).click();

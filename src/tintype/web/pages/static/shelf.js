@@ -9,9 +9,25 @@ export function createShelf(open) {
     element: list,
     add(made) {
       requests.unshift(made);
-      fill(list, requests.map((one, place) => h("li", {},
-        h("button", { type: "button", "aria-label": `Show picture ${requests.length - place}, seed ${one[0].seed}`, onclick: () => open(one) },
-          h("img", { src: one[0].url, alt: "" }), one.length > 1 ? h("span.count", {}, `${one.length}`) : null))));
+      fill(
+        list,
+        requests.map((one, place) =>
+          h(
+            "li",
+            {},
+            h(
+              "button",
+              {
+                type: "button",
+                "aria-label": `Show picture ${requests.length - place}, seed ${one[0].seed}`,
+                onclick: () => open(one),
+              },
+              h("img", { src: one[0].url, alt: "" }),
+              one.length > 1 ? h("span.count", {}, `${one.length}`) : null,
+            ),
+          ),
+        ),
+      );
       list.hidden = requests.length < 2;
     },
     all: () => requests.flat(),

@@ -8,15 +8,29 @@ export function chooseValues(field, now, changed) {
 
 function pills(field, now, changed) {
   const usual = [...new Set([now, ...field.choices])].slice(0, 4);
-  const boxes = field.choices.map((value) => h("input", { type: "checkbox", value, checked: usual.includes(value), onchange: changed }));
-  const element = h("div.pills", { role: "group", "aria-label": "Values" },
-    boxes.map((box) => h("label", {}, box, h("span", {}, box.value))));
+  const boxes = field.choices.map((value) =>
+    h("input", { type: "checkbox", value, checked: usual.includes(value), onchange: changed }),
+  );
+  const element = h(
+    "div.pills",
+    { role: "group", "aria-label": "Values" },
+    boxes.map((box) => h("label", {}, box, h("span", {}, box.value))),
+  );
   return { element, read: () => field.choices.filter((_, place) => boxes[place].checked) };
 }
 
 function figures(field, now, changed) {
-  const input = h("input", { type: "text", "aria-label": "Values, separated by commas", oninput: changed, value: spread(field, now).join(", ") });
-  const typed = () => input.value.split(",").map((text) => text.trim()).filter(Boolean);
+  const input = h("input", {
+    type: "text",
+    "aria-label": "Values, separated by commas",
+    oninput: changed,
+    value: spread(field, now).join(", "),
+  });
+  const typed = () =>
+    input.value
+      .split(",")
+      .map((text) => text.trim())
+      .filter(Boolean);
   // Twice the same picture would be paid twice.
   const read = () => [...new Set(typed().map((text) => (Number.isFinite(Number(text)) ? Number(text) : text)))];
   return { element: input, read };
@@ -30,7 +44,8 @@ function spread(field, sent) {
     const first = Number(now) < 0 ? 1 : Number(now);
     return [0, 1, 2, 3].map((more) => first + more);
   }
-  const [low, high] = most <= 1 ? [0.3, 0.9] : [Math.max(least, now / 2), Math.min(most, Math.max(now * 2, least + 3 * step))];
+  const [low, high] =
+    most <= 1 ? [0.3, 0.9] : [Math.max(least, now / 2), Math.min(most, Math.max(now * 2, least + 3 * step))];
   const even = [0, 1, 2, 3].map((place) => low + ((high - low) * place) / 3);
   return [...new Set(even.map((value) => Number((Math.round(value / step) * step).toFixed(4))))];
 }

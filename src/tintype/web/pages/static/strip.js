@@ -5,8 +5,8 @@ import { drawSeed } from "./controls/number.js";
 import { fill, h, icon } from "./dom.js";
 import { isTest } from "./key.js";
 import { named, request } from "./models.js";
-import { createSheet } from "./sheet.js";
 import { pictures } from "./result.js";
+import { createSheet } from "./sheet.js";
 import { chooseValues } from "./strip-values.js";
 import { poll, submit } from "./watch.js";
 import { forPrice, label } from "./words.js";
@@ -18,7 +18,11 @@ const [FEWEST, MOST] = [2, 8];
 export function createStrip(bench) {
   const { model } = bench;
   const fields = model.fields.filter(({ means, choices }) => VARIED.includes(means) && choices.length !== 1);
-  const which = h("select", { "aria-label": "Parameter to vary" }, fields.map(({ name, means }) => h("option", { value: name }, label(means))));
+  const which = h(
+    "select",
+    { "aria-label": "Parameter to vary" },
+    fields.map(({ name, means }) => h("option", { value: name }, label(means))),
+  );
   const place = h("div.values");
   const error = h("p.error", { role: "alert" });
   const button = h("button", { type: "button", onclick: () => run() }, icon("strip"), "Make the strip");
@@ -33,7 +37,11 @@ export function createStrip(bench) {
   const price = () => {
     error.textContent = "";
     const count = chooser.read().length;
-    fill(button, icon("strip"), `Make ${count} ${count === 1 ? "picture" : "pictures"}${forPrice(model, count, isTest())}`);
+    fill(
+      button,
+      icon("strip"),
+      `Make ${count} ${count === 1 ? "picture" : "pictures"}${forPrice(model, count, isTest())}`,
+    );
   };
   const run = async () => {
     const values = chooser.read();
@@ -43,10 +51,20 @@ export function createStrip(bench) {
     if (!error.textContent && bench.sound()) await make(bench, chosen(), values);
   };
   which.addEventListener("change", redraw);
-  const element = h("details.strip", { ontoggle: () => element.open && redraw() },
+  const element = h(
+    "details.strip",
+    { ontoggle: () => element.open && redraw() },
     h("summary", {}, "Strip: compare several values"),
-    h("div.inside", {}, h("p.hint", {}, "The same request with one thing varied, as a contact sheet to download."),
-      which, place, error, button));
+    h(
+      "div.inside",
+      {},
+      h("p.hint", {}, "The same request with one thing varied, as a contact sheet to download."),
+      which,
+      place,
+      error,
+      button,
+    ),
+  );
   return { element, button };
 }
 
@@ -58,7 +76,10 @@ async function make(bench, field, values) {
   let unwanted = false;
   const stop = (id) => send(`/v2/requests/${id}`, undefined, "DELETE").catch((error) => bench.refuse(error));
   const cancel = () => ((unwanted = true), sheet.stopping(), ids.forEach(stop));
-  const sheet = createSheet(model, field, values, base, { cancel, use: (value, words) => (bench.write(value), bench.say(`The form has ${words} now.`)) });
+  const sheet = createSheet(model, field, values, base, {
+    cancel,
+    use: (value, words) => (bench.write(value), bench.say(`The form has ${words} now.`)),
+  });
   bench.say("");
   bench.busy(cancel);
   bench.put(sheet.element);
@@ -71,7 +92,11 @@ async function make(bench, field, values) {
     if (result.status === "COMPLETED") cell.show(pictures(result, wanted)[0]);
     else cell.refuse(result.error);
   };
-  await Promise.all(values.map((value, place) => one(value, sheet.cells[place]).catch(({ message }) => sheet.cells[place].refuse(message))));
+  await Promise.all(
+    values.map((value, place) =>
+      one(value, sheet.cells[place]).catch(({ message }) => sheet.cells[place].refuse(message)),
+    ),
+  );
   sheet.done();
   bench.busy(null);
 }

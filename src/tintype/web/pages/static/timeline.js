@@ -23,17 +23,32 @@ export function timeline(title, series, span, kind) {
   const scale = scaled(0, highest / unit, 0);
   const x = (time) => LEFT + ((time - span.from) / (span.to - span.from)) * (WIDTH - LEFT);
   const y = (value) => TOP + (1 - value / (scale.high * unit)) * (HEIGHT - TOP);
-  const svg = draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT + FOOT}`, role: "img", "aria-label": spoken(title, series, kind) });
+  const svg = draw("svg", {
+    viewBox: `0 0 ${WIDTH} ${HEIGHT + FOOT}`,
+    role: "img",
+    "aria-label": spoken(title, series, kind),
+  });
   for (const value of ticks(scale).map((tick) => tick * unit)) {
     svg.append(draw("line", { x1: LEFT, x2: WIDTH, y1: y(value), y2: y(value), class: "grid" }));
     svg.append(draw("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, kind.show(value)));
   }
   const middle = (span.from + span.to) / 2;
-  for (const [time, anchor] of [[span.from, "start"], [middle, "middle"], [span.to, "end"]]) {
+  for (const [time, anchor] of [
+    [span.from, "start"],
+    [middle, "middle"],
+    [span.to, "end"],
+  ]) {
     svg.append(draw("text", { x: x(time), y: HEIGHT + 15, "text-anchor": anchor }, timeOf(time)));
   }
   if (known.length) svg.append(...(kind.bars ? bars(series, span, x, y) : lines(series, span, x, y)));
-  else svg.append(draw("text", { x: (WIDTH + LEFT) / 2, y: (HEIGHT + TOP) / 2 + 4, "text-anchor": "middle", class: "empty-plot" }, kind.empty));
+  else
+    svg.append(
+      draw(
+        "text",
+        { x: (WIDTH + LEFT) / 2, y: (HEIGHT + TOP) / 2 + 4, "text-anchor": "middle", class: "empty-plot" },
+        kind.empty,
+      ),
+    );
   return h("figure.timeline", {}, caption(title, series, span, kind, svg, x), svg);
 }
 
@@ -44,7 +59,9 @@ function lines(series, { times, seconds }, x, y) {
   return series.flatMap(({ values, hue }) => {
     const known = times.map((time, place) => [time, values[place]]).filter(([, value]) => value !== null);
     const path = known.map((one, place) => `${place && joined(known[place - 1], one) ? "L" : "M"}${at(one).join(" ")}`);
-    const alone = known.filter((one, place) => !joined(one, known[place + 1]) && !(place && joined(known[place - 1], one)));
+    const alone = known.filter(
+      (one, place) => !joined(one, known[place + 1]) && !(place && joined(known[place - 1], one)),
+    );
     return [
       draw("path", { d: path.join(""), class: `line series-${hue}` }),
       ...alone.map((one) => draw("circle", { cx: at(one)[0], cy: at(one)[1], r: 2.5, class: `series-${hue}` })),
@@ -56,21 +73,34 @@ function bars(series, { times, seconds, from, to }, x, y) {
   const wide = Math.max(1, x(from + 1000 * seconds) - x(from) - 0.6);
   return times.flatMap((time, place) => {
     let below = 0;
-    return series.filter(({ values }) => values[place]).map((one) => {
-      const [bottom, top] = [y(below), y((below += one.values[place]))];
-      const left = Math.min(x(time), x(to) - wide);
-      return draw("rect", { x: left, y: top, width: wide, height: bottom - top, class: `series-${one.hue}` });
-    });
+    return series
+      .filter(({ values }) => values[place])
+      .map((one) => {
+        const [bottom, top] = [y(below), y((below += one.values[place]))];
+        const left = Math.min(x(time), x(to) - wide);
+        return draw("rect", { x: left, y: top, width: wide, height: bottom - top, class: `series-${one.hue}` });
+      });
   });
 }
 
 /** The title, and each series with its latest value, or all of its counts, or what is under the pointer. */
 function caption(title, series, { times }, kind, svg, x) {
   const values = h("ul.legend");
-  const tell = (place) => fill(values, series.map((one) => {
-    const value = place === null ? overall(one.values, kind) : one.values[place];
-    return h("li", {}, h(`span.swatch.series-${one.hue}`), `${one.name} `, h("strong", {}, value === null ? "–" : kind.show(value)));
-  }), place === null ? null : h("li", {}, timeOf(times[place])));
+  const tell = (place) =>
+    fill(
+      values,
+      series.map((one) => {
+        const value = place === null ? overall(one.values, kind) : one.values[place];
+        return h(
+          "li",
+          {},
+          h(`span.swatch.series-${one.hue}`),
+          `${one.name} `,
+          h("strong", {}, value === null ? "–" : kind.show(value)),
+        );
+      }),
+      place === null ? null : h("li", {}, timeOf(times[place])),
+    );
   tell(null);
   svg.addEventListener("pointermove", ({ clientX }) => {
     const box = svg.getBoundingClientRect();

@@ -5,17 +5,38 @@ import { fill, h } from "./dom.js";
 export function vocabulary(model, write) {
   if (!model.vocabulary) return null;
   const list = h("ul.things");
-  const search = h("input", { type: "search", placeholder: `Search ${model.vocabulary.length} things`, "aria-label": "Search the things that can be drawn", oninput: () => draw(search.value) });
+  const search = h("input", {
+    type: "search",
+    placeholder: `Search ${model.vocabulary.length} things`,
+    "aria-label": "Search the things that can be drawn",
+    oninput: () => draw(search.value),
+  });
   const draw = (text) => {
     const found = model.vocabulary.filter(({ name }) => name.includes(text.trim().toLowerCase()));
-    fill(list, found.map(({ name, emoji }) => h("li", {}, h("button", { type: "button", onclick: () => write(phrase(name)) },
-      h("span.emoji", { "aria-hidden": "true" }, emoji), name))));
+    fill(
+      list,
+      found.map(({ name, emoji }) =>
+        h(
+          "li",
+          {},
+          h(
+            "button",
+            { type: "button", onclick: () => write(phrase(name)) },
+            h("span.emoji", { "aria-hidden": "true" }, emoji),
+            name,
+          ),
+        ),
+      ),
+    );
     if (!found.length) fill(list, h("li.hint", {}, "These weights know nothing by this name."));
   };
   draw("");
-  return h("details.vocabulary", {},
+  return h(
+    "details.vocabulary",
+    {},
     h("summary", {}, `What the built-in weights can draw: ${model.vocabulary.length} things`),
-    h("div.inside", {}, search, list, h("p.hint", {}, `Each also “on a … background”: ${model.colours.join(", ")}.`)));
+    h("div.inside", {}, search, list, h("p.hint", {}, `Each also “on a … background”: ${model.colours.join(", ")}.`)),
+  );
 }
 
 const phrase = (name) => `${/^[aeiou]/.test(name) ? "an" : "a"} ${name}`;
@@ -23,6 +44,10 @@ const phrase = (name) => `${/^[aeiou]/.test(name) ? "an" : "a"} ${name}`;
 /** Prompts to try, as buttons. */
 export function ideas(model, write) {
   if (!model.prompts) return null;
-  return h("div.ideas", { role: "group", "aria-label": "Prompts to try" }, h("span.hint", {}, "Try"),
-    model.prompts.map((prompt) => h("button", { type: "button", onclick: () => write(prompt) }, prompt)));
+  return h(
+    "div.ideas",
+    { role: "group", "aria-label": "Prompts to try" },
+    h("span.hint", {}, "Try"),
+    model.prompts.map((prompt) => h("button", { type: "button", onclick: () => write(prompt) }, prompt)),
+  );
 }

@@ -7,7 +7,11 @@ const OVER = new Set(["completed", "failed"]);
 
 /** Queue a request → its id, and what the server warns of, if it does; throws Refused. */
 export async function submit(slug, body) {
-  const answer = await call(`/v2/${slug}`, { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } });
+  const answer = await call(`/v2/${slug}`, {
+    method: "POST",
+    body: JSON.stringify(body),
+    headers: { "content-type": "application/json" },
+  });
   const { request_id: id } = await read(answer);
   return { id, warning: answer.headers.get("x-warning") };
 }

@@ -9,7 +9,11 @@ export function dollars(amount, digits) {
 /** Seconds, minutes, hours or days, whichever is shortest. */
 export function duration(seconds) {
   if (seconds < 10) return `${Number(seconds.toPrecision(2))} s`;
-  const units = [[86_400, "day"], [3_600, "hour"], [60, "minute"]];
+  const units = [
+    [86_400, "day"],
+    [3_600, "hour"],
+    [60, "minute"],
+  ];
   const [size, unit] = units.find(([size]) => seconds >= 2 * size || Math.abs(seconds / size - 1) < 0.1) ?? [1, "s"];
   const count = Math.round(seconds / size);
   return unit === "s" ? `${count} s` : `${count} ${unit}${count === 1 ? "" : "s"}`;

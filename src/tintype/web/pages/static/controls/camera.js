@@ -7,9 +7,21 @@ export function takePhoto() {
   return new Promise((resolve) => {
     const video = h("video", { autoplay: true, playsinline: true, muted: true });
     const words = h("p.hint", { role: "status" }, "Asking for the camera …");
-    const shoot = h("button.primary", { type: "button", disabled: true, onclick: async () => end(await still(video)) }, "Take it");
-    const dialog = openDialog("Camera", h("div.camera", {}, video, words,
-      h("div.row", {}, shoot, h("button.quiet", { type: "button", onclick: () => dialog.close() }, "Not now"))));
+    const shoot = h(
+      "button.primary",
+      { type: "button", disabled: true, onclick: async () => end(await still(video)) },
+      "Take it",
+    );
+    const dialog = openDialog(
+      "Camera",
+      h(
+        "div.camera",
+        {},
+        video,
+        words,
+        h("div.row", {}, shoot, h("button.quiet", { type: "button", onclick: () => dialog.close() }, "Not now")),
+      ),
+    );
     let photo = null;
     const end = (taken) => ((photo = taken), dialog.close());
     dialog.addEventListener("close", () => {

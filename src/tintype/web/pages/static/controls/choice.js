@@ -13,14 +13,22 @@ export function choice(field, id, changed) {
 function list(field, id, changed) {
   const options = field.choices.map((value) => h("option", { value }, String(value)));
   const select = h("select", { id, onchange: changed }, options);
-  return { element: select, input: select, read: () => typed(field, select.value), write: (value) => (select.value = value) };
+  return {
+    element: select,
+    input: select,
+    read: () => typed(field, select.value),
+    write: (value) => (select.value = value),
+  };
 }
 
 function buttons(field, id, changed) {
   const group = unique(field.name);
   const inputs = field.choices.map((value) => h("input", { type: "radio", name: group, value, onchange: changed }));
   const element = h("div.segments", { id, role: "radiogroup" });
-  fill(element, inputs.map((input) => h("label", {}, input, h("span", {}, input.value))));
+  fill(
+    element,
+    inputs.map((input) => h("label", {}, input, h("span", {}, input.value))),
+  );
   return {
     element,
     input: element,

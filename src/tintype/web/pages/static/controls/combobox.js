@@ -5,8 +5,14 @@ export function combobox(field, id, changed) {
   let chosen = field.default;
   let active = -1;
   const input = h("input", {
-    id, type: "text", role: "combobox", autocomplete: "off", spellcheck: "false",
-    "aria-expanded": "false", "aria-controls": `${id}-list`, "aria-autocomplete": "list",
+    id,
+    type: "text",
+    role: "combobox",
+    autocomplete: "off",
+    spellcheck: "false",
+    "aria-expanded": "false",
+    "aria-controls": `${id}-list`,
+    "aria-autocomplete": "list",
   });
   const list = h("ul.options", { id: `${id}-list`, role: "listbox", hidden: true, "aria-label": field.name });
 
@@ -32,12 +38,28 @@ export function combobox(field, id, changed) {
   };
   const open = (text = "") => {
     const found = field.choices.filter((value) => String(value).toLowerCase().includes(text.toLowerCase()));
-    fill(list, found.map((value, place) => h("li", {
-      id: `${id}-${place}`, role: "option", "data-value": value, "aria-selected": String(value === chosen),
-      // Before the input's blur, which would close the list.
-      onpointerdown: (event) => (event.preventDefault(), choose(value)),
-    }, String(value))));
-    if (!found.length) fill(list, h("li.none", { role: "option", "aria-disabled": "true", "aria-selected": "false" }, "Nothing like that"));
+    fill(
+      list,
+      found.map((value, place) =>
+        h(
+          "li",
+          {
+            id: `${id}-${place}`,
+            role: "option",
+            "data-value": value,
+            "aria-selected": String(value === chosen),
+            // Before the input's blur, which would close the list.
+            onpointerdown: (event) => (event.preventDefault(), choose(value)),
+          },
+          String(value),
+        ),
+      ),
+    );
+    if (!found.length)
+      fill(
+        list,
+        h("li.none", { role: "option", "aria-disabled": "true", "aria-selected": "false" }, "Nothing like that"),
+      );
     list.hidden = false;
     input.setAttribute("aria-expanded", "true");
     mark(Math.max(0, found.indexOf(chosen)));
@@ -46,7 +68,10 @@ export function combobox(field, id, changed) {
   const keys = {
     ArrowDown: () => (list.hidden ? open() : mark(active + 1)),
     ArrowUp: () => (list.hidden ? open() : mark(active - 1)),
-    Enter: () => (list.hidden ? open() : shown()[active] && choose(field.choices.find((value) => String(value) === shown()[active].dataset.value))),
+    Enter: () =>
+      list.hidden
+        ? open()
+        : shown()[active] && choose(field.choices.find((value) => String(value) === shown()[active].dataset.value)),
     Escape: () => list.hidden || close(),
   };
   input.addEventListener("keydown", (event) => {

@@ -6,14 +6,28 @@ const SEEDS = 2 ** 32;
 
 export function number(field, id, changed) {
   const figure = h("input.figure", {
-    id, type: "number", inputmode: field.type === "integer" ? "numeric" : "decimal",
-    min: field.minimum, max: field.maximum, step: field.step, placeholder: field.default,
+    id,
+    type: "number",
+    inputmode: field.type === "integer" ? "numeric" : "decimal",
+    min: field.minimum,
+    max: field.maximum,
+    step: field.step,
+    placeholder: field.default,
   });
   const slider = h("input", {
-    type: "range", min: field.minimum, max: field.maximum, step: "any", tabindex: -1, "aria-hidden": "true",
+    type: "range",
+    min: field.minimum,
+    max: field.maximum,
+    step: "any",
+    tabindex: -1,
+    "aria-hidden": "true",
   });
   const snap = () => Math.min(field.maximum, round(Math.round(Number(slider.value) / field.step) * field.step));
-  const show = () => slider.style.setProperty("--filled", `${(100 * (slider.value - field.minimum)) / (field.maximum - field.minimum)}%`);
+  const show = () =>
+    slider.style.setProperty(
+      "--filled",
+      `${(100 * (slider.value - field.minimum)) / (field.maximum - field.minimum)}%`,
+    );
   slider.addEventListener("input", () => {
     figure.value = Math.max(field.minimum, snap());
     show();
@@ -33,16 +47,34 @@ export function number(field, id, changed) {
 
 /** The seed: as text, since it may be longer than a number can be exact; and a dice. */
 export function seed(field, id, changed) {
-  const figure = h("input.figure", { id, type: "text", inputmode: "numeric", autocomplete: "off", spellcheck: "false", oninput: changed });
+  const figure = h("input.figure", {
+    id,
+    type: "text",
+    inputmode: "numeric",
+    autocomplete: "off",
+    spellcheck: "false",
+    oninput: changed,
+  });
   const write = (value) => (figure.value = String(value ?? ""));
-  const roll = h("button.tool", {
-    type: "button", title: "Draw a seed now", "aria-label": "Draw a seed now",
-    onclick: () => (write(drawSeed()), changed()),
-  }, icon("dice"));
-  const any = h("button.quiet", {
-    type: "button", title: "-1: the server draws a new one every time",
-    onclick: () => (write(-1), changed()),
-  }, "New each time");
+  const roll = h(
+    "button.tool",
+    {
+      type: "button",
+      title: "Draw a seed now",
+      "aria-label": "Draw a seed now",
+      onclick: () => (write(drawSeed()), changed()),
+    },
+    icon("dice"),
+  );
+  const any = h(
+    "button.quiet",
+    {
+      type: "button",
+      title: "-1: the server draws a new one every time",
+      onclick: () => (write(-1), changed()),
+    },
+    "New each time",
+  );
   return { element: h("div.seed", {}, figure, roll, any), input: figure, read: () => parsed(figure.value), write };
 }
 

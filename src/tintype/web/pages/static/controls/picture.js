@@ -9,19 +9,61 @@ const SAMPLES = ["/sd-img2img-input.jpeg", "/sd3-img2img-ip.jpg", "/sd3-turbo-i2
 const NAMES = ["Landscape", "Portrait", "Figure"];
 
 export function picture(field, id, changed) {
-  const address = h("input", { id, type: "text", inputmode: "url", autocomplete: "off", spellcheck: "false", placeholder: "https://… or a picture from below" });
+  const address = h("input", {
+    id,
+    type: "text",
+    inputmode: "url",
+    autocomplete: "off",
+    spellcheck: "false",
+    placeholder: "https://… or a picture from below",
+  });
   const view = h("div.view");
   const note = h("p.hint", { role: "status" });
-  const file = h("input", { type: "file", accept: "image/*", hidden: true, "aria-label": `${label(field.name)}: choose a file` });
-  const zone = h("div.drop", {}, view, h("div.ways", {},
-    address,
-    h("div.row", {},
-      h("button.quiet", { type: "button", onclick: () => file.click() }, icon("input"), "Choose a file"),
-      h("button.quiet", { type: "button", onclick: async () => ((photo) => photo && take(photo))(await takePhoto()) }, icon("camera"), "Camera")),
-    h("div.samples", { role: "group", "aria-label": "Samples of this server" }, SAMPLES.map((path, place) =>
-      h("button", { type: "button", title: `Sample: ${NAMES[place]}`, "aria-label": `Sample: ${NAMES[place]}`, onclick: () => (write(path), changed()) },
-        h("img", { src: path, alt: "", loading: "lazy" })))),
-    note), file);
+  const file = h("input", {
+    type: "file",
+    accept: "image/*",
+    hidden: true,
+    "aria-label": `${label(field.name)}: choose a file`,
+  });
+  const zone = h(
+    "div.drop",
+    {},
+    view,
+    h(
+      "div.ways",
+      {},
+      address,
+      h(
+        "div.row",
+        {},
+        h("button.quiet", { type: "button", onclick: () => file.click() }, icon("input"), "Choose a file"),
+        h(
+          "button.quiet",
+          { type: "button", onclick: async () => ((photo) => photo && take(photo))(await takePhoto()) },
+          icon("camera"),
+          "Camera",
+        ),
+      ),
+      h(
+        "div.samples",
+        { role: "group", "aria-label": "Samples of this server" },
+        SAMPLES.map((path, place) =>
+          h(
+            "button",
+            {
+              type: "button",
+              title: `Sample: ${NAMES[place]}`,
+              "aria-label": `Sample: ${NAMES[place]}`,
+              onclick: () => (write(path), changed()),
+            },
+            h("img", { src: path, alt: "", loading: "lazy" }),
+          ),
+        ),
+      ),
+      note,
+    ),
+    file,
+  );
 
   const write = (value) => {
     address.value = value ?? "";
@@ -30,14 +72,23 @@ export function picture(field, id, changed) {
   };
   const show = () => {
     const shown = preview(address.value.trim());
-    fill(view, shown ? h("img", { src: shown, alt: "The input picture" }) : h("p.hint", {}, address.value.trim() ? "The server fetches it when it runs" : "Drop or paste a picture"));
-    view.querySelector("img")?.addEventListener("error", () => fill(view, h("p.hint", {}, "This picture is not there")));
+    fill(
+      view,
+      shown
+        ? h("img", { src: shown, alt: "The input picture" })
+        : h("p.hint", {}, address.value.trim() ? "The server fetches it when it runs" : "Drop or paste a picture"),
+    );
+    view
+      .querySelector("img")
+      ?.addEventListener("error", () => fill(view, h("p.hint", {}, "This picture is not there")));
   };
   const take = async (blob) => {
     if (!blob) return (note.textContent = "That is no picture.");
     note.textContent = "Uploading …";
     try {
-      const { file_urls: [url] } = await send("/upload-asset", { data_urls: [await asDataUrl(blob)] });
+      const {
+        file_urls: [url],
+      } = await send("/upload-asset", { data_urls: [await asDataUrl(blob)] });
       const { kept_seconds: kept } = await get("/about.json");
       write(local(url));
       note.textContent = `Uploaded; kept for ${duration(kept.upload)}.`;
@@ -63,7 +114,7 @@ function listen(zone, take) {
   });
   document.addEventListener("paste", (event) => {
     const found = zone.isConnected && pictureIn(event.clipboardData);
-    if (found) (event.preventDefault(), take(found));
+    if (found) event.preventDefault(), take(found);
   });
 }
 
@@ -75,9 +126,10 @@ function preview(text) {
   return text.startsWith(`${server}/`) ? local(text) : "";
 }
 
-const asDataUrl = (blob) => new Promise((resolve, reject) => {
-  const reader = new FileReader();
-  reader.onload = () => resolve(reader.result);
-  reader.onerror = () => reject(new Error("The file can't be read."));
-  reader.readAsDataURL(blob);
-});
+const asDataUrl = (blob) =>
+  new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result);
+    reader.onerror = () => reject(new Error("The file can't be read."));
+    reader.readAsDataURL(blob);
+  });

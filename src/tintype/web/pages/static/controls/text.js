@@ -3,6 +3,12 @@ import { h } from "../dom.js";
 
 /** @returns a control: its element, the input that a label names, `read` and `write` */
 export function text(field, id, changed) {
-  const area = h("textarea", { id, rows: field.means === "prompt" ? 3 : 2, maxlength: field.longest, spellcheck: "true", oninput: changed });
+  const area = h("textarea", {
+    id,
+    rows: field.means === "prompt" ? 3 : 2,
+    maxlength: field.longest,
+    spellcheck: "true",
+    oninput: changed,
+  });
   return { element: area, input: area, read: () => area.value, write: (value) => (area.value = value ?? "") };
 }

@@ -3,7 +3,9 @@
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 export const curl = {
-  name: "curl", file: "generate.sh", needs: "Any shell with curl.",
+  name: "curl",
+  file: "generate.sh",
+  needs: "Any shell with curl.",
   write: ({ base, slug, json, answer }) => `curl --fail-with-body ${base}/v1/${slug} \\
   -H "x-api-key: $SEGMIND_API_KEY" \\
   -H "content-type: application/json" \\
@@ -13,7 +15,9 @@ export const curl = {
 };
 
 export const curlQueue = {
-  name: "curl, queued", file: "queue.sh", needs: "Any shell with curl and sed.",
+  name: "curl, queued",
+  file: "queue.sh",
+  needs: "Any shell with curl and sed.",
   write: ({ base, slug, json }) => `# Submit, ask until it has ended, print the result.
 status_url=$(curl -sS --fail-with-body ${base}/v2/${slug} \\
   -H "x-api-key: $SEGMIND_API_KEY" \\

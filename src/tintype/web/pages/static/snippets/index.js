@@ -9,7 +9,20 @@ import { requests, segmind, segmindSync } from "./python.js";
 import { ruby } from "./ruby.js";
 
 /** Each has a name, the file it belongs in, what it needs, and `write(ask)`. */
-export const LANGUAGES = [curl, curlQueue, segmind, segmindSync, requests, javascript, typescript, go, java, csharp, php, ruby];
+export const LANGUAGES = [
+  curl,
+  curlQueue,
+  segmind,
+  segmindSync,
+  requests,
+  javascript,
+  typescript,
+  go,
+  java,
+  csharp,
+  php,
+  ruby,
+];
 
 /** What a snippet is written from: the server's address, the slug, the body, its JSON, and the file for the answer. */
 export function asked(base, slug, body, answer) {
@@ -18,7 +31,10 @@ export function asked(base, slug, body, answer) {
 
 /** JSON without the characters that some languages take for the end of a line. */
 function json(body) {
-  return JSON.stringify(body, null, 2).replace(/[\u0085\u2028\u2029]/g, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return JSON.stringify(body, null, 2).replace(
+    /[\u0085\u2028\u2029]/g,
+    (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }
 
 /** The name of the file that v1 answers with: a picture, or JSON where there are several or base64 is wanted. */

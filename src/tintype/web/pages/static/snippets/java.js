@@ -1,7 +1,9 @@
 /** Java: a text block, in which only the backslash must be doubled: JSON never has three quotes in a row. */
 
 export const java = {
-  name: "Java", file: "Generate.java", needs: "Java 17 or later: java Generate.java",
+  name: "Java",
+  file: "Generate.java",
+  needs: "Java 17 or later: java Generate.java",
   write: ({ base, slug, json, answer }) => `import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;

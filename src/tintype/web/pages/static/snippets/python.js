@@ -12,13 +12,20 @@ const WORDS = new Set(["from", "in", "is", "lambda", "class", "def", "not", "wit
 function named(body) {
   const plain = Object.keys(body).every((name) => NAME.test(name) && !WORDS.has(name));
   if (!plain) return `${INDENT}**${dictionary(body).replaceAll("\n", `\n${INDENT}`)},\n`;
-  return Object.entries(body).map(([name, value]) => `${INDENT}${name}=${literal(value)},\n`).join("");
+  return Object.entries(body)
+    .map(([name, value]) => `${INDENT}${name}=${literal(value)},\n`)
+    .join("");
 }
 
-const dictionary = (body) => `{\n${Object.entries(body).map(([name, value]) => `${INDENT}${literal(name)}: ${literal(value)},\n`).join("")}}`;
+const dictionary = (body) =>
+  `{\n${Object.entries(body)
+    .map(([name, value]) => `${INDENT}${literal(name)}: ${literal(value)},\n`)
+    .join("")}}`;
 
 export const segmind = {
-  name: "Python, segmind (async)", file: "queue.py", needs: "pip install segmind",
+  name: "Python, segmind (async)",
+  file: "queue.py",
+  needs: "pip install segmind",
   write: ({ base, slug, body }) => `from segmind import SegmindClient
 
 client = SegmindClient(base_url="${base}/v1")  # reads SEGMIND_API_KEY
@@ -30,7 +37,9 @@ print(result["status"], result["output"], result["metrics"])
 };
 
 export const segmindSync = {
-  name: "Python, segmind (sync)", file: "generate.py", needs: "pip install segmind",
+  name: "Python, segmind (sync)",
+  file: "generate.py",
+  needs: "pip install segmind",
   write: ({ base, slug, body, answer }) => `from pathlib import Path
 
 from segmind import SegmindClient
@@ -44,7 +53,9 @@ Path("${answer}").write_bytes(response.content)
 };
 
 export const requests = {
-  name: "Python, requests", file: "generate.py", needs: "pip install requests",
+  name: "Python, requests",
+  file: "generate.py",
+  needs: "pip install requests",
   write: ({ base, slug, body, answer }) => `import os
 from pathlib import Path
 
