@@ -9,8 +9,21 @@ READY := .venv/.ready
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/  make \1|\2/' | column -t -s '|'
 
+# Node.js of a version that package.json takes, if it is there; `make NODE= …` goes without it.
+NODE = $(shell node -p '[major, minor] = process.versions.node.split("."), major > 20 || major == 20 && minor >= 19 || ""' 2>&-)
+# Tools that check the pages and the OpenAPI document: in no wheel, and not needed to serve.
+NODE_READY := node_modules/.ready
+
 .PHONY: setup
-setup: $(READY) ## Make .venv with everything in it
+setup: $(READY) $(if $(NODE),$(NODE_READY),without-node) ## Make .venv with everything in it; node_modules too, where Node.js is
+
+.PHONY: without-node
+without-node:
+	@echo "No Node.js 20.19 or later: the pages' modules and the OpenAPI document are not checked (docs: CONTRIBUTING.md)"
+
+$(NODE_READY): package.json package-lock.json
+	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error || { echo "'make NODE= …' goes without npm's tools"; exit 1; }
+	touch $(NODE_READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tintype needs Python 3.11 or later")'
@@ -90,5 +103,5 @@ footprint: setup ## Count the modules and functions of tintype that one warm req
 	$(BIN)/python -m tests.footprint
 
 .PHONY: clean
-clean: ## Remove what was built: .venv, demo/ and caches
-	rm -rf .venv demo dist build/lib .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## Remove what was built: .venv, node_modules, demo/ and caches
+	rm -rf .venv node_modules demo dist build/lib .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
