@@ -1,7 +1,10 @@
 /** The form for a new key: what it is called, what it may do, and how much. */
+import { cancelButton } from "./dialog.js";
 import { h, unique } from "./dom.js";
+import { createError } from "./refusal.js";
 
 const DAY = 86_400;
+/** @type {[days: number | "", words: string][]} */
 const LIVES = [
   ["", "as long as this key"],
   [1, "1 day"],
@@ -14,12 +17,18 @@ const LIVES = [
 const LIMITS = [
   ["spend_cap", "Spends at most, $", "no cap"],
   ["rpm", "Requests a minute", "the account's"],
-  ["concurrency", "Requests at once", "the account's"],
-  ["max_queued", "Pictures at once", "the account's"],
+  ["concurrency", "Concurrent requests", "the account's"],
+  ["max_queued", "Queued pictures", "the account's"],
   ["max_pixels", "Pixels a request", "any"],
 ];
 
-/** A form; `make(wanted)` sends what `POST /v2/keys` takes, and what it throws is shown below. */
+/**
+ * A form for a key.
+ * @param {Model[]} models
+ * @param {"live" | "test"} mode the reader's key's
+ * @param {(wanted: object) => Promise<void>} make sends what `POST /v2/keys` takes; what it throws is shown
+ * @param {() => void} cancel
+ */
 export function createKeyForm(models, mode, make, cancel) {
   const name = h("input", {
     id: unique("name"),
@@ -51,7 +60,7 @@ export function createKeyForm(models, mode, make, cancel) {
     words,
     input: h("input", { id: unique(field), inputmode: "decimal", placeholder: empty, autocomplete: "off" }),
   }));
-  const error = h("p.error", { role: "alert" });
+  const error = createError();
   const read = () => {
     const slugs = chosen.filter(({ box }) => box.checked).map(({ slug }) => slug);
     const figures = limits
@@ -66,17 +75,9 @@ export function createKeyForm(models, mode, make, cancel) {
       ...(life.value && { expires_in: Number(life.value) * DAY }),
     };
   };
-  const submit = async (event) => {
-    event.preventDefault();
-    try {
-      await make(read());
-    } catch (refused) {
-      error.textContent = refused.message;
-    }
-  };
   return h(
     "form",
-    { onsubmit: submit, novalidate: true },
+    { onsubmit: error.listener(() => make(read())), novalidate: true },
     h("label", { for: name.id }, "What is it for?"),
     name,
     h("div.check", {}, test, h("label", { for: test.id }, "A test key: free, no model runs")),
@@ -99,15 +100,13 @@ export function createKeyForm(models, mode, make, cancel) {
         limits.map(({ words, input }) => h("div", {}, h("label", { for: input.id }, words), input)),
       ),
     ),
-    error,
-    h(
-      "div.row",
-      {},
-      h("button.primary", { type: "submit" }, "Make the key"),
-      h("button.quiet", { type: "button", onclick: cancel }, "Not now"),
-    ),
+    error.element,
+    h("div.row", {}, h("button.primary", { type: "submit" }, "Make the key"), cancelButton(cancel)),
   );
 }
 
-/** A number where it is one; else the text, which the server then refuses in its own words. */
+/**
+ * A number where it is one; else the text, which the server then refuses in its own words.
+ * @param {string} text
+ */
 const figure = (text) => (Number.isFinite(Number(text)) ? Number(text) : text.trim());

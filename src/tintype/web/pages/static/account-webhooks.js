@@ -1,8 +1,9 @@
 /** The account's webhooks: whom the server tells of requests that end. */
 import { drawLog } from "./account-deliveries.js";
 import { get, send } from "./api.js";
-import { confirm, openDialog, showSecret } from "./dialog.js";
+import { cancelButton, confirm, openDialog, showSecret } from "./dialog.js";
 import { fill, h, icon, unique } from "./dom.js";
+import { createError } from "./refusal.js";
 import { moment } from "./words.js";
 
 const EVENTS = [
@@ -10,9 +11,14 @@ const EVENTS = [
   ["REQUEST_FAILED", "Requests that failed or were cancelled"],
 ];
 const SIGNS =
-  "Your receiver checks with it that a message came from this server: libraries for Standard Webhooks take it as it is.";
+  "Your receiver checks with it that a message came from this server: " +
+  "libraries for Standard Webhooks take it as it is.";
 
-/** Fill the panel; `mayChange` is whether the reader's key may change anything. */
+/**
+ * Fill the panel.
+ * @param {HTMLElement} panel
+ * @param {{mayChange: boolean}} reader whether the reader's key may change anything
+ */
 export async function drawWebhooks(panel, { mayChange }) {
   const redraw = () => drawWebhooks(panel, { mayChange });
   const { webhooks } = await get("/webhook/get");
@@ -39,22 +45,22 @@ export async function drawWebhooks(panel, { mayChange }) {
   );
 }
 
+/**
+ * @param {Api.Webhook} hook
+ * @param {boolean} mayChange
+ * @param {() => Promise<void>} redraw
+ */
 function one(hook, mayChange, redraw) {
   const place = h("div.log");
+  const error = createError();
   const taken = h("p.hint", {}, told(hook));
   /** The log, and when the last message was taken by now. */
   const show = async () => {
     const [{ webhooks }] = await Promise.all([get("/webhook/get"), drawLog(place, hook, mayChange)]);
     taken.textContent = told(webhooks.find(({ webhook_id: id }) => id === hook.webhook_id) ?? hook);
   };
-  const log = h(
-    "details.part",
-    {
-      ontoggle: () => log.open && show().catch((error) => fill(place, h("p.error", { role: "alert" }, error.message))),
-    },
-    h("summary", {}, "Delivery log"),
-    place,
-  );
+  const log = h("details.part", {}, h("summary", {}, "Delivery log"), error.element, place);
+  log.addEventListener("toggle", () => log.open && error.during(show));
   const state = hook.is_active ? h("span.badge.good", {}, "active") : h("span.badge.bad", {}, "disabled");
   return h(
     "li",
@@ -77,12 +83,22 @@ function one(hook, mayChange, redraw) {
   );
 }
 
+/** @param {Api.Webhook} hook */
 function told({ event: { types }, last_success_at: last }) {
   const ends = types.map((type) => type.replace("REQUEST_", "").toLowerCase()).join(" and ");
   return `requests ${ends} · last taken ${last ? moment(last) : "never"}`;
 }
 
+/**
+ * @param {Api.Webhook} hook
+ * @param {() => Promise<void>} redraw
+ */
 function tools(hook, redraw) {
+  /**
+   * @param {Parameters<typeof icon>[0]} name
+   * @param {string} words
+   * @param {() => void} act
+   */
   const button = (name, words, act) => h("button.tool", { type: "button", onclick: act }, icon(name), words);
   const own = hook.webhook_url !== null;
   return h(
@@ -95,6 +111,10 @@ function tools(hook, redraw) {
   );
 }
 
+/**
+ * @param {Api.Webhook} hook
+ * @param {() => Promise<void>} redraw
+ */
 function rotate({ webhook_id: id }, redraw) {
   confirm(
     "A new secret?",
@@ -102,13 +122,16 @@ function rotate({ webhook_id: id }, redraw) {
     "New secret",
     async () => {
       const { webhook } = await send("/webhook/rotate", { webhook_id: id });
-      await redraw();
       // After the question has been closed.
-      setTimeout(() => showSecret("The new secret", SIGNS, webhook.secret));
+      await redraw().finally(() => setTimeout(() => showSecret("The new secret", SIGNS, webhook.secret)));
     },
   );
 }
 
+/**
+ * @param {Api.Webhook} hook
+ * @param {() => Promise<void>} redraw
+ */
 function remove({ webhook_id: id, webhook_url: url }, redraw) {
   confirm("Make it inactive?", `${url} is told nothing more, not even what waits.`, "Make inactive", async () => {
     await get(`/webhook/inactive?webhook_id=${id}`);
@@ -116,6 +139,10 @@ function remove({ webhook_id: id, webhook_url: url }, redraw) {
   });
 }
 
+/**
+ * @param {Api.Webhook | null} hook null for a new one
+ * @param {() => Promise<void>} redraw
+ */
 function edit(hook, redraw) {
   const url = h("input", {
     id: unique("url"),
@@ -129,39 +156,33 @@ function edit(hook, redraw) {
     words,
     box: h("input", { id: unique("event"), type: "checkbox", checked: hook?.event.types.includes(type) ?? true }),
   }));
-  const error = h("p.error", { role: "alert" });
-  const submit = async (event) => {
-    event.preventDefault();
+  const error = createError();
+  const save = async () => {
     const wanted = {
       webhook_url: url.value.trim(),
       event: { types: boxes.filter(({ box }) => box.checked).map(({ type }) => type) },
     };
-    try {
-      const { webhook } = await send(
-        hook ? "/webhook/update" : "/webhook/add",
-        hook ? { ...wanted, webhook_id: hook.webhook_id } : wanted,
-      );
-      dialog.close();
-      await redraw();
-      if (!hook) showSecret("The secret that signs", SIGNS, webhook.secret);
-    } catch (refused) {
-      error.textContent = refused.message;
-    }
+    const { webhook } = await (hook
+      ? send("/webhook/update", { ...wanted, webhook_id: hook.webhook_id })
+      : send("/webhook/add", wanted));
+    dialog.close();
+    await redraw();
+    if (!hook) showSecret("The secret that signs", SIGNS, webhook.secret);
   };
   const dialog = openDialog(
     hook ? "Change the webhook" : "A new webhook",
     h(
       "form",
-      { onsubmit: submit, novalidate: true },
+      { onsubmit: error.listener(save), novalidate: true },
       h("label", { for: url.id }, "Address"),
       url,
       boxes.map(({ words, box }) => h("div.check", {}, box, h("label", { for: box.id }, words))),
-      error,
+      error.element,
       h(
         "div.row",
         {},
         h("button.primary", { type: "submit" }, hook ? "Save" : "Add it"),
-        h("button.quiet", { type: "button", onclick: () => dialog.close() }, "Not now"),
+        cancelButton(() => dialog.close()),
       ),
     ),
   );

@@ -1,5 +1,5 @@
 /** The API key: asked for once, when it is first needed, and kept for this tab only. */
-import { openDialog } from "./dialog.js";
+import { cancelButton, openDialog } from "./dialog.js";
 import { h } from "./dom.js";
 import { at } from "./paths.js";
 
@@ -18,14 +18,24 @@ export function forgetKey() {
 
 const announce = () => document.dispatchEvent(new CustomEvent("tintype:key"));
 
+/** @type {Promise<boolean> | null} */
 let asking = null;
 
-/** Ask for a key until a valid one is given → whether there is one; calls that need it at once share one question. */
+/**
+ * Ask for a key until a valid one is given → whether there is one; concurrent calls share one question.
+ * @param {string} reason why the key before was refused
+ */
 export function askKey(reason = "") {
-  asking ??= new Promise((resolve) => open(reason, resolve)).finally(() => (asking = null));
+  asking ??= new Promise((/** @type {(given: boolean) => void} */ resolve) => open(reason, resolve)).finally(() => {
+    asking = null;
+  });
   return asking;
 }
 
+/**
+ * @param {string} reason
+ * @param {(given: boolean) => void} resolve
+ */
 function open(reason, resolve) {
   const error = h("p.error", { id: "key-error", role: "alert" }, reason);
   const input = h("input", {
@@ -55,7 +65,7 @@ function open(reason, resolve) {
         "div.row",
         {},
         h("button.primary", { type: "submit" }, "Use this key"),
-        h("button.quiet", { type: "button", onclick: () => dialog.close() }, "Not now"),
+        cancelButton(() => dialog.close()),
       ),
     ),
   );
@@ -63,6 +73,12 @@ function open(reason, resolve) {
   input.focus();
 }
 
+/**
+ * @param {SubmitEvent} event
+ * @param {HTMLInputElement} input
+ * @param {HTMLElement} error
+ * @param {HTMLDialogElement} dialog
+ */
 async function submit(event, input, error, dialog) {
   event.preventDefault();
   const key = input.value.trim();
@@ -75,7 +91,10 @@ async function submit(event, input, error, dialog) {
   dialog.close("given");
 }
 
-/** Why the server does not take this key; empty when it does. */
+/**
+ * Why the server does not take this key; empty when it does.
+ * @param {string} key
+ */
 async function refused(key) {
   if (!/^[\x21-\x7e]+$/.test(key)) return "A key has only letters, digits and underscores.";
   try {
