@@ -1,9 +1,11 @@
 /** The last minutes, hours or the last day as plots. */
 import { get } from "./api.js";
+import { timeline } from "./chart.js";
 import { fill, h } from "./dom.js";
-import { timeline } from "./timeline.js";
+import { createError } from "./refusal.js";
 import { brief, bytes } from "./words.js";
 
+/** @type {[minutes: number, words: string][]} */
 const WINDOWS = [
   [15, "15 minutes"],
   [60, "hour"],
@@ -11,10 +13,15 @@ const WINDOWS = [
   [1440, "day"],
 ];
 
-const whole = (value) => (Number.isInteger(value) ? value.toLocaleString("en") : value.toFixed(1));
-const percent = (value) => `${Number((100 * value).toPrecision(3))} %`;
+const whole = (/** @type {number} */ value) =>
+  Number.isInteger(value) ? value.toLocaleString("en") : value.toFixed(1);
+const percent = (/** @type {number} */ value) => `${Number((100 * value).toPrecision(3))} %`;
 
-/** Each plot: its title, [name, field, hue] of its series, and how `timeline` draws it. */
+/** @typedef {[name: string, field: Api.SampleField, hue: number]} Series */
+/**
+ * Each plot: its title, its series, and how `timeline` draws it.
+ * @type {[title: string, series: Series[], kind: import("./chart.js").Kind][]}
+ */
 const PLOTS = [
   [
     "Queue depth",
@@ -22,10 +29,10 @@ const PLOTS = [
       ["waiting", "queued", 0],
       ["running", "running", 1],
     ],
-    { least: 4, show: whole, empty: "nobody looked yet" },
+    { least: 4, show: whole, empty: "not measured yet" },
   ],
-  ["Batch fill", [["of the rows that fit", "fill", 0]], { least: 1, show: percent, empty: "no step was made" }],
-  ["Step time", [["mean", "step_seconds", 0]], { least: 0.001, show: brief, empty: "no step was made" }],
+  ["Batch fill", [["of the rows that fit", "fill", 0]], { least: 1, show: percent, empty: "no steps" }],
+  ["Step time", [["mean", "step_seconds", 0]], { least: 0.001, show: brief, empty: "no steps" }],
   [
     "Memory",
     [
@@ -36,7 +43,7 @@ const PLOTS = [
       least: 2 ** 20,
       show: bytes,
       round: (value) => (value < 2 ** 30 ? 2 ** 20 : 2 ** 30),
-      empty: "no worker told of it",
+      empty: "not reported",
     },
   ],
   [
@@ -49,24 +56,27 @@ const PLOTS = [
     ],
     { bars: true, least: 4, show: whole, empty: "none" },
   ],
-  ["Error rate", [["failed here", "error_rate", 2]], { least: 0.1, show: percent, empty: "nothing ended" }],
+  ["Error rate", [["failed here", "error_rate", 2]], { least: 0.1, show: percent, empty: "no requests ended" }],
   ["Cold starts", [["loads of weights", "cold_starts", 0]], { bars: true, least: 4, show: whole, empty: "none" }],
-  ["Workers alive", [["workers", "workers", 1]], { least: 2, show: whole, empty: "nobody looked yet" }],
+  ["Workers alive", [["workers", "workers", 1]], { least: 2, show: whole, empty: "not measured yet" }],
 ];
 
-/** Fill a panel with the plots' frame → a function that fetches the figures and draws them. */
+/**
+ * Fill a panel with the plots' frame → a function that fetches the figures and draws them.
+ * @param {HTMLElement} panel
+ */
 export function drawPlots(panel) {
   const plots = h("div.timelines");
-  const trouble = h("p.error", { role: "alert" });
+  const error = createError();
   const choice = h(
     "select",
-    { onchange: () => look().catch((error) => (trouble.textContent = error.message)) },
+    {},
     WINDOWS.map(([minutes, words]) => h("option", { value: minutes, selected: minutes === 60 }, words)),
   );
   fill(
     panel,
     h("div.row.window", {}, h("h2", {}, "Over time"), h("label.inline", {}, "The last", choice)),
-    trouble,
+    error.element,
     plots,
   );
   const look = async () => {
@@ -74,11 +84,15 @@ export function drawPlots(panel) {
     const told = await get(`/v2/operator/samples?minutes=${minutes}`);
     // Another stretch of time may have been chosen meanwhile.
     if (minutes === Number(choice.value)) fill(plots, all(told, minutes));
-    trouble.textContent = "";
   };
+  choice.addEventListener("change", () => error.during(look));
   return look;
 }
 
+/**
+ * @param {Api.Samples} told
+ * @param {number} minutes
+ */
 function all({ at, seconds, samples }, minutes) {
   const to = Date.parse(at);
   const span = { times: samples.map((one) => Date.parse(one.at)), seconds, from: to - minutes * 60_000, to };
@@ -96,5 +110,9 @@ function all({ at, seconds, samples }, minutes) {
   });
 }
 
-/** Of counts, nothing is as good as unknown: only what there was makes a plot. */
+/**
+ * Of counts, nothing is as good as unknown: only what there was makes a plot.
+ * @template {{values: (number | null)[]}} Series
+ * @param {Series[]} series
+ */
 const counted = (series) => series.map((one) => ({ ...one, values: one.values.map((value) => value || null) }));
