@@ -10,7 +10,7 @@ help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/  make \1|\2/' | column -t -s '|'
 
 # Node.js of a version that package.json takes, if it is there; `make NODE= …` goes without it.
-NODE = $(shell node -p '[major, minor] = process.versions.node.split("."), major > 20 || major == 20 && minor >= 19 || ""' 2>&-)
+NODE = $(shell node -p '[major, minor] = process.versions.node.split("."), major > 20 || major == 20 && minor >= 19 || ""' 2>/dev/null)
 # Tools that check the pages and the OpenAPI document: in no wheel, and not needed to serve.
 NODE_READY := node_modules/.ready
 
@@ -19,7 +19,7 @@ setup: $(READY) $(if $(NODE),$(NODE_READY),without-node) ## Make .venv with ever
 
 .PHONY: without-node
 without-node:
-	@echo "No Node.js 20.19 or later: the pages' modules and the OpenAPI document are not checked (docs: CONTRIBUTING.md)"
+	@echo "No Node.js 20.19 or later here: make check leaves out biome and tsc, and tests that need such tools are skipped"
 
 $(NODE_READY): package.json package-lock.json
 	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error || { echo "'make NODE= …' goes without npm's tools"; exit 1; }
@@ -83,12 +83,15 @@ rehearsal: setup ## Run every step of `make weights` for three steps, in build/r
 	cd build/rehearsal && PYTHONPATH=$(CURDIR) TINTYPE_REHEARSAL_STEPS=3 $(CURDIR)/$(BIN)/python -m training
 
 .PHONY: check
-check: setup ## Check style, types, layers, words and the files under deploy/
+check: setup ## Check style, types, layers, words, the pages' modules and the files under deploy/
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.words
+	! LC_ALL=C.UTF-8 grep -rnE --include='*.js' '.{121}' src/tintype/web/pages/static
+	$(if $(NODE),node_modules/.bin/biome ci --error-on-warnings)
+	$(if $(NODE),node_modules/.bin/tsc)
 	$(BIN)/hadolint deploy/Dockerfile
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
 	$(BIN)/check-jsonschema --quiet --schemafile $$($(BIN)/python -c 'import ray.autoscaler as a; print(a.__path__[0])')/ray-schema.json deploy/ray.yaml

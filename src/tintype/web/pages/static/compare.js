@@ -1,16 +1,24 @@
 /** Two pictures on top of each other, and a slider between them. */
 import { fill, h } from "./dom.js";
 
-/** Compare a picture with one of the others; `others` are pictures with `url` and `label`. */
+/** @typedef {Pick<Picture, "url" | "label">} Shown */
+
+/**
+ * Compare a picture with one of the others.
+ * @param {Shown} picture
+ * @param {Shown[]} others
+ * @param {() => void} close
+ */
 export function showCompare(picture, others, close) {
   const stack = h("div.stack");
   const choose = h(
     "select",
-    { "aria-label": "Compare with", onchange: () => draw(others[choose.selectedIndex]) },
+    { "aria-label": "Compare with" },
     others.map(({ label }) => h("option", {}, label)),
   );
-  const draw = (other) => fill(stack, pair(picture, other));
-  draw(others[0]);
+  const draw = () => fill(stack, pair(picture, others[choose.selectedIndex]));
+  choose.addEventListener("change", draw);
+  draw();
   return h(
     "div.compare",
     {},
@@ -25,6 +33,10 @@ export function showCompare(picture, others, close) {
   );
 }
 
+/**
+ * @param {Shown} right
+ * @param {Shown} left
+ */
 function pair(right, left) {
   const slider = h("input", {
     type: "range",

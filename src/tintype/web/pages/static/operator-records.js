@@ -7,10 +7,13 @@ import { dollars, moment } from "./words.js";
 
 const ROWS = 10;
 
-/** Fill the panel with a page of accounts, the one that paid most first. */
+/**
+ * Fill the panel with a page of accounts, the one that paid most first.
+ * @param {HTMLElement} panel
+ */
 export async function drawUse(panel, page = 1) {
   const used = await get(`/v2/operator/usage?per_page=${ROWS}&page=${page}`);
-  const line = (one) => [
+  const line = (/** @type {Api.AccountUse} */ one) => [
     [one.name, one.mode === "test" ? h("span.badge", {}, "test") : null],
     number(one.charged),
     dollars(one.cost),
@@ -18,14 +21,11 @@ export async function drawUse(panel, page = 1) {
     number(one.completed),
     number(one.failed),
   ];
+  const { total_charged: charged, total_cost: cost } = used;
   fill(
     panel,
     h("h2", {}, "This month by account"),
-    h(
-      "p.lead",
-      {},
-      `${number(used.total_charged)} ${used.total_charged === 1 ? "request" : "requests"} charged, ${dollars(used.total_cost)}`,
-    ),
+    h("p.lead", {}, `${number(charged)} ${charged === 1 ? "request" : "requests"} charged, ${dollars(cost)}`),
     h(
       "p.hint",
       {},
@@ -43,7 +43,10 @@ export async function drawUse(panel, page = 1) {
   );
 }
 
-/** Fill the panel with a page of acts, the newest first. */
+/**
+ * Fill the panel with a page of acts, the newest first.
+ * @param {HTMLElement} panel
+ */
 export async function drawAudit(panel, page = 1) {
   const found = await get(`/v2/operator/audit?per_page=${ROWS}&page=${page}`);
   fill(
@@ -62,16 +65,16 @@ export async function drawAudit(panel, page = 1) {
   );
 }
 
-const number = (count) => (count === null ? "not kept" : count.toLocaleString("en"));
+const number = (/** @type {number | null} */ count) => (count === null ? "not kept" : count.toLocaleString("en"));
 
-const act = (one) => [
+const act = (/** @type {Api.Act} */ one) => [
   h("time.whole", { datetime: one.at }, moment(one.at)),
   h("span.whole", {}, one.times > 1 ? `${one.act} × ${number(one.times)}` : one.act),
   [h("span.whole", {}, one.who), one.address ? h("span.hint.whole", {}, one.address) : null],
   [h("code.id.whole", {}, one.target), h("span.hint", {}, details(one.details))],
 ];
 
-const details = (said) =>
+const details = (/** @type {Api.Act["details"]} */ said) =>
   Object.entries(said)
     .map(([name, value]) => `${name.replaceAll("_", " ")} ${Array.isArray(value) ? value.join(" ") : value}`)
     .join(", ");

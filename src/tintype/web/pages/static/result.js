@@ -3,7 +3,12 @@ import { h, icon } from "./dom.js";
 import { local } from "./paths.js";
 import { dollars, duration } from "./words.js";
 
-/** One picture of a finished request, as the shelf and the stage know it. */
+/**
+ * The pictures of a finished request, as the shelf and the stage know them.
+ * @param {Api.Result} result
+ * @param {Values} values
+ * @returns {Picture[]}
+ */
 export function pictures(result, values) {
   return result.images.map((image) => ({
     url: local(image.url),
@@ -16,7 +21,11 @@ export function pictures(result, values) {
   }));
 }
 
-/** The pictures of one request on the stage; `acts` says what its buttons do with the chosen picture. */
+/**
+ * The pictures of one request on the stage.
+ * @param {Picture[]} made
+ * @param {PictureActs} acts what the buttons do with a picture
+ */
 export function showResult(made, acts) {
   const chosen = made[0];
   const single = made.length === 1;
@@ -41,6 +50,10 @@ export function showResult(made, acts) {
   );
 }
 
+/**
+ * @param {Picture} first
+ * @param {number} count
+ */
 function facts({ seed, metrics, values }, count) {
   const rows = [
     ["Seed", count > 1 ? `${seed} and on` : seed],
@@ -55,7 +68,17 @@ function facts({ seed, metrics, values }, count) {
   );
 }
 
+/**
+ * @param {Picture} picture
+ * @param {PictureActs} acts
+ * @param {boolean} short icons alone
+ */
 function tools(picture, acts, short = false) {
+  /**
+   * @param {Parameters<typeof icon>[0]} name
+   * @param {string} words
+   * @param {((picture: Picture) => void) | undefined} act
+   */
   const button = (name, words, act) =>
     act &&
     h(

@@ -1,12 +1,17 @@
 /** The pictures made on this page so far, newest first. */
 import { fill, h } from "./dom.js";
 
-/** A shelf with `element`, `add(made)` and `all()`; `open(made)` shows a request's pictures again. */
+/**
+ * A shelf with `element`, `add(made)` and `all()`.
+ * @param {(made: Picture[]) => void} open shows a request's pictures again
+ */
 export function createShelf(open) {
   const list = h("ul.shelf", { "aria-label": "Made on this page" });
+  /** @type {Picture[][]} */
   const requests = [];
   return {
     element: list,
+    /** @param {Picture[]} made */
     add(made) {
       requests.unshift(made);
       fill(

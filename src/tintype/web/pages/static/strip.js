@@ -14,7 +14,10 @@ import { forPrice, label } from "./words.js";
 const VARIED = ["strength", "guidance", "steps", "sampler", "schedule", "seed"];
 const [FEWEST, MOST] = [2, 8];
 
-/** The strip's own small form; `bench` is the playground: model, values, sound, write, put, say, busy, refuse. */
+/**
+ * The strip's own small form: its `element`, and the `button` that makes it.
+ * @param {Bench} bench
+ */
 export function createStrip(bench) {
   const { model } = bench;
   const fields = model.fields.filter(({ means, choices }) => VARIED.includes(means) && choices.length !== 1);
@@ -26,8 +29,10 @@ export function createStrip(bench) {
   const place = h("div.values");
   const error = h("p.error", { role: "alert" });
   const button = h("button", { type: "button", onclick: () => run() }, icon("strip"), "Make the strip");
+  /** @type {ReturnType<typeof chooseValues> | null} */
   let chooser = null;
   const chosen = () => fields[which.selectedIndex];
+  const read = () => chooser?.read() ?? [];
   const redraw = () => {
     const now = bench.values()[chosen().name];
     chooser = chooseValues(chosen(), now, price);
@@ -36,7 +41,7 @@ export function createStrip(bench) {
   };
   const price = () => {
     error.textContent = "";
-    const count = chooser.read().length;
+    const count = read().length;
     fill(
       button,
       icon("strip"),
@@ -44,7 +49,7 @@ export function createStrip(bench) {
     );
   };
   const run = async () => {
-    const values = chooser.read();
+    const values = read();
     const wrong = values.map((value) => problem({ ...chosen(), required: true }, value)).find(Boolean);
     const count = values.length < FEWEST || values.length > MOST ? `Give ${FEWEST} to ${MOST} values.` : "";
     error.textContent = count || wrong || "";
@@ -53,7 +58,11 @@ export function createStrip(bench) {
   which.addEventListener("change", redraw);
   const element = h(
     "details.strip",
-    { ontoggle: () => element.open && redraw() },
+    {
+      ontoggle: () => {
+        if (element.open) redraw();
+      },
+    },
     h("summary", {}, "Strip: compare several values"),
     h(
       "div.inside",
@@ -68,21 +77,39 @@ export function createStrip(bench) {
   return { element, button };
 }
 
-/** Make one picture per value, in cells that fill as they finish. */
+/**
+ * Make one picture per value, in cells that fill as they finish.
+ * @param {Bench} bench
+ * @param {Field} field
+ * @param {Value[]} values
+ */
 async function make(bench, field, values) {
   const { model } = bench;
   const base = fixed(model, field, bench.values());
+  /** @type {string[]} */
   const ids = [];
   let unwanted = false;
-  const stop = (id) => send(`/v2/requests/${id}`, undefined, "DELETE").catch((error) => bench.refuse(error));
-  const cancel = () => ((unwanted = true), sheet.stopping(), ids.forEach(stop));
+  const stop = (/** @type {string} */ id) =>
+    send(`/v2/requests/${id}`, undefined, "DELETE").catch((error) => bench.refuse(error));
+  const cancel = () => {
+    unwanted = true;
+    sheet.stopping();
+    for (const id of ids) stop(id);
+  };
   const sheet = createSheet(model, field, values, base, {
     cancel,
-    use: (value, words) => (bench.write(value), bench.say(`The form has ${words} now.`)),
+    use(value, words) {
+      bench.write(value);
+      bench.say(`The form has ${words} now.`);
+    },
   });
   bench.say("");
   bench.busy(cancel);
   bench.put(sheet.element);
+  /**
+   * @param {Value} value
+   * @param {(typeof sheet.cells)[number]} cell
+   */
   const one = async (value, cell) => {
     const wanted = { ...base, [field.name]: value };
     const { id } = await submit(model.slug, request(model, wanted));
@@ -101,9 +128,15 @@ async function make(bench, field, values) {
   bench.busy(null);
 }
 
-/** What all the pictures have in common: one each, and one seed, so that nothing else makes a difference. */
+/**
+ * What all the pictures have in common: one each, and one seed, so that nothing else makes a difference.
+ * @param {Model} model
+ * @param {Field} field
+ * @param {Values} values
+ * @returns {Values}
+ */
 function fixed(model, field, values) {
-  const [seed, count] = [named(model, "seed").name, named(model, "count")?.name];
+  const [seed, count] = [named(model, "seed")?.name ?? "seed", named(model, "count")?.name];
   const drawn = field.name !== seed && values[seed] === -1 ? { [seed]: drawSeed() } : {};
   return { ...values, ...drawn, ...(count && { [count]: 1 }) };
 }

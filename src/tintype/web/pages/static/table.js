@@ -1,7 +1,12 @@
 /** Tables that can be scrolled sideways where they are wider than the screen. */
 import { h } from "./dom.js";
 
-/** A table whose rows' first cells are their heads; a cell is a text, an element or a list of them. */
+/**
+ * A table whose rows' first cells are their heads.
+ * @param {string} name
+ * @param {string[]} heads
+ * @param {(Child | Child[])[][]} rows a cell is a text, an element or a list of them
+ */
 export const table = (name, heads, rows) =>
   h(
     "div.wide",

@@ -1,7 +1,7 @@
 /** A prompt: a text area that grows with its text. */
 import { h } from "../dom.js";
 
-/** @returns a control: its element, the input that a label names, `read` and `write` */
+/** @type {MakeControl} */
 export function text(field, id, changed) {
   const area = h("textarea", {
     id,
@@ -10,5 +10,12 @@ export function text(field, id, changed) {
     spellcheck: "true",
     oninput: changed,
   });
-  return { element: area, input: area, read: () => area.value, write: (value) => (area.value = value ?? "") };
+  return {
+    element: area,
+    input: area,
+    read: () => area.value,
+    write(value) {
+      area.value = String(value ?? "");
+    },
+  };
 }

@@ -1,5 +1,6 @@
 /** C#: a verbatim string, in which only the quote must be doubled. */
 
+/** @type {Language} */
 export const csharp = {
   name: "C#",
   file: "Program.cs",

@@ -1,7 +1,8 @@
 /** curl: what a shell needs is single quotes, and a way to write one inside them. */
 
-const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+const quoted = (/** @type {string} */ text) => `'${text.replaceAll("'", "'\\''")}'`;
 
+/** @type {Language} */
 export const curl = {
   name: "curl",
   file: "generate.sh",
@@ -14,6 +15,7 @@ export const curl = {
 `,
 };
 
+/** @type {Language} */
 export const curlQueue = {
   name: "curl, queued",
   file: "queue.sh",

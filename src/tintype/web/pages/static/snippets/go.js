@@ -1,5 +1,6 @@
 /** Go: raw strings end at a backtick, so that one is joined on. */
 
+/** @type {Language} */
 export const go = {
   name: "Go",
   file: "main.go",

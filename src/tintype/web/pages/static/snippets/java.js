@@ -1,5 +1,6 @@
 /** Java: a text block, in which only the backslash must be doubled: JSON never has three quotes in a row. */
 
+/** @type {Language} */
 export const java = {
   name: "Java",
   file: "Generate.java",
@@ -30,4 +31,8 @@ ${indented(json.replaceAll("\\", "\\\\"), 12)}
 `,
 };
 
+/**
+ * @param {string} text
+ * @param {number} by
+ */
 const indented = (text, by) => text.replaceAll(/^/gm, " ".repeat(by));

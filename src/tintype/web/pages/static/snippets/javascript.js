@@ -1,5 +1,6 @@
 /** JavaScript, waiting; TypeScript, queued. */
 
+/** @type {Language} */
 export const javascript = {
   name: "JavaScript",
   file: "generate.mjs",
@@ -16,6 +17,7 @@ await writeFile("${answer}", Buffer.from(await response.arrayBuffer()));
 `,
 };
 
+/** @type {Language} */
 export const typescript = {
   name: "TypeScript, queued",
   file: "queue.mts",

@@ -1,5 +1,6 @@
 /** PHP: a nowdoc, in which nothing is escaped. */
 
+/** @type {Language} */
 export const php = {
   name: "PHP",
   file: "generate.php",

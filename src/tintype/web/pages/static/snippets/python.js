@@ -2,13 +2,25 @@
 
 const INDENT = "    ";
 
-/** A value as Python writes it: JSON's strings and numbers are Python's too. */
-const literal = (value) => (typeof value === "boolean" ? (value ? "True" : "False") : JSON.stringify(value));
+/** @type {Record<string, string>} */
+const CONSTANTS = { true: "True", false: "False", null: "None" };
+
+/**
+ * A value as Python writes it: JSON's strings and numbers are Python's too.
+ * @param {Value} value
+ */
+function literal(value) {
+  const json = JSON.stringify(value);
+  return CONSTANTS[json] ?? json;
+}
 
 const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 const WORDS = new Set(["from", "in", "is", "lambda", "class", "def", "not", "with", "as", "for"]);
 
-/** Arguments of a call, or a dictionary to unpack where a name can't be one. */
+/**
+ * Arguments of a call, or a dictionary to unpack where a name can't be one.
+ * @param {Values} body
+ */
 function named(body) {
   const plain = Object.keys(body).every((name) => NAME.test(name) && !WORDS.has(name));
   if (!plain) return `${INDENT}**${dictionary(body).replaceAll("\n", `\n${INDENT}`)},\n`;
@@ -17,11 +29,12 @@ function named(body) {
     .join("");
 }
 
-const dictionary = (body) =>
+const dictionary = (/** @type {Values} */ body) =>
   `{\n${Object.entries(body)
     .map(([name, value]) => `${INDENT}${literal(name)}: ${literal(value)},\n`)
     .join("")}}`;
 
+/** @type {Language} */
 export const segmind = {
   name: "Python, segmind (async)",
   file: "queue.py",
@@ -36,6 +49,7 @@ print(result["status"], result["output"], result["metrics"])
 `,
 };
 
+/** @type {Language} */
 export const segmindSync = {
   name: "Python, segmind (sync)",
   file: "generate.py",
@@ -52,6 +66,7 @@ Path("${answer}").write_bytes(response.content)
 `,
 };
 
+/** @type {Language} */
 export const requests = {
   name: "Python, requests",
   file: "generate.py",

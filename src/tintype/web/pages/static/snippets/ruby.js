@@ -1,5 +1,6 @@
 /** Ruby: a heredoc in single quotes, in which nothing is escaped. */
 
+/** @type {Language} */
 export const ruby = {
   name: "Ruby",
   file: "generate.rb",
