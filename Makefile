@@ -22,8 +22,8 @@ without-node:
 	@echo "No Node.js 20.19 or later here: make check leaves out biome and tsc, and tests that need such tools are skipped"
 
 $(NODE_READY): package.json package-lock.json
-	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error || { echo "'make NODE= …' goes without npm's tools"; exit 1; }
-	touch $(NODE_READY)
+	@npm ci --ignore-scripts --no-audit --no-fund --loglevel=error || { echo "'make NODE= …' goes without npm and its tools"; exit 1; }
+	@touch $(NODE_READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tintype needs Python 3.11 or later")'
@@ -32,11 +32,11 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 .PHONY: demo
-demo: setup ## Draw one picture with each of the four models into demo/
+demo: $(READY) ## Draw one picture with each of the four models into demo/
 	$(BIN)/tintype demo --output demo
 
 .PHONY: serve
-serve: setup ## Start the server on http://127.0.0.1:8000
+serve: $(READY) ## Start the server on http://127.0.0.1:8000
 	$(BIN)/tintype serve
 
 .PHONY: test
