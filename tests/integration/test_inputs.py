@@ -262,7 +262,7 @@ def test_a_file_that_is_not_there(site: Website, http: httpx2.Client, path: str)
 def aged(site: Website, path: str) -> Path:
     """The file of an upload, made older than it may become."""
     file = site.own.settings.assets_folder / path.removeprefix("/files/")
-    then = time.time() - site.own.settings.asset_life - 5
+    then = time.time() - site.own.settings.retention.upload_ttl - 5
     os.utime(file, (then, then))
     return file
 
@@ -289,7 +289,7 @@ def test_what_a_crash_left_is_swept(site: Website, http: httpx2.Client) -> None:
     [needed] = stored(site)
     left, new = (site.own.inputs.put(b"left behind", "in") for _ in range(2))
     for name in (needed, left):
-        then = time.time() - site.own.settings.input_life - 5
+        then = time.time() - site.own.settings.retention.input_ttl - 5
         os.utime(site.own.settings.inputs_folder / name, (then, then))
     site.own.cleanup()
     assert sorted(stored(site)) == sorted([needed, new])

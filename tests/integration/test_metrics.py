@@ -52,7 +52,7 @@ def test_who_may_read_it(site: Website, boss: httpx2.Client) -> None:
     with site.http() as customer, httpx2.Client(base_url=site.address) as anybody:
         seen = {}
         for access in ("operator", "open", "off"):
-            site.app.state.services = replace(usual, settings=usual.settings.model_copy(update={"metrics": access}))
+            site.app.state.services = replace(usual, settings=usual.settings.replace(metrics=access))
             seen[access] = [http.get("/metrics").status_code for http in (boss, customer, anybody)]
         site.app.state.services = usual
     assert seen == {"operator": [200, 403, 401], "open": [200] * 3, "off": [404] * 3}
@@ -109,7 +109,7 @@ def test_log_lines_name_the_request_and_its_prompt_only_where_the_operator_wants
     lines = {}
     with site.http() as http:
         for wanted in (False, True):
-            site.app.state.services = replace(usual, settings=usual.settings.model_copy(update={"log_prompts": wanted}))
+            site.app.state.services = replace(usual, settings=usual.settings.replace(log_prompts=wanted))
             with capture_logs() as logged:
                 answer = http.post(TURBO, json={"prompt": "a secret fox"})
             [line] = [line for line in logged if line["event"] == "queued"]
@@ -265,7 +265,7 @@ def test_without_the_database_a_process_tells_of_itself(site: Website, monkeypat
         raise StoreUnavailable
 
     usual = site.own
-    opened = usual.settings.model_copy(update={"metrics": "open"})
+    opened = usual.settings.replace(metrics="open")
     site.app.state.services = replace(usual, settings=opened)
     monkeypatch.setattr(site.own.store.db, "read", away)
     try:

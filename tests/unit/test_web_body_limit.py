@@ -10,6 +10,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from tintype.errors import BodyTooLarge
+from tintype.settings import Settings
 from tintype.web.middleware import Exchange
 
 
@@ -30,7 +31,7 @@ def read(limit: int, *pieces: bytes) -> bytes:
 
     async def send(_: Message) -> None: ...
 
-    services: Any = SimpleNamespace(settings=SimpleNamespace(max_body=limit))
+    services: Any = SimpleNamespace(settings=Settings.of(max_body=limit))
     scope: Scope = {"type": "http", "headers": []}
     call = Exchange(services, scope, receive, send)
     asyncio.run(application(scope, call.receive, call.send))

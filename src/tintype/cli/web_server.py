@@ -81,7 +81,7 @@ def web_server(settings: Settings, registry: Registry, name: str = "") -> WebSer
         timeout_keep_alive=75,
         timeout_graceful_shutdown=LAST_ANSWERS,
     )
-    return WebServer(config, shutdown, drain=settings.web_drain, grace=settings.web_grace)
+    return WebServer(config, shutdown, drain=settings.web.drain, grace=settings.web.grace)
 
 
 def return_memory() -> None:

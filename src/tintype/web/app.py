@@ -111,12 +111,14 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         own = services.settings
-        outputs = FakeOutputs(services.store.queue.input_size, services.outputs, own.max_picture_pixels)
-        fake = FakeWorker(services.store.leases, registry.catalogue, outputs, own.heartbeat, services.test_accepted)
+        outputs = FakeOutputs(services.store.queue.input_size, services.outputs, own.inputs.max_pixels)
+        fake = FakeWorker(
+            services.store.leases, registry.catalogue, outputs, own.queue.heartbeat, services.test_accepted
+        )
         jobs = (
-            _every(own.sweep, services.cleanup),
+            _every(own.retention.cleanup_interval, services.cleanup),
             _every(DEADLINES, services.store.queue.end_overdue),
-            _every(own.poll, fake.turn),
+            _every(own.queue.poll, fake.turn),
             _every(SAMPLES, services.readiness.keep_samples),
         )
         presence = [_every(SERVER_HEARTBEAT, services.heartbeat)] if name else []
@@ -152,8 +154,8 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
         app.include_router(router)
     add_error_handlers(app)
     app.add_middleware(Exchanges, services=services)
-    if settings.cors_origins:  # outside of errors, which need its headers too, and of authentication
-        app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, **CORS)
+    if settings.web.cors_origins:  # outside of errors, which need its headers too, and of authentication
+        app.add_middleware(CORSMiddleware, allow_origins=settings.web.cors_origins, **CORS)
     app.add_middleware(CallMetrics, calls=services.metrics.calls)  # outermost: preflights are counted too
     return app
 

@@ -28,7 +28,7 @@ async def caller(http: HttpRequest) -> Key:
         raise
     # Read by threads.py, for whose call it is, and by the middleware that adds x-remaining-credits, also to errors.
     http.state.key = key
-    max_acts = None if key.operator else own.settings.account_acts
+    max_acts = None if key.operator else own.settings.limits.account_changes_daily
     current_actor.set(Actor("api", f"{key.name} {key.begins}…", address, key.account_id, key.id, max_acts))
     return key
 

@@ -130,7 +130,7 @@ class Exchange:
     def __init__(self, services: Services, scope: Scope, receive: Receive, send: Send) -> None:
         self._services, self._scope = services, scope
         self._receive, self._send = receive, send
-        self._limit = services.settings.max_body
+        self._limit = services.settings.limits.max_body
         headers = Headers(scope=scope)
         self._read = 0
         self._declared = declared_length(headers)
@@ -174,7 +174,7 @@ class Exchange:
         own, account_id = self._services, key.account_id
         if key.test:
             headers["x-mode"] = "test"
-        if not own.settings.billing:
+        if not own.settings.billing.enabled:
             headers["x-remaining-credits"] = "unlimited"
             return
         reading = own.threads.run(account_id, own.store.accounts.remaining, account_id)

@@ -63,31 +63,35 @@ class Services:
     @classmethod
     def open(cls, settings: Settings, registry: Registry, shutdown: Shutdown, name: str = "") -> Services:
         """Connect to what the settings name; the database must have been migrated."""
-        inputs = open_storage(settings, settings.inputs_folder, settings.input_life, CALLERS_TIMEOUT)
+        inputs = open_storage(settings, settings.inputs_folder, settings.retention.input_ttl, CALLERS_TIMEOUT)
         store = Store.open(settings, process="web", discard=inputs.discard)
         # Its own, with a short timeout: readiness is answered before a slow storage is.
-        probed = open_storage(settings, settings.outputs_folder, settings.output_ttl, STORAGE_TIMEOUT)
+        probed = open_storage(
+            settings, settings.outputs_folder, settings.retention.effective_output_ttl, STORAGE_TIMEOUT
+        )
         return cls(
             settings=settings,
             registry=registry,
             store=store,
             name=name,
             inputs=inputs,
-            outputs=open_storage(settings, settings.outputs_folder, settings.output_ttl, CALLERS_TIMEOUT),
-            uploads=open_storage(settings, settings.assets_folder, settings.asset_life, CALLERS_TIMEOUT),
-            waits=ConcurrentWaits(settings.account_waits, settings.waits),
-            watcher=Watcher(store.queue, settings.events_poll, shutdown),
+            outputs=open_storage(
+                settings, settings.outputs_folder, settings.retention.effective_output_ttl, CALLERS_TIMEOUT
+            ),
+            uploads=open_storage(settings, settings.assets_folder, settings.retention.upload_ttl, CALLERS_TIMEOUT),
+            waits=ConcurrentWaits(settings.limits.account_waits, settings.limits.waits),
+            watcher=Watcher(store.queue, settings.web.events_poll, shutdown),
             denials=DenialLog(),
             threads=Threads(),
-            bodies=Bodies(per_account=settings.account_bodies, total=settings.bodies),
+            bodies=Bodies(per_account=settings.limits.account_bodies, total=settings.limits.bodies),
             metrics=Metrics(
                 partial(store.ops.metrics, registry.catalogue),
                 [store.db.times],
                 {"database": store.db.kind},
                 settings.data,
             ),
-            tracing=open_tracing(settings.traces, "web", name),
-            blocked=BlockedPhrases.read(settings.blocked_prompts),
+            tracing=open_tracing(settings.telemetry.traces, "web", name),
+            blocked=BlockedPhrases.read(settings.safety.blocked_prompts),
             test_accepted=threading.Event(),
             shutdown=shutdown,
             readiness=Readiness(store, probed, shutdown),
@@ -95,7 +99,7 @@ class Services:
 
     def price(self, spec: ModelSpec) -> Tariff:
         """A model's price: the operator's own, or the catalogue's; nothing without billing."""
-        return tariff(spec, self.registry.prices.get(spec.slug), billing=self.settings.billing)
+        return tariff(spec, self.registry.prices.get(spec.slug), billing=self.settings.billing.enabled)
 
     def find_file(self, name: str) -> tuple[Storage, int]:
         """Where a finished or uploaded image of that unguessable name is, and its bytes; raises NotFound."""
@@ -111,11 +115,11 @@ class Services:
         """
         size = self.store.uploads.size_of(name)
         place, _ = self.find_file(name)
-        return check(place.get(name), self.settings.max_picture_pixels) if size is None else size
+        return check(place.get(name), self.settings.inputs.max_pixels) if size is None else size
 
     def file_address(self, name: str) -> str | None:
         """Where the storage serves that image itself, if the operator has enabled that; raises NotFound."""
-        if not self.settings.storage_redirect:
+        if not self.settings.storage.redirect:
             return None
         try:
             return self.outputs.signed_url(name, SIGNED_FOR)
@@ -139,7 +143,7 @@ class Services:
         return [worker for worker in self._alive() if worker.takes]
 
     def _alive(self) -> list[WorkerRow]:
-        return self.store.ops.workers.alive(max(5.0, 10 * self.settings.heartbeat))
+        return self.store.ops.workers.alive(max(5.0, 10 * self.settings.queue.heartbeat))
 
     def paused(self) -> list[WorkerRow]:
         """The workers that are alive, and would take requests if their storage could be used."""

@@ -105,7 +105,7 @@ async def accept(http: HttpRequest, spec: ModelSpec, key: Key) -> Submitted:
     own = services_of(http)
     base = base_url(http, own.settings)
     options = RequestOptions.of(http)
-    async with own.bodies.read(http, key.account_id, max_size=own.settings.max_body, texts=spec.texts) as sent:
+    async with own.bodies.read(http, key.account_id, max_size=own.settings.limits.max_body, texts=spec.texts) as sent:
         client = client_address(http, own.settings)
         metadata = RequestMetadata(base_url=base)
         if once := options.idempotency_key:
@@ -157,7 +157,7 @@ def submit(
     parsed = parsed.with_seed(steady_draw(parsed.values) if key.test else secrets.randbelow)
     params = parsed.params
     refuse(params)
-    safety = key.safety or services.settings.safety
+    safety = key.safety or services.settings.safety.level
     cautions = _check_prompt(services.blocked, params.prompt, safety)
     start_after = parse(params.prompt).check_in() if key.test else 0.0
     image = find_image(services, params.source) if spec.takes_image else None
@@ -189,7 +189,7 @@ def submit(
         return Submitted.again(request)
     if key.test:
         services.test_accepted.set()
-    private = {"prompt": params.prompt} if services.settings.log_prompts else {}
+    private = {"prompt": params.prompt} if services.settings.telemetry.log_prompts else {}
     log_queued(request, key, client, **private)
     # How much of its minute the key has left, where it has a limit.
     left = request.allowance
@@ -269,11 +269,11 @@ def find_image(services: Services, image: str) -> FoundImage | None:
         return None
     if image.startswith(OWN_FILE):
         return _own_file(services, image.removeprefix(OWN_FILE))
-    data = from_text(image, services.settings.max_picture_bytes)
+    data = from_text(image, services.settings.inputs.max_bytes)
     if data is None:
         _check_address(image)
         return None
-    return FoundImage(check(data, services.settings.max_picture_pixels), data)
+    return FoundImage(check(data, services.settings.inputs.max_pixels), data)
 
 
 def store(services: Services, image: FoundImage) -> Input | None:

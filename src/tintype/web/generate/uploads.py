@@ -40,7 +40,7 @@ async def upload(http: HttpRequest, key: Runner) -> dict[str, Any]:
     """Store images for some days; their addresses can be sent as `image` in any request."""
     own = services(http)
     base = base_url(http, own.settings)
-    async with own.bodies.read(http, key.account_id, max_size=own.settings.max_body) as sent:
+    async with own.bodies.read(http, key.account_id, max_size=own.settings.limits.max_body) as sent:
         names, until = await in_thread(http, store, own, key.account_id, _texts(sent.get("data_urls")))
     expires = datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds")
     urls = [file_url(name, base) for name in names]
@@ -67,8 +67,8 @@ def _read(own: Services, index: int, text: str) -> tuple[bytes, str, tuple[int, 
     """An image, its file's suffix (by its bytes, not by the URI), its size."""
     try:
         # An address, which is no image, counts as an empty one: `identify` refuses it.
-        data = from_text(text, own.settings.max_picture_bytes) or b""
-        return data, *identify(data, own.settings.max_picture_pixels)
+        data = from_text(text, own.settings.inputs.max_bytes) or b""
+        return data, *identify(data, own.settings.inputs.max_pixels)
     except BadPicture as error:
         raise BadPicture(f"data_urls[{index}]: {error.message}") from error
 

@@ -105,7 +105,9 @@ async def _watch(own: Services, http: HttpRequest, request: Request) -> Request 
         gone = asyncio.create_task(_disconnected(http))
         woken = asyncio.create_task(watch.wake.wait())
         try:
-            await asyncio.wait({gone, woken}, timeout=own.settings.sync_wait, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {gone, woken}, timeout=own.settings.web.sync_timeout, return_when=asyncio.FIRST_COMPLETED
+            )
         finally:
             gone.cancel()
             woken.cancel()

@@ -88,9 +88,9 @@ def description(http: HttpRequest) -> Response:
 async def metrics(http: HttpRequest) -> Response:
     """All metrics of this moment, in Prometheus' format: for operators' keys or without a key, by the settings."""
     own = services(http)
-    if own.settings.metrics == "off":
+    if own.settings.telemetry.metrics == "off":
         raise NotFound("Nothing is at GET /metrics: this server's operator has turned it off")
-    if own.settings.metrics == "operator":
+    if own.settings.telemetry.metrics == "operator":
         await observer(await caller(http))
     text, content_type = await in_thread(http, own.metrics.render, http.headers.get("accept", ""))
     return Response(text, media_type=content_type)

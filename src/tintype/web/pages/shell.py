@@ -90,13 +90,13 @@ def about(services: Services) -> bytes:
     """What the pages show of this server in addition to its models: the states of a request, and retention times."""
     settings = services.settings
     retention = {
-        "record": settings.retention,
-        "file": settings.output_ttl,
-        "upload": settings.asset_life,
-        "history": settings.history_life,
+        "record": settings.retention.record_ttl,
+        "file": settings.retention.effective_output_ttl,
+        "upload": settings.retention.upload_ttl,
+        "history": settings.retention.history_ttl,
     }
     return json_bytes(
-        {"version": __version__, "billing": settings.billing, "states": STATES, "kept_seconds": retention}
+        {"version": __version__, "billing": settings.billing.enabled, "states": STATES, "kept_seconds": retention}
     )
 
 
