@@ -89,7 +89,7 @@ check: setup ## Check style, types, layers, words, the pages' modules and the fi
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.words
-	! LC_ALL=C.UTF-8 grep -rnE --include='*.js' '.{121}' src/tintype/web/pages/static
+	! LC_ALL=C.UTF-8 grep -rnE --include='*.[jt]s' '.{121}' src/tintype/web/pages/static
 	$(if $(NODE),node_modules/.bin/biome ci --error-on-warnings)
 	$(if $(NODE),node_modules/.bin/tsc)
 	$(BIN)/hadolint deploy/Dockerfile

@@ -1,4 +1,4 @@
-// Records that cross the pages' modules. `tsc` reads this file; the server doesn't ship or serve it.
+// Records that cross modules, for tsc and for readers: no page loads this file.
 
 /** The server's JSON, as far as the pages read it; /openapi.json describes all of it. */
 declare namespace Api {
