@@ -19,21 +19,21 @@ const BADGES = { DELIVERED: "good", FAILED: "bad", PENDING: "open" };
 /**
  * Fill the place with one page of the log.
  * @param {HTMLElement} place
- * @param {Api.Webhook} hook
+ * @param {Api.Webhook} webhook
  * @param {boolean} mayChange
  * @param {number} page
  */
-export async function drawLog(place, hook, mayChange, page = 1) {
-  const read = async () => (await get(`/webhook/dispatch-logs?webhook_id=${hook.webhook_id}&page=${page}`)).logs;
+export async function drawLog(place, webhook, mayChange, page = 1) {
+  const read = async () => (await get(`/webhook/dispatch-logs?webhook_id=${webhook.webhook_id}&page=${page}`)).logs;
   const shown = () => place.checkVisibility() && place.dataset.page === String(page);
-  const show = (/** @type {number} */ to) => drawLog(place, hook, mayChange, to);
+  const show = (/** @type {number} */ to) => drawLog(place, webhook, mayChange, to);
   const error = createError();
   /**
    * @param {number} to
    * @param {string} words
    */
   const turn = (to, words) => h("button", { type: "button", onclick: error.listener(() => show(to)) }, words);
-  const again = mayChange && hook.is_active;
+  const again = mayChange && webhook.is_active;
   const draw = (/** @type {Api.Delivery[]} */ logs) => {
     place.dataset.page = String(page);
     fill(

@@ -39,80 +39,80 @@ export async function drawWebhooks(panel, { mayChange }) {
       ? h(
           "ul.hooks",
           {},
-          webhooks.map((hook) => one(hook, mayChange, redraw)),
+          webhooks.map((webhook) => one(webhook, mayChange, redraw)),
         )
       : h("p", {}, "None yet."),
   );
 }
 
 /**
- * @param {Api.Webhook} hook
+ * @param {Api.Webhook} webhook
  * @param {boolean} mayChange
  * @param {() => Promise<void>} redraw
  */
-function one(hook, mayChange, redraw) {
+function one(webhook, mayChange, redraw) {
   const place = h("div.log");
   const error = createError();
-  const taken = h("p.hint", {}, told(hook));
+  const taken = h("p.hint", {}, told(webhook));
   /** The log, and when the last message was taken by now. */
   const show = async () => {
-    const [{ webhooks }] = await Promise.all([get("/webhook/get"), drawLog(place, hook, mayChange)]);
-    taken.textContent = told(webhooks.find(({ webhook_id: id }) => id === hook.webhook_id) ?? hook);
+    const [{ webhooks }] = await Promise.all([get("/webhook/get"), drawLog(place, webhook, mayChange)]);
+    taken.textContent = told(webhooks.find(({ webhook_id: id }) => id === webhook.webhook_id) ?? webhook);
   };
   const log = h("details.part", {}, h("summary", {}, "Delivery log"), error.element, place);
   log.addEventListener("toggle", () => log.open && error.during(show));
-  const state = hook.is_active ? h("span.badge.good", {}, "active") : h("span.badge.bad", {}, "disabled");
+  const state = webhook.is_active ? h("span.badge.good", {}, "active") : h("span.badge.bad", {}, "disabled");
   return h(
     "li",
-    { "data-webhook": hook.webhook_id },
+    { "data-webhook": webhook.webhook_id },
     h(
       "div.head-row",
       {},
-      h("p.url", {}, h("code", {}, hook.webhook_url ?? "the X-Webhook-URL of each request"), " ", state),
-      mayChange ? tools(hook, redraw) : null,
+      h("p.url", {}, h("code", {}, webhook.webhook_url ?? "the X-Webhook-URL of each request"), " ", state),
+      mayChange ? tools(webhook, redraw) : null,
     ),
     taken,
-    hook.disabled_reason
+    webhook.disabled_reason
       ? h(
           "p.error",
           {},
-          `Disabled: ${hook.disabled_reason}. Edit it to make it active again; then replay what it missed.`,
+          `Disabled: ${webhook.disabled_reason}. Edit it to make it active again; then replay what it missed.`,
         )
       : null,
     log,
   );
 }
 
-/** @param {Api.Webhook} hook */
+/** @param {Api.Webhook} webhook */
 function told({ event: { types }, last_success_at: last }) {
   const ends = types.map((type) => type.replace("REQUEST_", "").toLowerCase()).join(" and ");
   return `requests ${ends} · last taken ${last ? moment(last) : "never"}`;
 }
 
 /**
- * @param {Api.Webhook} hook
+ * @param {Api.Webhook} webhook
  * @param {() => Promise<void>} redraw
  */
-function tools(hook, redraw) {
+function tools(webhook, redraw) {
   /**
    * @param {Parameters<typeof icon>[0]} name
    * @param {string} words
    * @param {() => void} act
    */
   const button = (name, words, act) => h("button.tool", { type: "button", onclick: act }, icon(name), words);
-  const own = hook.webhook_url !== null;
+  const own = webhook.webhook_url !== null;
   return h(
     "div.tools",
     {},
-    own ? button("edit", "Edit", () => edit(hook, redraw)) : null,
-    button("key", "Secret", () => showSecret("The secret that signs", SIGNS, hook.secret)),
-    button("again", "New secret", () => rotate(hook, redraw)),
-    own ? button("close", "Make inactive", () => remove(hook, redraw)) : null,
+    own ? button("edit", "Edit", () => edit(webhook, redraw)) : null,
+    button("key", "Secret", () => showSecret("The secret that signs", SIGNS, webhook.secret)),
+    button("again", "New secret", () => rotate(webhook, redraw)),
+    own ? button("close", "Make inactive", () => remove(webhook, redraw)) : null,
   );
 }
 
 /**
- * @param {Api.Webhook} hook
+ * @param {Api.Webhook} webhook
  * @param {() => Promise<void>} redraw
  */
 function rotate({ webhook_id: id }, redraw) {
@@ -129,7 +129,7 @@ function rotate({ webhook_id: id }, redraw) {
 }
 
 /**
- * @param {Api.Webhook} hook
+ * @param {Api.Webhook} webhook
  * @param {() => Promise<void>} redraw
  */
 function remove({ webhook_id: id, webhook_url: url }, redraw) {
@@ -140,21 +140,21 @@ function remove({ webhook_id: id, webhook_url: url }, redraw) {
 }
 
 /**
- * @param {Api.Webhook | null} hook null for a new one
+ * @param {Api.Webhook | null} webhook null for a new one
  * @param {() => Promise<void>} redraw
  */
-function edit(hook, redraw) {
+function edit(webhook, redraw) {
   const url = h("input", {
     id: unique("url"),
     type: "url",
-    value: hook?.webhook_url ?? "",
+    value: webhook?.webhook_url ?? "",
     placeholder: "https://receiver.example.com/hook",
     autocomplete: "off",
   });
   const boxes = EVENTS.map(([type, words]) => ({
     type,
     words,
-    box: h("input", { id: unique("event"), type: "checkbox", checked: hook?.event.types.includes(type) ?? true }),
+    box: h("input", { id: unique("event"), type: "checkbox", checked: webhook?.event.types.includes(type) ?? true }),
   }));
   const error = createError();
   const save = async () => {
@@ -162,15 +162,15 @@ function edit(hook, redraw) {
       webhook_url: url.value.trim(),
       event: { types: boxes.filter(({ box }) => box.checked).map(({ type }) => type) },
     };
-    const { webhook } = await (hook
-      ? send("/webhook/update", { ...wanted, webhook_id: hook.webhook_id })
+    const changed = await (webhook
+      ? send("/webhook/update", { ...wanted, webhook_id: webhook.webhook_id })
       : send("/webhook/add", wanted));
     dialog.close();
     await redraw();
-    if (!hook) showSecret("The secret that signs", SIGNS, webhook.secret);
+    if (!webhook) showSecret("The secret that signs", SIGNS, changed.webhook.secret);
   };
   const dialog = openDialog(
-    hook ? "Change the webhook" : "A new webhook",
+    webhook ? "Change the webhook" : "A new webhook",
     h(
       "form",
       { onsubmit: error.listener(save), novalidate: true },
@@ -181,7 +181,7 @@ function edit(hook, redraw) {
       h(
         "div.row",
         {},
-        h("button.primary", { type: "submit" }, hook ? "Save" : "Add it"),
+        h("button.primary", { type: "submit" }, webhook ? "Save" : "Add it"),
         cancelButton(() => dialog.close()),
       ),
     ),

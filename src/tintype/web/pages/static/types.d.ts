@@ -314,7 +314,7 @@ type Changed<Path extends string> = Path extends "/v2/keys" | `/v2/keys/${string
       ? Api.Uploaded
       : unknown;
 
-/** A parameter's value in a form: a seed that a number can't hold is text, as is what isn't a number where one belongs. */
+/** A parameter's value in a form: text where it is no number, or a seed that a number would lose digits of. */
 type Value = string | number | boolean | null;
 /** By the parameter's name. */
 type Values = Record<string, Value>;
