@@ -51,7 +51,7 @@ def or_null(schema: Schema) -> Schema:
 STATES = {
     "QUEUED": "Accepted, waiting for a worker",
     "PROCESSING": "Running on a worker",
-    "COMPLETED": "Done: the pictures are ready, and paid",
+    "COMPLETED": "Done: the pictures are ready",
     "FAILED": "Failed, refused or cancelled: the error says why, and nothing was charged",
 }
 STATE: Schema = {"enum": list(STATES), "description": "; ".join(": ".join(state) for state in STATES.items())}
@@ -201,12 +201,12 @@ REFUSALS = {
     422: "This Idempotency-Key was sent with another body",
     429: "Too many requests, or the queue is full; Retry-After says when to send it again",
     500: UNFORESEEN,
-    503: "The database can't be reached",
+    503: "The database, or the storage of pictures, can't be reached",
 }
 WAITING = {
     409: "The request sent with this Idempotency-Key is still running",
     502: "No worker is running; the request stays queued: request_id, status_url and response_url say where",
-    503: "The database can't be reached, or this server is being restarted; nothing was charged",
+    503: "The database or the storage can't be reached, or this server is being restarted; nothing was charged",
     504: "The wait timed out, or this server is being restarted; the request is still running, where 502's fields say",
     507: "The model and an image of this size don't fit into this server's memory",
 }
