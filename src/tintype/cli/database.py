@@ -13,10 +13,11 @@ import click
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from tintype.cli.options import URL_FORMAT, data_option, first_line, load_settings, missing_extra
+from tintype.cli.options import data_option, first_line, load_settings, missing_extra
 from tintype.errors import ConfigurationInvalid, PerhapsDone, StoreUnavailable
 from tintype.private import create, sync
 from tintype.settings import Settings
+from tintype.settings.values import URLS
 from tintype.store.db import migrations
 from tintype.store.db.database import Database, shown_url
 from tintype.store.store import Store, rules
@@ -57,13 +58,13 @@ def open_database(
     process: as PostgreSQL lists its connections.
     quiet: whether its outages are not logged, as in a command that ends with the first.
     """
-    url = make_url(settings.database)
-    place = shown_url(settings.database) if settings.database_url else f"{settings.data}/"
+    url = make_url(settings.sqlalchemy_url)
+    place = shown_url(settings.sqlalchemy_url) if settings.database.url else f"{settings.data}/"
     new = migrating or making
     if not new and is_missing(url):  # opening it would create it
         raise ConfigurationInvalid(NO_DATABASE.format(place=place))
     try:
-        db = Database(settings.database, timeout=settings.database_patience, process=process, quiet=quiet)
+        db = Database(settings.sqlalchemy_url, timeout=settings.database.timeout, process=process, quiet=quiet)
     except (OSError, ImportError, ValueError, ArgumentError) as error:
         raise click.ClickException(f"the database can't be opened: {_why_not_opened(error)}") from error
     try:
@@ -106,7 +107,7 @@ def _why_not_opened(error: Exception) -> str:
     """Without the text of what parses URLs, which may quote a part of a password."""
     if isinstance(error, ModuleNotFoundError) and error.name == "psycopg":
         return missing_extra("PostgreSQL", "postgres")
-    return first_line(error) if isinstance(error, OSError) else URL_FORMAT
+    return first_line(error) if isinstance(error, OSError) else f"TINTYPE_DATABASE_URL is written like {URLS}"
 
 
 def _advice(cause: BaseException | None, url: URL) -> str:
@@ -161,7 +162,7 @@ def backup(file: Path, data: Path | None) -> None:
       tintype backup /backups/tintype-monday.db
     """
     settings = load_settings(data=data)
-    url = make_url(settings.database)
+    url = make_url(settings.sqlalchemy_url)
     if url.get_backend_name() != "sqlite":
         place = url.set(drivername="postgresql").render_as_string()
         raise click.ClickException(

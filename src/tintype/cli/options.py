@@ -1,37 +1,24 @@
-"""Options that several commands share, and the settings: the environment's, with the options on top."""
+"""Options that several commands share, and the settings in force."""
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from math import isnan
 from pathlib import Path
 from typing import IO, Any
 
 import click
-from pydantic import ValidationError
-from pydantic_settings import SettingsError
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from tintype.errors import InvalidParameter
-from tintype.settings import Settings
+from tintype.cli.sources import Configuration, exposed, load, with_endpoint
+from tintype.errors import ConfigurationInvalid, InvalidParameter
+from tintype.settings import Settings, find
 from tintype.store.accounts.keys import MAX_OVERLAP, MAX_TTL
 from tintype.store.billing.ledger import micro
 from tintype.telemetry.traces import exporters
 
-PREFIX = "TINTYPE_"
-#: Settings of earlier versions: what to do instead.
-REPLACED = {"KEY_STREAMS": "TINTYPE_ACCOUNT_WAITS bounds an account's event streams, together with its v1 calls"}
-URL_FORMAT = (
-    "TINTYPE_DATABASE_URL is written like postgresql+psycopg://user:password@host/database (with / and @ in a password"
-    " as %2F and %40), or sqlite:////folder/tintype.db"
-)
-#: Variables of Amazon's tools for the storage's address; the first one that is set counts.
-ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 #: Far more than any server needs, far less than the database's integers hold.
 MAX_DOLLARS = 1_000_000_000
 
@@ -85,35 +72,42 @@ def first_line(error: BaseException | None) -> str:
 
 
 def load_settings(**given: Any) -> Settings:
-    """The settings of the environment, overridden by the options that were given; raises InvalidSetting."""
-    _refuse_unknown(os.environ)
+    """The settings in force, with the options that were given on top; raises InvalidSetting."""
+    return load_all(**given).settings
+
+
+def load_all(**given: Any) -> Configuration:
+    """The same, and where each comes from. Secrets that others can read are noted, once for all processes."""
+    options = {name: value for name, value in given.items() if value is not None}
     try:
-        settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    except SettingsError as error:  # of pydantic's text, only the field's name is of use
-        name = PREFIX + str(error).partition('"')[2].partition('"')[0].upper()
-        raise InvalidSetting(f"""{name}: not JSON; it is written {{"sd1.5-img2img": "/models/sd15"}}""") from None
-    except ValidationError as error:
-        raise InvalidSetting("; ".join(_mistake(**one) for one in error.errors(include_url=False))) from None
+        loaded = with_endpoint(load(os.environ, options, config_file()), os.environ)
+    except ConfigurationInvalid as error:
+        raise InvalidSetting(error.message) from None
+    _check_url(loaded)
+    if loaded.settings.telemetry.traces:
+        _check_exporter(loaded.label(find("traces")), loaded.settings.telemetry.traces)
+    if not _of_command("parent") and (note := exposed(loaded)):
+        click.echo(f"note: {note}", err=True)
+    return loaded
+
+
+def config_file() -> Path | None:
+    """The settings file that `tintype --config` names."""
+    context = click.get_current_context(silent=True)
+    return context.find_root().params.get("config_file") if context else None
+
+
+def _of_command(option: str) -> Any:
+    context = click.get_current_context(silent=True)
+    return context.params.get(option) if context else None
+
+
+def _check_url(loaded: Configuration) -> None:
     try:
-        make_url(settings.database)
+        make_url(loaded.settings.sqlalchemy_url)
     except (ArgumentError, ValueError):  # its text may quote a part of the password
-        raise InvalidSetting(URL_FORMAT) from None
-    if settings.traces:
-        _check_exporter(settings.traces)
-    return with_endpoint(settings)
-
-
-def with_endpoint(settings: Settings, environment: Mapping[str, str] = os.environ) -> Settings:
-    """The settings with the storage's address, also where only the environment has it; raises InvalidSetting.
-
-    The address tells storages apart: in the log at start, in the database, and while the storage is unreachable.
-    """
-    name = next((name for name in ENDPOINTS if environment.get(name)), None)
-    if name is None or settings.storage_endpoint or not settings.storage_url:
-        return settings
-    if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", environment[name]):
-        raise InvalidSetting(f"{name} is no address: it is written like https://storage.example")
-    return settings.model_copy(update={"storage_endpoint": environment[name].rstrip("/")})
+        url = find("database_url")
+        raise InvalidSetting(f"{loaded.label(url)} is written like {url.allowed}") from None
 
 
 def require_ray() -> None:
@@ -122,27 +116,9 @@ def require_ray() -> None:
         raise InvalidSetting(missing_extra("a Ray fleet", "ray"))
 
 
-def _mistake(loc: Sequence[str | int], msg: str, **_: Any) -> str:
-    """One of pydantic's errors with the variable's name, and without its value, which may be a password."""
-    name, *inside = map(str, loc)
-    return ": ".join((PREFIX + name.upper(), *filter(None, [".".join(inside)]), msg.removeprefix("Value error, ")))
-
-
-def _refuse_unknown(environment: Iterable[str]) -> None:
-    """Raise InvalidSetting for a variable that looks like a setting and is none, such as a typing mistake."""
-    known = [field.upper() for field in Settings.model_fields]
-    for name in environment:
-        own = name.upper().removeprefix(PREFIX)
-        if name.upper().startswith(PREFIX) and own not in known:
-            if own in REPLACED:
-                raise InvalidSetting(f"{name} is no setting any more: {REPLACED[own]}")
-            [closest] = difflib.get_close_matches(own, known, n=1, cutoff=0)
-            raise InvalidSetting(f"{name} is not a setting; the closest is {PREFIX}{closest}")
-
-
-def _check_exporter(name: str) -> None:
+def _check_exporter(label: str, name: str) -> None:
     known = exporters()
     if not known:
-        raise InvalidSetting(missing_extra(f"{PREFIX}TRACES", "otel"))
+        raise InvalidSetting(missing_extra(label, "otel"))
     if name not in known:
-        raise InvalidSetting(f"{PREFIX}TRACES: no exporter {name} is installed; there are: {', '.join(known)}")
+        raise InvalidSetting(f"{label}: no exporter {name} is installed; there are: {', '.join(known)}")
