@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -35,6 +36,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(group))
     # What has a time limit of its own is slow: else one process would still be at it at the end.
     items.sort(key=lambda item: (item.get_closest_marker("timeout") is None, groups[item] not in SESSION_SERVERS))
+
+
+def pytest_collection_finish() -> None:
+    """What importing has made is there to stay: the garbage collector needn't look at it again and again."""
+    gc.freeze()
 
 
 def _group(item: pytest.Item) -> str | None:
