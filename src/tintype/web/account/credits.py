@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
+from typing import Literal, Self
 
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
+from pydantic import Field
 
-from tintype.store.billing.ledger import dollars
-from tintype.store.billing.reports import CHANGES, DAY, Posted
+from tintype.store.billing.reports import CHANGES, Posted
 from tintype.store.db.records import Entry
-from tintype.store.queue.history import Filter
+from tintype.store.queue.history import DailyUsage, Filter
 from tintype.web.auth import Caller, Reader
-from tintype.web.generate.answers import utc
 from tintype.web.openapi import describe_call, describe_query
-from tintype.web.query import Query, describe, paged
+from tintype.web.query import Query, describe
 from tintype.web.services import services
 from tintype.web.threads import Threaded
+from tintype.web.wire import Absent, Answer, DayNumber, Dollars, Moment, Page
 
 #: Days of a window by default, and at most; rows of a page.
 DEFAULT_DAYS, MAX_DAYS, ROWS = 30, 366, 20
@@ -41,7 +40,106 @@ def account_router() -> APIRouter:
     return router
 
 
-def ledger(http: HttpRequest, key: Reader) -> dict[str, Any]:
+class LedgerRow(Answer):
+    """A change of an account's money."""
+
+    id: int
+    kind: Entry
+    amount: Dollars
+    """What it adds to the balance."""
+    held: Dollars
+    """What it adds to what running requests hold."""
+    balance: Dollars
+    """The balance after it."""
+    request_id: str | None
+    key_id: str | None
+    note: str | None
+    created_at: Moment
+
+    @classmethod
+    def of(cls, posted: Posted) -> Self:
+        """The row as its account sees it."""
+        line, after = posted
+        return cls.from_record(line, amount=line.balance, balance=after)
+
+
+class LedgerPage(Page[LedgerRow]):
+    """One page of the ledger, the newest row first."""
+
+
+class LedgerDay(Answer):
+    """One day, UTC: what was added to the balance and what was spent, and the balance at its end."""
+
+    date: DayNumber
+    given: Dollars
+    taken: Dollars
+    balance: Dollars
+
+
+class LedgerDays(Answer):
+    """Every day of a window."""
+
+    days: list[LedgerDay]
+
+
+class UsageSum(Answer):
+    """Numbers of requests, those that have not ended included, and what they cost."""
+
+    requests: int
+    completed: int
+    failed: int
+    cost: Dollars
+
+    @classmethod
+    def of(cls, used: list[DailyUsage]) -> Self:
+        """All of them together."""
+        sums = {name: sum(getattr(one, name) for one in used) for name in UsageSum.model_fields}
+        return cls(**sums)
+
+
+class UsageRow(UsageSum):
+    """The requests of one day (UTC) and model."""
+
+    date: DayNumber
+    model_name: str
+
+
+class Usage(Answer):
+    """A row per day and model that had requests, and their sum."""
+
+    data: list[UsageRow]
+    total: UsageSum
+
+
+class Credits(Answer):
+    """Dollars that may still be spent."""
+
+    credits: Dollars
+    free_credits: Dollars = Field(serialization_alias="free-credits")
+
+
+class CallersKey(Answer):
+    """The key that the call came with, and what it may do."""
+
+    name: str
+    hint: str
+    read_only: bool
+    models: list[str] | None
+    mode: Literal["live", "test"]
+    operator: bool
+
+
+class KeyOwner(Answer):
+    """The account that a key belongs to; of a key that sees the server alone, nothing but the key."""
+
+    id: Absent[str] = None
+    user_id: Absent[str] = None
+    name: Absent[str] = None
+    credits: Absent[Dollars] = None
+    api_key: CallersKey
+
+
+def ledger(http: HttpRequest, key: Reader) -> LedgerPage:
     """One page of the account's ledger in dollars, each row with the balance after it.
 
     `entries=all` shows what running requests hold and release as well.
@@ -50,82 +148,34 @@ def ledger(http: HttpRequest, key: Reader) -> dict[str, Any]:
     page, size = query.page(), query.number("per_page", ROWS, 100)
     kinds = query.choice("entries", ENTRIES, "balance")
     rows, total = services(http).store.billing.page(key.account_id, kinds, size=size, page=page)
-    return {"data": [*map(_row, rows)], **paged(page, size, total)}
+    return LedgerPage.of(map(LedgerRow.of, rows), page, size, total)
 
 
-def days(http: HttpRequest, key: Reader) -> dict[str, Any]:
+def days(http: HttpRequest, key: Reader) -> LedgerDays:
     """Every day (UTC) of a window of at most 366 days: credits added and spent, and the balance at its end."""
     since, before = Query(http.query_params).window("from_date", "to_date", days=DEFAULT_DAYS, max_days=MAX_DAYS)
     found = services(http).store.billing.days(key.account_id, since, before)
-    return {
-        "days": [
-            {
-                "date": _date(day.number),
-                "given": dollars(day.given),
-                "taken": dollars(day.taken),
-                "balance": dollars(day.balance),
-            }
-            for day in found
-        ]
-    }
+    return LedgerDays(days=[LedgerDay.from_record(day, date=day.number) for day in found])
 
 
-def usage(http: HttpRequest, key: Reader) -> dict[str, Any]:
+def usage(http: HttpRequest, key: Reader) -> Usage:
     """A sum per day (UTC) and model that had requests, and the sum of all, in a window of at most 366 days."""
     since, before = Query(http.query_params).window("from_date", "to_date", days=DEFAULT_DAYS, max_days=MAX_DAYS)
     used = services(http).store.queue.history.usage(Filter(account_id=key.account_id, since=since, before=before))
-    total = {
-        "requests": sum(one.requests for one in used),
-        "completed": sum(one.completed for one in used),
-        "failed": sum(one.failed for one in used),
-        "cost": dollars(sum(one.cost for one in used)),
-    }
-    rows = [
-        {
-            "date": _date(one.day),
-            "model_name": one.model,
-            "requests": one.requests,
-            "completed": one.completed,
-            "failed": one.failed,
-            "cost": dollars(one.cost),
-        }
-        for one in used
-    ]
-    return {"data": rows, "total": total}
+    rows = [UsageRow.from_record(one, date=one.day, model_name=one.model) for one in used]
+    return Usage(data=rows, total=UsageSum.of(used))
 
 
-def credits(http: HttpRequest, key: Reader) -> dict[str, float]:
+def credits(http: HttpRequest, key: Reader) -> Credits:
     """Dollars that are neither spent nor held by running requests."""
-    own = services(http)
-    return {"credits": dollars(own.store.accounts.remaining(key.account_id)), "free-credits": 0.0}
+    return Credits(credits=services(http).store.accounts.remaining(key.account_id), free_credits=0)
 
 
-def key_owner(http: HttpRequest, key: Caller) -> dict[str, Any]:
+def key_owner(http: HttpRequest, key: Caller) -> KeyOwner:
     """The account, its credits, and what this key may do; of a key that sees the server alone, the last."""
-    own = services(http).store.accounts
-    may = {"name": key.name, "hint": key.begins, "read_only": key.read_only, "models": key.models, "mode": key.mode}
-    may["operator"] = key.operator
+    own, api_key = services(http).store.accounts, CallersKey.from_record(key, hint=key.begins)
     if key.server_only:
-        return {"api_key": may}
+        return KeyOwner(api_key=api_key)
     account = own.account(key.account_id)
-    owner = {"id": account.id, "user_id": account.id, "name": account.name}
-    return {**owner, "credits": dollars(own.remaining(account.id)), "api_key": may}
-
-
-def _row(posted: Posted) -> dict[str, Any]:
-    line, after = posted
-    return {
-        "id": line.id,
-        "kind": line.kind,
-        "amount": dollars(line.balance),
-        "held": dollars(line.held),
-        "balance": dollars(after),
-        "request_id": line.request_id,
-        "key_id": line.key_id,
-        "note": line.note,
-        "created_at": utc(line.created_at),
-    }
-
-
-def _date(number: int) -> str:
-    return datetime.fromtimestamp(number * DAY, UTC).date().isoformat()
+    remaining = own.remaining(account.id)
+    return KeyOwner(id=account.id, user_id=account.id, name=account.name, credits=remaining, api_key=api_key)

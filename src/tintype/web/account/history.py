@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, Self
 
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
@@ -10,27 +10,28 @@ from fastapi import Request as HttpRequest
 from tintype.core import IMAGE_ROLES, STORED_INPUT
 from tintype.errors import Forbidden, MissingParameter, NotFound
 from tintype.store.accounts.keys import Key
-from tintype.store.billing.ledger import dollars
 from tintype.store.billing.reports import beginning
 from tintype.store.db.records import Status
 from tintype.store.queue.history import PENDING, Filter, Past, Sort
 from tintype.store.webhooks.events import file_url
 from tintype.web.auth import Reader
 from tintype.web.clients import base_url
-from tintype.web.generate.answers import exact, utc
+from tintype.web.generate.answers import exact
 from tintype.web.openapi import describe_call, describe_query
-from tintype.web.query import MAX_ROWS, MAX_WINDOW, Query, describe, paged
+from tintype.web.query import MAX_ROWS, MAX_WINDOW, Query, describe
 from tintype.web.services import Services, services
 from tintype.web.threads import Threaded
+from tintype.web.wire import Absent, Answer, Dollars, Moment, Page
 
 #: Days that a window of the history spans when none is given, and rows of a page.
 DEFAULT_DAYS = 7
 DEFAULT_ROWS = 20
-STATUSES = {
+#: A request's status here: PENDING until it has ended.
+PastStatus = Literal["COMPLETED", "FAILED", "PENDING"]
+STATUSES: dict[str, tuple[Status, ...]] = {
     "COMPLETED": (Status.COMPLETED,),
     "FAILED": (Status.FAILED,),
     "PENDING": PENDING,
-    "": tuple(Status),
 }
 SORTS: dict[str, Sort] = {"model_created": "submitted_at", "model_name": "slug", "credits_deduction": "cost"}
 ORDERS = {"desc": True, "asc": False}
@@ -41,6 +42,54 @@ DATES = ("from_date", "to_date")
 HISTORY = [*map(describe, ("page", "per_page", *DATES, "model_name", "status", "sort_by", "sort_order", *WHOSE))]
 RECENT = [describe("model_name", required=True)]
 GENERATIONS = [*map(describe, ("page", "model_name", "start_date", "end_date", "user_id"))]
+
+
+class HistoryRow(Answer):
+    """A request of any age, with its cost, inputs and outcome."""
+
+    request_id: str
+    model_name: str
+    model_status: PastStatus
+    status: PastStatus
+    credits_deduction: Dollars
+    request_body: dict[str, Any]
+    parameters: dict[str, Any]
+    prompt: str | None
+    generation_url: str | None
+    """The first image's address; null once the files have expired."""
+    generation_urls: list[str]
+    latency_ms: int | None
+    model_created: Moment
+    model_started: Moment | None
+    model_completed: Moment | None
+    error: Absent[str] = None
+
+    @classmethod
+    def of(cls, past: Past, images: list[str]) -> Self:
+        """The request as its account sees it. images: the addresses of those that are still there."""
+        status = next(status for status, meant in STATUSES.items() if past.status in meant)
+        params = _params(past)
+        return cls(
+            request_id=past.id,
+            model_name=past.slug,
+            model_status=status,
+            status=status,
+            credits_deduction=past.cost or 0,
+            request_body=params,
+            parameters=params,
+            prompt=params.get("prompt"),
+            generation_url=images[0] if images else None,
+            generation_urls=images,
+            latency_ms=None if past.ended_at is None else round((past.ended_at - past.submitted_at) * 1000),
+            model_created=past.submitted_at,
+            model_started=past.started_at,
+            model_completed=past.ended_at,
+            error=past.error,
+        )
+
+
+class HistoryPage(Page[HistoryRow]):
+    """One page of requests."""
 
 
 def history_router() -> APIRouter:
@@ -56,12 +105,12 @@ def history_router() -> APIRouter:
     return router
 
 
-def listed(http: HttpRequest, key: Reader) -> dict[str, Any]:
+def listed(http: HttpRequest, key: Reader) -> HistoryPage:
     """One page of the requests in a window of at most 31 days, each with its cost, inputs and outcome."""
     query = Query(http.query_params)
     _own_only(query, key)
     since, before = query.window("from_date", "to_date", days=DEFAULT_DAYS, max_days=MAX_WINDOW)
-    statuses = query.choice("status", STATUSES, "")
+    statuses = query.choice("status", {"": tuple(Status), **STATUSES}, "")
     filter = Filter(
         account_id=key.account_id, since=since, before=before, model=query.text("model_name"), statuses=statuses
     )
@@ -69,13 +118,13 @@ def listed(http: HttpRequest, key: Reader) -> dict[str, Any]:
     return _page(http, query, filter, size, sort, query.choice("sort_order", ORDERS, "desc"))
 
 
-def one(http: HttpRequest, key: Reader, request_id: str) -> dict[str, Any]:
+def one(http: HttpRequest, key: Reader, request_id: str) -> HistoryRow:
     """The same row as in the list, whatever the request's age."""
     own = services(http)
     return _row(own, own.store.queue.history.find(request_id, key.account_id), base_url(http, own.settings))
 
 
-def generations(http: HttpRequest, key: Reader) -> dict[str, Any]:
+def generations(http: HttpRequest, key: Reader) -> HistoryPage:
     """One page of the completed requests."""
     query = Query(http.query_params)
     _own_only(query, key)
@@ -90,7 +139,7 @@ def generations(http: HttpRequest, key: Reader) -> dict[str, Any]:
     return _page(http, query, filter)
 
 
-def recent(http: HttpRequest, key: Reader) -> dict[str, Any]:
+def recent(http: HttpRequest, key: Reader) -> HistoryPage:
     """The latest twenty of one model."""
     query = Query(http.query_params)
     if not query.text("model_name"):
@@ -106,41 +155,15 @@ def _page(
     size: int = DEFAULT_ROWS,
     sort: Sort = "submitted_at",
     descending: bool = True,
-) -> dict[str, Any]:
+) -> HistoryPage:
     own, base, page = services(http), base_url(http, services(http).settings), query.page()
     rows, total = own.store.queue.history.page(meant, size=size, page=page, sort=sort, descending=descending)
-    data = [_row(own, row, base) for row in rows]
-    return {"data": data, **paged(page, size, total)}
+    return HistoryPage.of((_row(own, row, base) for row in rows), page, size, total)
 
 
-def _row(own: Services, past: Past, base: str) -> dict[str, Any]:
-    status = "PENDING" if past.status in PENDING else past.status.value
-    made = [*_kept(own, past, base)]
-    failed = {"error": past.error} if past.status is Status.FAILED else {}
-    return {
-        "request_id": past.id,
-        "model_name": past.slug,
-        "model_status": status,
-        "status": status,
-        "credits_deduction": dollars(past.cost or 0),
-        "request_body": (params := _params(past)),
-        "parameters": params,
-        "prompt": params.get("prompt"),
-        # Null once the files have expired.
-        "generation_url": made[0] if made else None,
-        "generation_urls": made,
-        "latency_ms": None if past.ended_at is None else round((past.ended_at - past.submitted_at) * 1000),
-        "model_created": utc(past.submitted_at),
-        "model_started": utc(past.started_at),
-        "model_completed": utc(past.ended_at),
-        **failed,
-    }
-
-
-def _kept(own: Services, past: Past, base: str) -> list[str]:
-    """Addresses of those images that are still there."""
+def _row(own: Services, past: Past, base: str) -> HistoryRow:
     outputs = () if past.result is None else past.result.outputs
-    return [file_url(one.name, base) for one in outputs if _is_there(own, one.name)]
+    return HistoryRow.of(past, [file_url(one.name, base) for one in outputs if _is_there(own, one.name)])
 
 
 def _is_there(own: Services, name: str) -> bool:

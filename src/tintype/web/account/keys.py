@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
@@ -12,13 +12,14 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from tintype.catalog.models import SD15_IMG2IMG
 from tintype.catalog.spec import Catalogue, no_number
 from tintype.errors import InvalidParameter
+from tintype.store.accounts.delegation import KeyDelegation
 from tintype.store.accounts.keys import MAX_OVERLAP, MAX_TTL, OVERLAP, Key
-from tintype.store.billing.ledger import dollars, micro
+from tintype.store.billing.ledger import micro
 from tintype.web.auth import Reader, Runner
-from tintype.web.generate.answers import utc
 from tintype.web.openapi import describe_body, describe_call
-from tintype.web.services import Services, services
+from tintype.web.services import services
 from tintype.web.threads import Threaded, in_thread
+from tintype.web.wire import Absent, Answer, Dollars, Moment, utc
 
 #: Of every limit, at most.
 MAX_LIMIT = 1_000_000_000
@@ -90,6 +91,59 @@ class Rotation(BaseModel):
     )
 
 
+class KeyInfo(Answer):
+    """A key without its secret, which isn't stored."""
+
+    id: str
+    name: str
+    begins: str
+    """How its secret begins."""
+    mode: Literal["live", "test"]
+    models: list[str] | None
+    read_only: bool
+    operator: bool
+    state: Literal["in force", "revoked", "expired"]
+    spend_cap: Dollars | None
+    spent: Dollars
+    """What it has spent, and what its running requests hold."""
+    rpm: int | None
+    concurrency: int | None
+    max_queued: int | None
+    max_pixels: int | None
+    created_at: Moment
+    expires_at: Moment | None
+    revoked_at: Moment | None
+    overlap_until: Moment | None
+    """Until when the secret before the last rotation works."""
+    own: bool
+    """Whether it is the key that the call came with."""
+    may_change: bool
+    """Whether the key that the call came with may rotate and revoke it."""
+
+    @classmethod
+    def of(cls, key: Key, caller: Key, delegation: KeyDelegation) -> Self:
+        """The key as the caller sees it."""
+        may_change = delegation.governs(caller, key)
+        state, until = key.state(time.time()), key.old_until
+        return cls.from_record(key, state=state, overlap_until=until, own=key.id == caller.id, may_change=may_change)
+
+
+class KeyList(Answer):
+    """An account's keys, the oldest first."""
+
+    keys: list[KeyInfo]
+    may_create: bool
+    """Whether the key that the call came with may make keys."""
+
+
+class ChangedKey(Answer):
+    """A key that was made, rotated or revoked, and its secret where that is new."""
+
+    key: KeyInfo
+    secret: Absent[str] = None
+    message: Absent[str] = None
+
+
 EXAMPLE = {"name": "laptop", "models": [SD15_IMG2IMG.slug], "expires_in": 30 * 86_400, "spend_cap": 5}
 
 
@@ -107,16 +161,13 @@ def keys_router() -> APIRouter:
     return router
 
 
-def listed(http: HttpRequest, key: Reader) -> dict[str, Any]:
+def listed(http: HttpRequest, key: Reader) -> KeyList:
     """All of the account's keys without their secrets, which aren't stored; a test key sees test keys only."""
-    own = services(http)
-    return {
-        "keys": [_shown(own, key, one) for one in own.store.delegation.list(key)],
-        "may_create": own.store.delegation.makes(key),
-    }
+    own = services(http).store.delegation
+    return KeyList(keys=[KeyInfo.of(one, key, own) for one in own.list(key)], may_create=own.makes(key))
 
 
-async def create(http: HttpRequest, key: Runner) -> dict[str, Any]:
+async def create(http: HttpRequest, key: Runner) -> ChangedKey:
     """Make a key; its secret is in this answer and nowhere else.
 
     It may do no more than the key that makes it: models, max_pixels and expires_in are by default that one's own. A key
@@ -126,10 +177,10 @@ async def create(http: HttpRequest, key: Runner) -> dict[str, Any]:
     async with own.bodies.read(http, key.account_id) as sent:
         wanted = _read(NewKey, sent, own.registry.catalogue)
     made, secret = await in_thread(http, own.store.delegation.create, key, wanted.columns(), wanted.expires_in)
-    return {"key": _shown(own, key, made), "secret": secret}
+    return ChangedKey(key=KeyInfo.of(made, key, own.store.delegation), secret=secret)
 
 
-async def rotate(http: HttpRequest, key: Runner, key_id: str) -> dict[str, Any]:
+async def rotate(http: HttpRequest, key: Runner, key_id: str) -> ChangedKey:
     """Give a key a new secret, which is in this answer and nowhere else; the previous one works for a while longer.
 
     `message` says until when. After a leak, send `overlap` 0: the previous secret stops working immediately.
@@ -138,19 +189,20 @@ async def rotate(http: HttpRequest, key: Runner, key_id: str) -> dict[str, Any]:
     async with own.bodies.read(http, key.account_id) as sent:
         wanted = _read(Rotation, sent, own.registry.catalogue)
     turned, secret = await in_thread(http, own.store.delegation.rotate, key, key_id, wanted.overlap)
-    return {"key": _shown(own, key, turned), "secret": secret, "message": _overlap_words(turned, wanted.overlap)}
+    shown = KeyInfo.of(turned, key, own.store.delegation)
+    return ChangedKey(key=shown, secret=secret, message=_overlap_words(turned, wanted.overlap))
 
 
-def revoke(http: HttpRequest, key: Runner, key_id: str) -> dict[str, Any]:
+def revoke(http: HttpRequest, key: Runner, key_id: str) -> ChangedKey:
     """Revoke a key: it stops working immediately, while its queued requests still run."""
-    own = services(http)
-    return {"key": _shown(own, key, own.store.delegation.revoke(key, key_id))}
+    own = services(http).store.delegation
+    return ChangedKey(key=KeyInfo.of(own.revoke(key, key_id), key, own))
 
 
 def _overlap_words(key: Key, overlap: float) -> str:
     if not overlap:
         return "The previous secret no longer works"
-    until = utc(key.old_until)
+    until = "later" if key.old_until is None else utc(key.old_until)
     return f"The previous secret works until {until}; to end it immediately, rotate with overlap 0, or revoke the key"
 
 
@@ -164,30 +216,3 @@ def _read(shape: type[Shape], sent: dict[str, Any], catalogue: Catalogue) -> Sha
 
 def _properties(shape: type[BaseModel]) -> dict[str, Any]:
     return dict(shape.model_json_schema()["properties"])
-
-
-def _shown(own: Services, caller: Key, key: Key) -> dict[str, Any]:
-    return {
-        "id": key.id,
-        "name": key.name,
-        "begins": key.begins,
-        "mode": key.mode,
-        "models": None if key.models is None else [*key.models],
-        "read_only": key.read_only,
-        "operator": key.operator,
-        "state": key.state(time.time()),
-        "spend_cap": None if key.spend_cap is None else dollars(key.spend_cap),
-        "spent": dollars(key.spent),
-        "rpm": key.rpm,
-        "concurrency": key.concurrency,
-        "max_queued": key.max_queued,
-        "max_pixels": key.max_pixels,
-        "created_at": utc(key.created_at),
-        "expires_at": utc(key.expires_at),
-        "revoked_at": utc(key.revoked_at),
-        # Until when the secret before the last rotation works.
-        "overlap_until": utc(key.old_until),
-        # Whether it is the caller's, and whether the caller may rotate and revoke it.
-        "own": key.id == caller.id,
-        "may_change": own.store.delegation.governs(caller, key),
-    }

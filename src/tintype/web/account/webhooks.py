@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
@@ -17,14 +17,14 @@ from tintype.errors import (
 )
 from tintype.media.http import check_target
 from tintype.store.accounts.keys import Key
-from tintype.store.db.records import Delivery, Event, Subscription
+from tintype.store.db.records import Delivery, DeliveryStatus, Event, Subscription
 from tintype.web.auth import Reader, Runner
 from tintype.web.clients import base_url, single_header
-from tintype.web.generate.answers import utc
 from tintype.web.openapi import describe_body, describe_call, describe_query
 from tintype.web.query import Query, describe
 from tintype.web.services import Services, services
 from tintype.web.threads import Threaded, in_thread
+from tintype.web.wire import Absent, Answer, Moment
 
 #: The header with a webhook's address for one request.
 HEADER = "X-Webhook-URL"
@@ -40,6 +40,89 @@ SENT = {"delivery_id": {"type": "string"}}
 AGAIN = {"delivery_id": "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W"}
 WHICH, PAGE = [describe("webhook_id", required=True)], describe("page")
 EXAMPLE: dict[str, Any] = {"webhook_url": "https://receiver.example.com/hook", "event": {"types": [*Event]}}
+
+
+class EventTypes(Answer):
+    """What a webhook is told of."""
+
+    types: list[Event]
+
+
+class WebhookInfo(Answer):
+    """A webhook, and its signing secret for keys that may change it."""
+
+    webhook_id: str
+    webhook_url: str | None
+    """Null for the one that signs deliveries to addresses of X-Webhook-URL."""
+    event: EventTypes
+    created_at: Moment
+    last_success_at: Moment | None
+    is_active: bool
+    disabled_at: Moment | None
+    disabled_reason: str | None
+    secret: Absent[str] = None
+
+    @classmethod
+    def of(cls, webhook: Subscription, key: Key) -> Self:
+        """The webhook as this key sees it."""
+        return cls.from_record(
+            webhook,
+            webhook_id=webhook.id,
+            webhook_url=webhook.url,
+            event=EventTypes(types=[*map(Event, webhook.events)]),
+            last_success_at=webhook.succeeded_at,
+            is_active=webhook.disabled_at is None and not webhook.removed,
+            secret=None if key.read_only else webhook.secret,
+        )
+
+
+class WebhookList(Answer):
+    """An account's webhooks."""
+
+    webhooks: list[WebhookInfo]
+
+
+class ChangedWebhook(Answer):
+    """What was done, and the webhook."""
+
+    message: str
+    webhook: WebhookInfo
+
+
+class DeliveryInfo(Answer):
+    """A message of the log: how often it was sent, and the last answer."""
+
+    delivery_id: str
+    request_id: str
+    event: Event
+    url: str
+    status: DeliveryStatus
+    attempts: int
+    response_status: int | None
+    error: str | None
+    created_at: Moment
+    ended_at: Moment | None
+    next_attempt_at: Moment | None
+
+    @classmethod
+    def of(cls, one: Delivery) -> Self:
+        """The delivery as its account sees it."""
+        due = None if one.ended_at else one.due_at
+        return cls.from_record(one, delivery_id=one.id, attempts=one.attempt, next_attempt_at=due)
+
+
+class DeliveryLog(Answer):
+    """One page of a webhook's deliveries, the newest first."""
+
+    logs: list[DeliveryInfo]
+    page: int
+
+
+class ReplayedDelivery(Answer):
+    """What was done, and the delivery."""
+
+    message: str
+    log: DeliveryInfo
 
 
 def webhooks_router() -> APIRouter:
@@ -63,60 +146,60 @@ def webhooks_router() -> APIRouter:
     return router
 
 
-def get(http: HttpRequest, key: Reader) -> dict[str, Any]:
+def get(http: HttpRequest, key: Reader) -> WebhookList:
     """All of the account's webhooks; keys that may only read don't see the signing secrets."""
-    return {"webhooks": [_shown(webhook, key) for webhook in services(http).store.webhooks.list(key.account_id)]}
+    found = services(http).store.webhooks.list(key.account_id)
+    return WebhookList(webhooks=[WebhookInfo.of(webhook, key) for webhook in found])
 
 
-async def add(http: HttpRequest, key: Runner) -> dict[str, Any]:
+async def add(http: HttpRequest, key: Runner) -> ChangedWebhook:
     """Send events of the account's requests to an address."""
     own = services(http)
     async with own.bodies.read(http, key.account_id) as sent:
         url, events = _url(own, sent), _events(sent)
     webhook = await in_thread(http, own.store.webhooks.add, key.account_id, url, events, _base(http, own))
-    return {"message": "Webhook added", "webhook": _shown(webhook, key)}
+    return ChangedWebhook(message="Webhook added", webhook=WebhookInfo.of(webhook, key))
 
 
-async def update(http: HttpRequest, key: Runner) -> dict[str, Any]:
+async def update(http: HttpRequest, key: Runner) -> ChangedWebhook:
     """Change a webhook's address and events; it is active again, and waiting deliveries go to the new address."""
     own = services(http)
     async with own.bodies.read(http, key.account_id) as sent:
         id, url, events = _text(sent, "webhook_id"), _url(own, sent), _events(sent)
     webhook = await in_thread(http, own.store.webhooks.update, id, key.account_id, url, events, _base(http, own))
-    return {"message": "Webhook updated", "webhook": _shown(webhook, key)}
+    return ChangedWebhook(message="Webhook updated", webhook=WebhookInfo.of(webhook, key))
 
 
-async def rotate(http: HttpRequest, key: Runner) -> dict[str, Any]:
+async def rotate(http: HttpRequest, key: Runner) -> ChangedWebhook:
     """Deliveries are signed with both secrets for a day, so that the receiver can change over in between."""
     own = services(http)
     async with own.bodies.read(http, key.account_id) as sent:
         id = _text(sent, "webhook_id")
     webhook = await in_thread(http, own.store.webhooks.rotate, id, key.account_id)
-    return {"message": "Secret rotated", "webhook": _shown(webhook, key)}
+    return ChangedWebhook(message="Secret rotated", webhook=WebhookInfo.of(webhook, key))
 
 
-def inactive(http: HttpRequest, key: Runner) -> dict[str, Any]:
+def inactive(http: HttpRequest, key: Runner) -> ChangedWebhook:
     """Stop sending to it; waiting deliveries are dropped."""
     webhook = services(http).store.webhooks.remove(_text(dict(http.query_params), "webhook_id"), key.account_id)
-    return {"message": "Webhook made inactive", "webhook": _shown(webhook, key)}
+    return ChangedWebhook(message="Webhook made inactive", webhook=WebhookInfo.of(webhook, key))
 
 
-def dispatch_logs(http: HttpRequest, key: Reader) -> dict[str, Any]:
+def dispatch_logs(http: HttpRequest, key: Reader) -> DeliveryLog:
     """The deliveries, newest first, a hundred to a page: each with its state, its attempts and the last answer."""
     own, page = services(http), Query(http.query_params).page()
     webhook = own.store.webhooks.find(_text(dict(http.query_params), "webhook_id"), key.account_id)
-    return {
-        "logs": [_logged(one) for one in own.store.webhooks.outbox.logs(webhook.id, LOGS_PER_PAGE, page)],
-        "page": page,
-    }
+    found = own.store.webhooks.outbox.logs(webhook.id, LOGS_PER_PAGE, page)
+    return DeliveryLog(logs=[*map(DeliveryInfo.of, found)], page=page)
 
 
-async def replay(http: HttpRequest, key: Runner) -> dict[str, Any]:
+async def replay(http: HttpRequest, key: Runner) -> ReplayedDelivery:
     """Send a delivery again, with the same id and body, whatever its outcome was; the webhook must be active."""
     own = services(http)
     async with own.bodies.read(http, key.account_id) as sent:
         id = _text(sent, "delivery_id")
-    return {"message": "It will be sent again", "log": _logged(await in_thread(http, _replayed, own, key, id))}
+    replayed = await in_thread(http, _replayed, own, key, id)
+    return ReplayedDelivery(message="It will be sent again", log=DeliveryInfo.of(replayed))
 
 
 def _replayed(own: Services, key: Key, id: str) -> Delivery:
@@ -179,35 +262,3 @@ def _events(sent: dict[str, Any]) -> list[Event]:
     if not isinstance(types, list) or not all(one in [*Event] for one in types):
         raise InvalidParameter("event.types", types, EVENTS)
     return [Event(one) for one in dict.fromkeys(types)]
-
-
-def _shown(webhook: Subscription, key: Key) -> dict[str, Any]:
-    active = webhook.disabled_at is None and not webhook.removed
-    state = {"is_active": active, "disabled_at": utc(webhook.disabled_at), "disabled_reason": webhook.disabled_reason}
-    secret = {} if key.read_only else {"secret": webhook.secret}
-    return {
-        "webhook_id": webhook.id,
-        # Null for the one that signs deliveries to addresses of X-Webhook-URL.
-        "webhook_url": webhook.url,
-        "event": {"types": list(webhook.events)},
-        "created_at": utc(webhook.created_at),
-        "last_success_at": utc(webhook.succeeded_at),
-        **state,
-        **secret,
-    }
-
-
-def _logged(one: Delivery) -> dict[str, Any]:
-    return {
-        "delivery_id": one.id,
-        "request_id": one.request_id,
-        "event": one.event,
-        "url": one.url,
-        "status": one.status,
-        "attempts": one.attempt,
-        "response_status": one.response_status,
-        "error": one.error,
-        "created_at": utc(one.created_at),
-        "ended_at": utc(one.ended_at),
-        "next_attempt_at": None if one.ended_at else utc(one.due_at),
-    }
