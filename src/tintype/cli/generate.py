@@ -70,7 +70,7 @@ def _generate(
     settings = load_settings(data=data, dtype=dtype)
     registry = build_registry(settings).with_weights(spec.slug, weights)
     if given.get("image"):
-        given["image"] = _input_image(given["image"], settings.max_picture_bytes)
+        given["image"] = _input_image(given["image"], settings.inputs.max_bytes)
     params = _parse(spec, given, Path(output))
     with progress_bar() as progress:
         images = _run(spec, params, settings, registry, device, progress)
@@ -127,7 +127,7 @@ def _run(
     loaded = load_model(settings, registry, spec, device, read_loras(params.loras))
     for words in unread_text(loaded.family, params):
         click.echo(f"note: {words}", err=True)
-    return make(loaded, spec.slug, params, image, settings.max_rows, progress)
+    return make(loaded, spec.slug, params, image, settings.worker.max_rows, progress)
 
 
 def _flag(param: Param) -> click.Option:

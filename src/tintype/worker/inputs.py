@@ -56,9 +56,9 @@ class Inputs:
         """As the operator configured them; the files of a running request don't expire."""
         folders = settings.inputs_folder, settings.outputs_folder, settings.assets_folder
         inputs, *files = (open_storage(settings, folder, math.inf) for folder in folders)
-        client = PublicClient(settings.fetch_allow, settings.fetch_timeout)
-        decoder = Decoder(settings.max_picture_pixels, settings.decode_timeout)
-        return cls(inputs, client, decoder, settings.decoders, settings.max_picture_bytes, files)
+        client = PublicClient(settings.inputs.fetch_allow, settings.inputs.fetch_timeout)
+        decoder = Decoder(settings.inputs.max_pixels, settings.inputs.decode_timeout)
+        return cls(inputs, client, decoder, settings.inputs.decoders, settings.inputs.max_bytes, files)
 
     def __enter__(self) -> Self:
         return self
