@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import cache
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from fastapi import APIRouter, FastAPI
 from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
 from tintype import __version__
@@ -89,6 +90,9 @@ CORS: dict[str, Any] = {
     "max_age": 7200,
 }
 
+#: Addresses whose GET changes something, or doesn't end.
+NO_HEAD = ("/webhook/inactive", "/v2/requests/{request_id}/events")
+
 
 def all_routers(catalogue: Catalogue) -> list[APIRouter]:
     """Every route of a server with these models; the first that matches answers."""
@@ -108,6 +112,22 @@ def all_routers(catalogue: Catalogue) -> list[APIRouter]:
         # Last: it answers for every slug that no earlier route matched.
         models_router(),
     ]
+
+
+def head_router(routers: Iterable[APIRouter]) -> APIRouter:
+    """HEAD wherever these routers take GET, but for NO_HEAD; `/openapi.json` has none of them."""
+    heads = APIRouter()  # the endpoints run in their callers' threads already
+    for route in (route for router in routers for route in router.routes):
+        if isinstance(route, APIRoute) and "GET" in (route.methods or ()) and route.path not in NO_HEAD:
+            heads.add_api_route(
+                route.path,
+                route.endpoint,
+                methods=["HEAD"],
+                name=route.name,
+                include_in_schema=False,
+                response_model_exclude_unset=True,
+            )
+    return heads
 
 
 def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name: str = "") -> FastAPI:
@@ -164,6 +184,7 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
     app.state.services = Services(app.state)
     _describe(app)
     routers = all_routers(registry.catalogue)
+    routers.append(head_router(routers))
     # For the Allow header; an included router's routes can't be listed any more.
     app.state.routes = [*app.routes, *(route for router in routers for route in router.routes)]
     for router in routers:
