@@ -25,10 +25,7 @@ from tintype.store.store import Store
 from tintype.telemetry.logs import Outage
 from tintype.testmode.fake_worker import FakeWorker
 from tintype.testmode.images import FakeOutputs
-from tintype.web.account.credits import account_router
-from tintype.web.account.history import history_router
-from tintype.web.account.keys import keys_router
-from tintype.web.account.webhooks import webhooks_router
+from tintype.web.account import credits, history, keys, webhooks
 from tintype.web.errors import add_error_handlers
 from tintype.web.files import Files
 from tintype.web.generate import uploads
@@ -38,9 +35,8 @@ from tintype.web.generate.v1 import v1_router
 from tintype.web.generate.v2 import v2_router
 from tintype.web.middleware import CallMetrics, Exchanges
 from tintype.web.openapi import ABOUT, finish
-from tintype.web.operator.server import operator_router
-from tintype.web.pages.public import public_router
-from tintype.web.pages.shell import pages_router
+from tintype.web.operator import server
+from tintype.web.pages import public, shell
 from tintype.web.responses import json_bytes
 from tintype.web.runtime import Runtime
 from tintype.web.services import Services
@@ -101,14 +97,15 @@ def all_routers(catalogue: Catalogue) -> list[APIRouter]:
         v2_router(catalogue),
         warm_router,
         events_router(),
-        public_router(),
-        pages_router(),
-        webhooks_router(),
+        public.router,
+        public.samples_router(),
+        shell.router,
+        webhooks.router,
         uploads.router,
-        history_router(),
-        account_router(),
-        keys_router(),
-        operator_router(),
+        history.router,
+        credits.router,
+        keys.router,
+        server.router,
         # Last: it answers for every slug that no earlier route matched.
         models_router(),
     ]

@@ -1,4 +1,4 @@
-"""How answers are typed: money, moments and members that may be left out, as JSON has them; pages of rows."""
+"""The types of answers' members: money, moments, what may be left out; and pages of rows."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import Field, PlainSerializer, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
 from tintype.store.billing.ledger import dollars
 from tintype.store.billing.reports import DAY
+from tintype.web.declared import Answer
 
 T = TypeVar("T")
 Row = TypeVar("Row")
@@ -23,10 +24,6 @@ def utc(moment: float) -> str:
 
 def _date(number: int) -> str:
     return datetime.fromtimestamp(number * DAY, UTC).date().isoformat()
-
-
-def _without_default(schema: dict[str, Any]) -> None:
-    schema.pop("default", None)
 
 
 #: Micro-dollars here, dollars in JSON.
@@ -44,23 +41,10 @@ DayNumber = Annotated[
     WithJsonSchema({"type": "string", "format": "date"}, mode="serialization"),
 ]
 #: None here, left out in JSON.
-Absent = Annotated[
-    T | SkipJsonSchema[None], Field(exclude_if=lambda value: value is None, json_schema_extra=_without_default)
-]
+Omittable = Annotated[T | SkipJsonSchema[None], Field(exclude_if=lambda value: value is None)]
 
 
-class Answer(BaseModel):
-    """A JSON object of an answer."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    @classmethod
-    def from_record(cls, record: object, **more: Any) -> Self:
-        """With the values of the record's attributes that are called as its members are, but for those in `more`."""
-        return cls(**{name: getattr(record, name) for name in cls.model_fields.keys() - more.keys()}, **more)
-
-
-class Page(Answer, Generic[Row]):
+class Paged(Answer, Generic[Row]):
     """One page of rows, and the number of all rows and pages."""
 
     data: list[Row]

@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from fastapi import APIRouter
-from fastapi import Request as HttpRequest
+from fastapi import APIRouter, Query
 from pydantic import Field
 
 from tintype.store.billing.reports import CHANGES, Posted
 from tintype.store.db.records import Entry
 from tintype.store.queue.history import DailyUsage, Filter
 from tintype.web.auth import Caller, Reader
-from tintype.web.openapi import describe_call, describe_query
-from tintype.web.query import Query, describe
-from tintype.web.services import services
+from tintype.web.declared import Answer
+from tintype.web.dependencies import StoreDep
+from tintype.web.openapi import errors
+from tintype.web.query import PageQuery, WindowQuery
 from tintype.web.threads import Threaded
-from tintype.web.wire import Absent, Answer, DayNumber, Dollars, Moment, Page
+from tintype.web.wire import DayNumber, Dollars, Moment, Omittable, Paged
 
-#: Days of a window by default, and at most; rows of a page.
-DEFAULT_DAYS, MAX_DAYS, ROWS = 30, 366, 20
-ENTRIES = {"balance": CHANGES, "all": tuple(Entry)}
-WINDOW = [*map(describe, ("from_date", "to_date"))]
+#: Days of a window by default, and at most.
+DEFAULT_DAYS, MAX_DAYS = 30, 366
+
+router = APIRouter(route_class=Threaded, responses=errors(401))
 
 
-def account_router() -> APIRouter:
-    """Reading one's own account."""
-    router = APIRouter(route_class=Threaded)
-    rows = [*map(describe, ("page", "per_page", "entries"))]
-    for path, endpoint, words in (
-        ("/v2/ledger", ledger, describe_query("What changed the balance, the newest first", rows, 400)),
-        ("/v2/ledger/days", days, describe_query("The balance day by day", WINDOW, 400)),
-        ("/v2/usage", usage, describe_query("Requests and their cost by day and by model", WINDOW, 400)),
-        ("/v1/get-user-credits", credits, describe_call("What the account may still spend")),
-    ):
-        router.add_api_route(path, endpoint, methods=["GET"], **words)
-    words = describe_call("Whose key this is")
-    router.add_api_route("/api/auth/authenticate", key_owner, methods=["GET"], name="whoever", **words)
-    return router
+class LedgerQuery(PageQuery):
+    """Which rows of the ledger."""
+
+    entries: Literal["balance", "all"] = "balance"
 
 
 class LedgerRow(Answer):
@@ -63,7 +53,7 @@ class LedgerRow(Answer):
         return cls.from_record(line, amount=line.balance, balance=after)
 
 
-class LedgerPage(Page[LedgerRow]):
+class LedgerPage(Paged[LedgerRow]):
     """One page of the ledger, the newest row first."""
 
 
@@ -132,50 +122,66 @@ class CallersKey(Answer):
 class KeyOwner(Answer):
     """The account that a key belongs to; of a key that sees the server alone, nothing but the key."""
 
-    id: Absent[str] = None
-    user_id: Absent[str] = None
-    name: Absent[str] = None
-    credits: Absent[Dollars] = None
+    id: Omittable[str] = None
+    user_id: Omittable[str] = None
+    name: Omittable[str] = None
+    credits: Omittable[Dollars] = None
     api_key: CallersKey
 
 
-def ledger(http: HttpRequest, key: Reader) -> LedgerPage:
+@router.get(
+    "/v2/ledger",
+    operation_id="listLedger",
+    summary="What changed the balance, the newest first",
+    responses=errors(400, 403),
+)
+def ledger(key: Reader, store: StoreDep, query: Annotated[LedgerQuery, Query()]) -> LedgerPage:
     """One page of the account's ledger in dollars, each row with the balance after it.
 
     `entries=all` shows what running requests hold and release as well.
     """
-    query = Query(http.query_params)
-    page, size = query.page(), query.number("per_page", ROWS, 100)
-    kinds = query.choice("entries", ENTRIES, "balance")
-    rows, total = services(http).store.billing.page(key.account_id, kinds, size=size, page=page)
-    return LedgerPage.of(map(LedgerRow.of, rows), page, size, total)
+    kinds = CHANGES if query.entries == "balance" else tuple(Entry)
+    rows, total = store.billing.page(key.account_id, kinds, size=query.per_page, page=query.page)
+    return LedgerPage.of(map(LedgerRow.of, rows), query.page, query.per_page, total)
 
 
-def days(http: HttpRequest, key: Reader) -> LedgerDays:
+@router.get(
+    "/v2/ledger/days", operation_id="listLedgerDays", summary="The balance day by day", responses=errors(400, 403)
+)
+def days(key: Reader, store: StoreDep, query: Annotated[WindowQuery, Query()]) -> LedgerDays:
     """Every day (UTC) of a window of at most 366 days: credits added and spent, and the balance at its end."""
-    since, before = Query(http.query_params).window("from_date", "to_date", days=DEFAULT_DAYS, max_days=MAX_DAYS)
-    found = services(http).store.billing.days(key.account_id, since, before)
+    found = store.billing.days(key.account_id, *query.window(DEFAULT_DAYS, MAX_DAYS))
     return LedgerDays(days=[LedgerDay.from_record(day, date=day.number) for day in found])
 
 
-def usage(http: HttpRequest, key: Reader) -> Usage:
+@router.get(
+    "/v2/usage",
+    operation_id="getUsage",
+    summary="Requests and their cost by day and by model",
+    responses=errors(400, 403),
+)
+def usage(key: Reader, store: StoreDep, query: Annotated[WindowQuery, Query()]) -> Usage:
     """A sum per day (UTC) and model that had requests, and the sum of all, in a window of at most 366 days."""
-    since, before = Query(http.query_params).window("from_date", "to_date", days=DEFAULT_DAYS, max_days=MAX_DAYS)
-    used = services(http).store.queue.history.usage(Filter(account_id=key.account_id, since=since, before=before))
+    since, before = query.window(DEFAULT_DAYS, MAX_DAYS)
+    used = store.queue.history.usage(Filter(account_id=key.account_id, since=since, before=before))
     rows = [UsageRow.from_record(one, date=one.day, model_name=one.model) for one in used]
     return Usage(data=rows, total=UsageSum.of(used))
 
 
-def credits(http: HttpRequest, key: Reader) -> Credits:
+@router.get(
+    "/v1/get-user-credits", operation_id="getCredits", summary="What the account may still spend", responses=errors(403)
+)
+def credits(key: Reader, store: StoreDep) -> Credits:
     """Dollars that are neither spent nor held by running requests."""
-    return Credits(credits=services(http).store.accounts.remaining(key.account_id), free_credits=0)
+    return Credits(credits=store.accounts.remaining(key.account_id), free_credits=0)
 
 
-def key_owner(http: HttpRequest, key: Caller) -> KeyOwner:
+@router.get("/api/auth/authenticate", operation_id="getKeyOwner", summary="Whose key this is")
+def key_owner(key: Caller, store: StoreDep) -> KeyOwner:
     """The account, its credits, and what this key may do; of a key that sees the server alone, the last."""
-    own, api_key = services(http).store.accounts, CallersKey.from_record(key, hint=key.begins)
+    api_key = CallersKey.from_record(key, hint=key.begins)
     if key.server_only:
         return KeyOwner(api_key=api_key)
-    account = own.account(key.account_id)
-    remaining = own.remaining(account.id)
-    return KeyOwner(id=account.id, user_id=account.id, name=account.name, credits=remaining, api_key=api_key)
+    account = store.accounts.account(key.account_id)
+    credits = store.accounts.remaining(account.id)
+    return KeyOwner(id=account.id, user_id=account.id, name=account.name, credits=credits, api_key=api_key)

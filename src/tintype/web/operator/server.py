@@ -3,30 +3,68 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from fastapi import APIRouter
-from fastapi import Request as HttpRequest
-from pydantic import Field
+from fastapi import APIRouter, Query
+from pydantic import AfterValidator, Field
 
-from tintype.store.billing.reports import SPLITS, AccountUsage, By, Window, beginning, period
+from tintype.store.billing.reports import AccountUsage, By, Window, beginning, period
 from tintype.store.db.audit import ACTS, THINGS
 from tintype.store.ops.autoscaler import waits, wanted
-from tintype.store.ops.metrics import Bucket
+from tintype.store.ops.metrics import TTL, Bucket
 from tintype.store.ops.processes import WorkerRow, WorkerState
+from tintype.store.store import Store
 from tintype.web.auth import Auditor, Observer, Operator
-from tintype.web.openapi import describe_call, describe_query
-from tintype.web.query import MAX_MINUTES, MAX_ROWS, Query, describe
-from tintype.web.services import Services, services
+from tintype.web.declared import Allowed, Answer, SentQuery
+from tintype.web.dependencies import StoreDep
+from tintype.web.openapi import errors
+from tintype.web.query import DIGITS, Absent, Day, PageQuery
 from tintype.web.threads import Threaded
-from tintype.web.wire import Answer, Dollars, Moment, Page
+from tintype.web.wire import Dollars, Moment, Paged
 
-#: Days of a window, at most; rows of a page.
-MAX_DAYS, ROWS = 366, 20
-BYS: dict[str, By | None] = {"": None, **{by: by for by in SPLITS}}
+#: Days of a window, at most.
+MAX_DAYS = 366
 #: One act, or all acts on a kind of thing.
-ACT_FILTERS = {act: act for act in ("", *THINGS, *ACTS)}
-PAGE = ("page", "per_page")
+ACT_FILTERS = (*THINGS, *ACTS)
+
+router = APIRouter(prefix="/v2/operator", route_class=Threaded, responses=errors(401, 403))
+
+
+def _known(act: str | None) -> str | None:
+    if act is not None and act not in ACT_FILTERS:
+        raise ValueError("unknown act")
+    return act
+
+
+ActFilter = Annotated[
+    str | Absent,
+    AfterValidator(_known),
+    Allowed("one of " + ", ".join(ACT_FILTERS)),
+    Field(json_schema_extra={"enum": [*ACT_FILTERS]}),
+]
+
+
+class SamplesQuery(SentQuery):
+    """For how long."""
+
+    minutes: Annotated[int, Field(ge=1, le=TTL // 60), DIGITS] = 60
+
+
+class AuditQuery(PageQuery):
+    """Which acts."""
+
+    since: Day = None
+    act: ActFilter = None
+    account: str | Absent = None
+
+
+class AccountsQuery(PageQuery):
+    """Whose usage, and split by what."""
+
+    first: Annotated[Day, Field(alias="from")] = None
+    last: Annotated[Day, Field(alias="to")] = None
+    account: str | Absent = None
+    by: By | Absent = None
 
 
 class ServerInfo(Answer):
@@ -98,9 +136,9 @@ class PauseState(Answer):
     paused_at: Moment | None
 
     @classmethod
-    def of(cls, services: Services) -> Self:
+    def of(cls, store: Store) -> Self:
         """At this moment."""
-        since = services.store.queue.paused_since()
+        since = store.queue.paused_since()
         return cls(paused=since is not None, paused_at=since)
 
 
@@ -151,6 +189,11 @@ class BucketInfo(Answer):
     error_rate: float | None
     """Part of the requests that failed by this server's fault, from 0 to 1."""
 
+    @classmethod
+    def of(cls, one: Bucket) -> Self:
+        """The bucket, or several together."""
+        return cls.from_record(one, step_seconds=one.seconds_per_step, cold_seconds=round(one.cold_seconds, 3))
+
 
 class Samples(Answer):
     """The time series, the oldest bucket first; it may have gaps."""
@@ -182,7 +225,7 @@ class AuditRow(Answer):
     details: dict[str, Any]
 
 
-class AuditPage(Page[AuditRow]):
+class AuditPage(Paged[AuditRow]):
     """One page of the audit log, the newest act first."""
 
 
@@ -201,8 +244,13 @@ class UsageOfAccount(Answer):
     completed: int | None
     failed: int | None
 
+    @classmethod
+    def of(cls, one: AccountUsage) -> Self:
+        """The row as operators see it."""
+        return cls.from_record(one, account=one.account_id, mode="test" if one.test else "live")
 
-class UsageOfAccounts(Page[UsageOfAccount]):
+
+class UsageOfAccounts(Paged[UsageOfAccount]):
     """One page of what accounts used from one day to another, and the sums of all pages."""
 
     since: date = Field(serialization_alias="from")
@@ -225,111 +273,92 @@ class RecalledWorker(Answer):
     id: str
 
 
-def operator_router() -> APIRouter:
-    router = APIRouter(prefix="/v2/operator", route_class=Threaded)
-    overview_words = describe_call("The queue and the workers", 403)
-    samples_words = describe_query("The last minutes in figures, for plots", [describe("minutes")], 400, 403)
-    router.add_api_route("", overview, methods=["GET"], **overview_words)
-    router.add_api_route("/samples", samples, methods=["GET"], **samples_words)
-    for path, table, summary, names in (
-        ("/audit", audit, "Who did what, the newest first", ("since", "act", "account", *PAGE)),
-        ("/usage", usage, "What accounts used", ("from", "to", "account", "by", *PAGE)),
-    ):
-        read = describe_query(summary, [*map(describe, names)], 400, 403, 404)
-        router.add_api_route(path, table, methods=["GET"], **read)
-    for path, endpoint, words in (
-        ("/queue/pause", pause, describe_call("Pause the queue", 403)),
-        ("/queue/resume", resume, describe_call("Let the queue go on", 403)),
-        ("/workers/{worker_id}/drain", drain, describe_call("Drain a worker", 400, 403, 404)),
-        ("/workers/{worker_id}/recall", recall, describe_call("Fill a drained worker's place again", 400, 403, 404)),
-    ):
-        router.add_api_route(path, endpoint, methods=["POST"], **words)
-    return router
-
-
-def overview(http: HttpRequest, _key: Observer) -> Overview:
+@router.get("", operation_id="getOverview", summary="The queue and the workers")
+def overview(_key: Observer, store: StoreDep) -> Overview:
     """The queue and every worker, with the requests that each runs; no prompts and no names of accounts."""
-    own = services(http)
-    moment, known = own.store.ops.workers.shown()
-    servers = [ServerInfo.from_record(one, state=one.state(moment)) for one in own.store.ops.servers.shown()[1]]
-    workers = [WorkerInfo.of(worker, moment) for worker in known]
-    return Overview(at=moment, queue=_queue(own), fleet=_fleet(own), servers=servers, workers=workers)
+    moment, known = store.ops.workers.shown()
+    queued, running, oldest = store.queue.depth()
+    return Overview(
+        at=moment,
+        queue=QueueState.from_record(PauseState.of(store), queued=queued, running=running, oldest_seconds=oldest),
+        fleet=_fleet(store),
+        servers=[ServerInfo.from_record(one, state=one.state(moment)) for one in store.ops.servers.shown()[1]],
+        workers=[WorkerInfo.of(worker, moment) for worker in known],
+    )
 
 
-def samples(http: HttpRequest, _key: Observer) -> Samples:
+@router.get(
+    "/samples", operation_id="getSamples", summary="The last minutes in figures, for plots", responses=errors(400)
+)
+def samples(_key: Observer, store: StoreDep, query: Annotated[SamplesQuery, Query()]) -> Samples:
     """The time series of the last `minutes` (60 by default), the oldest first; it may have gaps."""
-    minutes = Query(http.query_params).number("minutes", 60, MAX_MINUTES)
-    moment, seconds, found = services(http).store.ops.time_series.series(minutes * 60)
-    return Samples(at=moment, seconds=seconds, samples=[*map(_bucket, found)])
+    moment, seconds, found = store.ops.time_series.series(query.minutes * 60)
+    return Samples(at=moment, seconds=seconds, samples=[*map(BucketInfo.of, found)])
 
 
-def audit(http: HttpRequest, _key: Auditor) -> AuditPage:
+@router.get("/audit", operation_id="listAudit", summary="Who did what, the newest first", responses=errors(400, 404))
+def audit(_key: Auditor, store: StoreDep, query: Annotated[AuditQuery, Query()]) -> AuditPage:
     """One page of the acts of operators, and of accounts about their keys and webhooks.
 
     `since` is a day, UTC; `act` one act, or all acts on a kind of thing; `account` the one that acted or was changed.
     """
-    query = Query(http.query_params)
-    page, size, day = query.page(), query.number("per_page", ROWS, MAX_ROWS), query.day("since")
-    meant = {"act": query.choice("act", ACT_FILTERS, ""), "account_id": query.text("account")}
-    since = None if day is None else beginning(day)
-    found, total = services(http).store.audit.page(size=size, page=page, since=since, **meant)
+    since = None if query.since is None else beginning(query.since)
+    found, total = store.audit.page(
+        size=query.per_page, page=query.page, since=since, act=query.act or "", account_id=query.account or ""
+    )
     rows = (AuditRow.from_record(one, account=one.account_id) for one in found)
-    return AuditPage.of(rows, page, size, total)
+    return AuditPage.of(rows, query.page, query.per_page, total)
 
 
-def usage(http: HttpRequest, _key: Auditor) -> UsageOfAccounts:
+@router.get("/usage", operation_id="listAccountUsage", summary="What accounts used", responses=errors(400, 404))
+def usage(_key: Auditor, store: StoreDep, query: Annotated[AccountsQuery, Query()]) -> UsageOfAccounts:
     """What each account used from one day to another (UTC, both included; this month), and the sum of all pages.
 
     Charges are the ledger's, which never expires. `completed` and `failed` are null where requests have expired.
     """
-    query = Query(http.query_params)
-    first, last = period(query.day("from"), query.day("to"), ("from", "to"), MAX_DAYS)
-    by, page, size = query.choice("by", BYS, ""), query.page(), query.number("per_page", ROWS, MAX_ROWS)
-    account = query.text("account")
-    used, total = services(http).store.billing.usage(Window.of(first, last), by, account, size=size, page=page)
+    first, last = period(query.first, query.last, ("from", "to"), MAX_DAYS)
+    window, size = Window.of(first, last), query.per_page
+    used, total = store.billing.usage(window, query.by, query.account or "", size=size, page=query.page)
     sums = {"total_charged": total.charged, "total_cost": total.cost, "total_uncharged": total.uncharged}
-    return UsageOfAccounts.of(map(_used, used), page, size, total.rows, since=first, until=last, **sums)
+    rows = map(UsageOfAccount.of, used)
+    return UsageOfAccounts.of(rows, query.page, size, total.rows, since=first, until=last, **sums)
 
 
-def pause(http: HttpRequest, _key: Operator) -> PauseState:
+@router.post("/queue/pause", operation_id="pauseQueue", summary="Pause the queue")
+def pause(_key: Operator, store: StoreDep) -> PauseState:
     """Workers claim no more requests; running ones go on, submitted ones wait, and those of test keys still run."""
-    own = services(http)
-    own.store.queue.pause()
-    return PauseState.of(own)
+    store.queue.pause()
+    return PauseState.of(store)
 
 
-def resume(http: HttpRequest, _key: Operator) -> PauseState:
+@router.post("/queue/resume", operation_id="resumeQueue", summary="Let the queue go on")
+def resume(_key: Operator, store: StoreDep) -> PauseState:
     """Workers claim requests again, in the same order as without the pause."""
-    own = services(http)
-    own.store.queue.resume()
-    return PauseState.of(own)
+    store.queue.resume()
+    return PauseState.of(store)
 
 
-def drain(http: HttpRequest, _key: Operator, worker_id: str) -> DrainedWorker:
+@router.post(
+    "/workers/{worker_id}/drain", operation_id="drainWorker", summary="Drain a worker", responses=errors(400, 404)
+)
+def drain(_key: Operator, store: StoreDep, worker_id: str) -> DrainedWorker:
     """A worker claims no more requests, finishes its own, and stops; its place stays empty until it is recalled."""
-    return DrainedWorker.from_record(services(http).store.ops.workers.drain(worker_id))
+    return DrainedWorker.from_record(store.ops.workers.drain(worker_id))
 
 
-def recall(http: HttpRequest, _key: Operator, worker_id: str) -> RecalledWorker:
+@router.post(
+    "/workers/{worker_id}/recall",
+    operation_id="recallWorker",
+    summary="Fill a drained worker's place again",
+    responses=errors(400, 404),
+)
+def recall(_key: Operator, store: StoreDep, worker_id: str) -> RecalledWorker:
     """The server starts a new worker in place of the drained one, once that has stopped."""
-    return RecalledWorker(id=services(http).store.ops.workers.recall(worker_id))
+    return RecalledWorker(id=store.ops.workers.recall(worker_id))
 
 
-def _queue(own: Services) -> QueueState:
-    queued, running, oldest = own.store.queue.depth()
-    return QueueState.from_record(PauseState.of(own), queued=queued, running=running, oldest_seconds=oldest)
-
-
-def _fleet(own: Services) -> FleetState | None:
+def _fleet(store: Store) -> FleetState | None:
     """None without a Ray fleet."""
-    with own.store.db.read() as view:
+    with store.db.read() as view:
         number, why = wanted(view), waits(view)
     return None if number is None else FleetState(wanted=number, waits=why or None)
-
-
-def _bucket(one: Bucket) -> BucketInfo:
-    return BucketInfo.from_record(one, step_seconds=one.seconds_per_step, cold_seconds=round(one.cold_seconds, 3))
-
-
-def _used(one: AccountUsage) -> UsageOfAccount:
-    return UsageOfAccount.from_record(one, account=one.account_id, mode="test" if one.test else "live")
