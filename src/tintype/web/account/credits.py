@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from fastapi import APIRouter, Query
 from pydantic import Field
 
+from tintype.store.accounts.keys import Mode
 from tintype.store.billing.reports import CHANGES, Posted
 from tintype.store.db.records import Entry
 from tintype.store.queue.history import DailyUsage, Filter
@@ -115,7 +116,7 @@ class CallersKey(Answer):
     hint: str
     read_only: bool
     models: list[str] | None
-    mode: Literal["live", "test"]
+    mode: Mode
     operator: bool
 
 

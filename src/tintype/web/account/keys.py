@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from tintype.catalog.models import SD15_IMG2IMG
 from tintype.catalog.spec import no_number
 from tintype.store.accounts.delegation import KeyDelegation
-from tintype.store.accounts.keys import MAX_OVERLAP, MAX_TTL, OVERLAP, Key
+from tintype.store.accounts.keys import MAX_OVERLAP, MAX_TTL, OVERLAP, Key, KeyState, Mode
 from tintype.store.billing.ledger import micro
 from tintype.web.auth import Reader, Runner
 from tintype.web.declared import Answer, Declared
@@ -97,11 +97,11 @@ class KeyInfo(Answer):
     name: str
     begins: str
     """How its secret begins."""
-    mode: Literal["live", "test"]
+    mode: Mode
     models: list[str] | None
     read_only: bool
     operator: bool
-    state: Literal["in force", "revoked", "expired"]
+    state: KeyState
     spend_cap: Dollars | None
     spent: Dollars
     """What it has spent, and what its running requests hold."""

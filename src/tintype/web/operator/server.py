@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Query
 from pydantic import AfterValidator, Field
 
+from tintype.store.accounts.keys import Mode
 from tintype.store.billing.reports import AccountUsage, By, Window, beginning, period
-from tintype.store.db.audit import ACTS, THINGS
+from tintype.store.db.audit import ACTS, THINGS, Via
 from tintype.store.ops.autoscaler import waits, wanted
 from tintype.store.ops.metrics import TTL, Bucket
-from tintype.store.ops.processes import WorkerRow, WorkerState
+from tintype.store.ops.processes import ServerState, WorkerRow, WorkerState
 from tintype.store.store import Store
 from tintype.web.auth import Auditor, Observer, Operator
 from tintype.web.declared import Allowed, Answer, SentQuery
@@ -72,7 +73,7 @@ class ServerInfo(Answer):
 
     id: str
     version: str
-    state: Literal["serving", "silent", "stopped"]
+    state: ServerState
     started_at: Moment
     seen_at: Moment
 
@@ -215,7 +216,7 @@ class AuditRow(Answer):
     who: str
     """A key's name and how it begins; at the command line, the system's user and host."""
     address: str | None
-    via: Literal["api", "cli", "server"]
+    via: Via
     by_account: str | None
     by_key: str | None
     target: str
@@ -234,7 +235,7 @@ class UsageOfAccount(Answer):
 
     account: str
     name: str
-    mode: Literal["live", "test"]
+    mode: Mode
     part: str | None
     """The day, month, model, or id of a key; null without `by`."""
     key: str | None
