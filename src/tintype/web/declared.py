@@ -142,13 +142,10 @@ def declares_query(endpoint: Callable[..., Any]) -> bool:
 
 
 def sent_once(query: QueryParams) -> None:
-    """Raises BadRequest for a name that was sent again after a value, as only one could count.
-
-    The framework takes the last one.
-    """
-    known = set[str]()
+    """Raises BadRequest for a name that was sent with two values, as only one could count. Blank ones are none."""
+    seen = set[str]()
     for name, value in query.multi_items():
-        if name in known:
+        if name in seen:
             raise BadRequest(f"{name[:80]}: sent twice")
         if value.strip():
-            known.add(name)
+            seen.add(name)
