@@ -63,22 +63,19 @@ class Services:
     @classmethod
     def open(cls, settings: Settings, registry: Registry, shutdown: Shutdown, name: str = "") -> Services:
         """Connect to what the settings name; the database must have been migrated."""
-        inputs = open_storage(settings, settings.inputs_folder, settings.retention.input_ttl, CALLERS_TIMEOUT)
+        files, ttl = partial(open_storage, settings.storage), settings.retention
+        inputs = files(settings.inputs_folder, ttl.input_ttl, CALLERS_TIMEOUT)
         store = Store.open(settings, process="web", discard=inputs.discard)
         # Its own, with a short timeout: readiness is answered before a slow storage is.
-        probed = open_storage(
-            settings, settings.outputs_folder, settings.retention.effective_output_ttl, STORAGE_TIMEOUT
-        )
+        probed = files(settings.outputs_folder, ttl.effective_output_ttl, STORAGE_TIMEOUT)
         return cls(
             settings=settings,
             registry=registry,
             store=store,
             name=name,
             inputs=inputs,
-            outputs=open_storage(
-                settings, settings.outputs_folder, settings.retention.effective_output_ttl, CALLERS_TIMEOUT
-            ),
-            uploads=open_storage(settings, settings.assets_folder, settings.retention.upload_ttl, CALLERS_TIMEOUT),
+            outputs=files(settings.outputs_folder, ttl.effective_output_ttl, CALLERS_TIMEOUT),
+            uploads=files(settings.assets_folder, ttl.upload_ttl, CALLERS_TIMEOUT),
             waits=ConcurrentWaits(settings.limits.account_waits, settings.limits.waits),
             watcher=Watcher(store.queue, settings.web.events_poll, shutdown),
             denials=DenialLog(),
