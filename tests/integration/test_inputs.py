@@ -240,15 +240,15 @@ def test_sizes_are_kept_and_not_read_again(site: Website, http: httpx2.Client) -
     reading = {}
     for kind, folder in (("uploads", own.settings.assets_folder), ("outputs", own.settings.outputs_folder)):
         reading[kind] = Counting(folder, 1000)
-        object.__setattr__(own, kind, reading[kind])
-    assert own.file_size(path.removeprefix("/files/")) == (64, 128)
+        object.__setattr__(own.files, kind, reading[kind])
+    assert own.files.size(path.removeprefix("/files/")) == (64, 128)
     assert (reading["uploads"].read, reading["outputs"].read) == (0, 0)
     # What an earlier version has kept, or what outlives its request's record, is read as it was.
     with own.store.db.write() as tx:
         tx.execute(update(assets).values(width=None, height=None))
         tx.execute(delete(outputs))
-    assert own.file_size(path.removeprefix("/files/")) == (64, 128)
-    assert own.file_size(name) == (96, 64)
+    assert own.files.size(path.removeprefix("/files/")) == (64, 128)
+    assert own.files.size(name) == (96, 64)
     assert (reading["uploads"].read, reading["outputs"].read) == (1, 1)
 
 
@@ -320,12 +320,12 @@ def test_uploads_are_all_or_none_whatever_fails(site: Website, http: httpx2.Clie
             puts.append(super().put(data, suffix))
             return puts[-1]
 
-    object.__setattr__(site.own, "uploads", Full(site.own.settings.assets_folder, math.inf))
+    object.__setattr__(site.own.files, "uploads", Full(site.own.settings.assets_folder, math.inf))
     uri = "data:image/png;base64," + SENT
     assert http.post("/upload-asset", json={"data_urls": [uri] * 3}).status_code == 503
     assert len(puts) == 2
     assert list(site.own.settings.assets_folder.iterdir()) == []
-    object.__setattr__(site.own, "uploads", real)
+    object.__setattr__(site.own.files, "uploads", real)
 
 
 def test_uploads_at_the_same_time_keep_to_the_quota(tmp_path: Path) -> None:
@@ -349,4 +349,4 @@ def test_nothing_of_it_is_told(site: Website, http: httpx2.Client) -> None:
     answer = http.post(f"/v2/{SLUG}", json={**ASK, "image": f"file:{name}"})
     assert (answer.status_code, name in answer.text) == (400, False)
     with pytest.raises(NotFound):
-        site.own.find_file(name)
+        site.own.files.find(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
@@ -31,9 +31,9 @@ def read(limit: int, *pieces: bytes) -> bytes:
 
     async def send(_: Message) -> None: ...
 
-    services: Any = SimpleNamespace(settings=Settings.of(max_body=limit))
+    runtime: Any = SimpleNamespace(settings=Settings.of(max_body=limit))
     scope: Scope = {"type": "http", "headers": []}
-    call = Exchange(services, scope, receive, send)
+    call = Exchange(cast(Any, None), runtime, scope, receive, send)
     asyncio.run(application(scope, call.receive, call.send))
     assert not waiting
     return bytes(received)

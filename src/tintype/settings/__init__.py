@@ -255,7 +255,7 @@ class RetentionSettings(Group):
     cleanup_interval: Annotated[Seconds, Env("CLEANUP_INTERVAL", older="SWEEP")] = Field(30.0, gt=0)
 
     @property
-    def effective_output_ttl(self) -> float:
+    def image_ttl(self) -> float:
         """Seconds until an image expires, counted from its writing: a little before its record's time begins."""
         return self.output_ttl or self.record_ttl + 5.0
 

@@ -1,4 +1,8 @@
-"""Authentication: the API key of a call, and what it may do."""
+"""Authentication: the API key of a call, and what it may do.
+
+By hand, not by the framework's security classes: each would be solved with every call, as would what `caller` took as
+a dependency; `/openapi.json` says in openapi.py which operations need a key.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,9 @@ from fastapi import Request as HttpRequest
 from tintype.errors import Forbidden, Unauthorized
 from tintype.store.accounts.keys import Key
 from tintype.store.db.audit import Actor, current_actor
+from tintype.store.store import Store
 from tintype.web.clients import client_address
-from tintype.web.services import services
+from tintype.web.runtime import Runtime
 from tintype.web.threads import in_thread
 
 READ_ONLY = "This API key may only read"
@@ -19,16 +24,17 @@ READ_ONLY = "This API key may only read"
 
 async def caller(http: HttpRequest) -> Key:
     """The caller's key, whatever it may do; raises Unauthorized, and has failures logged."""
-    own, secret = services(http), _secret(http)
-    address = client_address(http, own.settings)
+    store: Store = http.app.state.store
+    runtime: Runtime = http.app.state.runtime
+    secret, address = _secret(http), client_address(http, runtime.settings)
     try:
-        key = await in_thread(http, own.store.accounts.keys.authenticate, secret)
+        key = await in_thread(http, store.accounts.keys.authenticate, secret)
     except Unauthorized as error:
-        own.denials.unauthorized(address, error.message)
+        runtime.denials.unauthorized(address, error.message)
         raise
     # Read by threads.py, for whose call it is, and by the middleware that adds x-remaining-credits, also to errors.
     http.state.key = key
-    max_acts = None if key.operator else own.settings.limits.account_changes_daily
+    max_acts = None if key.operator else runtime.settings.limits.account_changes_daily
     current_actor.set(Actor("api", f"{key.name} {key.begins}…", address, key.account_id, key.id, max_acts))
     return key
 

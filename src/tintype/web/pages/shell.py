@@ -14,9 +14,11 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from tintype import __version__
+from tintype.store.store import Store
 from tintype.web.openapi import STATES
 from tintype.web.responses import CachedEndpoint, json_bytes
-from tintype.web.services import Services, services
+from tintype.web.runtime import Runtime
+from tintype.web.services import services
 from tintype.web.threads import Threaded
 
 STATIC = Path(str(files("tintype.web.pages") / "static"))
@@ -86,12 +88,12 @@ async def operator() -> Response:
     return _page("Operator", "operator")
 
 
-def about(services: Services) -> bytes:
+def about(_store: Store, runtime: Runtime) -> bytes:
     """What the pages show of this server in addition to its models: the states of a request, and retention times."""
-    settings = services.settings
+    settings = runtime.settings
     retention = {
         "record": settings.retention.record_ttl,
-        "file": settings.retention.effective_output_ttl,
+        "file": settings.retention.image_ttl,
         "upload": settings.retention.upload_ttl,
         "history": settings.retention.history_ttl,
     }
