@@ -30,7 +30,13 @@ LARGER = {
 
 @click.group()
 def config() -> None:
-    """What the settings are, and where each comes from."""
+    """Show which settings are in force, or print a settings file to begin with.
+
+    \b
+    Examples:
+      tintype config show --changed
+      tintype config example > data/tintype.toml
+    """
 
 
 @config.command()

@@ -116,9 +116,7 @@ async def static(http: HttpRequest, path: str) -> Response:
 async def about(http: HttpRequest, runtime: RuntimeDep) -> Response:
     """What the pages show of this server in addition to its models: the states of a request, and retention times."""
     billing, own = runtime.settings.billing.enabled, runtime.settings.retention
-    kept = KeptSeconds(
-        record=own.record_ttl, file=own.effective_output_ttl, upload=own.upload_ttl, history=own.history_ttl
-    )
+    kept = KeptSeconds(record=own.record_ttl, file=own.image_ttl, upload=own.upload_ttl, history=own.history_ttl)
     shown = About(version=__version__, billing=billing, states=STATES, kept_seconds=kept)
     return conditional(http, shown.model_dump_json().encode(), "application/json")
 
