@@ -135,7 +135,7 @@ def test_the_example_of_each_model_s_help_runs_as_it_stands(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TINTYPE_DATA", str(data))
-    example = (model_command(MODELS[slug]).help or "").splitlines()[-1]
+    example = (model_command(MODELS[slug]).help or "").partition("Example:\n")[2].replace("\\\n", "")
     done(here(*shlex.split(example)[1:]))
     with Image.open(tmp_path / "fox.png") as image:
         image.load()

@@ -51,9 +51,13 @@ DAYS = Duration(min=0, min_open=True, max=MAX_TTL / 86_400)
 HOURS = Duration(min=0, max=MAX_OVERLAP / 3_600)
 
 data_option = click.option(
-    "--data", type=click.Path(path_type=Path, file_okay=False), help="Folder for the database and pictures."
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The data folder: database and images.  [default: TINTYPE_DATA, or data]",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+wide_option = click.option("--wide", is_flag=True, help="Every column, however narrow the terminal.")
+verbose_option = click.option("--verbose", is_flag=True, help="Print log lines, to stderr.")
 csv_option = click.option("--csv", "as_csv", is_flag=True, help="Print CSV, for a spreadsheet.")
 
 
@@ -136,8 +140,9 @@ def _refuse_unknown(environment: Iterable[str]) -> None:
         if name.upper().startswith(PREFIX) and own not in known:
             if own in REPLACED:
                 raise InvalidSetting(f"{name} is no setting any more: {REPLACED[own]}")
-            [closest] = difflib.get_close_matches(own, known, n=1, cutoff=0)
-            raise InvalidSetting(f"{name} is not a setting; the closest is {PREFIX}{closest}")
+            close = difflib.get_close_matches(own, known, n=1)
+            hint = f"the closest is {PREFIX}{close[0]}" if close else "docs/settings.md lists them"
+            raise InvalidSetting(f"{name} is not a setting; {hint}")
 
 
 def _check_exporter(name: str) -> None:
