@@ -105,7 +105,7 @@ def _output(spec: ModelSpec, given: Mapping[str, Any], output: str | None) -> Pa
     """The file to write; raises InvalidParameter where its ending is none of ours, or isn't that of a given format."""
     if given.get("base64"):
         raise BadRequest(
-            "--base64 is a call's, whose answer is text: leave it out, and `base64 out.png` makes that text"
+            "--base64 is for calls, whose answers are text: leave it out; `base64 out.png` prints a file so"
         )
     param = next((param for param in spec.parameters if param.field == "format"), None)
     wanted = given.get(param.name) if param else None
@@ -116,10 +116,8 @@ def _output(spec: ModelSpec, given: Mapping[str, Any], output: str | None) -> Pa
     if ending is None:
         raise InvalidParameter("--output", path.name, f"a name that ends in {', '.join(FORMATS)}")
     if param and wanted not in (None, ending):
-        flag = _name(param)
-        raise BadRequest(
-            f"--output {path.name} is a {ending} file, and {flag} says {wanted}: leave {flag} out, or rename it"
-        )
+        other = f"{_name(param)} says {wanted}"
+        raise BadRequest(f"--output {path.name} is a {ending} file, and {other}: leave one of them out")
     return path
 
 

@@ -68,7 +68,7 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
     with startup.join_store(settings, process="web") as store:
         startup.check_all_safety(settings, store)
         listener = listen(settings.host, settings.port, startup.serving(store))
-        startup.warn_of_servers(store, settings, listener.name)
+        startup.warn_of_servers(store, listener.name)
         startup.register_server(store, registry, listener.name)
         startup.first_key(store, settings, listener.url)
         if settings.public_url:

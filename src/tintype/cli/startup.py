@@ -105,9 +105,9 @@ def serving(store: Store) -> dict[str, float]:
     return {one.id: moment - one.seen_at for one in known if one.state(moment) == "serving"}
 
 
-def warn_of_servers(store: Store, settings: Settings, id: str) -> None:
+def warn_of_servers(store: Store, id: str) -> None:
     """Log the other servers on a SQLite database; on PostgreSQL several are usual."""
-    if make_url(settings.database).get_backend_name() != "sqlite":
+    if store.db.kind != "sqlite":
         return
     for other, seconds in serving(store).items():
         if other != id:
