@@ -28,7 +28,7 @@ from tintype.telemetry.logs import command_logs
 FORMATS: dict[str, Format] = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}
 #: Where neither a name nor a format is given.
 OUTPUT = "out.png"
-#: Maximum of choices that stand in an option's place for its value; more are listed after its text.
+#: Maximum of choices that are listed in place of a value; more are listed after the text.
 MAX_CHOICES = 3
 #: An option's metavar, by its parameter's kind.
 METAVARS: dict[Kind, str] = {"string": "TEXT", "picture": "FILE|URL", "integer": "INTEGER", "number": "NUMBER"}
