@@ -9,8 +9,21 @@ READY := .venv/.ready
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/  make \1|\2/' | column -t -s '|'
 
+# Node.js of a version that package.json takes, if it is there; `make NODE= …` goes without it.
+NODE = $(shell node -p '[major, minor] = process.versions.node.split("."), major > 20 || major == 20 && minor >= 19 || ""' 2>/dev/null)
+# Tools that check the pages and the OpenAPI document: in no wheel, and not needed to serve.
+NODE_READY := node_modules/.ready
+
 .PHONY: setup
-setup: $(READY) ## Make .venv with everything in it
+setup: $(READY) $(if $(NODE),$(NODE_READY),without-node) ## Make .venv with everything in it; node_modules too, where Node.js is
+
+.PHONY: without-node
+without-node:
+	@echo "No Node.js 20.19 or later here: make check leaves out biome and tsc, and tests that need such tools are skipped"
+
+$(NODE_READY): package.json package-lock.json
+	@npm ci --ignore-scripts --no-audit --no-fund --loglevel=error || { echo "'make NODE= …' goes without npm and its tools"; exit 1; }
+	@touch $(NODE_READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tintype needs Python 3.11 or later")'
@@ -19,11 +32,11 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 .PHONY: demo
-demo: setup ## Draw one picture with each of the four models into demo/
+demo: $(READY) ## Draw one picture with each of the four models into demo/
 	$(BIN)/tintype demo --output demo
 
 .PHONY: serve
-serve: setup ## Start the server on http://127.0.0.1:8000
+serve: $(READY) ## Start the server on http://127.0.0.1:8000
 	$(BIN)/tintype serve
 
 .PHONY: test
@@ -70,12 +83,15 @@ rehearsal: setup ## Run every step of `make weights` for three steps, in build/r
 	cd build/rehearsal && PYTHONPATH=$(CURDIR) TINTYPE_REHEARSAL_STEPS=3 $(CURDIR)/$(BIN)/python -m training
 
 .PHONY: check
-check: setup ## Check style, types, layers, words and the files under deploy/
+check: setup ## Check style, types, layers, words, the pages' modules and the files under deploy/
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.words
+	! LC_ALL=C.UTF-8 grep -rnE --include='*.[jt]s' '.{121}' src/tintype/web/pages/static
+	$(if $(NODE),node_modules/.bin/biome ci --error-on-warnings)
+	$(if $(NODE),node_modules/.bin/tsc)
 	$(BIN)/hadolint deploy/Dockerfile
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
 	$(BIN)/check-jsonschema --quiet --schemafile $$($(BIN)/python -c 'import ray.autoscaler as a; print(a.__path__[0])')/ray-schema.json deploy/ray.yaml
@@ -90,5 +106,5 @@ footprint: setup ## Count the modules and functions of tintype that one warm req
 	$(BIN)/python -m tests.footprint
 
 .PHONY: clean
-clean: ## Remove what was built: .venv, demo/ and caches
-	rm -rf .venv demo dist build/lib .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## Remove what was built: .venv, node_modules, demo/ and caches
+	rm -rf .venv node_modules demo dist build/lib .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

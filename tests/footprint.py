@@ -1,4 +1,4 @@
-"""How much of tintype one warm request runs through: `python -m tests.footprint [--list] [--max-modules 45] …`.
+"""How much of tintype one warm request runs through: `python -m tests.footprint [--list] [--all] …`.
 
 A real `tintype serve` with its worker process, on SQLite and the built-in weights, is sent the same
 `POST /v2/stable-diffusion-3.5-turbo-txt2img` several times over one connection, as clients do, each after a while
@@ -15,7 +15,7 @@ function of tintype's with the path of such functions that it came by. What is c
 - functions and methods by their qualified names, properties and inner functions among them; a module counts with its
   first function. Not counted: modules' and classes' bodies, lambdas, comprehensions, what dataclasses generate.
 
-It uses no name of tintype's inside: the command line, the API, and the table `requests` are all that it knows.
+The tracing uses no name of tintype's inside: the command line, the API, and the table `requests` are all that it knows.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+
+from tests.measurements import measured, modules
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "tintype"
@@ -280,10 +282,13 @@ def report(found: list[Function], *, listed: bool) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Count the modules and functions that one warm POST /v2 runs.")
+    parser.add_argument("--all", action="store_true", help="print what the code measures, too (tests/measurements.py)")
     parser.add_argument("--list", action="store_true", help="print every function, too")
     parser.add_argument("--max-modules", type=int, metavar="N", help="exit with 1 where there are more")
     parser.add_argument("--max-functions", type=int, metavar="N", help="the same")
     asked = parser.parse_args()
+    if asked.all:
+        print(measured(modules()), end="\n\n", flush=True)  # noqa: T201
     found = traced()
     print(report(found, listed=asked.list))  # noqa: T201
     counts = len({module for module, _ in found}), len(found)

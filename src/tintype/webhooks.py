@@ -163,9 +163,9 @@ class WebhookSender:
 def webhook_sender(settings: Settings, name: str = "") -> Iterator[None]:
     """A server's webhook sender, as the operator configured it. name: its instance in traces."""
     store = Store.open(settings, process="webhooks")
-    tracing = open_tracing(settings.traces, "webhooks", name)
-    with PublicClient(settings.webhook_allow, settings.webhook_timeout) as client:
-        threads, poll, grace = settings.webhook_senders, settings.webhook_poll, settings.webhook_timeout
+    tracing = open_tracing(settings.telemetry.traces, "webhooks", name)
+    with PublicClient(settings.webhooks.allow, settings.webhooks.timeout) as client:
+        threads, poll, grace = settings.webhooks.senders, settings.webhooks.poll, settings.webhooks.timeout
         outbox = store.webhooks.outbox
         with WebhookSender(outbox, client, threads=threads, poll=poll, grace=grace, tracing=tracing):
             yield

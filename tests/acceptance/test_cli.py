@@ -166,11 +166,11 @@ def test_the_help_of_serve_has_the_defaults_of_the_settings(monkeypatch: pytest.
     monkeypatch.delenv("TINTYPE_DATA", raising=False)
     page, settings = " ".join(here("serve", "--help").stdout.split()), Settings()
     assert re.findall(r"\[default: ([^]]+)\]", page) == [
-        settings.host,
-        str(settings.port),
+        settings.web.host,
+        str(settings.web.port),
         f"TINTYPE_DATA, or {settings.data}",
-        settings.fleet,
-        "--billing" if settings.billing else "--no-billing",
+        settings.fleet.kind,
+        "--billing" if settings.billing.enabled else "--no-billing",
     ]
 
 

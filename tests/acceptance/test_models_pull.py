@@ -88,7 +88,7 @@ def test_a_gated_model_is_pulled_and_then_served(
     assert (row["weights"], row["from"], row["state"]) == ("pulled", f"{MEDIUM}@{MEDIUM_COMMIT[:8]}", "ready")
     assert row["bytes"] == sum(file.stat().st_size for file in place(data).rglob("*") if file.is_file())
     assert done(here("models", "check", SD3)).endswith("whole")
-    own = build_registry(Settings(data=data)).weights[SD3]
+    own = build_registry(Settings.of(data=data)).weights[SD3]
     assert own.fingerprint == WeightsSpec(toy_weights("sd3", weights)).fingerprint
     write_lora(data / "style.safetensors")
     (data / "models.toml").write_text(
@@ -343,7 +343,7 @@ def test_slugs_share_a_repository_and_a_file_goes_with_its_last_user(hub: ToyHub
     hub.sent.clear()
     pull(TURBO)
     assert set(hub.sent) == {"fast.safetensors"}
-    fast = build_registry(Settings(data=data)).weights[TURBO]
+    fast = build_registry(Settings.of(data=data)).weights[TURBO]
     assert [(one.path.read_bytes(), one.scale) for one in fast.loras] == [(LORA, 0.5)]
     assert fast.path == place(data)
     assert done(here("models", "remove", SD3, "--yes")) == f"{SD3}: 0 bytes freed"
@@ -446,7 +446,7 @@ def test_a_file_in_the_original_layout_gets_tokenizers_that_are_no_weights(hub: 
     assert listed(SD3)["state"].startswith(f"its tokenizers are not here; run tintype models pull {SD3}, or ")
     pull()
     assert {path.partition("/")[0] for path in hub.sent} == {"tokenizer", "tokenizer_2"}
-    own = build_registry(Settings(data=data)).weights[SD3]
+    own = build_registry(Settings.of(data=data)).weights[SD3]
     assert (own.path, own.components) == (data / "one.safetensors", (("tokenizers", place(data)),))
     (data / "models.toml").unlink()
     assert listed(SD3)["state"].startswith(

@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tests import node
 from tests.acceptance.browser import Visitor
 from tests.acceptance.harness import KEY, Server
 from tests.acceptance.test_http_helpers import opened
@@ -104,16 +105,19 @@ def written(chromium: Browser, builtin: Server, photos: Path) -> Written:
 
 @pytest.mark.parametrize("language", CHECKS)
 def test_the_code_of_every_model_is_right_for_its_own_tool(written: Written, tmp_path: Path, language: str) -> None:
-    command = CHECKS[language]
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"{language}: {command[0]} is not on this machine")
+    name, *arguments = CHECKS[language]
+    program = node.tool(name) if name == "tsc" else shutil.which(name)
+    if program is None:
+        pytest.skip(f"{language}: {name} is not on this machine")
     for slug, codes in written.items():
         file, code = codes[language]
         (tmp_path / slug).mkdir()
         (tmp_path / slug / file).write_text(code, "utf-8")
-        checked = subprocess.run([*command, file], cwd=tmp_path / slug, capture_output=True, text=True, check=False)
+        checked = subprocess.run(
+            [program, *arguments, file], cwd=tmp_path / slug, capture_output=True, text=True, check=False
+        )
         assert checked.returncode == 0, f"{slug}: {checked.stdout} {checked.stderr}"
-        assert command[0] != "gofmt" or not checked.stdout, f"{slug} is not formatted as Go is"
+        assert name != "gofmt" or not checked.stdout, f"{slug} is not formatted as Go is"
 
 
 @pytest.mark.parametrize("spec", MODELS.values(), ids=MODELS)

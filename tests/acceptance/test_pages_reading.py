@@ -97,7 +97,7 @@ def test_pages_of_a_longer_list(visitor: Visitor, builtin: Server) -> None:
 
 def test_the_account_of_nobody(visitor: Visitor) -> None:
     page = visitor.go("/account", key=None)
-    page.get_by_role("button", name="Not now").click()
+    page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("alert")).to_contain_text("needs an API key")
     expect(page.get_by_role("button", name="Enter key").first).to_be_visible()
 

@@ -33,7 +33,7 @@ from tintype.store.db.records import DeliveryStatus, Event
 from tintype.store.db.tables import audit, deliveries
 from tintype.store.webhooks.outbox import Backoff, Outbox
 from tintype.web.auth import Operator, Runner
-from tintype.web.failures import REFUSES
+from tintype.web.errors import REFUSES
 
 ME = f"{pwd.getpwuid(os.getuid()).pw_name}@{socket.gethostname()}"
 YEAR = 365 * 86_400.0

@@ -70,7 +70,7 @@ def known(db: Database) -> dict[str, str]:
 
 def in_bucket(storage: ObjectStorage, prefix: str, **changes: object) -> Settings:
     own = {"storage_url": f"s3://pictures/{prefix}"} if prefix else {}
-    return Settings(**{**storage.settings, **own, "storage_patience": 0.2, **changes})
+    return Settings.of(**{**storage.settings, **own, "storage_patience": 0.2, **changes})
 
 
 def refused(db: Database, settings: Settings) -> str:
@@ -92,7 +92,7 @@ def test_the_first_to_come_is_remembered_and_others_are_told_apart(
     check_same_storage(db, again)
     assert known(db) == first, "the name by which it was first known stays"
 
-    none = refused(db, Settings(database_url=url, data=tmp_path))
+    none = refused(db, Settings.of(database_url=url, data=tmp_path))
     assert none.startswith(
         f"the database's pictures are in {first['place']}, and this process's would go to the folder"
     )
@@ -119,7 +119,7 @@ def test_an_upgraded_database_takes_the_storage_that_it_finds(empty_url: str, tm
     )
     downgrade(db, "0018")
     migrate(db)
-    check_same_storage(db, own := Settings(database_url=empty_url, data=tmp_path))
+    check_same_storage(db, own := Settings.of(database_url=empty_url, data=tmp_path))
     assert known(db)["id"] == read_storage_id(own)
     claimed = store.leases.claim("w1", idle=True)
     assert claimed is not None
@@ -141,7 +141,7 @@ def test_those_that_start_together_agree(
     opened: Callable[[], Database], bucket_of: ObjectStorage, tmp_path: Path, kind: str, url: str
 ) -> None:
     name = url.rpartition("/")[2].partition("?")[0]
-    own = in_bucket(bucket_of, f"race-{name}") if kind == "bucket" else Settings(database_url=url, data=tmp_path)
+    own = in_bucket(bucket_of, f"race-{name}") if kind == "bucket" else Settings.of(database_url=url, data=tmp_path)
     databases = [opened() for _ in range(TOGETHER)]
     with ThreadPoolExecutor(TOGETHER) as pool, capture_logs() as logs:
         [*pool.map(lambda db: check_same_storage(db, own), databases)]
@@ -153,15 +153,15 @@ def test_a_folder_is_the_same_under_another_path(db: Database, url: str, tmp_pat
     """As one that machines share is mounted here and there."""
     (tmp_path / "here").mkdir()
     (tmp_path / "there").symlink_to(tmp_path / "here")
-    check_same_storage(db, Settings(database_url=url, data=tmp_path / "here"))
-    check_same_storage(db, Settings(database_url=url, data=tmp_path / "there"))
-    said = refused(db, Settings(database_url=url, data=tmp_path / "mine"))
+    check_same_storage(db, Settings.of(database_url=url, data=tmp_path / "here"))
+    check_same_storage(db, Settings.of(database_url=url, data=tmp_path / "there"))
+    said = refused(db, Settings.of(database_url=url, data=tmp_path / "mine"))
     assert "on a disk that all machines share" in said
     assert not (tmp_path / "mine").exists()
 
 
 def test_a_bucket_where_a_folder_is_known(db: Database, url: str, bucket_of: ObjectStorage, tmp_path: Path) -> None:
-    check_same_storage(db, Settings(database_url=url, data=tmp_path))
+    check_same_storage(db, Settings.of(database_url=url, data=tmp_path))
     assert "leave TINTYPE_STORAGE_URL out" in refused(db, in_bucket(bucket_of, "third", database_url=url))
 
 
@@ -176,7 +176,7 @@ def test_a_bucket_that_was_made_anew_is_not_what_it_was(db: Database, bucket_of:
 
 
 def test_a_damaged_marker_is_no_other_storage(db: Database, url: str, tmp_path: Path) -> None:
-    own = Settings(database_url=url, data=tmp_path)
+    own = Settings.of(database_url=url, data=tmp_path)
     check_same_storage(db, own)
     for damaged in ("", "{", "[]", '{"a": 1}', "null"):
         (tmp_path / ID_FILE).write_text(damaged)
@@ -204,7 +204,7 @@ def test_one_that_is_away_at_the_first_start_is_remembered_by_its_name(
         assert refused(db, in_bucket(bucket_of, "other")).endswith("only the names can be compared")
     finally:
         bucket_of.start()
-    assert "set TINTYPE_STORAGE_URL" in refused(db, Settings(database_url=url, data=tmp_path))
+    assert "set TINTYPE_STORAGE_URL" in refused(db, Settings.of(database_url=url, data=tmp_path))
     assert "would go to s3://pictures/other" in refused(db, in_bucket(bucket_of, "other"))
     assert (known(db)["id"], read_storage_id(own)) == (None, None)
     check_same_storage(db, own)
@@ -214,7 +214,7 @@ def test_one_that_is_away_at_the_first_start_is_remembered_by_its_name(
 
 def test_a_folder_that_can_not_be_written_is_named(db: Database, url: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    said = refused(db, Settings(database_url=url, data=tmp_path / "file"))
+    said = refused(db, Settings.of(database_url=url, data=tmp_path / "file"))
     assert said.startswith(f"{tmp_path}/file/storage.json can't be written: ")
     assert known(db) == {}
 
@@ -225,7 +225,7 @@ def test_a_folder_that_can_not_be_written_is_named(db: Database, url: str, tmp_p
 def test_a_restored_folder_is_marked_again(tmp_path: Path) -> None:
     """`docs/operations.md` copies the database, outputs, inputs and assets."""
     done(here("migrate", "--data", tmp_path))
-    own, db = Settings(data=tmp_path), Database(f"sqlite:///{tmp_path}/tintype.db")
+    own, db = Settings.of(data=tmp_path), Database(f"sqlite:///{tmp_path}/tintype.db")
     check_same_storage(db, own)
     (tmp_path / ID_FILE).unlink()
     with capture_logs() as logs:
@@ -233,7 +233,9 @@ def test_a_restored_folder_is_marked_again(tmp_path: Path) -> None:
     assert [line["log_level"] for line in logs] == ["warning"]
     assert known(db)["id"] == read_storage_id(own)
     assert (tmp_path / ID_FILE).stat().st_mode & 0o077 == 0
-    assert "would go to the folder" in refused(db, Settings(database_url=f"sqlite:///{tmp_path}/tintype.db", data="x"))
+    assert "would go to the folder" in refused(
+        db, Settings.of(database_url=f"sqlite:///{tmp_path}/tintype.db", data="x")
+    )
     db.close()
 
 
@@ -242,14 +244,14 @@ def test_a_bucket_s_database_is_no_folder_s(bucket_of: ObjectStorage, tmp_path: 
     done(here("migrate", "--data", tmp_path))
     db = Database(f"sqlite:///{tmp_path}/tintype.db")
     check_same_storage(db, in_bucket(bucket_of, "beside", data=tmp_path))
-    assert "set TINTYPE_STORAGE_URL" in refused(db, Settings(data=tmp_path))
+    assert "set TINTYPE_STORAGE_URL" in refused(db, Settings.of(data=tmp_path))
     db.close()
 
 
 def test_the_operator_says_that_it_is_another_one(bucket_of: ObjectStorage, tmp_path: Path) -> None:
     def asked(*arguments: str, prefix: str) -> str:
         told = in_bucket(bucket_of, prefix)
-        env = {"STORAGE_URL": told.storage_url, "STORAGE_ENDPOINT": told.storage_endpoint}
+        env = {"STORAGE_URL": told.storage.url, "STORAGE_ENDPOINT": told.storage.endpoint}
         env |= {"STORAGE_KEY_ID": "key", "STORAGE_SECRET": "secret"}
         named = {f"TINTYPE_{name}": value for name, value in env.items()}
         result = here("storage", *arguments, "--data", tmp_path, **named)
@@ -288,7 +290,7 @@ def test_no_sweep_touches_the_marker(db: Database, bucket_of: ObjectStorage) -> 
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
-    return build_registry(Settings(data=tmp_path))
+    return build_registry(Settings.of(data=tmp_path))
 
 
 def test_a_worker_needs_every_model_that_is_offered(db: Database, registry: Registry) -> None:
@@ -383,10 +385,10 @@ def test_processes_of_before_this_was_noted(tmp_path: Path) -> None:
 
 def test_identities_are_the_models_file_s(tmp_path: Path) -> None:
     (tmp_path / "models.toml").write_text('[models.ours]\nlike = "sd1.5-img2img"\ntitle = "Ours"\n')
-    one = build_registry(Settings(data=tmp_path)).identities
-    assert one == build_registry(Settings(data=tmp_path)).identities
+    one = build_registry(Settings.of(data=tmp_path)).identities
+    assert one == build_registry(Settings.of(data=tmp_path)).identities
     (tmp_path / "models.toml").write_text('[models.ours]\nlike = "sd1.5-img2img"\ntitle = "Theirs"\n')
-    other = build_registry(Settings(data=tmp_path)).identities
+    other = build_registry(Settings.of(data=tmp_path)).identities
     assert {slug for slug in one if one[slug] != other[slug]} == {"ours"}
 
 

@@ -367,5 +367,5 @@ def test_one_address_has_a_part_of_them(tmp_path: Path, proxies: str, kept: int)
     ],
 )
 def test_one_address_never_has_all(settings: dict[str, int], files: int, total: int, per_client: int) -> None:
-    bounds = Bounds.of(Settings(**settings), files)
+    bounds = Bounds.of(Settings.of(**settings), files)
     assert (bounds.total, bounds.per_client) == (total, per_client)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -70,9 +71,9 @@ def test_the_list_of_models_is_made_once_a_while(
     made = []
     plain = models._all_described
 
-    def counted(own: object) -> list[dict[str, object]]:
+    def counted(*own: Any) -> list[dict[str, object]]:
         made.append(own)
-        return plain(site.own)
+        return plain(*own)
 
     monkeypatch.setattr(models, "_all_described", counted)
     first = http.get("/v1/models")
@@ -86,7 +87,7 @@ def ask(site: Website, constant: CachedEndpoint, times: int) -> list[object]:
 
     async def play() -> list[object]:
         http = Request({"type": "http", "app": site.app, "headers": []})
-        asked = (constant.answer(http) for _ in range(times))
+        asked = (constant.answer(http, site.own.store, site.own.runtime) for _ in range(times))
         return list(await asyncio.gather(*asked, return_exceptions=True))
 
     return asyncio.run(play())
@@ -95,7 +96,7 @@ def ask(site: Website, constant: CachedEndpoint, times: int) -> list[object]:
 def test_who_asks_while_it_is_made_waits_for_that(site: Website) -> None:
     calls: list[str] = []
 
-    def make(_: object) -> bytes:
+    def make(*_: object) -> bytes:
         calls.append(threading.current_thread().name)
         return b"{}"
 
@@ -107,7 +108,7 @@ def test_who_asks_while_it_is_made_waits_for_that(site: Website) -> None:
 
 def test_what_can_t_be_made_is_tried_again(site: Website) -> None:
     outcomes: list[Callable[[], bytes]] = [lambda: b"{}", _away]
-    constant = CachedEndpoint(lambda _: outcomes.pop()())
+    constant = CachedEndpoint(lambda *_: outcomes.pop()())
     assert {type(answer) for answer in ask(site, constant, 5)} == {StoreUnavailable}
     assert {answer.body for answer in ask(site, constant, 5)} == {b"{}"}  # type: ignore[attr-defined]
 

@@ -242,15 +242,15 @@ def test_sizes_are_kept_and_not_read_again(site: Website, http: httpx2.Client) -
     reading = {}
     for kind, folder in (("uploads", own.settings.assets_folder), ("outputs", own.settings.outputs_folder)):
         reading[kind] = Counting(folder, 1000)
-        object.__setattr__(own, kind, reading[kind])
-    assert own.file_size(path.removeprefix("/files/")) == (64, 128)
+        object.__setattr__(own.files, kind, reading[kind])
+    assert own.files.size(path.removeprefix("/files/")) == (64, 128)
     assert (reading["uploads"].read, reading["outputs"].read) == (0, 0)
     # What an earlier version has kept, or what outlives its request's record, is read as it was.
     with own.store.db.write() as tx:
         tx.execute(update(assets).values(width=None, height=None))
         tx.execute(delete(outputs))
-    assert own.file_size(path.removeprefix("/files/")) == (64, 128)
-    assert own.file_size(name) == (96, 64)
+    assert own.files.size(path.removeprefix("/files/")) == (64, 128)
+    assert own.files.size(name) == (96, 64)
     assert (reading["uploads"].read, reading["outputs"].read) == (1, 1)
 
 
@@ -264,7 +264,7 @@ def test_a_file_that_is_not_there(site: Website, http: httpx2.Client, path: str)
 def aged(site: Website, path: str) -> Path:
     """The file of an upload, made older than it may become."""
     file = site.own.settings.assets_folder / path.removeprefix("/files/")
-    then = time.time() - site.own.settings.asset_life - 5
+    then = time.time() - site.own.settings.retention.upload_ttl - 5
     os.utime(file, (then, then))
     return file
 
@@ -291,7 +291,7 @@ def test_what_a_crash_left_is_swept(site: Website, http: httpx2.Client) -> None:
     [needed] = stored(site)
     left, new = (site.own.inputs.put(b"left behind", "in") for _ in range(2))
     for name in (needed, left):
-        then = time.time() - site.own.settings.input_life - 5
+        then = time.time() - site.own.settings.retention.input_ttl - 5
         os.utime(site.own.settings.inputs_folder / name, (then, then))
     site.own.cleanup()
     assert sorted(stored(site)) == sorted([needed, new])
@@ -322,12 +322,12 @@ def test_uploads_are_all_or_none_whatever_fails(site: Website, http: httpx2.Clie
             puts.append(super().put(data, suffix))
             return puts[-1]
 
-    object.__setattr__(site.own, "uploads", Full(site.own.settings.assets_folder, math.inf))
+    object.__setattr__(site.own.files, "uploads", Full(site.own.settings.assets_folder, math.inf))
     uri = "data:image/png;base64," + SENT
     assert http.post("/upload-asset", json={"data_urls": [uri] * 3}).status_code == 503
     assert len(puts) == 2
     assert list(site.own.settings.assets_folder.iterdir()) == []
-    object.__setattr__(site.own, "uploads", real)
+    object.__setattr__(site.own.files, "uploads", real)
 
 
 def test_uploads_at_the_same_time_keep_to_the_quota(tmp_path: Path) -> None:
@@ -351,4 +351,4 @@ def test_nothing_of_it_is_told(site: Website, http: httpx2.Client) -> None:
     answer = http.post(f"/v2/{SLUG}", json={**ASK, "image": f"file:{name}"})
     assert (answer.status_code, name in answer.text) == (400, False)
     with pytest.raises(NotFound):
-        site.own.find_file(name)
+        site.own.files.find(name)

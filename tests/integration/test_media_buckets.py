@@ -136,7 +136,7 @@ def test_every_combination_writes_and_reads(
         monkeypatch.setenv(endpoint, storage.address)
     if endpoint == "settings over AWS":
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
-    found = with_endpoint(Settings(**settings))
+    found = with_endpoint(Settings.of(**settings))
     assert place(found) == f"s3://pictures/team a/täglich+1= at {storage.address}"
     check_storage(found)
     outputs = open_bucket(found, "outputs", math.inf, 5)
@@ -171,7 +171,7 @@ def test_amazon_itself_and_regions(
     own, theirs, used = KEYS[keys]
     for name, value in (environment | theirs).items():
         monkeypatch.setenv(name, value)
-    store = bucket(Settings(storage_url="s3://pictures/tintype", **given, **own), "outputs", 5)
+    store = bucket(Settings.of(storage_url="s3://pictures/tintype", **given, **own), "outputs", 5)
     address = obstore.sign(store, "GET", "a.png", timedelta(seconds=60))
     assert urlsplit(address).netloc == host
     assert _signer(address) == (*used, region)
@@ -204,7 +204,7 @@ def test_what_ends_the_start_in_one_line(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(click.UsageError, match=words) as error:
-        check_storage(with_endpoint(Settings(storage_url="s3://pictures", **own)))
+        check_storage(with_endpoint(Settings.of(storage_url="s3://pictures", **own)))
     assert "\n" not in error.value.message
 
 
@@ -224,7 +224,7 @@ def test_why_a_storage_can_not_be_used(
 ) -> None:
     monkeypatch.setattr("tintype.media.objects.TRIAL", 0.3)
     given = {"storage_endpoint": scripted.address, "storage_key_id": "k", "storage_secret": "s"}
-    settings = Settings(storage_url="s3://pictures", **given)
+    settings = Settings.of(storage_url="s3://pictures", **given)
     with pytest.raises(StorageUnavailable) as error:
         _outputs(settings, 0.3).put(b"picture", "png")
     assert error.value.why == why.replace("\\", "")
@@ -242,7 +242,7 @@ def _outputs(settings: Settings, patience: float) -> Objects:
 
 def test_the_time_decides_when_a_storage_is_given_up(storage: ObjectStorage) -> None:
     """However many tries that takes; measured by hand: 60 seconds are 60 to 62, against a port that is closed too."""
-    retries = bucket(Settings(**storage.settings), "outputs", 60).retry_config
+    retries = bucket(Settings.of(**storage.settings), "outputs", 60).retry_config
     assert retries
     assert retries["max_retries"] > 10**6
 
@@ -251,7 +251,7 @@ def test_the_time_decides_when_a_storage_is_given_up(storage: ObjectStorage) -> 
 def test_a_storage_that_answers_with_errors_is_asked_again(scripted: ScriptedServer) -> None:
     given = {"storage_endpoint": scripted.address, "storage_key_id": "k", "storage_secret": "s"}
     with pytest.raises(StorageUnavailable, match="can't be used at the moment") as error:
-        _outputs(Settings(storage_url="s3://pictures", **given), 0.8).put(b"picture", "png")
+        _outputs(Settings.of(storage_url="s3://pictures", **given), 0.8).put(b"picture", "png")
     assert error.value.why == "it answers 503"
     assert len(scripted.seen) > 2
 
@@ -259,7 +259,7 @@ def test_a_storage_that_answers_with_errors_is_asked_again(scripted: ScriptedSer
 @pytest.mark.parametrize("scripted", [{"": (503, b"")}], indirect=True)
 def test_a_storage_that_is_known_to_be_away_is_asked_once_while_callers_wait(scripted: ScriptedServer) -> None:
     given = {"storage_endpoint": scripted.address, "storage_key_id": "k", "storage_secret": "s"}
-    outputs = _outputs(Settings(storage_url="s3://pictures", **given), 0.8)
+    outputs = _outputs(Settings.of(storage_url="s3://pictures", **given), 0.8)
     for ask in (outputs.size, lambda name: outputs.read_range(name, 0, 1), outputs.get):
         before = len(scripted.seen)
         with pytest.raises(StorageUnavailable):

@@ -35,7 +35,7 @@ def storage() -> Iterator[ObjectStorage]:
 
 
 def kept(storage: ObjectStorage, kind: str, life: float = 100.0, patience: float = 60.0) -> Storage:
-    return open_storage(Settings(**storage.settings, storage_patience=patience), Path("somewhere") / kind, life)
+    return open_storage(Settings.of(**storage.settings, storage_patience=patience), Path("somewhere") / kind, life)
 
 
 @pytest.mark.parametrize("suffix", ["jpeg", "png", "webp", "gif", "bmp", "tiff", "in"])
@@ -178,13 +178,13 @@ def test_a_picture_that_was_paid_for_and_is_out_of_reach(storage: ObjectStorage,
 
 
 def test_a_bucket_is_tried_at_start(storage: ObjectStorage) -> None:
-    check_storage(Settings(**storage.settings))
+    check_storage(Settings.of(**storage.settings))
     assert kept(storage, "trial", life=0.0).expire() == 0, "nothing is left of it"
     with pytest.raises(click.UsageError, match=r"s3://nowhere/tintype .* no such bucket"):
-        check_storage(Settings(**storage.settings | {"storage_url": "s3://nowhere/tintype"}))
+        check_storage(Settings.of(**storage.settings | {"storage_url": "s3://nowhere/tintype"}))
     storage.stop()
     try:
-        check_storage(Settings(**storage.settings))  # may come back
+        check_storage(Settings.of(**storage.settings))  # may come back
     finally:
         storage.start()
 
@@ -202,7 +202,7 @@ def test_files_of_a_server(web: Website) -> None:
         for known, content, kind in ((name, b"picture", "png"), (uploaded, b"upload", "jpeg")):
             answer = http.get(f"/files/{known}")
             assert (answer.content, answer.headers["content-type"]) == (content, f"image/{kind}")
-            assert bool(answer.history) == web.own.settings.storage_redirect
+            assert bool(answer.history) == web.own.settings.storage.redirect
             assert http.head(f"/files/{known}").status_code == 200
         assert http.get(f"/files/{UNKNOWN}").status_code == 404
     assert not list(web.own.settings.data.rglob("*.png"))
@@ -215,7 +215,7 @@ def odd() -> Iterator[OddStorage]:
 
 
 def opened(odd: OddStorage) -> Storage:
-    return open_storage(Settings(**odd.settings), Path("outputs"), 100)
+    return open_storage(Settings.of(**odd.settings), Path("outputs"), 100)
 
 
 def why(ask: Callable[[], object]) -> str:

@@ -48,13 +48,13 @@ def told(http: httpx2.Client, name: str, **labels: str) -> float:
 
 
 def test_who_may_read_it(site: Website, boss: httpx2.Client) -> None:
-    usual = site.own
+    usual = site.app.state.runtime
     with site.http() as customer, httpx2.Client(base_url=site.address) as anybody:
         seen = {}
         for access in ("operator", "open", "off"):
-            site.app.state.services = replace(usual, settings=usual.settings.model_copy(update={"metrics": access}))
+            site.app.state.runtime = replace(usual, settings=usual.settings.replace(metrics=access))
             seen[access] = [http.get("/metrics").status_code for http in (boss, customer, anybody)]
-        site.app.state.services = usual
+        site.app.state.runtime = usual
     assert seen == {"operator": [200, 403, 401], "open": [200] * 3, "off": [404] * 3}
 
 
@@ -105,11 +105,11 @@ def test_two_web_processes_tell_the_same_but_for_their_own_refusals(
 
 
 def test_log_lines_name_the_request_and_its_prompt_only_where_the_operator_wants_that(site: Website) -> None:
-    usual = site.own
+    usual = site.app.state.runtime
     lines = {}
     with site.http() as http:
         for wanted in (False, True):
-            site.app.state.services = replace(usual, settings=usual.settings.model_copy(update={"log_prompts": wanted}))
+            site.app.state.runtime = replace(usual, settings=usual.settings.replace(log_prompts=wanted))
             with capture_logs() as logged:
                 answer = http.post(TURBO, json={"prompt": "a secret fox"})
             [line] = [line for line in logged if line["event"] == "queued"]
@@ -117,7 +117,7 @@ def test_log_lines_name_the_request_and_its_prompt_only_where_the_operator_wants
             assert site.secret not in str(logged)
             lines[wanted] = "a secret fox" in str(logged)
             http.delete(f"/v2/requests/{line['request']}")
-    site.app.state.services = usual
+    site.app.state.runtime = usual
     assert lines == {False: False, True: True}
 
 
@@ -144,7 +144,7 @@ def answers(site: Website) -> dict[tuple[str, str, str], float]:
     """How many this process gave, by route, method and status."""
     return {
         (one.labels["route"], one.labels["method"], one.labels["status"]): one.value
-        for family in site.own.metrics.calls.collect()
+        for family in site.own.runtime.metrics.calls.collect()
         for one in family.samples
         if one.name == "tintype_http_answers_total"
     }
@@ -220,11 +220,11 @@ def test_who_hangs_up_and_what_breaks_is_counted_as_that(site: Website, monkeypa
     head += f"content-length: {len(body)}\r\nx-api-key: {site.secret}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", int(site.address.rpartition(":")[2]))) as one:
         one.sendall(head.encode() + body)
-        until(lambda: site.own.metrics.calls.open._value.get() == 1)
+        until(lambda: site.own.runtime.metrics.calls.open._value.get() == 1)
         until(lambda: site.own.watcher._watches)
     until(lambda: gained(site, before))
     assert gained(site, before) == {("/v1/stable-diffusion-3.5-turbo-txt2img", "POST", "499"): 1}
-    assert site.own.metrics.calls.open._value.get() == 0
+    assert site.own.runtime.metrics.calls.open._value.get() == 0
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError
@@ -264,15 +264,15 @@ def test_without_the_database_a_process_tells_of_itself(site: Website, monkeypat
     def away(*_: object) -> None:
         raise StoreUnavailable
 
-    usual = site.own
-    opened = usual.settings.model_copy(update={"metrics": "open"})
-    site.app.state.services = replace(usual, settings=opened)
+    usual = site.app.state.runtime
+    opened = usual.settings.replace(metrics="open")
+    site.app.state.runtime = replace(usual, settings=opened)
     monkeypatch.setattr(site.own.store.db, "read", away)
     try:
         with httpx2.Client(base_url=site.address) as http:
             assert told(http, "tintype_database_up") == 0
             text = http.get("/metrics").text
     finally:
-        site.app.state.services = usual
+        site.app.state.runtime = usual
     assert "tintype_queue_length" not in text
     assert "tintype_http_answers_total" in text

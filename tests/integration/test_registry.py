@@ -36,7 +36,7 @@ defaults = {steps = 2, image_format = "png"}
 
 def built(data: Path, text: str, **settings: Any) -> Registry:
     (data / "models.toml").write_text(text, "utf-8")
-    return build_registry(Settings(data=data, **settings))
+    return build_registry(Settings.of(data=data, **settings))
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def places(tmp_path: Path) -> Path:
 
 
 def test_without_a_file_every_model_has_the_built_in_weights(tmp_path: Path) -> None:
-    registry = build_registry(Settings(data=tmp_path))
+    registry = build_registry(Settings.of(data=tmp_path))
     assert (dict(registry.catalogue), registry.weights, registry.missing) == (dict(MODELS), {}, {})
 
 
@@ -150,7 +150,7 @@ def test_a_mistake_is_one_line(places: Path, text: str, words: str) -> None:
 
 
 def test_a_path_of_the_environment_that_leads_nowhere_is_said_by_whoever_draws(tmp_path: Path) -> None:
-    registry = build_registry(Settings(data=tmp_path, weights={OLD: Path("/no")}))
+    registry = build_registry(Settings.of(data=tmp_path, weights={OLD: Path("/no")}))
     assert OLD in registry.configured, "a server whose workers are elsewhere needs no weights"
     with pytest.raises(ConfigurationInvalid, match=rf"{OLD}: no such file or folder: /no \(TINTYPE_WEIGHTS\)"):
         registry.require([OLD])
@@ -158,7 +158,7 @@ def test_a_path_of_the_environment_that_leads_nowhere_is_said_by_whoever_draws(t
 
 def test_a_models_file_that_is_named_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationInvalid, match=r"nope.toml: can't be read: No such file"):
-        build_registry(Settings(data=tmp_path, models=tmp_path / "nope.toml"))
+        build_registry(Settings.of(data=tmp_path, models=tmp_path / "nope.toml"))
 
 
 def test_a_further_slug_is_a_model_on_every_surface(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_a_picture_that_can_t_be_checked_is_not_handed_out() -> None:
 
 
 def test_a_guard_without_a_checker_lets_everything_through() -> None:
-    guard = SafetyFilter.from_settings(Settings(safety="block", safety_checker="none"))
+    guard = SafetyFilter.from_settings(Settings.of(safety="block", safety_checker="none"))
     assert guard.check("block", [SKIN]) == []
     assert not guard.hides("block")
 
@@ -112,7 +112,9 @@ def test_stable_diffusion_s_own_checker_knows_its_concepts(tmp_path: Path) -> No
         model.concept_embeds_weights.data.fill_(0.999)
         model.special_care_embeds_weights.data.fill_(2.0)
 
-    settings = Settings(safety_checker="diffusers", weights={"sd1.5-img2img": write_checker(tmp_path / "sd15", know)})
+    settings = Settings.of(
+        safety_checker="diffusers", weights={"sd1.5-img2img": write_checker(tmp_path / "sd15", know)}
+    )
     guard = SafetyFilter.from_settings(settings)
     assert guard.check("warn", [SKIN]) == ["image 1 of 1 may be nsfw"]
     assert guard.check("block", [noise()]) == []

@@ -108,7 +108,7 @@ def test_whatever_else_was_committed_perhaps_is_not_asked_for_again(db: Database
 def test_a_command_says_that_what_it_was_to_do_is_perhaps_done(db: Database, key: Key, place: str) -> None:
     """Who gave credits would give them again."""
     unsure = pytest.raises(PerhapsDone, match=r"it may be done, or not\. .* check whether it is done")
-    with unsure as error, open_database(Settings(database_url=place)) as opened:
+    with unsure as error, open_database(Settings.of(database_url=place)) as opened:
         cut(opened, committed=True)
         Accounts(opened).credit(key.account_id, 1)
     assert "\n" not in error.value.message

@@ -57,7 +57,7 @@ def site(tmp_path: Path) -> Iterator[Website]:
     with serving(tmp_path) as site:
         own = site.own.settings
         for kind, folder in (("outputs", own.outputs_folder), ("uploads", own.assets_folder)):
-            object.__setattr__(site.own, kind, Counting(folder, 1000))
+            object.__setattr__(site.own.files, kind, Counting(folder, 1000))
         yield site
 
 

@@ -69,12 +69,12 @@ def memory() -> InMemorySpanExporter:
 @pytest.fixture
 def tracing(memory: InMemorySpanExporter, site: Website) -> Iterator[Tracing]:
     """The SDK's own tracer, whose spans stay in memory; the website's as well."""
-    provider, usual = TracerProvider(), site.own
+    provider, usual = TracerProvider(), site.app.state.runtime
     provider.add_span_processor(SimpleSpanProcessor(memory))
     one = Tracing(provider.get_tracer("test"), provider.shutdown)
-    site.app.state.services = replace(usual, tracing=one)
+    site.app.state.runtime = replace(usual, tracing=one)
     yield one
-    site.app.state.services = usual
+    site.app.state.runtime = usual
     one.close()
 
 

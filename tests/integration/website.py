@@ -76,8 +76,8 @@ class Website:
 @contextmanager
 def serving(data: Path, **settings: Any) -> Iterator[Website]:
     """A website on this data while the block lasts; it may be one of several."""
-    wanted = Settings(data=data, **{"events_poll": 0.01, "sweep": 3600, "web_drain": 0, "web_grace": 10, **settings})
-    db = Database(wanted.database)
+    wanted = Settings.of(data=data, **{"events_poll": 0.01, "sweep": 3600, "web_drain": 0, "web_grace": 10, **settings})
+    db = Database(wanted.sqlalchemy_url)
     migrate(db)
     db.close()
     listener = listen("127.0.0.1", 0)

@@ -15,7 +15,7 @@ from tintype.catalog.modelfile import read_models_file
 from tintype.catalog.sources import SOURCES
 from tintype.cli import tintype
 from tintype.cli.serve import worker_grace
-from tintype.settings import Settings
+from tintype.settings import ENVIRONMENT_NAMES, Settings
 from tintype.web.shutdown import LAST_ANSWERS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -35,7 +35,7 @@ PODS = [one["spec"]["template"]["spec"] for one in OBJECTS if one["kind"] in ("D
 @pytest.mark.parametrize("name", TEXTS)
 def test_every_setting_exists(name: str) -> None:
     named = set(re.findall(r"TINTYPE_([A-Z0-9_]+)", TEXTS[name]))
-    assert named <= {field.upper() for field in Settings.model_fields}
+    assert named <= ENVIRONMENT_NAMES
 
 
 def test_no_service_sets_a_setting() -> None:
@@ -57,14 +57,14 @@ def seconds(name: str, pattern: str) -> float:
 
 def test_nothing_is_killed_before_it_has_stopped_by_itself() -> None:
     own = Settings()
-    web = own.web_grace + LAST_ANSWERS + own.webhook_timeout
+    web = own.web.grace + LAST_ANSWERS + own.webhooks.timeout
     pod_drains = seconds("kubernetes/web.yaml", r"TINTYPE_WEB_DRAIN, value: \"(\d+)\"")
     assert seconds("kubernetes/web.yaml", r"terminationGracePeriodSeconds: (\d+)") > pod_drains + web
-    assert pod_drains > own.web_drain, "a pod's end takes longer to get around than a refused connection"
+    assert pod_drains > own.web.drain, "a pod's end takes longer to get around than a refused connection"
     of = r"^  {}:\n(?:    .*\n)*?    stop_grace_period: (\d+)s$"
-    assert seconds("compose.yaml", of.format("web")) > own.web_drain + web
+    assert seconds("compose.yaml", of.format("web")) > own.web.drain + web
     # With its workers on the same machine, one after the other.
-    whole = own.web_drain + web + worker_grace(own)
+    whole = own.web.drain + web + worker_grace(own)
     assert seconds("tintype.service", r"^TimeoutStopSec=(\d+)$") > whole
     assert seconds("compose.yaml", of.format("worker")) > worker_grace(own)
     assert seconds("kubernetes/worker.yaml", r"terminationGracePeriodSeconds: (\d+)") > worker_grace(own)

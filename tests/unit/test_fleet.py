@@ -146,13 +146,13 @@ def test_what_workers_of_other_machines_are_started_with() -> None:
         "AWS_SECRET_ACCESS_KEY": "secret",
         "PATH": "/bin",
     }
-    given = worker_launch(Settings(ray_gpus=0.5, database_url=there["TINTYPE_DATABASE_URL"]), there)
+    given = worker_launch(Settings.of(ray_gpus=0.5, database_url=there["TINTYPE_DATABASE_URL"]), there)
     assert sorted(given.env) == ["AWS_SECRET_ACCESS_KEY", "TINTYPE_DATABASE_URL", "TINTYPE_MEMORY_SHARE"]
     assert given.env["TINTYPE_MEMORY_SHARE"] == "0.5"
     assert "secret" not in repr(given)
-    own = worker_launch(Settings(ray_gpus=0.5), {"TINTYPE_MEMORY_SHARE": "0.3"})
+    own = worker_launch(Settings.of(ray_gpus=0.5), {"TINTYPE_MEMORY_SHARE": "0.3"})
     assert own.env == {"TINTYPE_MEMORY_SHARE": "0.3"}
-    assert worker_launch(Settings(ray_gpus=0), {}).env == worker_launch(Settings(ray_gpus=1), {}).env == {}
+    assert worker_launch(Settings.of(ray_gpus=0), {}).env == worker_launch(Settings.of(ray_gpus=1), {}).env == {}
 
 
 @pytest.mark.parametrize("command", [("serve", "--fleet", "ray"), ("fleet",)])

@@ -16,7 +16,7 @@ from tintype.hub.registry import build_registry
 
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINTYPE_FETCH_ALLOW", "localhost, pictures.lan:9000")
-    assert load_settings().fetch_allow == {"localhost", "pictures.lan:9000"}
+    assert load_settings().inputs.fetch_allow == {"localhost", "pictures.lan:9000"}
 
 
 @pytest.mark.parametrize("name", ["data", "models", "models_folder", "safety_weights", "blocked_prompts"])
@@ -37,9 +37,9 @@ def test_what_can_not_be_empty_is_named(name: str, monkeypatch: pytest.MonkeyPat
 
 def test_options_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINTYPE_PORT", "9000")
-    assert load_settings().port == 9000
-    assert load_settings(port=7).port == 7
-    assert load_settings(port=None).port == 9000
+    assert load_settings().web.port == 9000
+    assert load_settings(port=7).web.port == 7
+    assert load_settings(port=None).web.port == 9000
 
 
 def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +49,7 @@ def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_fleet_that_is_smaller_than_its_least_is_refused() -> None:
-    assert load_settings(fleet_min=4).fleet_max == 4
+    assert load_settings(fleet_min=4).fleet.max_workers == 4
     with pytest.raises(UsageError, match="TINTYPE_FLEET_MAX: fleet_min is 5: fleet_max can't be less"):
         load_settings(fleet_min=5)
 
@@ -82,7 +82,7 @@ def test_half_a_pair_of_keys_is_refused(half: dict[str, str]) -> None:
 )
 def test_buckets(place: str, fits: bool) -> None:
     if fits:
-        assert load_settings(storage_url=place).storage_url == place
+        assert load_settings(storage_url=place).storage.url == place
         return
     with pytest.raises(UsageError, match="TINTYPE_STORAGE_URL: allowed is s3://bucket") as error:
         load_settings(storage_url=place)
@@ -173,7 +173,7 @@ def test_a_mistake_in_the_environment_is_named(
     "address", ["", "http://a", "https://a.example:8443/tintype/", "HTTP://A", "http://[::1]:8", "http://10.0.0.1:8000"]
 )
 def test_addresses_of_the_server(address: str) -> None:
-    assert load_settings(public_url=address).public_url == address
+    assert load_settings(public_url=address).web.public_url == address
 
 
 def test_weights_that_are_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from tintype.settings import Settings
 from tintype.web.clients import base_url, own_path
 
 DIRECT = Settings()
-BEHIND = Settings(trusted_proxies="10.0.0.1")
+BEHIND = Settings.of(trusted_proxies="10.0.0.1")
 
 
 def request(peer: str | None = "10.0.0.1", scheme: str = "http", **headers: str) -> HttpRequest:
@@ -103,11 +103,11 @@ def test_the_header_that_is_wrong_is_named() -> None:
 )
 def test_networks_of_proxies(proxies: str, peer: str, trusted: bool) -> None:
     asked = request(peer, host="in", x_forwarded_host="out.example")
-    assert base_url(asked, Settings(trusted_proxies=proxies)) == f"http://{'out.example' if trusted else 'in'}"
+    assert base_url(asked, Settings.of(trusted_proxies=proxies)) == f"http://{'out.example' if trusted else 'in'}"
 
 
 def test_the_operators_word_comes_first() -> None:
-    own = Settings(public_url="https://own.example/api/", trusted_proxies="10.0.0.1")
+    own = Settings.of(public_url="https://own.example/api/", trusted_proxies="10.0.0.1")
     assert base_url(request(host="<nonsense>", x_forwarded_host="out.example"), own) == "https://own.example/api"
 
 
@@ -115,7 +115,7 @@ def test_the_path_below_which_a_proxy_has_it() -> None:
     asked = {"host": "a.example", "x_forwarded_prefix": "/tintype/"}
     assert base_url(request(**asked), BEHIND) == "http://a.example/tintype"
     assert base_url(request("10.0.0.2", **asked), BEHIND) == "http://a.example"
-    assert base_url(request(**asked), Settings(public_url="https://b.example/x/")) == "https://b.example/x"
+    assert base_url(request(**asked), Settings.of(public_url="https://b.example/x/")) == "https://b.example/x"
 
 
 @pytest.mark.parametrize("prefix", ["tintype", "//evil.example", "/a b", "/a?b", "/a//b", "/<a>", "/a#b"])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from tintype.errors import BodyTooLarge
+from tintype.settings import Settings
 from tintype.web.middleware import Exchange
 
 
@@ -30,9 +31,9 @@ def read(limit: int, *pieces: bytes) -> bytes:
 
     async def send(_: Message) -> None: ...
 
-    services: Any = SimpleNamespace(settings=SimpleNamespace(max_body=limit))
+    runtime: Any = SimpleNamespace(settings=Settings.of(max_body=limit))
     scope: Scope = {"type": "http", "headers": []}
-    call = Exchange(services, scope, receive, send)
+    call = Exchange(cast(Any, None), runtime, scope, receive, send)
     asyncio.run(application(scope, call.receive, call.send))
     assert not waiting
     return bytes(received)

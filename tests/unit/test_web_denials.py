@@ -62,7 +62,7 @@ def test_what_a_key_may_not_do_hides_no_guess() -> None:
     ]
 
 
-BEHIND = Settings(trusted_proxies="10.0.0.0/30")
+BEHIND = Settings.of(trusted_proxies="10.0.0.0/30")
 
 
 @pytest.mark.parametrize(

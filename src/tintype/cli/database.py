@@ -58,13 +58,13 @@ def open_database(
     process: as PostgreSQL lists its connections.
     quiet: whether its outages are not logged, as in a command that ends with the first.
     """
-    url = make_url(settings.database)
-    place = shown_url(settings.database) if settings.database_url else f"{settings.data.absolute()}/"
+    url = make_url(settings.sqlalchemy_url)
+    place = shown_url(settings.sqlalchemy_url) if settings.database.url else f"{settings.data.absolute()}/"
     new = migrating or making
     if not new and is_missing(url):  # opening it would create it
         raise ConfigurationInvalid(NO_DATABASE.format(place=place))
     try:
-        db = Database(settings.database, timeout=settings.database_patience, process=process, quiet=quiet)
+        db = Database(settings.sqlalchemy_url, timeout=settings.database.timeout, process=process, quiet=quiet)
     except (OSError, ImportError, ValueError, ArgumentError) as error:
         raise click.ClickException(f"the database can't be opened: {_why_not_opened(error)}") from error
     try:
@@ -166,7 +166,7 @@ def backup(file: Path, data: Path | None) -> None:
       tintype backup /backups/tintype-monday.db
     """
     settings = load_settings(data=data)
-    url = make_url(settings.database)
+    url = make_url(settings.sqlalchemy_url)
     if url.get_backend_name() != "sqlite":
         place = url.set(drivername="postgresql").render_as_string()
         raise click.ClickException(

@@ -61,11 +61,11 @@ def fleet(down: bool, parent: int | None, data: Path | None) -> None:
     with opened as store, ProcessLog(fleet="ray", **start_fields(settings, FLEET_LIMITS)) as process_log:
         check_same_storage(store.db, settings)  # its workers are given the same storage
         cluster = RayCluster(
-            settings.ray_address,
-            settings.ray_namespace,
+            settings.fleet.ray_address,
+            settings.fleet.ray_namespace,
             fleet_name(store.db),
-            settings.ray_gpus,
-            settings.ray_cpus,
+            settings.fleet.ray_gpus,
+            settings.fleet.ray_cpus,
             worker_launch(settings, os.environ),
         )
         lease = store.ops.leader_lease(new_id(), LEASE)
@@ -74,7 +74,7 @@ def fleet(down: bool, parent: int | None, data: Path | None) -> None:
             _run(autoscaler, down, parent, process_log)
         except ConnectionError as error:
             raise click.ClickException(
-                f"there is no Ray cluster at {settings.ray_address}: `ray start --head` starts one here, "
+                f"there is no Ray cluster at {settings.fleet.ray_address}: `ray start --head` starts one here, "
                 "and TINTYPE_RAY_ADDRESS names another"
             ) from error
         finally:
@@ -104,13 +104,15 @@ def _run(autoscaler: Autoscaler, down: bool, parent: int | None, process_log: Pr
 
 
 def _policy(settings: Settings) -> ScalingPolicy:
-    return ScalingPolicy(settings.fleet_min, settings.fleet_max, settings.fleet_wait, settings.fleet_cooldown)
+    return ScalingPolicy(
+        settings.fleet.min_workers, settings.fleet.max_workers, settings.fleet.target_wait, settings.fleet.cooldown
+    )
 
 
 def worker_launch(settings: Settings, environment: Mapping[str, str]) -> WorkerLaunch:
     """What this fleet's workers are started with; the first key's secret, which they don't need, is left out."""
     env = {name: value for name, value in environment.items() if name.startswith(PASSED_ON)}
     env.pop("TINTYPE_BOOTSTRAP_KEY", None)
-    if 0 < settings.ray_gpus < 1:
-        env.setdefault("TINTYPE_MEMORY_SHARE", str(settings.ray_gpus))
-    return WorkerLaunch(str(settings.data.absolute()), settings.database, worker_grace(settings), env)
+    if 0 < settings.fleet.ray_gpus < 1:
+        env.setdefault("TINTYPE_MEMORY_SHARE", str(settings.fleet.ray_gpus))
+    return WorkerLaunch(str(settings.data.absolute()), settings.sqlalchemy_url, worker_grace(settings), env)

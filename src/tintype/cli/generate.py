@@ -91,7 +91,7 @@ def _generate(
     settings = load_settings(data=data, dtype=dtype)
     registry = build_registry(settings).with_weights(spec.slug, weights)
     if given.get("image"):
-        given["image"] = _input_image(given["image"], settings.max_picture_bytes)
+        given["image"] = _input_image(given["image"], settings.inputs.max_bytes)
     params = _parse(spec, given, path)
     with command_logs("generate", verbose), progress_bar() as progress:
         images = _run(spec, params, settings, registry, device, progress)
@@ -161,11 +161,11 @@ def _run(
     from tintype.worker.plan import unread_text  # noqa: PLC0415
 
     # The input image first: it may be unreadable, and loading weights takes long.
-    image = read_image(params, settings)
+    image = read_image(params, settings.inputs)
     loaded = load_model(settings, registry, spec, device, read_loras(params.loras))
     for words in unread_text(loaded.family, params):
         click.echo(f"note: {words}", err=True)
-    return make(loaded, spec.slug, params, image, settings.max_rows, progress)
+    return make(loaded, spec.slug, params, image, settings.worker.max_rows, progress)
 
 
 def _name(param: Param) -> str:

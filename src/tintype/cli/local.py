@@ -95,7 +95,7 @@ def load_model(
     folder = own.path if own else None
     try:
         # Compiling doesn't pay for a single request.
-        models = ModelPool.from_settings(settings.model_copy(update={"prepare": "off"}), registry, device)
+        models = ModelPool.from_settings(settings.replace(prepare="off"), registry, device)
         return models.load(spec, styles)
     except WeightsUnusable as error:
         raise BadRequest(f"{folder or 'the built-in weights'}: {_why(error, folder)}") from error

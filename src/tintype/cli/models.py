@@ -58,7 +58,7 @@ def list_models(data: Path | None, as_json: bool, wide: bool) -> None:
       tintype models list --json
     """
     settings = load_settings(data=data)
-    registry, folder = build_registry(settings), ModelsFolder(settings.pulled)
+    registry, folder = build_registry(settings), ModelsFolder(settings.pulled_folder)
     specs = registry.catalogue.values()
     rows = [_row(spec, registry, folder) | {"memory": _memory_bytes([spec], registry, settings)} for spec in specs]
     if as_json:
@@ -186,7 +186,7 @@ def _components(spec: ModelSpec, registry: Registry) -> Iterator[Component]:
 
 def _itemsize(settings: Settings) -> int:
     """Bytes of a number: a GPU that computes in bfloat16 uses it by default, and a CPU may."""
-    return 2 if settings.dtype == "bfloat16" or (settings.dtype == "auto" and DRIVER.exists()) else 4
+    return 2 if settings.worker.dtype == "bfloat16" or (settings.worker.dtype == "auto" and DRIVER.exists()) else 4
 
 
 def _default(param: Param) -> str:

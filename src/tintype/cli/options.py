@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from math import isnan
 from pathlib import Path
@@ -13,12 +13,11 @@ from typing import IO, Any
 
 import click
 from pydantic import ValidationError
-from pydantic_settings import SettingsError
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from tintype.errors import InvalidParameter
-from tintype.settings import Settings
+from tintype.settings import ENVIRONMENT_NAMES, Setting, Settings, find, of_location
 from tintype.store.accounts.keys import MAX_OVERLAP, MAX_TTL
 from tintype.store.billing.ledger import micro
 from tintype.telemetry.traces import exporters
@@ -90,21 +89,38 @@ def first_line(error: BaseException | None) -> str:
 
 def load_settings(**given: Any) -> Settings:
     """The settings of the environment, overridden by the options that were given; raises InvalidSetting."""
-    _refuse_unknown(os.environ)
+    options = {name: value for name, value in given.items() if value is not None}
+    overridden = {find(name) for name in options}
+    names = {setting: name for setting, name in _environment(os.environ).items() if setting not in overridden}
     try:
-        settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    except SettingsError as error:  # of pydantic's text, only the field's name is of use
-        name = PREFIX + str(error).partition('"')[2].partition('"')[0].upper()
-        raise InvalidSetting(f"""{name}: not JSON; it is written {{"sd1.5-img2img": "/models/sd15"}}""") from None
+        settings = Settings.of(**{one.flat: os.environ[name] for one, name in names.items()} | options)
     except ValidationError as error:
-        raise InvalidSetting("; ".join(_mistake(**one) for one in error.errors(include_url=False))) from None
+        raise InvalidSetting("; ".join(_mistake(names, **one) for one in error.errors(include_url=False))) from None
     try:
-        make_url(settings.database)
+        make_url(settings.sqlalchemy_url)
     except (ArgumentError, ValueError):  # its text may quote a part of the password
         raise InvalidSetting(URL_FORMAT) from None
-    if settings.traces:
-        _check_exporter(settings.traces)
+    if settings.telemetry.traces:
+        _check_exporter(settings.telemetry.traces)
     return with_endpoint(settings)
+
+
+def _environment(environment: Mapping[str, str]) -> dict[Setting, str]:
+    """The settings that the environment has, and the name of each there; raises InvalidSetting."""
+    found: dict[Setting, str] = {}
+    for name in environment:
+        own = name.upper().removeprefix(PREFIX)
+        if not name.upper().startswith(PREFIX):
+            continue
+        if own not in ENVIRONMENT_NAMES:
+            raise InvalidSetting(_unknown(name, own))
+        setting = find(own.lower())
+        if setting in found and environment[found[setting]] != environment[name]:
+            raise InvalidSetting(
+                f"{found[setting]} and {name} are one setting, and are set to different values: leave one of them out"
+            )
+        found[setting] = name
+    return found
 
 
 def with_endpoint(settings: Settings, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -113,11 +129,11 @@ def with_endpoint(settings: Settings, environment: Mapping[str, str] = os.enviro
     The address tells storages apart: in the log at start, in the database, and while the storage is unreachable.
     """
     name = next((name for name in ENDPOINTS if environment.get(name)), None)
-    if name is None or settings.storage_endpoint or not settings.storage_url:
+    if name is None or settings.storage.endpoint or not settings.storage.url:
         return settings
     if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", environment[name]):
         raise InvalidSetting(f"{name} is no address: it is written like https://storage.example")
-    return settings.model_copy(update={"storage_endpoint": environment[name].rstrip("/")})
+    return settings.replace(storage_endpoint=environment[name].rstrip("/"))
 
 
 def require_ray() -> None:
@@ -126,23 +142,20 @@ def require_ray() -> None:
         raise InvalidSetting(missing_extra("a Ray fleet", "ray"))
 
 
-def _mistake(loc: Sequence[str | int], msg: str, **_: Any) -> str:
+def _mistake(names: Mapping[Setting, str], loc: Sequence[str | int], msg: str, **_: Any) -> str:
     """One of pydantic's errors with the variable's name, and without its value, which may be a password."""
-    name, *inside = map(str, loc)
-    return ": ".join((PREFIX + name.upper(), *filter(None, [".".join(inside)]), msg.removeprefix("Value error, ")))
+    setting, inside = of_location(loc)
+    said = msg.removeprefix("Value error, ")
+    return ": ".join((names.get(setting, PREFIX + setting.name), *filter(None, [".".join(map(str, inside))]), said))
 
 
-def _refuse_unknown(environment: Iterable[str]) -> None:
-    """Raise InvalidSetting for a variable that looks like a setting and is none, such as a typing mistake."""
-    known = [field.upper() for field in Settings.model_fields]
-    for name in environment:
-        own = name.upper().removeprefix(PREFIX)
-        if name.upper().startswith(PREFIX) and own not in known:
-            if own in REPLACED:
-                raise InvalidSetting(f"{name} is no setting any more: {REPLACED[own]}")
-            close = difflib.get_close_matches(own, known, n=1)
-            hint = f"the closest is {PREFIX}{close[0]}" if close else "docs/settings.md lists them"
-            raise InvalidSetting(f"{name} is not a setting; {hint}")
+def _unknown(name: str, own: str) -> str:
+    """What to do about a variable that looks like a setting and is none, such as a typing mistake."""
+    if own in REPLACED:
+        return f"{name} is no setting any more: {REPLACED[own]}"
+    close = difflib.get_close_matches(own, sorted(ENVIRONMENT_NAMES), n=1)
+    hint = f"the closest is {PREFIX}{close[0]}" if close else "docs/settings.md lists them"
+    return f"{name} is not a setting; {hint}"
 
 
 def _check_exporter(name: str) -> None:

@@ -64,12 +64,12 @@ def replay(
         loaded = _weights(recipe, settings, registry, device)
         source = _source(recipe, image, settings)
         try:
-            [made] = generate(loaded, recipe.model, recipe.params, source, settings.max_rows, progress)
+            [made] = generate(loaded, recipe.model, recipe.params, source, settings.worker.max_rows, progress)
         except KeyError as missing:
             raise BadPicture(f"it was made with {missing}, which is not installed here") from missing
     if output:
         write_output(output, made.data)
-    verdict = compare(decode(original, settings.max_picture_pixels), decode(made.data, settings.max_picture_pixels))
+    verdict = compare(decode(original, settings.inputs.max_pixels), decode(made.data, settings.inputs.max_pixels))
     hint = "; only images asked for with exact: true need come out the same" if not recipe.params.exact else ""
     click.echo(verdict + hint if verdict else "identical")
     sys.exit(1 if verdict else 0)
@@ -101,7 +101,7 @@ def _source(recipe: Recipe, image: Path | None, settings: Settings) -> Decoded |
     if image is None and not recipe.params.source:
         raise BadPicture("it was made from an input image, which must be given with --image")
     data = draw(recipe.params.source) if image is None else image.read_bytes()
-    source = reduced(data, settings.max_picture_pixels, recipe.params.width, recipe.params.height)
+    source = reduced(data, settings.inputs.max_pixels, recipe.params.width, recipe.params.height)
     if source.digest != recipe.source:
         raise BadPicture("it was made from another input image than this")
     return source

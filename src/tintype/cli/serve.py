@@ -67,11 +67,11 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
     return_memory()
     with startup.join_store(settings, process="web") as store:
         startup.check_all_safety(settings, store)
-        listener = listen(settings.host, settings.port, startup.serving(store))
+        listener = listen(settings.web.host, settings.web.port, startup.serving(store))
         startup.warn_of_servers(store, listener.name)
         startup.register_server(store, registry, listener.name)
         startup.first_key(store, settings, listener.url)
-        if settings.public_url:
+        if settings.web.public_url:
             store.webhooks.drop_base_urls()
     _run(settings, registry, listener)
 
@@ -104,7 +104,7 @@ def worker(device: str, parent: int | None, worker_id: str | None, data: Path | 
         startup.check_all_safety(settings, store)
     # Read by torch's compiler, if it is ever used (TINTYPE_PREPARE), when it is imported.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.prepared_folder.absolute()))
-    if settings.prepare != "off":
+    if settings.worker.prepare != "off":
         make_folder(settings.prepared_folder)
     about = startup.start_fields(settings, startup.WORKER_LIMITS) | {"parent": parent}
     run_worker(settings, registry, device, parent, worker_id or new_id(), about)
@@ -112,16 +112,16 @@ def worker(device: str, parent: int | None, worker_id: str | None, data: Path | 
 
 def worker_grace(settings: Settings) -> float:
     """Seconds after which a worker that was told to stop is killed."""
-    return settings.grace + 5
+    return settings.worker.grace + 5
 
 
 def _check_fleet(settings: Settings, registry: Registry) -> None:
     """Raise where the workers that this server starts would lack weights, a device, or Ray."""
-    if settings.fleet == "local":  # another fleet's machines have the weights
+    if settings.fleet.kind == "local":  # another fleet's machines have the weights
         registry.require(registry.catalogue)
-        if settings.devices != "auto":
-            _check_devices("TINTYPE_DEVICES", devices(settings.devices))
-    if settings.fleet == "ray":
+        if settings.fleet.devices != "auto":
+            _check_devices("TINTYPE_DEVICES", devices(settings.fleet.devices))
+    if settings.fleet.kind == "ray":
         require_ray()
 
 
@@ -137,7 +137,7 @@ def _run(settings: Settings, registry: Registry, listener: ServerSocket) -> None
     """Serve until a signal, and until workers and webhook senders have stopped."""
     server = web_server(settings, registry, listener.name)
     limits = startup.start_fields(settings, startup.WEB_LIMITS)
-    process_log = ProcessLog(server=listener.name, address=listener.url, fleet=settings.fleet, **limits)
+    process_log = ProcessLog(server=listener.name, address=listener.url, fleet=settings.fleet.kind, **limits)
 
     def stop(number: int, frame: FrameType | None) -> None:
         process_log.stopping(number)
@@ -162,10 +162,10 @@ def _run(settings: Settings, registry: Registry, listener: ServerSocket) -> None
 def _fleet(settings: Settings) -> AbstractContextManager[Sequence[ChildProcess]]:
     """The child processes of the fleet, kept alive within the block."""
     env = _child_environment(os.environ)
-    if settings.fleet == "local":
-        commands = [[*_command(settings, "worker"), "--device", device] for device in devices(settings.devices)]
-        return run_workers(commands, env, worker_grace(settings), settings.database)
-    own = [ChildProcess("autoscaler", _command(settings, "fleet"), env)] if settings.fleet == "ray" else []
+    if settings.fleet.kind == "local":
+        commands = [[*_command(settings, "worker"), "--device", device] for device in devices(settings.fleet.devices)]
+        return run_workers(commands, env, worker_grace(settings), settings.sqlalchemy_url)
+    own = [ChildProcess("autoscaler", _command(settings, "fleet"), env)] if settings.fleet.kind == "ray" else []
     return Supervisor(own, AUTOSCALER_GRACE)
 
 

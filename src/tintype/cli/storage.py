@@ -47,7 +47,7 @@ def check_storage(settings: Settings, environment: MutableMapping[str, str] = os
 
     One that is unreachable is only logged: it may come back, as it may become unreachable later.
     """
-    if not settings.storage_url:
+    if not settings.storage.url:
         return
     try:
         from tintype.media.objects import TRIAL, open_bucket  # noqa: PLC0415 - an extra that most servers don't need
@@ -76,7 +76,7 @@ def _check_environment(settings: Settings, environment: MutableMapping[str, str]
     for name in [name for name, value in environment.items() if name.startswith("AWS_") and not value]:
         del environment[name]
     key, secret = (name in environment for name in KEYS)
-    if key != secret and not settings.storage_key_id:
+    if key != secret and not settings.storage.key_id:
         raise InvalidSetting(f"{' and '.join(KEYS)} go together: set both, or neither")
 
 
@@ -91,7 +91,7 @@ def _private(settings: Settings) -> Iterator[Path]:
     yield settings.data
     yield from (settings.inputs_folder, settings.outputs_folder, settings.assets_folder, settings.prepared_folder)
     yield from settings.data.glob("memory-*.json")
-    url = make_url(settings.database)
+    url = make_url(settings.sqlalchemy_url)
     if url.get_backend_name() == "sqlite" and url.database:
         yield from (Path(url.database + suffix) for suffix in ("", "-wal", "-shm"))
 
@@ -148,7 +148,7 @@ def _remember(tx: Connection, settings: Settings, id: str | None) -> dict[str, A
 
 def _next_to_database(settings: Settings) -> bool:
     """Whether the storage is a folder that also has the SQLite database: no other machine can mean another folder."""
-    url = make_url(settings.database)
+    url = make_url(settings.sqlalchemy_url)
     own = url.get_backend_name() == "sqlite" and Path(url.database or "").resolve().parent == settings.data.resolve()
     return own and kind(settings) == "folder"
 

@@ -74,7 +74,7 @@ def web_server(settings: Settings, registry: Registry, name: str = "") -> WebSer
     shutdown = Shutdown()
     app = create_app(settings, registry, shutdown, name)
     files = raise_file_limit()
-    bounds, counts = Bounds.of(settings, files), app.state.services.metrics.calls
+    bounds, counts = Bounds.of(settings, files), app.state.runtime.metrics.calls
     connections = Connections(bounds, lambda address: is_proxy(address, settings), counts, shutdown)
     config = uvicorn.Config(
         app,
@@ -92,7 +92,7 @@ def web_server(settings: Settings, registry: Registry, name: str = "") -> WebSer
         timeout_keep_alive=75,
         timeout_graceful_shutdown=LAST_ANSWERS,
     )
-    return WebServer(config, shutdown, drain=settings.web_drain, grace=settings.web_grace)
+    return WebServer(config, shutdown, drain=settings.web.drain, grace=settings.web.grace)
 
 
 def return_memory() -> None:

@@ -60,9 +60,9 @@ def pull(
       tintype models pull sd1.5-img2img --from /media/usb/stable-diffusion-v1-5
     """
     settings = load_settings(data=data)
-    if settings.models_folder is None:  # closed to other users, as a pull alone would not make it
+    if settings.models.folder is None:  # closed to other users, as a pull alone would not make it
         make_folder(settings.data)
-    registry, models = build_registry(settings), ModelsFolder(settings.pulled)
+    registry, models = build_registry(settings), ModelsFolder(settings.pulled_folder)
     if (slug is None) != every or (path and every):
         raise click.UsageError("name a model, or say --all, and then not --from")
     slugs = pullable_slugs(registry.entries) if slug is None else [registry.catalogue.find(slug).slug]
@@ -75,8 +75,8 @@ def pull(
             else:
                 manifest = _fetch(one, registry, models, bars, _token(token_file), update=update, verify=verify)
         click.echo(f"{one}: {_what(manifest)}; tintype serve uses it from its next start")
-        if one in settings.weights:
-            click.echo(f"note: TINTYPE_WEIGHTS names {settings.weights[one]} for it, which wins", err=True)
+        if one in settings.models.weights:
+            click.echo(f"note: TINTYPE_WEIGHTS names {settings.models.weights[one]} for it, which wins", err=True)
 
 
 @click.command()
@@ -115,7 +115,7 @@ def check(slug: str | None, every: bool, data: Path | None) -> None:
       tintype models check --all
     """
     settings = load_settings(data=data)
-    registry, models = build_registry(settings), ModelsFolder(settings.pulled)
+    registry, models = build_registry(settings), ModelsFolder(settings.pulled_folder)
     if (slug is None) != every:
         raise click.UsageError("name a model, or say --all")
     specs = list(registry.catalogue.values()) if slug is None else [registry.catalogue.find(slug)]
@@ -137,7 +137,7 @@ def remove(slug: str, yes: bool, data: Path | None) -> None:
       tintype models remove sd3-med-img2img
     """
     settings = load_settings(data=data)
-    registry, models = build_registry(settings), ModelsFolder(settings.pulled)
+    registry, models = build_registry(settings), ModelsFolder(settings.pulled_folder)
     registry.catalogue.find(slug)
     repositories = _repositories(slug, registry)
     if not models.manifest(slug) and slug in registry.weights:

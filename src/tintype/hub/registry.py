@@ -88,13 +88,17 @@ def build_registry(settings: Settings) -> Registry:
     file = settings.models_file
     entries = read_models_file(file) if file else {}
     catalogue = extend(MODELS, entries)
-    for name, slugs in (("WEIGHTS", settings.weights), ("PRICES", settings.prices), ("PIN", settings.pin)):
+    for name, slugs in (
+        ("WEIGHTS", settings.models.weights),
+        ("PRICES", settings.billing.prices),
+        ("PIN", settings.memory.pin),
+    ):
         for slug in set(slugs) - catalogue.keys():
             known = ", ".join(catalogue)
             raise ConfigurationInvalid(f"TINTYPE_{name}: no model is called {slug}; the models are {known}")
     finder = WeightsFinder(settings, entries, file.absolute().parent if file else Path())
     found = {slug: finder.find(slug) for slug in catalogue}
-    prices = {slug: entry.price for slug, entry in entries.items() if entry.price} | settings.prices
+    prices = {slug: entry.price for slug, entry in entries.items() if entry.price} | settings.billing.prices
     weights = {slug: one for slug, one in found.items() if isinstance(one, WeightsSpec)}
     missing = {slug: one for slug, one in found.items() if isinstance(one, str)}
     return Registry(catalogue, weights, missing, entries, prices)
@@ -108,8 +112,8 @@ class WeightsFinder:
     """Looks in the environment, the models file, the models folder, and at the weights of the model it is like."""
 
     def __init__(self, settings: Settings, entries: Entries, base: Path) -> None:
-        self.named = settings.weights
-        self.models = ModelsFolder(settings.pulled)
+        self.named = settings.models.weights
+        self.models = ModelsFolder(settings.pulled_folder)
         self.entries = entries
         #: The models file's folder: its paths are relative to it.
         self.base = base

@@ -223,7 +223,7 @@ def open_bucket(settings: Settings, kind: str, ttl: float, timeout: float | None
 
     timeout: max seconds for that, where callers wait. Raises ConfigurationInvalid, in the library's words.
     """
-    limit = min(settings.storage_patience, timeout or math.inf)
+    limit = min(settings.storage.timeout, timeout or math.inf)
     once = bucket(settings, kind, limit, retries=0) if timeout else None
     return Objects(bucket(settings, kind, limit), bucket(settings, "trial", TRIAL), once, ttl, kind)
 
@@ -233,7 +233,7 @@ def bucket(settings: Settings, kind: str, timeout: float, retries: int = 2**31) 
 
     Empty settings are left out: the library reads AWS_… by itself, and looks for a role.
     """
-    place = urlsplit(settings.storage_url)
+    place = urlsplit(settings.storage.url)
     try:
         return S3Store(
             place.netloc,
@@ -259,15 +259,15 @@ def bucket(settings: Settings, kind: str, timeout: float, retries: int = 2**31) 
 
 def _options(settings: Settings) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    if settings.storage_endpoint:
+    if settings.storage.endpoint:
         # Under both names: AWS_ENDPOINT_URL_S3 would win over the first.
-        options |= dict.fromkeys(("endpoint", "aws_endpoint_url_s3"), settings.storage_endpoint)
-    if settings.storage_region:
-        options["region"] = settings.storage_region
-    if settings.storage_key_id:
+        options |= dict.fromkeys(("endpoint", "aws_endpoint_url_s3"), settings.storage.endpoint)
+    if settings.storage.region:
+        options["region"] = settings.storage.region
+    if settings.storage.key_id:
         keys = {
-            "access_key_id": settings.storage_key_id,
-            "secret_access_key": settings.storage_secret.get_secret_value(),
+            "access_key_id": settings.storage.key_id,
+            "secret_access_key": settings.storage.secret.get_secret_value(),
         }
         # Instead of plain keys, with which an unrelated AWS_SESSION_TOKEN would be sent.
         options["credential_provider"] = lambda: {**keys, "token": None, "expires_at": None}
@@ -342,9 +342,9 @@ def write_id(settings: Settings, data: bytes) -> None:
 def _id_store(settings: Settings, to: str) -> Iterator[S3Store]:
     try:
         with _storage_errors(to):
-            yield bucket(settings, "", min(TRIAL, settings.storage_patience))
+            yield bucket(settings, "", min(TRIAL, settings.storage.timeout))
     except StorageUnavailable as error:
         if not error.refuses:
             raise
-        said = f"TINTYPE_STORAGE_URL: {ID_OBJECT} in {settings.storage_url}: {error.why}"
+        said = f"TINTYPE_STORAGE_URL: {ID_OBJECT} in {settings.storage.url}: {error.why}"
         raise ConfigurationInvalid(said) from error

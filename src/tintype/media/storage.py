@@ -93,7 +93,7 @@ def open_storage(settings: Settings, folder: Path, ttl: float, timeout: float | 
 
     timeout: max seconds for which calls to a bucket that is away are retried, where callers wait.
     """
-    if not settings.storage_url:
+    if not settings.storage.url:
         return Files(folder, ttl)
     from tintype.media.objects import open_bucket  # noqa: PLC0415 - an extra that most servers don't need
 

@@ -18,13 +18,13 @@ ABOUT = "tintype knows this storage by it: keep it with the pictures"
 
 def kind(settings: Settings) -> Literal["bucket", "folder"]:
     """Which kind of storage the operator configured."""
-    return "bucket" if settings.storage_url else "folder"
+    return "bucket" if settings.storage.url else "folder"
 
 
 def place(settings: Settings) -> str:
     """Where the storage is, in an operator's words."""
-    if settings.storage_url:
-        return f"{settings.storage_url.rstrip('/')} at {settings.storage_endpoint or 'Amazon'}"
+    if settings.storage.url:
+        return f"{settings.storage.url.rstrip('/')} at {settings.storage.endpoint or 'Amazon'}"
     return f"the folder {settings.data.absolute()} on {socket.gethostname()}"
 
 
@@ -54,7 +54,7 @@ def write_storage_id(settings: Settings, id: str | None = None) -> str:
 
 
 def _read_id(settings: Settings) -> bytes | None:
-    if settings.storage_url:
+    if settings.storage.url:
         from tintype.media.objects import read_id  # noqa: PLC0415 - an extra that most servers don't need
 
         return read_id(settings)
@@ -63,7 +63,7 @@ def _read_id(settings: Settings) -> bytes | None:
 
 
 def _write_id(settings: Settings, data: bytes) -> None:
-    if settings.storage_url:
+    if settings.storage.url:
         from tintype.media.objects import write_id  # noqa: PLC0415 - as above
 
         write_id(settings, data)

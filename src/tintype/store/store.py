@@ -30,19 +30,19 @@ class Store:
 
     def __init__(self, db: Database, settings: Settings, rules: Rules) -> None:
         self.db = db
-        self.audit = Audit(db, settings.audit_life)
+        self.audit = Audit(db, settings.retention.audit_ttl)
         self.accounts = Accounts(db)
         self.delegation = KeyDelegation(
-            db, max_keys=settings.account_keys, daily=settings.account_keys_daily, ceilings=rules.ceilings
+            db, max_keys=settings.limits.account_keys, daily=settings.limits.account_keys_daily, ceilings=rules.ceilings
         )
-        self.uploads = Uploads(db, ttl=settings.asset_life, quota=settings.asset_quota)
-        self.billing = BillingReports(db, settings.history_life)
+        self.uploads = Uploads(db, ttl=settings.retention.upload_ttl, quota=settings.limits.upload_quota)
+        self.billing = BillingReports(db, settings.retention.history_ttl)
         # Twice the timeout of an attempt: then what a sender that died had claimed is sent again.
         outbox = Outbox(
-            db, _backoff(settings), lease=2 * settings.webhook_timeout, retention=settings.webhook_retention
+            db, _backoff(settings), lease=2 * settings.webhooks.timeout, retention=settings.retention.delivery_ttl
         )
-        self.webhooks = Webhooks(db, outbox, overlap=settings.webhook_overlap)
-        self.queue = Queue(db, rules, History(db, settings.history_life))
+        self.webhooks = Webhooks(db, outbox, overlap=settings.webhooks.overlap)
+        self.queue = Queue(db, rules, History(db, settings.retention.history_ttl))
         self.leases = Leases(db, rules)
         self.ops = Ops(db)
 
@@ -60,7 +60,7 @@ class Store:
         quiet: whether its opener reports the database's failures, so that nothing is logged. discard: called with the
         name of an input file whose request has ended. Raises OSError, ImportError, ValueError and ArgumentError.
         """
-        db = Database(settings.database, timeout=settings.database_patience, process=process, quiet=quiet)
+        db = Database(settings.sqlalchemy_url, timeout=settings.database.timeout, process=process, quiet=quiet)
         return cls(db, settings, rules(settings, discard))
 
     def close(self) -> None:
@@ -89,17 +89,17 @@ class Ops:
 
 def rules(settings: Settings, discard: Callable[[str], None] = lambda _name: None) -> Rules:
     """How the operator has the queue run."""
-    of_account = {name: getattr(settings, f"key_{name}") for name in SHARED_LIMITS}
+    of_account = {name: getattr(settings.limits, f"key_{name}") for name in SHARED_LIMITS}
     return Rules(
-        lease=settings.lease,
-        retention=settings.retention,
-        max_attempts=settings.max_attempts,
-        warm_wait=settings.warm_wait,
-        ceilings=Ceilings(**of_account, queue=settings.queue, share=settings.queue_share),
-        input_quota=settings.input_quota,
+        lease=settings.queue.lease,
+        retention=settings.retention.record_ttl,
+        max_attempts=settings.queue.max_attempts,
+        warm_wait=settings.queue.warm_wait,
+        ceilings=Ceilings(**of_account, queue=settings.limits.queue, share=settings.limits.queue_share),
+        input_quota=settings.limits.input_quota,
         discard=discard,
     )
 
 
 def _backoff(settings: Settings) -> Backoff:
-    return Backoff(settings.webhook_backoff, settings.webhook_longest_pause, settings.webhook_attempts)
+    return Backoff(settings.webhooks.backoff, settings.webhooks.max_pause, settings.webhooks.attempts)

@@ -42,7 +42,7 @@ MAGIC = "test:"
 #: Max seconds of each delay: longer than any client waits.
 LONGEST = 600.0
 #: The default of the setting: attempts after which a live request is given up.
-MAX_ATTEMPTS: int = Settings.model_fields["max_attempts"].default
+MAX_ATTEMPTS = Settings().queue.max_attempts
 #: Attempts that may fail before a request's last one.
 MAX_RETRIES = MAX_ATTEMPTS - 1
 SECONDS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3})?")

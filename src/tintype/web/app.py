@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cache
 from typing import Any
 
 import structlog
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
 from tintype import __version__
+from tintype.catalog.spec import Catalogue
 from tintype.errors import StorageUnavailable, StoreUnavailable, TintypeError
 from tintype.hub.registry import Registry
 from tintype.settings import Settings
 from tintype.store.db.measurements import BUCKET
 from tintype.store.ops.processes import SERVER_HEARTBEAT
+from tintype.store.store import Store
 from tintype.telemetry.logs import Outage
 from tintype.testmode.fake_worker import FakeWorker
 from tintype.testmode.images import FakeOutputs
@@ -26,10 +28,11 @@ from tintype.web.account.credits import account_router
 from tintype.web.account.history import history_router
 from tintype.web.account.keys import keys_router
 from tintype.web.account.webhooks import webhooks_router
-from tintype.web.failures import add_error_handlers
+from tintype.web.errors import add_error_handlers
+from tintype.web.files import Files
+from tintype.web.generate import uploads
 from tintype.web.generate.events import events_router
 from tintype.web.generate.models import models_router, warm_router
-from tintype.web.generate.uploads import uploads_router
 from tintype.web.generate.v1 import v1_router
 from tintype.web.generate.v2 import v2_router
 from tintype.web.middleware import CallMetrics, Exchanges
@@ -38,6 +41,7 @@ from tintype.web.operator.server import operator_router
 from tintype.web.pages.public import public_router
 from tintype.web.pages.shell import pages_router
 from tintype.web.responses import json_bytes
+from tintype.web.runtime import Runtime
 from tintype.web.services import Services
 from tintype.web.shutdown import Shutdown
 
@@ -85,20 +89,25 @@ CORS: dict[str, Any] = {
     "max_age": 7200,
 }
 
-ROUTERS = (
-    warm_router,
-    events_router,
-    public_router,
-    pages_router,
-    webhooks_router,
-    uploads_router,
-    history_router,
-    account_router,
-    keys_router,
-    operator_router,
-    # Last: it answers for every slug that no earlier route matched.
-    models_router,
-)
+
+def all_routers(catalogue: Catalogue) -> list[APIRouter]:
+    """Every route of a server with these models; the first that matches answers."""
+    return [
+        v1_router(catalogue),
+        v2_router(catalogue),
+        warm_router,
+        events_router(),
+        public_router(),
+        pages_router(),
+        webhooks_router(),
+        uploads.router,
+        history_router(),
+        account_router(),
+        keys_router(),
+        operator_router(),
+        # Last: it answers for every slug that no earlier route matched.
+        models_router(),
+    ]
 
 
 def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name: str = "") -> FastAPI:
@@ -106,31 +115,40 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
 
     name: the server's in the database; without one, it isn't registered there.
     """
-    services = Services.open(settings, registry, shutdown, name)
+    inputs = Files.open_inputs(settings)
+    store = Store.open(settings, process="web", discard=inputs.discard)
+    files = Files.open(settings, inputs, store)
+    runtime = Runtime.open(settings, registry, store, shutdown, name)
+
+    def cleanup() -> None:
+        files.cleanup(store)
+
+    def heartbeat() -> None:
+        store.ops.servers.heartbeat(name, registry.identities)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        own = services.settings
-        outputs = FakeOutputs(services.store.queue.input_size, services.outputs, own.max_picture_pixels)
-        fake = FakeWorker(services.store.leases, registry.catalogue, outputs, own.heartbeat, services.test_accepted)
+        outputs = FakeOutputs(store.queue.input_size, files.outputs, files.max_pixels)
+        fake = FakeWorker(store.leases, registry.catalogue, outputs, settings.queue.heartbeat, runtime.test_accepted)
         jobs = (
-            _every(own.sweep, services.cleanup),
-            _every(DEADLINES, services.store.queue.end_overdue),
-            _every(own.poll, fake.turn),
-            _every(SAMPLES, services.readiness.keep_samples),
+            _every(settings.retention.cleanup_interval, cleanup),
+            _every(DEADLINES, store.queue.end_overdue),
+            _every(settings.queue.poll, fake.turn),
+            _every(SAMPLES, runtime.readiness.keep_samples),
         )
-        presence = [_every(SERVER_HEARTBEAT, services.heartbeat)] if name else []
+        presence = [_every(SERVER_HEARTBEAT, heartbeat)] if name else []
         tasks = [asyncio.create_task(job) for job in (*jobs, *presence)]
         yield
         for task in tasks:
             task.cancel()
         # Work in threads runs to its end; only then can its connections be closed.
-        await asyncio.gather(services.watcher.close(), *tasks, return_exceptions=True)
+        await asyncio.gather(runtime.watcher.close(), *tasks, return_exceptions=True)
         await run_in_threadpool(fake.stop)
         if name:
-            await run_in_threadpool(services.leave)
-        await run_in_threadpool(services.tracing.close)
-        services.store.close()
+            with suppress(StoreUnavailable):  # it counts as gone soon
+                await run_in_threadpool(store.ops.servers.leave, name)
+        await run_in_threadpool(runtime.tracing.close)
+        store.close()
 
     app = FastAPI(
         title="tintype",
@@ -142,19 +160,19 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
         redoc_url=None,
         redirect_slashes=False,  # its 307 has no JSON
     )
-    app.state.services = services
+    app.state.store, app.state.files, app.state.runtime = store, files, runtime
+    app.state.services = Services(app.state)
     _describe(app)
-    calls = [v1_router(registry.catalogue), v2_router(registry.catalogue)]
-    routers = [*calls, *(router() for router in ROUTERS)]
+    routers = all_routers(registry.catalogue)
     # For the Allow header; an included router's routes can't be listed any more.
     app.state.routes = [*app.routes, *(route for router in routers for route in router.routes)]
     for router in routers:
         app.include_router(router)
     add_error_handlers(app)
-    app.add_middleware(Exchanges, services=services)
-    if settings.cors_origins:  # outside of errors, which need its headers too, and of authentication
-        app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, **CORS)
-    app.add_middleware(CallMetrics, calls=services.metrics.calls)  # outermost: preflights are counted too
+    app.add_middleware(Exchanges, store=store, runtime=runtime)
+    if settings.web.cors_origins:  # outside of errors, which need its headers too, and of authentication
+        app.add_middleware(CORSMiddleware, allow_origins=settings.web.cors_origins, **CORS)
+    app.add_middleware(CallMetrics, calls=runtime.metrics.calls)  # outermost: preflights are counted too
     return app
 
 
@@ -163,7 +181,7 @@ def _describe(app: FastAPI) -> None:
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
-        return finish(plain())
+        return finish(plain(), app.state.routes)
 
     app.openapi = openapi  # type: ignore[method-assign]
     #: As bytes, cached: all but the server's own address is the same for all callers.

@@ -4,31 +4,45 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends
+from fastapi import Depends, Security
 from fastapi import Request as HttpRequest
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from tintype.errors import Forbidden, Unauthorized
 from tintype.store.accounts.keys import Key
 from tintype.store.db.audit import Actor, current_actor
-from tintype.web.clients import client_address
-from tintype.web.services import services
+from tintype.web.dependencies import ClientAddress, RuntimeDep, StoreDep
 from tintype.web.threads import in_thread
 
 READ_ONLY = "This API key may only read"
+#: The two ways to send a key. The framework declares them, and refuses nothing by itself.
+KEY = APIKeyHeader(name="x-api-key", scheme_name="key", auto_error=False)
+BEARER = HTTPBearer(scheme_name="bearer", auto_error=False)
 
 
-async def caller(http: HttpRequest) -> Key:
+async def secret(
+    key: Annotated[str | None, Security(KEY)],
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)],
+) -> str:
+    """What was sent as `x-api-key`, else as the bearer token; empty where nothing was."""
+    return (key or "").strip() or (bearer.credentials.strip() if bearer else "")
+
+
+Secret = Annotated[str, Depends(secret)]
+
+
+async def caller(http: HttpRequest, store: StoreDep, runtime: RuntimeDep, address: ClientAddress, sent: Secret) -> Key:
     """The caller's key, whatever it may do; raises Unauthorized, and has failures logged."""
-    own, secret = services(http), _secret(http)
-    address = client_address(http, own.settings)
+    if not sent:
+        raise Unauthorized("No API key was sent", reason="missing")
     try:
-        key = await in_thread(http, own.store.accounts.keys.authenticate, secret)
+        key = await in_thread(http, store.accounts.keys.authenticate, sent)
     except Unauthorized as error:
-        own.denials.unauthorized(address, error.message)
+        runtime.denials.unauthorized(address, error.message)
         raise
     # Read by threads.py, for whose call it is, and by the middleware that adds x-remaining-credits, also to errors.
     http.state.key = key
-    max_acts = None if key.operator else own.settings.account_acts
+    max_acts = None if key.operator else runtime.settings.limits.account_changes_daily
     current_actor.set(Actor("api", f"{key.name} {key.begins}…", address, key.account_id, key.id, max_acts))
     return key
 
@@ -84,13 +98,3 @@ Runner = Annotated[Key, Depends(runner)]
 Observer = Annotated[Key, Depends(observer)]
 Operator = Annotated[Key, Depends(operator)]
 Auditor = Annotated[Key, Depends(auditor)]
-
-
-def _secret(http: HttpRequest) -> str:
-    """`x-api-key`, else the bearer token; raises Unauthorized when there is neither."""
-    if secret := http.headers.get("x-api-key", "").strip():
-        return secret
-    scheme, _, token = http.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
-    raise Unauthorized("No API key was sent", reason="missing")

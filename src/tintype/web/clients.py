@@ -31,7 +31,7 @@ def client_address(http: HttpRequest, settings: Settings) -> str:
     Addresses further to the left in X-Forwarded-For were written by the proxy's own client.
     """
     nearest = http.client.host if http.client else "unknown"
-    if not settings.trusted_proxies:
+    if not settings.web.trusted_proxies:
         return nearest
     reported = ",".join(http.headers.getlist("x-forwarded-for")).split(",")
     # A zone is any text, and means something on its own machine alone.
@@ -46,10 +46,10 @@ def client_address(http: HttpRequest, settings: Settings) -> str:
 
 def is_proxy(address: str, settings: Settings) -> bool:
     """Whether an address is one of the proxies that the operator trusts."""
-    if not settings.trusted_proxies or (found := _parsed(address)) is None:
+    if not settings.web.trusted_proxies or (found := _parsed(address)) is None:
         return False
     known = {found, getattr(found, "ipv4_mapped", None) or found}
-    return any(one in network for one in known for network in settings.trusted_proxies)
+    return any(one in network for one in known for network in settings.web.trusted_proxies)
 
 
 def client_network(address: str) -> str:
@@ -81,10 +81,10 @@ def base_url(http: HttpRequest, settings: Settings) -> str:
 
     X-Forwarded-Proto, -Host and -Prefix count only from a trusted proxy. Raises BadRequest for an invalid one.
     """
-    if settings.public_url:
-        return settings.public_url.rstrip("/")
+    if settings.web.public_url:
+        return settings.web.public_url.rstrip("/")
     scheme, host, prefix, name = http.scope["scheme"], http.headers.get("host", ""), "", "Host"
-    if settings.trusted_proxies and http.client is not None and is_proxy(http.client.host, settings):
+    if settings.web.trusted_proxies and http.client is not None and is_proxy(http.client.host, settings):
         scheme = _forwarded(http, "X-Forwarded-Proto", scheme)
         host = _forwarded(http, "X-Forwarded-Host", host)
         prefix = _forwarded(http, "X-Forwarded-Prefix", "")

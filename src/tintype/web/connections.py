@@ -74,9 +74,11 @@ class Bounds:
         Half of those are left to the database (three for each of its 15 connections), to images and to webhooks. One
         client has at most a quarter of the connections: it could have them all where files are few.
         """
-        total = max(1, min(settings.connections, files // 2))
-        per_client = max(1, min(settings.peer_connections, total // 4))
-        return cls(total, per_client, settings.head_timeout, settings.transfer_idle, settings.transfer_rate)
+        total = max(1, min(settings.web.connections, files // 2))
+        per_client = max(1, min(settings.web.peer_connections, total // 4))
+        return cls(
+            total, per_client, settings.web.head_timeout, settings.web.transfer_timeout, settings.web.transfer_rate
+        )
 
 
 @dataclass(slots=True)

@@ -16,12 +16,13 @@ from tintype.catalog.samples import SAMPLES
 from tintype.errors import StoreUnavailable
 from tintype.store.accounts.keys import Key
 from tintype.store.billing.ledger import plain
+from tintype.store.store import Store
 from tintype.telemetry.metrics import Calls
 from tintype.web.body import check_size, declared_length
 from tintype.web.connections import REFUSED
-from tintype.web.failures import CLIENT_GONE, unforeseen
+from tintype.web.errors import CLIENT_GONE, unforeseen
 from tintype.web.forms import SMALL
-from tintype.web.services import Services
+from tintype.web.runtime import Runtime
 from tintype.web.shutdown import LAST_ANSWERS
 from tintype.web.threads import hung_up, within
 
@@ -107,15 +108,16 @@ class Exchanges:
     Errors have them too, and so the 500 for an unforeseen exception: Starlette's own comes outside all middleware.
     """
 
-    def __init__(self, app: ASGIApp, services: Services) -> None:
+    def __init__(self, app: ASGIApp, store: Store, runtime: Runtime) -> None:
         self.app = app
-        self.services = services
+        self.store = store
+        self.runtime = runtime
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        call = Exchange(self.services, scope, receive, send)
+        call = Exchange(self.store, self.runtime, scope, receive, send)
         try:
             await self.app(scope, call.receive, call.send)
         except Exception as error:
@@ -127,10 +129,10 @@ class Exchanges:
 class Exchange:
     """The body of one call, and whether any of it is still to come; and its answer."""
 
-    def __init__(self, services: Services, scope: Scope, receive: Receive, send: Send) -> None:
-        self._services, self._scope = services, scope
+    def __init__(self, store: Store, runtime: Runtime, scope: Scope, receive: Receive, send: Send) -> None:
+        self._store, self._runtime, self._scope = store, runtime, scope
         self._receive, self._send = receive, send
-        self._limit = services.settings.max_body
+        self._limit = runtime.settings.limits.max_body
         headers = Headers(scope=scope)
         self._read = 0
         self._declared = declared_length(headers)
@@ -171,15 +173,15 @@ class Exchange:
 
     async def _add_account(self, headers: MutableHeaders, key: Key) -> None:
         """The credits are read when the answer begins, so that they include this call's own."""
-        own, account_id = self._services, key.account_id
+        runtime, account_id = self._runtime, key.account_id
         if key.test:
             headers["x-mode"] = "test"
-        if not own.settings.billing:
+        if not runtime.settings.billing.enabled:
             headers["x-remaining-credits"] = "unlimited"
             return
-        reading = own.threads.run(account_id, own.store.accounts.remaining, account_id)
+        reading = runtime.threads.run(account_id, self._store.accounts.remaining, account_id)
         try:
-            remaining = await (within(LAST_CREDITS, reading) if own.shutdown.over else reading)
+            remaining = await (within(LAST_CREDITS, reading) if runtime.shutdown.over else reading)
         except (StoreUnavailable, TimeoutError):
             return  # the answer itself is worth more than its header
         headers["x-remaining-credits"] = plain(remaining)

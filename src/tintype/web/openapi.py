@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
+
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+from starlette.routing import BaseRoute
 
 from tintype.catalog.builtin import BUILTIN
 from tintype.catalog.spec import ModelSpec
 from tintype.errors import UNFORESEEN
-from tintype.store.db.records import PreloadState
 from tintype.testmode.scenario import table
+from tintype.web.errors import Error
+from tintype.web.json_body import DeclaredBody
 
 Schema = dict[str, Any]
+#: Where a `$ref` to a component leads.
+SCHEMAS, RESPONSES = "#/components/schemas/", "#/components/responses/"
 
 ID: Schema = {"type": "string", "format": "uuid"}
 URL: Schema = {"type": "string", "format": "uri"}
@@ -39,7 +49,6 @@ STATES = {
 }
 STATE: Schema = {"enum": list(STATES), "description": "; ".join(": ".join(state) for state in STATES.items())}
 
-ERROR = shape(error=TEXT, error_description=TEXT, status_code=WHOLE)
 SUBMITTED = shape(request_id=ID, status=STATE, poll_url=URL, status_url=URL, response_url=URL)
 FAILED = shape(
     status={"const": "FAILED"}, request_id=ID, error=TEXT, error_description=TEXT, metrics={"type": "object"}
@@ -71,17 +80,6 @@ RESULT = shape(
     images={"type": "array", "items": IMAGE, "minItems": 1},
     seed=TEXT,
     metrics=COSTS,
-)
-WARMTH = shape(
-    {"mode": TEXT},
-    slug=TEXT,
-    state={"enum": list(map(str, PreloadState)), "description": "WARM once every worker has loaded it"},
-    workers={
-        "type": "array",
-        "items": shape(
-            device=TEXT, state={"enum": list(map(str, PreloadState))}, seconds=or_null(NUMBER), error=or_null(TEXT)
-        ),
-    },
 )
 READINESS = shape(
     {"error": TEXT, "error_description": TEXT, "status_code": WHOLE},
@@ -216,17 +214,26 @@ HEADERS = {
     "Cancel-After": "Seconds after which the request is cancelled, unless it has completed",
     "X-Webhook-URL": "An address that is sent an event when the request has ended",
 }
-SECURITY: list[dict[str, list[str]]] = [{"key": []}, {"bearer": []}]
 
 
-def refusals(*statuses: int) -> dict[int | str, Any]:
-    """The `responses` of an operation for these errors, and for those of the server itself."""
-    return {status: _refusal(REFUSALS[status]) for status in sorted({*statuses, 500, 503})}
+def errors(*statuses: int, words: Mapping[int, str] = MappingProxyType({})) -> dict[int | str, Any]:
+    """The `responses` of an operation for these errors and for those of the server itself.
+
+    words: what a status means at this operation, where that isn't what it means at nearly all.
+    """
+    known = sorted({*statuses, 500, 503, *words})
+    return {
+        status: refusal(words[status]) if status in words else {"$ref": RESPONSES + str(status)} for status in known
+    }
+
+
+def refusal(text: str) -> dict[str, Any]:
+    return {"description": text, "content": {"application/json": {"schema": {"$ref": SCHEMAS + Error.__name__}}}}
 
 
 def describe_call(summary: str, *statuses: int) -> dict[str, Any]:
     """Arguments of `add_api_route` for an operation that needs a key and no body, with the status of its errors."""
-    return {"summary": summary, "responses": refusals(401, *statuses), "openapi_extra": {"security": SECURITY}}
+    return {"summary": summary, "responses": errors(401, *statuses)}
 
 
 def describe_answer(schema: Schema, words: dict[str, Any]) -> dict[str, Any]:
@@ -237,8 +244,7 @@ def describe_answer(schema: Schema, words: dict[str, Any]) -> dict[str, Any]:
 
 def describe_query(summary: str, parameters: list[dict[str, Any]], *statuses: int) -> dict[str, Any]:
     """Arguments of `add_api_route` for an operation that needs a key and reads these query parameters."""
-    words = describe_call(summary, *statuses)
-    return words | {"openapi_extra": {**words["openapi_extra"], "parameters": parameters}}
+    return describe_call(summary, *statuses) | {"openapi_extra": {"parameters": parameters}}
 
 
 def describe_body(
@@ -252,14 +258,7 @@ def describe_body(
     words = describe_call(summary, *WITH_BODY, *statuses)
     content = {"schema": shape(optional, **properties), "example": example}
     body = {"required": True, "content": {"application/json": content}}
-    return words | {"openapi_extra": {**words["openapi_extra"], "requestBody": body}}
-
-
-def describe_warmth(summary: str, status: int, *statuses: int) -> dict[str, Any]:
-    """Arguments of `add_api_route` for an operation that answers `status` with the progress of a model's loading."""
-    found = {"description": "How far it is", "content": {"application/json": {"schema": WARMTH}}}
-    words = describe_call(summary, 404, *statuses)
-    return words | {"responses": {status: found, **words["responses"]}}
+    return words | {"openapi_extra": {"requestBody": body}}
 
 
 def describe_state(summary: str) -> dict[str, Any]:
@@ -301,7 +300,7 @@ def _describe(
 ) -> dict[str, Any]:
     schema = spec.json_schema()
     body = {"schema": schema, "examples": {"example": {"value": dict(spec.example)}}}
-    responses = {status: _refusal(text) for status, text in sorted(refusals.items())}
+    responses = {status: refusal(text) for status, text in sorted(refusals.items())}
     return {
         "summary": summary,
         "description": spec.description,
@@ -316,26 +315,41 @@ def _describe(
                 "required": True,
                 "content": {"application/json": body, "multipart/form-data": {"schema": schema}},
             },
-            "security": SECURITY,
         },
     }
 
 
-def _refusal(text: str) -> dict[str, Any]:
-    return {"description": text, "content": {"application/json": {"schema": ERROR}}}
+def finish(schema: dict[str, Any], routes: Iterable[BaseRoute]) -> dict[str, Any]:
+    """Add what the framework doesn't know: the bodies that it doesn't read, and the errors that all operations share.
 
-
-def finish(schema: dict[str, Any]) -> dict[str, Any]:
-    """Add the two ways to send a key, and remove the framework's own errors, which are never sent."""
-    schemes = {
-        "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
-        "bearer": {"type": "http", "scheme": "bearer"},
-    }
+    Its own errors, which are never sent, are removed.
+    """
+    shown = [route for route in routes if isinstance(route, APIRoute) and route.include_in_schema]
+    declared = [(route, body) for route in shown for body in _bodies(route)]
+    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(body.model, "validation") for _, body in declared]
+    _, found = models_json_schema([*models, (Error, "serialization")], ref_template=SCHEMAS + "{model}")
     components = schema.setdefault("components", {})
-    components["securitySchemes"] = schemes
+    shapes = components.setdefault("schemas", {})
+    shapes |= found["$defs"]
+    components["responses"] = {str(status): refusal(words) for status, words in REFUSALS.items()}
+    for route, body in declared:
+        content = {"schema": {"$ref": SCHEMAS + body.model.__name__}, "example": dict(body.example)}
+        for method in route.methods or ():
+            schema["paths"][route.path][method.lower()]["requestBody"] = {
+                "required": True,
+                "content": {"application/json": content},
+            }
     for name in ("HTTPValidationError", "ValidationError"):
-        components.get("schemas", {}).pop(name, None)
+        shapes.pop(name, None)
     for operation in (operation for methods in schema["paths"].values() for operation in methods.values()):
-        if "HTTPValidationError" in str(operation["responses"].get("422")):
-            del operation["responses"]["422"]
+        responses = operation["responses"]
+        if "HTTPValidationError" in str(responses.get("422")):
+            del responses["422"]
+        for status, response in responses.items():
+            if "$ref" in response:  # the framework adds a description of its own
+                responses[status] = {"$ref": response["$ref"]}
     return schema
+
+
+def _bodies(route: APIRoute) -> list[DeclaredBody]:
+    return [one.call for one in route.dependant.dependencies if isinstance(one.call, DeclaredBody)]

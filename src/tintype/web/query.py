@@ -1,16 +1,19 @@
-"""Query parameters, parsed and checked, since FastAPI's own errors have another shape."""
+"""The types of query parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
+from pydantic import BeforeValidator, Field
+from pydantic.json_schema import SkipJsonSchema
 from starlette.datastructures import QueryParams
 
 from tintype.errors import BadRequest, InvalidParameter
 from tintype.store.billing.reports import DAY, SPLITS, beginning
 from tintype.store.db.audit import ACTS, THINGS
+from tintype.web.declared import Allowed
 
 Value = TypeVar("Value")
 
@@ -21,6 +24,50 @@ MAX_MINUTES = 1440
 #: Days of a window of the history, at most.
 MAX_WINDOW = 31
 MAX_ROWS = 100
+#: Digits of a whole number, at most: Python converts long ones slowly.
+MAX_DIGITS = 19
+
+
+def _whole(sent: object) -> object:
+    """Decimal digits; not all that Python and pydantic read as a number (+1, 1_0, 1.0, １)."""
+    if isinstance(sent, str) and not (sent.isascii() and sent.isdecimal() and len(sent) <= MAX_DIGITS):
+        raise ValueError("not a whole number")
+    return sent
+
+
+def _day(sent: object) -> object:
+    return datetime.strptime(sent, "%Y-%m-%d").replace(tzinfo=UTC).date() if isinstance(sent, str) else sent
+
+
+def _flag(sent: object) -> object:
+    return {"true": True, "false": False}.get(sent, "neither") if isinstance(sent, str) else sent
+
+
+#: With a `Field` of its limits before it.
+DIGITS = BeforeValidator(_whole)
+Page = Annotated[int, Field(ge=1, le=MAX_PAGES, description="The page, from 1"), DIGITS]
+Rows = Annotated[int, Field(ge=1, le=MAX_ROWS, description="Rows of a page"), DIGITS]
+Flag = Annotated[bool, BeforeValidator(_flag)]
+#: What needn't be sent: None then, which is nothing that could be sent.
+Absent = SkipJsonSchema[None]
+Day = Annotated[date | Absent, BeforeValidator(_day), Allowed("a day as YYYY-MM-DD")]
+
+
+def window(from_date: Day, to_date: Day, *, days: int, max_days: int) -> tuple[float, float]:
+    """From the start of the first day to the end of the last, UTC, in unix seconds; today and `days` before it.
+
+    Raises InvalidParameter.
+    """
+    end = to_date or datetime.now(UTC).date()
+    start = from_date or end - timedelta(days=min(days, (end - date.min).days))
+    if not 0 <= (end - start).days < max_days:
+        raise InvalidParameter(
+            "from_date", start.isoformat(), f"a day at most {max_days - 1} days before to_date, {end}"
+        )
+    return beginning(start), beginning(end) + DAY
+
+
+# What the rooms that aren't declared yet read
 COUNT = {"type": "integer", "minimum": 1}
 DATE = {"type": "string", "format": "date"}
 #: Parameters that are not any text, for `/openapi.json`.

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Generic, TypeVar
 
 from anyio import CapacityLimiter
@@ -19,6 +18,7 @@ from anyio.to_thread import run_sync
 
 from tintype.errors import StorageUnavailable, StoreUnavailable
 from tintype.media.storage import Storage
+from tintype.store.ops.processes import WorkerRow
 from tintype.store.store import Store
 from tintype.web.shutdown import Shutdown
 
@@ -93,18 +93,20 @@ class ReadinessState:
 class Readiness:
     """The readiness of one web process."""
 
-    def __init__(self, store: Store, storage: Storage, shutdown: Shutdown) -> None:
+    def __init__(self, store: Store, storage: Storage, shutdown: Shutdown, heartbeat: float) -> None:
+        """heartbeat: seconds between two of a worker."""
         self._store = store
+        self._alive_within = max(5.0, 10 * heartbeat)
         self._storage = storage
         self._shutdown = shutdown
         self._writable = True
         self._database: Probe[DatabaseState] = Probe(lambda found: TTL if found.worker else MISSING_TTL)
         self._storage_probe: Probe[bool] = Probe(lambda _: STORAGE_TTL)
 
-    async def state(self, has_worker: Callable[[], bool]) -> ReadinessState:
-        """Takes at most PROBE_TIMEOUT. has_worker: whether any worker takes requests."""
+    async def state(self) -> ReadinessState:
+        """Takes at most PROBE_TIMEOUT."""
         found, storage = await asyncio.gather(
-            self._database.result(partial(self._check_database, has_worker)),
+            self._database.result(self._check_database),
             self._storage_probe.result(self._check_storage),
         )
         return ReadinessState(
@@ -116,6 +118,14 @@ class Readiness:
             paused=found.paused if found else None,
         )
 
+    def workers(self) -> list[WorkerRow]:
+        """The workers that are alive and take requests."""
+        return [worker for worker in self._alive() if worker.takes]
+
+    def paused_workers(self) -> list[WorkerRow]:
+        """Those that are alive, and would take requests if their storage could be used."""
+        return [worker for worker in self._alive() if worker.paused and worker.drain_at is None]
+
     def keep_samples(self, *, force: bool = False) -> None:
         """Write the next sample of the time series, and note whether it could be written."""
         try:
@@ -125,13 +135,16 @@ class Readiness:
             raise
         self._writable = True
 
-    def _check_database(self, has_worker: Callable[[], bool]) -> DatabaseState:
+    def _alive(self) -> list[WorkerRow]:
+        return self._store.ops.workers.alive(self._alive_within)
+
+    def _check_database(self) -> DatabaseState:
         # Before the next sample is due: a call may just have found the database unwritable, and callers wait for it.
         if not self._writable or self._store.db.read_only:
             with suppress(StoreUnavailable):
                 self.keep_samples(force=True)
         paused = self._store.queue.paused_since() is not None
-        return DatabaseState(paused=paused, worker=has_worker(), writable=self._writable)
+        return DatabaseState(paused=paused, worker=bool(self.workers()), writable=self._writable)
 
     def _check_storage(self) -> bool:
         self._storage.probe()

@@ -18,7 +18,9 @@ from starlette.types import Send
 
 from tintype.errors import TintypeError
 from tintype.media.storage import Storage
-from tintype.web.services import Services, services
+from tintype.store.store import Store
+from tintype.web.dependencies import RuntimeDep, StoreDep
+from tintype.web.runtime import Runtime
 
 log = structlog.get_logger()
 
@@ -54,7 +56,7 @@ class CachedEndpoint:
 
     def __init__(
         self,
-        make: Callable[[Services], bytes],
+        make: Callable[[Store, Runtime], bytes],
         media_type: str = "application/json",
         *,
         ttl: float = math.inf,
@@ -68,17 +70,17 @@ class CachedEndpoint:
         self._making: asyncio.Task[None] | None = None
         self._body, self._etag, self._expires = b"", "", -math.inf
 
-    async def answer(self, http: HttpRequest) -> Response:
+    async def answer(self, http: HttpRequest, store: StoreDep, runtime: RuntimeDep) -> Response:
         """200 or 304; raises what making the body raises."""
         if time.monotonic() >= self._expires:
             if self._making is None:
-                self._making = asyncio.create_task(self._renew(services(http)))
+                self._making = asyncio.create_task(self._renew(store, runtime))
             await asyncio.shield(self._making)  # a caller that disconnects must not cancel it for the others
         return conditional(http, self._body, self._type, etag=self._etag, headers=self._headers)
 
-    async def _renew(self, own: Services) -> None:
+    async def _renew(self, store: Store, runtime: Runtime) -> None:
         try:
-            self._body = await run_in_threadpool(self._make, own)
+            self._body = await run_in_threadpool(self._make, store, runtime)
             self._etag = etag_of(self._body)
             self._expires = time.monotonic() + self._ttl
         finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial, wraps
-from inspect import iscoroutinefunction
+from inspect import Parameter, isasyncgenfunction, iscoroutinefunction, signature
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
@@ -23,6 +23,7 @@ from starlette.types import Scope
 from tintype.store.accounts.keys import Key
 from tintype.web.clients import client_address, client_network
 from tintype.web.connections import HUNG_UP
+from tintype.web.declared import declares_query, sent_once
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,7 +69,7 @@ async def in_thread(http: HttpRequest, work: Callable[P, T], /, *args: P.args, *
             raise ClientDisconnect
         return work(*args, **named)
 
-    threads: Threads = http.app.state.services.threads
+    threads: Threads = http.app.state.runtime.threads
     return await threads.run(holder(http), wanted)
 
 
@@ -79,21 +80,35 @@ def hung_up(scope: Scope) -> bool:
 
 
 class Threaded(APIRoute):
-    """A route whose endpoint runs in one of its caller's threads, unless it is async; it must take `http`."""
+    """A route whose endpoint runs in one of its caller's threads, unless it is async."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        super().__init__(path, endpoint if iscoroutinefunction(endpoint) else _threaded(endpoint), **options)
+        # Members that an answer wasn't given are left out: none that it lacks is shown as null.
+        super().__init__(path, _wrapped(endpoint), **{"response_model_exclude_unset": True, **options})
 
 
-def _threaded(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+def _wrapped(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """The endpoint as a coroutine function that also takes the call; as a generator, an endpoint stays as it is."""
+    own, is_async = signature(endpoint), iscoroutinefunction(endpoint)
+    if isasyncgenfunction(endpoint) or (is_async and not declares_query(endpoint)):
+        return endpoint
+    takes_call, checks = "http" in own.parameters, declares_query(endpoint)
+
     @wraps(endpoint)
     async def run(*, http: HttpRequest, **named: Any) -> Any:
-        return await in_thread(http, endpoint, http=http, **named)
+        if checks:
+            sent_once(http.query_params)
+        if takes_call:
+            named["http"] = http
+        return await (endpoint(**named) if is_async else in_thread(http, endpoint, **named))
 
+    if not takes_call:
+        call = Parameter("http", Parameter.KEYWORD_ONLY, annotation=HttpRequest)
+        run.__signature__ = own.replace(parameters=[*own.parameters.values(), call])  # type: ignore[attr-defined]
     return run
 
 
 def holder(http: HttpRequest) -> str:
     """The account once the key is known, else the address: guessing keys doesn't delay callers that have one."""
     key: Key | None = http.scope.get("state", {}).get("key")
-    return key.account_id if key else client_network(client_address(http, http.app.state.services.settings))
+    return key.account_id if key else client_network(client_address(http, http.app.state.runtime.settings))

@@ -20,7 +20,7 @@ from tintype.media.network import Cancellation, Deadline
 from tintype.media.samples import draw
 from tintype.media.scaling import fitted_size
 from tintype.media.storage import Storage, open_storage
-from tintype.settings import Settings
+from tintype.settings import InputSettings, Settings
 
 #: Concurrent fetches. Most of them wait for an address, or for a decoder with at most 25 MB in hand. As many lookups of
 #: names run concurrently: none waits for another's.
@@ -56,9 +56,9 @@ class Inputs:
         """As the operator configured them; the files of a running request don't expire."""
         folders = settings.inputs_folder, settings.outputs_folder, settings.assets_folder
         inputs, *files = (open_storage(settings, folder, math.inf) for folder in folders)
-        client = PublicClient(settings.fetch_allow, settings.fetch_timeout)
-        decoder = Decoder(settings.max_picture_pixels, settings.decode_timeout)
-        return cls(inputs, client, decoder, settings.decoders, settings.max_picture_bytes, files)
+        client = PublicClient(settings.inputs.fetch_allow, settings.inputs.fetch_timeout)
+        decoder = Decoder(settings.inputs.max_pixels, settings.inputs.decode_timeout)
+        return cls(inputs, client, decoder, settings.inputs.decoders, settings.inputs.max_bytes, files)
 
     def __enter__(self) -> Self:
         return self
@@ -113,15 +113,15 @@ class Inputs:
         return _sent(source, self.client, self.max_bytes, download)
 
 
-def read_image(params: GenerationParams, settings: Settings) -> Decoded | None:
+def read_image(params: GenerationParams, settings: InputSettings) -> Decoded | None:
     """The input image of a request that no server took, in this thread; None for text to image. Raises BadPicture."""
     if not params.source:
         return None
     with (
         closing(PublicClient(settings.fetch_allow, settings.fetch_timeout)) as client,
-        closing(Decoder(settings.max_picture_pixels, settings.decode_timeout)) as decoder,
+        closing(Decoder(settings.max_pixels, settings.decode_timeout)) as decoder,
     ):
-        data = _sent(params.source, client, settings.max_picture_bytes, client.deadline(Cancellation()))
+        data = _sent(params.source, client, settings.max_bytes, client.deadline(Cancellation()))
         return decoder.reduced(data, params.width, params.height, Cancellation())
 
 

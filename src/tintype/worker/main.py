@@ -37,19 +37,19 @@ def run_worker(
 
     about: what the line at its start says in addition to device and id.
     """
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    if settings.worker.threads:
+        torch.set_num_threads(settings.worker.threads)
     inputs = Inputs.from_settings(settings)
     store = Store.open(settings, process="worker", discard=inputs.inputs.discard)
     config = _config(settings, registry, worker_id, parent, can_notify=store.db.can_notify)
     models = ModelPool.from_settings(settings, registry, device)
     models.pin(map(registry.catalogue.find, config.pinned))
     safety = SafetyFilter.from_settings(settings)
-    if settings.safety != "off" and settings.safety_checker != "none":
+    if settings.safety.level != "off" and settings.safety.checker != "none":
         safety.load()  # what is wrong with it is raised now, not at the first image
-    storage = open_storage(settings, settings.outputs_folder, settings.output_ttl)
-    outputs = Outputs(store.leases, storage, safety, with_recipe=settings.embed_recipe)
-    tracing = open_tracing(settings.traces, "worker", worker_id)
+    storage = open_storage(settings, settings.outputs_folder, settings.retention.effective_output_ttl)
+    outputs = Outputs(store.leases, storage, safety, with_recipe=settings.worker.embed_recipe)
+    tracing = open_tracing(settings.telemetry.traces, "worker", worker_id)
     worker = Worker(store, models, inputs, outputs, config, tracing)
     process_log = ProcessLog(worker=worker_id, device=str(models.device), **about)
 
@@ -75,13 +75,13 @@ def _config(
 ) -> WorkerConfig:
     return WorkerConfig(
         id=worker_id,
-        max_images=settings.max_pictures,
-        max_rows=settings.max_rows,
-        poll=settings.poll_with_bell if can_notify else settings.poll,
-        grace=settings.grace,
-        heartbeat=settings.heartbeat,
-        warm_wait=settings.warm_wait,
-        pinned=settings.pin | registry.pinned,
+        max_images=settings.worker.max_images,
+        max_rows=settings.worker.max_rows,
+        poll=settings.queue.poll_with_notify if can_notify else settings.queue.poll,
+        grace=settings.worker.grace,
+        heartbeat=settings.queue.heartbeat,
+        warm_wait=settings.queue.warm_wait,
+        pinned=settings.memory.pin | registry.pinned,
         parent=parent,
     )
 

@@ -128,24 +128,24 @@ class ModelPool:
     def from_settings(cls, settings: Settings, registry: Registry, device: str) -> ModelPool:
         """As the operator configured them."""
         where = pick_device(device)
-        cache = settings.prompt_cache * MEGABYTE
-        budget = None if settings.memory == "auto" else round(settings.memory * GIGABYTE)
+        cache = settings.memory.prompt_cache * MEGABYTE
+        budget = None if settings.memory.budget == "auto" else round(settings.memory.budget * GIGABYTE)
         measured = settings.data / f"memory-{str(where).replace(':', '')}.json"
         # A command that draws in its own process need not have a data folder.
         stored = measured if settings.data.is_dir() else None
-        memory = open_memory(where, budget, stored, set_aside=cache, share=settings.memory_share)
+        memory = open_memory(where, budget, stored, set_aside=cache, share=settings.memory.share)
         seconds = registry.keep_alive
         return cls(
             device,
-            settings.dtype,
-            settings.t5_tokens,
+            settings.worker.dtype,
+            settings.models.t5_tokens,
             registry.weights,
             catalogue=registry.catalogue,
             memory=memory,
             prompts=PromptCache(cache),
-            t5=settings.t5,
-            prepare=settings.prepare,
-            keep_alive=lambda slug: seconds.get(slug, settings.keep_alive),
+            t5=settings.memory.t5,
+            prepare=settings.worker.prepare,
+            keep_alive=lambda slug: seconds.get(slug, settings.memory.keep_alive),
         )
 
     def get(

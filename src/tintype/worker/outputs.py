@@ -112,7 +112,7 @@ class SafetyFilter:
     @classmethod
     def from_settings(cls, settings: Settings) -> SafetyFilter:
         """As the operator configured it."""
-        return cls(None if settings.safety_checker == "none" else partial(_checker, settings))
+        return cls(None if settings.safety.checker == "none" else partial(_checker, settings))
 
     def hides(self, level: Safety) -> bool:
         """Whether images may not be shown before they are checked."""
@@ -156,8 +156,8 @@ class SafetyFilter:
 
 
 def _checker(settings: Settings) -> Checker:
-    if settings.safety_checker == "opennsfw":
-        return OpenNsfw(settings.safety_threshold)
+    if settings.safety.checker == "opennsfw":
+        return OpenNsfw(settings.safety.threshold)
     if settings.safety_folder is None:
         raise FileNotFoundError("no folder with a safety_checker")
     return DiffusersChecker(settings.safety_folder)

@@ -143,14 +143,14 @@ def webhook_of_call(http: HttpRequest, own: Services, key: Key) -> str | None:
 
 def _base(http: HttpRequest, own: Services) -> str | None:
     """The base of links in deliveries, where the operator hasn't set it; raises BadRequest."""
-    return None if own.settings.public_url else base_url(http, own.settings)
+    return None if own.settings.web.public_url else base_url(http, own.settings)
 
 
 def _check(own: Services, url: str, name: str) -> str:
     if len(url) > MAX_URL:
         raise InvalidParameter(name, url, f"an address of at most {MAX_URL} characters")
     try:
-        check_target(url, own.settings.webhook_allow)
+        check_target(url, own.settings.webhooks.allow)
     except AddressRefused as error:
         raise WebhookRefused(f"{name}: {error.message}") from None
     except PictureUnreachable as error:

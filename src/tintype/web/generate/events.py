@@ -89,13 +89,13 @@ class Stream:
     async def run(self) -> AsyncIterator[str]:
         """Events until the request has ended or the server closes, and a comment after each silent heartbeat."""
         with self.own.watcher.watching(self.id, follows=True) as watch:
-            heartbeat_at = time.monotonic() + self.own.settings.events_heartbeat
+            heartbeat_at = time.monotonic() + self.own.settings.web.events_heartbeat
             while self.cursor != OVER and not self.own.shutdown.closing:
                 texts = await self._next(watch, heartbeat_at - time.monotonic())
                 if not texts and time.monotonic() >= heartbeat_at:
                     texts = [": still here\n\n"]
                 for text in texts:
-                    heartbeat_at = time.monotonic() + self.own.settings.events_heartbeat
+                    heartbeat_at = time.monotonic() + self.own.settings.web.events_heartbeat
                     yield text
 
     async def _next(self, watch: Watch, seconds: float) -> list[str]:

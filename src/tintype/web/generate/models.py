@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter
-from fastapi import Request as HttpRequest
 
 from tintype.catalog.builtin import about
 from tintype.catalog.parameters import planned_steps, speed_key
@@ -15,15 +14,41 @@ from tintype.store.accounts.keys import Key
 from tintype.store.billing.ledger import dollars
 from tintype.store.db.records import PreloadState
 from tintype.store.ops.preload import Preload
+from tintype.store.ops.processes import WorkerRow
+from tintype.store.store import Store
 from tintype.web.auth import Reader, Runner
-from tintype.web.failures import REFUSES
-from tintype.web.openapi import describe_warmth
+from tintype.web.declared import Answer
+from tintype.web.dependencies import RuntimeDep, StoreDep
+from tintype.web.errors import REFUSES
+from tintype.web.openapi import errors
 from tintype.web.responses import CachedEndpoint, json_bytes
-from tintype.web.services import Services, services
+from tintype.web.runtime import Runtime
 from tintype.web.threads import Threaded
 
 #: Seconds for which the list of models is cached: its measured speeds change.
 LIST_TTL = 1.0
+
+
+warm_router = APIRouter(prefix="/v2/models/{slug}", route_class=Threaded)
+
+
+class WorkerWarmth(Answer):
+    """One worker's."""
+
+    device: str
+    state: PreloadState
+    #: Seconds that loading took.
+    seconds: float | None
+    error: str | None
+
+
+class Warmth(Answer):
+    """How far a model's loading is. WARM once every worker has loaded it."""
+
+    slug: str
+    state: PreloadState
+    workers: list[WorkerWarmth]
+    mode: Literal["test"] = "test"
 
 
 def models_router() -> APIRouter:
@@ -42,33 +67,24 @@ def models_router() -> APIRouter:
     return router
 
 
-def warm_router() -> APIRouter:
-    router = APIRouter(prefix="/v2/models/{slug}", route_class=Threaded)
-    router.add_api_route(
-        "/warm", warm, methods=["POST"], status_code=202, **describe_warmth("Load a model", 202, 403, 503)
-    )
-    router.add_api_route("/warm", warmth, methods=["GET"], **describe_warmth("Whether a model is loaded", 200))
-    return router
-
-
-def models(own: Services) -> bytes:
+def models(store: Store, runtime: Runtime) -> bytes:
     """Every model with its price in dollars and the JSON Schema of its parameters; needs no key."""
-    return json_bytes({"models": _all_described(own)})
+    return json_bytes({"models": _all_described(store, runtime)})
 
 
-def model_information(own: Services) -> bytes:
+def model_information(store: Store, runtime: Runtime) -> bytes:
     """The same list, as the vendor's package reads it."""
-    return json_bytes({"Inference Segmind Model Information List With Details": _all_described(own)})
+    return json_bytes({"Inference Segmind Model Information List With Details": _all_described(store, runtime)})
 
 
-def _all_described(own: Services) -> list[dict[str, Any]]:
-    return [_described(own, spec) for spec in own.registry.catalogue.values()]
+def _all_described(store: Store, runtime: Runtime) -> list[dict[str, Any]]:
+    return [_described(store, runtime, spec) for spec in runtime.registry.catalogue.values()]
 
 
-def _described(own: Services, spec: ModelSpec) -> dict[str, Any]:
+def _described(store: Store, runtime: Runtime, spec: ModelSpec) -> dict[str, Any]:
     example = spec.parse(spec.example).params
-    measured = own.store.queue.duration(speed_key(spec, example), planned_steps(spec, example))
-    return describe(spec, own.price(spec), measured) | about(spec, own.registry.configured)
+    measured = store.queue.duration(speed_key(spec, example), planned_steps(spec, example))
+    return describe(spec, runtime.price(spec), measured) | about(spec, runtime.registry.configured)
 
 
 def describe(spec: ModelSpec, tariff: Tariff, measured: float | None) -> dict[str, Any]:
@@ -92,55 +108,53 @@ async def only_get() -> None:
     raise MethodNotAllowed("This address takes GET", headers={"allow": "GET"})
 
 
-async def unknown(http: HttpRequest, slug: str, _key: Reader) -> None:
+async def unknown(runtime: RuntimeDep, slug: str, _key: Reader) -> None:
     """For what no model's route matched: an unknown slug, or a known one with another method than POST."""
-    services(http).registry.catalogue.find(slug)
+    runtime.registry.catalogue.find(slug)
     raise MethodNotAllowed(f"{slug} takes POST", headers={"allow": "POST"})
 
 
-def warm(http: HttpRequest, slug: str, key: Runner) -> dict[str, Any]:
+@warm_router.post(
+    "/warm", operation_id="warmModel", summary="Load a model", status_code=202, responses=errors(401, 403, 404)
+)
+def warm(slug: str, key: Runner, store: StoreDep, runtime: RuntimeDep) -> Warmth:
     """Have every worker load the model's weights now; free, and without effect where they are loaded."""
-    own = services(http)
-    _check(own, slug, key)
-    if not key.test:  # test mode needs no weights
-        workers = _workers(own)
-        if not workers:
-            raise NotReady("No worker is running that could load the model")
-        own.store.ops.preloads.ask(slug, workers)
-    return _shown(own, slug, key)
-
-
-def warmth(http: HttpRequest, slug: str, key: Reader) -> dict[str, Any]:
-    """The state of each worker that was asked to load the model."""
-    own = services(http)
-    own.registry.catalogue.find(slug)
-    return _shown(own, slug, key)
-
-
-def _check(own: Services, slug: str, key: Key) -> None:
-    own.registry.catalogue.find(slug)
+    runtime.registry.catalogue.find(slug)
     if not key.may_run(slug):
         raise Forbidden(f"This API key may not run {slug}", reason="model")
+    if not key.test:  # test mode needs no weights
+        workers = runtime.readiness.workers()
+        if not workers:
+            raise NotReady("No worker is running that could load the model")
+        store.ops.preloads.ask(slug, _devices(workers))
+    return _warmth(slug, key, store, runtime)
 
 
-def _workers(own: Services) -> dict[str, str]:
-    """The devices of the workers that take requests, by worker id."""
-    return {worker.id: worker.device for worker in own.taking()}
+@warm_router.get("/warm", operation_id="getWarmth", summary="Whether a model is loaded", responses=errors(401, 404))
+def warmth(slug: str, key: Reader, store: StoreDep, runtime: RuntimeDep) -> Warmth:
+    """The state of each worker that was asked to load the model."""
+    runtime.registry.catalogue.find(slug)
+    return _warmth(slug, key, store, runtime)
 
 
-def _shown(own: Services, slug: str, key: Key) -> dict[str, Any]:
+def _warmth(slug: str, key: Key, store: Store, runtime: Runtime) -> Warmth:
     if key.test:
-        return {"slug": slug, "state": PreloadState.WARM, "workers": [], "mode": "test"}
-    devices = _workers(own)
-    preloads = {preload.worker: preload for preload in own.store.ops.preloads.of(slug, devices)}
+        return Warmth(slug=slug, state=PreloadState.WARM, workers=[], mode="test")
+    devices = _devices(runtime.readiness.workers())
+    preloads = {preload.worker: preload for preload in store.ops.preloads.of(slug, devices)}
     workers = [_worker(device, preloads.get(worker)) for worker, device in devices.items()]
-    return {"slug": slug, "state": _together([worker["state"] for worker in workers]), "workers": workers}
+    return Warmth(slug=slug, state=_together([worker.state for worker in workers]), workers=workers)
 
 
-def _worker(device: str, preload: Preload | None) -> dict[str, Any]:
+def _devices(workers: list[WorkerRow]) -> dict[str, str]:
+    """By worker id."""
+    return {worker.id: worker.device for worker in workers}
+
+
+def _worker(device: str, preload: Preload | None) -> WorkerWarmth:
     if preload is None:
-        return {"device": device, "state": PreloadState.COLD, "seconds": None, "error": None}
-    return {"device": device, "state": preload.state, "seconds": preload.seconds, "error": preload.error}
+        return WorkerWarmth(device=device, state=PreloadState.COLD, seconds=None, error=None)
+    return WorkerWarmth(device=device, state=preload.state, seconds=preload.seconds, error=preload.error)
 
 
 def _together(states: list[PreloadState]) -> PreloadState:

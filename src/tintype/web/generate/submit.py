@@ -105,7 +105,7 @@ async def accept(http: HttpRequest, spec: ModelSpec, key: Key) -> Submitted:
     own = services_of(http)
     base = base_url(http, own.settings)
     options = RequestOptions.of(http)
-    async with own.bodies.read(http, key.account_id, max_size=own.settings.max_body, texts=spec.texts) as sent:
+    async with own.bodies.read(http, key.account_id, max_size=own.settings.limits.max_body, texts=spec.texts) as sent:
         client = client_address(http, own.settings)
         metadata = RequestMetadata(base_url=base)
         if once := options.idempotency_key:
@@ -115,7 +115,7 @@ async def accept(http: HttpRequest, spec: ModelSpec, key: Key) -> Submitted:
             metadata = replace(metadata, idempotency_key=once, fingerprint=mark)
         if WEBHOOK_URL in http.headers:
             metadata = replace(metadata, webhook_url=await in_thread(http, webhook_of_call, http, own, key))
-        with own.tracing.span("submit", http.headers.get(HEADER), model=spec.slug) as traceparent:
+        with own.runtime.tracing.span("submit", http.headers.get(HEADER), model=spec.slug) as traceparent:
             metadata = replace(metadata, traceparent=traceparent)
             return await in_thread(http, submit, own, spec, key, sent, base, metadata, client, options.cancel_after)
 
@@ -157,8 +157,8 @@ def submit(
     parsed = parsed.with_seed(steady_draw(parsed.values) if key.test else secrets.randbelow)
     params = parsed.params
     refuse(params)
-    safety = key.safety or services.settings.safety
-    cautions = _check_prompt(services.blocked, params.prompt, safety)
+    safety = key.safety or services.settings.safety.level
+    cautions = _check_prompt(services.runtime.blocked, params.prompt, safety)
     start_after = parse(params.prompt).check_in() if key.test else 0.0
     image = find_image(services, params.source) if spec.takes_image else None
     if key.max_pixels is not None:
@@ -167,7 +167,7 @@ def submit(
     stored = store(services, image) if image else None
     if stored and stored.bytes:
         parsed = parsed.with_source(STORED_INPUT + stored.name)
-    tariff = services.price(spec)
+    tariff = services.runtime.price(spec)
     new = NewRequest(
         key,
         spec.slug,
@@ -188,8 +188,8 @@ def submit(
     if request.id != new.id:
         return Submitted.again(request)
     if key.test:
-        services.test_accepted.set()
-    private = {"prompt": params.prompt} if services.settings.log_prompts else {}
+        services.runtime.test_accepted.set()
+    private = {"prompt": params.prompt} if services.settings.telemetry.log_prompts else {}
     log_queued(request, key, client, **private)
     # How much of its minute the key has left, where it has a limit.
     left = request.allowance
@@ -269,11 +269,11 @@ def find_image(services: Services, image: str) -> FoundImage | None:
         return None
     if image.startswith(OWN_FILE):
         return _own_file(services, image.removeprefix(OWN_FILE))
-    data = from_text(image, services.settings.max_picture_bytes)
+    data = from_text(image, services.settings.inputs.max_bytes)
     if data is None:
         _check_address(image)
         return None
-    return FoundImage(check(data, services.settings.max_picture_pixels), data)
+    return FoundImage(check(data, services.settings.inputs.max_pixels), data)
 
 
 def store(services: Services, image: FoundImage) -> Input | None:
@@ -287,7 +287,7 @@ def store(services: Services, image: FoundImage) -> Input | None:
 
 def _own_file(services: Services, name: str) -> FoundImage:
     try:
-        return FoundImage(services.file_size(name), name=name)
+        return FoundImage(services.files.size(name), name=name)
     except NotFound:
         raise BadPicture("image: this server keeps no such file (any more)") from None
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated
 
 from fastapi import APIRouter
-from fastapi import Request as HttpRequest
+from pydantic import Field
 
-from tintype.errors import BadPicture, InvalidParameter, MissingParameter, PerhapsDone
+from tintype.errors import BadPicture, PerhapsDone
 from tintype.media.images import identify
 from tintype.media.inline import from_text
 from tintype.store.accounts.uploads import Upload
 from tintype.store.webhooks.events import file_url
 from tintype.web.auth import Runner
-from tintype.web.clients import base_url
-from tintype.web.openapi import describe_body
-from tintype.web.services import Services, services
-from tintype.web.threads import Threaded, in_thread
+from tintype.web.declared import Allowed, Answer, Declared
+from tintype.web.dependencies import BaseUrl, FilesDep
+from tintype.web.files import Files
+from tintype.web.json_body import body_of
+from tintype.web.openapi import WITH_BODY, errors
+from tintype.web.threads import Threaded
 
 #: Files in one call.
 MAX_FILES = 16
@@ -28,59 +30,64 @@ DOT = (
 ALLOWED = f"a list of 1 to {MAX_FILES} data: URIs of images"
 
 
-def uploads_router() -> APIRouter:
-    router = APIRouter(route_class=Threaded)
-    urls = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MAX_FILES}
-    words = describe_body("Upload images to use as `image`", {"data_urls": urls}, {"data_urls": [DOT]})
-    router.add_api_route("/upload-asset", upload, methods=["POST"], **words)
-    return router
+router = APIRouter(route_class=Threaded)
 
 
-async def upload(http: HttpRequest, key: Runner) -> dict[str, Any]:
+DataUrl = Annotated[str, Allowed("the data: URI of an image")]
+
+
+class NewUploads(Declared):
+    """Images to store, all of them or none."""
+
+    data_urls: Annotated[list[DataUrl], Field(min_length=1, max_length=MAX_FILES), Allowed(ALLOWED)]
+
+
+class Uploaded(Answer):
+    """The images' addresses, in the order in which they were sent."""
+
+    file_urls: list[str]
+    #: How many, and until when.
+    message: str
+
+
+Uploads = body_of(NewUploads, {"data_urls": [DOT]}, images=True)
+
+
+@router.post(
+    "/upload-asset",
+    operation_id="uploadAssets",
+    summary="Upload images to use as `image`",
+    responses=errors(401, *WITH_BODY),
+)
+def upload(key: Runner, files: FilesDep, base: BaseUrl, body: Annotated[NewUploads, Uploads]) -> Uploaded:
     """Store images for some days; their addresses can be sent as `image` in any request."""
-    own = services(http)
-    base = base_url(http, own.settings)
-    async with own.bodies.read(http, key.account_id, max_size=own.settings.max_body) as sent:
-        names, until = await in_thread(http, store, own, key.account_id, _texts(sent.get("data_urls")))
+    names, until = store(files, key.account_id, body.data_urls)
     expires = datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds")
     urls = [file_url(name, base) for name in names]
-    return {"file_urls": urls, "message": f"{len(urls)} uploaded; available until {expires}"}
+    return Uploaded(file_urls=urls, message=f"{len(urls)} uploaded; available until {expires}")
 
 
-def store(own: Services, account_id: str, texts: list[str]) -> tuple[list[str], float]:
+def store(files: Files, account_id: str, texts: list[str]) -> tuple[list[str], float]:
     """Store the images, all or none → their names, and when they expire; raises BadPicture, BadRequest."""
-    images = [_read(own, index, text) for index, text in enumerate(texts)]
+    images = [_read(files, index, text) for index, text in enumerate(texts)]
     uploads: list[Upload] = []
     try:
         for data, suffix, (width, height) in images:
-            uploads.append(Upload(own.uploads.put(data, suffix), len(data), width, height))
-        return [upload.name for upload in uploads], own.store.uploads.add(account_id, uploads)
+            uploads.append(Upload(files.uploads.put(data, suffix), len(data), width, height))
+        return [upload.name for upload in uploads], files.rows.add(account_id, uploads)
     except PerhapsDone:
         raise  # they may be the account's now; if they aren't, the cleanup removes them
     except Exception:
         for upload in uploads:
-            own.uploads.discard(upload.name)
+            files.uploads.discard(upload.name)
         raise
 
 
-def _read(own: Services, index: int, text: str) -> tuple[bytes, str, tuple[int, int]]:
+def _read(files: Files, index: int, text: str) -> tuple[bytes, str, tuple[int, int]]:
     """An image, its file's suffix (by its bytes, not by the URI), its size."""
     try:
         # An address, which is no image, counts as an empty one: `identify` refuses it.
-        data = from_text(text, own.settings.max_picture_bytes) or b""
-        return data, *identify(data, own.settings.max_picture_pixels)
+        data = from_text(text, files.max_bytes) or b""
+        return data, *identify(data, files.max_pixels)
     except BadPicture as error:
         raise BadPicture(f"data_urls[{index}]: {error.message}") from error
-
-
-def _texts(sent: Any) -> list[str]:
-    if not sent:
-        raise MissingParameter("data_urls", ALLOWED)
-    if not isinstance(sent, list):
-        raise InvalidParameter("data_urls", sent, ALLOWED)
-    if len(sent) > MAX_FILES:
-        raise InvalidParameter("data_urls", f"{len(sent)} files", ALLOWED)
-    for index, text in enumerate(sent):
-        if not isinstance(text, str):
-            raise InvalidParameter(f"data_urls[{index}]", text, "the data: URI of an image")
-    return sent

@@ -30,7 +30,7 @@ from tintype.store.webhooks.events import file_url, links
 from tintype.testmode.scenario import parse
 from tintype.web.auth import Reader, Runner
 from tintype.web.clients import base_url
-from tintype.web.failures import CLIENT_GONE
+from tintype.web.errors import CLIENT_GONE
 from tintype.web.generate import answers
 from tintype.web.generate.submit import Submitted, accept
 from tintype.web.openapi import describe_result, describe_v1
@@ -105,7 +105,9 @@ async def _watch(own: Services, http: HttpRequest, request: Request) -> Request 
         gone = asyncio.create_task(_disconnected(http))
         woken = asyncio.create_task(watch.wake.wait())
         try:
-            await asyncio.wait({gone, woken}, timeout=own.settings.sync_wait, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {gone, woken}, timeout=own.settings.web.sync_timeout, return_when=asyncio.FIRST_COMPLETED
+            )
         finally:
             gone.cancel()
             woken.cancel()
@@ -150,9 +152,9 @@ def _wait_error(own: Services, request: Request) -> GoesOn:
         return _still_running(WaitRanOut, request)
     if own.store.queue.paused_since() is not None:
         return _still_running(WaitRanOut, request, PAUSED)
-    if own.has_worker():
+    if own.readiness.workers():
         return _still_running(WaitRanOut, request)
-    return _still_running(WorkerUnavailable, request, NOWHERE_TO_PUT if own.paused() else None)
+    return _still_running(WorkerUnavailable, request, NOWHERE_TO_PUT if own.readiness.paused_workers() else None)
 
 
 def _still_running(kind: type[GoesOn], request: Request, message: str | None = None) -> GoesOn:

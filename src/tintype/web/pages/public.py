@@ -15,12 +15,15 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from tintype.catalog.samples import SAMPLES
 from tintype.errors import NotFound, NotReady
 from tintype.media.samples import draw
-from tintype.web.auth import caller, observer
+from tintype.store.store import Store
+from tintype.web.auth import Secret, caller, observer
 from tintype.web.clients import base_url
-from tintype.web.openapi import READINESS, refusals
+from tintype.web.dependencies import ClientAddress, RuntimeDep, StoreDep
+from tintype.web.openapi import READINESS, errors
 from tintype.web.query import Query, describe
 from tintype.web.responses import CachedEndpoint, StoredFile, conditional
-from tintype.web.services import Services, services
+from tintype.web.runtime import Runtime
+from tintype.web.services import services
 from tintype.web.threads import Threaded, holder, in_thread
 
 #: Words of `/ready`: its description, and what is missing.
@@ -50,7 +53,7 @@ def public_router() -> APIRouter:
         description=READY + WEB,
         responses={
             200: {"description": "They can", "content": {"application/json": {"schema": READINESS}}},
-            400: refusals(400)[400],
+            400: errors(400)[400],
             503: {"description": "They can't; error says why", "content": {"application/json": {"schema": READINESS}}},
         },
         openapi_extra={"parameters": [describe("web")]},
@@ -60,7 +63,7 @@ def public_router() -> APIRouter:
         "/files/{name}",
         file,
         summary="A generated or uploaded image",
-        responses=refusals(404),
+        responses=errors(404),
         response_class=Response,
     )
     for sample in SAMPLES:
@@ -85,14 +88,15 @@ def description(http: HttpRequest) -> Response:
     return conditional(http, body, "application/json")
 
 
-async def metrics(http: HttpRequest) -> Response:
+async def metrics(
+    http: HttpRequest, store: StoreDep, runtime: RuntimeDep, address: ClientAddress, secret: Secret
+) -> Response:
     """All metrics of this moment, in Prometheus' format: for operators' keys or without a key, by the settings."""
-    own = services(http)
-    if own.settings.metrics == "off":
+    if runtime.settings.telemetry.metrics == "off":
         raise NotFound("Nothing is at GET /metrics: this server's operator has turned it off")
-    if own.settings.metrics == "operator":
-        await observer(await caller(http))
-    text, content_type = await in_thread(http, own.metrics.render, http.headers.get("accept", ""))
+    if runtime.settings.telemetry.metrics == "operator":
+        await observer(await caller(http, store, runtime, address, secret))
+    text, content_type = await in_thread(http, runtime.metrics.render, http.headers.get("accept", ""))
     return Response(text, media_type=content_type)
 
 
@@ -102,7 +106,7 @@ async def ready(http: HttpRequest) -> JSONResponse:
     Also while the queue is paused, which `paused` says: requests are accepted then, and wait.
     """
     web = Query(http.query_params).flag("web")
-    state = await services(http).readiness.state(services(http).has_worker)
+    state = await services(http).readiness.state()
     needed = {"stopping": not state.stopping, "database": state.database, "storage": state.storage}
     if not web and state.worker is not None:
         needed["worker"] = state.worker
@@ -117,9 +121,9 @@ async def ready(http: HttpRequest) -> JSONResponse:
 def file(http: HttpRequest, name: str) -> Response:
     """The image, until it expires."""
     own = services(http)
-    if http.method == "GET" and (address := own.file_address(name)):
+    if http.method == "GET" and (address := own.files.address(name)):
         return RedirectResponse(address, 307, headers=ANY_ORIGIN)
-    place, size = own.find_file(name)
+    place, size = own.files.find(name)
     headers = {"cache-control": "private, max-age=3600, immutable", "x-content-type-options": "nosniff"} | ANY_ORIGIN
     kind = f"image/{name.rpartition('.')[2]}"
     if http.method == "HEAD":
@@ -127,7 +131,7 @@ def file(http: HttpRequest, name: str) -> Response:
     return StoredFile(place, name, size, run=partial(own.threads.run, holder(http)), headers=headers, media_type=kind)
 
 
-def _drawn(path: str, _own: Services) -> bytes:
+def _drawn(path: str, _store: Store, _runtime: Runtime) -> bytes:
     return draw(path)
 
 

@@ -14,9 +14,11 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from tintype import __version__
+from tintype.store.store import Store
 from tintype.web.openapi import STATES
 from tintype.web.responses import CachedEndpoint, json_bytes
-from tintype.web.services import Services, services
+from tintype.web.runtime import Runtime
+from tintype.web.services import services
 from tintype.web.threads import Threaded
 
 STATIC = Path(str(files("tintype.web.pages") / "static"))
@@ -86,17 +88,17 @@ async def operator() -> Response:
     return _page("Operator", "operator")
 
 
-def about(services: Services) -> bytes:
+def about(_store: Store, runtime: Runtime) -> bytes:
     """What the pages show of this server in addition to its models: the states of a request, and retention times."""
-    settings = services.settings
+    settings = runtime.settings
     retention = {
-        "record": settings.retention,
-        "file": settings.output_ttl,
-        "upload": settings.asset_life,
-        "history": settings.history_life,
+        "record": settings.retention.record_ttl,
+        "file": settings.retention.effective_output_ttl,
+        "upload": settings.retention.upload_ttl,
+        "history": settings.retention.history_ttl,
     }
     return json_bytes(
-        {"version": __version__, "billing": settings.billing, "states": STATES, "kept_seconds": retention}
+        {"version": __version__, "billing": settings.billing.enabled, "states": STATES, "kept_seconds": retention}
     )
 
 

@@ -8,65 +8,139 @@ import { date, dollars } from "./words.js";
 
 /** Seconds for which the secret before goes on working. */
 const OVERLAP = 86_400;
-const ONCE = "It is shown this once: the server keeps a hash of it and nothing more. Store it now, where your programs find it.";
+const ONCE =
+  "It is shown this once: the server keeps a hash of it and nothing more. Store it now, where your programs find it.";
+/** @type {[limit: Api.Limit, words: string][]} */
+const LIMITS = [
+  ["rpm", "a minute"],
+  ["concurrency", "concurrent requests"],
+  ["max_queued", "queued pictures"],
+  ["max_pixels", "pixels a request"],
+];
 
-/** Fill the panel; `mode` is the reader's key's: live or test. */
+/**
+ * Fill the panel.
+ * @param {HTMLElement} panel
+ * @param {{models: Model[], mode: "live" | "test"}} reader the mode is the reader's key's
+ */
 export async function drawKeys(panel, { models, mode }) {
   const redraw = () => drawKeys(panel, { models, mode });
   const { keys, may_create: mayCreate } = await get("/v2/keys");
-  const [alive, over] = [true, false].map((wanted) => keys.filter(({ state }) => (state === "in force") === wanted).map((key) => one(key, redraw)));
+  const [alive, over] = [true, false].map((wanted) =>
+    keys.filter(({ state }) => (state === "in force") === wanted).map((key) => one(key, redraw)),
+  );
   const create = h("button.primary", { type: "button", onclick: () => openCreate(models, mode, redraw) }, "New key");
-  fill(panel, h("div.head-row", {}, h("h2", {}, "API keys"), mayCreate ? create : null),
+  fill(
+    panel,
+    h("div.head-row", {}, h("h2", {}, "API keys"), mayCreate ? create : null),
     h("p.hint", {}, "A key makes and changes only keys that may do no more than itself."),
     h("ul.rows.plain", { "aria-label": "Keys in force" }, alive),
-    over.length ? h("details.part", {}, h("summary", {}, `${over.length} no longer in force`), h("ul.rows.plain", {}, over)) : null);
+    over.length
+      ? h("details.part", {}, h("summary", {}, `${over.length} no longer in force`), h("ul.rows.plain", {}, over))
+      : null,
+  );
 }
 
+/**
+ * @param {Api.Key} key
+ * @param {() => Promise<void>} redraw
+ */
 function one(key, redraw) {
-  const marks = [key.own ? "this tab's" : "", key.mode === "test" ? "test" : "", key.operator ? "operator" : "", key.read_only ? "reads only" : "", key.state === "in force" ? "" : key.state];
-  const tools = key.may_change && key.state === "in force" ? h("div.tools", {},
-    h("button.tool", { type: "button", onclick: () => rotate(key, redraw) }, icon("again"), "New secret"),
-    h("button.tool", { type: "button", onclick: () => revoke(key, redraw) }, icon("close"), "Revoke")) : null;
-  return h("li", { "data-key": key.id }, h("div.what", {},
-    h("p", {}, h("strong", {}, key.name), " ", h("code", {}, `${key.begins}…`), marks.filter(Boolean).map((mark) => h("span.badge", {}, mark))),
-    h("p.hint", {}, limits(key).join(" · "))),
-  tools);
+  const marks = [
+    key.own ? "this tab's" : "",
+    key.mode === "test" ? "test" : "",
+    key.operator ? "operator" : "",
+    key.read_only ? "reads only" : "",
+    key.state === "in force" ? "" : key.state,
+  ];
+  const tools =
+    key.may_change && key.state === "in force"
+      ? h(
+          "div.tools",
+          {},
+          h("button.tool", { type: "button", onclick: () => rotate(key, redraw) }, icon("again"), "New secret"),
+          h("button.tool", { type: "button", onclick: () => revoke(key, redraw) }, icon("close"), "Revoke"),
+        )
+      : null;
+  return h(
+    "li",
+    { "data-key": key.id },
+    h(
+      "div.what",
+      {},
+      h(
+        "p",
+        {},
+        h("strong", {}, key.name),
+        " ",
+        h("code", {}, `${key.begins}…`),
+        marks.filter(Boolean).map((mark) => h("span.badge", {}, mark)),
+      ),
+      h("p.hint", {}, limits(key).join(" · ")),
+    ),
+    tools,
+  );
 }
 
-/** What limits a key, in words. */
+/**
+ * What limits a key, in words.
+ * @param {Api.Key} key
+ */
 function limits(key) {
-  const most = [["rpm", "a minute"], ["concurrency", "requests at once"], ["max_queued", "pictures at once"], ["max_pixels", "pixels a request"]];
-  const ends = key.revoked_at ? `revoked ${date(key.revoked_at)}` : key.expires_at ? `until ${date(key.expires_at)}` : "";
+  const until = key.expires_at ? `until ${date(key.expires_at)}` : "";
   return [
     key.models === null ? "all models" : key.models.join(", "),
     key.spend_cap === null ? `spent ${dollars(key.spent)}` : `spent ${dollars(key.spent)} of ${dollars(key.spend_cap)}`,
-    ...most.filter(([name]) => key[name] !== null).map(([name, words]) => `${key[name].toLocaleString("en")} ${words}`),
-    `made ${date(key.created_at)}`, ends,
+    ...LIMITS.map(([name, words]) => (key[name] === null ? "" : `${key[name].toLocaleString("en")} ${words}`)),
+    `made ${date(key.created_at)}`,
+    key.revoked_at ? `revoked ${date(key.revoked_at)}` : until,
   ].filter(Boolean);
 }
 
+/**
+ * @param {Model[]} models
+ * @param {"live" | "test"} mode
+ * @param {() => Promise<void>} redraw
+ */
 function openCreate(models, mode, redraw) {
-  const form = createKeyForm(models, mode, async (wanted) => {
-    const { key, secret } = await send("/v2/keys", wanted);
-    dialog.close();
-    await redraw();
-    showSecret(`The key “${key.name}”`, ONCE, secret);
-  }, () => dialog.close());
+  const form = createKeyForm(
+    models,
+    mode,
+    async (wanted) => {
+      const { key, secret } = await send("/v2/keys", wanted);
+      dialog.close();
+      // Also where the list can't be drawn: the secret is shown now or never.
+      await redraw().finally(() => showSecret(`The key “${key.name}”`, ONCE, secret));
+    },
+    () => dialog.close(),
+  );
   const dialog = openDialog("A new key", form);
 }
 
+/**
+ * @param {Api.Key} key
+ * @param {() => Promise<void>} redraw
+ */
 function rotate(key, redraw) {
-  const words = `“${key.name}” gets a new secret. The one before works for one more day, so that programs can change over. Limits and spending stay. If it leaked, revoke it instead: that ends it at once.${key.own ? " This tab goes on with the old one until then." : ""}`;
+  const words =
+    `“${key.name}” gets a new secret. The one before works for one more day, so that programs can change over. ` +
+    "Limits and spending stay. If it leaked, revoke it instead: that ends it immediately." +
+    (key.own ? " This tab goes on with the old one until then." : "");
   confirm("A new secret?", words, "New secret", async () => {
     const { secret } = await send(`/v2/keys/${key.id}/rotate`, { overlap: OVERLAP });
-    await redraw();
     // After the question has been closed.
-    setTimeout(() => showSecret(`The new secret of “${key.name}”`, ONCE, secret));
+    await redraw().finally(() => setTimeout(() => showSecret(`The new secret of “${key.name}”`, ONCE, secret)));
   });
 }
 
+/**
+ * @param {Api.Key} key
+ * @param {() => Promise<void>} redraw
+ */
 function revoke(key, redraw) {
-  const words = `“${key.name}” (${key.begins}…) stops working at once, for good. What it has queued goes on.${key.own ? " It is the key of this tab." : ""}`;
+  const words =
+    `“${key.name}” (${key.begins}…) stops working immediately and permanently. What it has queued goes on.` +
+    (key.own ? " It is the key of this tab." : "");
   confirm("Revoke this key?", words, "Revoke", async () => {
     await send(`/v2/keys/${key.id}`, undefined, "DELETE");
     if (key.own) forgetKey();

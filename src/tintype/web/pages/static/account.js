@@ -5,19 +5,23 @@ import { drawUsage } from "./account-usage.js";
 import { drawWebhooks } from "./account-webhooks.js";
 import { get } from "./api.js";
 import { fill, h } from "./dom.js";
-import { drawHeader } from "./header.js";
+import { drawHeader, main } from "./header.js";
 import { drawHistory } from "./history.js";
 import { askKey, currentKey } from "./key.js";
 import { loadModels } from "./models.js";
 import { createTabs } from "./tabs.js";
 import { dollars } from "./words.js";
 
-const main = document.querySelector("main");
-const PERIODS = [[31, "31 days"], [92, "3 months"], [366, "a year"]];
+/** @type {[days: number, words: string][]} */
+const PERIODS = [
+  [31, "31 days"],
+  [92, "3 months"],
+  [366, "a year"],
+];
 
 async function start() {
   drawHeader();
-  // Whoever forgets the key, or gives another one, sees nothing of the former.
+  // With another key, or none, nothing of the former is shown.
   document.addEventListener("tintype:key", () => show().catch(failed));
   document.addEventListener("tintype:credits", ({ detail: left }) => {
     const shown = main.querySelector(".balance");
@@ -41,23 +45,61 @@ async function show() {
   fill(main, h("div.title", {}, h("h1", {}, "Account"), h("p.lead", {}, owner.name)), purse(owner, billed), tabs);
 }
 
+/**
+ * @param {Api.Owner} owner
+ * @param {boolean} billed
+ */
 function purse({ credits, api_key: key }, billed) {
-  const may = [key.read_only ? "may only read" : "may read and run", key.models?.length ? key.models.join(", ") : "all models",
-    ...(key.mode === "test" ? ["test mode: free, no real pictures"] : []), ...(key.operator ? ["operator"] : [])];
-  return h("dl.purse-facts", {},
-    h("div", {}, h("dt", {}, "Balance"), billed ? h("dd.large.balance", {}, dollars(credits, 4)) : h("dd", {}, key.mode === "test" ? "test requests are free" : "nothing is billed here")),
-    h("div", {}, h("dt", {}, "This key"), h("dd", {}, `${key.name}, ${key.hint}…`), h("dd.hint", {}, may.join("; "))));
+  const may = [
+    key.read_only ? "may only read" : "may read and run",
+    key.models?.length ? key.models.join(", ") : "all models",
+    ...(key.mode === "test" ? ["test mode: free, no real pictures"] : []),
+    ...(key.operator ? ["operator"] : []),
+  ];
+  return h(
+    "dl.purse-facts",
+    {},
+    h(
+      "div",
+      {},
+      h("dt", {}, "Balance"),
+      billed
+        ? h("dd.large.balance", {}, dollars(credits, 4))
+        : h("dd", {}, key.mode === "test" ? "test requests are free" : "nothing is billed here"),
+    ),
+    h("div", {}, h("dt", {}, "This key"), h("dd", {}, `${key.name}, ${key.hint}…`), h("dd.hint", {}, may.join("; "))),
+  );
 }
 
-/** Money and use over the same days. */
+/**
+ * Money and use over the same days.
+ * @param {HTMLElement} panel
+ * @param {boolean} billed
+ * @param {Api.About["kept_seconds"]} kept
+ * @param {Model[]} models
+ */
 async function drawOverview(panel, billed, kept, models) {
   const [balance, usage] = [h("section"), h("section")];
-  const period = h("select", { onchange: () => draw().catch(failed) }, PERIODS.map(([days, words]) => h("option", { value: days }, words)));
-  const draw = () => Promise.all([billed && drawBalance(balance, Number(period.value)), drawUsage(usage, models, Number(period.value), kept.history)]);
-  fill(panel, h("div.filters", {}, h("label", {}, "The last", period)), h("div.overview", {}, billed && balance, usage));
+  const period = h(
+    "select",
+    {},
+    PERIODS.map(([days, words]) => h("option", { value: days }, words)),
+  );
+  const draw = () =>
+    Promise.all([
+      billed && drawBalance(balance, Number(period.value)),
+      drawUsage(usage, models, Number(period.value), kept.history),
+    ]);
+  period.addEventListener("change", () => draw().catch(failed));
+  fill(
+    panel,
+    h("div.filters", {}, h("label", {}, "The last", period)),
+    h("div.overview", {}, billed && balance, usage),
+  );
   await draw();
 }
 
+/** @param {Error} error */
 function failed(error) {
   const retry = currentKey() ? null : h("button.primary", { type: "button", onclick: () => askKey() }, "Enter key");
   fill(main, h("div.lone", {}, h("h1", {}, "Account"), h("p", { role: "alert" }, error.message), retry));

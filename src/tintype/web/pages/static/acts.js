@@ -1,36 +1,66 @@
-/** What can be done with a finished picture: again, otherwise, as input, beside another, by a link. */
+/** What can be done with a finished picture: again, otherwise, as input, next to another, by a link. */
 import { copied } from "./clipboard.js";
 import { showCompare } from "./compare.js";
 import { drawSeed } from "./controls/number.js";
-import { fill } from "./dom.js";
 import { toAddress } from "./link.js";
 import { named } from "./models.js";
 
-/** The acts on one of the pictures of `made`; `bench` is the playground: model, stage, shelf, write, generate, show, say. */
+/**
+ * The acts on one of the pictures of a request.
+ * @param {Picture[]} made
+ * @param {Bench} bench
+ * @returns {PictureActs}
+ */
 export function actsOn(made, bench) {
-  const { model } = bench;
-  const [seed, image, count] = ["seed", "image", "count"].map((means) => named(model, means)?.name);
+  const name = (/** @type {string} */ means) => named(bench.model, means)?.name;
+  const [seed, image, count] = [name("seed") ?? "seed", name("image"), name("count")];
   const { values } = made[0];
-  /** What makes this one picture again, and no others. */
+  /**
+   * Put values into the form.
+   * @param {Values} wanted
+   * @param {string} words
+   */
+  const write = (wanted, words) => {
+    bench.write(wanted);
+    bench.say(words);
+  };
+  /**
+   * What makes this one picture again, and no others.
+   * @param {Picture} picture
+   */
   const alone = (picture) => ({ ...values, ...(count && { [count]: 1 }), [seed]: picture.seed });
   return {
-    same: (picture) => (bench.write(alone(picture)), bench.say(`The form has seed ${picture.seed} now.`)),
-    vary: () => (bench.write({ ...values, [seed]: drawSeed() }), bench.generate()),
-    input: image && ((picture) => (bench.write({ [image]: picture.url }), bench.say("It is the form's input picture now."))),
-    compare: (picture) => compare(picture, values[image], bench, () => bench.show(made)),
+    same: (picture) => write(alone(picture), `The form has seed ${picture.seed} now.`),
+    vary() {
+      bench.write({ ...values, [seed]: drawSeed() });
+      bench.generate();
+    },
+    input: image ? (picture) => write({ [image]: picture.url }, "It is the form's input picture now.") : undefined,
+    compare: (picture) => compare(picture, image ? values[image] : null, bench, () => bench.show(made)),
     link: (picture) => copy(toAddress(alone(picture)), bench),
   };
 }
 
-/** Beside the picture that it was made from, where this page can show that one, or any other on the shelf. */
+/**
+ * Next to the picture that it was made from, where this page can show that one, or any other on the shelf.
+ * @param {Picture} picture
+ * @param {Value} input
+ * @param {Bench} bench
+ * @param {() => void} close
+ */
 function compare(picture, input, bench, close) {
-  const before = input?.startsWith("/") ? [{ url: input, label: "the input picture" }] : [];
-  const others = [...before, ...bench.shelf.all().filter((other) => other !== picture)];
-  if (others.length) fill(bench.stage, showCompare(picture, others, close));
+  const before = String(input).startsWith("/") ? [{ url: String(input), label: "the input picture" }] : [];
+  const others = [...before, ...bench.made().filter((other) => other !== picture)];
+  if (others.length) bench.put(showCompare(picture, others, close));
   else bench.say("There is nothing to compare it with yet: make a second picture.");
 }
 
+/**
+ * @param {string} address
+ * @param {Bench} bench
+ */
 async function copy(address, bench) {
   history.replaceState(null, "", address);
-  bench.say(await copied(address) ? "The link is copied, and stands in the address bar." : "The link stands in the address bar.");
+  const done = await copied(address);
+  bench.say(done ? "The link is copied, and stands in the address bar." : "The link stands in the address bar.");
 }

@@ -4,6 +4,10 @@ import { at } from "./paths.js";
 
 /** An answer that is none of the good ones: what the server says, and what to do next. */
 export class Refused extends Error {
+  /**
+   * @param {number} status 0 where the server does not answer
+   * @param {{error?: string, error_description?: string}} body
+   */
   constructor(status, body) {
     super(body.error ?? `The server answered ${status}.`);
     this.status = status;
@@ -11,7 +15,12 @@ export class Refused extends Error {
   }
 }
 
-/** Call a path of the server → the response, also where the server refuses; throws Refused only where no key was given. */
+/**
+ * Call a path of the server → the response, also where the server refuses; throws Refused only where no key was given,
+ * or where the server does not answer.
+ * @param {string} path
+ * @param {RequestInit & {headers?: Record<string, string>}} options
+ */
 export async function call(path, options = {}) {
   for (;;) {
     const key = currentKey();
@@ -24,6 +33,10 @@ export async function call(path, options = {}) {
   }
 }
 
+/**
+ * @param {string} path
+ * @param {RequestInit} options
+ */
 async function reach(path, options) {
   try {
     return await fetch(at(path), options);
@@ -32,18 +45,31 @@ async function reach(path, options) {
   }
 }
 
-/** The JSON at an address; throws Refused. */
+/**
+ * The JSON at a path of the server; throws Refused.
+ * @template {string} Path
+ * @param {Path} path
+ */
 export async function get(path) {
-  return read(await call(path));
+  return /** @type {Answer<Path>} */ (await read(await call(path)));
 }
 
-/** Send JSON, or another method without a body → the JSON of the answer; throws Refused. */
+/**
+ * Send JSON, or another method without a body → the JSON of the answer; throws Refused.
+ * @template {string} Path
+ * @param {Path} path
+ * @param {object} [body]
+ */
 export async function send(path, body, method = "POST") {
   const content = body && { body: JSON.stringify(body), headers: { "content-type": "application/json" } };
-  return read(await call(path, { method, ...content }));
+  return /** @type {Changed<Path>} */ (await read(await call(path, { method, ...content })));
 }
 
-/** The JSON of an answer; throws Refused for one that is none of the good ones. */
+/**
+ * The JSON of an answer; throws Refused for one that is none of the good ones.
+ * @param {Response} answer
+ * @returns {Promise<unknown>}
+ */
 export async function read(answer) {
   if (answer.ok) return answer.json();
   // A proxy before the server may refuse in HTML.

@@ -1,33 +1,34 @@
 /** Code as it stands, with its strings and comments in colours of their own. */
-import { copied } from "./clipboard.js";
+import { createCopy } from "./clipboard.js";
 import { fill, h, icon, unique } from "./dom.js";
 
 const PARTS = /("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`[^`]*`)|((?:^|\s)(?:#|\/\/).*)/gm;
 
 /** A block with `element` and `show(name, text)`. */
 export function createCode() {
-  const name = h("span.hint");
+  const name = h("span.hint", { id: unique("code") });
   const code = h("code");
-  const said = h("span.hint", { role: "status" });
-  let text = "";
-  const copy = async () => {
-    if (await copied(text)) return (said.textContent = "Copied");
-    getSelection().selectAllChildren(code);
-    said.textContent = "Marked: press Ctrl+C";
-  };
-  const id = unique("code");
-  name.id = id;
-  const element = h("div.code", {}, h("div.code-head", {}, name, said, h("button.quiet", { type: "button", onclick: copy }, icon("copy"), "Copy")),
-    h("pre", { tabindex: 0, role: "region", "aria-labelledby": id }, code));
+  const { copy, said } = createCopy(code);
+  const button = h("button.quiet", { type: "button", onclick: copy }, icon("copy"), "Copy");
+  const element = h(
+    "div.code",
+    {},
+    h("div.code-head", {}, name, said, button),
+    h("pre", { tabindex: 0, role: "region", "aria-labelledby": name.id }, code),
+  );
+  /**
+   * @param {string} file
+   * @param {string} source
+   */
   const show = (file, source) => {
     name.textContent = file;
     said.textContent = "";
-    text = source;
     fill(code, coloured(source));
   };
   return { element, show };
 }
 
+/** @param {string} source */
 function coloured(source) {
   const parts = [];
   let at = 0;

@@ -1,48 +1,78 @@
 /** Dialogs: one question or one message at a time, over the page. */
-import { copied } from "./clipboard.js";
+import { createCopy } from "./clipboard.js";
 import { h } from "./dom.js";
+import { createError } from "./refusal.js";
 
-/** Open a dialog with a heading; → the dialog, which is taken away when it is closed, and the focus given back. */
+/**
+ * Open a dialog with a heading → the dialog, which is removed when it is closed; the focus then returns.
+ * @param {string} title
+ * @param {...Child} content
+ */
 export function openDialog(title, ...content) {
-  const before = document.activeElement;
+  const before = /** @type {HTMLElement | null} */ (document.activeElement);
   const heading = h("h2", { id: "dialog-title" }, title);
   const dialog = h("dialog.sheet", { "aria-labelledby": "dialog-title" }, heading, ...content);
   dialog.addEventListener("close", () => {
     dialog.remove();
-    // What opened it may have been drawn anew meanwhile.
-    (before?.isConnected ? before : document.getElementById(before?.id))?.focus();
+    // What opened it may have been drawn again meanwhile.
+    (before?.isConnected ? before : document.getElementById(before?.id ?? ""))?.focus();
   });
   document.body.append(dialog);
   dialog.showModal();
   return dialog;
 }
 
-/** Ask whether something shall be done; `act` does it, and what it throws is shown. `kind` is danger for what can't be undone. */
+/**
+ * The button that closes a dialog without doing anything.
+ * @param {() => void} close
+ * @param {Attributes} attributes
+ */
+export const cancelButton = (close, attributes = {}) =>
+  h("button.quiet", { type: "button", onclick: close, ...attributes }, "Cancel");
+
+/**
+ * Ask whether something shall be done; what `act` throws is shown.
+ * @param {string} title
+ * @param {string} words
+ * @param {string} yes the button that does it
+ * @param {() => Promise<unknown>} act
+ * @param {"danger" | "primary"} kind danger for what can't be undone
+ */
 export function confirm(title, words, yes, act, kind = "danger") {
-  const error = h("p.error", { role: "alert" });
-  const go = async ({ target: button }) => {
-    button.disabled = true;
-    try {
-      await act();
-      dialog.close();
-    } catch (refused) {
-      error.textContent = [refused.message, refused.advice].filter(Boolean).join(" ");
-      button.disabled = false;
-    }
+  const error = createError();
+  const done = async () => {
+    await act();
+    dialog.close();
   };
-  const dialog = openDialog(title, h("p", {}, words), error,
-    h("div.row", {}, h(`button.${kind}`, { type: "button", onclick: go }, yes), h("button.quiet", { type: "button", autofocus: true, onclick: () => dialog.close() }, "Leave it")));
+  const button = h(`button.${kind}`, { type: "button", onclick: error.listener(done) }, yes);
+  const row = h(
+    "div.row",
+    {},
+    button,
+    cancelButton(() => dialog.close(), { autofocus: true }),
+  );
+  const dialog = openDialog(title, h("p", {}, words), error.element, row);
 }
 
-/** Show a secret, this once. */
+/**
+ * Show a secret, this once.
+ * @param {string} title
+ * @param {string} words
+ * @param {string} secret
+ */
 export function showSecret(title, words, secret) {
-  const said = h("span.hint", { role: "status" });
   const code = h("code", {}, secret);
-  const copy = async () => {
-    if (await copied(secret)) return (said.textContent = "Copied");
-    getSelection().selectAllChildren(code);
-    said.textContent = "Marked: press Ctrl+C";
-  };
-  const dialog = openDialog(title, h("p", {}, words), h("p.secret", {}, code),
-    h("div.row", {}, h("button.primary", { type: "button", onclick: copy }, "Copy"), h("button.quiet", { type: "button", onclick: () => dialog.close() }, "I have kept it"), said));
+  const { copy, said } = createCopy(code);
+  const dialog = openDialog(
+    title,
+    h("p", {}, words),
+    h("p.secret", {}, code),
+    h(
+      "div.row",
+      {},
+      h("button.primary", { type: "button", onclick: copy }, "Copy"),
+      h("button.quiet", { type: "button", onclick: () => dialog.close() }, "I have kept it"),
+      said,
+    ),
+  );
 }

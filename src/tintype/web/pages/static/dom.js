@@ -6,34 +6,67 @@ const ADDRESSES = ["href", "src"];
 /**
  * An element with attributes, listeners (`onclick`) and children; strings become text nodes, null is left out.
  * An `href` or `src` that begins with a slash is a path of the server.
- * @param {string} tag a tag name, with classes after points: `p.hint`
+ * @template {string} Tag
+ * @param {Tag} tag a tag name, with classes after points: `p.hint`
+ * @param {Attributes} attributes
+ * @param {...(Child | Child[])} children
+ * @returns {ElementOf<Tag>}
  */
 export function h(tag, attributes = {}, ...children) {
   const [name, ...classes] = tag.split(".");
   const element = document.createElement(name);
   if (classes.length) element.className = classes.join(" ");
   for (const [key, value] of Object.entries(attributes)) put(element, key, value);
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
-  return element;
+  element.append(...nodes(children));
+  return /** @type {ElementOf<Tag>} */ (element);
 }
 
+/**
+ * @param {HTMLElement} element
+ * @param {string} key
+ * @param {Attributes[string]} value
+ */
 function put(element, key, value) {
   if (value === null || value === undefined || value === false) return;
-  if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
-  else if (key === "value") element.value = value;
-  else if (ADDRESSES.includes(key) && value.startsWith("/")) element.setAttribute(key, at(value));
-  else element.setAttribute(key, value === true ? "" : value);
+  if (typeof value === "function") element.addEventListener(key.slice(2), value);
+  else if (key === "value" && "value" in element) element.value = value;
+  else element.setAttribute(key, value === true ? "" : address(key, String(value)));
 }
 
-/** One of the drawings of this server, by its name in `icons`. */
+/**
+ * @param {string} key
+ * @param {string} value
+ */
+const address = (key, value) => (ADDRESSES.includes(key) && value.startsWith("/") ? at(value) : value);
+
+/**
+ * What of some children is put into the page.
+ * @param {(Child | Child[])[]} children
+ */
+const nodes = (children) =>
+  children
+    .flat()
+    .filter((child) => child !== null && child !== undefined && child !== false)
+    .map((child) => (child instanceof Node ? child : String(child)));
+
+/**
+ * One of the drawings of this server.
+ * @param {keyof typeof ICONS} name
+ */
 export function icon(name) {
   return draw("svg", { viewBox: "0 0 20 20", class: "icon", "aria-hidden": "true" }, draw("path", { d: ICONS[name] }));
 }
 
-/** An element of SVG, with text that is never taken for more. */
+/**
+ * An element of SVG, with text that is never taken for more.
+ * @template {keyof SVGElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Record<string, string | number>} attributes
+ * @param {...(Node | string)} content
+ */
 export function draw(tag, attributes, ...content) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
   element.append(...content);
   return element;
 }
@@ -53,9 +86,19 @@ const ICONS = {
   strip: "M2.5 5h15v10h-15zM7.5 5v10M12.5 5v10",
 };
 
-/** Replace all that an element holds. */
-export const fill = (element, ...children) => element.replaceChildren(...children.flat().filter(Boolean));
+/**
+ * Replace all that an element holds.
+ * @param {Element} element
+ * @param {...(Child | Child[])} children
+ */
+export const fill = (element, ...children) => element.replaceChildren(...nodes(children));
 
 let count = 0;
-/** An id that no other element of the page has. */
-export const unique = (name) => `${name}-${(count += 1)}`;
+/**
+ * An id that no other element of the page has.
+ * @param {string} name
+ */
+export function unique(name) {
+  count += 1;
+  return `${name}-${count}`;
+}

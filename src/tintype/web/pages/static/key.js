@@ -1,5 +1,5 @@
 /** The API key: asked for once, when it is first needed, and kept for this tab only. */
-import { openDialog } from "./dialog.js";
+import { cancelButton, openDialog } from "./dialog.js";
 import { h } from "./dom.js";
 import { at } from "./paths.js";
 
@@ -18,34 +18,67 @@ export function forgetKey() {
 
 const announce = () => document.dispatchEvent(new CustomEvent("tintype:key"));
 
+/** @type {Promise<boolean> | null} */
 let asking = null;
 
-/** Ask for a key until a valid one is given → whether there is one; calls that need it at once share one question. */
+/**
+ * Ask for a key until a valid one is given → whether there is one; concurrent calls share one question.
+ * @param {string} reason why the key before was refused
+ */
 export function askKey(reason = "") {
-  asking ??= new Promise((resolve) => open(reason, resolve)).finally(() => (asking = null));
+  asking ??= new Promise((/** @type {(given: boolean) => void} */ resolve) => open(reason, resolve)).finally(() => {
+    asking = null;
+  });
   return asking;
 }
 
+/**
+ * @param {string} reason
+ * @param {(given: boolean) => void} resolve
+ */
 function open(reason, resolve) {
   const error = h("p.error", { id: "key-error", role: "alert" }, reason);
   const input = h("input", {
-    id: "key", type: "password", autocomplete: "off", spellcheck: "false", placeholder: "SG_…",
+    id: "key",
+    type: "password",
+    autocomplete: "off",
+    spellcheck: "false",
+    placeholder: "SG_…",
     "aria-describedby": "key-error key-help",
   });
-  const dialog = openDialog("Your API key",
-    h("form", { method: "dialog", onsubmit: (event) => submit(event, input, error, dialog) },
-      h("p.hint", { id: "key-help" },
+  const dialog = openDialog(
+    "Your API key",
+    h(
+      "form",
+      { method: "dialog", onsubmit: (event) => submit(event, input, error, dialog) },
+      h(
+        "p.hint",
+        { id: "key-help" },
         "The server printed one when it was first started; ",
         h("code", {}, "tintype keys create"),
-        " makes another. It stays in this tab and is forgotten when you close it."),
-      h("label", { for: "key" }, "API key"), input, error,
-      h("div.row",
-        {}, h("button.primary", { type: "submit" }, "Use this key"),
-        h("button.quiet", { type: "button", onclick: () => dialog.close() }, "Not now"))));
+        " makes another. It stays in this tab and is forgotten when you close it.",
+      ),
+      h("label", { for: "key" }, "API key"),
+      input,
+      error,
+      h(
+        "div.row",
+        {},
+        h("button.primary", { type: "submit" }, "Use this key"),
+        cancelButton(() => dialog.close()),
+      ),
+    ),
+  );
   dialog.addEventListener("close", () => resolve(dialog.returnValue === "given"));
   input.focus();
 }
 
+/**
+ * @param {SubmitEvent} event
+ * @param {HTMLInputElement} input
+ * @param {HTMLElement} error
+ * @param {HTMLDialogElement} dialog
+ */
 async function submit(event, input, error, dialog) {
   event.preventDefault();
   const key = input.value.trim();
@@ -58,7 +91,10 @@ async function submit(event, input, error, dialog) {
   dialog.close("given");
 }
 
-/** Why the server does not take this key; empty when it does. */
+/**
+ * Why the server does not take this key; empty when it does.
+ * @param {string} key
+ */
 async function refused(key) {
   if (!/^[\x21-\x7e]+$/.test(key)) return "A key has only letters, digits and underscores.";
   try {

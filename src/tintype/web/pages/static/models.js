@@ -1,18 +1,25 @@
 /** The models as this server describes them, and their parameters as a form needs them. */
 import { get } from "./api.js";
 
-/** Every model; asked for once per page. */
-export const loadModels = async () => (loaded ??= (await get("/v1/models")).models.map(withFields));
+/** @type {Model[] | null} */
 let loaded = null;
 
+/** Every model; asked for once per page. */
+export async function loadModels() {
+  loaded ??= (await get("/v1/models")).models.map(withFields);
+  return loaded;
+}
+
 /**
- * One parameter: its kind (text, picture, choice, integer, number, boolean), what it means for any model
- * (`steps`, `guidance`, `seed` …), its group, and its limits.
+ * @param {string} name
+ * @param {Api.ParameterSchema} schema
+ * @param {boolean} required
+ * @returns {Field}
  */
 function field(name, schema, required) {
   return {
     name,
-    kind: schema.enum ? "choice" : schema.format === "uri" ? "picture" : schema.type === "string" ? "text" : schema.type,
+    kind: kind(schema),
     type: schema.type,
     means: schema["x-means"],
     group: schema["x-group"],
@@ -27,13 +34,29 @@ function field(name, schema, required) {
   };
 }
 
+/** @param {Api.ParameterSchema} schema */
+function kind({ enum: choices, format, type }) {
+  if (choices) return "choice";
+  if (type !== "string") return type;
+  return format === "uri" ? "picture" : "text";
+}
+
+/**
+ * @param {Api.DescribedModel} model
+ * @returns {Model}
+ */
 function withFields(model) {
   const required = new Set(model.parameters.required);
-  const fields = Object.entries(model.parameters.properties).map(([name, schema]) => field(name, schema, required.has(name)));
+  const fields = Object.entries(model.parameters.properties).map(([name, schema]) =>
+    field(name, schema, required.has(name)),
+  );
   return { ...model, fields, example: model.parameters.examples[0] };
 }
 
-/** What a form shows at first: the example that works, over the defaults, and what suits the built-in weights. */
+/**
+ * What a form shows at first: the example that works, over the defaults, and what suits the built-in weights.
+ * @param {Model} model
+ */
 export function firstValues(model) {
   const values = Object.fromEntries(model.fields.map((field) => [field.name, field.default]));
   Object.assign(values, model.example);
@@ -47,13 +70,30 @@ export function firstValues(model) {
   return values;
 }
 
-/** The parameter that has this meaning; undefined where the model has none. */
+/**
+ * The parameter that has this meaning; undefined where the model has none.
+ * @param {Model} model
+ * @param {string} means
+ */
 export const named = (model, means) => model.fields.find((field) => field.means === means);
 
-/** What is sent: everything that the example names, and whatever else is not as it would be anyway. */
+/**
+ * How many images a request with these values asks for.
+ * @param {Model} model
+ * @param {Values} values
+ */
+export const imageCount = (model, values) => Number(values[named(model, "count")?.name ?? ""] ?? 1) || 1;
+
+/**
+ * What is sent: everything that the example names, and whatever else differs from its default.
+ * @param {Model} model
+ * @param {Values} values
+ */
 export function request(model, values) {
-  const wanted = model.fields.filter(({ name, default: usual }) =>
-    values[name] !== null && values[name] !== "" && (name in model.example || values[name] !== usual)
-    || (values[name] === "" && usual));
+  const wanted = model.fields.filter(
+    ({ name, default: usual }) =>
+      (values[name] !== null && values[name] !== "" && (name in model.example || values[name] !== usual)) ||
+      (values[name] === "" && usual),
+  );
   return Object.fromEntries(wanted.map(({ name }) => [name, values[name]]));
 }

@@ -1,16 +1,25 @@
 /** Where this server is: at the root of its host, or below the path under which a proxy has it. */
 const root = new URL("../", import.meta.url);
 
-/** The address, for this page, of one of the server's paths: `/v1/models`, and below `/tintype/` `/tintype/v1/models`. */
+/**
+ * The address, for this page, of one of the server's paths: `/v1/models`, and below `/tintype/` `/tintype/v1/models`.
+ * @param {string} path
+ */
 export const at = (path) => root.pathname + path.slice(1);
 
 /** The address of this server, for callers elsewhere; without a slash at the end. */
 export const server = root.href.slice(0, -1);
 
-/** Whether this page is at one of the server's paths. */
+/**
+ * Whether this page is at one of the server's paths.
+ * @param {string} path
+ */
 export const here = (path) => location.pathname === at(path);
 
-/** The server's path of an address of its own, also where it calls itself by another name, or knows of no prefix. */
+/**
+ * The server's path of an address of its own, also where it calls itself by another name, or knows of no prefix.
+ * @param {string} url
+ */
 export function local(url) {
   const path = url.startsWith("http") ? new URL(url).pathname : url;
   const file = path.lastIndexOf("/files/");

@@ -1,8 +1,21 @@
 /** A prompt: a text area that grows with its text. */
 import { h } from "../dom.js";
 
-/** @returns a control: its element, the input that a label names, `read` and `write` */
+/** @type {MakeControl} */
 export function text(field, id, changed) {
-  const area = h("textarea", { id, rows: field.means === "prompt" ? 3 : 2, maxlength: field.longest, spellcheck: "true", oninput: changed });
-  return { element: area, input: area, read: () => area.value, write: (value) => (area.value = value ?? "") };
+  const area = h("textarea", {
+    id,
+    rows: field.means === "prompt" ? 3 : 2,
+    maxlength: field.longest,
+    spellcheck: "true",
+    oninput: changed,
+  });
+  return {
+    element: area,
+    input: area,
+    read: () => area.value,
+    write(value) {
+      area.value = String(value ?? "");
+    },
+  };
 }

@@ -1,7 +1,15 @@
 /** True or false. */
 import { h } from "../dom.js";
 
-export function toggle(field, id, changed) {
+/** @type {MakeControl} */
+export function toggle(_field, id, changed) {
   const box = h("input", { id, type: "checkbox", onchange: changed });
-  return { element: box, input: box, read: () => box.checked, write: (value) => (box.checked = Boolean(value)) };
+  return {
+    element: box,
+    input: box,
+    read: () => box.checked,
+    write(value) {
+      box.checked = Boolean(value);
+    },
+  };
 }

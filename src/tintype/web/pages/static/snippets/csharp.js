@@ -1,7 +1,10 @@
 /** C#: a verbatim string, in which only the quote must be doubled. */
 
+/** @type {Language} */
 export const csharp = {
-  name: "C#", file: "Program.cs", needs: "Any .NET: the Program.cs of `dotnet new console`. Mono too: mcs -r:System.Net.Http.dll Program.cs",
+  name: "C#",
+  file: "Program.cs",
+  needs: "Any .NET: the Program.cs of `dotnet new console`. Mono too: mcs -r:System.Net.Http.dll Program.cs",
   write: ({ base, slug, json, answer }) => `using System;
 using System.IO;
 using System.Net.Http;

@@ -1,7 +1,10 @@
 /** Go: raw strings end at a backtick, so that one is joined on. */
 
+/** @type {Language} */
 export const go = {
-  name: "Go", file: "main.go", needs: "Go 1.16 or later; nothing but its standard library.",
+  name: "Go",
+  file: "main.go",
+  needs: "Go 1.16 or later; nothing but its standard library.",
   write: ({ base, slug, json, answer }) => `package main
 
 import (

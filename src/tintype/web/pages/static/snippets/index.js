@@ -1,4 +1,5 @@
 /** The form's request as code, in every language that is offered. */
+import { named } from "../models.js";
 import { csharp } from "./csharp.js";
 import { curl, curlQueue } from "./curl.js";
 import { go } from "./go.js";
@@ -8,21 +9,51 @@ import { php } from "./php.js";
 import { requests, segmind, segmindSync } from "./python.js";
 import { ruby } from "./ruby.js";
 
-/** Each has a name, the file it belongs in, what it needs, and `write(ask)`. */
-export const LANGUAGES = [curl, curlQueue, segmind, segmindSync, requests, javascript, typescript, go, java, csharp, php, ruby];
+/** @type {Language[]} */
+export const LANGUAGES = [
+  curl,
+  curlQueue,
+  segmind,
+  segmindSync,
+  requests,
+  javascript,
+  typescript,
+  go,
+  java,
+  csharp,
+  php,
+  ruby,
+];
 
-/** What a snippet is written from: the server's address, the slug, the body, its JSON, and the file for the answer. */
+/**
+ * What a snippet is written from.
+ * @param {string} base the server's address
+ * @param {string} slug
+ * @param {Values} body
+ * @param {string} answer the file for the answer
+ * @returns {Ask}
+ */
 export function asked(base, slug, body, answer) {
   return { base, slug, body, json: json(body), answer };
 }
 
-/** JSON without the characters that some languages take for the end of a line. */
+/**
+ * JSON without the characters that some languages take for the end of a line.
+ * @param {Values} body
+ */
 function json(body) {
-  return JSON.stringify(body, null, 2).replace(/[\u0085\u2028\u2029]/g, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return JSON.stringify(body, null, 2).replace(
+    /[\u0085\u2028\u2029]/g,
+    (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }
 
-/** The name of the file that v1 answers with: a picture, or JSON where there are several or base64 is wanted. */
-export function answerFile(fields, values) {
-  const value = (means) => values[fields.find((field) => field.means === means)?.name];
+/**
+ * The name of the file that v1 answers with: a picture, or JSON where there are several or base64 is wanted.
+ * @param {Model} model
+ * @param {Values} values
+ */
+export function answerFile(model, values) {
+  const value = (/** @type {string} */ means) => values[named(model, means)?.name ?? ""];
   return value("base64") || Number(value("count") ?? 1) > 1 ? "answer.json" : `picture.${value("format") ?? "jpeg"}`;
 }

@@ -1,7 +1,10 @@
 /** Java: a text block, in which only the backslash must be doubled: JSON never has three quotes in a row. */
 
+/** @type {Language} */
 export const java = {
-  name: "Java", file: "Generate.java", needs: "Java 17 or later: java Generate.java",
+  name: "Java",
+  file: "Generate.java",
+  needs: "Java 17 or later: java Generate.java",
   write: ({ base, slug, json, answer }) => `import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
@@ -28,4 +31,8 @@ ${indented(json.replaceAll("\\", "\\\\"), 12)}
 `,
 };
 
+/**
+ * @param {string} text
+ * @param {number} by
+ */
 const indented = (text, by) => text.replaceAll(/^/gm, " ".repeat(by));

@@ -1,7 +1,10 @@
 /** JavaScript, waiting; TypeScript, queued. */
 
+/** @type {Language} */
 export const javascript = {
-  name: "JavaScript", file: "generate.mjs", needs: "Node.js 18 or later.",
+  name: "JavaScript",
+  file: "generate.mjs",
+  needs: "Node.js 18 or later.",
   write: ({ base, slug, json, answer }) => `import { writeFile } from "node:fs/promises";
 
 const response = await fetch("${base}/v1/${slug}", {
@@ -14,8 +17,11 @@ await writeFile("${answer}", Buffer.from(await response.arrayBuffer()));
 `,
 };
 
+/** @type {Language} */
 export const typescript = {
-  name: "TypeScript, queued", file: "queue.mts", needs: "Node.js 22.18 or later, or a TypeScript compiler.",
+  name: "TypeScript, queued",
+  file: "queue.mts",
+  needs: "Node.js 22.18 or later, or a TypeScript compiler.",
   write: ({ base, slug, json }) => `type State = "QUEUED" | "PROCESSING" | "COMPLETED" | "FAILED";
 interface Result { status: State; output?: string; error?: string | null; metrics?: Record<string, number> }
 

@@ -1,7 +1,10 @@
 /** PHP: a nowdoc, in which nothing is escaped. */
 
+/** @type {Language} */
 export const php = {
-  name: "PHP", file: "generate.php", needs: "PHP 7.3 or later with its curl extension.",
+  name: "PHP",
+  file: "generate.php",
+  needs: "PHP 7.3 or later with its curl extension.",
   write: ({ base, slug, json, answer }) => `<?php
 $body = <<<'JSON'
 ${json}

@@ -2,23 +2,43 @@
 
 const INDENT = "    ";
 
-/** A value as Python writes it: JSON's strings and numbers are Python's too. */
-const literal = (value) => (typeof value === "boolean" ? (value ? "True" : "False") : JSON.stringify(value));
+/** @type {Record<string, string>} */
+const CONSTANTS = { true: "True", false: "False", null: "None" };
+
+/**
+ * A value as Python writes it: JSON's strings and numbers are Python's too.
+ * @param {Value} value
+ */
+function literal(value) {
+  const json = JSON.stringify(value);
+  return CONSTANTS[json] ?? json;
+}
 
 const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 const WORDS = new Set(["from", "in", "is", "lambda", "class", "def", "not", "with", "as", "for"]);
 
-/** Arguments of a call, or a dictionary to unpack where a name can't be one. */
+/**
+ * Arguments of a call, or a dictionary to unpack where a name can't be one.
+ * @param {Values} body
+ */
 function named(body) {
   const plain = Object.keys(body).every((name) => NAME.test(name) && !WORDS.has(name));
   if (!plain) return `${INDENT}**${dictionary(body).replaceAll("\n", `\n${INDENT}`)},\n`;
-  return Object.entries(body).map(([name, value]) => `${INDENT}${name}=${literal(value)},\n`).join("");
+  return Object.entries(body)
+    .map(([name, value]) => `${INDENT}${name}=${literal(value)},\n`)
+    .join("");
 }
 
-const dictionary = (body) => `{\n${Object.entries(body).map(([name, value]) => `${INDENT}${literal(name)}: ${literal(value)},\n`).join("")}}`;
+const dictionary = (/** @type {Values} */ body) =>
+  `{\n${Object.entries(body)
+    .map(([name, value]) => `${INDENT}${literal(name)}: ${literal(value)},\n`)
+    .join("")}}`;
 
+/** @type {Language} */
 export const segmind = {
-  name: "Python, segmind (async)", file: "queue.py", needs: "pip install segmind",
+  name: "Python, segmind (async)",
+  file: "queue.py",
+  needs: "pip install segmind",
   write: ({ base, slug, body }) => `from segmind import SegmindClient
 
 client = SegmindClient(base_url="${base}/v1")  # reads SEGMIND_API_KEY
@@ -29,8 +49,11 @@ print(result["status"], result["output"], result["metrics"])
 `,
 };
 
+/** @type {Language} */
 export const segmindSync = {
-  name: "Python, segmind (sync)", file: "generate.py", needs: "pip install segmind",
+  name: "Python, segmind (sync)",
+  file: "generate.py",
+  needs: "pip install segmind",
   write: ({ base, slug, body, answer }) => `from pathlib import Path
 
 from segmind import SegmindClient
@@ -43,8 +66,11 @@ Path("${answer}").write_bytes(response.content)
 `,
 };
 
+/** @type {Language} */
 export const requests = {
-  name: "Python, requests", file: "generate.py", needs: "pip install requests",
+  name: "Python, requests",
+  file: "generate.py",
+  needs: "pip install requests",
   write: ({ base, slug, body, answer }) => `import os
 from pathlib import Path
 

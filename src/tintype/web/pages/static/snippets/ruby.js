@@ -1,7 +1,10 @@
 /** Ruby: a heredoc in single quotes, in which nothing is escaped. */
 
+/** @type {Language} */
 export const ruby = {
-  name: "Ruby", file: "generate.rb", needs: "Ruby 2.7 or later; nothing but its standard library.",
+  name: "Ruby",
+  file: "generate.rb",
+  needs: "Ruby 2.7 or later; nothing but its standard library.",
   write: ({ base, slug, json, answer }) => `require "net/http"
 
 body = <<~'JSON'

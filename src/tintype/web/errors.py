@@ -5,6 +5,7 @@ from __future__ import annotations
 import structlog
 from fastapi import FastAPI
 from fastapi import Request as HttpRequest
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -14,6 +15,7 @@ from tintype.errors import (
     UNFORESEEN,
     BadRequest,
     Forbidden,
+    InvalidParameter,
     MethodNotAllowed,
     NotFound,
     StorageUnavailable,
@@ -22,7 +24,8 @@ from tintype.errors import (
 )
 from tintype.store.accounts.keys import Key
 from tintype.web.clients import client_address
-from tintype.web.services import services
+from tintype.web.declared import Answer
+from tintype.web.runtime import Runtime
 
 log = structlog.get_logger()
 
@@ -32,9 +35,18 @@ CLIENT_GONE = 499
 REFUSES = "refuses"
 
 
+class Error(Answer):
+    """What every error says; `error` is the only member that the vendor's package reads."""
+
+    error: str
+    error_description: str
+    status_code: int
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Answer all of them with the same three fields."""
     app.add_exception_handler(TintypeError, _ours)
+    app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _framework)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, unforeseen)
@@ -42,12 +54,12 @@ def add_error_handlers(app: FastAPI) -> None:
 
 def _ours(http: HttpRequest, error: Exception) -> JSONResponse:
     known = error if isinstance(error, TintypeError) else TintypeError()
-    own = services(http)
+    runtime: Runtime = http.app.state.runtime
     key: Key | None = http.scope.get("state", {}).get("key")
     if not (key and key.test):  # test keys choose the errors that they get
-        own.metrics.calls.refused(known)
+        runtime.metrics.calls.refused(known)
     if isinstance(known, Forbidden) and key:
-        own.denials.forbidden(client_address(http, own.settings), known.message, key)
+        runtime.denials.forbidden(client_address(http, runtime.settings), known.message, key)
     if known.status >= 500 and known.__cause__ and not _logged(known):
         # The cause is for the operator, not for the client.
         log.error(known.message, path=http.url.path, cause=f"{type(known.__cause__).__name__}: {known.__cause__}")
@@ -67,6 +79,13 @@ def _framework(http: HttpRequest, error: Exception) -> JSONResponse:
     if status == 405:
         return _ours(http, MethodNotAllowed(f"{place} is not allowed", headers={"allow": ", ".join(_methods(http))}))
     return _ours(http, BadRequest() if status < 500 else TintypeError())
+
+
+def _invalid(http: HttpRequest, error: Exception) -> JSONResponse:
+    """What the framework checks by itself: a single parameter of a path, a query or the headers."""
+    first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
+    name, wanted = str(first.get("loc", ("request",))[-1]), str(first.get("msg", ""))
+    return _ours(http, InvalidParameter(name, first.get("input"), wanted[:1].lower() + wanted[1:]))
 
 
 def _methods(http: HttpRequest) -> list[str]:

@@ -1,0 +1,67 @@
+"""What handlers ask for: the store, the files, what is in memory, and facts of their call. Keys: auth.py; bodies and
+queries: declared.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Protocol, TypeVar
+
+from fastapi import Depends
+from fastapi import Request as HttpRequest
+
+from tintype.store.store import Store
+from tintype.web import clients, threads
+from tintype.web.files import Files
+from tintype.web.runtime import Runtime
+
+T = TypeVar("T")
+
+
+class InCallersThread(Protocol):
+    """Runs blocking work of a call; raises ClientDisconnect if its client has hung up by the time it would begin."""
+
+    def __call__(self, work: Callable[..., T], /, *args: Any, **named: Any) -> Awaitable[T]: ...
+
+
+async def _store(http: HttpRequest) -> Store:
+    store: Store = http.app.state.store
+    return store
+
+
+async def _files(http: HttpRequest) -> Files:
+    files: Files = http.app.state.files
+    return files
+
+
+async def _runtime(http: HttpRequest) -> Runtime:
+    runtime: Runtime = http.app.state.runtime
+    return runtime
+
+
+StoreDep = Annotated[Store, Depends(_store)]
+FilesDep = Annotated[Files, Depends(_files)]
+RuntimeDep = Annotated[Runtime, Depends(_runtime)]
+
+
+async def _base_url(http: HttpRequest, runtime: RuntimeDep) -> str:
+    return clients.base_url(http, runtime.settings)
+
+
+async def _client_address(http: HttpRequest, runtime: RuntimeDep) -> str:
+    return clients.client_address(http, runtime.settings)
+
+
+async def _in_thread(http: HttpRequest) -> InCallersThread:
+    async def run(work: Callable[..., T], /, *args: Any, **named: Any) -> T:
+        return await threads.in_thread(http, work, *args, **named)
+
+    return run
+
+
+#: This server's address as the caller reaches it, without a slash at the end; a call with invalid headers is refused.
+BaseUrl = Annotated[str, Depends(_base_url)]
+#: The address that the call came from.
+ClientAddress = Annotated[str, Depends(_client_address)]
+#: For endpoints that are async, to wait for something; others run in a thread of their caller as a whole.
+InThread = Annotated[InCallersThread, Depends(_in_thread)]

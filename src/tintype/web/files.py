@@ -1,0 +1,93 @@
+"""The files of a server: input images, outputs and uploads, and where one of them is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from tintype.errors import NotFound
+from tintype.media.images import check
+from tintype.media.storage import Storage, open_storage
+from tintype.settings import Settings
+from tintype.store.accounts.uploads import Uploads
+from tintype.store.store import Store
+
+#: Seconds that a signed address of an image works: enough to follow it.
+SIGNED_FOR = 300.0
+#: Timeout in seconds of a call to a storage that is away: it occupies a thread meanwhile, of which there are few.
+CALLERS_TIMEOUT = 5.0
+
+
+@dataclass(frozen=True)
+class Files:
+    """One per server. Outputs and uploads share one namespace of unguessable names."""
+
+    inputs: Storage
+    outputs: Storage
+    uploads: Storage
+    #: Notes of images' sizes.
+    rows: Uploads
+    #: Of one image, at most.
+    max_bytes: int
+    max_pixels: int
+    #: Whether the storage itself serves images, under signed addresses.
+    redirect: bool
+
+    @classmethod
+    def open(cls, settings: Settings, inputs: Storage, store: Store) -> Self:
+        return cls(
+            inputs=inputs,
+            outputs=open_storage(
+                settings, settings.outputs_folder, settings.retention.effective_output_ttl, CALLERS_TIMEOUT
+            ),
+            uploads=open_storage(settings, settings.assets_folder, settings.retention.upload_ttl, CALLERS_TIMEOUT),
+            rows=store.uploads,
+            max_bytes=settings.inputs.max_bytes,
+            max_pixels=settings.inputs.max_pixels,
+            redirect=settings.storage.redirect,
+        )
+
+    @staticmethod
+    def open_inputs(settings: Settings) -> Storage:
+        """The input images alone: the store needs them first."""
+        return open_storage(settings, settings.inputs_folder, settings.retention.input_ttl, CALLERS_TIMEOUT)
+
+    def find(self, name: str) -> tuple[Storage, int]:
+        """Where a finished or uploaded image of that name is, and its bytes; raises NotFound."""
+        try:
+            return self.outputs, self.outputs.size(name)
+        except NotFound:
+            return self.uploads, self.uploads.size(name)
+
+    def size(self, name: str) -> tuple[int, int]:
+        """Width and height in pixels of such an image; raises NotFound, and BadPicture for what is none.
+
+        Its file is read only where they were not noted: by an earlier version, or until its request's record expired.
+        """
+        size = self.rows.size_of(name)
+        place, _ = self.find(name)
+        return check(place.get(name), self.max_pixels) if size is None else size
+
+    def address(self, name: str) -> str | None:
+        """Where the storage serves that image itself, if the operator has enabled that; raises NotFound."""
+        if not self.redirect:
+            return None
+        try:
+            return self.outputs.signed_url(name, SIGNED_FOR)
+        except NotFound:
+            return self.uploads.signed_url(name, SIGNED_FOR)
+
+    def cleanup(self, store: Store) -> None:
+        """Delete what has expired: records, and files but for those that requests still need."""
+        store.webhooks.outbox.expire()
+        store.queue.previews.expire()
+        store.ops.preloads.expire()
+        store.queue.history.expire()
+        store.uploads.expire()
+        store.delegation.expire()
+        store.audit.expire()
+        store.queue.expire()
+        # Last: a storage that is away delays these until a later cleanup.
+        needed = store.queue.needed_inputs()
+        for files in (self.outputs, self.inputs, self.uploads):
+            files.expire(needed)

@@ -1,0 +1,72 @@
+"""What a web process has in memory, one of each: its limits and what counts towards them, its metrics, its phase."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Self
+
+from tintype.catalog.blocked import BlockedPhrases
+from tintype.catalog.spec import ModelSpec, Tariff
+from tintype.hub.registry import Registry
+from tintype.media.storage import open_storage
+from tintype.settings import Settings
+from tintype.store.billing.ledger import tariff
+from tintype.store.store import Store
+from tintype.telemetry.exposition import Metrics
+from tintype.telemetry.traces import Tracing, open_tracing
+from tintype.web.body import Bodies
+from tintype.web.clients import DenialLog
+from tintype.web.generate.watcher import ConcurrentWaits, Watcher
+from tintype.web.readiness import STORAGE_TIMEOUT, Readiness
+from tintype.web.shutdown import Shutdown
+from tintype.web.threads import Threads
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What isn't durable. For one event loop, but for what says that threads share it."""
+
+    settings: Settings
+    registry: Registry
+    threads: Threads
+    bodies: Bodies
+    waits: ConcurrentWaits
+    watcher: Watcher
+    denials: DenialLog
+    metrics: Metrics
+    tracing: Tracing
+    #: Phrases that prompts are refused for.
+    blocked: BlockedPhrases
+    shutdown: Shutdown
+    readiness: Readiness
+    #: Set when a test key's request has been queued here, for the fake worker.
+    test_accepted: threading.Event = field(default_factory=threading.Event)
+
+    @classmethod
+    def open(cls, settings: Settings, registry: Registry, store: Store, shutdown: Shutdown, name: str) -> Self:
+        """name: the server's in the database, and in traces."""
+        # Its own, with a short timeout: readiness is answered before a slow storage is.
+        probed = open_storage(
+            settings, settings.outputs_folder, settings.retention.effective_output_ttl, STORAGE_TIMEOUT
+        )
+        snapshot = partial(store.ops.metrics, registry.catalogue)
+        return cls(
+            settings=settings,
+            registry=registry,
+            threads=Threads(),
+            bodies=Bodies(per_account=settings.limits.account_bodies, total=settings.limits.bodies),
+            waits=ConcurrentWaits(settings.limits.account_waits, settings.limits.waits),
+            watcher=Watcher(store.queue, settings.web.events_poll, shutdown),
+            denials=DenialLog(),
+            metrics=Metrics(snapshot, [store.db.times], {"database": store.db.kind}, settings.data),
+            tracing=open_tracing(settings.telemetry.traces, "web", name),
+            blocked=BlockedPhrases.read(settings.safety.blocked_prompts),
+            shutdown=shutdown,
+            readiness=Readiness(store, probed, shutdown, settings.queue.heartbeat),
+        )
+
+    def price(self, spec: ModelSpec) -> Tariff:
+        """A model's price: the operator's own, or the catalogue's; nothing without billing."""
+        return tariff(spec, self.registry.prices.get(spec.slug), billing=self.settings.billing.enabled)

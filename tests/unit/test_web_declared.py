@@ -1,0 +1,129 @@
+"""Queries and bodies that routes declare: what counts as sent, and what is said of what isn't allowed."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Any, Literal
+
+import pytest
+from fastapi import FastAPI, Query
+from pydantic import BaseModel, Field
+from starlette.datastructures import QueryParams
+
+from tintype.errors import BadRequest
+from tintype.web.declared import Allowed, Answer, Declared, SentQuery, declares_query, sent_once
+from tintype.web.query import Absent, Day, Flag, Page, window
+
+
+class Asked(SentQuery):
+    page: Page = 1
+    since: Day = Field(None, alias="from")
+    status: Literal["COMPLETED", "FAILED"] | Absent = None
+    model_name: str
+    web: Flag = False
+
+
+class Members(BaseModel):
+    types: list[Literal["A", "B"]]
+
+
+class Body(Declared):
+    name: str = Field(max_length=3, description="1 to 3 characters")
+    event: Members | None = None
+    urls: list[Annotated[str, Allowed("an address")]] = Field(default_factory=list)
+
+
+def test_blank_values_are_absent_and_spaces_do_not_count() -> None:
+    asked = Asked.model_validate({"page": " ", "from": "", "status": " FAILED ", "model_name": " a ", "other": "x"})
+    assert asked == Asked.model_construct(page=1, since=None, status="FAILED", model_name="a", web=False)
+    assert asked.status == "FAILED"
+
+
+@pytest.mark.parametrize(("sent", "meant"), [("", True), ("true", True), ("false", False)])
+def test_a_flag_needs_no_value(sent: str, meant: bool) -> None:
+    assert Asked.model_validate({"model_name": "a", "web": sent}).web is meant
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        ({"page": "0"}, "page: '0' was sent; allowed: a whole number from 1 to 1000000"),
+        ({"page": "+1"}, "page: '+1' was sent"),
+        ({"page": "1_0"}, "page: '1_0' was sent"),
+        ({"page": "１"}, "page: '１' was sent"),
+        ({"page": "9" * 5000}, "page: '999"),
+        ({"from": "2026-1-1x"}, "from: '2026-1-1x' was sent; allowed: a day as YYYY-MM-DD"),
+        ({"status": "failed"}, "status: 'failed' was sent; allowed: one of COMPLETED, FAILED"),
+        ({"model_name": " "}, "model_name: required, but not sent; allowed: text"),
+        ({"web": "1"}, "web: '1' was sent; allowed: true or false"),
+    ],
+)
+def test_a_query_is_refused_in_words(sent: dict[str, str], said: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        Asked.model_validate({"model_name": "a", **sent})
+    assert refused.value.message.startswith(said)
+    assert len(refused.value.message) < 250
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        ({}, "name: required, but not sent; allowed: 1 to 3 characters"),
+        ({"name": ""}, ""),
+        ({"name": None}, "name: required, but not sent"),
+        ({"name": 5}, "name: 5 was sent; allowed: 1 to 3 characters"),
+        ({"name": "abcd"}, "name: 'abcd' was sent"),
+        ({"name": "a", "event": {}}, "event.types: required, but not sent"),
+        ({"name": "a", "event": {"types": ["C"]}}, "event.types: ['C'] was sent; allowed: one of A, B"),
+        ({"name": "a", "event": 5}, "event: 5 was sent"),
+        ({"name": "a", "urls": ["x", 5]}, "urls[1]: 5 was sent; allowed: an address"),
+    ],
+)
+def test_so_is_a_body(sent: dict[str, Any], said: str) -> None:
+    if not said:
+        assert Body.model_validate(sent).name == ""
+        return
+    with pytest.raises(BadRequest) as refused:
+        Body.model_validate(sent)
+    assert refused.value.message.startswith(said)
+
+
+def test_a_name_that_is_sent_twice_is_refused() -> None:
+    sent_once(QueryParams("a=1&b=1&c="))
+    with pytest.raises(BadRequest, match="b: sent twice"):
+        sent_once(QueryParams("a=1&b=1&b="))
+
+
+async def asks(query: Annotated[Asked, Query()]) -> None: ...
+
+
+def test_the_framework_describes_it() -> None:
+    assert declares_query(asks)
+    assert not declares_query(sent_once)
+    app = FastAPI()
+    app.get("/")(asks)
+    found = {one["name"]: one["schema"] for one in app.openapi()["paths"]["/"]["get"]["parameters"]}
+    assert (found["page"]["minimum"], found["page"]["maximum"], found["page"]["default"]) == (1, 1_000_000, 1)
+    assert (found["from"]["type"], found["from"]["format"]) == ("string", "date")
+    assert found["status"]["enum"] == ["COMPLETED", "FAILED"]
+
+
+def test_a_window_ends_today_and_is_not_too_long() -> None:
+    begin, end = window(date(2026, 11, 1), date(2026, 11, 2), days=7, max_days=31)
+    assert end - begin == 2 * 86_400
+    begin, end = window(None, None, days=7, max_days=31)
+    assert end - begin == 8 * 86_400
+    with pytest.raises(BadRequest, match="from_date: '2026-01-01' was sent; allowed: a day at most 30 days before"):
+        window(date(2026, 1, 1), date(2026, 11, 2), days=7, max_days=31)
+
+
+def test_an_answer_leaves_out_what_it_was_not_given() -> None:
+    class Found(Answer):
+        id: str
+        seconds: float | None
+        warnings: tuple[str, ...] = ()
+
+    assert bytes(Found(id="a", seconds=None).response().body) == b'{"id":"a","seconds":null}'
+    with_words = Found(id="a", seconds=1.5, warnings=("é",)).response(422, {"x": "y"})
+    assert bytes(with_words.body).decode() == '{"id":"a","seconds":1.5,"warnings":["é"]}'
+    assert (with_words.status_code, with_words.headers["x"]) == (422, "y")
