@@ -47,11 +47,11 @@ $(READY): $(RUNS) locks/dev.txt
 	touch $(READY)
 
 .PHONY: demo
-demo: $(READY) ## Draw one picture with each of the four models into demo/
+demo: install ## Draw one picture with each of the four models into demo/
 	$(BIN)/tintype demo --output demo
 
 .PHONY: serve
-serve: $(READY) ## Start the server on http://127.0.0.1:8000
+serve: install ## Start the server on http://127.0.0.1:8000
 	$(BIN)/tintype serve
 
 .PHONY: test
@@ -104,7 +104,7 @@ samples: setup ## Draw the pages' sample pictures anew, with the built-in weight
 	$(BIN)/tintype generate stable-diffusion-3.5-turbo-txt2img --prompt "a birthday cake on a pink background" --seed 1 --width 512 --height 512 -o $(SAMPLES)/stable-diffusion-3.5-turbo-txt2img.jpeg
 
 .PHONY: screenshots
-screenshots: setup ## Have the pages' tests leave their photographs in docs/images, for README.md
+screenshots: setup ## Have the pages' tests leave their photographs in docs/images, for docs/browser.md
 	SCREENSHOTS=$(CURDIR)/docs/images OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest tests/acceptance/test_pages*.py
 
 .PHONY: rehearsal
@@ -120,6 +120,7 @@ check: setup ## Check style, types, layers, words, the pages' modules and the fi
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.words
+	$(BIN)/python -m tests.docs --check
 	! LC_ALL=C.UTF-8 grep -rnE --include='*.[jt]s' '.{121}' src/tintype/web/pages/static
 	$(if $(NODE),node_modules/.bin/biome ci --error-on-warnings)
 	$(if $(NODE),node_modules/.bin/tsc)
@@ -127,6 +128,10 @@ check: setup ## Check style, types, layers, words, the pages' modules and the fi
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
 	$(BIN)/check-jsonschema --quiet --schemafile $$($(BIN)/python -c 'import ray.autoscaler as a; print(a.__path__[0])')/ray-schema.json deploy/ray.yaml
 	$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes/*.yaml
+
+.PHONY: docs
+docs: setup ## Write anew what of the documents is made from the code
+	$(BIN)/python -m tests.docs
 
 .PHONY: tree
 tree: setup ## List the modules of src/tintype, each with what it is for

@@ -112,8 +112,10 @@ class InvalidParameter(BadRequest):
 
 def _shown(sent: object) -> str:
     """A value for a message, cut to SENT_LENGTH; strings are cut first, since the repr of megabytes takes time."""
-    shown = repr(sent[: SENT_LENGTH + 1] if isinstance(sent, str) else sent)
-    return shown if len(shown) <= SENT_LENGTH else shown[:SENT_LENGTH] + "…"
+    if sent is None or isinstance(sent, bool):
+        return {True: "true", False: "false", None: "null"}[sent]
+    text = repr(sent[: SENT_LENGTH + 1] if isinstance(sent, str) else sent)
+    return text if len(text) <= SENT_LENGTH else text[:SENT_LENGTH] + "…"
 
 
 class MissingParameter(BadRequest):
@@ -168,7 +170,7 @@ class Unauthorized(TintypeError):
 
     def __init__(self, message: str | None = None, *, reason: str = "unknown") -> None:
         self.reason = reason
-        super().__init__(message)
+        super().__init__(message, headers={"www-authenticate": 'Bearer realm="tintype"'})
 
 
 class Forbidden(TintypeError):
@@ -189,7 +191,7 @@ class NotFound(TintypeError):
     """There is nothing at this address."""
 
     status = 404
-    advice = "GET /v1/models lists the models; requests expire some time after they end."
+    advice = "Check the address and the id: what has expired is gone. GET /v1/models lists the models."
 
 
 class RequestUnknown(NotFound):

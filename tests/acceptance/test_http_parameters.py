@@ -89,7 +89,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
         response = http.post(f"/{version}/{slug}", content=body, headers=JSON)
         error = refused(response, 400, words)
         assert error.startswith(f"{name}: ")
-        assert repr(sent) in error
+        assert (str(sent).lower() if isinstance(sent, bool) else repr(sent)) in error
         assert credits(response) == 1
 
 

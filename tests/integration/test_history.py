@@ -245,7 +245,7 @@ def test_an_upload_is_served_and_can_be_an_input(web: Website, http: httpx2.Clie
         ({"data_urls": []}, "data_urls: required"),
         ({"data_urls": "data:,"}, "a list of 1 to 16"),
         ({"data_urls": [5]}, "data_urls[0]: 5 was sent; allowed: the data: URI of an image"),
-        ({"data_urls": [picture(), None]}, "data_urls[1]: None was sent"),
+        ({"data_urls": [picture(), None]}, "data_urls[1]: null was sent"),
         ({"data_urls": ["data:image/png;base64,AAAA"] * 17}, "17 items"),
         ({"data_urls": ["data:image/svg+xml,<svg/>"]}, "data_urls[0]: not a JPEG"),
         ({"data_urls": ["https://one.example/a.png"]}, "data_urls[0]: not a JPEG"),

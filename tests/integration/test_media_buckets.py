@@ -18,9 +18,9 @@ import obstore
 import pytest
 from tests.objects import ObjectStorage, object_storage
 
-from tintype.cli.options import with_endpoint
+from tintype.cli.sources import Configuration, with_endpoint
 from tintype.cli.storage import check_storage
-from tintype.errors import StorageUnavailable
+from tintype.errors import ConfigurationInvalid, StorageUnavailable
 from tintype.media.objects import Objects, bucket, open_bucket
 from tintype.media.storage_id import place
 from tintype.settings import Settings
@@ -136,7 +136,7 @@ def test_every_combination_writes_and_reads(
         monkeypatch.setenv(endpoint, storage.address)
     if endpoint == "settings over AWS":
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
-    found = with_endpoint(Settings.of(**settings))
+    found = with_endpoint(Configuration(Settings.of(**settings), {}, None), os.environ).settings
     assert place(found) == f"s3://pictures/team a/täglich+1= at {storage.address}"
     check_storage(found)
     outputs = open_bucket(found, "outputs", math.inf, 5)
@@ -203,8 +203,10 @@ def test_what_ends_the_start_in_one_line(
     monkeypatch.setenv("AWS_METADATA_ENDPOINT", scripted.address)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(click.UsageError, match=words) as error:
-        check_storage(with_endpoint(Settings.of(storage_url="s3://pictures", **own)))
+    with pytest.raises((click.UsageError, ConfigurationInvalid), match=words) as error:
+        check_storage(
+            with_endpoint(Configuration(Settings.of(storage_url="s3://pictures", **own), {}, None), os.environ).settings
+        )
     assert "\n" not in error.value.message
 
 

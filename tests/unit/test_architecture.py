@@ -1,36 +1,78 @@
-"""ARCHITECTURE.md names every package, and each module says in its first line what it is for (`make tree`)."""
+"""The pages about the structure name what is there: packages, modules, decisions; the picture has every package."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import pytest
+from tests import picture
 from tests.tree import SOURCE, tree
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
-#: A path of a module, as ARCHITECTURE.md names them.
-MODULE = re.compile(r"`((?:[a-z_0-9]+/)*[a-z_0-9]+\.py)`")
+DECISIONS = ROOT / "docs" / "decisions"
+#: What tells contributors of modules by their paths in `src/tintype`, or in the repository.
+PAGES = [
+    ROOT / "ARCHITECTURE.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "docs" / "failure-modes.md",
+    *DECISIONS.glob("*.md"),
+]
+MODULE = re.compile(r"`((?:[a-z_0-9]+/)+[a-z_0-9-]+\.(?:py|js)|(?:[a-z_0-9]+/)+)`")
 
 
-def test_every_module_says_what_it_is_for() -> None:
-    said = dict(tree())
+@pytest.fixture(scope="module")
+def said() -> dict[Path, str]:
+    return dict(tree())
+
+
+def test_every_module_says_what_it_is_for(said: dict[Path, str]) -> None:
     assert len(said) > 150
     assert [path for path, words in said.items() if not words] == []
 
 
-def test_the_table_names_every_package() -> None:
-    there = {f"`{path.parent.parts[0]}/`" for path, _ in tree() if path.name == "__init__.py" and len(path.parts) > 1}
-    alone = {f"`{path.name}`" for path, _ in tree() if len(path.parts) == 1 and not path.name.startswith("__")}
-    assert {word for word in there | alone if f"| {word}" not in TEXT} == set()
+def test_the_table_names_every_package(said: dict[Path, str]) -> None:
+    there = {f"`{path.parts[0]}/`" for path in said if len(path.parts) > 1}
+    alone = {f"`{path.name}`" for path in said if len(path.parts) == 1 and not path.name.startswith("__")}
+    rows = " ".join(re.findall(r"^\|([^|]*)\|", TEXT, re.MULTILINE))
+    assert {word for word in there | alone if word not in rows} == set()
 
 
-def test_every_module_that_is_named_is_there() -> None:
-    named = {path for path in MODULE.findall(TEXT) if "/" in path and not path.startswith(("tests/", "benchmarks/"))}
-    assert len(named) > 20
-    assert {path for path in named if not (SOURCE / path).exists()} == set()
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_module_that_is_named_is_there(page: Path) -> None:
+    named = set(MODULE.findall(page.read_text("utf-8")))
+    rooms = (ROOT, SOURCE, *(SOURCE / room for room in ("store", "web")))
+    assert {path for path in named if not any((room / path).exists() for room in rooms)} == set()
 
 
-def test_the_tree_names_the_pages() -> None:
-    pages = {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
-    assert set(re.findall(r"^(docs/\S+\.md) ", TEXT, re.MULTILINE)) == pages
+def test_modules_are_named_at_all() -> None:
+    assert len({name for page in PAGES for name in MODULE.findall(page.read_text("utf-8"))}) > 60
+
+
+def test_the_index_names_every_page_and_the_list_every_decision() -> None:
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    assert set(re.findall(r"\]\(([a-z-]+\.md)\)", (ROOT / "docs" / "index.md").read_text("utf-8"))) == pages
+    decided = {path.name for path in DECISIONS.glob("0*.md")}
+    assert set(re.findall(r"\]\((0\S+\.md)\)", (DECISIONS / "README.md").read_text("utf-8"))) == decided
+
+
+def test_decisions_say_what_they_cost_and_what_else_was_considered() -> None:
+    for page in DECISIONS.glob("0*.md"):
+        text = page.read_text("utf-8")
+        assert text.startswith(f"# {page.name[:4]}: ")
+        assert "**Context.**" in text, page.name
+        assert "**What it costs.**" in text, page.name
+
+
+def test_the_picture_has_every_package_and_leaves_out_what_other_arrows_imply() -> None:
+    drawn = picture.draw()
+    assert set(re.findall(r'class="name"[^>]*>(\w+)<', drawn)) == {
+        name for row in picture.packages().layers for name in row
+    }
+    assert picture.reduced({"a": {"b", "c", "d"}, "b": {"c"}, "c": {"d"}, "d": set()}) == {
+        "a": {"b"},
+        "b": {"c"},
+        "c": {"d"},
+        "d": set(),
+    }

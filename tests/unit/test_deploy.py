@@ -15,7 +15,7 @@ from tintype.catalog.modelfile import read_models_file
 from tintype.catalog.sources import SOURCES
 from tintype.cli import tintype
 from tintype.cli.serve import worker_grace
-from tintype.settings import ENVIRONMENT_NAMES, Settings
+from tintype.settings import CONFIG, VARIABLES, Settings
 from tintype.web.shutdown import LAST_ANSWERS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -35,7 +35,7 @@ PODS = [one["spec"]["template"]["spec"] for one in OBJECTS if one["kind"] in ("D
 @pytest.mark.parametrize("name", TEXTS)
 def test_every_setting_exists(name: str) -> None:
     named = set(re.findall(r"TINTYPE_([A-Z0-9_]+)", TEXTS[name]))
-    assert named <= ENVIRONMENT_NAMES
+    assert named <= {*VARIABLES, CONFIG}
 
 
 def test_no_service_sets_a_setting() -> None:

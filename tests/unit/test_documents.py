@@ -1,4 +1,4 @@
-"""What README.md, docs/ and deploy/ name exists: every command with its options, every setting, every link's end."""
+"""What the documents and deploy/ name exists: commands with their options, settings, targets, paths, links' ends."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import click
 import pytest
 
 from tintype.cli import tintype
-from tintype.settings import ENVIRONMENT_NAMES
+from tintype.settings import CONFIG, VARIABLES
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+#: With those for contributors, who have variables of the tests' own.
+ALL = [*PAGES, ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md"]
 TEXTS = [*PAGES, *sorted(path for path in (ROOT / "deploy").rglob("*") if path.is_file())]
 #: A command where one can begin: on a line, after what ends another one, after what is set for it alone.
 COMMAND = re.compile(
@@ -25,6 +27,10 @@ COMMAND = re.compile(
 SPAN = re.compile(r"`([^`]+)`")
 BLOCK = re.compile(r"^(?:```\w*\n(.*?)^```|((?: {4}[^\n]*\n)+))", re.M | re.S)
 SETTING = re.compile(r"\bTINTYPE_([A-Z0-9_]*[A-Z0-9])(_?…|_\*)?")
+TARGET = re.compile(r"^[a-z]+:", re.M)
+MAKE = re.compile(r"(?:^|[;&(]) *make ([a-z][a-z-]*)", re.M)
+#: Of a file or folder of the repository; not of one with a place to fill in.
+PLACE = re.compile(r"`((?:tests|docs|deploy|benchmarks|examples|training|src)/[\w./-]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -77,8 +83,22 @@ def test_commands_are_found_at_all() -> None:
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_setting_exists(path: Path) -> None:
+    known = {*VARIABLES, CONFIG}
     for name, begins in SETTING.findall(path.read_text("utf-8")):
-        assert any(known.startswith(name) for known in ENVIRONMENT_NAMES) if begins else name in ENVIRONMENT_NAMES, name
+        assert any(one.startswith(name) for one in known) if begins else name in known, name
+
+
+@pytest.mark.parametrize("page", ALL, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_target_and_path_exists(page: Path) -> None:
+    targets = {found[:-1] for found in TARGET.findall((ROOT / "Makefile").read_text("utf-8"))}
+    assert {name for name in MAKE.findall(code(page)) if name not in targets} == set()
+    named = PLACE.findall(page.read_text("utf-8"))
+    assert {path for path in named if not (ROOT / path).exists()} == set()
+
+
+def test_targets_and_paths_are_found_at_all() -> None:
+    assert {"setup", "bench", "docs"} <= {name for page in ALL for name in MAKE.findall(code(page))}
+    assert len({path for page in ALL for path in PLACE.findall(page.read_text("utf-8"))}) > 10
 
 
 def anchors(page: Path) -> set[str]:
@@ -88,9 +108,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize(
-    "page", [*PAGES, ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name
-)
+@pytest.mark.parametrize("page", ALL, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_somewhere(page: Path) -> None:
     text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
     for target in LINK.findall(text):

@@ -115,3 +115,12 @@ def test_the_page_in_the_module_shows_the_whole_tree() -> None:
     assert errors.__doc__
     for kind in KINDS:
         assert kind.__name__ in errors.__doc__
+
+
+def test_a_401_names_the_scheme_that_is_taken() -> None:
+    assert errors.Unauthorized().public_headers() == {"www-authenticate": 'Bearer realm="tintype"'}
+
+
+@pytest.mark.parametrize(("sent", "shown"), [(True, "true"), (False, "false"), (None, "null"), ("101", "'101'")])
+def test_what_was_sent_is_shown_in_the_words_of_json(sent: object, shown: str) -> None:
+    assert str(InvalidParameter("steps", sent, "more")) == f"steps: {shown} was sent; allowed: more"

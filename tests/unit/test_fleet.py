@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,11 +12,12 @@ from tests.acceptance.harness import here, words
 
 from tintype.cli import options
 from tintype.cli.fleet import worker_launch
+from tintype.cli.sources import load
 from tintype.core import RunningImages, WorkerReport
 from tintype.fleet import devices, supervisor
 from tintype.fleet.scaling import Cooldown, ScalingPolicy, Slot, find_slots, needed_workers, scale_down_candidates
 from tintype.fleet.supervisor import ChildProcess, RestartBackoff
-from tintype.settings import Settings
+from tintype.settings import overlaid
 from tintype.store.ops.processes import WorkerRow
 from tintype.store.queue.eta import Demand
 
@@ -139,20 +143,66 @@ def test_what_can_not_be_started_is_not_retried_immediately(monkeypatch: pytest.
         child.keep_alive()
 
 
-def test_what_workers_of_other_machines_are_started_with() -> None:
+def test_what_workers_of_other_machines_are_started_with(tmp_path: Path) -> None:
     there = {
         "TINTYPE_DATABASE_URL": "postgresql://tintype:secret@db/tintype",
         "TINTYPE_BOOTSTRAP_KEY": "SG_secret",
         "AWS_SECRET_ACCESS_KEY": "secret",
         "PATH": "/bin",
     }
-    given = worker_launch(Settings.of(ray_gpus=0.5, database_url=there["TINTYPE_DATABASE_URL"]), there)
-    assert sorted(given.env) == ["AWS_SECRET_ACCESS_KEY", "TINTYPE_DATABASE_URL", "TINTYPE_MEMORY_SHARE"]
+    given = worker_launch(load({**there, "TINTYPE_RAY_GPUS": "0.5"}, {}), there)
+    names = ["TINTYPE_DATABASE_URL", "TINTYPE_MEMORY_SHARE", "TINTYPE_RAY_GPUS"]
+    assert sorted(given.env) == ["AWS_SECRET_ACCESS_KEY", *names]
     assert given.env["TINTYPE_MEMORY_SHARE"] == "0.5"
     assert "secret" not in repr(given)
-    own = worker_launch(Settings.of(ray_gpus=0.5), {"TINTYPE_MEMORY_SHARE": "0.3"})
-    assert own.env == {"TINTYPE_MEMORY_SHARE": "0.3"}
-    assert worker_launch(Settings.of(ray_gpus=0), {}).env == worker_launch(Settings.of(ray_gpus=1), {}).env == {}
+    own = worker_launch(load({"TINTYPE_MEMORY_SHARE": "0.3", "TINTYPE_RAY_GPUS": "0.5"}, {}), {})
+    assert own.env["TINTYPE_MEMORY_SHARE"] == "0.3"
+    assert worker_launch(load({}, {}), {}).env == {}
+    assert worker_launch(load({"TINTYPE_RAY_GPUS": "0"}, {}), {}).env == {"TINTYPE_RAY_GPUS": "0"}
+
+
+def test_they_get_what_files_say_and_no_file(tmp_path: Path) -> None:
+    """They run elsewhere: neither the settings file nor a secret's is there."""
+    (tmp_path / "secret").write_text("hush\n")
+    file = tmp_path / "tintype.toml"
+    file.write_text(
+        """
+        [storage]
+        url = "s3://pictures"
+        key_id = "key"
+        redirect = true
+        [accounts]
+        bootstrap_key = "SG_secret"
+        [inputs]
+        fetch_allow = ["b.lan", "a.lan"]
+        max_pixels = 9
+        [models]
+        weights = {"sd1.5-img2img" = "sd15"}
+        [billing]
+        prices = {"sd1.5-img2img" = 0.5}
+        """
+    )
+    there = {"TINTYPE_STORAGE_SECRET_FILE": str(tmp_path / "secret"), "TINTYPE_MAX_PICTURES": "3"}
+    loaded = load(there, {"data": tmp_path}, file)
+    given = worker_launch(loaded, there)
+    assert given.env == {
+        "TINTYPE_STORAGE_URL": "s3://pictures",
+        "TINTYPE_STORAGE_KEY_ID": "key",
+        "TINTYPE_STORAGE_SECRET": "hush",
+        "TINTYPE_STORAGE_REDIRECT": "true",
+        "TINTYPE_FETCH_ALLOW": "a.lan,b.lan",
+        "TINTYPE_MAX_IMAGE_PIXELS": "9",
+        "TINTYPE_MAX_IMAGES": "3",
+        "TINTYPE_WEIGHTS": json.dumps({"sd1.5-img2img": str(tmp_path / "sd15")}),
+        "TINTYPE_PRICES": json.dumps({"sd1.5-img2img": {"dollars": 0.5}}),
+    }
+    # On a node with names of its own for some of them, which would contradict.
+    node = {"TINTYPE_MAX_PICTURES": "4", "TINTYPE_STORAGE_SECRET_FILE": "/nowhere", "HOST": "node", "TINTYPE_T5": "cpu"}
+    env = overlaid(node, given.env)
+    assert env["HOST"] == "node"
+    there_too = load(env, {"data": tmp_path})
+    assert there_too.settings.memory.t5 == "cpu"
+    assert there_too.settings.replace(t5="device", bootstrap_key="SG_secret") == loaded.settings
 
 
 @pytest.mark.parametrize("command", [("serve", "--fleet", "ray"), ("fleet",)])

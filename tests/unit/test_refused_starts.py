@@ -36,7 +36,7 @@ def test_an_address_that_is_none_is_one_line(command: str, url: str, monkeypatch
 def test_a_setting_that_is_like_none_is_given_no_closest_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINTYPE_BOGUS", "1")
     output = CliRunner().invoke(tintype, ["serve"]).output
-    assert output == "Error: TINTYPE_BOGUS is not a setting; docs/settings.md lists them\n"
+    assert output == "Error: TINTYPE_BOGUS is not a setting; `tintype config show` lists them all\n"
 
 
 @pytest.mark.parametrize("name", ["TINTYPE_PORTS", "TINTYPE_LEASE", "TINTYPE_PRICES", "TINTYPE_TRACES"])

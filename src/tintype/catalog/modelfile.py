@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from tintype.catalog.parameters import offering
 from tintype.catalog.spec import MAX_SIDE, MIN_SIDE, MULTIPLE, Catalogue, ModelSpec
 from tintype.errors import BadRequest, ConfigurationInvalid
-from tintype.settings import OwnPrice
+from tintype.settings.values import OwnPrice
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9.\-]{0,79}")
 #: Other addresses below /v1 and /v2 than the models' own, which a slug would hide, or be hidden by: those that there

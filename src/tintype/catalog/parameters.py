@@ -132,7 +132,7 @@ def guidance(default: float, min_: float, max_: float) -> Param:
 
 def strength(default: float, min_: float) -> Param:
     """How much of the input image is replaced."""
-    help = "How much to change the input picture: 0 keeps it, 1 redraws it."
+    help = "How much to change the input picture: low values keep it, 1 redraws it."
     limits: dict[str, Any] = {"minimum": min_, "maximum": 1}
     return Param(name="strength", kind="number", help=help, default=default, group="picture", step=0.05, **limits)
 

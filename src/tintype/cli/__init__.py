@@ -7,12 +7,14 @@ import os
 import pwd
 import socket
 import sys
+from pathlib import Path
 
 import click
 
 from tintype import __version__
 from tintype.cli.accounts import accounts
 from tintype.cli.audit import audit
+from tintype.cli.config import config
 from tintype.cli.database import backup, migrate
 from tintype.cli.demo import demo
 from tintype.cli.fleet import fleet
@@ -33,8 +35,14 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 @click.group()
 @click.version_option(__version__, prog_name="tintype")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="Settings file; else TINTYPE_CONFIG, or tintype.toml in the data folder.",
+)
 @click.pass_context
-def tintype(context: click.Context) -> None:
+def tintype(context: click.Context, config_file: Path | None) -> None:  # noqa: ARG001 - read by options.load_all
     """Image generation on your own machine, behind a commercial host's public API.
 
     \b
@@ -43,7 +51,8 @@ def tintype(context: click.Context) -> None:
       tintype serve                           the server; prints a first key, once
       tintype generate sd1.5-img2img --help   what a model takes
 
-    Every setting is also an environment variable: TINTYPE_PORT, TINTYPE_DATA, …
+    Settings are environment variables (TINTYPE_PORT, TINTYPE_DATA, …) or lines of a settings file: `tintype config
+    show` lists all, with what is in force, and docs/settings.md says what each does.
     """
     context.with_resource(acting(Actor("cli", _user(), logged=False)))
 
@@ -65,6 +74,7 @@ for command in (
     migrate,
     backup,
     audit,
+    config,
     demo,
 ):
     tintype.add_command(command)

@@ -14,10 +14,11 @@ import click
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from tintype.cli.options import URL_FORMAT, data_option, first_line, load_settings, missing_extra
+from tintype.cli.options import data_option, first_line, load_settings, missing_extra
 from tintype.errors import ConfigurationInvalid, PerhapsDone, StoreUnavailable
 from tintype.private import create, sync
 from tintype.settings import Settings
+from tintype.settings.values import URLS
 from tintype.store.db import migrations
 from tintype.store.db.database import Database, shown_url
 from tintype.store.store import Store, rules
@@ -109,7 +110,7 @@ def _why_not_opened(error: Exception) -> str:
     """Without the text of what parses URLs, which may quote a part of a password."""
     if isinstance(error, ModuleNotFoundError) and error.name == "psycopg":
         return missing_extra("PostgreSQL", "postgres")
-    return first_line(error) if isinstance(error, OSError) else URL_FORMAT
+    return first_line(error) if isinstance(error, OSError) else f"TINTYPE_DATABASE_URL is written like {URLS}"
 
 
 def _advice(cause: BaseException | None, url: URL) -> str:

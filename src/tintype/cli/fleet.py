@@ -11,8 +11,9 @@ from pathlib import Path
 import click
 
 from tintype.cli.database import open_store
-from tintype.cli.options import data_option, load_settings, require_ray
+from tintype.cli.options import data_option, load_all, require_ray
 from tintype.cli.serve import worker_grace
+from tintype.cli.sources import Configuration, variables
 from tintype.cli.startup import FLEET_LIMITS, start_fields
 from tintype.cli.storage import check_same_storage, check_storage
 from tintype.errors import StoreUnavailable
@@ -28,8 +29,8 @@ from tintype.telemetry.logs import ProcessLog, set_up_logs
 POLL = 1.0
 #: Seconds after which another autoscaler takes over from one that died.
 LEASE = 15.0
-#: Prefixes of the variables that workers on other machines are given: settings, the storage's keys, traces.
-PASSED_ON = ("TINTYPE_", "AWS_", "OTEL_")
+#: Prefixes of the variables that workers on other machines are given in addition to settings: the storage's, traces'.
+PASSED_ON = ("AWS_", "OTEL_")
 NO_WORKERS = ScalingPolicy(min_workers=0, max_workers=0, target_wait=1, cooldown=0)
 
 
@@ -50,7 +51,8 @@ def fleet(down: bool, parent: int | None, data: Path | None) -> None:
       TINTYPE_RAY_GPUS=0.5 TINTYPE_FLEET_MAX=8 tintype fleet
       tintype fleet --down
     """
-    settings = load_settings(data=data)
+    loaded = load_all(data=data)
+    settings = loaded.settings
     require_ray()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage statistics are sent
     from tintype.fleet.cluster import RayCluster  # noqa: PLC0415 - an extra, and a second to import
@@ -66,7 +68,7 @@ def fleet(down: bool, parent: int | None, data: Path | None) -> None:
             fleet_name(store.db),
             settings.fleet.ray_gpus,
             settings.fleet.ray_cpus,
-            worker_launch(settings, os.environ),
+            worker_launch(loaded, os.environ),
         )
         lease = store.ops.leader_lease(new_id(), LEASE)
         try:
@@ -109,10 +111,11 @@ def _policy(settings: Settings) -> ScalingPolicy:
     )
 
 
-def worker_launch(settings: Settings, environment: Mapping[str, str]) -> WorkerLaunch:
+def worker_launch(loaded: Configuration, environment: Mapping[str, str]) -> WorkerLaunch:
     """What this fleet's workers are started with; the first key's secret, which they don't need, is left out."""
+    settings = loaded.settings
     env = {name: value for name, value in environment.items() if name.startswith(PASSED_ON)}
-    env.pop("TINTYPE_BOOTSTRAP_KEY", None)
+    env |= variables(loaded, without=["data", "bootstrap_key"])
     if 0 < settings.fleet.ray_gpus < 1:
         env.setdefault("TINTYPE_MEMORY_SHARE", str(settings.fleet.ray_gpus))
     return WorkerLaunch(str(settings.data.absolute()), settings.sqlalchemy_url, worker_grace(settings), env)

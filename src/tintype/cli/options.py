@@ -1,36 +1,24 @@
-"""Options that several commands share, and the settings: the environment's, with the options on top."""
+"""Options that several commands share, and the settings in force."""
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
-from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from math import isnan
 from pathlib import Path
 from typing import IO, Any
 
 import click
-from pydantic import ValidationError
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from tintype.errors import InvalidParameter
-from tintype.settings import ENVIRONMENT_NAMES, Setting, Settings, find, of_location
+from tintype.cli.sources import Configuration, exposed, load, with_endpoint
+from tintype.errors import ConfigurationInvalid, InvalidParameter
+from tintype.settings import Settings, find
 from tintype.store.accounts.keys import MAX_OVERLAP, MAX_TTL
 from tintype.store.billing.ledger import micro
 from tintype.telemetry.traces import exporters
 
-PREFIX = "TINTYPE_"
-#: Settings of earlier versions: what to do instead.
-REPLACED = {"KEY_STREAMS": "TINTYPE_ACCOUNT_WAITS bounds an account's event streams, together with its v1 calls"}
-URL_FORMAT = (
-    "TINTYPE_DATABASE_URL is written like postgresql+psycopg://user:password@host/database (with / and @ in a password"
-    " as %2F and %40), or sqlite:////folder/tintype.db"
-)
-#: Variables of Amazon's tools for the storage's address; the first one that is set counts.
-ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 #: Far more than any server needs, far less than the database's integers hold.
 MAX_DOLLARS = 1_000_000_000
 
@@ -88,52 +76,42 @@ def first_line(error: BaseException | None) -> str:
 
 
 def load_settings(**given: Any) -> Settings:
-    """The settings of the environment, overridden by the options that were given; raises InvalidSetting."""
+    """The settings in force, with the options that were given on top; raises InvalidSetting."""
+    return load_all(**given).settings
+
+
+def load_all(**given: Any) -> Configuration:
+    """The same, and where each comes from. Secrets that others can read are noted, once for all processes."""
     options = {name: value for name, value in given.items() if value is not None}
-    overridden = {find(name) for name in options}
-    names = {setting: name for setting, name in _environment(os.environ).items() if setting not in overridden}
     try:
-        settings = Settings.of(**{one.flat: os.environ[name] for one, name in names.items()} | options)
-    except ValidationError as error:
-        raise InvalidSetting("; ".join(_mistake(names, **one) for one in error.errors(include_url=False))) from None
+        loaded = with_endpoint(load(os.environ, options, config_file()), os.environ)
+    except ConfigurationInvalid as error:
+        raise InvalidSetting(error.message) from None
+    _check_url(loaded)
+    if loaded.settings.telemetry.traces:
+        _check_exporter(loaded.label(find("traces")), loaded.settings.telemetry.traces)
+    if not _of_command("parent") and (note := exposed(loaded)):
+        click.echo(f"note: {note}", err=True)
+    return loaded
+
+
+def config_file() -> Path | None:
+    """The settings file that `tintype --config` names."""
+    context = click.get_current_context(silent=True)
+    return context.find_root().params.get("config_file") if context else None
+
+
+def _of_command(option: str) -> Any:
+    context = click.get_current_context(silent=True)
+    return context.params.get(option) if context else None
+
+
+def _check_url(loaded: Configuration) -> None:
     try:
-        make_url(settings.sqlalchemy_url)
+        make_url(loaded.settings.sqlalchemy_url)
     except (ArgumentError, ValueError):  # its text may quote a part of the password
-        raise InvalidSetting(URL_FORMAT) from None
-    if settings.telemetry.traces:
-        _check_exporter(settings.telemetry.traces)
-    return with_endpoint(settings)
-
-
-def _environment(environment: Mapping[str, str]) -> dict[Setting, str]:
-    """The settings that the environment has, and the name of each there; raises InvalidSetting."""
-    found: dict[Setting, str] = {}
-    for name in environment:
-        own = name.upper().removeprefix(PREFIX)
-        if not name.upper().startswith(PREFIX):
-            continue
-        if own not in ENVIRONMENT_NAMES:
-            raise InvalidSetting(_unknown(name, own))
-        setting = find(own.lower())
-        if setting in found and environment[found[setting]] != environment[name]:
-            raise InvalidSetting(
-                f"{found[setting]} and {name} are one setting, and are set to different values: leave one of them out"
-            )
-        found[setting] = name
-    return found
-
-
-def with_endpoint(settings: Settings, environment: Mapping[str, str] = os.environ) -> Settings:
-    """The settings with the storage's address, also where only the environment has it; raises InvalidSetting.
-
-    The address tells storages apart: in the log at start, in the database, and while the storage is unreachable.
-    """
-    name = next((name for name in ENDPOINTS if environment.get(name)), None)
-    if name is None or settings.storage.endpoint or not settings.storage.url:
-        return settings
-    if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", environment[name]):
-        raise InvalidSetting(f"{name} is no address: it is written like https://storage.example")
-    return settings.replace(storage_endpoint=environment[name].rstrip("/"))
+        url = find("database_url")
+        raise InvalidSetting(f"{loaded.label(url)} is written like {url.allowed}") from None
 
 
 def require_ray() -> None:
@@ -142,25 +120,9 @@ def require_ray() -> None:
         raise InvalidSetting(missing_extra("a Ray fleet", "ray"))
 
 
-def _mistake(names: Mapping[Setting, str], loc: Sequence[str | int], msg: str, **_: Any) -> str:
-    """One of pydantic's errors with the variable's name, and without its value, which may be a password."""
-    setting, inside = of_location(loc)
-    said = msg.removeprefix("Value error, ")
-    return ": ".join((names.get(setting, PREFIX + setting.name), *filter(None, [".".join(map(str, inside))]), said))
-
-
-def _unknown(name: str, own: str) -> str:
-    """What to do about a variable that looks like a setting and is none, such as a typing mistake."""
-    if own in REPLACED:
-        return f"{name} is no setting any more: {REPLACED[own]}"
-    close = difflib.get_close_matches(own, sorted(ENVIRONMENT_NAMES), n=1)
-    hint = f"the closest is {PREFIX}{close[0]}" if close else "docs/settings.md lists them"
-    return f"{name} is not a setting; {hint}"
-
-
-def _check_exporter(name: str) -> None:
+def _check_exporter(label: str, name: str) -> None:
     known = exporters()
     if not known:
-        raise InvalidSetting(missing_extra(f"{PREFIX}TRACES", "otel"))
+        raise InvalidSetting(missing_extra(label, "otel"))
     if name not in known:
-        raise InvalidSetting(f"{PREFIX}TRACES: no exporter {name} is installed; there are: {', '.join(known)}")
+        raise InvalidSetting(f"{label}: no exporter {name} is installed; there are: {', '.join(known)}")

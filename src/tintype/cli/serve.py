@@ -16,7 +16,7 @@ import click
 
 from tintype.cli import startup
 from tintype.cli.local import check_device, require_device
-from tintype.cli.options import data_option, load_settings, require_ray
+from tintype.cli.options import config_file, data_option, load_settings, require_ray
 from tintype.cli.web_server import ServerSocket, listen, return_memory, web_server
 from tintype.errors import ConfigurationInvalid
 from tintype.fleet.devices import devices, missing_devices
@@ -170,10 +170,11 @@ def _fleet(settings: Settings) -> AbstractContextManager[Sequence[ChildProcess]]
 
 
 def _command(settings: Settings, name: str) -> list[str]:
+    config = ["--config", str(file.absolute())] if (file := config_file()) else []
     options = ["--data", str(settings.data.absolute()), "--parent", str(os.getpid())]
-    return [sys.executable, "-m", "tintype", name, *options]
+    return [sys.executable, "-m", "tintype", *config, name, *options]
 
 
 def _child_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Without the first key's secret, which a child doesn't need."""
-    return {name: value for name, value in environment.items() if name != "TINTYPE_BOOTSTRAP_KEY"}
+    return {name: value for name, value in environment.items() if not name.startswith("TINTYPE_BOOTSTRAP_KEY")}

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from tintype.fleet.scaling import worker_prefix
 from tintype.fleet.supervisor import run_workers
+from tintype.settings import overlaid
 from tintype.store.db.database import shown_url
 from tintype.telemetry.logs import log_start, set_up_logs
 
@@ -24,7 +25,7 @@ class WorkerLaunch:
     database: str = field(repr=False)
     #: Seconds that a worker may take to stop.
     grace: float
-    #: Settings and keys that a node's own environment lacks.
+    #: Settings and keys: they take precedence over a node's own.
     env: Mapping[str, str] = field(repr=False)
 
 
@@ -41,7 +42,7 @@ class WorkerActor:
         log_start(actor=name, database=shown_url(launch.database), data=launch.data)
         command = [sys.executable, "-m", "tintype", "worker", "--data", launch.data, "--parent", str(os.getpid())]
         # Ray sets in its process's environment which GPUs the worker may use, and its CPU share.
-        env = {**os.environ, **launch.env}
+        env = overlaid(os.environ, launch.env)
         self._running = ExitStack()
         self._running.enter_context(
             run_workers([command], env, launch.grace, launch.database, prefix=worker_prefix(name))

@@ -17,7 +17,8 @@ from tintype.checkpoints.weights import Lora, WeightsSpec
 from tintype.errors import ConfigurationInvalid
 from tintype.hub.folder import Manifest, ModelsFolder
 from tintype.hub.plan import NO_LORA, lacks_lora, lora_spec, pull_plan
-from tintype.settings import Price, Settings
+from tintype.settings import Settings
+from tintype.settings.values import Price
 
 #: The component that is a folder of tokenizers, and the text encoders in the order of the models file.
 TOKENIZERS = "tokenizers"

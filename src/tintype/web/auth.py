@@ -1,42 +1,34 @@
-"""Authentication: the API key of a call, and what it may do."""
+"""Authentication: the API key of a call, and what it may do.
+
+By hand, not by the framework's security classes: each would be solved with every call, as would what `caller` took as
+a dependency; `/openapi.json` says in openapi.py which operations need a key.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Security
+from fastapi import Depends
 from fastapi import Request as HttpRequest
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from tintype.errors import Forbidden, Unauthorized
 from tintype.store.accounts.keys import Key
 from tintype.store.db.audit import Actor, current_actor
-from tintype.web.dependencies import ClientAddress, RuntimeDep, StoreDep
+from tintype.store.store import Store
+from tintype.web.clients import client_address
+from tintype.web.runtime import Runtime
 from tintype.web.threads import in_thread
 
 READ_ONLY = "This API key may only read"
-#: The two ways to send a key. The framework declares them, and refuses nothing by itself.
-KEY = APIKeyHeader(name="x-api-key", scheme_name="key", auto_error=False)
-BEARER = HTTPBearer(scheme_name="bearer", auto_error=False)
 
 
-async def secret(
-    key: Annotated[str | None, Security(KEY)],
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)],
-) -> str:
-    """What was sent as `x-api-key`, else as the bearer token; empty where nothing was."""
-    return (key or "").strip() or (bearer.credentials.strip() if bearer else "")
-
-
-Secret = Annotated[str, Depends(secret)]
-
-
-async def caller(http: HttpRequest, store: StoreDep, runtime: RuntimeDep, address: ClientAddress, sent: Secret) -> Key:
+async def caller(http: HttpRequest) -> Key:
     """The caller's key, whatever it may do; raises Unauthorized, and has failures logged."""
-    if not sent:
-        raise Unauthorized("No API key was sent", reason="missing")
+    store: Store = http.app.state.store
+    runtime: Runtime = http.app.state.runtime
+    secret, address = _secret(http), client_address(http, runtime.settings)
     try:
-        key = await in_thread(http, store.accounts.keys.authenticate, sent)
+        key = await in_thread(http, store.accounts.keys.authenticate, secret)
     except Unauthorized as error:
         runtime.denials.unauthorized(address, error.message)
         raise
@@ -98,3 +90,13 @@ Runner = Annotated[Key, Depends(runner)]
 Observer = Annotated[Key, Depends(observer)]
 Operator = Annotated[Key, Depends(operator)]
 Auditor = Annotated[Key, Depends(auditor)]
+
+
+def _secret(http: HttpRequest) -> str:
+    """`x-api-key`, else the bearer token; raises Unauthorized when there is neither."""
+    if secret := http.headers.get("x-api-key", "").strip():
+        return secret
+    scheme, _, token = http.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    raise Unauthorized("No API key was sent", reason="missing")

@@ -129,7 +129,10 @@ def declares_query(endpoint: Callable[..., Any]) -> bool:
 
 
 def sent_once(query: QueryParams) -> None:
-    """Raises BadRequest for a name that was sent twice, as only one could count; the framework takes the last one."""
-    names = [name for name, _ in query.multi_items()]
-    if again := next((name for index, name in enumerate(names) if name in names[:index]), None):
-        raise BadRequest(f"{again[:80]}: sent twice")
+    """Raises BadRequest for a name that was sent with two values, as only one could count. Blank ones are none."""
+    seen = set[str]()
+    for name, value in query.multi_items():
+        if name in seen:
+            raise BadRequest(f"{name[:80]}: sent twice")
+        if value.strip():
+            seen.add(name)

@@ -44,12 +44,12 @@ FilesDep = Annotated[Files, Depends(_files)]
 RuntimeDep = Annotated[Runtime, Depends(_runtime)]
 
 
-async def _base_url(http: HttpRequest, runtime: RuntimeDep) -> str:
-    return clients.base_url(http, runtime.settings)
+async def _base_url(http: HttpRequest) -> str:
+    return clients.base_url(http, http.app.state.runtime.settings)
 
 
-async def _client_address(http: HttpRequest, runtime: RuntimeDep) -> str:
-    return clients.client_address(http, runtime.settings)
+async def _client_address(http: HttpRequest) -> str:
+    return clients.client_address(http, http.app.state.runtime.settings)
 
 
 async def _in_thread(http: HttpRequest) -> InCallersThread:

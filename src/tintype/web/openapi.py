@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
@@ -15,10 +16,16 @@ from tintype.catalog.builtin import BUILTIN
 from tintype.catalog.spec import ModelSpec
 from tintype.errors import UNFORESEEN
 from tintype.testmode.scenario import table
+from tintype.web.auth import caller
 from tintype.web.errors import Error
 from tintype.web.json_body import DeclaredBody
 
 Schema = dict[str, Any]
+#: The two ways to send a key.
+SCHEMES = {
+    "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    "bearer": {"type": "http", "scheme": "bearer"},
+}
 #: Where a `$ref` to a component leads.
 SCHEMAS, RESPONSES = "#/components/schemas/", "#/components/responses/"
 
@@ -44,7 +51,7 @@ def or_null(schema: Schema) -> Schema:
 STATES = {
     "QUEUED": "Accepted, waiting for a worker",
     "PROCESSING": "Running on a worker",
-    "COMPLETED": "Done: the pictures are ready, and paid",
+    "COMPLETED": "Done: the pictures are ready",
     "FAILED": "Failed, refused or cancelled: the error says why, and nothing was charged",
 }
 STATE: Schema = {"enum": list(STATES), "description": "; ".join(": ".join(state) for state in STATES.items())}
@@ -194,12 +201,12 @@ REFUSALS = {
     422: "This Idempotency-Key was sent with another body",
     429: "Too many requests, or the queue is full; Retry-After says when to send it again",
     500: UNFORESEEN,
-    503: "The database can't be reached",
+    503: "The database, or the storage of pictures, can't be reached",
 }
 WAITING = {
     409: "The request sent with this Idempotency-Key is still running",
     502: "No worker is running; the request stays queued: request_id, status_url and response_url say where",
-    503: "The database can't be reached, or this server is being restarted; nothing was charged",
+    503: "The database or the storage can't be reached, or this server is being restarted; nothing was charged",
     504: "The wait timed out, or this server is being restarted; the request is still running, where 502's fields say",
     507: "The model and an image of this size don't fit into this server's memory",
 }
@@ -339,6 +346,11 @@ def finish(schema: dict[str, Any], routes: Iterable[BaseRoute]) -> dict[str, Any
                 "required": True,
                 "content": {"application/json": content},
             }
+    components["securitySchemes"] = SCHEMES
+    for route in shown:
+        if _needs_key(route.dependant):
+            for method in route.methods or ():
+                schema["paths"][route.path][method.lower()]["security"] = [{name: []} for name in SCHEMES]
     for name in ("HTTPValidationError", "ValidationError"):
         shapes.pop(name, None)
     for operation in (operation for methods in schema["paths"].values() for operation in methods.values()):
@@ -353,3 +365,7 @@ def finish(schema: dict[str, Any], routes: Iterable[BaseRoute]) -> dict[str, Any
 
 def _bodies(route: APIRoute) -> list[DeclaredBody]:
     return [one.call for one in route.dependant.dependencies if isinstance(one.call, DeclaredBody)]
+
+
+def _needs_key(dependant: Dependant) -> bool:
+    return any(one.call is caller or _needs_key(one) for one in dependant.dependencies)

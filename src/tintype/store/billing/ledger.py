@@ -14,7 +14,7 @@ from sqlalchemy import Column, ColumnElement, Connection, FromClause, exists, fu
 
 from tintype.catalog.spec import ModelSpec, Tariff
 from tintype.errors import OutOfCredits, SpendCapReached
-from tintype.settings import Price
+from tintype.settings.values import Price
 from tintype.store.db import measurements
 from tintype.store.db.conditions import UNENDED
 from tintype.store.db.database import now

@@ -16,9 +16,9 @@ from tintype.catalog.samples import SAMPLES
 from tintype.errors import NotFound, NotReady
 from tintype.media.samples import draw
 from tintype.store.store import Store
-from tintype.web.auth import Secret, caller, observer
+from tintype.web.auth import caller, observer
 from tintype.web.clients import base_url
-from tintype.web.dependencies import ClientAddress, RuntimeDep, StoreDep
+from tintype.web.dependencies import RuntimeDep
 from tintype.web.openapi import READINESS, errors
 from tintype.web.query import Query, describe
 from tintype.web.responses import CachedEndpoint, StoredFile, conditional
@@ -88,14 +88,12 @@ def description(http: HttpRequest) -> Response:
     return conditional(http, body, "application/json")
 
 
-async def metrics(
-    http: HttpRequest, store: StoreDep, runtime: RuntimeDep, address: ClientAddress, secret: Secret
-) -> Response:
+async def metrics(http: HttpRequest, runtime: RuntimeDep) -> Response:
     """All metrics of this moment, in Prometheus' format: for operators' keys or without a key, by the settings."""
     if runtime.settings.telemetry.metrics == "off":
         raise NotFound("Nothing is at GET /metrics: this server's operator has turned it off")
     if runtime.settings.telemetry.metrics == "operator":
-        await observer(await caller(http, store, runtime, address, secret))
+        await observer(await caller(http))
     text, content_type = await in_thread(http, runtime.metrics.render, http.headers.get("accept", ""))
     return Response(text, media_type=content_type)
 

@@ -6,66 +6,37 @@ prefix and its own name, its type what is allowed.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
-from urllib.parse import urlsplit
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
-
-@dataclass(frozen=True)
-class Env:
-    """A setting's name in the environment, after TINTYPE_, and the one that earlier versions had."""
-
-    name: str
-    older: str = ""
-
-
-@dataclass(frozen=True)
-class FromFile:
-    """A setting that `TINTYPE_…_FILE` may name a file for, as containers are given secrets; hidden: never shown."""
-
-    hidden: bool
-
-
-SECRET, FROM_FILE = FromFile(hidden=True), FromFile(hidden=False)
-
-
-@dataclass(frozen=True)
-class Unit:
-    """What a number counts."""
-
-    name: str
-
-
-def _split(value: object) -> object:
-    """`a, b` in an environment variable → the names."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _table(value: object) -> object:
-    """JSON in an environment variable → the table."""
-    try:
-        return json.loads(value) if isinstance(value, str) else value
-    except ValueError:
-        raise ValueError("""not JSON; it is written {"sd1.5-img2img": "/models/sd15"}""") from None
-
+from tintype.settings.values import (
+    FROM_FILE,
+    SECRET,
+    URLS,
+    Allowed,
+    Bucket,
+    Bytes,
+    Env,
+    FromFile,
+    Names,
+    Networks,
+    Origins,
+    OwnPrice,
+    Place,
+    Seconds,
+    Table,
+    Unit,
+    WebAddress,
+    allowed,
+    comments,
+    marked,
+)
 
 #: What happens to content that the safety check finds: nothing, a warning, or the request fails.
 Safety = Literal["off", "warn", "block"]
@@ -76,89 +47,6 @@ Prepare = Literal["off", "compile", "graphs", "auto"]
 #: What starts workers: the server, one per device of its machine; a Ray cluster; or other means.
 Fleet = Literal["local", "ray", "none"]
 
-#: A bucket's name: Amazon's own are in lower case; other storages take more.
-BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
-#: Origin as browsers send it: in lower case, other alphabets as punycode, without the scheme's default port.
-ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]+)?")
-DEFAULT_PORTS = {"http": ":80", "https": ":443"}
-
-
-def _network(text: object) -> object:
-    """`10.0.0.1`, `10.0.0.0/8`, `fd00::/8`; of an address in a network (`10.0.0.1/8`), the network."""
-    if not isinstance(text, str):
-        return text
-    try:
-        network = ip_network(text, strict=False)
-    except ValueError:
-        raise ValueError(f"{text!r} is neither an address nor a network, such as 10.0.0.1 or 10.0.0.0/8") from None
-    if isinstance(network, IPv6Network) and (mapped := network.network_address.ipv4_mapped) and network.prefixlen >= 96:
-        return IPv4Network((mapped, network.prefixlen - 96))
-    return network
-
-
-def _web_address(text: str) -> str:
-    """An address that paths can be appended to, or an empty one."""
-    try:
-        parts = urlsplit(text)
-        _ = parts.port  # a ValueError where it is none
-    except ValueError:
-        parts = urlsplit("")
-    plain = not (parts.query or parts.fragment or "@" in parts.netloc or "?" in text or "#" in text)
-    if text and not (parts.scheme in ("http", "https") and parts.hostname and plain and _printable(text)):
-        raise ValueError("allowed is an address such as https://images.example or http://10.0.0.1:8000/prefix")
-    return text
-
-
-def _printable(text: str) -> bool:
-    return text.isascii() and text.isprintable() and not set(text) & set(' "<>\\^`{|}')
-
-
-def _bucket(text: str) -> str:
-    """A bucket, or an empty text; refuses characters that objects' names can't have."""
-    scheme, _, place = text.partition("://")
-    name, _, prefix = place.partition("/")
-    parts = prefix.strip("/").split("/") if prefix.strip("/") else []
-    whole = all(part not in ("", ".", "..") and part.isprintable() and not set(part) & set("?#%\\") for part in parts)
-    if text and not (scheme == "s3" and BUCKET.fullmatch(name) and whole):
-        raise ValueError("allowed is s3://bucket or s3://bucket/prefix, without ? # % or \\ in it")
-    return text
-
-
-#: A comma-separated list in the environment.
-Names = Annotated[frozenset[str], BeforeValidator(_split)]
-Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
-Networks = Annotated[frozenset[Network], BeforeValidator(_split)]
-#: `http(s)://host`, perhaps with a port and a path; or empty.
-WebAddress = Annotated[str, AfterValidator(_web_address)]
-Bucket = Annotated[str, AfterValidator(_bucket)]
-T = TypeVar("T")
-#: By model slug: JSON in the environment.
-Table = Annotated[dict[str, T], BeforeValidator(_table)]
-Seconds = Annotated[float, Unit("seconds")]
-Bytes = Annotated[int, Unit("bytes")]
-#: A file or folder; empty, as compose files write unset values, is None, not the current folder.
-Place = Annotated[Path | None, BeforeValidator(lambda path: path or None)]
-
-
-class Price(BaseModel):
-    """An operator's own price of one model; the catalogue's where a field is missing."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    dollars: float = Field(ge=0, le=1_000_000)
-    per: Literal["picture", "second"] | None = None
-    #: Seconds per image that are held, and never exceeded, where the price is per second.
-    most_seconds: float | None = Field(None, gt=0, le=86_400)
-
-
-def _dollars(value: object) -> object:
-    """A number alone is a price in dollars; all else stays the catalogue's."""
-    return value if isinstance(value, dict | Price) else {"dollars": value}
-
-
-#: As the environment and the models file have it.
-OwnPrice = Annotated[Price, BeforeValidator(_dollars)]
-
 
 class Group(BaseModel):
     """Settings of one part of the server: a table of the settings file."""
@@ -168,11 +56,20 @@ class Group(BaseModel):
     #: What names in the environment begin with, after TINTYPE_.
     prefix: ClassVar[str] = ""
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch(cls, value: object, about: ValidationInfo) -> object:
+        """A settings file has true and false of its own; pydantic would take them for 1 and 0."""
+        info = cls.model_fields[about.field_name or ""]
+        if isinstance(value, bool) and info.annotation in (int, float):
+            raise ValueError(f"allowed is {allowed(info)}")
+        return value
+
     @field_validator("*")
     @classmethod
     def _finite(cls, value: object) -> object:
         if isinstance(value, float) and not isfinite(value):
-            raise ValueError("Input should be a finite number")
+            raise ValueError("allowed is a finite number")
         return value
 
 
@@ -191,7 +88,7 @@ class WebSettings(Group):
     trusted_proxies: Networks = frozenset()
     #: Origins (`https://app.example`) whose pages may call this server from a browser, or `*` for any; empty is none.
     #: Keys are in headers, never in cookies: a page can only use its own.
-    cors_origins: Names = frozenset()
+    cors_origins: Origins = frozenset()
     #: Max open connections of one web process: some 20 kB each, and never more than half of its file limit. One more
     #: closes the connection that has been without a call for longest, or is refused.
     connections: int = Field(2_048, ge=1)
@@ -218,15 +115,6 @@ class WebSettings(Group):
     #: whose caller can't query it again is cancelled.
     grace: Annotated[Seconds, Env("WEB_GRACE")] = Field(30.0, ge=0)
 
-    @field_validator("cors_origins")
-    @classmethod
-    def _check_origins(cls, origins: frozenset[str]) -> frozenset[str]:
-        for origin in origins:
-            if origin != "*" and (not ORIGIN.fullmatch(origin) or origin.endswith(DEFAULT_PORTS[origin.split(":")[0]])):
-                allowed = "scheme and host in lower case, the port unless it is the scheme's own, nothing after it"
-                raise ValueError(f"{origin} is no origin; allowed: {allowed} (https://app.example), or * for any")
-        return origins
-
 
 class DatabaseSettings(Group):
     """Where requests, accounts and credits are."""
@@ -234,7 +122,7 @@ class DatabaseSettings(Group):
     prefix = "DATABASE_"
 
     #: SQLAlchemy URL; empty means a SQLite file in the data folder.
-    url: Annotated[str, SECRET] = Field("", repr=False)
+    url: Annotated[str, SECRET, Allowed(URLS)] = Field("", repr=False)
     #: Timeout for the database (a connection, the lock, a statement), then 503: callers give up after a minute, and one
     #: call may wait several times.
     timeout: Annotated[Seconds, Env("DATABASE_TIMEOUT", older="DATABASE_PATIENCE")] = Field(10.0, gt=0)
@@ -431,7 +319,9 @@ class MemorySettings(Group):
 
     #: Gigabytes of the device's memory for weights and work; `auto` is the free memory at the start, less a margin.
     #: Workers that share a device need a number each, or a share.
-    budget: Annotated[Literal["auto"] | Annotated[float, Field(gt=0)], Env("MEMORY")] = "auto"
+    budget: Annotated[
+        Literal["auto"] | Annotated[float, Field(gt=0)], Env("MEMORY"), Allowed("auto, or a number above 0")
+    ] = "auto"
     #: Max share of the device's memory for `auto`; a Ray fleet gives each worker the share of its GPU.
     share: Annotated[float, Env("MEMORY_SHARE")] = Field(1.0, gt=0, le=1)
     #: Time after which unused weights are offloaded, for the sake of other programs; 0 is never: they are evicted when
@@ -477,7 +367,7 @@ class WebhookSettings(Group):
     poll: Seconds = Field(0.25, gt=0)
     #: Time until the first retry; each pause after it is four times as long, up to the max.
     backoff: Seconds = Field(5.0, gt=0)
-    #: That max.
+    #: Max time between two attempts.
     max_pause: Annotated[Seconds, Env("WEBHOOK_MAX_PAUSE", older="WEBHOOK_LONGEST_PAUSE")] = Field(6 * 3600.0, gt=0)
     #: Attempts for one delivery: with the pauses above, half a day.
     attempts: int = Field(9, ge=1)
@@ -516,7 +406,7 @@ class FleetSettings(Group):
     @classmethod
     def _not_below_min(cls, max_: int, others: ValidationInfo) -> int:
         if max_ < (min_ := others.data.get("min_workers", 0)):
-            raise ValueError(f"fleet_min is {min_}: fleet_max can't be less")
+            raise ValueError(f"fleet.min_workers is {min_}: fleet.max_workers can't be less")
         return max_
 
 
@@ -537,7 +427,7 @@ class Settings(Group):
     """What an operator can set. Only `tintype.cli` reads the environment and files; all other code receives this."""
 
     #: The folder of the database and of images.
-    data: Annotated[Path, BeforeValidator(lambda path: path or "data")] = Path("data")
+    data: Annotated[Path, BeforeValidator(lambda path: path or "data"), Allowed("a path")] = Path("data")
     web: WebSettings = WebSettings()
     database: DatabaseSettings = DatabaseSettings()
     storage: StorageSettings = StorageSettings()
@@ -617,9 +507,10 @@ class Settings(Group):
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """One setting: where it is, and what it is called."""
+    """One setting: where it is, what it is called, what it may be, and why."""
 
-    #: Empty for the data folder, which is in no group.
+    #: The class that it is a field of, and that class's name in Settings: empty for the data folder, in no group.
+    model: type[Group]
     group: str
     field: str
     info: FieldInfo
@@ -627,15 +518,49 @@ class Setting:
     name: str
     older: str
 
-    @property
-    def path(self) -> tuple[str, ...]:
-        """The names of its group and its field."""
-        return (self.group, self.field) if self.group else (self.field,)
+    def __str__(self) -> str:
+        return f"{self.group}.{self.field}" if self.group else self.field
 
     @property
     def flat(self) -> str:
         """The name for `Settings.of`."""
         return self.name.lower()
+
+    @property
+    def from_file(self) -> FromFile | None:
+        """Whether it is a secret, or belongs to one."""
+        return marked(self.info, FromFile)
+
+    @property
+    def hidden(self) -> bool:
+        """Whether its value must not be shown."""
+        return self.from_file is not None and self.from_file.hidden
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Its names in the environment, without TINTYPE_."""
+        return tuple(filter(None, (self.name, self.older, f"{self.name}_FILE" if self.from_file else "")))
+
+    @property
+    def unit(self) -> str:
+        """What its number counts: `seconds`, `bytes`, or an empty text."""
+        unit = marked(self.info, Unit)
+        return unit.name if unit else ""
+
+    @property
+    def default(self) -> Any:
+        """What it is where it isn't set."""
+        return self.info.default
+
+    @property
+    def allowed(self) -> str:
+        """What it may be, in words."""
+        return allowed(self.info)
+
+    @property
+    def about(self) -> str:
+        """Its comment: what it does, and why."""
+        return comments(self.model)[self.field]
 
     def value(self, settings: Settings) -> Any:
         """What it is set to."""
@@ -648,15 +573,22 @@ def _settings_of(group: str, model: type[Group]) -> Iterator[Setting]:
         if isinstance(inner, type) and issubclass(inner, Group):
             yield from _settings_of(field, inner)
         else:
-            default = Env(f"{model.prefix}{field.upper()}")
-            env = next((one for one in info.metadata if isinstance(one, Env)), default)
-            yield Setting(group, field, info, env.name, env.older)
+            env = marked(info, Env) or Env(f"{model.prefix}{field.upper()}")
+            yield Setting(model, group, field, info, env.name, env.older)
 
 
+GROUPS: dict[str, type[Group]] = {
+    name: info.annotation
+    for name, info in Settings.model_fields.items()
+    if isinstance(info.annotation, type) and issubclass(info.annotation, Group)
+}
 SETTINGS: tuple[Setting, ...] = tuple(_settings_of("", Settings))
-#: All names of settings in the environment, older ones included, without TINTYPE_.
-ENVIRONMENT_NAMES = {name for setting in SETTINGS for name in (setting.name, setting.older) if name}
 BY_NAME = {name.lower(): setting for setting in SETTINGS for name in (setting.name, setting.older) if name}
+#: What settings have in common in the environment; and, after it, the name of the settings file.
+PREFIX = "TINTYPE_"
+CONFIG = "CONFIG"
+#: All names in the environment, older ones included, without TINTYPE_.
+VARIABLES: dict[str, Setting] = {name: setting for setting in SETTINGS for name in setting.variables}
 
 
 def find(flat: str) -> Setting:
@@ -666,10 +598,9 @@ def find(flat: str) -> Setting:
     return BY_NAME[flat]
 
 
-def of_location(path: Sequence[str | int]) -> tuple[Setting, Sequence[str | int]]:
-    """The setting that a ValidationError is about, and where in its value."""
-    length = 1 if path[0] == "data" else 2
-    return next(one for one in SETTINGS if one.path == tuple(path[:length])), path[length:]
+def of_location(path: Sequence[str | int]) -> Setting:
+    """The setting that a ValidationError is about."""
+    return next(one for one in SETTINGS if str(one) in (str(path[0]), ".".join(map(str, path[:2]))))
 
 
 def tables(flat: Mapping[str, object]) -> dict[str, Any]:
@@ -684,3 +615,16 @@ def tables(flat: Mapping[str, object]) -> dict[str, Any]:
         place = found.setdefault(setting.group, {}) if setting.group else found
         place[setting.field] = value
     return found
+
+
+def overlaid(environment: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
+    """The environment with other settings in it, by variable: each replaces all names of its setting."""
+    replaced = {_setting(name) for name in settings} - {None}
+    kept = {name: value for name, value in environment.items() if _setting(name) not in replaced}
+    return kept | dict(settings)
+
+
+def _setting(variable: str) -> Setting | None:
+    """The setting that a variable of the environment is for; their case doesn't matter."""
+    name = variable.upper()
+    return VARIABLES.get(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None
