@@ -47,8 +47,9 @@ def config() -> None:
 def show(groups: tuple[str, ...], changed: bool, as_json: bool, data: Path | None) -> None:
     """Show the settings in force, and where each comes from.
 
-    They are lines of a settings file; secrets are hidden. The command line goes over the environment (TINTYPE_…), that
-    over the settings file: the one that `tintype --config` or TINTYPE_CONFIG names, else tintype.toml in the data folder.
+    They are lines of a settings file; secrets are hidden. The command line goes over the environment (TINTYPE_…), and
+    that over the settings file: `tintype --config` or TINTYPE_CONFIG names it, else it is tintype.toml in the data
+    folder.
 
     \b
     Examples:
