@@ -39,9 +39,10 @@ NO_WORKERS = ScalingPolicy(min_workers=0, max_workers=0, target_wait=1, cooldown
 @click.option("--parent", type=int, hidden=True, help="The server's process; without it the autoscaler ends.")
 @data_option
 def fleet(down: bool, parent: int | None, data: Path | None) -> None:
-    """Scale a Ray cluster's workers with the queue; of several autoscalers on one database, one leads at a time.
+    """Scale a Ray cluster's workers with the queue.
 
-    It stops at SIGTERM or Ctrl+C, or when Ray's head dies, and leaves the workers running: the next one finds them.
+    Of several autoscalers on one database, one leads at a time. It stops at SIGTERM or Ctrl+C, or when Ray's head dies,
+    and leaves the workers running: the next one finds them.
     `serve --fleet ray` runs one itself.
 
     \b

@@ -42,7 +42,9 @@ DAYS = Duration(min=0, min_open=True, max=MAX_TTL / 86_400)
 HOURS = Duration(min=0, max=MAX_OVERLAP / 3_600)
 
 _data = click.option(
-    "--data", type=click.Path(path_type=Path, file_okay=False), help="Folder for the database and pictures."
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The data folder: database and images.  [default: TINTYPE_DATA, or data]",
 )
 _config = click.option(
     "--config",
@@ -52,6 +54,8 @@ _config = click.option(
     help="Settings file; else TINTYPE_CONFIG, or tintype.toml in the data folder.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+wide_option = click.option("--wide", is_flag=True, help="Every column, however narrow the terminal.")
+verbose_option = click.option("--verbose", is_flag=True, help="Print log lines, to stderr.")
 csv_option = click.option("--csv", "as_csv", is_flag=True, help="Print CSV, for a spreadsheet.")
 
 
