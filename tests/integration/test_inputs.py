@@ -20,6 +20,7 @@ from tests.stores import a_result, store_on
 
 from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG
 from tintype.errors import BadPicture, NotFound, StorageUnavailable, StoreUnavailable
+from tintype.media.network import Cancellation
 from tintype.media.storage import Files
 from tintype.store.accounts.uploads import MIN_COUNTED
 from tintype.store.db.records import Request, Status
@@ -191,7 +192,8 @@ def test_they_count_against_the_account_until_they_end(tmp_path: Path) -> None:
 def fetched(site: Website, request: Request) -> tuple[int, int]:
     """As a worker does."""
     with Inputs.from_settings(site.own.settings) as pictures:
-        picture = pictures.read(MODELS[SLUG].read(request.params))
+        params = MODELS[SLUG].read(request.params)
+        picture = pictures.submit(params, "", lambda: None, Cancellation()).result()
     assert picture is not None
     return picture.size
 
