@@ -62,7 +62,7 @@ def age(web: Website, request_id: str, days: float) -> None:
 
 def outlive(web: Website) -> None:
     """Let the hour of every ended record be over."""
-    with moved_clock(web.own.store.db, web.own.settings.retention):
+    with moved_clock(web.own.store.db, web.own.settings.retention.record_ttl):
         web.own.store.queue.expire()
 
 
@@ -279,7 +279,7 @@ def test_all_or_none_within_the_quota(web: Website, http: httpx2.Client) -> None
         f"uploads may have {3 * MIN_COUNTED - 1}; a file counts as {MIN_COUNTED}",
     )
     assert len(list(web.own.settings.assets_folder.iterdir())) == 2
-    web.own.store.db.move_clock(web.own.settings.asset_life)
+    web.own.store.db.move_clock(web.own.settings.retention.upload_ttl)
     assert http.post("/upload-asset", json={"data_urls": [large]}).status_code == 200, "what expired takes no room"
     assert web.own.store.uploads.expire() == 2
     with web.own.store.db.read() as view:

@@ -170,7 +170,7 @@ def test_a_key_is_free_again_when_the_record_is_over(site: Website) -> None:
     with site.http() as http:
         first = http.post(f"/v2/{TEXT}", json=quick(), headers=ONCE)
         finish(site)
-        site.own.store.db.move_clock(site.own.settings.retention)
+        site.own.store.db.move_clock(site.own.settings.retention.record_ttl)
         again = http.post(f"/v2/{TEXT}", json=quick(), headers=ONCE)
     assert not replayed(again)
     assert again.json()["request_id"] != first.json()["request_id"]
