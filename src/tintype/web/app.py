@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from fastapi import APIRouter, FastAPI
 from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import iter_route_contexts
 from starlette.middleware.cors import CORSMiddleware
 
 from tintype import __version__
@@ -30,11 +31,11 @@ from tintype.web.account.keys import keys_router
 from tintype.web.account.webhooks import webhooks_router
 from tintype.web.errors import add_error_handlers
 from tintype.web.files import Files
-from tintype.web.generate import uploads
-from tintype.web.generate.events import events_router
+from tintype.web.generate import events, uploads
+from tintype.web.generate.dialect import Dialect
 from tintype.web.generate.models import models_router, warm_router
-from tintype.web.generate.v1 import v1_router
-from tintype.web.generate.v2 import v2_router
+from tintype.web.generate.v1 import V1
+from tintype.web.generate.v2 import V2
 from tintype.web.middleware import CallMetrics, Exchanges
 from tintype.web.openapi import ABOUT, finish
 from tintype.web.operator.server import operator_router
@@ -90,13 +91,16 @@ CORS: dict[str, Any] = {
 }
 
 
+#: The public APIs. An address is the first one's that owns it; the last one owns whatever is left.
+DIALECTS: tuple[Dialect, ...] = (V1(), V2())
+
+
 def all_routers(catalogue: Catalogue) -> list[APIRouter]:
     """Every route of a server with these models; the first that matches answers."""
     return [
-        v1_router(catalogue),
-        v2_router(catalogue),
+        *(dialect.routes(catalogue) for dialect in DIALECTS),
         warm_router,
-        events_router(),
+        events.router,
         public_router(),
         pages_router(),
         webhooks_router(),
@@ -162,12 +166,15 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
     )
     app.state.store, app.state.files, app.state.runtime = store, files, runtime
     app.state.services = Services(app.state)
+    app.state.dialects = DIALECTS
     _describe(app)
     routers = all_routers(registry.catalogue)
     # For the Allow header; an included router's routes can't be listed any more.
     app.state.routes = [*app.routes, *(route for router in routers for route in router.routes)]
     for router in routers:
         app.include_router(router)
+    # Builds the routes' handlers, which the framework would do during the first calls.
+    list(iter_route_contexts(app.routes))
     add_error_handlers(app)
     app.add_middleware(Exchanges, store=store, runtime=runtime)
     if settings.web.cors_origins:  # outside of errors, which need its headers too, and of authentication
@@ -181,7 +188,7 @@ def _describe(app: FastAPI) -> None:
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
-        return finish(plain(), app.state.routes)
+        return finish(plain(), app.state.routes, app.state.runtime.registry.catalogue)
 
     app.openapi = openapi  # type: ignore[method-assign]
     #: As bytes, cached: all but the server's own address is the same for all callers.

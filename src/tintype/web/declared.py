@@ -62,10 +62,13 @@ class Answer(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    def text(self) -> str:
+        """As JSON."""
+        return self.model_dump_json(exclude_unset=True, by_alias=True)
+
     def response(self, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-        """Made once, without a second validation by the framework."""
-        body = self.model_dump_json(exclude_unset=True, by_alias=True)
-        return Response(body, status, headers, media_type="application/json")
+        """Made once: what a handler returns otherwise, the framework validates again."""
+        return Response(self.text(), status, headers, media_type="application/json")
 
 
 def in_words(error: ValidationError, model: type[BaseModel], sent: Any) -> BadRequest:

@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from tintype import __version__
 from tintype.store.store import Store
-from tintype.web.openapi import STATES
+from tintype.web.generate.answers import STATES
 from tintype.web.responses import CachedEndpoint, json_bytes
 from tintype.web.runtime import Runtime
 from tintype.web.services import services
