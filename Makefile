@@ -3,7 +3,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Left behind by a finished installation; older than what it was made from, it is made again.
+RUNS := .venv/.runs
 READY := .venv/.ready
+PIP := $(BIN)/python -m pip install --quiet --progress-bar on
+# With hashes, and nothing but what the lock names.
+LOCKED := $(PIP) --require-hashes --no-deps --requirement
 
 .PHONY: help
 help: ## Show this list
@@ -14,8 +18,20 @@ NODE = $(shell node -p '[major, minor] = process.versions.node.split("."), major
 # Tools that check the pages and the OpenAPI document: in no wheel, and not needed to serve.
 NODE_READY := node_modules/.ready
 
+.PHONY: install
+install: $(RUNS) ## Make .venv with what running takes, the demo too
+
+# torch comes by its version: its builds for CPU, CUDA and ROCm share one, and no hash. On Linux, PyPI's brings CUDA along.
+$(RUNS): pyproject.toml constraints.txt locks/run.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tintype needs Python 3.11 or later")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(LOCKED) locks/run.txt
+	$(PIP) --constraint constraints.txt torch
+	$(PIP) --no-deps --no-build-isolation --editable .
+	touch $(RUNS)
+
 .PHONY: setup
-setup: $(READY) $(if $(NODE),$(NODE_READY),without-node) ## Make .venv with everything in it; node_modules too, where Node.js is
+setup: $(READY) $(if $(NODE),$(NODE_READY),without-node) ## The same and what developing takes: tests, Ray; node_modules, where Node.js is
 
 .PHONY: without-node
 without-node:
@@ -25,18 +41,17 @@ $(NODE_READY): package.json package-lock.json
 	@npm ci --ignore-scripts --no-audit --no-fund --loglevel=error || { echo "'make NODE= …' goes without npm and its tools"; exit 1; }
 	@touch $(NODE_READY)
 
-$(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tintype needs Python 3.11 or later")'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --progress-bar on --constraint constraints.txt --editable '.[dev]'
+$(READY): $(RUNS) locks/dev.txt
+	$(LOCKED) locks/dev.txt
+	$(BIN)/python -m pip check
 	touch $(READY)
 
 .PHONY: demo
-demo: $(READY) ## Draw one picture with each of the four models into demo/
+demo: install ## Draw one picture with each of the four models into demo/
 	$(BIN)/tintype demo --output demo
 
 .PHONY: serve
-serve: $(READY) ## Start the server on http://127.0.0.1:8000
+serve: install ## Start the server on http://127.0.0.1:8000
 	$(BIN)/tintype serve
 
 .PHONY: test
@@ -58,10 +73,26 @@ weights: setup ## Train the built-in weights anew (hours)
 # Built without pip's own environment, whose setuptools would be fetched: ours is the same. What an earlier build has left
 # in build/lib would go in too.
 .PHONY: wheel
-wheel: setup ## Make the wheel for other machines, and the versions that belong to it, in dist/ (docs/install.md)
+wheel: install ## Make the wheel for other machines, and the versions that belong to it, in dist/ (docs/install.md)
 	rm -rf build/lib dist
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	cp constraints.txt dist
+	cp -r locks dist
+
+# A package that is new takes its newest version, all others keep theirs; UPGRADE=--upgrade renews them all. `uv` resolves
+# for every platform and Python at the same time, and takes the hash of each file that the index has.
+UV := build/uv/bin/uv
+LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-package torch --no-annotate \
+	--custom-compile-command 'make lock' pyproject.toml
+.PHONY: lock
+lock: ## Write locks/ and constraints.txt anew from pyproject.toml (fetches uv)
+	test -x $(UV) || { $(PYTHON) -m venv build/uv && build/uv/bin/python -m pip install --quiet uv==0.13.9; }
+	grep '^torch==' constraints.txt > build/torch.txt
+	$(LOCK) --extra dev $(UPGRADE) --constraint build/torch.txt --output-file locks/dev.txt
+	{ sed '/^[^#]/d' constraints.txt; cat build/torch.txt; sed -n 's/ *\\$$//; /^[a-z].*==/p' locks/dev.txt; } > build/pins.txt
+	mv build/pins.txt constraints.txt
+	$(LOCK) --extra demo --constraint constraints.txt --output-file locks/run.txt
+	$(LOCK) $(foreach extra,demo otel postgres s3 safety,--extra $(extra)) --constraint constraints.txt --output-file locks/server.txt
 
 SAMPLES := src/tintype/web/pages/static/samples
 .PHONY: samples

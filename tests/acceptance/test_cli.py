@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,15 @@ from tintype.cli import main
 from tintype.cli import tintype as root
 from tintype.cli.demo import WORLD
 from tintype.cli.generate import model_command
+from tintype.cli.local import write_output
 from tintype.client import Client, RequestFailed, ServerRefused
+from tintype.errors import BadRequest
 from tintype.media.samples import draw as draw_sample
+from tintype.settings import Settings
 
 TEXT = "stable-diffusion-3.5-turbo-txt2img"
+#: Parameters whose meaning is the command's: its arguments.
+BARE = {"slug", "account", "dollars_given", "which", "strict", "worker", "webhook", "file"}
 
 
 def tintype(*arguments: object, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
@@ -90,7 +96,12 @@ def test_every_help_page_has_an_example() -> None:
             pages += [([*path, name], command.get_command(ctx, name)) for name in command.list_commands(ctx)]
     assert len(pages) > 15
     for path, command in pages:
-        assert "Example" in (command.help or ""), f"tintype {' '.join(path)}"
+        name = f"tintype {' '.join(path)}"
+        assert "Example" in (command.help or ""), name
+        page = command.get_help(Context(command, info_name=name, terminal_width=80)).splitlines()
+        assert [line for line in page if len(line) > 80] == [], name
+        assert [line for line in page[1:] if line.endswith("...")] == [], f"{name}: cut summaries"
+        assert [one.name for one in command.params if not (getattr(one, "help", None) or one.name in BARE)] == [], name
 
 
 def test_models() -> None:
@@ -131,14 +142,36 @@ def test_the_vocabulary_is_that_of_the_built_in_weights(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("slug", MODELS)
 def test_the_example_of_each_model_s_help_runs_as_it_stands(
-    slug: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    slug: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TINTYPE_DATA", str(data))
-    example = (model_command(MODELS[slug]).help or "").splitlines()[-1]
-    done(here(*shlex.split(example)[1:]))
+    monkeypatch.setenv("TINTYPE_DATA", str(tmp_path / "none"))
+    example = (model_command(MODELS[slug]).help or "").partition("Example:\n")[2].replace("\\\n", "")
+    made = here(*shlex.split(example)[1:])
     with Image.open(tmp_path / "fox.png") as image:
-        image.load()
+        assert made.output == f"fox.png  {image.width}×{image.height}  seed 7\n", "no bar in a pipe, and no log lines"
+    assert [path.name for path in tmp_path.iterdir()] == ["fox.png"], "no data folder"
+
+
+def test_the_help_of_a_model_has_its_ranges_choices_and_defaults() -> None:
+    page = " ".join(here("generate", SD15_IMG2IMG.slug, "--help").stdout.split())
+    assert "[default: 20; from 20 to 100]" in page
+    assert "--img-width 512|768" in page
+    assert "[default: DDIM; one of DDIM, DPM Multi," in page
+    assert "--image FILE|URL The input image: a file, an http(s) URL, " in page
+    assert "--base64" not in page
+
+
+def test_the_help_of_serve_has_the_defaults_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TINTYPE_DATA", raising=False)
+    page, settings = " ".join(here("serve", "--help").stdout.split()), Settings()
+    assert re.findall(r"\[default: ([^]]+)\]", page) == [
+        settings.web.host,
+        str(settings.web.port),
+        f"TINTYPE_DATA, or {settings.data}",
+        settings.fleet.kind,
+        "--billing" if settings.billing.enabled else "--no-billing",
+    ]
 
 
 @pytest.fixture
@@ -181,6 +214,41 @@ def test_the_output_is_checked_before_the_drawing(no_drawing: None, tmp_path: Pa
     assert said(Path("/proc/x.png")).startswith("--output: /proc/x.png can't be written: ")
     assert said(tmp_path / f"{'x' * 300}.png").endswith("File name too long")
     assert [path.name for path in tmp_path.iterdir()] == ["folder.png"]
+
+
+def test_the_ending_of_the_file_decides_on_its_format(no_drawing: None, tmp_path: Path) -> None:
+    def said(*options: object) -> str:
+        return words(here("generate", TEXT, "--prompt", "x", *options))
+
+    conflict = "--output x.PNG is a png file, and --image-format says webp: leave one of them out"
+    assert said("--image-format", "webp", "-o", tmp_path / "x.PNG") == conflict
+    assert said("--image-format", "bmp") == "image_format: 'bmp' was sent; allowed: one of jpeg, png, webp"
+    assert said("--base64").startswith("--base64 is for calls, whose answers are text: leave it out; `base64 out.png`")
+    agreed = here("generate", TEXT, "--prompt", "x", "--image-format", "jpeg", "-o", tmp_path / "x.jpg")
+    assert str(agreed.exception) == "it was about to load weights"
+
+
+def test_a_format_names_the_file_where_nothing_else_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("out.webp").mkdir()
+    failed = here("generate", TEXT, "--prompt", "x", "--image-format", "webp")
+    assert words(failed) == "--output: out.webp can't be written: Is a directory"
+
+
+def test_a_disk_that_is_full_by_then_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match=r"^--output: /dev/full can't be written: No space left on device$"):
+        write_output(Path("/dev/full"), b"x")
+    monkeypatch.setattr("sys.argv", ["tintype", "models", "list"])
+    full = Path("/dev/full").open("w")  # noqa: SIM115 - closing it fails
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.stdout", full)
+        with pytest.raises(SystemExit, match=r"^tintype: the output can't be written: No space left on device$"):
+            main()
+    with suppress(OSError):  # what is left in its buffer
+        full.close()
+    (tmp_path / "file").touch()
+    failed = here("demo", "--output", tmp_path / "file" / "demo")
+    assert words(failed) == f"--output: {tmp_path}/file/demo can't be made: Not a directory"
 
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:", "cuda:x", "cpu:0", ""])
@@ -447,4 +515,4 @@ def test_a_demo_whose_server_dies(tmp_path: Path) -> None:
     failed = tintype("demo", "--output", tmp_path, check=False, TINTYPE_WEIGHTS="/models")
     assert failed.returncode == 1
     assert failed.stderr == f"Error: the server did not start; see {tmp_path}/server.log\n"
-    assert "TINTYPE_WEIGHTS: not JSON" in (tmp_path / "server.log").read_text()
+    assert 'TINTYPE_WEIGHTS: "/models" was set; allowed is JSON' in (tmp_path / "server.log").read_text()

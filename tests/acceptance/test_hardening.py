@@ -176,6 +176,9 @@ def test_no_prompt_reaches_a_terminals_log(tmp_path: Path) -> None:
             assert http.post("/v1/sd1.5-img2img", json=body).status_code == 400
         process.send_signal(signal.SIGINT)
         process.wait(timeout=30)
+        stopping, stopped = process.stdout.read().splitlines()
+    assert stopping.startswith("tintype is stopping; a second signal (Ctrl+C) ends what still runs")
+    assert stopped == "tintype has stopped"
     os.close(theirs)
     logged = b""
     with pytest.raises(OSError, match=r".*"):

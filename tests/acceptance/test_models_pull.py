@@ -351,7 +351,7 @@ def test_slugs_share_a_repository_and_a_file_goes_with_its_last_user(hub: ToyHub
     assert listed(SD3)["weights"] == "built-in"
     here("models", "remove", TURBO, "--yes")
     assert [path.name for path in (data / "models").iterdir()] == [".lock"]
-    assert refused("remove", TURBO, "--yes") == f"nothing was pulled for {TURBO}"
+    assert refused("remove", TURBO, "--yes") == f"nothing was pulled for {TURBO}: there is nothing to remove"
 
 
 def test_a_branch_stays_what_it_was_until_an_update(hub: ToyHub, data: Path, weights: Path) -> None:
@@ -409,6 +409,8 @@ def test_weights_that_would_not_load_are_named_tensor_by_tensor(
 
 
 def test_removing_asks(hub: ToyHub, data: Path) -> None:
+    assert refused("remove", SD3) == f"nothing was pulled for {SD3}: there is nothing to remove"  # without a question
+    assert not (data / "models").exists()
     pull()
     assert here("models", "remove", SD3).exit_code == 1  # nobody answers
     assert listed(SD3)["weights"] == "pulled"

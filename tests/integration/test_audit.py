@@ -61,8 +61,9 @@ COMMANDS = {
 }
 #: Commands that change nothing of the server's: they only look, ask as anybody may, or are about files of this machine.
 LOOKS = {
-    *("accounts list", "accounts show", "accounts check", "accounts usage", "audit", "backup", "demo", "generate"),
-    *("keys list", "models check", "models list", "models pull", "models remove", "models show", "models wait"),
+    *("accounts list", "accounts show", "accounts check", "accounts usage", "audit", "backup"),
+    *("config example", "config show", "demo", "generate", "keys list"),
+    *("models check", "models list", "models pull", "models remove", "models show", "models wait"),
     *("processes", "queue status", "replay", "storage show", "webhooks list", "webhooks logs", "workers list"),
 }
 #: Processes. What they do for somebody is the migration, the first key and the forgotten bases at a start.
@@ -119,7 +120,7 @@ def test_no_call_is_forgotten(site: Website) -> None:
         for method in getattr(route, "methods", None) or ():
             if method not in ("GET", "HEAD") or {Runner, Operator} & {*hints}:
                 changing.add(f"{method} {route.path}")
-    models = {f"POST /{way}/{slug}" for way in ("v1", "v2") for slug in site.own.registry.catalogue}
+    models = {f"POST /{way}/{slug}" for way in ("v1", "v2") for slug in site.own.runtime.registry.catalogue}
     assert changing == CALLS.keys() | USES | models
 
 

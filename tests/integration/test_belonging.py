@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,8 +20,9 @@ from tests.stores import new_request, store_on
 
 from tintype import __version__
 from tintype.catalog.models import MODELS
-from tintype.cli.startup import check_models, register_server
+from tintype.cli.startup import check_models, register_server, serving, warn_of_servers
 from tintype.cli.storage import check_same_storage
+from tintype.cli.web_server import listen
 from tintype.errors import ConfigurationInvalid
 from tintype.hub.registry import Registry, build_registry
 from tintype.media.objects import bucket, open_bucket
@@ -166,7 +168,7 @@ def test_a_bucket_where_a_folder_is_known(db: Database, url: str, bucket_of: Obj
 def test_a_bucket_that_was_made_anew_is_not_what_it_was(db: Database, bucket_of: ObjectStorage) -> None:
     own = in_bucket(bucket_of, "lost")
     check_same_storage(db, own)
-    obstore.delete(bucket(own, "", 1), "tintype.json")
+    obstore.delete(bucket(own.storage, "", 1), "tintype.json")
     said = refused(db, own)
     assert said.startswith("s3://pictures/lost at ")
     assert "recreated" in said
@@ -279,7 +281,7 @@ def test_no_sweep_touches_the_marker(db: Database, bucket_of: ObjectStorage) -> 
     own = in_bucket(bucket_of, "")
     check_same_storage(db, own)
     for kind in ("outputs", "inputs", "assets"):
-        open_bucket(own, kind, 0).expire()
+        open_bucket(own.storage, kind, 0).expire()
     assert read_storage_id(own) == known(db)["id"]
 
 
@@ -345,6 +347,28 @@ def test_another_version_is_logged_and_not_refused(db: Database, registry: Regis
     assert [(line["event"], line["its"], line["ours"]) for line in logs] == [
         ("a server is of another version", "0.0.9", __version__)
     ]
+
+
+def test_another_server_on_a_data_folder_is_logged_and_on_postgres_it_is_usual(db: Database) -> None:
+    known = Servers(db)
+    for id in ("this:8000", "that:8001", "gone:8002"):
+        known.start(id, {})
+    known.leave("gone:8002")
+    assert serving(store_on(db)).keys() == {"this:8000", "that:8001"}
+    with capture_logs() as logs:
+        warn_of_servers(store_on(db), "this:8000")
+    said = [(line["event"], line["server"], line["log_level"]) for line in logs]
+    expected = [("another server runs on this data folder", "that:8001", "warning")]
+    assert said == (expected if db.kind == "sqlite" else [])
+
+
+def test_a_port_that_this_data_s_own_server_has() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit, match=r"in use; another program, or another tintype, has it: --port"):
+            listen("127.0.0.1", port, {"another:8000": 1.0})
+        with pytest.raises(SystemExit, match=r"in use; a server of this data folder has it: it runs already$"):
+            listen("127.0.0.1", port, {f"{socket.gethostname()}:{port}": 1.0})
 
 
 def test_processes_of_before_this_was_noted(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def other(site: Website) -> str:
 
 
 def test_bodies_under_way_are_counted_per_account_and_together(site: Website, http: httpx2.Client) -> None:
-    held = site.own.bodies._held
+    held = site.own.runtime.bodies._held
     with raw(site) as first, raw(site) as second, site.http(other(site)) as elsewhere:
         first.send(head(site.secret, f"Content-Length: {MOST}") + b"{")
         until(lambda: held.total() == MOST, 20)
@@ -199,7 +199,7 @@ def test_no_body_is_looked_through_on_the_event_loop(site: Website, http: httpx2
 def test_one_body_alone_is_taken_whatever_the_limits_are(tmp_path: Path) -> None:
     with serving(tmp_path, account_bodies=0, bodies=0) as site, site.http() as http:
         assert http.post(f"/v2/{TEXT}", json=quick()).status_code == 200
-        assert not site.own.bodies._held
+        assert not site.own.runtime.bodies._held
 
 
 @pytest.mark.parametrize("path", ["/webhook/add", "/webhook/replay", "/v2/keys"])
@@ -266,6 +266,34 @@ def test_so_they_may_be_written(http: httpx2.Client, value: str) -> None:
 def test_a_webhook_in_a_header_is_ascii(http: httpx2.Client, address: str, encoding: str) -> None:
     named = address.encode(encoding)
     refused(http.post(f"/v2/{TEXT}", json=quick(), headers={"x-webhook-url": named}), 400, "X-Webhook-URL: ", "%C3%A9")
+
+
+HOOK = {"webhook_url": "https://receiver.example.com/", "event": {"types": ["REQUEST_FAILED"]}}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"webhook_url": None}, "webhook_url: required, but not sent; allowed: a public http:// or https:// address"),
+        ({"webhook_url": 5}, "webhook_url: 5 was sent; allowed: a public http:// or https:// address"),
+        ({"webhook_url": "ftp://x"}, "webhook_url: 'ftp://x' was sent"),
+        (
+            {"event": None},
+            "event.types: required, but not sent; allowed: a list of REQUEST_COMPLETED and ",
+        ),
+        ({"event": {"types": []}}, "event.types: required, but not sent"),
+        ({"event": "REQUEST_FAILED"}, "event.types: 'REQUEST_FAILED' was sent; allowed: a list of"),
+        ({"event": {"types": ["x"]}}, "event.types: ['x'] was sent; allowed: a list of"),
+    ],
+)
+def test_a_webhook_is_refused_in_words(http: httpx2.Client, wrong: dict[str, Any], said: str) -> None:
+    refused(http.post("/webhook/add", json=HOOK | wrong), 400, said)
+
+
+def test_the_list_of_a_webhook_s_events_alone_is_taken_too(http: httpx2.Client) -> None:
+    sent = HOOK | {"webhook_url": " https://receiver.example.com/ ", "event": ["REQUEST_FAILED", "REQUEST_FAILED"]}
+    added = http.post("/webhook/add", json=sent).json()["webhook"]
+    assert {name: added[name] for name in HOOK} == HOOK
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tests.integration.sse import following
 from tests.integration.website import Website, serving
 from tests.sockets import LONG, call_bytes
 
-from tintype.settings import Settings
+from tintype.settings import WebSettings
 from tintype.web.connections import Bounds
 
 HEALTH = b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n"
@@ -201,7 +201,7 @@ def test_calls_that_wait_here_may_last(site: Website) -> None:
 def test_who_does_not_read_is_left(site: Website, dial: Callable[..., socket.socket]) -> None:
     """Neither at all, nor a little now and then; who reads steadily gets all of it, however long it takes."""
     size = 12_000_000
-    name = site.own.outputs.put(b"x" * size, "png")
+    name = site.own.files.outputs.put(b"x" * size, "png")
     ask = f"GET /files/{name} HTTP/1.1\r\nhost: a\r\n\r\n".encode()
     for pause, read in ((0.3, 1_000), (None, 0)):
         one = dial(8192)
@@ -367,5 +367,5 @@ def test_one_address_has_a_part_of_them(tmp_path: Path, proxies: str, kept: int)
     ],
 )
 def test_one_address_never_has_all(settings: dict[str, int], files: int, total: int, per_client: int) -> None:
-    bounds = Bounds.of(Settings.of(**settings), files)
+    bounds = Bounds.of(WebSettings(**settings), files)
     assert (bounds.total, bounds.per_client) == (total, per_client)

@@ -55,7 +55,7 @@ def charges(site: Website) -> list[Entry]:
 def finish(site: Website, count: int = 1) -> None:
     """Play the worker: claim the only request and complete it with pictures."""
     request = site.claim()
-    names = [site.own.outputs.put(b"picture %d" % index, "png") for index in range(count)]
+    names = [site.own.files.outputs.put(b"picture %d" % index, "png") for index in range(count)]
     made = [{"name": name, "size": 9, "width": 64, "height": 32, "seed": 7} for name in names]
     assert site.own.store.leases.complete(request.id, request.attempt, a_result(**{**RESULT, "pictures": made}), 4)
 
@@ -142,7 +142,7 @@ def test_a_form_is_known_again_although_its_bytes_differ(site: Website) -> None:
         first, again = (http.post(f"/v2/{MEDIUM}", **form) for _ in range(2))
     assert first.request.headers["content-type"] != again.request.headers["content-type"]
     assert told(first) == told(again)
-    assert len(list(site.own.settings.inputs_folder.iterdir())) == 1
+    assert len(list(site.own.runtime.settings.inputs_folder.iterdir())) == 1
 
 
 def test_many_at_once_are_one(site: Website) -> None:
@@ -157,7 +157,7 @@ def test_many_at_once_are_one(site: Website) -> None:
     assert len({response.content for response in made}) == 1
     assert sorted(map(replayed, made)) == [False] + [True] * 7
     assert (len(rows(site)), charges(site)) == (1, [Entry.HOLD])
-    assert len(list(site.own.settings.inputs_folder.iterdir())) == 1
+    assert len(list(site.own.runtime.settings.inputs_folder.iterdir())) == 1
 
 
 def test_another_api_key_s_are_its_own(site: Website) -> None:

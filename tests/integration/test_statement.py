@@ -91,7 +91,7 @@ def test_usage_is_the_same_before_and_after_the_records_end(site: Website, http:
     assert (second["model_name"], second["requests"], second["cost"]) == ("sd3-med-img2img", 1, 0.0)
     with site.own.store.db.write() as tx:
         tx.execute(update(requests).where(requests.c.ended_at.is_not(None)).values(expires_at=0))
-    site.own.cleanup()
+    site.own.files.cleanup(site.own.store)
     with site.own.store.db.read() as view:
         assert view.scalar(select(func.count()).where(history.c.account_id == site.account_id)) == 2
     assert read(http, "/v2/usage") == used

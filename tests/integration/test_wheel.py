@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import venv
 import zipfile
 from pathlib import Path
 
@@ -45,10 +49,61 @@ def test_everything_of_the_sources_is_in_it(wheel: Path) -> None:
     assert kinds <= packed
 
 
-@pytest.mark.nightly  # what is in it is in what is installed
-def test_it_is_installed_with_extras_and_draws_with_what_it_brings(wheel: Path, tmp_path: Path) -> None:
-    pip("install", "--no-index", "--no-deps", "--target", tmp_path / "there", f"{wheel}[postgres,s3]")
-    asked = [sys.executable, "-m", "tintype", "models", "list", "--data", str(tmp_path / "data")]
-    env = {"PYTHONPATH": str(tmp_path / "there"), "PATH": "/usr/bin:/bin"}
-    said = subprocess.run(asked, env=env, check=True, capture_output=True, text=True, cwd=tmp_path).stdout
-    assert said.count("built-in") == 4
+def test_the_licences_and_the_command_are_in_it(wheel: Path) -> None:
+    names = {name.partition(".dist-info/")[2]: name for name in zipfile.ZipFile(wheel).namelist()}
+    assert {"licenses/LICENSE", "licenses/src/tintype/weights/NOTICE"} <= names.keys()
+    assert "tintype = tintype.cli:main" in zipfile.ZipFile(wheel).read(names["entry_points.txt"]).decode()
+
+
+def test_its_command_runs_from_an_environment_of_its_own(wheel: Path, tmp_path: Path) -> None:
+    """The packages that it needs are those of this environment, since installing torch takes a minute."""
+    venv.create(tmp_path / "env", with_pip=False)
+    [there] = (tmp_path / "env").glob("lib/python*/site-packages")
+    (there / "packages.pth").write_text("\n".join(one for one in sys.path if one.endswith("site-packages")))
+    python = tmp_path / "env" / "bin" / "python"
+    pip("--python", python, "install", "--no-index", "--no-deps", "--ignore-installed", f"{wheel}[postgres,s3]")
+    asked = [tmp_path / "env" / "bin" / "tintype", "models", "show", "sd1.5-img2img", "--json"]
+    said = subprocess.run(asked, env={}, check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+    assert json.loads(said)["weights"] == "built-in"
+    assert not (tmp_path / "data").exists()
+    where = subprocess.run(
+        [python, "-c", "import tintype; print(tintype.__file__)"], check=True, capture_output=True, text=True
+    )
+    assert Path(where.stdout).is_relative_to(there)
+
+
+def documented(wheel: Path, tmp_path: Path) -> list[list[str]]:
+    """The commands of docs/install.md, with these files in place of theirs."""
+    text = (ROOT / "docs" / "install.md").read_text("utf-8")
+    lines = re.findall(r"^    ((?:uv|pipx|python3|/opt/tintype)[^#\n]*)", text, re.MULTILINE)
+    ours = {"./dist/tintype-": f"{wheel.parent}/tintype-", "dist/tintype-": f"{wheel.parent}/tintype-"}
+    places = {**ours, "$PWD/dist/": f"{ROOT}/", "dist/": f"{ROOT}/", "/opt/tintype": f"{tmp_path}/opt"}
+    for old, new in places.items():
+        lines = [line.replace(old, new) for line in lines]
+    return [shlex.split(line) for line in lines]
+
+
+@pytest.mark.nightly  # a gigabyte each
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("way", ["pip", "uv", "pipx"])
+def test_the_documented_commands_install_it_into_an_empty_environment(wheel: Path, tmp_path: Path, way: str) -> None:
+    """With all that it needs, from the index; and what they install draws."""
+    if way != "pip" and shutil.which(way) is None:
+        pytest.skip(f"{way} is not on this machine")
+    own = {"UV_TOOL_DIR": "uv", "UV_TOOL_BIN_DIR": "bin", "PIPX_HOME": "pipx", "PIPX_BIN_DIR": "bin"}
+    env = {**os.environ, **{name: str(tmp_path / folder) for name, folder in own.items()}}
+    commands = documented(wheel, tmp_path)
+    if way == "pip":  # up to the one that installs the wheel; what follows are other ways
+        steps = [one for one in commands if one[0] == "python3" or one[0].endswith("opt/bin/pip")]
+        last = next(index for index, one in enumerate(steps) if str(wheel) in one[-1])
+        commands, binary = steps[: last + 1], tmp_path / "opt" / "bin" / "tintype"
+    else:
+        commands, binary = [one for one in commands if one[0] == way], tmp_path / "bin" / "tintype"
+    assert commands
+    for command in commands:
+        done = subprocess.run(command, env=env, check=False, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+    asked = [binary, "generate", "stable-diffusion-3.5-turbo-txt2img", "--width", "64", "--height", "64"]
+    asked += ["--prompt", "a fox", "-o", "out.png"]
+    subprocess.run(asked, env={}, check=True, capture_output=True, cwd=tmp_path)
+    assert (tmp_path / "out.png").is_file()

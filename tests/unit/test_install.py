@@ -15,7 +15,10 @@ from tintype.cli.options import missing_extra
 ROOT = Path(__file__).parents[2]
 #: But for the change log, which says what was.
 SAID = ("README.md", "docs", "deploy", "src", "examples", "benchmarks", "training")
-EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+#: By lock, the extras whose packages are in it.
+LOCKS = {"run": ["demo"], "server": ["demo", "otel", "postgres", "s3", "safety"], "dev": [*EXTRAS]}
 #: Its bare name as a package's: `pip install 'tintype[s3]'`, `pip install -U tintype`.
 FROM_AN_INDEX = re.compile(r"""pip3? install (?:-\S+ )*['"]?tintype(?![-\w./])|(?<![/\w])tintype\[[a-z]""")
 #: From its own place, with extras.
@@ -70,3 +73,37 @@ def test_a_machine_of_ray_s_is_given_the_wheel_that_was_made(tmp_path: Path) -> 
     line = line.replace("/opt/tintype/bin/pip", "echo").replace("/home/ubuntu", str(tmp_path))
     said = subprocess.run(["sh", "-c", line], check=True, capture_output=True, text=True).stdout.split()
     assert said == ["install", "--constraint", f"{tmp_path}/dist/constraints.txt", f"{wheel}[ray,postgres,s3]", "boto3"]
+
+
+def pins(name: str) -> dict[str, str]:
+    """A file's packages with their versions."""
+    lines = re.findall(r"^([a-z0-9-]+)==([^ ;\n]+)", (ROOT / name).read_text("utf-8"), re.MULTILINE)
+    assert len(lines) == len(dict(lines)), "each once"
+    return dict(lines)
+
+
+@pytest.mark.parametrize(("lock", "extras"), LOCKS.items())
+def test_a_lock_has_a_hash_for_every_package_and_the_versions_of_the_constraints(lock: str, extras: list[str]) -> None:
+    named, known = pins(f"locks/{lock}.txt"), pins("constraints.txt")
+    assert named.items() <= known.items(), "run make lock"
+    assert "torch" not in named, "one hash can't be that of all its builds"
+    blocks = re.split(r"\n(?=\S)", (ROOT / f"locks/{lock}.txt").read_text("utf-8"))
+    assert [block for block in blocks if not block.startswith("#") and "--hash=sha256:" not in block] == []
+    wanted = [*PROJECT["project"]["dependencies"], *(one for extra in extras for one in EXTRAS[extra])]
+    direct = {re.split(r"[^A-Za-z0-9-]", one)[0] for one in wanted} - {"tintype", "torch"}
+    assert direct - named.keys() == set(), "run make lock"
+
+
+def test_the_locks_make_the_constraints_and_build_with_the_same_setuptools() -> None:
+    known = pins("constraints.txt")
+    assert known == {**pins("locks/dev.txt"), "torch": known["torch"]}
+    assert PROJECT["build-system"]["requires"] == [f"setuptools=={known['setuptools']}"]
+    assert all("setuptools" in pins(f"locks/{lock}.txt") for lock in LOCKS), "which builds, without isolation"
+    [torch] = PROJECT["tool"]["uv"]["dependency-metadata"]
+    assert torch["version"] == known["torch"]
+
+
+def test_what_runs_is_not_made_to_bring_what_develops() -> None:
+    assert not {"ray", "mypy", "moto", "pytest", "matplotlib", "psycopg"} & pins("locks/run.txt").keys()
+    targets = dict(re.findall(r"^([a-z]+): (.*?) ##", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    assert (targets["demo"], targets["serve"], targets["wheel"], targets["install"]) == (*["install"] * 3, "$(RUNS)")

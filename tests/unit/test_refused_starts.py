@@ -33,6 +33,12 @@ def test_an_address_that_is_none_is_one_line(command: str, url: str, monkeypatch
     assert "hush" not in result.output
 
 
+def test_a_setting_that_is_like_none_is_given_no_closest_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINTYPE_BOGUS", "1")
+    output = CliRunner().invoke(tintype, ["serve"]).output
+    assert output == "Error: TINTYPE_BOGUS is not a setting; `tintype config show` lists them all\n"
+
+
 @pytest.mark.parametrize("name", ["TINTYPE_PORTS", "TINTYPE_LEASE", "TINTYPE_PRICES", "TINTYPE_TRACES"])
 def test_a_setting_that_is_wrong_is_one_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "no")
@@ -49,7 +55,11 @@ def test_an_option_of_libpq_s_that_there_is_not() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["audit", "processes", "queue pause", "accounts usage", "storage adopt", "keys list"]
+    "command",
+    [
+        *("audit", "processes", "queue pause", "queue status", "workers list", "webhooks list", "storage show"),
+        *("accounts list", "accounts check", "accounts usage", "storage adopt", "keys list", "keys revoke SG_1"),
+    ],
 )
 def test_who_looks_in_the_wrong_folder_is_told_and_makes_none(command: str, tmp_path: Path) -> None:
     folder = tmp_path / "elsewhere"
@@ -57,6 +67,21 @@ def test_who_looks_in_the_wrong_folder_is_told_and_makes_none(command: str, tmp_
     assert isinstance(result.exception, ConfigurationInvalid)
     assert f"there is no database of tintype's in {folder}/" in str(result.exception)
     assert not folder.exists()
+
+
+def test_the_folder_is_named_as_a_whole_where_it_is_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(tintype, ["keys", "list"])
+    assert f"in {tmp_path}/data/: name the server's folder (--data, TINTYPE_DATA)" in str(result.exception)
+
+
+@pytest.mark.parametrize("command", ["models list", "models show sd1.5-img2img", "models check --all"])
+def test_what_needs_no_database_makes_no_folder_either(command: str, tmp_path: Path) -> None:
+    folder = tmp_path / "none"
+    result = CliRunner().invoke(tintype, [*command.split(), "--data", str(folder)])
+    assert (result.exit_code, folder.exists()) == (0, False), result.output
 
 
 def test_a_database_of_somebody_else_s_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

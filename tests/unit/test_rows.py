@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -14,25 +15,49 @@ from tintype.cli.output import print_csv, print_rows
 ROWS = [{"id": "f896bd7a-2f11-4c48-81fc-09a68d1f72cc", **dict.fromkeys("abcdefgh", "twenty characters ..."), "z": None}]
 
 
-@pytest.mark.parametrize("width", [20, 80, 300])
-def test_nothing_is_cut_however_narrow_the_terminal_is(width: int) -> None:
+def on_terminal(width: int, rows: list[dict[str, Any]] = ROWS, **options: Any) -> str:
     file = io.StringIO()
-    print_rows(ROWS, as_json=False, console=Console(file=file, width=width, force_terminal=True, color_system=None))
-    said = re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())
-    assert re.sub(r"[ \n]", "", said).count("twentycharacters...") == 8
+    print_rows(rows, console=Console(file=file, width=width, force_terminal=True, color_system=None), **options)
+    return re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())
+
+
+@pytest.mark.parametrize("width", [20, 50, 80, 100, 300])
+def test_no_value_is_cut_however_narrow_the_terminal_is(width: int, capsys: pytest.CaptureFixture[str]) -> None:
+    said = on_terminal(width)
     assert "None" not in said
     assert "…" not in said
-    assert (ROWS[0]["id"] in said) == (width > 40)
-    assert ("┃" in said) == (width == 300), "a table where it fits"
+    assert max(map(len, said.splitlines())) <= width
+    shown = re.sub(r"[ \n]", "", said).count("twentycharacters...")
+    left_out = capsys.readouterr().err
+    if width in (80, 100):  # the first columns, as many as fit
+        assert (said.splitlines()[1].split()[0], shown) == (ROWS[0]["id"], (width - 36) // 23)
+        named = "bcdefgh"[shown - 1 :]
+        assert left_out == f"not shown at this width: {', '.join(named)}; --wide has them, and --json\n"
+    else:  # all: on a line each where the first two don't fit next to each other
+        assert (shown, left_out) == (8, "")
+        assert (len(said.splitlines()) == 2) == (width == 300)
 
 
-def test_a_pipe_gets_a_line_each_in_columns_that_can_be_taken_apart(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_column_that_fits_is_shown_although_one_before_it_does_not() -> None:
+    rows = [{"id": "a", "name": "b", "long": "c" * 80, "short": "d"}]
+    assert [line.split() for line in on_terminal(40, rows).splitlines()] == [["id", "name", "short"], ["a", "b", "d"]]
+    assert "c" * 80 in on_terminal(40, rows, keep=3).replace("\n", "").replace(" ", "")
+
+
+def test_wide_has_every_column_in_a_line_of_any_length() -> None:
+    heads, line = on_terminal(40, wide=True).splitlines()
+    assert heads.split() == [*ROWS[0]]
+    assert re.split(r" {2,}", line) == [value or "-" for value in ROWS[0].values()]
+
+
+def test_a_pipe_gets_a_line_each_in_columns_that_can_be_taken_apart() -> None:
     rows = [
         {"id": ROWS[0]["id"], "name": "a fox\nand more", "state": None},
         {"id": "b", "name": "狐 [red]", "state": "x"},
     ]
-    print_rows(rows, as_json=False, console=Console(file=io.StringIO(), width=80))
-    lines = capsys.readouterr().out.splitlines()
+    pipe = io.StringIO()
+    print_rows(rows, console=Console(file=pipe, width=40))
+    lines = pipe.getvalue().splitlines()
     assert [re.split(r" {2,}", line) for line in lines] == [
         ["id", "name", "state"],
         [ROWS[0]["id"], "a fox and more", "-"],
@@ -51,11 +76,8 @@ def test_a_name_is_no_markup(width: int) -> None:
 
 
 def test_no_rows(capsys: pytest.CaptureFixture[str]) -> None:
-    print_rows([], as_json=False)
-    file = io.StringIO()
-    print_rows([], as_json=False, console=Console(file=file, width=80, force_terminal=True))
-    assert capsys.readouterr().out == "nothing yet\n"
-    assert "nothing yet" in file.getvalue()
+    print_rows([])
+    assert capsys.readouterr().out == on_terminal(80, []) == "nothing yet\n"
 
 
 def test_a_spreadsheet_runs_nothing_that_a_caller_wrote(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -25,6 +25,8 @@ from tintype.store.db.records import (
 from tintype.store.queue.eta import Eta
 from tintype.web.declared import Answer
 from tintype.web.generate import answers
+from tintype.web.generate.dialect import Accepted
+from tintype.web.generate.v2 import V2
 
 BASE = "https://a.example"
 QUEUED = Request(
@@ -59,7 +61,8 @@ def outputs(tmp_path: Path) -> Files:
 def test_queued_and_running() -> None:
     links = {"status_url": f"{BASE}/v2/requests/7/status", "response_url": f"{BASE}/v2/requests/7"}
     poll = f"{BASE}/v1/requests/7"
-    assert seen(answers.queued(QUEUED, BASE)) == {"request_id": "7", "status": "QUEUED", "poll_url": poll, **links}
+    answered = V2().render(cast(Any, None), Accepted(QUEUED, {}, BASE))
+    assert json.loads(bytes(answered.body)) == {"request_id": "7", "status": "QUEUED", "poll_url": poll, **links}
     queued = {"status": "QUEUED", "request_id": "7", "metrics": {}, **links}
     first = {"queue_position": 3, "eta": 8.5, "progress": 0, "step": 0, "steps": 4}
     assert seen(answers.status(QUEUED, BASE, Eta(3, 8.5))) == queued | first

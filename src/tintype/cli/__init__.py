@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import socket
@@ -21,6 +22,7 @@ from tintype.cli.generate import generate
 from tintype.cli.keys import keys
 from tintype.cli.models import models
 from tintype.cli.operate import processes, queue, workers
+from tintype.cli.options import CONFIG_FILE
 from tintype.cli.replay import replay
 from tintype.cli.serve import serve, worker
 from tintype.cli.storage import storage
@@ -28,12 +30,15 @@ from tintype.cli.webhooks import webhooks
 from tintype.errors import TintypeError
 from tintype.store.db.audit import Actor, acting
 
+#: Errors of a disk, or of permissions, that say all there is to know.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+
 
 @click.group()
 @click.version_option(__version__, prog_name="tintype")
 @click.option(
     "--config",
-    "config_file",
+    CONFIG_FILE,
     type=click.Path(path_type=Path),
     help="Settings file; else TINTYPE_CONFIG, or tintype.toml in the data folder.",
 )
@@ -43,9 +48,9 @@ def tintype(context: click.Context, config_file: Path | None) -> None:  # noqa: 
 
     \b
     Examples:
-      tintype demo                          four models, ten images, no key, no download
-      tintype serve                         the server, with a first key printed once
-      tintype generate sd1.5-img2img --help what a model takes
+      tintype demo                            four models, ten images, no key
+      tintype serve                           the server; prints a first key, once
+      tintype generate sd1.5-img2img --help   what a model takes
 
     Settings are environment variables (TINTYPE_PORT, TINTYPE_DATA, …) or lines of a settings file: `tintype config
     show` lists all, with what is in force, and docs/settings.md says what each does.
@@ -88,8 +93,12 @@ def _user() -> str:
 
 
 def main() -> None:
-    """Run the `tintype` command; our own errors end it with one line on stderr and exit code 1."""
+    """Run the `tintype` command; our own errors, and a full disk, end it with one line on stderr and exit code 1."""
     try:
         tintype()
     except TintypeError as error:
         sys.exit(f"tintype: {error.message}")
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        sys.exit(f"tintype: {error.filename or 'the output'} can't be written: {error.strerror}")

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from tintype.cli.database import open_store
-from tintype.cli.options import MAX_DOLLARS, csv_option, data_option, json_option, load_settings, to_micro
-from tintype.cli.output import print_csv, print_rows, shown_time
+from tintype.cli.options import MAX_DOLLARS, csv_option, data_option, json_option, load_settings, to_micro, wide_option
+from tintype.cli.output import print_csv, print_record, print_rows, shown_time
 from tintype.errors import LedgerBroken
 from tintype.store.accounts.accounts import Account
 from tintype.store.billing.ledger import Line, dollars, plain, shown
@@ -19,6 +19,7 @@ from tintype.store.billing.reports import SPLITS, AccountUsage, By, Window, peri
 
 #: Of a report: ten years.
 MAX_DAYS = 3_660
+DAY = click.DateTime(["%Y-%m-%d"])
 
 
 @click.group()
@@ -55,7 +56,8 @@ def create_account(name: str, dollars_given: float, data: Path | None, as_json: 
 @accounts.command("list")
 @data_option
 @json_option
-def list_accounts(data: Path | None, as_json: bool) -> None:
+@wide_option
+def list_accounts(data: Path | None, as_json: bool, wide: bool) -> None:
     """List the accounts.
 
     \b
@@ -63,7 +65,7 @@ def list_accounts(data: Path | None, as_json: bool) -> None:
       tintype accounts list --json
     """
     with open_store(load_settings(data=data)) as store:
-        print_rows([_account_row(one) for one in store.accounts.list()], as_json)
+        print_rows([_account_row(one) for one in store.accounts.list()], as_json, wide=wide)
 
 
 @accounts.command()
@@ -71,7 +73,8 @@ def list_accounts(data: Path | None, as_json: bool) -> None:
 @click.option("--lines", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Rows of the ledger.")
 @data_option
 @json_option
-def show(account: str, lines: int, data: Path | None, as_json: bool) -> None:
+@wide_option
+def show(account: str, lines: int, data: Path | None, as_json: bool, wide: bool) -> None:
     """Show an account and the last rows of its ledger, newest first.
 
     \b
@@ -84,8 +87,9 @@ def show(account: str, lines: int, data: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(own | {"ledger": rows}, indent=2))
         return
-    print_rows([own], as_json)
-    print_rows(rows, as_json)
+    print_record(own)
+    click.echo()
+    print_rows(rows, wide=wide, keep=5)
 
 
 @accounts.command()
@@ -94,7 +98,9 @@ def show(account: str, lines: int, data: Path | None, as_json: bool) -> None:
 @click.option("--note", help="Reason, for the ledger.")
 @data_option
 def credit(account: str, dollars_given: float, note: str | None, data: Path | None) -> None:
-    """Add dollars to an account; after `--`, a negative amount takes them.
+    """Add dollars to an account; a negative amount takes them.
+
+    One is written after `--`, which ends the options.
 
     \b
     Examples:
@@ -110,7 +116,9 @@ def credit(account: str, dollars_given: float, note: str | None, data: Path | No
 @accounts.command()
 @data_option
 def check(data: Path | None) -> None:
-    """Compare every balance with the sum of its ledger; exits with 1 where they differ.
+    """Compare every balance with the sum of its ledger.
+
+    The exit code is 1 where they differ.
 
     \b
     Example:
@@ -127,12 +135,13 @@ def check(data: Path | None) -> None:
 
 @accounts.command()
 @click.argument("account", required=False)
-@click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="First day; else the month's of --to.")
-@click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="Last day, which counts too; else today.")
+@click.option("--from", "first", type=DAY, metavar="DAY", help="First day, 2026-11-01; else that of --to's month.")
+@click.option("--to", "last", type=DAY, metavar="DAY", help="Last day, which counts too; else today.")
 @click.option("--by", type=click.Choice(SPLITS), help="Split each account's row.")
 @data_option
 @json_option
 @csv_option
+@wide_option
 def usage(
     account: str | None,
     first: datetime | None,
@@ -141,14 +150,20 @@ def usage(
     data: Path | None,
     as_json: bool,
     as_csv: bool,
+    wide: bool,
 ) -> None:
-    """Show what accounts used between two days, UTC, both included, those with the highest cost first.
+    """Show what accounts used between two days.
+
+    Both days count, in UTC; the highest cost comes first.
 
     \b
-    charged, cost       requests that were charged, and dollars: by the ledger, which never expires
-    uncharged           requests with a price that failed or were cancelled: by the ledger too
-    completed, failed   how requests ended, free ones and tests included: empty for days whose requests have
-                        expired (TINTYPE_HISTORY_LIFE), and by key
+    charged, cost       requests that were charged, and dollars: by the
+                        ledger, which never expires
+    uncharged           requests with a price that failed or were cancelled:
+                        by the ledger too
+    completed, failed   how requests ended, free ones and tests included;
+                        empty for days whose requests have expired
+                        (TINTYPE_HISTORY_LIFE), and by key
 
     A request counts on the day that it ended. Test keys have rows of their own. A model is empty for requests that
     have expired.
@@ -156,7 +171,7 @@ def usage(
     \b
     Examples:
       tintype accounts usage
-      tintype accounts usage --from 2026-11-01 --to 2026-11-30 --csv > november.csv
+      tintype accounts usage --from 2026-11-01 --to 2026-11-30 --csv > 11.csv
       tintype accounts usage 9f0c3c0e-… --from 2026-01-01 --by month
       tintype accounts usage 9f0c3c0e-… --by model --json
     """
@@ -169,7 +184,7 @@ def usage(
         names = [*_use_names(by), "charged", "cost", "uncharged", "completed", "failed"]
         print_csv([{**_use_row(one, by), "cost": plain(one.cost)} for one in used], names)
     else:
-        print_rows([_use_row(one, by) for one in used], as_json)
+        print_rows([_use_row(one, by) for one in used], as_json, wide=wide, keep=len(_use_names(by)) + 2)
 
 
 def _use_names(by: By | None) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from tintype.cli.database import open_store
-from tintype.cli.options import csv_option, data_option, json_option, load_settings
+from tintype.cli.options import csv_option, data_option, json_option, load_settings, wide_option
 from tintype.cli.output import print_csv, print_rows, shown_time
 from tintype.store.db.audit import ACTS, THINGS, AuditEntry
 
@@ -21,7 +21,8 @@ FIELDS = ["at", "act", "who", "address", "via", "target", "account", "details", 
 @click.option(
     "--since",
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]),
-    help="Acts from this day or moment on, UTC.",
+    metavar="TIME",
+    help="Acts from this day or moment on, UTC: 2026-11-30, or 2026-11-30T12:00.",
 )
 @click.option("--act", type=click.Choice([*THINGS, *ACTS]), metavar="ACT", help="One act, or a kind of them: `key`.")
 @click.option("--account", help="Id of an account: what it did, and what was done to it and its test keys.")
@@ -29,6 +30,7 @@ FIELDS = ["at", "act", "who", "address", "via", "target", "account", "details", 
 @data_option
 @json_option
 @csv_option
+@wide_option
 def audit(
     since: datetime | None,
     act: str | None,
@@ -37,11 +39,13 @@ def audit(
     data: Path | None,
     as_json: bool,
     as_csv: bool,
+    wide: bool,
 ) -> None:
-    """Show what was done to the server, its accounts and keys, and by whom, newest first (TINTYPE_AUDIT_LIFE).
+    """Show who did what to the server, its accounts and keys.
 
-    \b
-    `who` is, over the API, a key's name and prefix, with the client's address; else the system's user and host.
+    The newest come first; acts expire after TINTYPE_AUDIT_LIFE. `who` is, over the API, a key's name and prefix, with
+    the client's address; else the system's user and host.
+
     Acts: account.create account.credit database.migrate key.create key.revoke key.rotate key.safety model.warm
     queue.pause queue.resume storage.adopt webhook.add webhook.rebase webhook.remove webhook.replay webhook.rotate
     webhook.update worker.drain worker.recall
@@ -63,7 +67,7 @@ def audit(
     elif as_csv:
         print_csv([{**_row(entry), "details": json.dumps(dict(entry.details))} for entry in found], FIELDS)
     else:
-        print_rows([_line(entry) for entry in found], as_json=False)
+        print_rows([_line(entry) for entry in found], wide=wide, keep=4)
 
 
 def _row(entry: AuditEntry) -> dict[str, Any]:
@@ -92,9 +96,11 @@ def _line(entry: AuditEntry) -> dict[str, Any]:
         "act": entry.act,
         "who": entry.who if entry.address is None else f"{entry.who} from {entry.address}",
         "target": entry.target,
-        "details": ", ".join(f"{name} {_words(value)}" for name, value in details.items()),
+        "details": ", ".join(f"{name} {_words(name, value)}" for name, value in details.items()),
     }
 
 
-def _words(value: object) -> str:
+def _words(name: str, value: object) -> str:
+    if name.endswith("_at") and isinstance(value, float):
+        return shown_time(value)
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -30,7 +30,13 @@ LARGER = {
 
 @click.group()
 def config() -> None:
-    """What the settings are, and where each comes from."""
+    """Show which settings are in force, or print a settings file to begin with.
+
+    \b
+    Examples:
+      tintype config show --changed
+      tintype config example > data/tintype.toml
+    """
 
 
 @config.command()
@@ -39,10 +45,11 @@ def config() -> None:
 @json_option
 @data_option
 def show(groups: tuple[str, ...], changed: bool, as_json: bool, data: Path | None) -> None:
-    """Show the settings in force, as lines of a settings file, and where each comes from. Secrets are hidden.
+    """Show the settings in force, and where each comes from.
 
-    The command line goes over the environment (TINTYPE_…), that over the settings file: the one that `tintype --config`
-    or TINTYPE_CONFIG names, else tintype.toml in the data folder.
+    They are lines of a settings file; secrets are hidden. The command line goes over the environment (TINTYPE_…), and
+    that over the settings file: `tintype --config` or TINTYPE_CONFIG names it, else it is tintype.toml in the data
+    folder.
 
     \b
     Examples:
@@ -62,7 +69,9 @@ def show(groups: tuple[str, ...], changed: bool, as_json: bool, data: Path | Non
 
 @config.command()
 def example() -> None:
-    """Print a settings file with every setting at its default, commented out.
+    """Print a settings file of all defaults.
+
+    Every line is commented out.
 
     \b
     Example:

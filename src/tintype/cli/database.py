@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -59,7 +60,7 @@ def open_database(
     quiet: whether its outages are not logged, as in a command that ends with the first.
     """
     url = make_url(settings.sqlalchemy_url)
-    place = shown_url(settings.sqlalchemy_url) if settings.database.url else f"{settings.data}/"
+    place = shown_url(settings.sqlalchemy_url) if settings.database.url else f"{settings.data.absolute()}/"
     new = migrating or making
     if not new and is_missing(url):  # opening it would create it
         raise ConfigurationInvalid(NO_DATABASE.format(place=place))
@@ -71,6 +72,8 @@ def open_database(
         if not new and migrations.version(db) is None:
             raise ConfigurationInvalid(NO_DATABASE.format(place=place))
         (migrations.migrate if migrating else migrations.check)(db)
+        if process == "command" and sys.stderr.isatty():
+            click.echo(f"database: {place}", err=True)
         yield db
     except StoreUnavailable as error:
         cause = getattr(error.__cause__, "orig", None) or error.__cause__
@@ -139,7 +142,9 @@ def explain_refusal(error: DBAPIError, url: URL) -> str:
 @click.command()
 @data_option
 def migrate(data: Path | None) -> None:
-    """Bring the database's schema up to date (`serve` and `worker` do it too).
+    """Bring the database's schema up to date.
+
+    `serve` and `worker` do it too, when they start.
 
     \b
     Example:

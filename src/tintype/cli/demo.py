@@ -60,9 +60,12 @@ class Generated:
 
 
 @click.command()
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("demo"), show_default=True)
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("demo"), show_default=True,
+              help="Folder for the images; made if missing.")  # fmt: skip
 def demo(output: Path) -> None:
-    """Start a server, draw some images with each model, write them and a contact sheet, stop the server.
+    """Draw ten images with the four models, through a server.
+
+    It starts the server, writes the images and a contact sheet, and stops the server.
 
     \b
     Example:
@@ -72,7 +75,10 @@ def demo(output: Path) -> None:
         from segmind import SegmindClient  # noqa: PLC0415 - an extra
     except ImportError:
         raise click.ClickException(missing_extra("the demo", "demo")) from None
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"--output: {output} can't be made: {error.strerror}") from error
     # The demo only calls its own server, and segmind's client would do so through the machine's proxy.
     os.environ.update(NO_PROXY="*", no_proxy="*")
     console = Console()

@@ -39,9 +39,10 @@ NO_WORKERS = ScalingPolicy(min_workers=0, max_workers=0, target_wait=1, cooldown
 @click.option("--parent", type=int, hidden=True, help="The server's process; without it the autoscaler ends.")
 @data_option
 def fleet(down: bool, parent: int | None, data: Path | None) -> None:
-    """Scale a Ray cluster's workers with the queue; of several autoscalers on one database, one leads at a time.
+    """Scale a Ray cluster's workers with the queue.
 
-    It stops at SIGTERM or Ctrl+C, or when Ray's head dies, and leaves the workers running: the next one finds them.
+    Of several autoscalers on one database, one leads at a time. It stops at SIGTERM or Ctrl+C, or when Ray's head dies,
+    and leaves the workers running: the next one finds them.
     `serve --fleet ray` runs one itself.
 
     \b
@@ -61,14 +62,7 @@ def fleet(down: bool, parent: int | None, data: Path | None) -> None:
     opened = open_store(settings, making=True, quiet=False, process="fleet")
     with opened as store, ProcessLog(fleet="ray", **start_fields(settings, FLEET_LIMITS)) as process_log:
         check_same_storage(store.db, settings)  # its workers are given the same storage
-        cluster = RayCluster(
-            settings.fleet.ray_address,
-            settings.fleet.ray_namespace,
-            fleet_name(store.db),
-            settings.fleet.ray_gpus,
-            settings.fleet.ray_cpus,
-            worker_launch(loaded, os.environ),
-        )
+        cluster = RayCluster(settings.fleet, fleet_name(store.db), worker_launch(loaded, os.environ))
         lease = store.ops.leader_lease(new_id(), LEASE)
         try:
             autoscaler = Autoscaler(store, lease, cluster, NO_WORKERS if down else _policy(settings))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,28 +15,47 @@ import click
 from tintype.catalog.advice import refuse, warnings, wording
 from tintype.catalog.parameters import read_loras
 from tintype.catalog.samples import sample_path
-from tintype.catalog.spec import Catalogue, ModelSpec, Param
-from tintype.cli.local import check_device, check_files, load_model, progress_bar
-from tintype.cli.options import data_option, load_settings
+from tintype.catalog.spec import WORDS, Catalogue, Kind, ModelSpec, Param, Value
+from tintype.cli.local import check_device, check_files, load_model, progress_bar, write_output
+from tintype.cli.options import data_option, load_settings, verbose_option
 from tintype.core import Format, GenerationParams
-from tintype.errors import BadPicture, InvalidParameter
+from tintype.errors import BadPicture, BadRequest, InvalidParameter
 from tintype.hub.registry import Registry, build_registry
 from tintype.media.inline import from_text
 from tintype.settings import Settings
+from tintype.telemetry.logs import command_logs
 
 FORMATS: dict[str, Format] = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}
-#: Maximum of choices that the usage line lists.
+#: Where neither a name nor a format is given.
+OUTPUT = "out.png"
+#: Maximum of choices that are listed in place of a value; more are listed after the text.
 MAX_CHOICES = 3
+#: An option's metavar, by its parameter's kind.
+METAVARS: dict[Kind, str] = {"string": "TEXT", "picture": "FILE|URL", "integer": "INTEGER", "number": "NUMBER"}
+#: Help in a command's terms, by the parameter's field, where the catalogue has a call's.
+HELP = {
+    "image": "The input image: a file, an http(s) URL, a data: URI, base64, or a sample's path such as"
+    " /sd-img2img-input.jpeg.",
+    "format": "The file's format; by default that of the ending of --output, and never another one.",
+}
 #: Characters: the smallest images have more, and a file's name that could be base64 rarely has as many.
 MIN_BASE64 = 48
 #: Key of the arguments after the slug in a context's `meta`.
 ARGUMENTS = "tintype.arguments"
 OPTIONS: list[click.Parameter] = [
-    click.Option(["-o", "--output"], default="out.png", show_default=True, help="File to write; its suffix decides."),
+    click.Option(
+        ["-o", "--output"],
+        metavar="FILE",
+        help=f"File to write; its ending decides on the format: {', '.join(FORMATS)}.  [default: {OUTPUT}]",
+    ),
     click.Option(
         ["--weights"], type=click.Path(path_type=Path), help="Folder in the diffusers layout, or a single file."
     ),
-    click.Option(["--dtype"], type=click.Choice(["auto", "float32", "bfloat16"]), help="Number format of the model."),
+    click.Option(
+        ["--dtype"],
+        type=click.Choice(["auto", "float32", "bfloat16"]),
+        help="Number format of the model.  [default: TINTYPE_DTYPE, or auto]",
+    ),
     click.Option(["--device"], default="auto", show_default=True, help="cpu, cuda:0, …"),
 ]
 
@@ -45,39 +64,61 @@ def model_command(spec: ModelSpec) -> click.Command:
     """The sub-command of one model, with a flag per parameter of its catalogue entry."""
 
     def run(**given: Any) -> None:
-        own = {name: given.pop(name) for name in ("output", "weights", "dtype", "device", "data")}
+        own = {name: given.pop(name) for name in ("output", "weights", "dtype", "device", "verbose", "data")}
         _generate(spec, given, **own)
 
     image = f" --image {sample_path(str(spec.example['image']))}" if spec.takes_image else ""
-    example = f"\b\nExample:\n  tintype generate {spec.slug} --prompt 'a fox'{image} --seed 7 -o fox.png"
+    example = f"\b\nExample:\n  tintype generate {spec.slug} \\\n    --prompt 'a fox'{image} --seed 7 -o fox.png"
     command = click.Command(spec.slug, callback=run, help=f"{spec.description}\n\n{example}", short_help=spec.title)
     command.params = [_flag(param) for param in spec.parameters] + OPTIONS
-    return data_option(command)
+    return data_option(verbose_option(command))
 
 
 def _generate(
     spec: ModelSpec,
     given: dict[str, Any],
-    output: str,
+    output: str | None,
     weights: Path | None,
     dtype: str | None,
     device: str,
+    verbose: bool,
     data: Path | None,
 ) -> None:
     """Validate as the server does, generate with a progress bar, write the images."""
-    check_files(Path(output), weights)
+    path = _output(spec, given, output)
+    check_files(path, weights)
     check_device(device)
     settings = load_settings(data=data, dtype=dtype)
     registry = build_registry(settings).with_weights(spec.slug, weights)
     if given.get("image"):
         given["image"] = _input_image(given["image"], settings.inputs.max_bytes)
-    params = _parse(spec, given, Path(output))
-    with progress_bar() as progress:
+    params = _parse(spec, given, path)
+    with command_logs("generate", verbose), progress_bar() as progress:
         images = _run(spec, params, settings, registry, device, progress)
     for index, image in enumerate(images):
-        path = Path(output) if len(images) == 1 else Path(output).with_stem(f"{Path(output).stem}-{index + 1}")
-        path.write_bytes(b64encode(image.data) if params.base64 else image.data)
-        click.echo(f"{path}  {image.width}×{image.height}  seed {image.seed}")
+        own = path if len(images) == 1 else path.with_stem(f"{path.stem}-{index + 1}")
+        write_output(own, image.data)
+        click.echo(f"{own}  {image.width}×{image.height}  seed {image.seed}")
+
+
+def _output(spec: ModelSpec, given: Mapping[str, Any], output: str | None) -> Path:
+    """The file to write; raises InvalidParameter where its ending is none of ours, or isn't that of a given format."""
+    if given.get("base64"):
+        raise BadRequest(
+            "--base64 is for calls, whose answers are text: leave it out; `base64 out.png` prints a file so"
+        )
+    param = next((param for param in spec.parameters if param.field == "format"), None)
+    wanted = given.get(param.name) if param else None
+    path = Path(output or (OUTPUT if wanted is None else f"out.{wanted}"))
+    ending = FORMATS.get(path.suffix.lower())
+    if param and wanted is not None and wanted not in param.choices:
+        return path  # is refused with the other parameters
+    if ending is None:
+        raise InvalidParameter("--output", path.name, f"a name that ends in {', '.join(FORMATS)}")
+    if param and wanted not in (None, ending):
+        other = f"{_name(param)} says {wanted}"
+        raise BadRequest(f"--output {path.name} is a {ending} file, and {other}: leave one of them out")
+    return path
 
 
 def _input_image(text: str, max_bytes: int) -> str:
@@ -100,8 +141,6 @@ def _is_file(text: str) -> bool:
 
 
 def _parse(spec: ModelSpec, given: dict[str, Any], output: Path) -> GenerationParams:
-    if output.suffix.lower() not in FORMATS:
-        raise InvalidParameter("--output", output.name, f"a name that ends in {', '.join(FORMATS)}")
     params = spec.parse(given).with_seed(secrets.randbelow).params
     refuse(params)
     for words in warnings(params) + wording(spec, params):
@@ -117,28 +156,40 @@ def _run(
     device: str,
     progress: Callable[[int, int], None],
 ) -> list[Any]:
-    from tintype.worker.inputs import Inputs  # noqa: PLC0415 - imports torch
+    from tintype.worker.inputs import read_image  # noqa: PLC0415 - imports torch
     from tintype.worker.main import generate as make  # noqa: PLC0415
     from tintype.worker.plan import unread_text  # noqa: PLC0415
 
     # The input image first: it may be unreadable, and loading weights takes long.
-    with Inputs.from_settings(settings) as inputs:
-        image = inputs.read(params)
+    image = read_image(params, settings.inputs)
     loaded = load_model(settings, registry, spec, device, read_loras(params.loras))
     for words in unread_text(loaded.family, params):
         click.echo(f"note: {words}", err=True)
     return make(loaded, spec.slug, params, image, settings.worker.max_rows, progress)
 
 
+def _name(param: Param) -> str:
+    return "--" + param.name.replace("_", "-")
+
+
 def _flag(param: Param) -> click.Option:
-    name = "--" + param.name.replace("_", "-")
+    names, help = [_name(param), param.name], HELP.get(param.field, param.help)
     if param.kind == "boolean":
-        return click.Option([name, param.name], is_flag=True, default=None, help=param.help)
+        return click.Option(names, is_flag=True, default=None, help=help, hidden=param.field == "base64")
     required = param.required and param.default is None
-    shown = param.help if required else f"{param.help} [default: {param.default!r}]"
+    few = 0 < len(param.choices) <= MAX_CHOICES
+    metavar = "|".join(map(str, param.choices)) if few else METAVARS[param.kind]
+    facts = [] if required or param.field == "format" else [f"default: {_shown(param.default)}"]
+    if not few and (param.choices or param.maximum is not None):
+        facts.append(param.allowed.removeprefix(f"{WORDS[param.kind]} "))
+    text = f"{help}  [{'; '.join(facts)}]" if facts else help
     default = param.default if param.required else None
-    metavar = "|".join(map(str, param.choices)) if 0 < len(param.choices) <= MAX_CHOICES else param.kind.upper()
-    return click.Option([name, param.name], default=default, required=required, metavar=metavar, help=shown)
+    return click.Option(names, default=default, required=required, metavar=metavar, help=text)
+
+
+def _shown(default: Value | None) -> str:
+    """A default as it would be typed."""
+    return "none" if default in (None, "") else str(default)
 
 
 class ModelGroup(click.Group):
@@ -162,7 +213,7 @@ class ModelGroup(click.Group):
 def _catalogue(ctx: click.Context) -> Catalogue:
     lenient = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
     command = data_option(click.Command("", context_settings=lenient))
-    given = command.make_context("", list(ctx.meta.get(ARGUMENTS, [])), resilient_parsing=True).params
+    given = command.make_context("", list(ctx.meta.get(ARGUMENTS, [])), parent=ctx, resilient_parsing=True).params
     return build_registry(load_settings(data=given["data"])).catalogue
 
 
@@ -172,7 +223,7 @@ def generate() -> None:
 
     \b
     Examples:
-      tintype generate stable-diffusion-3.5-turbo-txt2img --prompt "a fox" --seed 7 -o fox.png
-      tintype generate sd1.5-img2img --prompt "a castle" --image /sd-img2img-input.jpeg -o castle.png
+      tintype generate stable-diffusion-3.5-turbo-txt2img --prompt "a fox"
+      tintype generate sd1.5-img2img --prompt "a castle" --image photo.jpg
       tintype generate sd3-med-img2img --help
     """

@@ -12,7 +12,7 @@ import click
 
 from tintype.catalog.spec import Catalogue
 from tintype.cli.database import open_store
-from tintype.cli.options import DAYS, HOURS, data_option, json_option, load_settings, to_micro
+from tintype.cli.options import DAYS, HOURS, data_option, json_option, load_settings, to_micro, wide_option
 from tintype.cli.output import print_rows, shown_time
 from tintype.cli.startup import check_safety
 from tintype.errors import InvalidParameter, NotFound
@@ -83,7 +83,8 @@ def create(
 
     \b
     Examples:
-      tintype keys create --name ci --models sd1.5-img2img,sd3-med-img2img --rpm 60 --concurrency 4
+      tintype keys create --name ci --models sd1.5-img2img,sd3-med-img2img
+      tintype keys create --name ci --rpm 60 --concurrency 4 --spend-cap 5
       tintype keys create --name dashboard --scopes read
       tintype keys create --name ci --test
       tintype keys create --name me --operator
@@ -117,32 +118,36 @@ def create(
 @keys.command("list")
 @data_option
 @json_option
-def list_keys(data: Path | None, as_json: bool) -> None:
+@wide_option
+def list_keys(data: Path | None, as_json: bool, wide: bool) -> None:
     """List the keys, without their secrets, which are not stored.
 
     \b
-    Example:
+    Examples:
       tintype keys list
+      tintype keys list --wide
     """
     with open_store(load_settings(data=data)) as store:
-        print_rows([key_row(key) for key in store.accounts.keys.list()], as_json)
+        print_rows([key_row(key) for key in store.accounts.keys.list()], as_json, wide=wide, keep=4)
 
 
 @keys.command()
-@click.argument("which")
+@click.argument("which", metavar="KEY")
 @click.option("--overlap", type=HOURS, default=OVERLAP / 3_600, show_default=True,
               help="Hours for which the old secret still works; 0 for a key that leaked.")  # fmt: skip
 @data_option
 @json_option
 def rotate(which: str, overlap: float, data: Path | None, as_json: bool) -> None:
-    """Give a key, named as for revoke, a new secret and print it, this once; its limits and spending stay.
+    """Give a key a new secret and print it, this once.
+
+    KEY is the whole of it, its id, or its first characters; its limits and spending stay.
 
     The old secret works for another --overlap hours, so that programs can switch; stderr has the time until when.
 
     \b
     Examples:
       tintype keys rotate SG_1a2b --overlap 1
-      tintype keys rotate SG_1a2b --overlap 0    # it leaked: the old secret stops working now
+      tintype keys rotate SG_1a2b --overlap 0    # leaked: the old one ends now
     """
     with open_store(load_settings(data=data)) as store:
         key, secret = store.accounts.keys.rotate(which.strip(), overlap * HOUR)
@@ -151,11 +156,13 @@ def rotate(which: str, overlap: float, data: Path | None, as_json: bool) -> None
 
 
 @keys.command()
-@click.argument("which")
+@click.argument("which", metavar="KEY")
 @click.argument("strict", metavar="off|warn|block|server", type=click.Choice([*strictness.choices, "server"]))
 @data_option
 def safety(which: str, strict: Literal["off", "warn", "block", "server"], data: Path | None) -> None:
-    """Set how strict the safety check is with a key, named as for revoke; `server` for the server's setting.
+    """Set how strict the safety check is with a key.
+
+    KEY is the whole of it, its id, or its first characters; `server` stands for the server's setting.
 
     \b
     Example:
@@ -170,10 +177,12 @@ def safety(which: str, strict: Literal["off", "warn", "block", "server"], data: 
 
 
 @keys.command()
-@click.argument("which")
+@click.argument("which", metavar="KEY")
 @data_option
 def revoke(which: str, data: Path | None) -> None:
-    """Stop a key from working, named by the whole of it, its id or its first characters.
+    """Stop a key from working.
+
+    KEY is the whole of it, its id, or its first characters.
 
     \b
     Example:
@@ -196,17 +205,17 @@ def key_row(key: Key) -> dict[str, Any]:
     return {
         "id": key.id,
         "key": f"{key.begins}…",
-        "mode": key.mode,
         "name": key.name,
-        "account": key.account_id,
-        "models": "all" if key.models is None else ", ".join(key.models),
-        "scopes": ("read" if key.read_only else "read, run") + (", operator" if key.operator else ""),
-        "safety": key.safety or "server's",
-        "limits": ", ".join(f"{name} {limit:g}" for name, limit in limits.items() if limit is not None),
-        "spent": dollars(key.spent),
-        "created": _day(key.created_at),
-        "expires": _day(key.expires_at),
         "state": key.state(time.time()),
+        "expires": _day(key.expires_at),
+        "mode": key.mode,
+        "spent": dollars(key.spent),
+        "scopes": ("read" if key.read_only else "read, run") + (", operator" if key.operator else ""),
+        "limits": ", ".join(f"{name} {limit:g}" for name, limit in limits.items() if limit is not None),
+        "models": "all" if key.models is None else ", ".join(key.models),
+        "safety": key.safety or "server's",
+        "account": key.account_id,
+        "created": _day(key.created_at),
     }
 
 

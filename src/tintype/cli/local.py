@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tintype.catalog.spec import ModelSpec
@@ -46,6 +47,18 @@ def _check_output(path: Path) -> None:
         raise BadRequest(f"--output: {path} can't be written: {error.strerror}") from error
 
 
+def write_output(path: Path, data: bytes) -> None:
+    """Write a file; raises BadRequest where that fails, as on a full disk, and leaves no part of a new one."""
+    existed = path.exists()
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        if not existed:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        raise BadRequest(f"--output: {path} can't be written: {error.strerror}") from error
+
+
 def check_device(name: str, option: str = "--device") -> None:
     """Raise InvalidParameter for what is no device's name; `require_device` asks torch whether it exists."""
     if not DEVICE.fullmatch(name):
@@ -60,11 +73,12 @@ def require_device(name: str) -> None:
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[int, int], None]]:
-    """A progress bar for this process; yields a function of evaluations done and in total."""
+    """A progress bar on stderr, where that is a terminal; yields a function of evaluations done and in total."""
     # Before torch is imported: threads that spin at OpenMP's barriers slow a busy machine down.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task("loading", total=None)
         yield lambda done, total: progress.update(bar, description="drawing", completed=done, total=total)
 

@@ -13,12 +13,14 @@ import click
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
 from tintype.catalog.builtin import BUILTIN, about, in_words
 from tintype.catalog.spec import ModelSpec, Param
 from tintype.checkpoints.component import Component
 from tintype.checkpoints.weights import builtin_weights, has_builtin, list_files
-from tintype.cli.options import data_option, json_option, load_settings
+from tintype.cli.options import data_option, json_option, load_settings, wide_option
+from tintype.cli.output import print_rows
 from tintype.cli.weights import check, pull, remove, wait
 from tintype.errors import WeightsUnusable
 from tintype.fleet.devices import DRIVER
@@ -47,8 +49,9 @@ for command in (pull, wait, check, remove):
 @models.command("list")
 @data_option
 @json_option
-def list_models(data: Path | None, as_json: bool) -> None:
-    """List the models: price, weights, what they take of disk and memory, whether they can be served.
+@wide_option
+def list_models(data: Path | None, as_json: bool, wide: bool) -> None:
+    """List the models: price, weights, disk space, memory.
 
     \b
     Example:
@@ -62,15 +65,7 @@ def list_models(data: Path | None, as_json: bool) -> None:
         described = zip(rows, specs, strict=True)
         click.echo(json.dumps([row | about(spec, registry.configured) for row, spec in described], indent=2))
         return
-    # Fits a terminal of eighty columns; titles and parameters are for `show`.
-    table = Table(Column("slug", no_wrap=True), "dollars", "weights", "disk", "memory", box=SIMPLE_HEAD)
-    table.padding = (0, 1, 0, 0)
-    for row in rows:
-        price = f"{row['price']:g}" + ("/s" if row["price_per"] == "second" else "")
-        weights = " ".join(filter(None, (row["weights"], row["from"])))
-        sizes = [format_size(size) if size else "" for size in (row["bytes"], row["memory"])]
-        table.add_row(row["slug"], price, weights, *sizes)
-    Console().print(table)
+    print_rows([*map(_line, rows)], wide=wide)  # titles and parameters are for `show`
     for slug, why in registry.missing.items():
         click.echo(f"{slug}: {why}")
     if total := _memory_bytes(specs, registry, settings):
@@ -82,7 +77,9 @@ def list_models(data: Path | None, as_json: bool) -> None:
 @data_option
 @json_option
 def show(slug: str, data: Path | None, as_json: bool) -> None:
-    """Show a model's parameters, and what it can draw where it uses the built-in weights.
+    """Show a model's parameters, and what it can draw.
+
+    The latter is known of the built-in weights.
 
     \b
     Example:
@@ -96,13 +93,34 @@ def show(slug: str, data: Path | None, as_json: bool) -> None:
         return
     price = tariff(spec, registry.prices.get(slug))
     title = f"{spec.title} · ${dollars(price.price):g} a {price.per}"
-    table = Table("parameter", "default", "allowed", "what it is", title=title)
-    for param in spec.parameters:
-        table.add_row(param.name, _default(param), param.allowed, param.help)
-    Console().print(table)
+    _print_parameters(spec.parameters, title, Console())
     if own:
         things = ", ".join(f"{thing['emoji']} {thing['name']}" for thing in own["vocabulary"])
         click.echo(f"\n{in_words(spec)}:\n\n{fill(things, shutil.get_terminal_size().columns)}")
+
+
+def _print_parameters(parameters: Iterable[Param], title: str, console: Console) -> None:
+    """A table whose texts wrap; in a pipe a line each."""
+    rows = [
+        {"parameter": one.name, "default": _default(one), "allowed": one.allowed, "what it is": one.help}
+        for one in parameters
+    ]
+    console.print(Text(title), "")
+    if not console.is_terminal:
+        print_rows(rows)
+        return
+    name, *texts = rows[0]
+    table = Table(Column(name, no_wrap=True), *(Column(text, overflow="fold") for text in texts), box=SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*map(Text, row.values()))
+    console.print(table)
+
+
+def _line(row: dict[str, Any]) -> dict[str, str]:
+    """A row of the list as a table has it."""
+    price = f"{row['price']:g}" + ("/s" if row["price_per"] == "second" else "")
+    sizes = {name: format_size(row[key]) if row[key] else "" for name, key in (("disk", "bytes"), ("memory", "memory"))}
+    return {"slug": row["slug"], "dollars": price, "weights": row["weights"], **sizes, "from": row["from"]}
 
 
 def _row(spec: ModelSpec, registry: Registry, folder: ModelsFolder) -> dict[str, Any]:
@@ -172,4 +190,4 @@ def _itemsize(settings: Settings) -> int:
 
 
 def _default(param: Param) -> str:
-    return "[bold]required[/]" if param.required else repr(param.default)
+    return "required" if param.required else repr(param.default)

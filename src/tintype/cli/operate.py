@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import click
 
 from tintype.cli.database import open_store
-from tintype.cli.options import data_option, json_option, load_settings
-from tintype.cli.output import print_rows, shown_time
+from tintype.cli.options import data_option, json_option, load_settings, wide_option
+from tintype.cli.output import print_record, print_rows, shown_time
 from tintype.store.ops.autoscaler import leading, waits
 from tintype.store.ops.processes import WorkerRow
 from tintype.store.queue.queue import Queue
@@ -33,7 +32,9 @@ def queue() -> None:
 @queue.command()
 @data_option
 def pause(data: Path | None) -> None:
-    """Have workers claim nothing more: running requests continue, new ones wait, also after restarts.
+    """Have workers claim nothing more.
+
+    Running requests continue, new ones wait, also after restarts.
 
     \b
     Example:
@@ -62,18 +63,14 @@ def resume(data: Path | None) -> None:
 @data_option
 @json_option
 def status(data: Path | None, as_json: bool) -> None:
-    """Show whether the queue is paused, and how many requests wait and run.
+    """Show whether it is paused, and how many requests wait and run.
 
     \b
     Example:
       tintype queue status --json
     """
     with open_store(load_settings(data=data)) as store:
-        row = _queue_row(store.queue)
-    if as_json:
-        click.echo(json.dumps(row, indent=2))
-    else:
-        print_rows([row], as_json=False)
+        print_record(_queue_row(store.queue), as_json)
 
 
 @click.group()
@@ -91,8 +88,9 @@ def workers() -> None:
 @workers.command("list")
 @data_option
 @json_option
-def list_workers(data: Path | None, as_json: bool) -> None:
-    """List the workers that are alive, stopped reporting lately, or were drained.
+@wide_option
+def list_workers(data: Path | None, as_json: bool, wide: bool) -> None:
+    """List the workers: alive, silent for minutes, or drained.
 
     \b
     Example:
@@ -100,14 +98,16 @@ def list_workers(data: Path | None, as_json: bool) -> None:
     """
     with open_store(load_settings(data=data)) as store:
         moment, known = store.ops.workers.shown()
-    print_rows([_worker_row(worker, moment) for worker in known], as_json)
+    print_rows([_worker_row(worker, moment) for worker in known], as_json, wide=wide, keep=3)
 
 
 @workers.command()
 @click.argument("worker")
 @data_option
 def drain(worker: str, data: Path | None) -> None:
-    """Have a worker claim nothing more, finish its requests, and stop; the beginning or end of its id is enough.
+    """Have a worker finish its requests, and stop.
+
+    It claims nothing more, and none is started in its place. WORKER is its id, or the beginning or end of it.
 
     \b
     Example:
@@ -122,7 +122,9 @@ def drain(worker: str, data: Path | None) -> None:
 @click.argument("worker")
 @data_option
 def recall(worker: str, data: Path | None) -> None:
-    """Start another worker in the place of a drained one; one that was started by hand must be started by hand.
+    """Start another worker in the place of a drained one.
+
+    One that was started by hand must be started by hand.
 
     \b
     Example:
@@ -136,8 +138,11 @@ def recall(worker: str, data: Path | None) -> None:
 @click.command()
 @data_option
 @json_option
-def processes(data: Path | None, as_json: bool) -> None:
-    """List the servers, the workers and a Ray fleet's leading autoscaler (`keeper`), with the version of each.
+@wide_option
+def processes(data: Path | None, as_json: bool, wide: bool) -> None:
+    """List servers, workers and autoscalers, each with its version.
+
+    Of a Ray fleet's autoscalers it is the leading one (`keeper`).
 
     \b
     Examples:
@@ -145,7 +150,7 @@ def processes(data: Path | None, as_json: bool) -> None:
       tintype processes --json
     """
     with open_store(load_settings(data=data)) as store:
-        print_rows([*_process_rows(store)], as_json)
+        print_rows([*_process_rows(store)], as_json, wide=wide, keep=4)
 
 
 def _queue_row(queue: Queue) -> dict[str, Any]:
@@ -161,17 +166,17 @@ def _worker_row(worker: WorkerRow, moment: float) -> dict[str, Any]:
     runs = [f"{one.model} {one.step}/{one.steps}" for one in report.running]
     return {
         "id": worker.id,
-        "version": worker.version,
         "device": worker.device,
         "state": worker.state(moment),
         "paused": worker.paused or "",
         "runs": ", ".join(runs),
-        "rows per pass": "" if report.rows is None else f"{report.rows:.1f} of {worker.max_rows}",
-        "ms per step": "" if report.step_seconds is None else f"{1000 * report.step_seconds:.0f}",
         "memory (MiB)": sum(report.memory.get(name, 0) for name in ("process", "reserved")) // 2**20,
         "models": ", ".join(report.models),
+        "rows per pass": "" if report.rows is None else f"{report.rows:.1f} of {worker.max_rows}",
+        "ms per step": "" if report.step_seconds is None else f"{1000 * report.step_seconds:.0f}",
         "cold starts": worker.cold_starts,
         "started": shown_time(worker.started_at),
+        "version": worker.version,
     }
 
 

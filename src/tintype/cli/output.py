@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,33 +21,59 @@ from tintype.hub.pull import PullProgress
 
 #: Columns: more than any row takes.
 UNLIMITED_WIDTH = 10_000
+#: Characters between two columns.
+GAP = 2
+#: A time as `shown_time` writes it; a table has Z for its offset, which is ISO 8601 too, and five characters less.
+TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\+00:00")
 #: A spreadsheet runs a text that begins with one of these as a formula; callers choose their keys' names.
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
+Row = dict[str, Any]
 
-def print_rows(rows: list[dict[str, Any]], as_json: bool, console: Console | None = None) -> None:
-    """All rows under the names of the first one's fields.
 
-    On a terminal a table, or a block per row where the table is too wide; in a pipe a line each, of any length.
+def print_rows(
+    rows: list[Row], as_json: bool = False, *, wide: bool = False, keep: int = 2, console: Console | None = None
+) -> None:
+    """Rows under the names of the first one's fields, the important ones first; no value is ever cut.
+
+    In a pipe, and on a terminal where they fit or with `wide`: every column, a line per row. Else the columns that fit,
+    with a note of those left out; where the first `keep` don't, every field on a line of its own.
     """
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
     console = console or Console()
-    if not console.is_terminal:
-        click.echo(_lines(rows), nl=False)
+    if not rows:
+        click.echo("nothing yet", file=console.file)
         return
-    table = Table(*(rows[0] if rows else ["nothing yet"]))
-    for row in rows:
-        table.add_row(*map(_cell, row.values()))
-    if console.measure(table, options=console.options.update(width=UNLIMITED_WIDTH)).maximum <= console.width:
-        console.print(table)
-    else:
+    names = [*rows[0]]
+    fitting = names if wide or not console.is_terminal else _fitting(rows, console.width)
+    if fitting[:keep] != names[:keep]:
         for row in rows:
-            console.print(_block(row), "")
+            print_record(row, console=console)
+            console.print()
+        return
+    _print_table([{name: row[name] for name in fitting} for row in rows], console)
+    if left := [name for name in names if name not in fitting]:
+        click.echo(f"not shown at this width: {', '.join(left)}; --wide has them, and --json", err=True)
 
 
-def print_csv(rows: list[dict[str, Any]], names: list[str]) -> None:
+def print_record(row: Row, as_json: bool = False, *, console: Console | None = None) -> None:
+    """A single row: on a terminal a line per field, in a pipe its names and its values."""
+    if as_json:
+        click.echo(json.dumps(row, indent=2))
+        return
+    console = console or Console()
+    if not console.is_terminal:
+        _print_table([row], console)
+        return
+    grid = Table.grid(Column(style="bold", no_wrap=True), Column(overflow="fold"), padding=(0, GAP))
+    for name, value in row.items():
+        grid.add_row(name, _cell(value))
+    console.print(grid)
+
+
+def print_csv(rows: list[Row], names: list[str]) -> None:
     """All rows under their fields' names, for a spreadsheet."""
     written = io.StringIO()
     writer = csv.writer(written)
@@ -77,30 +104,33 @@ def _safe(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULAS) else value
 
 
-def _lines(rows: list[dict[str, Any]]) -> str:
-    """Columns without borders, two spaces apart, `-` for what is empty: readable, and easy for grep and awk."""
-    if not rows:
-        return "nothing yet\n"
-    table = Table(*rows[0], box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="none")
-    for row in rows:
-        table.add_row(*(Text(" ".join(_shown(value).split()) or "-") for value in row.values()))
-    console = Console(width=UNLIMITED_WIDTH, color_system=None, force_terminal=False)
-    with console.capture() as captured:
-        console.print(table)
-    return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+def _fitting(rows: list[Row], width: int) -> list[str]:
+    """The names of the columns that fit next to each other, tried in their order."""
+    fitting: list[str] = []
+    used = -GAP
+    for name in rows[0]:
+        needed = GAP + max(Text(name).cell_len, *(_cell(row[name]).cell_len for row in rows))
+        if used + needed <= width:
+            fitting.append(name)
+            used += needed
+    return fitting
 
 
-def _block(row: dict[str, Any]) -> Table:
-    """A line per field, so that no id is cut."""
-    grid = Table.grid(Column(style="bold"), Column(overflow="fold"), padding=(0, 2))
-    for name, value in row.items():
-        grid.add_row(name, _cell(value))
-    return grid
+def _print_table(rows: list[Row], console: Console) -> None:
+    """Columns without borders, two spaces apart, `-` for what is empty: can be copied, and easy for grep and awk."""
+    lines = [[Text(name, style="bold") for name in rows[0]], *([*map(_cell, row.values())] for row in rows)]
+    widths = [max(cell.cell_len for cell in column) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = (cell + " " * (width - cell.cell_len) for cell, width in zip(line, widths, strict=True))
+        text = Text(" " * GAP).join(padded)
+        text.rstrip()
+        console.print(text, soft_wrap=True)  # neither wrapped nor cut
 
 
 def _cell(value: object) -> Text:
-    """Literal text: rich would take a key's name with `[/]` in it for markup, and fail."""
-    return Text(_shown(value))
+    """One line of literal text: rich would take a key's name with `[/]` in it for markup, and fail."""
+    shown = " ".join(_shown(value).split())
+    return Text(TIME.sub(r"\1Z", shown) or "-")
 
 
 def _shown(value: object) -> str:

@@ -10,8 +10,8 @@ import click
 from PIL import Image, ImageChops
 
 from tintype.catalog.parameters import read_loras
-from tintype.cli.local import check_device, check_files, load_model, progress_bar
-from tintype.cli.options import data_option, load_settings
+from tintype.cli.local import check_device, check_files, load_model, progress_bar, write_output
+from tintype.cli.options import data_option, load_settings, verbose_option
 from tintype.core import Recipe
 from tintype.errors import BadPicture
 from tintype.hub.registry import Registry, build_registry
@@ -19,6 +19,7 @@ from tintype.media.decoder import Decoded, reduced
 from tintype.media.images import decode, read_note
 from tintype.media.samples import draw
 from tintype.settings import Settings
+from tintype.telemetry.logs import command_logs
 
 if TYPE_CHECKING:
     from tintype.worker.models import LoadedModel
@@ -30,11 +31,20 @@ if TYPE_CHECKING:
 @click.option("--weights", type=click.Path(path_type=Path), help="Folder in the diffusers layout, or a single file.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda:0, …")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write the new image to.")
+@verbose_option
 @data_option
 def replay(
-    file: Path, image: Path | None, weights: Path | None, device: str, output: Path | None, data: Path | None
+    file: Path,
+    image: Path | None,
+    weights: Path | None,
+    device: str,
+    output: Path | None,
+    verbose: bool,
+    data: Path | None,
 ) -> None:
-    """Make an image again and say whether it is identical (exit code 0) or not (1).
+    """Make an image again, and compare.
+
+    The exit code is 0 where it is identical, and 1 where it isn't.
 
     \b
     Examples:
@@ -44,7 +54,7 @@ def replay(
     check_files(output, weights)
     check_device(device)
     original = file.read_bytes()
-    with progress_bar() as progress:
+    with command_logs("replay", verbose), progress_bar() as progress:
         from tintype.worker.main import generate  # noqa: PLC0415 - imports torch
         from tintype.worker.plan import read_recipe  # noqa: PLC0415
 
@@ -58,7 +68,7 @@ def replay(
         except KeyError as missing:
             raise BadPicture(f"it was made with {missing}, which is not installed here") from missing
     if output:
-        output.write_bytes(made.data)
+        write_output(output, made.data)
     verdict = compare(decode(original, settings.inputs.max_pixels), decode(made.data, settings.inputs.max_pixels))
     hint = "; only images asked for with exact: true need come out the same" if not recipe.params.exact else ""
     click.echo(verdict + hint if verdict else "identical")

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -30,21 +30,28 @@ from tintype.webhooks import webhook_sender
 
 #: Seconds that an autoscaler has to stop: it only disconnects from Ray.
 AUTOSCALER_GRACE = 5.0
+STDOUT = 1
+#: Printed at a signal: what still runs may take its grace.
+STOPPING = b"tintype is stopping; a second signal (Ctrl+C) ends what still runs\n"
 
 
 @click.command()
-@click.option("--host", help="Address to listen on; 0.0.0.0 for every one of this machine's.")
-@click.option("--port", type=int, help="Port to listen on; 0 for any free one.")
+@click.option("--host", help="Address to listen on; 0.0.0.0 for every one of this machine's.  [default: 127.0.0.1]")
+@click.option("--port", type=int, help="Port to listen on; 0 for any free one.  [default: 8000]")
 @data_option
-@click.option("--fleet", type=click.Choice(get_args(Fleet)), help="What starts workers: see above.")
-@click.option("--billing/--no-billing", default=None, help="Hold and charge prices (the default), or never.")
+@click.option("--fleet", type=click.Choice(get_args(Fleet)), help="What starts workers.  [default: local]")
+@click.option("--billing/--no-billing", default=None, help="Hold and charge prices, or never.  [default: --billing]")
 def serve(host: str | None, port: int | None, data: Path | None, fleet: str | None, billing: bool | None) -> None:
     """Serve the API, with a fleet of workers.
 
     \b
-    --fleet local   one worker process per device of this machine (the default)
-    --fleet ray     as many workers as the queue needs, down to none, on the Ray cluster at TINTYPE_RAY_ADDRESS
-    --fleet none    no workers: `tintype worker` or `tintype fleet` starts them, here or elsewhere
+    --fleet local   one worker process per device of this machine
+    --fleet ray     as many workers as the queue needs, down to none, on the
+                    Ray cluster at TINTYPE_RAY_ADDRESS
+    --fleet none    none: `tintype worker` or `tintype fleet` starts them
+
+    Each default is that of the environment variable of the option's name, such
+    as TINTYPE_PORT, where that is set.
 
     \b
     Examples:
@@ -60,7 +67,8 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
     return_memory()
     with startup.join_store(settings, process="web") as store:
         startup.check_all_safety(settings, store)
-        listener = listen(settings.web.host, settings.web.port)
+        listener = listen(settings.web.host, settings.web.port, startup.serving(store))
+        startup.warn_of_servers(store, listener.name)
         startup.register_server(store, registry, listener.name)
         startup.first_key(store, settings, listener.url)
         if settings.web.public_url:
@@ -74,7 +82,7 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
 @click.option("--id", "worker_id", hidden=True, help="Its id in the store.")
 @data_option
 def worker(device: str, parent: int | None, worker_id: str | None, data: Path | None) -> None:
-    """Run one worker: it claims requests until it is told to stop, or drained.
+    """Run one worker, until it is told to stop, or drained.
 
     \b
     Examples:
@@ -133,6 +141,9 @@ def _run(settings: Settings, registry: Registry, listener: ServerSocket) -> None
 
     def stop(number: int, frame: FrameType | None) -> None:
         process_log.stopping(number)
+        if not server.should_exit:
+            with suppress(OSError):
+                os.write(STDOUT, STOPPING)  # not by click: the signal may have come while its buffer was written
         server.handle_exit(number, frame)
 
     # From before the first worker starts until the last one has stopped.
@@ -145,6 +156,7 @@ def _run(settings: Settings, registry: Registry, listener: ServerSocket) -> None
         click.echo(f"tintype is ready at {listener.url}")
         if not server.should_exit:
             server.run(sockets=[listener.socket])
+    click.echo("tintype has stopped")
 
 
 def _fleet(settings: Settings) -> AbstractContextManager[Sequence[ChildProcess]]:

@@ -99,6 +99,27 @@ def check_models(store: Store, registry: Registry) -> None:
     _log_differences(servers, registry)
 
 
+def serving(store: Store) -> dict[str, float]:
+    """The servers on this database that serve: by id, how many seconds ago they were seen."""
+    moment, known = store.ops.servers.shown()
+    return {one.id: moment - one.seen_at for one in known if one.state(moment) == "serving"}
+
+
+def warn_of_servers(store: Store, id: str) -> None:
+    """Log the other servers on a SQLite database; on PostgreSQL several are usual."""
+    if store.db.kind != "sqlite":
+        return
+    for other, seconds in serving(store).items():
+        if other != id:
+            log.warning(
+                "another server runs on this data folder",
+                server=other,
+                seen_seconds_ago=round(seconds),
+                so="each starts workers on this machine's devices, unless it has --fleet none",
+                instead="stop one of them, or give one a folder of its own (--data)",
+            )
+
+
 def register_server(store: Store, registry: Registry, id: str) -> None:
     """Store this web process with the models that it offers; log how the others differ."""
     servers = store.ops.servers

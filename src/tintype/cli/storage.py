@@ -5,7 +5,6 @@ Also `tintype storage`: which storage the database's images are in.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from sqlalchemy import Connection, make_url
 
 from tintype.cli.database import open_database
 from tintype.cli.options import InvalidSetting, data_option, json_option, load_settings, missing_extra
-from tintype.cli.output import print_rows
+from tintype.cli.output import print_record
 from tintype.errors import ConfigurationInvalid, StorageUnavailable
 from tintype.media.storage_id import kind, place, read_storage_id, write_storage_id
 from tintype.private import tighten
@@ -56,7 +55,7 @@ def check_storage(settings: Settings, environment: MutableMapping[str, str] = os
         raise InvalidSetting(missing_extra("TINTYPE_STORAGE_URL", "s3")) from error
     _check_environment(settings, environment)
     try:
-        open_bucket(settings, "trial", TRIAL, TRIAL).self_test()
+        open_bucket(settings.storage, "trial", TRIAL, TRIAL).self_test()
     except ConfigurationInvalid as error:
         raise InvalidSetting(f"TINTYPE_STORAGE_URL: {error.message}") from error
     except StorageUnavailable as error:
@@ -166,7 +165,7 @@ def _difference(known: Mapping[str, Any], settings: Settings) -> str:
 
 @click.group()
 def storage() -> None:
-    """The storage that the database's images are in: show it, or set it to another one.
+    """The storage of the database's images: show it, or set it.
 
     \b
     Examples:
@@ -179,7 +178,9 @@ def storage() -> None:
 @data_option
 @json_option
 def show(data: Path | None, as_json: bool) -> None:
-    """Show where the database's images are, and where those of a process with these settings would go.
+    """Show where the database's images are.
+
+    And where those of a process with these settings would go.
 
     \b
     Example:
@@ -191,15 +192,16 @@ def show(data: Path | None, as_json: bool) -> None:
         known = facts.read(view, facts.STORAGE) or {}
     same = known["id"] == read_storage_id(settings) if known.get("id") else None
     row = {"database's": known.get("place", "not known yet"), "these settings'": place(settings), "same": same}
-    click.echo(json.dumps(row, indent=2)) if as_json else print_rows([row], as_json)
+    print_record(row, as_json)
 
 
 @storage.command()
 @data_option
 def adopt(data: Path | None) -> None:
-    """Make these settings' storage the database's from now on, after images were moved or restored.
+    """Make these settings' storage the database's from now on.
 
-    Stop servers and workers first: those that run continue with the storage that they were started with.
+    This is for images that were moved or restored. Stop servers and workers first: those that run continue with the
+    storage that they were started with.
 
     \b
     Examples:

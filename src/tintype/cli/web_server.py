@@ -6,6 +6,7 @@ import ctypes
 import errno
 import socket
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -38,19 +39,29 @@ class ServerSocket:
     url: str
 
 
-def listen(host: str, port: int) -> ServerSocket:
-    """Bind a socket before anything starts, so that the port is known; exits with one line when it is taken."""
+def listen(host: str, port: int, serving: Collection[str] = ()) -> ServerSocket:
+    """Bind a socket before anything starts, so that the port is known; exits with one line when it is taken.
+
+    serving: ids of the servers that already serve from this data.
+    """
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         why = f"{error.strerror}".partition(" (while")[0]  # socket appends the address, which is in the line already
-        sys.exit(f"tintype: can't listen on {host}:{port}: {why}{LISTENING.get(error.errno or 0, '')}")
+        hint = LISTENING.get(error.errno or 0, "")
+        if error.errno == errno.EADDRINUSE and _server_id(port) in serving:
+            hint = "; a server of this data folder has it: it runs already"
+        sys.exit(f"tintype: can't listen on {host}:{port}: {why}{hint}")
     # Connections inherit it. asyncio sets it only where a socket says that it is TCP's, which this one doesn't; without
     # it, the second answer on a connection waits 40 ms for the client's acknowledgement of the first packet.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     port = listening.getsockname()[1]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    return ServerSocket(listening, f"{socket.gethostname()}:{port}", url)
+    return ServerSocket(listening, _server_id(port), url)
+
+
+def _server_id(port: int) -> str:
+    return f"{socket.gethostname()}:{port}"
 
 
 def web_server(settings: Settings, registry: Registry, name: str = "") -> WebServer:
@@ -63,7 +74,7 @@ def web_server(settings: Settings, registry: Registry, name: str = "") -> WebSer
     shutdown = Shutdown()
     app = create_app(settings, registry, shutdown, name)
     files = raise_file_limit()
-    bounds, counts = Bounds.of(settings, files), app.state.runtime.metrics.calls
+    bounds, counts = Bounds.of(settings.web, files), app.state.runtime.metrics.calls
     connections = Connections(bounds, lambda address: is_proxy(address, settings), counts, shutdown)
     config = uvicorn.Config(
         app,

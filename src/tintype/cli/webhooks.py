@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from tintype.cli.database import open_store
-from tintype.cli.options import data_option, json_option, load_settings
+from tintype.cli.options import data_option, json_option, load_settings, wide_option
 from tintype.cli.output import print_rows, shown_time
 from tintype.errors import BadRequest, NotFound
 from tintype.store.db.records import Delivery, Event, Subscription
@@ -20,7 +20,7 @@ from tintype.store.webhooks.subscriptions import Webhooks
 
 @click.group()
 def webhooks() -> None:
-    """Webhooks: subscriptions to events of requests, and their deliveries.
+    """Webhooks: subscriptions to events, and their deliveries.
 
     \b
     Examples:
@@ -33,22 +33,24 @@ def webhooks() -> None:
 @webhooks.command("list")
 @data_option
 @json_option
-def list_webhooks(data: Path | None, as_json: bool) -> None:
-    """List the webhooks of all accounts, with the reason where one was disabled.
+@wide_option
+def list_webhooks(data: Path | None, as_json: bool, wide: bool) -> None:
+    """List the webhooks of all accounts, and why one is disabled.
 
     \b
     Example:
       tintype webhooks list --json
     """
     with _stored(data) as stored:
-        print_rows([_webhook_row(one) for one in stored.list()], as_json)
+        print_rows([_webhook_row(one) for one in stored.list()], as_json, wide=wide, keep=3)
 
 
 @webhooks.command()
 @click.argument("webhook")
 @data_option
 @json_option
-def logs(webhook: str, data: Path | None, as_json: bool) -> None:
+@wide_option
+def logs(webhook: str, data: Path | None, as_json: bool, wide: bool) -> None:
     """List the last hundred deliveries of a webhook.
 
     \b
@@ -57,14 +59,14 @@ def logs(webhook: str, data: Path | None, as_json: bool) -> None:
     """
     with _stored(data) as stored:
         _known(stored, webhook)
-        print_rows([_delivery_row(one) for one in stored.outbox.logs(webhook)], as_json)
+        print_rows([_delivery_row(one) for one in stored.outbox.logs(webhook)], as_json, wide=wide, keep=3)
 
 
 @webhooks.command()
-@click.argument("which")
+@click.argument("which", metavar="DELIVERY|WEBHOOK")
 @data_option
 def replay(which: str, data: Path | None) -> None:
-    """Send a delivery again; given a webhook, all of its deliveries that failed.
+    """Send a delivery again, or all that failed of a webhook.
 
     \b
     Examples:
@@ -83,7 +85,9 @@ def replay(which: str, data: Path | None) -> None:
 @data_option
 @json_option
 def rotate(webhook: str, data: Path | None, as_json: bool) -> None:
-    """Generate a new secret and print it; for a day, deliveries are signed with the old one too.
+    """Generate a new secret and print it.
+
+    For a day, deliveries are signed with the old one too.
 
     \b
     Example:
@@ -101,7 +105,9 @@ def rotate(webhook: str, data: Path | None, as_json: bool) -> None:
 @click.argument("webhook")
 @data_option
 def enable(webhook: str, data: Path | None) -> None:
-    """Enable a disabled webhook again; the deliveries that it missed can then be replayed.
+    """Enable a disabled webhook again.
+
+    The deliveries that it missed can then be replayed.
 
     \b
     Example:
@@ -131,24 +137,24 @@ def _known(stored: Webhooks, id: str) -> Subscription:
 def _webhook_row(webhook: Subscription) -> dict[str, Any]:
     return {
         "id": webhook.id,
-        "account": webhook.account_id,
         "url": webhook.url or "X-Webhook-URL of each request",
-        "events": ", ".join(webhook.events),
         "state": "active" if webhook.disabled_at is None else f"disabled: {webhook.disabled_reason}",
         "last success": shown_time(webhook.succeeded_at),
+        "events": ", ".join(webhook.events),
+        "account": webhook.account_id,
     }
 
 
 def _delivery_row(one: Delivery) -> dict[str, Any]:
     return {
         "id": one.id,
-        "request": one.request_id,
         "event": one.event,
-        "url": one.url,
         "state": one.status.value,
         "attempts": one.attempt,
         "answer": one.response_status or "",
         "error": one.error or "",
-        "made": shown_time(one.created_at),
         "next": "" if one.ended_at else shown_time(one.due_at),
+        "made": shown_time(one.created_at),
+        "request": one.request_id,
+        "url": one.url,
     }

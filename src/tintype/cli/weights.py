@@ -19,7 +19,7 @@ from tintype.cli.output import open_bars
 from tintype.errors import BadRequest, PullFailed, WeightsUnusable
 from tintype.hub.folder import Manifest, ModelsFolder, format_size
 from tintype.hub.plan import pull_plan, pullable_slugs
-from tintype.hub.pull import PullProgress, damaged_files, register
+from tintype.hub.pull import PullProgress, damaged_files, register, removable
 from tintype.hub.pull import pull as fetch
 from tintype.hub.pull import remove as forget
 from tintype.hub.registry import Registry, build_registry
@@ -48,9 +48,9 @@ def pull(
     update: bool,
     data: Path | None,
 ) -> None:
-    """Fetch a model's weights from the Hugging Face hub; `tintype serve` uses them from its next start.
+    """Fetch a model's weights from the Hugging Face hub.
 
-    An interrupted pull goes on where it was. HF_ENDPOINT names a mirror.
+    `tintype serve` uses them from its next start. An interrupted pull goes on where it was. HF_ENDPOINT names a mirror.
 
     \b
     Examples:
@@ -82,7 +82,9 @@ def pull(
 @click.command()
 @data_option
 def wait(data: Path | None) -> None:
-    """Wait until every model's weights are here, as a worker needs them; print what is missing whenever that changes.
+    """Wait until every model's weights are here.
+
+    A worker needs them all. It prints what is missing, whenever that changes.
 
     \b
     Example:
@@ -103,7 +105,9 @@ def wait(data: Path | None) -> None:
 @click.option("--all", "every", is_flag=True, help="Every model's.")
 @data_option
 def check(slug: str | None, every: bool, data: Path | None) -> None:
-    """Read a model's weights in full: checksums, JSON, every tensor's name and shape, and whether its parts fit.
+    """Read a model's weights in full, and say what is wrong.
+
+    That is checksums, JSON, every tensor's name and shape, and whether the parts fit.
 
     \b
     Examples:
@@ -124,7 +128,9 @@ def check(slug: str | None, every: bool, data: Path | None) -> None:
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @data_option
 def remove(slug: str, yes: bool, data: Path | None) -> None:
-    """Remove a model's pulled weights, except those that another model uses; it then has the built-in ones.
+    """Remove a model's pulled weights.
+
+    Those that another model uses stay. The model then has the built-in ones.
 
     \b
     Example:
@@ -133,10 +139,10 @@ def remove(slug: str, yes: bool, data: Path | None) -> None:
     settings = load_settings(data=data)
     registry, models = build_registry(settings), ModelsFolder(settings.pulled_folder)
     registry.catalogue.find(slug)
-    manifest = models.manifest(slug)
     repositories = _repositories(slug, registry)
-    if not manifest and slug in registry.weights:
+    if not models.manifest(slug) and slug in registry.weights:
         raise BadRequest(f"{slug} draws with {registry.weights[slug].path}, which is yours: only what was pulled goes")
+    manifest, _ = removable(slug, repositories, models)
     if not yes:
         click.confirm(_question(slug, manifest), abort=True)
     click.echo(f"{slug}: {format_size(forget(slug, repositories, models))} freed")

@@ -98,15 +98,21 @@ def remove(slug: str, repositories: Collection[str], models: ModelsFolder) -> in
     nothing to remove.
     """
     with models.locked():
-        manifest = models.manifest(slug)
-        own = {snapshot.repository for snapshot in manifest.snapshots if snapshot.is_pulled} if manifest else set()
-        candidates = (models.path / repository_folder(name) for name in sorted(own | set(repositories)))
-        folders = [folder for folder in candidates if folder.exists()]
+        manifest, folders = removable(slug, repositories, models)
         if manifest:
             models.delete(manifest)  # first: incomplete weights must not be served
-        elif not folders:
-            raise PullFailed(f"nothing was pulled for {slug}")
         return sum(_remove_unused(folder, _used_files(models), models.path) for folder in folders)
+
+
+def removable(slug: str, repositories: Collection[str], models: ModelsFolder) -> tuple[Manifest | None, list[Path]]:
+    """A slug's manifest and the folders of its repositories that are here; raises PullFailed if there is neither."""
+    manifest = models.manifest(slug)
+    own = {snapshot.repository for snapshot in manifest.snapshots if snapshot.is_pulled} if manifest else set()
+    candidates = (models.path / repository_folder(name) for name in sorted(own | set(repositories)))
+    folders = [folder for folder in candidates if folder.exists()]
+    if not manifest and not folders:
+        raise PullFailed(f"nothing was pulled for {slug}: there is nothing to remove")
+    return manifest, folders
 
 
 def repository_folder(repository: str) -> str:

@@ -9,8 +9,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, MutableMapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import structlog
@@ -39,8 +39,11 @@ class Lines(structlog.PrintLogger):
     debug = info = warning = error = exception = critical = fatal = msg
 
 
-def set_up_logs(*, process: str) -> None:
-    """Write log lines to stderr, each with the name of the process: plain text on a terminal, else JSON."""
+def set_up_logs(*, process: str, level: int = logging.INFO) -> None:
+    """Write log lines to stderr, each with the name of the process: plain text on a terminal, else JSON.
+
+    level: lines below it are left out.
+    """
     terminal = sys.stderr.isatty()
 
     def name_process(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -65,7 +68,7 @@ def set_up_logs(*, process: str) -> None:
     )
     structlog.configure(
         processors=[*prepare, render],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_: Lines(sys.stderr),
     )
     # The same format for libraries' warnings, such as an exporter's whose collector is away.
@@ -74,6 +77,17 @@ def set_up_logs(*, process: str) -> None:
         logging.lastResort.setFormatter(
             structlog.stdlib.ProcessorFormatter(foreign_pre_chain=prepare, processors=processors)
         )
+
+
+@contextmanager
+def command_logs(process: str, verbose: bool) -> Iterator[None]:
+    """Within the block, log warnings as `set_up_logs` does; with `verbose`, all lines."""
+    before = structlog.get_config()
+    set_up_logs(process=process, level=logging.INFO if verbose else logging.WARNING)
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 def log_start(**about: Any) -> None:

@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from typing import Any, NamedTuple, Self, TypeVar
 
 from tintype.catalog.samples import sample_path
@@ -20,7 +20,7 @@ from tintype.media.network import Cancellation, Deadline
 from tintype.media.samples import draw
 from tintype.media.scaling import fitted_size
 from tintype.media.storage import Storage, open_storage
-from tintype.settings import Settings
+from tintype.settings import InputSettings, Settings
 
 #: Concurrent fetches. Most of them wait for an address, or for a decoder with at most 25 MB in hand. As many lookups of
 #: names run concurrently: none waits for another's.
@@ -55,7 +55,7 @@ class Inputs:
     def from_settings(cls, settings: Settings) -> Inputs:
         """As the operator configured them; the files of a running request don't expire."""
         folders = settings.inputs_folder, settings.outputs_folder, settings.assets_folder
-        inputs, *files = (open_storage(settings, folder, math.inf) for folder in folders)
+        inputs, *files = (open_storage(settings.storage, folder, math.inf) for folder in folders)
         client = PublicClient(settings.inputs.fetch_allow, settings.inputs.fetch_timeout)
         decoder = Decoder(settings.inputs.max_pixels, settings.inputs.decode_timeout)
         return cls(inputs, client, decoder, settings.inputs.decoders, settings.inputs.max_bytes, files)
@@ -90,13 +90,6 @@ class Inputs:
 
         return self._fetching.submit(account, work)
 
-    def read(self, params: GenerationParams) -> Decoded | None:
-        """The same in this thread; None for text to image. Raises BadPicture."""
-        if not params.source:
-            return None
-        data = self._bytes(params.source, self.client.deadline(Cancellation()))
-        return self.decoder.reduced(data, params.width, params.height, Cancellation())
-
     def _fetch(
         self, params: GenerationParams, account: str, limit: Callable[[], int | None], download: Deadline
     ) -> Decoded:
@@ -117,10 +110,27 @@ class Inputs:
             return _stored(source.removeprefix(STORED_INPUT), [self.inputs])
         if source.startswith(OWN_FILE):
             return _stored(source.removeprefix(OWN_FILE), self.files)
-        if sample := sample_path(source):
-            return draw(sample)
-        inline = from_text(source, self.max_bytes)
-        return self.client.get(source, self.max_bytes, download) if inline is None else inline
+        return _sent(source, self.client, self.max_bytes, download)
+
+
+def read_image(params: GenerationParams, settings: InputSettings) -> Decoded | None:
+    """The input image of a request that no server took, in this thread; None for text to image. Raises BadPicture."""
+    if not params.source:
+        return None
+    with (
+        closing(PublicClient(settings.fetch_allow, settings.fetch_timeout)) as client,
+        closing(Decoder(settings.max_pixels, settings.decode_timeout)) as decoder,
+    ):
+        data = _sent(params.source, client, settings.max_bytes, client.deadline(Cancellation()))
+        return decoder.reduced(data, params.width, params.height, Cancellation())
+
+
+def _sent(source: str, client: PublicClient, max_bytes: int, download: Deadline) -> bytes:
+    """What a caller sent: a sample's path, an inline image, or an address."""
+    if sample := sample_path(source):
+        return draw(sample)
+    inline = from_text(source, max_bytes)
+    return client.get(source, max_bytes, download) if inline is None else inline
 
 
 def _stored(name: str, places: Sequence[Storage]) -> bytes:

@@ -24,7 +24,7 @@ from tintype.web.declared import Answer
 STATES = {
     "QUEUED": "Accepted, waiting for a worker",
     "PROCESSING": "Running on a worker",
-    "COMPLETED": "Done: the pictures are ready, and paid",
+    "COMPLETED": "Done: the pictures are ready",
     "FAILED": "Failed, refused or cancelled: the error says why, and nothing was charged",
 }
 IN_WORDS = "; ".join(": ".join(state) for state in STATES.items())
@@ -134,12 +134,6 @@ class Result(Answer):
     recipe: dict[str, Any] | None = Field(description="How the first image was made, to make it again")
     warnings: list[str] = Field([], description="What was replaced, and what the safety check found; absent where none")
     mode: Mode = "test"
-
-
-def queued(request: Request, base: str) -> Submitted:
-    """The answer to a submit."""
-    poll = f"{base}/v1/requests/{request.id}"
-    return Submitted(request_id=request.id, status="QUEUED", poll_url=poll, **links(request, base), **request.mode)
 
 
 def status(request: Request, base: str, eta: Eta) -> Running | Completed | Failed:

@@ -2,18 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Protocol
 
 from fastapi import APIRouter, Response
+from fastapi import Request as HttpRequest
 
 from tintype.catalog.spec import Catalogue, ModelSpec, Parsed
 from tintype.core import Json
-from tintype.errors import StorageUnavailable, TintypeError, WaitRanOut
-from tintype.web.errors import CLIENT_GONE
-from tintype.web.generate.submit import Accepted, Call, accept
-from tintype.web.generate.wait import OUT_OF_REACH, ended, still_running
-from tintype.web.threads import in_thread
+from tintype.errors import TintypeError
+from tintype.store.accounts.keys import Key
+from tintype.store.db.records import Request
+from tintype.store.store import Store
+from tintype.web.files import Files
+from tintype.web.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call that asks for images: whose it is, what it says next to its parameters, and what serves it."""
+
+    #: For its body, and for whether its client is still there.
+    http: HttpRequest
+    key: Key
+    idempotency_key: str | None
+    #: Where its end is to be sent, as the caller wrote it.
+    webhook_url: str | None
+    #: Seconds after which the request is cancelled, unless it has ended.
+    cancel_after: float | None
+    #: The server's address, as this caller reaches it.
+    base: str
+    #: The address that it came from.
+    client: str
+    store: Store
+    files: Files
+    runtime: Runtime
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A queued request, and the headers of its answer."""
+
+    request: Request
+    headers: dict[str, str]
+    #: The server's address, as its caller reached it when the request was new.
+    base: str
+
+    @classmethod
+    def again(cls, request: Request) -> Accepted:
+        """The answer that a request had when it was first sent with its idempotency key."""
+        replayed = {"x-request-id": request.id, "idempotent-replayed": "true"}
+        return cls(request, {**(request.metadata.reply or {}), **replayed}, request.metadata.base_url or "")
+
+    @property
+    def replayed(self) -> bool:
+        """Whether it had been sent before."""
+        return "idempotent-replayed" in self.headers
 
 
 class Dialect(Protocol):
@@ -29,7 +73,7 @@ class Dialect(Protocol):
     def routes(self, catalogue: Catalogue) -> APIRouter:
         """Its operations, whose endpoints call `generate`, and whatever else its clients ask for."""
 
-    def parse(self, body: Json, spec: ModelSpec) -> Parsed:
+    def parse(self, spec: ModelSpec, body: Json, /) -> Parsed:
         """What a body asks a model for; raises MissingParameter, InvalidParameter."""
 
     def render(self, call: Call, accepted: Accepted) -> Response:
@@ -37,22 +81,3 @@ class Dialect(Protocol):
 
     def error(self, error: TintypeError) -> Response:
         """The answer to a call that has failed."""
-
-
-async def generate(
-    call: Call, dialect: Dialect, find: Callable[[Json], ModelSpec], texts: Collection[str] = ()
-) -> Response:
-    """Answer a call that asks for images. find: the model that a body is for, which may raise NotFound.
-
-    texts: parameters that may be empty in a form.
-    """
-    if not dialect.waits:
-        return dialect.render(call, await accept(call, dialect.parse, find, texts))
-    with call.runtime.waits.counted(call.key.account_id):  # before anything is queued or held
-        accepted = await ended(call, await accept(call, dialect.parse, find, texts))
-    if accepted is None:
-        return Response(status_code=CLIENT_GONE)
-    try:
-        return await in_thread(call.http, dialect.render, call, accepted)
-    except StorageUnavailable as error:  # its advice would have the caller pay for another request
-        raise still_running(WaitRanOut, accepted.request, OUT_OF_REACH) from error

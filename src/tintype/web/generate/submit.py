@@ -12,14 +12,14 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import structlog
-from fastapi import Depends, Header
+from fastapi import Depends, Header, Response
 from fastapi import Request as HttpRequest
 
 from tintype.catalog.advice import refuse, warnings, wording
 from tintype.catalog.blocked import BlockedPhrases
 from tintype.catalog.parameters import planned_steps, speed_key
 from tintype.catalog.samples import find_sample, sample_path
-from tintype.catalog.spec import NUMERAL, ModelSpec, Parsed
+from tintype.catalog.spec import NUMERAL, ModelSpec
 from tintype.core import OWN_FILE, STORED_INPUT, GenerationParams, Json
 from tintype.errors import (
     BadPicture,
@@ -29,6 +29,8 @@ from tintype.errors import (
     NotFound,
     PerhapsQueued,
     PictureUnreachable,
+    StorageUnavailable,
+    WaitRanOut,
     rate_headers,
 )
 from tintype.media.http import parse_url
@@ -36,22 +38,21 @@ from tintype.media.images import check
 from tintype.media.inline import from_text
 from tintype.media.scaling import fitted_size
 from tintype.settings import Safety
-from tintype.store.accounts.keys import Key
 from tintype.store.db.records import Request, RequestMetadata
 from tintype.store.queue.lifecycle import log_queued
 from tintype.store.queue.submit import Input, NewRequest
-from tintype.store.store import Store
 from tintype.telemetry.traces import HEADER
 from tintype.testmode.scenario import parse as scenario
 from tintype.testmode.scenario import steady_draw
 from tintype.web.account.webhooks import HEADER as WEBHOOK_URL
-from tintype.web.account.webhooks import webhook_of_call
+from tintype.web.account.webhooks import own_webhook
 from tintype.web.auth import Runner
 from tintype.web.clients import base_url, client_address, own_path, single_header
+from tintype.web.errors import CLIENT_GONE
 from tintype.web.files import Files
+from tintype.web.generate.dialect import Accepted, Call, Dialect
+from tintype.web.generate.wait import OUT_OF_REACH, ended, still_running
 from tintype.web.query import Absent
-from tintype.web.runtime import Runtime
-from tintype.web.services import services
 from tintype.web.threads import in_thread
 
 log = structlog.get_logger()
@@ -81,36 +82,17 @@ WebhookUrl = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class Call:
-    """One call that asks for images: whose it is, what it says next to its parameters, and what serves it."""
-
-    #: For its body, and for whether its client is still there.
-    http: HttpRequest
-    key: Key
-    idempotency_key: str | None
-    #: Seconds after which the request is cancelled, unless it has ended.
-    cancel_after: float | None
-    #: The server's address, as this caller reaches it.
-    base: str
-    #: The address that it came from.
-    client: str
-    store: Store
-    files: Files
-    runtime: Runtime
-
-
 async def _call(
     http: HttpRequest,
     key: Runner,
     idempotency_key: IdempotencyKey = None,
     cancel_after: CancelAfter = None,
-    _webhook_url: WebhookUrl = None,
+    webhook_url: WebhookUrl = None,
 ) -> Call:
     """Raises BadRequest, InvalidParameter for headers that aren't understood."""
     state, seconds = http.app.state, None
     base = base_url(http, state.runtime.settings)
-    for name in ("Idempotency-Key", "Cancel-After"):
+    for name in ("Idempotency-Key", "Cancel-After", WEBHOOK_URL):
         single_header(http, name)
     if idempotency_key is not None and not IDEMPOTENCY_KEY.fullmatch(idempotency_key):
         raise InvalidParameter("Idempotency-Key", idempotency_key, "1 to 255 printable ASCII characters without spaces")
@@ -120,56 +102,51 @@ async def _call(
             words = f"seconds, more than 0 and at most {MAX_CANCEL_AFTER:g}"
             raise InvalidParameter("Cancel-After", cancel_after, words)
     client = client_address(http, state.runtime.settings)
-    return Call(http, key, idempotency_key, seconds, base, client, state.store, state.files, state.runtime)
+    return Call(http, key, idempotency_key, webhook_url, seconds, base, client, state.store, state.files, state.runtime)
 
 
-#: What an endpoint that makes images takes, and hands on.
+#: What an endpoint that makes images takes, and passes on.
 CallDep = Annotated[Call, Depends(_call)]
-#: A dialect's body → parameters; raises MissingParameter, InvalidParameter.
-Parse = Callable[[Json, ModelSpec], Parsed]
 
 
-@dataclass(frozen=True)
-class Accepted:
-    """A queued request, and the headers of its answer."""
+async def generate(
+    call: Call, dialect: Dialect, find: Callable[[Json], ModelSpec], texts: Collection[str] = ()
+) -> Response:
+    """Answer a call that asks for images. find: the model that a body is for, which may raise NotFound.
 
-    request: Request
-    headers: dict[str, str]
-    #: The server's address, as its caller reached it when the request was new.
-    base: str
-
-    @classmethod
-    def again(cls, request: Request) -> Accepted:
-        """The answer that a request had when it was first sent with its idempotency key."""
-        replayed = {"x-request-id": request.id, "idempotent-replayed": "true"}
-        return cls(request, {**(request.metadata.reply or {}), **replayed}, request.metadata.base_url or "")
-
-    @property
-    def replayed(self) -> bool:
-        """Whether it had been sent before."""
-        return "idempotent-replayed" in self.headers
-
-
-async def accept(call: Call, parse: Parse, find: Callable[[Json], ModelSpec], texts: Collection[str] = ()) -> Accepted:
-    """Read a call's body and queue its request; raises what `Bodies.read`, `find` and `submit` raise.
-
-    find: the model that a body is for. texts: parameters that may be empty in a form.
+    texts: parameters that may be empty in a form.
     """
-    http, key, runtime = call.http, call.key, call.runtime
+    if not dialect.waits:
+        return dialect.render(call, await accept(call, dialect, find, texts))
+    with call.runtime.waits.counted(call.key.account_id):  # before anything is queued or held
+        accepted = await ended(call, await accept(call, dialect, find, texts))
+    if accepted is None:
+        return Response(status_code=CLIENT_GONE)
+    try:
+        return await in_thread(call.http, dialect.render, call, accepted)
+    except StorageUnavailable as error:  # its advice would have the caller pay for another request
+        raise still_running(WaitRanOut, accepted.request, OUT_OF_REACH) from error
+
+
+async def accept(
+    call: Call, dialect: Dialect, find: Callable[[Json], ModelSpec], texts: Collection[str] = ()
+) -> Accepted:
+    """Read a call's body and queue its request; raises what `Bodies.read`, `find`, `prepare` and `queue` raise."""
+    http, runtime = call.http, call.runtime
     limit = runtime.settings.limits.max_body
-    async with runtime.bodies.read(http, key.account_id, max_size=limit, texts=texts) as sent:
+    async with runtime.bodies.read(http, call.key.account_id, max_size=limit, texts=texts) as sent:
         spec, metadata = find(sent), RequestMetadata(base_url=call.base)
         if once := call.idempotency_key:
             mark, before = await in_thread(http, _sent_before, call, once, sent)
             if before:
                 return Accepted.again(before)
             metadata = replace(metadata, idempotency_key=once, fingerprint=mark)
-        if WEBHOOK_URL in http.headers:
-            url = await in_thread(http, webhook_of_call, http, services(http), key)
+        if call.webhook_url is not None:
+            url = await in_thread(http, own_webhook, call.webhook_url, call.store, runtime.settings, call.key)
             metadata = replace(metadata, webhook_url=url)
         with runtime.tracing.span("submit", http.headers.get(HEADER), model=spec.slug) as traceparent:
             metadata = replace(metadata, traceparent=traceparent)
-            return await in_thread(http, submit, call, parse, spec, sent, metadata)
+            return await in_thread(http, lambda: queue(call, prepare(call, dialect, spec, sent, metadata)))
 
 
 def _sent_before(call: Call, once: str, sent: Json) -> tuple[str, Request | None]:
@@ -183,12 +160,7 @@ def fingerprint(path: str, sent: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps([path, sent], sort_keys=True).encode()).hexdigest()
 
 
-def submit(call: Call, parse: Parse, spec: ModelSpec, sent: Json, metadata: RequestMetadata) -> Accepted:
-    """Queue a request and hold its price; raises what `prepare` and `queue` raise: then nothing has changed."""
-    return queue(call, prepare(call, parse, spec, sent, metadata))
-
-
-def prepare(call: Call, parse: Parse, spec: ModelSpec, sent: Json, metadata: RequestMetadata) -> NewRequest:
+def prepare(call: Call, dialect: Dialect, spec: ModelSpec, sent: Json, metadata: RequestMetadata) -> NewRequest:
     """What a call asks for, checked by all that needs no transaction; an image of its body is stored.
 
     metadata: what is known of the call in addition to its parameters. Raises Forbidden, InvalidParameter,
@@ -197,7 +169,7 @@ def prepare(call: Call, parse: Parse, spec: ModelSpec, sent: Json, metadata: Req
     key, files, runtime = call.key, call.files, call.runtime
     if not key.may_run(spec.slug):
         raise Forbidden(f"This API key may not run {spec.slug}", reason="model")
-    parsed = parse(sent, spec)
+    parsed = dialect.parse(spec, sent)
     if spec.takes_image:
         # An address of this server becomes its path: it needn't be a public one.
         parsed = parsed.with_source(own_path(parsed.params.source.strip(), call.base) or "/")
@@ -214,7 +186,7 @@ def prepare(call: Call, parse: Parse, spec: ModelSpec, sent: Json, metadata: Req
     stored = store(files, image) if image else None
     if stored and stored.bytes:
         parsed = parsed.with_source(STORED_INPUT + stored.name)
-    tariff = runtime.price(spec)
+    tariff = runtime.tariffs[spec.slug]
     return NewRequest(
         key,
         spec.slug,

@@ -19,8 +19,8 @@ from tintype.web.declared import Answer
 from tintype.web.dependencies import BaseUrl, FilesDep, StoreDep
 from tintype.web.generate import answers
 from tintype.web.generate.answers import Url
-from tintype.web.generate.dialect import generate
-from tintype.web.generate.submit import Accepted, Call, CallDep
+from tintype.web.generate.dialect import Accepted, Call
+from tintype.web.generate.submit import CallDep, generate
 from tintype.web.generate.v2 import RESULT, Vendor, request_answer
 from tintype.web.openapi import WAITING, WEIGHED, describe_model
 from tintype.web.responses import StoredFile

@@ -8,20 +8,20 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Response
 from pydantic import Field
 
-from tintype.catalog.spec import Catalogue, ModelSpec, Parsed
-from tintype.core import Json
+from tintype.catalog.spec import Catalogue, ModelSpec
 from tintype.errors import TintypeError
 from tintype.media.storage import Storage
 from tintype.store.db.records import Request, Status
 from tintype.store.store import Store
+from tintype.store.webhooks.events import links
 from tintype.web.auth import Reader, Runner
 from tintype.web.declared import Answer
 from tintype.web.dependencies import BaseUrl, FilesDep, StoreDep
 from tintype.web.errors import plain_error
 from tintype.web.generate import answers
 from tintype.web.generate.answers import Completed, Failed, Id, Result, Running, Submitted
-from tintype.web.generate.dialect import generate
-from tintype.web.generate.submit import Accepted, Call, CallDep
+from tintype.web.generate.dialect import Accepted, Call
+from tintype.web.generate.submit import CallDep, generate
 from tintype.web.openapi import WEIGHED, describe_model, errors
 from tintype.web.threads import Threaded
 
@@ -43,8 +43,8 @@ RESULT: dict[str, Any] = {
 class Vendor:
     """What the vendor's two versions have in common."""
 
-    def parse(self, body: Json, spec: ModelSpec) -> Parsed:
-        return spec.parse(body)
+    #: A body has a model's own parameters.
+    parse = staticmethod(ModelSpec.parse)
 
     def error(self, error: TintypeError) -> Response:
         return plain_error(error)
@@ -73,7 +73,11 @@ class V2(Vendor):
         return router
 
     def render(self, _call: Call, accepted: Accepted) -> Response:
-        return answers.queued(accepted.request, accepted.base).response(headers=accepted.headers)
+        id, base, mode = accepted.request.id, accepted.base, accepted.request.mode
+        places = links(accepted.request, base)
+        poll = f"{base}/v1/requests/{id}"
+        answer = Submitted(request_id=id, status="QUEUED", poll_url=poll, **places, **mode)
+        return answer.response(headers=accepted.headers)
 
 
 V2_DIALECT = V2()

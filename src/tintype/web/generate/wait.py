@@ -12,7 +12,7 @@ from tintype.errors import GoesOn, Restarting, StillRunning, StoreUnavailable, W
 from tintype.store.db.records import Request
 from tintype.store.webhooks.events import links
 from tintype.testmode.scenario import parse
-from tintype.web.generate.submit import Accepted, Call
+from tintype.web.generate.dialect import Accepted, Call
 from tintype.web.shutdown import LAST_ANSWERS
 from tintype.web.threads import within
 
