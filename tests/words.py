@@ -89,12 +89,11 @@ WORDS: tuple[tuple[str, str, str], ...] = (
     (NAME, r"^Peaks", "ActivationMemory"),
     (NAME, r"^Twin", "CompiledCopy"),
 )
-#: Names that stay: settings, the database's tables, a state that answers have, another library's, and errors, whose
+#: Names that stay: a price's, the database's tables, a state that answers have, another library's, and errors, whose
 #: classes' names are labels of the metric `tintype_refusals`.
 ALLOWED = {
-    "max_pictures", "max_picture_bytes", "max_picture_pixels", "most_seconds", "poll_with_bell", "database_patience",
-    "storage_patience", "audit_life", "file_life", "input_life", "history_life", "asset_life", "keepers", "warmups",
-    "WARMING", "asyncio.Task", "BadPicture", "PictureUnreachable", "PictureNotFinite",
+    "most_seconds", "keepers", "warmups", "WARMING", "asyncio.Task",
+    "BadPicture", "PictureUnreachable", "PictureNotFinite",
 }  # fmt: skip
 #: Whose attributes are columns.
 ROWS = {"c", "columns", "row"}

@@ -20,7 +20,7 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from tintype.errors import StoreUnavailable, TintypeError
 from tintype.media.http import PublicClient
-from tintype.settings import Settings
+from tintype.settings import Settings, WebhookSettings
 from tintype.store.db.records import PREFIX, Delivery, DeliveryOutcome
 from tintype.store.store import Store
 from tintype.store.webhooks.outbox import Outbox
@@ -75,29 +75,22 @@ class ReceiverOutages:
 
 
 class WebhookSender:
-    """Sends while the `with` block lasts, then waits up to `grace` seconds for the posts under way."""
+    """Sends while the `with` block lasts, then lets the posts under way end, for as long as one may take."""
 
     def __init__(
-        self,
-        outbox: Outbox,
-        client: PublicClient,
-        *,
-        threads: int,
-        poll: float,
-        grace: float,
-        tracing: Tracing = NO_TRACES,
+        self, outbox: Outbox, client: PublicClient, settings: WebhookSettings, tracing: Tracing = NO_TRACES
     ) -> None:
         self._outbox = outbox
         self._client = client
-        self._poll = poll
-        self._grace = grace
+        self._settings = settings
         self._tracing = tracing
         self._receivers = ReceiverOutages()
         self._done = threading.Event()
         #: Held while polling: one thread polls at a time.
         self._polling = threading.Lock()
         # Daemons: a lookup that never ends must not keep the process alive.
-        self._threads = [threading.Thread(target=self._run, name="webhooks", daemon=True) for _ in range(threads)]
+        threads = range(settings.senders)
+        self._threads = [threading.Thread(target=self._run, name="webhooks", daemon=True) for _ in threads]
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -106,7 +99,7 @@ class WebhookSender:
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
-        deadline = time.monotonic() + self._grace
+        deadline = time.monotonic() + self._settings.timeout
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
@@ -135,10 +128,10 @@ class WebhookSender:
                 self._send_next()
             except StoreUnavailable:
                 # At least once: a delivery that was sent but not recorded is sent again when its lease expires.
-                self._done.wait(self._poll)
+                self._done.wait(self._settings.poll)
             except Exception as error:
                 log.exception("the outbox could not be emptied", error=type(error).__name__)
-                self._done.wait(self._poll)
+                self._done.wait(self._settings.poll)
 
     def _send_next(self) -> None:
         clear_contextvars()  # bound below, for every log line about a delivery, those of `_run` too
@@ -150,7 +143,7 @@ class WebhookSender:
                 self._done.wait(AWAY)  # holding the lock: the other threads would fail too
                 return
             if claimed is None:
-                self._done.wait(self._poll if self._outbox.expects else IDLE * self._poll)
+                self._done.wait(self._settings.poll * (1 if self._outbox.expects else IDLE))
                 return
         delivery, secrets = claimed
         bind_contextvars(request=delivery.request_id, delivery=delivery.id)
@@ -164,10 +157,8 @@ def webhook_sender(settings: Settings, name: str = "") -> Iterator[None]:
     """A server's webhook sender, as the operator configured it. name: its instance in traces."""
     store = Store.open(settings, process="webhooks")
     tracing = open_tracing(settings.telemetry.traces, "webhooks", name)
-    with PublicClient(settings.webhooks.allow, settings.webhooks.timeout) as client:
-        threads, poll, grace = settings.webhooks.senders, settings.webhooks.poll, settings.webhooks.timeout
-        outbox = store.webhooks.outbox
-        with WebhookSender(outbox, client, threads=threads, poll=poll, grace=grace, tracing=tracing):
-            yield
+    client = PublicClient(settings.webhooks.allow, settings.webhooks.timeout)
+    with client, WebhookSender(store.webhooks.outbox, client, settings.webhooks, tracing):
+        yield
     tracing.close()
     store.close()

@@ -515,4 +515,4 @@ def test_a_demo_whose_server_dies(tmp_path: Path) -> None:
     failed = tintype("demo", "--output", tmp_path, check=False, TINTYPE_WEIGHTS="/models")
     assert failed.returncode == 1
     assert failed.stderr == f"Error: the server did not start; see {tmp_path}/server.log\n"
-    assert "TINTYPE_WEIGHTS: not JSON" in (tmp_path / "server.log").read_text()
+    assert 'TINTYPE_WEIGHTS: "/models" was set; allowed is JSON' in (tmp_path / "server.log").read_text()

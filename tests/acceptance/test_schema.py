@@ -26,7 +26,7 @@ from tintype.store.db.database import Database
 from tintype.store.db.migrations import newest, version
 
 #: Commands that open no database through the store; `backup` copies one as it is, which is due before an upgrade.
-WITHOUT = {"backup", "demo", "generate", "models", "replay"}
+WITHOUT = {"backup", "config", "demo", "generate", "models", "replay"}
 MIGRATING = {"serve", "worker", "migrate"}
 ARGUMENTS = {
     "accounts create": ["--name", "x"],

@@ -61,7 +61,8 @@ COMMANDS = {
 }
 #: Commands that change nothing of the server's: they only look, ask as anybody may, or are about files of this machine.
 LOOKS = {
-    *("accounts list", "accounts show", "accounts check", "accounts usage", "audit", "backup", "demo", "generate"),
+    *("accounts list", "accounts show", "accounts check", "accounts usage", "audit", "backup", "config example"),
+    *("config show", "demo", "generate"),
     *("keys list", "models check", "models list", "models pull", "models remove", "models show", "models wait"),
     *("processes", "queue status", "replay", "storage show", "webhooks list", "webhooks logs", "workers list"),
 }

@@ -168,7 +168,7 @@ def test_a_bucket_where_a_folder_is_known(db: Database, url: str, bucket_of: Obj
 def test_a_bucket_that_was_made_anew_is_not_what_it_was(db: Database, bucket_of: ObjectStorage) -> None:
     own = in_bucket(bucket_of, "lost")
     check_same_storage(db, own)
-    obstore.delete(bucket(own, "", 1), "tintype.json")
+    obstore.delete(bucket(own.storage, "", 1), "tintype.json")
     said = refused(db, own)
     assert said.startswith("s3://pictures/lost at ")
     assert "recreated" in said
@@ -281,7 +281,7 @@ def test_no_sweep_touches_the_marker(db: Database, bucket_of: ObjectStorage) -> 
     own = in_bucket(bucket_of, "")
     check_same_storage(db, own)
     for kind in ("outputs", "inputs", "assets"):
-        open_bucket(own, kind, 0).expire()
+        open_bucket(own.storage, kind, 0).expire()
     assert read_storage_id(own) == known(db)["id"]
 
 

@@ -18,7 +18,7 @@ from tests.integration.sse import following
 from tests.integration.website import Website, serving
 from tests.sockets import LONG, call_bytes
 
-from tintype.settings import Settings
+from tintype.settings import WebSettings
 from tintype.web.connections import Bounds
 
 HEALTH = b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n"
@@ -367,5 +367,5 @@ def test_one_address_has_a_part_of_them(tmp_path: Path, proxies: str, kept: int)
     ],
 )
 def test_one_address_never_has_all(settings: dict[str, int], files: int, total: int, per_client: int) -> None:
-    bounds = Bounds.of(Settings.of(**settings), files)
+    bounds = Bounds.of(WebSettings(**settings), files)
     assert (bounds.total, bounds.per_client) == (total, per_client)

@@ -139,7 +139,7 @@ def test_every_combination_writes_and_reads(
     found = with_endpoint(Configuration(Settings.of(**settings), {}, None), os.environ).settings
     assert place(found) == f"s3://pictures/team a/täglich+1= at {storage.address}"
     check_storage(found)
-    outputs = open_bucket(found, "outputs", math.inf, 5)
+    outputs = open_bucket(found.storage, "outputs", math.inf, 5)
     address = outputs.signed_url(outputs.put(b"picture", "png"), 60)
     assert address.startswith(storage.address)
     assert _signer(address)[:2] == used
@@ -171,7 +171,7 @@ def test_amazon_itself_and_regions(
     own, theirs, used = KEYS[keys]
     for name, value in (environment | theirs).items():
         monkeypatch.setenv(name, value)
-    store = bucket(Settings.of(storage_url="s3://pictures/tintype", **given, **own), "outputs", 5)
+    store = bucket(Settings.of(storage_url="s3://pictures/tintype", **given, **own).storage, "outputs", 5)
     address = obstore.sign(store, "GET", "a.png", timedelta(seconds=60))
     assert urlsplit(address).netloc == host
     assert _signer(address) == (*used, region)
@@ -239,12 +239,12 @@ def test_why_a_storage_can_not_be_used(
 
 
 def _outputs(settings: Settings, patience: float) -> Objects:
-    return open_bucket(settings, "outputs", math.inf, patience)
+    return open_bucket(settings.storage, "outputs", math.inf, patience)
 
 
 def test_the_time_decides_when_a_storage_is_given_up(storage: ObjectStorage) -> None:
     """However many tries that takes; measured by hand: 60 seconds are 60 to 62, against a port that is closed too."""
-    retries = bucket(Settings.of(**storage.settings), "outputs", 60).retry_config
+    retries = bucket(Settings.of(**storage.settings).storage, "outputs", 60).retry_config
     assert retries
     assert retries["max_retries"] > 10**6
 

@@ -35,7 +35,8 @@ def storage() -> Iterator[ObjectStorage]:
 
 
 def kept(storage: ObjectStorage, kind: str, life: float = 100.0, patience: float = 60.0) -> Storage:
-    return open_storage(Settings.of(**storage.settings, storage_patience=patience), Path("somewhere") / kind, life)
+    own = Settings.of(**storage.settings, storage_patience=patience).storage
+    return open_storage(own, Path("somewhere") / kind, life)
 
 
 @pytest.mark.parametrize("suffix", ["jpeg", "png", "webp", "gif", "bmp", "tiff", "in"])
@@ -215,7 +216,7 @@ def odd() -> Iterator[OddStorage]:
 
 
 def opened(odd: OddStorage) -> Storage:
-    return open_storage(Settings.of(**odd.settings), Path("outputs"), 100)
+    return open_storage(Settings.of(**odd.settings).storage, Path("outputs"), 100)
 
 
 def why(ask: Callable[[], object]) -> str:

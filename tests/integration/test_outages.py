@@ -24,6 +24,7 @@ from tests.stores import store_on
 from tintype.errors import StorageUnavailable, StoreUnavailable
 from tintype.media.http import PublicClient
 from tintype.media.storage import Files
+from tintype.settings import WebhookSettings
 from tintype.store.db import outages
 from tintype.store.db.database import Database, Listener
 from tintype.store.db.outages import Outages, cause
@@ -69,7 +70,7 @@ def test_a_database_that_is_away_is_two_lines_however_many_meet_it(
     outbox = Outbox(db, Backoff(1, 1, 3), lease=10, retention=60)
     with ExitStack() as running, capture_logs() as lines:
         client = running.enter_context(PublicClient(frozenset(), 1))
-        running.enter_context(WebhookSender(outbox, client, threads=16, poll=0.01, grace=5))
+        running.enter_context(WebhookSender(outbox, client, WebhookSettings(senders=16, poll=0.01, timeout=5)))
         running.enter_context(Listener(db, looked.set))
         assert looked.wait(10)
         postgres.stop()
@@ -91,7 +92,7 @@ def test_of_all_senders_one_looks_while_the_database_is_away(url: str, postgres:
     db = Database(url)
     outbox = Outbox(db, Backoff(1, 1, 3), lease=10, retention=60)
     with postgres_stopped(postgres), capture_logs(), PublicClient(frozenset(), 1) as client:
-        with WebhookSender(outbox, client, threads=16, poll=0.001, grace=5):
+        with WebhookSender(outbox, client, WebhookSettings(senders=16, poll=0.001, timeout=5)):
             until(lambda: db._outages._away._times > 0)
             threading.Event().wait(0.5)
         assert db._outages._away._times <= 1 + 16, "each looks once more at most, as it ends"

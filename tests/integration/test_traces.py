@@ -31,6 +31,7 @@ from tintype import __version__
 from tintype.catalog.models import MODELS
 from tintype.checkpoints.weights import WeightsSpec
 from tintype.media.http import PublicClient
+from tintype.settings import WebhookSettings
 from tintype.store.db.records import Request
 from tintype.telemetry import logs
 from tintype.telemetry.metrics import STAGE_RUNS, STAGE_SECONDS, Stage
@@ -112,7 +113,8 @@ def told(site: Website, receiver: Receiver, tracing: Tracing) -> str | None:
     claimed = site.own.store.webhooks.outbox.claim()
     assert claimed is not None
     with PublicClient(frozenset([receiver.host]), 10) as client:
-        sender = WebhookSender(site.own.store.webhooks.outbox, client, threads=1, poll=1, grace=1, tracing=tracing)
+        own = WebhookSettings(senders=1, poll=1, timeout=1)
+        sender = WebhookSender(site.own.store.webhooks.outbox, client, own, tracing)
         outcome = sender.send(*claimed)
         assert outcome.succeeded, outcome
         site.own.store.webhooks.outbox.record(claimed[0], outcome)
@@ -234,7 +236,7 @@ def test_what_senders_log_names_the_request(site: Website, receiver: Receiver) -
     with (
         capture_logs(processors=[merge_contextvars]) as logged,
         PublicClient(frozenset([receiver.host]), 10) as client,
-        WebhookSender(site.own.store.webhooks.outbox, client, threads=2, poll=0.02, grace=5),
+        WebhookSender(site.own.store.webhooks.outbox, client, WebhookSettings(senders=2, poll=0.02, timeout=5)),
     ):
         until(lambda: logged)
     receiver.answer = lambda _: (204, {})

@@ -18,6 +18,7 @@ from tests.stores import a_result, new_request, store_on
 
 from tintype.errors import AddressRefused, BadRequest, NotFound, PictureUnreachable
 from tintype.media.http import PublicClient, check_target, seconds
+from tintype.settings import WebhookSettings
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.records import Delivery, DeliveryOutcome, DeliveryStatus, Event, Request, Subscription
@@ -79,7 +80,7 @@ class Office:
 
     def sender(self, receivers: list[Receiver], timeout: float = 30.0) -> WebhookSender:
         client = PublicClient(frozenset(one.host for one in receivers), timeout)
-        return WebhookSender(self.outbox, client, threads=4, poll=0.02, grace=5)
+        return WebhookSender(self.outbox, client, WebhookSettings(senders=4, poll=0.02, timeout=5))
 
 
 @pytest.fixture

@@ -15,12 +15,13 @@ from tintype.settings import Settings
 from tintype.store.accounts.uploads import MIN_COUNTED
 from tintype.store.webhooks.outbox import PER_ACCOUNT, PER_RECEIVER, Backoff
 from tintype.store.webhooks.subscriptions import MAX_SUBSCRIPTIONS
+from tintype.web.account.history import MAX_DAYS
 from tintype.web.account.webhooks import MAX_URL
 from tintype.web.app import CORS
 from tintype.web.forms import SMALL
 from tintype.web.generate.submit import IDEMPOTENCY_KEY, MAX_CANCEL_AFTER
 from tintype.web.generate.uploads import MAX_FILES
-from tintype.web.query import MAX_ROWS, MAX_WINDOW
+from tintype.web.query import MAX_ROWS
 
 PAGE = (Path(__file__).parents[2] / "docs/api.md").read_text("utf-8")
 UNITS = {
@@ -37,7 +38,7 @@ CONSTANTS = {
     "webhooks of one account": MAX_SUBSCRIPTIONS,
     "a webhook's address": MAX_URL,
     "rows of a page": MAX_ROWS,
-    "days of a window": MAX_WINDOW,
+    "days of a window": MAX_DAYS,
 }
 
 

@@ -224,6 +224,23 @@ def _line(text: str, comment: str) -> list[str]:
     return [line] if len(line) <= 80 else [f"# {comment}", text]
 
 
+@pytest.mark.parametrize("before", [True, False], ids=["before the command", "after it"])
+def test_the_file_may_be_named_on_either_side_of_the_command(tmp_path: Path, before: bool) -> None:
+    named = ["--config", str(file_of(tmp_path, "[web]\nport = 9\n"))]
+    words = [*named, "config", "show", "web"] if before else ["config", "show", "web", *named]
+    assert "\nport = 9 " in run(*words).stdout
+    assert "can't be read" in run(*[word.replace("tintype.toml", "no.toml") for word in words]).stderr
+
+
+def test_the_catalogue_of_generate_is_the_file_s(tmp_path: Path) -> None:
+    """Its sub-commands are the models', so the file is read before the command is known."""
+    file_of(tmp_path, '[models."own"]\nlike = "sd1.5-img2img"\n', "models.toml")
+    file = file_of(tmp_path, '[models]\nfile = "models.toml"\n', "named.toml")
+    for words in (("--config", str(file), "generate", "own"), ("generate", "own", "--config", str(file))):
+        assert "Usage: tintype generate own" in run(*words, "--help").stdout, words
+    assert run("generate", "own", "--help").exit_code == 2
+
+
 def test_groups_and_json() -> None:
     shown = run("config", "show", "queue", "safety", "--json", TINTYPE_LEASE="9")
     rows = json.loads(shown.stdout)

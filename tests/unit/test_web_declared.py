@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date
+import json
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -12,7 +13,8 @@ from starlette.datastructures import QueryParams
 
 from tintype.errors import BadRequest
 from tintype.web.declared import Allowed, Answer, Declared, SentQuery, declares_query, sent_once
-from tintype.web.query import Absent, Day, Flag, Page, window
+from tintype.web.query import Absent, Day, Flag, Page, WindowQuery
+from tintype.web.wire import DayNumber, Dollars, Moment, Omittable
 
 
 class Asked(SentQuery):
@@ -111,12 +113,54 @@ def test_the_framework_describes_it() -> None:
 
 
 def test_a_window_ends_today_and_is_not_too_long() -> None:
-    begin, end = window(date(2026, 11, 1), date(2026, 11, 2), days=7, max_days=31)
+    two = WindowQuery.model_validate({"from_date": "2026-11-01", "to_date": "2026-11-02"})
+    begin, end = two.window(days=7, max_days=31)
     assert end - begin == 2 * 86_400
-    begin, end = window(None, None, days=7, max_days=31)
+    begin, end = WindowQuery.model_validate({}).window(days=7, max_days=31)
     assert end - begin == 8 * 86_400
+    long = WindowQuery.model_validate({"from_date": "2026-01-01", "to_date": "2026-11-02"})
     with pytest.raises(BadRequest, match="from_date: '2026-01-01' was sent; allowed: a day at most 30 days before"):
-        window(date(2026, 1, 1), date(2026, 11, 2), days=7, max_days=31)
+        long.window(days=7, max_days=31)
+
+
+@dataclass
+class Record:
+    id: str
+    cost: int
+    at: float
+    day: int
+
+
+class Shown(Answer):
+    id: str
+    amount: Dollars
+    at: Moment
+    day: DayNumber
+    secret: Omittable[str] = None
+
+
+def test_an_answer_is_made_of_a_record_and_typed_as_json_is() -> None:
+    record = Record("a", 1_500, 1_700_000_000.0005, 20_000)
+    shown = Shown.from_record(record, amount=record.cost)
+    assert json.loads(shown.model_dump_json()) == {
+        "id": "a",
+        "amount": 0.0015,
+        "at": "2023-11-14T22:13:20.000+00:00",
+        "day": "2024-10-04",
+    }
+    assert Shown.from_record(record, amount=0, id="b", secret="s").model_dump()["secret"] == "s"
+    with pytest.raises(AttributeError, match="amount"):
+        Shown.from_record(record)
+    schema = Shown.model_json_schema(mode="serialization")
+    assert schema["required"] == ["id", "amount", "at", "day"]
+    assert {name: shape.get("format", shape["type"]) for name, shape in schema["properties"].items()} == {
+        "id": "string",
+        "amount": "number",
+        "at": "date-time",
+        "day": "date",
+        "secret": "string",
+    }
+    assert "default" not in schema["properties"]["secret"]
 
 
 def test_an_answer_leaves_out_what_it_was_not_given() -> None:

@@ -59,7 +59,7 @@ def test_where_they_stand(tmp_path: Path) -> None:
     [
         'print("a picture at once")\n',
         '"""As `max_pictures` and `TINTYPE_MAX_PICTURES` say."""\n',
-        "max_pictures: int = settings.max_pictures\n",
+        "most_seconds: float = price.most_seconds\n",
         "update(previews).where(previews.c.look < 3).values(look=3, picture=row.picture)\n",
         "task: asyncio.Task[None] = almost(webhook, heartbeat, lifecycle, overlooked)\n",
         "# The webhook of an image: at most one, the latest, in the order of arrival.\n",

@@ -182,7 +182,7 @@ def _unknown(loc: tuple[int | str, ...], given: object) -> str:
     if len(loc) == 3 and isinstance(given, dict) and name not in ModelEntry.model_fields:
         return f'no such key; a slug with a dot in it stands in quotes: [models."{loc[1]}.{name}"]'
     known = list(ModelEntry.model_fields) if len(loc) == 3 else ["models"] if len(loc) == 1 else []
-    closest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    closest = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     hint = f"; the closest is {closest[0]}" if closest else f"; there are {', '.join(known)}" if known else ""
     return f"no such key{hint}"
 

@@ -22,6 +22,7 @@ from tintype.cli.generate import generate
 from tintype.cli.keys import keys
 from tintype.cli.models import models
 from tintype.cli.operate import processes, queue, workers
+from tintype.cli.options import CONFIG_FILE
 from tintype.cli.replay import replay
 from tintype.cli.serve import serve, worker
 from tintype.cli.storage import storage
@@ -37,7 +38,7 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 @click.version_option(__version__, prog_name="tintype")
 @click.option(
     "--config",
-    "config_file",
+    CONFIG_FILE,
     type=click.Path(path_type=Path),
     help="Settings file; else TINTYPE_CONFIG, or tintype.toml in the data folder.",
 )

@@ -30,12 +30,12 @@ LARGER = {
 
 @click.group()
 def config() -> None:
-    """What the settings are, and where each comes from.
+    """Show which settings are in force, or print a settings file.
 
     \b
     Examples:
-      tintype config show
-      tintype config example
+      tintype config show --changed
+      tintype config example > data/tintype.toml
     """
 
 

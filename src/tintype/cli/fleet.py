@@ -62,14 +62,7 @@ def fleet(down: bool, parent: int | None, data: Path | None) -> None:
     opened = open_store(settings, making=True, quiet=False, process="fleet")
     with opened as store, ProcessLog(fleet="ray", **start_fields(settings, FLEET_LIMITS)) as process_log:
         check_same_storage(store.db, settings)  # its workers are given the same storage
-        cluster = RayCluster(
-            settings.fleet.ray_address,
-            settings.fleet.ray_namespace,
-            fleet_name(store.db),
-            settings.fleet.ray_gpus,
-            settings.fleet.ray_cpus,
-            worker_launch(loaded, os.environ),
-        )
+        cluster = RayCluster(settings.fleet, fleet_name(store.db), worker_launch(loaded, os.environ))
         lease = store.ops.leader_lease(new_id(), LEASE)
         try:
             autoscaler = Autoscaler(store, lease, cluster, NO_WORKERS if down else _policy(settings))

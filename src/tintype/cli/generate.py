@@ -213,7 +213,7 @@ class ModelGroup(click.Group):
 def _catalogue(ctx: click.Context) -> Catalogue:
     lenient = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
     command = data_option(click.Command("", context_settings=lenient))
-    given = command.make_context("", list(ctx.meta.get(ARGUMENTS, [])), resilient_parsing=True).params
+    given = command.make_context("", list(ctx.meta.get(ARGUMENTS, [])), parent=ctx, resilient_parsing=True).params
     return build_registry(load_settings(data=given["data"])).catalogue
 
 

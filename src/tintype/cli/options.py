@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from importlib.util import find_spec
 from math import isnan
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import click
 from sqlalchemy import make_url
@@ -19,6 +20,9 @@ from tintype.store.accounts.keys import MAX_OVERLAP, MAX_TTL
 from tintype.store.billing.ledger import micro
 from tintype.telemetry.traces import exporters
 
+#: Name of the parameter of `tintype` itself that has `--config`.
+CONFIG_FILE = "config_file"
+Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
 #: Far more than any server needs, far less than the database's integers hold.
 MAX_DOLLARS = 1_000_000_000
 
@@ -37,15 +41,27 @@ class Duration(click.FloatRange):
 DAYS = Duration(min=0, min_open=True, max=MAX_TTL / 86_400)
 HOURS = Duration(min=0, max=MAX_OVERLAP / 3_600)
 
-data_option = click.option(
+_data = click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
     help="The data folder: database and images.  [default: TINTYPE_DATA, or data]",
+)
+_config = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    expose_value=False,
+    callback=lambda context, _, file: context.find_root().params.update({CONFIG_FILE: file} if file else {}),
+    help="Settings file; else TINTYPE_CONFIG, or tintype.toml in the data folder.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 wide_option = click.option("--wide", is_flag=True, help="Every column, however narrow the terminal.")
 verbose_option = click.option("--verbose", is_flag=True, help="Print log lines, to stderr.")
 csv_option = click.option("--csv", "as_csv", is_flag=True, help="Print CSV, for a spreadsheet.")
+
+
+def data_option(command: Command) -> Command:
+    """Where a command's data and its settings file are: `--data` is its parameter, `load_settings` reads `--config`."""
+    return _data(_config(command))
 
 
 class InvalidSetting(click.UsageError):
@@ -96,9 +112,9 @@ def load_all(**given: Any) -> Configuration:
 
 
 def config_file() -> Path | None:
-    """The settings file that `tintype --config` names."""
+    """The settings file that `--config` names, before or after the command's name."""
     context = click.get_current_context(silent=True)
-    return context.find_root().params.get("config_file") if context else None
+    return context.find_root().params.get(CONFIG_FILE) if context else None
 
 
 def _of_command(option: str) -> Any:

@@ -55,7 +55,7 @@ def check_storage(settings: Settings, environment: MutableMapping[str, str] = os
         raise InvalidSetting(missing_extra("TINTYPE_STORAGE_URL", "s3")) from error
     _check_environment(settings, environment)
     try:
-        open_bucket(settings, "trial", TRIAL, TRIAL).self_test()
+        open_bucket(settings.storage, "trial", TRIAL, TRIAL).self_test()
     except ConfigurationInvalid as error:
         raise InvalidSetting(f"TINTYPE_STORAGE_URL: {error.message}") from error
     except StorageUnavailable as error:

@@ -74,7 +74,7 @@ def web_server(settings: Settings, registry: Registry, name: str = "") -> WebSer
     shutdown = Shutdown()
     app = create_app(settings, registry, shutdown, name)
     files = raise_file_limit()
-    bounds, counts = Bounds.of(settings, files), app.state.runtime.metrics.calls
+    bounds, counts = Bounds.of(settings.web, files), app.state.runtime.metrics.calls
     connections = Connections(bounds, lambda address: is_proxy(address, settings), counts, shutdown)
     config = uvicorn.Config(
         app,

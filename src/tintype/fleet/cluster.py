@@ -11,6 +11,7 @@ import structlog
 
 from tintype.fleet.actor import WorkerActor, WorkerLaunch
 from tintype.fleet.scaling import PREFIX
+from tintype.settings import FleetSettings
 
 log = structlog.get_logger()
 
@@ -18,18 +19,15 @@ log = structlog.get_logger()
 class RayCluster:
     """The named, detached actors of one fleet, which outlive the driver that started them.
 
-    address: `auto`, `host:port` or `ray://host:port`. fleet: the database's own name, part of its actors' names, since
-    several tintypes may share a cluster. gpus, cpus: what one actor takes of its node. Every method raises Ray's own
-    errors when the cluster is unreachable; Ray may end the whole process instead.
+    name: the database's own, part of its actors' names, since several tintypes may share a cluster. Every method raises
+    Ray's own errors when the cluster is unreachable; Ray may end the whole process instead.
     """
 
-    def __init__(
-        self, address: str, namespace: str, fleet: str, gpus: float, cpus: float, launch: WorkerLaunch
-    ) -> None:
-        self._address = address
-        self._namespace = namespace
-        self._prefix = f"tintype-{fleet}:"
-        self._share = {"num_gpus": gpus, "num_cpus": cpus}
+    def __init__(self, settings: FleetSettings, name: str, launch: WorkerLaunch) -> None:
+        self._address = settings.ray_address
+        self._namespace = settings.ray_namespace
+        self._prefix = f"tintype-{name}:"
+        self._share = {"num_gpus": settings.ray_gpus, "num_cpus": settings.ray_cpus}
         self._launch = launch
         #: By actor without a node, as far as is known: the call that returns once it has one.
         self._pending: dict[str, Any] = {}

@@ -19,7 +19,7 @@ from obstore.store import S3Store
 
 from tintype.errors import ConfigurationInvalid, NotFound, StorageUnavailable, TintypeError
 from tintype.media.storage import GONE, NAME, UNREAD, StorageOutages, new_name
-from tintype.settings import Settings
+from tintype.settings import StorageSettings
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta  # only in its stub
@@ -218,27 +218,27 @@ class Objects:
         return datetime.now(UTC) - written < self._ttl
 
 
-def open_bucket(settings: Settings, kind: str, ttl: float, timeout: float | None = None) -> Objects:
+def open_bucket(storage: StorageSettings, kind: str, ttl: float, timeout: float | None = None) -> Objects:
     """One kind of images in the operator's bucket; calls are retried for as long as the settings say.
 
     timeout: max seconds for that, where callers wait. Raises ConfigurationInvalid, in the library's words.
     """
-    limit = min(settings.storage.timeout, timeout or math.inf)
-    once = bucket(settings, kind, limit, retries=0) if timeout else None
-    return Objects(bucket(settings, kind, limit), bucket(settings, "trial", TRIAL), once, ttl, kind)
+    limit = min(storage.timeout, timeout or math.inf)
+    once = bucket(storage, kind, limit, retries=0) if timeout else None
+    return Objects(bucket(storage, kind, limit), bucket(storage, "trial", TRIAL), once, ttl, kind)
 
 
-def bucket(settings: Settings, kind: str, timeout: float, retries: int = 2**31) -> S3Store:
+def bucket(storage: StorageSettings, kind: str, timeout: float, retries: int = 2**31) -> S3Store:
     """The operator's bucket (`s3://name/prefix`), below a prefix for one kind of images.
 
     Empty settings are left out: the library reads AWS_… by itself, and looks for a role.
     """
-    place = urlsplit(settings.storage.url)
+    place = urlsplit(storage.url)
     try:
         return S3Store(
             place.netloc,
             prefix="/".join(part for part in (place.path.strip("/"), kind) if part),
-            **_options(settings),
+            **_options(storage),
             client_options={
                 "allow_http": True,
                 "timeout": timedelta(seconds=min(MAX_TRY, max(MIN_TRY, timeout / 2))),
@@ -257,17 +257,17 @@ def bucket(settings: Settings, kind: str, timeout: float, retries: int = 2**31) 
         raise ConfigurationInvalid(f"the storage of pictures can't be used: {_first_line(error)}") from error
 
 
-def _options(settings: Settings) -> dict[str, Any]:
+def _options(storage: StorageSettings) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    if settings.storage.endpoint:
+    if storage.endpoint:
         # Under both names: AWS_ENDPOINT_URL_S3 would win over the first.
-        options |= dict.fromkeys(("endpoint", "aws_endpoint_url_s3"), settings.storage.endpoint)
-    if settings.storage.region:
-        options["region"] = settings.storage.region
-    if settings.storage.key_id:
+        options |= dict.fromkeys(("endpoint", "aws_endpoint_url_s3"), storage.endpoint)
+    if storage.region:
+        options["region"] = storage.region
+    if storage.key_id:
         keys = {
-            "access_key_id": settings.storage.key_id,
-            "secret_access_key": settings.storage.secret.get_secret_value(),
+            "access_key_id": storage.key_id,
+            "secret_access_key": storage.secret.get_secret_value(),
         }
         # Instead of plain keys, with which an unrelated AWS_SESSION_TOKEN would be sent.
         options["credential_provider"] = lambda: {**keys, "token": None, "expires_at": None}
@@ -321,9 +321,9 @@ def _first_line(error: Exception) -> str:
 ID_OBJECT = "tintype.json"
 
 
-def read_id(settings: Settings) -> bytes | None:
+def read_id(storage: StorageSettings) -> bytes | None:
     """The id's object, None where there is none; raises ConfigurationInvalid, StorageUnavailable."""
-    with _id_store(settings, "read") as store:
+    with _id_store(storage, "read") as store:
         try:
             return bytes(obstore.get(store, ID_OBJECT).bytes())
         except FileNotFoundError as error:
@@ -332,19 +332,19 @@ def read_id(settings: Settings) -> bytes | None:
             return None
 
 
-def write_id(settings: Settings, data: bytes) -> None:
+def write_id(storage: StorageSettings, data: bytes) -> None:
     """Write the id's object; raises as `read_id` does."""
-    with _id_store(settings, "write") as store:
+    with _id_store(storage, "write") as store:
         obstore.put(store, ID_OBJECT, data, attributes={"Content-Type": "application/json"})
 
 
 @contextmanager
-def _id_store(settings: Settings, to: str) -> Iterator[S3Store]:
+def _id_store(storage: StorageSettings, to: str) -> Iterator[S3Store]:
     try:
         with _storage_errors(to):
-            yield bucket(settings, "", min(TRIAL, settings.storage.timeout))
+            yield bucket(storage, "", min(TRIAL, storage.timeout))
     except StorageUnavailable as error:
         if not error.refuses:
             raise
-        said = f"TINTYPE_STORAGE_URL: {ID_OBJECT} in {settings.storage.url}: {error.why}"
+        said = f"TINTYPE_STORAGE_URL: {ID_OBJECT} in {storage.url}: {error.why}"
         raise ConfigurationInvalid(said) from error

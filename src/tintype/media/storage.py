@@ -18,7 +18,7 @@ import structlog
 
 from tintype.errors import NotFound, StorageUnavailable
 from tintype.private import make_folder, write_whole
-from tintype.settings import Settings
+from tintype.settings import StorageSettings
 from tintype.telemetry.logs import Outage
 
 log = structlog.get_logger()
@@ -88,16 +88,16 @@ class Storage(Protocol):
         """Write, read and remove test data; gives up after some seconds. Raises StorageUnavailable."""
 
 
-def open_storage(settings: Settings, folder: Path, ttl: float, timeout: float | None = None) -> Storage:
+def open_storage(storage: StorageSettings, folder: Path, ttl: float, timeout: float | None = None) -> Storage:
     """The storage for one kind of images, as the operator configured it; in a bucket, the folder's name is a prefix.
 
     timeout: max seconds for which calls to a bucket that is away are retried, where callers wait.
     """
-    if not settings.storage.url:
+    if not storage.url:
         return Files(folder, ttl)
     from tintype.media.objects import open_bucket  # noqa: PLC0415 - an extra that most servers don't need
 
-    return open_bucket(settings, folder.name, ttl, timeout)
+    return open_bucket(storage, folder.name, ttl, timeout)
 
 
 class StorageOutages:

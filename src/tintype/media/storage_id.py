@@ -57,7 +57,7 @@ def _read_id(settings: Settings) -> bytes | None:
     if settings.storage.url:
         from tintype.media.objects import read_id  # noqa: PLC0415 - an extra that most servers don't need
 
-        return read_id(settings)
+        return read_id(settings.storage)
     file = settings.data / ID_FILE
     return file.read_bytes() if file.exists() else None
 
@@ -66,7 +66,7 @@ def _write_id(settings: Settings, data: bytes) -> None:
     if settings.storage.url:
         from tintype.media.objects import write_id  # noqa: PLC0415 - as above
 
-        write_id(settings, data)
+        write_id(settings.storage, data)
         return
     make_folder(settings.data)
     file = settings.data / ID_FILE

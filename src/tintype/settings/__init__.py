@@ -199,7 +199,7 @@ class LimitSettings(Group):
     #: Max concurrent v1 calls and event streams of an account in one web process. They share one query of the database;
     #: each takes a connection, some memory, and an answer at its end.
     account_waits: int = Field(256, ge=1, le=10_000)
-    #: The same of all accounts.
+    #: The same of all accounts; raise `connections` with it.
     waits: int = Field(1024, ge=1, le=10_000)
     #: Max size of a body: a 25-megapixel JPEG as base64 fits.
     max_body: Bytes = Field(32 * 2**20, ge=1)
@@ -255,7 +255,7 @@ class RetentionSettings(Group):
     cleanup_interval: Annotated[Seconds, Env("CLEANUP_INTERVAL", older="SWEEP")] = Field(30.0, gt=0)
 
     @property
-    def effective_output_ttl(self) -> float:
+    def image_ttl(self) -> float:
         """Seconds until an image expires, counted from its writing: a little before its record's time begins."""
         return self.output_ttl or self.record_ttl + 5.0
 

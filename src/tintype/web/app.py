@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import cache
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from fastapi import APIRouter, FastAPI
 from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
 from tintype import __version__
@@ -24,10 +25,7 @@ from tintype.store.store import Store
 from tintype.telemetry.logs import Outage
 from tintype.testmode.fake_worker import FakeWorker
 from tintype.testmode.images import FakeOutputs
-from tintype.web.account.credits import account_router
-from tintype.web.account.history import history_router
-from tintype.web.account.keys import keys_router
-from tintype.web.account.webhooks import webhooks_router
+from tintype.web.account import credits, history, keys, webhooks
 from tintype.web.errors import add_error_handlers
 from tintype.web.files import Files
 from tintype.web.generate import uploads
@@ -37,9 +35,8 @@ from tintype.web.generate.v1 import v1_router
 from tintype.web.generate.v2 import v2_router
 from tintype.web.middleware import CallMetrics, Exchanges
 from tintype.web.openapi import ABOUT, finish
-from tintype.web.operator.server import operator_router
-from tintype.web.pages.public import public_router
-from tintype.web.pages.shell import pages_router
+from tintype.web.operator import server
+from tintype.web.pages import public, shell
 from tintype.web.responses import json_bytes
 from tintype.web.runtime import Runtime
 from tintype.web.services import Services
@@ -89,6 +86,9 @@ CORS: dict[str, Any] = {
     "max_age": 7200,
 }
 
+#: Addresses whose GET changes something, or doesn't end.
+NO_HEAD = ("/webhook/inactive", "/v2/requests/{request_id}/events")
+
 
 def all_routers(catalogue: Catalogue) -> list[APIRouter]:
     """Every route of a server with these models; the first that matches answers."""
@@ -97,17 +97,34 @@ def all_routers(catalogue: Catalogue) -> list[APIRouter]:
         v2_router(catalogue),
         warm_router,
         events_router(),
-        public_router(),
-        pages_router(),
-        webhooks_router(),
+        public.router,
+        public.samples_router(),
+        shell.router,
+        webhooks.router,
         uploads.router,
-        history_router(),
-        account_router(),
-        keys_router(),
-        operator_router(),
+        history.router,
+        credits.router,
+        keys.router,
+        server.router,
         # Last: it answers for every slug that no earlier route matched.
         models_router(),
     ]
+
+
+def head_router(routers: Iterable[APIRouter]) -> APIRouter:
+    """HEAD wherever these routers take GET, but for NO_HEAD; `/openapi.json` has none of them."""
+    heads = APIRouter()  # the endpoints run in their callers' threads already
+    for route in (route for router in routers for route in router.routes):
+        if isinstance(route, APIRoute) and "GET" in (route.methods or ()) and route.path not in NO_HEAD:
+            heads.add_api_route(
+                route.path,
+                route.endpoint,
+                methods=["HEAD"],
+                name=route.name,
+                include_in_schema=False,
+                response_model_exclude_unset=True,
+            )
+    return heads
 
 
 def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name: str = "") -> FastAPI:
@@ -164,6 +181,7 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
     app.state.services = Services(app.state)
     _describe(app)
     routers = all_routers(registry.catalogue)
+    routers.append(head_router(routers))
     # For the Allow header; an included router's routes can't be listed any more.
     app.state.routes = [*app.routes, *(route for router in routers for route in router.routes)]
     for router in routers:

@@ -21,7 +21,7 @@ import structlog
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
 from tintype.errors import BadRequest, HeadTooLarge, Restarting, TintypeError, TooManyConnections, TooSlow
-from tintype.settings import Settings
+from tintype.settings import WebSettings
 from tintype.telemetry.metrics import Calls
 from tintype.web.clients import client_network
 from tintype.web.shutdown import Shutdown
@@ -68,17 +68,15 @@ class Bounds:
     rate: float
 
     @classmethod
-    def of(cls, settings: Settings, files: int) -> Bounds:
+    def of(cls, web: WebSettings, files: int) -> Bounds:
         """The settings, as far as a process that may have `files` files open can follow them.
 
         Half of those are left to the database (three for each of its 15 connections), to images and to webhooks. One
         client has at most a quarter of the connections: it could have them all where files are few.
         """
-        total = max(1, min(settings.web.connections, files // 2))
-        per_client = max(1, min(settings.web.peer_connections, total // 4))
-        return cls(
-            total, per_client, settings.web.head_timeout, settings.web.transfer_timeout, settings.web.transfer_rate
-        )
+        total = max(1, min(web.connections, files // 2))
+        per_client = max(1, min(web.peer_connections, total // 4))
+        return cls(total, per_client, web.head_timeout, web.transfer_timeout, web.transfer_rate)
 
 
 @dataclass(slots=True)

@@ -24,10 +24,17 @@ class Allowed:
     words: str
 
 
+def without_null(schema: dict[str, Any]) -> None:
+    """A default of null says in a model that nothing was sent, which isn't what null means in JSON."""
+    for shape in schema.get("properties", {}).values():
+        if shape.get("default", ...) is None:
+            del shape["default"]
+
+
 class Declared(BaseModel):
     """What a caller sends. Validation raises MissingParameter or InvalidParameter for the first thing that is wrong."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, json_schema_extra=without_null)
 
     @classmethod
     def prepared(cls, sent: Any) -> Any:
@@ -60,7 +67,13 @@ class SentQuery(Declared):
 class Answer(BaseModel):
     """What a JSON answer has. A member that is not always there has a default, and is left out where it isn't given."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, json_schema_extra=without_null)
+
+    @classmethod
+    def from_record(cls, record: object, **more: Any) -> Self:
+        """With the record's attributes of the same names as its required members, and with `more`, which go before."""
+        required = (name for name, field in cls.model_fields.items() if field.is_required() and name not in more)
+        return cls(**{name: getattr(record, name) for name in required}, **more)
 
     def response(self, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
         """Made once, without a second validation by the framework."""

@@ -38,9 +38,11 @@ class Files:
         return cls(
             inputs=inputs,
             outputs=open_storage(
-                settings, settings.outputs_folder, settings.retention.effective_output_ttl, CALLERS_TIMEOUT
+                settings.storage, settings.outputs_folder, settings.retention.image_ttl, CALLERS_TIMEOUT
             ),
-            uploads=open_storage(settings, settings.assets_folder, settings.retention.upload_ttl, CALLERS_TIMEOUT),
+            uploads=open_storage(
+                settings.storage, settings.assets_folder, settings.retention.upload_ttl, CALLERS_TIMEOUT
+            ),
             rows=store.uploads,
             max_bytes=settings.inputs.max_bytes,
             max_pixels=settings.inputs.max_pixels,
@@ -50,7 +52,7 @@ class Files:
     @staticmethod
     def open_inputs(settings: Settings) -> Storage:
         """The input images alone: the store needs them first."""
-        return open_storage(settings, settings.inputs_folder, settings.retention.input_ttl, CALLERS_TIMEOUT)
+        return open_storage(settings.storage, settings.inputs_folder, settings.retention.input_ttl, CALLERS_TIMEOUT)
 
     def find(self, name: str) -> tuple[Storage, int]:
         """Where a finished or uploaded image of that name is, and its bytes; raises NotFound."""

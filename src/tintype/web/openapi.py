@@ -88,77 +88,6 @@ RESULT = shape(
     seed=TEXT,
     metrics=COSTS,
 )
-READINESS = shape(
-    {"error": TEXT, "error_description": TEXT, "status_code": WHOLE},
-    ready=FLAG,
-    worker=or_null(FLAG),
-    database=FLAG,
-    storage=FLAG,
-    stopping=FLAG,
-    paused=or_null(FLAG),
-)
-PAUSED = shape(paused={"type": "boolean"}, paused_at=or_null(TEXT))
-SERVER = shape(
-    id=TEXT,
-    version=TEXT,
-    state={"enum": ["serving", "silent", "stopped"]},
-    started_at=TEXT,
-    seen_at=TEXT,
-)
-WORKER = shape(
-    id=TEXT,
-    version=TEXT,
-    device=TEXT,
-    state={"enum": ["working", "idle", "paused", "draining", "drained", "silent"]},
-    paused=or_null(TEXT),
-    runs={"type": "array", "items": shape(request_id=TEXT, model=TEXT, pictures=WHOLE, step=WHOLE, steps=WHOLE)},
-    models={"type": "array", "items": TEXT},
-    memory={"type": "object", "additionalProperties": WHOLE},
-    rows=or_null(NUMBER),
-    max_rows=WHOLE,
-    step_seconds=or_null(NUMBER),
-)
-QUEUE = shape(
-    paused={"type": "boolean"}, paused_at=or_null(TEXT), queued=WHOLE, running=WHOLE, oldest_seconds=or_null(NUMBER)
-)
-OVERVIEW = shape(
-    at=TEXT,
-    queue=QUEUE,
-    fleet=or_null(shape(wanted=WHOLE, waits=or_null(TEXT))),
-    servers={"type": "array", "items": SERVER},
-    workers={"type": "array", "items": WORKER},
-)
-SAMPLE = shape(
-    at=TEXT,
-    **dict.fromkeys(("queued", "running", "workers", "memory", "device_memory"), or_null(WHOLE)),
-    **dict.fromkeys(("fill", "step_seconds", "error_rate"), or_null(NUMBER)),
-    **dict.fromkeys(("completed", "failed", "refused", "cancelled", "cold_starts"), WHOLE),
-    cold_seconds=NUMBER,
-)
-SAMPLES = shape(at=TEXT, seconds=WHOLE, samples={"type": "array", "items": SAMPLE})
-PAGED = dict.fromkeys(("page", "per_page", "total", "total_pages"), WHOLE)
-DEED = shape(
-    at=TEXT,
-    last_at=TEXT,
-    times=WHOLE,
-    **dict.fromkeys(("act", "who", "via", "target"), TEXT),
-    **dict.fromkeys(("address", "by_account", "by_key", "account"), or_null(TEXT)),
-    details={"type": "object"},
-)
-AUDIT = shape(data={"type": "array", "items": DEED}, **PAGED)
-USE = shape(
-    account=TEXT,
-    name=TEXT,
-    mode={"enum": ["live", "test"]},
-    part=or_null(TEXT),
-    key=or_null(TEXT),
-    charged=WHOLE,
-    cost=NUMBER,
-    uncharged=WHOLE,
-    **dict.fromkeys(("completed", "failed"), or_null(WHOLE)),
-)
-TOTALS = {"total_charged": WHOLE, "total_cost": NUMBER, "total_uncharged": WHOLE}
-USED = shape(**{"from": TEXT, "to": TEXT}, data={"type": "array", "items": USE}, **TOTALS, **PAGED)
 #: Headers of answers with images.
 WEIGHED = {
     "x-weights": {
@@ -241,31 +170,6 @@ def refusal(text: str) -> dict[str, Any]:
 def describe_call(summary: str, *statuses: int) -> dict[str, Any]:
     """Arguments of `add_api_route` for an operation that needs a key and no body, with the status of its errors."""
     return {"summary": summary, "responses": errors(401, *statuses)}
-
-
-def describe_answer(schema: Schema, words: dict[str, Any]) -> dict[str, Any]:
-    """The same arguments, with the shape of the 200."""
-    answer = {"description": "As asked", "content": {"application/json": {"schema": schema}}}
-    return words | {"responses": {200: answer, **words["responses"]}}
-
-
-def describe_query(summary: str, parameters: list[dict[str, Any]], *statuses: int) -> dict[str, Any]:
-    """Arguments of `add_api_route` for an operation that needs a key and reads these query parameters."""
-    return describe_call(summary, *statuses) | {"openapi_extra": {"parameters": parameters}}
-
-
-def describe_body(
-    summary: str,
-    properties: dict[str, Any],
-    example: dict[str, Any],
-    *statuses: int,
-    optional: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Arguments of `add_api_route` for an operation that needs a key and a JSON object with all these properties."""
-    words = describe_call(summary, *WITH_BODY, *statuses)
-    content = {"schema": shape(optional, **properties), "example": example}
-    body = {"required": True, "content": {"application/json": content}}
-    return words | {"openapi_extra": {"requestBody": body}}
 
 
 def describe_state(summary: str) -> dict[str, Any]:

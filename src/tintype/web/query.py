@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 from pydantic.json_schema import SkipJsonSchema
-from starlette.datastructures import QueryParams
 
-from tintype.errors import BadRequest, InvalidParameter
-from tintype.store.billing.reports import DAY, SPLITS, beginning
-from tintype.store.db.audit import ACTS, THINGS
-from tintype.web.declared import Allowed
-
-Value = TypeVar("Value")
+from tintype.errors import InvalidParameter
+from tintype.store.billing.reports import DAY, beginning
+from tintype.web.declared import Allowed, SentQuery
 
 MAX_PAGES = 1_000_000
-#: Of the operator's plots: the retention of the time series.
-MAX_MINUTES = 1440
-
-#: Days of a window of the history, at most.
-MAX_WINDOW = 31
 MAX_ROWS = 100
 #: Digits of a whole number, at most: Python converts long ones slowly.
 MAX_DIGITS = 19
@@ -53,102 +43,27 @@ Absent = SkipJsonSchema[None]
 Day = Annotated[date | Absent, BeforeValidator(_day), Allowed("a day as YYYY-MM-DD")]
 
 
-def window(from_date: Day, to_date: Day, *, days: int, max_days: int) -> tuple[float, float]:
-    """From the start of the first day to the end of the last, UTC, in unix seconds; today and `days` before it.
+class PageQuery(SentQuery):
+    """Which page of rows."""
 
-    Raises InvalidParameter.
-    """
-    end = to_date or datetime.now(UTC).date()
-    start = from_date or end - timedelta(days=min(days, (end - date.min).days))
-    if not 0 <= (end - start).days < max_days:
-        raise InvalidParameter(
-            "from_date", start.isoformat(), f"a day at most {max_days - 1} days before to_date, {end}"
-        )
-    return beginning(start), beginning(end) + DAY
+    page: Page = 1
+    per_page: Rows = 20
 
 
-# What the rooms that aren't declared yet read
-COUNT = {"type": "integer", "minimum": 1}
-DATE = {"type": "string", "format": "date"}
-#: Parameters that are not any text, for `/openapi.json`.
-SCHEMAS: Mapping[str, dict[str, Any]] = {
-    "page": {**COUNT, "maximum": MAX_PAGES, "default": 1},
-    "per_page": {**COUNT, "maximum": MAX_ROWS, "default": 20},
-    **dict.fromkeys(("from_date", "to_date", "start_date", "end_date", "from", "to", "since"), DATE),
-    "minutes": {**COUNT, "maximum": MAX_MINUTES, "default": 60},
-    "status": {"enum": ["COMPLETED", "FAILED", "PENDING"]},
-    "sort_by": {"enum": ["model_created", "model_name", "credits_deduction"]},
-    "sort_order": {"enum": ["asc", "desc"]},
-    "by": {"enum": [*SPLITS]},
-    "act": {"enum": [*THINGS, *ACTS]},
-    "entries": {"enum": ["balance", "all"], "default": "balance"},
-    "web": {"type": "boolean", "default": False},
-}
+class WindowQuery(SentQuery):
+    """Days, UTC, both included: today, and some before it, where nothing is sent."""
 
+    from_date: Day = None
+    to_date: Day = None
 
-def describe(name: str, required: bool = False) -> dict[str, Any]:
-    """A query parameter as `/openapi.json` has it."""
-    return {"name": name, "in": "query", "required": required, "schema": SCHEMAS.get(name, {"type": "string"})}
+    def window(self, days: int, max_days: int) -> tuple[float, float]:
+        """From the start of the first day to the end of the last, in unix seconds: by default today and `days` before.
 
-
-def paged(page: int, size: int, total: int) -> dict[str, int]:
-    """The number of the page and its size, of all rows, and of all pages."""
-    return {"page": page, "per_page": size, "total": total, "total_pages": -(-total // size)}
-
-
-class Query:
-    """A call's query parameters, each checked when it is read; raises BadRequest."""
-
-    def __init__(self, sent: Mapping[str, str]) -> None:
-        self._sent: dict[str, str] = {}
-        self._bare: set[str] = set()
-        for name, value in QueryParams(sent).multi_items():
-            if name in self._sent:
-                raise BadRequest(f"{name[:80]}: sent twice")
-            if value.strip():
-                self._sent[name] = value.strip()
-            else:
-                self._bare.add(name)
-
-    def text(self, name: str, default: str = "") -> str:
-        return self._sent.get(name, default)
-
-    def number(self, name: str, default: int, maximum: int) -> int:
-        """A whole number from 1 to `maximum`."""
-        sent = self._sent.get(name, str(default))
-        if not (sent.isascii() and sent.isdecimal() and len(sent) < 20 and 1 <= int(sent) <= maximum):
-            raise InvalidParameter(name, sent, f"a whole number from 1 to {maximum}")
-        return int(sent)
-
-    def page(self) -> int:
-        """The number of a page, from 1."""
-        return self.number("page", 1, MAX_PAGES)
-
-    def choice(self, name: str, choices: Mapping[str, Value], default: str) -> Value:
-        """The value of one of the choices."""
-        sent = self._sent.get(name, default)
-        if sent not in choices:
-            raise InvalidParameter(name, sent, "one of " + ", ".join(filter(None, choices)))
-        return choices[sent]
-
-    def flag(self, name: str) -> bool:
-        """Whether it was sent, without a value (`?name`) or as true."""
-        return name in self._bare or self.choice(name, {"true": True, "false": False}, "false")
-
-    def day(self, name: str) -> date | None:
-        """A day, as YYYY-MM-DD."""
-        sent = self._sent.get(name)
-        if sent is None:
-            return None
-        try:
-            return datetime.strptime(sent, "%Y-%m-%d").replace(tzinfo=UTC).date()
-        except ValueError:
-            raise InvalidParameter(name, sent, "a day as YYYY-MM-DD") from None
-
-    def window(self, first: str, last: str, *, days: int, max_days: int) -> tuple[float, float]:
-        """From the start of the first day to the end of the last, UTC, in unix seconds; today and `days` before it."""
-        end = self.day(last) or datetime.now(UTC).date()
-        start = self.day(first) or end - timedelta(days=min(days, (end - date.min).days))
-        if not 0 <= (end - start).days < max_days:
-            raise InvalidParameter(first, start.isoformat(), f"a day at most {max_days - 1} days before {last}, {end}")
-        return beginning(start), beginning(end) + DAY
+        Raises InvalidParameter.
+        """
+        last = self.to_date or datetime.now(UTC).date()
+        first = self.from_date or last - timedelta(days=min(days, (last - date.min).days))
+        if not 0 <= (last - first).days < max_days:
+            allowed = f"a day at most {max_days - 1} days before to_date, {last}"
+            raise InvalidParameter("from_date", first.isoformat(), allowed)
+        return beginning(first), beginning(last) + DAY

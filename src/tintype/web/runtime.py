@@ -48,9 +48,7 @@ class Runtime:
     def open(cls, settings: Settings, registry: Registry, store: Store, shutdown: Shutdown, name: str) -> Self:
         """name: the server's in the database, and in traces."""
         # Its own, with a short timeout: readiness is answered before a slow storage is.
-        probed = open_storage(
-            settings, settings.outputs_folder, settings.retention.effective_output_ttl, STORAGE_TIMEOUT
-        )
+        probed = open_storage(settings.storage, settings.outputs_folder, settings.retention.image_ttl, STORAGE_TIMEOUT)
         snapshot = partial(store.ops.metrics, registry.catalogue)
         return cls(
             settings=settings,

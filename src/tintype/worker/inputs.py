@@ -55,7 +55,7 @@ class Inputs:
     def from_settings(cls, settings: Settings) -> Inputs:
         """As the operator configured them; the files of a running request don't expire."""
         folders = settings.inputs_folder, settings.outputs_folder, settings.assets_folder
-        inputs, *files = (open_storage(settings, folder, math.inf) for folder in folders)
+        inputs, *files = (open_storage(settings.storage, folder, math.inf) for folder in folders)
         client = PublicClient(settings.inputs.fetch_allow, settings.inputs.fetch_timeout)
         decoder = Decoder(settings.inputs.max_pixels, settings.inputs.decode_timeout)
         return cls(inputs, client, decoder, settings.inputs.decoders, settings.inputs.max_bytes, files)

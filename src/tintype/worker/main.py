@@ -47,7 +47,7 @@ def run_worker(
     safety = SafetyFilter.from_settings(settings)
     if settings.safety.level != "off" and settings.safety.checker != "none":
         safety.load()  # what is wrong with it is raised now, not at the first image
-    storage = open_storage(settings, settings.outputs_folder, settings.retention.effective_output_ttl)
+    storage = open_storage(settings.storage, settings.outputs_folder, settings.retention.image_ttl)
     outputs = Outputs(store.leases, storage, safety, with_recipe=settings.worker.embed_recipe)
     tracing = open_tracing(settings.telemetry.traces, "worker", worker_id)
     worker = Worker(store, models, inputs, outputs, config, tracing)

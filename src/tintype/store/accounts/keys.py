@@ -21,6 +21,11 @@ SECRET = re.compile(r"(sg_|SG_)[A-Za-z0-9]{12,}")
 TEST = "test"
 
 
+#: As answers say it: whose requests are paid and run by workers, and whose are free and run by the fake worker.
+Mode = Literal["live", "test"]
+KeyState = Literal["in force", "revoked", "expired"]
+
+
 class KeyLimits(TypedDict, total=False):
     """What a key can be limited to; the attributes of `Key` say what each means."""
 
@@ -117,7 +122,7 @@ class Key:
         return f"{self.hint[:3]}{TEST}{self.hint[3:]}" if self.test else self.hint
 
     @property
-    def mode(self) -> Literal["live", "test"]:
+    def mode(self) -> Mode:
         """As answers say it."""
         return "test" if self.test else "live"
 
@@ -133,7 +138,7 @@ class Key:
         """Whether it may submit requests for the model."""
         return not self.read_only and (self.models is None or slug in self.models)
 
-    def state(self, moment: float) -> Literal["in force", "revoked", "expired"]:
+    def state(self, moment: float) -> KeyState:
         """Whether it works at this moment, in unix seconds, and why not."""
         if self.revoked_at is not None:
             return "revoked"

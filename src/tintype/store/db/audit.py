@@ -46,6 +46,8 @@ ActName = Literal[
     "worker.recall",
 ]
 ACTS: tuple[ActName, ...] = get_args(ActName)
+#: The ways of an act: over the API, at the command line, by a process of the server itself.
+Via = Literal["api", "cli", "server"]
 #: The things that they change; one of these selects all acts on it.
 THINGS = sorted({act.partition(".")[0] for act in ACTS})
 #: Acts that are never refused for their number: each ends what another act made, and a leaked key must be revocable.
@@ -59,7 +61,7 @@ DAY = 86_400.0
 class Actor:
     """A key over the API, a person at the command line, or a process of the server itself."""
 
-    via: Literal["api", "cli", "server"]
+    via: Via
     #: A key's name and how it begins, or the operating system's user and host.
     who: str
     address: str | None = None

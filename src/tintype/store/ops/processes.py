@@ -29,6 +29,7 @@ COUNTED = tuple(one.name for one in (FORWARD_PASSES, ROWS, STEP_SECONDS, COLD_ST
 
 WorkerState = Literal["working", "idle", "paused", "draining", "drained", "silent"]
 STATES: tuple[WorkerState, ...] = get_args(WorkerState)
+ServerState = Literal["serving", "silent", "stopped"]
 
 
 class WorkerStats(TypedDict, total=False):
@@ -216,7 +217,7 @@ class ServerRow:
     seen_at: float
     left_at: float | None = None
 
-    def state(self, moment: float) -> Literal["serving", "silent", "stopped"]:
+    def state(self, moment: float) -> ServerState:
         """What it does at this moment, in unix seconds."""
         if self.left_at is not None:
             return "stopped"

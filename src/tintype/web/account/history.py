@@ -2,150 +2,193 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
-from fastapi import APIRouter
-from fastapi import Request as HttpRequest
+from fastapi import APIRouter, Query
+from pydantic import Field
 
 from tintype.core import IMAGE_ROLES, STORED_INPUT
-from tintype.errors import Forbidden, MissingParameter, NotFound
+from tintype.errors import Forbidden, NotFound
 from tintype.store.accounts.keys import Key
-from tintype.store.billing.ledger import dollars
-from tintype.store.billing.reports import beginning
+from tintype.store.billing.reports import DAY, beginning
 from tintype.store.db.records import Status
 from tintype.store.queue.history import PENDING, Filter, Past, Sort
 from tintype.store.webhooks.events import file_url
 from tintype.web.auth import Reader
-from tintype.web.clients import base_url
-from tintype.web.generate.answers import exact, utc
-from tintype.web.openapi import describe_call, describe_query
-from tintype.web.query import MAX_ROWS, MAX_WINDOW, Query, describe, paged
-from tintype.web.services import Services, services
+from tintype.web.declared import Allowed, Answer, SentQuery
+from tintype.web.dependencies import BaseUrl, FilesDep, StoreDep
+from tintype.web.files import Files
+from tintype.web.generate.answers import exact
+from tintype.web.openapi import errors
+from tintype.web.query import Absent, Day, Page, PageQuery, WindowQuery
 from tintype.web.threads import Threaded
+from tintype.web.wire import Dollars, Moment, Omittable, Paged
 
-#: Days that a window of the history spans when none is given, and rows of a page.
-DEFAULT_DAYS = 7
-DEFAULT_ROWS = 20
-STATUSES = {
+#: Days that a window spans by default, and at most; rows of a page by default.
+DEFAULT_DAYS, MAX_DAYS, ROWS = 7, 31, 20
+
+#: A request's status here: PENDING until it has ended.
+PastStatus = Literal["COMPLETED", "FAILED", "PENDING"]
+STATUSES: dict[PastStatus, tuple[Status, ...]] = {
     "COMPLETED": (Status.COMPLETED,),
     "FAILED": (Status.FAILED,),
     "PENDING": PENDING,
-    "": tuple(Status),
 }
-SORTS: dict[str, Sort] = {"model_created": "submitted_at", "model_name": "slug", "credits_deduction": "cost"}
-ORDERS = {"desc": True, "asc": False}
+SortName = Literal["model_created", "model_name", "credits_deduction"]
+SORTS: dict[SortName, Sort] = {"model_created": "submitted_at", "model_name": "slug", "credits_deduction": "cost"}
+SlugPart = Annotated[str | Absent, Field(description="A part of the slug")]
 
-#: What each route takes, for `/openapi.json`.
-WHOSE = ("user_id", "user_email")
-DATES = ("from_date", "to_date")
-HISTORY = [*map(describe, ("page", "per_page", *DATES, "model_name", "status", "sort_by", "sort_order", *WHOSE))]
-RECENT = [describe("model_name", required=True)]
-GENERATIONS = [*map(describe, ("page", "model_name", "start_date", "end_date", "user_id"))]
+router = APIRouter(prefix="/inference-request", route_class=Threaded, responses=errors(400, 401, 403))
 
 
-def history_router() -> APIRouter:
-    """The routes of this page."""
-    router = APIRouter(prefix="/inference-request", route_class=Threaded)
-    for path, endpoint, words in (
-        ("/request-history", listed, describe_query("Requests, failures included", HISTORY, 400, 403)),
-        ("/request-history/{request_id}", one, describe_call("A request of any age", 400, 404)),
-        ("/generations", generations, describe_query("Completed requests", GENERATIONS, 400, 403)),
-        ("/recent-generations", recent, describe_query("A model's latest images", RECENT, 400)),
-    ):
-        router.add_api_route(path, endpoint, methods=["GET"], **words)
-    return router
+class OwnQuery(SentQuery):
+    """Whose requests: there are no teams here, and a user is an account, which sees itself."""
+
+    user_id: str | Absent = None
+    user_email: str | Absent = None
+
+    def check(self, key: Key) -> None:
+        """Raises Forbidden for another account."""
+        if self.user_id not in (None, key.account_id) or self.user_email:
+            words = "This API key sees its own account's requests only: send neither user_id nor user_email"
+            raise Forbidden(words)
 
 
-def listed(http: HttpRequest, key: Reader) -> dict[str, Any]:
+class HistoryQuery(PageQuery, WindowQuery, OwnQuery):
+    """Which requests, and in which order."""
+
+    model_name: SlugPart = None
+    status: PastStatus | Absent = None
+    sort_by: SortName = "model_created"
+    sort_order: Literal["desc", "asc"] = "desc"
+
+
+class GenerationsQuery(OwnQuery):
+    """Which completed requests."""
+
+    page: Page = 1
+    model_name: SlugPart = None
+    start_date: Day = None
+    end_date: Day = None
+
+
+class RecentQuery(SentQuery):
+    """Whose latest images."""
+
+    model_name: Annotated[str, Allowed("the slug of a model")]
+
+
+class HistoryRow(Answer):
+    """A request of any age, with its cost, inputs and outcome."""
+
+    request_id: str
+    model_name: str
+    model_status: PastStatus
+    status: PastStatus
+    credits_deduction: Dollars
+    request_body: dict[str, Any]
+    parameters: dict[str, Any]
+    prompt: str | None
+    generation_url: str | None
+    """The first image's address; null once the files have expired."""
+    generation_urls: list[str]
+    latency_ms: int | None
+    model_created: Moment
+    model_started: Moment | None
+    model_completed: Moment | None
+    error: Omittable[str] = None
+
+    @classmethod
+    def of(cls, past: Past, files: Files, base: str) -> Self:
+        """The request as its account sees it, with the addresses of those images that are still there."""
+        outputs = () if past.result is None else past.result.outputs
+        images = [file_url(one.name, base) for one in outputs if _is_there(one.name, files)]
+        status = next(status for status, meant in STATUSES.items() if past.status in meant)
+        params = _params(past)
+        return cls(
+            request_id=past.id,
+            model_name=past.slug,
+            model_status=status,
+            status=status,
+            credits_deduction=past.cost or 0,
+            request_body=params,
+            parameters=params,
+            prompt=params.get("prompt"),
+            generation_url=images[0] if images else None,
+            generation_urls=images,
+            latency_ms=None if past.ended_at is None else round((past.ended_at - past.submitted_at) * 1000),
+            model_created=past.submitted_at,
+            model_started=past.started_at,
+            model_completed=past.ended_at,
+            error=past.error,
+        )
+
+
+class HistoryPage(Paged[HistoryRow]):
+    """One page of requests."""
+
+
+@router.get("/request-history", operation_id="listHistory", summary="Requests, failures included")
+def history(
+    key: Reader, store: StoreDep, files: FilesDep, base: BaseUrl, query: Annotated[HistoryQuery, Query()]
+) -> HistoryPage:
     """One page of the requests in a window of at most 31 days, each with its cost, inputs and outcome."""
-    query = Query(http.query_params)
-    _own_only(query, key)
-    since, before = query.window("from_date", "to_date", days=DEFAULT_DAYS, max_days=MAX_WINDOW)
-    statuses = query.choice("status", STATUSES, "")
-    filter = Filter(
-        account_id=key.account_id, since=since, before=before, model=query.text("model_name"), statuses=statuses
+    query.check(key)
+    since, before = query.window(DEFAULT_DAYS, MAX_DAYS)
+    rows, total = store.queue.history.page(
+        Filter(
+            account_id=key.account_id,
+            since=since,
+            before=before,
+            model=query.model_name or "",
+            statuses=STATUSES[query.status] if query.status else tuple(Status),
+        ),
+        size=query.per_page,
+        page=query.page,
+        sort=SORTS[query.sort_by],
+        descending=query.sort_order == "desc",
     )
-    size, sort = query.number("per_page", DEFAULT_ROWS, MAX_ROWS), query.choice("sort_by", SORTS, "model_created")
-    return _page(http, query, filter, size, sort, query.choice("sort_order", ORDERS, "desc"))
+    return HistoryPage.of((HistoryRow.of(row, files, base) for row in rows), query.page, query.per_page, total)
 
 
-def one(http: HttpRequest, key: Reader, request_id: str) -> dict[str, Any]:
+@router.get(
+    "/request-history/{request_id}", operation_id="getHistoryRow", summary="A request of any age", responses=errors(404)
+)
+def one(key: Reader, store: StoreDep, files: FilesDep, base: BaseUrl, request_id: str) -> HistoryRow:
     """The same row as in the list, whatever the request's age."""
-    own = services(http)
-    return _row(own, own.store.queue.history.find(request_id, key.account_id), base_url(http, own.settings))
+    return HistoryRow.of(store.queue.history.find(request_id, key.account_id), files, base)
 
 
-def generations(http: HttpRequest, key: Reader) -> dict[str, Any]:
+@router.get("/generations", operation_id="listGenerations", summary="Completed requests")
+def generations(
+    key: Reader, store: StoreDep, files: FilesDep, base: BaseUrl, query: Annotated[GenerationsQuery, Query()]
+) -> HistoryPage:
     """One page of the completed requests."""
-    query = Query(http.query_params)
-    _own_only(query, key)
-    first, last = query.day("start_date"), query.day("end_date")
-    filter = Filter(
+    query.check(key)
+    completed = Filter(
         account_id=key.account_id,
-        since=None if first is None else beginning(first),
-        before=None if last is None else beginning(last) + 86_400,
-        model=query.text("model_name"),
-        statuses=(Status.COMPLETED,),
+        since=None if query.start_date is None else beginning(query.start_date),
+        before=None if query.end_date is None else beginning(query.end_date) + DAY,
+        model=query.model_name or "",
+        statuses=STATUSES["COMPLETED"],
     )
-    return _page(http, query, filter)
+    rows, total = store.queue.history.page(completed, size=ROWS, page=query.page)
+    return HistoryPage.of((HistoryRow.of(row, files, base) for row in rows), query.page, ROWS, total)
 
 
-def recent(http: HttpRequest, key: Reader) -> dict[str, Any]:
+@router.get("/recent-generations", operation_id="listRecentGenerations", summary="A model's latest images")
+def recent(
+    key: Reader, store: StoreDep, files: FilesDep, base: BaseUrl, query: Annotated[RecentQuery, Query()]
+) -> HistoryPage:
     """The latest twenty of one model."""
-    query = Query(http.query_params)
-    if not query.text("model_name"):
-        raise MissingParameter("model_name", "the slug of a model")
-    filter = Filter(account_id=key.account_id, model=query.text("model_name"), statuses=(Status.COMPLETED,))
-    return _page(http, Query({}), filter)
+    completed = Filter(account_id=key.account_id, model=query.model_name, statuses=STATUSES["COMPLETED"])
+    rows, total = store.queue.history.page(completed, size=ROWS)
+    return HistoryPage.of((HistoryRow.of(row, files, base) for row in rows), 1, ROWS, total)
 
 
-def _page(
-    http: HttpRequest,
-    query: Query,
-    meant: Filter,
-    size: int = DEFAULT_ROWS,
-    sort: Sort = "submitted_at",
-    descending: bool = True,
-) -> dict[str, Any]:
-    own, base, page = services(http), base_url(http, services(http).settings), query.page()
-    rows, total = own.store.queue.history.page(meant, size=size, page=page, sort=sort, descending=descending)
-    data = [_row(own, row, base) for row in rows]
-    return {"data": data, **paged(page, size, total)}
-
-
-def _row(own: Services, past: Past, base: str) -> dict[str, Any]:
-    status = "PENDING" if past.status in PENDING else past.status.value
-    made = [*_kept(own, past, base)]
-    failed = {"error": past.error} if past.status is Status.FAILED else {}
-    return {
-        "request_id": past.id,
-        "model_name": past.slug,
-        "model_status": status,
-        "status": status,
-        "credits_deduction": dollars(past.cost or 0),
-        "request_body": (params := _params(past)),
-        "parameters": params,
-        "prompt": params.get("prompt"),
-        # Null once the files have expired.
-        "generation_url": made[0] if made else None,
-        "generation_urls": made,
-        "latency_ms": None if past.ended_at is None else round((past.ended_at - past.submitted_at) * 1000),
-        "model_created": utc(past.submitted_at),
-        "model_started": utc(past.started_at),
-        "model_completed": utc(past.ended_at),
-        **failed,
-    }
-
-
-def _kept(own: Services, past: Past, base: str) -> list[str]:
-    """Addresses of those images that are still there."""
-    outputs = () if past.result is None else past.result.outputs
-    return [file_url(one.name, base) for one in outputs if _is_there(own, one.name)]
-
-
-def _is_there(own: Services, name: str) -> bool:
+def _is_there(name: str, files: Files) -> bool:
     try:
-        own.outputs.size(name)
+        files.outputs.size(name)
     except NotFound:
         return False
     return True
@@ -156,9 +199,3 @@ def _params(past: Past) -> dict[str, Any]:
     hidden = {name: None for name in IMAGE_ROLES if str(past.params.get(name, "")).startswith(STORED_INPUT)}
     params: dict[str, Any] = exact(dict(past.params))
     return params | hidden
-
-
-def _own_only(query: Query, key: Key) -> None:
-    """There are no teams here: a user is an account, which sees itself."""
-    if query.text("user_id", key.account_id) != key.account_id or query.text("user_email"):
-        raise Forbidden("This API key sees its own account's requests only: send neither user_id nor user_email")

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter
-from fastapi import Request as HttpRequest
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from tintype.catalog.models import SD15_IMG2IMG
-from tintype.catalog.spec import Catalogue, no_number
-from tintype.errors import InvalidParameter
-from tintype.store.accounts.keys import MAX_OVERLAP, MAX_TTL, OVERLAP, Key
-from tintype.store.billing.ledger import dollars, micro
+from tintype.catalog.spec import no_number
+from tintype.store.accounts.delegation import KeyDelegation
+from tintype.store.accounts.keys import MAX_OVERLAP, MAX_TTL, OVERLAP, Key, KeyState, Mode
+from tintype.store.billing.ledger import micro
 from tintype.web.auth import Reader, Runner
-from tintype.web.generate.answers import utc
-from tintype.web.openapi import describe_body, describe_call
-from tintype.web.services import Services, services
-from tintype.web.threads import Threaded, in_thread
+from tintype.web.declared import Answer, Declared
+from tintype.web.dependencies import StoreDep
+from tintype.web.json_body import body_of
+from tintype.web.openapi import WITH_BODY, errors
+from tintype.web.threads import Threaded
+from tintype.web.wire import Dollars, Moment, Omittable, utc
+
+router = APIRouter(prefix="/v2/keys", route_class=Threaded, responses=errors(401, 403))
 
 #: Of every limit, at most.
 MAX_LIMIT = 1_000_000_000
@@ -41,17 +44,14 @@ def _flag(value: object) -> object:
     return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
 
 
-Shape = TypeVar("Shape", bound=BaseModel)
 #: Numbers may be sent as texts, as parameters of models may: a form has nothing else.
 Number = BeforeValidator(no_number)
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT), Number] | None
 Flag = Annotated[bool, BeforeValidator(_flag), Field(strict=True)]
 
 
-class NewKey(BaseModel):
+class NewKey(Declared):
     """The body of a new key. The descriptions say what is allowed, also in errors."""
-
-    model_config = ConfigDict(extra="ignore")
 
     name: Annotated[str, AfterValidator(_plain)] = Field(
         "key", max_length=80, description="1 to 80 printable characters"
@@ -82,7 +82,7 @@ class NewKey(BaseModel):
         return {"name": self.name, **said}
 
 
-class Rotation(BaseModel):
+class Rotation(Declared):
     """How long the previous secret still works."""
 
     overlap: Annotated[float, Field(ge=0, le=MAX_OVERLAP), Number] = Field(
@@ -90,104 +90,105 @@ class Rotation(BaseModel):
     )
 
 
-EXAMPLE = {"name": "laptop", "models": [SD15_IMG2IMG.slug], "expires_in": 30 * 86_400, "spend_cap": 5}
+class KeyInfo(Answer):
+    """A key without its secret, which isn't stored."""
+
+    id: str
+    name: str
+    begins: str
+    """How its secret begins."""
+    mode: Mode
+    models: list[str] | None
+    read_only: bool
+    operator: bool
+    state: KeyState
+    spend_cap: Dollars | None
+    spent: Dollars
+    """What it has spent, and what its running requests hold."""
+    rpm: int | None
+    concurrency: int | None
+    max_queued: int | None
+    max_pixels: int | None
+    created_at: Moment
+    expires_at: Moment | None
+    revoked_at: Moment | None
+    overlap_until: Moment | None
+    """Until when the secret before the last rotation works."""
+    own: bool
+    """Whether it is the key that the call came with."""
+    may_change: bool
+    """Whether the key that the call came with may rotate and revoke it."""
+
+    @classmethod
+    def of(cls, key: Key, caller: Key, delegation: KeyDelegation) -> Self:
+        """The key as the caller sees it."""
+        may_change = delegation.governs(caller, key)
+        state, until = key.state(time.time()), key.old_until
+        return cls.from_record(key, state=state, overlap_until=until, own=key.id == caller.id, may_change=may_change)
 
 
-def keys_router() -> APIRouter:
-    router = APIRouter(prefix="/v2/keys", route_class=Threaded)
-    made = describe_body("Make a key that may do no more than this one", {}, EXAMPLE, 429, optional=_properties(NewKey))
-    turned = describe_body("Give a key a new secret", {}, {"overlap": 3600}, 404, optional=_properties(Rotation))
-    for path, endpoint, method, words in (
-        ("", listed, "GET", describe_call("The account's keys")),
-        ("", create, "POST", made),
-        ("/{key_id}/rotate", rotate, "POST", turned),
-        ("/{key_id}", revoke, "DELETE", describe_call("Revoke a key", 403, 404)),
-    ):
-        router.add_api_route(path, endpoint, methods=[method], **words)
-    return router
+class KeyList(Answer):
+    """An account's keys, the oldest first."""
+
+    keys: list[KeyInfo]
+    may_create: bool
+    """Whether the key that the call came with may make keys."""
 
 
-def listed(http: HttpRequest, key: Reader) -> dict[str, Any]:
+class ChangedKey(Answer):
+    """A key that was made, rotated or revoked, and its secret where that is new."""
+
+    key: KeyInfo
+    secret: Omittable[str] = None
+    message: Omittable[str] = None
+
+
+NEW = {"name": "laptop", "models": [SD15_IMG2IMG.slug], "expires_in": 30 * 86_400, "spend_cap": 5}
+
+
+@router.get("", operation_id="listKeys", summary="The account's keys")
+def listed(key: Reader, store: StoreDep) -> KeyList:
     """All of the account's keys without their secrets, which aren't stored; a test key sees test keys only."""
-    own = services(http)
-    return {
-        "keys": [_shown(own, key, one) for one in own.store.delegation.list(key)],
-        "may_create": own.store.delegation.makes(key),
-    }
+    own = store.delegation
+    return KeyList(keys=[KeyInfo.of(one, key, own) for one in own.list(key)], may_create=own.makes(key))
 
 
-async def create(http: HttpRequest, key: Runner) -> dict[str, Any]:
+@router.post(
+    "", operation_id="createKey", summary="Make a key that may do no more than this one", responses=errors(*WITH_BODY)
+)
+def create(key: Runner, store: StoreDep, wanted: Annotated[NewKey, body_of(NewKey, NEW)]) -> ChangedKey:
     """Make a key; its secret is in this answer and nowhere else.
 
     It may do no more than the key that makes it: models, max_pixels and expires_in are by default that one's own. A key
     with a spend cap, an rpm, a concurrency or a max_queued of its own makes no keys: another one would add to them.
     """
-    own = services(http)
-    async with own.bodies.read(http, key.account_id) as sent:
-        wanted = _read(NewKey, sent, own.registry.catalogue)
-    made, secret = await in_thread(http, own.store.delegation.create, key, wanted.columns(), wanted.expires_in)
-    return {"key": _shown(own, key, made), "secret": secret}
+    made, secret = store.delegation.create(key, wanted.columns(), wanted.expires_in)
+    return ChangedKey(key=KeyInfo.of(made, key, store.delegation), secret=secret)
 
 
-async def rotate(http: HttpRequest, key: Runner, key_id: str) -> dict[str, Any]:
+@router.post(
+    "/{key_id}/rotate", operation_id="rotateKey", summary="Give a key a new secret", responses=errors(404, *WITH_BODY)
+)
+def rotate(
+    key: Runner, store: StoreDep, key_id: str, wanted: Annotated[Rotation, body_of(Rotation, {"overlap": 3600})]
+) -> ChangedKey:
     """Give a key a new secret, which is in this answer and nowhere else; the previous one works for a while longer.
 
     `message` says until when. After a leak, send `overlap` 0: the previous secret stops working immediately.
     """
-    own = services(http)
-    async with own.bodies.read(http, key.account_id) as sent:
-        wanted = _read(Rotation, sent, own.registry.catalogue)
-    turned, secret = await in_thread(http, own.store.delegation.rotate, key, key_id, wanted.overlap)
-    return {"key": _shown(own, key, turned), "secret": secret, "message": _overlap_words(turned, wanted.overlap)}
+    turned, secret = store.delegation.rotate(key, key_id, wanted.overlap)
+    shown = KeyInfo.of(turned, key, store.delegation)
+    return ChangedKey(key=shown, secret=secret, message=_overlap_words(turned, wanted.overlap))
 
 
-def revoke(http: HttpRequest, key: Runner, key_id: str) -> dict[str, Any]:
+@router.delete("/{key_id}", operation_id="revokeKey", summary="Revoke a key", responses=errors(404))
+def revoke(key: Runner, store: StoreDep, key_id: str) -> ChangedKey:
     """Revoke a key: it stops working immediately, while its queued requests still run."""
-    own = services(http)
-    return {"key": _shown(own, key, own.store.delegation.revoke(key, key_id))}
+    return ChangedKey(key=KeyInfo.of(store.delegation.revoke(key, key_id), key, store.delegation))
 
 
 def _overlap_words(key: Key, overlap: float) -> str:
     if not overlap:
         return "The previous secret no longer works"
-    until = utc(key.old_until)
+    until = "later" if key.old_until is None else utc(key.old_until)
     return f"The previous secret works until {until}; to end it immediately, rotate with overlap 0, or revoke the key"
-
-
-def _read(shape: type[Shape], sent: dict[str, Any], catalogue: Catalogue) -> Shape:
-    try:
-        return shape.model_validate(sent, context=catalogue)
-    except ValidationError as error:
-        name = str(error.errors(include_url=False)[0]["loc"][0])
-        raise InvalidParameter(name, sent.get(name), shape.model_fields[name].description or "") from None
-
-
-def _properties(shape: type[BaseModel]) -> dict[str, Any]:
-    return dict(shape.model_json_schema()["properties"])
-
-
-def _shown(own: Services, caller: Key, key: Key) -> dict[str, Any]:
-    return {
-        "id": key.id,
-        "name": key.name,
-        "begins": key.begins,
-        "mode": key.mode,
-        "models": None if key.models is None else [*key.models],
-        "read_only": key.read_only,
-        "operator": key.operator,
-        "state": key.state(time.time()),
-        "spend_cap": None if key.spend_cap is None else dollars(key.spend_cap),
-        "spent": dollars(key.spent),
-        "rpm": key.rpm,
-        "concurrency": key.concurrency,
-        "max_queued": key.max_queued,
-        "max_pixels": key.max_pixels,
-        "created_at": utc(key.created_at),
-        "expires_at": utc(key.expires_at),
-        "revoked_at": utc(key.revoked_at),
-        # Until when the secret before the last rotation works.
-        "overlap_until": utc(key.old_until),
-        # Whether it is the caller's, and whether the caller may rotate and revoke it.
-        "own": key.id == caller.id,
-        "may_change": own.store.delegation.governs(caller, key),
-    }

@@ -2,131 +2,262 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi import Request as HttpRequest
+from pydantic import AfterValidator, Field, StringConstraints
 
-from tintype.errors import (
-    AddressRefused,
-    BadRequest,
-    InvalidParameter,
-    MissingParameter,
-    PictureUnreachable,
-    WebhookRefused,
-)
+from tintype.errors import AddressRefused, BadRequest, InvalidParameter, PictureUnreachable, WebhookRefused
 from tintype.media.http import check_target
+from tintype.settings import Settings
 from tintype.store.accounts.keys import Key
-from tintype.store.db.records import Delivery, Event, Subscription
+from tintype.store.db.records import Delivery, DeliveryStatus, Event, Subscription
+from tintype.store.store import Store
 from tintype.web.auth import Reader, Runner
-from tintype.web.clients import base_url, single_header
-from tintype.web.generate.answers import utc
-from tintype.web.openapi import describe_body, describe_call, describe_query
-from tintype.web.query import Query, describe
-from tintype.web.services import Services, services
-from tintype.web.threads import Threaded, in_thread
+from tintype.web.clients import single_header
+from tintype.web.declared import Allowed, Answer, Declared, SentQuery
+from tintype.web.dependencies import BaseUrl, RuntimeDep, StoreDep
+from tintype.web.json_body import body_of
+from tintype.web.openapi import WITH_BODY, errors
+from tintype.web.query import Page
+from tintype.web.threads import Threaded
+from tintype.web.wire import Moment, Omittable
 
 #: The header with a webhook's address for one request.
 HEADER = "X-Webhook-URL"
 MAX_URL = 2000
 EVENTS = "a list of " + " and ".join(Event)
 LOGS_PER_PAGE = 100
-#: What the calls take, for `/openapi.json`.
-ID, URL = ({name: {"type": "string"}} for name in ("webhook_id", "webhook_url"))
-TYPES = {"type": "array", "items": {"enum": [*Event]}, "minItems": 1}
-EVENT = {"event": {"type": "object", "required": ["types"], "properties": {"types": TYPES}}}
-KNOWN = {"webhook_id": "3f0e1b1e-5f3b-4d2c-9a43-0a6f0c0e7d55"}
-SENT = {"delivery_id": {"type": "string"}}
-AGAIN = {"delivery_id": "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W"}
-WHICH, PAGE = [describe("webhook_id", required=True)], describe("page")
-EXAMPLE: dict[str, Any] = {"webhook_url": "https://receiver.example.com/hook", "event": {"types": [*Event]}}
+#: Examples of bodies.
+ID = {"webhook_id": "3f0e1b1e-5f3b-4d2c-9a43-0a6f0c0e7d55"}
+NEW = {"webhook_url": "https://receiver.example.com/hook", "event": {"types": [*Event]}}
+SENT = {"delivery_id": "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W"}
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+router = APIRouter(prefix="/webhook", route_class=Threaded, responses=errors(401, 403))
 
 
-def webhooks_router() -> APIRouter:
-    router = APIRouter(prefix="/webhook", route_class=Threaded)
-    change = "Change a webhook, or make it active again"
-    for path, endpoint, method, words in (
-        ("/get", get, "GET", describe_call("The account's webhooks")),
-        ("/add", add, "POST", describe_body("Add a webhook", URL | EVENT, EXAMPLE)),
-        ("/update", update, "POST", describe_body(change, ID | URL | EVENT, KNOWN | EXAMPLE, 404)),
-        ("/rotate", rotate, "POST", describe_body("Draw a new secret for a webhook", ID, KNOWN, 404)),
-        ("/replay", replay, "POST", describe_body("Send a delivery of the log once more", SENT, AGAIN, 404)),
-        ("/inactive", inactive, "GET", describe_query("Make a webhook inactive", WHICH, 400, 403, 404)),
-        (
-            "/dispatch-logs",
-            dispatch_logs,
-            "GET",
-            describe_query("What was sent to a webhook", [*WHICH, PAGE], 400, 404),
-        ),
-    ):
-        router.add_api_route(path, endpoint, methods=[method], **words)
-    return router
+def _once(types: list[Event]) -> list[Event]:
+    return [*dict.fromkeys(types)]
 
 
-def get(http: HttpRequest, key: Reader) -> dict[str, Any]:
+class EventTypes(Answer):
+    """What a webhook is told of."""
+
+    types: Annotated[list[Event], Field(min_length=1), AfterValidator(_once), Allowed(EVENTS)]
+
+
+class NewWebhook(Declared):
+    """Where events are sent, and which; their list alone is taken for `event` too."""
+
+    webhook_url: Annotated[Text, Allowed("a public http:// or https:// address")]
+    event: EventTypes
+
+    @classmethod
+    def prepared(cls, sent: Any) -> Any:
+        event = sent.get("event")
+        types = event.get("types") if isinstance(event, Mapping) else event
+        return {**sent, "event": {"types": types} if types else {}}
+
+
+class WebhookRef(Declared):
+    """Which webhook."""
+
+    webhook_id: Text
+
+
+class WebhookChange(NewWebhook, WebhookRef):
+    """Which webhook, where its events are sent from now on, and which."""
+
+
+class DeliveryRef(Declared):
+    """Which message of the log."""
+
+    delivery_id: Text
+
+
+class WebhookQuery(SentQuery):
+    """Which webhook."""
+
+    webhook_id: Annotated[str, Allowed("text")]
+
+
+class LogQuery(WebhookQuery):
+    """Which page of a webhook's log."""
+
+    page: Page = 1
+
+
+class WebhookInfo(Answer):
+    """A webhook, and its signing secret for keys that may change it."""
+
+    webhook_id: str
+    webhook_url: str | None
+    """Null for the one that signs deliveries to addresses of X-Webhook-URL."""
+    event: EventTypes
+    created_at: Moment
+    last_success_at: Moment | None
+    is_active: bool
+    disabled_at: Moment | None
+    disabled_reason: str | None
+    secret: Omittable[str] = None
+
+    @classmethod
+    def of(cls, webhook: Subscription, key: Key) -> Self:
+        """The webhook as this key sees it."""
+        return cls.from_record(
+            webhook,
+            webhook_id=webhook.id,
+            webhook_url=webhook.url,
+            event=EventTypes(types=[*map(Event, webhook.events)]),
+            last_success_at=webhook.succeeded_at,
+            is_active=webhook.disabled_at is None and not webhook.removed,
+            secret=None if key.read_only else webhook.secret,
+        )
+
+
+class WebhookList(Answer):
+    """An account's webhooks."""
+
+    webhooks: list[WebhookInfo]
+
+
+class ChangedWebhook(Answer):
+    """What was done, and the webhook."""
+
+    message: str
+    webhook: WebhookInfo
+
+
+class DeliveryInfo(Answer):
+    """A message of the log: how often it was sent, and the last answer."""
+
+    delivery_id: str
+    request_id: str
+    event: Event
+    url: str
+    status: DeliveryStatus
+    attempts: int
+    response_status: int | None
+    error: str | None
+    created_at: Moment
+    ended_at: Moment | None
+    next_attempt_at: Moment | None
+
+    @classmethod
+    def of(cls, one: Delivery) -> Self:
+        """The delivery as its account sees it."""
+        due = None if one.ended_at else one.due_at
+        return cls.from_record(one, delivery_id=one.id, attempts=one.attempt, next_attempt_at=due)
+
+
+class DeliveryLog(Answer):
+    """One page of a webhook's deliveries, the newest first."""
+
+    logs: list[DeliveryInfo]
+    page: int
+
+
+class ReplayedDelivery(Answer):
+    """What was done, and the delivery."""
+
+    message: str
+    log: DeliveryInfo
+
+
+@router.get("/get", operation_id="listWebhooks", summary="The account's webhooks")
+def get(key: Reader, store: StoreDep) -> WebhookList:
     """All of the account's webhooks; keys that may only read don't see the signing secrets."""
-    return {"webhooks": [_shown(webhook, key) for webhook in services(http).store.webhooks.list(key.account_id)]}
+    return WebhookList(webhooks=[WebhookInfo.of(webhook, key) for webhook in store.webhooks.list(key.account_id)])
 
 
-async def add(http: HttpRequest, key: Runner) -> dict[str, Any]:
+@router.post("/add", operation_id="addWebhook", summary="Add a webhook", responses=errors(*WITH_BODY))
+def add(
+    key: Runner,
+    store: StoreDep,
+    runtime: RuntimeDep,
+    base: BaseUrl,
+    sent: Annotated[NewWebhook, body_of(NewWebhook, NEW)],
+) -> ChangedWebhook:
     """Send events of the account's requests to an address."""
-    own = services(http)
-    async with own.bodies.read(http, key.account_id) as sent:
-        url, events = _url(own, sent), _events(sent)
-    webhook = await in_thread(http, own.store.webhooks.add, key.account_id, url, events, _base(http, own))
-    return {"message": "Webhook added", "webhook": _shown(webhook, key)}
+    settings = runtime.settings
+    url = _checked(settings, sent.webhook_url, "webhook_url")
+    webhook = store.webhooks.add(key.account_id, url, sent.event.types, _links(settings, base))
+    return ChangedWebhook(message="Webhook added", webhook=WebhookInfo.of(webhook, key))
 
 
-async def update(http: HttpRequest, key: Runner) -> dict[str, Any]:
+@router.post(
+    "/update",
+    operation_id="updateWebhook",
+    summary="Change a webhook, or make it active again",
+    responses=errors(404, *WITH_BODY),
+)
+def update(
+    key: Runner,
+    store: StoreDep,
+    runtime: RuntimeDep,
+    base: BaseUrl,
+    sent: Annotated[WebhookChange, body_of(WebhookChange, ID | NEW)],
+) -> ChangedWebhook:
     """Change a webhook's address and events; it is active again, and waiting deliveries go to the new address."""
-    own = services(http)
-    async with own.bodies.read(http, key.account_id) as sent:
-        id, url, events = _text(sent, "webhook_id"), _url(own, sent), _events(sent)
-    webhook = await in_thread(http, own.store.webhooks.update, id, key.account_id, url, events, _base(http, own))
-    return {"message": "Webhook updated", "webhook": _shown(webhook, key)}
+    settings = runtime.settings
+    url = _checked(settings, sent.webhook_url, "webhook_url")
+    links = _links(settings, base)
+    webhook = store.webhooks.update(sent.webhook_id, key.account_id, url, sent.event.types, links)
+    return ChangedWebhook(message="Webhook updated", webhook=WebhookInfo.of(webhook, key))
 
 
-async def rotate(http: HttpRequest, key: Runner) -> dict[str, Any]:
+@router.post(
+    "/rotate",
+    operation_id="rotateWebhook",
+    summary="Draw a new secret for a webhook",
+    responses=errors(404, *WITH_BODY),
+)
+def rotate(key: Runner, store: StoreDep, sent: Annotated[WebhookRef, body_of(WebhookRef, ID)]) -> ChangedWebhook:
     """Deliveries are signed with both secrets for a day, so that the receiver can change over in between."""
-    own = services(http)
-    async with own.bodies.read(http, key.account_id) as sent:
-        id = _text(sent, "webhook_id")
-    webhook = await in_thread(http, own.store.webhooks.rotate, id, key.account_id)
-    return {"message": "Secret rotated", "webhook": _shown(webhook, key)}
+    webhook = store.webhooks.rotate(sent.webhook_id, key.account_id)
+    return ChangedWebhook(message="Secret rotated", webhook=WebhookInfo.of(webhook, key))
 
 
-def inactive(http: HttpRequest, key: Runner) -> dict[str, Any]:
-    """Stop sending to it; waiting deliveries are dropped."""
-    webhook = services(http).store.webhooks.remove(_text(dict(http.query_params), "webhook_id"), key.account_id)
-    return {"message": "Webhook made inactive", "webhook": _shown(webhook, key)}
-
-
-def dispatch_logs(http: HttpRequest, key: Reader) -> dict[str, Any]:
-    """The deliveries, newest first, a hundred to a page: each with its state, its attempts and the last answer."""
-    own, page = services(http), Query(http.query_params).page()
-    webhook = own.store.webhooks.find(_text(dict(http.query_params), "webhook_id"), key.account_id)
-    return {
-        "logs": [_logged(one) for one in own.store.webhooks.outbox.logs(webhook.id, LOGS_PER_PAGE, page)],
-        "page": page,
-    }
-
-
-async def replay(http: HttpRequest, key: Runner) -> dict[str, Any]:
+@router.post(
+    "/replay",
+    operation_id="replayDelivery",
+    summary="Send a delivery of the log once more",
+    responses=errors(404, *WITH_BODY),
+)
+def replay(key: Runner, store: StoreDep, sent: Annotated[DeliveryRef, body_of(DeliveryRef, SENT)]) -> ReplayedDelivery:
     """Send a delivery again, with the same id and body, whatever its outcome was; the webhook must be active."""
-    own = services(http)
-    async with own.bodies.read(http, key.account_id) as sent:
-        id = _text(sent, "delivery_id")
-    return {"message": "It will be sent again", "log": _logged(await in_thread(http, _replayed, own, key, id))}
-
-
-def _replayed(own: Services, key: Key, id: str) -> Delivery:
-    webhook = own.store.webhooks.find(own.store.webhooks.outbox.find(id, key.account_id).webhook_id, key.account_id)
+    delivery = store.webhooks.outbox.find(sent.delivery_id, key.account_id)
+    webhook = store.webhooks.find(delivery.webhook_id, key.account_id)
     if webhook.removed or webhook.disabled_at is not None:
         raise BadRequest("This webhook is not active: update it first, which makes it so")
-    return own.store.webhooks.outbox.replay(id)[0]
+    [replayed] = store.webhooks.outbox.replay(delivery.id)
+    return ReplayedDelivery(message="It will be sent again", log=DeliveryInfo.of(replayed))
 
 
-def webhook_of_call(http: HttpRequest, own: Services, key: Key) -> str | None:
+@router.get(
+    "/inactive", operation_id="deactivateWebhook", summary="Make a webhook inactive", responses=errors(400, 404)
+)
+def inactive(key: Runner, store: StoreDep, query: Annotated[WebhookQuery, Query()]) -> ChangedWebhook:
+    """Stop sending to it; waiting deliveries are dropped."""
+    webhook = store.webhooks.remove(query.webhook_id, key.account_id)
+    return ChangedWebhook(message="Webhook made inactive", webhook=WebhookInfo.of(webhook, key))
+
+
+@router.get(
+    "/dispatch-logs", operation_id="listDeliveries", summary="What was sent to a webhook", responses=errors(400, 404)
+)
+def dispatch_logs(key: Reader, store: StoreDep, query: Annotated[LogQuery, Query()]) -> DeliveryLog:
+    """The deliveries, newest first, a hundred to a page: each with its state, its attempts and the last answer."""
+    webhook = store.webhooks.find(query.webhook_id, key.account_id)
+    found = store.webhooks.outbox.logs(webhook.id, LOGS_PER_PAGE, query.page)
+    return DeliveryLog(logs=[*map(DeliveryInfo.of, found)], page=query.page)
+
+
+def webhook_of_call(http: HttpRequest, store: Store, settings: Settings, key: Key) -> str | None:
     """The address in a call's X-Webhook-URL, if any; creates the webhook that signs for it.
 
     Raises InvalidParameter, WebhookRefused for an address that can't be a webhook's.
@@ -136,78 +267,23 @@ def webhook_of_call(http: HttpRequest, own: Services, key: Key) -> str | None:
         return None
     if not url.isascii():  # a header has no character set: the call would go to another path
         raise InvalidParameter(HEADER, url, "an address in ASCII, where é, say, is written %C3%A9")
-    _check(own, url, HEADER)
-    own.store.webhooks.own(key.account_id)
+    _checked(settings, url, HEADER)
+    store.webhooks.own(key.account_id)
     return url
 
 
-def _base(http: HttpRequest, own: Services) -> str | None:
-    """The base of links in deliveries, where the operator hasn't set it; raises BadRequest."""
-    return None if own.settings.web.public_url else base_url(http, own.settings)
+def _links(settings: Settings, base: str) -> str | None:
+    """The base of links in deliveries, where the operator hasn't set it."""
+    return None if settings.web.public_url else base
 
 
-def _check(own: Services, url: str, name: str) -> str:
+def _checked(settings: Settings, url: str, name: str) -> str:
     if len(url) > MAX_URL:
         raise InvalidParameter(name, url, f"an address of at most {MAX_URL} characters")
     try:
-        check_target(url, own.settings.webhooks.allow)
+        check_target(url, settings.webhooks.allow)
     except AddressRefused as error:
         raise WebhookRefused(f"{name}: {error.message}") from None
     except PictureUnreachable as error:
         raise InvalidParameter(name, url, f"a public http:// or https:// address ({error.message})") from None
     return url
-
-
-def _url(own: Services, sent: dict[str, Any]) -> str:
-    return _check(own, _text(sent, "webhook_url"), "webhook_url")
-
-
-def _text(sent: dict[str, Any], name: str) -> str:
-    value = sent.get(name)
-    if not value:
-        raise MissingParameter(name, "text")
-    if not isinstance(value, str):
-        raise InvalidParameter(name, value, "text")
-    return value.strip()
-
-
-def _events(sent: dict[str, Any]) -> list[Event]:
-    event = sent.get("event")
-    types = event.get("types") if isinstance(event, dict) else event
-    if not types:
-        raise MissingParameter("event.types", EVENTS)
-    if not isinstance(types, list) or not all(one in [*Event] for one in types):
-        raise InvalidParameter("event.types", types, EVENTS)
-    return [Event(one) for one in dict.fromkeys(types)]
-
-
-def _shown(webhook: Subscription, key: Key) -> dict[str, Any]:
-    active = webhook.disabled_at is None and not webhook.removed
-    state = {"is_active": active, "disabled_at": utc(webhook.disabled_at), "disabled_reason": webhook.disabled_reason}
-    secret = {} if key.read_only else {"secret": webhook.secret}
-    return {
-        "webhook_id": webhook.id,
-        # Null for the one that signs deliveries to addresses of X-Webhook-URL.
-        "webhook_url": webhook.url,
-        "event": {"types": list(webhook.events)},
-        "created_at": utc(webhook.created_at),
-        "last_success_at": utc(webhook.succeeded_at),
-        **state,
-        **secret,
-    }
-
-
-def _logged(one: Delivery) -> dict[str, Any]:
-    return {
-        "delivery_id": one.id,
-        "request_id": one.request_id,
-        "event": one.event,
-        "url": one.url,
-        "status": one.status,
-        "attempts": one.attempt,
-        "response_status": one.response_status,
-        "error": one.error,
-        "created_at": utc(one.created_at),
-        "ended_at": utc(one.ended_at),
-        "next_attempt_at": None if one.ended_at else utc(one.due_at),
-    }

@@ -105,7 +105,7 @@ def describe(spec: ModelSpec, tariff: Tariff, measured: float | None) -> dict[st
 
 async def only_get() -> None:
     """For addresses that look like a model's: `unknown` would answer that there is no such model."""
-    raise MethodNotAllowed("This address takes GET", headers={"allow": "GET"})
+    raise MethodNotAllowed("This address takes GET", headers={"allow": "GET, HEAD"})
 
 
 async def unknown(runtime: RuntimeDep, slug: str, _key: Reader) -> None:

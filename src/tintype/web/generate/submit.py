@@ -114,7 +114,8 @@ async def accept(http: HttpRequest, spec: ModelSpec, key: Key) -> Submitted:
                 return Submitted.again(before)
             metadata = replace(metadata, idempotency_key=once, fingerprint=mark)
         if WEBHOOK_URL in http.headers:
-            metadata = replace(metadata, webhook_url=await in_thread(http, webhook_of_call, http, own, key))
+            url = await in_thread(http, webhook_of_call, http, own.store, own.settings, key)
+            metadata = replace(metadata, webhook_url=url)
         with own.runtime.tracing.span("submit", http.headers.get(HEADER), model=spec.slug) as traceparent:
             metadata = replace(metadata, traceparent=traceparent)
             return await in_thread(http, submit, own, spec, key, sent, base, metadata, client, options.cancel_after)

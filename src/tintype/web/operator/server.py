@@ -2,218 +2,364 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import date
+from typing import Annotated, Any, Self
 
-from fastapi import APIRouter
-from fastapi import Request as HttpRequest
+from fastapi import APIRouter, Query
+from pydantic import AfterValidator, Field
 
-from tintype.store.billing.ledger import dollars
-from tintype.store.billing.reports import SPLITS, AccountUsage, By, Window, beginning, period
-from tintype.store.db.audit import ACTS, THINGS, AuditEntry
+from tintype.store.accounts.keys import Mode
+from tintype.store.billing.reports import AccountUsage, By, Window, beginning, period
+from tintype.store.db.audit import ACTS, THINGS, Via
 from tintype.store.ops.autoscaler import waits, wanted
-from tintype.store.ops.metrics import Bucket
-from tintype.store.ops.processes import ServerRow, WorkerRow
+from tintype.store.ops.metrics import TTL, Bucket
+from tintype.store.ops.processes import ServerState, WorkerRow, WorkerState
+from tintype.store.store import Store
 from tintype.web.auth import Auditor, Observer, Operator
-from tintype.web.generate.answers import utc
-from tintype.web.openapi import AUDIT, OVERVIEW, PAUSED, SAMPLES, USED, describe_answer, describe_call, describe_query
-from tintype.web.query import MAX_MINUTES, MAX_ROWS, Query, describe, paged
-from tintype.web.services import Services, services
+from tintype.web.declared import Allowed, Answer, SentQuery
+from tintype.web.dependencies import StoreDep
+from tintype.web.openapi import errors
+from tintype.web.query import DIGITS, Absent, Day, PageQuery
 from tintype.web.threads import Threaded
+from tintype.web.wire import Dollars, Moment, Paged
 
-#: Days of a window, at most; rows of a page.
-MAX_DAYS, ROWS = 366, 20
-BYS: dict[str, By | None] = {"": None, **{by: by for by in SPLITS}}
+#: Days of a window, at most.
+MAX_DAYS = 366
 #: One act, or all acts on a kind of thing.
-ACT_FILTERS = {act: act for act in ("", *THINGS, *ACTS)}
-PAGE = ("page", "per_page")
+ACT_FILTERS = (*THINGS, *ACTS)
+
+router = APIRouter(prefix="/v2/operator", route_class=Threaded, responses=errors(401, 403))
 
 
-def operator_router() -> APIRouter:
-    router = APIRouter(prefix="/v2/operator", route_class=Threaded)
-    overview_words = describe_answer(OVERVIEW, describe_call("The queue and the workers", 403))
-    samples_words = describe_query("The last minutes in figures, for plots", [describe("minutes")], 400, 403)
-    router.add_api_route("", overview, methods=["GET"], **overview_words)
-    router.add_api_route("/samples", samples, methods=["GET"], **describe_answer(SAMPLES, samples_words))
-    for path, table, summary, shape, names in (
-        ("/audit", audit, "Who did what, the newest first", AUDIT, ("since", "act", "account", *PAGE)),
-        ("/usage", usage, "What accounts used", USED, ("from", "to", "account", "by", *PAGE)),
-    ):
-        read = describe_query(summary, [*map(describe, names)], 400, 403, 404)
-        router.add_api_route(path, table, methods=["GET"], **describe_answer(shape, read))
-    for path, endpoint, words in (
-        ("/queue/pause", pause, describe_answer(PAUSED, describe_call("Pause the queue", 403))),
-        ("/queue/resume", resume, describe_answer(PAUSED, describe_call("Let the queue go on", 403))),
-        ("/workers/{worker_id}/drain", drain, describe_call("Drain a worker", 400, 403, 404)),
-        ("/workers/{worker_id}/recall", recall, describe_call("Fill a drained worker's place again", 400, 403, 404)),
-    ):
-        router.add_api_route(path, endpoint, methods=["POST"], **words)
-    return router
+def _known(act: str | None) -> str | None:
+    if act is not None and act not in ACT_FILTERS:
+        raise ValueError("unknown act")
+    return act
 
 
-def overview(http: HttpRequest, _key: Observer) -> dict[str, Any]:
+ActFilter = Annotated[
+    str | Absent,
+    AfterValidator(_known),
+    Allowed("one of " + ", ".join(ACT_FILTERS)),
+    Field(json_schema_extra={"enum": [*ACT_FILTERS]}),
+]
+
+
+class SamplesQuery(SentQuery):
+    """For how long."""
+
+    minutes: Annotated[int, Field(ge=1, le=TTL // 60), DIGITS] = 60
+
+
+class AuditQuery(PageQuery):
+    """Which acts."""
+
+    since: Day = None
+    act: ActFilter = None
+    account: str | Absent = None
+
+
+class AccountsQuery(PageQuery):
+    """Whose usage, and split by what."""
+
+    first: Annotated[Day, Field(alias="from")] = None
+    last: Annotated[Day, Field(alias="to")] = None
+    account: str | Absent = None
+    by: By | Absent = None
+
+
+class ServerInfo(Answer):
+    """A web process."""
+
+    id: str
+    version: str
+    state: ServerState
+    started_at: Moment
+    seen_at: Moment
+
+
+class RunInfo(Answer):
+    """A request that a worker runs: its images, and the steps done and in all."""
+
+    request_id: str
+    model: str
+    count: int = Field(serialization_alias="pictures")
+    step: int
+    steps: int
+
+
+class WorkerInfo(Answer):
+    """A worker: what it does, and what it has done since its start."""
+
+    id: str
+    version: str
+    device: str
+    state: WorkerState
+    paused: str | None
+    """Why it takes no requests although it wasn't drained."""
+    started_at: Moment
+    seen_at: Moment
+    drain_at: Moment | None
+    runs: list[RunInfo]
+    models: list[str]
+    memory: dict[str, int]
+    """Bytes by kind."""
+    rows: float | None
+    """Rows per forward pass, of the last ones."""
+    max_rows: int
+    """Rows that would fit into one."""
+    step_seconds: float | None
+    """Seconds of one, of the last ones."""
+    forward_passes: int
+    cold_starts: int
+    cold_seconds: float
+
+    @classmethod
+    def of(cls, worker: WorkerRow, moment: float) -> Self:
+        """The worker at this moment."""
+        report = worker.report
+        return cls.from_record(
+            worker,
+            state=worker.state(moment),
+            runs=[RunInfo.from_record(one) for one in report.running],
+            models=[*report.models],
+            memory=dict(report.memory),
+            rows=report.rows,
+            step_seconds=report.step_seconds,
+            cold_seconds=round(worker.cold_seconds, 3),
+        )
+
+
+class PauseState(Answer):
+    """Whether the queue is paused, and since when."""
+
+    paused: bool
+    paused_at: Moment | None
+
+    @classmethod
+    def of(cls, store: Store) -> Self:
+        """At this moment."""
+        since = store.queue.paused_since()
+        return cls(paused=since is not None, paused_at=since)
+
+
+class QueueState(PauseState):
+    """The requests that have not ended, and the age of the oldest in seconds."""
+
+    queued: int
+    running: int
+    oldest_seconds: float | None
+
+
+class FleetState(Answer):
+    """How many workers the autoscaler of a Ray fleet wants, and why some have no machine."""
+
+    wanted: int
+    waits: str | None
+
+
+class Overview(Answer):
+    """The server's state at a moment."""
+
+    at: Moment
+    queue: QueueState
+    fleet: FleetState | None
+    servers: list[ServerInfo]
+    workers: list[WorkerInfo]
+
+
+class BucketInfo(Answer):
+    """A bucket of the time series: the maximum of each gauge, null where nothing measured it, and sums."""
+
+    at: Moment
+    queued: int | None
+    running: int | None
+    workers: int | None
+    memory: int | None
+    device_memory: int | None
+    fill: float | None
+    """How full the forward passes were, from 0 to 1."""
+    step_seconds: float | None
+    """Seconds of one forward pass."""
+    cold_starts: int
+    cold_seconds: float
+    completed: int
+    failed: int
+    refused: int
+    cancelled: int
+    error_rate: float | None
+    """Part of the requests that failed by this server's fault, from 0 to 1."""
+
+    @classmethod
+    def of(cls, one: Bucket) -> Self:
+        """The bucket, or several together."""
+        return cls.from_record(one, step_seconds=one.seconds_per_step, cold_seconds=round(one.cold_seconds, 3))
+
+
+class Samples(Answer):
+    """The time series, the oldest bucket first; it may have gaps."""
+
+    at: Moment
+    seconds: int
+    """Of a bucket."""
+    samples: list[BucketInfo]
+
+
+class AuditRow(Answer):
+    """An act, and by whom."""
+
+    at: Moment
+    last_at: Moment
+    """When it was done last: repetitions within an hour are one row."""
+    times: int
+    act: str
+    who: str
+    """A key's name and how it begins; at the command line, the system's user and host."""
+    address: str | None
+    via: Via
+    by_account: str | None
+    by_key: str | None
+    target: str
+    """The id of what was changed."""
+    account: str | None
+    """The target's."""
+    details: dict[str, Any]
+
+
+class AuditPage(Paged[AuditRow]):
+    """One page of the audit log, the newest act first."""
+
+
+class UsageOfAccount(Answer):
+    """What an account, or a part of it, used."""
+
+    account: str
+    name: str
+    mode: Mode
+    part: str | None
+    """The day, month, model, or id of a key; null without `by`."""
+    key: str | None
+    charged: int
+    cost: Dollars
+    uncharged: int
+    completed: int | None
+    failed: int | None
+
+    @classmethod
+    def of(cls, one: AccountUsage) -> Self:
+        """The row as operators see it."""
+        return cls.from_record(one, account=one.account_id, mode="test" if one.test else "live")
+
+
+class UsageOfAccounts(Paged[UsageOfAccount]):
+    """One page of what accounts used from one day to another, and the sums of all pages."""
+
+    since: date = Field(serialization_alias="from")
+    until: date = Field(serialization_alias="to")
+    total_charged: int
+    total_cost: Dollars
+    total_uncharged: int
+
+
+class DrainedWorker(Answer):
+    """A worker that takes no more requests."""
+
+    id: str
+    drain_at: Moment | None
+
+
+class RecalledWorker(Answer):
+    """A drained worker whose place is filled again."""
+
+    id: str
+
+
+@router.get("", operation_id="getOverview", summary="The queue and the workers")
+def overview(_key: Observer, store: StoreDep) -> Overview:
     """The queue and every worker, with the requests that each runs; no prompts and no names of accounts."""
-    own = services(http)
-    moment, known = own.store.ops.workers.shown()
-    servers = [_server(server, moment) for server in own.store.ops.servers.shown()[1]]
-    workers = [_shown(worker, moment) for worker in known]
-    return {"at": utc(moment), "queue": _queue(own), "fleet": _fleet(own), "servers": servers, "workers": workers}
+    moment, known = store.ops.workers.shown()
+    queued, running, oldest = store.queue.depth()
+    return Overview(
+        at=moment,
+        queue=QueueState.from_record(PauseState.of(store), queued=queued, running=running, oldest_seconds=oldest),
+        fleet=_fleet(store),
+        servers=[ServerInfo.from_record(one, state=one.state(moment)) for one in store.ops.servers.shown()[1]],
+        workers=[WorkerInfo.of(worker, moment) for worker in known],
+    )
 
 
-def samples(http: HttpRequest, _key: Observer) -> dict[str, Any]:
+@router.get(
+    "/samples", operation_id="getSamples", summary="The last minutes in figures, for plots", responses=errors(400)
+)
+def samples(_key: Observer, store: StoreDep, query: Annotated[SamplesQuery, Query()]) -> Samples:
     """The time series of the last `minutes` (60 by default), the oldest first; it may have gaps."""
-    minutes = Query(http.query_params).number("minutes", 60, MAX_MINUTES)
-    moment, seconds, found = services(http).store.ops.time_series.series(minutes * 60)
-    return {"at": utc(moment), "seconds": seconds, "samples": [_sample(one) for one in found]}
+    moment, seconds, found = store.ops.time_series.series(query.minutes * 60)
+    return Samples(at=moment, seconds=seconds, samples=[*map(BucketInfo.of, found)])
 
 
-def audit(http: HttpRequest, _key: Auditor) -> dict[str, Any]:
+@router.get("/audit", operation_id="listAudit", summary="Who did what, the newest first", responses=errors(400, 404))
+def audit(_key: Auditor, store: StoreDep, query: Annotated[AuditQuery, Query()]) -> AuditPage:
     """One page of the acts of operators, and of accounts about their keys and webhooks.
 
     `since` is a day, UTC; `act` one act, or all acts on a kind of thing; `account` the one that acted or was changed.
     """
-    query = Query(http.query_params)
-    page, size, day = query.page(), query.number("per_page", ROWS, MAX_ROWS), query.day("since")
-    meant = {"act": query.choice("act", ACT_FILTERS, ""), "account_id": query.text("account")}
-    since = None if day is None else beginning(day)
-    found, total = services(http).store.audit.page(size=size, page=page, since=since, **meant)
-    return {"data": [*map(_deed, found)], **paged(page, size, total)}
+    since = None if query.since is None else beginning(query.since)
+    found, total = store.audit.page(
+        size=query.per_page, page=query.page, since=since, act=query.act or "", account_id=query.account or ""
+    )
+    rows = (AuditRow.from_record(one, account=one.account_id) for one in found)
+    return AuditPage.of(rows, query.page, query.per_page, total)
 
 
-def usage(http: HttpRequest, _key: Auditor) -> dict[str, Any]:
+@router.get("/usage", operation_id="listAccountUsage", summary="What accounts used", responses=errors(400, 404))
+def usage(_key: Auditor, store: StoreDep, query: Annotated[AccountsQuery, Query()]) -> UsageOfAccounts:
     """What each account used from one day to another (UTC, both included; this month), and the sum of all pages.
 
     Charges are the ledger's, which never expires. `completed` and `failed` are null where requests have expired.
     """
-    query = Query(http.query_params)
-    first, last = period(query.day("from"), query.day("to"), ("from", "to"), MAX_DAYS)
-    by, page, size = query.choice("by", BYS, ""), query.page(), query.number("per_page", ROWS, MAX_ROWS)
-    account = query.text("account")
-    used, total = services(http).store.billing.usage(Window.of(first, last), by, account, size=size, page=page)
-    return {
-        "from": first.isoformat(),
-        "to": last.isoformat(),
-        "data": [*map(_used, used)],
-        "total_charged": total.charged,
-        "total_cost": dollars(total.cost),
-        "total_uncharged": total.uncharged,
-        **paged(page, size, total.rows),
-    }
+    first, last = period(query.first, query.last, ("from", "to"), MAX_DAYS)
+    window, size = Window.of(first, last), query.per_page
+    used, total = store.billing.usage(window, query.by, query.account or "", size=size, page=query.page)
+    sums = {"total_charged": total.charged, "total_cost": total.cost, "total_uncharged": total.uncharged}
+    rows = map(UsageOfAccount.of, used)
+    return UsageOfAccounts.of(rows, query.page, size, total.rows, since=first, until=last, **sums)
 
 
-def pause(http: HttpRequest, _key: Operator) -> dict[str, Any]:
+@router.post("/queue/pause", operation_id="pauseQueue", summary="Pause the queue")
+def pause(_key: Operator, store: StoreDep) -> PauseState:
     """Workers claim no more requests; running ones go on, submitted ones wait, and those of test keys still run."""
-    own = services(http)
-    own.store.queue.pause()
-    return _pause(own)
+    store.queue.pause()
+    return PauseState.of(store)
 
 
-def resume(http: HttpRequest, _key: Operator) -> dict[str, Any]:
+@router.post("/queue/resume", operation_id="resumeQueue", summary="Let the queue go on")
+def resume(_key: Operator, store: StoreDep) -> PauseState:
     """Workers claim requests again, in the same order as without the pause."""
-    own = services(http)
-    own.store.queue.resume()
-    return _pause(own)
+    store.queue.resume()
+    return PauseState.of(store)
 
 
-def drain(http: HttpRequest, _key: Operator, worker_id: str) -> dict[str, Any]:
+@router.post(
+    "/workers/{worker_id}/drain", operation_id="drainWorker", summary="Drain a worker", responses=errors(400, 404)
+)
+def drain(_key: Operator, store: StoreDep, worker_id: str) -> DrainedWorker:
     """A worker claims no more requests, finishes its own, and stops; its place stays empty until it is recalled."""
-    own = services(http)
-    worker = own.store.ops.workers.drain(worker_id)
-    return {"id": worker.id, "drain_at": utc(worker.drain_at)}
+    return DrainedWorker.from_record(store.ops.workers.drain(worker_id))
 
 
-def recall(http: HttpRequest, _key: Operator, worker_id: str) -> dict[str, Any]:
+@router.post(
+    "/workers/{worker_id}/recall",
+    operation_id="recallWorker",
+    summary="Fill a drained worker's place again",
+    responses=errors(400, 404),
+)
+def recall(_key: Operator, store: StoreDep, worker_id: str) -> RecalledWorker:
     """The server starts a new worker in place of the drained one, once that has stopped."""
-    return {"id": services(http).store.ops.workers.recall(worker_id)}
+    return RecalledWorker(id=store.ops.workers.recall(worker_id))
 
 
-def _queue(own: Services) -> dict[str, Any]:
-    queued, running, oldest = own.store.queue.depth()
-    return {**_pause(own), "queued": queued, "running": running, "oldest_seconds": oldest}
-
-
-def _fleet(own: Services) -> dict[str, Any] | None:
-    """How many workers the autoscaler of a Ray fleet wants, and why some have no machine; None without a fleet."""
-    with own.store.db.read() as view:
+def _fleet(store: Store) -> FleetState | None:
+    """None without a Ray fleet."""
+    with store.db.read() as view:
         number, why = wanted(view), waits(view)
-    return None if number is None else {"wanted": number, "waits": why or None}
-
-
-def _pause(own: Services) -> dict[str, Any]:
-    since = own.store.queue.paused_since()
-    return {"paused": since is not None, "paused_at": utc(since)}
-
-
-def _server(server: ServerRow, moment: float) -> dict[str, Any]:
-    about = {"id": server.id, "version": server.version, "state": server.state(moment)}
-    return {**about, "started_at": utc(server.started_at), "seen_at": utc(server.seen_at)}
-
-
-def _shown(worker: WorkerRow, moment: float) -> dict[str, Any]:
-    report = worker.report
-    return {
-        "id": worker.id,
-        "version": worker.version,
-        "device": worker.device,
-        "state": worker.state(moment),
-        # The reason, for the operator.
-        "paused": worker.paused,
-        "started_at": utc(worker.started_at),
-        "seen_at": utc(worker.seen_at),
-        "drain_at": utc(worker.drain_at),
-        "runs": [one.to_json() for one in report.running],
-        "models": [*report.models],
-        # Bytes.
-        "memory": dict(report.memory),
-        # Of the last forward passes: rows in one, how many would fit, and its seconds.
-        "rows": report.rows,
-        "max_rows": worker.max_rows,
-        "step_seconds": report.step_seconds,
-        # Since its start.
-        "forward_passes": worker.forward_passes,
-        "cold_starts": worker.cold_starts,
-        "cold_seconds": round(worker.cold_seconds, 3),
-    }
-
-
-def _deed(one: AuditEntry) -> dict[str, Any]:
-    return {
-        "at": utc(one.at),
-        # When it was done last, and how often: repetitions within an hour are one row.
-        "last_at": utc(one.last_at),
-        "times": one.times,
-        "act": one.act,
-        # A key's name and how it begins, with the client's address; at the command line, the system's user and host.
-        "who": one.who,
-        "address": one.address,
-        "via": one.via,
-        "by_account": one.by_account,
-        "by_key": one.by_key,
-        "target": one.target,
-        "account": one.account_id,
-        "details": dict(one.details),
-    }
-
-
-def _used(one: AccountUsage) -> dict[str, Any]:
-    return {
-        "account": one.account_id,
-        "name": one.name,
-        "mode": "test" if one.test else "live",
-        # The day, month, model, or id of a key.
-        "part": one.part,
-        "key": one.key,
-        "charged": one.charged,
-        "cost": dollars(one.cost),
-        "uncharged": one.uncharged,
-        "completed": one.completed,
-        "failed": one.failed,
-    }
-
-
-def _sample(one: Bucket) -> dict[str, Any]:
-    sampled = {"queued": one.queued, "running": one.running, "workers": one.workers}
-    memory = {"memory": one.memory, "device_memory": one.device_memory}
-    steps = {"fill": one.fill, "step_seconds": one.seconds_per_step}
-    cold = {"cold_starts": one.cold_starts, "cold_seconds": round(one.cold_seconds, 3)}
-    ended = {"completed": one.completed, "failed": one.failed, "refused": one.refused, "cancelled": one.cancelled}
-    return {"at": utc(one.at), **sampled, **memory, **steps, **cold, **ended, "error_rate": one.error_rate}
+    return None if number is None else FleetState(wanted=number, waits=why or None)

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import Annotated, Literal, get_args
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from fastapi import Request as HttpRequest
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
+from pydantic import Field
 
 from tintype.catalog.samples import SAMPLES
+from tintype.core import Format
 from tintype.errors import NotFound, NotReady
 from tintype.media.samples import draw
 from tintype.store.store import Store
 from tintype.web.auth import caller, observer
-from tintype.web.clients import base_url
-from tintype.web.dependencies import RuntimeDep
-from tintype.web.openapi import READINESS, errors
-from tintype.web.query import Query, describe
+from tintype.web.declared import Answer, SentQuery
+from tintype.web.dependencies import BaseUrl, FilesDep, RuntimeDep
+from tintype.web.openapi import errors
+from tintype.web.query import Flag
 from tintype.web.responses import CachedEndpoint, StoredFile, conditional
 from tintype.web.runtime import Runtime
-from tintype.web.services import services
 from tintype.web.threads import Threaded, holder, in_thread
+from tintype.web.wire import Omittable
 
 #: Words of `/ready`: its description, and what is missing.
 READY = "200 while requests can be run: the database and the storage are reached, and a worker takes requests. "
@@ -39,55 +39,53 @@ MISSING = {
 #: An image's address is all that is needed to read it, also by pages of other origins, which draw it on a canvas.
 ANY_ORIGIN = {"access-control-allow-origin": "*"}
 
-
-def public_router() -> APIRouter:
-    router = APIRouter(route_class=Threaded)
-    _add(router, "/health", health, summary="Whether the process lives")
-    _add(router, "/openapi.json", description, include_in_schema=False)
-    router.add_api_route("/metrics", metrics, methods=["GET"], include_in_schema=False)
-    _add(
-        router,
-        "/ready",
-        ready,
-        summary="Whether requests can be run",
-        description=READY + WEB,
-        responses={
-            200: {"description": "They can", "content": {"application/json": {"schema": READINESS}}},
-            400: errors(400)[400],
-            503: {"description": "They can't; error says why", "content": {"application/json": {"schema": READINESS}}},
-        },
-        openapi_extra={"parameters": [describe("web")]},
-    )
-    _add(
-        router,
-        "/files/{name}",
-        file,
-        summary="A generated or uploaded image",
-        responses=errors(404),
-        response_class=Response,
-    )
-    for sample in SAMPLES:
-        drawn = CachedEndpoint(
-            partial(_drawn, sample.path), "image/jpeg", headers={"cache-control": "max-age=86400"} | ANY_ORIGIN
-        )
-        _add(router, sample.path, drawn.answer, include_in_schema=False)
-    return router
+router = APIRouter(route_class=Threaded)
 
 
-async def health() -> dict[str, str]:
+class Health(Answer):
+    """The web process answers."""
+
+    status: Literal["ok"]
+
+
+class ReadyQuery(SentQuery):
+    """What is asked."""
+
+    web: Annotated[Flag, Field(description="Whether this process can take calls, with or without a worker")] = False
+
+
+class Ready(Answer):
+    """What is ready, null where it isn't known; and where anything needed is missing, the members of an error."""
+
+    ready: bool
+    worker: bool | None
+    database: bool
+    storage: bool
+    stopping: bool
+    paused: bool | None
+    """Requests are accepted, and wait."""
+    error: Omittable[str] = None
+    error_description: Omittable[str] = None
+    status_code: Omittable[int] = None
+
+
+@router.get("/health", operation_id="getHealth", summary="Whether the process lives")
+async def health() -> Health:
     """The web process answers."""
     # async: threads that wait for the database don't delay it.
-    return {"status": "ok"}
+    return Health(status="ok")
 
 
-def description(http: HttpRequest) -> Response:
+@router.get("/openapi.json", include_in_schema=False)
+def description(http: HttpRequest, base: BaseUrl) -> Response:
     """The API, with the address at which the caller reached it."""
-    servers = json.dumps([{"url": base_url(http, services(http).settings)}]).encode()
+    servers = json.dumps([{"url": base}]).encode()
     described: bytes = http.app.state.described()
     body = described[:-1] + b', "servers": ' + servers + b"}"
     return conditional(http, body, "application/json")
 
 
+@router.get("/metrics", include_in_schema=False)
 async def metrics(http: HttpRequest, runtime: RuntimeDep) -> Response:
     """All metrics of this moment, in Prometheus' format: for operators' keys or without a key, by the settings."""
     if runtime.settings.telemetry.metrics == "off":
@@ -98,42 +96,70 @@ async def metrics(http: HttpRequest, runtime: RuntimeDep) -> Response:
     return Response(text, media_type=content_type)
 
 
-async def ready(http: HttpRequest) -> JSONResponse:
+@router.get(
+    "/ready",
+    operation_id="getReadiness",
+    summary="Whether requests can be run",
+    description=READY + WEB,
+    responses={
+        200: {"description": "They can"},
+        400: errors(400)[400],
+        503: {"description": "They can't; error says why", "model": Ready},
+    },
+)
+async def ready(runtime: RuntimeDep, query: Annotated[ReadyQuery, Query()], response: Response) -> Ready:
     """Whether requests can be run or, with `?web`, whether this process can take them: 200, or 503 with the reason.
 
     Also while the queue is paused, which `paused` says: requests are accepted then, and wait.
     """
-    web = Query(http.query_params).flag("web")
-    state = await services(http).readiness.state()
+    state = await runtime.readiness.state()
     needed = {"stopping": not state.stopping, "database": state.database, "storage": state.storage}
-    if not web and state.worker is not None:
+    if not query.web and state.worker is not None:
         needed["worker"] = state.worker
     missing = [MISSING[name] for name, there in needed.items() if not there]
-    body = {"ready": not missing, **asdict(state)}
     if not missing:
-        return JSONResponse(body)
-    error = NotReady(f"This server can't {'take calls' if web else 'run requests'} at the moment: {'; '.join(missing)}")
-    return JSONResponse({**body, **error.public()}, error.status, error.public_headers())
+        return Ready.from_record(state, ready=True)
+    does = "take calls" if query.web else "run requests"
+    error = NotReady(f"This server can't {does} at the moment: {'; '.join(missing)}")
+    response.status_code = error.status
+    response.headers.update(error.public_headers())
+    return Ready.from_record(state, ready=False, **error.public())
 
 
-def file(http: HttpRequest, name: str) -> Response:
+@router.get(
+    "/files/{name}",
+    operation_id="getFile",
+    summary="A generated or uploaded image",
+    responses={
+        200: {"description": "The image", "content": {f"image/{kind}": {} for kind in get_args(Format)}},
+        307: {"description": "Where the storage itself has it, if the operator has enabled that"},
+        **errors(404),
+    },
+    response_class=Response,
+)
+def file(http: HttpRequest, files: FilesDep, runtime: RuntimeDep, name: str) -> Response:
     """The image, until it expires."""
-    own = services(http)
-    if http.method == "GET" and (address := own.files.address(name)):
+    if http.method == "GET" and (address := files.address(name)):
         return RedirectResponse(address, 307, headers=ANY_ORIGIN)
-    place, size = own.files.find(name)
+    place, size = files.find(name)
     headers = {"cache-control": "private, max-age=3600, immutable", "x-content-type-options": "nosniff"} | ANY_ORIGIN
     kind = f"image/{name.rpartition('.')[2]}"
     if http.method == "HEAD":
         return Response(headers=headers | {"content-length": str(size)}, media_type=kind)
-    return StoredFile(place, name, size, run=partial(own.threads.run, holder(http)), headers=headers, media_type=kind)
+    run = partial(runtime.threads.run, holder(http))
+    return StoredFile(place, name, size, run=run, headers=headers, media_type=kind)
+
+
+def samples_router() -> APIRouter:
+    """The sample images: each is drawn once per server."""
+    samples = APIRouter(route_class=Threaded)
+    for sample in SAMPLES:
+        drawn = CachedEndpoint(
+            partial(_drawn, sample.path), "image/jpeg", headers={"cache-control": "max-age=86400"} | ANY_ORIGIN
+        )
+        samples.add_api_route(sample.path, drawn.answer, include_in_schema=False)
+    return samples
 
 
 def _drawn(path: str, _store: Store, _runtime: Runtime) -> bytes:
     return draw(path)
-
-
-def _add(router: APIRouter, path: str, endpoint: Callable[..., Any], **words: Any) -> None:
-    """GET, and HEAD for monitors and caches."""
-    router.add_api_route(path, endpoint, methods=["GET"], **words)
-    router.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)

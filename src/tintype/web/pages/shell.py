@@ -7,18 +7,18 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Header, Response
 from fastapi import Request as HttpRequest
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from tintype import __version__
-from tintype.store.store import Store
+from tintype.web.declared import Answer
+from tintype.web.dependencies import RuntimeDep
 from tintype.web.openapi import STATES
-from tintype.web.responses import CachedEndpoint, json_bytes
-from tintype.web.runtime import Runtime
-from tintype.web.services import services
+from tintype.web.responses import conditional
 from tintype.web.threads import Threaded
 
 STATIC = Path(str(files("tintype.web.pages") / "static"))
@@ -37,23 +37,74 @@ SECURITY_HEADERS = {
 }
 
 
-def pages_router() -> APIRouter:
-    """The pages, and the files below /static."""
-    router = APIRouter(route_class=Threaded)
-    router.add_api_route("/", index, methods=["GET"], summary="What this is; to a browser, the models")
-    router.add_api_route("/", index, methods=["HEAD"], include_in_schema=False)
-    own = (
-        ("/models/{slug}", model),
-        ("/account", account),
-        ("/operator", operator),
-        ("/about.json", CachedEndpoint(about).answer),
-        ("/static/{path:path}", static),
-    )
-    for path, endpoint in own:
-        router.add_api_route(path, endpoint, methods=["GET", "HEAD"], include_in_schema=False)
-    return router
+router = APIRouter(route_class=Threaded)
 
 
+class Welcome(Answer):
+    """This server's name, and where its API is described."""
+
+    name: Literal["tintype"]
+    version: str
+    models: str
+    openapi: str
+
+
+class KeptSeconds(Answer):
+    """For how long things are kept, in seconds."""
+
+    record: float
+    file: float
+    upload: float
+    history: float
+
+
+class About(Answer):
+    """What the pages show of this server in addition to its models."""
+
+    version: str
+    billing: bool
+    states: dict[str, str]
+    """What each state of a request means."""
+    kept_seconds: KeptSeconds
+
+
+@router.get(
+    "/",
+    operation_id="getWelcome",
+    summary="What this is; to a browser, the models",
+    responses={200: {"model": Welcome, "content": {"text/html": {}}}},
+)
+async def index(accept: Annotated[str, Header(include_in_schema=False)] = "") -> Response:
+    """The models as cards; to other clients than browsers, the server's name and where the API is described."""
+    vary = {"vary": "accept"}
+    if "text/html" in accept:
+        return _page("Models", "home", headers=vary)
+    where = Welcome(name="tintype", version=__version__, models="/v1/models", openapi="/openapi.json")
+    return where.response(headers=vary)
+
+
+@router.get("/models/{slug}", include_in_schema=False)
+async def model(slug: str, runtime: RuntimeDep) -> Response:
+    """One model: playground, API, pricing, history."""
+    spec = runtime.registry.catalogue.get(slug)
+    if spec is None:
+        return _page("No such model", "model", root="../", status=404)
+    return _page(spec.title, "model", root="../")
+
+
+@router.get("/account", include_in_schema=False)
+async def account() -> Response:
+    """Balance, requests and usage of the account whose key the reader has."""
+    return _page("Account", "account")
+
+
+@router.get("/operator", include_in_schema=False)
+async def operator() -> Response:
+    """The server's state: its queue, its workers, the last hours; its data needs an operator's key."""
+    return _page("Operator", "operator")
+
+
+@router.get("/static/{path:path}", include_in_schema=False)
 async def static(http: HttpRequest, path: str) -> Response:
     """A module or a style, with the headers of the pages; 304 for one that the browser has cached."""
     response = await _files().get_response(path, http.scope)
@@ -61,45 +112,13 @@ async def static(http: HttpRequest, path: str) -> Response:
     return response
 
 
-async def index(http: HttpRequest) -> Response:
-    """The models as cards; to other clients than browsers, the server's name and where the API is described."""
-    vary = {"vary": "accept"}
-    if "text/html" in http.headers.get("accept", ""):
-        return _page("Models", "home", headers=vary)
-    where = {"name": "tintype", "version": __version__, "models": "/v1/models", "openapi": "/openapi.json"}
-    return JSONResponse(where, headers=vary)
-
-
-async def model(http: HttpRequest, slug: str) -> Response:
-    """One model: playground, API, pricing, history."""
-    spec = services(http).registry.catalogue.get(slug)
-    if spec is None:
-        return _page("No such model", "model", root="../", status=404)
-    return _page(spec.title, "model", root="../")
-
-
-async def account() -> Response:
-    """Balance, requests and usage of the account whose key the reader has."""
-    return _page("Account", "account")
-
-
-async def operator() -> Response:
-    """The server's state: its queue, its workers, the last hours; its data needs an operator's key."""
-    return _page("Operator", "operator")
-
-
-def about(_store: Store, runtime: Runtime) -> bytes:
+@router.get("/about.json", include_in_schema=False)
+async def about(http: HttpRequest, runtime: RuntimeDep) -> Response:
     """What the pages show of this server in addition to its models: the states of a request, and retention times."""
-    settings = runtime.settings
-    retention = {
-        "record": settings.retention.record_ttl,
-        "file": settings.retention.effective_output_ttl,
-        "upload": settings.retention.upload_ttl,
-        "history": settings.retention.history_ttl,
-    }
-    return json_bytes(
-        {"version": __version__, "billing": settings.billing.enabled, "states": STATES, "kept_seconds": retention}
-    )
+    billing, own = runtime.settings.billing.enabled, runtime.settings.retention
+    kept = KeptSeconds(record=own.record_ttl, file=own.image_ttl, upload=own.upload_ttl, history=own.history_ttl)
+    shown = About(version=__version__, billing=billing, states=STATES, kept_seconds=kept)
+    return conditional(http, shown.model_dump_json().encode(), "application/json")
 
 
 @cache
