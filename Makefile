@@ -5,6 +5,8 @@ BIN := .venv/bin
 # Left behind by a finished installation; older than what it was made from, it is made again.
 RUNS := .venv/.runs
 READY := .venv/.ready
+# Tests run in many processes: each with one thread, and all with the bytecode that the first of them compiled.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 PIP := $(BIN)/python -m pip install --quiet --progress-bar on
 # With hashes, and nothing but what the lock names.
 LOCKED := $(PIP) --require-hashes --no-deps --requirement
@@ -56,11 +58,11 @@ serve: install ## Start the server on http://127.0.0.1:8000
 
 .PHONY: test
 test: setup ## Run every test
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n 4 --dist worksteal
+	$(PYTEST) -n 4 --dist loadgroup
 
 .PHONY: nightly
 nightly: setup ## Run the tests that `make test` leaves out: chaos, and two soaks of an hour (SOAK_MINUTES)
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -m nightly
+	$(PYTEST) -m nightly
 
 .PHONY: bench
 bench: setup ## Measure against diffusers in one run; write benchmarks/results/latest.json
@@ -105,7 +107,7 @@ samples: setup ## Draw the pages' sample pictures anew, with the built-in weight
 
 .PHONY: screenshots
 screenshots: setup ## Have the pages' tests leave their photographs in docs/images, for docs/browser.md
-	SCREENSHOTS=$(CURDIR)/docs/images OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest tests/acceptance/test_pages*.py
+	SCREENSHOTS=$(CURDIR)/docs/images $(PYTEST) tests/acceptance/test_pages*.py
 
 .PHONY: rehearsal
 rehearsal: setup ## Run every step of `make weights` for three steps, in build/rehearsal (minutes)

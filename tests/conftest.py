@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
 from tests.databases import Databases, PostgresServer, SqliteFiles, postgres_server, server_program
+from tests.tenants import Tenant
+from tintype.store.db.database import Database
 
 
 def pytest_configure() -> None:
@@ -20,9 +24,34 @@ def pytest_configure() -> None:
     settings.load_profile("untimed")
 
 
+#: The servers that a session's tests share, the one with the longest tests first.
+SESSION_SERVERS = ("builtin", "server")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what has a time limit of its own, being slow: else one process would still be at it at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+    """One process of pytest-xdist runs the tests that share something, which is then made once; the longest begin."""
+    groups = {item: _group(item) for item in items}
+    for item, group in groups.items():
+        if group:
+            item.add_marker(pytest.mark.xdist_group(group))
+    # What has a time limit of its own is slow: else one process would still be at it at the end.
+    items.sort(key=lambda item: (item.get_closest_marker("timeout") is None, groups[item] not in SESSION_SERVERS))
+
+
+def pytest_collection_finish() -> None:
+    """What importing has made is there to stay: the garbage collector needn't look at it again and again."""
+    gc.freeze()
+
+
+def _group(item: pytest.Item) -> str | None:
+    """A server of the session; or else the module, but for tests that take long and share nothing with others of it."""
+    fixtures: Mapping[str, Sequence[pytest.FixtureDef[Any]]] = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
+    scopes = {name: found[-1].scope for name, found in fixtures.items()}
+    for name in SESSION_SERVERS:
+        if scopes.get(name) == "session":
+            return name
+    slow = item.nodeid.startswith("tests/acceptance/") or item.get_closest_marker("timeout")
+    return None if slow and "module" not in scopes.values() else item.path.stem
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +105,20 @@ def url(databases: Databases) -> Iterator[str]:
     url = databases.fresh()
     yield url
     databases.drop(url)
+
+
+@pytest.fixture
+def db(url: str) -> Iterator[Database]:
+    """A fresh migrated database; a test that asks for it runs on both kinds."""
+    opened = Database(url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def tenant(db: Database) -> Tenant:
+    """An account with money and keys; a test that asks for it runs on both kinds of database."""
+    return Tenant(db)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -209,6 +209,16 @@ def statements(db: Database) -> Iterator[list[tuple[str, Any]]]:
         event.remove(db._engine, "before_cursor_execute", note)
 
 
+@contextmanager
+def moved_clock(db: Database, seconds: float) -> Iterator[None]:
+    """What is written and read while the block runs happens so much later, or earlier."""
+    db.move_clock(seconds)
+    try:
+        yield
+    finally:
+        db.move_clock(-seconds)
+
+
 def ended_of(db: Database, ids: Sequence[str]) -> set[str]:
     """Those of the requests that have ended."""
     over = requests.c.status.in_((Status.COMPLETED, Status.FAILED))

@@ -15,13 +15,14 @@ import httpx2
 import psutil
 from click.testing import CliRunner, Result
 from segmind import SegmindClient
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from tests.plain import PLAIN
+from tests.stores import store_on
 from tintype.cli import tintype as root
 from tintype.errors import TintypeError
 from tintype.store.db.database import Database
-from tintype.store.db.tables import accounts
+from tintype.store.db.tables import accounts, requests
 from tintype.store.ops.processes import WorkerRow, Workers
 
 READY = "tintype is ready at "
@@ -118,8 +119,19 @@ class Server:
     def money(self) -> tuple[int, int]:
         """Balance and held of the first account, in micro-dollars."""
         with self.store() as db, db.read() as view:
-            row = view.execute(select(accounts.c.balance, accounts.c.held)).one()
+            oldest = select(accounts.c.balance, accounts.c.held).order_by(accounts.c.created_at).limit(1)
+            row = view.execute(oldest).one()
         return row.balance, row.held
+
+    def cancel_all(self) -> None:
+        """Cancel what is queued or running; returns when nobody's money is held."""
+        unended = select(requests.c.id, requests.c.account_id).where(requests.c.status.in_(("QUEUED", "PROCESSING")))
+        with self.store() as db:
+            with db.read() as view:
+                found = view.execute(unended).all()
+            for id, account_id in found:
+                store_on(db).queue.cancel(id, account_id)
+            until(lambda: not _held(db))
 
     @property
     def url(self) -> str:
@@ -141,6 +153,11 @@ class Server:
         self._closing.close()
         self.process.communicate(timeout=60)
         return self.process.returncode
+
+
+def _held(db: Database) -> int:
+    with db.read() as view:
+        return int(view.scalar(select(func.sum(accounts.c.held))) or 0)
 
 
 class _Opened:

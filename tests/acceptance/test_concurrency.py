@@ -19,9 +19,9 @@ ROBOT: dict[str, Any] = {"prompt": "a robot", "image": "/sd3-img2img-ip.jpg"}
 TEXT: dict[str, Any] = {"width": 256, "height": 256, "image_format": "png"}
 #: Ten requests of four models: their step counts, guidance, seeds, strengths and source pictures all differ.
 REQUESTS: list[tuple[str, dict[str, Any]]] = [
-    ("sd1.5-img2img", SD15 | {"seed": 1, "num_inference_steps": 24, "strength": 0.8, "scheduler": "DDIM"}),
-    ("sd1.5-img2img", SD15 | {"seed": 2, "num_inference_steps": 30, "strength": 0.5, "scheduler": "Euler a"}),
-    ("sd1.5-img2img", SD15 | {"seed": 3, "image": "/sd3-turbo-i2i-input.jpg", "guidance_scale": 3}),
+    ("sd1.5-img2img", SD15 | {"seed": 1, "num_inference_steps": 24, "strength": 0.4, "scheduler": "DDIM"}),
+    ("sd1.5-img2img", SD15 | {"seed": 2, "num_inference_steps": 30, "strength": 0.2, "scheduler": "Euler a"}),
+    ("sd1.5-img2img", SD15 | {"seed": 3, "image": "/sd3-turbo-i2i-input.jpg", "guidance_scale": 3, "strength": 0.5}),
     ("stable-diffusion-3.5-turbo-txt2img", TEXT | {"prompt": "a fox", "seed": 4, "steps": 12, "guidance_scale": 4}),
     ("stable-diffusion-3.5-turbo-txt2img", TEXT | {"prompt": "two ships", "seed": 5, "steps": 4}),
     ("stable-diffusion-3.5-turbo-txt2img", TEXT | {"prompt": "a market", "seed": 6, "steps": 9, "sampler": "euler"}),

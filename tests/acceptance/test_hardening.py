@@ -48,12 +48,13 @@ def stopped(new_server: Callable[..., Server], silent_host: str) -> Server:
 
 
 @pytest.fixture
-def hasty(stopped: Server) -> Server:
-    """It runs, and does not wait long for what is under way when it is stopped."""
+def hasty(stopped: Server) -> Iterator[Server]:
+    """It runs, and does not wait long for what is under way when it is stopped; nothing goes on into the next test."""
     if stopped.process is None or stopped.process.poll() is not None:
         stopped.start()
     until(lambda: stopped.http().get("/ready").is_success)
-    return stopped
+    yield stopped
+    stopped.cancel_all()
 
 
 def test_sigterm_as_soon_as_it_is_ready(tmp_path: Path) -> None:

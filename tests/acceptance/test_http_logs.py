@@ -54,7 +54,7 @@ class Caller:
         return {line["request"]: line for line in found}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def caller(server: Server) -> Caller:
     return Caller(server)
 

@@ -31,7 +31,7 @@ def storage() -> Iterator[ObjectStorage]:
 
 
 @pytest.fixture(scope="module")
-def pair(
+def running(
     postgres: PostgresServer, storage: ObjectStorage, new_server: Callable[..., Server], weights: Path
 ) -> Iterator[tuple[Server, Server]]:
     """Two servers with one database and one storage; the first has the worker."""
@@ -44,6 +44,13 @@ def pair(
     assert second.stop() == 0
     assert first.stop() == 0
     postgres.drop(url)
+
+
+@pytest.fixture
+def pair(running: tuple[Server, Server]) -> Iterator[tuple[Server, Server]]:
+    """Both servers; what a test has left undone is cancelled."""
+    yield running
+    running[0].cancel_all()
 
 
 def submit(http: httpx2.Client, body: dict[str, object], **headers: str) -> httpx2.Response:
@@ -94,7 +101,6 @@ def test_limits_count_together(pair: tuple[Server, Server]) -> None:
 
 def test_the_database_crashes_and_comes_back(pair: tuple[Server, Server], postgres: PostgresServer) -> None:
     one, other = (server.http() for server in pair)
-    until(lambda: pair[0].money()[1] == 0)
     before, _ = pair[0].money()
     ids = [submit(one, ASKED | {"steps": 70, "seed": seed}).json()["request_id"] for seed in range(3)]
     until(lambda: one.get(f"/v2/requests/{ids[0]}/status").json().get("step", 0) > 0)

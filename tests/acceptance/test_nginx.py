@@ -40,9 +40,10 @@ def proxy(tmp_path_factory: pytest.TempPathFactory, website: Website) -> Iterato
 
 @pytest.fixture
 def http(proxy: str, website: Website) -> Iterator[httpx2.Client]:
-    """A caller behind the proxy."""
+    """A caller behind the proxy; what it has left in the queue is cancelled."""
     with httpx2.Client(base_url=proxy, headers={"x-api-key": website.secret}, timeout=60, verify=PLAIN) as client:
         yield client
+    website.cancel_all()
 
 
 def test_calls_and_events_come_through(http: httpx2.Client, website: Website, proxy: str) -> None:

@@ -32,13 +32,6 @@ LIFE = 90 * DAY
 TODAY = datetime.now(UTC).date()
 
 
-@pytest.fixture
-def db(url: str) -> Iterator[Database]:
-    db = Database(url)
-    yield db
-    db.close()
-
-
 class Books:
     """A store in which requests ended at any time."""
 

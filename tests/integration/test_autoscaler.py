@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
 from structlog.testing import capture_logs
-from tests.stores import a_result, new_request, store_on
+from tests.stores import a_result, store_on
+from tests.tenants import Tenant
 
 from tintype.core import RunningImages, WorkerReport
 from tintype.fleet import autoscaler as autoscaler_module
 from tintype.fleet.autoscaler import Autoscaler
 from tintype.fleet.scaling import ScalingPolicy
-from tintype.store.accounts.accounts import Accounts
-from tintype.store.db.database import Database, now
+from tintype.store.db.database import Database
 from tintype.store.db.migrations import migrate
-from tintype.store.db.tables import keepers
 from tintype.store.ops.autoscaler import LeaderLease, fleet_name, waits, wanted
 from tintype.store.ops.preload import Preloads
-from tintype.store.ops.processes import Workers
 from tintype.store.queue.eta import GUESS, Demand
 
 NO_COOLDOWN = ScalingPolicy(min_workers=0, max_workers=3, target_wait=10, cooldown=0)
@@ -54,38 +51,27 @@ class Names:
         return "one needs 1 GPU; there is none"
 
 
-class Site:
-    """A store, a cluster, and autoscalers over them."""
+class Site(Tenant):
+    """A tenant, a cluster, and autoscalers over them."""
 
     def __init__(self, db: Database) -> None:
-        self.db = db
+        super().__init__(db, asks={"slug": "a", "price": 1, "steps": STEPS, "speed_key": "a 1"})
         self.cluster = Names()
-        self.workers = Workers(db)
-        self.store = store_on(db, lease=15, retention=3600)
-        accounts = Accounts(db)
-        account = accounts.create("one", 10**9).id
-        self.key, _ = accounts.keys.create(account, "key")
-        self.test_key, _ = accounts.keys.create(account, "test", test=True)
 
     def autoscaler(self, holder: str = "k1", policy: ScalingPolicy = NO_COOLDOWN) -> Autoscaler:
         return Autoscaler(self.store, LeaderLease(self.db, holder, 15), self.cluster, policy)
 
-    def submit(self, number: int = 1, *, slug: str = "a", test: bool = False) -> None:
+    def submit_many(self, number: int) -> None:
         for _ in range(number):
-            self.store.queue.submit(
-                new_request(self.test_key if test else self.key, slug, {}, 1, steps=STEPS, speed_key=f"{slug} 1")
-            )
-
-    def claim(self, worker: str) -> None:
-        assert self.store.leases.claim(worker, idle=True)
+            self.submit()
 
     def end_all(self) -> None:
         while claimed := self.store.leases.claim("w", idle=True):
             self.store.leases.complete(claimed.id, claimed.attempt, a_result(inference_time=STEPS * GUESS))
 
-    def beat(self, *ids: str, busy: bool = False) -> list[bool]:
+    def beat_all(self, *ids: str, busy: bool = False) -> list[bool]:
         report = WorkerReport(running=(RunningImages("r", "a", 1, 0, 4),) if busy else ())
-        return [self.workers.heartbeat(id, "cpu", 0, 0, report=report) for id in ids]
+        return [self.beat(id, report=report) for id in ids]
 
     def wanted(self) -> int | None:
         with self.db.read() as view:
@@ -93,15 +79,13 @@ class Site:
 
 
 @pytest.fixture
-def site(url: str) -> Iterator[Site]:
-    db = Database(url)
-    yield Site(db)
-    db.close()
+def site(db: Database) -> Site:
+    return Site(db)
 
 
 def test_what_is_asked(site: Site) -> None:
     assert site.store.queue.demand() == Demand(0, 0, 0, 0)
-    site.submit(2, slug="b")
+    site.submit("b", speed_key="b 1"), site.submit("b", speed_key="b 1")
     site.submit(test=True)
     site.claim("w1")
     store_on(site.db).queue.pause()
@@ -113,15 +97,15 @@ def test_from_none_to_the_maximum_and_back(site: Site) -> None:
     assert (autoscaler.reconcile(), site.cluster.there) == (0, [])
     site.submit()
     assert (autoscaler.reconcile(), site.cluster.there) == (0, ["ray:1"])
-    site.submit(4)
+    site.submit_many(4)
     autoscaler.reconcile()
     assert site.cluster.there == ["ray:1", "ray:2", "ray:3"]
     assert (autoscaler.reconcile(), site.wanted()) == (3, 3)
     site.end_all()
-    site.beat("ray:2-host-1")
+    site.beat_all("ray:2-host-1")
     autoscaler.reconcile()
     assert site.cluster.there == ["ray:2"], "those without a worker are ended immediately, the other drains"
-    assert site.beat("ray:2-host-1") == [True]
+    assert site.beat_all("ray:2-host-1") == [True]
     autoscaler.reconcile()
     assert site.cluster.there == ["ray:2"]
     site.workers.leave("ray:2-host-1")
@@ -135,22 +119,21 @@ def test_none_is_started_while_the_storage_refuses_all_that_are_there(site: Site
     autoscaler.reconcile()
     refused = {"storage": "there is no such bucket"}
     site.workers.heartbeat("ray:1-host-1", "cpu", 0, 0, report=WorkerReport.from_json(refused))
-    site.submit(4)
+    site.submit_many(4)
     autoscaler.reconcile()
     assert site.cluster.there == ["ray:1"]
-    site.beat("ray:1-host-1")
+    site.beat_all("ray:1-host-1")
     autoscaler.reconcile()
     assert site.cluster.there == ["ray:1", "ray:2", "ray:3"]
 
 
 def test_an_autoscaler_finds_what_another_has_left(site: Site) -> None:
-    site.submit(9)
+    site.submit_many(9)
     site.autoscaler().reconcile()
     site.end_all()
     later = site.autoscaler("k2", ScalingPolicy(0, 3, 10, cooldown=300))
     assert later.reconcile() is None, "the first still leads"
-    with site.db.write() as tx:
-        tx.execute(update(keepers).values(lease_until=now() - 1))
+    site.db.move_clock(16)
     assert (later.reconcile(), site.wanted()) == (3, 3), "nothing is doubled, and nobody goes before a cool-down"
     assert site.autoscaler().reconcile() is None
     LeaderLease(site.db, "k2", 15).release()
@@ -160,7 +143,7 @@ def test_an_autoscaler_finds_what_another_has_left(site: Site) -> None:
 def test_nothing_is_started_while_the_queue_is_paused(site: Site) -> None:
     autoscaler = site.autoscaler(policy=ScalingPolicy(1, 3, 10, 0))
     store_on(site.db).queue.pause()
-    site.submit(9)
+    site.submit_many(9)
     autoscaler.reconcile()
     assert site.cluster.there == []
     store_on(site.db).queue.resume()
@@ -170,9 +153,9 @@ def test_nothing_is_started_while_the_queue_is_paused(site: Site) -> None:
 
 def test_an_operator_s_drain_leaves_the_slot_empty_until_it_is_recalled(site: Site) -> None:
     autoscaler = site.autoscaler()
-    site.submit(9)
+    site.submit_many(9)
     autoscaler.reconcile()
-    site.beat("ray:1-host-1", "ray:2-host-2", "ray:3-host-3")
+    site.beat_all("ray:1-host-1", "ray:2-host-2", "ray:3-host-3")
     site.workers.drain("ray:2-host-2")
     autoscaler.reconcile()
     assert site.cluster.ended == [], "it has something to end yet"
@@ -186,9 +169,9 @@ def test_an_operator_s_drain_leaves_the_slot_empty_until_it_is_recalled(site: Si
 
 
 def test_a_slot_that_an_operator_drained_does_not_keep_a_fleet_from_being_taken_down(site: Site) -> None:
-    site.submit(9)
+    site.submit_many(9)
     site.autoscaler().reconcile()
-    site.beat("ray:1-host-1")
+    site.beat_all("ray:1-host-1")
     site.workers.drain("ray:1-host-1")
     site.workers.leave("ray:1-host-1")
     down = site.autoscaler(policy=ScalingPolicy(0, 0, 1, 0))
@@ -197,7 +180,7 @@ def test_a_slot_that_an_operator_drained_does_not_keep_a_fleet_from_being_taken_
 
 
 def test_an_operator_s_word_stands_over_the_fleet_s(site: Site) -> None:
-    site.beat("ray:1-host-1", "ray:2-host-2")
+    site.beat_all("ray:1-host-1", "ray:2-host-2")
     site.workers.release("ray:1-host-1")
     site.workers.drain("ray:1-host-1")
     site.workers.drain("ray:2-host-2")
@@ -207,13 +190,13 @@ def test_an_operator_s_word_stands_over_the_fleet_s(site: Site) -> None:
 
 def test_the_idle_and_cold_go_first(site: Site) -> None:
     autoscaler = site.autoscaler()
-    site.submit(9)
+    site.submit_many(9)
     autoscaler.reconcile()
     site.end_all()
-    site.beat("ray:1-host-1", "ray:2-host-2")
-    site.beat("ray:3-host-3", busy=True)
+    site.beat_all("ray:1-host-1", "ray:2-host-2")
+    site.beat_all("ray:3-host-3", busy=True)
     Preloads(site.db).note("ray:2-host-2", ["a"])
-    site.submit(2)
+    site.submit_many(2)
     autoscaler.reconcile()
     assert [worker.id for worker in site.workers.shown()[1] if worker.released] == ["ray:1-host-1"]
 

@@ -98,8 +98,7 @@ def test_a_fake_worker_that_stops_hands_back_and_another_goes_on_where_it_was(st
     assert (stage.now(request).status, stage.now(request).attempt) == (Status.QUEUED, 1)
     first.turn()
     assert stage.now(request).status is Status.QUEUED, "what has stopped claims nothing"
-    with stage.db.write() as tx:  # the ten minutes pass
-        tx.execute(update(table).values(submitted_at=table.c.submitted_at - 600))
+    stage.db.move_clock(600)
     second.turn()
     ended = stage.now(request)
     assert (ended.status, ended.attempt, ended.retries) == (Status.COMPLETED, 2, 0)
@@ -139,8 +138,7 @@ def test_a_fake_worker_that_died_is_followed_by_another(stage: Stage) -> None:
     request = stage.submit("test:processing:600")
     dead, heir = stage.fake_worker(), stage.fake_worker()
     dead.turn()
-    with stage.db.write() as tx:  # its lease runs out, and the ten minutes too
-        tx.execute(update(table).values(lease_until=0, submitted_at=table.c.submitted_at - 600))
+    stage.db.move_clock(600)
     heir.turn()
     ended = stage.now(request)
     assert (ended.status, ended.retries) == (Status.COMPLETED, 1)
@@ -171,8 +169,7 @@ def test_a_magic_delay_outlives_everything_as_it_is_in_the_row(stage: Stage) -> 
     request = stage.store.queue.submit(new_request(stage.test, slug, params, 500, start_after=600))
     stage.fake_worker().turn()
     assert stage.now(request).status is Status.QUEUED
-    with stage.db.write() as tx:
-        tx.execute(update(table).values(due_at=table.c.due_at - 600))
+    stage.db.move_clock(600)
     stage.fake_worker().turn()
     assert stage.now(request).status is Status.COMPLETED
 

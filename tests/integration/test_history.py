@@ -12,6 +12,7 @@ import httpx2
 import pytest
 from PIL import Image
 from sqlalchemy import select, update
+from tests.databases import moved_clock
 from tests.integration.website import Website, serving
 from tests.pictures import saved
 
@@ -61,9 +62,8 @@ def age(web: Website, request_id: str, days: float) -> None:
 
 def outlive(web: Website) -> None:
     """Let the hour of every ended record be over."""
-    with web.own.store.db.write() as tx:
-        tx.execute(update(requests).where(requests.c.expires_at.is_not(None)).values(expires_at=read_clock(tx) - 1))
-    web.own.store.queue.expire()
+    with moved_clock(web.own.store.db, web.own.settings.retention):
+        web.own.store.queue.expire()
 
 
 def rows(http: httpx2.Client, path: str = HISTORY, **query: Any) -> list[dict[str, Any]]:
@@ -279,8 +279,7 @@ def test_all_or_none_within_the_quota(web: Website, http: httpx2.Client) -> None
         f"uploads may have {3 * MIN_COUNTED - 1}; a file counts as {MIN_COUNTED}",
     )
     assert len(list(web.own.settings.assets_folder.iterdir())) == 2
-    with web.own.store.db.write() as tx:
-        tx.execute(update(assets).values(expires_at=read_clock(tx) - 1))
+    web.own.store.db.move_clock(web.own.settings.asset_life)
     assert http.post("/upload-asset", json={"data_urls": [large]}).status_code == 200, "what expired takes no room"
     assert web.own.store.uploads.expire() == 2
     with web.own.store.db.read() as view:

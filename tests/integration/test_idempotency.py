@@ -10,13 +10,12 @@ from typing import Any
 
 import httpx2
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select
 from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import MEDIUM, TEXT, gradient, quick, refused
 from tests.integration.website import RESULT, Website, serving
 from tests.stores import a_result
 
-from tintype.store.db.database import read_clock
 from tintype.store.db.records import Entry, Status
 from tintype.store.db.tables import ledger, requests
 
@@ -171,8 +170,7 @@ def test_a_key_is_free_again_when_the_record_is_over(site: Website) -> None:
     with site.http() as http:
         first = http.post(f"/v2/{TEXT}", json=quick(), headers=ONCE)
         finish(site)
-        with site.own.store.db.write() as tx:
-            tx.execute(update(requests).values(expires_at=read_clock(tx)))
+        site.own.store.db.move_clock(site.own.settings.retention)
         again = http.post(f"/v2/{TEXT}", json=quick(), headers=ONCE)
     assert not replayed(again)
     assert again.json()["request_id"] != first.json()["request_id"]

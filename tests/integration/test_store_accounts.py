@@ -1,7 +1,6 @@
 """Accounts, credits, keys and workers over both real databases; and what a database that can't be had looks like."""
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -14,19 +13,10 @@ from tests.stores import new_request, store_on
 
 from tintype.errors import BadRequest, NotFound, StoreUnavailable, Unauthorized
 from tintype.store.accounts.accounts import Accounts
-from tintype.store.accounts.keys import Key
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.tables import accounts as accounts_table
-from tintype.store.db.tables import api_keys, metadata
-from tintype.store.db.tables import workers as workers_table
+from tintype.store.db.tables import metadata
 from tintype.store.ops.processes import Workers
-
-
-@pytest.fixture
-def db(url: str) -> Iterator[Database]:
-    db = Database(url)
-    yield db
-    db.close()
 
 
 @pytest.fixture
@@ -83,11 +73,6 @@ def test_a_given_secret(accounts: Accounts) -> None:
         accounts.keys.create("nobody", "key")
 
 
-def move_to_the_past(db: Database, key: Key, column: str) -> None:
-    with db.write() as tx:
-        tx.execute(update(api_keys).where(api_keys.c.id == key.id).values({column: read_clock(tx)}))
-
-
 def refusal(accounts: Accounts, secret: str) -> str:
     with pytest.raises(Unauthorized) as refused:
         accounts.keys.authenticate(secret)
@@ -101,7 +86,7 @@ def test_who_had_a_key_is_told_why_it_works_no_more_and_nobody_else_anything(db:
     expired, expired_secret = accounts.keys.create(account.id, "expired", expires_in=60)
     assert accounts.keys.authenticate(expired_secret) == expired
     accounts.keys.revoke(revoked.id)
-    move_to_the_past(db, expired, "expires_at")
+    db.move_clock(60)
     assert refusal(accounts, revoked_secret) == "This API key was revoked"
     assert refusal(accounts, expired_secret).startswith("This API key expired on 20")
     words = {refusal(accounts, secret) for secret in ("SG_unknown0unknown", "", "x" * 10_000)}
@@ -115,7 +100,7 @@ def test_rotation_keeps_the_key_and_two_secrets_for_a_while(db: Database, accoun
     assert rotated == replace(key, hint=new[:7], old_until=rotated.old_until)
     assert accounts.keys.authenticate(old) == accounts.keys.authenticate(new) == rotated
     assert accounts.keys.list() == (rotated,)
-    move_to_the_past(db, key, "old_until")
+    db.move_clock(60)
     assert refusal(accounts, old).startswith("This API key was replaced by a new one, and stopped working on 20")
     assert accounts.keys.authenticate(new).id == key.id
 
@@ -208,17 +193,20 @@ def test_workers_come_and_go(db: Database) -> None:
     assert (first.id, first.device, first.forward_passes, first.rows) == ("w1", "cuda:0", 3, 12)
     assert first.started_at <= second.started_at <= first.seen_at
     workers.leave("w2")
-    with db.write() as tx:
-        tx.execute(update(workers_table).values(seen_at=read_clock(tx) - 4_000))
+    db.move_clock(4_000)
     assert workers.alive(within=60) == []
     assert len(workers.alive(within=5_000)) == 1
     store_on(db, lease=15, retention=60).queue.expire()
     assert workers.alive(within=5_000) == []
 
 
-def test_the_databases_clock_is_unix_time(db: Database) -> None:
+def test_the_databases_clock_is_unix_time_and_can_be_moved(db: Database) -> None:
     with db.read() as view:
         assert abs(read_clock(view) - time.time()) < 1
+    db.move_clock(3600)
+    db.move_clock(-60)
+    with db.read() as view:
+        assert abs(read_clock(view) - time.time() - 3540) < 1
 
 
 def test_an_exception_undoes_the_transaction(db: Database, accounts: Accounts) -> None:

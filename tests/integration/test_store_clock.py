@@ -1,138 +1,110 @@
-"""A clock that is set back by hours holds nobody up for hours: on both databases, by moving what is stored forward."""
+"""A clock that is set back by hours holds nobody up for hours: on both databases."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from sqlalchemy import Column, update
-from tests.stores import a_result, new_request, store_on
+from tests.databases import moved_clock
+from tests.tenants import Tenant
 
-from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.records import DeliveryOutcome, DeliveryStatus, Event, Status
-from tintype.store.db.tables import deliveries, keepers, requests, workers
+from tintype.store.db.tables import deliveries, requests, workers
 from tintype.store.ops.autoscaler import LeaderLease
-from tintype.store.ops.processes import Workers
 from tintype.store.webhooks.outbox import Backoff, Outbox
 
 STEP = 7200.0
 
 
-class Shop:
-    """An account, its requests, webhooks and workers."""
-
-    def __init__(self, db: Database) -> None:
-        self.db = db
-        self.store = store_on(db, lease=15, retention=3600)
-        self.outbox = Outbox(db, Backoff(5.0, 21_600.0, 9), lease=20, retention=60)
-        self.workers = Workers(db)
-        accounts = Accounts(db)
-        self.account_id = accounts.create("one", 10**9).id
-        self.key, _ = accounts.keys.create(self.account_id, "key")
-        self.test_key, _ = accounts.keys.create(self.account_id, "key", test=True)
-
-    def set_back(self, *columns: Column[float]) -> None:
-        """As if the clock that wrote these had been ahead."""
-        with self.db.write() as tx:
-            for column in columns:
-                tx.execute(update(column.table).values({column: column + STEP}))
-
-    def clock(self) -> float:
-        with self.db.read() as view:
-            return read_clock(view)
-
-
 @pytest.fixture
-def shop(url: str) -> Iterator[Shop]:
-    db = Database(url)
-    yield Shop(db)
-    db.close()
+def outbox(db: Database) -> Outbox:
+    return Outbox(db, Backoff(5.0, 21_600.0, 9), lease=20, retention=60)
 
 
-def test_a_dead_worker_s_request_waits_no_longer_than_a_lease(shop: Shop) -> None:
-    shop.store.queue.submit(new_request(shop.key, "sd3", {}, 10))
-    held = shop.store.leases.claim("dead", idle=True)
-    assert held
-    shop.set_back(requests.c.lease_until)
-    shop.store.queue.expire()
-    assert shop.store.queue.find(held.id, shop.account_id).lease.until == pytest.approx(shop.clock() + 15, abs=5)
-    shop.store.queue.expire()
-    with shop.db.write() as tx:
-        tx.execute(update(requests).values(lease_until=requests.c.lease_until - 15))
-    again = shop.store.leases.claim("w", idle=True)
-    assert again
+def clock(db: Database) -> float:
+    with db.read() as view:
+        return read_clock(view)
+
+
+def test_a_dead_worker_s_request_waits_no_longer_than_a_lease(tenant: Tenant) -> None:
+    with moved_clock(tenant.db, STEP):
+        tenant.submit()
+        held = tenant.claim("dead")
+    tenant.store.queue.expire()
+    assert tenant.find(held).lease.until == pytest.approx(clock(tenant.db) + 15, abs=5)
+    tenant.store.queue.expire()
+    tenant.db.move_clock(15)
+    again = tenant.claim("w")
     assert (again.id, again.attempt) == (held.id, 2)
 
 
-def test_what_waits_keeps_its_delay_and_its_deadline(shop: Shop) -> None:
-    delayed = shop.store.queue.submit(new_request(shop.test_key, "sd3", {}, 0, start_after=30, cancel_after=90))
-    plain = shop.store.queue.submit(new_request(shop.key, "sd3", {}, 10))
-    shop.set_back(requests.c.submitted_at, requests.c.due_at, requests.c.cancel_at)
-    shop.store.queue.expire()
-    with shop.db.read() as view:
+def test_what_waits_keeps_its_delay_and_its_deadline(tenant: Tenant) -> None:
+    with moved_clock(tenant.db, STEP):
+        delayed = tenant.submit(test=True, price=0, start_after=30, cancel_after=90)
+        plain = tenant.submit()
+    tenant.store.queue.expire()
+    with tenant.db.read() as view:
         rows = {row.id: row for row in view.execute(requests.select())}
-    moment = shop.clock()
+    moment = clock(tenant.db)
     assert rows[delayed.id].due_at - moment == pytest.approx(30, abs=5)
     assert rows[delayed.id].cancel_at - moment == pytest.approx(90, abs=5)
     assert (rows[plain.id].due_at, rows[plain.id].cancel_at) == (None, None)
-    assert shop.store.leases.claim("w", idle=True)
+    assert tenant.store.leases.claim("w", idle=True)
 
 
-def test_what_is_honest_stays_as_it_is(shop: Shop) -> None:
-    shop.store.queue.submit(new_request(shop.key, "sd3", {}, 10, cancel_after=86_400))
-    shop.store.queue.submit(new_request(shop.test_key, "sd3", {}, 10, start_after=3600))
-    shop.store.leases.claim("w", idle=True)
-    shop.workers.heartbeat("w", "cpu", 0, 0)
-    with shop.db.read() as view:
+def test_what_is_honest_stays_as_it_is(tenant: Tenant) -> None:
+    tenant.submit(cancel_after=86_400)
+    tenant.submit(test=True, start_after=3600)
+    tenant.store.leases.claim("w", idle=True)
+    tenant.beat("w")
+    with tenant.db.read() as view:
         before = [view.execute(table.select()).all() for table in (requests, workers)]
-    shop.store.queue.expire()
-    with shop.db.read() as view:
+    tenant.store.queue.expire()
+    with tenant.db.read() as view:
         assert [view.execute(table.select()).all() for table in (requests, workers)] == before
 
 
-def test_a_worker_that_was_seen_tomorrow_is_not_alive_until_then(shop: Shop) -> None:
-    shop.workers.heartbeat("dead", "cpu", 0, 0)
-    shop.set_back(workers.c.seen_at)
-    shop.store.queue.expire()
-    with shop.db.write() as tx:
-        tx.execute(update(workers).values(seen_at=workers.c.seen_at - 60))
-    assert shop.workers.alive(30) == []
+def test_a_worker_that_was_seen_tomorrow_is_not_alive_until_then(tenant: Tenant) -> None:
+    with moved_clock(tenant.db, STEP):
+        tenant.beat("dead")
+    tenant.store.queue.expire()
+    tenant.db.move_clock(60)
+    assert tenant.workers.alive(30) == []
 
 
-def test_messages_are_sent_and_those_that_a_dead_sender_has_are_sent_again(shop: Shop) -> None:
-    store_on(shop.db).webhooks.add(shop.account_id, "https://one.example/", [Event.REQUEST_FAILED])
-    shop.store.queue.cancel(shop.store.queue.submit(new_request(shop.key, "sd3", {}, 10)).id, shop.account_id)
-    shop.set_back(deliveries.c.created_at, deliveries.c.due_at)
-    assert shop.outbox.claim() is None
-    shop.outbox.expire()
-    assert shop.outbox.claim()
-    shop.set_back(deliveries.c.lease_until)
-    shop.outbox.expire()
-    with shop.db.write() as tx:
-        tx.execute(update(deliveries).values(lease_until=deliveries.c.lease_until - 21))
-    claimed = shop.outbox.claim()
+def test_messages_are_sent_and_those_that_a_dead_sender_has_are_sent_again(tenant: Tenant, outbox: Outbox) -> None:
+    tenant.store.webhooks.add(tenant.account_id, "https://one.example/", [Event.REQUEST_FAILED])
+    with moved_clock(tenant.db, STEP):
+        tenant.store.queue.cancel(tenant.submit().id, tenant.account_id)
+    assert outbox.claim() is None
+    outbox.expire()
+    assert outbox.claim()
+    with moved_clock(tenant.db, STEP):
+        assert outbox.claim()
+    assert outbox.claim() is None
+    outbox.expire()
+    tenant.db.move_clock(21)
+    claimed = outbox.claim()
     assert claimed
-    assert shop.outbox.record(claimed[0], DeliveryOutcome(status=204))
-    with shop.db.read() as view:
+    assert outbox.record(claimed[0], DeliveryOutcome(status=204))
+    with tenant.db.read() as view:
         assert view.scalar(deliveries.select().with_only_columns(deliveries.c.status)) is DeliveryStatus.DELIVERED
 
 
-def test_another_keeper_takes_a_lead_that_would_last_for_hours(shop: Shop) -> None:
-    assert LeaderLease(shop.db, "dead", 10).take()
-    other = LeaderLease(shop.db, "other", 10)
+def test_another_keeper_takes_a_lead_that_would_last_for_hours(tenant: Tenant) -> None:
+    dead, other = LeaderLease(tenant.db, "dead", 10), LeaderLease(tenant.db, "other", 10)
+    assert dead.take()
     assert not other.take()
-    shop.set_back(keepers.c.lease_until)
+    with moved_clock(tenant.db, STEP):
+        assert dead.take()
     assert other.take()
-    assert not LeaderLease(shop.db, "third", 10).take()
+    assert not LeaderLease(tenant.db, "third", 10).take()
 
 
-def test_running_work_of_a_live_worker_goes_on(shop: Shop) -> None:
-    request = shop.store.queue.submit(new_request(shop.key, "sd3", {}, 10))
-    held = shop.store.leases.claim("w", idle=True)
-    assert held
-    shop.set_back(requests.c.lease_until, requests.c.submitted_at, requests.c.started_at)
-    shop.store.queue.expire()
-    assert shop.store.leases.claim("other", idle=True) is None
-    assert shop.store.leases.complete(held.id, held.attempt, a_result(inference_time=1.0))
-    assert shop.store.queue.find(request.id, shop.account_id).status is Status.COMPLETED
+def test_running_work_of_a_live_worker_goes_on(tenant: Tenant) -> None:
+    with moved_clock(tenant.db, STEP):
+        request = tenant.submit()
+        held = tenant.claim("w")
+    tenant.store.queue.expire()
+    assert tenant.store.leases.claim("other", idle=True) is None
+    assert tenant.complete(held, inference_time=1.0).id == request.id
+    assert tenant.find(request).status is Status.COMPLETED

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from sqlalchemy import update
-from tests.databases import place_of, statements
+from tests.databases import moved_clock, place_of, statements
 from tests.stores import new_request, store_on
 
 from tintype.core import WorkerReport
@@ -16,7 +15,6 @@ from tintype.store.accounts.keys import Key
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.records import Request
 from tintype.store.db.tables import requests as table
-from tintype.store.db.tables import workers as workers_table
 from tintype.store.ops.preload import Preloads
 from tintype.store.ops.processes import Workers
 
@@ -59,8 +57,8 @@ class Fleet:
             tx.execute(update(table).where(table.c.id == id).values(submitted_at=read_clock(tx) - WAIT - 0.01))
 
     def die(self, worker: str) -> None:
-        with self.db.write() as tx:
-            tx.execute(update(workers_table).where(workers_table.c.id == worker).values(seen_at=read_clock(tx) - 60))
+        with moved_clock(self.db, -60):
+            self.beat(worker, *self._loaded[worker])
 
     def leave(self, worker: str) -> None:
         self.workers.leave(worker)
@@ -95,13 +93,6 @@ class Fleet:
 def asked(said: list[tuple[str, Any]]) -> list[str]:
     """Without what begins a transaction."""
     return [one for one, _ in said if not one.startswith(("BEGIN", "PRAGMA ", "SET ", "SELECT pg_advisory"))]
-
-
-@pytest.fixture
-def db(url: str) -> Iterator[Database]:
-    db = Database(url)
-    yield db
-    db.close()
 
 
 @pytest.fixture

@@ -1,87 +1,58 @@
 """Requests over a real SQLite file: whose turn it is, leases, retries, cancellation, money, expiry."""
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
-from sqlalchemy import update
 from tests.databases import ended_of, place_of
 from tests.stores import a_result, new_request, store_on
+from tests.tenants import LEASE, RETENTION, Tenant
 
 from tintype.errors import OutOfCredits, RequestUnknown
-from tintype.store.accounts.accounts import Account, Accounts
+from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.keys import Key
-from tintype.store.db.database import Database, read_clock
+from tintype.store.db.database import Database
 from tintype.store.db.records import LeaseStatus, Progress, Request, Status
-from tintype.store.db.tables import requests as table
 
 PRICE = 3_700
 START = 1_000 * PRICE
 
 
-class Shop:
-    """One account with money, keys as they are asked for, and the calls that every test makes."""
+class Shop(Tenant):
+    """A tenant whose keys have names: `A`; `x/A` is another account's."""
 
     def __init__(self, db: Database) -> None:
-        self.db = db
-        self.store = store_on(db, lease=15, retention=3600)
-        self._accounts = Accounts(db)
-        self.account_id = self._accounts.create("one", START).id
+        super().__init__(db, START, asks={"params": {"prompt": "é"}, "price": PRICE, "steps": 4})
         self._keys: dict[str, Key] = {}
         self._others: dict[str, str] = {}
 
-    @property
-    def account(self) -> Account:
-        return self._accounts.account(self.account_id)
-
-    def key(self, name: str) -> Key:
+    def named(self, name: str) -> Key:
         if name not in self._keys:
-            self._keys[name], _ = self._accounts.keys.create(self._owner(name), name)
+            self._keys[name], _ = self.accounts.keys.create(self._owner(name), name)
         return self._keys[name]
 
     def _owner(self, key: str) -> str:
-        """Of `A`, the account; of `x/A`, another one."""
         other, _, name = key.rpartition("/")
         if name and other and other not in self._others:
-            self._others[other] = self._accounts.create(other, START).id
+            self._others[other] = self.accounts.create(other, START).id
         return self._others.get(other, self.account_id)
 
-    def submit(
-        self, key: str = "A", priority: int = 0, price: int = PRICE, cancel_after: float | None = None
-    ) -> Request:
-        params = {"prompt": "é"}
-        return self.store.queue.submit(
-            new_request(self.key(key), "sd3", params, price, priority, steps=4, cancel_after=cancel_after)
-        )
+    def ask(self, key: str = "A", priority: int = 0, **about: Any) -> Request:
+        return self.submit(key=self.named(key), priority=priority, **about)
 
-    def claim(self, worker: str = "w1", *, idle: bool = True) -> Request:
-        request = self.store.leases.claim(worker, idle=idle)
-        assert request is not None
-        return request
+    def lapse(self) -> None:
+        """Let the time of every lease be over."""
+        self.db.move_clock(LEASE + 0.01)
 
-    def find(self, request: Request) -> Request:
-        return self.store.queue.find(request.id, self.account_id)
-
-    def lapse(self, request: Request) -> None:
-        self._past(request, "lease_until")
-
-    def outlive(self, request: Request) -> None:
-        self._past(request, "expires_at")
-
-    def overrun(self, request: Request) -> None:
-        self._past(request, "cancel_at")
-
-    def _past(self, request: Request, column: str) -> None:
-        with self.db.write() as tx:
-            tx.execute(update(table).where(table.c.id == request.id).values({column: read_clock(tx) - 0.01}))
+    def outlive(self) -> None:
+        """Let the time of every record be over."""
+        self.db.move_clock(RETENTION + 0.01)
 
 
 @pytest.fixture
-def shop(url: str) -> Iterator[Shop]:
-    db = Database(url)
-    yield Shop(db)
-    db.close()
+def shop(db: Database) -> Shop:
+    return Shop(db)
 
 
 # Whose turn it is
@@ -89,16 +60,16 @@ def shop(url: str) -> Iterator[Shop]:
 
 def test_keys_take_turns(shop: Shop) -> None:
     for key in "A" * 10 + "B" * 2:
-        shop.submit(key)
+        shop.ask(key)
     claimed = [shop.claim(idle=False).key_id for _ in range(12)]
-    assert claimed[:4].count(shop.key("B").id) == 2
+    assert claimed[:4].count(shop.named("B").id) == 2
     assert shop.store.leases.claim("w1", idle=True) is None
 
 
 def test_a_claim_passes_over_accounts_that_a_worker_has_enough_of(shop: Shop) -> None:
-    other = shop._accounts.create("two", START).id
-    key, _ = shop._accounts.keys.create(other, "key")
-    first = shop.submit(priority=5)
+    other = shop.accounts.create("two", START).id
+    key, _ = shop.accounts.keys.create(other, "key")
+    first = shop.ask(priority=5)
     second = shop.store.queue.submit(new_request(key, "sd3", {"prompt": "é"}, PRICE, 0, steps=4))
     taken = shop.store.leases.claim("w1", idle=False, passing_over=[shop.account_id])
     assert taken is not None
@@ -109,26 +80,26 @@ def test_a_claim_passes_over_accounts_that_a_worker_has_enough_of(shop: Shop) ->
 
 def test_accounts_take_turns_however_many_keys_they_have(shop: Shop) -> None:
     for key in ["A", "B", "C", "D"] * 3 + ["x/A"] * 4:
-        shop.submit(key)
+        shop.ask(key)
     claimed = [shop.claim(idle=False).key_id for _ in range(16)]
-    names = {shop.key(name).id: name for name in ("A", "B", "C", "D", "x/A")}
+    names = {shop.named(name).id: name for name in ("A", "B", "C", "D", "x/A")}
     order = [names[id] for id in claimed]
     assert order[:8].count("x/A") == 4
     assert [name for name in order if name != "x/A"] == ["A", "B", "C", "D"] * 3
 
 
 def test_a_key_is_served_in_the_order_of_arrival(shop: Shop) -> None:
-    submitted = [shop.submit().id for _ in range(5)]
+    submitted = [shop.ask().id for _ in range(5)]
     assert [shop.claim().id for _ in range(5)] == submitted
 
 
 def test_higher_priority_first(shop: Shop) -> None:
-    low, high, middle = shop.submit(priority=-1), shop.submit(priority=2), shop.submit("B")
+    low, high, middle = shop.ask(priority=-1), shop.ask(priority=2), shop.ask("B")
     assert [shop.claim().id for _ in range(3)] == [high.id, middle.id, low.id]
 
 
 def test_positions_are_the_order_of_claims(shop: Shop) -> None:
-    shop.submit("C")
+    shop.ask("C")
     shop.claim()
     queue = [
         ("A", 0),
@@ -147,7 +118,7 @@ def test_positions_are_the_order_of_claims(shop: Shop) -> None:
         ("x/A", -1),
         ("A", -1),
     ]
-    submitted = [shop.submit(key, priority) for key, priority in queue]
+    submitted = [shop.ask(key, priority) for key, priority in queue]
     positions = {request.id: place_of(shop.db, request.id) for request in submitted}
     assert sorted(positions, key=lambda id: positions[id] or 0) == [shop.claim().id for _ in queue]
     assert sorted(positions.values(), key=lambda place: place or 0) == list(range(1, len(queue) + 1))
@@ -156,7 +127,7 @@ def test_positions_are_the_order_of_claims(shop: Shop) -> None:
 
 
 def test_threads_never_claim_the_same(shop: Shop, url: str) -> None:
-    submitted = {shop.submit(key).id for key in "ABCD" * 10}
+    submitted = {shop.ask(key).id for key in "ABCD" * 10}
     databases = [Database(url) for _ in range(4)]
     start = threading.Barrier(4)
 
@@ -182,7 +153,7 @@ def test_threads_never_claim_the_same(shop: Shop, url: str) -> None:
 
 
 def test_a_claim_is_a_lease(shop: Shop) -> None:
-    submitted = shop.submit()
+    submitted = shop.ask()
     claimed = shop.claim()
     assert (claimed.status, claimed.attempt, claimed.lease.worker) == (Status.PROCESSING, 1, "w1")
     assert claimed.timing.started_at is not None
@@ -200,9 +171,9 @@ def test_a_claim_is_a_lease(shop: Shop) -> None:
 
 
 def test_a_dead_workers_request_goes_to_another_and_the_late_one_changes_nothing(shop: Shop) -> None:
-    shop.submit()
+    shop.ask()
     late = shop.claim("dead")
-    shop.lapse(late)
+    shop.lapse()
     taken = shop.claim("alive")
     assert (taken.id, taken.attempt, taken.retries) == (late.id, 2, 1)
     store = shop.store
@@ -219,17 +190,17 @@ def test_a_dead_workers_request_goes_to_another_and_the_late_one_changes_nothing
 
 
 def test_a_lapsed_lease_nobody_took_is_still_its_holders(shop: Shop) -> None:
-    shop.submit()
+    shop.ask()
     claimed = shop.claim()
-    shop.lapse(claimed)
+    shop.lapse()
     assert shop.store.leases.renew([Progress(claimed.id, 1, 1, 4)]) == {claimed.id: LeaseStatus.KEEP}
     assert shop.store.leases.claim("w2", idle=True) is None
-    shop.lapse(claimed)
+    shop.lapse()
     assert shop.store.leases.complete(claimed.id, 1, a_result())
 
 
 def test_a_retry_runs_alone(shop: Shop) -> None:
-    first, second = shop.submit(), shop.submit()
+    first, second = shop.ask(), shop.ask()
     assert shop.store.leases.retry(first.id, shop.claim().attempt, "the forward pass raised")
     assert shop.find(first).status is Status.QUEUED
     assert shop.store.leases.claim("busy", idle=False) is None
@@ -238,7 +209,7 @@ def test_a_retry_runs_alone(shop: Shop) -> None:
 
 
 def test_three_failures_are_enough(shop: Shop) -> None:
-    submitted = shop.submit()
+    submitted = shop.ask()
     for attempt in (1, 2, 3):
         assert shop.claim().attempt == attempt
         assert shop.store.leases.retry(submitted.id, attempt, f"failure {attempt}")
@@ -249,9 +220,10 @@ def test_three_failures_are_enough(shop: Shop) -> None:
 
 @pytest.mark.parametrize("by", ["claim", "expire"])
 def test_three_dead_workers_are_enough(shop: Shop, by: str) -> None:
-    submitted = shop.submit()
+    submitted = shop.ask()
     for _ in range(3):
-        shop.lapse(shop.claim())
+        shop.claim()
+        shop.lapse()
     assert (shop.store.leases.claim("w1", idle=True) is None) if by == "claim" else (shop.store.queue.expire() == 0)
     ended = shop.find(submitted)
     assert (ended.status, ended.error, ended.failure.status) == (Status.FAILED, "gave up after 3 attempts", 500)
@@ -259,7 +231,7 @@ def test_three_dead_workers_are_enough(shop: Shop, by: str) -> None:
 
 
 def test_handing_back_is_no_failure(shop: Shop) -> None:
-    submitted = shop.submit()
+    submitted = shop.ask()
     for attempt in range(1, 6):
         claimed = shop.claim(idle=False)
         assert (claimed.attempt, claimed.retries) == (attempt, 0)
@@ -272,7 +244,7 @@ def test_handing_back_is_no_failure(shop: Shop) -> None:
 
 
 def test_cancelling_what_is_queued(shop: Shop) -> None:
-    cancelled = shop.store.queue.cancel(shop.submit().id, shop.account_id)
+    cancelled = shop.store.queue.cancel(shop.ask().id, shop.account_id)
     assert (cancelled.status, cancelled.error, cancelled.failure.status) == (Status.FAILED, "cancelled", 499)
     assert shop.account.held == 0
     assert shop.store.leases.claim("w1", idle=True) is None
@@ -280,7 +252,7 @@ def test_cancelling_what_is_queued(shop: Shop) -> None:
 
 
 def test_cancelling_what_runs(shop: Shop) -> None:
-    shop.submit()
+    shop.ask()
     claimed = shop.claim()
     running = shop.store.queue.cancel(claimed.id, shop.account_id)
     assert (running.status, running.lease.cancel_requested) == (Status.PROCESSING, True)
@@ -292,7 +264,7 @@ def test_cancelling_what_runs(shop: Shop) -> None:
 
 @pytest.mark.parametrize("end", ["complete", "retry", "hand_back", "lapse"])
 def test_a_cancelled_request_ends_cancelled_whatever_its_worker_says(shop: Shop, end: str) -> None:
-    shop.submit()
+    shop.ask()
     claimed = shop.claim()
     shop.store.queue.cancel(claimed.id, shop.account_id)
     if end == "complete":
@@ -302,7 +274,7 @@ def test_a_cancelled_request_ends_cancelled_whatever_its_worker_says(shop: Shop,
     elif end == "hand_back":
         assert shop.store.leases.hand_back(claimed.id, 1)
     else:
-        shop.lapse(claimed)
+        shop.lapse()
         assert shop.store.leases.claim("w2", idle=True) is None
     ended = shop.find(claimed)
     assert (ended.status, ended.error, ended.failure.status, ended.result) == (Status.FAILED, "cancelled", 499, None)
@@ -317,7 +289,7 @@ def test_one_outcome_and_one_charge_however_a_cancel_and_a_result_meet(shop: Sho
     completed = 0
     with ThreadPoolExecutor(2) as pool:
         for _ in range(25):
-            shop.submit()
+            shop.ask()
             claimed = shop.claim()
 
             def complete(request: Request = claimed) -> bool:
@@ -345,26 +317,26 @@ def test_one_outcome_and_one_charge_however_a_cancel_and_a_result_meet(shop: Sho
 
 
 def test_a_deadline_ends_what_nobody_has_begun(shop: Shop) -> None:
-    late, soon = shop.submit(cancel_after=60), shop.submit("B", cancel_after=60)
+    late, soon = shop.ask(cancel_after=60), shop.ask("B", cancel_after=120)
     assert late.timing.cancel_at == pytest.approx(late.timing.submitted_at + 60)
     shop.store.queue.end_overdue()
     assert shop.find(late).status is Status.QUEUED
-    shop.overrun(late)
+    shop.db.move_clock(60)
     shop.store.queue.end_overdue()
     ended = shop.find(late)
     assert (ended.status, ended.error, ended.failure.status) == (Status.FAILED, "cancelled", 499)
     assert shop.account.held == PRICE
-    shop.overrun(soon)
+    shop.db.move_clock(60)
     assert shop.store.leases.claim("w1", idle=True) is None, "it is never begun"
     assert (shop.find(soon).error, shop.account.held) == ("cancelled", 0)
 
 
 @pytest.mark.parametrize("end", ["renew", "complete", "retry", "hand_back", "lapse"])
 def test_a_deadline_ends_what_is_worked_on(shop: Shop, end: str) -> None:
-    shop.submit(cancel_after=60)
+    shop.ask(cancel_after=5)
     claimed = shop.claim()
     assert shop.store.leases.renew([Progress(claimed.id, 1, 1, 4)]) == {claimed.id: LeaseStatus.KEEP}
-    shop.overrun(claimed)
+    shop.db.move_clock(5)
     shop.store.queue.end_overdue()
     assert shop.find(claimed).status is Status.PROCESSING, "its worker has it, and will be told"
     if end == "renew":
@@ -373,7 +345,7 @@ def test_a_deadline_ends_what_is_worked_on(shop: Shop, end: str) -> None:
     elif end == "complete":
         assert not shop.store.leases.complete(claimed.id, 1, a_result())
     elif end == "lapse":
-        shop.lapse(claimed)
+        shop.lapse()
         shop.store.queue.end_overdue()
     else:
         assert (
@@ -387,17 +359,17 @@ def test_a_deadline_ends_what_is_worked_on(shop: Shop, end: str) -> None:
 
 
 def test_a_deadline_that_was_met_changes_nothing(shop: Shop) -> None:
-    shop.submit(cancel_after=60)
+    shop.ask(cancel_after=60)
     claimed = shop.claim()
     assert shop.store.leases.complete(claimed.id, 1, a_result())
-    shop.overrun(claimed)
+    shop.db.move_clock(60)
     shop.store.queue.end_overdue()
     assert shop.find(claimed).status is Status.COMPLETED
     assert shop.account.balance == START - PRICE
 
 
 def test_what_ended_stays_as_it_is(shop: Shop) -> None:
-    shop.submit()
+    shop.ask()
     claimed = shop.claim()
     shop.store.leases.complete(claimed.id, 1, a_result())
     completed = shop.find(claimed)
@@ -408,7 +380,7 @@ def test_what_ended_stays_as_it_is(shop: Shop) -> None:
 
 
 def test_only_completion_is_charged(shop: Shop) -> None:
-    first, second = shop.submit(), shop.submit()
+    first, second = shop.ask(), shop.ask()
     assert (shop.account.balance, shop.account.held, shop.account.remaining) == (START, 2 * PRICE, START - 2 * PRICE)
     assert shop.store.leases.complete(first.id, shop.claim().attempt, a_result())
     assert shop.store.leases.fail(second.id, shop.claim().attempt, "refused", 422)
@@ -418,20 +390,20 @@ def test_only_completion_is_charged(shop: Shop) -> None:
 
 
 def test_out_of_credits_names_what_there_is_and_what_it_takes(shop: Shop) -> None:
-    shop.submit(price=START - 3_000)
+    shop.ask(price=START - 3_000)
     with pytest.raises(OutOfCredits, match=r"\$0\.003\b.*\$0\.0037\b"):
-        shop.submit()
+        shop.ask()
     assert shop.account.held == START - 3_000
-    shop.submit(price=3_000)
+    shop.ask(price=3_000)
     assert shop.account.remaining == 0
-    shop.submit(price=0)
+    shop.ask(price=0)
 
 
 # Records
 
 
 def test_nobody_sees_anothers_request(shop: Shop) -> None:
-    request = shop.submit()
+    request = shop.ask()
     for id, account_id in ((request.id, "another"), ("unknown", shop.account_id)):
         with pytest.raises(RequestUnknown):
             shop.store.queue.find(id, account_id)
@@ -441,7 +413,7 @@ def test_nobody_sees_anothers_request(shop: Shop) -> None:
 
 
 def test_records_expire_after_their_end_only(shop: Shop) -> None:
-    done, waiting = shop.submit(), shop.submit()
+    done, waiting = shop.ask(), shop.ask()
     assert ended_of(shop.db, [done.id, waiting.id]) == ended_of(shop.db, []) == set()
     shop.store.leases.complete(done.id, shop.claim().attempt, a_result())
     assert ended_of(shop.db, [done.id, waiting.id, "unknown"]) == {done.id}
@@ -449,7 +421,7 @@ def test_records_expire_after_their_end_only(shop: Shop) -> None:
     assert ended.timing.ended_at is not None
     assert ended.timing.expires_at == pytest.approx(ended.timing.ended_at + 3600)
     assert shop.store.queue.expire() == 0
-    shop.outlive(done)
+    shop.outlive()
     with pytest.raises(RequestUnknown):
         shop.find(done)
     assert shop.store.queue.expire() == 1

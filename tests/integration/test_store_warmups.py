@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from tintype.store.db.database import Database
 from tintype.store.db.records import PreloadState
 from tintype.store.ops.preload import Preloads
 from tintype.store.ops.processes import Workers
 
 BOTH = ("w1", "w2")
-
-
-@pytest.fixture
-def db(url: str) -> Iterator[Database]:
-    db = Database(url)
-    yield db
-    db.close()
 
 
 def test_every_worker_answers_for_itself(db: Database) -> None:

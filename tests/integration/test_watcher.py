@@ -14,13 +14,12 @@ from tests.acceptance.test_http_helpers import TEXT, left, quick
 from tests.databases import place_of, statements
 from tests.integration.website import Website, serving
 from tests.sockets import call_bytes, dial
-from tests.stores import new_request, store_on
+from tests.tenants import Tenant
 
 from tintype.errors import StoreUnavailable
-from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database
 from tintype.store.db.records import Progress, Request, Status
-from tintype.store.queue.progress import Poll, Preview, Previews
+from tintype.store.queue.progress import Poll, Preview
 from tintype.store.queue.queue import Queue
 from tintype.web.generate.watcher import Watcher
 from tintype.web.shutdown import Shutdown
@@ -28,33 +27,19 @@ from tintype.web.shutdown import Shutdown
 MANY = 60
 
 
-class Line:
-    """A queue that several keys wait in, with something measured and something running."""
-
-    def __init__(self, db: Database) -> None:
-        self.db = db
-        self.store = store_on(db, lease=15, retention=3600)
-        self.previews = Previews(db)
-        accounts = Accounts(db)
-        self.account_id = accounts.create("one", 10**9).id
-        self.keys = [accounts.keys.create(self.account_id, "key")[0] for _ in range(3)]
-
-    def submit(self, number: int = 0) -> Request:
-        return self.store.queue.submit(
-            new_request(self.keys[number % 3], "sd3", {"prompt": "a fox"}, 10, steps=4, speed_key="sd3 4 1")
-        )
-
-    def run(self) -> Request:
-        claimed = self.store.leases.claim("w1", idle=True)
-        assert claimed
-        return claimed
+#: Keys that send in turn.
+KEYS = 3
 
 
 @pytest.fixture
-def line(url: str) -> Iterator[Line]:
-    db = Database(url)
-    yield Line(db)
-    db.close()
+def tenant(db: Database) -> Tenant:
+    return Tenant(db, asks={"params": {"prompt": "a fox"}, "steps": 4, "speed_key": "sd3 4 1"})
+
+
+def submit_many(tenant: Tenant, number: int = MANY) -> list[Request]:
+    """Of several keys."""
+    keys = [tenant.new_key() for _ in range(KEYS)]
+    return [tenant.submit(key=keys[index % KEYS]) for index in range(number)]
 
 
 def asked(db: Database, work: Callable[[], object]) -> int:
@@ -64,40 +49,40 @@ def asked(db: Database, work: Callable[[], object]) -> int:
     return len(said)
 
 
-def test_a_look_is_as_many_statements_for_hundreds_as_for_two(line: Line) -> None:
-    every = [line.submit(number) for number in range(MANY)]
-    running = [line.run().id for _ in range(MANY // 3)]
+def test_a_look_is_as_many_statements_for_hundreds_as_for_two(tenant: Tenant) -> None:
+    every = submit_many(tenant)
+    running = [tenant.claim().id for _ in range(MANY // 3)]
     queued = [one.id for one in every if one.id not in running]
-    looks = line.store.queue
+    looks = tenant.store.queue
 
     def look(waited: list[str], followed: list[str]) -> Poll:
         return looks.poll(waited, dict.fromkeys(followed), positions=True)
 
-    few = asked(line.db, lambda: look(running[:1], [running[1], queued[0]]))
-    many = asked(line.db, lambda: look(running, [*running, *queued]))
+    few = asked(tenant.db, lambda: look(running[:1], [running[1], queued[0]]))
+    many = asked(tenant.db, lambda: look(running, [*running, *queued]))
     assert few == many <= 12
     found = look([], [*running, *queued])
     assert found.news.keys() == {*running, *queued}
     places = [found.news[id].eta.position for id in queued]
-    assert places == [place_of(line.db, id) for id in queued]
+    assert places == [place_of(tenant.db, id) for id in queued]
     known = {id: seen.state for id, seen in found.news.items()}
     assert looks.poll([], known, positions=False).news == {}, "nothing is new"
-    assert asked(line.db, lambda: looks.poll(running, known, positions=False)) <= 3, (
+    assert asked(tenant.db, lambda: looks.poll(running, known, positions=False)) <= 3, (
         "one, and what begins a transaction"
     )
 
 
-def test_what_is_news(line: Line) -> None:
-    line.submit()
-    request, looks = line.run(), line.store.queue
+def test_what_is_news(tenant: Tenant) -> None:
+    tenant.submit()
+    request, looks = tenant.claim(), tenant.store.queue
     state = looks.poll([], {request.id: None}, positions=False).states[request.id]
-    line.store.leases.renew([Progress(request.id, request.attempt, 2, 4)])
-    line.previews.put(
+    tenant.store.leases.renew([Progress(request.id, request.attempt, 2, 4)])
+    tenant.store.queue.previews.put(
         request.id, [Preview(request.attempt, 1, 0, 2, b"jpeg"), Preview(request.attempt + 1, 9, 1, 2, b"")]
     )
     [seen] = looks.poll([], {request.id: state}, positions=False).news.values()
     assert (seen.state.step, seen.state.preview, seen.request.step) == (2, 1, 2)
-    line.store.leases.fail(request.id, request.attempt, "no", 400)
+    tenant.store.leases.fail(request.id, request.attempt, "no", 400)
     found = looks.poll([request.id, "gone"], {}, positions=False)
     assert (found.states[request.id].status.ended, "gone" in found.states, found.news) == (True, False, {})
 
@@ -121,8 +106,8 @@ class Counting:
 class Crowd:
     """Calls that wait for requests and follow them, in one event loop."""
 
-    def __init__(self, line: Line) -> None:
-        self.looks = Counting(line.store.queue)
+    def __init__(self, tenant: Tenant) -> None:
+        self.looks = Counting(tenant.store.queue)
         self.shutdown = Shutdown()
         self.watcher = Watcher(cast(Any, self.looks), 0.05, self.shutdown)
 
@@ -152,11 +137,11 @@ async def cancel(tasks: list[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def test_all_calls_share_one_look_and_nobody_causes_none(line: Line) -> None:
-    ids = [line.submit(number).id for number in range(MANY)]
+def test_all_calls_share_one_look_and_nobody_causes_none(tenant: Tenant) -> None:
+    ids = [one.id for one in submit_many(tenant)]
 
     async def play() -> None:
-        crowd = Crowd(line)
+        crowd = Crowd(tenant)
         waits = []
         for id in ids:  # one after the other, so that their looks are due at different moments
             waits.append(asyncio.create_task(crowd.wait(id)))
@@ -167,7 +152,7 @@ def test_all_calls_share_one_look_and_nobody_causes_none(line: Line) -> None:
         await crowd.looked(20)
         together = crowd.looks.made[start:]
         assert sum(waited == MANY for waited, _ in together) >= 9, together
-        line.store.queue.cancel(ids[0], line.account_id)
+        tenant.store.queue.cancel(ids[0], tenant.account_id)
         assert await waits[0] == "over"
         assert await follows[0] == [Status.QUEUED, Status.FAILED]
         assert not any(task.done() for task in [*waits[1:], *follows[1:]]), "nobody else was woken for good"
@@ -184,12 +169,12 @@ def test_all_calls_share_one_look_and_nobody_causes_none(line: Line) -> None:
     asyncio.run(play())
 
 
-def test_a_server_that_stops_and_a_database_that_is_away(line: Line) -> None:
+def test_a_server_that_stops_and_a_database_that_is_away(tenant: Tenant) -> None:
     """Waits end in both cases; who follows waits for the database to come back."""
-    ids = [line.submit(number).id for number in range(MANY)]
+    ids = [one.id for one in submit_many(tenant)]
 
     async def play() -> None:
-        crowd = Crowd(line)
+        crowd = Crowd(tenant)
         waits = [asyncio.create_task(crowd.wait(id)) for id in ids]
         follow = asyncio.create_task(crowd.follow(ids[0]))
         await crowd.looked(3)
@@ -197,7 +182,7 @@ def test_a_server_that_stops_and_a_database_that_is_away(line: Line) -> None:
         assert {*await asyncio.gather(*waits)} == {"error"}
         await crowd.looked(2)
         crowd.looks.away = False
-        line.store.queue.cancel(ids[0], line.account_id)
+        tenant.store.queue.cancel(ids[0], tenant.account_id)
         assert await follow == [Status.QUEUED, Status.FAILED]
         waits = [asyncio.create_task(crowd.wait(id)) for id in ids[1:]]
         follow = asyncio.create_task(crowd.follow(ids[1]))
@@ -205,7 +190,7 @@ def test_a_server_that_stops_and_a_database_that_is_away(line: Line) -> None:
         crowd.shutdown.close()
         assert Status.FAILED not in await follow
         await crowd.looked(1)
-        line.store.queue.cancel(ids[1], line.account_id)
+        tenant.store.queue.cancel(ids[1], tenant.account_id)
         done, waits = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         assert [await one for one in done] == ["over"]
         crowd.shutdown.end()
@@ -216,12 +201,12 @@ def test_a_server_that_stops_and_a_database_that_is_away(line: Line) -> None:
     asyncio.run(play())
 
 
-def test_calls_that_come_and_go_at_once(line: Line) -> None:
+def test_calls_that_come_and_go_at_once(tenant: Tenant) -> None:
     """As when a whole office loses its network, and comes back."""
-    ids = [line.submit(number).id for number in range(5)]
+    ids = [one.id for one in submit_many(tenant, 5)]
 
     async def play() -> None:
-        crowd = Crowd(line)
+        crowd = Crowd(tenant)
         for _ in range(20):
             tasks = [asyncio.create_task(crowd.wait(ids[number % 5])) for number in range(MANY)]
             tasks += [asyncio.create_task(crowd.follow(ids[number % 5])) for number in range(MANY)]
@@ -230,7 +215,7 @@ def test_calls_that_come_and_go_at_once(line: Line) -> None:
         last = [asyncio.create_task(crowd.wait(id)) for id in ids]
         await crowd.looked(1)
         for id in ids:
-            line.store.queue.cancel(id, line.account_id)
+            tenant.store.queue.cancel(id, tenant.account_id)
         assert await asyncio.gather(*last) == ["over"] * 5
         assert crowd.watcher._watches == set()
         await crowd.watcher.close()

@@ -15,12 +15,18 @@ from structlog.testing import capture_logs
 from tests.integration.website import Website, serving
 
 from tintype.errors import StoreUnavailable
+from tintype.telemetry import logs
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
     with serving(tmp_path_factory.mktemp("site")) as site:
         yield site
+
+
+@pytest.fixture(autouse=True)
+def _each_outage_ends_with_its_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "QUIET", 0.0)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any, cast
 import httpx2
 import uvicorn
 from fastapi import FastAPI
+from sqlalchemy import select
 from tests.plain import PLAIN
 from tests.stores import a_result, new_request
 
@@ -21,6 +22,7 @@ from tintype.settings import Settings
 from tintype.store.db.database import Database
 from tintype.store.db.migrations import migrate
 from tintype.store.db.records import Progress, Request
+from tintype.store.db.tables import requests
 from tintype.web.services import Services
 
 PARAMS = GenerationParams(prompt="a fox", steps=4, guidance=5.0, seed=7, sampler="euler")
@@ -52,6 +54,14 @@ class Website:
         return self.own.store.queue.submit(
             new_request(self.key, slug, {"prompt": "a fox", **params}, 1_000, steps=4, speed_key=pace)
         )
+
+    def cancel_all(self) -> None:
+        """Cancel what the account has in the queue."""
+        mine = select(requests.c.id).where(requests.c.account_id == self.account_id, requests.c.status == "QUEUED")
+        with self.own.store.db.read() as view:
+            queued = view.scalars(mine).all()
+        for id in queued:
+            self.own.store.queue.cancel(id, self.account_id)
 
     def claim(self) -> Request:
         """Take a request, as a worker does."""

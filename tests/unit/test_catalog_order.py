@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -14,10 +13,7 @@ from tintype.core import GenerationParams
 from tintype.diffusion.samplers import SAMPLERS
 from tintype.diffusion.samplers.spec import plan
 from tintype.diffusion.schedules import Flow
-from tintype.diffusion.sd15 import SCHEDULERS
 
-#: Of the published scheduler, what bears on the number of steps.
-SD15_CONFIG = {"beta_schedule": "scaled_linear", "skip_prk_steps": True}
 TEXT = MODELS["stable-diffusion-3.5-turbo-txt2img"]
 OLD = MODELS["sd1.5-img2img"]
 MEDIUM = MODELS["sd3-med-img2img"]
@@ -121,15 +117,6 @@ def test_planned_steps_are_the_samplers_own(sampler: str, steps: int) -> None:
     method, space = SAMPLERS[sampler], Flow(3.0)
     own = method.count(plan(method, "normal", steps, 1.0, space), space)
     assert planned_steps(TEXT, ordered(TEXT, sampler=sampler, steps=steps)) == own
-
-
-@pytest.mark.parametrize("sampler", SCHEDULERS)
-def test_planned_steps_are_the_schedulers_own(sampler: str) -> None:
-    module, name, changes = SCHEDULERS[sampler]
-    scheduler = getattr(import_module(f"diffusers.schedulers.{module}"), name).from_config(SD15_CONFIG | changes)
-    scheduler.set_timesteps(20)
-    half = scheduler.timesteps[10 * scheduler.order :]
-    assert planned_steps(OLD, ordered(OLD, num_inference_steps=20, strength=0.5, scheduler=sampler)) == len(half)
 
 
 def test_what_an_earlier_version_stored_without_a_later_parameter_is_understood() -> None:

@@ -7,7 +7,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from tests.pictures import saved
@@ -148,7 +148,6 @@ def test_a_profile_that_is_not_understood_is_ignored(said: bytes) -> None:
     assert flat.getpixel((0, 0)) == IN_P3
 
 
-@settings(max_examples=200)
 @given(st.lists(st.tuples(st.integers(0, len(P3) - 1), st.integers(0, 255)), max_size=8))
 def test_broken_profiles_break_nothing(changes: list[tuple[int, int]]) -> None:
     said = bytearray(P3)

@@ -21,6 +21,7 @@ from sqlalchemy import URL, Connection, Double, Engine, create_engine, event, se
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from tintype import __version__
@@ -83,6 +84,7 @@ class Database:
         self._noting = self._engine.execution_options(way="note")
         self._timeout = timeout
         self._outages = Outages(quiet=quiet)
+        self._ahead = 0.0
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -167,6 +169,16 @@ class Database:
         with self._outages.watched(), listening(self._engine, channel) as connection:
             yield connection
 
+    def move_clock(self, seconds: float) -> None:
+        """Have `now` be this much further ahead of the database's own clock, for this object alone: for tests."""
+        if not event.contains(self._engine, "before_cursor_execute", self._ask_later):
+            event.listen(self._engine, "before_cursor_execute", self._ask_later, retval=True)
+        self._ahead += seconds
+
+    def _ask_later(self, _: object, __: object, statement: str, parameters: Any, *___: object) -> tuple[str, Any]:
+        own = CLOCKS[self.kind]
+        return statement.replace(own, f"({own} + {self._ahead!r})"), parameters
+
     def close(self) -> None:
         """Close the connections: those in use, when they are returned to the pool."""
 
@@ -244,15 +256,17 @@ def read_clock(connection: Connection) -> float:
     return float(connection.execute(select(now())).scalar_one())
 
 
-@compiles(now, "sqlite")
-def _clock_of_sqlite(*_: Any, **__: Any) -> str:
-    return "((julianday('now') - 2440587.5) * 86400.0)"  # 2440587.5 is the Julian day of 1970-01-01
-
-
-@compiles(now, "postgresql")
-def _clock_of_postgres(*_: Any, **__: Any) -> str:
+#: It in each database's own SQL.
+CLOCKS = {
+    "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",  # 2440587.5 is the Julian day of 1970-01-01
     # Not now(): that is the transaction's start, and a transaction may have waited long for the lock.
-    return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
+    "postgresql": "CAST(extract(epoch FROM clock_timestamp()) AS double precision)",
+}
+
+
+@compiles(now)
+def _clock(_: object, compiler: SQLCompiler, **__: Any) -> str:
+    return CLOCKS[compiler.dialect.name]
 
 
 def _sqlite_engine(url: URL, timeout: float, **common: Any) -> Engine:
