@@ -11,11 +11,11 @@ from typing import NamedTuple
 from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
 from fastapi.sse import format_sse_event
+from pydantic import Field
 
 from tintype.errors import NotFound, StorageUnavailable, StoreUnavailable
 from tintype.store.db.records import Status
-from tintype.store.queue.progress import Preview as StoredPreview
-from tintype.store.queue.progress import RequestUpdate
+from tintype.store.queue.progress import Preview, RequestUpdate
 from tintype.store.store import Store
 from tintype.web.auth import Reader
 from tintype.web.declared import Answer
@@ -34,11 +34,11 @@ HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 router = APIRouter(prefix="/v2", route_class=Threaded)
 
 
-class Preview(Answer):
+class PreviewEvent(Answer):
     """What a running image looks like."""
 
-    #: The image's number, from 0.
-    picture: int
+    #: The image's, from 0.
+    number: int = Field(serialization_alias="picture")
     step: int
     #: Whether it is the image itself, made smaller.
     finished: bool
@@ -190,6 +190,6 @@ class Stream:
         return format_sse_event(id=str(cursor), event=event, data_str=data.text())
 
 
-def _shown(preview: StoredPreview) -> Preview:
+def _shown(preview: Preview) -> PreviewEvent:
     image = f"data:image/jpeg;base64,{b64encode(preview.jpeg).decode()}"
-    return Preview(picture=preview.image, step=preview.step, finished=preview.finished, image=image)
+    return PreviewEvent(number=preview.image, step=preview.step, finished=preview.finished, image=image)
