@@ -30,7 +30,7 @@ LARGER = {
 
 @click.group()
 def config() -> None:
-    """Show which settings are in force, or print a settings file to begin with.
+    """Show which settings are in force, or print a settings file.
 
     \b
     Examples:
