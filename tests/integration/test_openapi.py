@@ -48,9 +48,11 @@ RED = saved(Image.new("RGB", (8, 8), "red"))
 
 def draw(site: Website, request: Request) -> None:
     """Complete a request with as many pictures as it wants."""
+    format = request.generation.format if request.generation else "png"
     about = {"size": len(RED), "width": 8, "height": 8}
-    pictures = [{"name": site.own.files.outputs.put(RED, "png"), "seed": n, **about} for n in range(request.images)]
-    assert site.own.store.leases.complete(request.id, request.attempt, a_result(**{**RESULT, "pictures": pictures}))
+    pictures = [{"name": site.own.files.outputs.put(RED, format), "seed": n, **about} for n in range(request.images)]
+    result = a_result(**{**RESULT, "format": format, "pictures": pictures})
+    assert site.own.store.leases.complete(request.id, request.attempt, result)
 
 
 def work(site: Website, done: threading.Event) -> None:
