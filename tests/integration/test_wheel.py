@@ -72,7 +72,7 @@ def test_its_command_runs_from_an_environment_of_its_own(wheel: Path, tmp_path: 
 
 
 def documented(way: str, place: Path) -> list[str]:
-    """The commands of docs/install.md for one way; `pip` for those of a server, up to the one that installs the wheel."""
+    """The commands of docs/install.md for one way, up to the one that installs the wheel; `pip`: those of a server."""
     text = (ROOT / "docs" / "install.md").read_text("utf-8").replace("/opt/tintype", f"{place}/opt")
     first = {"pip": rf"python3 -m venv|{place}/opt/bin/pip"}.get(way, way)
     commands = re.findall(rf"^    ((?:{first}) .*)$", text, re.MULTILINE)
@@ -100,3 +100,4 @@ def test_the_documented_commands_install_it_into_an_empty_environment(wheel: Pat
     asked += ["--prompt", "a fox", "-o", "out.png"]
     subprocess.run(asked, env={}, check=True, capture_output=True, cwd=tmp_path)
     assert (tmp_path / "out.png").is_file()
+    shutil.rmtree(tmp_path)  # pytest would keep it
