@@ -121,7 +121,7 @@ def test_no_call_is_forgotten(site: Website) -> None:
         for method in getattr(route, "methods", None) or ():
             if method not in ("GET", "HEAD") or {Runner, Operator} & {*hints}:
                 changing.add(f"{method} {route.path}")
-    models = {f"POST /{way}/{slug}" for way in ("v1", "v2") for slug in site.own.registry.catalogue}
+    models = {f"POST /{way}/{slug}" for way in ("v1", "v2") for slug in site.own.runtime.registry.catalogue}
     assert changing == CALLS.keys() | USES | models
 
 

@@ -153,7 +153,7 @@ def other(site: Website) -> str:
 
 
 def test_bodies_under_way_are_counted_per_account_and_together(site: Website, http: httpx2.Client) -> None:
-    held = site.own.bodies._held
+    held = site.own.runtime.bodies._held
     with raw(site) as first, raw(site) as second, site.http(other(site)) as elsewhere:
         first.send(head(site.secret, f"Content-Length: {MOST}") + b"{")
         until(lambda: held.total() == MOST, 20)
@@ -199,7 +199,7 @@ def test_no_body_is_looked_through_on_the_event_loop(site: Website, http: httpx2
 def test_one_body_alone_is_taken_whatever_the_limits_are(tmp_path: Path) -> None:
     with serving(tmp_path, account_bodies=0, bodies=0) as site, site.http() as http:
         assert http.post(f"/v2/{TEXT}", json=quick()).status_code == 200
-        assert not site.own.bodies._held
+        assert not site.own.runtime.bodies._held
 
 
 @pytest.mark.parametrize("path", ["/webhook/add", "/webhook/replay", "/v2/keys"])

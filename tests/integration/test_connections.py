@@ -201,7 +201,7 @@ def test_calls_that_wait_here_may_last(site: Website) -> None:
 def test_who_does_not_read_is_left(site: Website, dial: Callable[..., socket.socket]) -> None:
     """Neither at all, nor a little now and then; who reads steadily gets all of it, however long it takes."""
     size = 12_000_000
-    name = site.own.outputs.put(b"x" * size, "png")
+    name = site.own.files.outputs.put(b"x" * size, "png")
     ask = f"GET /files/{name} HTTP/1.1\r\nhost: a\r\n\r\n".encode()
     for pause, read in ((0.3, 1_000), (None, 0)):
         one = dial(8192)

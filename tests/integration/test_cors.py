@@ -78,7 +78,7 @@ def test_nobody_may_by_default(tmp_path: Path) -> None:
         assert http.options(f"/v1/{TEXT}", headers=PREFLIGHT).status_code == 405
         health = http.get("/health", headers={"origin": APP})
         assert {name for name in health.headers if name.startswith("access-control") or name == "vary"} == set()
-        name = site.own.outputs.put(b"picture", "png")
+        name = site.own.files.outputs.put(b"picture", "png")
         for path in (f"/files/{name}", LANDSCAPE.path):
             assert http.get(path, headers={"origin": APP}).headers[ALLOWED] == "*"
 

@@ -160,7 +160,7 @@ def test_an_end_that_could_not_be_told_is_told_by_the_next_look(tmp_path: Path, 
         site.submit()
         request = site.claim()
         site.complete(request)
-        stream = Stream(site.own, request.id, site.account_id, site.address)
+        stream = Stream(site.own.store, site.own.files, site.own.runtime, request.id, site.account_id, site.address)
         seen = site.own.store.queue.poll([], {request.id: None}, positions=False).news[request.id]
         watch = Watch(request.id, 1.0, follows=True)
         watch.known = seen.state
@@ -168,7 +168,7 @@ def test_an_end_that_could_not_be_told_is_told_by_the_next_look(tmp_path: Path, 
             tx.execute(text("LOCK TABLE accounts"))  # what the account has left is told too
             assert stream.events(watch, seen) == []
         assert watch.known is None, "so that the next look tells it"
-        assert [one.splitlines()[1] for one in stream.events(watch, seen)] == ["event: completed"]
+        assert [one.splitlines()[0] for one in stream.events(watch, seen)] == [b"event: completed"]
 
 
 def test_a_client_that_reads_slowly_is_told_the_latest_preview_of_each_picture(web: Website) -> None:
@@ -183,8 +183,10 @@ def test_a_client_that_reads_slowly_is_told_the_latest_preview_of_each_picture(w
     seen = asyncio.run(watch.next(0))
     assert seen
     assert {picture: preview.number for picture, preview in seen.previews.items()} == {0: 8, 1: 7}
-    said = Stream(web.own, request.id, web.account_id, web.address).events(watch, seen)
-    assert [one.splitlines()[1] for one in said] == ["event: started", "event: progress", *["event: preview"] * 2]
+    said = Stream(web.own.store, web.own.files, web.own.runtime, request.id, web.account_id, web.address).events(
+        watch, seen
+    )
+    assert [one.splitlines()[0] for one in said] == [b"event: started", b"event: progress", *[b"event: preview"] * 2]
 
 
 def test_whose_events_they_are(web: Website, http: httpx2.Client) -> None:

@@ -62,7 +62,7 @@ def age(web: Website, request_id: str, days: float) -> None:
 
 def outlive(web: Website) -> None:
     """Let the hour of every ended record be over."""
-    with moved_clock(web.own.store.db, web.own.settings.retention):
+    with moved_clock(web.own.store.db, web.own.runtime.settings.retention.record_ttl):
         web.own.store.queue.expire()
 
 
@@ -109,7 +109,7 @@ def test_history_outlives_the_record_and_files_have_a_life_of_their_own(web: Web
     outlive(web)
     refused(http.get(f"/v2/requests/{done}"), 404, "not found")
     assert rows(http) == before
-    web.own.outputs.remove(before[-1]["generation_url"].rpartition("/")[2])
+    web.own.files.outputs.remove(before[-1]["generation_url"].rpartition("/")[2])
     gone = http.get(f"{HISTORY}/{done}").json()
     assert (gone["generation_url"], gone["generation_urls"], gone["model_status"]) == (None, [], "COMPLETED")
     with web.own.store.db.write() as tx:
@@ -235,7 +235,7 @@ def test_an_upload_is_served_and_can_be_an_input(web: Website, http: httpx2.Clie
     id = submitted.json()["request_id"]
     assert web.own.store.queue.find(id, web.account_id).params["image"] == png.removeprefix(web.address)
     assert http.get(f"{HISTORY}/{id}").json()["request_body"]["image"] == png.removeprefix(web.address)
-    assert list(web.own.settings.inputs_folder.iterdir()) == [], "it is referred to, not copied"
+    assert list(web.own.runtime.settings.inputs_folder.iterdir()) == [], "it is referred to, not copied"
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_an_upload_is_served_and_can_be_an_input(web: Website, http: httpx2.Clie
 )
 def test_what_is_no_upload(web: Website, http: httpx2.Client, sent: dict[str, Any], words: str) -> None:
     refused(http.post("/upload-asset", json=sent), 400, words)
-    assert list(web.own.settings.assets_folder.iterdir()) == []
+    assert list(web.own.runtime.settings.assets_folder.iterdir()) == []
 
 
 def test_files_count_not_only_their_bytes(web: Website) -> None:
@@ -270,7 +270,7 @@ def test_files_count_not_only_their_bytes(web: Website) -> None:
 
 def test_all_or_none_within_the_quota(web: Website, http: httpx2.Client) -> None:
     refused(http.post("/upload-asset", json={"data_urls": [picture(), "data:image/png;base64,AAAA"]}), 400, "[1]")
-    assert list(web.own.settings.assets_folder.iterdir()) == []
+    assert list(web.own.runtime.settings.assets_folder.iterdir()) == []
     large = picture("BMP", 24)  # about 1800 bytes, which count as more
     assert http.post("/upload-asset", json={"data_urls": [large, large]}).status_code == 200
     refused(
@@ -278,8 +278,8 @@ def test_all_or_none_within_the_quota(web: Website, http: httpx2.Client) -> None
         400,
         f"uploads may have {3 * MIN_COUNTED - 1}; a file counts as {MIN_COUNTED}",
     )
-    assert len(list(web.own.settings.assets_folder.iterdir())) == 2
-    web.own.store.db.move_clock(web.own.settings.asset_life)
+    assert len(list(web.own.runtime.settings.assets_folder.iterdir())) == 2
+    web.own.store.db.move_clock(web.own.runtime.settings.retention.upload_ttl)
     assert http.post("/upload-asset", json={"data_urls": [large]}).status_code == 200, "what expired takes no room"
     assert web.own.store.uploads.expire() == 2
     with web.own.store.db.read() as view:

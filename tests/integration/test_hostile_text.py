@@ -115,4 +115,4 @@ def test_addresses_that_are_none(site: Website) -> None:
             assert answer.status_code == 400, url
             assert sent(http, "/upload-asset", {"data_urls": [url]}).status_code == 400, url
     assert site.own.store.queue.depth()[:2] == (0, 0), "none of them is left to a worker"
-    assert list(site.own.settings.inputs_folder.iterdir()) == []
+    assert list(site.own.runtime.settings.inputs_folder.iterdir()) == []

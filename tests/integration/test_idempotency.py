@@ -54,7 +54,7 @@ def charges(site: Website) -> list[Entry]:
 def finish(site: Website, count: int = 1) -> None:
     """Play the worker: claim the only request and complete it with pictures."""
     request = site.claim()
-    names = [site.own.outputs.put(b"picture %d" % index, "png") for index in range(count)]
+    names = [site.own.files.outputs.put(b"picture %d" % index, "png") for index in range(count)]
     made = [{"name": name, "size": 9, "width": 64, "height": 32, "seed": 7} for name in names]
     assert site.own.store.leases.complete(request.id, request.attempt, a_result(**{**RESULT, "pictures": made}), 4)
 
@@ -141,7 +141,7 @@ def test_a_form_is_known_again_although_its_bytes_differ(site: Website) -> None:
         first, again = (http.post(f"/v2/{MEDIUM}", **form) for _ in range(2))
     assert first.request.headers["content-type"] != again.request.headers["content-type"]
     assert told(first) == told(again)
-    assert len(list(site.own.settings.inputs_folder.iterdir())) == 1
+    assert len(list(site.own.runtime.settings.inputs_folder.iterdir())) == 1
 
 
 def test_many_at_once_are_one(site: Website) -> None:
@@ -156,7 +156,7 @@ def test_many_at_once_are_one(site: Website) -> None:
     assert len({response.content for response in made}) == 1
     assert sorted(map(replayed, made)) == [False] + [True] * 7
     assert (len(rows(site)), charges(site)) == (1, [Entry.HOLD])
-    assert len(list(site.own.settings.inputs_folder.iterdir())) == 1
+    assert len(list(site.own.runtime.settings.inputs_folder.iterdir())) == 1
 
 
 def test_another_api_key_s_are_its_own(site: Website) -> None:
@@ -170,7 +170,7 @@ def test_a_key_is_free_again_when_the_record_is_over(site: Website) -> None:
     with site.http() as http:
         first = http.post(f"/v2/{TEXT}", json=quick(), headers=ONCE)
         finish(site)
-        site.own.store.db.move_clock(site.own.settings.retention)
+        site.own.store.db.move_clock(site.own.runtime.settings.retention.record_ttl)
         again = http.post(f"/v2/{TEXT}", json=quick(), headers=ONCE)
     assert not replayed(again)
     assert again.json()["request_id"] != first.json()["request_id"]

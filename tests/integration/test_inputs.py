@@ -61,7 +61,7 @@ def uploaded(http: httpx2.Client, picture: bytes | None = None) -> str:
 
 
 def stored(site: Website) -> list[str]:
-    return [path.name for path in site.own.settings.inputs_folder.iterdir()]
+    return [path.name for path in site.own.runtime.settings.inputs_folder.iterdir()]
 
 
 def rows(site: Website) -> list[Any]:
@@ -105,7 +105,7 @@ def handed_on(site: Website, request: Request) -> None:
 
 def killed(site: Website, request: Request) -> None:
     """Its worker, three times over; found by whoever looks next."""
-    impatient = store_on(site.own.store.db, lease=-1, retention=60, discard=site.own.inputs.discard)
+    impatient = store_on(site.own.store.db, lease=-1, retention=60, discard=site.own.files.inputs.discard)
     for _ in range(3):
         assert impatient.leases.claim("w", idle=True)
         assert len(stored(site)) == 1
@@ -191,7 +191,7 @@ def test_they_count_against_the_account_until_they_end(tmp_path: Path) -> None:
 
 def fetched(site: Website, request: Request) -> tuple[int, int]:
     """As a worker does."""
-    with Inputs.from_settings(site.own.settings) as pictures:
+    with Inputs.from_settings(site.own.runtime.settings) as pictures:
         params = MODELS[SLUG].read(request.params)
         picture = pictures.submit(params, "", lambda: None, Cancellation()).result()
     assert picture is not None
@@ -215,7 +215,7 @@ def test_many_requests_refer_to_one_file(site: Website, http: httpx2.Client) -> 
 def test_an_output_can_be_an_input(site: Website, http: httpx2.Client) -> None:
     submitted(site, http)
     first = site.claim()
-    name = site.own.outputs.put(gradient(96, 64), "png")
+    name = site.own.files.outputs.put(gradient(96, 64), "png")
     result = {"pictures": [{"name": name, "size": 9, "width": 96, "height": 64, "seed": 7}], "format": "png"}
     assert site.own.store.leases.complete(
         first.id, first.attempt, a_result(**{**result, "seed": 7, "inference_time": 1.0}), 4
@@ -238,9 +238,12 @@ class Counting(Files):
 
 def test_sizes_are_kept_and_not_read_again(site: Website, http: httpx2.Client) -> None:
     own, path = site.own, uploaded(http)
-    name = own.outputs.put(gradient(96, 64), "png")
+    name = own.files.outputs.put(gradient(96, 64), "png")
     reading = {}
-    for kind, folder in (("uploads", own.settings.assets_folder), ("outputs", own.settings.outputs_folder)):
+    for kind, folder in (
+        ("uploads", own.runtime.settings.assets_folder),
+        ("outputs", own.runtime.settings.outputs_folder),
+    ):
         reading[kind] = Counting(folder, 1000)
         object.__setattr__(own.files, kind, reading[kind])
     assert own.files.size(path.removeprefix("/files/")) == (64, 128)
@@ -263,8 +266,8 @@ def test_a_file_that_is_not_there(site: Website, http: httpx2.Client, path: str)
 
 def aged(site: Website, path: str) -> Path:
     """The file of an upload, made older than it may become."""
-    file = site.own.settings.assets_folder / path.removeprefix("/files/")
-    then = time.time() - site.own.settings.retention.upload_ttl - 5
+    file = site.own.runtime.settings.assets_folder / path.removeprefix("/files/")
+    then = time.time() - site.own.runtime.settings.retention.upload_ttl - 5
     os.utime(file, (then, then))
     return file
 
@@ -273,13 +276,13 @@ def test_a_file_outlives_its_time_while_a_request_needs_it(site: Website, http: 
     path = uploaded(http)
     request = submitted(site, http, image=path)
     file = aged(site, path)
-    site.own.cleanup()
+    site.own.files.cleanup(site.own.store)
     assert http.get(path).status_code == 404, "for everybody else its time is over"
     assert http.post(f"/v2/{SLUG}", json={**ASK, "image": path}).status_code == 400
     assert fetched(site, request) == (64, 128)
     cancelled(site, request)
     assert file.exists(), "it is the sweep's"
-    site.own.cleanup()
+    site.own.files.cleanup(site.own.store)
     assert not file.exists()
     with pytest.raises(BadPicture, match="keeps no such file"):
         fetched(site, request)
@@ -289,13 +292,13 @@ def test_what_a_crash_left_is_swept(site: Website, http: httpx2.Client) -> None:
     """An input without a request, as between its writing and a commit; and what waits, for however long, is none."""
     submitted(site, http)
     [needed] = stored(site)
-    left, new = (site.own.inputs.put(b"left behind", "in") for _ in range(2))
+    left, new = (site.own.files.inputs.put(b"left behind", "in") for _ in range(2))
     for name in (needed, left):
-        then = time.time() - site.own.settings.retention.input_ttl - 5
-        os.utime(site.own.settings.inputs_folder / name, (then, then))
-    site.own.cleanup()
+        then = time.time() - site.own.runtime.settings.retention.input_ttl - 5
+        os.utime(site.own.runtime.settings.inputs_folder / name, (then, then))
+    site.own.files.cleanup(site.own.store)
     assert sorted(stored(site)) == sorted([needed, new])
-    with Inputs.from_settings(site.own.settings) as pictures:
+    with Inputs.from_settings(site.own.runtime.settings) as pictures:
         assert pictures.inputs.get(needed) == gradient(64, 128)
 
 
@@ -313,7 +316,7 @@ def test_what_an_older_worker_left_goes_with_the_record(site: Website, http: htt
 
 
 def test_uploads_are_all_or_none_whatever_fails(site: Website, http: httpx2.Client) -> None:
-    real, puts = site.own.uploads, []
+    real, puts = site.own.files.uploads, []
 
     class Full(Files):
         def put(self, data: bytes, suffix: str) -> str:
@@ -322,11 +325,11 @@ def test_uploads_are_all_or_none_whatever_fails(site: Website, http: httpx2.Clie
             puts.append(super().put(data, suffix))
             return puts[-1]
 
-    object.__setattr__(site.own.files, "uploads", Full(site.own.settings.assets_folder, math.inf))
+    object.__setattr__(site.own.files, "uploads", Full(site.own.runtime.settings.assets_folder, math.inf))
     uri = "data:image/png;base64," + SENT
     assert http.post("/upload-asset", json={"data_urls": [uri] * 3}).status_code == 503
     assert len(puts) == 2
-    assert list(site.own.settings.assets_folder.iterdir()) == []
+    assert list(site.own.runtime.settings.assets_folder.iterdir()) == []
     object.__setattr__(site.own.files, "uploads", real)
 
 
@@ -335,7 +338,7 @@ def test_uploads_at_the_same_time_keep_to_the_quota(tmp_path: Path) -> None:
         uris = {"data_urls": ["data:image/png;base64," + SENT]}
         codes = sorted(pool.map(lambda _: http.post("/upload-asset", json=uris).status_code, range(8)))
         assert codes == [200] * 3 + [400] * 5
-        assert len(list(site.own.settings.assets_folder.iterdir())) == 3
+        assert len(list(site.own.runtime.settings.assets_folder.iterdir())) == 3
 
 
 def test_nothing_of_it_is_told(site: Website, http: httpx2.Client) -> None:

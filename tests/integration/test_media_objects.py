@@ -162,7 +162,7 @@ def test_a_picture_that_was_paid_for_and_is_out_of_reach(storage: ObjectStorage,
         until(lambda: claimed.append(web.own.store.leases.claim("w1", idle=True)) or claimed[-1])
         request = claimed[-1]
         assert request is not None
-        picture = {"name": web.own.outputs.put(b"picture", "png"), "size": 7, "width": 8, "height": 8, "seed": 7}
+        picture = {"name": web.own.files.outputs.put(b"picture", "png"), "size": 7, "width": 8, "height": 8, "seed": 7}
         storage.stop()
         try:
             web.own.store.leases.complete(request.id, request.attempt, a_result(**{**RESULT, "pictures": [picture]}), 4)
@@ -197,16 +197,16 @@ def web(storage: ObjectStorage, request: pytest.FixtureRequest, tmp_path: Path) 
 
 
 def test_files_of_a_server(web: Website) -> None:
-    name = web.own.outputs.put(b"picture", "png")
-    uploaded = web.own.uploads.put(b"upload", "jpeg")
+    name = web.own.files.outputs.put(b"picture", "png")
+    uploaded = web.own.files.uploads.put(b"upload", "jpeg")
     with httpx2.Client(base_url=web.address, follow_redirects=True) as http:
         for known, content, kind in ((name, b"picture", "png"), (uploaded, b"upload", "jpeg")):
             answer = http.get(f"/files/{known}")
             assert (answer.content, answer.headers["content-type"]) == (content, f"image/{kind}")
-            assert bool(answer.history) == web.own.settings.storage.redirect
+            assert bool(answer.history) == web.own.runtime.settings.storage.redirect
             assert http.head(f"/files/{known}").status_code == 200
         assert http.get(f"/files/{UNKNOWN}").status_code == 404
-    assert not list(web.own.settings.data.rglob("*.png"))
+    assert not list(web.own.runtime.settings.data.rglob("*.png"))
 
 
 @pytest.fixture

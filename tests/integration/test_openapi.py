@@ -49,7 +49,7 @@ RED = saved(Image.new("RGB", (8, 8), "red"))
 def draw(site: Website, request: Request) -> None:
     """Complete a request with as many pictures as it wants."""
     about = {"size": len(RED), "width": 8, "height": 8}
-    pictures = [{"name": site.own.outputs.put(RED, "png"), "seed": n, **about} for n in range(request.images)]
+    pictures = [{"name": site.own.files.outputs.put(RED, "png"), "seed": n, **about} for n in range(request.images)]
     assert site.own.store.leases.complete(request.id, request.attempt, a_result(**{**RESULT, "pictures": pictures}))
 
 
@@ -91,7 +91,7 @@ def known(site: Website) -> dict[str, Iterator[str]]:
     site.own.store.ops.workers.heartbeat("w2", "cpu", 0, 0)
     site.own.store.ops.workers.drain("w2")
     ids = cycle([done.id, ended.id, "another"])
-    files = cycle([site.own.outputs.put(RED, "png"), "x.png"])
+    files = cycle([site.own.files.outputs.put(RED, "png"), "x.png"])
     own = {
         "webhook_id": hook.id,
         "delivery_id": told.id,

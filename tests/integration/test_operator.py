@@ -196,14 +196,14 @@ def test_a_worker_whose_storage_refuses_is_not_counted_on(site: Website, boss: h
     site.own.store.ops.workers.heartbeat("refused", "cpu", 0, 0, report=WorkerReport.from_json(about))
     [shown] = [one for one in boss.get("/v2/operator").json()["workers"] if one["id"] == "refused"]
     assert (shown["state"], shown["paused"]) == ("paused", "there is no such bucket")
-    assert [one.id for one in site.own.readiness.paused_workers()] == ["refused"]
-    assert "refused" not in [one.id for one in site.own.readiness.workers()]
+    assert [one.id for one in site.own.runtime.readiness.paused_workers()] == ["refused"]
+    assert "refused" not in [one.id for one in site.own.runtime.readiness.workers()]
     assert not site.own.store.leases.idle_elsewhere("w1", needed=1)
     site.own.store.ops.workers.heartbeat(
         "refused", "cpu", 0, 0, report=WorkerReport.from_json({"memory": {"budget": 9}})
     )
     assert site.own.store.leases.idle_elsewhere("w1", needed=1)
-    assert site.own.readiness.paused_workers() == []
+    assert site.own.runtime.readiness.paused_workers() == []
     site.own.store.ops.workers.remove("refused")
 
 

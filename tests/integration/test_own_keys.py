@@ -58,7 +58,7 @@ def test_a_bootstrap_key_that_does_not_work_is_not_ignored_in_silence(site: Webs
         site.own.store.accounts.keys.create(account, "first", secret=secret)
     if old == "revoked":
         site.own.store.accounts.keys.revoke(secret)
-    first = site.own.settings.replace(bootstrap_key=SecretStr(secret))
+    first = site.own.runtime.settings.replace(bootstrap_key=SecretStr(secret))
     with capture_logs() as lines:
         first_key(site.own.store, first, "http://here")
     expected = [] if old == "used" else ["TINTYPE_BOOTSTRAP_KEY was ignored"]

@@ -87,7 +87,7 @@ def test_a_crowd_costs_one_look_and_one_that_hangs_is_waited_for_by_nobody(
         looks.append(None)
         go_on.wait()
 
-    monkeypatch.setattr(site.own.readiness._storage, "probe", hanging)
+    monkeypatch.setattr(site.own.runtime.readiness._storage, "probe", hanging)
     with ThreadPoolExecutor(CROWD) as threads:
         try:
             until(lambda: http.get("/ready").json()["storage"] is False)
@@ -109,7 +109,7 @@ def test_a_database_without_room_is_told_from_a_storage_without(tmp_path: Path) 
                 tx.execute(delete(samples))
             disk.fill()
             with pytest.raises(StoreUnavailable):
-                site.own.readiness.keep_samples()
+                site.own.runtime.readiness.keep_samples()
             assert missing(http, "its database is away, or takes no writes") == (None, False, True, False, False)
             assert missing(http, "its database", "/ready?web") == (None, False, True, False, False)
             disk.free()
@@ -122,7 +122,7 @@ def test_a_change_that_was_refused_tells_at_once(tmp_path: Path) -> None:
         data, url = tmp_path / "data", f"sqlite:///{disk.folder}/store.db"
         with serving(data, database_url=url, **PATIENT) as site, site.http() as http:
             site.own.store.ops.workers.heartbeat("w1", "cpu", 0, 0)
-            site.own.readiness.keep_samples(force=True)
+            site.own.runtime.readiness.keep_samples(force=True)
             until(lambda: http.get("/ready").is_success)
             disk.fill()
             with pytest.raises(StoreUnavailable):

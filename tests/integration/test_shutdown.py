@@ -52,9 +52,9 @@ def waiting(site: Website, secret: str = "", **params: Any) -> Iterator[Future[h
     """A v1 call whose request is queued; `once` is its Idempotency-Key."""
     headers = {"idempotency-key": params.pop("once")} if "once" in params else {}
     with site.http(secret) as http, ThreadPoolExecutor(1) as thread:
-        before = site.own.waits.open
+        before = site.own.runtime.waits.open
         call = thread.submit(http.post, PATH, json=quick(**params), headers=headers)
-        until(lambda: site.own.waits.open > before and len(site.own.watcher._watches) > before)
+        until(lambda: site.own.runtime.waits.open > before and len(site.own.runtime.watcher._watches) > before)
         yield call
 
 
@@ -97,7 +97,7 @@ def test_a_signal_from_a_terminal_doesn_t_drain_and_one_passed_on_is_the_same(tm
         told(site, signal.SIGINT)
         told(site, signal.SIGINT)  # by the program that it was started with, say
         until(lambda: not listens(site.address))
-        assert not site.own.shutdown.over
+        assert not site.own.runtime.shutdown.over
         site.complete(site.claim())
         assert call.result().is_success
 
@@ -114,7 +114,7 @@ def test_calls_under_way_have_the_grace_while_streams_and_idle_connections_end(t
             for _ in range(3):
                 site.complete(site.claim())
             assert [one.result().content for one in (call, other)] == [b"picture", b"picture"]
-        until(lambda: site.own.shutdown.over)
+        until(lambda: site.own.runtime.shutdown.over)
 
 
 def test_after_the_grace_nobody_pays_for_what_nobody_gets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +125,7 @@ def test_after_the_grace_nobody_pays_for_what_nobody_gets(tmp_path: Path, monkey
             with seeing_nothing(site, monkeypatch):
                 site.complete(running[2])
                 told(site)
-                until(lambda: site.own.shutdown.closing)
+                until(lambda: site.own.runtime.shutdown.closing)
                 told_again(site)
                 for lost in (drawn.result(), queued.result()):
                     refused(lost, 503, "restarted")
@@ -182,13 +182,13 @@ def test_after_the_grace_nobody_waits_for_a_database_that_says_nothing(
 @contextmanager
 def seeing_nothing(site: Website, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The calls that wait don't learn meanwhile how their requests stand."""
-    go_on, look = threading.Event(), site.own.watcher._queue.poll
+    go_on, look = threading.Event(), site.own.runtime.watcher._queue.poll
 
     def late(*given: Any, **named: Any) -> Any:
         go_on.wait()
         return look(*given, **named)
 
-    monkeypatch.setattr(site.own.watcher._queue, "poll", late)
+    monkeypatch.setattr(site.own.runtime.watcher._queue, "poll", late)
     try:
         yield
     finally:

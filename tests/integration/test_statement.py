@@ -89,8 +89,8 @@ def test_usage_is_the_same_before_and_after_the_records_end(site: Website, http:
     first, second = used["data"]
     assert first == {"date": today, "model_name": "sd1.5-img2img", **used["total"], "requests": 2}
     assert (second["model_name"], second["requests"], second["cost"]) == ("sd3-med-img2img", 1, 0.0)
-    with moved_clock(site.own.store.db, site.own.settings.retention):
-        site.own.cleanup()
+    with moved_clock(site.own.store.db, site.own.runtime.settings.retention.record_ttl):
+        site.own.files.cleanup(site.own.store)
     with site.own.store.db.read() as view:
         assert view.scalar(select(func.count()).where(history.c.account_id == site.account_id)) == 2
     assert read(http, "/v2/usage") == used

@@ -66,10 +66,10 @@ def test_a_picture_that_finds_no_room_is_a_503_that_leaves_nothing(tmp_path: Pat
             assert int(refused.headers["retry-after"]) > 0
         assert [path for path in disk.folder.rglob("data/*/*") if path.is_file()] == []
         # Some room is not enough: as much as what was refused takes is.
-        site.own.uploads.put(b"", "png")
+        site.own.files.uploads.put(b"", "png")
         with pytest.raises(StorageUnavailable) as error:
-            site.own.uploads.self_test()
+            site.own.files.uploads.self_test()
         assert error.value.why == "the disk is full"
         disk.free()
-        site.own.uploads.self_test()
+        site.own.files.uploads.self_test()
         assert [http.post(address, json=body).status_code for address, body in calls] == [200, 200]

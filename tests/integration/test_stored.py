@@ -55,14 +55,14 @@ def files(tmp_path: Path) -> Counting:
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Website]:
     with serving(tmp_path) as site:
-        own = site.own.settings
+        own = site.own.runtime.settings
         for kind, folder in (("outputs", own.outputs_folder), ("uploads", own.assets_folder)):
             object.__setattr__(site.own.files, kind, Counting(folder, 1000))
         yield site
 
 
 def test_it_is_sent_whole_and_in_pieces(site: Website) -> None:
-    for place in (site.own.outputs, site.own.uploads):
+    for place in (site.own.files.outputs, site.own.files.uploads):
         name = place.put(PICTURE, "png")
         with httpx2.Client(base_url=site.address, verify=PLAIN) as anybody:
             told = anybody.head(f"/files/{name}")
@@ -75,7 +75,7 @@ def test_it_is_sent_whole_and_in_pieces(site: Website) -> None:
 
 
 def test_so_is_a_blocking_call_s(site: Website) -> None:
-    body, place = {"prompt": "a fox", "image": "/sd-img2img-input.jpeg"}, site.own.outputs
+    body, place = {"prompt": "a fox", "image": "/sd-img2img-input.jpeg"}, site.own.files.outputs
     name = place.put(PICTURE, "png")
     made = {"name": name, "size": len(PICTURE), "width": 8, "height": 8, "seed": 7}
     with site.http() as http, ThreadPoolExecutor(1) as calls:
@@ -132,8 +132,8 @@ def test_every_size_is_sent_whole(files: Counting, size: int) -> None:
 
 
 def test_it_is_refused_before_it_begins_and_breaks_off_after(site: Website) -> None:
-    name = site.own.outputs.put(PICTURE, "png")
-    counting: Any = site.own.outputs
+    name = site.own.files.outputs.put(PICTURE, "png")
+    counting: Any = site.own.files.outputs
     with httpx2.Client(base_url=site.address, verify=PLAIN) as anybody:
         counting.breaks_at = 0
         assert anybody.get(f"/files/{name}").status_code == 503

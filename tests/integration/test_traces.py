@@ -93,9 +93,9 @@ def worker(site: Website, weights: Path, tracing: Tracing) -> Worker:
     """A worker with toy weights."""
     own = site.own
     models = ModelPool("cpu", "float32", 32, {SLUG: WeightsSpec(toy_weights("sd3", weights))}, catalogue=MODELS)
-    outputs = Outputs(own.store.leases, own.outputs, SafetyFilter(None), with_recipe=False)
+    outputs = Outputs(own.store.leases, own.files.outputs, SafetyFilter(None), with_recipe=False)
     config = WorkerConfig(id="w1", max_images=4, max_rows=16, poll=0.01, grace=1, heartbeat=1)
-    return Worker(own.store, models, Inputs.from_settings(own.settings), outputs, config, tracing)
+    return Worker(own.store, models, Inputs.from_settings(own.runtime.settings), outputs, config, tracing)
 
 
 def work(site: Website, one: Worker, request: Request) -> Request:

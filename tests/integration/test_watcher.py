@@ -248,12 +248,12 @@ def test_who_goes_away_is_noticed_and_cancels_unless_it_can_ask_again(site: Webs
         until(lambda: site.own.store.queue.depth()[0] == 11)
         request = site.submit()
         follows = [call(site, "GET", f"/v2/requests/{request.id}/events") for _ in range(5)]
-        until(lambda: site.own.waits.open == 16)
+        until(lambda: site.own.runtime.waits.open == 16)
         for connection in [*calls, kept, *follows]:
             connection.close()
-        until(lambda: site.own.waits.open == 0)
+        until(lambda: site.own.runtime.waits.open == 0)
         until(lambda: site.own.store.queue.depth()[0] == 2)
-        assert site.own.watcher._watches == set()
+        assert site.own.runtime.watcher._watches == set()
         assert left(http) == pytest.approx(before - 0.0035 - 0.001)
 
 
@@ -263,4 +263,4 @@ def test_a_cancel_of_one_s_own_ends_the_wait(site: Website) -> None:
         assert waiting.recv(100).startswith(b"HTTP/1.1 500 ")
         waiting.close()
         assert http.get("/health").is_success
-        until(lambda: site.own.waits.open == 0)
+        until(lambda: site.own.runtime.waits.open == 0)

@@ -154,7 +154,7 @@ def test_pixels_at_the_input_picture_s_size(tmp_path: Path) -> None:
 def worker_refuses(site: Website, key: Key) -> None:
     """What a worker says once it has fetched the picture, here a sample that is past the web's own look."""
     wanted = MODELS[MEDIUM].read(MODELS[MEDIUM].validate({"prompt": "a fox", "image": "/sd3-img2img-ip.jpg"})[0])
-    with Inputs(site.own.inputs, PublicClient(frozenset(), 1), Decoder(2**21, 10), 2, 2**20) as pictures:
+    with Inputs(site.own.files.inputs, PublicClient(frozenset(), 1), Decoder(2**21, 10), 2, 2**20) as pictures:
 
         def fetch(asking: Key) -> Decoded | None:
             limit = partial(site.own.store.leases.pixel_limit, asking.id)
@@ -184,7 +184,7 @@ def test_so_many_calls_of_an_account_wait_and_follow(tmp_path: Path) -> None:
                 theirs = post(other).json()["request_id"]
                 with following(other, theirs) as events:
                     next(events)
-        until(lambda: site.own.waits.open == 1, 60)  # who follows no longer has gone
+        until(lambda: site.own.runtime.waits.open == 1, 60)  # who follows no longer has gone
         with following(http, request.id) as again:
             next(again)
         for _ in range(3):

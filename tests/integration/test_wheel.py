@@ -72,7 +72,7 @@ def test_its_command_runs_from_an_environment_of_its_own(wheel: Path, tmp_path: 
 
 
 def documented(way: str, place: Path) -> list[str]:
-    """The commands of docs/install.md for one way, up to the one that installs the wheel; `pip`: those of a server."""
+    """The commands of docs/install.md for one way; `pip`: those of a server, up to the one that installs the wheel."""
     text = (ROOT / "docs" / "install.md").read_text("utf-8").replace("/opt/tintype", f"{place}/opt")
     first = {"pip": rf"python3 -m venv|{place}/opt/bin/pip"}.get(way, way)
     commands = re.findall(rf"^    ((?:{first}) .*)$", text, re.MULTILINE)

@@ -62,10 +62,10 @@ def worker(site: Website, models: ModelPool) -> Iterator[Worker]:
     """Looks for requests when it is called, and tells what it has when a picture is done; else never."""
     own, models.catalogue = site.own, Catalogue([ONE, OTHER])
     store = store_on(own.store.db, lease=60, retention=60, warm_wait=0.2)
-    outputs = Outputs(store.leases, own.outputs, SafetyFilter(None), with_recipe=False)
+    outputs = Outputs(store.leases, own.files.outputs, SafetyFilter(None), with_recipe=False)
     times = {"poll": NEVER, "heartbeat": NEVER, "grace": 1.0, "warm_wait": 0.2}
     config = WorkerConfig(id="w1", max_images=4, max_rows=16, **times)
-    with Inputs.from_settings(own.settings) as inputs:
+    with Inputs.from_settings(own.runtime.settings) as inputs:
         one = Worker(store, models, inputs, outputs, config)
         one.preloader.poll()
         yield one
@@ -306,7 +306,7 @@ def refuse() -> None:
 
 def test_a_picture_that_alone_is_refused_fails_after_three_attempts(site: Website, worker: Worker) -> None:
     """It would hold up everybody, if its worker paused for it; and be drawn for ever, if that weren't counted."""
-    hindered: Any = Hindered(site.own.outputs, refuse)
+    hindered: Any = Hindered(site.own.files.outputs, refuse)
     worker.outputs.storage = hindered
     request = submit(site, ONE.slug)
     until(lambda: turned(worker) and found(site, request).ended)
@@ -321,7 +321,7 @@ def test_a_request_is_over_when_it_is_cancelled_however_long_its_storage_says_no
     site: Website, worker: Worker
 ) -> None:
     answers = threading.Event()
-    hindered: Any = Hindered(site.own.outputs, lambda: answers.wait(60))
+    hindered: Any = Hindered(site.own.files.outputs, lambda: answers.wait(60))
     worker.outputs.storage = hindered
     many = [submit(site, ONE.slug) for _ in range(4)]
     until(lambda: turned(worker) and [bool(task.uploaded) for task in worker.running.values()] == [True] * 4)
@@ -343,7 +343,7 @@ def test_a_worker_that_stops_does_not_wait_for_a_storage_that_says_nothing(
 ) -> None:
     monkeypatch.setattr("tintype.worker.loop.LAST_UPLOADS", 0.01)
     answers = threading.Event()
-    hindered: Any = Hindered(site.own.outputs, lambda: answers.wait(60))
+    hindered: Any = Hindered(site.own.files.outputs, lambda: answers.wait(60))
     worker.outputs.storage = hindered
     request = submit(site, ONE.slug)
     until(lambda: turned(worker) and [task for task in worker.running.values() if task.uploaded])

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import httpx2
 import uvicorn
@@ -23,20 +23,31 @@ from tintype.store.db.database import Database
 from tintype.store.db.migrations import migrate
 from tintype.store.db.records import Progress, Request
 from tintype.store.db.tables import requests
-from tintype.web.services import Services
+from tintype.store.store import Store
+from tintype.web.files import Files
+from tintype.web.runtime import Runtime
 
 PARAMS = GenerationParams(prompt="a fox", steps=4, guidance=5.0, seed=7, sampler="euler")
 RECIPE = Recipe(model="m", params=PARAMS, weights="w", dtype="float32", t5_tokens=1, source="")
 RESULT = {"pictures": [], "format": "png", "seed": 7, "inference_time": 1.5, "recipe": RECIPE.to_json()}
 
 
+class Inside(NamedTuple):
+    """What handlers are given."""
+
+    store: Store
+    files: Files
+    runtime: Runtime
+
+
 class Website:
-    """A server in a thread, its services, and an account with money."""
+    """A server in a thread, what is inside of it, and an account with money."""
 
     def __init__(self, server: uvicorn.Server, address: str) -> None:
         self.server = server
         self.app: FastAPI = cast(Any, server.config.app)
-        self.own: Services = self.app.state.services
+        state = self.app.state
+        self.own = Inside(state.store, state.files, state.runtime)
         self.address = address
         self.account_id = self.own.store.accounts.create("one", 1_000_000).id
         self.key, self.secret = self.own.store.accounts.keys.create(self.account_id, "key")
@@ -77,7 +88,7 @@ class Website:
     def complete(self, request: Request, pictures: int = 1) -> None:
         """End it, with pictures that are there."""
         made = [
-            {"name": self.own.outputs.put(b"picture", "png"), "size": 7, "width": 8, "height": 8, "seed": 7}
+            {"name": self.own.files.outputs.put(b"picture", "png"), "size": 7, "width": 8, "height": 8, "seed": 7}
             for _ in range(pictures)
         ]
         assert self.own.store.leases.complete(request.id, request.attempt, a_result(**{**RESULT, "pictures": made}), 4)

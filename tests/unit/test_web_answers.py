@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -22,7 +23,10 @@ from tintype.store.db.records import (
     Timing,
 )
 from tintype.store.queue.eta import Eta
-from tintype.web.generate import answers, v2
+from tintype.web.declared import Answer
+from tintype.web.generate import answers
+from tintype.web.generate.dialect import Accepted
+from tintype.web.generate.v2 import V2
 
 BASE = "https://a.example"
 QUEUED = Request(
@@ -43,6 +47,12 @@ def made(**changes: Any) -> Request:
     return replace(RUNNING, **{**completed, "result": RESULT, **changes})
 
 
+def seen(answer: Answer) -> dict[str, Any]:
+    """As a caller reads it."""
+    found: dict[str, Any] = json.loads(answer.text())
+    return found
+
+
 @pytest.fixture
 def outputs(tmp_path: Path) -> Files:
     return Files(tmp_path, 60)
@@ -51,26 +61,27 @@ def outputs(tmp_path: Path) -> Files:
 def test_queued_and_running() -> None:
     links = {"status_url": f"{BASE}/v2/requests/7/status", "response_url": f"{BASE}/v2/requests/7"}
     poll = f"{BASE}/v1/requests/7"
-    assert v2.queued(QUEUED, BASE) == {"request_id": "7", "status": "QUEUED", "poll_url": poll, **links}
+    answered = V2().render(cast(Any, None), Accepted(QUEUED, {}, BASE))
+    assert json.loads(bytes(answered.body)) == {"request_id": "7", "status": "QUEUED", "poll_url": poll, **links}
     queued = {"status": "QUEUED", "request_id": "7", "metrics": {}, **links}
     first = {"queue_position": 3, "eta": 8.5, "progress": 0, "step": 0, "steps": 4}
-    assert answers.status(QUEUED, BASE, Eta(3, 8.5)) == queued | first
+    assert seen(answers.status(QUEUED, BASE, Eta(3, 8.5))) == queued | first
     running = {**queued, "status": "PROCESSING", "queue_position": None, "progress": 0.25, "step": 1, "steps": 4}
-    assert answers.status(RUNNING, BASE, Eta(seconds=4.5)) == running | {"eta": 4.5}
+    assert seen(answers.status(RUNNING, BASE, Eta(seconds=4.5))) == running | {"eta": 4.5}
 
 
 def test_progress_never_passes_its_end_nor_divides_by_nothing() -> None:
-    assert answers.status(replace(RUNNING, step=9), BASE, Eta())["progress"] == 1
-    assert answers.status(replace(RUNNING, steps=0), BASE, Eta())["progress"] == 0
-    assert answers.status(replace(made(), steps=0), BASE, Eta())["progress"] == 1
+    assert seen(answers.status(replace(RUNNING, step=9), BASE, Eta()))["progress"] == 1
+    assert seen(answers.status(replace(RUNNING, steps=0), BASE, Eta()))["progress"] == 0
+    assert seen(answers.status(replace(made(), steps=0), BASE, Eta()))["progress"] == 1
 
 
 def test_failed_has_times_and_no_cost(outputs: Files) -> None:
     times = {"inference_time": 2.0, "queue_time": 1.0, "total_time": 3.0}
     body = {"status": "FAILED", "request_id": "7", "error": "why", "metrics": times}
     body |= {"error_description": answers.failure(FAILED).advice}
-    assert answers.status(FAILED, BASE, Eta()) == body
-    assert answers.result(FAILED, BASE, 10, outputs) == body
+    assert seen(answers.status(FAILED, BASE, Eta())) == body
+    assert seen(answers.result(FAILED, BASE, 10, outputs)) == body
 
 
 def test_cancelled_before_it_ran() -> None:
@@ -79,8 +90,8 @@ def test_cancelled_before_it_ran() -> None:
 
 
 def test_completed(outputs: Files) -> None:
-    assert answers.status(made(), BASE, Eta())["metrics"] == {"inference_time": 1.25}
-    body = answers.result(made(), BASE, 9_980_000, outputs)
+    assert seen(answers.status(made(), BASE, Eta()))["metrics"] == {"inference_time": 1.25}
+    body = seen(answers.result(made(), BASE, 9_980_000, outputs))
     assert body["output"] == body["images"][0]["url"] == f"{BASE}/files/1.png"
     assert (body["images"][0]["file_size"], body["images"][0]["seed"], body["seed"]) == ("9", "5", "5")
     times = {"inference_time": 1.25, "queue_time": 1.0, "total_time": 3.0}
@@ -93,13 +104,13 @@ def test_base64_is_the_files_own(outputs: Files) -> None:
     name = outputs.put(b"pixels", "png")
     result = replace(RESULT, outputs=(replace(RESULT.outputs[0], name=name),))
     request = made(params={"prompt": "a fox", "base64": True}, result=result)
-    assert answers.result(request, BASE, 0, outputs)["output"] == "cGl4ZWxz"
+    assert seen(answers.result(request, BASE, 0, outputs))["output"] == "cGl4ZWxz"
 
 
 def test_whole_numbers_survive_a_reader_that_has_floats_only(outputs: Files) -> None:
     large = 2**53
     result = replace(RESULT, recipe=RECIPE.of(large))
-    body = answers.result(made(result=result), BASE, 0, outputs)
+    body = seen(answers.result(made(result=result), BASE, 0, outputs))
     assert (body["recipe"]["order"]["seed"], body["recipe"]["order"]["steps"]) == (str(large), 4)
     sent = {"order": {"seed": large, "strength": 0.5}, "all": [large - 1, -large, True]}
     shown = {"order": {"seed": str(large), "strength": 0.5}, "all": [large - 1, str(-large), True]}
@@ -130,7 +141,7 @@ def test_a_failure_keeps_the_advice_of_its_error(name: str) -> None:
     failed = replace(FAILED, failure=Failure(error.message, error.status, name))
     again = answers.failure(failed)
     assert (type(again), again.message, again.status) == (type(error), "why", error.status)
-    assert answers.status(failed, BASE, Eta())["error_description"] == error.advice
+    assert seen(answers.status(failed, BASE, Eta()))["error_description"] == error.advice
 
 
 def test_failures_without_a_name() -> None:

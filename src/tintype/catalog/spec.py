@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from importlib.metadata import entry_points
 from math import ceil
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
-from tintype.core import IMAGE_ROLES, GenerationParams, InputImage, Role
+from tintype.core import IMAGE_ROLES, Format, GenerationParams, InputImage, Role
 from tintype.errors import SENT_LENGTH, InvalidParameter, MissingParameter, NotFound
 
 Value = str | int | float | bool
@@ -173,6 +173,12 @@ class ModelSpec:
     def texts(self) -> frozenset[str]:
         """The parameters that hold any text, and may therefore be empty."""
         return frozenset(param.name for param in self.parameters if param.kind == "string" and not param.choices)
+
+    @cached_property
+    def formats(self) -> tuple[Format, ...]:
+        """The file formats of its images: those that a caller may choose from, or its only one."""
+        chosen = next((param.choices for param in self.parameters if param.field == "format"), ())
+        return cast("tuple[Format, ...]", chosen) or (self.fixed.get("format", "jpeg"),)
 
     @property
     def price(self) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from fastapi import APIRouter, FastAPI
 from fastapi.concurrency import run_in_threadpool
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.middleware.cors import CORSMiddleware
 
 from tintype import __version__
@@ -28,18 +28,17 @@ from tintype.testmode.images import FakeOutputs
 from tintype.web.account import credits, history, keys, webhooks
 from tintype.web.errors import add_error_handlers
 from tintype.web.files import Files
-from tintype.web.generate import uploads
-from tintype.web.generate.events import events_router
+from tintype.web.generate import events, uploads
+from tintype.web.generate.dialect import Dialect
 from tintype.web.generate.models import models_router, warm_router
-from tintype.web.generate.v1 import v1_router
-from tintype.web.generate.v2 import v2_router
+from tintype.web.generate.v1 import V1
+from tintype.web.generate.v2 import V2
 from tintype.web.middleware import CallMetrics, Exchanges
 from tintype.web.openapi import ABOUT, finish
 from tintype.web.operator import server
 from tintype.web.pages import public, shell
 from tintype.web.responses import json_bytes
 from tintype.web.runtime import Runtime
-from tintype.web.services import Services
 from tintype.web.shutdown import Shutdown
 
 log = structlog.get_logger()
@@ -90,13 +89,16 @@ CORS: dict[str, Any] = {
 NO_HEAD = ("/webhook/inactive", "/v2/requests/{request_id}/events")
 
 
+#: The public APIs. An address is the first one's that owns it; the last one owns whatever is left.
+DIALECTS: tuple[Dialect, ...] = (V1(), V2())
+
+
 def all_routers(catalogue: Catalogue) -> list[APIRouter]:
     """Every route of a server with these models; the first that matches answers."""
     return [
-        v1_router(catalogue),
-        v2_router(catalogue),
+        *(dialect.routes(catalogue) for dialect in DIALECTS),
         warm_router,
-        events_router(),
+        events.router,
         public.router,
         public.samples_router(),
         shell.router,
@@ -178,7 +180,7 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
         redirect_slashes=False,  # its 307 has no JSON
     )
     app.state.store, app.state.files, app.state.runtime = store, files, runtime
-    app.state.services = Services(app.state)
+    app.state.dialects = DIALECTS
     _describe(app)
     routers = all_routers(registry.catalogue)
     routers.append(head_router(routers))
@@ -186,6 +188,8 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
     app.state.routes = [*app.routes, *(route for router in routers for route in router.routes)]
     for router in routers:
         app.include_router(router)
+    # Builds the routes' handlers, which the framework would do during the first calls.
+    list(iter_route_contexts(app.routes))
     add_error_handlers(app)
     app.add_middleware(Exchanges, store=store, runtime=runtime)
     if settings.web.cors_origins:  # outside of errors, which need its headers too, and of authentication
@@ -199,7 +203,7 @@ def _describe(app: FastAPI) -> None:
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
-        return finish(plain(), app.state.routes)
+        return finish(plain(), app.state.routes, app.state.runtime.registry.catalogue)
 
     app.openapi = openapi  # type: ignore[method-assign]
     #: As bytes, cached: all but the server's own address is the same for all callers.

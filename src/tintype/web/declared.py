@@ -75,8 +75,12 @@ class Answer(BaseModel):
         required = (name for name, field in cls.model_fields.items() if field.is_required() and name not in more)
         return cls(**{name: getattr(record, name) for name in required}, **more)
 
+    def text(self) -> str:
+        """As JSON."""
+        return self.model_dump_json(exclude_unset=True, by_alias=True)
+
     def response(self, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-        """Made once, without a second validation by the framework."""
+        """Made once: what a handler returns otherwise, the framework validates again."""
         body = self.model_dump_json(exclude_unset=True, by_alias=True)
         return Response(body, status, headers, media_type="application/json")
 

@@ -44,7 +44,7 @@ class Error(Answer):
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Answer all of them with the same three fields."""
+    """Answer all of them as the dialect of their address has it."""
     app.add_exception_handler(TintypeError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _framework)
@@ -52,7 +52,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, unforeseen)
 
 
-def _ours(http: HttpRequest, error: Exception) -> JSONResponse:
+def _ours(http: HttpRequest, error: Exception) -> Response:
     known = error if isinstance(error, TintypeError) else TintypeError()
     runtime: Runtime = http.app.state.runtime
     key: Key | None = http.scope.get("state", {}).get("key")
@@ -63,7 +63,14 @@ def _ours(http: HttpRequest, error: Exception) -> JSONResponse:
     if known.status >= 500 and known.__cause__ and not _logged(known):
         # The cause is for the operator, not for the client.
         log.error(known.message, path=http.url.path, cause=f"{type(known.__cause__).__name__}: {known.__cause__}")
-    return JSONResponse(known.public(), status_code=known.status, headers=known.public_headers())
+    # The body of an error is the dialect's.
+    answer: Response = next(one.error(known) for one in http.app.state.dialects if one.owns(http.url.path))
+    return answer
+
+
+def plain_error(error: TintypeError) -> JSONResponse:
+    """As the vendor has it, and this server's own addresses."""
+    return JSONResponse(error.public(), status_code=error.status, headers=error.public_headers())
 
 
 def _logged(error: TintypeError) -> bool:
@@ -71,7 +78,7 @@ def _logged(error: TintypeError) -> bool:
     return any(isinstance(one, StoreUnavailable | StorageUnavailable) for one in (error, error.__cause__))
 
 
-def _framework(http: HttpRequest, error: Exception) -> JSONResponse:
+def _framework(http: HttpRequest, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     place = f"{http.method} {http.url.path[:80]}"
     if status == 404:
@@ -81,7 +88,7 @@ def _framework(http: HttpRequest, error: Exception) -> JSONResponse:
     return _ours(http, BadRequest() if status < 500 else TintypeError())
 
 
-def _invalid(http: HttpRequest, error: Exception) -> JSONResponse:
+def _invalid(http: HttpRequest, error: Exception) -> Response:
     """What the framework checks by itself: a single parameter of a path, a query or the headers."""
     first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
     name, wanted = str(first.get("loc", ("request",))[-1]), str(first.get("msg", ""))
@@ -98,6 +105,6 @@ def _gone(_http: HttpRequest, _error: Exception) -> Response:
     return Response(status_code=CLIENT_GONE)
 
 
-def unforeseen(http: HttpRequest, error: Exception) -> JSONResponse:
+def unforeseen(http: HttpRequest, error: Exception) -> Response:
     log.error("unforeseen error", path=http.url.path, exc_info=error)
     return _ours(http, TintypeError(UNFORESEEN))

@@ -13,14 +13,13 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from starlette.routing import BaseRoute
 
 from tintype.catalog.builtin import BUILTIN
-from tintype.catalog.spec import ModelSpec
+from tintype.catalog.spec import Catalogue, ModelSpec
 from tintype.errors import UNFORESEEN
 from tintype.testmode.scenario import table
 from tintype.web.auth import caller
 from tintype.web.errors import Error
 from tintype.web.json_body import DeclaredBody
 
-Schema = dict[str, Any]
 #: The two ways to send a key.
 SCHEMES = {
     "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
@@ -29,65 +28,6 @@ SCHEMES = {
 #: Where a `$ref` to a component leads.
 SCHEMAS, RESPONSES = "#/components/schemas/", "#/components/responses/"
 
-ID: Schema = {"type": "string", "format": "uuid"}
-URL: Schema = {"type": "string", "format": "uri"}
-TEXT: Schema = {"type": "string"}
-NUMBER: Schema = {"type": "number"}
-WHOLE: Schema = {"type": "integer"}
-FLAG: Schema = {"type": "boolean"}
-
-
-def shape(optional: dict[str, Schema] | None = None, **required: Schema) -> Schema:
-    """An object with these properties, and perhaps others."""
-    return {"type": "object", "required": list(required), "properties": {**required, **(optional or {})}}
-
-
-def or_null(schema: Schema) -> Schema:
-    """The schema, or null."""
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-#: The states of a request, and what each means to its caller.
-STATES = {
-    "QUEUED": "Accepted, waiting for a worker",
-    "PROCESSING": "Running on a worker",
-    "COMPLETED": "Done: the pictures are ready",
-    "FAILED": "Failed, refused or cancelled: the error says why, and nothing was charged",
-}
-STATE: Schema = {"enum": list(STATES), "description": "; ".join(": ".join(state) for state in STATES.items())}
-
-SUBMITTED = shape(request_id=ID, status=STATE, poll_url=URL, status_url=URL, response_url=URL)
-FAILED = shape(
-    status={"const": "FAILED"}, request_id=ID, error=TEXT, error_description=TEXT, metrics={"type": "object"}
-)
-PROGRESS = {"progress": {"type": "number", "minimum": 0, "maximum": 1}, "step": WHOLE, "steps": WHOLE}
-RUNNING = shape(
-    {"metrics": {"type": "object"}},
-    status={"enum": ["QUEUED", "PROCESSING"]},
-    request_id=ID,
-    status_url=URL,
-    response_url=URL,
-    queue_position=or_null(WHOLE),
-    eta=or_null(NUMBER),
-    **PROGRESS,
-)
-DONE = shape(status={"const": "COMPLETED"}, request_id=ID, metrics=shape(inference_time=NUMBER), **PROGRESS)
-IMAGE = shape(url=URL, content_type=TEXT, file_name=TEXT, file_size=TEXT, seed=TEXT)
-COSTS = shape(cost=NUMBER, remaining_credits=NUMBER, inference_time=NUMBER, queue_time=NUMBER, total_time=NUMBER)
-RESULT = shape(
-    {
-        "prompt": TEXT,
-        "error": {"type": "null"},
-        "recipe": {"type": "object"},
-        "warnings": {"type": "array", "items": TEXT},
-    },
-    status={"const": "COMPLETED"},
-    request_id=ID,
-    output=TEXT,
-    images={"type": "array", "items": IMAGE, "minItems": 1},
-    seed=TEXT,
-    metrics=COSTS,
-)
 #: Headers of answers with images.
 WEIGHED = {
     "x-weights": {
@@ -96,7 +36,7 @@ WEIGHED = {
     },
     "x-cold-start": {
         "description": "Seconds spent on loading the model for this request, never charged; absent where it was loaded",
-        "schema": NUMBER,
+        "schema": {"type": "number"},
     },
     "x-warning": {
         "description": "Warnings about parameters, and what the safety check found and did not block; else absent",
@@ -140,16 +80,8 @@ WAITING = {
     507: "The model and an image of this size don't fit into this server's memory",
 }
 REFUSED_CONTENT = "The safety check refused the content, or this Idempotency-Key was sent with another body"
-#: Of a model's operations, which exist: there is no 404.
-ASKING = {status: text for status, text in REFUSALS.items() if status != 404} | {422: REFUSED_CONTENT}
 #: Of any call with a body, in addition to those of every call.
 WITH_BODY = (400, 403, 413, 415, 429)
-#: Headers of a model's operations.
-HEADERS = {
-    "Idempotency-Key": "Makes the call safe to retry: its request is run and charged once, and the answer is the same",
-    "Cancel-After": "Seconds after which the request is cancelled, unless it has completed",
-    "X-Webhook-URL": "An address that is sent an event when the request has ended",
-}
 
 
 def errors(*statuses: int, words: Mapping[int, str] = MappingProxyType({})) -> dict[int | str, Any]:
@@ -167,70 +99,26 @@ def refusal(text: str) -> dict[str, Any]:
     return {"description": text, "content": {"application/json": {"schema": {"$ref": SCHEMAS + Error.__name__}}}}
 
 
-def describe_call(summary: str, *statuses: int) -> dict[str, Any]:
-    """Arguments of `add_api_route` for an operation that needs a key and no body, with the status of its errors."""
-    return {"summary": summary, "responses": errors(401, *statuses)}
-
-
-def describe_state(summary: str) -> dict[str, Any]:
-    """Arguments of `add_api_route` for an operation that shows the state of a request."""
-    return _describe_found(summary, {"oneOf": [RUNNING, DONE]}, {})
-
-
-def describe_result(summary: str) -> dict[str, Any]:
-    """Arguments of `add_api_route` for an operation that shows a request with its images."""
-    return _describe_found(summary, {"oneOf": [RUNNING, RESULT]}, WEIGHED)
-
-
-def _describe_found(summary: str, schema: Schema, headers: Schema) -> dict[str, Any]:
-    found = {"description": "How it stands", "content": {"application/json": {"schema": schema}}, "headers": headers}
-    failed = {
-        "description": "The request FAILED, which is not an error of this call",
-        "content": {"application/json": {"schema": FAILED}},
-    }
-    words = describe_call(summary, 400, 404)
-    return words | {"responses": {200: found, 422: failed, **words["responses"]}}
-
-
-def describe_v1(spec: ModelSpec) -> dict[str, Any]:
-    """Arguments of FastAPI's `add_api_route` for a model's blocking operation."""
-    images = {f"image/{kind}": {"schema": {"type": "string", "format": "binary"}} for kind in ("jpeg", "png", "webp")}
-    content = images | {"application/json": {"schema": {"type": "object"}}}
-    answer = {"description": "The image, or JSON with base64 or addresses", "content": content, "headers": WEIGHED}
-    return _describe(spec, "run", f"{spec.title}: run and wait", answer, ASKING | WAITING)
-
-
-def describe_v2(spec: ModelSpec) -> dict[str, Any]:
-    """Arguments of FastAPI's `add_api_route` for a model's queued operation."""
-    answer = {"description": "The request is queued", "content": {"application/json": {"schema": SUBMITTED}}}
-    return _describe(spec, "submit", f"{spec.title}: submit to the queue", answer, ASKING)
-
-
-def _describe(
-    spec: ModelSpec, verb: str, summary: str, answer: dict[str, Any], refusals: dict[int, str]
+def describe_model(
+    spec: ModelSpec, verb: str, summary: str, words: Mapping[int, str] = MappingProxyType({})
 ) -> dict[str, Any]:
-    schema = spec.json_schema()
-    body = {"schema": schema, "examples": {"example": {"value": dict(spec.example)}}}
-    responses = {status: refusal(text) for status, text in sorted(refusals.items())}
+    """What a model's operation says of itself, as arguments of a router. words: its errors beyond those of each."""
+    body = {
+        "schema": {"$ref": SCHEMAS + spec.slug},
+        "examples": {"example": {"value": dict(spec.example)}},
+    }
+    content = {"application/json": body, "multipart/form-data": {"schema": body["schema"]}}
+    # It exists: there is no 404.
     return {
         "summary": summary,
         "description": spec.description,
         "operation_id": f"{verb}-{spec.slug}",
-        "responses": {200: answer, **responses},
-        "openapi_extra": {
-            "parameters": [
-                {"name": name, "in": "header", "required": False, "description": words, "schema": {"type": "string"}}
-                for name, words in HEADERS.items()
-            ],
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": body, "multipart/form-data": {"schema": schema}},
-            },
-        },
+        "responses": errors(401, 406, *WITH_BODY, words={422: REFUSED_CONTENT, **words}),
+        "openapi_extra": {"requestBody": {"required": True, "content": content}},
     }
 
 
-def finish(schema: dict[str, Any], routes: Iterable[BaseRoute]) -> dict[str, Any]:
+def finish(schema: dict[str, Any], routes: Iterable[BaseRoute], catalogue: Catalogue) -> dict[str, Any]:
     """Add what the framework doesn't know: the bodies that it doesn't read, and the errors that all operations share.
 
     Its own errors, which are never sent, are removed.
@@ -241,7 +129,7 @@ def finish(schema: dict[str, Any], routes: Iterable[BaseRoute]) -> dict[str, Any
     _, found = models_json_schema([*models, (Error, "serialization")], ref_template=SCHEMAS + "{model}")
     components = schema.setdefault("components", {})
     shapes = components.setdefault("schemas", {})
-    shapes |= found["$defs"]
+    shapes |= found["$defs"] | {slug: spec.json_schema() for slug, spec in catalogue.items()}
     components["responses"] = {str(status): refusal(words) for status, words in REFUSALS.items()}
     for route, body in declared:
         content = {"schema": {"$ref": SCHEMAS + body.model.__name__}, "example": dict(body.example)}

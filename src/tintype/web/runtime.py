@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
 
 from tintype.catalog.blocked import BlockedPhrases
-from tintype.catalog.spec import ModelSpec, Tariff
+from tintype.catalog.spec import Tariff
 from tintype.hub.registry import Registry
 from tintype.media.storage import open_storage
 from tintype.settings import Settings
@@ -30,6 +31,8 @@ class Runtime:
 
     settings: Settings
     registry: Registry
+    #: By slug: the operator's own prices, or the catalogue's; nothing without billing.
+    tariffs: Mapping[str, Tariff]
     threads: Threads
     bodies: Bodies
     waits: ConcurrentWaits
@@ -49,10 +52,12 @@ class Runtime:
         """name: the server's in the database, and in traces."""
         # Its own, with a short timeout: readiness is answered before a slow storage is.
         probed = open_storage(settings.storage, settings.outputs_folder, settings.retention.image_ttl, STORAGE_TIMEOUT)
+        prices, billed = registry.prices, settings.billing.enabled
         snapshot = partial(store.ops.metrics, registry.catalogue)
         return cls(
             settings=settings,
             registry=registry,
+            tariffs={slug: tariff(spec, prices.get(slug), billing=billed) for slug, spec in registry.catalogue.items()},
             threads=Threads(),
             bodies=Bodies(per_account=settings.limits.account_bodies, total=settings.limits.bodies),
             waits=ConcurrentWaits(settings.limits.account_waits, settings.limits.waits),
@@ -64,7 +69,3 @@ class Runtime:
             shutdown=shutdown,
             readiness=Readiness(store, probed, shutdown, settings.queue.heartbeat),
         )
-
-    def price(self, spec: ModelSpec) -> Tariff:
-        """A model's price: the operator's own, or the catalogue's; nothing without billing."""
-        return tariff(spec, self.registry.prices.get(spec.slug), billing=self.settings.billing.enabled)

@@ -284,7 +284,7 @@ class Request:
         return () if self.result is None else self.result.warnings
 
     @property
-    def mode(self) -> dict[str, str]:
+    def mode(self) -> dict[str, Any]:
         """What answers say in addition where a test key sent it."""
         return {"mode": "test"} if self.test else {}
 

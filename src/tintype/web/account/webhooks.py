@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Query
-from fastapi import Request as HttpRequest
 from pydantic import AfterValidator, Field, StringConstraints
 
 from tintype.errors import AddressRefused, BadRequest, InvalidParameter, PictureUnreachable, WebhookRefused
@@ -16,7 +15,6 @@ from tintype.store.accounts.keys import Key
 from tintype.store.db.records import Delivery, DeliveryStatus, Event, Subscription
 from tintype.store.store import Store
 from tintype.web.auth import Reader, Runner
-from tintype.web.clients import single_header
 from tintype.web.declared import Allowed, Answer, Declared, SentQuery
 from tintype.web.dependencies import BaseUrl, RuntimeDep, StoreDep
 from tintype.web.json_body import body_of
@@ -257,12 +255,12 @@ def dispatch_logs(key: Reader, store: StoreDep, query: Annotated[LogQuery, Query
     return DeliveryLog(logs=[*map(DeliveryInfo.of, found)], page=query.page)
 
 
-def webhook_of_call(http: HttpRequest, store: Store, settings: Settings, key: Key) -> str | None:
-    """The address in a call's X-Webhook-URL, if any; creates the webhook that signs for it.
+def own_webhook(url: str, store: Store, settings: Settings, key: Key) -> str | None:
+    """The address of a call's X-Webhook-URL, None for a blank one; creates the webhook that signs for it.
 
     Raises InvalidParameter, WebhookRefused for an address that can't be a webhook's.
     """
-    url = (single_header(http, HEADER) or "").strip(" \t")
+    url = url.strip(" \t")
     if not url:
         return None
     if not url.isascii():  # a header has no character set: the call would go to another path

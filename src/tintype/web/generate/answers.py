@@ -5,9 +5,12 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from tintype.core import Format, Output, Result
+from pydantic import Field, WithJsonSchema
+
+from tintype import core
+from tintype.core import Format, Output
 from tintype.errors import KINDS, BadPicture, Cancelled, ContentRefused, NoRoom, TintypeError
 from tintype.media.images import content_type
 from tintype.media.storage import Storage
@@ -15,41 +18,166 @@ from tintype.store.billing.ledger import dollars
 from tintype.store.db.records import CANCELLED, Request, Status
 from tintype.store.queue.eta import Eta
 from tintype.store.webhooks.events import file_url, links
+from tintype.web.declared import Answer
 
+#: The states of a request, and what each means to its caller.
+STATES = {
+    "QUEUED": "Accepted, waiting for a worker",
+    "PROCESSING": "Running on a worker",
+    "COMPLETED": "Done: the pictures are ready",
+    "FAILED": "Failed, refused or cancelled: the error says why, and nothing was charged",
+}
+IN_WORDS = "; ".join(": ".join(state) for state in STATES.items())
+Id = Annotated[str, WithJsonSchema({"type": "string", "format": "uuid"})]
+Url = Annotated[str, WithJsonSchema({"type": "string", "format": "uri"})]
+#: Of what a test key sent; else it is absent.
+Mode = Literal["test"]
 #: Above it, floats lack some whole numbers.
 MAX_EXACT = 2**53 - 1
 
 
-def status(request: Request, base: str, eta: Eta) -> dict[str, Any]:
+class Submitted(Answer):
+    """A request that is queued."""
+
+    request_id: Id
+    status: Literal["QUEUED"]
+    poll_url: Url
+    status_url: Url
+    response_url: Url
+    mode: Mode = "test"
+
+
+class Running(Answer):
+    """A request that waits or runs."""
+
+    status: Literal["QUEUED", "PROCESSING"] = Field(description=IN_WORDS)
+    request_id: Id
+    status_url: Url
+    response_url: Url
+    metrics: dict[str, float] = Field(description="Empty until it has ended")
+    queue_position: int | None = Field(description="1 for the next one; null where it isn't known, or it runs")
+    eta: float | None = Field(description="Seconds until it ends, by what such requests took here; null where unknown")
+    progress: float = Field(ge=0, le=1)
+    step: int
+    steps: int
+    mode: Mode = "test"
+
+
+class InferenceTime(Answer):
+    """Seconds of the model's work."""
+
+    inference_time: float
+
+
+class Completed(Answer):
+    """A request that is done, without its images."""
+
+    status: Literal["COMPLETED"]
+    request_id: Id
+    metrics: InferenceTime
+    progress: float = Field(ge=0, le=1)
+    step: int
+    steps: int
+    mode: Mode = "test"
+
+
+class Times(InferenceTime):
+    """Seconds of the model's work, of waiting and of all."""
+
+    queue_time: float
+    total_time: float
+    cold_start: float = Field(
+        0, description="Seconds spent on loading the model, never charged; absent where none were"
+    )
+    retry_count: int = Field(0, description="Absent where the request needed no retry")
+
+
+class Metrics(Times):
+    """The same, and dollars."""
+
+    cost: float
+    remaining_credits: float
+
+
+class Failed(Answer):
+    """A request that failed, was refused or was cancelled; nothing was charged."""
+
+    status: Literal["FAILED"]
+    request_id: Id
+    error: str
+    error_description: str = Field(description="What to do next")
+    metrics: Times
+    mode: Mode = "test"
+
+
+class Image(Answer):
+    """One image of a request."""
+
+    url: Url
+    content_type: str
+    file_name: str
+    file_size: str = Field(description="Bytes, in digits")
+    seed: str
+
+
+class Result(Answer):
+    """A request that is done, with its images."""
+
+    status: Literal["COMPLETED"]
+    request_id: Id
+    error: None
+    output: str = Field(description="The first image's address, or its base64 where the parameters ask for that")
+    images: list[Image] = Field(min_length=1)
+    seed: str
+    prompt: str
+    metrics: Metrics
+    recipe: dict[str, Any] | None = Field(description="How the first image was made, to make it again")
+    warnings: list[str] = Field([], description="What was replaced, and what the safety check found; absent where none")
+    mode: Mode = "test"
+
+
+def status(request: Request, base: str, eta: Eta) -> Running | Completed | Failed:
     """The light answer, without output."""
-    body: dict[str, Any] = {"status": request.status, "request_id": request.id, **request.mode}
-    if request.status is Status.COMPLETED:
-        return body | {"metrics": {"inference_time": _result(request).inference_time}, **_progress(request)}
     if request.status is Status.FAILED:
-        return body | {"error": request.error, **_advice(request), "metrics": times(request)}
-    waiting: dict[str, Any] = {"metrics": {}, "queue_position": eta.position, "eta": eta.seconds}
-    return body | links(request, base) | waiting | _progress(request)
+        return _failed(request)
+    if request.status is Status.COMPLETED:
+        metrics = InferenceTime(inference_time=_made(request).inference_time)
+        known = {**_progress(request), **request.mode}
+        return Completed(status="COMPLETED", request_id=request.id, metrics=metrics, **known)
+    return Running(
+        status="QUEUED" if request.status is Status.QUEUED else "PROCESSING",
+        request_id=request.id,
+        metrics={},
+        queue_position=eta.position,
+        eta=eta.seconds,
+        **links(request, base),
+        **_progress(request),
+        **request.mode,
+    )
 
 
-def result(request: Request, base: str, remaining: int, outputs: Storage) -> dict[str, Any]:
+def result(request: Request, base: str, remaining: int, outputs: Storage) -> Result | Failed:
     """The whole answer of a request that has ended."""
-    body: dict[str, Any] = {"status": request.status, "request_id": request.id, "error": request.error, **request.mode}
     if request.status is not Status.COMPLETED:
-        return body | {**_advice(request), "metrics": times(request)}
-    made = _result(request)
+        return _failed(request)
+    made = _made(request)
     images = [_image(one, made.format, base) for one in made.outputs]
     in_base64 = request.params.get("base64", False)
     cost = dollars(request.billing.cost or 0)
-    metrics = {"cost": cost, "remaining_credits": dollars(remaining)} | times(request)
-    return body | {
-        "output": encoded(made.outputs[0], outputs) if in_base64 else images[0]["url"],
-        "images": images,
-        "seed": str(made.seed),
-        "prompt": request.params.get("prompt", ""),
-        "metrics": metrics,
-        "recipe": None if made.recipe is None else exact(made.recipe.to_json()),
-        **({"warnings": [*request.warnings]} if request.warnings else {}),
-    }
+    warnings = {"warnings": [*request.warnings]} if request.warnings else {}
+    return Result(
+        status="COMPLETED",
+        request_id=request.id,
+        error=None,
+        output=encoded(made.outputs[0], outputs) if in_base64 else images[0].url,
+        images=images,
+        seed=str(made.seed),
+        prompt=request.params.get("prompt", ""),
+        metrics=Metrics(cost=cost, remaining_credits=dollars(remaining), **times(request)),
+        recipe=None if made.recipe is None else exact(made.recipe.to_json()),
+        **warnings,
+        **request.mode,
+    )
 
 
 def notes(request: Request, told: Mapping[str, str]) -> dict[str, str]:
@@ -66,7 +194,7 @@ def encoded(output: Output, outputs: Storage) -> str:
     return b64encode(outputs.get(output.name)).decode()
 
 
-def times(request: Request) -> dict[str, float]:
+def times(request: Request) -> dict[str, Any]:
     """Seconds of model work, of waiting and of all; those spent on loading, and the number of retries, where any."""
     made, timing = request.result, request.timing
     ended = timing.ended_at or timing.submitted_at
@@ -90,8 +218,15 @@ def failure(request: Request) -> TintypeError:
     return kind(request.error, headers={"x-request-id": request.id})
 
 
-def _advice(request: Request) -> dict[str, str]:
-    return {"error_description": failure(request).advice}
+def _failed(request: Request) -> Failed:
+    return Failed(
+        status="FAILED",
+        request_id=request.id,
+        error=request.error,
+        error_description=failure(request).advice,
+        metrics=Times(**times(request)),
+        **request.mode,
+    )
 
 
 def _progress(request: Request) -> dict[str, Any]:
@@ -99,20 +234,20 @@ def _progress(request: Request) -> dict[str, Any]:
     return {"progress": round(min(done, 1.0), 4), "step": request.step, "steps": request.steps}
 
 
-def _result(request: Request) -> Result:
+def _made(request: Request) -> core.Result:
     if request.result is None:
         raise TintypeError("the request has no result")
     return request.result
 
 
-def _image(output: Output, format: Format, base: str) -> dict[str, str]:
-    return {
-        "url": file_url(output.name, base),
-        "content_type": content_type(format),
-        "file_name": output.name,
-        "file_size": str(output.size),
-        "seed": str(output.seed),
-    }
+def _image(output: Output, format: Format, base: str) -> Image:
+    return Image(
+        url=file_url(output.name, base),
+        content_type=content_type(format),
+        file_name=output.name,
+        file_size=str(output.size),
+        seed=str(output.seed),
+    )
 
 
 def exact(value: Any) -> Any:

@@ -2,40 +2,48 @@
 
 from __future__ import annotations
 
-import json
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
+from fastapi.sse import format_sse_event
+from pydantic import Field
 
 from tintype.errors import NotFound, StorageUnavailable, StoreUnavailable
 from tintype.store.db.records import Status
 from tintype.store.queue.progress import Preview, RequestUpdate
+from tintype.store.store import Store
 from tintype.web.auth import Reader
-from tintype.web.clients import base_url
+from tintype.web.declared import Answer
+from tintype.web.dependencies import BaseUrl, FilesDep, InThread, RuntimeDep, StoreDep
+from tintype.web.files import Files
 from tintype.web.generate import answers
 from tintype.web.generate.watcher import CountedStream, Watch
-from tintype.web.openapi import describe_call
-from tintype.web.services import Services, services
-from tintype.web.threads import Threaded, in_thread
+from tintype.web.openapi import errors
+from tintype.web.runtime import Runtime
+from tintype.web.threads import Threaded
 
 NO_CONTENT = 204
+#: nginx would buffer events.
+HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+
+router = APIRouter(prefix="/v2", route_class=Threaded)
 
 
-def events_router() -> APIRouter:
-    router = APIRouter(prefix="/v2", route_class=Threaded)
-    stream = {
-        "description": "queued, started, progress, preview, completed, failed",
-        "content": {"text/event-stream": {}},
-    }
-    done = {"description": "By its Last-Event-ID, the client has had all events: don't connect again"}
-    words = describe_call("Progress of a request, as server-sent events", 400, 404, 429)
-    words["responses"] = {200: stream, NO_CONTENT: done, **words["responses"]}
-    router.add_api_route("/requests/{request_id}/events", events, methods=["GET"], response_class=Response, **words)
-    return router
+class PreviewEvent(Answer):
+    """What a running image looks like."""
+
+    #: The image's, from 0.
+    number: int = Field(serialization_alias="picture")
+    step: int
+    #: Whether it is the image itself, made smaller.
+    finished: bool
+    #: A JPEG as data: URI.
+    image: str
 
 
 class EventCursor(NamedTuple):
@@ -64,52 +72,79 @@ class EventCursor(NamedTuple):
 OVER = EventCursor(999_999_999)
 
 
-async def events(http: HttpRequest, key: Reader, request_id: str) -> Response:
+@router.get(
+    "/requests/{request_id}/events",
+    operation_id="followRequest",
+    summary="Progress of a request, as server-sent events",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "queued, started, progress, preview, completed, failed",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+        NO_CONTENT: {"description": "By its Last-Event-ID, the client has had all events: don't connect again"},
+        **errors(400, 401, 404, 429),
+    },
+)
+async def events(
+    http: HttpRequest,
+    key: Reader,
+    request_id: str,
+    store: StoreDep,
+    files: FilesDep,
+    runtime: RuntimeDep,
+    base: BaseUrl,
+    in_thread: InThread,
+) -> Response:
     """A request's events until it has ended; a client that reconnects with Last-Event-ID gets the rest."""
-    own = services(http)
-    stream = Stream(own, request_id, key.account_id, base_url(http, own.settings))
-    stream.cursor = EventCursor.parse(http.headers.get("last-event-id", ""))
-    await in_thread(http, own.store.queue.find, request_id, key.account_id)
-    if stream.cursor == OVER:
+    cursor = EventCursor.parse(http.headers.get("last-event-id", ""))
+    await in_thread(store.queue.find, request_id, key.account_id)
+    if cursor == OVER:
         return Response(status_code=NO_CONTENT)  # a browser's EventSource would reconnect indefinitely
-    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}  # nginx would buffer events
-    return CountedStream(own.waits, key.account_id, stream.run(), media_type="text/event-stream", headers=headers)
+    stream = Stream(store, files, runtime, request_id, key.account_id, base, cursor)
+    return CountedStream(runtime.waits, key.account_id, stream.run(), headers=HEADERS)
 
 
+@dataclass
 class Stream:
-    """One client that follows one request."""
+    """One client that follows one request.
 
-    def __init__(self, own: Services, request_id: str, account_id: str, base: str) -> None:
-        self.own = own
-        self.id = request_id
-        self.account_id = account_id
-        self.base = base
-        self.cursor = EventCursor()
+    The framework writes each event, but an endpoint that yields them couldn't refuse a call, answer 204, or choose its
+    heartbeat; and it would read ahead of a slow client, which is to get what is true when it reads.
+    """
 
-    async def run(self) -> AsyncIterator[str]:
+    store: Store
+    files: Files
+    runtime: Runtime
+    id: str
+    account_id: str
+    base: str
+    cursor: EventCursor = field(default_factory=EventCursor)
+
+    async def run(self) -> AsyncIterator[bytes]:
         """Events until the request has ended or the server closes, and a comment after each silent heartbeat."""
-        with self.own.watcher.watching(self.id, follows=True) as watch:
-            heartbeat_at = time.monotonic() + self.own.settings.web.events_heartbeat
-            while self.cursor != OVER and not self.own.shutdown.closing:
+        with self.runtime.watcher.watching(self.id, follows=True) as watch:
+            heartbeat_at = time.monotonic() + self.runtime.settings.web.events_heartbeat
+            while self.cursor != OVER and not self.runtime.shutdown.closing:
                 texts = await self._next(watch, heartbeat_at - time.monotonic())
                 if not texts and time.monotonic() >= heartbeat_at:
-                    texts = [": still here\n\n"]
+                    texts = [format_sse_event(comment="still here")]
                 for text in texts:
-                    heartbeat_at = time.monotonic() + self.own.settings.web.events_heartbeat
+                    heartbeat_at = time.monotonic() + self.runtime.settings.web.events_heartbeat
                     yield text
 
-    async def _next(self, watch: Watch, seconds: float) -> list[str]:
+    async def _next(self, watch: Watch, seconds: float) -> list[bytes]:
         update = await watch.next(seconds)
         if update is not None:
             # Only the last event reads the database, for the account's credits.
             if update.request.ended:
-                return await self.own.threads.run(self.account_id, self.events, watch, update)
+                return await self.runtime.threads.run(self.account_id, self.events, watch, update)
             return self.events(watch, update)
         if watch.over:
             self.cursor = OVER  # its record expired
         return []
 
-    def events(self, watch: Watch, update: RequestUpdate) -> list[str]:
+    def events(self, watch: Watch, update: RequestUpdate) -> list[bytes]:
         """The events that the client has not received yet."""
         before = self.cursor
         try:
@@ -121,22 +156,22 @@ class Stream:
             watch.reset()
         return []
 
-    def _events(self, update: RequestUpdate) -> Iterator[str]:
+    def _events(self, update: RequestUpdate) -> Iterator[bytes]:
         if update.request.ended:
-            remaining = self.own.store.accounts.remaining(self.account_id)
-            body = answers.result(update.request, self.base, remaining, self.own.outputs)
+            remaining = self.store.accounts.remaining(self.account_id)
+            body = answers.result(update.request, self.base, remaining, self.files.outputs)
             yield self._event(OVER, update.request.status.lower(), body)
         elif update.request.status is Status.QUEUED:
             yield from self._queued(update)
         else:
             yield from self._running(update)
 
-    def _queued(self, update: RequestUpdate) -> Iterator[str]:
+    def _queued(self, update: RequestUpdate) -> Iterator[bytes]:
         cursor = EventCursor(update.request.attempt + 1, 0, update.eta.position or 0)
         if update.eta.position is not None and cursor != self.cursor:
             yield self._event(cursor, "queued", self._status(update))
 
-    def _running(self, update: RequestUpdate) -> Iterator[str]:
+    def _running(self, update: RequestUpdate) -> Iterator[bytes]:
         attempt, step = update.request.attempt, update.request.step
         if self.cursor[:2] < (attempt, 1):
             yield self._event(EventCursor(attempt, 1), "started", self._status(update))
@@ -146,16 +181,15 @@ class Stream:
             if preview.number > self.cursor.preview:
                 yield self._event(self.cursor._replace(preview=preview.number), "preview", _shown(preview))
 
-    def _status(self, update: RequestUpdate) -> dict[str, Any]:
+    def _status(self, update: RequestUpdate) -> Answer:
         """As the status endpoint answers."""
         return answers.status(update.request, self.base, update.eta)
 
-    def _event(self, cursor: EventCursor, event: str, data: dict[str, Any]) -> str:
+    def _event(self, cursor: EventCursor, event: str, data: Answer) -> bytes:
         self.cursor = cursor
-        return f"id: {cursor}\nevent: {event}\ndata: {json.dumps(data)}\n\n"
+        return format_sse_event(id=str(cursor), event=event, data_str=data.text())
 
 
-def _shown(preview: Preview) -> dict[str, Any]:
-    """The image's number, from 0, the step, whether it is finished, and the preview itself."""
+def _shown(preview: Preview) -> PreviewEvent:
     image = f"data:image/jpeg;base64,{b64encode(preview.jpeg).decode()}"
-    return {"picture": preview.image, "step": preview.step, "finished": preview.finished, "image": image}
+    return PreviewEvent(number=preview.image, step=preview.step, finished=preview.finished, image=image)

@@ -84,7 +84,7 @@ def _all_described(store: Store, runtime: Runtime) -> list[dict[str, Any]]:
 def _described(store: Store, runtime: Runtime, spec: ModelSpec) -> dict[str, Any]:
     example = spec.parse(spec.example).params
     measured = store.queue.duration(speed_key(spec, example), planned_steps(spec, example))
-    return describe(spec, runtime.price(spec), measured) | about(spec, runtime.registry.configured)
+    return describe(spec, runtime.tariffs[spec.slug], measured) | about(spec, runtime.registry.configured)
 
 
 def describe(spec: ModelSpec, tariff: Tariff, measured: float | None) -> dict[str, Any]:

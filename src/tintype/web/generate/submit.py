@@ -1,4 +1,4 @@
-"""Submitting a call's request, for v1 and v2: checks its parameters, finds its input image, queues it."""
+"""From a call to a queued request, for every dialect: what it asks for is checked (`prepare`), and queued (`queue`)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import structlog
+from fastapi import Depends, Header, Response
 from fastapi import Request as HttpRequest
 
 from tintype.catalog.advice import refuse, warnings, wording
@@ -19,7 +20,7 @@ from tintype.catalog.blocked import BlockedPhrases
 from tintype.catalog.parameters import planned_steps, speed_key
 from tintype.catalog.samples import find_sample, sample_path
 from tintype.catalog.spec import NUMERAL, ModelSpec
-from tintype.core import OWN_FILE, STORED_INPUT, GenerationParams
+from tintype.core import OWN_FILE, STORED_INPUT, GenerationParams, Json
 from tintype.errors import (
     BadPicture,
     ContentRefused,
@@ -28,6 +29,8 @@ from tintype.errors import (
     NotFound,
     PerhapsQueued,
     PictureUnreachable,
+    StorageUnavailable,
+    WaitRanOut,
     rate_headers,
 )
 from tintype.media.http import parse_url
@@ -35,17 +38,21 @@ from tintype.media.images import check
 from tintype.media.inline import from_text
 from tintype.media.scaling import fitted_size
 from tintype.settings import Safety
-from tintype.store.accounts.keys import Key
 from tintype.store.db.records import Request, RequestMetadata
 from tintype.store.queue.lifecycle import log_queued
 from tintype.store.queue.submit import Input, NewRequest
 from tintype.telemetry.traces import HEADER
-from tintype.testmode.scenario import parse, steady_draw
+from tintype.testmode.scenario import parse as scenario
+from tintype.testmode.scenario import steady_draw
 from tintype.web.account.webhooks import HEADER as WEBHOOK_URL
-from tintype.web.account.webhooks import webhook_of_call
+from tintype.web.account.webhooks import own_webhook
+from tintype.web.auth import Runner
 from tintype.web.clients import base_url, client_address, own_path, single_header
-from tintype.web.services import Services
-from tintype.web.services import services as services_of
+from tintype.web.errors import CLIENT_GONE
+from tintype.web.files import Files
+from tintype.web.generate.dialect import Accepted, Call, Dialect
+from tintype.web.generate.wait import OUT_OF_REACH, ended, still_running
+from tintype.web.query import Absent
 from tintype.web.threads import in_thread
 
 log = structlog.get_logger()
@@ -57,74 +64,95 @@ MAX_CANCEL_AFTER = 86_400.0
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-@dataclass(frozen=True)
-class RequestOptions:
-    """The headers of a call that say how its request is run."""
-
-    idempotency_key: str | None = None
-    #: Seconds after which the request is cancelled, unless it has ended.
-    cancel_after: float | None = None
-
-    @classmethod
-    def of(cls, http: HttpRequest) -> RequestOptions:
-        """As they were sent; raises BadRequest, InvalidParameter."""
-        key = single_header(http, "Idempotency-Key")
-        if key is not None and not IDEMPOTENCY_KEY.fullmatch(key):
-            raise InvalidParameter("Idempotency-Key", key, "1 to 255 printable ASCII characters without spaces")
-        text, seconds = single_header(http, "Cancel-After"), None
-        if text is not None:
-            seconds = float(text) if NUMERAL.fullmatch(text) else 0.0
-            if not 0 < seconds <= MAX_CANCEL_AFTER:
-                raise InvalidParameter("Cancel-After", text, f"seconds, more than 0 and at most {MAX_CANCEL_AFTER:g}")
-        return cls(key, seconds)
+#: The headers of a call that say how its request is run. The framework would take the first of two: see `_call`.
+IdempotencyKey = Annotated[
+    str | Absent,
+    Header(
+        alias="Idempotency-Key",
+        description="Makes the call safe to retry: its request is run and charged once, and the answer is the same",
+    ),
+]
+CancelAfter = Annotated[
+    str | Absent,
+    Header(alias="Cancel-After", description="Seconds after which the request is cancelled, unless it has completed"),
+]
+WebhookUrl = Annotated[
+    str | Absent,
+    Header(alias=WEBHOOK_URL, description="An address that is sent an event when the request has ended"),
+]
 
 
-@dataclass(frozen=True)
-class Submitted:
-    """A queued request, and the headers of its answer."""
+async def _call(
+    http: HttpRequest,
+    key: Runner,
+    idempotency_key: IdempotencyKey = None,
+    cancel_after: CancelAfter = None,
+    webhook_url: WebhookUrl = None,
+) -> Call:
+    """Raises BadRequest, InvalidParameter for headers that aren't understood."""
+    state, seconds = http.app.state, None
+    base = base_url(http, state.runtime.settings)
+    for name in ("Idempotency-Key", "Cancel-After", WEBHOOK_URL):
+        single_header(http, name)
+    if idempotency_key is not None and not IDEMPOTENCY_KEY.fullmatch(idempotency_key):
+        raise InvalidParameter("Idempotency-Key", idempotency_key, "1 to 255 printable ASCII characters without spaces")
+    if cancel_after is not None:
+        seconds = float(cancel_after) if NUMERAL.fullmatch(cancel_after) else 0.0
+        if not 0 < seconds <= MAX_CANCEL_AFTER:
+            words = f"seconds, more than 0 and at most {MAX_CANCEL_AFTER:g}"
+            raise InvalidParameter("Cancel-After", cancel_after, words)
+    client = client_address(http, state.runtime.settings)
+    return Call(http, key, idempotency_key, webhook_url, seconds, base, client, state.store, state.files, state.runtime)
 
-    request: Request
-    headers: dict[str, str]
-    #: The server's address, as this caller reaches it.
-    base: str
 
-    @classmethod
-    def again(cls, request: Request) -> Submitted:
-        """The answer that a request had when it was first sent with its idempotency key."""
-        replayed = {"x-request-id": request.id, "idempotent-replayed": "true"}
-        return cls(request, {**(request.metadata.reply or {}), **replayed}, request.metadata.base_url or "")
-
-    @property
-    def replayed(self) -> bool:
-        """Whether it had been sent before."""
-        return "idempotent-replayed" in self.headers
+#: What an endpoint that makes images takes, and passes on.
+CallDep = Annotated[Call, Depends(_call)]
 
 
-async def accept(http: HttpRequest, spec: ModelSpec, key: Key) -> Submitted:
-    """Read a call's body and queue its request; raises what `Bodies.read` and `submit` raise."""
-    own = services_of(http)
-    base = base_url(http, own.settings)
-    options = RequestOptions.of(http)
-    async with own.bodies.read(http, key.account_id, max_size=own.settings.limits.max_body, texts=spec.texts) as sent:
-        client = client_address(http, own.settings)
-        metadata = RequestMetadata(base_url=base)
-        if once := options.idempotency_key:
-            mark, before = await in_thread(http, _sent_before, own, key, once, http.url.path, sent)
+async def generate(
+    call: Call, dialect: Dialect, find: Callable[[Json], ModelSpec], texts: Collection[str] = ()
+) -> Response:
+    """Answer a call that asks for images. find: the model that a body is for, which may raise NotFound.
+
+    texts: parameters that may be empty in a form.
+    """
+    if not dialect.waits:
+        return dialect.render(call, await accept(call, dialect, find, texts))
+    with call.runtime.waits.counted(call.key.account_id):  # before anything is queued or held
+        accepted = await ended(call, await accept(call, dialect, find, texts))
+    if accepted is None:
+        return Response(status_code=CLIENT_GONE)
+    try:
+        return await in_thread(call.http, dialect.render, call, accepted)
+    except StorageUnavailable as error:  # its advice would have the caller pay for another request
+        raise still_running(WaitRanOut, accepted.request, OUT_OF_REACH) from error
+
+
+async def accept(
+    call: Call, dialect: Dialect, find: Callable[[Json], ModelSpec], texts: Collection[str] = ()
+) -> Accepted:
+    """Read a call's body and queue its request; raises what `Bodies.read`, `find`, `prepare` and `queue` raise."""
+    http, runtime = call.http, call.runtime
+    limit = runtime.settings.limits.max_body
+    async with runtime.bodies.read(http, call.key.account_id, max_size=limit, texts=texts) as sent:
+        spec, metadata = find(sent), RequestMetadata(base_url=call.base)
+        if once := call.idempotency_key:
+            mark, before = await in_thread(http, _sent_before, call, once, sent)
             if before:
-                return Submitted.again(before)
+                return Accepted.again(before)
             metadata = replace(metadata, idempotency_key=once, fingerprint=mark)
-        if WEBHOOK_URL in http.headers:
-            url = await in_thread(http, webhook_of_call, http, own.store, own.settings, key)
+        if call.webhook_url is not None:
+            url = await in_thread(http, own_webhook, call.webhook_url, call.store, runtime.settings, call.key)
             metadata = replace(metadata, webhook_url=url)
-        with own.runtime.tracing.span("submit", http.headers.get(HEADER), model=spec.slug) as traceparent:
+        with runtime.tracing.span("submit", http.headers.get(HEADER), model=spec.slug) as traceparent:
             metadata = replace(metadata, traceparent=traceparent)
-            return await in_thread(http, submit, own, spec, key, sent, base, metadata, client, options.cancel_after)
+            return await in_thread(http, lambda: queue(call, prepare(call, dialect, spec, sent, metadata)))
 
 
-def _sent_before(own: Services, key: Key, once: str, path: str, sent: dict[str, Any]) -> tuple[str, Request | None]:
+def _sent_before(call: Call, once: str, sent: Json) -> tuple[str, Request | None]:
     """A call's fingerprint, and the request that it was sent for already. Hashing an image takes time."""
-    mark = fingerprint(path, sent)
-    return mark, own.store.queue.repeated(key, once, mark)
+    mark = fingerprint(call.http.url.path, sent)
+    return mark, call.store.queue.repeated(call.key, once, mark)
 
 
 def fingerprint(path: str, sent: Mapping[str, Any]) -> str:
@@ -132,44 +160,34 @@ def fingerprint(path: str, sent: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps([path, sent], sort_keys=True).encode()).hexdigest()
 
 
-def submit(
-    services: Services,
-    spec: ModelSpec,
-    key: Key,
-    sent: dict[str, Any],
-    base: str,
-    metadata: RequestMetadata,
-    client: str,
-    cancel_after: float | None = None,
-) -> Submitted:
-    """Queue a request and hold its price. metadata: what is known of the call in addition to its parameters.
+def prepare(call: Call, dialect: Dialect, spec: ModelSpec, sent: Json, metadata: RequestMetadata) -> NewRequest:
+    """What a call asks for, checked by all that needs no transaction; an image of its body is stored.
 
-    client: the address that it came from.
-
-    Raises Forbidden, InvalidParameter, MissingParameter, BadPicture, ContentRefused, OutOfCredits, and for a test key
-    what its prompt names: then nothing has changed.
+    metadata: what is known of the call in addition to its parameters. Raises Forbidden, InvalidParameter,
+    MissingParameter, BadPicture, ContentRefused, and for a test key what its prompt names.
     """
+    key, files, runtime = call.key, call.files, call.runtime
     if not key.may_run(spec.slug):
         raise Forbidden(f"This API key may not run {spec.slug}", reason="model")
-    parsed = spec.parse(sent)
+    parsed = dialect.parse(spec, sent)
     if spec.takes_image:
         # An address of this server becomes its path: it needn't be a public one.
-        parsed = parsed.with_source(own_path(parsed.params.source.strip(), base) or "/")
+        parsed = parsed.with_source(own_path(parsed.params.source.strip(), call.base) or "/")
     parsed = parsed.with_seed(steady_draw(parsed.values) if key.test else secrets.randbelow)
     params = parsed.params
     refuse(params)
-    safety = key.safety or services.settings.safety.level
-    cautions = _check_prompt(services.runtime.blocked, params.prompt, safety)
-    start_after = parse(params.prompt).check_in() if key.test else 0.0
-    image = find_image(services, params.source) if spec.takes_image else None
+    safety = key.safety or runtime.settings.safety.level
+    cautions = _check_prompt(runtime.blocked, params.prompt, safety)
+    start_after = scenario(params.prompt).check_in() if key.test else 0.0
+    image = find_image(files, params.source) if spec.takes_image else None
     if key.max_pixels is not None:
         check_pixels(key.max_pixels, params, None if image is None else image.size)
     headers = _notes(params, parsed.ignored, cautions + wording(spec, params))
-    stored = store(services, image) if image else None
+    stored = store(files, image) if image else None
     if stored and stored.bytes:
         parsed = parsed.with_source(STORED_INPUT + stored.name)
-    tariff = services.runtime.price(spec)
-    new = NewRequest(
+    tariff = runtime.tariffs[spec.slug]
+    return NewRequest(
         key,
         spec.slug,
         parsed.values,
@@ -180,38 +198,39 @@ def submit(
         steps=planned_steps(spec, params),
         speed_key=None if key.test else speed_key(spec, params),  # a test's speed says nothing about the model
         safety=safety,
-        cancel_after=cancel_after,
+        cancel_after=call.cancel_after,
         start_after=start_after,
         input=stored,
         metadata=replace(metadata, reply=headers),
     )
-    request = _enqueue(services, new, client)
-    if request.id != new.id:
-        return Submitted.again(request)
-    if key.test:
-        services.runtime.test_accepted.set()
-    private = {"prompt": params.prompt} if services.settings.telemetry.log_prompts else {}
-    log_queued(request, key, client, **private)
-    # How much of its minute the key has left, where it has a limit.
-    left = request.allowance
-    rate = {} if left is None else rate_headers(left.remaining, left.full_at)
-    return Submitted(request, headers | rate | {"x-request-id": request.id}, base)
 
 
-def _enqueue(services: Services, new: NewRequest, client: str) -> Request:
-    """The new request, or the one that had its idempotency key before: then a stored image of the body is deleted."""
-    needed = False
+def queue(call: Call, new: NewRequest) -> Accepted:
+    """Queue a request, or find the one that had its idempotency key before: then a stored image is deleted again.
+
+    Raises OutOfCredits, TooManyRequests, Forbidden, IdempotencyMismatch, PerhapsQueued.
+    """
+    needed, about = False, {"account": new.key.account_id, "key_id": new.key.id, "client": call.client}
     try:
-        request = services.store.queue.submit(new)
+        request = call.store.queue.submit(new)
         needed = request.id == new.id
     except PerhapsQueued:
         needed = True
-        log.warning("perhaps queued", request=new.id, account=new.key.account_id, key_id=new.key.id, client=client)
+        log.warning("perhaps queued", request=new.id, **about)
         raise
     finally:
         if new.input and new.input.bytes and not needed:
-            services.inputs.discard(new.input.name)
-    return request
+            call.files.inputs.discard(new.input.name)
+    if not needed:
+        return Accepted.again(request)
+    if new.key.test:
+        call.runtime.test_accepted.set()
+    shown = new.generation if call.runtime.settings.telemetry.log_prompts else None
+    log_queued(request, new.key, call.client, **({"prompt": shown.prompt} if shown else {}))
+    # How much of its minute the key has left, where it has a limit.
+    left = request.allowance
+    rate = {} if left is None else rate_headers(left.remaining, left.full_at)
+    return Accepted(request, {**(new.metadata.reply or {}), **rate, "x-request-id": request.id}, call.base)
 
 
 def _check_prompt(blocked: BlockedPhrases, prompt: str, safety: Safety) -> list[str]:
@@ -259,7 +278,7 @@ class FoundImage:
     name: str = ""
 
 
-def find_image(services: Services, image: str) -> FoundImage | None:
+def find_image(files: Files, image: str) -> FoundImage | None:
     """The image, in the body or on this server; None where it must be fetched.
 
     Raises BadPicture, and InvalidParameter for a path without an image.
@@ -269,26 +288,26 @@ def find_image(services: Services, image: str) -> FoundImage | None:
     if not image:
         return None
     if image.startswith(OWN_FILE):
-        return _own_file(services, image.removeprefix(OWN_FILE))
-    data = from_text(image, services.settings.inputs.max_bytes)
+        return _own_file(files, image.removeprefix(OWN_FILE))
+    data = from_text(image, files.max_bytes)
     if data is None:
         _check_address(image)
         return None
-    return FoundImage(check(data, services.settings.inputs.max_pixels), data)
+    return FoundImage(check(data, files.max_pixels), data)
 
 
-def store(services: Services, image: FoundImage) -> Input | None:
+def store(files: Files, image: FoundImage) -> Input | None:
     """The stored image, which lasts until its request ends: of a body, it is stored now; None for a sample."""
     if not (image.data or image.name):
         return None
     if image.name:
         return Input(image.name, 0, image.size)
-    return Input(services.inputs.put(image.data, "in"), len(image.data), image.size)
+    return Input(files.inputs.put(image.data, "in"), len(image.data), image.size)
 
 
-def _own_file(services: Services, name: str) -> FoundImage:
+def _own_file(files: Files, name: str) -> FoundImage:
     try:
-        return FoundImage(services.files.size(name), name=name)
+        return FoundImage(files.size(name), name=name)
     except NotFound:
         raise BadPicture("image: this server keeps no such file (any more)") from None
 

@@ -1,73 +1,129 @@
-"""Queued calls: submit, status, result, cancel."""
+"""The vendor's v2, queued calls: submit, status, result, cancel."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
-from fastapi import Request as HttpRequest
-from fastapi.responses import JSONResponse
+from pydantic import Field
 
 from tintype.catalog.spec import Catalogue, ModelSpec
+from tintype.errors import TintypeError
+from tintype.media.storage import Storage
 from tintype.store.db.records import Request, Status
+from tintype.store.store import Store
 from tintype.store.webhooks.events import links
 from tintype.web.auth import Reader, Runner
-from tintype.web.clients import base_url
+from tintype.web.declared import Answer
+from tintype.web.dependencies import BaseUrl, FilesDep, StoreDep
+from tintype.web.errors import plain_error
 from tintype.web.generate import answers
-from tintype.web.generate.submit import accept
-from tintype.web.generate.v1 import result_response
-from tintype.web.openapi import describe_call, describe_result, describe_state, describe_v2
-from tintype.web.services import services
+from tintype.web.generate.answers import Completed, Failed, Id, Result, Running, Submitted
+from tintype.web.generate.dialect import Accepted, Call
+from tintype.web.generate.submit import CallDep, generate
+from tintype.web.openapi import WEIGHED, describe_model, errors
 from tintype.web.threads import Threaded
 
+OWN = "/requests/{request_id}"
+#: Documents of what answers with a request.
+FAILED = {422: {"model": Failed, "description": "The request FAILED, which is not an error of this call"}}
+STATE: dict[str, Any] = {
+    "response_model": Annotated[Running | Completed, Field(discriminator="status")],
+    "response_description": "How it stands",
+    "responses": {**FAILED, **errors(400, 401, 404)},
+}
+RESULT: dict[str, Any] = {
+    "response_model": Annotated[Running | Result, Field(discriminator="status")],
+    "response_description": "How it stands",
+    "responses": {200: {"headers": WEIGHED}, **FAILED, **errors(400, 401, 404)},
+}
 
-def v2_router(catalogue: Catalogue) -> APIRouter:
-    """One submit operation per model, and what can be done with a request."""
-    router = APIRouter(prefix="/v2", route_class=Threaded)
-    for spec in catalogue.values():
-        router.add_api_route(f"/{spec.slug}", submits(spec), methods=["POST"], **describe_v2(spec))
-    own = "/requests/{request_id}"
-    router.add_api_route(f"{own}/status", status, methods=["GET"], **describe_state("State of a request"))
-    router.add_api_route(own, result, methods=["GET"], **describe_result("Result of a request"))
-    words = describe_call("Cancel a request", 403, 404)
-    router.add_api_route(own, cancel, methods=["DELETE"], **words)
-    router.add_api_route(f"{own}/cancel", cancel, methods=["PUT"], name="cancel_by_put", **words)
-    return router
+
+class Vendor:
+    """What the vendor's two versions have in common."""
+
+    #: A body has a model's own parameters.
+    parse = staticmethod(ModelSpec.parse)
+
+    def error(self, error: TintypeError) -> Response:
+        return plain_error(error)
+
+
+class V2(Vendor):
+    """Calls are answered as soon as their request is queued. The addresses of no other dialect are its own."""
+
+    waits = False
+
+    def owns(self, _path: str) -> bool:
+        return True
+
+    def routes(self, catalogue: Catalogue) -> APIRouter:
+        """One submit operation per model, and what can be done with a request."""
+        router = APIRouter(prefix="/v2", route_class=Threaded)
+        for spec in catalogue.values():
+            words = describe_model(spec, "submit", f"{spec.title}: submit to the queue")
+            responses = {200: {"description": "The request is queued"}, **words.pop("responses")}
+            router.post(f"/{spec.slug}", response_model=Submitted, responses=responses, **words)(submits(spec))
+        router.get(f"{OWN}/status", operation_id="getRequestStatus", summary="State of a request", **STATE)(status)
+        router.get(OWN, operation_id="getRequest", summary="Result of a request", **RESULT)(result)
+        cancels: dict[str, Any] = {"summary": "Cancel a request", "responses": errors(401, 403, 404)}
+        router.delete(OWN, operation_id="cancelRequest", **cancels)(cancel)
+        router.put(f"{OWN}/cancel", operation_id="cancelRequestByPut", name="cancel_by_put", **cancels)(cancel)
+        return router
+
+    def render(self, _call: Call, accepted: Accepted) -> Response:
+        id, base, mode = accepted.request.id, accepted.base, accepted.request.mode
+        places = links(accepted.request, base)
+        poll = f"{base}/v1/requests/{id}"
+        answer = Submitted(request_id=id, status="QUEUED", poll_url=poll, **places, **mode)
+        return answer.response(headers=accepted.headers)
+
+
+V2_DIALECT = V2()
 
 
 def submits(spec: ModelSpec) -> Callable[..., Awaitable[Response]]:
     """The queued endpoint of one model."""
 
-    async def run(http: HttpRequest, key: Runner) -> Response:
-        submitted = await accept(http, spec, key)
-        return JSONResponse(queued(submitted.request, submitted.base), headers=submitted.headers)
+    async def run(call: CallDep) -> Response:
+        return await generate(call, V2_DIALECT, lambda _: spec, spec.texts)
 
     return run
 
 
-def queued(request: Request, base: str) -> dict[str, Any]:
-    """The answer to a v2 submit."""
-    poll = f"{base}/v1/requests/{request.id}"
-    return {"request_id": request.id, "status": Status.QUEUED, "poll_url": poll, **links(request, base), **request.mode}
+class Cancelled(Answer):
+    """How a request stands once it is to be cancelled: a running one may still be at its last step."""
+
+    request_id: Id
+    status: Status
+    error: str | None
 
 
-def status(http: HttpRequest, key: Reader, request_id: str) -> Response:
+def status(key: Reader, request_id: str, store: StoreDep, base: BaseUrl) -> Response:
     """The request's state: queued at a position, running at a step, completed or failed."""
-    own = services(http)
-    request = own.store.queue.find(request_id, key.account_id)
-    body = answers.status(request, base_url(http, own.settings), own.store.queue.eta(request))
-    return JSONResponse(body, status_code=422 if request.status is Status.FAILED else 200)
+    request = store.queue.find(request_id, key.account_id)
+    return _found(answers.status(request, base, store.queue.eta(request)))
 
 
-def result(http: HttpRequest, key: Reader, request_id: str) -> Response:
+def result(key: Reader, request_id: str, store: StoreDep, files: FilesDep, base: BaseUrl) -> Response:
     """The images' addresses once the request is COMPLETED; until then its status."""
-    own = services(http)
-    return result_response(own, own.store.queue.find(request_id, key.account_id), base_url(http, own.settings))
+    return request_answer(store, files.outputs, store.queue.find(request_id, key.account_id), base)
 
 
-def cancel(http: HttpRequest, key: Runner, request_id: str) -> Response:
+def request_answer(store: Store, outputs: Storage, request: Request, base: str) -> Response:
+    """The result endpoint's answer: 422 for FAILED, the status while there is no result yet."""
+    if not request.ended:
+        return _found(answers.status(request, base, store.queue.eta(request)))
+    remaining = store.accounts.remaining(request.account_id)
+    return _found(answers.result(request, base, remaining, outputs), answers.notes(request, {}))
+
+
+def _found(answer: Answer, headers: dict[str, str] | None = None) -> Response:
+    return answer.response(422 if isinstance(answer, Failed) else 200, headers)
+
+
+def cancel(key: Runner, request_id: str, store: StoreDep) -> Cancelled:
     """Cancel a queued request immediately, a running one at its next step; one that has ended stays as it is."""
-    own = services(http)
-    request = own.store.queue.cancel(request_id, key.account_id)
-    return JSONResponse({"request_id": request.id, "status": request.status, "error": request.error})
+    request = store.queue.cancel(request_id, key.account_id)
+    return Cancelled(request_id=request.id, status=request.status, error=request.error)

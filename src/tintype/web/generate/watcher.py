@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
-from fastapi.responses import StreamingResponse
+from fastapi.sse import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
 from tintype.errors import UNFORESEEN, StoreUnavailable, TintypeError, TooManyRequests
@@ -244,7 +244,7 @@ def _too_many(whose: str, limit: int) -> TooManyRequests:
     return TooManyRequests(words, RETRY_AFTER, time.time())
 
 
-class CountedStream(StreamingResponse):
+class CountedStream(EventSourceResponse):
     """A stream that counts as an open call from its construction until it has ended or its client has disconnected."""
 
     def __init__(self, waits: ConcurrentWaits, account_id: str, *args: Any, **options: Any) -> None:

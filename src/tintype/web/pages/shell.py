@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 from tintype import __version__
 from tintype.web.declared import Answer
 from tintype.web.dependencies import RuntimeDep
-from tintype.web.openapi import STATES
+from tintype.web.generate.answers import STATES
 from tintype.web.responses import conditional
 from tintype.web.threads import Threaded
 

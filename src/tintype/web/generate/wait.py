@@ -1,0 +1,119 @@
+"""Waiting for a request's end in the call that sent it: v1 is v2 plus waiting, and so are other dialects."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+
+from fastapi import Request as HttpRequest
+
+from tintype.errors import GoesOn, Restarting, StillRunning, StoreUnavailable, WaitRanOut, WorkerUnavailable
+from tintype.store.db.records import Request
+from tintype.store.webhooks.events import links
+from tintype.testmode.scenario import parse
+from tintype.web.generate.dialect import Accepted, Call
+from tintype.web.shutdown import LAST_ANSWERS
+from tintype.web.threads import within
+
+#: Seconds after which a call whose request is still running can be sent again, with its idempotency key.
+RETRY_AFTER = 2
+#: Seconds for reading or cancelling a call's request once the grace is over; then the call is answered.
+LAST_WORD = LAST_ANSWERS * 0.7
+NOWHERE_TO_PUT = "Images can't be stored at the moment; the request keeps its place in the queue"
+PAUSED = "The queue is paused by the operator; the request keeps its place in it"
+OUT_OF_REACH = "The image is made, but its storage can't be reached at the moment"
+
+
+async def ended(call: Call, accepted: Accepted) -> Accepted | None:
+    """The same with its request as it ended; None if the caller disconnected.
+
+    Raises StillRunning for a call that was sent again before its request has ended, and what `wait` raises.
+    """
+    if not accepted.replayed:
+        request = await wait(call, accepted.request)
+        return replace(accepted, request=request) if request else None
+    if not accepted.request.ended:
+        raise StillRunning(headers={"x-request-id": accepted.request.id})
+    return accepted
+
+
+async def wait(call: Call, request: Request) -> Request | None:
+    """Wait until a request has ended; None if the caller disconnected: without an idempotency key, it is cancelled.
+
+    Raises WaitRanOut, or WorkerUnavailable if no worker is running: the request stays queued or running.
+    """
+    if request.test and (magic := parse(request.params.get("prompt", "")).interruption):
+        raise still_running(magic, request)
+    try:
+        return await _watch(call, request)
+    except StoreUnavailable as error:
+        # Not this error: its advice would have the caller send, and pay for, the request again.
+        raise still_running(WaitRanOut, request) from error
+
+
+async def _watch(call: Call, request: Request) -> Request | None:
+    runtime, queue = call.runtime, call.store.queue
+    with runtime.watcher.watching(request.id) as watch:
+        gone = asyncio.create_task(_disconnected(call.http))
+        woken = asyncio.create_task(watch.wake.wait())
+        try:
+            await asyncio.wait(
+                {gone, woken}, timeout=runtime.settings.web.sync_timeout, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            gone.cancel()
+            woken.cancel()
+    if watch.error:
+        raise watch.error
+    if watch.over:
+        return await runtime.threads.run(request.account_id, queue.find, request.id, request.account_id)
+    if gone.done():
+        if request.metadata.idempotency_key is None:
+            await runtime.threads.run(request.account_id, queue.cancel, request.id, request.account_id)
+        return None
+    if runtime.shutdown.over:
+        with suppress(TimeoutError):  # a database that doesn't answer: the outcome is unknown
+            return await within(LAST_WORD, runtime.threads.run(request.account_id, _last_word, call, request))
+        raise still_running(WaitRanOut, request)
+    raise await runtime.threads.run(request.account_id, _wait_error, call, request)
+
+
+async def _disconnected(http: HttpRequest) -> None:
+    """Returns once the caller has disconnected; its body has been read."""
+    while (await http.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _last_word(call: Call, request: Request) -> Request:
+    """The request of a call that the stopping server ends, if the request has just ended.
+
+    Else raises WaitRanOut if it has an idempotency key; without one, it is cancelled, and raises Restarting.
+    """
+    once = request.metadata.idempotency_key is not None
+    request = (call.store.queue.find if once else call.store.queue.cancel)(request.id, request.account_id)
+    if request.ended and (once or request.outcome != "cancelled"):
+        return request
+    if once:
+        raise still_running(WaitRanOut, request, "This server is being restarted; the request is still running")
+    raise Restarting(headers={"x-request-id": request.id})
+
+
+def _wait_error(call: Call, request: Request) -> GoesOn:
+    """Why a request has not ended within the wait."""
+    if request.test:
+        return still_running(WaitRanOut, request)
+    if call.store.queue.paused_since() is not None:
+        return still_running(WaitRanOut, request, PAUSED)
+    if call.runtime.readiness.workers():
+        return still_running(WaitRanOut, request)
+    return still_running(
+        WorkerUnavailable, request, NOWHERE_TO_PUT if call.runtime.readiness.paused_workers() else None
+    )
+
+
+def still_running(kind: type[GoesOn], request: Request, message: str | None = None) -> GoesOn:
+    """The error of a call whose request goes on, with where it is found."""
+    error = kind(message, headers={"x-request-id": request.id})
+    error.places = {"request_id": request.id, **links(request, request.metadata.base_url or "")}
+    return error if request.metadata.idempotency_key is None else error.repeatable(RETRY_AFTER)
