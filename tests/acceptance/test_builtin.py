@@ -27,6 +27,7 @@ def test_pictures_have_the_size_asked_for(builtin: Server, size: tuple[int, int]
     answer = builtin.http().post(f"/v1/{TEXT}", json=body)
     assert answer.headers["x-weights"] == "built-in"
     assert opened(answer.content).size == size
+    assert (builtin.data / "prepared").stat().st_mode & 0o777 == 0o700, "torch would make it for all to read"
 
 
 @pytest.mark.parametrize("spec", MODELS.values(), ids=MODELS)
