@@ -44,6 +44,7 @@ def test_an_operator_sees_the_server_and_steers_it(chromium: Browser, own: Serve
     visitor = Visitor(chromium, own.address, photos)
     http = own.http()
     result(http, submit(http, TEXT, quick()))
+    http.post("/v2/keys", json={"name": "for a day", "expires_in": 86_400}).raise_for_status()
     page = visitor.go("/operator")
     expect(page.get_by_role("link", name="Operator")).to_be_visible()
     figure(page, "Workers", "1")
@@ -91,6 +92,7 @@ def test_an_operator_sees_the_server_and_steers_it(chromium: Browser, own: Serve
     acts = page.get_by_role("region", name="Acts").locator("tbody tr")
     for row, (act, target) in enumerate([("worker.recall", old), ("worker.drain", old), ("queue.resume", "queue")]):
         expect(acts.nth(row)).to_contain_text(re.compile(rf"{act}.*first {KEY[:7]}….*127\.0\.0\.1.*{target}"))
+    expect(acts.filter(has_text="for a day")).to_contain_text(re.compile(r"expires at \w+ \d+, 20\d\d, "))
     visitor.leave()
 
 

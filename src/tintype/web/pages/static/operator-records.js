@@ -76,5 +76,15 @@ const act = (/** @type {Api.Act} */ one) => [
 
 const details = (/** @type {Api.Act["details"]} */ said) =>
   Object.entries(said)
-    .map(([name, value]) => `${name.replaceAll("_", " ")} ${Array.isArray(value) ? value.join(" ") : value}`)
+    .map(([name, value]) => `${name.replaceAll("_", " ")} ${detail(name, value)}`)
     .join(", ");
+
+/**
+ * A detail in words; a moment is in unix seconds, as the database has it.
+ * @param {string} name
+ * @param {unknown} value
+ */
+function detail(name, value) {
+  if (name.endsWith("_at") && typeof value === "number") return moment(new Date(value * 1000).toISOString());
+  return Array.isArray(value) ? value.join(" ") : value;
+}
