@@ -71,7 +71,7 @@ URLS = (
     "postgresql+psycopg://user:password@host/database (with / and @ in a password as %2F and %40), or"
     " sqlite:////folder/tintype.db"
 )
-BUCKETS = "s3://bucket or s3://bucket/prefix, without ? # % or \\ in it"
+BUCKETS = "s3://bucket or s3://bucket/prefix, without ? # % or \\ in it, the bucket's name of 3 to 63 characters"
 
 
 def _network(text: object) -> object:
