@@ -30,12 +30,12 @@ LARGER = {
 
 @click.group()
 def config() -> None:
-    """Show which settings are in force, or print a settings file.
+    """Settings: those in force, and a file to begin with.
 
     \b
     Examples:
       tintype config show --changed
-      tintype config example > data/tintype.toml
+      mkdir -p data && tintype config example > data/tintype.toml
     """
 
 
@@ -75,7 +75,7 @@ def example() -> None:
 
     \b
     Example:
-      tintype config example > data/tintype.toml
+      mkdir -p data && tintype config example > data/tintype.toml
     """
     click.echo(f"# Settings of tintype: {FILE_NAME} in the data folder, or a file for --config.")
     for group, model in GROUPS.items():

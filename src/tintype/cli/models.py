@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from textwrap import fill
 from typing import Any
 
 import click
@@ -93,10 +91,12 @@ def show(slug: str, data: Path | None, as_json: bool) -> None:
         return
     price = tariff(spec, registry.prices.get(slug))
     title = f"{spec.title} · ${dollars(price.price):g} a {price.per}"
-    _print_parameters(spec.parameters, title, Console())
+    console = Console()
+    _print_parameters(spec.parameters, title, console)
     if own:
         things = ", ".join(f"{thing['emoji']} {thing['name']}" for thing in own["vocabulary"])
-        click.echo(f"\n{in_words(spec)}:\n\n{fill(things, shutil.get_terminal_size().columns)}")
+        click.echo(f"\n{in_words(spec)}:\n")
+        console.print(Text(things))  # wraps by cells: an emoji takes two
 
 
 def _print_parameters(parameters: Iterable[Param], title: str, console: Console) -> None:
@@ -105,7 +105,7 @@ def _print_parameters(parameters: Iterable[Param], title: str, console: Console)
         {"parameter": one.name, "default": _default(one), "allowed": one.allowed, "what it is": one.help}
         for one in parameters
     ]
-    console.print(Text(title), "")
+    console.print(Text(title))
     if not console.is_terminal:
         print_rows(rows)
         return

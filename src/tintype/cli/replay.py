@@ -1,4 +1,4 @@
-"""`tintype replay PICTURE`: make an image again from the recipe in its file, and compare."""
+"""`tintype replay IMAGE`: make an image again from the recipe in its file, and compare."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("file", metavar="PICTURE", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("file", metavar="IMAGE", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--image", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Its input image.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Folder in the diffusers layout, or a single file.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda:0, …")

@@ -156,7 +156,7 @@ def first_key(store: Store, settings: Settings, address: str) -> None:
         f"Open {address} in a browser and paste it there, or try it here:\n\n"
         f"  curl {address}/v1/sd1.5-img2img -H 'x-api-key: {secret}' \\\n"
         f"    -H 'content-type: application/json' \\\n"
-        f"""    -d '{{"prompt": "a mystical sky", "image": "{LANDSCAPE.path}"}}' -o picture.jpeg\n"""
+        f"""    -d '{{"prompt": "a castle", "image": "{LANDSCAPE.path}"}}' -o picture.jpeg\n"""
     )
 
 
