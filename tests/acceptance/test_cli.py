@@ -93,7 +93,7 @@ def test_every_help_page_has_an_example() -> None:
             ctx = Context(command)
             pages += [([*path, name], command.get_command(ctx, name)) for name in command.list_commands(ctx)]
     assert len(pages) > 15
-    current = {CONFIG, *(f"TINTYPE_{one.name}" for one in SETTINGS)}
+    current = {f"TINTYPE_{name}" for name in (CONFIG, *(one.name for one in SETTINGS))}
     for path, command in pages:
         name = f"tintype {' '.join(path)}"
         assert "Example" in (command.help or ""), name

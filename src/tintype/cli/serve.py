@@ -102,8 +102,8 @@ def worker(device: str, parent: int | None, worker_id: str | None, data: Path | 
     with startup.join_store(settings, process="worker") as store:
         startup.check_models(store, registry)
         startup.check_all_safety(settings, store)
-    # Read by torch's compiler when it is imported, even if it is never used (TINTYPE_PREPARE): unless the folder is there,
-    # torch makes it, for all to read.
+    # Read by torch's compiler when it is imported, even if it is never used (TINTYPE_PREPARE); torch would make the
+    # folder for all to read.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.prepared_folder.absolute()))
     make_folder(settings.prepared_folder)
     about = startup.start_fields(settings, startup.WORKER_LIMITS) | {"parent": parent}
