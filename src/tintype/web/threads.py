@@ -83,8 +83,8 @@ class Threaded(APIRoute):
     """A route whose endpoint runs in one of its caller's threads, unless it is async."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        # Members that an answer wasn't given are left out: none that it lacks is shown as null.
-        super().__init__(path, _wrapped(endpoint), **{"response_model_exclude_unset": True, **options})
+        # Members that an answer wasn't given are left out. A router passes False of its own, which says nothing.
+        super().__init__(path, _wrapped(endpoint), **options | {"response_model_exclude_unset": True})
 
 
 def _wrapped(endpoint: Callable[..., Any]) -> Callable[..., Any]:
