@@ -19,8 +19,6 @@ from rich.text import Text
 
 from tintype.hub.pull import PullProgress
 
-#: Columns: more than any row takes.
-UNLIMITED_WIDTH = 10_000
 #: Characters between two columns.
 GAP = 2
 #: A time as `shown_time` writes it; a table has Z for its offset, which is ISO 8601 too, and five characters less.
