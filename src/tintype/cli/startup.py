@@ -22,7 +22,8 @@ from tintype.cli.storage import check_same_storage, check_storage, restrict_perm
 from tintype.errors import ConfigurationInvalid, Unauthorized
 from tintype.hub.registry import Registry
 from tintype.media.storage_id import place
-from tintype.settings import Safety, Settings
+from tintype.settings import Settings
+from tintype.settings.groups import Safety
 from tintype.store.billing.ledger import micro
 from tintype.store.db.audit import current_actor
 from tintype.store.db.database import shown_url

@@ -37,7 +37,7 @@ from tintype.media.http import parse_url
 from tintype.media.images import check
 from tintype.media.inline import from_text
 from tintype.media.scaling import fitted_size
-from tintype.settings import Safety
+from tintype.settings.groups import Safety
 from tintype.store.db.records import Request, RequestMetadata
 from tintype.store.queue.lifecycle import log_queued
 from tintype.store.queue.submit import Input, NewRequest
