@@ -36,7 +36,8 @@ log = structlog.get_logger()
 #: Maximum of open files that a process needs, connections included.
 MAX_FILES = 65_536
 FILES = resource.RLIMIT_NOFILE
-#: Settings that limit what callers may use of a web process, of the queue, and of a worker: logged at each start.
+#: Settings that limit what callers may use of a web process, of the queue, and of a worker: logged at each start, by
+#: the names that the log had for them before they had others in the environment.
 WEB_LIMITS = (
     *("key_rpm", "key_concurrency", "key_max_queued", "queue", "queue_share", "account_keys", "account_keys_daily"),
     *("account_waits", "waits", "connections", "peer_connections", "max_body", "account_bodies", "bodies"),
