@@ -96,7 +96,7 @@ def check_models(store: Store, registry: Registry) -> None:
     if missing:
         raise ConfigurationInvalid(
             f"the servers offer models that this worker doesn't know: {', '.join(missing)}; give it their models file"
-            " (models.toml in its data folder, or TINTYPE_MODELS), and the weights"
+            " (models.toml in its data folder, or TINTYPE_MODELS_FILE), and the weights"
         )
     _log_differences(servers, registry)
 
