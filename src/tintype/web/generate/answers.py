@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, WithJsonSchema
@@ -260,8 +259,3 @@ def exact(value: Any) -> Any:
     if isinstance(value, list):
         return [exact(one) for one in value]
     return str(value) if isinstance(value, int) and abs(value) > MAX_EXACT else value
-
-
-def utc(moment: float | None) -> str | None:
-    """A moment in unix seconds as answers have it, to the millisecond; null for none."""
-    return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
