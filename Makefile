@@ -145,4 +145,4 @@ footprint: setup ## Count the modules and functions of tintype that one warm req
 
 .PHONY: clean
 clean: ## Remove what was built: .venv, node_modules, demo/ and caches
-	rm -rf .venv node_modules demo dist build/lib .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv node_modules demo dist build/lib build/uv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -19,8 +19,8 @@ from tintype.store.db.database import Database
 
 
 def pytest_configure() -> None:
-    """Time no example of a property: the machine may have something else to do."""
-    settings.register_profile("untimed", deadline=None)
+    """Time no example of a property: the machine may have something else to do. TINTYPE_EXAMPLES: how many of each."""
+    settings.register_profile("untimed", deadline=None, max_examples=int(os.environ.get("TINTYPE_EXAMPLES", "50")))
     settings.load_profile("untimed")
 
 

@@ -37,7 +37,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 #: A block of README.md and docs/sdk.md that needs a server.
 CALL = re.compile(r" {4}(?:export KEY=|curl |(?:import os\n {4})?from (?:segmind|tintype)\S* import )")
 SHOWN = ("json", "text")
-FILE = re.compile(r"\b(\w+\.(py|mjs|php))\b")
+FILE = re.compile(r"\b(\w+\.(py|mjs|php|yml))\b")
 #: How a file is run; `{port}` is for those that listen.
 COMMANDS = {
     "py": [sys.executable, "{file}", "{port}"],

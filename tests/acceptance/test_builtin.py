@@ -61,9 +61,11 @@ def test_the_models_say_what_they_can_draw(builtin: Server) -> None:
 
 
 def test_the_header_is_documented(builtin: Server) -> None:
-    paths = builtin.http(None).get("/openapi.json").json()["paths"]
+    openapi = builtin.http(None).get("/openapi.json").json()
+    paths, header = openapi["paths"], "#/components/headers/x-weights"
     for operation in (paths[f"/v1/{TEXT}"]["post"], paths["/v2/requests/{request_id}"]["get"]):
-        assert operation["responses"]["200"]["headers"]["x-weights"]["schema"]["enum"] == ["built-in"]
+        assert operation["responses"]["200"]["headers"]["x-weights"]["$ref"] == header
+    assert openapi["components"]["headers"]["x-weights"]["schema"]["enum"] == ["built-in"]
 
 
 @pytest.mark.parametrize(

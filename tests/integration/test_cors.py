@@ -103,5 +103,5 @@ def test_anybody_may_if_the_operator_says_so(tmp_path: Path, origins: str) -> No
     ],
 )
 def test_an_origin_that_no_browser_sends_is_refused_at_the_start(wrong: str) -> None:
-    with pytest.raises(UsageError, match=r"TINTYPE_CORS_ORIGINS: .* is no origin"):
+    with pytest.raises(UsageError, match=r"--cors-origins: .* is no origin"):
         load_settings(cors_origins=f"https://good.example:8443,{wrong}")

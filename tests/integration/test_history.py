@@ -238,12 +238,26 @@ def test_an_upload_is_served_and_can_be_an_input(web: Website, http: httpx2.Clie
     assert list(web.own.runtime.settings.inputs_folder.iterdir()) == [], "it is referred to, not copied"
 
 
+def test_one_upload_needs_no_list(web: Website, http: httpx2.Client) -> None:
+    file = {"data_urls": ("photo.png", saved(Image.new("RGB", (8, 8), "red")))}
+    for answer in (
+        http.post("/upload-asset", json={"data_urls": picture()}),
+        http.post("/upload-asset", files=file),
+    ):
+        assert answer.status_code == 200, answer.text
+        assert len(answer.json()["file_urls"]) == 1
+    assert len(list(web.own.runtime.settings.assets_folder.iterdir())) == 2
+
+
 @pytest.mark.parametrize(
     ("sent", "words"),
     [
         ({}, "data_urls: required"),
         ({"data_urls": []}, "data_urls: required"),
-        ({"data_urls": "data:,"}, "a list of 1 to 16"),
+        ({"data_urls": ""}, "data_urls: required"),
+        ({"data_urls": {}}, "data_urls: required"),
+        ({"data_urls": 5}, "a list of 1 to 16"),
+        ({"data_urls": "data:,"}, "data_urls[0]: the image is empty"),
         ({"data_urls": [5]}, "data_urls[0]: 5 was sent; allowed: the data: URI of an image"),
         ({"data_urls": [picture(), None]}, "data_urls[1]: null was sent"),
         ({"data_urls": ["data:image/png;base64,AAAA"] * 17}, "17 items"),

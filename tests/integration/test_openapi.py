@@ -47,10 +47,12 @@ RED = saved(Image.new("RGB", (8, 8), "red"))
 
 
 def draw(site: Website, request: Request) -> None:
-    """Complete a request with as many pictures as it wants."""
+    """Complete a request with as many pictures as it wants, in the format that it wants."""
+    format = request.generation.format if request.generation else "jpeg"
     about = {"size": len(RED), "width": 8, "height": 8}
-    pictures = [{"name": site.own.files.outputs.put(RED, "png"), "seed": n, **about} for n in range(request.images)]
-    assert site.own.store.leases.complete(request.id, request.attempt, a_result(**{**RESULT, "pictures": pictures}))
+    pictures = [{"name": site.own.files.outputs.put(RED, format), "seed": n, **about} for n in range(request.images)]
+    made = a_result(**{**RESULT, "format": format, "pictures": pictures})
+    assert site.own.store.leases.complete(request.id, request.attempt, made)
 
 
 def work(site: Website, done: threading.Event) -> None:

@@ -169,9 +169,12 @@ def test_a_further_slug_is_a_model_on_every_surface(tmp_path: Path) -> None:
         assert (models["quick"]["title"], models["quick"]["price"]) == ("Quick", 0.001)
         listed = http.get("/inference-model-information/list").json()
         assert "quick" in json.dumps(listed)
-        paths = http.get("/openapi.json").json()["paths"]
+        openapi = http.get("/openapi.json").json()
+        paths, schemas = openapi["paths"], openapi["components"]["schemas"]
         body = paths["/v2/quick"]["post"]["requestBody"]["content"]["application/json"]
-        assert body["schema"]["properties"]["width"]["enum"] == [64, 128]
+        assert body["schema"]["$ref"] == "#/components/schemas/QuickParams"
+        assert schemas["QuickParams"]["properties"]["width"]["$ref"] == "#/components/schemas/QuickWidth"
+        assert schemas["QuickWidth"]["enum"] == [64, 128]
         assert body["examples"]["example"]["value"]["steps"] == 2
         assert "/v1/quick" in paths
         page = http.get("/models/quick", headers={"accept": "text/html"})

@@ -164,7 +164,7 @@ def test_after_the_grace_nobody_waits_for_a_database_that_says_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """uvicorn would end the call in the middle, with an answer that is none of the API's."""
-    monkeypatch.setattr("tintype.web.generate.v1.LAST_WORD", 0.05)
+    monkeypatch.setattr("tintype.web.generate.wait.LAST_WORD", 0.05)
     monkeypatch.setattr("tintype.web.middleware.LAST_CREDITS", 0.05)
     with closing(sqlite3.connect(tmp_path / "tintype.db")) as other, serving(tmp_path, web_grace=0) as site:
         remaining, goes_on = site.own.store.accounts.remaining, threading.Event()

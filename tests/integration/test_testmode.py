@@ -169,7 +169,7 @@ def test_events(http: httpx2.Client) -> None:
     request_id = submit(http, TEXT, quick(prompt="test:fail:safety"))
     body = http.get(f"/v2/requests/{request_id}/events").text
     assert "event: failed" in body
-    assert '"mode": "test"' in body
+    assert '"mode":"test"' in body
 
 
 def test_test_and_live_are_apart(site: Website, http: httpx2.Client) -> None:

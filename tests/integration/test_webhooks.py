@@ -25,6 +25,7 @@ from tintype.store.db.records import Delivery, DeliveryOutcome, DeliveryStatus, 
 from tintype.store.db.tables import deliveries, webhooks
 from tintype.store.webhooks.events import enqueue_deliveries
 from tintype.store.webhooks.outbox import PER_RECEIVER, Backoff, Outbox
+from tintype.web.account.messages import CompletedMessage, FailedMessage
 from tintype.webhooks import UNFORESEEN, WebhookSender
 
 BOTH = (Event.REQUEST_COMPLETED, Event.REQUEST_FAILED)
@@ -137,6 +138,16 @@ def test_failures_and_cancellations_are_told(office: Office) -> None:
     assert [body["type"] for body in bodies] == ["REQUEST_FAILED"] * 2
     assert [body["data"]["request_id"] for body in bodies] == [failed.id, queued.id]
     assert [body["data"]["error"] for body in bodies] == ["no such picture", "cancelled"]
+
+
+def test_messages_have_what_openapi_says(office: Office) -> None:
+    office.add("https://one.example/hook")
+    office.finish()
+    office.finish(fails=True)
+    for delivery, model in zip(office.sent(), (CompletedMessage, FailedMessage), strict=True):
+        body = json.loads(delivery.body)
+        described = model.model_validate(body).model_dump(mode="json", exclude_unset=True)
+        assert described == body | {"timestamp": described["timestamp"]}
 
 
 def test_each_webhook_is_told_of_its_own_events_only(office: Office) -> None:

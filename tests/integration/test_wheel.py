@@ -100,3 +100,4 @@ def test_the_documented_commands_install_it_into_an_empty_environment(wheel: Pat
     asked += ["--prompt", "a fox", "-o", "out.png"]
     subprocess.run(asked, env={}, check=True, capture_output=True, cwd=tmp_path)
     assert (tmp_path / "out.png").is_file()
+    shutil.rmtree(tmp_path)  # pytest would keep it

@@ -89,15 +89,19 @@ class Param:
             value.encode()  # a lone surrogate is valid JSON, but no text: UnicodeEncodeError is a ValueError
         if self.pattern and not re.fullmatch(self.pattern, value):
             raise ValueError(self.allowed)
-        value = self.aliases.get(value, value)
-        if self.choices and value not in self.choices and value not in self.aliases and value not in self.plugged_in:
+        if self.choices and value not in self.accepted:
             raise ValueError(self.allowed)
-        return value
+        return self.aliases.get(value, value)
 
     @property
     def offered(self) -> tuple[Value, ...]:
         """The choices, and after them what other packages add."""
         return (*self.choices, *sorted(self.plugged_in.difference(map(str, self.choices))))
+
+    @property
+    def accepted(self) -> tuple[Value, ...]:
+        """What is offered, and after it the other spellings."""
+        return (*self.offered, *self.aliases)
 
     @property
     def plugged_in(self) -> set[str]:
@@ -109,7 +113,7 @@ class Param:
         limits: dict[str, Any] = {"ge": self.minimum, "le": self.maximum}
         if self.kind == "number":
             limits["allow_inf_nan"] = False
-        if self.kind == "string":
+        if self.kind == "string" and not self.choices:
             limits["max_length"] = MAX_TEXT
         if self.kind == "picture":
             limits["min_length"] = 1

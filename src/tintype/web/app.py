@@ -25,16 +25,16 @@ from tintype.store.store import Store
 from tintype.telemetry.logs import Outage
 from tintype.testmode.fake_worker import FakeWorker
 from tintype.testmode.images import FakeOutputs
-from tintype.web.account import credits, history, keys, webhooks
+from tintype.web.account import credits, history, keys, messages, webhooks
 from tintype.web.errors import add_error_handlers
 from tintype.web.files import Files
-from tintype.web.generate import events, uploads
+from tintype.web.generate import events, operations, uploads
 from tintype.web.generate.dialect import Dialect
 from tintype.web.generate.models import models_router, warm_router
 from tintype.web.generate.v1 import V1_DIALECT
 from tintype.web.generate.v2 import V2_DIALECT
 from tintype.web.middleware import CallMetrics, Exchanges
-from tintype.web.openapi import ABOUT, finish
+from tintype.web.openapi import ABOUT, TAGS, finish
 from tintype.web.operator import server
 from tintype.web.pages import public, shell
 from tintype.web.responses import json_bytes
@@ -173,7 +173,11 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
         title="tintype",
         version=__version__,
         description=ABOUT,
+        contact={"name": "The operator of this server"},
+        license_info={"name": "Apache License 2.0", "identifier": "Apache-2.0"},
+        openapi_tags=[{"name": name, "description": words} for name, words in TAGS.items()],
         lifespan=lifespan,
+        webhooks=messages.router,
         openapi_url=None,  # public.py's has the server's address, and is cached
         docs_url=None,  # its page loads scripts from the internet
         redoc_url=None,
@@ -181,7 +185,7 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
     )
     app.state.store, app.state.files, app.state.runtime = store, files, runtime
     app.state.dialects = DIALECTS
-    _describe(app)
+    _describe(app, registry.catalogue)
     routers = all_routers(registry.catalogue)
     routers.append(head_router(routers))
     # For the Allow header; an included router's routes can't be listed any more.
@@ -198,12 +202,12 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
     return app
 
 
-def _describe(app: FastAPI) -> None:
+def _describe(app: FastAPI, catalogue: Catalogue) -> None:
     """Complete `/openapi.json` with what the framework doesn't know."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
-        return finish(plain(), app.state.routes, app.state.runtime.registry.catalogue)
+        return finish(plain(), app.state.routes, operations.bodies(catalogue) | events.schemas(), events.PreviewEvent)
 
     app.openapi = openapi  # type: ignore[method-assign]
     #: As bytes, cached: all but the server's own address is the same for all callers.

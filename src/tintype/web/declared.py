@@ -31,6 +31,12 @@ def without_null(schema: dict[str, Any]) -> None:
             del shape["default"]
 
 
+def without_defaults(schema: dict[str, Any]) -> None:
+    """What an answer leaves out isn't there: clients must not take a default for it."""
+    for shape in schema.get("properties", {}).values():
+        shape.pop("default", None)
+
+
 class Declared(BaseModel):
     """What a caller sends. Validation raises MissingParameter or InvalidParameter for the first thing that is wrong."""
 
@@ -67,7 +73,7 @@ class SentQuery(Declared):
 class Answer(BaseModel):
     """What a JSON answer has. A member that is not always there has a default, and is left out where it isn't given."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, json_schema_extra=without_null)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, json_schema_extra=without_defaults)
 
     @classmethod
     def from_record(cls, record: object, **more: Any) -> Self:

@@ -26,6 +26,7 @@ from tintype.store.accounts.keys import Key
 from tintype.web.clients import client_address
 from tintype.web.declared import Answer
 from tintype.web.runtime import Runtime
+from tintype.web.wire import Id, Url
 
 log = structlog.get_logger()
 
@@ -41,6 +42,14 @@ class Error(Answer):
     error: str
     error_description: str
     status_code: int
+
+
+class StillRunningError(Error):
+    """An error of a call whose request is still queued or running, and where that is found."""
+
+    request_id: Id
+    status_url: Url
+    response_url: Url
 
 
 def add_error_handlers(app: FastAPI) -> None:

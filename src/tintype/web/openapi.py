@@ -1,7 +1,8 @@
-"""What `/openapi.json` says: the shapes of answers, and the operations; of a model's, from the catalogue."""
+"""What `/openapi.json` says beyond what the framework makes of the routes: errors, headers, keys."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -13,13 +14,14 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from starlette.routing import BaseRoute
 
 from tintype.catalog.builtin import BUILTIN
-from tintype.catalog.spec import Catalogue, ModelSpec
 from tintype.errors import UNFORESEEN
 from tintype.testmode.scenario import table
 from tintype.web.auth import caller
-from tintype.web.errors import Error
+from tintype.web.declared import Answer
+from tintype.web.errors import Error, StillRunningError
 from tintype.web.json_body import DeclaredBody
 
+Schema = dict[str, Any]
 #: The two ways to send a key.
 SCHEMES = {
     "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
@@ -27,27 +29,32 @@ SCHEMES = {
 }
 #: Where a `$ref` to a component leads.
 SCHEMAS, RESPONSES = "#/components/schemas/", "#/components/responses/"
+HEADERS_AT = "#/components/headers/"
 
-#: Headers of answers with images.
-WEIGHED = {
-    "x-weights": {
-        "description": "built-in, where the image was made with the weights that tintype ships; else absent",
-        "schema": {"type": "string", "enum": [BUILTIN]},
-    },
-    "x-cold-start": {
-        "description": "Seconds spent on loading the model for this request, never charged; absent where it was loaded",
-        "schema": {"type": "number"},
-    },
-    "x-warning": {
-        "description": "Warnings about parameters, and what the safety check found and did not block; else absent",
-        "schema": {"type": "string"},
-    },
-    "x-mode": {
-        "description": "test, where a test key sent the call; else absent",
-        "schema": {"type": "string", "enum": ["test"]},
-    },
+ID: Schema = {"type": "string", "format": "uuid"}
+URL: Schema = {"type": "string", "format": "uri"}
+TEXT: Schema = {"type": "string"}
+NUMBER: Schema = {"type": "number"}
+WHOLE: Schema = {"type": "integer"}
+FLAG: Schema = {"type": "boolean"}
+#: The content of an answer that is an image.
+BINARY: Schema = {"schema": {"type": "string", "format": "binary"}}
+MOMENT: Schema = {"type": "string", "format": "date-time"}
+
+
+#: What operations are grouped by, in the order of the document.
+TAGS = {
+    "images": "Make images: run a model and wait (v1), or submit to the queue (v2)",
+    "requests": "Submitted requests: status, result, events, cancellation",
+    "models": "The models with their prices and parameters; loading one ahead",
+    "files": "Uploads, and the images themselves",
+    "history": "Requests of the last weeks, with their cost and outcome",
+    "account": "Credits, the ledger, usage",
+    "keys": "API keys of the account",
+    "webhooks": "Who is told of the end of requests, and what was sent",
+    "server": "What needs no key: health, readiness",
+    "operator": "The server's state, its queue and workers, for operators' keys",
 }
-
 ABOUT = f"""Image generation on your own machine, behind a commercial host's public API.
 
 ## Test mode
@@ -58,6 +65,51 @@ combined, each kind once.
 
 {table()}
 """
+
+
+def _header(words: str, schema: Schema) -> Schema:
+    return {"description": words, "schema": schema}
+
+
+#: Headers of answers; absent where what they say doesn't apply.
+HEADERS: Mapping[str, Schema] = {
+    "x-request-id": _header("The request's id, for /v2/requests/{request_id}", ID),
+    "x-remaining-credits": _header("To a valid key: dollars neither spent nor held, or unlimited", TEXT),
+    "x-mode": _header("To a test key: test", TEXT | {"enum": ["test"]}),
+    "x-cost": _header("Dollars that were charged", NUMBER),
+    "x-generation-time": _header("Seconds of the model's work", NUMBER),
+    "x-seed-value": _header("The first image's seed", TEXT | {"pattern": "^[0-9]+$"}),
+    "x-output-metadata": _header("The first image's size in pixels, as JSON with width and height", TEXT),
+    "x-weights": _header("built-in: made with the small weights that tintype ships", TEXT | {"enum": [BUILTIN]}),
+    "x-cold-start": _header("Seconds spent on loading the model for this request, never charged", NUMBER),
+    "x-warning": _header("Warnings about parameters, and what the safety check found and let pass", TEXT),
+    "x-ignored-parameters": _header("Names that the model doesn't know, separated by commas", TEXT),
+    "Idempotent-Replayed": _header("This Idempotency-Key was sent before, and this is its answer", FLAG),
+    "Retry-After": _header("Seconds after which the same call may succeed", WHOLE),
+    "x-should-retry": _header("Whether to send the same call again", FLAG),
+    "x-rate-limit-remaining": _header("Requests that the key may send now", WHOLE),
+    "x-rate-limit-reset-at-utc": _header(
+        "When it may send all of a minute's again; on a 429, the next one", TEXT | {"format": "date-time"}
+    ),
+    "WWW-Authenticate": _header("How a key may be sent: Bearer", TEXT),
+    "Accept-Encoding": _header("For a compressed body: identity", TEXT | {"enum": ["identity"]}),
+    "ETag": _header("For If-None-Match", TEXT),
+    "Location": _header("The image's address in the storage, for some minutes", URL),
+}
+#: Of every answer to a valid key; of those after which a call can be sent again; of a key with a limit per minute.
+OF_KEY = ("x-remaining-credits", "x-mode")
+OF_RETRY = ("Retry-After", "x-should-retry")
+OF_RATE = ("x-rate-limit-remaining", "x-rate-limit-reset-at-utc")
+#: Of errors by their status.
+OF_STATUS: Mapping[int, tuple[str, ...]] = {
+    401: ("WWW-Authenticate",),
+    415: ("Accept-Encoding",),
+    429: (*OF_RETRY, *OF_RATE),
+    **dict.fromkeys((409, 502, 503, 504), OF_RETRY),
+    **dict.fromkeys((500, 507), ("x-should-retry",)),
+}
+#: Statuses of calls whose key isn't valid, or wasn't read.
+KEYLESS = (401, 431)
 #: The status of every error, and what it means at nearly all addresses.
 REFUSALS = {
     400: "Bad parameters, body or headers, or an input image that can't be used",
@@ -69,17 +121,18 @@ REFUSALS = {
     415: "Neither JSON nor a form, or compressed",
     422: "This Idempotency-Key was sent with another body",
     429: "Too many requests, or the queue is full; Retry-After says when to send it again",
+    431: "The call's headers are larger than 32 kB",
     500: UNFORESEEN,
-    503: "The database, or the storage of pictures, can't be reached",
+    503: "The database, or the storage of pictures, can't be reached; or too many connections are open",
 }
-WAITING = {
-    409: "The request sent with this Idempotency-Key is still running",
-    502: "No worker is running; the request stays queued: request_id, status_url and response_url say where",
-    503: "The database or the storage can't be reached, or this server is being restarted; nothing was charged",
-    504: "The wait timed out, or this server is being restarted; the request is still running, where 502's fields say",
-    507: "The model and an image of this size don't fit into this server's memory",
+#: What stands in paths.
+IN_PATHS = {
+    "request_id": "A request's id",
+    "slug": "A model's slug",
+    "name": "A file's name, as in its address",
+    "key_id": "A key's id",
+    "worker_id": "A worker's id, or how it begins or ends",
 }
-REFUSED_CONTENT = "The safety check refused the content, or this Idempotency-Key was sent with another body"
 #: Of any call with a body, in addition to those of every call.
 WITH_BODY = (400, 403, 413, 415, 429)
 
@@ -91,73 +144,81 @@ def errors(*statuses: int, words: Mapping[int, str] = MappingProxyType({})) -> d
     """
     known = sorted({*statuses, 500, 503, *words})
     return {
-        status: refusal(words[status]) if status in words else {"$ref": RESPONSES + str(status)} for status in known
+        status: refusal(status, words[status]) if status in words else {"$ref": RESPONSES + str(status)}
+        for status in known
     }
 
 
-def refusal(text: str) -> dict[str, Any]:
-    return {"description": text, "content": {"application/json": {"schema": {"$ref": SCHEMAS + Error.__name__}}}}
+def refusal(status: int, words: str, *more: str, shape: type[Error] = Error) -> Schema:
+    """An error's response. more: headers in addition to those that every answer of this status may have."""
+    known = (*(OF_KEY if status not in KEYLESS else ()), *OF_STATUS.get(status, ()), *more)
+    content = {"application/json": {"schema": {"$ref": SCHEMAS + shape.__name__}}}
+    return {"description": words, "headers": headers(*known), "content": content}
 
 
-def describe_model(
-    spec: ModelSpec, verb: str, summary: str, words: Mapping[int, str] = MappingProxyType({})
-) -> dict[str, Any]:
-    """What a model's operation says of itself, as arguments of a router. words: its errors beyond those of each."""
-    body = {
-        "schema": {"$ref": SCHEMAS + spec.slug},
-        "examples": {"example": {"value": dict(spec.example)}},
-    }
-    content = {"application/json": body, "multipart/form-data": {"schema": body["schema"]}}
-    # It exists: there is no 404.
-    return {
-        "summary": summary,
-        "description": spec.description,
-        "operation_id": f"{verb}-{spec.slug}",
-        "responses": errors(401, 406, *WITH_BODY, words={422: REFUSED_CONTENT, **words}),
-        "openapi_extra": {"requestBody": {"required": True, "content": content}},
-    }
+def headers(*names: str) -> Schema:
+    """The `headers` of a response."""
+    return {name: {"$ref": HEADERS_AT + name} for name in names}
 
 
-def finish(schema: dict[str, Any], routes: Iterable[BaseRoute], catalogue: Catalogue) -> dict[str, Any]:
-    """Add what the framework doesn't know: the bodies that it doesn't read, and the errors that all operations share.
+def finish(
+    document: Schema, routes: Iterable[BaseRoute], schemas: Mapping[str, Schema], *answers: type[Answer]
+) -> Schema:
+    """Add what the framework doesn't know: who needs a key, bodies that it doesn't read, errors and headers that many
+    operations share. Its own errors, which are never sent, are removed.
 
-    Its own errors, which are never sent, are removed.
+    schemas, answers: what operations refer to, and the framework doesn't know of.
     """
-    shown = [route for route in routes if isinstance(route, APIRoute) and route.include_in_schema]
-    declared = [(route, body) for route in shown for body in _bodies(route)]
-    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(body.model, "validation") for _, body in declared]
-    _, found = models_json_schema([*models, (Error, "serialization")], ref_template=SCHEMAS + "{model}")
-    components = schema.setdefault("components", {})
-    shapes = components.setdefault("schemas", {})
-    shapes |= found["$defs"] | {slug: spec.json_schema() for slug, spec in catalogue.items()}
-    components["responses"] = {str(status): refusal(words) for status, words in REFUSALS.items()}
-    for route, body in declared:
-        content = {"schema": {"$ref": SCHEMAS + body.model.__name__}, "example": dict(body.example)}
+    found = document.setdefault("components", {})
+    known = {name: schema for name, schema in found.get("schemas", {}).items() if not name.endswith("ValidationError")}
+    shared: tuple[type[Answer], ...] = (Error, StillRunningError, *answers)
+    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(one, "serialization") for one in shared]
+    for route in (one for one in routes if isinstance(one, APIRoute) and one.include_in_schema):
+        read = [one.call for one in route.dependant.dependencies if isinstance(one.call, DeclaredBody)]
+        models += [(body.model, "validation") for body in read]
         for method in route.methods or ():
-            schema["paths"][route.path][method.lower()]["requestBody"] = {
-                "required": True,
-                "content": {"application/json": content},
-            }
-    components["securitySchemes"] = SCHEMES
-    for route in shown:
-        if _needs_key(route.dependant):
-            for method in route.methods or ():
-                schema["paths"][route.path][method.lower()]["security"] = [{name: []} for name in SCHEMES]
-    for name in ("HTTPValidationError", "ValidationError"):
-        shapes.pop(name, None)
-    for operation in (operation for methods in schema["paths"].values() for operation in methods.values()):
-        responses = operation["responses"]
-        if "HTTPValidationError" in str(responses.get("422")):
-            del responses["422"]
-        for status, response in responses.items():
-            if "$ref" in response:  # the framework adds a description of its own
-                responses[status] = {"$ref": response["$ref"]}
-    return schema
-
-
-def _bodies(route: APIRoute) -> list[DeclaredBody]:
-    return [one.call for one in route.dependant.dependencies if isinstance(one.call, DeclaredBody)]
+            operation = document["paths"][route.path][method.lower()]
+            operation["security"] = [{name: []} for name in SCHEMES] if _needs_key(route.dependant) else []
+            for body in read:
+                operation["requestBody"] = _body(body)
+            _complete(operation)
+    for operations in document.get("webhooks", {}).values():
+        operations["post"]["security"] = []
+        operations["post"]["responses"].pop("422", None)
+    _, declared = models_json_schema(models, ref_template=SCHEMAS + "{model}")
+    found |= {"schemas": {**known, **declared["$defs"], **schemas}, "securitySchemes": SCHEMES}
+    found["responses"] = _used(RESPONSES, {str(one): refusal(one, words) for one, words in REFUSALS.items()}, document)
+    found["headers"] = _used(HEADERS_AT, HEADERS, document)
+    return document
 
 
 def _needs_key(dependant: Dependant) -> bool:
     return any(one.call is caller or _needs_key(one) for one in dependant.dependencies)
+
+
+def _body(body: DeclaredBody) -> Schema:
+    content = {"schema": {"$ref": SCHEMAS + body.model.__name__}, "example": dict(body.example)}
+    return {"required": True, "content": {"application/json": content}}
+
+
+def _complete(operation: Schema) -> None:
+    """The words for what stands in the path, the headers of answers, and the error that any call may get."""
+    for parameter in operation.get("parameters", []):
+        if parameter["in"] == "path":
+            parameter["description"] = IN_PATHS[parameter["name"]]
+    responses = operation["responses"]
+    if "HTTPValidationError" in str(responses.get("422")):
+        del responses["422"]
+    responses.setdefault("431", {"$ref": RESPONSES + "431"})
+    operation["responses"] = dict(sorted(responses.items()))
+    for status, response in responses.items():
+        if "$ref" in response:  # the framework adds a description of its own
+            operation["responses"][status] = {"$ref": response["$ref"]}
+        elif operation["security"]:
+            response["headers"] = headers(*OF_KEY) | response.get("headers", {})
+
+
+def _used(at: str, shared: Mapping[str, Schema], document: Schema) -> dict[str, Schema]:
+    """Those that the document refers to."""
+    text = json.dumps(document)
+    return {name: one for name, one in shared.items() if f'"{at}{name}"' in text}

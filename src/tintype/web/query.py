@@ -40,7 +40,7 @@ Rows = Annotated[int, Field(ge=1, le=MAX_ROWS, description="Rows of a page"), DI
 Flag = Annotated[bool, BeforeValidator(_flag)]
 #: What needn't be sent: None then, which is nothing that could be sent.
 Absent = SkipJsonSchema[None]
-Day = Annotated[date | Absent, BeforeValidator(_day), Allowed("a day as YYYY-MM-DD")]
+Day = Annotated[date | Absent, BeforeValidator(_day), Allowed("a day as YYYY-MM-DD"), Field(description="A day of UTC")]
 
 
 class PageQuery(SentQuery):

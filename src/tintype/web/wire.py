@@ -26,8 +26,14 @@ def _date(number: int) -> str:
     return datetime.fromtimestamp(number * DAY, UTC).date().isoformat()
 
 
+Id = Annotated[str, WithJsonSchema({"type": "string", "format": "uuid"})]
+Url = Annotated[str, WithJsonSchema({"type": "string", "format": "uri"})]
 #: Micro-dollars here, dollars in JSON.
-Dollars = Annotated[int, PlainSerializer(dollars, return_type=float)]
+Dollars = Annotated[
+    int,
+    PlainSerializer(dollars, return_type=float),
+    WithJsonSchema({"type": "number", "description": "Dollars"}, mode="serialization"),
+]
 #: Unix seconds here, a date and a time of UTC in JSON.
 Moment = Annotated[
     float,

@@ -17,12 +17,12 @@ from tintype.web.dependencies import StoreDep
 from tintype.web.openapi import errors
 from tintype.web.query import PageQuery, WindowQuery
 from tintype.web.threads import Threaded
-from tintype.web.wire import DayNumber, Dollars, Moment, Omittable, Paged
+from tintype.web.wire import DayNumber, Dollars, Id, Moment, Omittable, Paged
 
 #: Days of a window by default, and at most.
 DEFAULT_DAYS, MAX_DAYS = 30, 366
 
-router = APIRouter(route_class=Threaded, responses=errors(401))
+router = APIRouter(route_class=Threaded, responses=errors(401), tags=["account"])
 
 
 class LedgerQuery(PageQuery):
@@ -37,13 +37,13 @@ class LedgerRow(Answer):
     id: int
     kind: Entry
     amount: Dollars
-    """What it adds to the balance."""
+    """Dollars that it adds to the balance."""
     held: Dollars
-    """What it adds to what running requests hold."""
+    """Dollars that it adds to what running requests hold."""
     balance: Dollars
-    """The balance after it."""
-    request_id: str | None
-    key_id: str | None
+    """Dollars after it."""
+    request_id: Id | None
+    key_id: Id | None
     note: str | None
     created_at: Moment
 

@@ -22,7 +22,7 @@ from tintype.web.generate.answers import exact
 from tintype.web.openapi import errors
 from tintype.web.query import Absent, Day, Page, PageQuery, WindowQuery
 from tintype.web.threads import Threaded
-from tintype.web.wire import Dollars, Moment, Omittable, Paged
+from tintype.web.wire import Dollars, Id, Moment, Omittable, Paged, Url
 
 #: Days that a window spans by default, and at most; rows of a page by default.
 DEFAULT_DAYS, MAX_DAYS, ROWS = 7, 31, 20
@@ -38,7 +38,7 @@ SortName = Literal["model_created", "model_name", "credits_deduction"]
 SORTS: dict[SortName, Sort] = {"model_created": "submitted_at", "model_name": "slug", "credits_deduction": "cost"}
 SlugPart = Annotated[str | Absent, Field(description="A part of the slug")]
 
-router = APIRouter(prefix="/inference-request", route_class=Threaded, responses=errors(400, 401, 403))
+router = APIRouter(prefix="/inference-request", route_class=Threaded, responses=errors(400, 401, 403), tags=["history"])
 
 
 class OwnQuery(SentQuery):
@@ -81,7 +81,7 @@ class RecentQuery(SentQuery):
 class HistoryRow(Answer):
     """A request of any age, with its cost, inputs and outcome."""
 
-    request_id: str
+    request_id: Id
     model_name: str
     model_status: PastStatus
     status: PastStatus
@@ -89,10 +89,11 @@ class HistoryRow(Answer):
     request_body: dict[str, Any]
     parameters: dict[str, Any]
     prompt: str | None
-    generation_url: str | None
+    generation_url: Url | None
     """The first image's address; null once the files have expired."""
-    generation_urls: list[str]
+    generation_urls: list[Url]
     latency_ms: int | None
+    """Milliseconds from its submit to its end."""
     model_created: Moment
     model_started: Moment | None
     model_completed: Moment | None

@@ -19,9 +19,9 @@ from tintype.web.dependencies import StoreDep
 from tintype.web.json_body import body_of
 from tintype.web.openapi import WITH_BODY, errors
 from tintype.web.threads import Threaded
-from tintype.web.wire import Dollars, Moment, Omittable, utc
+from tintype.web.wire import Dollars, Id, Moment, Omittable, utc
 
-router = APIRouter(prefix="/v2/keys", route_class=Threaded, responses=errors(401, 403))
+router = APIRouter(prefix="/v2/keys", route_class=Threaded, responses=errors(401, 403), tags=["keys"])
 
 #: Of every limit, at most.
 MAX_LIMIT = 1_000_000_000
@@ -93,7 +93,7 @@ class Rotation(Declared):
 class KeyInfo(Answer):
     """A key without its secret, which isn't stored."""
 
-    id: str
+    id: Id
     name: str
     begins: str
     """How its secret begins."""
@@ -104,11 +104,15 @@ class KeyInfo(Answer):
     state: KeyState
     spend_cap: Dollars | None
     spent: Dollars
-    """What it has spent, and what its running requests hold."""
+    """Dollars that it has spent, and that its running requests hold."""
     rpm: int | None
+    """Requests per minute, at most."""
     concurrency: int | None
+    """Its requests that have not ended, at most."""
     max_queued: int | None
+    """Their images, at most."""
     max_pixels: int | None
+    """Pixels of one request, at most."""
     created_at: Moment
     expires_at: Moment | None
     revoked_at: Moment | None

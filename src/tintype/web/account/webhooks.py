@@ -21,7 +21,7 @@ from tintype.web.json_body import body_of
 from tintype.web.openapi import WITH_BODY, errors
 from tintype.web.query import Page
 from tintype.web.threads import Threaded
-from tintype.web.wire import Moment, Omittable
+from tintype.web.wire import Id, Moment, Omittable, Url
 
 #: The header with a webhook's address for one request.
 HEADER = "X-Webhook-URL"
@@ -35,7 +35,7 @@ SENT = {"delivery_id": "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W"}
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
-router = APIRouter(prefix="/webhook", route_class=Threaded, responses=errors(401, 403))
+router = APIRouter(prefix="/webhook", route_class=Threaded, responses=errors(401, 403), tags=["webhooks"])
 
 
 def _once(types: list[Event]) -> list[Event]:
@@ -92,8 +92,8 @@ class LogQuery(WebhookQuery):
 class WebhookInfo(Answer):
     """A webhook, and its signing secret for keys that may change it."""
 
-    webhook_id: str
-    webhook_url: str | None
+    webhook_id: Id
+    webhook_url: Url | None
     """Null for the one that signs deliveries to addresses of X-Webhook-URL."""
     event: EventTypes
     created_at: Moment
@@ -134,9 +134,9 @@ class DeliveryInfo(Answer):
     """A message of the log: how often it was sent, and the last answer."""
 
     delivery_id: str
-    request_id: str
+    request_id: Id
     event: Event
-    url: str
+    url: Url
     status: DeliveryStatus
     attempts: int
     response_status: int | None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, WithJsonSchema
+from pydantic import Field
 
 from tintype import core
 from tintype.core import Format, Output
@@ -18,6 +18,7 @@ from tintype.store.db.records import CANCELLED, Request, Status
 from tintype.store.queue.eta import Eta
 from tintype.store.webhooks.events import file_url, links
 from tintype.web.declared import Answer
+from tintype.web.wire import Id, Url
 
 #: The states of a request, and what each means to its caller.
 STATES = {
@@ -27,8 +28,6 @@ STATES = {
     "FAILED": "Failed, refused or cancelled: the error says why, and nothing was charged",
 }
 IN_WORDS = "; ".join(": ".join(state) for state in STATES.items())
-Id = Annotated[str, WithJsonSchema({"type": "string", "format": "uuid"})]
-Url = Annotated[str, WithJsonSchema({"type": "string", "format": "uri"})]
 #: Of what a test key sent; else it is absent.
 Mode = Literal["test"]
 #: Above it, floats lack some whole numbers.
@@ -177,6 +176,10 @@ def result(request: Request, base: str, remaining: int, outputs: Storage) -> Res
         **warnings,
         **request.mode,
     )
+
+
+#: Headers of answers with a request's result, where they apply.
+NOTES = ("x-weights", "x-cold-start", "x-warning")
 
 
 def notes(request: Request, told: Mapping[str, str]) -> dict[str, str]:

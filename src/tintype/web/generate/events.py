@@ -6,10 +6,9 @@ import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from fastapi import APIRouter, Response
-from fastapi import Request as HttpRequest
+from fastapi import APIRouter, Header, Response
 from fastapi.sse import format_sse_event
 from pydantic import Field
 
@@ -23,7 +22,7 @@ from tintype.web.dependencies import BaseUrl, FilesDep, InThread, RuntimeDep, St
 from tintype.web.files import Files
 from tintype.web.generate import answers
 from tintype.web.generate.watcher import CountedStream, Watch
-from tintype.web.openapi import errors
+from tintype.web.openapi import SCHEMAS, TEXT, Schema, errors
 from tintype.web.runtime import Runtime
 from tintype.web.threads import Threaded
 
@@ -31,19 +30,44 @@ NO_CONTENT = 204
 #: nginx would buffer events.
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
-router = APIRouter(prefix="/v2", route_class=Threaded)
+router = APIRouter(prefix="/v2", route_class=Threaded, tags=["requests"])
 
 
 class PreviewEvent(Answer):
     """What a running image looks like."""
 
-    #: The image's, from 0.
     number: int = Field(serialization_alias="picture")
+    """The image's, from 0."""
     step: int
-    #: Whether it is the image itself, made smaller.
     finished: bool
-    #: A JPEG as data: URI.
+    """Whether it is the image itself, made smaller."""
     image: str
+    """A JPEG as data: URI."""
+
+
+#: The events, and what the data of each is.
+EVENTS: dict[str, type[Answer]] = {
+    **dict.fromkeys(("queued", "started", "progress"), answers.Running),
+    "preview": PreviewEvent,
+    "completed": answers.Result,
+    "failed": answers.Failed,
+}
+
+
+def schemas() -> dict[str, Schema]:
+    """Of the events, by name, as tools that know event streams read them: `data` is text, which holds JSON."""
+    return {_name(event): _schema(event, data) for event, data in EVENTS.items()}
+
+
+def _name(event: str) -> str:
+    return f"Event{event.capitalize()}"
+
+
+def _schema(event: str, data: type[Answer]) -> Schema:
+    about = {"contentMediaType": "application/json", "contentSchema": {"$ref": SCHEMAS + data.__name__}}
+    kind, text = {"type": "string", "const": event}, {"type": "string"}
+    members = {"id": text, "event": kind, "data": text | about}
+    return {"type": "object", "required": [*members], "properties": members}
 
 
 class EventCursor(NamedTuple):
@@ -70,6 +94,10 @@ class EventCursor(NamedTuple):
 
 
 OVER = EventCursor(999_999_999)
+LastEventId = Annotated[
+    str,
+    Header(alias="Last-Event-ID", description="The id of the last event that you have: it isn't sent again"),
+]
 
 
 @router.get(
@@ -79,15 +107,16 @@ OVER = EventCursor(999_999_999)
     response_class=Response,
     responses={
         200: {
-            "description": "queued, started, progress, preview, completed, failed",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "description": "Events until the request has ended: " + ", ".join(EVENTS),
+            "content": {
+                "text/event-stream": {"schema": {"anyOf": [*({"$ref": SCHEMAS + _name(one)} for one in EVENTS), TEXT]}}
+            },
         },
         NO_CONTENT: {"description": "By its Last-Event-ID, the client has had all events: don't connect again"},
         **errors(400, 401, 404, 429),
     },
 )
 async def events(
-    http: HttpRequest,
     key: Reader,
     request_id: str,
     store: StoreDep,
@@ -95,9 +124,10 @@ async def events(
     runtime: RuntimeDep,
     base: BaseUrl,
     in_thread: InThread,
+    last_event_id: LastEventId = "",
 ) -> Response:
     """A request's events until it has ended; a client that reconnects with Last-Event-ID gets the rest."""
-    cursor = EventCursor.parse(http.headers.get("last-event-id", ""))
+    cursor = EventCursor.parse(last_event_id)
     await in_thread(store.queue.find, request_id, key.account_id)
     if cursor == OVER:
         return Response(status_code=NO_CONTENT)  # a browser's EventSource would reconnect indefinitely

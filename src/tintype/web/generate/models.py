@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from fastapi import APIRouter
+from pydantic import Field
 
 from tintype.catalog.builtin import about
 from tintype.catalog.parameters import planned_steps, speed_key
-from tintype.catalog.spec import ModelSpec, Tariff
+from tintype.catalog.spec import ModelSpec, Per
 from tintype.errors import Forbidden, MethodNotAllowed, NotReady
 from tintype.store.accounts.keys import Key
 from tintype.store.billing.ledger import dollars
@@ -20,16 +21,19 @@ from tintype.web.auth import Reader, Runner
 from tintype.web.declared import Answer
 from tintype.web.dependencies import RuntimeDep, StoreDep
 from tintype.web.errors import REFUSES
-from tintype.web.openapi import errors
-from tintype.web.responses import CachedEndpoint, json_bytes
+from tintype.web.openapi import TEXT, errors, headers
+from tintype.web.responses import CachedEndpoint
 from tintype.web.runtime import Runtime
 from tintype.web.threads import Threaded
+from tintype.web.wire import Omittable
 
 #: Seconds for which the list of models is cached: its measured speeds change.
 LIST_TTL = 1.0
+#: The vendor's address of the list.
+INFORMATION = "/inference-model-information/list"
 
 
-warm_router = APIRouter(prefix="/v2/models/{slug}", route_class=Threaded)
+warm_router = APIRouter(prefix="/v2/models/{slug}", route_class=Threaded, tags=["models"])
 
 
 class WorkerWarmth(Answer):
@@ -37,8 +41,8 @@ class WorkerWarmth(Answer):
 
     device: str
     state: PreloadState
-    #: Seconds that loading took.
     seconds: float | None
+    """Seconds that loading took."""
     error: str | None
 
 
@@ -51,13 +55,83 @@ class Warmth(Answer):
     mode: Literal["test"] = "test"
 
 
+class Thing(Answer):
+    """What the built-in weights can draw, and its emoji."""
+
+    name: str
+    emoji: str
+
+
+class ModelInfo(Answer):
+    """A model, its price and its parameters."""
+
+    slug: str
+    title: str
+    description: str
+    type: Literal["image-to-image", "text-to-image"]
+    price: float
+    """Dollars per image, or per second of the model's work."""
+    price_per: Per
+    typical_seconds: float
+    """Of an image, as the vendor publishes them."""
+    measured_seconds: float | None
+    """Of the example, on this server; null until a request like it has been completed."""
+    parameters: dict[str, Any]
+    """The JSON Schema of a body; its members that begin with `x-` are for forms."""
+    weights: Omittable[Literal["built-in"]] = None
+    """Of the weights that tintype ships, as are all of the following; absent where the operator has others."""
+    weights_note: Omittable[str] = None
+    first: Omittable[dict[str, Any]] = None
+    """What a form begins with, by the meaning of parameters."""
+    vocabulary: Omittable[list[Thing]] = None
+    colours: Omittable[list[str]] = None
+    prompts: Omittable[list[str]] = None
+    sample: Omittable[str] = None
+    """The path of an image that was made with them."""
+
+
+class ModelList(Answer):
+    """All models."""
+
+    models: list[ModelInfo]
+
+
+class ModelInformation(Answer):
+    """All models, as the vendor's package reads them."""
+
+    models: list[ModelInfo] = Field(serialization_alias="Inference Segmind Model Information List With Details")
+
+
+#: How a list that the caller has already is not sent again.
+UNCHANGED: dict[str, Any] = {
+    "responses": {
+        200: {"headers": headers("ETag")},
+        304: {"description": "The list of If-None-Match is still the same", "headers": headers("ETag")},
+    },
+    "openapi_extra": {
+        "parameters": [
+            {
+                "name": "If-None-Match",
+                "in": "header",
+                "required": False,
+                "description": "The ETag of the list that you have",
+                "schema": TEXT,
+            }
+        ]
+    },
+}
+
+
 def models_router() -> APIRouter:
     """The list of models, and an answer for slugs that no model has."""
-    router = APIRouter(route_class=Threaded)
-    for path, make in (("/v1/models", models), ("/inference-model-information/list", model_information)):
-        listed = CachedEndpoint(make, ttl=LIST_TTL).answer
-        shape: dict[str, Any] = {"response_model": dict[str, Any], "description": make.__doc__, "name": make.__name__}
-        router.add_api_route(path, listed, methods=["GET"], summary="The models", **shape)
+    router = APIRouter(route_class=Threaded, tags=["models"])
+    listed, told = CachedEndpoint(models, ttl=LIST_TTL), CachedEndpoint(model_information, ttl=LIST_TTL)
+    for path, id, model, endpoint, words in (
+        ("/v1/models", "listModels", ModelList, listed, models.__doc__),
+        (INFORMATION, "listModelInformation", ModelInformation, told, model_information.__doc__),
+    ):
+        summary: dict[str, Any] = {"operation_id": id, "summary": "The models", "description": words}
+        router.add_api_route(path, endpoint.answer, methods=["GET"], response_model=model, **summary, **UNCHANGED)
     changing = ["POST", "PUT", "PATCH", "DELETE"]
     for path in ("/v1/models", "/v1/get-user-credits"):
         router.add_api_route(path, only_get, methods=changing, include_in_schema=False, name=REFUSES)
@@ -69,38 +143,32 @@ def models_router() -> APIRouter:
 
 def models(store: Store, runtime: Runtime) -> bytes:
     """Every model with its price in dollars and the JSON Schema of its parameters; needs no key."""
-    return json_bytes({"models": _all_described(store, runtime)})
+    return ModelList(models=_all_described(store, runtime)).text().encode()
 
 
 def model_information(store: Store, runtime: Runtime) -> bytes:
     """The same list, as the vendor's package reads it."""
-    return json_bytes({"Inference Segmind Model Information List With Details": _all_described(store, runtime)})
+    return ModelInformation(models=_all_described(store, runtime)).text().encode()
 
 
-def _all_described(store: Store, runtime: Runtime) -> list[dict[str, Any]]:
+def _all_described(store: Store, runtime: Runtime) -> list[ModelInfo]:
     return [_described(store, runtime, spec) for spec in runtime.registry.catalogue.values()]
 
 
-def _described(store: Store, runtime: Runtime, spec: ModelSpec) -> dict[str, Any]:
-    example = spec.parse(spec.example).params
-    measured = store.queue.duration(speed_key(spec, example), planned_steps(spec, example))
-    return describe(spec, runtime.tariffs[spec.slug], measured) | about(spec, runtime.registry.configured)
-
-
-def describe(spec: ModelSpec, tariff: Tariff, measured: float | None) -> dict[str, Any]:
-    """One model as the list shows it; `measured` is the seconds that its example takes on this server."""
-    return {
-        "slug": spec.slug,
-        "title": spec.title,
-        "description": spec.description,
-        "type": "image-to-image" if spec.takes_image else "text-to-image",
-        "price": dollars(tariff.price),
-        "price_per": tariff.per,
-        "typical_seconds": spec.typical_seconds,
-        # Null until a request like it has been completed here.
-        "measured_seconds": measured,
-        "parameters": spec.json_schema(),
-    }
+def _described(store: Store, runtime: Runtime, spec: ModelSpec) -> ModelInfo:
+    example, tariff = spec.parse(spec.example).params, runtime.tariffs[spec.slug]
+    return ModelInfo(
+        slug=spec.slug,
+        title=spec.title,
+        description=spec.description,
+        type="image-to-image" if spec.takes_image else "text-to-image",
+        price=dollars(tariff.price),
+        price_per=tariff.per,
+        typical_seconds=spec.typical_seconds,
+        measured_seconds=store.queue.duration(speed_key(spec, example), planned_steps(spec, example)),
+        parameters=spec.json_schema(),
+        **about(spec, runtime.registry.configured),
+    )
 
 
 async def only_get() -> None:

@@ -45,7 +45,7 @@ from tintype.telemetry.traces import HEADER
 from tintype.testmode.scenario import parse as scenario
 from tintype.testmode.scenario import steady_draw
 from tintype.web.account.webhooks import HEADER as WEBHOOK_URL
-from tintype.web.account.webhooks import own_webhook
+from tintype.web.account.webhooks import MAX_URL, own_webhook
 from tintype.web.auth import Runner
 from tintype.web.clients import base_url, client_address, own_path, single_header
 from tintype.web.errors import CLIENT_GONE
@@ -70,15 +70,24 @@ IdempotencyKey = Annotated[
     Header(
         alias="Idempotency-Key",
         description="Makes the call safe to retry: its request is run and charged once, and the answer is the same",
+        json_schema_extra={"pattern": f"^{IDEMPOTENCY_KEY.pattern}$"},
     ),
 ]
 CancelAfter = Annotated[
     str | Absent,
-    Header(alias="Cancel-After", description="Seconds after which the request is cancelled, unless it has completed"),
+    Header(
+        alias="Cancel-After",
+        description="Seconds after which the request is cancelled, unless it has completed",
+        json_schema_extra={"type": "number", "exclusiveMinimum": 0, "maximum": MAX_CANCEL_AFTER},
+    ),
 ]
 WebhookUrl = Annotated[
     str | Absent,
-    Header(alias=WEBHOOK_URL, description="An address that is sent an event when the request has ended"),
+    Header(
+        alias=WEBHOOK_URL,
+        description="A public address that is sent a message when the request has ended",
+        json_schema_extra={"format": "uri", "maxLength": MAX_URL},
+    ),
 ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -20,6 +20,7 @@ from tintype.web.files import Files
 from tintype.web.json_body import body_of
 from tintype.web.openapi import WITH_BODY, errors
 from tintype.web.threads import Threaded
+from tintype.web.wire import Url
 
 #: Files in one call.
 MAX_FILES = 16
@@ -30,24 +31,29 @@ DOT = (
 ALLOWED = f"a list of 1 to {MAX_FILES} data: URIs of images"
 
 
-router = APIRouter(route_class=Threaded)
+router = APIRouter(route_class=Threaded, tags=["files"])
 
 
 DataUrl = Annotated[str, Allowed("the data: URI of an image")]
 
 
 class NewUploads(Declared):
-    """Images to store, all of them or none."""
+    """Images to store, all of them or none; a form has one, as `data_urls`."""
 
     data_urls: Annotated[list[DataUrl], Field(min_length=1, max_length=MAX_FILES), Allowed(ALLOWED)]
+
+    @classmethod
+    def prepared(cls, sent: Any) -> Any:
+        urls = sent.get("data_urls")
+        return {**sent, "data_urls": [urls]} if urls and isinstance(urls, str) else sent
 
 
 class Uploaded(Answer):
     """The images' addresses, in the order in which they were sent."""
 
-    file_urls: list[str]
-    #: How many, and until when.
+    file_urls: list[Url]
     message: str
+    """How many, and until when."""
 
 
 Uploads = body_of(NewUploads, {"data_urls": [DOT]}, images=True)

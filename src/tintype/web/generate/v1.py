@@ -17,16 +17,13 @@ from tintype.store.webhooks.events import file_url
 from tintype.web.auth import Reader
 from tintype.web.declared import Answer
 from tintype.web.dependencies import BaseUrl, FilesDep, StoreDep
-from tintype.web.generate import answers
-from tintype.web.generate.answers import Url
+from tintype.web.generate import answers, operations
 from tintype.web.generate.dialect import Accepted, Call
 from tintype.web.generate.submit import CallDep, generate
 from tintype.web.generate.v2 import RESULT, Vendor, request_answer
-from tintype.web.openapi import WAITING, WEIGHED, describe_model
 from tintype.web.responses import StoredFile
 from tintype.web.threads import Threaded
-
-BINARY = {"type": "string", "format": "binary"}
+from tintype.web.wire import Url
 
 
 class ImagesInBase64(Answer):
@@ -35,6 +32,7 @@ class ImagesInBase64(Answer):
     image: str | list[str]
     status: Literal["Success"]
     infer_time: float
+    """Seconds of the model's work."""
     outputs: int
     image_format: Format
 
@@ -63,16 +61,10 @@ class V1(Vendor):
     def routes(self, catalogue: Catalogue) -> APIRouter:
         """One operation per model, and the older poll endpoint."""
         router = APIRouter(prefix="/v1", route_class=Threaded)
-        for spec in catalogue.values():
-            words = describe_model(spec, "run", f"{spec.title}: run and wait", WAITING)
-            answer = {
-                "description": "The image, or JSON with base64 or addresses",
-                "model": ImagesInBase64 | ImageAddresses,
-                "content": {content_type(one): {"schema": BINARY} for one in spec.formats},
-                "headers": WEIGHED,
-            }
-            responses = {200: answer, **words.pop("responses")}
-            router.post(f"/{spec.slug}", response_class=Response, responses=responses, **words)(runs(spec))
+        for slug, name in operations.names(catalogue).items():
+            spec = catalogue[slug]
+            words = operations.run(spec, name, ImagesInBase64 | ImageAddresses)
+            router.post(f"/{slug}", **words)(runs(spec))
         words = {"operation_id": "pollRequest", "summary": "Result of a request (older address)"}
         router.get("/requests/{request_id}", **words, **RESULT)(poll)
         return router

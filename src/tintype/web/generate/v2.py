@@ -18,25 +18,34 @@ from tintype.web.auth import Reader, Runner
 from tintype.web.declared import Answer
 from tintype.web.dependencies import BaseUrl, FilesDep, StoreDep
 from tintype.web.errors import plain_error
-from tintype.web.generate import answers
-from tintype.web.generate.answers import Completed, Failed, Id, Result, Running, Submitted
+from tintype.web.generate import answers, operations
+from tintype.web.generate.answers import Completed, Failed, Result, Running, Submitted
 from tintype.web.generate.dialect import Accepted, Call
 from tintype.web.generate.submit import CallDep, generate
-from tintype.web.openapi import WEIGHED, describe_model, errors
+from tintype.web.openapi import errors, headers
 from tintype.web.threads import Threaded
+from tintype.web.wire import Id
 
 OWN = "/requests/{request_id}"
 #: Documents of what answers with a request.
-FAILED = {422: {"model": Failed, "description": "The request FAILED, which is not an error of this call"}}
+FAILED = {
+    422: {
+        "model": Failed,
+        "description": "The request FAILED, which is not an error of this call",
+        "headers": headers("x-request-id"),
+    }
+}
 STATE: dict[str, Any] = {
+    "tags": ["requests"],
     "response_model": Annotated[Running | Completed, Field(discriminator="status")],
     "response_description": "How it stands",
-    "responses": {**FAILED, **errors(400, 401, 404)},
+    "responses": {200: {"headers": headers("x-request-id")}, **FAILED, **errors(400, 401, 404)},
 }
 RESULT: dict[str, Any] = {
+    "tags": ["requests"],
     "response_model": Annotated[Running | Result, Field(discriminator="status")],
     "response_description": "How it stands",
-    "responses": {200: {"headers": WEIGHED}, **FAILED, **errors(400, 401, 404)},
+    "responses": {200: {"headers": headers("x-request-id", *answers.NOTES)}, **FAILED, **errors(400, 401, 404)},
 }
 
 
@@ -61,13 +70,16 @@ class V2(Vendor):
     def routes(self, catalogue: Catalogue) -> APIRouter:
         """One submit operation per model, and what can be done with a request."""
         router = APIRouter(prefix="/v2", route_class=Threaded)
-        for spec in catalogue.values():
-            words = describe_model(spec, "submit", f"{spec.title}: submit to the queue")
-            responses = {200: {"description": "The request is queued"}, **words.pop("responses")}
-            router.post(f"/{spec.slug}", response_model=Submitted, responses=responses, **words)(submits(spec))
+        for slug, name in operations.names(catalogue).items():
+            spec = catalogue[slug]
+            router.post(f"/{slug}", response_model=Submitted, **operations.submit(spec, name))(submits(spec))
         router.get(f"{OWN}/status", operation_id="getRequestStatus", summary="State of a request", **STATE)(status)
         router.get(OWN, operation_id="getRequest", summary="Result of a request", **RESULT)(result)
-        cancels: dict[str, Any] = {"summary": "Cancel a request", "responses": errors(401, 403, 404)}
+        cancels: dict[str, Any] = {
+            "tags": ["requests"],
+            "summary": "Cancel a request",
+            "responses": errors(401, 403, 404),
+        }
         router.delete(OWN, operation_id="cancelRequest", **cancels)(cancel)
         router.put(f"{OWN}/cancel", operation_id="cancelRequestByPut", name="cancel_by_put", **cancels)(cancel)
         return router
@@ -119,8 +131,9 @@ def request_answer(store: Store, outputs: Storage, request: Request, base: str) 
     return _found(answers.result(request, base, remaining, outputs), answers.notes(request, {}))
 
 
-def _found(answer: Answer, headers: dict[str, str] | None = None) -> Response:
-    return answer.response(422 if isinstance(answer, Failed) else 200, headers)
+def _found(answer: Running | Completed | Result | Failed, headers: dict[str, str] | None = None) -> Response:
+    about = {"x-request-id": answer.request_id, **(headers or {})}
+    return answer.response(422 if isinstance(answer, Failed) else 200, about)
 
 
 def cancel(key: Runner, request_id: str, store: StoreDep) -> Cancelled:

@@ -21,14 +21,14 @@ from tintype.web.dependencies import StoreDep
 from tintype.web.openapi import errors
 from tintype.web.query import DIGITS, Absent, Day, PageQuery
 from tintype.web.threads import Threaded
-from tintype.web.wire import Dollars, Moment, Paged
+from tintype.web.wire import Dollars, Id, Moment, Paged
 
 #: Days of a window, at most.
 MAX_DAYS = 366
 #: One act, or all acts on a kind of thing.
 ACT_FILTERS = (*THINGS, *ACTS)
 
-router = APIRouter(prefix="/v2/operator", route_class=Threaded, responses=errors(401, 403))
+router = APIRouter(prefix="/v2/operator", route_class=Threaded, responses=errors(401, 403), tags=["operator"])
 
 
 def _known(act: str | None) -> str | None:
@@ -81,7 +81,7 @@ class ServerInfo(Answer):
 class RunInfo(Answer):
     """A request that a worker runs: its images, and the steps done and in all."""
 
-    request_id: str
+    request_id: Id
     model: str
     count: int = Field(serialization_alias="pictures")
     step: int
@@ -176,7 +176,9 @@ class BucketInfo(Answer):
     running: int | None
     workers: int | None
     memory: int | None
+    """Bytes of the workers' processes."""
     device_memory: int | None
+    """Bytes that they have reserved on their devices."""
     fill: float | None
     """How full the forward passes were, from 0 to 1."""
     step_seconds: float | None

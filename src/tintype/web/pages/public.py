@@ -19,7 +19,7 @@ from tintype.store.store import Store
 from tintype.web.auth import caller, observer
 from tintype.web.declared import Answer, SentQuery
 from tintype.web.dependencies import BaseUrl, FilesDep, RuntimeDep
-from tintype.web.openapi import errors
+from tintype.web.openapi import BINARY, errors, headers
 from tintype.web.query import Flag
 from tintype.web.responses import CachedEndpoint, StoredFile, conditional
 from tintype.web.runtime import Runtime
@@ -69,7 +69,7 @@ class Ready(Answer):
     status_code: Omittable[int] = None
 
 
-@router.get("/health", operation_id="getHealth", summary="Whether the process lives")
+@router.get("/health", operation_id="getHealth", tags=["server"], summary="Whether the process lives")
 async def health() -> Health:
     """The web process answers."""
     # async: threads that wait for the database don't delay it.
@@ -99,6 +99,7 @@ async def metrics(http: HttpRequest, runtime: RuntimeDep) -> Response:
 @router.get(
     "/ready",
     operation_id="getReadiness",
+    tags=["server"],
     summary="Whether requests can be run",
     description=READY + WEB,
     responses={
@@ -129,10 +130,14 @@ async def ready(runtime: RuntimeDep, query: Annotated[ReadyQuery, Query()], resp
 @router.get(
     "/files/{name}",
     operation_id="getFile",
+    tags=["files"],
     summary="A generated or uploaded image",
     responses={
-        200: {"description": "The image", "content": {f"image/{kind}": {} for kind in get_args(Format)}},
-        307: {"description": "Where the storage itself has it, if the operator has enabled that"},
+        200: {"description": "The image", "content": {f"image/{kind}": BINARY for kind in get_args(Format)}},
+        307: {
+            "description": "Where the storage itself has it, if the operator has enabled that",
+            "headers": headers("Location"),
+        },
         **errors(404),
     },
     response_class=Response,

@@ -37,7 +37,7 @@ SECURITY_HEADERS = {
 }
 
 
-router = APIRouter(route_class=Threaded)
+router = APIRouter(route_class=Threaded, tags=["server"])
 
 
 class Welcome(Answer):
