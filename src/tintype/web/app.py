@@ -31,8 +31,8 @@ from tintype.web.files import Files
 from tintype.web.generate import events, operations, uploads
 from tintype.web.generate.dialect import Dialect
 from tintype.web.generate.models import models_router, warm_router
-from tintype.web.generate.v1 import V1_DIALECT
-from tintype.web.generate.v2 import V2_DIALECT
+from tintype.web.generate.v1 import V1
+from tintype.web.generate.v2 import V2
 from tintype.web.middleware import CallMetrics, Exchanges
 from tintype.web.openapi import ABOUT, TAGS, finish
 from tintype.web.operator import server
@@ -90,7 +90,7 @@ NO_HEAD = ("/webhook/inactive", "/v2/requests/{request_id}/events")
 
 
 #: The public APIs. An address is the first one's that owns it; the last one owns whatever is left.
-DIALECTS: tuple[Dialect, ...] = (V1_DIALECT, V2_DIALECT)
+DIALECTS: tuple[Dialect, ...] = (V1(), V2())
 
 
 def all_routers(catalogue: Catalogue) -> list[APIRouter]:
