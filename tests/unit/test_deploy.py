@@ -123,7 +123,7 @@ def deployments(folder: Path) -> dict[str, dict[str, Process]]:
 def test_what_is_pulled_is_what_is_drawn_with(name: str, tmp_path: Path) -> None:
     processes = deployments(tmp_path)[name]
     own = (DEPLOY / "models.toml").read_text().strip()
-    assert all(Path(one.here("TINTYPE_MODELS")).read_text().strip() == own for one in processes.values())
+    assert all(Path(one.here("TINTYPE_MODELS_FILE")).read_text().strip() == own for one in processes.values())
     pulls, draws = processes["pulls"], processes["draws"]
     weights = [one.place("TINTYPE_MODELS_FOLDER", "TINTYPE_DATA") for one in (pulls, draws)]
     assert weights[0].here == weights[1].here

@@ -163,7 +163,7 @@ def usage(
                         by the ledger too
     completed, failed   how requests ended, free ones and tests included;
                         empty for days whose requests have expired
-                        (TINTYPE_HISTORY_LIFE), and by key
+                        (TINTYPE_HISTORY_TTL), and by key
 
     A request counts on the day that it ended. Test keys have rows of their own. A model is empty for requests that
     have expired.

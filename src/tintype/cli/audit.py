@@ -43,7 +43,7 @@ def audit(
 ) -> None:
     """Show who did what to the server, its accounts and keys.
 
-    The newest come first; acts expire after TINTYPE_AUDIT_LIFE. `who` is, over the API, a key's name and prefix, with
+    The newest come first; acts expire after TINTYPE_AUDIT_TTL. `who` is, over the API, a key's name and prefix, with
     the client's address; else the system's user and host.
 
     Acts: account.create account.credit database.migrate key.create key.revoke key.rotate key.safety model.warm

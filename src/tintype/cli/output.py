@@ -19,8 +19,7 @@ from rich.text import Text
 
 from tintype.hub.pull import PullProgress
 
-#: Columns: more than any row takes.
-UNLIMITED_WIDTH = 10_000
+#: Columns of a terminal of unknown width.
 DEFAULT_WIDTH = 80
 #: Characters between two columns.
 GAP = 2

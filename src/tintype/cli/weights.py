@@ -56,7 +56,7 @@ def pull(
     Examples:
       tintype models pull sd1.5-img2img
       HF_TOKEN=hf_… tintype models pull sd3-med-img2img
-      TINTYPE_MODELS=/etc/tintype/models.toml tintype models pull --all
+      TINTYPE_MODELS_FILE=/etc/tintype/models.toml tintype models pull --all
       tintype models pull sd1.5-img2img --from /media/usb/stable-diffusion-v1-5
     """
     settings = load_settings(data=data)
@@ -88,7 +88,7 @@ def wait(data: Path | None) -> None:
 
     \b
     Example:
-      TINTYPE_MODELS=/etc/tintype/models.toml tintype models wait
+      TINTYPE_MODELS_FILE=/etc/tintype/models.toml tintype models wait
     """
     settings, printed = load_settings(data=data), ""
     while missing := build_registry(settings).missing:

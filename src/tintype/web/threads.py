@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial, wraps
-from inspect import Parameter, isasyncgenfunction, iscoroutinefunction, signature
+from inspect import Parameter, iscoroutinefunction, signature
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
@@ -88,11 +88,11 @@ class Threaded(APIRoute):
 
 
 def _wrapped(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-    """The endpoint as a coroutine function that also takes the call; as a generator, an endpoint stays as it is."""
-    own, is_async = signature(endpoint), iscoroutinefunction(endpoint)
-    if isasyncgenfunction(endpoint) or (is_async and not declares_query(endpoint)):
+    """The endpoint as a coroutine function that also takes the call; an async one without a query stays as it is."""
+    own, is_async, checks = signature(endpoint), iscoroutinefunction(endpoint), declares_query(endpoint)
+    if is_async and not checks:
         return endpoint
-    takes_call, checks = "http" in own.parameters, declares_query(endpoint)
+    takes_call = "http" in own.parameters
 
     @wraps(endpoint)
     async def run(*, http: HttpRequest, **named: Any) -> Any:
