@@ -86,6 +86,7 @@ def test_a_named_file_may_name_the_data_folder_and_its_paths_are_relative_to_it(
         ("[web]\nport = 'abc'", '[web] port: "abc" was set; allowed is a whole number from 0 to 65535'),
         ("[web]\nport = true", "[web] port: true was set; allowed is a whole number from 0 to 65535"),
         ("[queue]\nlease = inf", "[queue] lease: Infinity was set; allowed is a finite number"),
+        ('[web]\nhost = "a\\u0000b"', '[web] host: "a\\u0000b" was set; allowed is a text without NUL'),
         ("[web]\nhost = ['a']", '[web] host: ["a"] was set; allowed is a text, not empty'),
         ("[billing]\nprices = {a = {per = 'x'}}", "[billing] prices: a.dollars: "),
         ("[storage]\nsecret = 5", "[storage] secret: allowed is a text"),

@@ -60,9 +60,11 @@ class Group(BaseModel):
 
     @field_validator("*")
     @classmethod
-    def _finite(cls, value: object) -> object:
+    def _usable(cls, value: object) -> object:
         if isinstance(value, float) and not isfinite(value):
             raise ValueError("allowed is a finite number")
+        if isinstance(value, str | Path) and "\0" in str(value):  # a file can have it; addresses and paths can't
+            raise ValueError("allowed is a text without NUL")
         return value
 
 
