@@ -169,7 +169,7 @@ def _settings(found: Sequence[Module]) -> list[str]:
     fields = {f"{name}.{one}" for name, kind in groups.items() for one in getattr(kind, "model_fields", {}) or [""]}
     documents = "\n".join(path.read_text("utf-8") for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
     names = {one for one in fields if one.strip(".").split(".")[-1] not in documents}
-    text = "\n".join(module.text for module in found if module.name != "tintype.settings")
+    text = "\n".join(module.text for module in found if not module.name.startswith("tintype.settings"))
     seldom = [one for one in fields if len(re.findall(rf"\.{one.strip('.').split('.')[-1]}\b", text)) <= 1]
     return [
         "Settings",

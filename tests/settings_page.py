@@ -45,7 +45,9 @@ history_ttl = 2592000
 **Secrets** may be files, as containers are given them: `TINTYPE_STORAGE_SECRET_FILE=/run/secrets/storage` is the same
 as `TINTYPE_STORAGE_SECRET` with what the file holds, without the end of its line. A file that is missing, empty or
 unreadable ends the start, and so does giving both. Such variables stand below where a setting has one. A settings file
-with secrets in it should be its owner's alone (`chmod 600`): a note says where any user of the machine could read it.
+with secrets in it should be its owner's alone (`chmod 600`): a note says where any user of the machine could read it. A
+`tintype.toml` in the data folder is trusted as the database next to it is: run tintype where only you can write, not in
+`/tmp`.
 
 **All processes.** `tintype serve` hands its workers its settings file and its environment, a Ray fleet hands its nodes'
 workers what both say: the files needn't be there. Processes on other machines that are started by hand need the same

@@ -20,7 +20,8 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from tintype.errors import StoreUnavailable, TintypeError
 from tintype.media.http import PublicClient
-from tintype.settings import Settings, WebhookSettings
+from tintype.settings import Settings
+from tintype.settings.groups import WebhookSettings
 from tintype.store.db.records import PREFIX, Delivery, DeliveryOutcome
 from tintype.store.store import Store
 from tintype.store.webhooks.outbox import Outbox

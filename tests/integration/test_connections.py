@@ -18,7 +18,7 @@ from tests.integration.sse import following
 from tests.integration.website import Website, serving
 from tests.sockets import LONG, call_bytes
 
-from tintype.settings import WebSettings
+from tintype.settings.groups import WebSettings
 from tintype.web.connections import Bounds
 
 HEALTH = b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n"

@@ -24,7 +24,7 @@ from tests.stores import store_on
 from tintype.errors import StorageUnavailable, StoreUnavailable
 from tintype.media.http import PublicClient
 from tintype.media.storage import Files
-from tintype.settings import WebhookSettings
+from tintype.settings.groups import WebhookSettings
 from tintype.store.db import outages
 from tintype.store.db.database import Database, Listener
 from tintype.store.db.outages import Outages, cause

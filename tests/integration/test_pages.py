@@ -62,7 +62,7 @@ def test_an_unknown_model_has_a_page_that_says_so(http: httpx2.Client) -> None:
     assert "<script>" not in answer.text
 
 
-@pytest.mark.parametrize("path", ["/static/", "/static/nothing.js", "/static/../pages.py", "/static/%2e%2e/pages.py"])
+@pytest.mark.parametrize("path", ["/static/", "/static/nothing.js", "/static/../shell.py", "/static/%2e%2e/shell.py"])
 def test_only_the_pages_own_files_are_served(http: httpx2.Client, path: str) -> None:
     answer = http.get(path)
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/json")

@@ -31,7 +31,7 @@ from tintype import __version__
 from tintype.catalog.models import MODELS
 from tintype.checkpoints.weights import WeightsSpec
 from tintype.media.http import PublicClient
-from tintype.settings import WebhookSettings
+from tintype.settings.groups import WebhookSettings
 from tintype.store.db.records import Request
 from tintype.telemetry import logs
 from tintype.telemetry.metrics import STAGE_RUNS, STAGE_SECONDS, Stage

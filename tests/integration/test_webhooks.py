@@ -18,7 +18,7 @@ from tests.stores import a_result, new_request, store_on
 
 from tintype.errors import AddressRefused, BadRequest, NotFound, PictureUnreachable
 from tintype.media.http import PublicClient, check_target, seconds
-from tintype.settings import WebhookSettings
+from tintype.settings.groups import WebhookSettings
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.records import Delivery, DeliveryOutcome, DeliveryStatus, Event, Request, Subscription

@@ -75,6 +75,18 @@ def test_a_name_is_no_markup(width: int) -> None:
     assert "[/] [b]x :fox:" in file.getvalue().replace("\n", "")
 
 
+def test_a_name_does_not_steer_the_terminal() -> None:
+    file = io.StringIO()
+    print_rows([{"name": "a\x1b]0;b\a\u202e狐"}], console=Console(file=file, width=80))
+    assert file.getvalue().splitlines()[1] == r"a\x1b]0;b\x07\u202e狐"
+
+
+def test_a_width_of_zero_is_none(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "0")
+    print_rows([{"name": "a"}])
+    assert capsys.readouterr().out == "name\na\n"
+
+
 def test_no_rows(capsys: pytest.CaptureFixture[str]) -> None:
     print_rows([])
     assert capsys.readouterr().out == on_terminal(80, []) == "nothing yet\n"

@@ -86,10 +86,14 @@ def test_a_named_file_may_name_the_data_folder_and_its_paths_are_relative_to_it(
         ("[web]\nport = 'abc'", '[web] port: "abc" was set; allowed is a whole number from 0 to 65535'),
         ("[web]\nport = true", "[web] port: true was set; allowed is a whole number from 0 to 65535"),
         ("[queue]\nlease = inf", "[queue] lease: Infinity was set; allowed is a finite number"),
+        ('[web]\nhost = "a\\u0000b"', '[web] host: "a\\u0000b" was set; allowed is a text without NUL'),
         ("[web]\nhost = ['a']", '[web] host: ["a"] was set; allowed is a text, not empty'),
         ("[billing]\nprices = {a = {per = 'x'}}", "[billing] prices: a.dollars: "),
         ("[storage]\nsecret = 5", "[storage] secret: allowed is a text"),
         ("data = 'x'", "data: this file was found in the data folder, so it can't name another one"),
+        ("x = " + "[" * 5_000, "a list is too deep, or a number too long"),
+        ("[web]\nport = " + "9" * 5_000, "a list is too deep, or a number too long"),
+        ("[web]\nport = 0x" + "f" * 5_000, "[web] port: a number too long to show was set; allowed is a whole number"),
         ("[web\nport = 1", None),
     ],
 )
@@ -107,6 +111,9 @@ def test_a_file_that_can_not_be_read(tmp_path: Path) -> None:
     assert refused({"TINTYPE_CONFIG": str(tmp_path)}).endswith(" can't be read: Is a directory")
     (tmp_path / "tintype.toml").write_bytes(b"\xff\xfe")
     assert refused({}, data=tmp_path).endswith("tintype.toml can't be read: it is not UTF-8")
+    endless = "/dev/zero can't be read: it is larger than 1048576 bytes"
+    assert refused({"TINTYPE_CONFIG": "/dev/zero"}) == f"the settings file {endless}"
+    assert refused({"TINTYPE_DATABASE_URL_FILE": "/dev/zero"}) == f"TINTYPE_DATABASE_URL_FILE: {endless}"
 
 
 SECRETS = [one for one in SETTINGS if one.from_file]
@@ -185,6 +192,9 @@ def test_secrets_that_any_user_can_read_are_noted(
     assert shown.stderr == (f"note: {said}\n" if noted else "")
     file_of(tmp_path, "[web]\nport = 1\n").chmod(0o644)
     assert exposed(load({}, {}, file)) is None, "it has no secrets"
+    file.chmod(0o666)
+    said = f"any user can change {file}, and so what this server does: chmod 600"
+    assert exposed(load({}, {}, file)) == (None if folder_mode == 0o700 else said)
 
 
 def test_what_is_shown(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from tintype.web.declared import Answer
 from tintype.web.generate import answers
 from tintype.web.generate.dialect import Accepted
 from tintype.web.generate.v2 import V2
+from tintype.web.wire import exact
 
 BASE = "https://a.example"
 QUEUED = Request(
@@ -114,7 +115,7 @@ def test_whole_numbers_survive_a_reader_that_has_floats_only(outputs: Files) -> 
     assert (body["recipe"]["order"]["seed"], body["recipe"]["order"]["steps"]) == (str(large), 4)
     sent = {"order": {"seed": large, "strength": 0.5}, "all": [large - 1, -large, True]}
     shown = {"order": {"seed": str(large), "strength": 0.5}, "all": [large - 1, str(-large), True]}
-    assert answers.exact(sent) == shown
+    assert exact(sent) == shown
 
 
 def test_retries_are_counted_only_where_there_were_any() -> None:

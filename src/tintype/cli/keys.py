@@ -17,7 +17,7 @@ from tintype.cli.output import print_rows, shown_time
 from tintype.cli.startup import check_safety
 from tintype.errors import InvalidParameter, NotFound
 from tintype.hub.registry import build_registry
-from tintype.settings import Safety
+from tintype.settings.groups import Safety
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.keys import OVERLAP, Key
 from tintype.store.billing.ledger import dollars

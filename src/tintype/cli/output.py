@@ -19,8 +19,8 @@ from rich.text import Text
 
 from tintype.hub.pull import PullProgress
 
-#: Columns: more than any row takes.
-UNLIMITED_WIDTH = 10_000
+#: Columns of a terminal of unknown width.
+DEFAULT_WIDTH = 80
 #: Characters between two columns.
 GAP = 2
 #: A time as `shown_time` writes it; a table has Z for its offset, which is ISO 8601 too, and five characters less.
@@ -42,7 +42,7 @@ def print_rows(
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    console = console or Console()
+    console = console or _console()
     if not rows:
         click.echo("nothing yet", file=console.file)
         return
@@ -63,7 +63,7 @@ def print_record(row: Row, as_json: bool = False, *, console: Console | None = N
     if as_json:
         click.echo(json.dumps(row, indent=2))
         return
-    console = console or Console()
+    console = console or _console()
     if not console.is_terminal:
         _print_table([row], console)
         return
@@ -100,6 +100,13 @@ def open_bars(doing: str) -> Iterator[PullProgress]:
         )
 
 
+def _console() -> Console:
+    """The terminal or pipe; some programs have commands run with COLUMNS=0, at which nothing would be printed."""
+    console = Console()
+    console.width = console.width or DEFAULT_WIDTH
+    return console
+
+
 def _safe(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULAS) else value
 
@@ -128,8 +135,12 @@ def _print_table(rows: list[Row], console: Console) -> None:
 
 
 def _cell(value: object) -> Text:
-    """One line of literal text: rich would take a key's name with `[/]` in it for markup, and fail."""
-    shown = " ".join(_shown(value).split())
+    """One line of literal text: rich would take a key's name with `[/]` in it for markup, and fail.
+
+    Control characters are shown as escapes: a name must not steer the terminal.
+    """
+    words = " ".join(_shown(value).split())
+    shown = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in words)
     return Text(TIME.sub(r"\1Z", shown) or "-")
 
 

@@ -23,7 +23,8 @@ from tintype.fleet.devices import devices, missing_devices
 from tintype.fleet.supervisor import ChildProcess, Supervisor, run_workers, terminate
 from tintype.hub.registry import Registry, build_registry
 from tintype.private import make_folder
-from tintype.settings import Fleet, Settings
+from tintype.settings import Settings
+from tintype.settings.groups import Fleet
 from tintype.store.ops.processes import new_id
 from tintype.telemetry.logs import ProcessLog
 from tintype.webhooks import webhook_sender

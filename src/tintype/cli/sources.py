@@ -7,6 +7,7 @@ names, else `tintype.toml` in the data folder, if there is one.
 from __future__ import annotations
 
 import difflib
+import errno
 import json
 import re
 import stat
@@ -30,6 +31,8 @@ ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 #: Of the similarity of two names, from 0 to 1: below it, one isn't a typing mistake of the other.
 SIMILAR = 0.7
 MAX_SHOWN = 80
+#: Bytes of a settings file, or of a secret's.
+MAX_FILE = 2**20
 
 
 @dataclass(frozen=True)
@@ -128,13 +131,15 @@ def _text(value: object) -> str:
 
 
 def exposed(loaded: Configuration) -> str | None:
-    """A note where other users of this machine can read secrets in the settings file."""
-    in_file = [one for one, origin in loaded.origins.items() if origin.kind == "file"]
-    secrets = [str(one) for one in in_file if one.hidden and one.value(loaded.settings) != one.default]
-    if not loaded.file or not secrets:
+    """A note where other users of this machine can change the settings file, or read secrets in it."""
+    if not loaded.file:
         return None
     file, folder = loaded.file.stat().st_mode, loaded.file.absolute().parent.stat().st_mode
-    if not (file & stat.S_IROTH and folder & stat.S_IXOTH):
+    if file & stat.S_IWOTH and folder & stat.S_IXOTH:
+        return f"any user can change {loaded.file}, and so what this server does: chmod 600"
+    in_file = [one for one, origin in loaded.origins.items() if origin.kind == "file"]
+    secrets = [str(one) for one in in_file if one.hidden and one.value(loaded.settings) != one.default]
+    if not (secrets and file & stat.S_IROTH and folder & stat.S_IXOTH):
         return None
     return f"{loaded.file} has secrets in it ({', '.join(secrets)}), and any user can read it: chmod 600"
 
@@ -163,7 +168,7 @@ def _environment(environment: Mapping[str, str]) -> Iterator[tuple[Setting, tupl
 def _secret(variable: str, path: str) -> str:
     """What a file holds, as containers are given secrets, without the end of its line."""
     try:
-        text = Path(path).read_text("utf-8").rstrip("\r\n")
+        text = _text_of(Path(path)).rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationInvalid(f"{variable}: {path} can't be read: {_why(error)}") from None
     if not text:
@@ -174,7 +179,7 @@ def _secret(variable: str, path: str) -> str:
 def _read(file: Path, *, needed: bool) -> dict[str, Any] | None:
     """The tables of a settings file; None where there is none and none is needed."""
     try:
-        return tomllib.loads(file.read_text("utf-8"))
+        return tomllib.loads(_text_of(file))
     except (FileNotFoundError, NotADirectoryError) as error:
         if not needed:
             return None
@@ -183,6 +188,17 @@ def _read(file: Path, *, needed: bool) -> dict[str, Any] | None:
         raise ConfigurationInvalid(f"the settings file {file} can't be read: {_why(error)}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationInvalid(f"{file} is not TOML: {error}") from None
+    except (RecursionError, ValueError):  # what tomllib doesn't check: the depth of lists, the digits of numbers
+        raise ConfigurationInvalid(f"{file}: a list is too deep, or a number too long") from None
+
+
+def _text_of(file: Path) -> str:
+    """A file that an operator names, which may be a pipe or a device without an end; raises OSError, UnicodeError."""
+    with file.open("rb") as opened:
+        data = opened.read(MAX_FILE + 1)
+    if len(data) > MAX_FILE:
+        raise OSError(errno.EFBIG, f"it is larger than {MAX_FILE} bytes")
+    return data.decode()
 
 
 def _why(error: OSError | UnicodeDecodeError) -> str:
@@ -245,7 +261,10 @@ def _mistake(setting: Setting, error: ErrorDetails, origins: Mapping[Setting, Or
 
 def shown(value: object) -> str:
     """A value for a message: as JSON, cut; a text that may have a password in it not at all."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except ValueError:  # Python writes no number of that many digits
+        return "a number too long to show"
     if "@" in text:
         return "a text with a user or password in it"
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"

@@ -22,7 +22,8 @@ from tintype.cli.storage import check_same_storage, check_storage, restrict_perm
 from tintype.errors import ConfigurationInvalid, Unauthorized
 from tintype.hub.registry import Registry
 from tintype.media.storage_id import place
-from tintype.settings import Safety, Settings
+from tintype.settings import Settings
+from tintype.settings.groups import Safety
 from tintype.store.billing.ledger import micro
 from tintype.store.db.audit import current_actor
 from tintype.store.db.database import shown_url
@@ -35,7 +36,8 @@ log = structlog.get_logger()
 #: Maximum of open files that a process needs, connections included.
 MAX_FILES = 65_536
 FILES = resource.RLIMIT_NOFILE
-#: Settings that limit what callers may use of a web process, of the queue, and of a worker: logged at each start.
+#: Settings that limit what callers may use of a web process, of the queue, and of a worker: logged at each start, by
+#: the names that the log had for them before they had others in the environment.
 WEB_LIMITS = (
     *("key_rpm", "key_concurrency", "key_max_queued", "queue", "queue_share", "account_keys", "account_keys_daily"),
     *("account_waits", "waits", "connections", "peer_connections", "max_body", "account_bodies", "bodies"),

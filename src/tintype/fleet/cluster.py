@@ -11,7 +11,7 @@ import structlog
 
 from tintype.fleet.actor import WorkerActor, WorkerLaunch
 from tintype.fleet.scaling import PREFIX
-from tintype.settings import FleetSettings
+from tintype.settings.groups import FleetSettings
 
 log = structlog.get_logger()
 

@@ -16,7 +16,7 @@ PREFIX = "ray:"
 
 @dataclass(frozen=True)
 class ScalingPolicy:
-    """An operator's settings; settings.py has the reasons."""
+    """An operator's settings; `FleetSettings` has the reasons."""
 
     min_workers: int
     max_workers: int

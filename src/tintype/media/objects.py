@@ -19,7 +19,7 @@ from obstore.store import S3Store
 
 from tintype.errors import ConfigurationInvalid, NotFound, StorageUnavailable, TintypeError
 from tintype.media.storage import GONE, NAME, UNREAD, StorageOutages, new_name
-from tintype.settings import StorageSettings
+from tintype.settings.groups import StorageSettings
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta  # only in its stub

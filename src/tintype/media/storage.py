@@ -18,7 +18,7 @@ import structlog
 
 from tintype.errors import NotFound, StorageUnavailable
 from tintype.private import make_folder, write_whole
-from tintype.settings import StorageSettings
+from tintype.settings.groups import StorageSettings
 from tintype.telemetry.logs import Outage
 
 log = structlog.get_logger()

@@ -21,7 +21,7 @@ import structlog
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
 from tintype.errors import BadRequest, HeadTooLarge, Restarting, TintypeError, TooManyConnections, TooSlow
-from tintype.settings import WebSettings
+from tintype.settings.groups import WebSettings
 from tintype.telemetry.metrics import Calls
 from tintype.web.clients import client_network
 from tintype.web.shutdown import Shutdown

@@ -87,8 +87,7 @@ class Answer(BaseModel):
 
     def response(self, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
         """Made once: what a handler returns otherwise, the framework validates again."""
-        body = self.model_dump_json(exclude_unset=True, by_alias=True)
-        return Response(body, status, headers, media_type="application/json")
+        return Response(self.text(), status, headers, media_type="application/json")
 
 
 def in_words(error: ValidationError, model: type[BaseModel], sent: Any) -> BadRequest:

@@ -1,5 +1,6 @@
-"""What handlers ask for: the store, the files, what is in memory, and facts of their call. Keys: auth.py; bodies and
-queries: declared.py.
+"""What handlers take from their process and their call: the store, the files, the runtime, the server's address.
+
+Keys are in auth.py; queries and answers in declared.py, bodies in json_body.py.
 """
 
 from __future__ import annotations
@@ -48,10 +49,6 @@ async def _base_url(http: HttpRequest) -> str:
     return clients.base_url(http, http.app.state.runtime.settings)
 
 
-async def _client_address(http: HttpRequest) -> str:
-    return clients.client_address(http, http.app.state.runtime.settings)
-
-
 async def _in_thread(http: HttpRequest) -> InCallersThread:
     async def run(work: Callable[..., T], /, *args: Any, **named: Any) -> T:
         return await threads.in_thread(http, work, *args, **named)
@@ -61,7 +58,5 @@ async def _in_thread(http: HttpRequest) -> InCallersThread:
 
 #: This server's address as the caller reaches it, without a slash at the end; a call with invalid headers is refused.
 BaseUrl = Annotated[str, Depends(_base_url)]
-#: The address that the call came from.
-ClientAddress = Annotated[str, Depends(_client_address)]
 #: For endpoints that are async, to wait for something; others run in a thread of their caller as a whole.
 InThread = Annotated[InCallersThread, Depends(_in_thread)]

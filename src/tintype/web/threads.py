@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial, wraps
-from inspect import Parameter, isasyncgenfunction, iscoroutinefunction, signature
+from inspect import Parameter, iscoroutinefunction, signature
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
@@ -83,16 +83,16 @@ class Threaded(APIRoute):
     """A route whose endpoint runs in one of its caller's threads, unless it is async."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        # Members that an answer wasn't given are left out: none that it lacks is shown as null.
-        super().__init__(path, _wrapped(endpoint), **{"response_model_exclude_unset": True, **options})
+        # Members that an answer wasn't given are left out. A router passes False of its own, which says nothing.
+        super().__init__(path, _wrapped(endpoint), **options | {"response_model_exclude_unset": True})
 
 
 def _wrapped(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-    """The endpoint as a coroutine function that also takes the call; as a generator, an endpoint stays as it is."""
-    own, is_async = signature(endpoint), iscoroutinefunction(endpoint)
-    if isasyncgenfunction(endpoint) or (is_async and not declares_query(endpoint)):
+    """The endpoint as a coroutine function that also takes the call; an async one without a query stays as it is."""
+    own, is_async, checks = signature(endpoint), iscoroutinefunction(endpoint), declares_query(endpoint)
+    if is_async and not checks:
         return endpoint
-    takes_call, checks = "http" in own.parameters, declares_query(endpoint)
+    takes_call = "http" in own.parameters
 
     @wraps(endpoint)
     async def run(*, http: HttpRequest, **named: Any) -> Any:

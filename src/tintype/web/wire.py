@@ -1,4 +1,4 @@
-"""The types of answers' members: money, moments, what may be left out; and pages of rows."""
+"""The types of answers' members: money, moments, what may be left out; pages of rows; large numbers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from tintype.store.billing.ledger import dollars
 from tintype.store.billing.reports import DAY
 from tintype.web.declared import Answer
 
+#: Above it, floats lack some whole numbers.
+MAX_EXACT = 2**53 - 1
+
 T = TypeVar("T")
 Row = TypeVar("Row")
 
@@ -20,6 +23,18 @@ Row = TypeVar("Row")
 def utc(moment: float) -> str:
     """A moment in unix seconds as answers have it, to the millisecond."""
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
+
+
+def exact(value: Any) -> Any:
+    """A JSON value for readers that have floats only, as JavaScript: large whole numbers as strings.
+
+    They may be sent back as they are: parameters that are numbers may come as strings.
+    """
+    if isinstance(value, dict):
+        return {name: exact(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [exact(one) for one in value]
+    return str(value) if isinstance(value, int) and abs(value) > MAX_EXACT else value
 
 
 def _date(number: int) -> str:

@@ -20,7 +20,8 @@ from tintype.media.network import Cancellation, Deadline
 from tintype.media.samples import draw
 from tintype.media.scaling import fitted_size
 from tintype.media.storage import Storage, open_storage
-from tintype.settings import InputSettings, Settings
+from tintype.settings import Settings
+from tintype.settings.groups import InputSettings
 
 #: Concurrent fetches. Most of them wait for an address, or for a decoder with at most 25 MB in hand. As many lookups of
 #: names run concurrently: none waits for another's.

@@ -22,7 +22,8 @@ from tintype.diffusion.memory.device_memory import Memory, open_memory
 from tintype.diffusion.text import PromptCache
 from tintype.errors import NoRoom, StoreUnavailable, TintypeError
 from tintype.hub.registry import Registry
-from tintype.settings import Prepare, Settings
+from tintype.settings import Settings
+from tintype.settings.groups import Prepare
 from tintype.store.db.records import PreloadState
 from tintype.store.ops.preload import Preloads
 

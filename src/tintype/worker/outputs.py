@@ -18,7 +18,8 @@ from tintype.errors import ContentRefused, SafetyUnavailable, StoreUnavailable
 from tintype.media.images import Encoded, encode
 from tintype.media.scaling import resize
 from tintype.media.storage import Storage, StorageBreaker
-from tintype.settings import Safety, Settings
+from tintype.settings import Settings
+from tintype.settings.groups import Safety
 from tintype.store.queue.queue import Leases
 from tintype.telemetry.metrics import Stage
 from tintype.worker.plan import Running, notes

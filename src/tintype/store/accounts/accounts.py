@@ -11,7 +11,7 @@ from uuid import uuid4
 from sqlalchemy import ColumnElement, Connection, and_, exists, insert, or_, select, update
 
 from tintype.errors import BadRequest, NotFound, Unauthorized
-from tintype.settings import Safety
+from tintype.settings.groups import Safety
 from tintype.store.accounts.keys import (
     HINT,
     KEY_COLUMNS,

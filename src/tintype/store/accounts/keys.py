@@ -11,7 +11,7 @@ from typing import Any, Literal, TypedDict
 from sqlalchemy import Row
 
 from tintype.errors import BadRequest
-from tintype.settings import Safety
+from tintype.settings.groups import Safety
 from tintype.store.db.tables import api_keys
 
 #: Characters of the secret that are stored, so that people can tell their keys apart.

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from tintype.core import GenerationParams, Json, Result
-from tintype.settings import Safety
+from tintype.settings.groups import Safety
 
 
 class Status(StrEnum):

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, 
 
 from tintype.core import GenerationParams, Json, Size
 from tintype.errors import Forbidden, IdempotencyMismatch, TooManyRequests
-from tintype.settings import Safety
+from tintype.settings.groups import Safety
 from tintype.store.accounts.keys import Ceilings, Key
 from tintype.store.billing import ledger
 from tintype.store.db.conditions import UNENDED, kept

@@ -18,11 +18,10 @@ from tintype.web.auth import Reader
 from tintype.web.declared import Allowed, Answer, SentQuery
 from tintype.web.dependencies import BaseUrl, FilesDep, StoreDep
 from tintype.web.files import Files
-from tintype.web.generate.answers import exact
 from tintype.web.openapi import errors
 from tintype.web.query import Absent, Day, Page, PageQuery, WindowQuery
 from tintype.web.threads import Threaded
-from tintype.web.wire import Dollars, Id, Moment, Omittable, Paged, Url
+from tintype.web.wire import Dollars, Id, Moment, Omittable, Paged, Url, exact
 
 #: Days that a window spans by default, and at most; rows of a page by default.
 DEFAULT_DAYS, MAX_DAYS, ROWS = 7, 31, 20

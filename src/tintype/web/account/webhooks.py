@@ -43,7 +43,7 @@ def _once(types: list[Event]) -> list[Event]:
 
 
 class EventTypes(Answer):
-    """What a webhook is told of."""
+    """The events that a webhook receives."""
 
     types: Annotated[list[Event], Field(min_length=1), AfterValidator(_once), Allowed(EVENTS)]
 

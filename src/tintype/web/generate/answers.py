@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import Field
@@ -19,7 +18,7 @@ from tintype.store.db.records import CANCELLED, Request, Status
 from tintype.store.queue.eta import Eta
 from tintype.store.webhooks.events import file_url, links
 from tintype.web.declared import Answer
-from tintype.web.wire import Id, Url
+from tintype.web.wire import Id, Url, exact
 
 #: The states of a request, and what each means to its caller.
 STATES = {
@@ -31,8 +30,6 @@ STATES = {
 IN_WORDS = "; ".join(": ".join(state) for state in STATES.items())
 #: Of what a test key sent; else it is absent.
 Mode = Literal["test"]
-#: Above it, floats lack some whole numbers.
-MAX_EXACT = 2**53 - 1
 
 
 class Submitted(Answer):
@@ -251,20 +248,3 @@ def _image(output: Output, format: Format, base: str) -> Image:
         file_size=str(output.size),
         seed=str(output.seed),
     )
-
-
-def exact(value: Any) -> Any:
-    """A JSON value for readers that have floats only, as JavaScript: large whole numbers as strings.
-
-    They may be sent back as they are: parameters that are numbers may come as strings.
-    """
-    if isinstance(value, dict):
-        return {name: exact(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [exact(one) for one in value]
-    return str(value) if isinstance(value, int) and abs(value) > MAX_EXACT else value
-
-
-def utc(moment: float | None) -> str | None:
-    """A moment in unix seconds as answers have it, to the millisecond; null for none."""
-    return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")

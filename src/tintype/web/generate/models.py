@@ -37,7 +37,7 @@ warm_router = APIRouter(prefix="/v2/models/{slug}", route_class=Threaded, tags=[
 
 
 class WorkerWarmth(Answer):
-    """One worker's."""
+    """A model's loading on one worker."""
 
     device: str
     state: PreloadState

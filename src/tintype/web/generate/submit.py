@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -37,7 +37,7 @@ from tintype.media.http import parse_url
 from tintype.media.images import check
 from tintype.media.inline import from_text
 from tintype.media.scaling import fitted_size
-from tintype.settings import Safety
+from tintype.settings.groups import Safety
 from tintype.store.db.records import Request, RequestMetadata
 from tintype.store.queue.lifecycle import log_queued
 from tintype.store.queue.submit import Input, NewRequest
@@ -116,6 +116,15 @@ async def _call(
 
 #: What an endpoint that makes images takes, and passes on.
 CallDep = Annotated[Call, Depends(_call)]
+
+
+def endpoint(dialect: Dialect, spec: ModelSpec) -> Callable[..., Awaitable[Response]]:
+    """The operation of one model, whose address names it."""
+
+    async def run(call: CallDep) -> Response:
+        return await generate(call, dialect, lambda _: spec, spec.texts)
+
+    return run
 
 
 async def generate(

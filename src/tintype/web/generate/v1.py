@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Literal
 
 from fastapi import APIRouter, Response
 
-from tintype.catalog.spec import Catalogue, ModelSpec
+from tintype.catalog.spec import Catalogue
 from tintype.core import Format
 from tintype.media.images import content_type
 from tintype.store.billing.ledger import plain
@@ -19,7 +18,7 @@ from tintype.web.declared import Answer
 from tintype.web.dependencies import BaseUrl, FilesDep, StoreDep
 from tintype.web.generate import answers, operations
 from tintype.web.generate.dialect import Accepted, Call
-from tintype.web.generate.submit import CallDep, generate
+from tintype.web.generate.submit import endpoint
 from tintype.web.generate.v2 import RESULT, Vendor, request_answer
 from tintype.web.responses import StoredFile
 from tintype.web.threads import Threaded
@@ -64,7 +63,7 @@ class V1(Vendor):
         for slug, name in operations.names(catalogue).items():
             spec = catalogue[slug]
             words = operations.run(spec, name, ImagesInBase64 | ImageAddresses)
-            router.post(f"/{slug}", **words)(runs(spec))
+            router.post(f"/{slug}", **words)(endpoint(self, spec))
         words = {"operation_id": "pollRequest", "summary": "Result of a request (older address)"}
         router.get("/requests/{request_id}", **words, **RESULT)(poll)
         return router
@@ -99,18 +98,6 @@ class V1(Vendor):
             return ImageAddresses(images=found).response(headers=headers)
         run, kind = partial(call.runtime.threads.run, request.account_id), content_type(made.format)
         return StoredFile(outputs, first.name, outputs.size(first.name), run=run, headers=headers, media_type=kind)
-
-
-V1_DIALECT = V1()
-
-
-def runs(spec: ModelSpec) -> Callable[..., Awaitable[Response]]:
-    """The blocking endpoint of one model."""
-
-    async def run(call: CallDep) -> Response:
-        return await generate(call, V1_DIALECT, lambda _: spec, spec.texts)
-
-    return run
 
 
 def poll(key: Reader, request_id: str, store: StoreDep, files: FilesDep, base: BaseUrl) -> Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
@@ -21,7 +20,7 @@ from tintype.web.errors import plain_error
 from tintype.web.generate import answers, operations
 from tintype.web.generate.answers import Completed, Failed, Result, Running, Submitted
 from tintype.web.generate.dialect import Accepted, Call
-from tintype.web.generate.submit import CallDep, generate
+from tintype.web.generate.submit import endpoint
 from tintype.web.openapi import errors, headers
 from tintype.web.threads import Threaded
 from tintype.web.wire import Id
@@ -72,7 +71,7 @@ class V2(Vendor):
         router = APIRouter(prefix="/v2", route_class=Threaded)
         for slug, name in operations.names(catalogue).items():
             spec = catalogue[slug]
-            router.post(f"/{slug}", response_model=Submitted, **operations.submit(spec, name))(submits(spec))
+            router.post(f"/{slug}", response_model=Submitted, **operations.submit(spec, name))(endpoint(self, spec))
         router.get(f"{OWN}/status", operation_id="getRequestStatus", summary="State of a request", **STATE)(status)
         router.get(OWN, operation_id="getRequest", summary="Result of a request", **RESULT)(result)
         cancels: dict[str, Any] = {
@@ -90,18 +89,6 @@ class V2(Vendor):
         poll = f"{base}/v1/requests/{id}"
         answer = Submitted(request_id=id, status="QUEUED", poll_url=poll, **places, **mode)
         return answer.response(headers=accepted.headers)
-
-
-V2_DIALECT = V2()
-
-
-def submits(spec: ModelSpec) -> Callable[..., Awaitable[Response]]:
-    """The queued endpoint of one model."""
-
-    async def run(call: CallDep) -> Response:
-        return await generate(call, V2_DIALECT, lambda _: spec, spec.texts)
-
-    return run
 
 
 class Cancelled(Answer):
