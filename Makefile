@@ -49,7 +49,7 @@ $(READY): $(RUNS) locks/dev.txt
 	touch $(READY)
 
 .PHONY: demo
-demo: install ## Draw one picture with each of the four models into demo/
+demo: install ## Draw ten images with the four models into demo/
 	$(BIN)/tintype demo --output demo
 
 .PHONY: serve

@@ -25,7 +25,7 @@ none of them. `tintype config show` prints which are in force and where each com
    values under its name and under the one that it had formerly.
 3. The **settings file**: the one that `tintype --config FILE` or `TINTYPE_CONFIG` names, else `tintype.toml` in the
    data folder, if there is one; never two. Paths in it are relative to its folder. The one in the data folder can't
-   name another data folder. `tintype config example` prints one with every default.
+   name another data folder. `mkdir -p data; tintype config example > data/tintype.toml` writes one with every default.
 4. The **default**.
 
 The first of these that has a setting decides it.

@@ -35,7 +35,7 @@ def config() -> None:
     \b
     Examples:
       tintype config show --changed
-      mkdir -p data && tintype config example > data/tintype.toml
+      mkdir -p data; tintype config example > data/tintype.toml
     """
 
 
@@ -75,7 +75,7 @@ def example() -> None:
 
     \b
     Example:
-      mkdir -p data && tintype config example > data/tintype.toml
+      mkdir -p data; tintype config example > data/tintype.toml
     """
     click.echo(f"# Settings of tintype: {FILE_NAME} in the data folder, or a file for --config.")
     for group, model in GROUPS.items():
