@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import logging
 import re
@@ -223,6 +224,26 @@ def test_a_line_that_can_not_be_written_is_lost_and_nothing_else(monkeypatch: py
         structlog.reset_defaults()
         with suppress(OSError):
             full.close()
+
+
+def test_a_line_and_its_end_are_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else another thread's line may come between them, and no reader of JSON lines takes the two."""
+    written: list[str] = []
+
+    class File(io.StringIO):
+        def write(self, text: str) -> int:
+            written.append(text)
+            return len(text)
+
+    monkeypatch.setattr(sys, "stderr", File())
+    set_up_logs(process="t")
+    try:
+        structlog.get_logger().info("first")
+        structlog.get_logger().info("second")
+    finally:
+        structlog.reset_defaults()
+    assert [json.loads(text)["event"] for text in written] == ["first", "second"]
+    assert all(text.endswith("}\n") for text in written)
 
 
 def test_a_state_that_lasts_is_a_line_at_its_begin_one_at_its_end_and_a_count_between() -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -25,16 +25,20 @@ QUIET = 2.0
 REMIND = 60.0
 
 
-class Lines(structlog.PrintLogger):
+class Lines:
     """Writes lines; one that can't be written, to a full disk or a closed pipe, is dropped, as `logging` does.
 
     Logging must not raise: many lines are about what has just been committed.
     """
 
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
     def msg(self, message: str) -> None:
-        """Write a line."""
+        """Write a line, with its end in one call: `print` makes two, between which another thread's line may come."""
         with suppress(OSError):
-            super().msg(message)
+            self._file.write(f"{message}\n")
+            self._file.flush()
 
     debug = info = warning = error = exception = critical = fatal = msg
 
