@@ -62,6 +62,7 @@ def test_the_file_is_the_named_one_or_that_of_the_data_folder(tmp_path: Path) ->
     assert load({"TINTYPE_DATA": str(there), "TINTYPE_CONFIG": str(named)}, {}).settings.web.port == 3
     assert load({"TINTYPE_CONFIG": "/nowhere"}, {}, named).settings.web.port == 3
     assert load({"TINTYPE_CONFIG": ""}, {"data": there}).settings.web.port == 2
+    assert load({"tintype_config": str(named)}, {"data": there}).settings.web.port == 3
     assert load({}, {"data": tmp_path / "nowhere"}).file is None
 
 
@@ -184,7 +185,7 @@ def test_what_a_pipe_said_is_handed_to_child_processes_as_variables(tmp_path: Pa
     reading, writing = os.pipe()
     os.write(writing, b"[queue]\nlease = 7\n[storage]\nkey_id = 'k'\nsecret = 'hush'\n")
     os.close(writing)
-    environment = {"TINTYPE_LEASE": "8", "TINTYPE_BOOTSTRAP_KEY": "SG_x", "PATH": "/bin"}
+    environment = {"TINTYPE_LEASE": "8", "tintype_bootstrap_key": "SG_x", "PATH": "/bin"}
     loaded = load(environment, {"data": tmp_path}, Path(f"/dev/fd/{reading}"))
     options, env = child_settings(loaded, environment)
     os.close(reading)

@@ -184,7 +184,7 @@ def child_settings(loaded: Configuration, environment: Mapping[str, str]) -> tup
 
     What a pipe said (`--config <(…)`) is in the environment: it can't be read a second time.
     """
-    env = {name: value for name, value in environment.items() if not name.startswith("TINTYPE_BOOTSTRAP_KEY")}
+    env = {name: value for name, value in environment.items() if not name.upper().startswith("TINTYPE_BOOTSTRAP_KEY")}
     if loaded.file and not loaded.file.is_file():
         return ["--config", os.devnull], overlaid(env, variables(loaded, without=NOT_HANDED_ON))
     return ["--config", str(file.absolute())] if (file := config_file()) else [], env

@@ -73,7 +73,7 @@ def load(environment: Mapping[str, str], options: Mapping[str, Any], config: Pat
     given = dict(_environment(environment))
     for name, value in options.items():
         given[find(name)] = value, Origin("command line", f"--{name.replace('_', '-')}")
-    named = config or environment.get(PREFIX + CONFIG)
+    named = config or next((value for name, value in environment.items() if name.upper() == PREFIX + CONFIG), None)
     data, _ = given.get(find("data"), ("", None))
     file = Path(named) if named else Path(str(data or Settings().data)) / FILE_NAME
     table = _read(file, needed=bool(named))
