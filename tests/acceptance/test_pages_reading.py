@@ -49,6 +49,9 @@ def test_every_tab_is_reached_with_the_keyboard_and_can_be_read(reader: Visitor,
         expect(page.get_by_role("tabpanel", name=name)).to_contain_text(content)
         assert f"tab={name.lower()}" in page.url
         if name == "API":
+            refusals = page.get_by_role("region", name="Errors").locator("tbody td")
+            assert all(words.strip() for words in refusals.all_text_contents()), "a status without words"
+            expect(refusals.filter(has_text="Out of credits")).to_have_count(1)
             reader.photograph("pages-api", "light")
         reader.sound()
     expect(page.get_by_role("tabpanel", name="History").locator(".rows li")).to_have_count(2)

@@ -1,5 +1,5 @@
 /** A webhook's delivery log: what was sent, what came of it, and the button that sends it again. */
-import { get, send } from "./api.js";
+import { get, send, sleep } from "./api.js";
 import { fill, h, icon } from "./dom.js";
 import { createError } from "./refusal.js";
 import { moment } from "./words.js";
@@ -69,7 +69,7 @@ async function follow(logs, { read, shown }, draw) {
   const sending = (/** @type {Api.Delivery} */ { status, error }) => status === "PENDING" && !error;
   try {
     for (let poll = 0; poll < POLLS && logs.some(sending); poll += 1) {
-      await pause();
+      await sleep(PAUSE);
       if (!shown()) return;
       const now = await read();
       if (!shown()) return;
@@ -140,8 +140,6 @@ async function settled({ delivery_id: id, attempts }, { read, shown }) {
   for (let poll = 0; poll < POLLS && shown(); poll += 1) {
     const log = (await read()).find(({ delivery_id: one }) => one === id);
     if (!log || (log.attempts > attempts && (log.status !== "PENDING" || log.error))) return;
-    await pause();
+    await sleep(PAUSE);
   }
 }
-
-const pause = () => new Promise((resolve) => setTimeout(resolve, PAUSE));

@@ -66,6 +66,12 @@ export async function send(path, body, method = "POST") {
 }
 
 /**
+ * The pause between two polls.
+ * @param {number} milliseconds
+ */
+export const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+/**
  * The JSON of an answer; throws Refused for one that is none of the good ones.
  * @param {Response} answer
  * @returns {Promise<unknown>}

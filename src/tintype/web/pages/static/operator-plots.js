@@ -17,10 +17,10 @@ const whole = (/** @type {number} */ value) =>
   Number.isInteger(value) ? value.toLocaleString("en") : value.toFixed(1);
 const percent = (/** @type {number} */ value) => `${Number((100 * value).toPrecision(3))} %`;
 
-/** @typedef {[name: string, field: Api.SampleField, hue: number]} Series */
 /**
- * Each plot: its title, its series, and how `timeline` draws it.
- * @type {[title: string, series: Series[], kind: import("./chart.js").Kind][]}
+ * Each plot: its title, the fields that it plots, and how `timeline` draws it.
+ * @typedef {[name: string, field: Api.SampleField, hue: number]} Plotted
+ * @type {[title: string, fields: Plotted[], kind: import("./chart.js").Kind][]}
  */
 const PLOTS = [
   [

@@ -1,5 +1,5 @@
 /** The operator's page: the queue, the workers, and how the server did; it keeps itself fresh while it is seen. */
-import { get, send } from "./api.js";
+import { get, send, sleep } from "./api.js";
 import { fill, h } from "./dom.js";
 import { drawHeader, main } from "./header.js";
 import { currentKey, forgetKey } from "./key.js";
@@ -95,8 +95,6 @@ async function poll(look, pause, late, wanted) {
     }
   }
 }
-
-const sleep = (/** @type {number} */ milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /**
  * A button that is drawn again while it has the focus keeps it.

@@ -12,6 +12,11 @@ const FAILED =
   "A FAILED request is answered with HTTP 422, an unknown or expired one with 404. What the safety check refuses is " +
   "FAILED, not a state of its own.";
 
+/** Where a `$ref` to a shared response leads. */
+const SHARED = "#/components/responses/";
+
+/** @typedef {Record<string, Api.Response>} Responses */
+
 /**
  * Fill the panel, for the form's values.
  * @param {HTMLElement} panel
@@ -19,8 +24,8 @@ const FAILED =
  * @param {Values} values
  */
 export async function drawReference(panel, model, values) {
-  const [about, { paths }] = await Promise.all([get("/about.json"), get("/openapi.json")]);
-  const [wait, submit] = ["v1", "v2"].map((version) => paths[`/${version}/${model.slug}`].post);
+  const [about, document] = await Promise.all([get("/about.json"), get("/openapi.json")]);
+  const [wait, submit] = ["v1", "v2"].map((version) => responsesOf(document, `/${version}/${model.slug}`));
   fill(
     panel,
     snippets(model, values),
@@ -29,6 +34,19 @@ export async function drawReference(panel, model, values) {
     queue(model, about),
     errors(wait),
     retention(about),
+  );
+}
+
+/**
+ * The responses of POST at a path, by status, also those that it shares with other operations.
+ * @param {Api.OpenApi} document
+ * @param {string} path
+ * @returns {Responses}
+ */
+function responsesOf({ paths, components }, path) {
+  const entries = Object.entries(paths[path].post.responses);
+  return Object.fromEntries(
+    entries.map(([status, one]) => [status, "$ref" in one ? components.responses[one.$ref.replace(SHARED, "")] : one]),
   );
 }
 
@@ -100,15 +118,15 @@ function allowed({ choices, minimum, maximum, name }) {
 }
 
 /**
- * @param {Api.Operation} wait
- * @param {Api.Operation} submit
+ * @param {Responses} wait
+ * @param {Responses} submit
  */
 function answers(wait, submit) {
-  const kinds = Object.keys(wait.responses[200].content).join(", ");
+  const kinds = Object.keys(wait[200].content).join(", ");
   /** @type {Line[]} */
   const rows = [
-    ["POST /v1, waits", `${wait.responses[200].description} (${kinds})`],
-    ["POST /v2, queued", submit.responses[200].description],
+    ["POST /v1, waits", `${wait[200].description} (${kinds})`],
+    ["POST /v2, queued", submit[200].description],
   ];
   return part("Answers", ["Call", "Answers with"], rows.map(line));
 }
@@ -135,8 +153,8 @@ function queue(model, { states }) {
   );
 }
 
-/** @param {Api.Operation} operation */
-function errors({ responses }) {
+/** @param {Responses} responses */
+function errors(responses) {
   const rows = Object.entries(responses)
     .filter(([status]) => Number(status) >= 400)
     .map(([status, { description }]) => line([status, description]));

@@ -5,7 +5,7 @@ import { h } from "./dom.js";
  * What an error says, and what to do next.
  * @param {Refusal} error
  */
-export const inWords = ({ message, advice }) => [message, advice].filter(Boolean).join(" ");
+const inWords = ({ message, advice }) => [message, advice].filter(Boolean).join(" ");
 
 /** The line of a form, or of a panel, that says what went wrong: its `element`, and ways to do something. */
 export function createError() {

@@ -47,11 +47,13 @@ declare namespace Api {
     states: Record<string, string>;
     kept_seconds: { record: number; file: number; upload: number; history: number };
   }
-  interface Operation {
-    responses: Record<string, { description: string; content: Record<string, unknown> }>;
+  interface Response {
+    description: string;
+    content: Record<string, unknown>;
   }
   interface OpenApi {
-    paths: Record<string, { post: Operation }>;
+    paths: Record<string, { post: { responses: Record<string, Response | { $ref: string }> } }>;
+    components: { responses: Record<string, Response> };
   }
 
   /** `name` and `credits` are not told to an operator's key that may only read. */

@@ -1,5 +1,5 @@
 /** A request on its way: told by the server's events, or asked for where a stream can't be had. */
-import { call, get, Refused, read } from "./api.js";
+import { call, get, Refused, read, sleep } from "./api.js";
 
 /** Milliseconds between polls where there is no stream. */
 const PAUSE = 700;
@@ -58,14 +58,14 @@ export async function poll(id, tell) {
     const answer = await asked(id);
     if (!answer) {
       tell("away", {});
-      await pause();
+      await sleep(PAUSE);
       continue;
     }
     const status = await answer.json();
     if (status.status === "COMPLETED") return get(`/v2/requests/${id}`);
     if (status.status === "FAILED" || !answer.ok) return { status: "FAILED", ...status };
     tell(status.status === "QUEUED" ? "queued" : "progress", status);
-    await pause();
+    await sleep(PAUSE);
   }
 }
 
@@ -88,8 +88,6 @@ async function asked(id) {
  * @param {unknown} error
  */
 const statusOf = (error) => (error instanceof Refused ? error.status : 0);
-
-const pause = () => new Promise((resolve) => setTimeout(resolve, PAUSE));
 
 /**
  * Server-sent events out of a stream of bytes.
