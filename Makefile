@@ -13,7 +13,7 @@ LOCKED := $(PIP) --require-hashes --no-deps --requirement
 
 .PHONY: help
 help: ## Show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/  make \1|\2/' | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Node.js of a version that package.json takes, if it is there; `make NODE= …` goes without it.
 NODE = $(shell node -p '[major, minor] = process.versions.node.split("."), major > 20 || major == 20 && minor >= 19 || ""' 2>/dev/null)
@@ -57,7 +57,7 @@ serve: install ## Start the server on http://127.0.0.1:8000
 	$(BIN)/tintype serve
 
 .PHONY: test
-test: setup ## Run every test
+test: setup ## Run every test but those of `make nightly`
 	$(PYTEST) -n 4 --dist loadgroup
 
 .PHONY: nightly

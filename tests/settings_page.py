@@ -49,9 +49,10 @@ with secrets in it should be its owner's alone (`chmod 600`): a note says where 
 `tintype.toml` in the data folder is trusted as the database next to it is: run tintype where only you can write, not in
 `/tmp`.
 
-**All processes.** `tintype serve` hands its workers its settings file and its environment, a Ray fleet hands its nodes'
-workers what both say: the files needn't be there. Processes on other machines that are started by hand need the same
-settings of the database, the storage and the models, and should have the same of the queue, the limits and retention.
+**All processes.** `tintype serve` hands its workers its settings file, or what a pipe said (`--config <(…)`), and its
+environment; a Ray fleet hands its nodes' workers what both say: the files needn't be there. Processes on other machines
+that are started by hand need the same settings of the database, the storage and the models, and should have the same of
+the queue, the limits and retention.
 
 """
 

@@ -110,7 +110,7 @@ def test_no_command_is_forgotten() -> None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
-    with serving(tmp_path_factory.mktemp("audit"), account_acts=40) as website:
+    with serving(tmp_path_factory.mktemp("audit"), account_changes_daily=40) as website:
         yield website
 
 

@@ -352,7 +352,7 @@ def test_a_seed_is_exact_for_a_reader_that_has_floats_only(site: Website, http: 
 
 
 def test_what_was_cancelled_says_so(tmp_path: Path) -> None:
-    with serving(tmp_path, sync_wait=60) as site, site.http() as http:
+    with serving(tmp_path, sync_timeout=60) as site, site.http() as http:
         answer = http.post(f"/v1/{TEXT}", json=quick(), headers={"cancel-after": "0.1"})
         refused(answer, 500, "cancelled")
         assert answer.headers["x-should-retry"] == "false"

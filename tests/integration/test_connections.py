@@ -22,7 +22,7 @@ from tintype.settings.groups import WebSettings
 from tintype.web.connections import Bounds
 
 HEALTH = b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n"
-TIGHT = {"head_timeout": 0.4, "transfer_idle": 0.4, "transfer_rate": 20_000}
+TIGHT = {"head_timeout": 0.4, "transfer_timeout": 0.4, "transfer_rate": 20_000}
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def test_a_body_after_the_answer(site: Website, dial: Callable[..., socket.socke
 def test_a_slow_but_honest_body_is_waited_for(tmp_path: Path) -> None:
     """Several times as long as anybody may be quiet; a machine that is busy may be quiet for a while too."""
     body = body_of(240_000)
-    with serving(tmp_path, **TIGHT | {"transfer_idle": 2.0}) as site, sockets.dial(site.address) as one:
+    with serving(tmp_path, **TIGHT | {"transfer_timeout": 2.0}) as site, sockets.dial(site.address) as one:
         one.sendall(post(site, length=len(body)))
         for start, end in pairwise(range(0, len(body) + 1, 12_000)):
             time.sleep(0.3)

@@ -156,7 +156,7 @@ def test_silence_is_broken_by_comments(tmp_path: Path) -> None:
 
 
 def test_an_end_that_could_not_be_told_is_told_by_the_next_look(tmp_path: Path, postgres: PostgresServer) -> None:
-    with serving(tmp_path, database_url=postgres.fresh(), database_patience=0.5) as site:
+    with serving(tmp_path, database_url=postgres.fresh(), database_timeout=0.5) as site:
         site.submit()
         request = site.claim()
         site.complete(request)

@@ -29,7 +29,7 @@ OLD, NEW = "sd1.5-img2img", "sd3-med-img2img"
 
 @pytest.fixture
 def web(tmp_path: Path, url: str) -> Iterator[Website]:
-    with serving(tmp_path, database_url=url, asset_quota=3 * MIN_COUNTED - 1) as site:
+    with serving(tmp_path, database_url=url, upload_quota=3 * MIN_COUNTED - 1) as site:
         yield site
 
 

@@ -26,7 +26,7 @@ OF_THE_MOMENT = {"date", "x-remaining-credits", "idempotent-replayed"}
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Website]:
-    with serving(tmp_path, sync_wait=60) as site:
+    with serving(tmp_path, sync_timeout=60) as site:
         yield site
 
 
@@ -189,7 +189,7 @@ def test_whoever_can_ask_again_may_go_away(site: Website) -> None:
 
 @pytest.mark.parametrize(("worker", "status"), [(True, 504), (False, 502)])
 def test_whoever_can_ask_again_is_told_so_when_the_wait_runs_out(tmp_path: Path, worker: bool, status: int) -> None:
-    with serving(tmp_path, sync_wait=0.05) as site, site.http() as http:
+    with serving(tmp_path, sync_timeout=0.05) as site, site.http() as http:
         if worker:
             site.own.store.ops.workers.heartbeat("w1", "cpu", 0, 0)
         once, plain = (http.post(f"/v1/{TEXT}", json=quick(), headers=headers) for headers in (ONCE, {}))

@@ -334,7 +334,7 @@ def test_uploads_are_all_or_none_whatever_fails(site: Website, http: httpx2.Clie
 
 
 def test_uploads_at_the_same_time_keep_to_the_quota(tmp_path: Path) -> None:
-    with serving(tmp_path, asset_quota=3 * MIN_COUNTED) as site, site.http() as http, ThreadPoolExecutor(8) as pool:
+    with serving(tmp_path, upload_quota=3 * MIN_COUNTED) as site, site.http() as http, ThreadPoolExecutor(8) as pool:
         uris = {"data_urls": ["data:image/png;base64," + SENT]}
         codes = sorted(pool.map(lambda _: http.post("/upload-asset", json=uris).status_code, range(8)))
         assert codes == [200] * 3 + [400] * 5

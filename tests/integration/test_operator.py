@@ -65,7 +65,7 @@ def test_a_fleet_leaves_a_drained_worker_s_place_empty_until_it_is_recalled(db: 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
-    with serving(tmp_path_factory.mktemp("operator"), sync_wait=0.05) as website:
+    with serving(tmp_path_factory.mktemp("operator"), sync_timeout=0.05) as website:
         yield website
 
 

@@ -47,10 +47,9 @@ Line = dict[str, Any]
 
 
 @pytest.fixture
-def url(postgres: PostgresServer) -> Iterator[str]:
-    url = postgres.fresh()
-    yield url
-    postgres.drop(url)
+def databases(postgres: PostgresServer) -> PostgresServer:
+    """Of this kind alone."""
+    return postgres
 
 
 def call(db: Database) -> None:

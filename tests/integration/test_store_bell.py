@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 from tests.databases import PostgresServer, SqliteFiles
@@ -29,12 +28,9 @@ class Heard:
 
 
 @pytest.fixture
-def db(postgres: PostgresServer) -> Iterator[Database]:
-    url = postgres.fresh()
-    db = Database(url)
-    yield db
-    db.close()
-    postgres.drop(url)
+def databases(postgres: PostgresServer) -> PostgresServer:
+    """Of this kind alone."""
+    return postgres
 
 
 def key_with(db: Database, dollars: int) -> Key:

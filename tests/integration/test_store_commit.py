@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from sqlalchemy import Connection, event
 from tests.databases import PostgresServer
@@ -21,17 +19,9 @@ PRICE = 3_500
 
 
 @pytest.fixture
-def place(postgres: PostgresServer) -> Iterator[str]:
-    url = postgres.fresh()
-    yield url
-    postgres.drop(url)
-
-
-@pytest.fixture
-def db(place: str) -> Iterator[Database]:
-    db = Database(place)
-    yield db
-    db.close()
+def databases(postgres: PostgresServer) -> PostgresServer:
+    """Of this kind alone."""
+    return postgres
 
 
 @pytest.fixture
@@ -105,10 +95,10 @@ def test_whatever_else_was_committed_perhaps_is_not_asked_for_again(db: Database
     assert Accounts(db).account(key.account_id).balance == before + committed
 
 
-def test_a_command_says_that_what_it_was_to_do_is_perhaps_done(db: Database, key: Key, place: str) -> None:
+def test_a_command_says_that_what_it_was_to_do_is_perhaps_done(db: Database, key: Key, url: str) -> None:
     """Who gave credits would give them again."""
     unsure = pytest.raises(PerhapsDone, match=r"it may be done, or not\. .* check whether it is done")
-    with unsure as error, open_database(Settings.of(database_url=place)) as opened:
+    with unsure as error, open_database(Settings.of(database_url=url)) as opened:
         cut(opened, committed=True)
         Accounts(opened).credit(key.account_id, 1)
     assert "\n" not in error.value.message

@@ -24,10 +24,9 @@ CALLERS = 40
 
 
 @pytest.fixture
-def url(postgres: PostgresServer) -> Iterator[str]:
-    url = postgres.fresh()
-    yield url
-    postgres.drop(url)
+def databases(postgres: PostgresServer) -> PostgresServer:
+    """Of this kind alone."""
+    return postgres
 
 
 @pytest.fixture
@@ -173,8 +172,7 @@ def test_every_connection_is_cut_again_and_again(
     assert accounts.imbalances() == []
 
 
-def test_what_is_in_use_when_all_is_closed_is_closed_afterwards(postgres: PostgresServer) -> None:
-    url = postgres.fresh()
+def test_what_is_in_use_when_all_is_closed_is_closed_afterwards(url: str) -> None:
     db = Database(url)
     with db.read() as view:
         db.close()
@@ -182,4 +180,3 @@ def test_what_is_in_use_when_all_is_closed_is_closed_afterwards(postgres: Postgr
         assert own is not None
         assert not own.closed
     assert own.closed
-    postgres.drop(url)

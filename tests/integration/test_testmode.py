@@ -28,7 +28,7 @@ ELSEWHERE = "https://pictures.example/cat.jpeg"
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
-    with serving(tmp_path_factory.mktemp("site"), sync_wait=60, heartbeat=0.05) as site:
+    with serving(tmp_path_factory.mktemp("site"), sync_timeout=60, heartbeat=0.05) as site:
         yield site
 
 

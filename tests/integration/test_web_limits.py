@@ -228,7 +228,7 @@ def test_a_price_per_second_holds_the_most_and_settles_what_was_used(tmp_path: P
 
 def test_a_burst_of_one_account_takes_no_others_threads_and_ends_with_its_client(tmp_path: Path) -> None:
     """While the database can't be written to, say; of what is hung up on, no more is done than had begun."""
-    with serving(tmp_path, database_patience=LONG) as site, ExitStack() as closing:
+    with serving(tmp_path, database_timeout=LONG) as site, ExitStack() as closing:
         other = site.own.store.accounts.create("two", 1_000_000).id
         _, secret = site.own.store.accounts.keys.create(other, "key")
         http = closing.enter_context(site.http(secret))

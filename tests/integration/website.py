@@ -12,6 +12,7 @@ import httpx2
 import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import select
+from tests.databases import migrated
 from tests.plain import PLAIN
 from tests.stores import a_result, new_request
 
@@ -19,8 +20,6 @@ from tintype.cli.web_server import listen, web_server
 from tintype.core import GenerationParams, Recipe
 from tintype.hub.registry import build_registry
 from tintype.settings import Settings
-from tintype.store.db.database import Database
-from tintype.store.db.migrations import migrate
 from tintype.store.db.records import Progress, Request
 from tintype.store.db.tables import requests
 from tintype.store.store import Store
@@ -82,7 +81,7 @@ class Website:
         return request
 
     def step(self, request: Request, step: int) -> None:
-        """Say how far it is, as a worker's heart does."""
+        """Say how far it is, as a worker's heartbeat does."""
         self.own.store.leases.renew([Progress(request.id, request.attempt, step, 4)])
 
     def complete(self, request: Request, pictures: int = 1) -> None:
@@ -97,10 +96,10 @@ class Website:
 @contextmanager
 def serving(data: Path, **settings: Any) -> Iterator[Website]:
     """A website on this data while the block lasts; it may be one of several."""
-    wanted = Settings.of(data=data, **{"events_poll": 0.01, "sweep": 3600, "web_drain": 0, "web_grace": 10, **settings})
-    db = Database(wanted.sqlalchemy_url)
-    migrate(db)
-    db.close()
+    wanted = Settings.of(
+        data=data, **{"events_poll": 0.01, "cleanup_interval": 3600, "web_drain": 0, "web_grace": 10, **settings}
+    )
+    migrated(wanted.sqlalchemy_url)
     listener = listen("127.0.0.1", 0)
     server = web_server(wanted, build_registry(wanted))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener.socket]}, daemon=True)

@@ -163,7 +163,6 @@ def test_what_is_scaled_is_there() -> None:
     assert found("Deployment", found("ScaledObject", "tintype-worker")["spec"]["scaleTargetRef"]["name"])
 
 
-@pytest.mark.skipif("alerts.yaml" not in TEXTS, reason="there are no alerts yet")
 def test_the_alerts_are_a_rule_of_the_prometheus_operator() -> None:
     head = "kubernetes/prometheus/prometheusrule.head.yaml"
     [command] = re.findall(r"^#   (\(cat .*\)) \| kubectl", TEXTS[head], re.MULTILINE)

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from tests import docs, settings_page
 
 from tintype.cli import tintype
+from tintype.cli.serve import child_settings
 from tintype.cli.sources import Configuration, exposed, load, variables
 from tintype.errors import ConfigurationInvalid
 from tintype.settings import GROUPS, SETTINGS, Setting, Settings, find
@@ -61,6 +62,7 @@ def test_the_file_is_the_named_one_or_that_of_the_data_folder(tmp_path: Path) ->
     assert load({"TINTYPE_DATA": str(there), "TINTYPE_CONFIG": str(named)}, {}).settings.web.port == 3
     assert load({"TINTYPE_CONFIG": "/nowhere"}, {}, named).settings.web.port == 3
     assert load({"TINTYPE_CONFIG": ""}, {"data": there}).settings.web.port == 2
+    assert load({"tintype_config": str(named)}, {"data": there}).settings.web.port == 3
     assert load({}, {"data": tmp_path / "nowhere"}).file is None
 
 
@@ -175,6 +177,23 @@ def test_everything_that_is_set_can_be_handed_over() -> None:
     )
     origins = {one: load({"TINTYPE_PORT": "1"}, {}).origins[find("port")] for one in SETTINGS}
     assert load(variables(Configuration(everything, origins, None)), {}).settings == everything
+
+
+def test_what_a_pipe_said_is_handed_to_child_processes_as_variables(tmp_path: Path) -> None:
+    """`serve --config <(…)`: it can be read once. A settings file in the data folder, not used here, isn't by them."""
+    file_of(tmp_path, "[web]\nhost = 'unread'\n")
+    reading, writing = os.pipe()
+    os.write(writing, b"[queue]\nlease = 7\n[storage]\nkey_id = 'k'\nsecret = 'hush'\n")
+    os.close(writing)
+    environment = {"TINTYPE_LEASE": "8", "tintype_bootstrap_key": "SG_x", "PATH": "/bin"}
+    loaded = load(environment, {"data": tmp_path}, Path(f"/dev/fd/{reading}"))
+    options, env = child_settings(loaded, environment)
+    os.close(reading)
+    assert options == ["--config", os.devnull]
+    own = {"TINTYPE_LEASE": "8", "TINTYPE_STORAGE_KEY_ID": "k", "TINTYPE_STORAGE_SECRET": "hush"}
+    assert env == {"PATH": "/bin", **own}
+    there = load(env, {"data": tmp_path}, Path(options[1])).settings
+    assert there.replace(bootstrap_key="SG_x") == loaded.settings
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import os
 import pwd
 import socket
 import sys
-from pathlib import Path
 
 import click
 
@@ -22,7 +21,7 @@ from tintype.cli.generate import generate
 from tintype.cli.keys import keys
 from tintype.cli.models import models
 from tintype.cli.operate import processes, queue, workers
-from tintype.cli.options import CONFIG_FILE
+from tintype.cli.options import config_option
 from tintype.cli.replay import replay
 from tintype.cli.serve import serve, worker
 from tintype.cli.storage import storage
@@ -36,14 +35,9 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 @click.group()
 @click.version_option(__version__, prog_name="tintype")
-@click.option(
-    "--config",
-    CONFIG_FILE,
-    type=click.Path(path_type=Path),
-    help="Settings file; else TINTYPE_CONFIG, or tintype.toml in the data folder.",
-)
+@config_option
 @click.pass_context
-def tintype(context: click.Context, config_file: Path | None) -> None:  # noqa: ARG001 - read by options.load_all
+def tintype(context: click.Context) -> None:
     """Image generation on your own machine, behind a commercial host's public API.
 
     \b

@@ -13,7 +13,7 @@ import click
 from tintype.cli.database import open_store
 from tintype.cli.options import data_option, load_all, require_ray
 from tintype.cli.serve import worker_grace
-from tintype.cli.sources import Configuration, variables
+from tintype.cli.sources import NOT_HANDED_ON, Configuration, variables
 from tintype.cli.startup import FLEET_LIMITS, start_fields
 from tintype.cli.storage import check_same_storage, check_storage
 from tintype.errors import StoreUnavailable
@@ -108,7 +108,7 @@ def worker_launch(loaded: Configuration, environment: Mapping[str, str]) -> Work
     """What this fleet's workers are started with; the first key's secret, which they don't need, is left out."""
     settings = loaded.settings
     env = {name: value for name, value in environment.items() if name.startswith(PASSED_ON)}
-    env |= variables(loaded, without=["data", "bootstrap_key"])
+    env |= variables(loaded, without=NOT_HANDED_ON)
     if 0 < settings.fleet.ray_gpus < 1:
         env.setdefault("TINTYPE_MEMORY_SHARE", str(settings.fleet.ray_gpus))
     return WorkerLaunch(str(settings.data.absolute()), settings.sqlalchemy_url, worker_grace(settings), env)

@@ -20,8 +20,8 @@ from tintype.store.accounts.keys import MAX_OVERLAP, MAX_TTL
 from tintype.store.billing.ledger import micro
 from tintype.telemetry.traces import exporters
 
-#: Name of the parameter of `tintype` itself that has `--config`.
-CONFIG_FILE = "config_file"
+#: Key of the file that `--config` names in a context's `meta`.
+CONFIG_FILE = "tintype.config"
 Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
 #: Far more than any server needs, far less than the database's integers hold.
 MAX_DOLLARS = 1_000_000_000
@@ -46,11 +46,12 @@ _data = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="The data folder: database and images.  [default: TINTYPE_DATA, or data]",
 )
-_config = click.option(
+#: Before or after a command's name; `load_settings` reads it.
+config_option = click.option(
     "--config",
     type=click.Path(path_type=Path),
     expose_value=False,
-    callback=lambda context, _, file: context.find_root().params.update({CONFIG_FILE: file} if file else {}),
+    callback=lambda context, _, file: context.meta.update({CONFIG_FILE: file} if file else {}),
     help="Settings file; else TINTYPE_CONFIG, or tintype.toml in the data folder.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -61,7 +62,7 @@ csv_option = click.option("--csv", "as_csv", is_flag=True, help="Print CSV, for 
 
 def data_option(command: Command) -> Command:
     """Where a command's data and its settings file are: `--data` is its parameter, `load_settings` reads `--config`."""
-    return _data(_config(command))
+    return _data(config_option(command))
 
 
 class InvalidSetting(click.UsageError):
@@ -114,7 +115,7 @@ def load_all(**given: Any) -> Configuration:
 def config_file() -> Path | None:
     """The settings file that `--config` names, before or after the command's name."""
     context = click.get_current_context(silent=True)
-    return context.find_root().params.get(CONFIG_FILE) if context else None
+    return context.meta.get(CONFIG_FILE) if context else None
 
 
 def _of_command(option: str) -> Any:

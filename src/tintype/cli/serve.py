@@ -16,14 +16,15 @@ import click
 
 from tintype.cli import startup
 from tintype.cli.local import check_device, require_device
-from tintype.cli.options import config_file, data_option, load_settings, require_ray
+from tintype.cli.options import config_file, data_option, load_all, load_settings, require_ray
+from tintype.cli.sources import NOT_HANDED_ON, Configuration, variables
 from tintype.cli.web_server import ServerSocket, listen, return_memory, web_server
 from tintype.errors import ConfigurationInvalid
 from tintype.fleet.devices import devices, missing_devices
 from tintype.fleet.supervisor import ChildProcess, Supervisor, run_workers, terminate
 from tintype.hub.registry import Registry, build_registry
 from tintype.private import make_folder
-from tintype.settings import Settings
+from tintype.settings import Settings, overlaid
 from tintype.settings.groups import Fleet
 from tintype.store.ops.processes import new_id
 from tintype.telemetry.logs import ProcessLog
@@ -61,7 +62,8 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
       tintype serve --fleet none
       TINTYPE_BOOTSTRAP_KEY=SG_0123456789abcdef tintype serve
     """
-    settings = load_settings(host=host, port=port, data=data, fleet=fleet, billing=billing)
+    loaded = load_all(host=host, port=port, data=data, fleet=fleet, billing=billing)
+    settings = loaded.settings
     registry = build_registry(settings)
     _check_fleet(settings, registry)
     startup.begin("web")
@@ -74,7 +76,7 @@ def serve(host: str | None, port: int | None, data: Path | None, fleet: str | No
         startup.first_key(store, settings, listener.url)
         if settings.web.public_url:
             store.webhooks.drop_base_urls()
-    _run(settings, registry, listener)
+    _run(loaded, registry, listener)
 
 
 @click.command()
@@ -134,8 +136,9 @@ def _check_devices(setting: str, names: Sequence[str]) -> None:
         raise ConfigurationInvalid(f"{setting}: torch finds no {', '.join(missing)} on this machine")
 
 
-def _run(settings: Settings, registry: Registry, listener: ServerSocket) -> None:
+def _run(loaded: Configuration, registry: Registry, listener: ServerSocket) -> None:
     """Serve until a signal, and until workers and webhook senders have stopped."""
+    settings = loaded.settings
     server = web_server(settings, registry, listener.name)
     limits = startup.start_fields(settings, startup.WEB_LIMITS)
     process_log = ProcessLog(server=listener.name, address=listener.url, fleet=settings.fleet.kind, **limits)
@@ -152,7 +155,7 @@ def _run(settings: Settings, registry: Registry, listener: ServerSocket) -> None
         signal.signal(number, stop)
     # Workers run while calls wait for them, until the web server's own grace is over. The senders stop last: they send
     # what workers finish in their grace.
-    with process_log, webhook_sender(settings, listener.name), _fleet(settings) as children:
+    with process_log, webhook_sender(settings, listener.name), _fleet(loaded) as children:
         server.again = partial(terminate, children)
         click.echo(f"tintype is ready at {listener.url}")
         if not server.should_exit:
@@ -160,22 +163,28 @@ def _run(settings: Settings, registry: Registry, listener: ServerSocket) -> None
     click.echo("tintype has stopped")
 
 
-def _fleet(settings: Settings) -> AbstractContextManager[Sequence[ChildProcess]]:
+def _fleet(loaded: Configuration) -> AbstractContextManager[Sequence[ChildProcess]]:
     """The child processes of the fleet, kept alive within the block."""
-    env = _child_environment(os.environ)
+    settings, (config, env) = loaded.settings, child_settings(loaded, os.environ)
     if settings.fleet.kind == "local":
-        commands = [[*_command(settings, "worker"), "--device", device] for device in devices(settings.fleet.devices)]
+        command = _command(settings, "worker", config)
+        commands = [[*command, "--device", device] for device in devices(settings.fleet.devices)]
         return run_workers(commands, env, worker_grace(settings), settings.sqlalchemy_url)
-    own = [ChildProcess("autoscaler", _command(settings, "fleet"), env)] if settings.fleet.kind == "ray" else []
+    own = [ChildProcess("autoscaler", _command(settings, "fleet", config), env)] if settings.fleet.kind == "ray" else []
     return Supervisor(own, AUTOSCALER_GRACE)
 
 
-def _command(settings: Settings, name: str) -> list[str]:
-    config = ["--config", str(file.absolute())] if (file := config_file()) else []
+def _command(settings: Settings, name: str, config: list[str]) -> list[str]:
     options = ["--data", str(settings.data.absolute()), "--parent", str(os.getpid())]
     return [sys.executable, "-m", "tintype", *config, name, *options]
 
 
-def _child_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Without the first key's secret, which a child doesn't need."""
-    return {name: value for name, value in environment.items() if not name.startswith("TINTYPE_BOOTSTRAP_KEY")}
+def child_settings(loaded: Configuration, environment: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """The options and the environment that give a child process these settings, without the first key's secret.
+
+    What a pipe said (`--config <(…)`) is in the environment: it can't be read a second time.
+    """
+    env = {name: value for name, value in environment.items() if not name.upper().startswith("TINTYPE_BOOTSTRAP_KEY")}
+    if loaded.file and not loaded.file.is_file():
+        return ["--config", os.devnull], overlaid(env, variables(loaded, without=NOT_HANDED_ON))
+    return ["--config", str(file.absolute())] if (file := config_file()) else [], env

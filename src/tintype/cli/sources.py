@@ -33,6 +33,8 @@ SIMILAR = 0.7
 MAX_SHOWN = 80
 #: Bytes of a settings file, or of a secret's.
 MAX_FILE = 2**20
+#: Settings that no worker gets as a variable: it has the folder as an option, and needs no first key.
+NOT_HANDED_ON = ("data", "bootstrap_key")
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def load(environment: Mapping[str, str], options: Mapping[str, Any], config: Pat
     given = dict(_environment(environment))
     for name, value in options.items():
         given[find(name)] = value, Origin("command line", f"--{name.replace('_', '-')}")
-    named = config or environment.get(PREFIX + CONFIG)
+    named = config or next((value for name, value in environment.items() if name.upper() == PREFIX + CONFIG), None)
     data, _ = given.get(find("data"), ("", None))
     file = Path(named) if named else Path(str(data or Settings().data)) / FILE_NAME
     table = _read(file, needed=bool(named))
@@ -102,7 +104,7 @@ def with_endpoint(loaded: Configuration, environment: Mapping[str, str]) -> Conf
 
 
 def variables(loaded: Configuration, without: Iterable[str] = ()) -> dict[str, str]:
-    """What was set as `TINTYPE_…`, for processes on other machines, which lack the files; without: flat names."""
+    """What was set as `TINTYPE_…`, for processes that can't read the files; without: flat names."""
     left_out = {find(name) for name in without}
     return {
         PREFIX + one.name: _text(one.value(loaded.settings))

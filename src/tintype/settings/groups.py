@@ -97,7 +97,7 @@ class WebSettings(Group):
     #: Bytes a second that a caller must send or read on average, after that time: half the rate of the slowest mobile
     #: networks. 25 MB, the largest image, may take an hour and three quarters.
     transfer_rate: float = Field(4_096.0, gt=0)
-    #: How long a v1 call waits before it answers 504; vendor's clients give up after a minute or later.
+    #: How long a v1 call waits before it answers 504; the vendor's clients give up after a minute or later.
     sync_timeout: Annotated[Seconds, Env("SYNC_TIMEOUT", older="SYNC_WAIT")] = Field(300.0, gt=0)
     #: Time between queries of a request with event streams.
     events_poll: Seconds = Field(0.25, gt=0)
@@ -266,7 +266,7 @@ class QueueSettings(Group):
     heartbeat: Seconds = Field(0.5, gt=0)
     #: Time between queries of an empty queue.
     poll: Seconds = Field(0.05, gt=0)
-    #: The same where the database notifies workers, as PostgreSQL does: in case that a notification is missed.
+    #: The same where the database notifies workers, as PostgreSQL does: in case a notification is missed.
     poll_with_notify: Annotated[Seconds, Env("POLL_WITH_NOTIFY", older="POLL_WITH_BELL")] = Field(1.0, gt=0)
     #: How long a new request is left to a worker that has its model loaded and has capacity, before any other may load
     #: it too. Longer than a worker's step, as it claims between two; much shorter than a load. 0 turns it off.
