@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from fastapi import APIRouter, FastAPI
 from fastapi.concurrency import run_in_threadpool
-from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
 from tintype import __version__
@@ -188,12 +188,8 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
     _describe(app, registry.catalogue)
     routers = all_routers(registry.catalogue)
     routers.append(head_router(routers))
-    # For the Allow header; an included router's routes can't be listed any more.
-    app.state.routes = [*app.routes, *(route for router in routers for route in router.routes)]
-    for router in routers:
-        app.include_router(router)
-    # Builds the routes' handlers, which the framework would do during the first calls.
-    list(iter_route_contexts(app.routes))
+    # Not included: the framework would build every route again, with its models' validators.
+    app.router.routes += (route for router in routers for route in router.routes)
     add_error_handlers(app)
     app.add_middleware(Exchanges, store=store, runtime=runtime)
     if settings.web.cors_origins:  # outside of errors, which need its headers too, and of authentication
@@ -207,7 +203,7 @@ def _describe(app: FastAPI, catalogue: Catalogue) -> None:
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
-        return finish(plain(), app.state.routes, operations.bodies(catalogue) | events.schemas(), events.PreviewEvent)
+        return finish(plain(), app.routes, operations.bodies(catalogue) | events.schemas(), events.PreviewEvent)
 
     app.openapi = openapi  # type: ignore[method-assign]
     #: As bytes, cached: all but the server's own address is the same for all callers.
