@@ -140,7 +140,7 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
     runtime = Runtime.open(settings, registry, store, shutdown, name)
 
     def cleanup() -> None:
-        files.cleanup(store)
+        delete_expired(store, files)
 
     def heartbeat() -> None:
         store.ops.servers.heartbeat(name, registry.identities)
@@ -196,6 +196,20 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
         app.add_middleware(CORSMiddleware, allow_origins=settings.web.cors_origins, **CORS)
     app.add_middleware(CallMetrics, calls=runtime.metrics.calls)  # outermost: preflights are counted too
     return app
+
+
+def delete_expired(store: Store, files: Files) -> None:
+    """Delete what has expired: records, and files but for those that requests still need."""
+    store.webhooks.outbox.expire()
+    store.queue.previews.expire()
+    store.ops.preloads.expire()
+    store.queue.history.expire()
+    store.uploads.expire()
+    store.delegation.expire()
+    store.audit.expire()
+    store.queue.expire()
+    # Last: a storage that is away delays these until a later cleanup.
+    files.expire(store.queue.needed_inputs())
 
 
 def _describe(app: FastAPI, catalogue: Catalogue) -> None:
