@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.acceptance.browser import OLD, PATIENCE, TEXT, Visitor
 from tests.acceptance.harness import KEY
 from tests.integration.website import serving
 from tintype.catalog.models import MODELS
-from tintype.web.auth import caller
 
 
 def test_the_models_are_cards_that_lead_to_their_pages(visitor: Visitor) -> None:
@@ -106,9 +106,11 @@ def test_what_only_the_server_knows_is_said_beside_the_field_too(visitor: Visito
     expect(page.locator("[data-field=image] .error")).to_contain_text("allowed: an http(s) URL")
 
 
-def test_a_server_that_asks_for_no_key_asks_nobody_for_one(chromium: Browser, tmp_path: Path, photos: Path) -> None:
+def test_a_server_that_asks_for_no_key_asks_nobody_for_one(
+    chromium: Browser, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serving(tmp_path) as site:
-        site.app.dependency_overrides[caller] = lambda: site.key
+        monkeypatch.setattr("tintype.web.auth._secret", lambda _http: site.secret)
         visitor = Visitor(chromium, site.address, photos)
         page = visitor.go(TEXT, key=None)
         page.get_by_role("button", name="Generate").click()

@@ -116,7 +116,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
 
 def test_no_call_is_forgotten(site: Website) -> None:
     changing = set()
-    for route in (route for route in site.app.state.routes if route.name != REFUSES):
+    for route in (route for route in site.app.routes if route.name != REFUSES):
         hints = get_type_hints(getattr(route, "endpoint", None) or (lambda: None), include_extras=True).values()
         for method in getattr(route, "methods", None) or ():
             if method not in ("GET", "HEAD") or {Runner, Operator} & {*hints}:

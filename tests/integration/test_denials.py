@@ -25,7 +25,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Website]:
 def turned_away(site: Website, http: httpx2.Client, status: int) -> list[str]:
     """Routes that answer with this status, each asked once with each of its methods."""
     found = []
-    for route in site.app.state.routes:
+    for route in site.app.routes:
         path = re.sub(r"\{\w+(:\w+)?\}", "1234", route.path)
         for method in sorted(route.methods):
             with http.stream(method, path) as answer:

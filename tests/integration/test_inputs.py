@@ -25,6 +25,7 @@ from tintype.media.storage import Files
 from tintype.store.accounts.uploads import MIN_COUNTED
 from tintype.store.db.records import Request, Status
 from tintype.store.db.tables import assets, inputs, outputs, requests
+from tintype.web.app import delete_expired
 from tintype.worker.inputs import Inputs
 
 SLUG = SD3_MEDIUM_IMG2IMG.slug
@@ -276,13 +277,13 @@ def test_a_file_outlives_its_time_while_a_request_needs_it(site: Website, http: 
     path = uploaded(http)
     request = submitted(site, http, image=path)
     file = aged(site, path)
-    site.own.files.cleanup(site.own.store)
+    delete_expired(site.own.store, site.own.files)
     assert http.get(path).status_code == 404, "for everybody else its time is over"
     assert http.post(f"/v2/{SLUG}", json={**ASK, "image": path}).status_code == 400
     assert fetched(site, request) == (64, 128)
     cancelled(site, request)
     assert file.exists(), "it is the sweep's"
-    site.own.files.cleanup(site.own.store)
+    delete_expired(site.own.store, site.own.files)
     assert not file.exists()
     with pytest.raises(BadPicture, match="keeps no such file"):
         fetched(site, request)
@@ -296,7 +297,7 @@ def test_what_a_crash_left_is_swept(site: Website, http: httpx2.Client) -> None:
     for name in (needed, left):
         then = time.time() - site.own.runtime.settings.retention.input_ttl - 5
         os.utime(site.own.runtime.settings.inputs_folder / name, (then, then))
-    site.own.files.cleanup(site.own.store)
+    delete_expired(site.own.store, site.own.files)
     assert sorted(stored(site)) == sorted([needed, new])
     with Inputs.from_settings(site.own.runtime.settings) as pictures:
         assert pictures.inputs.get(needed) == gradient(64, 128)

@@ -104,7 +104,7 @@ def test_an_operator_s_key_that_may_only_read_sees_nothing_of_its_account(site: 
     request = site.submit(prompt="a secret fox")
     seen = set()
     with site.http(looker) as http, httpx2.Client(base_url=site.address, verify=PLAIN) as anybody:
-        for route in site.app.state.routes:
+        for route in site.app.routes:
             path = re.sub(r"\{\w+(:\w+)?\}", request.id, route.path)
             for method in sorted(route.methods):
                 if anybody.request(method, path).status_code != 401:

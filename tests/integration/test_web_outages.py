@@ -49,7 +49,7 @@ def refusing(site: Website, *ways: str | None) -> Iterator[None]:
 def every_call(site: Website, http: httpx2.Client, id: str) -> dict[str, httpx2.Response]:
     """One answer of each route, with nothing in its body."""
     answers = {}
-    for route in site.app.state.routes:
+    for route in site.app.routes:
         path = re.sub(r"\{\w+(:\w+)?\}", id, route.path)
         for method in sorted(route.methods - {"HEAD"}):
             answers[f"{method} {route.path}"] = http.request(method, path)

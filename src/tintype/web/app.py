@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from fastapi import APIRouter, FastAPI
 from fastapi.concurrency import run_in_threadpool
-from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
 from tintype import __version__
@@ -140,7 +140,7 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
     runtime = Runtime.open(settings, registry, store, shutdown, name)
 
     def cleanup() -> None:
-        files.cleanup(store)
+        delete_expired(store, files)
 
     def heartbeat() -> None:
         store.ops.servers.heartbeat(name, registry.identities)
@@ -188,12 +188,8 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
     _describe(app, registry.catalogue)
     routers = all_routers(registry.catalogue)
     routers.append(head_router(routers))
-    # For the Allow header; an included router's routes can't be listed any more.
-    app.state.routes = [*app.routes, *(route for router in routers for route in router.routes)]
-    for router in routers:
-        app.include_router(router)
-    # Builds the routes' handlers, which the framework would do during the first calls.
-    list(iter_route_contexts(app.routes))
+    # Not included: the framework would build every route again, with its models' validators.
+    app.router.routes += (route for router in routers for route in router.routes)
     add_error_handlers(app)
     app.add_middleware(Exchanges, store=store, runtime=runtime)
     if settings.web.cors_origins:  # outside of errors, which need its headers too, and of authentication
@@ -202,12 +198,26 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
     return app
 
 
+def delete_expired(store: Store, files: Files) -> None:
+    """Delete what has expired: records, and files but for those that requests still need."""
+    store.webhooks.outbox.expire()
+    store.queue.previews.expire()
+    store.ops.preloads.expire()
+    store.queue.history.expire()
+    store.uploads.expire()
+    store.delegation.expire()
+    store.audit.expire()
+    store.queue.expire()
+    # Last: a storage that is away delays these until a later cleanup.
+    files.expire(store.queue.needed_inputs())
+
+
 def _describe(app: FastAPI, catalogue: Catalogue) -> None:
     """Complete `/openapi.json` with what the framework doesn't know."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
-        return finish(plain(), app.state.routes, operations.bodies(catalogue) | events.schemas(), events.PreviewEvent)
+        return finish(plain(), app.routes, operations.bodies(catalogue) | events.schemas(), events.PreviewEvent)
 
     app.openapi = openapi  # type: ignore[method-assign]
     #: As bytes, cached: all but the server's own address is the same for all callers.

@@ -106,7 +106,7 @@ def _invalid(http: HttpRequest, error: Exception) -> Response:
 
 def _methods(http: HttpRequest) -> list[str]:
     """The methods of all routes that match an address; the framework names the first one's only."""
-    matching = (route for route in http.app.state.routes if route.matches(http.scope)[0] is not Match.NONE)
+    matching = (route for route in http.app.routes if route.matches(http.scope)[0] is not Match.NONE)
     return sorted({method for route in matching if route.name != REFUSES for method in route.methods or ()})
 
 

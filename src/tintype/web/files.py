@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Self
 
@@ -79,17 +80,7 @@ class Files:
         except NotFound:
             return self.uploads.signed_url(name, SIGNED_FOR)
 
-    def cleanup(self, store: Store) -> None:
-        """Delete what has expired: records, and files but for those that requests still need."""
-        store.webhooks.outbox.expire()
-        store.queue.previews.expire()
-        store.ops.preloads.expire()
-        store.queue.history.expire()
-        store.uploads.expire()
-        store.delegation.expire()
-        store.audit.expire()
-        store.queue.expire()
-        # Last: a storage that is away delays these until a later cleanup.
-        needed = store.queue.needed_inputs()
+    def expire(self, needed: Collection[str]) -> None:
+        """Delete what has expired, except the names in `needed`."""
         for files in (self.outputs, self.inputs, self.uploads):
             files.expire(needed)
