@@ -1,1 +1,1 @@
-"""The wire contract, stated once: each test asks the app in this process, and a `tintype serve` in processes of its own."""
+"""The wire contract, stated once: each test asks the app in this process, and a server in processes of its own."""
