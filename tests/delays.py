@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from tests.acceptance.harness import Server, until
 from tests.databases import postgres_server
-from tests.toy import small_setting
+from tests.toy_weights import small_setting
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
 from tintype.store.db.tables import requests
 

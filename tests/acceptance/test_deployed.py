@@ -17,11 +17,11 @@ from PIL import Image
 
 from tests.acceptance.harness import KEY, READY, until
 from tests.databases import PostgresServer
-from tests.deployed import Compose, Folders, Kubernetes, Process, Systemd
+from tests.deploy_files import Compose, Folders, Kubernetes, Process, Systemd
 from tests.integration.toyhub import TOKEN, ToyHub, toy_hub
-from tests.objects import ObjectStorage, object_storage
+from tests.object_storage import ObjectStorage, object_storage
 from tests.plain import PLAIN
-from tests.toy import toy_weights
+from tests.toy_weights import toy_weights
 from tintype.catalog.sources import SOURCES
 
 SD15 = "sd1.5-img2img"

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from tests.acceptance.harness import until
-from tests.acceptance.proxies import nginx, shipped
+from tests.acceptance.nginx import nginx, shipped
 from tests.acceptance.test_http_helpers import TEXT, quick, refused
 from tests.integration.sse import following
 from tests.integration.website import Website, serving

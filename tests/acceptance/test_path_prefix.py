@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.acceptance.browser import OLD, PATIENCE, Visitor
 from tests.acceptance.harness import KEY, Server
-from tests.acceptance.proxies import nginx
+from tests.acceptance.nginx import nginx
 from tests.acceptance.test_http_helpers import TEXT, quick
 from tests.integration.website import serving
 from tests.plain import PLAIN

@@ -17,7 +17,7 @@ import pytest
 
 from tests.acceptance.harness import KEY, READY, until
 from tests.plain import PLAIN
-from tests.toy import toy_setting
+from tests.toy_weights import toy_setting
 from tintype.cli.fleet import worker_launch
 from tintype.cli.sources import load
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from sqlalchemy import select, update
 from tests.databases import moved_clock
+from tests.image_files import saved
 from tests.integration.website import Website, serving
-from tests.pictures import saved
 
 from tintype.errors import BadRequest
 from tintype.store.accounts.uploads import MIN_COUNTED, Upload

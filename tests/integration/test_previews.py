@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from tests.integration.drawing import network
 from tests.stores import new_request, store_on
-from tests.toy import image_spec
+from tests.toy_weights import image_spec
 from torch.nn.functional import avg_pool2d, interpolate
 
 from tintype.core import GenerationParams, ImageSpec

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 from tests.acceptance.harness import until
-from tests.integration.receiver import Message, Receiver, receiving
+from tests.integration.webhook_receiver import Message, Receiver, receiving
 from tests.integration.website import serving
 from tests.stores import a_result, new_request, store_on
 
