@@ -11,9 +11,9 @@ from typing import Any, cast
 import pytest
 from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import TEXT, left, quick
+from tests.clients import call_bytes, dial
 from tests.databases import place_of, statements
 from tests.integration.website import Website, serving
-from tests.sockets import call_bytes, dial
 from tests.tenants import Tenant
 
 from tintype.errors import StoreUnavailable

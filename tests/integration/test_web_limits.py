@@ -16,9 +16,9 @@ import pytest
 from sqlalchemy import select, update
 from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import MEDIUM, TEXT, gradient, left, quick, refused
+from tests.clients import call_bytes, dial
 from tests.integration.sse import following, told
 from tests.integration.website import Website, serving
-from tests.sockets import call_bytes, dial
 
 from tintype.catalog.models import MODELS
 from tintype.errors import BadPicture

@@ -12,8 +12,8 @@ import httpx2
 import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import select
+from tests.clients import NO_TLS
 from tests.databases import migrated
-from tests.plain import PLAIN
 from tests.stores import a_result, new_request
 
 from tintype.cli.web_server import listen, web_server
@@ -55,7 +55,7 @@ class Website:
     def http(self, secret: str | None = None) -> Iterator[httpx2.Client]:
         """A client; of the account, unless told otherwise."""
         headers = {"x-api-key": secret or self.secret}
-        with httpx2.Client(base_url=self.address, headers=headers, timeout=120, verify=PLAIN) as client:
+        with httpx2.Client(base_url=self.address, headers=headers, timeout=120, verify=NO_TLS) as client:
             yield client
 
     def submit(self, slug: str = "sd1.5-img2img", **params: Any) -> Request:
