@@ -27,26 +27,14 @@ class Tenant:
         self.accounts = self.store.accounts
         self.workers = self.store.ops.workers
         self.account_id = self.accounts.create(name, money).id
+        #: An ordinary API key, and what is sent with it.
+        self.key, self.secret = self.accounts.keys.create(self.account_id, "key")
         self._asks = {"slug": "sd3", "params": {}, "price": 10, **(asks or {})}
 
     @property
     def account(self) -> Account:
         """It, as it is now."""
         return self.accounts.account(self.account_id)
-
-    @cached_property
-    def _made(self) -> tuple[Key, str]:
-        return self.accounts.keys.create(self.account_id, "key")
-
-    @property
-    def key(self) -> Key:
-        """An ordinary API key."""
-        return self._made[0]
-
-    @property
-    def secret(self) -> str:
-        """What is sent with it."""
-        return self._made[1]
 
     @cached_property
     def test_key(self) -> Key:
@@ -68,10 +56,10 @@ class Tenant:
         assert claimed is not None
         return claimed
 
-    def complete(self, request: Request | None = None, **said: Any) -> Request:
-        """End a claimed request, or the next one; said: of its result."""
+    def complete(self, request: Request | None = None, *, steps: int | None = None, **said: Any) -> Request:
+        """End a claimed request, or the next one; steps: as a worker counted them; said: of its result."""
         claimed = request or self.claim()
-        assert self.store.leases.complete(claimed.id, claimed.attempt, a_result(**said))
+        assert self.store.leases.complete(claimed.id, claimed.attempt, a_result(**said), steps)
         return self.find(claimed)
 
     def fail(self, request: Request | None = None, error: str = "why", status: int = 500) -> Request:

@@ -40,7 +40,7 @@ def http(web: Website) -> Iterator[httpx2.Client]:
 
 
 def completed(web: Website, slug: str = OLD, pictures: int = 1, **params: Any) -> str:
-    web.submit(slug, **params)
+    web.submit(slug, params={"prompt": "a fox", **params})
     request = web.claim()
     web.complete(request, pictures)
     return request.id

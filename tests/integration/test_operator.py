@@ -101,7 +101,7 @@ OF_THE_SERVER = {"/metrics", "/v2/operator", "/v2/operator/samples", "/api/auth/
 def test_an_operator_s_key_that_may_only_read_sees_nothing_of_its_account(site: Website) -> None:
     """As `tintype keys create --operator --scopes read` makes it: of the oldest account."""
     _, looker = site.own.store.accounts.keys.create(site.account_id, "wall", operator=True, read_only=True)
-    request = site.submit(prompt="a secret fox")
+    request = site.submit(params={"prompt": "a secret fox"})
     seen = set()
     with site.http(looker) as http, httpx2.Client(base_url=site.address, verify=NO_TLS) as anybody:
         for route in site.app.routes:
