@@ -14,6 +14,8 @@ from tintype.web.declared import Allowed, SentQuery
 
 MAX_PAGES = 1_000_000
 MAX_ROWS = 100
+#: Of usage and of the ledger, in one answer: a leap year.
+MAX_USAGE_DAYS = 366
 #: Digits of a whole number, at most: Python converts long ones slowly.
 MAX_DIGITS = 19
 
