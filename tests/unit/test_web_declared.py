@@ -13,7 +13,7 @@ from starlette.datastructures import QueryParams
 
 from tintype.errors import BadRequest
 from tintype.web.declared import Allowed, Answer, Declared, SentQuery, declares_query, sent_once
-from tintype.web.query import Absent, Day, Flag, Page, WindowQuery
+from tintype.web.query import Absent, Day, Page, QueryFlag, WindowQuery
 from tintype.web.wire import DayNumber, Dollars, Moment, Omittable
 
 
@@ -22,7 +22,7 @@ class Asked(SentQuery):
     since: Day = Field(None, alias="from")
     status: Literal["COMPLETED", "FAILED"] | Absent = None
     model_name: str
-    web: Flag = False
+    web: QueryFlag = False
 
 
 class Members(BaseModel):

@@ -39,7 +39,7 @@ def _flag(sent: object) -> object:
 DIGITS = BeforeValidator(_whole)
 Page = Annotated[int, Field(ge=1, le=MAX_PAGES, description="The page, from 1"), DIGITS]
 Rows = Annotated[int, Field(ge=1, le=MAX_ROWS, description="Rows of a page"), DIGITS]
-Flag = Annotated[bool, BeforeValidator(_flag)]
+QueryFlag = Annotated[bool, BeforeValidator(_flag)]
 #: What needn't be sent: None then, which is nothing that could be sent.
 Absent = SkipJsonSchema[None]
 Day = Annotated[date | Absent, BeforeValidator(_day), Allowed("a day as YYYY-MM-DD"), Field(description="A day of UTC")]
