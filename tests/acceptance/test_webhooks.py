@@ -100,7 +100,7 @@ def test_an_address_for_one_request(telling: Server, http: httpx2.Client, receiv
         ("add", {"webhook_url": "https://one.example/" + "a" * 2000, "event": EVENT}, "2000 characters"),
         ("add", {"webhook_url": 5, "event": EVENT}, "webhook_url: 5 was sent"),
         ("update", {"webhook_url": "https://one.example/", "event": EVENT}, "webhook_id: required"),
-        ("rotate", {"webhook_id": ["a"]}, "webhook_id: ['a'] was sent"),
+        ("rotate", {"webhook_id": ["a"]}, 'webhook_id: ["a"] was sent'),
     ],
 )
 def test_what_is_refused(http: httpx2.Client, path: str, body: dict[str, Any], words: str) -> None:

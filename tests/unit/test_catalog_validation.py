@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,7 +66,7 @@ def test_what_a_value_means(name: str, value: object, meant: object) -> None:
 def test_what_is_no_number(name: str, value: object) -> None:
     with pytest.raises(InvalidParameter) as error:
         TEXT.validate(sent(**{name: value}))
-    shown = str(value).lower() if isinstance(value, bool) else repr(value)
+    shown = repr(value) if isinstance(value, str) else json.dumps(value)
     assert error.value.message.startswith(f"{name}: {shown} was sent; allowed: a")
 
 

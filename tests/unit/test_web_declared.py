@@ -76,7 +76,7 @@ def test_a_query_is_refused_in_words(sent: dict[str, str], said: str) -> None:
         ({"name": 5}, "name: 5 was sent; allowed: 1 to 3 characters"),
         ({"name": "abcd"}, "name: 'abcd' was sent"),
         ({"name": "a", "event": {}}, "event.types: required, but not sent"),
-        ({"name": "a", "event": {"types": ["C"]}}, "event.types: ['C'] was sent; allowed: one of A, B"),
+        ({"name": "a", "event": {"types": ["C"]}}, 'event.types: ["C"] was sent; allowed: one of A, B'),
         ({"name": "a", "event": 5}, "event: 5 was sent"),
         ({"name": "a", "urls": ["x", 5]}, "urls[1]: 5 was sent; allowed: an address"),
     ],
