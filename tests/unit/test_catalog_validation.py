@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tintype.catalog import spec
 from tintype.catalog.models import MODELS
 from tintype.catalog.parameters import SAMPLERS, SCHEDULES
 from tintype.catalog.samples import SAMPLES, sample_path
@@ -59,6 +60,12 @@ def test_what_a_value_means(name: str, value: object, meant: object) -> None:
     params, _ = TEXT.validate(sent(**{name: value}))
     assert params[name] == meant
     assert type(params[name]) is type(meant)
+
+
+def test_installed_packages_are_looked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    TEXT.validate(sent())
+    monkeypatch.setattr(spec, "entry_points", lambda group: pytest.fail(f"{group} was read again"))
+    TEXT.validate(sent())
 
 
 @pytest.mark.parametrize("value", [True, False, float("nan"), float("inf"), "nan", "Infinity", "", "x", [1], {"a": 1}])
