@@ -185,7 +185,7 @@ class Writers:
     def _hand_over(self, group: Group | None) -> bool:
         """Give the turn to the next writer, with the group if there is one and it takes the writer's change.
 
-        False where nobody has it now: nobody waits, or the group has to be committed before.
+        False where no writer has it now: none waits, or the group has to be committed before.
         """
         with self._lock:
             if self._waiting and (group is None or group.takes(self._waiting[0].kind)):
