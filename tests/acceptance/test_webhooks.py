@@ -12,7 +12,7 @@ import pytest
 
 from tests.acceptance.harness import Server, until
 from tests.acceptance.test_http_helpers import TEXT, new_key, quick, refused, result, submit
-from tests.integration.receiver import Message, Receiver, receiving
+from tests.integration.webhook_receiver import Message, Receiver, receiving
 
 EVENT = {"types": ["REQUEST_COMPLETED", "REQUEST_FAILED"]}
 QUICK = {"webhook_backoff": 0.05, "webhook_poll": 0.05, "webhook_timeout": 2, "webhook_allow": "127.0.0.1"}

@@ -16,8 +16,8 @@ import httpx2
 import pytest
 from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import MEDIUM, TEXT, gradient, quick, refused
+from tests.clients import dial
 from tests.integration.website import Website, serving
-from tests.sockets import dial
 
 from tintype.web import body
 from tintype.web.generate import submit

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.acceptance.contract.api import Api
 from tests.acceptance.test_http_helpers import TEXT, left, quick, refused
-from tests.pictures import saved
+from tests.image_files import saved
 
 PNG = f"data:image/png;base64,{base64.b64encode(saved(Image.new('RGB', (8, 8), 'red'))).decode()}"
 EVENT = {"types": ["REQUEST_COMPLETED", "REQUEST_FAILED"]}
@@ -73,10 +73,10 @@ def test_what_is_no_upload(api: Api, http: httpx2.Client, sent: dict[str, Any], 
         ("add", {"event": None}, "event.types: required, but not sent; allowed: a list of REQUEST_COMPLETED and "),
         ("add", {"event": {"types": []}}, "event.types: required, but not sent"),
         ("add", {"event": "REQUEST_FAILED"}, "event.types: 'REQUEST_FAILED' was sent; allowed: a list of"),
-        ("add", {"event": {"types": ["x"]}}, "event.types: ['x'] was sent; allowed: a list of"),
+        ("add", {"event": {"types": ["x"]}}, 'event.types: ["x"] was sent; allowed: a list of'),
         ("add", {"event": {"types": ["PIXELFLOW"]}}, "REQUEST_FAILED"),
         ("update", {}, "webhook_id: required"),
-        ("rotate", {"webhook_id": ["a"]}, "webhook_id: ['a'] was sent"),
+        ("rotate", {"webhook_id": ["a"]}, 'webhook_id: ["a"] was sent'),
     ],
 )
 def test_a_webhook_is_refused_in_words(http: httpx2.Client, path: str, wrong: dict[str, Any], words: str) -> None:
