@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -207,6 +207,17 @@ def statements(db: Database) -> Iterator[list[tuple[str, Any]]]:
         yield said
     finally:
         event.remove(db._engine, "before_cursor_execute", note)
+
+
+#: What begins and ends transactions, and sets them up.
+AROUND = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "PRAGMA", "SET", "SELECT pg_advisory_xact_lock")
+
+
+def asked_of(db: Database, work: Callable[[], object]) -> list[str]:
+    """The statements that `work` takes, without those around a transaction."""
+    with statements(db) as said:
+        work()
+    return [statement for statement, _ in said if not statement.startswith(AROUND)]
 
 
 @contextmanager

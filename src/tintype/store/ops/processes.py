@@ -285,7 +285,7 @@ def _count(tx: Connection, moment: float, before: Row[Any], values: Mapping[str,
     gained = {name: values[name] - before._mapping[name] for name in COUNTED if name in values}
     if any(gained.values()):
         room = gained["forward_passes"] * values.get("max_rows", 0)
-        measurements.add_to_bucket(tx, moment, **gained, room=room)
+        measurements.add_to_bucket(tx, moment, {**gained, "room": room})
         more |= {**gained, ROOM.key(): room}
     measurements.add(tx, more)
 

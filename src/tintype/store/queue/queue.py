@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from tintype.core import Result, Size
 from tintype.errors import PerhapsDone, PerhapsQueued, RequestUnknown
 from tintype.store.accounts.keys import Key
+from tintype.store.db import measurements
 from tintype.store.db.conditions import PROCESSING, QUEUED, find_owned, kept
 from tintype.store.db.database import Database, now, read_clock
 from tintype.store.db.measurements import Speeds
@@ -73,8 +74,7 @@ class Queue:
         """
         with self._db.write() as tx:
             mine = (tx, requests, id, account_id, RequestUnknown(id), kept(now()))
-            lifecycle.cancel(tx, Request.of(find_owned(*mine)), self._rules)
-            return Request.of(find_owned(*mine))
+            return lifecycle.cancel(tx, Request.of(find_owned(*mine)), self._rules)
 
     def eta(self, request: Request) -> Eta:
         """Of a request as it was when it was read."""
@@ -128,18 +128,21 @@ class Queue:
     def end_overdue(self) -> None:
         """End queued and abandoned requests that no worker will finish; running ones end by their next renewal.
 
-        To be called each second. While nothing could be overdue, few of the calls read the database.
+        And fold the journal of those that have ended. To be called each second. While nothing could be overdue, few of
+        the calls read the database.
         """
         self._spared = 0 if self._expects else (self._spared + 1) % SPARED
         if self._spared:
             return
         self._expects = False  # before the read: what is queued meanwhile sets it again
         with self._db.read() as view:  # often, and mostly for nothing: not under the lock
-            overdue, unended = lifecycle.overdue(view, self._rules)
+            overdue, unended, unfolded = lifecycle.overdue(view, self._rules)
         self._expects |= unended
-        if overdue:
+        if overdue or unfolded:
             with self._db.write() as tx:
-                lifecycle.give_up(tx, read_clock(tx), self._rules)
+                if overdue:
+                    lifecycle.give_up(tx, read_clock(tx), self._rules)
+                measurements.fold(tx)
 
     def needed_inputs(self) -> frozenset[str]:
         """The names of the files that requests which have not ended need as their input images."""
