@@ -20,7 +20,7 @@ from tintype.store.db.database import Database
 from tintype.store.db.migrations import migrate
 from tintype.store.db.records import Status
 from tintype.store.db.tables import requests
-from tintype.store.queue import claim as turns
+from tintype.store.queue.positions import positions
 
 #: Where Debian puts the server's programs, which it leaves out of PATH.
 DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -240,7 +240,8 @@ def ended_of(db: Database, ids: Sequence[str]) -> set[str]:
 def place_of(db: Database, id: str) -> int | None:
     """1 for the request that is claimed next, and so on in the order of claims; None when it is not queued."""
     with db.read() as view:
-        return turns.position_of(view, id)
+        seq = view.scalar(select(requests.c.seq).where(requests.c.id == id))
+        return positions(view).get(seq or 0)
 
 
 @contextmanager

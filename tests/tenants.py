@@ -11,6 +11,7 @@ from tintype.store.accounts.accounts import Account
 from tintype.store.accounts.keys import Key
 from tintype.store.db.database import Database
 from tintype.store.db.records import Request
+from tintype.store.queue.eta import Eta
 
 #: Seconds that a worker may have a request, and that an ended one's record is kept, unless a test says otherwise.
 LEASE, RETENTION = 15, 3600
@@ -79,6 +80,10 @@ class Tenant:
     def find(self, request: Request) -> Request:
         """The request as it is now."""
         return self.store.queue.find(request.id, request.account_id)
+
+    def eta(self, request: Request) -> Eta:
+        """Its ETA now."""
+        return self.store.queue.look_up(request.id, request.account_id).eta
 
     def beat(self, worker: str = "w1", passes: int = 0, rows: int = 0, **told: Any) -> bool:
         """A worker's heartbeat; whether it may go on."""

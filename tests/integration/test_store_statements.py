@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import ceil
 from typing import Any
 
@@ -10,15 +11,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert, select, update
 from tests.databases import asked_of
-from tests.stores import a_result
-from tests.tenants import Tenant
+from tests.stores import a_result, new_request, store_on
+from tests.tenants import LEASE, RETENTION, Tenant
 
+from tintype.errors import NotFound, RequestUnknown
 from tintype.store.billing.ledger import COST
 from tintype.store.db.database import Database
+from tintype.store.db.recent import MOMENT
 from tintype.store.db.records import CANCELLED, Event, Request
 from tintype.store.db.tables import inputs, journal, outputs, paces, requests
-from tintype.store.queue.queue import SPARED
+from tintype.store.queue.eta import Eta
+from tintype.store.queue.queue import SPARED, Found
 from tintype.store.queue.submit import Input
+from tintype.store.store import Store
 from tintype.telemetry.metrics import CHARGED, CHARGES, ENDED
 
 IMAGE = {"name": "a.png", "width": 64, "height": 48, "seed": 7}
@@ -78,6 +83,90 @@ def test_a_failure_is_five_whoever_ends_it(tenant: Tenant) -> None:
     leases, queue = tenant.store.leases, tenant.store.queue
     assert len(asked_of(tenant.db, lambda: leases.fail(claimed.id, claimed.attempt, "why", 500))) == 5
     assert len(asked_of(tenant.db, lambda: queue.cancel(queued.id, tenant.account_id))) == 6
+
+
+def look_up(tenant: Tenant, request: Request) -> tuple[Found, int]:
+    """As a poll finds it, and by how many statements."""
+    found: list[Found] = []
+    asked = asked_of(tenant.db, lambda: found.append(tenant.store.queue.look_up(request.id, request.account_id)))
+    return found[0], len(asked)
+
+
+def test_a_poll_is_one_whatever_the_request_s_state(tenant: Tenant) -> None:
+    """The credits included, and the queue and the speeds for as long as a moment lasts."""
+    tenant.submit(), tenant.submit(), tenant.submit()
+    tenant.complete(inference_time=4.0)
+    ended, running, queued = tenant.find(tenant.claim()), tenant.claim(), tenant.submit()
+    tenant.complete(ended, inference_time=4.0)
+    assert look_up(tenant, queued)[1] > 1
+    expected = {ended.id: Eta(), running.id: Eta(None, 4.0), queued.id: Eta(1, 8.0)}
+    for one in (ended, running, queued):
+        found, number = look_up(tenant, one)
+        assert (found.request, found.eta, number) == (tenant.find(one), expected[one.id], 1)
+        assert found.remaining == tenant.account.remaining == 10**9 - 40
+
+
+def test_a_test_request_is_found_with_its_live_account_s_credits(tenant: Tenant) -> None:
+    request = tenant.submit(test=True)
+    assert request.account_id != tenant.account_id
+    assert look_up(tenant, request)[0].remaining == 10**9 == tenant.accounts.remaining(request.account_id)
+    with pytest.raises(RequestUnknown):
+        tenant.store.queue.look_up(request.id, tenant.account_id)
+    with pytest.raises(NotFound):
+        tenant.accounts.remaining("nobody")
+
+
+# What a moment's read of the queue answers
+
+
+def test_what_this_process_changes_is_in_its_next_answer(tenant: Tenant) -> None:
+    first, second = tenant.submit(), tenant.submit()
+    assert [tenant.eta(one).position for one in (first, second)] == [1, 2]
+    tenant.claim()
+    assert [tenant.eta(one).position for one in (first, second)] == [None, 1]
+    tenant.store.queue.cancel(second.id, tenant.account_id)
+    assert tenant.eta(second) == Eta()
+
+
+@pytest.fixture
+def other(url: str, tenant: Tenant) -> Iterator[Store]:
+    """Another process's."""
+    db = Database(url)
+    yield store_on(db, lease=LEASE, retention=RETENTION)
+    db.close()
+
+
+def test_what_another_process_changes_is_seen_after_a_moment(
+    tenant: Tenant, other: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("tintype.store.db.recent.time.monotonic", lambda: clock[0])
+    first, second = tenant.submit(), tenant.submit()
+    assert [tenant.eta(one).position for one in (first, second)] == [1, 2]
+    assert other.leases.claim("w2", idle=True)
+    assert [tenant.eta(one).position for one in (first, second)] == [None, 2], "the row says that it runs"
+    third = other.queue.submit(new_request(tenant.key, "a", {}, 10))
+    assert tenant.eta(third).position == 2, "one that is not in the queue that was read"
+    assert other.leases.claim("w2", idle=True)
+    clock[0] += MOMENT + 0.01
+    assert tenant.eta(third).position == 1
+
+
+def test_a_long_queue_is_read_once_in_a_moment_whatever_changes(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("tintype.store.db.recent.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("tintype.store.queue.eta.LONG", 2)
+    requests = [tenant.submit() for _ in range(3)]
+    assert [tenant.eta(one).position for one in requests] == [1, 2, 3]
+    tenant.claim()
+    later = tenant.submit()
+    asked = asked_of(tenant.db, lambda: [tenant.eta(one) for one in (*requests[1:], later)])
+    assert not any("ORDER BY requests.test" in one for one in asked)
+    assert [tenant.eta(one).position for one in (*requests, later)] == [None, 2, 3, None]
+    clock[0] += MOMENT + 0.01
+    assert [tenant.eta(one).position for one in (*requests, later)] == [None, 1, 2, 3]
 
 
 # What an end that isn't usual does
