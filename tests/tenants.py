@@ -83,7 +83,7 @@ class Tenant:
 
     def eta(self, request: Request) -> Eta:
         """Its ETA now."""
-        return self.store.queue.look_up(request.id, request.account_id).eta
+        return self.store.queue.poll_one(request.id, request.account_id).eta
 
     def beat(self, worker: str = "w1", passes: int = 0, rows: int = 0, **told: Any) -> bool:
         """A worker's heartbeat; whether it may go on."""

@@ -85,10 +85,10 @@ def test_a_failure_is_five_whoever_ends_it(tenant: Tenant) -> None:
     assert len(asked_of(tenant.db, lambda: queue.cancel(queued.id, tenant.account_id))) == 6
 
 
-def look_up(tenant: Tenant, request: Request) -> tuple[Found, int]:
+def polled(tenant: Tenant, request: Request) -> tuple[Found, int]:
     """As a poll finds it, and by how many statements."""
     found: list[Found] = []
-    asked = asked_of(tenant.db, lambda: found.append(tenant.store.queue.look_up(request.id, request.account_id)))
+    asked = asked_of(tenant.db, lambda: found.append(tenant.store.queue.poll_one(request.id, request.account_id)))
     return found[0], len(asked)
 
 
@@ -98,10 +98,10 @@ def test_a_poll_is_one_whatever_the_request_s_state(tenant: Tenant) -> None:
     tenant.complete(inference_time=4.0)
     ended, running, queued = tenant.find(tenant.claim()), tenant.claim(), tenant.submit()
     tenant.complete(ended, inference_time=4.0)
-    assert look_up(tenant, queued)[1] > 1
+    assert polled(tenant, queued)[1] > 1
     expected = {ended.id: Eta(), running.id: Eta(None, 4.0), queued.id: Eta(1, 8.0)}
     for one in (ended, running, queued):
-        found, number = look_up(tenant, one)
+        found, number = polled(tenant, one)
         assert (found.request, found.eta, number) == (tenant.find(one), expected[one.id], 1)
         assert found.remaining == tenant.account.remaining == 10**9 - 40
 
@@ -109,9 +109,9 @@ def test_a_poll_is_one_whatever_the_request_s_state(tenant: Tenant) -> None:
 def test_a_test_request_is_found_with_its_live_account_s_credits(tenant: Tenant) -> None:
     request = tenant.submit(test=True)
     assert request.account_id != tenant.account_id
-    assert look_up(tenant, request)[0].remaining == 10**9 == tenant.accounts.remaining(request.account_id)
+    assert polled(tenant, request)[0].remaining == 10**9 == tenant.accounts.remaining(request.account_id)
     with pytest.raises(RequestUnknown):
-        tenant.store.queue.look_up(request.id, tenant.account_id)
+        tenant.store.queue.poll_one(request.id, tenant.account_id)
     with pytest.raises(NotFound):
         tenant.accounts.remaining("nobody")
 

@@ -86,7 +86,7 @@ class Queue:
         with self._db.read() as view:
             return _own(view, id, account_id)
 
-    def look_up(self, id: str, account_id: str) -> Found:
+    def poll_one(self, id: str, account_id: str) -> Found:
         """The same, by one statement, with what its caller asks next; raises RequestUnknown."""
         with self._db.read() as view:
             row = view.execute(FOUND, {"own": id, "whose": account_id}).one_or_none()

@@ -20,7 +20,7 @@ from tintype.web.dependencies import BaseUrl, FilesDep, StoreDep
 from tintype.web.generate import answers, operations
 from tintype.web.generate.dialect import Accepted, Call
 from tintype.web.generate.submit import endpoint
-from tintype.web.generate.v2 import RESULT, Vendor, look_up, request_answer
+from tintype.web.generate.v2 import RESULT, Vendor, polled, request_answer
 from tintype.web.responses import StoredFile
 from tintype.web.threads import Threaded
 from tintype.web.wire import Url
@@ -103,4 +103,4 @@ class V1(Vendor):
 
 def poll(key: Reader, request_id: str, http: HttpRequest, store: StoreDep, files: FilesDep, base: BaseUrl) -> Response:
     """The same body as the result endpoint of v2."""
-    return request_answer(look_up(http, store, request_id, key), files.outputs, base)
+    return request_answer(polled(http, store, request_id, key), files.outputs, base)

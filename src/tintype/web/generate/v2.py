@@ -104,7 +104,7 @@ class Cancelled(Answer):
 
 def status(key: Reader, request_id: str, http: HttpRequest, store: StoreDep, base: BaseUrl) -> Response:
     """The request's state: queued at a position, running at a step, completed or failed."""
-    found = look_up(http, store, request_id, key)
+    found = polled(http, store, request_id, key)
     return _found(answers.status(found.request, base, found.eta))
 
 
@@ -112,12 +112,12 @@ def result(
     key: Reader, request_id: str, http: HttpRequest, store: StoreDep, files: FilesDep, base: BaseUrl
 ) -> Response:
     """The images' addresses once the request is COMPLETED; until then its status."""
-    return request_answer(look_up(http, store, request_id, key), files.outputs, base)
+    return request_answer(polled(http, store, request_id, key), files.outputs, base)
 
 
-def look_up(http: HttpRequest, store: Store, request_id: str, key: Key) -> Found:
-    """The request, if it is the account's; the credits for the answer's header are read with it. Raises RequestUnknown."""
-    found = store.queue.look_up(request_id, key.account_id)
+def polled(http: HttpRequest, store: Store, request_id: str, key: Key) -> Found:
+    """The account's request; raises RequestUnknown. The credits that the answer's header tells are read with it."""
+    found = store.queue.poll_one(request_id, key.account_id)
     http.state.remaining = found.remaining
     return found
 
