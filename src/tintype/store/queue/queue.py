@@ -37,6 +37,8 @@ CANCELLED_ONES = select(columns.id).where(
     columns.id.in_(bindparam("held", expanding=True)), lifecycle.is_cancelled(now())
 )
 
+PIXEL_LIMIT = select(api_keys.c.max_pixels).where(api_keys.c.id == bindparam("own"))
+
 
 class Found(NamedTuple):
     """A request as a poll of its caller finds it."""
@@ -271,7 +273,7 @@ class Leases:
     def pixel_limit(self, key_id: str) -> int | None:
         """The pixels that one request of the key may ask for; None for any number."""
         with self._db.read() as view:
-            return view.scalar(select(api_keys.c.max_pixels).where(api_keys.c.id == key_id))
+            return view.scalar(PIXEL_LIMIT, {"own": key_id})
 
 
 def _own(view: Connection, id: str, account_id: str) -> Request:
