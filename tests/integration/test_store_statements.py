@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, select, update
 from tests.databases import asked_of
 from tests.stores import a_result, new_request, store_on
-from tests.tenants import LEASE, RETENTION, Tenant
+from tests.tenants import Tenant
 
 from tintype.errors import NotFound, RequestUnknown
 from tintype.store.billing.ledger import COST
@@ -31,7 +31,7 @@ IMAGE = {"name": "a.png", "width": 64, "height": 48, "seed": 7}
 
 @pytest.fixture
 def tenant(db: Database) -> Tenant:
-    one = Tenant(db, asks={"slug": "a", "price": 10, "steps": 4, "speed_key": "a 8 1"})
+    one = Tenant(store_on(db), asks={"slug": "a", "price": 10, "steps": 4, "speed_key": "a 8 1"})
     one.beat("w1")
     return one
 
@@ -65,7 +65,7 @@ def test_what_a_key_has_spent_is_changed_where_it_differs_from_what_was_held(ten
 
 
 def test_an_input_image_and_webhooks_take_more_only_for_who_has_them(tenant: Tenant) -> None:
-    other = Tenant(tenant.db, asks={"slug": "a", "price": 10})
+    other = Tenant(tenant.store, asks={"slug": "a", "price": 10})
     tenant.store.webhooks.add(tenant.account_id, "https://receiver.example/", [Event.REQUEST_FAILED])
     other.submit(), tenant.submit(input=Input("i.png", 3, (8, 8)))
     for whose, number in ((other, 4), (tenant, 6)):
@@ -132,7 +132,7 @@ def test_what_this_process_changes_is_in_its_next_answer(tenant: Tenant) -> None
 def other(url: str, tenant: Tenant) -> Iterator[Store]:
     """Another process's."""
     db = Database(url)
-    yield store_on(db, lease=LEASE, retention=RETENTION)
+    yield store_on(db)
     db.close()
 
 
