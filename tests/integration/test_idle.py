@@ -66,17 +66,34 @@ def test_senders_know_whether_anything_may_be_to_be_told_soon(house: House) -> N
     assert outbox.expects
 
 
+class Moving(threading.Event):
+    """An event for which nobody waits: a clock moves on instead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moment = 1e6
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        self.moment += 0 if self.is_set() else timeout
+        return self.is_set()
+
+
 def test_a_fake_worker_that_has_accepted_nothing_looks_seldom(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    moment, woken = [1e6], threading.Event()
-    monkeypatch.setattr(fake_worker.time, "monotonic", lambda: moment[0])
+    accepted = Moving()
+    monkeypatch.setattr(fake_worker.time, "monotonic", lambda: accepted.moment)
     outputs: Any = None  # nothing is to be drawn
     fake_outputs = FakeOutputs(lambda _: None, outputs, 0)
-    fake = FakeWorker(house.store.leases, MODELS, fake_outputs, heartbeat=60, accepted=woken)
+    fake = FakeWorker(house.store.leases, MODELS, fake_outputs, heartbeat=60, accepted=accepted)
 
-    def turn() -> None:
-        moment[0] += fake_worker.POLL
-        fake.turn()
+    def wakes(seconds: float) -> int:
+        """How often it wakes; each time it asks the database."""
+        count, until = 0, accepted.moment + seconds
+        while accepted.moment < until:
+            count += looks(house, fake.turn, 1)
+            fake.rest()
+        return count
 
-    assert looks(house, turn, 80) == 10
-    woken.set()
-    assert looks(house, turn, 80) == 80
+    assert wakes(40) == 10
+    accepted.set()
+    assert wakes(40) == 80
