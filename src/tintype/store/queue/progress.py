@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from tintype.store.db.conditions import PROCESSING
 from tintype.store.db.database import Database, now
+from tintype.store.db.measurements import INSERT
 from tintype.store.db.records import Request, Status
 from tintype.store.db.tables import previews, requests
 from tintype.store.queue.eta import Eta, etas
@@ -83,20 +84,24 @@ class Previews:
             return set(view.scalars(select(r.id).where(r.id.in_(ids), r.watched_until > now())))
 
     def put(self, id: str, fresh: Sequence[Preview]) -> None:
-        """Store the latest of some of a request's images."""
-        with self._db.write() as tx:
-            for one in fresh:
-                tx.execute(delete(previews).where(c.request_id == id, c.picture == one.image))
-                row = insert(previews).values(
-                    request_id=id,
-                    picture=one.image,
-                    attempt=one.attempt,
-                    look=one.number,
-                    step=one.step,
-                    finished=one.finished,
-                    jpeg=one.jpeg,
-                )
-                tx.execute(row)
+        """Store the latest of some of a request's images, unless a later attempt has; not under the lock."""
+        rows = [
+            {
+                "request_id": id,
+                "picture": one.image,
+                "attempt": one.attempt,
+                "look": one.number,
+                "step": one.step,
+                "finished": one.finished,
+                "jpeg": one.jpeg,
+            }
+            for one in fresh
+        ]
+        with self._db.note() as tx:
+            latest = INSERT[tx.dialect.name](previews)
+            columns = {name: latest.excluded[name] for name in ("attempt", "look", "step", "finished", "jpeg")}
+            mine = {"index_elements": [c.request_id, c.picture], "where": c.attempt <= latest.excluded.attempt}
+            tx.execute(latest.on_conflict_do_update(**mine, set_=columns), rows)
 
     def expire(self) -> int:
         """Delete those of requests that no longer run; how many."""
