@@ -132,8 +132,9 @@ class Worker:
 
     def turn(self) -> None:
         """Bring everything one step further."""
+        fetched = [one for one in self.running.values() if one.can_plan]
         self.claim()
-        self.requests.drop_unwanted([one for one in self.running.values() if one.can_plan])
+        self.requests.drop_unwanted(fetched)  # what was claimed just now is wanted
         self.requests.drop()
         self.start()
         self.requests.make_way()
