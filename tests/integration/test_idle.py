@@ -90,23 +90,19 @@ class Moving(threading.Event):
 
 
 def test_a_fake_worker_that_has_accepted_nothing_looks_seldom(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    accepted = Moving()
-    monkeypatch.setattr(fake_worker.time, "monotonic", lambda: accepted.moment)
+    moment, woken = [1e6], threading.Event()
+    monkeypatch.setattr(fake_worker.time, "monotonic", lambda: moment[0])
     outputs: Any = None  # nothing is to be drawn
     fake_outputs = FakeOutputs(lambda _: None, outputs, 0)
-    fake = FakeWorker(house.store.leases, MODELS, fake_outputs, heartbeat=60, accepted=accepted)
+    fake = FakeWorker(house.store.leases, MODELS, fake_outputs, heartbeat=60, accepted=woken)
 
-    def wakes(seconds: float) -> int:
-        """How often it wakes; each time it asks the database."""
-        count, until = 0, accepted.moment + seconds
-        while accepted.moment < until:
-            count += looks(house, fake.turn, 1)
-            fake.rest()
-        return count
+    def turn() -> None:
+        moment[0] += fake_worker.POLL
+        fake.turn()
 
-    assert wakes(40) == 10
-    accepted.set()
-    assert wakes(40) == 80
+    assert looks(house, turn, 80) == 10
+    woken.set()
+    assert looks(house, turn, 80) == 80
 
 
 def test_a_worker_with_nothing_in_hand_has_few_heartbeats_and_tells_its_news_soon(house: House, tmp_path: Path) -> None:

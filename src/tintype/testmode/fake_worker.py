@@ -29,8 +29,6 @@ MAX_STARTS = 16
 #: times longer once this server has accepted nothing for LATELY seconds: what it has delayed is due by then.
 POLL, IDLE = 0.5, 8.0
 LATELY = LONGEST + 60
-#: Min seconds of a rest that nothing ends: what is due may fail, as where the database is away.
-MIN_REST = 0.05
 
 
 class FakeImage:
@@ -45,12 +43,13 @@ class FakeImage:
     @property
     def step(self) -> int:
         """As many of the steps as there has been of its time."""
-        return int((1 - min(1.0, self.left / self._seconds)) * self.steps) if self._seconds else 0
+        left = max(0.0, self._until - time.monotonic())
+        return int((1 - min(1.0, left / self._seconds)) * self.steps) if self._seconds else 0
 
     @property
-    def left(self) -> float:
-        """Seconds until its time is over."""
-        return max(0.0, self._until - time.monotonic())
+    def ended(self) -> bool:
+        """Whether its time is over."""
+        return time.monotonic() >= self._until
 
 
 #: Its pixels are drawn when they are encoded, so that a request's images aren't all in memory.
@@ -58,7 +57,7 @@ Running = RunningRequest[Scenario, FakeImage, None]
 
 
 class FakeWorker:
-    """Runs test requests; `turn` and `rest` are to be called in turns while it `works`, and `stop` at the end.
+    """Runs test requests; `turn` is to be called many times a second, and `stop` at the end.
 
     heartbeat: seconds between renewals of the leases. accepted: set when this server has accepted a request.
     """
@@ -88,21 +87,11 @@ class FakeWorker:
         self._lock = threading.Lock()
         self._stopped = False
 
-    @property
-    def works(self) -> bool:
-        """Whether it was not stopped."""
-        return not self._stopped
-
-    def rest(self) -> None:
-        """Wait until this server accepts a request, or something is due."""
-        self._accepted.wait(max(MIN_REST, self._pause()))
-
     def turn(self) -> None:
         """Renew the leases of what runs, start what is due, finish what has had its time."""
+        if self._idle:
+            return
         with self._lock:
-            if self._accepted.is_set():
-                self._accepted_at = time.monotonic()
-            self._accepted.clear()
             try:
                 self._renew()
                 self._claim()
@@ -116,7 +105,6 @@ class FakeWorker:
     def stop(self) -> None:
         """Start no more, and hand back what runs, uncounted: another fake worker goes on where it was."""
         self._stopped = True
-        self._accepted.set()  # ends a rest
         self._outputs.breaker.stop()
         with self._lock:
             try:
@@ -127,15 +115,12 @@ class FakeWorker:
                 one.end()
             self._running.clear()
 
-    def _pause(self) -> float:
-        """Seconds until it polls for requests, renews what runs, or something that runs has had its time."""
+    @property
+    def _idle(self) -> bool:
+        """Whether this turn has nothing to do: twenty polls a second are too many."""
         moment = time.monotonic()
         pause = self._poll if moment < self._accepted_at + LATELY else IDLE * self._poll
-        polls = self._polled + pause - moment
-        if not self._running:
-            return polls
-        renews = self._renewed + self._heartbeat - moment
-        return min(polls, renews, *(one.images[0].left for one in self._running.values()))
+        return not (self._running or self._accepted.is_set() or moment >= self._polled + pause)
 
     def _renew(self) -> None:
         if time.monotonic() < self._renewed + self._heartbeat:
@@ -149,14 +134,14 @@ class FakeWorker:
 
     def _claim(self) -> None:
         self._polled = time.monotonic()
-        if self._stopped or self._outputs.breaker.open:
-            return
-        for _ in range(MAX_STARTS):
+        if self._accepted.is_set():
+            self._accepted_at = self._polled
+        self._accepted.clear()
+        for _ in range(0 if self._stopped or self._outputs.breaker.open else MAX_STARTS):
             request = self._leases.claim(self._id, idle=True, test=True)
             if request is None:
                 return
             self._start(request)
-        self._accepted.set()  # there may be more
 
     def _start(self, request: Request) -> None:
         """Its delays count from its submission, so that a restart adds nothing to them."""
@@ -226,4 +211,4 @@ def _done() -> Future[Any]:
 
 
 def _due(one: Running) -> bool:
-    return one.lease is not LeaseStatus.KEEP or one.images[0].left <= 0
+    return one.lease is not LeaseStatus.KEEP or one.images[0].ended

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import cache
@@ -153,19 +152,17 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
         jobs = (
             _every(settings.retention.cleanup_interval, cleanup),
             _every(DEADLINES, store.queue.end_overdue),
+            _every(settings.queue.poll, fake.turn),
             _every(SAMPLES, runtime.readiness.keep_samples),
         )
         presence = [_every(SERVER_HEARTBEAT, heartbeat)] if name else []
         tasks = [asyncio.create_task(job) for job in (*jobs, *presence)]
-        turns = threading.Thread(target=_take_turns, args=[fake], name="fake", daemon=True)
-        turns.start()
         yield
         for task in tasks:
             task.cancel()
         # Work in threads runs to its end; only then can its connections be closed.
         await asyncio.gather(runtime.watcher.close(), *tasks, return_exceptions=True)
         await run_in_threadpool(fake.stop)
-        await run_in_threadpool(turns.join)
         if name:
             with suppress(StoreUnavailable):  # it counts as gone soon
                 await run_in_threadpool(store.ops.servers.leave, name)
@@ -228,28 +225,11 @@ def _describe(app: FastAPI, catalogue: Catalogue) -> None:
 
 
 async def _every(seconds: float, job: Callable[[], None]) -> None:
-    """Run a job periodically, in threads of the pool."""
-    attempt = _attempts(job)
-    while True:
-        await run_in_threadpool(attempt)
-        await asyncio.sleep(seconds)
-
-
-def _take_turns(fake: FakeWorker) -> None:
-    """Have the fake worker do what is due until it is stopped; in a thread of its own, in which it rests."""
-    attempt = _attempts(fake.turn)
-    while fake.works:
-        attempt()
-        fake.rest()
-
-
-def _attempts(job: Callable[[], None]) -> Callable[[], None]:
-    """The job, whatever it raises; a lasting failure is logged once, with its traceback."""
+    """Run a job periodically, whatever it raises; a lasting failure is logged once, with its traceback."""
     failing = Outage("housekeeping fails", "housekeeping goes on", job=job.__name__)
-
-    def attempt() -> None:
+    while True:
         try:
-            job()
+            await run_in_threadpool(job)
         except (StoreUnavailable, StorageUnavailable):
             pass  # the database and the storage log it themselves
         except TintypeError as error:
@@ -260,8 +240,7 @@ def _attempts(job: Callable[[], None]) -> Callable[[], None]:
             failing.failed(type(error).__name__)
         else:
             failing.succeeded()
-
-    return attempt
+        await asyncio.sleep(seconds)
 
 
 def _in_words(error: TintypeError) -> str:
