@@ -262,7 +262,8 @@ class QueueSettings(Group):
     lease: Seconds = Field(15.0, gt=0)
     #: Attempts after which a request is given up; those that a worker handed back don't count.
     max_attempts: int = Field(3, ge=1)
-    #: Time between renewals; also the delay of progress and of cancels.
+    #: Time between a worker's renewals; also the delay of progress and of cancels. One that has nothing in hand
+    #: reports every 2 seconds, unless this is longer.
     heartbeat: Seconds = Field(0.5, gt=0)
     #: Time between queries of an empty queue.
     poll: Seconds = Field(0.05, gt=0)

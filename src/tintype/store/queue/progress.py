@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Double, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Double, bindparam, delete, func, select, update
 
 from tintype.store.db.conditions import PROCESSING
 from tintype.store.db.database import Database, now
+from tintype.store.db.measurements import INSERT
 from tintype.store.db.records import Request, Status
 from tintype.store.db.tables import previews, requests
 from tintype.store.queue.eta import Eta, Etas
@@ -30,9 +32,6 @@ LATEST = (
     .where(AMONG)
     .order_by(c.look)
 )
-#: Of one image, the latest preview in the place of the one before.
-REMOVE = delete(previews).where(c.request_id == bindparam("own"), c.picture == bindparam("image"))
-INSERT = insert(previews)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +100,9 @@ class Previews:
             return set(view.scalars(FOLLOWED, {"ids": ids}))
 
     def put(self, id: str, fresh: Sequence[Preview]) -> None:
-        """Store the latest of some of a request's images."""
-        with self._db.write() as tx:
-            for one in fresh:
-                tx.execute(REMOVE, {"own": id, "image": one.image})
-                tx.execute(INSERT, _row(id, one))
+        """Store the latest of some of a request's images, unless a later attempt has; not under the lock."""
+        with self._db.note() as tx:
+            tx.execute(_put(tx.dialect.name), [_row(id, one) for one in fresh])
 
     def expire(self) -> int:
         """Delete those of requests that no longer run; how many."""
@@ -146,6 +143,15 @@ def latest(view: Connection, ids: Sequence[str]) -> dict[str, dict[int, Preview]
         preview = Preview(*values)
         found.setdefault(id, {})[preview.image] = preview
     return found
+
+
+@lru_cache
+def _put(dialect: str) -> Any:
+    """Of each image, the latest preview takes the place of the one before, unless that is a later attempt's."""
+    latest = INSERT[dialect](previews)
+    columns = {name: latest.excluded[name] for name in ("attempt", "look", "step", "finished", "jpeg")}
+    mine = c.attempt <= latest.excluded.attempt
+    return latest.on_conflict_do_update(index_elements=[c.request_id, c.picture], where=mine, set_=columns)
 
 
 def _row(id: str, one: Preview) -> dict[str, object]:
