@@ -28,7 +28,8 @@ async def caller(http: HttpRequest) -> Key:
     runtime: Runtime = http.app.state.runtime
     secret, address = _secret(http), client_address(http, runtime.settings)
     try:
-        key = await in_thread(http, store.accounts.keys.authenticate, secret)
+        if (key := store.accounts.keys.cached(secret)) is None:
+            key = await in_thread(http, store.accounts.keys.authenticate, secret)
     except Unauthorized as error:
         runtime.denials.unauthorized(address, error.message)
         raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial, wraps
 from inspect import Parameter, iscoroutinefunction, signature
 from typing import Any, ParamSpec, TypeVar
@@ -20,6 +21,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 from starlette.types import Scope
 
+from tintype.errors import StoreUnavailable
 from tintype.store.accounts.keys import Key
 from tintype.web.clients import client_address, client_network
 from tintype.web.connections import HUNG_UP
@@ -31,6 +33,9 @@ T = TypeVar("T")
 #: Threads in all, and of one holder: an account, or an address where no account is known. A few are as fast as many,
 #: which share one interpreter, and leave most of a database's connections, and of its writers, to others.
 MAX_THREADS, MAX_PER_HOLDER = 40, 4
+#: Key of a call's ASGI state: micro-dollars that its account can still spend, for the answer's header; None where they
+#: can't be read.
+REMAINING = "remaining"
 
 
 class Threads:
@@ -73,6 +78,28 @@ async def in_thread(http: HttpRequest, work: Callable[P, T], /, *args: P.args, *
     return await threads.run(holder(http), wanted)
 
 
+async def answer_in_thread(http: HttpRequest, work: Callable[P, T], /, *args: P.args, **named: P.kwargs) -> T:
+    """The same for the work that a call is answered by; the credits that its answer tells are read in that thread too.
+
+    Work that knows them from what it reads or writes anyway leaves them in the call's state itself: see REMAINING.
+    """
+    state, runtime = http.scope.setdefault("state", {}), http.app.state.runtime
+    key: Key | None = state.get("key")
+    # Once the grace is over, the middleware reads them, within a short time.
+    if key is None or key.server_only or not runtime.settings.billing.enabled or runtime.shutdown.over:
+        return await in_thread(http, work, *args, **named)
+
+    def answer() -> T:
+        found = work(*args, **named)
+        if REMAINING not in state:
+            state[REMAINING] = None
+            with suppress(StoreUnavailable):  # the answer itself is worth more than its header
+                state[REMAINING] = http.app.state.store.accounts.remaining(key.account_id)
+        return found
+
+    return await in_thread(http, answer)
+
+
 def hung_up(scope: Scope) -> bool:
     """Whether the caller's connection is closed, as far as the server tells."""
     closed: Callable[[], bool] | None = scope.get("state", {}).get(HUNG_UP)
@@ -100,7 +127,7 @@ def _wrapped(endpoint: Callable[..., Any]) -> Callable[..., Any]:
             sent_once(http.query_params)
         if takes_call:
             named["http"] = http
-        return await (endpoint(**named) if is_async else in_thread(http, endpoint, **named))
+        return await (endpoint(**named) if is_async else answer_in_thread(http, endpoint, **named))
 
     if not takes_call:
         call = Parameter("http", Parameter.KEYWORD_ONLY, annotation=HttpRequest)

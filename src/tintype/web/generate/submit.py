@@ -53,7 +53,7 @@ from tintype.web.files import Files
 from tintype.web.generate.dialect import Accepted, Call, Dialect
 from tintype.web.generate.wait import OUT_OF_REACH, ended, still_running
 from tintype.web.query import Absent
-from tintype.web.threads import in_thread
+from tintype.web.threads import answer_in_thread, in_thread
 
 log = structlog.get_logger()
 
@@ -141,7 +141,7 @@ async def generate(
     if accepted is None:
         return Response(status_code=CLIENT_GONE)
     try:
-        return await in_thread(call.http, dialect.render, call, accepted)
+        return await answer_in_thread(call.http, dialect.render, call, accepted)
     except StorageUnavailable as error:  # its advice would have the caller pay for another request
         raise still_running(WaitRanOut, accepted.request, OUT_OF_REACH) from error
 
@@ -164,7 +164,8 @@ async def accept(
             metadata = replace(metadata, webhook_url=url)
         with runtime.tracing.span("submit", http.headers.get(HEADER), model=spec.slug) as traceparent:
             metadata = replace(metadata, traceparent=traceparent)
-            return await in_thread(http, lambda: queue(call, prepare(call, dialect, spec, sent, metadata)))
+            run = in_thread if dialect.waits else answer_in_thread
+            return await run(http, lambda: queue(call, prepare(call, dialect, spec, sent, metadata)))
 
 
 def _sent_before(call: Call, once: str, sent: Json) -> tuple[str, Request | None]:
