@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tintype.catalog import spec
 from tintype.catalog.models import MODELS
 from tintype.catalog.parameters import SAMPLERS, SCHEDULES
 from tintype.catalog.samples import SAMPLES, sample_path
@@ -155,3 +156,9 @@ def test_samples_are_known_by_path_and_by_the_vendors_address() -> None:
             assert sample_path(sample.stands_for) == sample.path
     for other in ("", "/", "/sd-img2img-input.jpg", "https://example.com/sd-img2img-input.jpeg"):
         assert sample_path(other) is None
+
+
+def test_which_samplers_other_packages_offer_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    TEXT.parse(sent(sampler="euler"))
+    monkeypatch.delattr(spec, "entry_points")
+    assert TEXT.parse(sent(sampler="euler")).params.sampler == "euler"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import entry_points
 from math import ceil
 from typing import Annotated, Any, Literal, cast
@@ -104,9 +104,9 @@ class Param:
         return (*self.offered, *self.aliases)
 
     @property
-    def plugged_in(self) -> set[str]:
+    def plugged_in(self) -> frozenset[str]:
         """Values that other packages offer; only their names are read here, nothing is loaded."""
-        return entry_points(group=self.plug_ins).names if self.plug_ins else set()
+        return _entry_point_names(self.plug_ins) if self.plug_ins else frozenset()
 
     def annotation(self) -> tuple[Any, Any]:
         """Type and field for pydantic's `create_model`."""
@@ -137,6 +137,12 @@ class Param:
         if self.required and self.default is not None:
             shown["default"] = self.default
         return shown
+
+
+@cache
+def _entry_point_names(group: str) -> frozenset[str]:
+    """What is installed when the process first asks: reading it takes milliseconds."""
+    return frozenset(entry_points(group=group).names)
 
 
 def no_number(value: Any) -> Any:
