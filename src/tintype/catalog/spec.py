@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import cache, cached_property
+from functools import cached_property
 from importlib.metadata import entry_points
 from math import ceil
 from typing import Annotated, Any, Literal, cast
@@ -103,10 +103,13 @@ class Param:
         """What is offered, and after it the other spellings."""
         return (*self.offered, *self.aliases)
 
-    @property
-    def plugged_in(self) -> frozenset[str]:
-        """Values that other packages offer; only their names are read here, nothing is loaded."""
-        return _entry_point_names(self.plug_ins) if self.plug_ins else frozenset()
+    @cached_property
+    def plugged_in(self) -> set[str]:
+        """Values that other packages offer; only their names are read here, nothing is loaded.
+
+        Read once: that takes a file of every installed package, which takes longer than all the rest of a validation.
+        """
+        return entry_points(group=self.plug_ins).names if self.plug_ins else set()
 
     def annotation(self) -> tuple[Any, Any]:
         """Type and field for pydantic's `create_model`."""
@@ -137,12 +140,6 @@ class Param:
         if self.required and self.default is not None:
             shown["default"] = self.default
         return shown
-
-
-@cache
-def _entry_point_names(group: str) -> frozenset[str]:
-    """What is installed when the process first asks: reading it takes milliseconds."""
-    return frozenset(entry_points(group=group).names)
 
 
 def no_number(value: Any) -> Any:
