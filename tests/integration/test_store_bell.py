@@ -11,7 +11,8 @@ from tests.stores import new_request, store_on
 from tintype.errors import OutOfCredits
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.keys import Key
-from tintype.store.db.database import Database, Listener
+from tintype.store.db.database import Database
+from tintype.store.db.notify import Listener
 
 
 class Heard:

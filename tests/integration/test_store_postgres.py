@@ -17,7 +17,8 @@ from tests.databases import PostgresServer
 from tintype import __version__
 from tintype.errors import StoreUnavailable
 from tintype.store.accounts.accounts import Accounts
-from tintype.store.db.database import Database, Listener
+from tintype.store.db.database import Database
+from tintype.store.db.notify import Listener
 
 #: As many calls as the web process has threads for, and more than a pool has connections.
 CALLERS = 40

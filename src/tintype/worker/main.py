@@ -17,7 +17,7 @@ from tintype.media.decoder import Decoded
 from tintype.media.images import Encoded
 from tintype.media.storage import open_storage
 from tintype.settings import Settings
-from tintype.store.db.database import Listener
+from tintype.store.db.notify import Listener
 from tintype.store.store import Store
 from tintype.telemetry.logs import ProcessLog
 from tintype.telemetry.traces import open_tracing

@@ -22,7 +22,8 @@ from tintype.store.billing import ledger
 from tintype.store.billing.ledger import dollars
 from tintype.store.db import measurements
 from tintype.store.db.conditions import ATTEMPTS, MOMENT, PROCESSING, QUEUED, UNENDED, lapsed
-from tintype.store.db.database import after, notify, now, read_clock
+from tintype.store.db.database import after, now, read_clock
+from tintype.store.db.notify import notify
 from tintype.store.db.records import CANCELLED, Failure, LeaseStatus, Progress, Request, Status
 from tintype.store.db.tables import inputs, outputs, requests
 from tintype.store.webhooks.events import enqueue_deliveries
