@@ -27,7 +27,7 @@ from tintype.media.storage import Files
 from tintype.settings.groups import WebhookSettings
 from tintype.store.db import outages
 from tintype.store.db.database import Database
-from tintype.store.db.notify import Listener
+from tintype.store.db.notify import Channel, Listener
 from tintype.store.db.outages import Outages, cause
 from tintype.store.db.records import Delivery, DeliveryOutcome
 from tintype.store.ops.autoscaler import LeaderLease
@@ -71,7 +71,7 @@ def test_a_database_that_is_away_is_two_lines_however_many_meet_it(
     with ExitStack() as running, capture_logs() as lines:
         client = running.enter_context(PublicClient(frozenset(), 1))
         running.enter_context(WebhookSender(outbox, client, WebhookSettings(senders=16, poll=0.01, timeout=5)))
-        running.enter_context(Listener(db, looked.set))
+        running.enter_context(Listener(db, {Channel.QUEUED: lambda _: looked.set()}))
         assert looked.wait(10)
         postgres.stop()
         for _ in range(50):

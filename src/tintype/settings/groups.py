@@ -266,7 +266,8 @@ class QueueSettings(Group):
     heartbeat: Seconds = Field(0.5, gt=0)
     #: Time between queries of an empty queue.
     poll: Seconds = Field(0.05, gt=0)
-    #: The same where the database notifies workers, as PostgreSQL does: in case a notification is missed.
+    #: The same where workers are woken, in case a wake-up is missed: by PostgreSQL's notifications, or next to a SQLite
+    #: file by sockets in the folder `wake`. They can't be woken on some network file systems; then `poll` holds.
     poll_with_notify: Annotated[Seconds, Env("POLL_WITH_NOTIFY", older="POLL_WITH_BELL")] = Field(1.0, gt=0)
     #: How long a new request is left to a worker that has its model loaded and has capacity, before any other may load
     #: it too. Longer than a worker's step, as it claims between two; much shorter than a load. 0 turns it off.

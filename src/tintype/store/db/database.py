@@ -8,10 +8,10 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import Histogram
 from sqlalchemy import URL, Connection, Double, Engine, create_engine, event, select
@@ -26,6 +26,9 @@ from tintype.errors import BadRequest, PerhapsDone, StoreUnavailable
 from tintype.private import create, make_folder
 from tintype.store.db.outages import Outages
 from tintype.telemetry.metrics import Transactions
+
+if TYPE_CHECKING:
+    from tintype.store.db.postgres import Notifications
 
 #: Writers of a process that have a connection while they wait for Postgres's lock: a third of the pool, so that reads
 #: go on while another process has the lock.
@@ -154,13 +157,18 @@ class Database:
         """`sqlite` or `postgresql`."""
         return self._engine.dialect.name
 
+    @property
+    def file(self) -> str | None:
+        """SQLite's file; None for PostgreSQL."""
+        return self._engine.url.database if self.kind == "sqlite" else None
+
     @contextmanager
-    def listening(self, channel: str) -> Iterator[Any]:
-        """psycopg's own connection that listens to a channel, where it `can_notify`; raises StoreUnavailable."""
+    def listening(self, channels: Iterable[str]) -> Iterator[Notifications]:
+        """PostgreSQL's notifications of some channels, on a connection of its own; raises StoreUnavailable."""
         from tintype.store.db.postgres import listening  # noqa: PLC0415 - as above
 
-        with self._outages.watched(), listening(self._engine, channel) as connection:
-            yield connection
+        with self._outages.watched(), listening(self._engine, channels) as notifications:
+            yield notifications
 
     def move_clock(self, seconds: float) -> None:
         """Have `now` be this much further ahead of the database's own clock, for this object alone: for tests."""

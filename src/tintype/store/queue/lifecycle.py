@@ -23,7 +23,7 @@ from tintype.store.billing.ledger import dollars
 from tintype.store.db import measurements
 from tintype.store.db.conditions import ATTEMPTS, MOMENT, PROCESSING, QUEUED, UNENDED, lapsed
 from tintype.store.db.database import after, now, read_clock
-from tintype.store.db.notify import notify
+from tintype.store.db.notify import Channel, notify
 from tintype.store.db.records import CANCELLED, Failure, LeaseStatus, Progress, Request, Status
 from tintype.store.db.tables import inputs, outputs, requests
 from tintype.store.webhooks.events import enqueue_deliveries
@@ -153,6 +153,7 @@ def end(tx: Connection, request: Request, outcome: Result | Failure, rules: Rule
     _release_files(tx, ended, rules)
     enqueue_deliveries(tx, ended, moment)
     measurements.note_end(tx, ended, moment)
+    notify(tx, Channel.ENDED, ended.id)
     log_when_committed(tx, "ended", ended, **_ended_facts(ended))
 
 
@@ -192,7 +193,7 @@ def _requeue(tx: Connection, request: Request, why: str, rules: Rules, **changes
     free = {"status": Status.QUEUED, "worker": None, "lease_until": None, "started_at": None, "step": 0}
     change(tx, request.id, **free, **changes)
     log_when_committed(tx, "queued again", request, why=why)
-    notify(tx)
+    notify(tx, Channel.claimable(test=request.test))
 
 
 def overdue(view: Connection, rules: Rules) -> tuple[bool, bool]:
