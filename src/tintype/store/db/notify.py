@@ -78,7 +78,7 @@ class Source(Protocol):
 
 
 class Listener:
-    """Hears the wake-ups of some channels on a thread of its own, while its `with` block lasts.
+    """Hears the wake-ups of some channels on a thread of its own, from `start` to `stop` or while a `with` block lasts.
 
     heard: by channel, what is called with each payload; with "" when others may have been missed. It mustn't raise or
     take long.
@@ -88,15 +88,23 @@ class Listener:
         self._db = db
         self._heard = heard
         self._done = threading.Event()
-        #: Readable once the listener is to end.
-        self._told, self._tells = socket.socketpair()
         self._thread = threading.Thread(target=self._listen, name="notify", daemon=True)
 
     def __enter__(self) -> Listener:
-        self._thread.start()
+        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Begin to listen."""
+        #: Readable once the listener is to end.
+        self._told, self._tells = socket.socketpair()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Listen no more; waits for what is being called, or for a connection."""
         self._done.set()
         self._tells.close()
         self._thread.join()

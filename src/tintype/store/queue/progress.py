@@ -1,4 +1,4 @@
-"""The state of requests that clients wait for or follow, and previews: as many statements for hundreds as for one."""
+"""The state of requests that clients follow, and previews: as many statements for hundreds as for one."""
 
 from __future__ import annotations
 
@@ -50,6 +50,11 @@ class RequestUpdate(NamedTuple):
     #: The latest preview of each of its images, where there are new ones.
     previews: Mapping[int, Preview]
 
+    @classmethod
+    def of_ended(cls, request: Request) -> RequestUpdate:
+        """Of a request that has ended: it has neither an ETA nor previews."""
+        return cls(RequestState(request.status, request.attempt, request.step, 0), request, Eta(), {})
+
     def after(self, before: RequestUpdate | None) -> RequestUpdate:
         """With the previews of an earlier update that was not delivered."""
         if before is None or before.state.attempt != self.state.attempt:
@@ -58,7 +63,7 @@ class RequestUpdate(NamedTuple):
 
 
 class Poll(NamedTuple):
-    """What a poll found: the state of each request that is still there, and updates of those with news."""
+    """The state of each followed request that is still there, and updates of those with news."""
 
     states: Mapping[str, RequestState]
     news: Mapping[str, RequestUpdate]
@@ -105,19 +110,16 @@ class Previews:
             return tx.execute(delete(previews).where(c.request_id.not_in(running))).rowcount
 
 
-def poll(
-    view: Connection, waited: Sequence[str], followed: Mapping[str, RequestState | None], *, positions: bool
-) -> Poll:
-    """The state of requests, and updates of those followed whose state differs from the one last seen.
+def poll(view: Connection, followed: Mapping[str, RequestState | None], *, positions: bool) -> Poll:
+    """The state of up to 30,000 requests, and updates of those whose state differs from the one last seen.
 
-    positions: also of those that are queued, whose position changes though their state doesn't. Up to 30,000 ids in
-    all.
+    positions: also of those that are queued, whose position changes though their state doesn't.
     """
-    states = dict(_states(view, [*{*waited, *followed}]))
+    states = dict(_states(view, [*followed]))
     fresh = {
         id: state
         for id, state in states.items()
-        if id in followed and (state != followed[id] or (positions and state.status is Status.QUEUED))
+        if state != followed[id] or (positions and state.status is Status.QUEUED)
     }
     if not fresh:
         return Poll(states, {})
