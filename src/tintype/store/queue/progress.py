@@ -1,4 +1,4 @@
-"""The state of requests that clients wait for or follow, and previews: as many statements for hundreds as for one."""
+"""The state of requests that clients follow, and previews: as many statements for hundreds as for one."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ c, r = previews.c, requests.c
 # Built once: building a statement takes longer than running it.
 AMONG = r.id.in_(bindparam("ids", expanding=True))
 REQUESTS = select(requests).where(AMONG)
+STATUSES = select(r.id, r.status).where(AMONG)
 FOLLOW = update(requests).where(AMONG).values(watched_until=now() + bindparam("seconds", type_=Double()))
 FOLLOWED = select(r.id).where(AMONG, r.watched_until > now())
 _NUMBER = select(func.coalesce(func.max(c.look), 0)).where(c.request_id == r.id, c.attempt == r.attempt)
@@ -67,6 +68,11 @@ class RequestUpdate(NamedTuple):
     #: The latest preview of each of its images, where there are new ones.
     previews: Mapping[int, Preview]
 
+    @classmethod
+    def of_ended(cls, request: Request) -> RequestUpdate:
+        """Of a request that has ended: it has neither an ETA nor previews."""
+        return cls(RequestState(request.status, request.attempt, request.step, 0), request, Eta(), {})
+
     def after(self, before: RequestUpdate | None) -> RequestUpdate:
         """With the previews of an earlier update that was not delivered."""
         if before is None or before.state.attempt != self.state.attempt:
@@ -75,7 +81,7 @@ class RequestUpdate(NamedTuple):
 
 
 class Poll(NamedTuple):
-    """What a poll found: the state of each request that is still there, and updates of those with news."""
+    """The state of each followed request that is still there, and updates of those with news."""
 
     states: Mapping[str, RequestState]
     news: Mapping[str, RequestUpdate]
@@ -111,20 +117,17 @@ class Previews:
             return tx.execute(delete(previews).where(c.request_id.not_in(running))).rowcount
 
 
-def poll(
-    db: Database, etas: Etas, waited: Sequence[str], followed: Mapping[str, RequestState | None], *, positions: bool
-) -> Poll:
-    """The state of requests, and updates of those followed whose state differs from the one last seen.
+def poll(db: Database, etas: Etas, followed: Mapping[str, RequestState | None], *, positions: bool) -> Poll:
+    """The state of up to 30,000 requests, and updates of those whose state differs from the one last seen.
 
-    positions: also of those that are queued, whose position changes though their state doesn't. Up to 30,000 ids in
-    all.
+    positions: also of those that are queued, whose position changes though their state doesn't.
     """
     with db.read() as view:
-        states = dict(_states(view, [*{*waited, *followed}]))
+        states = dict(_states(view, [*followed]))
         fresh = {
             id: state
             for id, state in states.items()
-            if id in followed and (state != followed[id] or (positions and state.status is Status.QUEUED))
+            if state != followed[id] or (positions and state.status is Status.QUEUED)
         }
         if not fresh:
             return Poll(states, {})
