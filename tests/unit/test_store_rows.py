@@ -19,12 +19,12 @@ def test_each_column_is_where_it_belongs() -> None:
     assert own.pop("allowance") is None
     assert own == {name: RENAMED.get(name, name) for name in own}
     assert records == {
-        "timing": Timing("submitted_at", "started_at", "ended_at", "expires_at", "due_at", 9.0, "watched_until"),  # type: ignore[arg-type]
-        "lease": Lease("worker", "lease_until", "hand_backs", "cancel_requested"),  # type: ignore[arg-type]
-        "billing": Billing("price", "rate", "cost"),  # type: ignore[arg-type]
-        "metadata": RequestMetadata(**{name: name for name in RequestMetadata.__annotations__}),  # type: ignore[arg-type]
+        "timing": Timing("submitted_at", "started_at", "ended_at", "expires_at", "due_at", 9.0, "watched_until"),
+        "lease": Lease("worker", "lease_until", "hand_backs", "cancel_requested"),
+        "billing": Billing("price", "rate", "cost"),
+        "metadata": RequestMetadata(**{name: name for name in RequestMetadata.__annotations__}),
         "result": Result.from_json(RESULT),
-        "failure": Failure("error", "error_status", "error_kind"),  # type: ignore[arg-type]
+        "failure": Failure("error", "error_status", "error_kind"),
     }
     calm, late = (Request.of([*(row | {"cancel_requested": False}).values()], moment) for moment in (8.9, 9.0))
     assert (calm.lease.cancel_requested, late.lease.cancel_requested) == (False, True)
