@@ -23,6 +23,8 @@ from tests.databases import PostgresServer, postgres_server, server_program
 BASELINE = "37079e7"
 HERE = Path(__file__).parents[1]
 INSIDE = Path(__file__).with_name("inside.py")
+#: Where spans are traced they are written when the process stops: an exporter that wakes up is not to be measured.
+QUIET = {"OTEL_BSP_SCHEDULE_DELAY": "3600000"}
 #: Seconds for a server to start, and to stop.
 TIMEOUT = 90
 
@@ -37,7 +39,7 @@ class Version(NamedTuple):
         """For its processes: its own code before any installed one, and no settings but these."""
         own = {name: value for name, value in os.environ.items() if not name.startswith("TINTYPE_")}
         named = {f"TINTYPE_{name.upper()}": str(value) for name, value in settings.items()}
-        return own | named | {"PYTHONPATH": f"{self.folder / 'src'}:{self.folder}"}
+        return own | named | QUIET | {"PYTHONPATH": f"{self.folder / 'src'}:{self.folder}"}
 
 
 NOW = Version("now", HERE)
@@ -123,10 +125,10 @@ class Served:
         """Their process ids."""
         return [one.pid for one in psutil.Process(self.process.pid).children()]
 
-    def wait_for(self, path: str) -> Self:
-        """Until `/ready`, say, is answered with 200."""
-        until = time.monotonic() + TIMEOUT
-        while not httpx2.get(self.address + path).is_success:
+    def wait_for(self, path: str, key: str = KEY, said: str = "") -> Self:
+        """Until `/ready`, say, is answered with 200, and with these words."""
+        until, headers = time.monotonic() + TIMEOUT, {"x-api-key": key}
+        while not (answer := httpx2.get(self.address + path, headers=headers)).is_success or said not in answer.text:
             if time.monotonic() > until:
                 raise RuntimeError(f"{path} of {self.version.name}: {self.log.read_text()[-2000:]}")
             time.sleep(0.1)
