@@ -140,10 +140,10 @@ class Served:
 
 
 class Inside:
-    """A process of one version that runs `benchmarks/inside.py`, and does what it is asked, within a `with` block."""
+    """A process of one version that runs a script of ours, and does what it is asked, within a `with` block."""
 
-    def __init__(self, version: Version, *arguments: object) -> None:
-        self._command = [sys.executable, "-P", str(INSIDE), *map(str, arguments)]
+    def __init__(self, version: Version, *arguments: object, script: Path = INSIDE) -> None:
+        self._command = [sys.executable, "-P", str(script), *map(str, arguments)]
         self._version = version
 
     def __enter__(self) -> Self:
