@@ -140,7 +140,8 @@ def overhead(family: Family, count: int, rounds: int) -> Figure:
             for job in jobs:
                 engine.add(family.begin(job, init()))
             engine.step()
-            steps, bare = [], []
+            steps: list[float] = []
+            bare: list[float] = []
             while len(steps) < 8:
                 bare.append(timed(partial(family.predict, *rows(engine)))[1])
                 steps.append(timed(engine.step)[1])
@@ -158,7 +159,8 @@ def previews(family: Family, rounds: int) -> Figure:
             engine.add(picture)
             engine.step()
             look(picture)  # fits the map, once per model
-            steps, looks = [], []
+            steps: list[float] = []
+            looks: list[float] = []
             while len(steps) < 8:
                 looks.append(timed(partial(look, picture))[1])
                 steps.append(timed(engine.step)[1])
