@@ -186,13 +186,13 @@ def requests(sheet: Sheet, sides: Sequence[Version], folder: Path, server: Postg
             urls = [server.empty() if server and database != "SQLite" else _file(folder, one) for one in sides]
             with ExitStack() as stack:
                 loads = {
-                    one: stack.enter_context(Inside(one, "load", url, *ONE))
+                    one: stack.enter_context(Inside(one, "inside", "load", url, *ONE))
                     for one, url in zip(sides, urls, strict=True)
                 }
                 by_length(sheet, database, goal, loads, rounds)
     if server:
         with ExitStack() as stack:
-            loads = {one: stack.enter_context(Inside(one, "load", server.empty(), *SEVERAL)) for one in sides}
+            loads = {one: stack.enter_context(Inside(one, "inside", "load", server.empty(), *SEVERAL)) for one in sides}
             row = sheet.row("requests/s, 4 web processes of 4 submitters, 8 workers: PostgreSQL", "/s")
             for version in turns([*loads], rounds, "PostgreSQL: several servers"):
                 row.add(version.name, loads[version].ask(queued=0, seconds=SECONDS)["per_second"])

@@ -26,7 +26,6 @@ from tests.databases import PostgresServer
 
 from benchmarks.sides import NOW, Inside, Version, baseline, postgres, spent
 
-SCRIPT = Path(__file__).with_name("simulated.py")
 #: Requests a second that clients want, level by level; seconds of each until it is counted, and counted.
 LEVELS = (5, 10, 20, 40, 80, 160, 320, 640)
 SETTLE, COUNTED = 2.5, 4.0
@@ -113,7 +112,7 @@ def measure(version: Version, fleet: Fleet, url: str, server: PostgresServer | N
     """Level after level, up to the first that is too much."""
     levels: list[Level] = []
     about = (url, fleet.workers, fleet.clients, fleet.processes)
-    with Inside(version, *about, script=SCRIPT) as inside:
+    with Inside(version, "simulated", *about) as inside:
         for wanted in track(LEVELS, description=f"fleet, {fleet.database}, {version.name}", transient=True):
             levels.append(_level(wanted, *_run(inside, server, wanted)))
             if levels[-1].bends:

@@ -1,7 +1,7 @@
-"""What runs inside a measured version of tintype: the store under load, and what ends requests without a model.
+"""What runs on a measured version of tintype: the store under load, and what ends requests without a model.
 
-Run by its path (`python -P benchmarks/inside.py`), with that version's `src`, `tests` and `benchmarks` on the path: it
-uses what all measured versions have. One order a line, in JSON, on stdin; one answer a line on stdout.
+`python -m benchmarks.inside`, with that version's `src` on the path: it takes what all measured versions have, and
+nothing of this tree's tests. One order a line, in JSON, on stdin; one answer a line on stdout.
 """
 
 from __future__ import annotations
@@ -12,22 +12,31 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from io import BytesIO
+from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import quantiles
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 from PIL import Image
-from tests.databases import migrated
-from tests.stores import a_result
+from sqlalchemy import func, insert, select, text
 
-from benchmarks.store import House
+from tintype.core import Output, Result
 from tintype.media.storage import Files
+from tintype.settings import Settings
+from tintype.store.accounts.keys import Ceilings, Key
+from tintype.store.db.database import Database
+from tintype.store.db.migrations import migrate
 from tintype.store.db.records import Request
+from tintype.store.db.tables import requests
+from tintype.store.queue.lifecycle import Rules
 from tintype.store.queue.queue import Leases
+from tintype.store.queue.submit import NewRequest
+from tintype.store.store import Store
 from tintype.telemetry.logs import set_up_logs
 
 #: Fresh interpreters, as workers are.
@@ -38,6 +47,9 @@ BACKLOG = 64
 IN_HAND, COMPLETERS, BUNCH = 32, 4, 8
 #: Seconds of a run before it is counted.
 LEAD = 0.4
+#: Accounts with a key each; models; priorities of what waits, which all others come before.
+ACCOUNTS, SLUGS, PRIORITIES = 50, 4, 3
+PARAMS = {"prompt": "a fox in the snow, oil on canvas, " * 4, "seed": 1, "steps": 20, "guidance_scale": 7.5}
 
 #: When something ended, by the machine's monotonic clock, and the seconds that it took.
 Took = tuple[float, float]
@@ -51,21 +63,66 @@ class Turn(NamedTuple):
     ready: Any
 
 
+def opened(url: str, process: str) -> Store:
+    """The store, with limits as a server has them: a submit counts what it counts there."""
+    ceilings = Ceilings(queue=100_000, max_queued=100_000)
+    return Store(Database(url, process=process), Settings(), Rules(lease=15, retention=3600, ceilings=ceilings))
+
+
+def prepared(url: str) -> list[Key]:
+    """The keys of a new database."""
+    store = opened(url, "command")
+    migrate(store.db)
+    owners = [store.accounts.create(f"account {number}", 10**15).id for number in range(ACCOUNTS)]
+    keys = [store.accounts.keys.create(owner, "key")[0] for owner in owners]
+    store.close()
+    return keys
+
+
+def new_request(key: Key, number: int, priority: int = 0) -> NewRequest:
+    """One of a paid image; the number says of which model."""
+    slug = f"model-{number % SLUGS}"
+    return NewRequest(key, slug, PARAMS, 2_000, priority=priority, steps=20, cancel_after=3600)
+
+
+def result(*outputs: Output) -> Result:
+    """What a worker made."""
+    return Result(outputs=outputs, format="jpeg", seed=7, inference_time=1.0)
+
+
+def fill(store: Store, keys: Sequence[Key], length: int) -> None:
+    """Have so many requests wait, of all keys, models and priorities: copies of one that was submitted."""
+    waiting, _, _ = store.queue.depth()
+    if waiting >= length:
+        return
+    first = store.queue.submit(new_request(keys[0], 0))
+    with store.db.write() as tx:
+        row = dict(tx.execute(select(requests).where(requests.c.id == first.id)).mappings().one())
+        last = tx.scalar(select(func.max(requests.c.seq))) or 0
+        copies = []
+        for number in range(1, length - waiting):
+            key, slug = keys[number % len(keys)], f"model-{number % SLUGS}"
+            own = {"id": str(uuid4()), "seq": last + number, "slug": slug, "priority": number % PRIORITIES, "price": 0}
+            copies.append({**row, **own, "key_id": key.id, "account_id": key.account_id})
+        tx.execute(insert(requests), copies)
+        if store.db.can_notify:
+            tx.execute(text("ANALYZE"))  # as autovacuum does within a minute
+
+
 def load(url: str, processes: int, threads: int, workers: int) -> Answer:
     """Submitters and workers as they are: threads of `processes` web processes, and a process for each worker.
 
     An order has `queued`, the requests that wait behind those that are measured, and `seconds`.
     """
-    migrated(url)
-    house = House(url)
+    keys, store = prepared(url), opened(url, "command")
     turn = Turn(PROCESSES.Semaphore(BACKLOG), PROCESSES.Semaphore(0))
-    every = [started(submitting, url, house.keys, threads, turn) for _ in range(processes)]
+    every = [started(submitting, url, keys, threads, turn) for _ in range(processes)]
     every += [started(working, url, turn) for _ in range(workers)]
     for pipe in every:
         pipe.recv()
 
     def answer(asked: dict[str, Any]) -> Any:
-        house.fill(asked["queued"])
+        fill(store, keys, asked["queued"])
         since = time.monotonic() + 0.05 + LEAD
         until = since + asked["seconds"]
         for pipe in every:
@@ -110,16 +167,15 @@ def runs(pipe: Connection, run: Callable[[float, float], dict[str, list[Took]]])
         pipe.send({**run(began, until), "processor": time.process_time() - before})
 
 
-def submitting(url: str, keys: list[Any], threads: int, turn: Turn, pipe: Connection) -> None:
+def submitting(url: str, keys: list[Key], threads: int, turn: Turn, pipe: Connection) -> None:
     """A web process without HTTP."""
-    house = House(url, keys=0)
-    house.keys = keys
+    queue, numbers = opened(url, "web").queue, count()
 
     def submit(until: float) -> list[Took]:
         took: list[Took] = []
         while (left := until - time.monotonic()) > 0 and turn.room.acquire(timeout=left):
-            began = time.monotonic()
-            house.submit()
+            number, began = next(numbers), time.monotonic()
+            queue.submit(new_request(keys[number % len(keys)], number, PRIORITIES))
             turn.ready.release()
             took.append((time.monotonic(), time.monotonic() - began))
         return took
@@ -138,12 +194,12 @@ def working(url: str, turn: Turn, pipe: Connection) -> None:
 
     It is woken by a semaphore, at no cost to the database.
     """
-    leases = House(url, keys=0).store.leases
+    leases = opened(url, "worker").leases
     name, hands = f"w-{os.getpid()}", threading.Semaphore(IN_HAND)
 
     def complete(request: Request, took: list[Took]) -> None:
         began = time.monotonic()
-        if not leases.complete(request.id, request.attempt, a_result(inference_time=1.0)):
+        if not leases.complete(request.id, request.attempt, result()):
             raise RuntimeError("the request is not the one that was claimed")
         took.append((time.monotonic(), time.monotonic() - began))
         turn.room.release()
@@ -193,25 +249,23 @@ def ends(url: str, outputs: str) -> Answer:
     An order has `count`, and `pause`, the seconds between two; the answer has each one's id and when it was committed,
     by the monotonic clock. Without a count, the answer is how many are queued.
     """
-    house = House(url, keys=0)
-    leases, files = house.store.leases, Files(Path(outputs), 3600.0)
+    store, files = opened(url, "worker"), Files(Path(outputs), 3600.0)
     file = BytesIO()
     Image.new("RGB", (256, 256), "gray").save(file, "jpeg")
 
     def end(due: float) -> tuple[str, float]:
-        request = leases.claim("ends", idle=True)
+        request = store.leases.claim("ends", idle=True)
         if request is None:
             raise RuntimeError("no request waits")
         name = files.put(file.getvalue(), "jpeg")
-        about = {"name": name, "size": len(file.getvalue()), "width": 256, "height": 256, "seed": 7}
-        result = a_result(format="jpeg", inference_time=0.1, pictures=[about])
+        made = result(Output(name, len(file.getvalue()), 256, 256, 7))
         time.sleep(max(0.0, due - time.monotonic()))
-        leases.complete(request.id, request.attempt, result)
+        store.leases.complete(request.id, request.attempt, made)
         return request.id, time.monotonic()
 
     def answer(asked: dict[str, Any]) -> Any:
         if "count" not in asked:
-            return house.store.queue.depth()[0]
+            return store.queue.depth()[0]
         began = time.monotonic()
         return [end(began + (number + 1) * asked["pause"]) for number in range(asked["count"])]
 

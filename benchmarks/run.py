@@ -22,7 +22,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from tests.toy import toy_weights
+from tests.toy_weights import toy_weights
 
 from benchmarks import control, fleet, latency, memory, start, store, submits
 from benchmarks.sides import BASELINE, NOW

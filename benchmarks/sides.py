@@ -22,7 +22,6 @@ from tests.databases import PostgresServer, postgres_server, server_program
 #: The code before issue 18, which made the control plane cheaper.
 BASELINE = "37079e7"
 HERE = Path(__file__).parents[1]
-INSIDE = Path(__file__).with_name("inside.py")
 #: Where spans are traced they are written when the process stops: an exporter that wakes up is not to be measured.
 QUIET = {"OTEL_BSP_SCHEDULE_DELAY": "3600000"}
 #: Seconds for a server to start, and to stop.
@@ -39,7 +38,7 @@ class Version(NamedTuple):
         """For its processes: its own code before any installed one, and no settings but these."""
         own = {name: value for name, value in os.environ.items() if not name.startswith("TINTYPE_")}
         named = {f"TINTYPE_{name.upper()}": str(value) for name, value in settings.items()}
-        return own | named | QUIET | {"PYTHONPATH": f"{self.folder / 'src'}:{self.folder}"}
+        return own | named | QUIET | {"PYTHONPATH": str(self.folder / "src")}
 
 
 NOW = Version("now", HERE)
@@ -140,17 +139,17 @@ class Served:
 
 
 class Inside:
-    """A process of one version that runs a script of ours, and does what it is asked, within a `with` block."""
+    """A process that runs a module of ours on one version, and does what it is asked, within a `with` block."""
 
-    def __init__(self, version: Version, *arguments: object, script: Path = INSIDE) -> None:
-        self._command = [sys.executable, "-P", str(script), *map(str, arguments)]
+    def __init__(self, version: Version, module: str, *arguments: object) -> None:
+        self._command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
         self._version = version
 
     def __enter__(self) -> Self:
         self._log = tempfile.TemporaryFile("w+")
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._log}
         env = self._version.environment()
-        self._process = subprocess.Popen(self._command, env=env, text=True, bufsize=1, **pipes)  # type: ignore[call-overload]  # noqa: S603
+        self._process = subprocess.Popen(self._command, env=env, cwd=HERE, text=True, bufsize=1, **pipes)  # type: ignore[call-overload]  # noqa: S603
         self._answer()  # it is ready
         return self
 

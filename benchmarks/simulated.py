@@ -1,14 +1,13 @@
-"""Runs inside a measured version of tintype: a fleet's workers and clients, as they are but for models and HTTP.
+"""What runs on a measured version of tintype: a fleet's workers and clients, as they are but for models and HTTP.
 
-Like `inside.py`, run by its path, and told each level of load by a line of JSON. A process has many workers, or many
-clients, and some threads that do what is due. What each call of the store takes is counted by its kind.
+As `inside.py` does, it takes what all versions have; it is told each level of load by a line of JSON. A process has many
+workers, or many clients, and some threads that do what is due. What the store is asked for is counted by its kind.
 """
 
 from __future__ import annotations
 
 import heapq
 import json
-import multiprocessing
 import random
 import sys
 import threading
@@ -21,28 +20,23 @@ from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import event
-from tests.databases import migrated
-from tests.stores import a_result, new_request, store_on
 
+from benchmarks.inside import PROCESSES, new_request, opened, prepared, result
 from tintype.core import RunningImages, WorkerReport
 from tintype.settings import Settings
-from tintype.store.accounts.accounts import Accounts
-from tintype.store.accounts.keys import Ceilings, Key
+from tintype.store.accounts.keys import Key
 from tintype.store.db.database import Database, Listener
 from tintype.store.db.records import Progress, Request
-from tintype.store.ops.processes import Workers
 from tintype.telemetry.logs import set_up_logs
 
 T = TypeVar("T")
 
-#: Fresh interpreters, as servers and workers are.
-PROCESSES = multiprocessing.get_context("spawn")
 #: Threads of a process: a few of those that a web process may have.
 THREADS = 12
-ACCOUNTS, SLUGS, IN_HAND = 50, 4, 4
+#: Requests that a worker holds at the same time, at most.
+IN_HAND = 4
 #: Seconds for which a worker holds a request, at least and at most; and between polls of a client.
 HELD, POLL = (0.5, 1.5), 1.0
-PARAMS = {"prompt": "a fox in the snow, oil on canvas, " * 4, "seed": 1, "steps": 20, "guidance_scale": 7.5}
 QUEUE = Settings().queue
 #: What brackets statements, or sets a connection up.
 NO_STATEMENTS = ("PRAGMA", "BEGIN", "SAVEPOINT", "RELEASE", "SET ")
@@ -158,8 +152,7 @@ class Client:
         if turn != self.turn or self._request is not None:
             return
         self._began = time.monotonic()
-        slug = f"model-{random.randrange(SLUGS)}"  # noqa: S311
-        new = new_request(self._key, slug, PARAMS, 2_000, steps=20)
+        new = new_request(self._key, random.randrange(100))  # noqa: S311
         submit = partial(self._process.store.queue.submit, new)
         self._request = self._process.meter.run(submit, lambda _: "submit")
         self._process.agenda.add(POLL, self._poll)
@@ -190,9 +183,8 @@ class ClientProcess:
     """A web process without HTTP, and its clients."""
 
     def __init__(self, url: str, keys: list[Key], clients: int) -> None:
-        self.db = Database(url, process="web")
-        self.store = store_on(self.db, retention=3600, ceilings=Ceilings(queue=100_000, max_queued=100_000))
-        self.meter, self.agenda, self.rate = Meter(self.db), Agenda(), 0.0
+        self.store = opened(url, "web")
+        self.meter, self.agenda, self.rate = Meter(self.store.db), Agenda(), 0.0
         self._clients = [Client(self, keys[number % len(keys)]) for number in range(clients)]
 
     def level(self, rate: float) -> None:
@@ -239,8 +231,7 @@ class Worker:
                 self._process.agenda.add(random.uniform(*HELD), partial(self._complete, found))  # noqa: S311
 
     def _complete(self, request: Request) -> None:
-        ended = a_result(inference_time=1.0)
-        complete = partial(self._process.store.leases.complete, request.id, request.attempt, ended)
+        complete = partial(self._process.store.leases.complete, request.id, request.attempt, result())
         self._process.meter.run(complete, lambda _: "complete")
         del self._held[request.id]
         self.wake()
@@ -255,20 +246,18 @@ class Worker:
         report = WorkerReport(running=tuple(RunningImages(one.id, one.slug, 1, beat % 20, 20) for one in held))
         self._process.store.leases.renew([Progress(one.id, one.attempt, beat % 20, 20) for one in held])
         about = (self._name, "cuda:0", beat, 8 * beat)
-        self._process.workers.heartbeat(*about, step_seconds=beat / 10, max_rows=16, report=report)
+        self._process.store.ops.workers.heartbeat(*about, step_seconds=beat / 10, max_rows=16, report=report)
 
 
 class WorkerProcess:
     """Some of the fleet's workers. They are woken together: each would listen by itself."""
 
     def __init__(self, url: str, names: list[str]) -> None:
-        self.db = Database(url, process="worker")
-        self.store = store_on(self.db, retention=3600)
-        self.workers = Workers(self.db)
-        self.poll = QUEUE.poll_with_notify if self.db.can_notify else QUEUE.poll
-        self.meter, self.agenda = Meter(self.db), Agenda()
+        self.store = opened(url, "worker")
+        self.poll = QUEUE.poll_with_notify if self.store.db.can_notify else QUEUE.poll
+        self.meter, self.agenda = Meter(self.store.db), Agenda()
         self._workers = [Worker(self, name) for name in names]
-        self._listener = Listener(self.db, self._wake)
+        self._listener = Listener(self.store.db, self._wake)
         self._listener.__enter__()
         for one in self._workers:
             one.begin()
@@ -308,16 +297,12 @@ def main() -> None:
     """Levels of load until the input ends: `rate`, of all clients together, and `since` and `until` by the clock."""
     url, workers, clients, processes = sys.argv[1], *map(int, sys.argv[2:])
     set_up_logs(process="simulated")
-    migrated(url)
-    db = Database(url)
-    owners = Accounts(db)
-    keys = [owners.keys.create(owners.create(f"account {n}", 10**15).id, "key")[0] for n in range(ACCOUNTS)]
+    keys, store = prepared(url), opened(url, "command")
     names = [[f"w-{number}" for number in range(own, workers, processes)] for own in range(processes)]
     pipes = [started(WorkerProcess, url, own) for own in names]
     pipes += [started(ClientProcess, url, keys, clients // processes) for _ in range(processes)]
     for pipe in pipes:
         pipe.recv()
-    store = store_on(db)
     print("{}", flush=True)  # noqa: T201 - it is ready
     for line in sys.stdin:
         asked = json.loads(line)

@@ -51,7 +51,7 @@ def measure(version: Version, folder: Path, url: str = "") -> Waits:
     connections = {"connections": CONNECTIONS, "peer_connections": CONNECTIONS // 4}
     with Served(version, folder, url, devices="", queue=0, queue_share=1, **room, **connections) as served:
         served.wait_for("/health")
-        with Inside(version, "ends", served.url, folder / "outputs") as inside:
+        with Inside(version, "inside", "ends", served.url, folder / "outputs") as inside:
             return asyncio.run(_measure(served, inside))
 
 

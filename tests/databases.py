@@ -52,9 +52,12 @@ class SqliteFiles:
 
     def fresh(self) -> str:
         """The URL of a new migrated database."""
-        url = self.empty()
-        shutil.copy(self._template, url.removeprefix("sqlite:///"))
-        return url
+        return self.put(Path(self.empty().removeprefix("sqlite:///")))
+
+    def put(self, file: Path) -> str:
+        """The URL of a new migrated database in that file."""
+        shutil.copy(self._template, file)
+        return f"sqlite:///{file}"
 
     def drop(self, url: str) -> None:
         """Let a database go."""

@@ -22,7 +22,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from tests.acceptance.harness import Server, done, here, words
-from tests.toy import small_setting, toy_setting, toy_weights
+from tests.toy_weights import small_setting, toy_setting, toy_weights
 from tintype.catalog.builtin import vocabulary
 from tintype.catalog.models import MODELS, SD15_IMG2IMG
 from tintype.cli import main

@@ -13,7 +13,7 @@ from benchmarks.control import Goal, Row
 from benchmarks.networks import DENOISERS, Denoiser, on_meta, work
 from benchmarks.work import mixed_jobs
 from tests.integration.conftest import KL
-from tests.toy import TRANSFORMER, UNET, toy_weights
+from tests.toy_weights import TRANSFORMER, UNET, toy_weights
 
 from tintype.diffusion.compile import CompileCache
 from tintype.diffusion.memory.component import run_eagerly

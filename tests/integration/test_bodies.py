@@ -16,8 +16,8 @@ import httpx2
 import pytest
 from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import MEDIUM, TEXT, gradient, quick, refused
+from tests.clients import dial
 from tests.integration.website import Website, serving
-from tests.sockets import dial
 
 from tintype.web import body
 from tintype.web.generate import submit
@@ -283,7 +283,7 @@ HOOK = {"webhook_url": "https://receiver.example.com/", "event": {"types": ["REQ
         ),
         ({"event": {"types": []}}, "event.types: required, but not sent"),
         ({"event": "REQUEST_FAILED"}, "event.types: 'REQUEST_FAILED' was sent; allowed: a list of"),
-        ({"event": {"types": ["x"]}}, "event.types: ['x'] was sent; allowed: a list of"),
+        ({"event": {"types": ["x"]}}, 'event.types: ["x"] was sent; allowed: a list of'),
     ],
 )
 def test_a_webhook_is_refused_in_words(http: httpx2.Client, wrong: dict[str, Any], said: str) -> None:

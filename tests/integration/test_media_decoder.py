@@ -17,7 +17,7 @@ import psutil
 import pytest
 from PIL import Image
 from tests.acceptance.harness import until
-from tests.pictures import saved, scanned
+from tests.image_files import saved, scanned
 
 from tintype.errors import BadPicture
 from tintype.media.decoder import Decoder, reduced

@@ -24,7 +24,7 @@ ABOUT = {"tasks": [], "models": ["a"], "memory": {"process": 300, "reserved": 50
 
 @pytest.fixture
 def tenant(db: Database) -> Tenant:
-    return Tenant(db, asks={"slug": "a", "price": 1, "steps": 4, "speed_key": "a 18 1"})
+    return Tenant(store_on(db), asks={"slug": "a", "price": 1, "steps": 4, "speed_key": "a 18 1"})
 
 
 @pytest.fixture

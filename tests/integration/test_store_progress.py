@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from sqlalchemy import func, select
-from tests.stores import new_request
+from tests.stores import new_request, store_on
 from tests.tenants import Tenant
 
 from tintype.catalog.models import SD3_MEDIUM_IMG2IMG, SD15_IMG2IMG
@@ -23,7 +23,7 @@ PACE = "a 18 1"
 @pytest.fixture
 def tenant(db: Database) -> Tenant:
     """With a worker alive."""
-    one = Tenant(db, asks={"slug": "a", "price": 1, "steps": STEPS, "speed_key": PACE})
+    one = Tenant(store_on(db), asks={"slug": "a", "price": 1, "steps": STEPS, "speed_key": PACE})
     one.beat("w1")
     return one
 

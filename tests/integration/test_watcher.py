@@ -11,9 +11,10 @@ from typing import Any, cast
 import pytest
 from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import TEXT, left, quick
+from tests.clients import call_bytes, dial
 from tests.databases import place_of, statements
 from tests.integration.website import Website, serving
-from tests.sockets import call_bytes, dial
+from tests.stores import store_on
 from tests.tenants import Tenant
 
 from tintype.errors import StoreUnavailable
@@ -33,7 +34,7 @@ KEYS = 3
 
 @pytest.fixture
 def tenant(db: Database) -> Tenant:
-    return Tenant(db, asks={"params": {"prompt": "a fox"}, "steps": 4, "speed_key": "sd3 4 1"})
+    return Tenant(store_on(db), asks={"params": {"prompt": "a fox"}, "steps": 4, "speed_key": "sd3 4 1"})
 
 
 def submit_many(tenant: Tenant, number: int = MANY) -> list[Request]:

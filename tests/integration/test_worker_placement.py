@@ -15,7 +15,7 @@ from sqlalchemy import select
 from tests.acceptance.harness import until
 from tests.integration.website import Website, serving
 from tests.stores import new_request, store_on
-from tests.toy import TRANSFORMER, toy_weights
+from tests.toy_weights import TRANSFORMER, toy_weights
 
 from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.catalog.spec import Catalogue

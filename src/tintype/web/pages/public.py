@@ -20,7 +20,7 @@ from tintype.web.auth import caller, observer
 from tintype.web.declared import Answer, SentQuery
 from tintype.web.dependencies import BaseUrl, FilesDep, RuntimeDep
 from tintype.web.openapi import BINARY, errors, headers
-from tintype.web.query import Flag
+from tintype.web.query import QueryFlag
 from tintype.web.responses import CachedEndpoint, StoredFile, conditional
 from tintype.web.runtime import Runtime
 from tintype.web.threads import Threaded, holder, in_thread
@@ -51,7 +51,9 @@ class Health(Answer):
 class ReadyQuery(SentQuery):
     """What is asked."""
 
-    web: Annotated[Flag, Field(description="Whether this process can take calls, with or without a worker")] = False
+    web: Annotated[QueryFlag, Field(description="Whether this process can take calls, with or without a worker")] = (
+        False
+    )
 
 
 class Ready(Answer):
