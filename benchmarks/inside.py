@@ -48,7 +48,7 @@ IN_HAND, COMPLETERS, BUNCH = 32, 4, 8
 #: Seconds of a run before it is counted.
 LEAD = 0.4
 #: Accounts with a key each; models; priorities of what waits, which all others come before.
-ACCOUNTS, SLUGS, PRIORITIES = 50, 4, 3
+ACCOUNTS, SLUGS, PRIORITIES = 20, 4, 3
 PARAMS = {"prompt": "a fox in the snow, oil on canvas, " * 4, "seed": 1, "steps": 20, "guidance_scale": 7.5}
 
 #: When something ended, by the machine's monotonic clock, and the seconds that it took.

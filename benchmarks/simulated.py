@@ -1,7 +1,7 @@
 """What runs on a measured version of tintype: a fleet's workers and clients, as they are but for models and HTTP.
 
-As `inside.py` does, it takes what all versions have; it is told each level of load by a line of JSON. A process has many
-workers, or many clients, and some threads that do what is due. What the store is asked for is counted by its kind.
+As `inside.py` does, it takes what all versions have; each level of load is a line of JSON. A process has many workers,
+or many clients, and some threads that do what is due. What the store is asked for is counted by its kind.
 """
 
 from __future__ import annotations
