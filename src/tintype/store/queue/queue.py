@@ -170,10 +170,11 @@ class Queue:
         with self._db.read() as view:  # often, and mostly for nothing: not under the lock
             overdue, unended, unfolded = lifecycle.overdue(view, self._rules)
         self._expects |= unended
-        if overdue or unfolded:
+        if overdue:
             with self._db.write() as tx:
-                if overdue:
-                    lifecycle.give_up(tx, read_clock(tx), self._rules)
+                lifecycle.give_up(tx, read_clock(tx), self._rules)
+        if unfolded:
+            with self._db.write() as tx:
                 measurements.fold(tx)
 
     def needed_inputs(self) -> frozenset[str]:
