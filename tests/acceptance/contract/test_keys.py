@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from tests.acceptance.contract.api import Api
-from tests.acceptance.harness import KEY
+from tests.acceptance.harness import KEY, until
 from tests.acceptance.test_http_helpers import (
     MEDIUM,
     OLD,
@@ -124,7 +124,15 @@ def test_a_revoked_key(api: Api) -> None:
     assert left(http) == 1
     which = next(key.id for key in api.store.accounts.keys.list() if key.hint == secret[:7])
     api.cli("keys", "revoke", which)
-    refused(http.get("/v1/get-user-credits"), 401)
+    revoked, calls = time.monotonic(), list[float]()
+
+    def refuses() -> bool:
+        calls.append(time.monotonic())
+        return http.get("/v1/get-user-credits").status_code == 401
+
+    until(refuses)
+    assert all(began < revoked + 1 for began in calls[:-1]), "let in although another process had revoked it"
+    refused(http.get("/v1/get-user-credits"), 401, "revoked")
 
 
 def test_an_expired_key(api: Api) -> None:
@@ -139,6 +147,7 @@ def test_a_rotated_key(api: Api) -> None:
     new = api.cli("keys", "rotate", old)
     assert left(api.http(old)) == left(api.http(new)) == 1
     newest = api.cli("keys", "rotate", new, "--overlap", "0")
+    until(lambda: api.http(new).get("/v1/get-user-credits").status_code == 401)
     refused(api.http(old).get("/v1/get-user-credits"), 401)
     refused(api.http(new).get("/v1/get-user-credits"), 401, "replaced")
     assert left(api.http(newest)) == 1
