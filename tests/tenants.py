@@ -10,6 +10,7 @@ from tintype.core import WorkerReport
 from tintype.store.accounts.accounts import Account
 from tintype.store.accounts.keys import Key
 from tintype.store.db.records import Request
+from tintype.store.queue.eta import Eta
 from tintype.store.store import Store
 
 
@@ -71,6 +72,10 @@ class Tenant:
     def find(self, request: Request) -> Request:
         """The request as it is now."""
         return self.store.queue.find(request.id, request.account_id)
+
+    def eta(self, request: Request) -> Eta:
+        """Its ETA now."""
+        return self.store.queue.poll_one(request.id, request.account_id).eta
 
     def beat(self, worker: str = "w1", passes: int = 0, rows: int = 0, **told: Any) -> bool:
         """A worker's heartbeat; whether it may go on."""

@@ -61,7 +61,8 @@ def test_a_look_is_as_many_statements_for_hundreds_as_for_two(tenant: Tenant) ->
 
     few = asked(tenant.db, lambda: look(running[:1], [running[1], queued[0]]))
     many = asked(tenant.db, lambda: look(running, [*running, *queued]))
-    assert few == many <= 12
+    assert many <= 3, "the states, the rows, and what begins a transaction"
+    assert few <= 12, "and once in a moment, the speeds and the queue"
     found = look([], [*running, *queued])
     assert found.news.keys() == {*running, *queued}
     places = [found.news[id].eta.position for id in queued]

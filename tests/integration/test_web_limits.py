@@ -26,6 +26,7 @@ from tintype.media.decoder import Decoded, Decoder
 from tintype.media.http import PublicClient
 from tintype.media.network import Cancellation
 from tintype.store.accounts.keys import Key
+from tintype.store.db import measurements
 from tintype.store.db.tables import paces, requests
 from tintype.web.threads import MAX_PER_HOLDER, MAX_THREADS
 from tintype.worker.inputs import Inputs
@@ -122,6 +123,7 @@ def test_retry_after_is_what_the_running_work_still_takes(tmp_path: Path, settin
         site.submit()
         site.complete(site.claim())  # 1.5 s for its 4 steps
         with site.own.store.db.write() as tx:
+            measurements.fold(tx)
             tx.execute(update(paces).values(seconds=10))
         site.submit()
         assert refused_for(http) == 40, "queued: all of its steps"

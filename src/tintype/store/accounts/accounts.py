@@ -8,7 +8,19 @@ from datetime import UTC, datetime
 from typing import Any, Unpack
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    ScalarSelect,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from tintype.errors import BadRequest, NotFound, Unauthorized
 from tintype.settings.groups import Safety
@@ -57,6 +69,16 @@ class Account:
 ACCOUNT_COLUMNS = [accounts.c[name] for name in Account.__annotations__]
 
 
+def remaining(account_id: ColumnElement[str]) -> ScalarSelect[int]:
+    """`Account.remaining` in SQL; of an account for test keys, what its live account has."""
+    own, live = accounts.alias(), accounts.alias()
+    whose = select(func.coalesce(own.c.test_of, own.c.id)).where(own.c.id == account_id)
+    return select(live.c.balance - live.c.held).where(live.c.id == whose.scalar_subquery()).scalar_subquery()
+
+
+REMAINING = select(remaining(bindparam("whose", type_=accounts.c.id.type)))
+
+
 class Accounts:
     """Accounts and their money. `keys` has their API keys."""
 
@@ -102,8 +124,10 @@ class Accounts:
         Of an account for test keys it is what its live account has: tests change nothing about that.
         """
         with self._db.read() as view:
-            account = _account(view, account_id)
-            return (_account(view, account.test_of) if account.test_of else account).remaining
+            found: int | None = view.scalar(REMAINING, {"whose": account_id})
+        if found is None:
+            raise NotFound(f"Account {account_id} not found")
+        return found
 
     def credit(self, account_id: str, credits_micro: int, note: str | None = None) -> Account:
         """Add micro-dollars to the balance; a negative amount takes them, but not what running requests hold.
