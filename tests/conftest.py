@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from tests.databases import Databases, PostgresServer, SqliteFiles, postgres_server, server_program
@@ -21,6 +22,8 @@ from tintype.store.db.database import Database
 
 def pytest_configure() -> None:
     """Time no example of a property: the machine may have something else to do. TINTYPE_EXAMPLES: how many of each."""
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)  # rich's takes seconds
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
     settings.register_profile("untimed", deadline=None, max_examples=int(os.environ.get("TINTYPE_EXAMPLES", "50")))
     settings.load_profile("untimed")
 
@@ -54,6 +57,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def _group(item: pytest.Item) -> str | None:
     """A server of the session; or else the module, but for tests that take long and share nothing with others of it."""
+    if marked := item.get_closest_marker("xdist_group"):
+        return str(marked.args[0])
     fixtures: Mapping[str, Sequence[pytest.FixtureDef[Any]]] = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
     scopes = {name: found[-1].scope for name, found in fixtures.items()}
     for name in SESSION_SERVERS:

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import threading
-<<<<<<< HEAD
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
-=======
-from collections.abc import Callable
-from typing import Any
->>>>>>> w-t2
 
 import pytest
 from tests.databases import statements
-<<<<<<< HEAD
-from tests.stores import new_request
-
-from tintype.catalog.models import MODELS, SD35_TURBO_TXT2IMG
-from tintype.media.storage import Files
-=======
 from tests.stores import store_on
 from tests.tenants import Tenant
 
-from tintype.catalog.models import MODELS
+from tintype.catalog.models import MODELS, SD35_TURBO_TXT2IMG
+from tintype.media.storage import Files
 from tintype.store.db.database import Database
->>>>>>> w-t2
 from tintype.store.queue.queue import SPARED
 from tintype.store.webhooks.outbox import Backoff, Outbox
 from tintype.telemetry.logs import ProcessLog
@@ -81,7 +70,6 @@ def test_senders_know_whether_anything_may_be_to_be_told_soon(tenant: Tenant) ->
     assert outbox.expects
 
 
-<<<<<<< HEAD
 class Moving(threading.Event):
     """An event for which nobody waits: a clock moves on instead."""
 
@@ -95,10 +83,7 @@ class Moving(threading.Event):
         return self.is_set()
 
 
-def test_a_fake_worker_that_has_accepted_nothing_looks_seldom(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-=======
 def test_a_fake_worker_that_has_accepted_nothing_looks_seldom(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
->>>>>>> w-t2
     moment, woken = [1e6], threading.Event()
     monkeypatch.setattr(fake_worker.time, "monotonic", lambda: moment[0])
     outputs: Any = None  # nothing is to be drawn
@@ -111,12 +96,13 @@ def test_a_fake_worker_that_has_accepted_nothing_looks_seldom(tenant: Tenant, mo
 
     assert looks(tenant, turn, 80) == 10
     woken.set()
-<<<<<<< HEAD
-    assert looks(house, turn, 80) == 80
+    assert looks(tenant, turn, 80) == 80
 
 
-def test_a_worker_with_nothing_in_hand_has_few_heartbeats_and_tells_its_news_soon(house: House, tmp_path: Path) -> None:
-    store, safety, nothing = house.store, SafetyFilter(None), cast(Inputs, None)
+def test_a_worker_with_nothing_in_hand_has_few_heartbeats_and_tells_its_news_soon(
+    tenant: Tenant, tmp_path: Path
+) -> None:
+    store, safety, nothing = tenant.store, SafetyFilter(None), cast(Inputs, None)
     outputs = Outputs(store.leases, Files(tmp_path, 60), safety, with_recipe=False)
     config = WorkerConfig(id="w1", max_images=1, max_rows=1, poll=1, grace=1, heartbeat=0.5)
     worker = Worker(store, ModelPool("cpu", "float32", 32, {}, catalogue=MODELS), nothing, outputs, config)
@@ -133,7 +119,7 @@ def test_a_worker_with_nothing_in_hand_has_few_heartbeats_and_tells_its_news_soo
     heart.send()
     assert [beat(), beat()] == [IDLE, IDLE]
     params = SD35_TURBO_TXT2IMG.validate({"prompt": "a fox"})[0]
-    request = store.queue.submit(new_request(house.keys[0], SD35_TURBO_TXT2IMG.slug, params, 1))
+    request = tenant.submit(SD35_TURBO_TXT2IMG.slug, params=params)
     worker.timer.wake()
     worker.claim()
     assert [beat(), beat(), beat()] == [0.5, 0.5, 0.5]
@@ -143,6 +129,3 @@ def test_a_worker_with_nothing_in_hand_has_few_heartbeats_and_tells_its_news_soo
     assert store.ops.workers.alive(60)[0].state(0) == "idle"
     worker.outputs.breaker.on_recovery()
     assert [beat(), beat()] == [0.5, IDLE]
-=======
-    assert looks(tenant, turn, 80) == 80
->>>>>>> w-t2
