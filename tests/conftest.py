@@ -29,6 +29,7 @@ def pytest_configure() -> None:
 SESSION_SERVERS = ("builtin", "server")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One process of pytest-xdist runs the tests that share something, which is then made once; the longest begin."""
     groups = {item: _group(item) for item in items}

@@ -212,8 +212,8 @@ def statements(db: Database) -> Iterator[list[tuple[str, Any]]]:
         event.remove(db._engine, "before_cursor_execute", note)
 
 
-#: What begins and ends transactions, and sets them up.
-AROUND = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "PRAGMA", "SET", "SELECT pg_advisory_xact_lock")
+#: What begins and ends transactions, and sets them up; several changes' commit notifies once.
+AROUND = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "PRAGMA", "SET", "SELECT pg_notify")
 
 
 def asked_of(db: Database, work: Callable[[], object]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from sqlalchemy import func, select
+from tests.databases import statements
 from tests.stores import new_request, store_on
 from tests.tenants import Tenant
 
@@ -137,12 +138,19 @@ def test_a_preview_is_told_once_and_forgotten_with_its_run(tenant: Tenant) -> No
             return [*latest(view, [request.id]).get(request.id, {}).values()]
 
     assert shown() == []
-    tenant.store.queue.previews.put(request.id, [first, other])
-    tenant.store.queue.previews.put(request.id, [second])
-    tenant.store.queue.previews.put(request.id, [Preview(2, 4, 2, 5, b"late")])
+    with statements(tenant.db) as said:
+        tenant.store.queue.previews.put(request.id, [first, other])
+        tenant.store.queue.previews.put(request.id, [second])
+        tenant.store.queue.previews.put(request.id, [Preview(2, 4, 2, 5, b"early"), Preview(2, 4, 3, 5, b"early")])
+        tenant.store.queue.previews.put(request.id, [Preview(1, 4, 2, 5, b"late")])
+    assert not any("FULL" in one or "advisory" in one for one, _ in said), "no disk is waited for, and no lock"
+    with tenant.db.read() as view:
+        assert view.scalar(select(previews.c.jpeg).where(previews.c.picture == 2)) == b"early", (
+            "a later attempt's stays"
+        )
     assert shown() == [other, second], "the latest of each, of the present attempt"
     assert tenant.store.queue.previews.expire() == 0
     tenant.complete(request, inference_time=1.0)
-    assert tenant.store.queue.previews.expire() == 3
+    assert tenant.store.queue.previews.expire() == 4
     with tenant.db.read() as view:
         assert view.scalar(select(func.count()).select_from(previews)) == 0

@@ -105,5 +105,5 @@ def serving(data: Path, **settings: Any) -> Iterator[Website]:
     try:
         yield Website(server, listener.url)
     finally:
-        server.should_exit = True
+        server.stop()
         thread.join(60)

@@ -262,11 +262,13 @@ class QueueSettings(Group):
     lease: Seconds = Field(15.0, gt=0)
     #: Attempts after which a request is given up; those that a worker handed back don't count.
     max_attempts: int = Field(3, ge=1)
-    #: Time between renewals; also the delay of progress and of cancels.
+    #: Time between a worker's renewals; also the delay of progress and of cancels. One that has nothing in hand
+    #: reports every 2 seconds, unless this is longer.
     heartbeat: Seconds = Field(0.5, gt=0)
-    #: Time between queries of an empty queue.
+    #: Time between queries of an empty queue, and of the requests that calls wait for.
     poll: Seconds = Field(0.05, gt=0)
-    #: The same where the database notifies workers, as PostgreSQL does: in case a notification is missed.
+    #: The same where processes are woken, in case a wake-up is missed: by PostgreSQL's notifications, or by sockets in
+    #: the folder `wake` next to SQLite's file. There are none on some network file systems; then `poll` holds.
     poll_with_notify: Annotated[Seconds, Env("POLL_WITH_NOTIFY", older="POLL_WITH_BELL")] = Field(1.0, gt=0)
     #: How long a new request is left to a worker that has its model loaded and has capacity, before any other may load
     #: it too. Longer than a worker's step, as it claims between two; much shorter than a load. 0 turns it off.

@@ -1,7 +1,4 @@
-"""The database: its connections, the one lock that every change runs under, its clock, and its wake-ups.
-
-Wake-ups of workers by PostgreSQL's LISTEN and NOTIFY are best effort; polling remains the source of truth.
-"""
+"""The database: its connections, the one lock that every change runs under, and its clock."""
 
 from __future__ import annotations
 
@@ -9,15 +6,14 @@ import fcntl
 import os
 import re
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import Histogram
-from sqlalchemy import URL, Connection, Double, Engine, create_engine, event, select, text
+from sqlalchemy import URL, Connection, Double, Engine, create_engine, event, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
@@ -31,14 +27,13 @@ from tintype.store.db.outages import Outages
 from tintype.store.db.writers import Group, Kind, Writers
 from tintype.telemetry.metrics import Transactions
 
+if TYPE_CHECKING:
+    from tintype.store.db.postgres import Notifications
+
 #: Seconds for which a writer queues for SQLite's lock at most, and between two attempts.
 MAX_QUEUE_WAIT, RETRY = 0.25, 0.001
 #: Characters that no UTF-8 or no database takes; JSON can express both: `"\u0000"`, `"\ud800"`.
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-#: The wake-ups'.
-CHANNEL = "tintype_queued"
-#: Seconds between a listener's checks whether to stop, and its attempts to reach a database that is away.
-PAUSE = 1.0
 
 
 class Database:
@@ -162,13 +157,18 @@ class Database:
         """`sqlite` or `postgresql`."""
         return self._engine.dialect.name
 
+    @property
+    def file(self) -> str | None:
+        """SQLite's file; None for PostgreSQL."""
+        return self._engine.url.database if self.kind == "sqlite" else None
+
     @contextmanager
-    def listening(self, channel: str) -> Iterator[Any]:
-        """psycopg's own connection that listens to a channel, where it `can_notify`; raises StoreUnavailable."""
+    def listening(self, channels: Iterable[str]) -> Iterator[Notifications]:
+        """PostgreSQL's notifications of some channels, on a connection of its own; raises StoreUnavailable."""
         from tintype.store.db.postgres import listening  # noqa: PLC0415 - as above
 
-        with self._outages.watched(), listening(self._engine, channel) as connection:
-            yield connection
+        with self._outages.watched(), listening(self._engine, channels) as notifications:
+            yield notifications
 
     def move_clock(self, seconds: float) -> None:
         """Have `now` be this much further ahead of the database's own clock, for this object alone: for tests."""
@@ -203,46 +203,6 @@ def shown_url(url: str) -> str:
 def after(tx: Connection, callback: Callable[[], None]) -> None:
     """Call this once a writing transaction is committed, never if it is rolled back; it mustn't raise or take long."""
     tx.get_execution_options()["group"].callbacks.append(callback)
-
-
-def notify(tx: Connection) -> None:
-    """Wake the workers when this transaction commits, and not at all if it doesn't: something is claimable."""
-    if tx.dialect.name == "postgresql":
-        tx.execute(text(f"NOTIFY {CHANNEL}"))
-
-
-class Listener:
-    """Calls `heard` from a thread of its own at each wake-up, while its `with` block lasts."""
-
-    def __init__(self, db: Database, heard: Callable[[], None]) -> None:
-        self._db = db
-        self._heard = heard
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._listen, name="notify", daemon=True)
-
-    def __enter__(self) -> Listener:
-        if self._db.can_notify:
-            self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        if self._db.can_notify:
-            self._thread.join()
-
-    def _listen(self) -> None:
-        while not self._done.is_set():
-            try:
-                with self._db.listening(CHANNEL) as connection:
-                    self._heard()  # what was queued before it listened
-                    self._hear(connection)
-            except StoreUnavailable:
-                self._done.wait(PAUSE)  # polling goes on
-
-    def _hear(self, connection: Any) -> None:
-        while not self._done.is_set():
-            for _ in connection.notifies(timeout=PAUSE, stop_after=1):
-                self._heard()
 
 
 class now(FunctionElement[float]):  # noqa: N801 - a function in SQL

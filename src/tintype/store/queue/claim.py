@@ -36,7 +36,8 @@ from sqlalchemy import (
 
 from tintype.store.db.audit import record
 from tintype.store.db.conditions import ALIVE, ATTEMPTS, MEMORY_BUDGET, MOMENT, PROCESSING, QUEUED, TAKES, lapsed
-from tintype.store.db.database import notify, now, read_clock
+from tintype.store.db.database import now, read_clock
+from tintype.store.db.notify import Channel, notify
 from tintype.store.db.records import Request, Status
 from tintype.store.db.tables import accounts, api_keys, controls, requests, warmups, workers
 from tintype.store.queue.lifecycle import Rules, change, give_up, log_when_committed
@@ -124,7 +125,8 @@ def resume(tx: Connection) -> None:
     """Resume the queue, if it is paused."""
     if tx.execute(delete(controls).where(PAUSE)).rowcount:
         record(tx, "queue.resume", "queue")
-    notify(tx)
+    for channel in (Channel.QUEUED, Channel.TEST_QUEUED):
+        notify(tx, channel)
 
 
 def paused_since(view: Connection) -> float | None:

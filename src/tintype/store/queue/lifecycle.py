@@ -39,7 +39,8 @@ from tintype.store.billing import ledger
 from tintype.store.billing.ledger import dollars
 from tintype.store.db import measurements
 from tintype.store.db.conditions import ATTEMPTS, MOMENT, PROCESSING, QUEUED, UNENDED, lapsed
-from tintype.store.db.database import after, notify, now
+from tintype.store.db.database import after, now
+from tintype.store.db.notify import Channel, notify
 from tintype.store.db.records import CANCELLED, Failure, LeaseStatus, Progress, Request, Status
 from tintype.store.db.tables import inputs, journal, requests
 from tintype.store.webhooks.events import HAS_WEBHOOKS, enqueue_deliveries
@@ -221,6 +222,7 @@ def _end(tx: Connection, statement: Update, rules: Rules, **which: object) -> Re
     if has_webhooks:
         enqueue_deliveries(tx, ended, ended.timing.ended_at or 0.0)
     measurements.note_end(tx, ended)
+    notify(tx, Channel.ENDED, ended.id)
     log_when_committed(tx, "ended", ended, **_ended_facts(ended))
     return ended
 
@@ -248,7 +250,7 @@ def _requeue(tx: Connection, request: Request, why: str, rules: Rules, hand_back
         return
     tx.execute(REQUEUE, {"own": request.id, "backs": request.lease.hand_backs + hand_backs})
     log_when_committed(tx, "queued again", request, why=why)
-    notify(tx)
+    notify(tx, Channel.claimable(test=request.test))
 
 
 def overdue(view: Connection, rules: Rules) -> tuple[bool, bool, bool]:

@@ -1,15 +1,17 @@
-"""The state of requests that clients wait for or follow, and previews: as many statements for hundreds as for one."""
+"""The state of requests that clients follow, and previews: as many statements for hundreds as for one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Double, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Double, bindparam, delete, func, select, update
 
 from tintype.store.db.conditions import PROCESSING
 from tintype.store.db.database import Database, now
+from tintype.store.db.measurements import INSERT
 from tintype.store.db.records import Request, Status
 from tintype.store.db.tables import previews, requests
 from tintype.store.queue.eta import Eta, Etas
@@ -19,6 +21,7 @@ c, r = previews.c, requests.c
 # Built once: building a statement takes longer than running it.
 AMONG = r.id.in_(bindparam("ids", expanding=True))
 REQUESTS = select(requests).where(AMONG)
+STATUSES = select(r.id, r.status).where(AMONG)
 FOLLOW = update(requests).where(AMONG).values(watched_until=now() + bindparam("seconds", type_=Double()))
 FOLLOWED = select(r.id).where(AMONG, r.watched_until > now())
 _NUMBER = select(func.coalesce(func.max(c.look), 0)).where(c.request_id == r.id, c.attempt == r.attempt)
@@ -30,9 +33,6 @@ LATEST = (
     .where(AMONG)
     .order_by(c.look)
 )
-#: Of one image, the latest preview in the place of the one before.
-REMOVE = delete(previews).where(c.request_id == bindparam("own"), c.picture == bindparam("image"))
-INSERT = insert(previews)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,11 @@ class RequestUpdate(NamedTuple):
     #: The latest preview of each of its images, where there are new ones.
     previews: Mapping[int, Preview]
 
+    @classmethod
+    def of_ended(cls, request: Request) -> RequestUpdate:
+        """Of a request that has ended: it has neither an ETA nor previews."""
+        return cls(RequestState(request.status, request.attempt, request.step, 0), request, Eta(), {})
+
     def after(self, before: RequestUpdate | None) -> RequestUpdate:
         """With the previews of an earlier update that was not delivered."""
         if before is None or before.state.attempt != self.state.attempt:
@@ -76,7 +81,7 @@ class RequestUpdate(NamedTuple):
 
 
 class Poll(NamedTuple):
-    """What a poll found: the state of each request that is still there, and updates of those with news."""
+    """The state of each followed request that is still there, and updates of those with news."""
 
     states: Mapping[str, RequestState]
     news: Mapping[str, RequestUpdate]
@@ -101,11 +106,9 @@ class Previews:
             return set(view.scalars(FOLLOWED, {"ids": ids}))
 
     def put(self, id: str, fresh: Sequence[Preview]) -> None:
-        """Store the latest of some of a request's images."""
-        with self._db.write() as tx:
-            for one in fresh:
-                tx.execute(REMOVE, {"own": id, "image": one.image})
-                tx.execute(INSERT, _row(id, one))
+        """Store the latest of some of a request's images, unless a later attempt has; not under the lock."""
+        with self._db.note() as tx:
+            tx.execute(_put(tx.dialect.name), [_row(id, one) for one in fresh])
 
     def expire(self) -> int:
         """Delete those of requests that no longer run; how many."""
@@ -114,20 +117,17 @@ class Previews:
             return tx.execute(delete(previews).where(c.request_id.not_in(running))).rowcount
 
 
-def poll(
-    db: Database, etas: Etas, waited: Sequence[str], followed: Mapping[str, RequestState | None], *, positions: bool
-) -> Poll:
-    """The state of requests, and updates of those followed whose state differs from the one last seen.
+def poll(db: Database, etas: Etas, followed: Mapping[str, RequestState | None], *, positions: bool) -> Poll:
+    """The state of up to 30,000 requests, and updates of those whose state differs from the one last seen.
 
-    positions: also of those that are queued, whose position changes though their state doesn't. Up to 30,000 ids in
-    all.
+    positions: also of those that are queued, whose position changes though their state doesn't.
     """
     with db.read() as view:
-        states = dict(_states(view, [*{*waited, *followed}]))
+        states = dict(_states(view, [*followed]))
         fresh = {
             id: state
             for id, state in states.items()
-            if id in followed and (state != followed[id] or (positions and state.status is Status.QUEUED))
+            if state != followed[id] or (positions and state.status is Status.QUEUED)
         }
         if not fresh:
             return Poll(states, {})
@@ -146,6 +146,15 @@ def latest(view: Connection, ids: Sequence[str]) -> dict[str, dict[int, Preview]
         preview = Preview(*values)
         found.setdefault(id, {})[preview.image] = preview
     return found
+
+
+@cache
+def _put(dialect: str) -> Any:
+    """Of one image, the latest preview in the place of the one before."""
+    row = INSERT[dialect](previews)
+    fresh = {name: row.excluded[name] for name in ("attempt", "look", "step", "finished", "jpeg")}
+    place = [c.request_id, c.picture]
+    return row.on_conflict_do_update(index_elements=place, set_=fresh, where=c.attempt <= row.excluded.attempt)
 
 
 def _row(id: str, one: Preview) -> dict[str, object]:

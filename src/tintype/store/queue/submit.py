@@ -19,7 +19,8 @@ from tintype.settings.groups import Safety
 from tintype.store.accounts.keys import Ceilings, Key
 from tintype.store.billing import ledger
 from tintype.store.db.conditions import UNENDED, kept
-from tintype.store.db.database import notify, now
+from tintype.store.db.database import now
+from tintype.store.db.notify import Channel, notify
 from tintype.store.db.records import Allowance, Request, RequestMetadata, Status
 from tintype.store.db.tables import accounts, api_keys, inputs, requests
 from tintype.store.queue import eta
@@ -130,7 +131,7 @@ def submit(tx: Connection, new: NewRequest, rules: Rules) -> Request:
     if new.input:
         _admit_input(tx, request, new.input, rules.input_quota)
     ledger.hold(tx, request)
-    notify(tx)
+    notify(tx, Channel.claimable(test=request.test))
     return replace(request, allowance=allowance)
 
 

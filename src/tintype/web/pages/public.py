@@ -16,7 +16,7 @@ from tintype.core import Format
 from tintype.errors import NotFound, NotReady
 from tintype.media.samples import draw
 from tintype.store.store import Store
-from tintype.web.auth import caller, observer
+from tintype.web.auth import observer
 from tintype.web.declared import Answer, SentQuery
 from tintype.web.dependencies import BaseUrl, FilesDep, RuntimeDep
 from tintype.web.openapi import BINARY, errors, headers
@@ -93,7 +93,7 @@ async def metrics(http: HttpRequest, runtime: RuntimeDep) -> Response:
     if runtime.settings.telemetry.metrics == "off":
         raise NotFound("Nothing is at GET /metrics: this server's operator has turned it off")
     if runtime.settings.telemetry.metrics == "operator":
-        await observer(await caller(http))
+        await observer(http)
     text, content_type = await in_thread(http, runtime.metrics.render, http.headers.get("accept", ""))
     return Response(text, media_type=content_type)
 
