@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from tests.acceptance.harness import Server, until
-from tests.toy import small_setting
+from tests.toy_weights import small_setting
 from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 
 SLOW = {

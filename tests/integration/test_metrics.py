@@ -62,7 +62,7 @@ def test_the_queue_and_its_end(site: Website, boss: httpx2.Client) -> None:
     model = "sd1.5-img2img"
     ended = {"model": model, "outcome": "completed"}
     before = told(boss, "tintype_requests_total", **ended), told(boss, "tintype_charged_dollars_total", model=model)
-    site.submit(prompt="a secret fox")
+    site.submit(params={"prompt": "a secret fox"})
     assert told(boss, "tintype_queue_length", model=model) == 1
     assert told(boss, "tintype_queue_age_seconds", model=model) > 0
     claimed = site.claim()

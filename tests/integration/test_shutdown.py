@@ -18,9 +18,9 @@ import httpx2
 import pytest
 from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import TEXT, quick, refused
+from tests.clients import call_bytes, dial
 from tests.integration.sse import following
 from tests.integration.website import Website, serving
-from tests.sockets import call_bytes, dial
 from tests.stores import a_result
 
 from tintype.web.shutdown import SAME, WebServer

@@ -172,6 +172,7 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
             with suppress(StoreUnavailable):  # it counts as gone soon
                 await run_in_threadpool(store.ops.servers.leave, name)
         await run_in_threadpool(runtime.tracing.close)
+        runtime.threads.close()
         store.close()
 
     app = FastAPI(

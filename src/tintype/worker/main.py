@@ -62,6 +62,7 @@ def run_worker(
     heartbeat = Heartbeat(worker, PreviewRenderer(store.queue.previews, safety), process_log)
     with process_log:
         with inputs, heartbeat, Listener(store.db, {Channel.QUEUED: lambda _: worker.timer.wake()}):
+            inputs.warm()
             worker.run()
             outputs.breaker.stop()
         tracing.close()

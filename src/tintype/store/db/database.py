@@ -75,6 +75,8 @@ class Database:
         self._writers = Writers(self._begin_group, timeout, self.times)
         self._outages = Outages(quiet=quiet)
         self._ahead = 0.0
+        #: Another object after each change of this process, for who keeps what it has read.
+        self.last_change = object()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -96,6 +98,7 @@ class Database:
             self._writers.change(Kind(alone=no_timeout), self.times.write, callbacks) as tx,
         ):
             yield tx
+        self.last_change = object()
         for callback in callbacks:
             callback()
 
@@ -114,6 +117,7 @@ class Database:
             noted = self._writers.change(Kind(durable=False), self.times.note, [])
             with self._outages.watched(changes=True), noted as tx:
                 yield tx
+        self.last_change = object()
 
     def _begin_group(self, group: Group) -> Connection:
         engine = self._writing if group.kind.durable else self._noting
@@ -208,9 +212,13 @@ class now(FunctionElement[float]):  # noqa: N801 - a function in SQL
     inherit_cache = True
 
 
+#: Built once: building it takes longer than running it.
+NOW = select(now())
+
+
 def read_clock(connection: Connection) -> float:
     """The database's clock in unix seconds, for transactions that use one moment in several places."""
-    return float(connection.execute(select(now())).scalar_one())
+    return float(connection.execute(NOW).scalar_one())
 
 
 #: It in each database's own SQL.
