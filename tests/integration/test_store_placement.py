@@ -182,7 +182,7 @@ def test_it_can_be_turned_off(db: Database) -> None:
 
 @pytest.mark.parametrize("wait", [0, WAIT])
 def test_a_claim_costs_as_many_queries_as_ever(db: Database, wait: float) -> None:
-    """Look · clock, given up, head, two turns, row: also where there are others, and one has the model."""
+    """Poll · request, two turns: also where there are others, and one has the model."""
     fleet = Fleet(db, wait)
     fleet.beat("only")
     first, second = fleet.submit("sd3"), fleet.submit("sd1.5")
@@ -192,7 +192,7 @@ def test_a_claim_costs_as_many_queries_as_ever(db: Database, wait: float) -> Non
     fleet.submit("sd3", priority=1)
     with statements(fleet.db) as several:
         assert (fleet.claimed("only") == second) is bool(wait)
-    assert [len(asked(said)) for said in (alone, several)] == [7, 7]
+    assert [len(asked(said)) for said in (alone, several)] == [4, 4]
 
 
 def test_a_worker_that_leaves_all_to_others_takes_no_lock(fleet: Fleet) -> None:

@@ -5,6 +5,7 @@ Amounts are whole micro-dollars everywhere, dollars for people and the wire.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import ceil
@@ -19,7 +20,7 @@ from tintype.store.db import measurements
 from tintype.store.db.conditions import UNENDED
 from tintype.store.db.database import now
 from tintype.store.db.records import Entry, Request, Status
-from tintype.store.db.tables import ENDS, accounts, api_keys, ledger, requests
+from tintype.store.db.tables import ENDS, accounts, api_keys, ledger, requests, unended
 from tintype.telemetry.metrics import CHARGED, CHARGES
 
 MICRO = 1_000_000
@@ -48,6 +49,8 @@ class Imbalance(NamedTuple):
     id: str
     stored: int
     summed: int
+    #: Whether the sums are micro-dollars.
+    money: bool = True
 
 
 def give(tx: Connection, account_id: str, amount: int, note: str | None = None) -> None:
@@ -94,12 +97,13 @@ def lines(view: Connection, account_id: str, limit: int) -> list[Line]:
 
 def imbalances(view: Connection) -> list[Imbalance]:
     """Every stored sum that differs from its rows; empty when all is well."""
-    unended = select(requests).where(UNENDED).subquery()
+    waiting = select(requests).where(UNENDED).subquery()
     return [
         *_differing(view, "balance", accounts.c.balance, ledger, ledger.c.account_id, ledger.c.balance),
         *_differing(view, "held", accounts.c.held, ledger, ledger.c.account_id, ledger.c.held),
-        *_differing(view, "held", accounts.c.held, unended, unended.c.account_id, unended.c.price),
+        *_differing(view, "held", accounts.c.held, waiting, waiting.c.account_id, waiting.c.price),
         *_differing(view, "spent", api_keys.c.spent, ledger, ledger.c.key_id, ledger.c.held - ledger.c.balance),
+        *_miscounted(view),
     ]
 
 
@@ -120,6 +124,21 @@ def _differing(
     each = select(owner, stored, summed).select_from(stored.table.outerjoin(rows, whose == owner))
     differing = each.group_by(owner, stored).having(stored != summed)
     return [Imbalance(what, id, has, int(should)) for id, has, should in view.execute(differing)]
+
+
+def _miscounted(view: Connection) -> Iterator[Imbalance]:
+    """The same of `unended`, by key and priority."""
+    own = requests.c.key_id, requests.c.priority
+    each = select(*own, func.count(), func.sum(requests.c.pictures)).where(UNENDED).group_by(*own)
+    counted = {(key_id, priority): sums for key_id, priority, *sums in view.execute(each)}
+    stored = {(row.key_id, row.priority): [row.requests, row.images] for row in view.execute(select(unended))}
+    for key in sorted(counted.keys() | stored.keys()):
+        pairs = zip(("requests", "images"), stored.get(key, [0, 0]), counted.get(key, [0, 0]), strict=True)
+        yield from (
+            Imbalance(f"unended {what}", key[0], has, int(should), money=False)
+            for what, has, should in pairs
+            if has != should
+        )
 
 
 def _post(

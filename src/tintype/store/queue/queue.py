@@ -15,7 +15,7 @@ from tintype.store.db.measurements import Speeds
 from tintype.store.db.records import CANCELLED, Failure, LeaseStatus, Progress, Request
 from tintype.store.db.tables import api_keys, inputs, requests
 from tintype.store.queue import claim, eta, history, lifecycle, progress, submit
-from tintype.store.queue.claim import Claim
+from tintype.store.queue.claim import MAX_BUNCH, Claim, NextClaim
 from tintype.store.queue.eta import Demand, Eta
 from tintype.store.queue.history import History
 from tintype.store.queue.lifecycle import Held, Rules
@@ -185,11 +185,23 @@ class Leases:
         The arguments are those of `Claim`.
         """
         asked = Claim(worker=worker, idle=idle, loaded=frozenset(loaded), passing_over=passing_over, test=test)
+        return next(iter(self.claim_bunch(lambda _: asked, 1)), None)
+
+    def claim_bunch(self, following: NextClaim, limit: int = MAX_BUNCH) -> Sequence[Request]:
+        """The next requests in claim order, now this worker's, in one transaction; none where all are left to others.
+
+        following: told what the bunch has so far, it says what to claim next, or None for nothing more; it is called
+        under the lock. At most `limit`; where there are fewer than it asks for, there are no more.
+        """
+        first = following([])
+        if first is None:
+            return []
         with self._db.read() as view:
-            if not claim.is_claimable(view, asked, self._rules):
-                return None
+            found = claim.claimable(view, first, self._rules, limit)
+        if not found.number:
+            return []
         with self._db.write() as tx:
-            return claim.claim(tx, asked, self._rules)
+            return claim.claim(tx, following, found, self._rules)
 
     def renew(self, progress: Sequence[Progress]) -> dict[str, LeaseStatus]:
         """Write the progress of all of a worker's requests and extend their leases; a status for each, by id."""
