@@ -209,6 +209,12 @@ def statements(db: Database) -> Iterator[list[tuple[str, Any]]]:
         event.remove(db._engine, "before_cursor_execute", note)
 
 
+def asked(said: list[tuple[str, Any]]) -> list[str]:
+    """Without what begins and ends a transaction, and what wakes workers."""
+    around = ("BEGIN", "PRAGMA ", "SET ", "SELECT pg_advisory", "SAVEPOINT", "RELEASE", "COMMIT", "NOTIFY")
+    return [one for one, _ in said if not one.startswith(around)]
+
+
 @contextmanager
 def moved_clock(db: Database, seconds: float) -> Iterator[None]:
     """What is written and read while the block runs happens so much later, or earlier."""

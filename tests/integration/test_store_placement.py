@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from sqlalchemy import update
-from tests.databases import moved_clock, place_of, statements
+from tests.databases import asked, moved_clock, place_of, statements
 from tests.stores import new_request, store_on
 
 from tintype.core import WorkerReport
@@ -88,11 +86,6 @@ class Fleet:
         with self.db.read() as view:
             rows = view.execute(table.select().where(table.c.status == "PROCESSING")).all()
         return [Request.of(row) for row in rows]
-
-
-def asked(said: list[tuple[str, Any]]) -> list[str]:
-    """Without what begins a transaction."""
-    return [one for one, _ in said if not one.startswith(("BEGIN", "PRAGMA ", "SET ", "SELECT pg_advisory"))]
 
 
 @pytest.fixture

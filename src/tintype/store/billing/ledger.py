@@ -11,7 +11,21 @@ from decimal import Decimal
 from math import ceil
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, Connection, FromClause, exists, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    Column,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Row,
+    bindparam,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from tintype.catalog.spec import ModelSpec, Tariff
 from tintype.errors import OutOfCredits, SpendCapReached
@@ -24,6 +38,14 @@ from tintype.store.db.tables import ENDS, accounts, api_keys, ledger, requests, 
 from tintype.telemetry.metrics import CHARGED, CHARGES
 
 MICRO = 1_000_000
+
+#: A request's price, and what holding it adds to the sums of its key and its account, in statements that change more of
+#: those rows (`queue/submit.py`).
+PRICE: BindParameter[int] = bindparam("hold_price", type_=BigInteger())
+HELD_BY_KEY = {"spent": api_keys.c.spent + PRICE}
+HELD_BY_ACCOUNT = {"held": accounts.c.held + PRICE}
+#: Built once: that takes longer than running it.
+ROW = insert(ledger).values(created_at=now())
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +81,22 @@ def give(tx: Connection, account_id: str, amount: int, note: str | None = None) 
         _post(tx, Entry.GRANT if amount > 0 else Entry.ADJUST, account_id, balance=amount, note=note)
 
 
-def hold(tx: Connection, request: Request) -> None:
-    """Set aside what a new request may cost; raises OutOfCredits, SpendCapReached."""
-    price = request.billing.price
-    account = tx.execute(select(accounts).where(accounts.c.id == request.account_id)).one()
-    available = account.balance - account.held
-    if available < price:
-        raise OutOfCredits(f"The balance available is {shown(available)}, but this request needs {shown(price)}")
-    key = tx.execute(select(api_keys).where(api_keys.c.id == request.key_id)).one()
-    if key.spend_cap is not None and key.spent + price > key.spend_cap:
-        left = shown(max(0, key.spend_cap - key.spent))
+def hold(tx: Connection, request: Request, key: Row[Any], account: Row[Any]) -> None:
+    """Set aside what a new request may cost; raises OutOfCredits, SpendCapReached.
+
+    key, account: their rows, to which HELD_BY_KEY and HELD_BY_ACCOUNT have been added.
+    """
+    price, available = request.billing.price, account.balance - account.held
+    if available < 0:
+        words = f"The balance available is {shown(available + price)}, but this request needs {shown(price)}"
+        raise OutOfCredits(words)
+    if key.spend_cap is not None and key.spent > key.spend_cap:
+        left = shown(max(0, key.spend_cap - key.spent + price))
         words = f"This API key may spend {shown(key.spend_cap)}, of which {left} is left"
         raise SpendCapReached(f"{words}, but this request needs {shown(price)}")
-    _post(tx, Entry.HOLD, request, held=price)
+    if price:  # a free request has no rows
+        about = {"account_id": request.account_id, "key_id": request.key_id, "request_id": request.id}
+        tx.execute(ROW, {**about, "kind": Entry.HOLD, "balance": 0, "held": price})
 
 
 def settle(tx: Connection, request: Request, seconds: float) -> int:
@@ -144,7 +169,7 @@ def _miscounted(view: Connection) -> Iterator[Imbalance]:
 def _post(
     tx: Connection, kind: Entry, whose: Request | str, balance: int = 0, held: int = 0, note: str | None = None
 ) -> None:
-    """The only place where money changes: the row and the sums that it is part of. A free request has no rows.
+    """The only place where money changes, but for a hold: the row and its sums. A free request has no rows.
 
     whose: the request, or the id of the account.
     """
@@ -157,7 +182,7 @@ def _post(
         tx.execute(update(api_keys).where(api_keys.c.id == whose.key_id).values(spent=spent))
     else:
         row |= {"account_id": whose}
-    tx.execute(insert(ledger).values(**row, created_at=now()))
+    tx.execute(ROW, row)
     changed = {"balance": accounts.c.balance + balance, "held": accounts.c.held + held}
     tx.execute(update(accounts).where(accounts.c.id == row["account_id"]).values(changed))
 

@@ -164,7 +164,7 @@ unended = Table(
     Column("account_id", String(36), nullable=False),
     Column("test", Boolean, nullable=False),
     Column("requests", Integer, nullable=False),
-    Column("images", BigInteger, nullable=False),
+    Column("images", Integer, nullable=False),
     Index("ix_unended_account", "account_id"),
 )
 

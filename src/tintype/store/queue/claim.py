@@ -34,6 +34,7 @@ from sqlalchemy import (
     cast,
     delete,
     exists,
+    false,
     func,
     insert,
     null,
@@ -48,7 +49,7 @@ from tintype.store.db.conditions import ALIVE, ATTEMPTS, MEMORY_BUDGET, PROCESSI
 from tintype.store.db.database import notify, now, read_clock
 from tintype.store.db.records import Request, Status
 from tintype.store.db.tables import accounts, api_keys, controls, requests, unended, warmups, workers
-from tintype.store.queue.lifecycle import Rules, give_up, log_when_committed
+from tintype.store.queue.lifecycle import LATE, NOW, Rules, give_up, log_when_committed
 
 columns = requests.c
 
@@ -57,8 +58,6 @@ BUSY = 2
 #: Requests of one bunch: the others under the lock wait while one is claimed after the other.
 MAX_BUNCH = 16
 PAUSE = controls.c.name == "pause"
-#: This moment, once per statement: PostgreSQL would ask the clock for every row.
-NOW = select(now()).scalar_subquery()
 #: Requests whose lease has lapsed, with its holder, whom no claim returns.
 LAPSED = select(columns.id, columns.worker).where(lapsed(NOW))
 #: Accounts that are passed over, and the max of what a poll counts.
@@ -90,6 +89,8 @@ class Claimable(NamedTuple):
     number: int
     #: Whether a lease has lapsed, or the deadline of a queued request.
     stale: bool
+    #: Whether another worker with room has a model loaded that this one has not.
+    others: bool
 
 
 #: What to ask for after these requests of the same bunch; None for nothing more.
@@ -98,7 +99,8 @@ NextClaim = Callable[[Sequence[Request]], Claim | None]
 
 def claimable(view: Connection, asked: Claim, rules: Rules, limit: int) -> Claimable:
     """What `claim` would find: an empty queue is polled many times a second, without the lock."""
-    statement = _poll(asked.worker, asked.loaded, rules.warm_wait, asked.test, bool(asked.passing_over))
+    wait = 0.0 if asked.test else rules.warm_wait
+    statement = _poll(asked.worker, asked.loaded, wait, asked.test, bool(asked.passing_over))
     return Claimable(*view.execute(statement, {"limit": limit, **_passed(asked)}).one())
 
 
@@ -112,25 +114,20 @@ def claim(tx: Connection, following: NextClaim, found: Claimable, rules: Rules) 
     if found.stale:
         give_up(tx, read_clock(tx), rules)
         lost_by = {row.id: row.worker for row in tx.execute(LAPSED)}
+    wait = rules.warm_wait if found.others else 0.0
     taken: list[Request] = []
     while len(taken) < found.number and (asked := following(taken)):
-        request = _claim_one(tx, asked, rules, stale=bool(lost_by))
-        if request is None:
+        passing = bool(asked.passing_over)
+        statement = _take(asked.worker, asked.loaded, wait, rules, asked.idle, asked.test, bool(lost_by), passing)
+        row = tx.execute(statement, _passed(asked)).one_or_none()
+        if row is None:
             break
+        request = Request.of(row)
+        take_turn(tx, request.account_id, request.key_id)
         # The worker whose lease on it ran out, where there was one.
         log_when_committed(tx, "claimed", request, **({"lost_by": lost} if (lost := lost_by.get(request.id)) else {}))
         taken.append(request)
     return taken
-
-
-def _claim_one(tx: Connection, asked: Claim, rules: Rules, *, stale: bool) -> Request | None:
-    statement = _take(asked.worker, asked.loaded, rules, asked.idle, asked.test, stale, bool(asked.passing_over))
-    row = tx.execute(statement, _passed(asked)).one_or_none()
-    if row is None:
-        return None
-    request = Request.of(row)
-    take_turn(tx, request.account_id, request.key_id)
-    return request
 
 
 def _passed(asked: Claim) -> dict[str, Any]:
@@ -177,25 +174,25 @@ def paused_since(view: Connection) -> float | None:
 # In SQL
 
 
-def _claimable(worker: str, loaded: frozenset[str], wait: float, test: bool) -> ColumnElement[bool]:
-    """Of the requests that wait, those that this worker may claim now, but for the pause and PASSED."""
-    due = or_(columns.due_at.is_(None), columns.due_at <= NOW)
-    return due if test or not wait else and_(due, ~_left_to_others(worker, loaded, wait))
+def _claimable(elsewhere: CTE, wait: float) -> ColumnElement[bool]:
+    """Of the requests that wait, those that this worker may claim now, but for the pause and PASSED.
 
-
-def _left_to_others(worker: str, loaded: Collection[str], wait: float) -> ColumnElement[bool]:
-    """Requests whose model another worker has loaded, with room, while this one has not.
-
-    wait: seconds after its arrival for which a request is left to others. A retry never is: it needs an idle worker,
-    which is not likely to be the other one.
+    wait: seconds after its arrival for which a request of a model of `elsewhere` is left to others. A retry never is:
+    it needs an idle worker, which is not likely to be one of those.
     """
+    due = or_(columns.due_at.is_(None), columns.due_at <= NOW)
     young = func.coalesce(columns.due_at, columns.submitted_at) > NOW - wait
+    left_to_others = and_(young, ATTEMPTS == 0, columns.slug.in_(select(elsewhere.c.slug)))
+    return and_(due, ~left_to_others) if wait else due
+
+
+def _elsewhere(worker: str, loaded: frozenset[str]) -> CTE:
+    """Slugs of the models that another worker with room has loaded while this one has not."""
     with_workers = warmups.join(workers, workers.c.id == warmups.c.worker)
-    ready = (warmups.c.loaded, _others(worker), workers.c.id.not_in(_busy()))
-    elsewhere = select(warmups.c.slug).select_from(with_workers).where(*ready)
+    ready = warmups.c.loaded, _others(worker), workers.c.id.not_in(_busy())
     # Not with NOT IN, for which a statement would be written anew at each execution.
-    own = [columns.slug != slug for slug in loaded]
-    return and_(young, ATTEMPTS == 0, *own, columns.slug.in_(elsewhere))
+    other = [warmups.c.slug != slug for slug in loaded]
+    return select(warmups.c.slug).select_from(with_workers).where(*ready, *other).cte("elsewhere")
 
 
 def _busy() -> Select[tuple[str]]:
@@ -210,28 +207,28 @@ def _others(worker: str) -> ColumnElement[bool]:
 
 
 @lru_cache(16)
-def _poll(worker: str, loaded: frozenset[str], wait: float, test: bool, passing: bool) -> Select[int, bool]:
+def _poll(worker: str, loaded: frozenset[str], wait: float, test: bool, passing: bool) -> Select[Any]:
     """A `Claimable`, of at most LIMIT requests."""
-    waiting = or_(QUEUED, lapsed(NOW)), columns.test.is_(test), _claimable(worker, loaded, wait, test)
-    some = _allowed(select(columns.seq).where(*waiting), PASSED_KEYS, test, passing).limit(LIMIT).subquery()
-    late = exists().where(QUEUED, columns.cancel_at <= NOW)
-    return select(select(func.count()).select_from(some).scalar_subquery(), or_(late, exists().where(lapsed(NOW))))
+    elsewhere = _elsewhere(worker, loaded)
+    mine = [columns.test.is_(test), _claimable(elsewhere, wait), *_allowed(PASSED_KEYS, test, passing)]
+    some = select(columns.seq).where(QUEUED, *mine).limit(LIMIT).subquery()
+    queued = select(func.count()).select_from(some).scalar_subquery()
+    left = select(func.count().label("number"), func.count().filter(*mine).label("mine")).where(lapsed(NOW)).subquery()
+    others = exists(select(elsewhere.c.slug)) if wait else false()
+    return select(queued + left.c.mine, or_(LATE, left.c.number > 0), others)
 
 
 @lru_cache(16)
 def _take(
-    worker: str, loaded: frozenset[str], rules: Rules, idle: bool, test: bool, stale: bool, passing: bool
+    worker: str, loaded: frozenset[str], wait: float, rules: Rules, idle: bool, test: bool, stale: bool, passing: bool
 ) -> ReturningUpdate[Any]:
     """Claims the first request in claim order. Built once: that takes longer than running it."""
-    wanted = and_(
-        columns.test.is_(test),
-        _claimable(worker, loaded, rules.warm_wait, test),
-        # As if `give_up` had ended them already.
-        or_(columns.cancel_at.is_(None), columns.cancel_at > NOW),
-    )
-    queued = _allowed(GROUPS.where(unended.c.test.is_(test)), unended.c.account_id.in_(PASSED), test, passing)
+    # As if `give_up` had ended them already.
+    in_time = or_(columns.cancel_at.is_(None), columns.cancel_at > NOW)
+    wanted = and_(columns.test.is_(test), _claimable(_elsewhere(worker, loaded), wait), in_time)
+    queued = GROUPS.where(unended.c.test.is_(test), *_allowed(unended.c.account_id.in_(PASSED), test, passing))
     left = lapsed(NOW), ~columns.cancel_requested, rules.max_attempts > ATTEMPTS
-    left_behind = _allowed(ALONE.where(wanted, *left), PASSED_KEYS, test, passing)
+    left_behind = ALONE.where(wanted, *left, *_allowed(PASSED_KEYS, test, passing))
     groups = (queued.union_all(left_behind) if stale else queued).cte("groups")
     mine = [columns.seq == head(groups, wanted)] + ([] if idle else [ATTEMPTS == 0])
     lease = {"worker": worker, "started_at": NOW, "lease_until": NOW + rules.lease}
@@ -239,10 +236,9 @@ def _take(
     return update(requests).where(*mine).values(taken).returning(requests)
 
 
-def _allowed(rows: Select[Any], passed: ColumnElement[bool], test: bool, passing: bool) -> Select[Any]:
-    """Without the accounts that are passed over; nothing while live requests are paused."""
-    rows = rows if test else rows.where(~paused())
-    return rows.where(~passed) if passing else rows
+def _allowed(passed: ColumnElement[bool], test: bool, passing: bool) -> list[ColumnElement[bool]]:
+    """Not of the accounts that are passed over; and no live requests while those are paused."""
+    return ([] if test else [~paused()]) + ([~passed] if passing else [])
 
 
 # Claim order

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 
 from sqlalchemy import func, select
 
@@ -46,8 +47,10 @@ class Queue:
         and PerhapsQueued.
         """
         try:
-            with self._db.write() as tx:
+            with suppress(submit.Repeated), self._db.write() as tx:
                 return submit.submit(tx, new, self._rules)
+            with self._db.write() as tx:
+                return submit.submit_again(tx, new, self._rules)
         except submit.Full as full:
             with self._db.read() as view:
                 raise full.refusal(view) from None

@@ -42,7 +42,7 @@ def upgrade() -> None:
         sa.Column("account_id", sa.String(36), nullable=False),
         sa.Column("test", sa.Boolean, nullable=False),
         sa.Column("requests", sa.Integer, nullable=False),
-        sa.Column("images", sa.BigInteger, nullable=False),
+        sa.Column("images", sa.Integer, nullable=False),
     )
     op.create_index("ix_unended_account", "unended", ["account_id"])
     op.execute(FILL)
