@@ -81,10 +81,10 @@ def test_who_stays_at_the_head_of_the_queue_stops_nobody(two: tuple[Database, Da
     os.close(held)
 
 
-def test_a_process_has_one_writer_at_a_time(two: tuple[Database, Database], monkeypatch: pytest.MonkeyPatch) -> None:
-    db, _ = two
-    monkeypatch.setattr(db, "_timeout", 0.05)
+def test_a_process_has_one_writer_at_a_time(two: tuple[Database, Database], tmp_path: Path) -> None:
+    db = Database(f"sqlite:///{tmp_path / 'shared.db'}", timeout=0.05)
     with db.write(), pytest.raises(StoreUnavailable), db.note():
         pass
     with db.note():
         assert count(db) == 0, "reading goes on"
+    db.close()

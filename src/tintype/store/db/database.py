@@ -25,14 +25,12 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from tintype import __version__
-from tintype.errors import BadRequest, PerhapsDone, StoreUnavailable
+from tintype.errors import BadRequest, StoreUnavailable
 from tintype.private import create, make_folder
 from tintype.store.db.outages import Outages
+from tintype.store.db.writers import Group, Kind, Writers
 from tintype.telemetry.metrics import Transactions
 
-#: Writers of a process that have a connection while they wait for Postgres's lock: a third of the pool, so that reads
-#: go on while another process has the lock.
-WRITERS = 5
 #: Seconds for which a writer queues for SQLite's lock at most, and between two attempts.
 MAX_QUEUE_WAIT, RETRY = 0.25, 0.001
 #: Characters that no UTF-8 or no database takes; JSON can express both: `"\u0000"`, `"\ud800"`.
@@ -62,94 +60,93 @@ class Database:
         quiet: bool = False,
         process: str = "command",
     ) -> None:
-        # Pinged before use: a restarted database costs a reconnection instead of a failed request.
         # Parameters hidden: they would bring prompts into logs.
-        common = {"pool_pre_ping": True, "pool_timeout": timeout, "hide_parameters": True}
+        common = {"pool_timeout": timeout, "hide_parameters": True}
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
             self._engine = _sqlite_engine(parsed, timeout, **common)
-            # SQLite has one writer at a time: further ones of a process would only slow it down.
-            self._writers = threading.BoundedSemaphore(1)
         else:
             from tintype.store.db.postgres import postgres_engine  # noqa: PLC0415 - an extra that SQLite doesn't need
 
             name = f"tintype {process} {__version__}"
             self._engine = postgres_engine(parsed, timeout, idle_timeout, name, **common)
-            self._writers = threading.BoundedSemaphore(WRITERS)
         event.listen(self._engine, "before_cursor_execute", _reject_invalid_text)
         #: Whether it has LISTEN and NOTIFY, as Postgres does.
         self.can_notify = self.kind == "postgresql"
         #: Histograms of how long this process's transactions wait and take.
         self.times = Transactions()
         self._noting = self._engine.execution_options(way="note")
-        self._timeout = timeout
+        self._writing = self._engine.execution_options(way="write")
+        self._writers = Writers(self._begin_group, timeout, self.times)
         self._outages = Outages(quiet=quiet)
         self._ahead = 0.0
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection with one snapshot of the database; raises StoreUnavailable."""
-        with self._outages.watched(), self._begun(self._engine, self.times.read) as view:
+        with self._outages.watched(), self._begun(self._engine) as view, self.times.read.time():
             yield view
 
     @contextmanager
     def write(self, *, no_timeout: bool = False) -> Iterator[Connection]:
-        """One transaction under the lock: committed at the end, rolled back by any exception; raises StoreUnavailable.
+        """One change under the lock: durable at the end, undone by any exception; raises StoreUnavailable.
 
-        no_timeout: on Postgres, neither its statements nor the wait for the lock have a timeout.
+        It is committed together with those of threads that wait meanwhile (`writers.py`). no_timeout: on Postgres,
+        neither its statements nor the wait for the lock have a timeout; then it has a transaction of its own.
         Callbacks given to `after` run once it is committed. Raises PerhapsDone where it is unknown whether it is.
         """
         callbacks: list[Callable[[], None]] = []
-        locking = self._engine.execution_options(way="write", no_timeout=no_timeout, callbacks=callbacks)
-        written = False
-        with self._outages.watched(changes=True), self._among_writers():
-            try:
-                with self._begun(locking, self.times.write, locks=True) as tx:
-                    yield tx
-                    written = True
-            except DBAPIError as error:
-                # A connection that broke during the commit; what the database itself refuses, for lack of space say,
-                # is not committed.
-                if written and error.connection_invalidated:
-                    raise PerhapsDone from error
-                raise
+        with (
+            self._outages.watched(changes=True),
+            self._writers.change(Kind(alone=no_timeout), self.times.write, callbacks) as tx,
+        ):
+            yield tx
         for callback in callbacks:
             callback()
 
     @contextmanager
     def note(self) -> Iterator[Connection]:
-        """A transaction for what is written again soon, as heartbeats are: it doesn't wait for the disk.
+        """A change that is made again soon, as heartbeats are: it doesn't wait for the disk.
 
         A power cut may undo it, but no `write()` that came after it survives without it. On Postgres it isn't under the
         lock: it must lock rows that it reads in order to change them. Raises StoreUnavailable.
         """
-        locks, turn = (False, nullcontext()) if self.can_notify else (True, self._among_writers())
-        watched = self._outages.watched(changes=locks)
-        with watched, turn, self._begun(self._noting, self.times.note, locks=locks) as tx:
-            yield tx
+        if self.can_notify:
+            with self._outages.watched(), self._begun(self._noting) as tx, self.times.note.time():
+                yield tx
+                tx.commit()
+        else:
+            noted = self._writers.change(Kind(durable=False), self.times.note, [])
+            with self._outages.watched(changes=True), noted as tx:
+                yield tx
 
-    @contextmanager
-    def _begun(self, engine: Engine, took: Histogram, *, locks: bool = False) -> Iterator[Connection]:
-        """A transaction, with its waits measured; where it `locks`, it begins once it has the lock."""
+    def _begin_group(self, group: Group) -> Connection:
+        engine = self._writing if group.kind.durable else self._noting
+        return self._begun(engine, self.times.lock, group=group, no_timeout=group.kind.alone)
+
+    def _begun(self, engine: Engine, lock: Histogram | None = None, **options: object) -> Connection:
+        """A connection with a transaction; what it isn't told to commit is rolled back when it is closed.
+
+        lock: observes the wait for the lock, where it begins with that.
+        """
+        try:
+            return self._begin(engine, lock, options)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+        # The database has closed a connection of the pool: a fresh one, so that its restart costs no request.
+        return self._begin(engine, lock, options)
+
+    def _begin(self, engine: Engine, lock: Histogram | None, options: dict[str, object]) -> Connection:
         with self.times.connection.time():
             connection = engine.connect()
-        with connection:
-            if locks:
-                with self.times.lock.time():
-                    connection.begin()
-            with took.time(), connection.get_transaction() or connection.begin():
-                yield connection
-
-    @contextmanager
-    def _among_writers(self) -> Iterator[None]:
-        with self.times.turn.time():
-            mine = self._writers.acquire(timeout=self._timeout)
-        if not mine:
-            raise StoreUnavailable from TimeoutError(f"its lock is taken, and wasn't free within {self._timeout:g} s")
         try:
-            yield
-        finally:
-            self._writers.release()
+            with lock.time() if lock else nullcontext():
+                connection.execution_options(**options).begin()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     @property
     def read_only(self) -> bool:
@@ -201,7 +198,7 @@ def shown_url(url: str) -> str:
 
 def after(tx: Connection, callback: Callable[[], None]) -> None:
     """Call this once a writing transaction is committed, never if it is rolled back; it mustn't raise or take long."""
-    tx.get_execution_options()["callbacks"].append(callback)
+    tx.get_execution_options()["group"].callbacks.append(callback)
 
 
 def notify(tx: Connection) -> None:
@@ -292,7 +289,10 @@ def _sqlite_engine(url: URL, timeout: float, **common: Any) -> Engine:
             connection.exec_driver_sql("BEGIN")
         else:
             # FULL for money: what was answered must survive a power cut.
-            connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if way == 'write' else 'NORMAL'}")
+            synchronous = "FULL" if way == "write" else "NORMAL"
+            if connection.info.get("synchronous") != synchronous:
+                connection.exec_driver_sql(f"PRAGMA synchronous = {synchronous}")
+                connection.info["synchronous"] = synchronous
             with _queued(folder):
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
 

@@ -66,7 +66,8 @@ def postgres_engine(url: URL, timeout: float, idle_timeout: float, name: str, **
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: object, _record: object, _args: object, parameters: dict[str, Any]) -> TimedConnection:
-        connection = TimedConnection.connect(**parameters)
+        # It begins no transaction by itself, which would take a message of its own: `begin` below does.
+        connection = TimedConnection.connect(**parameters, autocommit=True)
         connection.timeout = MARGIN * timeout
         return connection
 
@@ -82,7 +83,7 @@ def postgres_engine(url: URL, timeout: float, idle_timeout: float, name: str, **
 
     @event.listens_for(engine, "checkin")
     def checkin(connection: TimedConnection | None, _record: object) -> None:
-        if connection is not None:  # its next user pings it first, with a timeout
+        if connection is not None:  # its next user begins with a message to the server, with a timeout
             connection.timeout = MARGIN * timeout
 
     @event.listens_for(engine, "handle_error")
@@ -112,8 +113,7 @@ def listening(engine: Engine, channel: str) -> Iterator[psycopg.Connection[Any]]
 def _opening(options: immutabledict[str, Any], limit: float, idle_timeout: float) -> Iterator[str]:
     """The statements that begin a transaction; 0 is no limit to PostgreSQL."""
     way = options.get("way")
-    if way is None:
-        yield "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+    yield "BEGIN" if way else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     if way == "note":
         yield "SET LOCAL synchronous_commit = off"
     milliseconds = 0 if limit == math.inf else max(1, round(limit * 1000))

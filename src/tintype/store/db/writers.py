@@ -1,0 +1,204 @@
+"""The writers of one process: they take turns, and those that wait while one writes are committed together with it.
+
+A commit waits for the disk, which takes longer than all that is in it. So a writer that is done while another one waits
+doesn't commit: it hands the open transaction over. The last one commits for all of them, and only then does each hear
+of its own success, or of its own refusal, which may rest on what the others changed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from prometheus_client import Histogram
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from tintype.errors import PerhapsDone, StoreUnavailable
+from tintype.telemetry.metrics import Transactions
+
+#: Changes that are committed together at most: PostgreSQL keeps 64 savepoints of a transaction at hand.
+MAX_GROUP = 50
+#: Seconds after which a transaction takes no further change: other processes wait for the lock.
+MAX_HELD = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How a change is made. durable: whether it survives a power cut from its commit on.
+
+    alone: whether nothing else is committed with it: it may take long, and its statements have no timeout.
+    """
+
+    durable: bool = True
+    alone: bool = False
+
+
+class Group:
+    """One transaction under the lock, and the changes that are committed with it."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self._until = 0.0
+        self._size = 0
+        #: What the present writer wants called after the commit.
+        self.callbacks: list[Callable[[], None]] = []
+        self._over = threading.Event()
+        #: Why it is not committed; and whether it may be all the same.
+        self._failure: BaseException | None = None
+        self._unsure = False
+
+    def begun(self, tx: Connection) -> None:
+        """Its transaction has the lock."""
+        self._tx = tx
+        self._until = time.monotonic() + MAX_HELD
+
+    def takes(self, kind: Kind) -> bool:
+        """Whether a change of this kind may be committed with those it has."""
+        if self._over.is_set() or self.kind.alone or kind.alone or kind.durable > self.kind.durable:
+            return False
+        return self._size < MAX_GROUP and time.monotonic() < self._until
+
+    def join(self, callbacks: list[Callable[[], None]]) -> Connection:
+        """Begin one change. The first has no savepoint: if it is undone, there is nothing to commit."""
+        self.callbacks = callbacks
+        self._size += 1
+        if self._size > 1:
+            self._tx.exec_driver_sql("SAVEPOINT change")
+        return self._tx
+
+    def undo(self, error: BaseException) -> None:
+        """Undo the change that has just failed with this error; where that is impossible, all of them."""
+        if self._size > 1:
+            try:
+                self._tx.exec_driver_sql("ROLLBACK TO SAVEPOINT change")
+            except SQLAlchemyError as broken:  # the connection is, or SQLite has rolled everything back
+                self._failure = error if isinstance(error, SQLAlchemyError) else broken
+            else:
+                return
+        self._end(commit=False)
+
+    def commit(self) -> None:
+        """Commit what isn't undone; `outcome` says whether that succeeded."""
+        if not self._over.is_set():
+            self._end(commit=True)
+
+    def outcome(self) -> None:
+        """Wait until it is over; raises PerhapsDone, StoreUnavailable."""
+        self._over.wait()
+        if self._unsure:
+            raise PerhapsDone from self._failure
+        if isinstance(self._failure, SQLAlchemyError):
+            raise StoreUnavailable from self._failure
+        if self._failure:
+            raise self._failure
+
+    def _end(self, *, commit: bool) -> None:
+        """The connection goes back to the pool, where what isn't committed is rolled back."""
+        try:
+            with self._tx as tx:
+                if commit:
+                    self._commit(tx)
+        except BaseException as error:  # noqa: BLE001 - each of its writers is to hear of it
+            # What the database itself refuses, for lack of space say, is not committed.
+            self._unsure = isinstance(error, DBAPIError) and error.connection_invalidated
+            self._failure = error
+        finally:
+            self._over.set()
+
+    @staticmethod
+    def _commit(tx: Connection) -> None:
+        try:
+            tx.commit()
+        except BaseException:
+            tx.invalidate()  # SQLite may have left the transaction open
+            raise
+
+
+class Writers:
+    """Gives a process's writers their turns, in order of arrival. timeout: seconds that one waits for its turn.
+
+    begin: begins a group's transaction under the lock; raises what the driver raises.
+    """
+
+    def __init__(self, begin: Callable[[Group], Connection], timeout: float, times: Transactions) -> None:
+        self._begin = begin
+        self._timeout = timeout
+        self._times = times
+        self._lock = threading.Lock()
+        self._waiting: deque[_Waiter] = deque()
+        self._busy = False
+
+    @contextmanager
+    def change(self, kind: Kind, took: Histogram, callbacks: list[Callable[[], None]]) -> Iterator[Connection]:
+        """One change: committed at the end of the block, or undone by its exception; raises StoreUnavailable.
+
+        took: observes its seconds, commit included. callbacks: what `after` adds. Raises PerhapsDone.
+        """
+        with self._times.turn.time():
+            group = self._wait_for_turn(kind)
+        if group is None:
+            group = self._new_group(kind)
+        with took.time():
+            refusal = None
+            try:
+                yield group.join(callbacks)
+            except BaseException as error:  # noqa: BLE001 - raised again, once the others' changes are committed
+                refusal = error
+                group.undo(error)
+            if not self._hand_over(group):
+                group.commit()
+                self._hand_over(None)
+            group.outcome()
+            if refusal:
+                raise refusal
+
+    def _new_group(self, kind: Kind) -> Group:
+        group = Group(kind)
+        try:
+            group.begun(self._begin(group))
+        except BaseException:
+            self._hand_over(None)
+            raise
+        return group
+
+    def _wait_for_turn(self, kind: Kind) -> Group | None:
+        """Returns with the turn, and the group that it comes with."""
+        with self._lock:
+            if not self._busy:
+                self._busy = True
+                return None
+            mine = _Waiter(kind)
+            self._waiting.append(mine)
+        if not mine.called.wait(self._timeout):
+            with self._lock:
+                if not mine.called.is_set():
+                    self._waiting.remove(mine)
+                    words = f"its lock is taken, and wasn't free within {self._timeout:g} s"
+                    raise StoreUnavailable from TimeoutError(words)
+        return mine.group
+
+    def _hand_over(self, group: Group | None) -> bool:
+        """Give the turn to the next writer, with the group if there is one and it takes the writer's change.
+
+        False where no writer has it now: none waits, or the group has to be committed before.
+        """
+        with self._lock:
+            if self._waiting and (group is None or group.takes(self._waiting[0].kind)):
+                next = self._waiting.popleft()
+                next.group = group
+                next.called.set()
+                return True
+            self._busy = group is not None
+            return False
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    kind: Kind
+    group: Group | None = None
+    called: threading.Event = field(default_factory=threading.Event)

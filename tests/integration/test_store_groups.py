@@ -1,0 +1,208 @@
+"""Writers of one process that wait for the lock are committed together: each hears of its own outcome, after that."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event, text
+
+from tintype.errors import Forbidden, PerhapsDone, StoreUnavailable
+from tintype.store.db import writers
+from tintype.store.db.database import Database, after
+
+NUMBER = 8
+
+
+@pytest.fixture
+def commits(db: Database, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Of each commit, how many rows it found."""
+    monkeypatch.setattr(writers, "MAX_HELD", 60.0)  # whatever else the machine has to do
+    with db.write() as tx:
+        tx.execute(text("CREATE TABLE things (name TEXT PRIMARY KEY)"))
+    made: list[int] = []
+
+    def commit(tx: Connection) -> None:
+        made.append(tx.exec_driver_sql("SELECT count(*) FROM things").scalar_one())
+
+    event.listen(db._engine, "commit", commit)
+    return made
+
+
+def put(db: Database, name: str, then: Callable[[Connection], Any] = lambda _tx: None) -> None:
+    with db.write() as tx:
+        tx.execute(text("INSERT INTO things VALUES (:name)"), {"name": name})
+        then(tx)
+
+
+def names(db: Database) -> list[str]:
+    with db.read() as view:
+        return [*view.scalars(text("SELECT name FROM things ORDER BY name"))]
+
+
+@contextmanager
+def all_waiting(
+    db: Database, *works: Callable[[], Any], held: Callable[[], Any] = lambda: None
+) -> Iterator[list[Future[Any]]]:
+    """Each in a thread of its own; all of them wait for the first writer, in this order, and go on after the block."""
+    entered, go = threading.Event(), threading.Event()
+
+    def first(tx: Connection) -> None:
+        entered.set()
+        go.wait(10)
+        held()
+
+    with ThreadPoolExecutor(len(works) + 1) as threads:
+        started = [threads.submit(put, db, "0", first)]
+        entered.wait(10)
+        for number, work in enumerate(works, 1):
+            started.append(threads.submit(work))
+            while len(db._writers._waiting) < number:
+                pass
+        yield started
+        go.set()
+
+
+def test_those_that_wait_are_committed_together(db: Database, commits: list[int]) -> None:
+    with all_waiting(db, *(lambda name=name: put(db, f"{name}") for name in range(1, NUMBER))) as all_of_them:
+        pass
+    assert [one.result() for one in all_of_them] == [None] * NUMBER
+    assert commits == [NUMBER]
+    assert len(names(db)) == NUMBER
+
+
+def test_one_that_fails_is_undone_alone_and_hears_of_it_after_the_commit(db: Database, commits: list[int]) -> None:
+    """Also one that breaks a rule of the database, and the last one, who commits for the others."""
+    heard: list[str] = []
+
+    def refused(name: str) -> None:
+        def refuse(tx: Connection) -> None:
+            after(tx, lambda: heard.append(name))
+            raise Forbidden(name)
+
+        try:
+            put(db, name, refuse)
+        except Forbidden:
+            assert commits, "it heard of its refusal before the commit of what that rests on"
+            raise
+
+    def kept(name: str) -> None:
+        put(db, name, lambda tx: after(tx, lambda: heard.append(f"{name} of {len(commits)}")))
+
+    works = (lambda: kept("1"), lambda: refused("2"), lambda: put(db, "1"), lambda: kept("3"), lambda: refused("4"))
+    with all_waiting(db, *works) as (first, one, two, again, three, four):
+        pass
+    assert (first.result(), one.result(), three.result()) == (None, None, None)
+    assert isinstance(two.exception(), Forbidden)
+    assert isinstance(four.exception(), Forbidden)
+    assert "IntegrityError" in repr(again.exception())
+    assert commits == [3]
+    assert names(db) == ["0", "1", "3"]
+    assert sorted(heard) == ["1 of 1", "3 of 1"]
+
+
+def test_when_the_first_fails_alone_nothing_is_committed_for_it(db: Database, commits: list[int]) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with all_waiting(db, lambda: put(db, "1"), held=fail) as (first, one):
+        pass
+    assert isinstance(first.exception(), ZeroDivisionError)
+    assert one.result() is None
+    assert (commits, names(db)) == ([1], ["1"])
+
+
+def test_a_commit_that_fails_fails_for_all(db: Database, commits: list[int]) -> None:
+    def commit(_: Connection) -> None:
+        raise StoreUnavailable
+
+    event.listen(db._engine, "commit", commit, once=True)
+    with all_waiting(db, lambda: put(db, "1"), lambda: put(db, "2")) as all_of_them:
+        pass
+    assert {type(one.exception()) for one in all_of_them} == {StoreUnavailable}
+    assert names(db) == []
+    put(db, "3")
+
+
+def test_a_connection_that_breaks_takes_its_changes_with_it(db: Database, commits: list[int]) -> None:
+    """Those before it in the group are told too; the next one begins anew."""
+
+    def cut(tx: Connection) -> None:
+        driver: Any = tx.connection.driver_connection
+        driver.close() if db.kind == "postgresql" else driver.rollback()
+        tx.exec_driver_sql("SELECT 1")
+        raise ZeroDivisionError
+
+    with all_waiting(db, lambda: put(db, "1", cut), lambda: put(db, "2")) as (first, one, two):
+        pass
+    assert type(first.exception()) is StoreUnavailable
+    assert isinstance(one.exception(), StoreUnavailable | ZeroDivisionError)
+    assert two.result() is None
+    assert (commits, names(db)) == ([1], ["2"])
+
+
+def test_where_the_answer_to_the_commit_is_lost_each_is_told_that(db: Database, commits: list[int]) -> None:
+    if db.kind == "sqlite":
+        pytest.skip("a file's commit has no answer that could be lost")
+
+    def commit(tx: Connection) -> None:
+        driver: Any = tx.connection.driver_connection
+        driver.commit()
+        driver.close()
+
+    event.listen(db._engine, "commit", commit, once=True)
+    with all_waiting(db, lambda: put(db, "1")) as all_of_them:
+        pass
+    assert {type(one.exception()) for one in all_of_them} == {PerhapsDone}
+    assert names(db) == ["0", "1"]
+
+
+def test_what_takes_long_is_committed_alone_and_a_group_has_an_end(
+    db: Database, commits: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writers, "MAX_GROUP", 3)
+
+    def alone() -> None:
+        with db.write(no_timeout=True) as tx:
+            tx.execute(text("INSERT INTO things VALUES ('alone')"))
+
+    works = (lambda: put(db, "1"), alone, *(lambda name=name: put(db, name) for name in "2345"))
+    with all_waiting(db, *works) as all_of_them:
+        pass
+    assert {one.result() for one in all_of_them} == {None}
+    assert commits == [2, 3, 6, 7]
+
+
+def test_a_note_may_come_with_a_change_but_no_change_with_a_note(db: Database, commits: list[int]) -> None:
+    """What is to be durable isn't committed by a transaction that isn't."""
+    if db.can_notify:
+        pytest.skip("on PostgreSQL notes aren't under the lock")
+
+    def note(name: str) -> None:
+        with db.note() as tx:
+            tx.execute(text("INSERT INTO things VALUES (:name)"), {"name": name})
+
+    with all_waiting(db, lambda: note("1"), lambda: put(db, "2")) as one:
+        pass
+    assert [each.result() for each in one] == [None] * 3
+    assert commits == [3], "a note in a durable change's transaction is one with it"
+    entered, go = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with db.note():
+            entered.set()
+            go.wait(10)
+
+    with ThreadPoolExecutor(2) as threads:
+        held = threads.submit(first)
+        entered.wait(10)
+        change = threads.submit(put, db, "3")
+        while not db._writers._waiting:
+            pass
+        go.set()
+        assert (held.result(), change.result()) == (None, None)
+    assert commits == [3, 3, 4]
