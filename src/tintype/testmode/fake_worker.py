@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -17,14 +18,13 @@ from tintype.core import Result
 from tintype.errors import MODEL_FAILED, StoreUnavailable, TintypeError
 from tintype.running import Phase, RunningRequest, fail, refuse
 from tintype.store.db.records import LeaseStatus, Request
+from tintype.store.queue.claim import Claim
 from tintype.store.queue.queue import Leases
 from tintype.testmode.images import FakeOutputs
 from tintype.testmode.scenario import LONGEST, Scenario, parse
 
 log = structlog.get_logger()
 
-#: Max requests started in one turn: a flood of them must not keep the leases from being renewed.
-MAX_STARTS = 16
 #: Seconds between polls for what other servers accepted, or is due only now, while there is nothing to do; how many
 #: times longer once this server has accepted nothing for LATELY seconds: what it has delayed is due by then.
 POLL, IDLE = 0.5, 8.0
@@ -137,10 +137,10 @@ class FakeWorker:
         if self._accepted.is_set():
             self._accepted_at = self._polled
         self._accepted.clear()
-        for _ in range(0 if self._stopped or self._outputs.breaker.open else MAX_STARTS):
-            request = self._leases.claim(self._id, idle=True, test=True)
-            if request is None:
-                return
+        if self._stopped or self._outputs.breaker.open:
+            return
+        asked = Claim(worker=self._id, idle=True, test=True)
+        for request in self._leases.claim_bunch(lambda _: asked):
             self._start(request)
 
     def _start(self, request: Request) -> None:
@@ -150,7 +150,8 @@ class FakeWorker:
             params = request.generation or spec.read(request.params)
             scenario = parse(params.prompt)
         except (TintypeError, KeyError, TypeError) as error:
-            refuse(self._leases, request, error)
+            with suppress(StoreUnavailable):  # its lease runs out, then
+                refuse(self._leases, request, error)
             return
         timing = request.timing
         waited = (timing.started_at or timing.submitted_at) - timing.submitted_at

@@ -93,8 +93,8 @@ class Claimable(NamedTuple):
     others: bool
 
 
-#: What to ask for after these requests of the same bunch; None for nothing more.
-NextClaim = Callable[[Sequence[Request]], Claim | None]
+#: What to ask for next, after this request of the same bunch, or as the first; None for nothing more.
+NextClaim = Callable[[Request | None], Claim | None]
 
 
 def claimable(view: Connection, asked: Claim, rules: Rules, limit: int) -> Claimable:
@@ -116,7 +116,7 @@ def claim(tx: Connection, following: NextClaim, found: Claimable, rules: Rules) 
         lost_by = {row.id: row.worker for row in tx.execute(LAPSED)}
     wait = rules.warm_wait if found.others else 0.0
     taken: list[Request] = []
-    while len(taken) < found.number and (asked := following(taken)):
+    while len(taken) < found.number and (asked := following(taken[-1] if taken else None)):
         passing = bool(asked.passing_over)
         statement = _take(asked.worker, asked.loaded, wait, rules, asked.idle, asked.test, bool(lost_by), passing)
         row = tx.execute(statement, _passed(asked)).one_or_none()
@@ -190,7 +190,7 @@ def _elsewhere(worker: str, loaded: frozenset[str]) -> CTE:
     """Slugs of the models that another worker with room has loaded while this one has not."""
     with_workers = warmups.join(workers, workers.c.id == warmups.c.worker)
     ready = warmups.c.loaded, _others(worker), workers.c.id.not_in(_busy())
-    # Not with NOT IN, for which a statement would be written anew at each execution.
+    # Not with NOT IN, for which a statement would be written out at each execution.
     other = [warmups.c.slug != slug for slug in loaded]
     return select(warmups.c.slug).select_from(with_workers).where(*ready, *other).cte("elsewhere")
 

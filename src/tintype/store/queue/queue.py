@@ -193,10 +193,10 @@ class Leases:
     def claim_bunch(self, following: NextClaim, limit: int = MAX_BUNCH) -> Sequence[Request]:
         """The next requests in claim order, now this worker's, in one transaction; none where all are left to others.
 
-        following: told what the bunch has so far, it says what to claim next, or None for nothing more; it is called
+        following: says what to claim after the request that it is told, if any, or None for nothing more; it is called
         under the lock. At most `limit`; where there are fewer than it asks for, there are no more.
         """
-        first = following([])
+        first = following(None)
         if first is None:
             return []
         with self._db.read() as view:
