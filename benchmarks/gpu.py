@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
-from tests.toy import CLIP, SD15_SCHEDULER, Components, write_random
+from tests.toy_weights import CLIP, SD15_SCHEDULER, Components, write_random
 
 from benchmarks import networks
 from benchmarks.networks import Config, Denoiser

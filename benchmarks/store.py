@@ -16,18 +16,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 from sqlalchemy import func, insert, select, text
 from tests.databases import SqliteFiles, postgres_server, server_program
-from tests.stores import a_result, new_request, store_on
+from tests.stores import a_result, store_on
+from tests.tenants import Tenant
 
 from tintype.core import RunningImages, WorkerReport
-from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.keys import Ceilings
 from tintype.store.db.database import Database, now
 from tintype.store.db.records import Progress, Status
 from tintype.store.db.tables import requests
-from tintype.store.ops.processes import Workers
 from tintype.telemetry.metrics import STAGE_RUNS, STAGE_SECONDS, Stage
 
 #: Requests that wait when one more is submitted, claimed and completed.
@@ -61,17 +60,15 @@ class Cycle(NamedTuple):
     whole: float
 
 
-class House:
-    """A migrated database with keys, a queue and workers."""
+class BusyTenant(Tenant):
+    """A tenant on a migrated database, with many keys, a queue and workers."""
 
     def __init__(self, url: str, keys: int = KEYS) -> None:
-        self.db = Database(url)
         # Limited as a server is, so that a submit counts what it counts there; but all keys are one account's.
-        self.store = store_on(self.db, lease=15, retention=3600, ceilings=Ceilings(queue=10_000, max_queued=10_000))
-        self.workers = Workers(self.db)
-        accounts = Accounts(self.db)
-        account = accounts.create("one", 10**15).id
-        self.keys = [accounts.keys.create(account, f"key {number}")[0] for number in range(keys)]
+        ceilings = Ceilings(queue=10_000, max_queued=10_000)
+        asks = {"params": PARAMS, "price": 2_000, "priority": PRIORITIES, "steps": 20, "cancel_after": 3600}
+        super().__init__(store_on(Database(url), ceilings=ceilings), 10**15, asks=asks)
+        self.keys = [self.new_key(f"key {number}") for number in range(keys)]
         self._numbers = count()
 
     def fill(self, length: int) -> None:
@@ -85,16 +82,15 @@ class House:
             if self.db.can_notify:
                 tx.execute(text("ANALYZE"))  # as autovacuum does within a minute
 
-    def submit(self) -> None:
+    def submit_next(self) -> None:
         """A request that is next."""
         number = next(self._numbers)
-        key, slug = self.keys[number % len(self.keys)], f"model-{number % SLUGS}"
-        self.store.queue.submit(new_request(key, slug, PARAMS, 2_000, PRIORITIES, steps=20, cancel_after=3600))
+        self.submit(f"model-{number % SLUGS}", key=self.keys[number % len(self.keys)])
 
     def cycle(self, clock: Callable[[], float] = time.perf_counter) -> Cycle:
         """A request that nobody else waits for."""
         began = clock()
-        self.submit()
+        self.submit_next()
         submitted = clock()
         claimed = self.store.leases.claim("w", idle=True)
         taken = clock()
@@ -161,36 +157,36 @@ def measure(rounds: int) -> list[Line]:
     with tempfile.TemporaryDirectory(prefix="tintype-bench-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # PostgreSQL runs as somebody else
-        with houses(folder) as open_houses:
+        with tenants(folder) as opened:
             lines = []
-            for database, house in open_houses.items():
-                lines += [*by_length(database, house, folder, rounds), *heartbeats(database, house, rounds)]
+            for database, tenant in opened.items():
+                lines += [*by_length(database, tenant, folder, rounds), *heartbeats(database, tenant, rounds)]
             return lines
 
 
 @contextmanager
-def houses(folder: Path) -> Iterator[dict[str, House]]:
-    """A house on each database, with every safety that an operator's has; PostgreSQL's where its programs are."""
-    mine = House(SqliteFiles(folder).fresh())
+def tenants(folder: Path) -> Iterator[dict[str, BusyTenant]]:
+    """A tenant on each database, with every safety that an operator's has; PostgreSQL's where its programs are."""
+    mine = BusyTenant(SqliteFiles(folder).fresh())
     if server_program("initdb") is None:
         yield {"SQLite": mine}
     else:
         with postgres_server(folder / "postgres", "fsync=on", "full_page_writes=on") as server:
-            other = House(server.fresh())
+            other = BusyTenant(server.fresh())
             yield {"SQLite": mine, "PostgreSQL": other}
             other.db.close()
     mine.db.close()
 
 
-def by_length(database: str, house: House, folder: Path, rounds: int) -> list[Line]:
+def by_length(database: str, tenant: BusyTenant, folder: Path, rounds: int) -> list[Line]:
     """Rates with one queued over what the disk alone could do, those with more over those with one."""
     lines: list[Line] = []
     first: list[float] = []
     disk = [durable_writes(folder) for _ in range(rounds)]
     claims: list[float] = []
     for length in LENGTHS:
-        house.fill(length)
-        seconds = [[house.cycle() for _ in range(CYCLES)] for _ in range(rounds)]
+        tenant.fill(length)
+        seconds = [[tenant.cycle() for _ in range(CYCLES)] for _ in range(rounds)]
         rates = [[1 / statistics.median(column) for column in zip(*one, strict=True)] for one in seconds]
         claims = [cycle.claim for one in seconds for cycle in one]
         for index, what in enumerate(ASKED):
@@ -202,7 +198,7 @@ def by_length(database: str, house: House, folder: Path, rounds: int) -> list[Li
             )
             ratios = [rate / base for rate, base in zip(mine, over, strict=True)]
             lines.append(Line(f"{database}, {length:,} queued: {what}/s {words}", ratios, statistics.median(mine)))
-        spent = [statistics.median(house.cycle(house.processor)[1] for _ in range(CYCLES)) for _ in range(rounds)]
+        spent = [statistics.median(tenant.cycle(tenant.processor)[1] for _ in range(CYCLES)) for _ in range(rounds)]
         what = f"{database}, {length:,} queued: processor's time of a claim ÷ 20 ms"
         lines.append(Line(what, [one / LIMIT for one in spent], 1 / statistics.median(spent), "≤ 1"))
     cuts = statistics.quantiles(claims, n=100)
@@ -213,20 +209,20 @@ def by_length(database: str, house: House, folder: Path, rounds: int) -> list[Li
     return lines
 
 
-def heartbeats(database: str, house: House, rounds: int) -> list[Line]:
+def heartbeats(database: str, tenant: BusyTenant, rounds: int) -> list[Line]:
     """Heartbeats of one and several workers over the same as durable changes under the lock; what they cost others."""
-    hearts = [house.hands(number) for number in range(WORKERS)]
+    hearts = [tenant.hands(number) for number in range(WORKERS)]
     lines = []
     for those in (hearts[:1], hearts):
-        rates = [(together(those), with_lock(house, partial(together, those))) for _ in range(rounds)]
+        rates = [(together(those), with_lock(tenant, partial(together, those))) for _ in range(rounds)]
         what = f"{database}: heartbeats/s of {len(those)} busy workers ÷ the same as durable changes under the lock"
         lines.append(Line(what, [new / old for new, old in rates], statistics.median(new for new, _ in rates), "≥ 1"))
-    quiet = [pace(house) for _ in range(rounds)]
+    quiet = [pace(tenant) for _ in range(rounds)]
     stop = threading.Event()
     with ThreadPoolExecutor(WORKERS) as pool:
         for heart in hearts:
             pool.submit(until_set, stop, heart)
-        beside = [pace(house) for _ in range(rounds)]
+        beside = [pace(tenant) for _ in range(rounds)]
         stop.set()
     ratios = [one / other for one, other in zip(beside, quiet, strict=True)]
     what = f"{database}: requests/s beside {8 * WORKERS} workers' heartbeats ÷ without"
@@ -237,18 +233,24 @@ def together(hearts: list[Callable[[], None]]) -> float:
     """Heartbeats per second of workers that beat as fast as they can."""
     began = time.perf_counter()
     with ThreadPoolExecutor(len(hearts)) as pool:
-        for done in [pool.submit(lambda heart=heart: [heart() for _ in range(BEATS)]) for heart in hearts]:
+        for done in [pool.submit(repeated, heart) for heart in hearts]:
             done.result()
     return len(hearts) * BEATS / (time.perf_counter() - began)
 
 
-def with_lock(house: House, work: Callable[[], float]) -> float:
+def repeated(heart: Callable[[], None]) -> None:
+    """The heartbeats of a round."""
+    for _ in range(BEATS):
+        heart()
+
+
+def with_lock(tenant: BusyTenant, work: Callable[[], float]) -> float:
     """What `work` returns while nothing is written but durably and under the lock."""
-    house.db.note = house.db.write  # type: ignore[method-assign]
+    tenant.db.note = tenant.db.write  # type: ignore[method-assign]
     try:
         return work()
     finally:
-        del house.db.note  # the class's own shows again
+        del tenant.db.note  # the class's own shows again
 
 
 def until_set(stop: threading.Event, heart: Callable[[], None]) -> None:
@@ -257,9 +259,9 @@ def until_set(stop: threading.Event, heart: Callable[[], None]) -> None:
         heart()
 
 
-def pace(house: House) -> float:
+def pace(tenant: BusyTenant) -> float:
     """Whole requests per second, one after the other."""
-    return 1 / statistics.median(house.cycle().whole for _ in range(CYCLES))
+    return 1 / statistics.median(tenant.cycle().whole for _ in range(CYCLES))
 
 
 def durable_writes(folder: Path) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img import StableDiffusionImg2ImgPipeline
 from PIL import Image
-from tests.toy import image_spec
+from tests.toy_weights import image_spec
 
 from tintype.catalog.parameters import SD15_SCHEDULERS
 from tintype.core import ImageSpec

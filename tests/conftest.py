@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from tests.databases import Databases, PostgresServer, SqliteFiles, postgres_server, server_program
+from tests.stores import store_on
 from tests.tenants import Tenant
 from tintype.store.db.database import Database
 
@@ -28,6 +29,7 @@ def pytest_configure() -> None:
 SESSION_SERVERS = ("builtin", "server")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One process of pytest-xdist runs the tests that share something, which is then made once; the longest begin."""
     groups = {item: _group(item) for item in items}
@@ -118,7 +120,7 @@ def db(url: str) -> Iterator[Database]:
 @pytest.fixture
 def tenant(db: Database) -> Tenant:
     """An account with money and keys; a test that asks for it runs on both kinds of database."""
-    return Tenant(db)
+    return Tenant(store_on(db))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

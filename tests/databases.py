@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -20,7 +20,7 @@ from tintype.store.db.database import Database
 from tintype.store.db.migrations import migrate
 from tintype.store.db.records import Status
 from tintype.store.db.tables import requests
-from tintype.store.queue import claim as turns
+from tintype.store.queue.positions import positions
 
 #: Where Debian puts the server's programs, which it leaves out of PATH.
 DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -52,9 +52,12 @@ class SqliteFiles:
 
     def fresh(self) -> str:
         """The URL of a new migrated database."""
-        url = self.empty()
-        shutil.copy(self._template, url.removeprefix("sqlite:///"))
-        return url
+        return self.put(Path(self.empty().removeprefix("sqlite:///")))
+
+    def put(self, file: Path) -> str:
+        """The URL of a new migrated database in that file."""
+        shutil.copy(self._template, file)
+        return f"sqlite:///{file}"
 
     def drop(self, url: str) -> None:
         """Let a database go."""
@@ -209,10 +212,20 @@ def statements(db: Database) -> Iterator[list[tuple[str, Any]]]:
         event.remove(db._engine, "before_cursor_execute", note)
 
 
+#: What begins and ends transactions, and sets them up; several changes' commit notifies once.
+AROUND = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "PRAGMA", "SET", "SELECT pg_notify")
+
+
+def asked_of(db: Database, work: Callable[[], object]) -> list[str]:
+    """The statements that `work` takes, without those around a transaction."""
+    with statements(db) as said:
+        work()
+    return asked(said)
+
+
 def asked(said: list[tuple[str, Any]]) -> list[str]:
-    """Without what begins and ends a transaction, and what wakes workers."""
-    around = ("BEGIN", "PRAGMA ", "SET ", "SELECT pg_advisory", "SAVEPOINT", "RELEASE", "COMMIT", "NOTIFY")
-    return [one for one, _ in said if not one.startswith(around)]
+    """Without those around a transaction."""
+    return [statement for statement, _ in said if not statement.startswith(AROUND)]
 
 
 @contextmanager
@@ -235,7 +248,8 @@ def ended_of(db: Database, ids: Sequence[str]) -> set[str]:
 def place_of(db: Database, id: str) -> int | None:
     """1 for the request that is claimed next, and so on in the order of claims; None when it is not queued."""
     with db.read() as view:
-        return turns.position_of(view, id)
+        seq = view.scalar(select(requests.c.seq).where(requests.c.id == id))
+        return positions(view).get(seq or 0)
 
 
 @contextmanager

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests import picture, settings_page
+from tests import packages_diagram, settings_page
 
 ROOT = Path(__file__).parents[1]
 #: Each file, and what makes its text.
 GENERATED: dict[str, Callable[[], str]] = {
-    "docs/images/packages.svg": picture.draw,
+    "docs/images/packages.svg": packages_diagram.draw,
     "docs/settings.md": settings_page.page,
 }
 

@@ -15,12 +15,14 @@ from tintype.store.queue.lifecycle import Rules
 from tintype.store.queue.submit import NewRequest
 from tintype.store.store import Store
 
+#: Seconds that a worker may have a request, and that an ended one's record is kept, unless a test says otherwise.
+LEASE, RETENTION = 15, 3600
 METADATA = [one.name for one in fields(RequestMetadata)]
 
 
 def store_on(db: Database, **rules: Any) -> Store:
-    """A store on this database."""
-    return Store(db, Settings(), Rules(**{"lease": 15, "retention": 60, **rules}))
+    """A store on this database; rules: fields of `Rules`."""
+    return Store(db, Settings(), Rules(**{"lease": LEASE, "retention": RETENTION, **rules}))
 
 
 def new_request(

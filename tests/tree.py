@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+#: Of a docstring, where a module begins with it.
+FIRST_LINE = re.compile(r'"""(.+?)(?:"""|\n)')
 SOURCE = Path(__file__).parents[1] / "src" / "tintype"
 
 
@@ -14,8 +16,8 @@ def tree(folder: Path = SOURCE) -> Iterator[tuple[Path, str]]:
     """Every module below the folder, but for the steps of the schema, and what its docstring's first line says."""
     for path in sorted(folder.rglob("*.py")):
         if path.parent.name != "versions":
-            said = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
-            yield path.relative_to(SOURCE), said.partition("\n")[0]
+            said = FIRST_LINE.match(path.read_text("utf-8"))
+            yield path.relative_to(SOURCE), said[1] if said else ""
 
 
 if __name__ == "__main__":

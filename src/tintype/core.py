@@ -292,5 +292,5 @@ def _values(record: Any) -> dict[str, Any]:
 
 def _known(cls: type[Any], said: Json) -> dict[str, Any]:
     """What of a stored record this version has fields for."""
-    names = {one.name for one in fields(cls)}
+    names = cls.__dataclass_fields__  # `fields` would make a tuple each time
     return {name: value for name, value in said.items() if name in names}

@@ -48,7 +48,9 @@ Nothing here may carry a path, a key or an internal name: `public()` is what goe
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
+from functools import partial
 from math import ceil
 from typing import Self
 
@@ -111,10 +113,12 @@ class InvalidParameter(BadRequest):
 
 
 def _shown(sent: object) -> str:
-    """A value for a message, cut to SENT_LENGTH; strings are cut first, since the repr of megabytes takes time."""
-    if sent is None or isinstance(sent, bool):
-        return {True: "true", False: "false", None: "null"}[sent]
-    text = repr(sent[: SENT_LENGTH + 1] if isinstance(sent, str) else sent)
+    """A value for a message, cut to SENT_LENGTH: a string in quotes, all else as JSON has it.
+
+    Strings are cut first, since the repr of megabytes takes time.
+    """
+    as_json = partial(json.dumps, ensure_ascii=False, default=repr)
+    text = repr(sent[: SENT_LENGTH + 1]) if isinstance(sent, str) else as_json(sent)
     return text if len(text) <= SENT_LENGTH else text[:SENT_LENGTH] + "…"
 
 

@@ -13,8 +13,8 @@ from sqlalchemy import exists, select
 
 from tests.acceptance.harness import Server
 from tests.databases import PostgresServer
-from tests.objects import object_storage
-from tests.toy import small_setting
+from tests.object_storage import object_storage
+from tests.toy_weights import small_setting
 from tintype.store.db.database import Database
 from tintype.store.db.records import DeliveryStatus, Status
 from tintype.store.db.tables import deliveries, requests

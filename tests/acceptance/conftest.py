@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.acceptance.browser import Visitor
 from tests.acceptance.harness import Server
-from tests.toy import small_setting, toy_setting
+from tests.toy_weights import small_setting, toy_setting
 
 
 @contextmanager

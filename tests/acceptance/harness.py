@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from segmind import SegmindClient
 from sqlalchemy import func, select
 
-from tests.plain import PLAIN
+from tests.clients import NO_TLS
 from tests.stores import store_on
 from tintype.cli import tintype as root
 from tintype.errors import TintypeError
@@ -108,7 +108,7 @@ class Server:
         """A plain HTTP client."""
         headers = {"x-api-key": key} if key else {}
         return self._closing.enter_context(
-            httpx2.Client(base_url=self.address, headers=headers, timeout=120, verify=PLAIN)
+            httpx2.Client(base_url=self.address, headers=headers, timeout=120, verify=NO_TLS)
         )
 
     def seen_worker(self) -> WorkerRow:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.acceptance import systemctl
-from tests.hosts import Host
+from tests.network_namespaces import Host
 
 FOLDERS = ("etc/systemd/system", "usr/local/bin", "opt", "srv", "var/lib", "run", "root")
 

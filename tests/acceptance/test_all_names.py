@@ -33,7 +33,7 @@ from tests.integration.test_checkpoint_layouts import (
     under,
     written,
 )
-from tests.toy import FAMILIES, build_once, small_setting, write_random
+from tests.toy_weights import FAMILIES, build_once, small_setting, write_random
 from tintype.catalog.advice import NEED_TWO_STEPS
 from tintype.catalog.models import MODELS
 from tintype.catalog.parameters import SAMPLER_ALIASES, SAMPLERS, SCHEDULES, SD15_SCHEDULERS

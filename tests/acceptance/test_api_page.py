@@ -26,7 +26,7 @@ import pytest
 
 from tests.acceptance.harness import Server, until
 from tests.acceptance.test_http_helpers import OLD, new_key, opened, submit
-from tests.plain import PLAIN
+from tests.clients import NO_TLS
 from tintype.catalog.models import MODELS
 from tintype.store.db.records import draw_secret
 from tintype.webhooks import sign
@@ -222,7 +222,7 @@ def test_a_receiver_takes_what_is_signed_and_nothing_else(tmp_path: Path, file: 
         (401, [], body),
     )
     port = free_port()
-    with started(tmp_path, file, port, SECRET=mine) as process, httpx2.Client(verify=PLAIN) as http:
+    with started(tmp_path, file, port, SECRET=mine) as process, httpx2.Client(verify=NO_TLS) as http:
         until(lambda: listens(port))
         for wanted, headers, sent in messages:
             answer = http.post(f"http://127.0.0.1:{port}/hook", content=sent, headers=headers)
@@ -243,7 +243,7 @@ def cutting(server: Server) -> Iterator[tuple[str, list[str]]]:
             sent = {
                 name: value for name, value in self.headers.items() if name.lower() in ("x-api-key", "last-event-id")
             }
-            with httpx2.stream("GET", server.address + self.path, headers=sent, timeout=60, verify=PLAIN) as answer:
+            with httpx2.stream("GET", server.address + self.path, headers=sent, timeout=60, verify=NO_TLS) as answer:
                 self.send_response(answer.status_code)
                 self.send_header("content-type", answer.headers["content-type"])
                 self.end_headers()

@@ -17,7 +17,7 @@ from sqlalchemy import make_url, text
 from tests.acceptance.harness import KEY, Server, done, here, until, words
 from tests.databases import PostgresServer, server_program
 from tests.stores import store_on
-from tests.toy import small_setting
+from tests.toy_weights import small_setting
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.keys import digest

@@ -16,8 +16,8 @@ import pytest
 
 from tests.acceptance.harness import KEY, Server, here, until, words
 from tests.databases import PostgresServer
-from tests.objects import ObjectStorage, object_storage
-from tests.toy import small_setting
+from tests.object_storage import ObjectStorage, object_storage
+from tests.toy_weights import small_setting
 from tintype import __version__
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
 from tintype.store.ops.processes import Servers, Workers

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from segmind import InferenceFailed
 
 from tests.acceptance.harness import Server
-from tests.toy import toy_weights
+from tests.toy_weights import toy_weights
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
 
 #: A letter whose embedding is NaN, and one whose embedding is too large for bfloat16, but not for float32.

@@ -18,7 +18,7 @@ from tests.acceptance.chaos_load import Load
 from tests.acceptance.chaos_plan import Keys, plan
 from tests.acceptance.chaos_scenes import Scene, scene_on
 from tests.acceptance.harness import until
-from tests.integration.receiver import Message, Receiver, receiving
+from tests.integration.webhook_receiver import Message, Receiver, receiving
 
 #: Dead workers' requests are soon others', and workers whose server was killed soon leave.
 SOON = {"lease": 2, "grace": 2}

@@ -21,8 +21,8 @@ from click import Context, Group, Option
 from click.testing import CliRunner
 from PIL import Image
 
-from tests.acceptance.harness import Server, done, here, words
-from tests.toy import small_setting, toy_setting, toy_weights
+from tests.acceptance.harness import Server, done, here, until, words
+from tests.toy_weights import small_setting, toy_setting, toy_weights
 from tintype.catalog.builtin import vocabulary
 from tintype.catalog.models import MODELS, SD15_IMG2IMG
 from tintype.cli import main
@@ -451,7 +451,7 @@ def test_keys(server: Server) -> None:
     [mine] = [key for key in json.loads(server.cli("keys", "list", "--json")) if key["name"] == "mine"]
     assert secret not in json.dumps(mine)
     server.cli("keys", "revoke", mine["id"])
-    assert server.http(secret).get("/v1/get-user-credits").status_code == 401
+    until(lambda: server.http(secret).get("/v1/get-user-credits").status_code == 401)
 
 
 def test_a_first_start_prints_its_key_once_and_the_curl_that_works(tmp_path: Path, weights: Path) -> None:

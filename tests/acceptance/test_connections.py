@@ -13,7 +13,7 @@ import pytest
 
 from tests.acceptance.harness import KEY, Server
 from tests.acceptance.test_http_helpers import TEXT
-from tests.sockets import dial
+from tests.clients import dial
 
 #: Calls what the arguments name, in both ways in which a body's length is told; prints the statuses.
 JAVA = """

@@ -16,12 +16,12 @@ import pytest
 from PIL import Image
 
 from tests.acceptance.harness import KEY, READY, until
+from tests.clients import NO_TLS
 from tests.databases import PostgresServer
-from tests.deployed import Compose, Folders, Kubernetes, Process, Systemd
+from tests.deploy_files import Compose, Folders, Kubernetes, Process, Systemd
 from tests.integration.toyhub import TOKEN, ToyHub, toy_hub
-from tests.objects import ObjectStorage, object_storage
-from tests.plain import PLAIN
-from tests.toy import toy_weights
+from tests.object_storage import ObjectStorage, object_storage
+from tests.toy_weights import toy_weights
 from tintype.catalog.sources import SOURCES
 
 SD15 = "sd1.5-img2img"
@@ -67,7 +67,7 @@ class Site:
         line = _drained(started, READY)
         base = line.removeprefix(READY).strip().replace("0.0.0.0", "127.0.0.1")
         keyed = {"x-api-key": KEY}
-        return self.closing.enter_context(httpx2.Client(base_url=base, headers=keyed, timeout=120, verify=PLAIN))
+        return self.closing.enter_context(httpx2.Client(base_url=base, headers=keyed, timeout=120, verify=NO_TLS))
 
     def draws(self, http: httpx2.Client) -> None:
         """A picture is made, and not with the built-in weights."""

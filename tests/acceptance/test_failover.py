@@ -13,7 +13,7 @@ from sqlalchemy import make_url
 from tests.acceptance.harness import Server, until
 from tests.acceptance.test_postgres import assert_made_and_paid_once, assert_unavailable, begun, submit
 from tests.databases import PostgresServer, migrated, postgres_server, server_program
-from tests.toy import small_setting
+from tests.toy_weights import small_setting
 from tintype.errors import StoreUnavailable
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database

@@ -20,7 +20,7 @@ from PIL import Image
 from tests import node
 from tests.acceptance.harness import Server, until
 from tests.acceptance.test_http_helpers import new_key, opened
-from tests.pictures import saved
+from tests.image_files import saved
 
 HERE = Path(__file__).parent
 PAGE = (HERE.parents[1] / "docs/api.md").read_text("utf-8")

@@ -7,7 +7,7 @@ import time
 import httpx2
 import pytest
 
-from tests.acceptance.harness import KEY, Server
+from tests.acceptance.harness import KEY, Server, until
 from tests.acceptance.test_http_helpers import (
     MEDIUM,
     OLD,
@@ -129,7 +129,15 @@ def test_a_revoked_key(server: Server) -> None:
     with server.store() as db:
         which = next(key.id for key in Accounts(db).keys.list() if key.hint == secret[:7])
     server.cli("keys", "revoke", which)
-    refused(http.get("/v1/get-user-credits"), 401)
+    revoked, calls = time.monotonic(), list[float]()
+
+    def refuses() -> bool:
+        calls.append(time.monotonic())
+        return http.get("/v1/get-user-credits").status_code == 401
+
+    until(refuses)
+    assert all(began < revoked + 1 for began in calls[:-1]), "let in although another process had revoked it"
+    refused(http.get("/v1/get-user-credits"), 401, "revoked")
 
 
 def test_an_expired_key(server: Server) -> None:
@@ -144,6 +152,7 @@ def test_a_rotated_key(server: Server) -> None:
     new = server.cli("keys", "rotate", old).strip()
     assert left(server.http(old)) == left(server.http(new)) == 1
     newest = server.cli("keys", "rotate", new, "--overlap", "0").strip()
+    until(lambda: server.http(new).get("/v1/get-user-credits").status_code == 401)
     refused(server.http(old).get("/v1/get-user-credits"), 401)
     refused(server.http(new).get("/v1/get-user-credits"), 401, "replaced")
     assert left(server.http(newest)) == 1

@@ -23,7 +23,7 @@ from tests.acceptance.test_http_helpers import (
     slow,
     submit,
 )
-from tests.sockets import call_bytes, dial
+from tests.clients import call_bytes, dial
 
 MOST = 20_000
 BASE = "https://pictures.example/api"

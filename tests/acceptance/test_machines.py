@@ -14,8 +14,8 @@ import pytest
 from tests.acceptance.harness import Server, until
 from tests.databases import PostgresServer
 from tests.integration.sse import told
-from tests.objects import ObjectStorage, object_storage
-from tests.toy import small_setting
+from tests.object_storage import ObjectStorage, object_storage
+from tests.toy_weights import small_setting
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
 from tintype.store.accounts.accounts import Accounts
 

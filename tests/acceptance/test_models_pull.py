@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from tests.acceptance.harness import Server, done, here, until, words
 from tests.integration.toyhub import TOKEN, ToyHub, toy_hub
 from tests.integration.website import serving
-from tests.toy import toy_weights
+from tests.toy_weights import toy_weights
 from tintype.catalog.sources import MEDIUM, MEDIUM_COMMIT
 from tintype.checkpoints.weights import WeightsSpec
 from tintype.errors import ConfigurationInvalid

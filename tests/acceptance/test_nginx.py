@@ -13,12 +13,11 @@ import httpx2
 import pytest
 
 from tests.acceptance.harness import until
-from tests.acceptance.proxies import nginx, shipped
+from tests.acceptance.nginx import nginx, shipped
 from tests.acceptance.test_http_helpers import TEXT, quick, refused
+from tests.clients import NO_TLS, call_bytes, dial
 from tests.integration.sse import following
 from tests.integration.website import Website, serving
-from tests.plain import PLAIN
-from tests.sockets import call_bytes, dial
 
 #: Calls under way at once that this file's callers may have.
 FEW = 3
@@ -41,7 +40,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory, website: Website) -> Iterato
 @pytest.fixture
 def http(proxy: str, website: Website) -> Iterator[httpx2.Client]:
     """A caller behind the proxy; what it has left in the queue is cancelled."""
-    with httpx2.Client(base_url=proxy, headers={"x-api-key": website.secret}, timeout=60, verify=PLAIN) as client:
+    with httpx2.Client(base_url=proxy, headers={"x-api-key": website.secret}, timeout=60, verify=NO_TLS) as client:
         yield client
     website.cancel_all()
 
@@ -87,7 +86,7 @@ def test_a_server_that_goes_while_it_has_a_call(tmp_path: Path) -> None:
 
         calls = [thread.submit(hang_up) for _ in range(5)]
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        with nginx(tmp_path, shipped(address, address)) as proxy, httpx2.Client(base_url=proxy, verify=PLAIN) as http:
+        with nginx(tmp_path, shipped(address, address)) as proxy, httpx2.Client(base_url=proxy, verify=NO_TLS) as http:
             answer = http.post(f"/v2/{TEXT}", json=quick())
             refused(answer, 502)
             assert "may have been taken" in answer.json()["error_description"]
@@ -106,7 +105,7 @@ def test_the_server_does_not_hear_of_half_a_body(proxy: str, website: Website) -
     """It is the proxy that waits for it, and for many others."""
     with dial(proxy) as one:
         one.sendall(call_bytes("POST", f"/v2/{TEXT}", website.secret, b"x" * 50, length=100))
-        with httpx2.Client(base_url=proxy, verify=PLAIN) as http:
+        with httpx2.Client(base_url=proxy, verify=NO_TLS) as http:
             assert http.get("/health").status_code == 200
         states = [other.conn.their_state for other in list(website.server.server_state.connections)]
         assert states

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, Route, expect
 from tests.acceptance.browser import TEXT, Visitor
 from tests.acceptance.harness import Server, until
 from tests.acceptance.test_http_helpers import new_key, refused, submit
-from tests.integration.receiver import receiving
+from tests.integration.webhook_receiver import receiving
 
 
 @pytest.fixture

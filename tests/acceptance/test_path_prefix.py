@@ -11,10 +11,10 @@ from playwright.sync_api import Browser, expect
 
 from tests.acceptance.browser import OLD, PATIENCE, Visitor
 from tests.acceptance.harness import KEY, Server
-from tests.acceptance.proxies import nginx
+from tests.acceptance.nginx import nginx
 from tests.acceptance.test_http_helpers import TEXT, quick
+from tests.clients import NO_TLS
 from tests.integration.website import serving
-from tests.plain import PLAIN
 from tintype.catalog.models import MODELS
 
 SITE = """
@@ -94,7 +94,7 @@ def test_the_api(tmp_path: Path) -> None:
     with (
         serving(tmp_path / "data", trusted_proxies="127.0.0.1") as website,
         nginx(tmp_path, site(website.address, named)) as address,
-        httpx2.Client(verify=PLAIN, headers={"x-api-key": website.secret}) as http,
+        httpx2.Client(verify=NO_TLS, headers={"x-api-key": website.secret}) as http,
     ):
         base = f"{address}/tintype"
         assert http.get(f"{base}/openapi.json").json()["servers"] == [{"url": base}]

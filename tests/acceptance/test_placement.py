@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.acceptance.harness import Server, until
-from tests.toy import small_setting
+from tests.toy_weights import small_setting
 from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.store.ops.processes import WorkerRow, Workers
 

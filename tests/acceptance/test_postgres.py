@@ -20,8 +20,8 @@ import pytest
 
 from tests.acceptance.harness import Server, until
 from tests.databases import PostgresServer, postgres_server, server_program
-from tests.disks import SmallDisk, small_disk
-from tests.toy import small_setting
+from tests.small_disk import SmallDisk, small_disk
+from tests.toy_weights import small_setting
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.postgres import LOCK

@@ -15,7 +15,7 @@ import httpx2
 
 from tests.acceptance.harness import KEY, READY, done, here
 from tests.acceptance.test_http_helpers import MEDIUM, TEXT, gradient
-from tests.plain import PLAIN
+from tests.clients import NO_TLS
 from tintype.private import make_folder, tighten
 
 
@@ -29,7 +29,7 @@ def served(data: Path, log: Path, umask: int) -> Iterator[httpx2.Client]:
     assert server.stdout
     address = next(line for line in server.stdout if line.startswith(READY)).removeprefix(READY).strip()
     try:
-        with httpx2.Client(base_url=address, headers={"x-api-key": KEY}, timeout=60, verify=PLAIN) as http:
+        with httpx2.Client(base_url=address, headers={"x-api-key": KEY}, timeout=60, verify=NO_TLS) as http:
             yield http
     finally:
         server.terminate()

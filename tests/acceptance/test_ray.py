@@ -14,8 +14,8 @@ from sqlalchemy import select
 from tests.acceptance.conftest import servers
 from tests.acceptance.harness import Server, until
 from tests.databases import PostgresServer
-from tests.rays import PATIENCE, RayHead, ray_head
-from tests.toy import small_setting
+from tests.ray_cluster import PATIENCE, RayHead, ray_head
+from tests.toy_weights import small_setting
 from tintype import __version__
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
 from tintype.store.db.tables import requests

@@ -20,11 +20,11 @@ import pytest
 from sqlalchemy import func, select
 
 from tests.acceptance.harness import KEY, Server, until
-from tests.acceptance.proxies import nginx, shipped
+from tests.acceptance.nginx import nginx, shipped
 from tests.acceptance.test_http_helpers import PRICES, TEXT, quick, refused
+from tests.clients import NO_TLS
 from tests.databases import PostgresServer
-from tests.plain import PLAIN
-from tests.toy import small_setting
+from tests.toy_weights import small_setting
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.billing.ledger import micro
 from tintype.store.db.tables import ledger
@@ -46,7 +46,7 @@ class Site:
     def http(self, address: str = "") -> Iterator[httpx2.Client]:
         """A caller, who comes through nginx unless told otherwise."""
         headers = {"x-api-key": KEY}
-        with httpx2.Client(base_url=address or self.address, headers=headers, timeout=60, verify=PLAIN) as client:
+        with httpx2.Client(base_url=address or self.address, headers=headers, timeout=60, verify=NO_TLS) as client:
             yield client
 
     @contextmanager

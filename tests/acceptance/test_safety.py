@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.acceptance.harness import Server, until
 from tests.acceptance.test_http_helpers import TEXT, left, new_key, quick, refused, result, submit
-from tests.integration.receiver import receiving
+from tests.integration.webhook_receiver import receiving
 
 REFUSED = "The safety check refused the image: nsfw"
 FOUND = "image 1 of 1 may be nsfw"

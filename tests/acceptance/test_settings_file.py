@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from tests.acceptance.harness import KEY, READY, until
-from tests.plain import PLAIN
-from tests.toy import toy_setting
+from tests.clients import NO_TLS
+from tests.toy_weights import toy_setting
 from tintype.cli.fleet import worker_launch
 from tintype.cli.sources import load
 
@@ -93,7 +93,7 @@ def test_all_processes_have_what_the_file_says(tmp_path: Path, weights: Path) ->
     with process(log, *command, TINTYPE_BOOTSTRAP_KEY_FILE=str(secret)) as server:
         until(lambda: READY in log.read_text(), 120)
         address = log.read_text().partition(READY)[2].split()[0]
-        assert httpx2.get(f"{address}/v1/get-user-credits", headers={"x-api-key": KEY}, verify=PLAIN).is_success
+        assert httpx2.get(f"{address}/v1/get-user-credits", headers={"x-api-key": KEY}, verify=NO_TLS).is_success
         assert started(log, "server")["max_picture_pixels"] == 1_000_000
         limits = started(log, "worker")
         assert (limits["max_pictures"], limits["max_picture_pixels"]) == (7, 1_000_000)

@@ -20,7 +20,7 @@ from tests.acceptance.chaos_plan import Keys, light
 from tests.acceptance.chaos_scenes import Scene, scene_on
 from tests.acceptance.chaos_soak import Soak, draw, drifts, look_around, paced
 from tests.acceptance.harness import until
-from tests.integration.receiver import receiving
+from tests.integration.webhook_receiver import receiving
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "60"))
 #: Requests a second, and seconds from one look at something else to the next.

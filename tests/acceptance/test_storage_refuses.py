@@ -16,9 +16,9 @@ from sqlalchemy import select
 
 from tests.acceptance.harness import Server, until
 from tests.acceptance.test_http_helpers import gradient
-from tests.disks import small_disk
-from tests.objects import ObjectStorage, object_storage
-from tests.toy import small_setting
+from tests.object_storage import ObjectStorage, object_storage
+from tests.small_disk import small_disk
+from tests.toy_weights import small_setting
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
 from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database

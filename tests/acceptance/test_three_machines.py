@@ -21,11 +21,11 @@ from moto.server import ThreadedMotoServer
 from PIL import Image
 
 from tests.acceptance.machines import Machine
-from tests.acceptance.proxies import NGINX, WHOLE
+from tests.acceptance.nginx import NGINX, WHOLE
 from tests.databases import server_program
-from tests.hosts import Host, Network, why_not
 from tests.integration.toyhub import toy_hub
-from tests.toy import SMALL, toy_weights
+from tests.network_namespaces import Host, Network, why_not
+from tests.toy_weights import SMALL, toy_weights
 from tintype.catalog.sources import SOURCES
 
 ROOT = Path(__file__).parents[2]

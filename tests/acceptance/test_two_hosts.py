@@ -20,9 +20,9 @@ from sqlalchemy import select
 
 from tests.acceptance.harness import Server, until
 from tests.databases import PostgresServer, server_program
-from tests.hosts import Host, Network, why_not
-from tests.objects import object_storage
-from tests.toy import small_setting
+from tests.network_namespaces import Host, Network, why_not
+from tests.object_storage import object_storage
+from tests.toy_weights import small_setting
 from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.store.db.database import read_clock
 from tintype.store.db.tables import requests

@@ -23,7 +23,7 @@ from sqlalchemy import make_url
 
 from tests.acceptance.harness import Server, here, until
 from tests.databases import PostgresServer
-from tests.integration.receiver import Receiver, receiving
+from tests.integration.webhook_receiver import Receiver, receiving
 
 FOLDER = Path(__file__).parents[1] / "upgrade" / "0020"
 #: Columns of moments: everything in them is moved by the fixture's age.

@@ -12,7 +12,7 @@ import pytest
 
 from tests.acceptance.harness import Server, until
 from tests.acceptance.test_http_helpers import TEXT, new_key, quick, refused, result, submit
-from tests.integration.receiver import Message, Receiver, receiving
+from tests.integration.webhook_receiver import Message, Receiver, receiving
 
 EVENT = {"types": ["REQUEST_COMPLETED", "REQUEST_FAILED"]}
 QUICK = {"webhook_backoff": 0.05, "webhook_poll": 0.05, "webhook_timeout": 2, "webhook_allow": "127.0.0.1"}
@@ -100,7 +100,7 @@ def test_an_address_for_one_request(telling: Server, http: httpx2.Client, receiv
         ("add", {"webhook_url": "https://one.example/" + "a" * 2000, "event": EVENT}, "2000 characters"),
         ("add", {"webhook_url": 5, "event": EVENT}, "webhook_url: 5 was sent"),
         ("update", {"webhook_url": "https://one.example/", "event": EVENT}, "webhook_id: required"),
-        ("rotate", {"webhook_id": ["a"]}, "webhook_id: ['a'] was sent"),
+        ("rotate", {"webhook_id": ["a"]}, 'webhook_id: ["a"] was sent'),
     ],
 )
 def test_what_is_refused(http: httpx2.Client, path: str, body: dict[str, Any], words: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.toy import FAMILIES, build_once, toy_weights, write_random
+from tests.toy_weights import FAMILIES, build_once, toy_weights, write_random
 
 from tintype.checkpoints.weights import WeightsSpec
 from tintype.diffusion.families import load_family

@@ -21,7 +21,7 @@ from benchmarks.abuse.report import Outcome
 from benchmarks.abuse.stage import Peaks
 from benchmarks.abuse.wire import call, listening
 from PIL import Image
-from tests.pictures import SCAN
+from tests.image_files import SCAN
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,10 +17,10 @@ from sqlalchemy import insert
 from tests.acceptance.harness import here, words
 from tests.databases import statements
 from tests.integration.website import Website, serving
-from tests.stores import a_result, new_request, store_on
+from tests.stores import store_on
+from tests.tenants import Tenant
 
 from tintype.errors import NotFound
-from tintype.store.accounts.accounts import Accounts
 from tintype.store.billing.ledger import lines
 from tintype.store.billing.reports import SPLITS, AccountUsage, BillingReports, Window
 from tintype.store.db.database import Database, read_clock
@@ -33,13 +33,13 @@ TODAY = datetime.now(UTC).date()
 
 
 class Books:
-    """A store in which requests ended at any time."""
+    """What two tenants used, whose requests ended at any time."""
 
     def __init__(self, db: Database) -> None:
         self.db = db
-        self.accounts = Accounts(db)
-        self.ids = [self.accounts.create(name, 10**9).id for name in ("a", "b")]
-        self.keys = {id: [self.accounts.keys.create(id, name)[0] for name in ("x", "y")] for id in self.ids}
+        self.tenants = [Tenant(store_on(db), name=name) for name in ("a", "b")]
+        self.ids = [one.account_id for one in self.tenants]
+        self.keys = {one.account_id: [one.new_key(name) for name in ("x", "y")] for one in self.tenants}
         self.accounting = BillingReports(db, LIFE)
 
     def end(
@@ -122,22 +122,17 @@ def test_counts_of_requests_are_told_for_as_long_as_all_of_them_are_known(db: Da
 
 def test_requests_of_every_end_live_and_test_count_apart(db: Database) -> None:
     books = Books(db)
-    account = books.ids[0]
-    test_key, _ = books.accounts.keys.create(account, "ci", test=True)
-    store = store_on(db, lease=15, retention=3600)
-    for key, price, ends in ((books.keys[account][0], 37, 3), (test_key, 0, 2)):
+    tenant = books.tenants[0]
+    for test, price, ends in ((False, 37, 3), (True, 0, 2)):
         for number in range(ends):
-            store.queue.submit(new_request(key, "m", {}, price, steps=4, speed_key="m 18 1"))
-            claimed = store.leases.claim("w", idle=True, test=key.test)
-            assert claimed is not None
+            tenant.submit("m", price=price, test=test)
+            claimed = tenant.claim(test=test)
             if number:
-                store.leases.complete(claimed.id, claimed.attempt, a_result(inference_time=1.0))
+                tenant.complete(claimed)
             else:
-                store.leases.fail(claimed.id, claimed.attempt, "why", 500)
-    store.queue.submit(
-        new_request(books.keys[account][0], "m", {}, 37, steps=4, speed_key="m 18 1")
-    )  # waits: no use yet
-    live, test = books.use(TODAY - timedelta(1), TODAY + timedelta(1), account=account)
+                tenant.fail(claimed)
+    tenant.submit("m", price=37)  # waits: no use yet
+    live, test = books.use(TODAY - timedelta(1), TODAY + timedelta(1), account=tenant.account_id)
     assert (live.test, live.charged, live.cost, live.uncharged, live.completed, live.failed) == (False, 2, 74, 1, 2, 1)
     assert (test.test, test.charged, test.cost, test.uncharged, test.completed, test.failed) == (True, 0, 0, 0, 1, 1)
     assert test.name == "a (test)"

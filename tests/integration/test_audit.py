@@ -17,9 +17,9 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DatabaseError
 from structlog.testing import capture_logs
 from tests.acceptance.harness import done, here
+from tests.clients import NO_TLS
 from tests.databases import moved_clock
 from tests.integration.website import Website, serving
-from tests.plain import PLAIN
 from tests.stores import store_on
 
 from tintype.cli import tintype as root
@@ -283,7 +283,7 @@ def test_only_who_may_see_accounts_sees_who_did_what(site: Website) -> None:
     for secret in (wall, site.secret):
         with site.http(secret) as http:
             assert [http.get(f"/v2/operator/{what}").status_code for what in ("audit", "usage")] == [403, 403]
-    with httpx2.Client(base_url=site.address, verify=PLAIN) as nobody:
+    with httpx2.Client(base_url=site.address, verify=NO_TLS) as nobody:
         assert nobody.get("/v2/operator/audit").status_code == 401
 
 

@@ -55,7 +55,7 @@ class Site(Tenant):
     """A tenant, a cluster, and autoscalers over them."""
 
     def __init__(self, db: Database) -> None:
-        super().__init__(db, asks={"slug": "a", "price": 1, "steps": STEPS, "speed_key": "a 1"})
+        super().__init__(store_on(db), asks={"slug": "a", "price": 1, "steps": STEPS, "speed_key": "a 1"})
         self.cluster = Names()
 
     def autoscaler(self, holder: str = "k1", policy: ScalingPolicy = NO_COOLDOWN) -> Autoscaler:

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from tests.acceptance.harness import done, here, words
 from tests.acceptance.test_schema import downgrade
 from tests.databases import Databases, statements
-from tests.objects import ObjectStorage, object_storage
+from tests.object_storage import ObjectStorage, object_storage
 from tests.stores import new_request, store_on
 
 from tintype import __version__

@@ -16,8 +16,8 @@ import httpx2
 import pytest
 from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import MEDIUM, TEXT, gradient, quick, refused
+from tests.clients import dial
 from tests.integration.website import Website, serving
-from tests.sockets import dial
 
 from tintype.web import body
 from tintype.web.generate import submit
@@ -170,7 +170,7 @@ def test_bodies_under_way_are_counted_per_account_and_together(site: Website, ht
     assert http.post(f"/v2/{TEXT}", json=quick()).status_code == 200
 
 
-def test_no_body_is_looked_through_on_the_event_loop(site: Website, http: httpx2.Client) -> None:
+def test_no_long_body_is_looked_through_on_the_event_loop(site: Website, http: httpx2.Client) -> None:
     threads = Counter[tuple[str, bool]]()
 
     def noting(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -186,6 +186,7 @@ def test_no_body_is_looked_through_on_the_event_loop(site: Website, http: httpx2
         return noted
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(body, "SHORT", 0)
         patch.setattr(body, "parse", noting(body.parse))
         patch.setattr(submit, "fingerprint", noting(submit.fingerprint))
         http.post(f"/v2/{TEXT}", json=quick(), headers={"idempotency-key": "thread"})
@@ -283,7 +284,7 @@ HOOK = {"webhook_url": "https://receiver.example.com/", "event": {"types": ["REQ
         ),
         ({"event": {"types": []}}, "event.types: required, but not sent"),
         ({"event": "REQUEST_FAILED"}, "event.types: 'REQUEST_FAILED' was sent; allowed: a list of"),
-        ({"event": {"types": ["x"]}}, "event.types: ['x'] was sent; allowed: a list of"),
+        ({"event": {"types": ["x"]}}, 'event.types: ["x"] was sent; allowed: a list of'),
     ],
 )
 def test_a_webhook_is_refused_in_words(http: httpx2.Client, wrong: dict[str, Any], said: str) -> None:

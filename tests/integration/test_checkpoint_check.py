@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.toy import toy_weights
+from tests.toy_weights import toy_weights
 
 from tintype.checkpoints.weights import Lora, WeightsSpec, builtin_weights
 from tintype.diffusion.check import check

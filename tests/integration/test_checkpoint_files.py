@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from tests.toy import toy_weights
+from tests.toy_weights import toy_weights
 
 from tintype.checkpoints import files, weights
 from tintype.checkpoints.checkpoint import Checkpoint

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.toy import CLIP, FAMILIES, TRANSFORMER, UNET, toy_weights, write_random
+from tests.toy_weights import CLIP, FAMILIES, TRANSFORMER, UNET, toy_weights, write_random
 from transformers.models.t5.configuration_t5 import T5Config
 from transformers.models.t5.modeling_t5 import T5EncoderModel
 

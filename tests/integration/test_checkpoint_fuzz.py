@@ -20,8 +20,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.integration.drawing import pixels
-from tests.originals import original_mmdit, original_unet
-from tests.toy import image_spec, toy_weights
+from tests.original_layouts import original_mmdit, original_unet
+from tests.toy_weights import image_spec, toy_weights
 
 from tintype.checkpoints.weights import Lora, WeightsSpec
 from tintype.diffusion.check import check

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.integration.conftest import T5_TOKENS
 from tests.integration.drawing import pixels, whole
-from tests.originals import original_mmdit, original_unet, original_vae
-from tests.toy import CLIP, TRANSFORMER, UNET, image_spec
+from tests.original_layouts import original_mmdit, original_unet, original_vae
+from tests.toy_weights import CLIP, TRANSFORMER, UNET, image_spec
 from transformers.models.t5.configuration_t5 import T5Config
 from transformers.models.t5.modeling_t5 import T5EncoderModel
 from transformers.models.t5.tokenization_t5 import T5Tokenizer

@@ -12,11 +12,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from tests import sockets
+from tests import clients
 from tests.acceptance.test_http_helpers import TEXT, quick
+from tests.clients import LONG, call_bytes
 from tests.integration.sse import following
 from tests.integration.website import Website, serving
-from tests.sockets import LONG, call_bytes
 
 from tintype.settings.groups import WebSettings
 from tintype.web.connections import Bounds
@@ -36,7 +36,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
 def dial(site: Website) -> Iterator[Callable[..., socket.socket]]:
     """Opens connections to it, and closes them at the end."""
     with ExitStack() as closing:
-        yield lambda received=0: closing.enter_context(sockets.dial(site.address, received))
+        yield lambda received=0: closing.enter_context(clients.dial(site.address, received))
 
 
 def rest(one: socket.socket) -> bytes:
@@ -178,7 +178,7 @@ def test_a_body_after_the_answer(site: Website, dial: Callable[..., socket.socke
 def test_a_slow_but_honest_body_is_waited_for(tmp_path: Path) -> None:
     """Several times as long as anybody may be quiet; a machine that is busy may be quiet for a while too."""
     body = body_of(240_000)
-    with serving(tmp_path, **TIGHT | {"transfer_timeout": 2.0}) as site, sockets.dial(site.address) as one:
+    with serving(tmp_path, **TIGHT | {"transfer_timeout": 2.0}) as site, clients.dial(site.address) as one:
         one.sendall(post(site, length=len(body)))
         for start, end in pairwise(range(0, len(body) + 1, 12_000)):
             time.sleep(0.3)
@@ -321,18 +321,18 @@ def test_many_calls_at_once_on_one_connection(dial: Callable[..., socket.socket]
 def test_connections_that_wait_give_way(tmp_path: Path) -> None:
     """The one that has been without a call for longest first; calls stay, and more than those find no place."""
     with serving(tmp_path, connections=6, trusted_proxies="127.0.0.1") as site, ExitStack() as closing:
-        idle = [closing.enter_context(sockets.dial(site.address)) for _ in range(40)]
+        idle = [closing.enter_context(clients.dial(site.address)) for _ in range(40)]
         assert [rest(one) for one in idle[:-6]] == [b""] * 34
         last = idle[-1]
         last.sendall(HEALTH)
         assert answered(last) == 200
         request = site.submit()
         ask = f"GET /v2/requests/{request.id}/events HTTP/1.1\r\nhost: a\r\nx-api-key: {site.secret}\r\n\r\n"
-        streams = [closing.enter_context(sockets.dial(site.address)) for _ in range(6)]
+        streams = [closing.enter_context(clients.dial(site.address)) for _ in range(6)]
         for stream in streams:
             stream.sendall(ask.encode())
             assert answered(stream) == 200
-        late = closing.enter_context(sockets.dial(site.address))
+        late = closing.enter_context(clients.dial(site.address))
         came = rest(late)
         assert "maximum number of connections" in refusal(came, 503)
         assert b"retry-after" in came
@@ -348,7 +348,7 @@ def test_one_address_has_a_part_of_them(tmp_path: Path, proxies: str, kept: int)
     """A proxy's address speaks for many, and may have all."""
     settings = {"peer_connections": 3, "trusted_proxies": proxies}
     with serving(tmp_path, **settings) as site, ExitStack() as closing:
-        some = [closing.enter_context(sockets.dial(site.address)) for _ in range(10)]
+        some = [closing.enter_context(clients.dial(site.address)) for _ in range(10)]
         assert [rest(one) for one in some[: 10 - kept]] == [b""] * (10 - kept)
         for one in some[10 - kept :]:
             one.sendall(HEALTH)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from tests.integration.drawing import begin, draw, whole
-from tests.toy import image_spec
+from tests.toy_weights import image_spec
 
 from tintype.catalog.parameters import SD15_SCHEDULERS
 from tintype.core import ImageSpec

@@ -161,8 +161,8 @@ def test_an_end_that_could_not_be_told_is_told_by_the_next_look(tmp_path: Path, 
         request = site.claim()
         site.complete(request)
         stream = Stream(site.own.store, site.own.files, site.own.runtime, request.id, site.account_id, site.address)
-        seen = site.own.store.queue.poll([], {request.id: None}, positions=False).news[request.id]
-        watch = Watch(request.id, 1.0, follows=True)
+        seen = site.own.store.queue.poll({request.id: None}, positions=False).news[request.id]
+        watch = Watch(request.id, follows=True)
         watch.known = seen.state
         with site.own.store.db.note() as tx:
             tx.execute(text("LOCK TABLE accounts"))  # what the account has left is told too
@@ -175,11 +175,11 @@ def test_a_client_that_reads_slowly_is_told_the_latest_preview_of_each_picture(w
     """However many looks found some meanwhile: nothing is kept for it but these."""
     web.submit()
     request, looks = web.claim(), web.own.store.queue
-    watch = Watch(request.id, 1.0, follows=True)
+    watch = Watch(request.id, follows=True)
     for look in range(1, 9):
         web.own.store.queue.previews.put(request.id, [Preview(1, look, look % 2, look, b"jpeg")])
         web.step(request, 1 + look % 3)
-        watch.take(looks.poll([], {request.id: watch.known}, positions=False), 0.0)
+        watch.take(looks.poll({request.id: watch.known}, positions=False))
     seen = asyncio.run(watch.next(0))
     assert seen
     assert {picture: preview.number for picture, preview in seen.previews.items()} == {0: 8, 1: 7}

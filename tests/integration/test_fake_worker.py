@@ -7,13 +7,15 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import event, update
 from tests.acceptance.harness import until
-from tests.databases import place_of
-from tests.stores import new_request, store_on
+from tests.databases import SqliteFiles, place_of
+from tests.stores import store_on
+from tests.tenants import Tenant
 
 from tintype.catalog.models import MODELS
 from tintype.cli import tintype
@@ -34,17 +36,14 @@ PARAMS |= {"sampler": "euler", "scheduler": "simple", "negative_prompt": "", "as
 PARAMS |= {"image_format": "png", "image_quality": 95, "base64": False, "exact": False}
 
 
-class Stage:
-    """A store with two keys, and fake workers that turn when they are told to."""
+class Stage(Tenant):
+    """A tenant, and fake workers that turn when they are told to."""
 
     def __init__(self, db: Database, folder: Path) -> None:
-        self.db = db
+        asks = {"slug": "stable-diffusion-3.5-turbo-txt2img", "price": 500, "steps": 4}
+        super().__init__(store_on(db, lease=60, retention=60, ceilings=Ceilings(queue=2)), 10_000, asks=asks)
         self.folder = folder
-        self.accounts = Accounts(db)
-        self.store = store_on(db, lease=60, retention=60, ceilings=Ceilings(queue=2))
-        self.account = self.accounts.create("one", 10_000)
-        self.live, _ = self.accounts.keys.create(self.account.id, "live")
-        self.test, self.secret = self.accounts.keys.create(self.account.id, "ci", test=True)
+        self.test, self.test_secret = self.accounts.keys.create(self.account_id, "ci", test=True)
 
     def fake_worker(self) -> FakeWorker:
         files = Files(self.folder / "files", 60)
@@ -57,72 +56,67 @@ class Stage:
             poll=0,
         )
 
-    def submit(self, prompt: str, key: Key | None = None) -> Request:
-        slug = "stable-diffusion-3.5-turbo-txt2img"
-        return self.store.queue.submit(new_request(key or self.test, slug, PARAMS | {"prompt": prompt}, 500, steps=4))
-
-    def now(self, request: Request) -> Request:
-        return self.store.queue.find(request.id, request.account_id)
+    def ask(self, prompt: str, key: Key | None = None, **changes: Any) -> Request:
+        """A request of the test key's, or of this one's."""
+        return self.submit(key=key or self.test, params=PARAMS | {"prompt": prompt}, **changes)
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    db = Database(f"sqlite:///{tmp_path}/tintype.db")
-    migrate(db)
+def stage(tmp_path: Path, sqlite_files: SqliteFiles) -> Iterator[Stage]:
+    """In a data folder, as the command line finds it."""
+    db = Database(sqlite_files.put(tmp_path / "tintype.db"))
     yield Stage(db, tmp_path)
     db.close()
 
 
 def test_neither_takes_the_others_and_only_live_ones_hold_money(stage: Stage) -> None:
-    live, test = stage.submit("a fox", stage.live), stage.submit("a fox")
+    live, test = stage.ask("a fox", stage.key), stage.ask("a fox")
     assert (test.billing.price, test.test, live.billing.price, live.test) == (0, True, 500, False)
     stage.fake_worker().turn()
-    assert (stage.now(test).status, stage.now(test).billing.cost) == (Status.COMPLETED, 0)
-    assert stage.now(live).status is Status.QUEUED
-    again = stage.submit("a fox")
-    claimed = stage.store.leases.claim("w1", idle=True)
-    assert claimed is not None
-    assert claimed.id == live.id
+    assert (stage.find(test).status, stage.find(test).billing.cost) == (Status.COMPLETED, 0)
+    assert stage.find(live).status is Status.QUEUED
+    again = stage.ask("a fox")
+    assert stage.claim().id == live.id
     assert stage.store.leases.claim("w1", idle=True) is None
-    assert stage.now(again).status is Status.QUEUED
-    assert stage.accounts.remaining(stage.account.id) == stage.accounts.remaining(stage.test.account_id) == 9_500
+    assert stage.find(again).status is Status.QUEUED
+    assert stage.accounts.remaining(stage.account_id) == stage.accounts.remaining(stage.test.account_id) == 9_500
     assert stage.accounts.imbalances() == []
 
 
 def test_a_fake_worker_that_stops_hands_back_and_another_goes_on_where_it_was(stage: Stage) -> None:
-    request = stage.submit("test:processing:600")
+    request = stage.ask("test:processing:600")
     first, second = stage.fake_worker(), stage.fake_worker()
     first.turn()
-    assert (stage.now(request).status, stage.now(request).attempt) == (Status.PROCESSING, 1)
+    assert (stage.find(request).status, stage.find(request).attempt) == (Status.PROCESSING, 1)
     first.stop()
-    assert (stage.now(request).status, stage.now(request).attempt) == (Status.QUEUED, 1)
+    assert (stage.find(request).status, stage.find(request).attempt) == (Status.QUEUED, 1)
     first.turn()
-    assert stage.now(request).status is Status.QUEUED, "what has stopped claims nothing"
+    assert stage.find(request).status is Status.QUEUED, "what has stopped claims nothing"
     stage.db.move_clock(600)
     second.turn()
-    ended = stage.now(request)
+    ended = stage.find(request)
     assert (ended.status, ended.attempt, ended.retries) == (Status.COMPLETED, 2, 0)
 
 
 def test_a_fake_worker_takes_nothing_while_its_disk_refuses(stage: Stage) -> None:
-    fake_worker, request = stage.fake_worker(), stage.submit("a fox")
+    fake_worker, request = stage.fake_worker(), stage.ask("a fox")
     folder = stage.folder / "files"
     folder.rename(stage.folder / "away")
     fake_worker.turn()
-    other = stage.submit("a fox")
+    other = stage.ask("a fox")
     fake_worker.turn()
-    waiting = stage.now(request)
+    waiting = stage.find(request)
     assert (waiting.status, waiting.attempt, waiting.retries) == (Status.QUEUED, 1, 0), "handed back, uncounted"
-    assert (stage.now(other).status, stage.now(other).attempt) == (Status.QUEUED, 0), "and nothing was claimed since"
+    assert (stage.find(other).status, stage.find(other).attempt) == (Status.QUEUED, 0), "and nothing was claimed since"
     (stage.folder / "away").rename(folder)
     until(lambda: not fake_worker._outputs.breaker.open)
     for _ in range(2):
         fake_worker.turn()
-    assert {stage.now(one).status for one in (request, other)} == {Status.COMPLETED}
+    assert {stage.find(one).status for one in (request, other)} == {Status.COMPLETED}
 
 
 def test_a_fake_worker_that_stops_waits_for_the_disk_once_however_much_it_has(stage: Stage) -> None:
-    every = [stage.submit("test:processing:600") for _ in range(2)]
+    every = [stage.ask("test:processing:600") for _ in range(2)]
     fake_worker = stage.fake_worker()
     fake_worker.turn()
     commits: list[object] = []
@@ -131,20 +125,20 @@ def test_a_fake_worker_that_stops_waits_for_the_disk_once_however_much_it_has(st
     fake_worker.stop()
     event.remove(stage.db._engine, "commit", note)
     assert len(commits) == 1
-    assert {stage.now(request).status for request in every} == {Status.QUEUED}
+    assert {stage.find(request).status for request in every} == {Status.QUEUED}
 
 
 def test_a_fake_worker_that_died_is_followed_by_another(stage: Stage) -> None:
-    request = stage.submit("test:processing:600")
+    request = stage.ask("test:processing:600")
     dead, heir = stage.fake_worker(), stage.fake_worker()
     dead.turn()
     stage.db.move_clock(600)
     heir.turn()
-    ended = stage.now(request)
+    ended = stage.find(request)
     assert (ended.status, ended.retries) == (Status.COMPLETED, 1)
     dead.turn()  # back from the dead, it drops what is no longer its own
     dead.stop()
-    assert stage.now(request) == ended
+    assert stage.find(request) == ended
 
 
 @pytest.mark.parametrize(
@@ -157,31 +151,30 @@ def test_a_fake_worker_that_died_is_followed_by_another(stage: Stage) -> None:
 )
 def test_the_operators_number_of_attempts(stage: Stage, attempts: int, magic: str, error: str, retries: int) -> None:
     stage.store = store_on(stage.db, max_attempts=attempts)
-    request, fake = stage.submit(magic), stage.fake_worker()
+    request, fake = stage.ask(magic), stage.fake_worker()
     for _ in range(attempts):
         fake.turn()
-    ended = stage.now(request)
+    ended = stage.find(request)
     assert (ended.error, ended.retries) == (error, retries)
 
 
 def test_a_magic_delay_outlives_everything_as_it_is_in_the_row(stage: Stage) -> None:
-    slug, params = "stable-diffusion-3.5-turbo-txt2img", PARAMS | {"prompt": "test:queued:600"}
-    request = stage.store.queue.submit(new_request(stage.test, slug, params, 500, start_after=600))
+    request = stage.ask("test:queued:600", start_after=600)
     stage.fake_worker().turn()
-    assert stage.now(request).status is Status.QUEUED
+    assert stage.find(request).status is Status.QUEUED
     stage.db.move_clock(600)
     stage.fake_worker().turn()
-    assert stage.now(request).status is Status.COMPLETED
+    assert stage.find(request).status is Status.COMPLETED
 
 
 @pytest.mark.parametrize("change", [{"slug": "gone"}, {"params": {}}, {"params": PARAMS | {"prompt": "test:gone"}}])
 def test_what_another_version_accepted_fails_alone(stage: Stage, change: dict[str, object]) -> None:
-    strange, usual = stage.submit("a fox"), stage.submit("a fox")
+    strange, usual = stage.ask("a fox"), stage.ask("a fox")
     with stage.db.write() as tx:
         tx.execute(update(table).where(table.c.id == strange.id).values(change))
     stage.fake_worker().turn()
-    assert stage.now(strange).error == "this server no longer runs that request"
-    assert stage.now(usual).status is Status.COMPLETED
+    assert stage.find(strange).error == "this server no longer runs that request"
+    assert stage.find(usual).status is Status.COMPLETED
 
 
 @pytest.mark.parametrize(("known", "size"), [((192, 128), (192, 128)), (None, (1024, 1024))])
@@ -190,30 +183,28 @@ def test_an_input_picture_is_not_read(stage: Stage, known: tuple[int, int] | Non
     name = f"{'0' * 32}.in"
     params = {**PARAMS, "prompt": "a fox", "image": f"file:{name}", "num_inference_steps": 4, "strength": 0.7}
     picture = None if known is None else Input(name, 9, known)
-    request = stage.store.queue.submit(
-        new_request(stage.test, "sd3-med-img2img", params | {"samples": 1}, 500, input=picture)
-    )
+    request = stage.submit("sd3-med-img2img", key=stage.test, params=params | {"samples": 1}, input=picture)
     stage.fake_worker().turn()
-    result = stage.now(request).result
+    result = stage.find(request).result
     assert result
     [made] = result.outputs
     assert (made.width, made.height) == size
 
 
 def test_neither_fills_the_others_queue_or_is_before_it(stage: Stage) -> None:
-    for key in (stage.test, stage.live):
+    for key in (stage.test, stage.key):
         for _ in range(2):
-            last = stage.submit("test:queued:600", key)
+            last = stage.ask("test:queued:600", key)
         with pytest.raises(TooManyRequests, match="queue is full"):
-            stage.submit("a fox", key)
+            stage.ask("a fox", key)
         assert place_of(stage.db, last.id) == 2
 
 
 def test_a_test_key_is_of_an_account_for_tests(stage: Stage) -> None:
     accounts = stage.accounts
     beside = accounts.account(stage.test.account_id)
-    assert (beside.name, beside.balance, beside.test_of) == ("one (test)", 0, stage.account.id)
-    for account_id in (stage.account.id, beside.id):
+    assert (beside.name, beside.balance, beside.test_of) == ("one (test)", 0, stage.account_id)
+    for account_id in (stage.account_id, beside.id):
         assert accounts.keys.create(account_id, "other", test=True)[0].account_id == beside.id
     with pytest.raises(BadRequest, match="for test keys"):
         accounts.keys.create(beside.id, "live")
@@ -221,16 +212,17 @@ def test_a_test_key_is_of_an_account_for_tests(stage: Stage) -> None:
 
 
 def test_a_test_key_is_rotated_and_revoked_like_others(stage: Stage) -> None:
-    accounts = stage.accounts
-    assert stage.test.begins == stage.secret[:11]
-    rotated, secret = accounts.keys.rotate(stage.secret[:11], overlap=60)
+    accounts, live = stage.accounts, stage.key
+    assert stage.test.begins == stage.test_secret[:11]
+    rotated, secret = accounts.keys.rotate(stage.test_secret[:11], overlap=60)
     assert secret.startswith("SG_test")
     assert rotated == replace(stage.test, hint=f"SG_{secret[7:11]}", old_until=rotated.old_until)
     with pytest.raises(NotFound):
         accounts.keys.revoke(f"SG_{secret[7:11]}")
     accounts.keys.revoke("SG_test")
-    assert accounts.keys.authenticate(accounts.keys.create(stage.account.id, "new", test=True)[1]).test
-    assert [key.revoked_at is None for key in accounts.keys.list()] == [True, False, True]
+    assert accounts.keys.authenticate(accounts.keys.create(stage.account_id, "new", test=True)[1]).test
+    assert [key.id for key in accounts.keys.list() if key.revoked_at] == [stage.test.id]
+    assert live in accounts.keys.list()
 
 
 def test_an_empty_server_whose_first_key_is_a_test_key(tmp_path: Path) -> None:

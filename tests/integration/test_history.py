@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from sqlalchemy import select, update
 from tests.databases import moved_clock
+from tests.image_files import saved
 from tests.integration.website import Website, serving
-from tests.pictures import saved
 
 from tintype.errors import BadRequest
 from tintype.store.accounts.uploads import MIN_COUNTED, Upload
@@ -40,7 +40,7 @@ def http(web: Website) -> Iterator[httpx2.Client]:
 
 
 def completed(web: Website, slug: str = OLD, pictures: int = 1, **params: Any) -> str:
-    web.submit(slug, **params)
+    web.submit(slug, params={"prompt": "a fox", **params})
     request = web.claim()
     web.complete(request, pictures)
     return request.id

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from benchmarks.store import House
 from tests.databases import statements
+from tests.stores import new_request
 
-from tintype.catalog.models import MODELS
+from tintype.catalog.models import MODELS, SD35_TURBO_TXT2IMG
+from tintype.media.storage import Files
 from tintype.store.queue.queue import SPARED
 from tintype.store.webhooks.outbox import Backoff, Outbox
+from tintype.telemetry.logs import ProcessLog
 from tintype.testmode import fake_worker
 from tintype.testmode.fake_worker import FakeWorker
 from tintype.testmode.images import FakeOutputs
+from tintype.worker.heartbeat import IDLE, Heartbeat
+from tintype.worker.inputs import Inputs
+from tintype.worker.loop import Worker, WorkerConfig
+from tintype.worker.models import ModelPool
+from tintype.worker.outputs import Outputs, SafetyFilter
+from tintype.worker.previews import PreviewRenderer
 
 
 @pytest.fixture
@@ -66,6 +76,19 @@ def test_senders_know_whether_anything_may_be_to_be_told_soon(house: House) -> N
     assert outbox.expects
 
 
+class Moving(threading.Event):
+    """An event for which nobody waits: a clock moves on instead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moment = 1e6
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        self.moment += 0 if self.is_set() else timeout
+        return self.is_set()
+
+
 def test_a_fake_worker_that_has_accepted_nothing_looks_seldom(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     moment, woken = [1e6], threading.Event()
     monkeypatch.setattr(fake_worker.time, "monotonic", lambda: moment[0])
@@ -80,3 +103,33 @@ def test_a_fake_worker_that_has_accepted_nothing_looks_seldom(house: House, monk
     assert looks(house, turn, 80) == 10
     woken.set()
     assert looks(house, turn, 80) == 80
+
+
+def test_a_worker_with_nothing_in_hand_has_few_heartbeats_and_tells_its_news_soon(house: House, tmp_path: Path) -> None:
+    store, safety, nothing = house.store, SafetyFilter(None), cast(Inputs, None)
+    outputs = Outputs(store.leases, Files(tmp_path, 60), safety, with_recipe=False)
+    config = WorkerConfig(id="w1", max_images=1, max_rows=1, poll=1, grace=1, heartbeat=0.5)
+    worker = Worker(store, ModelPool("cpu", "float32", 32, {}, catalogue=MODELS), nothing, outputs, config)
+    heart = Heartbeat(worker, PreviewRenderer(store.queue.previews, safety), ProcessLog())
+    worker.news = heart._done = clock = Moving()
+
+    def beat() -> float:
+        """Seconds until the next one, which is sent."""
+        began = clock.moment
+        assert not heart._rested()
+        heart.send()
+        return clock.moment - began
+
+    heart.send()
+    assert [beat(), beat()] == [IDLE, IDLE]
+    params = SD35_TURBO_TXT2IMG.validate({"prompt": "a fox"})[0]
+    request = store.queue.submit(new_request(house.keys[0], SD35_TURBO_TXT2IMG.slug, params, 1))
+    worker.timer.wake()
+    worker.claim()
+    assert [beat(), beat(), beat()] == [0.5, 0.5, 0.5]
+    assert store.ops.workers.alive(60)[0].state(0) == "working"
+    worker.requests.forget(worker.running[request.id])
+    assert [beat(), beat(), beat()] == [0.5, IDLE, IDLE]
+    assert store.ops.workers.alive(60)[0].state(0) == "idle"
+    worker.outputs.breaker.on_recovery()
+    assert [beat(), beat()] == [0.5, IDLE]

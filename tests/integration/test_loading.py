@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.integration.conftest import T5_TOKENS
 from tests.integration.drawing import network, pixels
-from tests.toy import image_spec, toy_weights
+from tests.toy_weights import image_spec, toy_weights
 
 from tintype.catalog.models import MODELS
 from tintype.checkpoints.weights import WeightsSpec, read_json

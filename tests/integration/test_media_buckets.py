@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import click
 import obstore
 import pytest
-from tests.objects import ObjectStorage, object_storage
+from tests.object_storage import ObjectStorage, object_storage
 
 from tintype.cli.sources import Configuration, with_endpoint
 from tintype.cli.storage import check_storage

@@ -15,7 +15,7 @@ import httpx2
 import pytest
 from tests.acceptance.harness import until
 from tests.integration.website import RESULT, Website, serving
-from tests.objects import ObjectStorage, OddStorage, object_storage, odd_storage, refusal
+from tests.object_storage import ObjectStorage, OddStorage, object_storage, odd_storage, refusal
 from tests.stores import a_result
 
 from tintype.catalog.models import SD15_IMG2IMG

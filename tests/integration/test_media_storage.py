@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import re
+import stat
+import threading
 import time
 from pathlib import Path
 
@@ -108,10 +110,10 @@ def test_expire_removes_what_a_crash_left_and_nothing_of_others(files: Files) ->
 
 @pytest.mark.parametrize(
     ("error", "raised", "left"),
-    [(KeyboardInterrupt, KeyboardInterrupt, [".part"]), (OSError, StorageUnavailable, [])],
+    [(KeyboardInterrupt, KeyboardInterrupt, [".png"]), (OSError, StorageUnavailable, [])],
     ids=["crash", "full"],
 )
-def test_what_fails_while_writing_leaves_no_picture(
+def test_what_fails_while_writing_leaves_no_picture_that_anybody_knows(
     files: Files,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -126,6 +128,20 @@ def test_what_fails_while_writing_leaves_no_picture(
     with pytest.raises(raised):
         files.put(b"picture", "png")
     assert [path.suffix for path in (tmp_path / "deep" / "files").iterdir()] == left
+
+
+def test_a_file_and_its_name_are_synced_at_the_same_time(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One wait for the disk, not two; and both are synced once it returns."""
+    both, synced, sync = threading.Barrier(2, timeout=60), list[bool](), os.fsync
+
+    def meet(descriptor: int) -> None:
+        both.wait()
+        sync(descriptor)
+        synced.append(stat.S_ISDIR(os.fstat(descriptor).st_mode))
+
+    monkeypatch.setattr(os, "fsync", meet)
+    files.put(b"picture", "png")
+    assert sorted(synced) == [False, True]
 
 
 def test_what_is_needed_outlives_its_time(files: Files) -> None:

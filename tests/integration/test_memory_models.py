@@ -10,7 +10,7 @@ import pytest
 import torch
 from tests.integration.drawing import draw, pixels
 from tests.integration.test_engine import assert_same
-from tests.toy import image_spec, toy_weights
+from tests.toy_weights import image_spec, toy_weights
 
 from tintype.catalog.models import SD3_MEDIUM_IMG2IMG, SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.checkpoints.weights import WeightsSpec

@@ -62,7 +62,7 @@ def test_the_queue_and_its_end(site: Website, boss: httpx2.Client) -> None:
     model = "sd1.5-img2img"
     ended = {"model": model, "outcome": "completed"}
     before = told(boss, "tintype_requests_total", **ended), told(boss, "tintype_charged_dollars_total", model=model)
-    site.submit(prompt="a secret fox")
+    site.submit(params={"prompt": "a secret fox"})
     assert told(boss, "tintype_queue_length", model=model) == 1
     assert told(boss, "tintype_queue_age_seconds", model=model) > 0
     claimed = site.claim()
@@ -223,7 +223,7 @@ def test_who_hangs_up_and_what_breaks_is_counted_as_that(site: Website, monkeypa
     with socket.create_connection(("127.0.0.1", int(site.address.rpartition(":")[2]))) as one:
         one.sendall(head.encode() + body)
         until(lambda: site.own.runtime.metrics.calls.open._value.get() == 1)
-        until(lambda: site.own.runtime.watcher._watches)
+        until(lambda: site.own.runtime.watcher._waits)
     until(lambda: gained(site, before))
     assert gained(site, before) == {("/v1/stable-diffusion-3.5-turbo-txt2img", "POST", "499"): 1}
     assert site.own.runtime.metrics.calls.open._value.get() == 0

@@ -21,8 +21,8 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 from tests.acceptance.harness import until
 from tests.databases import ended_of
+from tests.image_files import saved
 from tests.integration.website import RESULT, Website, serving
-from tests.pictures import saved
 from tests.stores import a_result
 
 from tintype.store.db.records import Event, Request

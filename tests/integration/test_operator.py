@@ -12,9 +12,9 @@ import httpx2
 import pytest
 from structlog.testing import capture_logs
 from tests.acceptance.harness import done, here, until, words
+from tests.clients import NO_TLS
 from tests.databases import statements
 from tests.integration.website import Website, serving
-from tests.plain import PLAIN
 from tests.stores import new_request, store_on
 
 from tintype.core import WorkerReport
@@ -101,9 +101,9 @@ OF_THE_SERVER = {"/metrics", "/v2/operator", "/v2/operator/samples", "/api/auth/
 def test_an_operator_s_key_that_may_only_read_sees_nothing_of_its_account(site: Website) -> None:
     """As `tintype keys create --operator --scopes read` makes it: of the oldest account."""
     _, looker = site.own.store.accounts.keys.create(site.account_id, "wall", operator=True, read_only=True)
-    request = site.submit(prompt="a secret fox")
+    request = site.submit(params={"prompt": "a secret fox"})
     seen = set()
-    with site.http(looker) as http, httpx2.Client(base_url=site.address, verify=PLAIN) as anybody:
+    with site.http(looker) as http, httpx2.Client(base_url=site.address, verify=NO_TLS) as anybody:
         for route in site.app.routes:
             path = re.sub(r"\{\w+(:\w+)?\}", request.id, route.path)
             for method in sorted(route.methods):

@@ -26,7 +26,8 @@ from tintype.media.http import PublicClient
 from tintype.media.storage import Files
 from tintype.settings.groups import WebhookSettings
 from tintype.store.db import outages
-from tintype.store.db.database import Database, Listener
+from tintype.store.db.database import Database
+from tintype.store.db.notify import Channel, Listener
 from tintype.store.db.outages import Outages, cause
 from tintype.store.db.records import Delivery, DeliveryOutcome
 from tintype.store.ops.autoscaler import LeaderLease
@@ -64,13 +65,13 @@ def test_a_database_that_is_away_is_two_lines_however_many_meet_it(
     """Sixteen senders, a bell, and callers as fast as they can; all with one pool of connections."""
     monkeypatch.setattr(logs, "QUIET", 0.2)
     monkeypatch.setattr("tintype.webhooks.AWAY", 0.05)
-    monkeypatch.setattr("tintype.store.db.database.PAUSE", 0.05)
+    monkeypatch.setattr("tintype.store.db.notify.PAUSE", 0.05)
     db, looked = Database(f"{url}&password=hush-hush", timeout=2), threading.Event()
     outbox = Outbox(db, Backoff(1, 1, 3), lease=10, retention=60)
     with ExitStack() as running, capture_logs() as lines:
         client = running.enter_context(PublicClient(frozenset(), 1))
         running.enter_context(WebhookSender(outbox, client, WebhookSettings(senders=16, poll=0.01, timeout=5)))
-        running.enter_context(Listener(db, looked.set))
+        running.enter_context(Listener(db, {Channel.QUEUED: lambda _: looked.set()}))
         assert looked.wait(10)
         postgres.stop()
         for _ in range(50):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 from tests.acceptance.test_http_helpers import refused
-from tests.databases import Databases
+from tests.databases import Databases, statements
 from tests.integration.website import Website, serving
 
 from tintype.cli.startup import first_key
@@ -49,6 +50,18 @@ def made(http: httpx2.Client, **wanted: Any) -> tuple[dict[str, Any], str]:
 
 def keys(http: httpx2.Client) -> dict[str, dict[str, Any]]:
     return {key["name"]: key for key in http.get("/v2/keys").json()["keys"]}
+
+
+def test_a_key_that_was_just_used_is_not_looked_up_again(
+    site: Website, http: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    http.get("/v1/get-user-credits")
+    moment = time.monotonic()
+    monkeypatch.setattr(site.own.store.accounts.keys.cache, "_clock", lambda: moment)
+    with statements(site.own.store.db) as said:
+        for _ in range(20):
+            assert http.get("/v1/get-user-credits").is_success
+    assert not [statement for statement, _ in said if "api_keys" in statement]
 
 
 @pytest.mark.parametrize("old", ["used", "revoked", "never"])

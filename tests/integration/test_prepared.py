@@ -14,7 +14,7 @@ import pytest
 import torch
 from structlog.testing import capture_logs
 from tests.integration.drawing import draw
-from tests.toy import TRANSFORMER, image_spec, toy_weights
+from tests.toy_weights import TRANSFORMER, image_spec, toy_weights
 from torch.nn.attention import SDPBackend
 
 from tintype.catalog.models import MODELS

@@ -7,16 +7,17 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from copy import copy
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 import torch
 from PIL import Image
+from tests.databases import SqliteFiles
 from tests.integration.drawing import network
-from tests.stores import new_request, store_on
-from tests.toy import image_spec
+from tests.stores import store_on
+from tests.tenants import Tenant
+from tests.toy_weights import image_spec
 from torch.nn.functional import avg_pool2d, interpolate
 
 from tintype.core import GenerationParams, ImageSpec
@@ -28,10 +29,7 @@ from tintype.diffusion.sd15 import SD15
 from tintype.diffusion.vae import Autoencoder, ColourMap
 from tintype.engine import Engine
 from tintype.running import RunningRequest
-from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database
-from tintype.store.db.migrations import migrate
-from tintype.store.db.records import Request
 from tintype.store.queue.progress import Preview, Previews, latest
 from tintype.worker.outputs import SafetyFilter
 from tintype.worker.plan import Plan, Running
@@ -125,12 +123,9 @@ class Watched:
     def __init__(self, db: Database, family: Family) -> None:
         self.db = db
         self.previews = Previews(db)
-        accounts = Accounts(db)
-        key, _ = accounts.keys.create(accounts.create("one", 0).id, "key")
-        store_on(db, lease=15, retention=60).queue.submit(new_request(key, "a", {}, 0))
-        request = store_on(db, lease=15, retention=60).leases.claim("w", idle=True)
-        assert request is not None
-        self.request: Request = request
+        tenant = Tenant(store_on(db))
+        tenant.submit()
+        self.request = tenant.claim()
         self.engine = Engine(16)
         with torch.inference_mode():
             self.picture = family.begin(job(family))
@@ -159,9 +154,8 @@ class Watched:
 
 
 @pytest.fixture
-def watched(tmp_path: Path, family: Family) -> Iterator[Watched]:
-    db = Database(f"sqlite:///{tmp_path}/store.db")
-    migrate(db)
+def watched(sqlite_files: SqliteFiles, family: Family) -> Iterator[Watched]:
+    db = Database(sqlite_files.fresh())
     one = Watched(db, family)
     yield one
     one.looker.close()

@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import delete
 from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import refused
-from tests.disks import small_disk
 from tests.integration.website import Website, serving
-from tests.objects import object_storage
+from tests.object_storage import object_storage
+from tests.small_disk import small_disk
 
 from tintype.errors import StoreUnavailable
 from tintype.store.db.tables import samples

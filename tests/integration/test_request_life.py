@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, event
 from structlog.testing import capture_logs
 from tests.databases import statements
-from tests.stores import a_result
+from tests.stores import a_result, store_on
 from tests.tenants import Tenant
 
 from tintype.errors import StoreUnavailable
@@ -26,7 +26,7 @@ HOOK = "https://hooks.example/token-1234"
 @pytest.fixture
 def tenant(db: Database) -> Tenant:
     asks = {"slug": "sd", "params": PRIVATE, "price": PRICE, "steps": 4, "webhook_url": HOOK}
-    one = Tenant(db, 1_000_000, asks=asks, lease=60)
+    one = Tenant(store_on(db, lease=60), 1_000_000, asks=asks)
     assert (one.key.test, one.test_key.test) == (False, True), "made before lines are captured"
     return one
 

@@ -16,7 +16,7 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img impo
 from PIL import Image
 from tests.integration.conftest import KL
 from tests.integration.drawing import pixels
-from tests.toy import image_spec, toy_weights
+from tests.toy_weights import image_spec, toy_weights
 
 from tintype.catalog.models import SD15_IMG2IMG
 from tintype.catalog.parameters import SD15_SCHEDULERS, planned_steps

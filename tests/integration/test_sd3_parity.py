@@ -16,7 +16,7 @@ from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3_img2img 
 from PIL import Image
 from tests.integration.conftest import KL, T5_TOKENS
 from tests.integration.drawing import pixels
-from tests.toy import TRANSFORMER, image_spec, toy_weights
+from tests.toy_weights import TRANSFORMER, image_spec, toy_weights
 from transformers.models.t5.configuration_t5 import T5Config
 from transformers.models.t5.modeling_t5 import T5EncoderModel
 from transformers.models.t5.tokenization_t5 import T5Tokenizer

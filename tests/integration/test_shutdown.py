@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,9 +18,9 @@ import httpx2
 import pytest
 from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import TEXT, quick, refused
+from tests.clients import call_bytes, dial
 from tests.integration.sse import following
 from tests.integration.website import Website, serving
-from tests.sockets import call_bytes, dial
 from tests.stores import a_result
 
 from tintype.web.shutdown import SAME, WebServer
@@ -52,9 +52,10 @@ def waiting(site: Website, secret: str = "", **params: Any) -> Iterator[Future[h
     """A v1 call whose request is queued; `once` is its Idempotency-Key."""
     headers = {"idempotency-key": params.pop("once")} if "once" in params else {}
     with site.http(secret) as http, ThreadPoolExecutor(1) as thread:
-        before = site.own.runtime.waits.open
+        watched = site.own.runtime.watcher._waits
+        before = len(watched)
         call = thread.submit(http.post, PATH, json=quick(**params), headers=headers)
-        until(lambda: site.own.runtime.waits.open > before and len(site.own.runtime.watcher._watches) > before)
+        until(lambda: len(watched) > before)
         yield call
 
 
@@ -182,13 +183,13 @@ def test_after_the_grace_nobody_waits_for_a_database_that_says_nothing(
 @contextmanager
 def seeing_nothing(site: Website, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The calls that wait don't learn meanwhile how their requests stand."""
-    go_on, look = threading.Event(), site.own.runtime.watcher._queue.poll
+    go_on, queue = threading.Event(), site.own.runtime.watcher._queue
 
-    def late(*given: Any, **named: Any) -> Any:
-        go_on.wait()
-        return look(*given, **named)
+    def late(own: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda ids: go_on.wait() and own(ids)
 
-    monkeypatch.setattr(site.own.runtime.watcher._queue, "poll", late)
+    for name in ("ended", "unended"):
+        monkeypatch.setattr(queue, name, late(getattr(queue, name)))
     try:
         yield
     finally:

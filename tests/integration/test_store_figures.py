@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 from tests.databases import moved_clock, statements
+from tests.stores import store_on
 from tests.tenants import Tenant
 
 from tintype.core import RunningImages, WorkerReport
@@ -24,7 +25,7 @@ DECODED = STAGE_RUNS.key("a", "decode")
 
 @pytest.fixture
 def tenant(db: Database) -> Tenant:
-    return Tenant(db, asks={"slug": "a", "price": 3})
+    return Tenant(store_on(db), asks={"slug": "a", "price": 3})
 
 
 def figures(tenant: Tenant) -> MetricsSnapshot:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tests.acceptance.test_http_helpers import gradient
 from tests.databases import ended_of
-from tests.disks import small_disk
 from tests.integration.website import serving
+from tests.small_disk import small_disk
 
 from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.errors import StorageUnavailable, StoreUnavailable

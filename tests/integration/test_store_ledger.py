@@ -19,7 +19,7 @@ from tintype.store.db.tables import api_keys, ledger, unended
 @pytest.fixture
 def tenant(db: Database) -> Iterator[Tenant]:
     """With $0.01."""
-    made = Tenant(db, 10_000)
+    made = Tenant(store_on(db), 10_000)
     yield made
     assert made.accounts.imbalances() == []
 

@@ -21,7 +21,7 @@ from tintype.store.store import Store
 
 @pytest.fixture
 def tenant(db: Database) -> Iterator[Tenant]:
-    one = Tenant(db)
+    one = Tenant(store_on(db))
     yield one
     assert one.accounts.imbalances() == []
 
@@ -115,7 +115,7 @@ def limited(tenant: Tenant, **ceilings: Any) -> Store:
 
 def elsewhere(tenant: Tenant, **options: Any) -> Key:
     """A key of another account."""
-    return Tenant(tenant.db).new_key(**options)
+    return Tenant(tenant.store).new_key(**options)
 
 
 @pytest.mark.parametrize(

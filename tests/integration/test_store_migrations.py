@@ -151,7 +151,7 @@ def test_the_way_back_keeps_the_balances(empty_url: str) -> None:
 def test_what_is_unended_is_counted_by_the_database_itself(url: str) -> None:
     """For processes of an earlier version, which know nothing of it."""
     db = Database(url)
-    tenant = Tenant(db)
+    tenant = Tenant(store_on(db))
     first, second = tenant.submit(price=0, images=2), tenant.submit(price=0, images=3)
     changes = [
         ("INSERT INTO requests SELECT * FROM waiting", [(3, 6)]),

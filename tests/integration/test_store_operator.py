@@ -24,7 +24,7 @@ ABOUT = {"tasks": [], "models": ["a"], "memory": {"process": 300, "reserved": 50
 
 @pytest.fixture
 def tenant(db: Database) -> Tenant:
-    return Tenant(db, asks={"slug": "a", "price": 1, "steps": 4, "speed_key": "a 18 1"})
+    return Tenant(store_on(db), asks={"slug": "a", "price": 1, "steps": 4, "speed_key": "a 18 1"})
 
 
 @pytest.fixture
@@ -66,11 +66,11 @@ def test_a_paused_queue_takes_requests_and_gives_none(tenant: Tenant) -> None:
     assert tenant.store.leases.claim("w1", idle=True) is None
     stand_ins = tenant.claim(test=True)
     assert stand_ins.id == test.id
-    assert tenant.store.queue.eta(first) == Eta(1, None)
+    assert tenant.eta(first) == Eta(1, None)
     assert tenant.store.queue.depth()[:2] == (2, 0)
     tenant.store.queue.resume()
     assert tenant.store.queue.paused_since() is None
-    assert tenant.store.queue.eta(first) == Eta(1, 1.0)
+    assert tenant.eta(first) == Eta(1, 1.0)
     claimed = tenant.claim()
     assert claimed.id == first.id
 
@@ -133,9 +133,9 @@ def test_drained_workers_are_no_hands(tenant: Tenant) -> None:
     beat(tenant)
     end(tenant)
     waiting = tenant.submit()
-    assert tenant.store.queue.eta(waiting).seconds == 1.0
+    assert tenant.eta(waiting).seconds == 1.0
     tenant.workers.drain("w1")
-    assert tenant.store.queue.eta(waiting).seconds is None
+    assert tenant.eta(waiting).seconds is None
 
 
 def test_what_workers_do_is_counted_once_also_after_a_restart(tenant: Tenant) -> None:

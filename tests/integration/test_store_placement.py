@@ -2,51 +2,45 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sqlalchemy import update
 from tests.databases import asked, moved_clock, place_of, statements
-from tests.stores import new_request, store_on
+from tests.stores import store_on
+from tests.tenants import Tenant
 
 from tintype.core import WorkerReport
-from tintype.store.accounts.accounts import Accounts
-from tintype.store.accounts.keys import Key
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.records import Request
 from tintype.store.db.tables import requests as table
-from tintype.store.ops.preload import Preloads
-from tintype.store.ops.processes import Workers
 
 #: Longer than any test takes: time passes when a test says so.
 WAIT = 1000.0
 BUDGET = 1000
 
 
-class Fleet:
-    """Workers on one store, and what each of them has said that it has loaded."""
+class Fleet(Tenant):
+    """A tenant, the workers of its store, and what each of them has said that it has loaded."""
 
     def __init__(self, db: Database, wait: float = WAIT) -> None:
-        self.db = db
-        self.store = store_on(db, lease=15, retention=60, warm_wait=wait)
-        self.workers, self.warmups, self._accounts = Workers(db), Preloads(db), Accounts(db)
-        self.account_id = self._accounts.create("one", 1_000_000).id
-        self._keys: dict[str, Key] = {}
+        super().__init__(store_on(db, warm_wait=wait))
+        self.preloads = self.store.ops.preloads
         self._loaded: dict[str, set[str]] = {}
 
-    def beat(self, worker: str, *loaded: str) -> None:
-        self.workers.heartbeat(worker, "cuda", 0, 0, report=WorkerReport.from_json({"memory": {"budget": BUDGET}}))
-        self.warmups.note(worker, loaded)
+    def report(self, worker: str, *loaded: str) -> None:
+        """A worker's heartbeat, with what it has loaded."""
+        self.beat(worker, report=WorkerReport.from_json({"memory": {"budget": BUDGET}}))
+        self.preloads.note(worker, loaded)
         self._loaded[worker] = set(loaded)
 
-    def submit(self, slug: str, key: str = "A", priority: int = 0, pictures: int = 1) -> str:
-        if key not in self._keys:
-            self._keys[key], _ = self._accounts.keys.create(self.account_id, key)
-        return self.store.queue.submit(new_request(self._keys[key], slug, {}, 1, priority, images=pictures)).id
-
-    def claim(self, worker: str, *, idle: bool = True) -> Request | None:
-        return self.store.leases.claim(worker, idle=idle, loaded=self._loaded.get(worker, set()))
+    def ask(self, slug: str, **changes: Any) -> str:
+        """The id of a queued request."""
+        return self.submit(slug, **changes).id
 
     def claimed(self, worker: str, *, idle: bool = True) -> str | None:
-        request = self.claim(worker, idle=idle)
+        """The id of what a worker is given, if anything."""
+        request = self.store.leases.claim(worker, idle=idle, loaded=self._loaded.get(worker, set()))
         return request and request.id
 
     def wait(self, id: str) -> None:
@@ -56,7 +50,7 @@ class Fleet:
 
     def die(self, worker: str) -> None:
         with moved_clock(self.db, -60):
-            self.beat(worker, *self._loaded[worker])
+            self.report(worker, *self._loaded[worker])
 
     def leave(self, worker: str) -> None:
         self.workers.leave(worker)
@@ -66,7 +60,7 @@ class Fleet:
 
     def work(self, worker: str, pictures: int = 1) -> None:
         """Have the worker begin something else."""
-        id = self.submit("other", priority=9, pictures=pictures)
+        id = self.ask("other", priority=9, images=pictures)
         assert self.claimed(worker) == id
 
     def fill(self, worker: str) -> None:
@@ -80,7 +74,7 @@ class Fleet:
         assert self.claimed(worker) == running.id
 
     def lose(self, worker: str) -> None:
-        self.beat(worker, "other")
+        self.report(worker, "other")
 
     def running(self) -> list[Request]:
         with self.db.read() as view:
@@ -92,31 +86,32 @@ class Fleet:
 def fleet(db: Database) -> Fleet:
     """One worker with a model, and one without any."""
     fleet = Fleet(db)
-    fleet.beat("warm", "sd3")
-    fleet.beat("cold")
+    fleet.report("warm", "sd3")
+    fleet.report("cold")
     return fleet
 
 
 def test_who_has_the_model_gets_the_request(fleet: Fleet) -> None:
-    id = fleet.submit("sd3")
-    assert fleet.claim("cold") is None
+    id = fleet.ask("sd3")
+    assert fleet.claimed("cold") is None
     assert fleet.claimed("warm") == id
 
 
 def test_who_has_waited_long_enough_is_anybody_s_in_its_turn(fleet: Fleet) -> None:
-    first, second, third = (fleet.submit("sd3") for _ in range(3))
+    first, second, third = (fleet.ask("sd3") for _ in range(3))
     fleet.wait(second)
     assert fleet.claimed("cold") == second
-    assert fleet.claim("cold") is None
+    assert fleet.claimed("cold") is None
     fleet.wait(first)
     fleet.wait(third)
     assert [fleet.claimed("cold") for _ in range(3)] == [first, third, None]
 
 
 def test_the_next_in_turn_is_taken_instead_and_nobody_loses_a_turn(fleet: Fleet) -> None:
-    left = [fleet.submit("sd3", key) for key in "AAB"]
-    taken = [fleet.submit("sd1.5", key) for key in "AB"]
-    urgent = fleet.submit("sd1.5", "B", priority=1)
+    a, b = fleet.key, fleet.new_key("B")
+    left = [fleet.ask("sd3", key=key) for key in (a, a, b)]
+    taken = [fleet.ask("sd1.5", key=key) for key in (a, b)]
+    urgent = fleet.ask("sd1.5", key=b, priority=1)
     assert [fleet.claimed("cold") for _ in range(4)] == [urgent, *taken, None]
     places = [place_of(fleet.db, id) for id in left]
     assert places == [1, 3, 2]
@@ -129,47 +124,47 @@ def test_nothing_is_left_to_who_could_not_begin_it(fleet: Fleet) -> None:
     reasons = [Fleet.die, Fleet.leave, Fleet.drain, Fleet.fill, Fleet.try_again, Fleet.lose]
     for number, reason in enumerate(reasons):
         slug, worker = f"model {number}", f"warm {number}"
-        fleet.beat(worker, slug)
-        id = fleet.submit(slug)
-        assert fleet.claim("cold") is None
+        fleet.report(worker, slug)
+        id = fleet.ask(slug)
+        assert fleet.claimed("cold") is None
         reason(fleet, worker)
         assert fleet.claimed("cold") == id, reason
 
 
 def test_a_worker_that_has_little_in_hand_has_room(fleet: Fleet) -> None:
     fleet.work("warm")
-    id = fleet.submit("sd3")
-    assert fleet.claim("cold") is None
+    id = fleet.ask("sd3")
+    assert fleet.claimed("cold") is None
     fleet.work("warm")
     assert fleet.claimed("cold") == id
 
 
 def test_what_several_have_is_the_first_one_s(fleet: Fleet) -> None:
-    fleet.beat("cold", "sd3")
-    id = fleet.submit("sd3")
+    fleet.report("cold", "sd3")
+    id = fleet.ask("sd3")
     assert fleet.claimed("cold") == id
 
 
 def test_a_retry_is_left_to_nobody_and_runs_alone(fleet: Fleet) -> None:
-    id = fleet.submit("sd3")
+    id = fleet.ask("sd3")
     assert fleet.claimed("warm") == id
     assert fleet.store.leases.retry(id, 1, "oom")
-    assert fleet.claim("cold", idle=False) is None
+    assert fleet.claimed("cold", idle=False) is None
     assert fleet.claimed("cold") == id
 
 
 def test_a_request_that_was_handed_back_is_as_new(fleet: Fleet) -> None:
-    id = fleet.submit("sd3")
+    id = fleet.ask("sd3")
     assert fleet.claimed("warm") == id
     assert fleet.store.leases.hand_back(id, 1)
-    assert fleet.claim("cold") is None
+    assert fleet.claimed("cold") is None
     assert fleet.claimed("warm") == id
 
 
 def test_it_can_be_turned_off(db: Database) -> None:
     fleet = Fleet(db, wait=0)
-    fleet.beat("warm", "sd3")
-    id = fleet.submit("sd3")
+    fleet.report("warm", "sd3")
+    id = fleet.ask("sd3")
     assert fleet.claimed("cold") == id
 
 
@@ -177,39 +172,39 @@ def test_it_can_be_turned_off(db: Database) -> None:
 def test_a_claim_costs_as_many_queries_as_ever(db: Database, wait: float) -> None:
     """Poll · request, two turns: also where there are others, and one has the model."""
     fleet = Fleet(db, wait)
-    fleet.beat("only")
-    first, second = fleet.submit("sd3"), fleet.submit("sd1.5")
+    fleet.report("only")
+    first, second = fleet.ask("sd3"), fleet.ask("sd1.5")
     with statements(fleet.db) as alone:
         assert fleet.claimed("only") == first
-    fleet.beat("warm", "sd3")
-    fleet.submit("sd3", priority=1)
+    fleet.report("warm", "sd3")
+    fleet.ask("sd3", priority=1)
     with statements(fleet.db) as several:
         assert (fleet.claimed("only") == second) is bool(wait)
     assert [len(asked(said)) for said in (alone, several)] == [4, 4]
 
 
 def test_a_worker_that_leaves_all_to_others_takes_no_lock(fleet: Fleet) -> None:
-    fleet.submit("sd3")
+    fleet.ask("sd3")
     with statements(fleet.db) as said:
-        assert fleet.claim("cold") is None
+        assert fleet.claimed("cold") is None
     assert len(asked(said)) == 1
     assert not [one for one, _ in said if "IMMEDIATE" in one or "advisory" in one]
 
 
 def test_a_worker_says_anew_what_it_has(fleet: Fleet) -> None:
-    fleet.beat("warm", "sd1.5")
-    models = {slug: fleet.warmups.of(slug, ["warm"]) for slug in ("sd3", "sd1.5")}
+    fleet.report("warm", "sd1.5")
+    models = {slug: fleet.preloads.of(slug, ["warm"]) for slug in ("sd3", "sd1.5")}
     assert {slug: [one.loaded for one in told] for slug, told in models.items()} == {"sd3": [False], "sd1.5": [True]}
-    fleet.warmups.ask("sd1.5", ["warm"])
-    assert fleet.warmups.asked("warm") == ["sd1.5"], "what it has in parts may be loaded as a whole"
-    assert [one.loaded for one in fleet.warmups.of("sd1.5", ["warm"])] == [True]
+    fleet.preloads.ask("sd1.5", ["warm"])
+    assert fleet.preloads.asked("warm") == ["sd1.5"], "what it has in parts may be loaded as a whole"
+    assert [one.loaded for one in fleet.preloads.of("sd1.5", ["warm"])] == [True]
 
 
 def test_who_is_idle(fleet: Fleet) -> None:
     fleet.leave("warm")
     for number, reason in enumerate([Fleet.die, Fleet.leave, Fleet.drain, Fleet.work]):
         worker = f"idle {number}"
-        fleet.beat(worker)
+        fleet.report(worker)
         assert fleet.store.leases.idle_elsewhere("cold", BUDGET)
         assert not fleet.store.leases.idle_elsewhere("cold", BUDGET + 1)
         reason(fleet, worker)

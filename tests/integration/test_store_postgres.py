@@ -17,7 +17,8 @@ from tests.databases import PostgresServer
 from tintype import __version__
 from tintype.errors import StoreUnavailable
 from tintype.store.accounts.accounts import Accounts
-from tintype.store.db.database import Database, Listener
+from tintype.store.db.database import Database
+from tintype.store.db.notify import Channel, Listener
 
 #: As many calls as the web process has threads for, and more than a pool has connections.
 CALLERS = 40
@@ -159,7 +160,7 @@ def test_every_connection_is_cut_again_and_again(
             number += postgres.cut()
         return number
 
-    with Listener(db, heard.release), ThreadPoolExecutor(CALLERS) as threads:
+    with Listener(db, {Channel.QUEUED: lambda _: heard.release()}), ThreadPoolExecutor(CALLERS) as threads:
         cutting = threads.submit(cut)
         given = sum(threads.map(give, [5] * 8))
         done.set()

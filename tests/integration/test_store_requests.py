@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from tests.databases import asked, ended_of, place_of, statements
-from tests.stores import a_result, new_request, store_on
-from tests.tenants import LEASE, RETENTION, Tenant
+from tests.stores import LEASE, RETENTION, a_result, new_request, store_on
+from tests.tenants import Tenant
 
 from tintype.errors import OutOfCredits, RequestUnknown
 from tintype.store.accounts.accounts import Accounts
@@ -26,7 +26,7 @@ class Shop(Tenant):
     """A tenant whose keys have names: `A`; `x/A` is another account's."""
 
     def __init__(self, db: Database) -> None:
-        super().__init__(db, START, asks={"params": {"prompt": "é"}, "price": PRICE, "steps": 4})
+        super().__init__(store_on(db), START, asks={"params": {"prompt": "é"}, "price": PRICE, "steps": 4})
         self._keys: dict[str, Key] = {}
         self._others: dict[str, str] = {}
 

@@ -12,29 +12,30 @@ from uuid import uuid4
 
 import pytest
 from benchmarks import store
-from benchmarks.store import House
+from benchmarks.store import SLUGS, BusyTenant
 from sqlalchemy import Connection, text
-from tests.databases import asked, place_of, statements
+from tests.databases import asked_of, statements
 from tests.stores import new_request, store_on
 
-from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.keys import Ceilings
 from tintype.store.db.database import Database
 from tintype.store.db.records import LeaseStatus, Progress
+from tintype.store.queue.positions import positions
+from tintype.telemetry.metrics import ENDED
 
 LONG = 5_000
 
 
 @pytest.fixture
-def house(url: str) -> Iterator[House]:
-    house = House(url, keys=5)
-    yield house
-    house.db.close()
+def tenant(url: str) -> Iterator[BusyTenant]:
+    tenant = BusyTenant(url, keys=5)
+    yield tenant
+    tenant.db.close()
 
 
-def asks(house: House, work: Callable[[], object]) -> list[tuple[str, Any]]:
+def asks(tenant: BusyTenant, work: Callable[[], object]) -> list[tuple[str, Any]]:
     """What `work` asks the database, with the parameters."""
-    with statements(house.db) as said:
+    with statements(tenant.db) as said:
         work()
     return said
 
@@ -47,22 +48,22 @@ def plan(tx: Connection, statement: str, parameters: Any) -> str:
     return "\n".join(str(row[-1]) for row in cursor.fetchall())
 
 
-def test_a_long_queue_takes_no_more_statements(house: House) -> None:
+def test_a_long_queue_takes_no_more_statements(tenant: BusyTenant) -> None:
     """Submit: request, key, account, ledger. Claim: poll · request, two turns."""
     limits = Ceilings(rpm=1_000_000, concurrency=10_000, max_queued=10_000, queue=20_000, share=0.5)
-    limited = store_on(house.db, ceilings=limits)
-    key = Accounts(house.db).keys.create(house.keys[0].account_id, "limited", rpm=9, concurrency=8, max_queued=7)[0]
+    limited = store_on(tenant.db, ceilings=limits)
+    key = tenant.new_key(rpm=9, concurrency=8, max_queued=7)
     works: list[Callable[[], object]] = [
-        house.submit,
-        lambda: limited.queue.submit(new_request(house.keys[1], "sd3", {}, 5)),
+        tenant.submit_next,
+        lambda: limited.queue.submit(new_request(tenant.keys[1], "sd3", {}, 5)),
         lambda: limited.queue.submit(new_request(key, "sd3", {}, 5, idempotency_key=str(uuid4()), fingerprint="f")),
-        lambda: house.store.leases.claim("w", idle=True),
+        lambda: tenant.store.leases.claim("w", idle=True),
     ]
-    short = [len(asked(asks(house, work))) for work in works]
+    short = [len(asked_of(tenant.db, work)) for work in works]
     assert short == [4, 4, 4, 1 + 3]
-    house.fill(LONG)
-    assert [len(asked(asks(house, work))) for work in works] == short
-    assert len(asks(house, house.cycle)) <= 33
+    tenant.fill(LONG)
+    assert [len(asked_of(tenant.db, work)) for work in works] == short
+    assert len(asks(tenant, tenant.cycle)) <= 33
 
 
 def read(db: Database, said: list[tuple[str, Any]]) -> int:
@@ -95,96 +96,94 @@ class Undone(Exception):
     """What was done is rolled back."""
 
 
-def test_a_long_queue_has_no_more_of_it_read(house: House) -> None:
+def test_a_long_queue_has_no_more_of_it_read(tenant: BusyTenant) -> None:
     """With as many keys and priorities as the short one."""
 
     def usual() -> list[tuple[str, Any]]:
-        said = asks(house, house.submit) + asks(house, lambda: house.store.leases.claim("w", idle=True))
-        passing = asks(house, lambda: house.store.leases.claim("w", idle=True, passing_over=["another"]))
+        said = asks(tenant, tenant.submit_next) + asks(tenant, lambda: tenant.store.leases.claim("w", idle=True))
+        passing = asks(tenant, lambda: tenant.store.leases.claim("w", idle=True, passing_over=["another"]))
         changes = [one for one in said + passing if one[0].startswith(("SELECT", "UPDATE", "WITH"))]
         return [one for one in changes if ("advisory" not in one[0] and "RETURNING" in one[0]) or "count(" in one[0]]
 
-    house.fill(15)
-    short = read(house.db, usual())
-    house.fill(LONG)
+    tenant.fill(15)
+    short = read(tenant.db, usual())
+    tenant.fill(LONG)
     long = usual()
     assert len(long) == 8
-    assert read(house.db, long) <= short + (0 if house.db.can_notify else 300)
+    assert read(tenant.db, long) <= short + (0 if tenant.db.can_notify else 300)
 
 
-def test_a_long_queue_is_read_from_indexes(house: House) -> None:
-    house.fill(LONG)
-    if house.db.can_notify:
-        with house.db.write() as tx:
+def test_a_long_queue_is_read_from_indexes(tenant: BusyTenant) -> None:
+    tenant.fill(LONG)
+    if tenant.db.can_notify:
+        with tenant.db.write() as tx:
             tx.execute(text("ANALYZE"))  # as autovacuum does; SQLite's own is never run
-    with house.db.read() as view:
-        waiting = view.scalar(text("SELECT id FROM requests WHERE status = 'QUEUED' LIMIT 1"))
-    placed = asks(house, lambda: place_of(house.db, waiting))
-    [late] = [one for one in asks(house, house.store.queue.end_overdue) if "cancel_at" in one[0]]
-    with house.db.write() as tx:
+    with tenant.db.read() as view:
+        placed = asks(tenant, lambda: positions(view))
+    [late] = [one for one in asks(tenant, tenant.store.queue.end_overdue) if "cancel_at" in one[0]]
+    with tenant.db.write() as tx:
         if tx.dialect.name == "sqlite":
-            [place] = [plan(tx, *one) for one in placed if "GROUP BY" in one[0]]
-            assert "COVERING INDEX ix_requests_claim" in place
+            assert all("COVERING INDEX ix_requests_claim" in plan(tx, *one) for one in placed)
         assert "ix_requests_deadline" in plan(tx, *late)
 
 
-def test_a_heartbeat_is_few_statements_however_much_is_in_hand(house: House) -> None:
+def test_a_heartbeat_is_few_statements_however_much_is_in_hand(tenant: BusyTenant) -> None:
     for _ in range(16):
-        house.submit()
-    held = [house.store.leases.claim("w", idle=True) for _ in range(16)]
+        tenant.submit_next()
+    held = [tenant.store.leases.claim("w", idle=True) for _ in range(16)]
     marks = [Progress(one.id, one.attempt, 3, 20) for one in held if one]
-    one, all_of_them = (asks(house, lambda some=some: house.store.leases.renew(some)) for some in (marks[:1], marks))
-    # SQLite's transaction begins with two of its own, PostgreSQL's with one; one that changes many rows counts once.
-    assert len(one) == len(all_of_them) <= 5
-    assert set(house.store.leases.renew(marks).values()) == {LeaseStatus.KEEP}
-    assert house.store.queue.find(marks[7].id, house.keys[0].account_id).step == 3
+    for some in (marks[:1], marks):  # one that changes many rows counts once
+        assert len(asked_of(tenant.db, lambda some=some: tenant.store.leases.renew(some))) == 2
+    assert set(tenant.store.leases.renew(marks).values()) == {LeaseStatus.KEEP}
+    assert tenant.store.queue.find(marks[7].id, tenant.keys[0].account_id).step == 3
 
 
-def test_a_heartbeat_waits_for_nobody_who_changes_something_else(url: str, house: House) -> None:
+def test_a_heartbeat_waits_for_nobody_who_changes_something_else(url: str, tenant: BusyTenant) -> None:
     """On PostgreSQL: SQLite has one writer at a time, whatever it writes."""
-    if not house.db.can_notify:
+    if not tenant.db.can_notify:
         pytest.skip("SQLite has one writer at a time")
-    house.submit()
-    beat = house.hands(1)
-    other = House(url, keys=1)
+    tenant.submit_next()
+    beat = tenant.hands(1)
+    other = BusyTenant(url, keys=1)
     with other.db.write() as tx:  # holds the lock
         beat()
         assert tx.execute(text("SELECT count(*) FROM workers")).scalar_one() == 1
     other.db.close()
 
 
-def test_heartbeats_and_ends_together_lose_no_count(url: str, house: House) -> None:
+def test_heartbeats_and_ends_together_lose_no_count(url: str, tenant: BusyTenant) -> None:
     """Several workers send heartbeats and end requests concurrently, each on its own connections; sums are exact."""
     rounds, hands = 12, 4
 
     def work(number: int) -> None:
-        own = House(url, keys=1)
+        own = BusyTenant(url, keys=1)
         try:
             for step in range(1, rounds + 1):
                 own.store.ops.workers.heartbeat(
                     f"w{number}", "cpu", step, 2 * step, max_rows=4, counts={"x": step, "y": 2 * step}
                 )
                 own.cycle()
+                own.store.queue.end_overdue()  # folds what all of them have ended
         finally:
             own.store.close()
 
     for number in range(hands):  # known from the start, so that every later beat counts
-        house.workers.heartbeat(f"w{number}", "cpu", 0, 0, max_rows=4, counts={})
+        tenant.workers.heartbeat(f"w{number}", "cpu", 0, 0, max_rows=4, counts={})
     with ThreadPoolExecutor(hands) as pool:
         for done in [pool.submit(work, number) for number in range(hands)]:
             done.result()
-    with house.db.read() as view:
-        sums = {row.key: row.value for row in view.execute(text("SELECT key, value FROM counters"))}
-        passes = view.execute(text("SELECT sum(forward_passes), sum(completed) FROM samples")).one()
-    assert (sums["x"], sums["y"]) == (hands * rounds, 2 * hands * rounds)
-    assert tuple(map(int, passes)) == (hands * rounds, hands * rounds)
+    sums, _, _, buckets = (tenant.store.ops.metrics([]).sums, *tenant.store.ops.time_series.series(900))
+    ended = sum(sums.get(ENDED.key(f"model-{number}", "completed"), 0) for number in range(SLUGS))
+    assert (sums["x"], sums["y"], ended) == (hands * rounds, 2 * hands * rounds, hands * rounds)
+    for counted in ("forward_passes", "completed"):
+        assert sum(getattr(bucket, counted) for bucket in buckets) == hands * rounds
 
 
-def test_the_store_is_measured(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_store_is_measured(tenant: BusyTenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At toy size: every line has a ratio of each round, and nothing of what is measured goes wrong."""
     for name, less in {"LENGTHS": (1, 3), "CYCLES": 2, "WORKERS": 2, "BEATS": 2}.items():
         monkeypatch.setattr(store, name, less)
-    lines = [*store.by_length("it", house, tmp_path, 2), *store.heartbeats("it", house, 2)]
+    lines = [*store.by_length("it", tenant, tmp_path, 2), *store.heartbeats("it", tenant, 2)]
     assert len({line.what for line in lines}) == len(lines) == 2 * 4 + 2 + 3
     assert all(ratio > 0 for line in lines for ratio in line.ratios)
     assert [len(line.ratios) for line in lines if "queued: claim/s" in line.what] == [2, 2]

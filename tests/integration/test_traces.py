@@ -22,10 +22,10 @@ from opentelemetry.trace import StatusCode
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 from tests.acceptance.harness import here, until, words
-from tests.integration.receiver import Receiver, receiving
+from tests.integration.webhook_receiver import Receiver, receiving
 from tests.integration.website import Website, serving
 from tests.stores import new_request
-from tests.toy import toy_weights
+from tests.toy_weights import toy_weights
 
 from tintype import __version__
 from tintype.catalog.models import MODELS

@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import TEXT, left, quick
+from tests.clients import call_bytes, dial
 from tests.databases import place_of, statements
+from tests.integration.sse import told
 from tests.integration.website import Website, serving
-from tests.sockets import call_bytes, dial
+from tests.stores import store_on
 from tests.tenants import Tenant
 
 from tintype.errors import StoreUnavailable
 from tintype.store.db.database import Database
+from tintype.store.db.notify import Channel, Listener
 from tintype.store.db.records import Progress, Request, Status
 from tintype.store.queue.progress import Poll, Preview
 from tintype.store.queue.queue import Queue
@@ -33,7 +39,7 @@ KEYS = 3
 
 @pytest.fixture
 def tenant(db: Database) -> Tenant:
-    return Tenant(db, asks={"params": {"prompt": "a fox"}, "steps": 4, "speed_key": "sd3 4 1"})
+    return Tenant(store_on(db), asks={"params": {"prompt": "a fox"}, "steps": 4, "speed_key": "sd3 4 1"})
 
 
 def submit_many(tenant: Tenant, number: int = MANY) -> list[Request]:
@@ -55,61 +61,81 @@ def test_a_look_is_as_many_statements_for_hundreds_as_for_two(tenant: Tenant) ->
     queued = [one.id for one in every if one.id not in running]
     looks = tenant.store.queue
 
-    def look(waited: list[str], followed: list[str]) -> Poll:
-        return looks.poll(waited, dict.fromkeys(followed), positions=True)
+    def look(followed: list[str]) -> Poll:
+        return looks.poll(dict.fromkeys(followed), positions=True)
 
-    few = asked(tenant.db, lambda: look(running[:1], [running[1], queued[0]]))
-    many = asked(tenant.db, lambda: look(running, [*running, *queued]))
-    assert few == many <= 12
-    found = look([], [*running, *queued])
+    few = asked(tenant.db, lambda: look([running[1], queued[0]]))
+    many = asked(tenant.db, lambda: look([*running, *queued]))
+    assert many <= 3, "the states, the rows, and what begins a transaction"
+    assert few <= 12, "and once in a moment, the speeds and the queue"
+    found = look([*running, *queued])
     assert found.news.keys() == {*running, *queued}
     places = [found.news[id].eta.position for id in queued]
     assert places == [place_of(tenant.db, id) for id in queued]
     known = {id: seen.state for id, seen in found.news.items()}
-    assert looks.poll([], known, positions=False).news == {}, "nothing is new"
-    assert asked(tenant.db, lambda: looks.poll(running, known, positions=False)) <= 3, (
-        "one, and what begins a transaction"
-    )
+    assert looks.poll(known, positions=False).news == {}, "nothing is new"
+    ones = (lambda: looks.poll(known, positions=False), lambda: looks.ended(running), lambda: looks.unended(running))
+    for one in ones:
+        assert asked(tenant.db, one) <= 3, "one, and what begins a transaction"
 
 
 def test_what_is_news(tenant: Tenant) -> None:
     tenant.submit()
     request, looks = tenant.claim(), tenant.store.queue
-    state = looks.poll([], {request.id: None}, positions=False).states[request.id]
+    state = looks.poll({request.id: None}, positions=False).states[request.id]
     tenant.store.leases.renew([Progress(request.id, request.attempt, 2, 4)])
     tenant.store.queue.previews.put(
         request.id, [Preview(request.attempt, 1, 0, 2, b"jpeg"), Preview(request.attempt + 1, 9, 1, 2, b"")]
     )
-    [seen] = looks.poll([], {request.id: state}, positions=False).news.values()
+    [seen] = looks.poll({request.id: state}, positions=False).news.values()
     assert (seen.state.step, seen.state.preview, seen.request.step) == (2, 1, 2)
     tenant.store.leases.fail(request.id, request.attempt, "no", 400)
-    found = looks.poll([request.id, "gone"], {}, positions=False)
-    assert (found.states[request.id].status.ended, "gone" in found.states, found.news) == (True, False, {})
+    queued = tenant.submit()
+    asked_of = [request.id, queued.id, "gone"]
+    assert looks.unended(asked_of) == {queued.id}
+    assert looks.ended(asked_of) == {request.id: looks.find(request.id, request.account_id)}
 
 
 class Counting:
-    """A queue whose polls are counted, and fail while the database is said to be away."""
+    """A queue whose reads are counted, and fail while the database is said to be away."""
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
         self.previews = queue.previews
-        self.made: list[tuple[int, int]] = []
+        #: The method of each, and of how many requests.
+        self.made: list[tuple[str, int]] = []
         self.away = False
 
-    def poll(self, waited: Any, followed: Any, *, positions: bool) -> Poll:
-        self.made.append((len(waited), len(followed)))
+    def ended(self, ids: Any) -> Any:
+        return self._read("ended", ids)
+
+    def unended(self, ids: Any) -> Any:
+        return self._read("unended", ids)
+
+    def poll(self, ids: Any, *, positions: bool) -> Any:
+        return self._read("poll", ids, positions=positions)
+
+    def _read(self, method: str, ids: Any, **named: bool) -> Any:
+        self.made.append((method, len(ids)))
         if self.away:
             raise StoreUnavailable
-        return self._queue.poll(waited, followed, positions=positions)
+        return getattr(self._queue, method)(ids, **named)
 
 
 class Crowd:
     """Calls that wait for requests and follow them, in one event loop."""
 
-    def __init__(self, tenant: Tenant) -> None:
+    def __init__(self, tenant: Tenant, **times: float) -> None:
         self.looks = Counting(tenant.store.queue)
         self.shutdown = Shutdown()
-        self.watcher = Watcher(cast(Any, self.looks), 0.05, self.shutdown)
+        times = {"follow_poll": 0.05, "poll": 0.02, "poll_with_notify": 0.05, **times}
+        self.watcher = Watcher(cast(Any, self.looks), self.shutdown, **times)
+        self.listener = Listener(tenant.db, {Channel.ENDED: self._hear})
+        self.listens = threading.Event()
+
+    def _hear(self, id: str) -> None:
+        self.watcher.heard(id)
+        self.listens.set()
 
     async def wait(self, id: str) -> str:
         with self.watcher.watching(id) as watch:
@@ -151,7 +177,7 @@ def test_all_calls_share_one_look_and_nobody_causes_none(tenant: Tenant) -> None
         start = len(crowd.looks.made)
         await crowd.looked(20)
         together = crowd.looks.made[start:]
-        assert sum(waited == MANY for waited, _ in together) >= 9, together
+        assert {*together} == {("unended", MANY), ("poll", MANY)}
         tenant.store.queue.cancel(ids[0], tenant.account_id)
         assert await waits[0] == "over"
         assert await follows[0] == [Status.QUEUED, Status.FAILED]
@@ -164,6 +190,58 @@ def test_all_calls_share_one_look_and_nobody_causes_none(tenant: Tenant) -> None
         again = asyncio.create_task(crowd.wait(ids[1]))
         await crowd.looked(2)
         await cancel([again])
+        await crowd.watcher.close()
+
+    asyncio.run(play())
+
+
+#: Seconds between polls that no test lives to see.
+NEVER = 3600.0
+
+
+def test_an_end_is_read_when_it_is_heard_of_and_nothing_else_is(tenant: Tenant) -> None:
+    ids = [one.id for one in submit_many(tenant)]
+
+    async def play() -> None:
+        crowd = Crowd(tenant, follow_poll=NEVER, poll=NEVER, poll_with_notify=NEVER)
+        with crowd.listener:
+            await asyncio.to_thread(crowd.listens.wait)
+            waits = [asyncio.create_task(crowd.wait(id)) for id in ids]
+            follows = [asyncio.create_task(crowd.follow(id)) for id in ids[:3]]
+            await crowd.looked(1)
+            for number, one in enumerate(ids[:3]):
+                tenant.store.queue.cancel(one, tenant.account_id)
+                assert await waits[number] == "over"
+                assert await follows[number] == [Status.QUEUED, Status.FAILED]
+            assert crowd.looks.made == [("poll", 3), *[("ended", 1)] * 3]
+            tenant.store.queue.cancel(ids[3], tenant.account_id)
+            await waits[3]
+            assert await crowd.wait(ids[3]) == "over", "one that begins to wait too late"
+            assert crowd.looks.made[4:] == [("ended", 1)] * 2
+            for id in ids[4:]:  # more than a socket holds
+                tenant.store.queue.cancel(id, tenant.account_id)
+            assert {*await asyncio.gather(*waits[4:])} == {"over"}
+        await crowd.watcher.close()
+
+    asyncio.run(play())
+
+
+def test_where_wake_ups_are_missing_it_polls_more_often_until_one_comes(tenant: Tenant) -> None:
+    ids = [one.id for one in submit_many(tenant, 4)]
+
+    async def play() -> None:
+        crowd = Crowd(tenant, poll=0.01, poll_with_notify=0.5)
+        waits = [asyncio.create_task(crowd.wait(id)) for id in ids]
+        tenant.store.queue.cancel(ids[0], tenant.account_id)  # an older worker's, say, which wakes no server
+        assert await waits[0] == "over"
+        assert crowd.watcher._pause == 0.01
+        await crowd.looked(3)
+        with crowd.listener:
+            tenant.store.queue.cancel(ids[1], tenant.account_id)
+            assert await waits[1] == "over"
+            while crowd.watcher._pause != 0.5:
+                await asyncio.sleep(0.01)
+        await cancel(waits)
         await crowd.watcher.close()
 
     asyncio.run(play())
@@ -217,7 +295,7 @@ def test_calls_that_come_and_go_at_once(tenant: Tenant) -> None:
         for id in ids:
             tenant.store.queue.cancel(id, tenant.account_id)
         assert await asyncio.gather(*last) == ["over"] * 5
-        assert crowd.watcher._watches == set()
+        assert not (crowd.watcher._waits or crowd.watcher._follows)
         await crowd.watcher.close()
 
     asyncio.run(play())
@@ -253,8 +331,28 @@ def test_who_goes_away_is_noticed_and_cancels_unless_it_can_ask_again(site: Webs
             connection.close()
         until(lambda: site.own.runtime.waits.open == 0)
         until(lambda: site.own.store.queue.depth()[0] == 2)
-        assert site.own.runtime.watcher._watches == set()
+        assert not (site.own.runtime.watcher._waits or site.own.runtime.watcher._follows)
         assert left(http) == pytest.approx(before - 0.0035 - 0.001)
+
+
+def test_what_one_server_commits_wakes_the_other(tmp_path: Path, url: str) -> None:
+    """A waiting call, a stream and the fake worker; none of them lives to see a poll."""
+    never = {"poll_with_notify": NEVER, "events_poll": NEVER, "database_url": url}
+    with serving(tmp_path, **never) as site, serving(tmp_path, **never) as other, other.http(site.secret) as http:
+        assert http.get("/health").is_success
+        with ThreadPoolExecutor(2) as threads:
+            waiting = threads.submit(http.post, f"/v1/{TEXT}", json=quick())
+            until(lambda: other.own.runtime.watcher._waits)
+            request = site.claim()
+            events = threads.submit(told, http, request.id)
+            until(lambda: other.own.runtime.watcher._follows)
+            site.complete(request)
+            assert waiting.result().content == b"picture"
+            assert events.result()[-1].name == "completed"
+        _, secret = site.own.store.accounts.keys.create(site.account_id, "ci", test=True)
+        with other.http(secret) as trying:
+            id = trying.post(f"/v2/{TEXT}", json=quick()).json()["request_id"]
+            assert told(trying, id)[-1].name == "completed"
 
 
 def test_a_cancel_of_one_s_own_ends_the_wait(site: Website) -> None:

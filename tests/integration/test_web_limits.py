@@ -16,9 +16,9 @@ import pytest
 from sqlalchemy import select, update
 from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import MEDIUM, TEXT, gradient, left, quick, refused
+from tests.clients import call_bytes, dial
 from tests.integration.sse import following, told
 from tests.integration.website import Website, serving
-from tests.sockets import call_bytes, dial
 
 from tintype.catalog.models import MODELS
 from tintype.errors import BadPicture
@@ -26,6 +26,7 @@ from tintype.media.decoder import Decoded, Decoder
 from tintype.media.http import PublicClient
 from tintype.media.network import Cancellation
 from tintype.store.accounts.keys import Key
+from tintype.store.db import measurements
 from tintype.store.db.tables import paces, requests
 from tintype.web.threads import MAX_PER_HOLDER, MAX_THREADS
 from tintype.worker.inputs import Inputs
@@ -122,6 +123,7 @@ def test_retry_after_is_what_the_running_work_still_takes(tmp_path: Path, settin
         site.submit()
         site.complete(site.claim())  # 1.5 s for its 4 steps
         with site.own.store.db.write() as tx:
+            measurements.fold(tx)
             tx.execute(update(paces).values(seconds=10))
         site.submit()
         assert refused_for(http) == 40, "queued: all of its steps"
@@ -210,7 +212,7 @@ def test_a_price_per_second_holds_the_most_and_settles_what_was_used(tmp_path: P
         assert (listed[TEXT]["price"], listed[TEXT]["price_per"]) == (0.01, "second")
         submitted = http.post(f"/v2/{TEXT}", json=quick(batch_size=2))
         assert left(http) == pytest.approx(1 - 2 * 0.04), "the most it can cost"
-        site.complete(site.claim(), pictures=2)  # in 1.5 seconds
+        site.complete(site.claim(), images=2)  # in 1.5 seconds
         metrics = http.get(f"/v2/requests/{submitted.json()['request_id']}").json()["metrics"]
         assert (metrics["cost"], metrics["remaining_credits"], left(http)) == (0.015, 0.985, 0.985)
         blocking = pool.submit(post, http, "v1")  # its price is held once it is queued

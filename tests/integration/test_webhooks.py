@@ -12,17 +12,18 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 from tests.acceptance.harness import until
-from tests.integration.receiver import Message, Receiver, receiving
+from tests.integration.webhook_receiver import Message, Receiver, receiving
 from tests.integration.website import serving
-from tests.stores import a_result, new_request, store_on
+from tests.stores import store_on
+from tests.tenants import Tenant
 
 from tintype.errors import AddressRefused, BadRequest, NotFound, PictureUnreachable
 from tintype.media.http import PublicClient, check_target, seconds
 from tintype.settings.groups import WebhookSettings
-from tintype.store.accounts.accounts import Accounts
 from tintype.store.db.database import Database, read_clock
 from tintype.store.db.records import Delivery, DeliveryOutcome, DeliveryStatus, Event, Request, Subscription
 from tintype.store.db.tables import deliveries, webhooks
+from tintype.store.store import Store
 from tintype.store.webhooks.events import enqueue_deliveries
 from tintype.store.webhooks.outbox import PER_RECEIVER, Backoff, Outbox
 from tintype.web.account.messages import CompletedMessage, FailedMessage
@@ -33,32 +34,21 @@ RESULT = {"pictures": [{"name": "a.png", "seed": 7}], "seed": 7, "inference_time
 ATTEMPTS = 3
 
 
-class Office:
-    """One account with money, a key and an outbox whose every pause is nothing."""
+class Subscriber(Tenant):
+    """A tenant that is told of its requests' ends, and an outbox whose every pause is nothing."""
 
-    def __init__(self, db: Database) -> None:
-        self.db = db
-        self.store = store_on(db, lease=15, retention=3600)
-        self.hooks = store_on(db).webhooks
-        self.outbox = Outbox(db, Backoff(0.0, 10.0, ATTEMPTS), lease=30, retention=60)
-        accounts = Accounts(db)
-        self.account_id = accounts.create("one", 1_000_000).id
-        self.key, _ = accounts.keys.create(self.account_id, "key")
+    def __init__(self, store: Store) -> None:
+        super().__init__(store, asks={"params": {"prompt": "é"}, "price": 100, "steps": 4, "base_url": "http://own"})
+        self.hooks = store.webhooks
+        self.outbox = Outbox(store.db, Backoff(0.0, 10.0, ATTEMPTS), lease=30, retention=60)
 
     def add(self, url: str, *events: Event) -> Subscription:
         return self.hooks.add(self.account_id, url, events or BOTH)
 
     def finish(self, *, webhook_url: str | None = None, fails: bool = False) -> Request:
         """A request from its submit to its end."""
-        asked = {"base_url": "http://own", "webhook_url": webhook_url}
-        request = self.store.queue.submit(new_request(self.key, "sd3", {"prompt": "é"}, 100, steps=4, **asked))
-        claimed = self.store.leases.claim("w1", idle=True)
-        assert claimed is not None
-        if fails:
-            self.store.leases.fail(claimed.id, claimed.attempt, "no such picture", 400)
-        else:
-            self.store.leases.complete(claimed.id, claimed.attempt, a_result(**RESULT))
-        return self.store.queue.find(request.id, self.account_id)
+        self.submit(webhook_url=webhook_url)
+        return self.fail(error="no such picture", status=400) if fails else self.complete(**RESULT)
 
     def sent(self) -> list[Delivery]:
         with self.db.read() as view:
@@ -84,10 +74,8 @@ class Office:
 
 
 @pytest.fixture
-def office(url: str) -> Iterator[Office]:
-    db = Database(url)
-    yield Office(db)
-    db.close()
+def subscriber(db: Database) -> Subscriber:
+    return Subscriber(store_on(db))
 
 
 @pytest.fixture
@@ -99,10 +87,10 @@ def receiver() -> Iterator[Receiver]:
 # The outbox
 
 
-def test_a_request_that_ends_leaves_a_message_in_the_same_transaction(office: Office) -> None:
-    hook = office.add("https://one.example/hook")
-    request = office.finish()
-    delivery = office.one()
+def test_a_request_that_ends_leaves_a_message_in_the_same_transaction(subscriber: Subscriber) -> None:
+    hook = subscriber.add("https://one.example/hook")
+    request = subscriber.finish()
+    delivery = subscriber.one()
     assert (delivery.webhook_id, delivery.status, delivery.attempt) == (hook.id, DeliveryStatus.PENDING, 0)
     body = json.loads(delivery.body)
     assert body["type"] == "REQUEST_COMPLETED"
@@ -119,61 +107,61 @@ def test_a_request_that_ends_leaves_a_message_in_the_same_transaction(office: Of
     }
 
 
-def test_an_end_that_is_undone_leaves_no_message(office: Office) -> None:
-    office.add("https://one.example/hook")
-    request = office.finish()
-    before = office.sent()
-    with pytest.raises(RuntimeError), office.db.write() as tx:
+def test_an_end_that_is_undone_leaves_no_message(subscriber: Subscriber) -> None:
+    subscriber.add("https://one.example/hook")
+    request = subscriber.finish()
+    before = subscriber.sent()
+    with pytest.raises(RuntimeError), subscriber.db.write() as tx:
         enqueue_deliveries(tx, request, 0.0)
         raise RuntimeError
-    assert office.sent() == before
+    assert subscriber.sent() == before
 
 
-def test_failures_and_cancellations_are_told(office: Office) -> None:
-    office.add("https://one.example/hook")
-    failed = office.finish(fails=True)
-    queued = office.store.queue.submit(new_request(office.key, "sd3", {}, 100))
-    office.store.queue.cancel(queued.id, office.account_id)
-    bodies = [json.loads(one.body) for one in office.sent()]
+def test_failures_and_cancellations_are_told(subscriber: Subscriber) -> None:
+    subscriber.add("https://one.example/hook")
+    failed = subscriber.finish(fails=True)
+    queued = subscriber.submit()
+    subscriber.store.queue.cancel(queued.id, subscriber.account_id)
+    bodies = [json.loads(one.body) for one in subscriber.sent()]
     assert [body["type"] for body in bodies] == ["REQUEST_FAILED"] * 2
     assert [body["data"]["request_id"] for body in bodies] == [failed.id, queued.id]
     assert [body["data"]["error"] for body in bodies] == ["no such picture", "cancelled"]
 
 
-def test_messages_have_what_openapi_says(office: Office) -> None:
-    office.add("https://one.example/hook")
-    office.finish()
-    office.finish(fails=True)
-    for delivery, model in zip(office.sent(), (CompletedMessage, FailedMessage), strict=True):
+def test_messages_have_what_openapi_says(subscriber: Subscriber) -> None:
+    subscriber.add("https://one.example/hook")
+    subscriber.finish()
+    subscriber.finish(fails=True)
+    for delivery, model in zip(subscriber.sent(), (CompletedMessage, FailedMessage), strict=True):
         body = json.loads(delivery.body)
         described = model.model_validate(body).model_dump(mode="json", exclude_unset=True)
         assert described == body | {"timestamp": described["timestamp"]}
 
 
-def test_each_webhook_is_told_of_its_own_events_only(office: Office) -> None:
-    completed = office.add("https://one.example/", Event.REQUEST_COMPLETED)
-    failed = office.add("https://two.example/", Event.REQUEST_FAILED)
-    office.hooks.remove(office.add("https://three.example/").id, office.account_id)
-    office.finish()
-    office.finish(fails=True)
-    assert [one.webhook_id for one in office.sent()] == [completed.id, failed.id]
+def test_each_webhook_is_told_of_its_own_events_only(subscriber: Subscriber) -> None:
+    completed = subscriber.add("https://one.example/", Event.REQUEST_COMPLETED)
+    failed = subscriber.add("https://two.example/", Event.REQUEST_FAILED)
+    subscriber.hooks.remove(subscriber.add("https://three.example/").id, subscriber.account_id)
+    subscriber.finish()
+    subscriber.finish(fails=True)
+    assert [one.webhook_id for one in subscriber.sent()] == [completed.id, failed.id]
 
 
-def test_a_requests_own_address_is_told_beside_the_accounts(office: Office) -> None:
-    hook, own = office.add("https://one.example/"), office.hooks.own(office.account_id)
-    assert office.hooks.own(office.account_id) == own
-    office.finish(webhook_url="https://two.example/x?y=1")
-    office.finish()
-    told = sorted((one.webhook_id, one.url) for one in office.sent())
+def test_a_requests_own_address_is_told_beside_the_accounts(subscriber: Subscriber) -> None:
+    hook, own = subscriber.add("https://one.example/"), subscriber.hooks.own(subscriber.account_id)
+    assert subscriber.hooks.own(subscriber.account_id) == own
+    subscriber.finish(webhook_url="https://two.example/x?y=1")
+    subscriber.finish()
+    told = sorted((one.webhook_id, one.url) for one in subscriber.sent())
     expected = [(hook.id, hook.url), (hook.id, hook.url), (own.id, "https://two.example/x?y=1")]
     assert told == sorted(expected)
 
 
-def test_other_accounts_are_told_nothing(office: Office) -> None:
-    other = Accounts(office.db).create("other", 0)
-    office.hooks.add(other.id, "https://other.example/", BOTH)
-    office.finish()
-    assert office.sent() == []
+def test_other_accounts_are_told_nothing(subscriber: Subscriber) -> None:
+    other = subscriber.accounts.create("other", 0)
+    subscriber.hooks.add(other.id, "https://other.example/", BOTH)
+    subscriber.finish()
+    assert subscriber.sent() == []
 
 
 def test_pauses_grow_fourfold_up_to_the_longest() -> None:
@@ -183,14 +171,14 @@ def test_pauses_grow_fourfold_up_to_the_longest() -> None:
     assert spread == [6.0, 10.0]
 
 
-def test_a_failed_attempt_waits_for_its_turn(office: Office) -> None:
-    office.outbox = Outbox(office.db, Backoff(100.0, 100.0, ATTEMPTS), lease=30, retention=60)
-    office.add("https://one.example/")
-    office.finish()
-    failed = office.attempt(DeliveryOutcome(status=500))
+def test_a_failed_attempt_waits_for_its_turn(subscriber: Subscriber) -> None:
+    subscriber.outbox = Outbox(subscriber.db, Backoff(100.0, 100.0, ATTEMPTS), lease=30, retention=60)
+    subscriber.add("https://one.example/")
+    subscriber.finish()
+    failed = subscriber.attempt(DeliveryOutcome(status=500))
     assert (failed.status, failed.error, failed.response_status) == (DeliveryStatus.PENDING, "HTTP status 500", 500)
     assert 70 < failed.due_at - failed.created_at < 135
-    assert office.outbox.claim() is None
+    assert subscriber.outbox.claim() is None
 
 
 @pytest.mark.parametrize(("asked", "waits"), [(0.0, 10), (50.0, 50), (10_000.0, 100)])
@@ -200,13 +188,15 @@ def test_a_receiver_says_when_to_come_back(asked: float, waits: float) -> None:
 
 
 @pytest.mark.parametrize(("status", "counts"), [(429, True), (503, True), (500, False)])
-def test_retry_after_counts_where_it_is_meant(office: Office, receiver: Receiver, status: int, counts: bool) -> None:
+def test_retry_after_counts_where_it_is_meant(
+    subscriber: Subscriber, receiver: Receiver, status: int, counts: bool
+) -> None:
     receiver.answer = lambda _: (status, {"Retry-After": "7"})
-    office.add(receiver.url())
-    office.finish()
-    delivery, secrets = claimed = office.outbox.claim() or pytest.fail("nothing is due")
+    subscriber.add(receiver.url())
+    subscriber.finish()
+    delivery, secrets = claimed = subscriber.outbox.claim() or pytest.fail("nothing is due")
     assert claimed
-    assert office.sender([receiver]).send(delivery, secrets).retry_after == (7 if counts else None)
+    assert subscriber.sender([receiver]).send(delivery, secrets).retry_after == (7 if counts else None)
 
 
 def test_a_date_is_a_retry_after_too() -> None:
@@ -242,61 +232,63 @@ def test_one_that_lies_too_far_ahead_is_the_longest_pause(far: str) -> None:
 @pytest.mark.parametrize(("status", "tries"), [(b"200 OK", 1), (b"503 Busy", ATTEMPTS)])
 @pytest.mark.parametrize("odd", ODD[:4])
 def test_whatever_a_receiver_says_it_is_sent_a_message_so_often_and_no_more(
-    office: Office, receiver: Receiver, odd: str, status: bytes, tries: int
+    subscriber: Subscriber, receiver: Receiver, odd: str, status: bytes, tries: int
 ) -> None:
     receiver.raw = b"HTTP/1.1 %s\r\nRetry-After: %s\r\nContent-Length: 0\r\n\r\n" % (status, odd.encode())
-    office.add(receiver.url())
-    office.finish()
-    with office.sender([receiver]):
-        until(lambda: office.one().status is not DeliveryStatus.PENDING)
-    assert (office.one().attempt, len(receiver.messages)) == (tries, tries)
-    assert office.outbox.claim() is None
+    subscriber.add(receiver.url())
+    subscriber.finish()
+    with subscriber.sender([receiver]):
+        until(lambda: subscriber.one().status is not DeliveryStatus.PENDING)
+    assert (subscriber.one().attempt, len(receiver.messages)) == (tries, tries)
+    assert subscriber.outbox.claim() is None
 
 
-def test_what_can_t_be_sent_for_a_reason_of_our_own_ends_too(office: Office, receiver: Receiver) -> None:
+def test_what_can_t_be_sent_for_a_reason_of_our_own_ends_too(subscriber: Subscriber, receiver: Receiver) -> None:
     """Here a secret that is none, as a restore by hand may leave it; nothing of it is told to who reads the log."""
-    hook = office.add(receiver.url())
-    office.finish()
-    with office.db.write() as tx:
+    hook = subscriber.add(receiver.url())
+    subscriber.finish()
+    with subscriber.db.write() as tx:
         tx.execute(update(webhooks).where(webhooks.c.id == hook.id).values(secret="whsec_x"))
-    with office.sender([receiver]):
-        until(lambda: office.one().status is DeliveryStatus.FAILED)
-    assert (office.one().attempt, office.one().error, receiver.messages) == (ATTEMPTS, UNFORESEEN, [])
+    with subscriber.sender([receiver]):
+        until(lambda: subscriber.one().status is DeliveryStatus.FAILED)
+    assert (subscriber.one().attempt, subscriber.one().error, receiver.messages) == (ATTEMPTS, UNFORESEEN, [])
 
 
-def test_what_an_earlier_version_sent_for_ever_ends_with_its_next_attempt(office: Office, receiver: Receiver) -> None:
+def test_what_an_earlier_version_sent_for_ever_ends_with_its_next_attempt(
+    subscriber: Subscriber, receiver: Receiver
+) -> None:
     receiver.answer = lambda _: (500, {})
-    office.add(receiver.url())
-    office.finish()
-    with office.db.write() as tx:
+    subscriber.add(receiver.url())
+    subscriber.finish()
+    with subscriber.db.write() as tx:
         tx.execute(update(deliveries).values(attempt=40, lease_until=read_clock(tx) - 1))
-    with office.sender([receiver]):
-        until(lambda: office.one().status is DeliveryStatus.FAILED)
+    with subscriber.sender([receiver]):
+        until(lambda: subscriber.one().status is DeliveryStatus.FAILED)
     assert len(receiver.messages) == 1
 
 
-def test_a_lease_that_ran_out_is_claimed_again_and_its_first_holder_changes_nothing(office: Office) -> None:
-    office.add("https://one.example/")
-    office.finish()
-    first = office.outbox.claim()
+def test_a_lease_that_ran_out_is_claimed_again_and_its_first_holder_changes_nothing(subscriber: Subscriber) -> None:
+    subscriber.add("https://one.example/")
+    subscriber.finish()
+    first = subscriber.outbox.claim()
     assert first is not None
-    assert office.outbox.claim() is None
-    office.lapse()
-    second = office.outbox.claim()
+    assert subscriber.outbox.claim() is None
+    subscriber.lapse()
+    second = subscriber.outbox.claim()
     assert second is not None
     assert (second[0].id, second[0].attempt) == (first[0].id, 2)
-    assert not office.outbox.record(first[0], DeliveryOutcome(status=500))
-    assert office.outbox.record(second[0], DeliveryOutcome(status=200))
-    assert not office.outbox.record(second[0], DeliveryOutcome(status=200))
+    assert not subscriber.outbox.record(first[0], DeliveryOutcome(status=500))
+    assert subscriber.outbox.record(second[0], DeliveryOutcome(status=200))
+    assert not subscriber.outbox.record(second[0], DeliveryOutcome(status=200))
 
 
-def test_one_receiver_cannot_take_every_sender(office: Office) -> None:
-    office.add("https://dead.example/")
+def test_one_receiver_cannot_take_every_sender(subscriber: Subscriber) -> None:
+    subscriber.add("https://dead.example/")
     for _ in range(PER_RECEIVER + 3):
-        office.finish()
-    office.add("https://alive.example/")
-    office.finish()
-    claimed = [office.outbox.claim() for _ in range(PER_RECEIVER + 2)]
+        subscriber.finish()
+    subscriber.add("https://alive.example/")
+    subscriber.finish()
+    claimed = [subscriber.outbox.claim() for _ in range(PER_RECEIVER + 2)]
     assert [one and one[0].receiver for one in claimed] == [
         *["https://dead.example"] * PER_RECEIVER,
         "https://alive.example",
@@ -304,149 +296,149 @@ def test_one_receiver_cannot_take_every_sender(office: Office) -> None:
     ]
 
 
-def test_a_webhook_that_takes_nothing_is_disabled_with_a_reason(office: Office) -> None:
-    hook = office.add("https://one.example/")
-    office.finish()
-    office.finish()
+def test_a_webhook_that_takes_nothing_is_disabled_with_a_reason(subscriber: Subscriber) -> None:
+    hook = subscriber.add("https://one.example/")
+    subscriber.finish()
+    subscriber.finish()
     for _ in range(2 * ATTEMPTS - 1):
-        office.attempt(DeliveryOutcome(error="one.example: Connection refused"))
-    disabled = office.hooks.find(hook.id, office.account_id)
+        subscriber.attempt(DeliveryOutcome(error="one.example: Connection refused"))
+    disabled = subscriber.hooks.find(hook.id, subscriber.account_id)
     assert disabled.disabled_at is not None
     assert disabled.disabled_reason is not None
     assert disabled.disabled_reason.startswith("nothing was taken since ")
     assert disabled.disabled_reason.endswith("Connection refused")
-    assert [one.status for one in office.sent()] == [DeliveryStatus.FAILED] * 2, "what waited fails with it"
-    assert office.outbox.claim() is None
+    assert [one.status for one in subscriber.sent()] == [DeliveryStatus.FAILED] * 2, "what waited fails with it"
+    assert subscriber.outbox.claim() is None
 
 
-def test_what_a_disabled_webhook_missed_can_be_replayed(office: Office) -> None:
-    hook = office.add("https://one.example/")
-    office.finish()
-    office.attempt(DeliveryOutcome(status=410))
-    assert "410 Gone" in (office.hooks.find(hook.id, office.account_id).disabled_reason or "")
-    office.finish()
-    assert [one.status for one in office.sent()] == [DeliveryStatus.FAILED] * 2
-    office.hooks.update(hook.id, office.account_id, "https://new.example/", BOTH)
-    again = office.outbox.replay(hook.id)
+def test_what_a_disabled_webhook_missed_can_be_replayed(subscriber: Subscriber) -> None:
+    hook = subscriber.add("https://one.example/")
+    subscriber.finish()
+    subscriber.attempt(DeliveryOutcome(status=410))
+    assert "410 Gone" in (subscriber.hooks.find(hook.id, subscriber.account_id).disabled_reason or "")
+    subscriber.finish()
+    assert [one.status for one in subscriber.sent()] == [DeliveryStatus.FAILED] * 2
+    subscriber.hooks.update(hook.id, subscriber.account_id, "https://new.example/", BOTH)
+    again = subscriber.outbox.replay(hook.id)
     assert [(one.status, one.url) for one in again] == [(DeliveryStatus.PENDING, "https://new.example/")] * 2
     for _ in again:
-        assert office.attempt(DeliveryOutcome(status=200)).status is DeliveryStatus.DELIVERED
-    found = office.hooks.find(hook.id, office.account_id)
+        assert subscriber.attempt(DeliveryOutcome(status=200)).status is DeliveryStatus.DELIVERED
+    found = subscriber.hooks.find(hook.id, subscriber.account_id)
     assert found.disabled_at is None
     assert found.succeeded_at is not None
 
 
-def test_one_message_that_is_never_taken_disables_no_webhook_that_takes_others(office: Office) -> None:
-    hook = office.add("https://one.example/")
-    office.finish()
-    claimed = office.outbox.claim()
+def test_one_message_that_is_never_taken_disables_no_webhook_that_takes_others(subscriber: Subscriber) -> None:
+    hook = subscriber.add("https://one.example/")
+    subscriber.finish()
+    claimed = subscriber.outbox.claim()
     assert claimed is not None
-    office.finish()
-    assert office.attempt(DeliveryOutcome(status=200)).status is DeliveryStatus.DELIVERED
-    office.outbox.record(claimed[0], DeliveryOutcome(status=400))
+    subscriber.finish()
+    assert subscriber.attempt(DeliveryOutcome(status=200)).status is DeliveryStatus.DELIVERED
+    subscriber.outbox.record(claimed[0], DeliveryOutcome(status=400))
     for _ in range(ATTEMPTS - 1):
-        office.attempt(DeliveryOutcome(status=400))
-    assert office.outbox.claim() is None
-    assert office.hooks.find(hook.id, office.account_id).disabled_at is None
+        subscriber.attempt(DeliveryOutcome(status=400))
+    assert subscriber.outbox.claim() is None
+    assert subscriber.hooks.find(hook.id, subscriber.account_id).disabled_at is None
 
 
-def test_a_replay_has_all_its_attempts_again_and_the_same_message(office: Office) -> None:
-    office.add("https://one.example/")
-    office.finish()
-    first = office.attempt(DeliveryOutcome(status=200))
-    [again] = office.outbox.replay(first.id)
+def test_a_replay_has_all_its_attempts_again_and_the_same_message(subscriber: Subscriber) -> None:
+    subscriber.add("https://one.example/")
+    subscriber.finish()
+    first = subscriber.attempt(DeliveryOutcome(status=200))
+    [again] = subscriber.outbox.replay(first.id)
     assert (again.id, again.body, again.tries, again.ended_at) == (first.id, first.body, 0, None)
     for _ in range(ATTEMPTS - 1):
-        assert office.attempt(DeliveryOutcome(status=500)).status is DeliveryStatus.PENDING
-    assert office.attempt(DeliveryOutcome(status=500)).status is DeliveryStatus.FAILED
+        assert subscriber.attempt(DeliveryOutcome(status=500)).status is DeliveryStatus.PENDING
+    assert subscriber.attempt(DeliveryOutcome(status=500)).status is DeliveryStatus.FAILED
     with pytest.raises(NotFound):
-        office.outbox.replay("msg_unknown")
+        subscriber.outbox.replay("msg_unknown")
 
 
-def test_what_waits_for_a_removed_webhook_is_not_sent(office: Office) -> None:
-    hook = office.add("https://one.example/")
-    office.finish()
-    office.hooks.remove(hook.id, office.account_id)
-    assert office.outbox.claim() is None
-    assert office.one().error == "the webhook was made inactive"
-    assert office.hooks.list(office.account_id) == []
-    assert office.outbox.logs(hook.id) == office.sent()
+def test_what_waits_for_a_removed_webhook_is_not_sent(subscriber: Subscriber) -> None:
+    hook = subscriber.add("https://one.example/")
+    subscriber.finish()
+    subscriber.hooks.remove(hook.id, subscriber.account_id)
+    assert subscriber.outbox.claim() is None
+    assert subscriber.one().error == "the webhook was made inactive"
+    assert subscriber.hooks.list(subscriber.account_id) == []
+    assert subscriber.outbox.logs(hook.id) == subscriber.sent()
 
 
-def test_the_log_is_swept(office: Office) -> None:
-    office.add("https://one.example/")
-    office.finish()
-    office.attempt(DeliveryOutcome(status=200))
-    assert office.outbox.expire() == 0
-    office.db.move_clock(61)
-    assert office.outbox.expire() == 1
+def test_the_log_is_swept(subscriber: Subscriber) -> None:
+    subscriber.add("https://one.example/")
+    subscriber.finish()
+    subscriber.attempt(DeliveryOutcome(status=200))
+    assert subscriber.outbox.expire() == 0
+    subscriber.db.move_clock(61)
+    assert subscriber.outbox.expire() == 1
 
 
-def test_webhooks_are_their_accounts_alone(office: Office) -> None:
-    hook, other = office.add("https://one.example/"), Accounts(office.db).create("other", 0)
-    for call in (office.hooks.find, office.hooks.remove, office.hooks.rotate):
+def test_webhooks_are_their_accounts_alone(subscriber: Subscriber) -> None:
+    hook, other = subscriber.add("https://one.example/"), subscriber.accounts.create("other", 0)
+    for call in (subscriber.hooks.find, subscriber.hooks.remove, subscriber.hooks.rotate):
         with pytest.raises(NotFound):
             call(hook.id, other.id)
     with pytest.raises(NotFound):
-        office.hooks.update(hook.id, other.id, "https://x.example", BOTH)
-    assert office.hooks.list(other.id) == []
+        subscriber.hooks.update(hook.id, other.id, "https://x.example", BOTH)
+    assert subscriber.hooks.list(other.id) == []
     with pytest.raises(BadRequest):
-        office.hooks.remove(office.hooks.own(office.account_id).id, office.account_id)
+        subscriber.hooks.remove(subscriber.hooks.own(subscriber.account_id).id, subscriber.account_id)
 
 
-def test_an_account_has_a_limited_number(office: Office) -> None:
+def test_an_account_has_a_limited_number(subscriber: Subscriber) -> None:
     for number in range(20):
-        last = office.add(f"https://{number}.example/")
+        last = subscriber.add(f"https://{number}.example/")
     with pytest.raises(BadRequest, match="20 webhooks"):
-        office.add("https://one.more/")
-    office.hooks.remove(last.id, office.account_id)
-    office.add("https://one.more/")
+        subscriber.add("https://one.more/")
+    subscriber.hooks.remove(last.id, subscriber.account_id)
+    subscriber.add("https://one.more/")
     with pytest.raises(BadRequest, match="20 webhooks"):
-        office.hooks.update(last.id, office.account_id, "https://back.again/", BOTH)
-    assert office.hooks.find(last.id, office.account_id).removed
+        subscriber.hooks.update(last.id, subscriber.account_id, "https://back.again/", BOTH)
+    assert subscriber.hooks.find(last.id, subscriber.account_id).removed
 
 
 # Senders and receivers
 
 
-def test_a_message_arrives_signed(office: Office, receiver: Receiver) -> None:
-    hook = office.add(receiver.url("/a?b=c"))
-    request = office.finish()
-    with office.sender([receiver]):
-        until(lambda: office.one().status is DeliveryStatus.DELIVERED, 20)
+def test_a_message_arrives_signed(subscriber: Subscriber, receiver: Receiver) -> None:
+    hook = subscriber.add(receiver.url("/a?b=c"))
+    request = subscriber.finish()
+    with subscriber.sender([receiver]):
+        until(lambda: subscriber.one().status is DeliveryStatus.DELIVERED, 20)
     [message] = receiver.messages
     assert message.path == "/a?b=c"
-    assert message.id == office.one().id
+    assert message.id == subscriber.one().id
     assert message.headers["content-type"] == "application/json"
     assert message.verified(hook.secret)["data"]["request_id"] == request.id
 
 
-def test_two_secrets_are_valid_at_once_after_a_rotation(office: Office, receiver: Receiver) -> None:
-    old = office.add(receiver.url())
-    new = office.hooks.rotate(old.id, office.account_id)
-    office.finish()
-    with office.sender([receiver]):
-        until(lambda: office.one().status is DeliveryStatus.DELIVERED, 20)
+def test_two_secrets_are_valid_at_once_after_a_rotation(subscriber: Subscriber, receiver: Receiver) -> None:
+    old = subscriber.add(receiver.url())
+    new = subscriber.hooks.rotate(old.id, subscriber.account_id)
+    subscriber.finish()
+    with subscriber.sender([receiver]):
+        until(lambda: subscriber.one().status is DeliveryStatus.DELIVERED, 20)
     [message] = receiver.messages
     assert message.headers["webhook-signature"].count("v1,") == 2
     assert message.verified(old.secret) == message.verified(new.secret)
     assert new.secrets(new.old_until or 0) == (new.secret,), "the old one's time is over"
 
 
-def test_a_receiver_that_fails_is_tried_again_with_the_same_message(office: Office, receiver: Receiver) -> None:
+def test_a_receiver_that_fails_is_tried_again_with_the_same_message(subscriber: Subscriber, receiver: Receiver) -> None:
     statuses = iter([500, 302, 200])
     receiver.answer = lambda _: (next(statuses), {"location": receiver.url("/elsewhere")})
-    hook = office.add(receiver.url())
-    office.finish()
-    with office.sender([receiver]):
-        until(lambda: office.one().status is DeliveryStatus.DELIVERED, 20)
-    assert office.one().attempt == 3
+    hook = subscriber.add(receiver.url())
+    subscriber.finish()
+    with subscriber.sender([receiver]):
+        until(lambda: subscriber.one().status is DeliveryStatus.DELIVERED, 20)
+    assert subscriber.one().attempt == 3
     assert {message.path for message in receiver.messages} == {"/hook"}, "a redirect is not followed"
     assert len({(message.id, message.body) for message in receiver.messages}) == 1
     assert all(message.verified(hook.secret) for message in receiver.messages)
 
 
-def test_a_receiver_that_never_answers_holds_up_no_other(office: Office, receiver: Receiver) -> None:
+def test_a_receiver_that_never_answers_holds_up_no_other(subscriber: Subscriber, receiver: Receiver) -> None:
     release = threading.Event()
     with receiving() as silent:
 
@@ -455,27 +447,27 @@ def test_a_receiver_that_never_answers_holds_up_no_other(office: Office, receive
             return 204, {}
 
         silent.answer = never
-        office.add(silent.url())
+        subscriber.add(silent.url())
         for _ in range(6):
-            office.finish()
-        hook = office.add(receiver.url())
-        office.finish()
-        with office.sender([silent, receiver]):
+            subscriber.finish()
+        hook = subscriber.add(receiver.url())
+        subscriber.finish()
+        with subscriber.sender([silent, receiver]):
             until(lambda: receiver.messages, 20)
-            until(lambda: office.outbox.logs(hook.id)[0].status is DeliveryStatus.DELIVERED, 20)
+            until(lambda: subscriber.outbox.logs(hook.id)[0].status is DeliveryStatus.DELIVERED, 20)
             assert len(silent.messages) <= PER_RECEIVER
             release.set()
-            until(lambda: all(one.status is DeliveryStatus.DELIVERED for one in office.sent()), 20)
+            until(lambda: all(one.status is DeliveryStatus.DELIVERED for one in subscriber.sent()), 20)
 
 
-def test_an_address_inside_is_refused_at_every_attempt(office: Office, receiver: Receiver) -> None:
-    office.add(receiver.url())
-    office.finish()
-    with office.sender([]):
-        until(lambda: office.one().status is DeliveryStatus.FAILED, 20)
+def test_an_address_inside_is_refused_at_every_attempt(subscriber: Subscriber, receiver: Receiver) -> None:
+    subscriber.add(receiver.url())
+    subscriber.finish()
+    with subscriber.sender([]):
+        until(lambda: subscriber.one().status is DeliveryStatus.FAILED, 20)
     assert receiver.messages == []
-    assert office.one().attempt == ATTEMPTS
-    assert office.one().error == "127.0.0.1: not a public address"
+    assert subscriber.one().attempt == ATTEMPTS
+    assert subscriber.one().error == "127.0.0.1: not a public address"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from peft import LoraConfig
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tests.integration.drawing import network, pixels
-from tests.toy import image_spec, toy_weights
+from tests.toy_weights import image_spec, toy_weights
 
 from tintype.catalog.models import MODELS, SD3_MEDIUM_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.checkpoints.weights import Lora, WeightsMetadata, WeightsSpec

@@ -16,7 +16,7 @@ from tests.acceptance.harness import until
 from tests.databases import asked, statements
 from tests.integration.website import Website, serving
 from tests.stores import new_request, store_on
-from tests.toy import TRANSFORMER, toy_weights
+from tests.toy_weights import TRANSFORMER, toy_weights
 
 from tintype.catalog.models import SD15_IMG2IMG, SD35_TURBO_TXT2IMG
 from tintype.catalog.spec import Catalogue
@@ -25,6 +25,7 @@ from tintype.core import WorkerReport
 from tintype.diffusion.memory.device_memory import DeviceMemory, Memory
 from tintype.errors import StorageUnavailable, StoreUnavailable
 from tintype.media.storage import Storage
+from tintype.running import Phase
 from tintype.store.accounts.keys import Key
 from tintype.store.db.records import CANCELLED, LeaseStatus, Request, Status
 from tintype.store.db.tables import requests
@@ -114,6 +115,21 @@ def test_what_was_left_to_another_is_looked_for_again_when_that_had_its_time(sit
         slug: [one.loaded for one in site.own.store.ops.preloads.of(slug, ["w1"])] for slug in (ONE.slug, OTHER.slug)
     }
     assert loaded == {ONE.slug: [True], OTHER.slug: []}, "told with the result, not some time after it"
+
+
+def test_whether_it_was_cancelled_is_asked_before_it_is_decoded_and_not_just_after_its_claim(
+    site: Website, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    ask = worker.store.leases.cancelled
+    monkeypatch.setattr(worker.store.leases, "cancelled", lambda ids: asked.append(ids) or ask(ids))
+    request = submit(site, ONE.slug)
+    worker.timer.wake()
+    with torch.inference_mode():
+        worker.turn()
+        assert (worker.running[request.id].phase, asked) == (Phase.DENOISING, [])
+        until(lambda: worker.turn() or found(site, request).ended)
+    assert asked == [[request.id]]
 
 
 def test_what_has_no_room_is_given_to_a_worker_that_is_idle_and_large_enough(

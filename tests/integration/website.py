@@ -12,9 +12,9 @@ import httpx2
 import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import select
+from tests.clients import NO_TLS
 from tests.databases import migrated
-from tests.plain import PLAIN
-from tests.stores import a_result, new_request
+from tests.tenants import Tenant
 
 from tintype.cli.web_server import listen, web_server
 from tintype.core import GenerationParams, Recipe
@@ -26,6 +26,14 @@ from tintype.store.store import Store
 from tintype.web.files import Files
 from tintype.web.runtime import Runtime
 
+#: What its requests have unless they say otherwise.
+ASKS = {
+    "slug": "sd1.5-img2img",
+    "params": {"prompt": "a fox"},
+    "price": 1_000,
+    "steps": 4,
+    "speed_key": "sd1.5-img2img 18 1",
+}
 PARAMS = GenerationParams(prompt="a fox", steps=4, guidance=5.0, seed=7, sampler="euler")
 RECIPE = Recipe(model="m", params=PARAMS, weights="w", dtype="float32", t5_tokens=1, source="")
 RESULT = {"pictures": [], "format": "png", "seed": 7, "inference_time": 1.5, "recipe": RECIPE.to_json()}
@@ -39,8 +47,8 @@ class Inside(NamedTuple):
     runtime: Runtime
 
 
-class Website:
-    """A server in a thread, what is inside of it, and an account with money."""
+class Website(Tenant):
+    """A server in a thread, what is inside of it, and a tenant of its."""
 
     def __init__(self, server: uvicorn.Server, address: str) -> None:
         self.server = server
@@ -48,49 +56,39 @@ class Website:
         state = self.app.state
         self.own = Inside(state.store, state.files, state.runtime)
         self.address = address
-        self.account_id = self.own.store.accounts.create("one", 1_000_000).id
-        self.key, self.secret = self.own.store.accounts.keys.create(self.account_id, "key")
+        super().__init__(self.own.store, 1_000_000, asks=ASKS)
 
     @contextmanager
     def http(self, secret: str | None = None) -> Iterator[httpx2.Client]:
         """A client; of the account, unless told otherwise."""
         headers = {"x-api-key": secret or self.secret}
-        with httpx2.Client(base_url=self.address, headers=headers, timeout=120, verify=PLAIN) as client:
+        with httpx2.Client(base_url=self.address, headers=headers, timeout=120, verify=NO_TLS) as client:
             yield client
-
-    def submit(self, slug: str = "sd1.5-img2img", **params: Any) -> Request:
-        """A queued request, past the checks of the web."""
-        pace = f"{slug} 18 1"
-        return self.own.store.queue.submit(
-            new_request(self.key, slug, {"prompt": "a fox", **params}, 1_000, steps=4, speed_key=pace)
-        )
 
     def cancel_all(self) -> None:
         """Cancel what the account has in the queue."""
         mine = select(requests.c.id).where(requests.c.account_id == self.account_id, requests.c.status == "QUEUED")
-        with self.own.store.db.read() as view:
+        with self.db.read() as view:
             queued = view.scalars(mine).all()
         for id in queued:
-            self.own.store.queue.cancel(id, self.account_id)
+            self.store.queue.cancel(id, self.account_id)
 
-    def claim(self) -> Request:
-        """Take a request, as a worker does."""
-        self.own.store.ops.workers.heartbeat("w1", "cpu", 0, 0)
-        request = self.own.store.leases.claim("w1", idle=True)
-        assert request is not None
-        return request
+    def claim(self, worker: str = "w1", **about: Any) -> Request:
+        """What a worker is given that the server has heard of."""
+        self.beat(worker)
+        return super().claim(worker, **about)
 
     def step(self, request: Request, step: int) -> None:
         """Say how far it is, as a worker's heartbeat does."""
-        self.own.store.leases.renew([Progress(request.id, request.attempt, step, 4)])
+        self.store.leases.renew([Progress(request.id, request.attempt, step, 4)])
 
-    def complete(self, request: Request, pictures: int = 1) -> None:
-        """End it, with pictures that are there."""
+    def complete(self, request: Request | None = None, images: int = 1) -> Request:
+        """End a claimed request, or the next one, with images that are there."""
         made = [
             {"name": self.own.files.outputs.put(b"picture", "png"), "size": 7, "width": 8, "height": 8, "seed": 7}
-            for _ in range(pictures)
+            for _ in range(images)
         ]
-        assert self.own.store.leases.complete(request.id, request.attempt, a_result(**{**RESULT, "pictures": made}), 4)
+        return super().complete(request, steps=4, **{**RESULT, "pictures": made})
 
 
 @contextmanager
@@ -107,5 +105,5 @@ def serving(data: Path, **settings: Any) -> Iterator[Website]:
     try:
         yield Website(server, listener.url)
     finally:
-        server.should_exit = True
+        server.stop()
         thread.join(60)

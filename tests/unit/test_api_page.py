@@ -15,7 +15,7 @@ from tintype.settings import Settings
 from tintype.store.accounts.uploads import MIN_COUNTED
 from tintype.store.webhooks.outbox import PER_ACCOUNT, PER_RECEIVER, Backoff
 from tintype.store.webhooks.subscriptions import MAX_SUBSCRIPTIONS
-from tintype.web.account.history import MAX_DAYS
+from tintype.web.account.history import MAX_HISTORY_DAYS
 from tintype.web.account.webhooks import MAX_URL
 from tintype.web.app import CORS
 from tintype.web.forms import SMALL
@@ -38,7 +38,7 @@ CONSTANTS = {
     "webhooks of one account": MAX_SUBSCRIPTIONS,
     "a webhook's address": MAX_URL,
     "rows of a page": MAX_ROWS,
-    "days of a window": MAX_DAYS,
+    "days of a window": MAX_HISTORY_DAYS,
 }
 
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tests import picture
+from tests import packages_diagram
 from tests.tree import SOURCE, tree
 
 ROOT = Path(__file__).parents[2]
@@ -66,11 +66,11 @@ def test_decisions_say_what_they_cost_and_what_else_was_considered() -> None:
 
 
 def test_the_picture_has_every_package_and_leaves_out_what_other_arrows_imply() -> None:
-    drawn = picture.draw()
+    drawn = packages_diagram.draw()
     assert set(re.findall(r'class="name"[^>]*>(\w+)<', drawn)) == {
-        name for row in picture.packages().layers for name in row
+        name for row in packages_diagram.packages().layers for name in row
     }
-    assert picture.reduced({"a": {"b", "c", "d"}, "b": {"c"}, "c": {"d"}, "d": set()}) == {
+    assert packages_diagram.reduced({"a": {"b", "c", "d"}, "b": {"c"}, "c": {"d"}, "d": set()}) == {
         "a": {"b"},
         "b": {"c"},
         "c": {"d"},

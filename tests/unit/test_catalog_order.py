@@ -10,9 +10,6 @@ from tintype.catalog.models import MODELS
 from tintype.catalog.parameters import planned_steps
 from tintype.catalog.spec import DRAWN_SEEDS
 from tintype.core import GenerationParams
-from tintype.diffusion.samplers import SAMPLERS
-from tintype.diffusion.samplers.spec import plan
-from tintype.diffusion.schedules import Flow
 
 TEXT = MODELS["stable-diffusion-3.5-turbo-txt2img"]
 OLD = MODELS["sd1.5-img2img"]
@@ -109,14 +106,6 @@ def test_planned_steps() -> None:
     assert planned_steps(MEDIUM, ordered(MEDIUM, strength=0.1)) == 20
     assert planned_steps(TEXT, ordered(TEXT)) == 4
     assert planned_steps(OLD, ordered(OLD, num_inference_steps=20, strength=0.5, scheduler="Heun")) == 19
-
-
-@pytest.mark.parametrize("sampler", sorted(SAMPLERS.keys() - {"dpm_adaptive"}))
-@pytest.mark.parametrize("steps", [2, 3, 20])
-def test_planned_steps_are_the_samplers_own(sampler: str, steps: int) -> None:
-    method, space = SAMPLERS[sampler], Flow(3.0)
-    own = method.count(plan(method, "normal", steps, 1.0, space), space)
-    assert planned_steps(TEXT, ordered(TEXT, sampler=sampler, steps=steps)) == own
 
 
 def test_what_an_earlier_version_stored_without_a_later_parameter_is_understood() -> None:

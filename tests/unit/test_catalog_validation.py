@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tintype.catalog import spec
 from tintype.catalog.models import MODELS
 from tintype.catalog.parameters import SAMPLERS, SCHEDULES
 from tintype.catalog.samples import SAMPLES, sample_path
@@ -60,12 +62,18 @@ def test_what_a_value_means(name: str, value: object, meant: object) -> None:
     assert type(params[name]) is type(meant)
 
 
+def test_installed_packages_are_looked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    TEXT.validate(sent())
+    monkeypatch.setattr(spec, "entry_points", lambda group: pytest.fail(f"{group} was read again"))
+    TEXT.validate(sent())
+
+
 @pytest.mark.parametrize("value", [True, False, float("nan"), float("inf"), "nan", "Infinity", "", "x", [1], {"a": 1}])
 @pytest.mark.parametrize("name", ["steps", "seed", "guidance_scale", "width", "batch_size", "image_quality"])
 def test_what_is_no_number(name: str, value: object) -> None:
     with pytest.raises(InvalidParameter) as error:
         TEXT.validate(sent(**{name: value}))
-    shown = str(value).lower() if isinstance(value, bool) else repr(value)
+    shown = repr(value) if isinstance(value, str) else json.dumps(value)
     assert error.value.message.startswith(f"{name}: {shown} was sent; allowed: a")
 
 

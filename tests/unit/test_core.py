@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tintype.catalog.models import MODELS
@@ -143,6 +143,7 @@ def values(param: Param) -> st.SearchStrategy[Any]:
 
 
 @pytest.mark.parametrize("spec", MODELS.values(), ids=lambda spec: spec.slug)
+@settings(max_examples=25)  # of each of four models, which have most parameters in common
 @given(data=st.data())
 def test_a_body_made_of_parameters_means_these_parameters(spec: ModelSpec, data: st.DataObject) -> None:
     sent = data.draw(

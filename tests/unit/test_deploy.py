@@ -9,7 +9,7 @@ from typing import Any
 import click
 import pytest
 import yaml
-from tests.deployed import Compose, Folders, Kubernetes, Process, Systemd
+from tests.deploy_files import Compose, Folders, Kubernetes, Process, Systemd
 
 from tintype.catalog.modelfile import read_models_file
 from tintype.catalog.sources import SOURCES

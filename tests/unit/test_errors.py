@@ -121,6 +121,12 @@ def test_a_401_names_the_scheme_that_is_taken() -> None:
     assert errors.Unauthorized().public_headers() == {"www-authenticate": 'Bearer realm="tintype"'}
 
 
-@pytest.mark.parametrize(("sent", "shown"), [(True, "true"), (False, "false"), (None, "null"), ("101", "'101'")])
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        *((True, "true"), (False, "false"), (None, "null"), (7, "7"), (0.5, "0.5"), (float("nan"), "NaN")),
+        *(("101", "'101'"), ([None, "é"], '[null, "é"]'), ({"a": [True]}, '{"a": [true]}'), ({1}, '"{1}"')),
+    ],
+)
 def test_what_was_sent_is_shown_in_the_words_of_json(sent: object, shown: str) -> None:
     assert str(InvalidParameter("steps", sent, "more")) == f"steps: {shown} was sent; allowed: more"

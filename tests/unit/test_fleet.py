@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.acceptance.harness import here, words
+from tests.acceptance.harness import here, until, words
 
 from tintype.cli import options
 from tintype.cli.fleet import worker_launch
@@ -16,7 +18,7 @@ from tintype.cli.sources import load
 from tintype.core import RunningImages, WorkerReport
 from tintype.fleet import devices, supervisor
 from tintype.fleet.scaling import Cooldown, ScalingPolicy, Slot, find_slots, needed_workers, scale_down_candidates
-from tintype.fleet.supervisor import ChildProcess, RestartBackoff
+from tintype.fleet.supervisor import ChildProcess, RestartBackoff, Supervisor
 from tintype.settings import overlaid
 from tintype.store.ops.processes import WorkerRow
 from tintype.store.queue.eta import Demand
@@ -141,6 +143,32 @@ def test_what_can_not_be_started_is_not_retried_immediately(monkeypatch: pytest.
     moment = supervisor.MIN_DELAY
     with pytest.raises(FileNotFoundError):
         child.keep_alive()
+
+
+class Counted(ChildProcess):
+    """Counts how often it is looked after."""
+
+    looks = 0
+
+    def keep_alive(self) -> None:
+        self.looks += 1
+        super().keep_alive()
+
+
+def test_a_child_that_runs_is_not_looked_after_and_one_that_ended_is_started_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(supervisor, "MIN_DELAY", 0)
+    child = Counted("sleeper", ["sleep", "600"], dict(os.environ))
+    with Supervisor([child], grace=10):
+        until(lambda: child.runs)
+        first = child.process
+        assert first
+        first.kill()
+        until(lambda: child.process is not first)
+    assert child.looks == 2
+    assert child.process
+    assert child.process.returncode == -signal.SIGTERM
 
 
 def test_what_workers_of_other_machines_are_started_with(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
-from tests.pictures import saved
+from tests.image_files import saved
 from tests.unit.test_media_images import LIMIT, near
 
 from tintype.core import Format

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from tests.pictures import saved
+from tests.image_files import saved
 
 from tintype.core import Format
 from tintype.errors import BadPicture

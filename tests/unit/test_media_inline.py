@@ -126,7 +126,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(st.lists(PIECES, max_size=8).map("".join))
 def test_addresses_are_read_or_refused_in_our_words(text: str) -> None:
     base = parse_url("http://example.com/a/b")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from tintype.catalog import samples as catalog
@@ -24,10 +22,8 @@ def test_these_are_served() -> None:
 
 
 @pytest.mark.parametrize("path", SAMPLES)
-def test_drawn_quickly_and_always_the_same(path: str) -> None:
-    start = time.process_time()
+def test_always_drawn_the_same(path: str) -> None:
     data = draw(path)
-    assert time.process_time() - start < 1
     assert draw(path) == data
     image = decode(data, 2**20)
     assert image.size == SIZES[path]

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
-from tests.pictures import SCAN, saved, scanned
+from tests.image_files import SCAN, saved, scanned
 
 from tintype.errors import BadPicture
 from tintype.media import sanitize as own

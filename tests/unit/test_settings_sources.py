@@ -118,6 +118,15 @@ def test_a_file_that_can_not_be_read(tmp_path: Path) -> None:
     assert refused({"TINTYPE_DATABASE_URL_FILE": "/dev/zero"}) == f"TINTYPE_DATABASE_URL_FILE: {endless}"
 
 
+@pytest.mark.timeout(30)
+def test_a_named_pipe_is_refused_rather_than_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "tintype.toml")
+    words = f"{pipe} can't be read: it is a named pipe; allowed is a file, or a pipe as <(…) passes it"
+    for named in ({"TINTYPE_CONFIG": str(pipe)}, {"TINTYPE_DATA": str(tmp_path)}):
+        assert refused(named) == f"the settings file {words}"
+    assert refused({"TINTYPE_STORAGE_SECRET_FILE": str(pipe)}) == f"TINTYPE_STORAGE_SECRET_FILE: {words}"
+
+
 SECRETS = [one for one in SETTINGS if one.from_file]
 
 

@@ -1,12 +1,11 @@
-"""The place in the queue, counted, against the order that claims make one by one."""
+"""The positions in the queue, sorted, against the order that claims make one by one."""
 
 from collections import Counter
-from operator import attrgetter
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tintype.store.queue.claim import Waiting, place
+from tintype.store.queue.positions import claim_order
 
 #: Of three accounts: the first letter is whose.
 KEYS = ("a1", "a2", "a3", "b1", "b2", "c1")
@@ -33,23 +32,17 @@ def of_accounts(history: dict[str, int]) -> dict[str, int]:
     return {name: max((turn for key, turn in history.items() if key[0] == name), default=0) for name in "abc"}
 
 
-def waiting(queue: list[tuple[str, int]], history: dict[str, int], lowest: int) -> list[Waiting]:
-    groups: dict[tuple[int, str], list[int]] = {}
+def waiting(queue: list[tuple[str, int]]) -> dict[int, dict[str, list[int]]]:
+    groups: dict[int, dict[str, list[int]]] = {}
     for seq, (key, priority) in enumerate(queue, start=1):
-        groups.setdefault((priority, key), []).append(seq)
-    turns = of_accounts(history)
-    rows = [
-        Waiting(priority, key[0], turns[key[0]], key, history.get(key, 0), min(s), len(s))
-        for (priority, key), s in groups.items()
-    ]
-    return [row for row in sorted(rows, key=attrgetter("key_id")) if row.priority >= lowest]
+        groups.setdefault(priority, {}).setdefault(key, []).append(seq)
+    return groups
 
 
 @given(queues, histories)
-def test_the_place_is_the_one_in_the_order_of_claims(queue: list[tuple[str, int]], history: dict[str, int]) -> None:
-    order = claimed_in_order(queue, history)
-    turn: Counter[tuple[str, int]] = Counter()
-    for seq, (key, priority) in enumerate(queue, start=1):
-        turn[key, priority] += 1
-        found = place(waiting(queue, history, priority), key[0], key, turn[key, priority])
-        assert found == order.index(seq) + 1
+def test_the_order_is_the_one_of_claims(queue: list[tuple[str, int]], history: dict[str, int]) -> None:
+    turns = dict.fromkeys((*KEYS, *"abc"), 0) | history | of_accounts(history)
+    found = claim_order(
+        waiting(queue), {key: key[0] for key in KEYS}, {who: (0, 0, turn) for who, turn in turns.items()}
+    )
+    assert found == claimed_in_order(queue, history)

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ def text(figures: MetricsSnapshot = EVERYTHING) -> str:
     return metrics.render("")[0].decode()
 
 
+@cache
 def families() -> dict[str, Metric]:
     """All but the times at which prometheus-client began to count, which it adds by itself."""
     found = text_string_to_metric_families(text())

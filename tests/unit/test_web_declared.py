@@ -13,7 +13,7 @@ from starlette.datastructures import QueryParams
 
 from tintype.errors import BadRequest
 from tintype.web.declared import Allowed, Answer, Declared, SentQuery, declares_query, sent_once
-from tintype.web.query import Absent, Day, Flag, Page, WindowQuery
+from tintype.web.query import Absent, Day, Page, QueryFlag, WindowQuery
 from tintype.web.wire import DayNumber, Dollars, Moment, Omittable
 
 
@@ -22,7 +22,7 @@ class Asked(SentQuery):
     since: Day = Field(None, alias="from")
     status: Literal["COMPLETED", "FAILED"] | Absent = None
     model_name: str
-    web: Flag = False
+    web: QueryFlag = False
 
 
 class Members(BaseModel):
@@ -76,7 +76,7 @@ def test_a_query_is_refused_in_words(sent: dict[str, str], said: str) -> None:
         ({"name": 5}, "name: 5 was sent; allowed: 1 to 3 characters"),
         ({"name": "abcd"}, "name: 'abcd' was sent"),
         ({"name": "a", "event": {}}, "event.types: required, but not sent"),
-        ({"name": "a", "event": {"types": ["C"]}}, "event.types: ['C'] was sent; allowed: one of A, B"),
+        ({"name": "a", "event": {"types": ["C"]}}, 'event.types: ["C"] was sent; allowed: one of A, B'),
         ({"name": "a", "event": 5}, "event: 5 was sent"),
         ({"name": "a", "urls": ["x", 5]}, "urls[1]: 5 was sent; allowed: an address"),
     ],

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -87,3 +88,33 @@ async def test_an_error_gives_up_its_place_and_nobody_is_remembered() -> None:
     assert await threads.run("a", lambda: 7) == 7
     gc.collect()  # errors refer to what raised them
     assert len(threads._own) == 0
+
+
+def named() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name == "call"]
+
+
+@in_a_loop
+async def test_threads_are_used_again_and_end_with_the_server() -> None:
+    threads, works, before = Threads(MOST, SHARE), Works(), {*named()}
+    for _ in range(3):
+        await threads.run("a", lambda: None)
+    assert len({*named()} - before) == 1
+    lost = started(threads, works, "a0")[0]
+    await until(lambda: works.begun == ["a0"])
+    lost.cancel()
+    await asyncio.gather(lost, return_exceptions=True)
+    assert await threads.run("a", lambda: 7) == 7, "the first thread is still at what nobody waits for"
+    own = {*named()} - before
+    assert len(own) == 2
+    assert all(one.daemon for one in own), "what hangs must not keep the process from ending"
+    works.free()
+    threads.close()
+    await until(lambda: not any(one.is_alive() for one in own))
+
+
+@in_a_loop
+async def test_work_knows_whose_call_it_is() -> None:
+    caller = ContextVar[str]("caller")
+    caller.set("a")
+    assert await Threads(MOST, SHARE).run("a", caller.get) == "a"

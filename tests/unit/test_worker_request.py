@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -266,6 +267,8 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
+#: Each transition in each phase is in the tables above; these are orders of them.
+TestLife.settings = settings(max_examples=15)
 
 
 class Queue:

@@ -30,7 +30,7 @@ from sqlalchemy import make_url
 from tests.acceptance.harness import KEY, Server, here, until
 from tests.acceptance.test_http_helpers import MEDIUM, OLD, TEXT, TURBO, gradient
 from tests.databases import postgres_server, server_program
-from tests.integration.receiver import Receiver, receiving
+from tests.integration.webhook_receiver import Receiver, receiving
 
 FOLDER = Path(__file__).parent / "0020"
 #: A slug of the models file, priced per second.

@@ -103,9 +103,12 @@ class Param:
         """What is offered, and after it the other spellings."""
         return (*self.offered, *self.aliases)
 
-    @property
+    @cached_property
     def plugged_in(self) -> set[str]:
-        """Values that other packages offer; only their names are read here, nothing is loaded."""
+        """Values that other packages offer; only their names are read here, nothing is loaded.
+
+        Read once: that takes a file of every installed package, which takes longer than all the rest of a validation.
+        """
         return entry_points(group=self.plug_ins).names if self.plug_ins else set()
 
     def annotation(self) -> tuple[Any, Any]:

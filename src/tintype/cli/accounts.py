@@ -18,7 +18,7 @@ from tintype.store.billing.ledger import Line, dollars, plain, shown
 from tintype.store.billing.reports import SPLITS, AccountUsage, By, Window, period
 
 #: Of a report: ten years.
-MAX_DAYS = 3_660
+MAX_REPORT_DAYS = 3_660
 DAY = click.DateTime(["%Y-%m-%d"])
 
 
@@ -177,7 +177,7 @@ def usage(
       tintype accounts usage 9f0c3c0e-… --by model --json
     """
     settings = load_settings(data=data)
-    start, end = period(first and first.date(), last and last.date(), ("--from", "--to"), MAX_DAYS)
+    start, end = period(first and first.date(), last and last.date(), ("--from", "--to"), MAX_REPORT_DAYS)
     window = Window.of(start, end)
     with open_store(settings) as store:
         used, _ = store.billing.usage(window, by, account or "")

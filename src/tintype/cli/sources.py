@@ -33,6 +33,8 @@ SIMILAR = 0.7
 MAX_SHOWN = 80
 #: Bytes of a settings file, or of a secret's.
 MAX_FILE = 2**20
+#: Where the pipes are that this process was given, as `--config <(…)` does: who writes there is running already.
+DESCRIPTORS = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
 #: Settings that no worker gets as a variable: it has the folder as an option, and needs no first key.
 NOT_HANDED_ON = ("data", "bootstrap_key")
 
@@ -195,7 +197,12 @@ def _read(file: Path, *, needed: bool) -> dict[str, Any] | None:
 
 
 def _text_of(file: Path) -> str:
-    """A file that an operator names, which may be a pipe or a device without an end; raises OSError, UnicodeError."""
+    """A file that an operator names, which may be a pipe or a device without an end; raises OSError, UnicodeError.
+
+    A named pipe is refused: opening one that nothing writes to waits without a timeout.
+    """
+    if file.is_fifo() and not str(file).startswith(DESCRIPTORS):
+        raise OSError(errno.EINVAL, "it is a named pipe; allowed is a file, or a pipe as <(…) passes it")
     with file.open("rb") as opened:
         data = opened.read(MAX_FILE + 1)
     if len(data) > MAX_FILE:

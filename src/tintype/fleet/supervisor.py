@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 import structlog
@@ -20,8 +20,8 @@ log = structlog.get_logger()
 MIN_DELAY, MAX_DELAY = 0.5, 30.0
 #: A process that ran for longer, in seconds, resets the delay.
 HEALTHY = 60.0
-#: Seconds between two polls of all children.
-POLL = 0.1
+#: Seconds between two polls while a child is to be started again: one that ends is noticed immediately.
+POLL = 0.25
 #: Seconds between two queries whether a drained worker was recalled.
 RECALL_POLL = 1.0
 
@@ -55,14 +55,21 @@ class ChildProcess:
         # OpenMP threads that spin at barriers starve the web process and each other on a busy machine.
         self.env = {"OMP_WAIT_POLICY": "PASSIVE", **env}
         self.process: subprocess.Popen[bytes] | None = None
+        #: Called in a thread of its own whenever the process has ended.
+        self.on_end: Callable[[], None] = lambda: None
         self._backoff = RestartBackoff()
+
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self.process is not None and self.process.poll() is None
 
     def keep_alive(self) -> None:
         """Start it, or restart it if it ended, may restart and its delay has elapsed.
 
         Raises StoreUnavailable where the store can't say whether it may restart: it couldn't work either.
         """
-        if (self.process is not None and self.process.poll() is None) or not self._backoff.elapsed:
+        if self.runs or not self._backoff.elapsed:
             return
         if self.process is not None:
             if not self._may_restart():
@@ -92,7 +99,13 @@ class ChildProcess:
 
     def _start(self, arguments: Sequence[str]) -> None:
         # A session of its own: only the server receives a terminal's Ctrl+C, and then stops its children in order.
-        self.process = subprocess.Popen([*self.command, *arguments], env=self.env, start_new_session=True)  # noqa: S603
+        process = subprocess.Popen([*self.command, *arguments], env=self.env, start_new_session=True)  # noqa: S603
+        self.process = process
+        threading.Thread(target=self._await_end, args=[process], name="child", daemon=True).start()
+
+    def _await_end(self, process: subprocess.Popen[bytes]) -> None:
+        process.wait()
+        self.on_end()
 
 
 class WorkerProcess(ChildProcess):
@@ -133,7 +146,11 @@ class Supervisor:
     def __init__(self, children: Sequence[ChildProcess], grace: float) -> None:
         self._children = children
         self._grace = grace
-        self._done = threading.Event()
+        self._done = False
+        #: Set when a child has ended, or this is to stop.
+        self._stirred = threading.Event()
+        for child in children:
+            child.on_end = self._stirred.set
         self._thread = threading.Thread(target=self._watch, name="fleet", daemon=True)
 
     def __enter__(self) -> Sequence[ChildProcess]:
@@ -141,7 +158,8 @@ class Supervisor:
         return self._children
 
     def __exit__(self, *_: object) -> None:
-        self._done.set()
+        self._done = True
+        self._stirred.set()
         self._thread.join()
         terminate(self._children)
         deadline = time.monotonic() + self._grace
@@ -149,7 +167,7 @@ class Supervisor:
             child.wait(max(0.1, deadline - time.monotonic()))
 
     def _watch(self) -> None:
-        while True:
+        while not self._done:
             for child in self._children:
                 try:
                     child.keep_alive()
@@ -157,8 +175,8 @@ class Supervisor:
                     log.exception(f"{child.name} can't be started")
                 except StoreUnavailable:
                     pass  # retried at the next poll
-            if self._done.wait(POLL):
-                return
+            self._stirred.wait(None if all(child.runs for child in self._children) else POLL)
+            self._stirred.clear()
 
 
 def terminate(children: Sequence[ChildProcess]) -> None:

@@ -17,7 +17,7 @@ from typing import Protocol
 import structlog
 
 from tintype.errors import NotFound, StorageUnavailable
-from tintype.private import make_folder, write_whole
+from tintype.private import make_folder, write_new
 from tintype.settings.groups import StorageSettings
 from tintype.telemetry.logs import Outage
 
@@ -142,7 +142,7 @@ class Files:
         name = new_name(suffix)
         try:
             with self._outages.watching("write"), _on_disk():
-                write_whole(self._folder / name, data, self._folder / (name + PART))
+                write_new(self._folder / name, data, self._folder / (name + PART))
         except StorageUnavailable:
             self._refused = max(BLOCK, len(data))
             raise
@@ -216,7 +216,7 @@ class Files:
         """Write as many bytes as the last image had that could not be written, and remove them."""
         name = new_name(UNREAD)
         with _on_disk():
-            write_whole(self._folder / name, os.urandom(self._refused), self._folder / (name + PART))
+            write_new(self._folder / name, os.urandom(self._refused), self._folder / (name + PART))
             (self._folder / name).unlink()
 
 

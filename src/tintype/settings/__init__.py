@@ -29,14 +29,14 @@ from tintype.settings.groups import (
     WebSettings,
     WorkerSettings,
 )
-from tintype.settings.values import Allowed, Env, FromFile, Unit, allowed, comments, marked
+from tintype.settings.values import AllowedValues, Env, FromFile, Unit, allowed_values, comments, marked
 
 
 class Settings(Group):
     """What an operator can set. Only `tintype.cli` reads the environment and files; all other code receives this."""
 
     #: The folder of the database and of images.
-    data: Annotated[Path, BeforeValidator(lambda path: path or "data"), Allowed("a path")] = Path("data")
+    data: Annotated[Path, BeforeValidator(lambda path: path or "data"), AllowedValues("a path")] = Path("data")
     web: WebSettings = WebSettings()
     database: DatabaseSettings = DatabaseSettings()
     storage: StorageSettings = StorageSettings()
@@ -164,7 +164,7 @@ class Setting:
     @property
     def allowed(self) -> str:
         """What it may be, in words."""
-        return allowed(self.info)
+        return allowed_values(self.info)
 
     @property
     def about(self) -> str:

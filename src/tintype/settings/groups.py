@@ -16,7 +16,7 @@ from tintype.settings.values import (
     FROM_FILE,
     SECRET,
     URLS,
-    Allowed,
+    AllowedValues,
     Bucket,
     Bytes,
     Env,
@@ -28,7 +28,7 @@ from tintype.settings.values import (
     Seconds,
     Table,
     WebAddress,
-    allowed,
+    allowed_values,
 )
 
 #: What happens to content that the safety check finds: nothing, a warning, or the request fails.
@@ -55,7 +55,7 @@ class Group(BaseModel):
         """A settings file has true and false of its own; pydantic would take them for 1 and 0."""
         info = cls.model_fields[about.field_name or ""]
         if isinstance(value, bool) and info.annotation in (int, float):
-            raise ValueError(f"allowed is {allowed(info)}")
+            raise ValueError(f"allowed is {allowed_values(info)}")
         return value
 
     @field_validator("*")
@@ -117,7 +117,7 @@ class DatabaseSettings(Group):
     prefix = "DATABASE_"
 
     #: SQLAlchemy URL; empty means a SQLite file in the data folder.
-    url: Annotated[str, SECRET, Allowed(URLS)] = Field("", repr=False)
+    url: Annotated[str, SECRET, AllowedValues(URLS)] = Field("", repr=False)
     #: Timeout for the database (a connection, the lock, a statement), then 503: callers give up after a minute, and one
     #: call may wait several times.
     timeout: Annotated[Seconds, Env("DATABASE_TIMEOUT", older="DATABASE_PATIENCE")] = Field(10.0, gt=0)
@@ -262,11 +262,13 @@ class QueueSettings(Group):
     lease: Seconds = Field(15.0, gt=0)
     #: Attempts after which a request is given up; those that a worker handed back don't count.
     max_attempts: int = Field(3, ge=1)
-    #: Time between renewals; also the delay of progress and of cancels.
+    #: Time between a worker's renewals; also the delay of progress and of cancels. One that has nothing in hand
+    #: reports every 2 seconds, unless this is longer.
     heartbeat: Seconds = Field(0.5, gt=0)
-    #: Time between queries of an empty queue.
+    #: Time between queries of an empty queue, and of the requests that calls wait for.
     poll: Seconds = Field(0.05, gt=0)
-    #: The same where the database notifies workers, as PostgreSQL does: in case a notification is missed.
+    #: The same where processes are woken, in case a wake-up is missed: by PostgreSQL's notifications, or by sockets in
+    #: the folder `wake` next to SQLite's file. There are none on some network file systems; then `poll` holds.
     poll_with_notify: Annotated[Seconds, Env("POLL_WITH_NOTIFY", older="POLL_WITH_BELL")] = Field(1.0, gt=0)
     #: How long a new request is left to a worker that has its model loaded and has capacity, before any other may load
     #: it too. Longer than a worker's step, as it claims between two; much shorter than a load. 0 turns it off.
@@ -315,7 +317,7 @@ class MemorySettings(Group):
     #: Gigabytes of the device's memory for weights and work; `auto` is the free memory at the start, less a margin.
     #: Workers that share a device need a number each, or a share.
     budget: Annotated[
-        Literal["auto"] | Annotated[float, Field(gt=0)], Env("MEMORY"), Allowed("auto, or a number above 0")
+        Literal["auto"] | Annotated[float, Field(gt=0)], Env("MEMORY"), AllowedValues("auto, or a number above 0")
     ] = "auto"
     #: Max share of the device's memory for `auto`; a Ray fleet gives each worker the share of its GPU.
     share: Annotated[float, Env("MEMORY_SHARE")] = Field(1.0, gt=0, le=1)

@@ -42,7 +42,7 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Allowed:
+class AllowedValues:
     """What a setting may be, in words, where its type and bounds don't say."""
 
     words: str
@@ -125,22 +125,22 @@ def _bucket(text: str) -> str:
 
 
 #: A comma-separated list in the environment.
-Names = Annotated[frozenset[str], BeforeValidator(_split), Allowed("a list of names")]
-Origins = Annotated[Names, AfterValidator(_origins), Allowed("a list of origins")]
+Names = Annotated[frozenset[str], BeforeValidator(_split), AllowedValues("a list of names")]
+Origins = Annotated[Names, AfterValidator(_origins), AllowedValues("a list of origins")]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 Networks = Annotated[
-    frozenset[Network], BeforeValidator(_split), Allowed("a list of addresses and networks, such as 10.0.0.0/8")
+    frozenset[Network], BeforeValidator(_split), AllowedValues("a list of addresses and networks, such as 10.0.0.0/8")
 ]
 #: `http(s)://host`, perhaps with a port and a path; or empty.
-WebAddress = Annotated[str, AfterValidator(_web_address), Allowed(ADDRESS)]
-Bucket = Annotated[str, AfterValidator(_bucket), Allowed(BUCKETS)]
+WebAddress = Annotated[str, AfterValidator(_web_address), AllowedValues(ADDRESS)]
+Bucket = Annotated[str, AfterValidator(_bucket), AllowedValues(BUCKETS)]
 T = TypeVar("T")
 #: By model slug: JSON in the environment.
-Table = Annotated[dict[str, T], BeforeValidator(_table), Allowed("a table by model slug")]
+Table = Annotated[dict[str, T], BeforeValidator(_table), AllowedValues("a table by model slug")]
 Seconds = Annotated[float, Unit("seconds")]
 Bytes = Annotated[int, Unit("bytes")]
 #: A file or folder; empty, as compose files write unset values, is None, not the current folder.
-Place = Annotated[Path | None, BeforeValidator(lambda path: path or None), Allowed("a path")]
+Place = Annotated[Path | None, BeforeValidator(lambda path: path or None), AllowedValues("a path")]
 
 
 class Price(BaseModel):
@@ -163,16 +163,16 @@ def _dollars(value: object) -> object:
 OwnPrice = Annotated[Price, BeforeValidator(_dollars)]
 
 
-M = TypeVar("M", Allowed, Env, FromFile, Unit)
+M = TypeVar("M", AllowedValues, Env, FromFile, Unit)
 
 
 def marked(info: FieldInfo, kind: type[M]) -> M | None:
     return next((one for one in reversed(info.metadata) if isinstance(one, kind)), None)
 
 
-def allowed(info: FieldInfo) -> str:
+def allowed_values(info: FieldInfo) -> str:
     """What a field may be, in words: by its type and bounds, unless its type has words of its own."""
-    if words := marked(info, Allowed):
+    if words := marked(info, AllowedValues):
         return words.words
     if info.annotation is bool:
         return "true or false"

@@ -33,7 +33,11 @@ class Store:
         self.audit = Audit(db, settings.retention.audit_ttl)
         self.accounts = Accounts(db)
         self.delegation = KeyDelegation(
-            db, max_keys=settings.limits.account_keys, daily=settings.limits.account_keys_daily, ceilings=rules.ceilings
+            db,
+            max_keys=settings.limits.account_keys,
+            daily=settings.limits.account_keys_daily,
+            ceilings=rules.ceilings,
+            forget=self.accounts.keys.cache.forget,
         )
         self.uploads = Uploads(db, ttl=settings.retention.upload_ttl, quota=settings.limits.upload_quota)
         self.billing = BillingReports(db, settings.retention.history_ttl)

@@ -18,15 +18,16 @@ from tintype.core import Result
 from tintype.errors import MODEL_FAILED, StoreUnavailable, TintypeError
 from tintype.running import Phase, RunningRequest, fail, refuse
 from tintype.store.db.records import LeaseStatus, Request
-from tintype.store.queue.claim import Claim
+from tintype.store.queue.claim import MAX_BUNCH, Claim
 from tintype.store.queue.queue import Leases
+from tintype.telemetry.logs import Outage
 from tintype.testmode.images import FakeOutputs
 from tintype.testmode.scenario import LONGEST, Scenario, parse
 
 log = structlog.get_logger()
 
-#: Seconds between polls for what other servers accepted, or is due only now, while there is nothing to do; how many
-#: times longer once this server has accepted nothing for LATELY seconds: what it has delayed is due by then.
+#: Seconds between polls for what other servers accepted, or is due only now; how many times longer once nothing runs
+#: and no request has been accepted for LATELY seconds: what was delayed is due by then.
 POLL, IDLE = 0.5, 8.0
 LATELY = LONGEST + 60
 
@@ -38,18 +39,13 @@ class FakeImage:
         """until: when all are done, by the monotonic clock."""
         self.steps = steps
         self._seconds = seconds
-        self._until = until
+        self.until = until
 
     @property
     def step(self) -> int:
         """As many of the steps as there has been of its time."""
-        left = max(0.0, self._until - time.monotonic())
+        left = max(0.0, self.until - time.monotonic())
         return int((1 - min(1.0, left / self._seconds)) * self.steps) if self._seconds else 0
-
-    @property
-    def ended(self) -> bool:
-        """Whether its time is over."""
-        return time.monotonic() >= self._until
 
 
 #: Its pixels are drawn when they are encoded, so that a request's images aren't all in memory.
@@ -57,9 +53,9 @@ Running = RunningRequest[Scenario, FakeImage, None]
 
 
 class FakeWorker:
-    """Runs test requests; `turn` is to be called many times a second, and `stop` at the end.
+    """Runs test requests from `start` to `stop`, on a thread of its own.
 
-    heartbeat: seconds between renewals of the leases. accepted: set when this server has accepted a request.
+    heartbeat: seconds between renewals of the leases. accepted: set when a request has been accepted.
     """
 
     def __init__(
@@ -78,33 +74,52 @@ class FakeWorker:
         self._accepted = accepted
         self._poll = poll
         self._polled = -poll
-        #: When this server last accepted a request.
+        #: When a request was last accepted.
         self._accepted_at = -math.inf
         self._id = f"stand-in-{uuid4().hex[:8]}"
         self._running: dict[str, Running] = {}
         self._renewed = time.monotonic()
         #: A turn may be under way in its thread while the server stops.
         self._lock = threading.Lock()
-        self._stopped = False
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="fake worker", daemon=True)
+
+    def start(self) -> None:
+        """Take turns: when a request is accepted, when something is due, and when it is time to poll."""
+        self._thread.start()
+
+    def _run(self) -> None:
+        failing = Outage("test mode fails", "test mode goes on")
+        while not self._stopped.is_set():
+            self._accepted.wait(self._rest)
+            try:
+                self.turn()
+            except StoreUnavailable:
+                self._stopped.wait(self._poll)  # what runs is finished then, or claimed by another fake worker
+            except Exception as error:
+                if not failing.lasts:
+                    log.exception("test mode failed", error=type(error).__name__)
+                failing.failed(type(error).__name__)
+                self._stopped.wait(self._poll)
+            else:
+                failing.succeeded()
 
     def turn(self) -> None:
-        """Renew the leases of what runs, start what is due, finish what has had its time."""
-        if self._idle:
+        """Renew the leases of what runs, start what is due, finish what has had its time; raises StoreUnavailable."""
+        if self._rest > 0 and not self._accepted.is_set():
             return
         with self._lock:
-            try:
-                self._renew()
-                self._claim()
-                for one in [one for one in self._running.values() if _due(one)]:
-                    if one.phase is not Phase.DONE:
-                        self._finish(one)
-                        self._renew()  # large images take their time
-            except StoreUnavailable:
-                pass  # what runs is finished in the next turn, or claimed by another fake worker
+            self._renew()
+            self._claim()
+            for one in [one for one in self._running.values() if _due(one)]:
+                if one.phase is not Phase.DONE:
+                    self._finish(one)
+                    self._renew()  # large images take their time
 
     def stop(self) -> None:
         """Start no more, and hand back what runs, uncounted: another fake worker goes on where it was."""
-        self._stopped = True
+        self._stopped.set()
+        self._accepted.set()
         self._outputs.breaker.stop()
         with self._lock:
             try:
@@ -114,13 +129,16 @@ class FakeWorker:
             for one in self._running.values():
                 one.end()
             self._running.clear()
+        if self._thread.is_alive():
+            self._thread.join()
 
     @property
-    def _idle(self) -> bool:
-        """Whether this turn has nothing to do: twenty polls a second are too many."""
+    def _rest(self) -> float:
+        """Seconds until there is something to do, unless a request is accepted."""
         moment = time.monotonic()
-        pause = self._poll if moment < self._accepted_at + LATELY else IDLE * self._poll
-        return not (self._running or self._accepted.is_set() or moment >= self._polled + pause)
+        pause = self._poll if self._running or moment < self._accepted_at + LATELY else IDLE * self._poll
+        due = [self._renewed + self._heartbeat, *map(_due_at, self._running.values())] if self._running else []
+        return max(0.0, min([self._polled + pause, *due]) - moment)
 
     def _renew(self) -> None:
         if time.monotonic() < self._renewed + self._heartbeat:
@@ -137,11 +155,14 @@ class FakeWorker:
         if self._accepted.is_set():
             self._accepted_at = self._polled
         self._accepted.clear()
-        if self._stopped or self._outputs.breaker.open:
+        if self._stopped.is_set() or self._outputs.breaker.open:
             return
         asked = Claim(worker=self._id, idle=True, test=True)
-        for request in self._leases.claim_bunch(lambda _: asked):
+        bunch = self._leases.claim_bunch(lambda _: asked)
+        for request in bunch:
             self._start(request)
+        if len(bunch) == MAX_BUNCH:  # there may be more
+            self._accepted.set()
 
     def _start(self, request: Request) -> None:
         """Its delays count from its submission, so that a restart adds nothing to them."""
@@ -164,7 +185,7 @@ class FakeWorker:
         self._running[request.id] = one
 
     def _finish(self, one: Running) -> None:
-        if self._stopped:
+        if self._stopped.is_set():
             return
         try:
             self._end(one)
@@ -211,5 +232,10 @@ def _done() -> Future[Any]:
     return nothing
 
 
+def _due_at(one: Running) -> float:
+    """When it has had its time, by the monotonic clock; its caller may end it earlier."""
+    return one.images[0].until if one.lease is LeaseStatus.KEEP else 0.0
+
+
 def _due(one: Running) -> bool:
-    return one.lease is not LeaseStatus.KEEP or one.images[0].ended
+    return time.monotonic() >= _due_at(one)

@@ -20,6 +20,7 @@ from tintype.errors import StorageUnavailable, StoreUnavailable, TintypeError
 from tintype.hub.registry import Registry
 from tintype.settings import Settings
 from tintype.store.db.measurements import BUCKET
+from tintype.store.db.notify import Channel, Listener
 from tintype.store.ops.processes import SERVER_HEARTBEAT
 from tintype.store.store import Store
 from tintype.telemetry.logs import Outage
@@ -152,12 +153,16 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
         jobs = (
             _every(settings.retention.cleanup_interval, cleanup),
             _every(DEADLINES, store.queue.end_overdue),
-            _every(settings.queue.poll, fake.turn),
             _every(SAMPLES, runtime.readiness.keep_samples),
         )
         presence = [_every(SERVER_HEARTBEAT, heartbeat)] if name else []
         tasks = [asyncio.create_task(job) for job in (*jobs, *presence)]
+        heard = {Channel.ENDED: runtime.watcher.heard, Channel.TEST_QUEUED: lambda _: runtime.test_accepted.set()}
+        listener = Listener(store.db, heard)
+        listener.start()
+        fake.start()
         yield
+        await run_in_threadpool(listener.stop)
         for task in tasks:
             task.cancel()
         # Work in threads runs to its end; only then can its connections be closed.
@@ -167,6 +172,7 @@ def create_app(settings: Settings, registry: Registry, shutdown: Shutdown, name:
             with suppress(StoreUnavailable):  # it counts as gone soon
                 await run_in_threadpool(store.ops.servers.leave, name)
         await run_in_threadpool(runtime.tracing.close)
+        runtime.threads.close()
         store.close()
 
     app = FastAPI(

@@ -1,7 +1,7 @@
 """Authentication: the API key of a call, and what it may do.
 
-By hand, not by the framework's security classes: each would be solved with every call, as would what `caller` took as
-a dependency; `/openapi.json` says in openapi.py which operations need a key.
+By hand, not by the framework's security classes: each would be solved with every call, as would what these took as
+dependencies; `/openapi.json` says in openapi.py which operations need a key.
 """
 
 from __future__ import annotations
@@ -24,11 +24,15 @@ READ_ONLY = "This API key may only read"
 
 async def caller(http: HttpRequest) -> Key:
     """The caller's key, whatever it may do; raises Unauthorized, and has failures logged."""
+    known: Key | None = http.scope.setdefault("state", {}).get("key")
+    if known:
+        return known
     store: Store = http.app.state.store
     runtime: Runtime = http.app.state.runtime
     secret, address = _secret(http), client_address(http, runtime.settings)
     try:
-        key = await in_thread(http, store.accounts.keys.authenticate, secret)
+        if (key := store.accounts.keys.cached(secret)) is None:
+            key = await in_thread(http, store.accounts.keys.authenticate, secret)
     except Unauthorized as error:
         runtime.denials.unauthorized(address, error.message)
         raise
@@ -39,8 +43,9 @@ async def caller(http: HttpRequest) -> Key:
     return key
 
 
-async def reader(key: Annotated[Key, Depends(caller)]) -> Key:
+async def reader(http: HttpRequest) -> Key:
     """The caller's key, for calls that read its account; raises Unauthorized, Forbidden."""
+    key = await caller(http)
     if key.server_only:
         raise Forbidden(
             "This operator's key may only read, and so sees the server alone (/metrics, GET /v2/operator): "
@@ -50,15 +55,17 @@ async def reader(key: Annotated[Key, Depends(caller)]) -> Key:
     return key
 
 
-async def runner(key: Annotated[Key, Depends(reader)]) -> Key:
+async def runner(http: HttpRequest) -> Key:
     """The caller's key, for calls that change something; raises Unauthorized, Forbidden."""
+    key = await reader(http)
     if key.read_only:
         raise Forbidden(READ_ONLY, reason="read_only")
     return key
 
 
-async def observer(key: Annotated[Key, Depends(caller)]) -> Key:
+async def observer(http: HttpRequest) -> Key:
     """The caller's key, an operator's, for calls that read the server's state; raises Unauthorized, Forbidden."""
+    key = await caller(http)
     if not key.operator:
         raise Forbidden(
             "This is for operators' keys: `tintype keys create --operator` on the server's machine makes one",
@@ -67,15 +74,17 @@ async def observer(key: Annotated[Key, Depends(caller)]) -> Key:
     return key
 
 
-async def operator(key: Annotated[Key, Depends(observer)]) -> Key:
+async def operator(http: HttpRequest) -> Key:
     """The caller's key, an operator's, for calls that change something; raises Unauthorized, Forbidden."""
+    key = await observer(http)
     if key.read_only:
         raise Forbidden(READ_ONLY, reason="read_only")
     return key
 
 
-async def auditor(key: Annotated[Key, Depends(observer)]) -> Key:
+async def auditor(http: HttpRequest) -> Key:
     """The caller's key, an operator's, for calls that read accounts; raises Unauthorized, Forbidden."""
+    key = await observer(http)
     if key.server_only:
         raise Forbidden(
             "This operator's key may only read, and so sees how the server does and nothing of accounts",
@@ -84,6 +93,8 @@ async def auditor(key: Annotated[Key, Depends(observer)]) -> Key:
     return key
 
 
+#: A route that has one of these needs a key.
+KINDS = frozenset((caller, reader, runner, observer, operator, auditor))
 Caller = Annotated[Key, Depends(caller)]
 Reader = Annotated[Key, Depends(reader)]
 Runner = Annotated[Key, Depends(runner)]

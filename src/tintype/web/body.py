@@ -1,4 +1,4 @@
-"""Request bodies: read within limits in bytes, and parsed off the event loop: JSON here, forms in forms.py."""
+"""Request bodies: read within limits in bytes, and parsed: JSON here, forms in forms.py, long ones in a thread."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ from tintype.web.threads import in_thread
 
 #: Seconds after which other bodies may have made room.
 RETRY_AFTER = 1.0
+#: Bytes of a body that is parsed where it was read: whatever is in it, that takes no millisecond, and a thread a tenth.
+SHORT = 4096
 #: Lists and objects in a JSON body, and long texts: no call needs a tenth of these.
 MAX_LISTS, MAX_LONG = 100, 20
 BACKSLASH = ord("\\")
@@ -80,8 +82,12 @@ class Bodies:
                 if len(data) > held:  # in chunks, it has no declared length
                     self._hold(account_id, len(data), held)
                     held = len(data)
-            async with self._large if len(data) > LONG else nullcontext():
-                sent = await in_thread(http, parse, http.headers.get("content-type", ""), data, texts)
+            kind = http.headers.get("content-type", "")
+            if len(data) <= SHORT:
+                sent = parse(kind, data, texts)
+            else:
+                async with self._large if len(data) > LONG else nullcontext():
+                    sent = await in_thread(http, parse, kind, data, texts)
             del data
             yield sent
         finally:

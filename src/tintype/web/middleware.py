@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request as HttpRequest
 from starlette.datastructures import Headers, MutableHeaders
@@ -24,7 +25,7 @@ from tintype.web.errors import CLIENT_GONE, unforeseen
 from tintype.web.forms import SMALL
 from tintype.web.runtime import Runtime
 from tintype.web.shutdown import LAST_ANSWERS
-from tintype.web.threads import hung_up, within
+from tintype.web.threads import REMAINING, hung_up, within
 
 #: Routes in metrics that are none of the app's templates: calls that matched no route, all samples, and calls of test
 #: keys, whose senders choose the answers that they get.
@@ -162,29 +163,33 @@ class Exchange:
             headers = MutableHeaders(scope=message)
             if self._closes:
                 headers["connection"] = "close"
-            key: Key | None = self._scope.get("state", {}).get("key")
+            state = self._scope.get("state", {})
+            key: Key | None = state.get("key")
             if key and not key.server_only:
-                await self._add_account(headers, key)
+                await self._add_account(headers, key, state)
         elif self._closes and not self._waits and not message.get("more_body"):
             await self._send({**message, "more_body": True})
             await self._linger()
             message = {"type": "http.response.body", "body": b""}
         await self._send(message)
 
-    async def _add_account(self, headers: MutableHeaders, key: Key) -> None:
-        """The credits are read when the answer begins, so that they include this call's own."""
-        runtime, account_id = self._runtime, key.account_id
+    async def _add_account(self, headers: MutableHeaders, key: Key, state: Mapping[str, Any]) -> None:
+        """The credits are read after the call's own work, so that they include it."""
         if key.test:
             headers["x-mode"] = "test"
-        if not runtime.settings.billing.enabled:
+        if not self._runtime.settings.billing.enabled:
             headers["x-remaining-credits"] = "unlimited"
             return
-        reading = runtime.threads.run(account_id, self._store.accounts.remaining, account_id)
+        remaining = state[REMAINING] if REMAINING in state else await self._credits(key.account_id)
+        if remaining is not None:
+            headers["x-remaining-credits"] = plain(remaining)
+
+    async def _credits(self, account_id: str) -> int | None:
+        reading = self._runtime.threads.run(account_id, self._store.accounts.remaining, account_id)
         try:
-            remaining = await (within(LAST_CREDITS, reading) if runtime.shutdown.over else reading)
+            return await (within(LAST_CREDITS, reading) if self._runtime.shutdown.over else reading)
         except (StoreUnavailable, TimeoutError):
-            return  # the answer itself is worth more than its header
-        headers["x-remaining-credits"] = plain(remaining)
+            return None  # the answer itself is worth more than its header
 
     async def _linger(self) -> None:
         with suppress(TimeoutError):

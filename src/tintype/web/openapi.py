@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute
 from tintype.catalog.builtin import BUILTIN
 from tintype.errors import UNFORESEEN
 from tintype.testmode.scenario import table
-from tintype.web.auth import caller
+from tintype.web.auth import KINDS
 from tintype.web.declared import Answer
 from tintype.web.errors import Error, StillRunningError
 from tintype.web.json_body import DeclaredBody
@@ -193,7 +193,7 @@ def finish(
 
 
 def _needs_key(dependant: Dependant) -> bool:
-    return any(one.call is caller or _needs_key(one) for one in dependant.dependencies)
+    return any(one.call in KINDS or _needs_key(one) for one in dependant.dependencies)
 
 
 def _body(body: DeclaredBody) -> Schema:

@@ -14,6 +14,8 @@ from tintype.web.declared import Allowed, SentQuery
 
 MAX_PAGES = 1_000_000
 MAX_ROWS = 100
+#: Of usage and of the ledger, in one answer: a leap year.
+MAX_USAGE_DAYS = 366
 #: Digits of a whole number, at most: Python converts long ones slowly.
 MAX_DIGITS = 19
 
@@ -37,7 +39,7 @@ def _flag(sent: object) -> object:
 DIGITS = BeforeValidator(_whole)
 Page = Annotated[int, Field(ge=1, le=MAX_PAGES, description="The page, from 1"), DIGITS]
 Rows = Annotated[int, Field(ge=1, le=MAX_ROWS, description="Rows of a page"), DIGITS]
-Flag = Annotated[bool, BeforeValidator(_flag)]
+QueryFlag = Annotated[bool, BeforeValidator(_flag)]
 #: What needn't be sent: None then, which is nothing that could be sent.
 Absent = SkipJsonSchema[None]
 Day = Annotated[date | Absent, BeforeValidator(_day), Allowed("a day as YYYY-MM-DD"), Field(description="A day of UTC")]

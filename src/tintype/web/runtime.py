@@ -14,6 +14,7 @@ from tintype.hub.registry import Registry
 from tintype.media.storage import open_storage
 from tintype.settings import Settings
 from tintype.store.billing.ledger import tariff
+from tintype.store.db.notify import can_wake
 from tintype.store.store import Store
 from tintype.telemetry.exposition import Metrics
 from tintype.telemetry.traces import Tracing, open_tracing
@@ -44,7 +45,7 @@ class Runtime:
     blocked: BlockedPhrases
     shutdown: Shutdown
     readiness: Readiness
-    #: Set when a test key's request has been queued here, for the fake worker.
+    #: Set when a test key's request has been queued, for the fake worker.
     test_accepted: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
@@ -61,7 +62,7 @@ class Runtime:
             threads=Threads(),
             bodies=Bodies(per_account=settings.limits.account_bodies, total=settings.limits.bodies),
             waits=ConcurrentWaits(settings.limits.account_waits, settings.limits.waits),
-            watcher=Watcher(store.queue, settings.web.events_poll, shutdown),
+            watcher=_watcher(settings, store, shutdown),
             denials=DenialLog(),
             metrics=Metrics(snapshot, [store.db.times], {"database": store.db.kind}, settings.data),
             tracing=open_tracing(settings.telemetry.traces, "web", name),
@@ -69,3 +70,11 @@ class Runtime:
             shutdown=shutdown,
             readiness=Readiness(store, probed, shutdown, settings.queue.heartbeat),
         )
+
+
+def _watcher(settings: Settings, store: Store, shutdown: Shutdown) -> Watcher:
+    queue = settings.queue
+    notified = queue.poll_with_notify if can_wake(store.db) else queue.poll
+    return Watcher(
+        store.queue, shutdown, follow_poll=settings.web.events_poll, poll=queue.poll, poll_with_notify=notified
+    )

@@ -7,7 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -16,8 +16,8 @@ import uvicorn
 
 log = structlog.get_logger()
 
-#: Seconds between polls of what is still running.
-TICK = 0.05
+#: Seconds between polls of what is still running, while it stops; and between two of the date in answers, before.
+TICK, DATE = 0.05, 1.0
 #: Seconds after the first signal in which another one is the same: wrappers pass on what the terminal sent already.
 SAME = 0.5
 #: Seconds for the last answers once the grace is over: hundreds of calls may have to be cancelled first, one by one.
@@ -73,11 +73,21 @@ class WebServer(uvicorn.Server):
         self.again: Callable[[], None] = lambda: None
         self._signalled_at: float | None = None
         self._listening: list[socket.socket] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        #: Ends the main loop's rest.
+        self._told = asyncio.Event()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to cli.serve, which has more to stop: uvicorn would raise them again afterwards."""
         yield
+
+    def stop(self) -> None:
+        """Stop, from any thread or from a signal's handler."""
+        self.should_exit = True
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._told.set)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal: stop. From a terminal (SIGINT) without draining, without load balancers; again, immediately."""
@@ -85,9 +95,10 @@ class WebServer(uvicorn.Server):
         moment = time.monotonic()
         if self._signalled_at is None:
             self._signalled_at = moment
-            self.should_exit = self._shutdown.draining = True
+            self._shutdown.draining = True
             if sig == signal.SIGINT:
                 self._drain = 0.0
+            self.stop()
         elif moment > self._signalled_at + SAME:
             self._drain = self._grace = 0.0
             self.again()
@@ -101,7 +112,11 @@ class WebServer(uvicorn.Server):
 
     async def main_loop(self) -> None:
         """Serve until a signal, and then until no call runs or the grace is over."""
-        await super().main_loop()
+        self._loop = asyncio.get_running_loop()
+        while not await self.on_tick(0):  # uvicorn's own loop does this ten times a second
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DATE):
+                    await self._told.wait()
         self._shutdown.draining = True
         began = time.monotonic()
         while time.monotonic() < began + self._drain:
@@ -118,12 +133,16 @@ class WebServer(uvicorn.Server):
 
     async def stop_listening(self) -> None:
         """Accept the connections of the backlog, and no more: closing would reset them, with their calls."""
-        last = [one for listening in self._listening for one in _backlog(listening)]
+        loop = asyncio.get_running_loop()
+        sockets, self._listening = self._listening, []
+        for listening in sockets:
+            loop.remove_reader(listening)
+        await asyncio.sleep(0)  # those that were accepted just now are set up, which a closed server no longer does
+        last = [one for listening in sockets for one in _backlog(listening)]
         for server in self.servers:
             server.close()
-        for listening in self._listening:
+        for listening in sockets:
             listening.close()
-        loop = asyncio.get_running_loop()
         await asyncio.gather(*(loop.connect_accepted_socket(self._connection, one) for one in last))
 
     def _connection(self) -> Any:

@@ -7,19 +7,22 @@ loop, and takes none.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from contextvars import copy_context
 from functools import partial, wraps
 from inspect import Parameter, iscoroutinefunction, signature
+from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
-from anyio import CapacityLimiter
-from anyio.to_thread import run_sync
 from fastapi import Request as HttpRequest
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 from starlette.types import Scope
 
+from tintype.errors import StoreUnavailable
 from tintype.store.accounts.keys import Key
 from tintype.web.clients import client_address, client_network
 from tintype.web.connections import HUNG_UP
@@ -31,22 +34,71 @@ T = TypeVar("T")
 #: Threads in all, and of one holder: an account, or an address where no account is known. A few are as fast as many,
 #: which share one interpreter, and leave most of a database's connections, and of its writers, to others.
 MAX_THREADS, MAX_PER_HOLDER = 40, 4
+#: Key of a call's ASGI state: micro-dollars that its account can still spend, for the answer's header; None where they
+#: can't be read.
+REMAINING = "remaining"
 
 
 class Threads:
-    """For one event loop only."""
+    """For one event loop only. They don't keep a process from ending whose database or storage doesn't answer.
+
+    An executor's threads would, and take half as long again for each work, anyio's four more turns of the event loop.
+    """
 
     def __init__(self, total: int = MAX_THREADS, per_holder: int = MAX_PER_HOLDER) -> None:
-        self._all = CapacityLimiter(total)
+        self._all = asyncio.Semaphore(total)
         self._per_holder = per_holder
         #: By holder, as long as one has calls here.
-        self._own: WeakValueDictionary[str, CapacityLimiter] = WeakValueDictionary()
+        self._own: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._work: SimpleQueue[tuple[asyncio.Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._started = self._idle = 0
 
     async def run(self, holder: str, work: Callable[P, T], /, *args: P.args, **named: P.kwargs) -> T:
         """What `work` returns, run in one of the holder's threads; cancelled before it has one, it doesn't run."""
-        own = self._own.get(holder) or self._own.setdefault(holder, CapacityLimiter(self._per_holder))
-        async with own:
-            return await run_sync(partial(work, *args, **named), limiter=self._all)
+        own = self._own.get(holder) or self._own.setdefault(holder, asyncio.Semaphore(self._per_holder))
+        async with own, self._all:
+            loop = asyncio.get_running_loop()
+            future: asyncio.Future[T] = loop.create_future()
+            if self._idle:
+                self._idle -= 1
+            else:
+                self._started += 1
+                threading.Thread(target=self._serve, args=(loop,), name="call", daemon=True).start()
+            self._work.put((future, partial(copy_context().run, work, *args, **named)))
+            return await future
+
+    def close(self) -> None:
+        """Its threads end once they have nothing left to do; no work may follow."""
+        for _ in range(self._started):
+            self._work.put(None)
+        self._started = self._idle = 0
+
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        while self._do_next(loop):
+            pass
+
+    def _do_next(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Do what comes next, and refer to none of it while there is nothing; False where nothing more is to come."""
+        if (taken := self._work.get()) is None:
+            return False
+        future, work = taken
+        result, error = None, None
+        try:
+            result = work()
+        except BaseException as raised:  # noqa: BLE001 - it is its caller's
+            error = raised
+        with suppress(RuntimeError):  # the loop has ended, and with it who waited
+            loop.call_soon_threadsafe(self._settle, future, result, error)
+        return True
+
+    def _settle(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+        self._idle += 1
+        if future.cancelled():
+            return
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
 
 
 async def within(seconds: float, work: Awaitable[T]) -> T:
@@ -71,6 +123,28 @@ async def in_thread(http: HttpRequest, work: Callable[P, T], /, *args: P.args, *
 
     threads: Threads = http.app.state.runtime.threads
     return await threads.run(holder(http), wanted)
+
+
+async def answer_in_thread(http: HttpRequest, work: Callable[P, T], /, *args: P.args, **named: P.kwargs) -> T:
+    """The same for the work that a call is answered by; the credits that its answer tells are read in that thread too.
+
+    Work that knows them from what it reads or writes anyway leaves them in the call's state itself: see REMAINING.
+    """
+    state, runtime = http.scope.setdefault("state", {}), http.app.state.runtime
+    key: Key | None = state.get("key")
+    # Once the grace is over, the middleware reads them, within a short time.
+    if key is None or key.server_only or not runtime.settings.billing.enabled or runtime.shutdown.over:
+        return await in_thread(http, work, *args, **named)
+
+    def answer() -> T:
+        found = work(*args, **named)
+        if REMAINING not in state:
+            state[REMAINING] = None
+            with suppress(StoreUnavailable):  # the answer itself is worth more than its header
+                state[REMAINING] = http.app.state.store.accounts.remaining(key.account_id)
+        return found
+
+    return await in_thread(http, answer)
 
 
 def hung_up(scope: Scope) -> bool:
@@ -100,7 +174,7 @@ def _wrapped(endpoint: Callable[..., Any]) -> Callable[..., Any]:
             sent_once(http.query_params)
         if takes_call:
             named["http"] = http
-        return await (endpoint(**named) if is_async else in_thread(http, endpoint, **named))
+        return await (endpoint(**named) if is_async else answer_in_thread(http, endpoint, **named))
 
     if not takes_call:
         call = Parameter("http", Parameter.KEYWORD_ONLY, annotation=HttpRequest)

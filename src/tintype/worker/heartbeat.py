@@ -19,11 +19,15 @@ from tintype.worker.loop import Worker
 from tintype.worker.models import ModelPool
 from tintype.worker.previews import PreviewRenderer
 
+#: Max seconds between two heartbeats of a worker that has nothing in hand; servers count one as gone after 5.
+IDLE = 2.0
 STATM = Path("/proc/self/statm")
 
 
 class Heartbeat:
     """Sent on a thread of its own: a forward pass or a load may take longer than a lease. Never waits for the worker.
+
+    While nothing is in hand there is no lease to renew: it is sent every IDLE seconds, and soon after any news.
 
     process_log: notes why the process ends, where a heartbeat is the reason.
     """
@@ -34,6 +38,8 @@ class Heartbeat:
         self._previews = previews
         self._process_log = process_log
         self._reporter = Reporter(worker)
+        #: Whether the last one was written, and the worker had nothing in hand.
+        self._idle = False
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
 
@@ -44,6 +50,7 @@ class Heartbeat:
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
+        self._worker.news.set()
         self._thread.join()
         self._previews.close()
         with suppress(StoreUnavailable):  # then others see by its silence that it has left
@@ -60,6 +67,7 @@ class Heartbeat:
             one.renewed(leases[one.request.id])
         self._report()
         self._previews.render(running)
+        self._idle = not running
 
     def _report(self) -> None:
         worker = self._worker
@@ -70,9 +78,10 @@ class Heartbeat:
 
     def _run(self) -> None:
         try:
-            while not self._done.wait(self._worker.config.heartbeat):
+            while not self._rested():
                 if self._orphaned():
                     self._stop("its parent is gone")
+                self._idle = False
                 # While the database is away, leases run on; if they expire, the attempt number fences late writes.
                 with suppress(StoreUnavailable):
                     self.send()
@@ -80,6 +89,15 @@ class Heartbeat:
             # Without heartbeats its leases expire and its work is discarded: its successor starts with a fresh thread.
             if not self._done.is_set():
                 self._stop("its parent is gone" if self._orphaned() else "its heartbeat failed")
+
+    def _rested(self) -> bool:
+        """Wait until the next heartbeat is due; whether there is to be none."""
+        news, interval = self._worker.news, self._worker.config.heartbeat
+        if self._idle and not news.wait(max(IDLE, interval)):
+            return False
+        # What is news gets the usual time, too: most requests of a fast model are over by then.
+        news.clear()
+        return self._done.wait(interval)
 
     def _orphaned(self) -> bool:
         return self._worker.config.parent not in (None, os.getppid())

@@ -70,6 +70,10 @@ class Inputs:
         self.client.close()
         self.decoder.close()
 
+    def warm(self) -> None:
+        """Have a decoder ready for the first input image; doesn't wait for it."""
+        self._decoding.submit("", lambda _: self.decoder.warm())
+
     def submit(
         self,
         params: GenerationParams,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
@@ -38,6 +39,8 @@ log = structlog.get_logger()
 MAX_PAUSE = 0.05
 #: What reading the parameters of another version's request raises.
 UNREADABLE = (TintypeError, KeyError, TypeError)
+#: Min seconds between polls for models to load.
+PRELOADS = 2.0
 #: Seconds for the last uploads, once a stopping worker's grace is over.
 LAST_UPLOADS = 2.0
 
@@ -55,7 +58,7 @@ class WorkerConfig:
     poll: float
     #: For what runs when it is stopped.
     grace: float
-    #: Between heartbeats, and between polls for models to load.
+    #: Between heartbeats while anything is in hand.
     heartbeat: float = 5.0
     #: After which a request that was left to another worker may be claimed here.
     warm_wait: float = 0.0
@@ -85,7 +88,12 @@ class Worker:
         self.engine = Engine(config.max_rows)
         self.admission = Admission(config.max_images, config.max_rows)
         self.timings = Timings(config.id, tracing)
-        self.preloader = Preloader(config.id, models, store.ops.preloads, config.pinned, interval=config.heartbeat)
+        #: Set when there is something to report that the last heartbeat didn't: a claim, say.
+        self.news = threading.Event()
+        seconds = max(PRELOADS, config.heartbeat)
+        self.preloader = Preloader(
+            config.id, models, store.ops.preloads, config.pinned, interval=seconds, on_change=self.news.set
+        )
         self.timer = ClaimTimer(config.poll, config.warm_wait)
         self.requests = RunningRequests(store.leases, self.engine, self.admission, outputs.breaker, self.timer)
         #: Requests by id; other threads iterate over a copy.
@@ -93,7 +101,7 @@ class Worker:
         self._claiming = True
         #: When the worker must have left.
         self._deadline = math.inf
-        outputs.breaker.on_recovery = self.timer.wake
+        outputs.breaker.on_recovery = self._recovered
 
     def stop(self, grace: float | None = None) -> None:
         """Claim no more; finish what runs within `grace` seconds, the configured ones unless given; hand back the rest.
@@ -121,10 +129,16 @@ class Worker:
                     self.timer.rest(claiming=self._claiming)
             self._leave()
 
+    def _recovered(self) -> None:
+        """The storage can be used again."""
+        self.news.set()
+        self.timer.wake()
+
     def turn(self) -> None:
         """Bring everything one step further."""
+        fetched = [one for one in self.running.values() if one.can_plan]
         self.claim()
-        self.requests.drop_unwanted([one for one in self.running.values() if one.can_plan])
+        self.requests.drop_unwanted(fetched)  # what was claimed just now is wanted
         self.requests.drop()
         self.start()
         self.requests.make_way()
@@ -237,6 +251,7 @@ class Worker:
         fetched = self._fetch(request, params, cancellation)
         fetched.add_done_callback(lambda _: self.timer.arrived.set())
         self.running[request.id] = RunningRequest(request, params, fetched, cancellation)
+        self.news.set()
 
     def _fetch(self, request: Request, params: GenerationParams, cancellation: Cancellation) -> Future[Decoded | None]:
         """Its input image; without one, done immediately: text to image waits for no other request's."""

@@ -17,7 +17,7 @@ from tintype.media.decoder import Decoded
 from tintype.media.images import Encoded
 from tintype.media.storage import open_storage
 from tintype.settings import Settings
-from tintype.store.db.database import Listener
+from tintype.store.db.notify import Channel, Listener, can_wake
 from tintype.store.store import Store
 from tintype.telemetry.logs import ProcessLog
 from tintype.telemetry.traces import open_tracing
@@ -41,7 +41,7 @@ def run_worker(
         torch.set_num_threads(settings.worker.threads)
     inputs = Inputs.from_settings(settings)
     store = Store.open(settings, process="worker", discard=inputs.inputs.discard)
-    config = _config(settings, registry, worker_id, parent, can_notify=store.db.can_notify)
+    config = _config(settings, registry, worker_id, parent, notified=can_wake(store.db))
     models = ModelPool.from_settings(settings, registry, device)
     models.pin(map(registry.catalogue.find, config.pinned))
     safety = SafetyFilter.from_settings(settings)
@@ -61,7 +61,8 @@ def run_worker(
         signal.signal(number, stop)
     heartbeat = Heartbeat(worker, PreviewRenderer(store.queue.previews, safety), process_log)
     with process_log:
-        with inputs, heartbeat, Listener(store.db, worker.timer.wake):
+        with inputs, heartbeat, Listener(store.db, {Channel.QUEUED: lambda _: worker.timer.wake()}):
+            inputs.warm()
             worker.run()
             outputs.breaker.stop()
         tracing.close()
@@ -71,13 +72,13 @@ def run_worker(
 
 
 def _config(
-    settings: Settings, registry: Registry, worker_id: str, parent: int | None, *, can_notify: bool
+    settings: Settings, registry: Registry, worker_id: str, parent: int | None, *, notified: bool
 ) -> WorkerConfig:
     return WorkerConfig(
         id=worker_id,
         max_images=settings.worker.max_images,
         max_rows=settings.worker.max_rows,
-        poll=settings.queue.poll_with_notify if can_notify else settings.queue.poll,
+        poll=settings.queue.poll_with_notify if notified else settings.queue.poll,
         grace=settings.worker.grace,
         heartbeat=settings.queue.heartbeat,
         warm_wait=settings.queue.warm_wait,

@@ -239,16 +239,24 @@ class ModelPool:
 class Preloader:
     """Polls, between two steps, for models to load; evicts those whose keep-alive time is over.
 
-    interval: seconds between polls.
+    interval: seconds between polls. on_change: called when a denoiser was loaded or evicted.
     """
 
     def __init__(
-        self, worker: str, models: ModelPool, preloads: Preloads, pinned: Iterable[str], *, interval: float
+        self,
+        worker: str,
+        models: ModelPool,
+        preloads: Preloads,
+        pinned: Iterable[str],
+        *,
+        interval: float,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._worker = worker
         self._models = models
         self._preloads = preloads
         self._interval = interval
+        self._on_change = on_change
         self._pinned = list(pinned)
         #: The warm models, as the store knows them.
         self._warm: set[str] = set()
@@ -276,6 +284,7 @@ class Preloader:
             if loaded != self.loaded:
                 self._preloads.note(self._worker, loaded)
                 self.loaded = loaded
+                self._on_change()
 
     def _load_pinned(self) -> None:
         while self._pinned:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 
 import structlog
@@ -29,7 +30,7 @@ log = structlog.get_logger()
 
 #: Seconds between attempts to write a result.
 PAUSES = (0.5, 1.0, 2.0, 4.0)
-#: Concurrent uploads.
+#: Concurrent uploads, and images that are encoded and stored at the same time in addition to the first of each.
 PLACES = 4
 
 
@@ -43,6 +44,8 @@ class Outputs:
         self._leases = leases
         self._with_recipe = with_recipe
         self._threads = ThreadPoolExecutor(PLACES, thread_name_prefix="deliver")
+        #: Stays open: uploads under way need it.
+        self._further = ThreadPoolExecutor(PLACES, thread_name_prefix="encode")
 
     def submit(self, one: Running, seconds: float, timings: Timings) -> Future[None]:
         """Upload a request whose images are all finished; `seconds` is the model's time."""
@@ -60,7 +63,9 @@ class Outputs:
         pixels = [one.pixels[index] for index in range(len(one.images))]
         warnings = (*one.plan.warnings, *self.safety.check(one.request.safety, pixels))
         encoding = time.monotonic()  # from here on: checking is not charged by the second
-        outputs = tuple(self._store(one, image, seed) for image, seed in zip(pixels, one.params.seeds, strict=True))
+        first, *others = (partial(self._store, one, *image) for image in zip(pixels, one.params.seeds, strict=True))
+        further = [self._further.submit(copy_context().run, store) for store in others]
+        outputs = (first(), *(stored.result() for stored in further))
         result = Result(
             outputs=outputs,
             format=one.params.format,

@@ -8,10 +8,23 @@ from datetime import UTC, datetime
 from typing import Any, Unpack
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    ScalarSelect,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from tintype.errors import BadRequest, NotFound, Unauthorized
 from tintype.settings.groups import Safety
+from tintype.store.accounts.key_cache import CHANGES, FoundKey, KeyCache
 from tintype.store.accounts.keys import (
     HINT,
     KEY_COLUMNS,
@@ -27,9 +40,12 @@ from tintype.store.accounts.keys import (
 from tintype.store.billing import ledger
 from tintype.store.billing.ledger import dollars, shown
 from tintype.store.db.audit import record
-from tintype.store.db.database import Database, now, read_clock
-from tintype.store.db.tables import accounts, api_keys
+from tintype.store.db.database import Database, after, now, read_clock
+from tintype.store.db.measurements import add
+from tintype.store.db.tables import accounts, api_keys, counters
 
+#: How often keys have been changed.
+VERSION = select(func.coalesce(func.max(counters.c.value), 0.0)).where(counters.c.key == CHANGES).scalar_subquery()
 #: The oldest account first.
 AGE = (accounts.c.created_at, accounts.c.id)
 #: Fewer characters than this name no key: `SG_` begins them all.
@@ -55,6 +71,16 @@ class Account:
 
 
 ACCOUNT_COLUMNS = [accounts.c[name] for name in Account.__annotations__]
+
+
+def remaining(account_id: ColumnElement[str]) -> ScalarSelect[int]:
+    """`Account.remaining` in SQL; of an account for test keys, what its live account has."""
+    own, live = accounts.alias(), accounts.alias()
+    whose = select(func.coalesce(own.c.test_of, own.c.id)).where(own.c.id == account_id)
+    return select(live.c.balance - live.c.held).where(live.c.id == whose.scalar_subquery()).scalar_subquery()
+
+
+REMAINING = select(remaining(bindparam("whose", type_=accounts.c.id.type)))
 
 
 class Accounts:
@@ -102,8 +128,10 @@ class Accounts:
         Of an account for test keys it is what its live account has: tests change nothing about that.
         """
         with self._db.read() as view:
-            account = _account(view, account_id)
-            return (_account(view, account.test_of) if account.test_of else account).remaining
+            found: int | None = view.scalar(REMAINING, {"whose": account_id})
+        if found is None:
+            raise NotFound(f"Account {account_id} not found")
+        return found
 
     def credit(self, account_id: str, credits_micro: int, note: str | None = None) -> Account:
         """Add micro-dollars to the balance; a negative amount takes them, but not what running requests hold.
@@ -134,10 +162,11 @@ class Accounts:
 
 
 class Keys:
-    """API keys; their secrets are shown once and stored as hashes."""
+    """API keys; their secrets are shown once and stored as hashes. `cache` has those that were just used."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self.cache = KeyCache()
 
     def create(
         self,
@@ -185,11 +214,13 @@ class Keys:
         Raises NotFound when no key in force is meant, BadRequest when several are; neither repeats a secret.
         """
         with self._db.write() as tx:
+            after(tx, self.cache.forget)
             return revoke_key(tx, _meant(tx, which))
 
     def set_safety(self, which: str, safety: Safety | None) -> Key:
         """Set how strict the safety filter is with a key, named as for `revoke`; None for the server's default."""
         with self._db.write() as tx:
+            after(tx, self.cache.forget)
             key = _change(tx, _meant(tx, which).id, safety=safety)
             record(tx, "key.safety", key.id, key.account_id, **_about(key), safety=safety or "server's")
             return key
@@ -200,7 +231,12 @@ class Keys:
         Nothing else of it changes: its limits, what it has spent, its requests. Raises as `revoke` does.
         """
         with self._db.write() as tx:
+            after(tx, self.cache.forget)
             return renew_secret(tx, _meant(tx, which), overlap)
+
+    def cached(self, secret: str) -> Key | None:
+        """The key in force with this secret, without a statement; None where `authenticate` must ask the database."""
+        return self.cache.get(digest(secret)) if SECRET.fullmatch(secret) else None
 
     def authenticate(self, secret: str) -> Key:
         """The key in force with this secret; raises Unauthorized, which says so where it is a key no longer in force.
@@ -209,18 +245,21 @@ class Keys:
         """
         if not SECRET.fullmatch(secret):
             raise Unauthorized
+        began, found = self.cache.now(), select(api_keys, now().label("moment"), VERSION.label("version"))
         with self._db.read() as view:
-            row = view.execute(select(api_keys, now().label("moment")).where(_has(secret))).one_or_none()
+            row = view.execute(found.where(_has(secret))).one_or_none()
         if row is None:
             raise Unauthorized
+        key, replaced = Key.of(row), row.digest != digest(secret)
+        self.cache.put(digest(secret), FoundKey(key, replaced, row.moment, row.version), began)
         if row.revoked_at is not None:
             raise Unauthorized("This API key was revoked", reason="revoked")
         if row.expires_at is not None and row.expires_at <= row.moment:
             raise Unauthorized(f"This API key expired on {_date(row.expires_at)}", reason="expired")
-        if row.digest != digest(secret) and row.old_until <= row.moment:
+        if replaced and row.old_until <= row.moment:
             words = f"This API key was replaced by a new one, and stopped working on {_date(row.old_until)}"
             raise Unauthorized(words, reason="replaced")
-        return Key.of(row)
+        return key
 
 
 def _create(tx: Connection, name: str, credits_micro: int) -> Account:
@@ -286,7 +325,8 @@ def _rights(key: Key) -> dict[str, Any]:
 
 
 def _change(tx: Connection, id: str, **values: Any) -> Key:
-    """Change columns of a key."""
+    """Change columns of a key, and have all processes see that within a second."""
+    add(tx, {CHANGES: 1})
     changed = update(api_keys).where(api_keys.c.id == id).values(values)
     return Key.of(tx.execute(changed.returning(*KEY_COLUMNS)).one())
 

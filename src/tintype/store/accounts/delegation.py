@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, or_, select
@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, delete, exists, func, or_, sel
 from tintype.errors import BadRequest, Forbidden, NotFound, TooManyRequests, Unauthorized
 from tintype.store.accounts.accounts import insert_key, renew_secret, revoke_key
 from tintype.store.accounts.keys import KEY_COLUMNS, SHARED_LIMITS, Ceilings, Key, draw
-from tintype.store.db.database import Database, now, read_clock
+from tintype.store.db.database import Database, after, now, read_clock
 from tintype.store.db.tables import accounts, api_keys, requests
 
 k = api_keys.c
@@ -28,14 +28,23 @@ class KeyDelegation:
     """The keys of an account and its test keys, as one of them manages them.
 
     max_keys: keys in force that an account may have, made here; 0 disables it. daily: keys that it may make in a day.
-    ceilings: the server's own limits, above which no key may set its own.
+    ceilings: the server's own limits, above which no key may set its own. forget: called when a key has been changed.
     """
 
-    def __init__(self, db: Database, *, max_keys: int, daily: int, ceilings: Ceilings) -> None:
+    def __init__(
+        self,
+        db: Database,
+        *,
+        max_keys: int,
+        daily: int,
+        ceilings: Ceilings,
+        forget: Callable[[], None] = lambda: None,
+    ) -> None:
         self._db = db
         self._max_keys = max_keys
         self._daily = daily
         self._ceilings = ceilings
+        self._forget = forget
 
     def list(self, caller: Key) -> list[Key]:
         """All keys that the caller's account has, the oldest first; a test key sees test keys only."""
@@ -66,11 +75,13 @@ class KeyDelegation:
     def rotate(self, caller: Key, id: str, overlap: float) -> tuple[Key, str]:
         """A new secret for a key; the one before works for `overlap` more seconds. Raises NotFound, Forbidden."""
         with self._db.write() as tx:
+            after(tx, self._forget)
             return renew_secret(tx, self._governed(tx, caller, id), overlap)
 
     def revoke(self, caller: Key, id: str) -> Key:
         """Stop a key from working; raises NotFound, Forbidden."""
         with self._db.write() as tx:
+            after(tx, self._forget)
             return revoke_key(tx, self._governed(tx, caller, id))
 
     def expire(self) -> int:

@@ -92,7 +92,7 @@ class Key:
     revoked_at: float | None
     #: Until when the secret before the last rotation works.
     old_until: float | None = None
-    #: Micro-dollars: the maximum that it may spend, and what it has spent or holds.
+    #: Micro-dollars: the maximum that it may spend, and what it has spent or holds; a cached key's is seconds old.
     spend_cap: int | None = None
     spent: int = 0
     #: Pixels of all images of one request together.

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import case, delete, func, insert, select, union_all
+from sqlalchemy import bindparam, case, delete, func, insert, select, union_all
 
 from tintype.core import Size
 from tintype.errors import BadRequest
+from tintype.store.db import measurements
 from tintype.store.db.database import Database, now, read_clock
 from tintype.store.db.tables import assets, outputs
 
+SIZES = union_all(
+    *(select(one.c.width, one.c.height).where(one.c.name == bindparam("file")) for one in (assets, outputs))
+)
 #: Bytes that a file counts as at least: a million tiny ones would fill the disk's inodes, not its space.
 MIN_COUNTED = 2**16
 
@@ -60,10 +64,11 @@ class Uploads:
 
     def size_of(self, name: str) -> Size | None:
         """Width and height in pixels of an uploaded or finished image; None where they were never noted."""
-        both = [select(files.c.width, files.c.height).where(files.c.name == name) for files in (assets, outputs)]
         with self._db.read() as view:
-            row = view.execute(union_all(*both)).first()
-        return None if row is None or row.width is None else (row.width, row.height)
+            row = view.execute(SIZES, {"file": name}).first()
+            if row is None:
+                return measurements.unfolded_size(view, name)
+        return None if row.width is None else (row.width, row.height)
 
     def expire(self) -> int:
         """Delete the uploads that have expired; how many. Also the noted sizes of expired outputs."""

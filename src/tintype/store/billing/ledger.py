@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from math import ceil
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -17,9 +16,12 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Double,
     FromClause,
     Row,
     bindparam,
+    case,
+    cast,
     exists,
     func,
     insert,
@@ -30,22 +32,41 @@ from sqlalchemy import (
 from tintype.catalog.spec import ModelSpec, Tariff
 from tintype.errors import OutOfCredits, SpendCapReached
 from tintype.settings.values import Price
-from tintype.store.db import measurements
 from tintype.store.db.conditions import UNENDED
 from tintype.store.db.database import now
 from tintype.store.db.records import Entry, Request, Status
 from tintype.store.db.tables import ENDS, accounts, api_keys, ledger, requests, unended
-from tintype.telemetry.metrics import CHARGED, CHARGES
 
 MICRO = 1_000_000
+
+# Built once: building a statement takes longer than running it.
+#: Of an account, an API key, the ledger: what `_post` changes.
+IN_ACCOUNT = (
+    update(accounts)
+    .where(accounts.c.id == bindparam("own"))
+    .values(balance=accounts.c.balance + bindparam("paid"), held=accounts.c.held + bindparam("set_aside"))
+)
+IN_KEY = update(api_keys).where(api_keys.c.id == bindparam("own")).values(spent=api_keys.c.spent + bindparam("more"))
+#: Without the id that the row is given.
+IN_LEDGER = insert(ledger).values(created_at=now()).inline()
 
 #: A request's price, and what holding it adds to the sums of its key and its account, in statements that change more of
 #: those rows (`queue/submit.py`).
 PRICE: BindParameter[int] = bindparam("hold_price", type_=BigInteger())
 HELD_BY_KEY = {"spent": api_keys.c.spent + PRICE}
 HELD_BY_ACCOUNT = {"held": accounts.c.held + PRICE}
-#: Built once: that takes longer than running it.
-ROW = insert(ledger).values(created_at=now())
+
+#: The model's work in seconds, and what it costs in micro-dollars by a rate: not a whole number.
+SECONDS: BindParameter[float] = bindparam("seconds", type_=Double())
+_WORK = requests.c.rate * SECONDS
+_ROUNDED = cast(_WORK, BigInteger)
+#: What a request costs that COMPLETES after SECONDS: its price or, by the rate, min(price, ceil(rate * seconds)).
+COST = case(
+    (requests.c.rate.is_(None), requests.c.price),
+    (requests.c.price <= _WORK, requests.c.price),
+    # SQLite may lack ceil; its cast rounds towards 0, PostgreSQL's to the nearest.
+    else_=_ROUNDED + case((_WORK > _ROUNDED, 1), else_=0),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +117,12 @@ def hold(tx: Connection, request: Request, key: Row[Any], account: Row[Any]) -> 
         raise SpendCapReached(f"{words}, but this request needs {shown(price)}")
     if price:  # a free request has no rows
         about = {"account_id": request.account_id, "key_id": request.key_id, "request_id": request.id}
-        tx.execute(ROW, {**about, "kind": Entry.HOLD, "balance": 0, "held": price})
+        tx.execute(IN_LEDGER, {**about, "kind": Entry.HOLD, "balance": 0, "held": price, "note": None})
 
 
-def settle(tx: Connection, request: Request, seconds: float) -> int:
-    """End a COMPLETED request's hold and charge what it cost, which is returned; `seconds` is the model's work."""
-    price, rate = request.billing.price, request.billing.rate
-    cost = price if rate is None else min(price, ceil(rate * seconds))
-    _post(tx, Entry.SETTLE, request, balance=-cost, held=-price)
-    if price:
-        measurements.add(tx, {CHARGES.key(request.slug): 1, CHARGED.key(request.slug): cost})
-    return cost
+def settle(tx: Connection, request: Request) -> None:
+    """End the hold of a request that has just COMPLETED, and charge its cost."""
+    _post(tx, Entry.SETTLE, request, balance=-(request.billing.cost or 0), held=-request.billing.price)
 
 
 def release(tx: Connection, request: Request) -> None:
@@ -173,18 +189,16 @@ def _post(
 
     whose: the request, or the id of the account.
     """
-    row: dict[str, Any] = {"kind": kind, "balance": balance, "held": held, "note": note}
+    account_id, key_id, request_id = whose, None, None
     if isinstance(whose, Request):
         if not whose.billing.price:
             return
-        row |= {"account_id": whose.account_id, "key_id": whose.key_id, "request_id": whose.id}
-        spent = api_keys.c.spent + held - balance
-        tx.execute(update(api_keys).where(api_keys.c.id == whose.key_id).values(spent=spent))
-    else:
-        row |= {"account_id": whose}
-    tx.execute(ROW, row)
-    changed = {"balance": accounts.c.balance + balance, "held": accounts.c.held + held}
-    tx.execute(update(accounts).where(accounts.c.id == row["account_id"]).values(changed))
+        account_id, key_id, request_id = whose.account_id, whose.key_id, whose.id
+        if spent := held - balance:
+            tx.execute(IN_KEY, {"own": key_id, "more": spent})
+    own = {"account_id": account_id, "key_id": key_id, "request_id": request_id}
+    tx.execute(IN_LEDGER, {**own, "kind": kind, "balance": balance, "held": held, "note": note})
+    tx.execute(IN_ACCOUNT, {"own": account_id, "paid": balance, "set_aside": held})
 
 
 def dollars(micro: int) -> float:

@@ -1,7 +1,4 @@
-"""The database: its connections, the one lock that every change runs under, its clock, and its wake-ups.
-
-Wake-ups of workers by PostgreSQL's LISTEN and NOTIFY are best effort; polling remains the source of truth.
-"""
+"""The database: its connections, the one lock that every change runs under, and its clock."""
 
 from __future__ import annotations
 
@@ -9,15 +6,14 @@ import fcntl
 import os
 import re
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import Histogram
-from sqlalchemy import URL, Connection, Double, Engine, create_engine, event, select, text
+from sqlalchemy import URL, Connection, Double, Engine, create_engine, event, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
@@ -31,14 +27,13 @@ from tintype.store.db.outages import Outages
 from tintype.store.db.writers import Group, Kind, Writers
 from tintype.telemetry.metrics import Transactions
 
+if TYPE_CHECKING:
+    from tintype.store.db.postgres import Notifications
+
 #: Seconds for which a writer queues for SQLite's lock at most, and between two attempts.
 MAX_QUEUE_WAIT, RETRY = 0.25, 0.001
 #: Characters that no UTF-8 or no database takes; JSON can express both: `"\u0000"`, `"\ud800"`.
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-#: The wake-ups'.
-CHANNEL = "tintype_queued"
-#: Seconds between a listener's checks whether to stop, and its attempts to reach a database that is away.
-PAUSE = 1.0
 
 
 class Database:
@@ -80,6 +75,8 @@ class Database:
         self._writers = Writers(self._begin_group, timeout, self.times)
         self._outages = Outages(quiet=quiet)
         self._ahead = 0.0
+        #: Another object after each change of this process, for who keeps what it has read.
+        self.last_change = object()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -101,6 +98,7 @@ class Database:
             self._writers.change(Kind(alone=no_timeout), self.times.write, callbacks) as tx,
         ):
             yield tx
+        self.last_change = object()
         for callback in callbacks:
             callback()
 
@@ -119,6 +117,7 @@ class Database:
             noted = self._writers.change(Kind(durable=False), self.times.note, [])
             with self._outages.watched(changes=True), noted as tx:
                 yield tx
+        self.last_change = object()
 
     def _begin_group(self, group: Group) -> Connection:
         engine = self._writing if group.kind.durable else self._noting
@@ -158,13 +157,18 @@ class Database:
         """`sqlite` or `postgresql`."""
         return self._engine.dialect.name
 
+    @property
+    def file(self) -> str | None:
+        """SQLite's file; None for PostgreSQL."""
+        return self._engine.url.database if self.kind == "sqlite" else None
+
     @contextmanager
-    def listening(self, channel: str) -> Iterator[Any]:
-        """psycopg's own connection that listens to a channel, where it `can_notify`; raises StoreUnavailable."""
+    def listening(self, channels: Iterable[str]) -> Iterator[Notifications]:
+        """PostgreSQL's notifications of some channels, on a connection of its own; raises StoreUnavailable."""
         from tintype.store.db.postgres import listening  # noqa: PLC0415 - as above
 
-        with self._outages.watched(), listening(self._engine, channel) as connection:
-            yield connection
+        with self._outages.watched(), listening(self._engine, channels) as notifications:
+            yield notifications
 
     def move_clock(self, seconds: float) -> None:
         """Have `now` be this much further ahead of the database's own clock, for this object alone: for tests."""
@@ -201,46 +205,6 @@ def after(tx: Connection, callback: Callable[[], None]) -> None:
     tx.get_execution_options()["group"].callbacks.append(callback)
 
 
-def notify(tx: Connection) -> None:
-    """Wake the workers when this transaction commits, and not at all if it doesn't: something is claimable."""
-    if tx.dialect.name == "postgresql":
-        tx.execute(text(f"NOTIFY {CHANNEL}"))
-
-
-class Listener:
-    """Calls `heard` from a thread of its own at each wake-up, while its `with` block lasts."""
-
-    def __init__(self, db: Database, heard: Callable[[], None]) -> None:
-        self._db = db
-        self._heard = heard
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._listen, name="notify", daemon=True)
-
-    def __enter__(self) -> Listener:
-        if self._db.can_notify:
-            self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        if self._db.can_notify:
-            self._thread.join()
-
-    def _listen(self) -> None:
-        while not self._done.is_set():
-            try:
-                with self._db.listening(CHANNEL) as connection:
-                    self._heard()  # what was queued before it listened
-                    self._hear(connection)
-            except StoreUnavailable:
-                self._done.wait(PAUSE)  # polling goes on
-
-    def _hear(self, connection: Any) -> None:
-        while not self._done.is_set():
-            for _ in connection.notifies(timeout=PAUSE, stop_after=1):
-                self._heard()
-
-
 class now(FunctionElement[float]):  # noqa: N801 - a function in SQL
     """The database's clock in SQL, in unix seconds: machines that share a database need not agree on the time."""
 
@@ -248,9 +212,13 @@ class now(FunctionElement[float]):  # noqa: N801 - a function in SQL
     inherit_cache = True
 
 
+#: Built once: building it takes longer than running it.
+NOW = select(now())
+
+
 def read_clock(connection: Connection) -> float:
     """The database's clock in unix seconds, for transactions that use one moment in several places."""
-    return float(connection.execute(select(now())).scalar_one())
+    return float(connection.execute(NOW).scalar_one())
 
 
 #: It in each database's own SQL.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any, Final
 
@@ -31,6 +31,8 @@ LOCK = 0x74696E74
 DEFAULTS: Final = {"connect_timeout": 5, "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
 #: How much longer than the server the client waits for an answer: a server that works reports a timeout itself.
 MARGIN = 1.5
+#: Of the channels' names here: other programs may use the database.
+PREFIX = "tintype_"
 #: A replica's answer to a write.
 READ_ONLY = "25006"
 
@@ -95,8 +97,26 @@ def postgres_engine(url: URL, timeout: float, idle_timeout: float, name: str, **
     return engine
 
 
+class Notifications:
+    """What a connection that listens is told: a source of wake-ups."""
+
+    stands = True
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    def fileno(self) -> int:
+        """For those who wait for it."""
+        return self._connection.fileno()
+
+    def receive(self) -> list[tuple[str, str]]:
+        """The notifications that are there, each a channel and a payload, without waiting; repetitions count once."""
+        found = self._connection.notifies(timeout=0)
+        return [*dict.fromkeys((one.channel.removeprefix(PREFIX), one.payload) for one in found)]
+
+
 @contextmanager
-def listening(engine: Engine, channel: str) -> Iterator[psycopg.Connection[Any]]:
+def listening(engine: Engine, channels: Iterable[str]) -> Iterator[Notifications]:
     """A connection of the caller's own, outside of any transaction, that listens; raises StoreUnavailable."""
     try:
         pooled = engine.raw_connection()
@@ -104,8 +124,8 @@ def listening(engine: Engine, channel: str) -> Iterator[psycopg.Connection[Any]]
         pooled.detach()  # no other caller gets it
         with closing(connection):
             connection.autocommit = True
-            connection.execute(f"LISTEN {channel}")
-            yield connection
+            connection.execute("; ".join(f"LISTEN {PREFIX}{channel}" for channel in channels))
+            yield Notifications(connection)
     except (psycopg.Error, SQLAlchemyError) as error:
         raise StoreUnavailable from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -214,46 +215,43 @@ class Request:
     remaining: int | None = field(default=None, compare=False)
 
     @classmethod
-    def of(cls, row: Row[Any], moment: float | None = None) -> Request:
+    def of(cls, row: Sequence[Any], moment: float | None = None) -> Request:
         """The request of a whole row; at this moment, if one is given: past its deadline it is as good as cancelled."""
-        overdue = moment is not None and row.cancel_at is not None and row.cancel_at <= moment
+        # In the order of the table's columns: to ask the row for each by its name would take as long again.
+        (id, seq, account_id, key_id, slug, params, generation, price, priority, status, attempt, hand_backs, worker,
+         lease_until, cancel_requested, step, steps, submitted_at, started_at, ended_at, expires_at, result, error,
+         error_status, error_kind, rate, cost, images, cancel_at, idempotency_key, fingerprint, reply, base_url,
+         webhook_url, speed_key, watched_until, test, due_at, traceparent, safety) = row  # fmt: skip
+        overdue = moment is not None and cancel_at is not None and cancel_at <= moment
         return cls(
-            id=row.id,
-            seq=row.seq,
-            account_id=row.account_id,
-            key_id=row.key_id,
-            slug=row.slug,
-            params=row.params,
-            stored_generation=row.generation,
-            status=row.status,
-            attempt=row.attempt,
-            step=row.step,
-            steps=row.steps,
-            images=row.pictures,
-            priority=row.priority,
-            test=row.test,
-            safety=row.safety,
-            speed_key=row.pace,
-            result=None if row.result is None else Result.from_json(row.result),
-            failure=None if row.error is None else Failure(row.error, row.error_status, row.error_kind),
-            timing=Timing(
-                row.submitted_at,
-                row.started_at,
-                row.ended_at,
-                row.expires_at,
-                row.due_at,
-                row.cancel_at,
-                row.watched_until,
-            ),
-            lease=Lease(row.worker, row.lease_until, row.hand_backs, row.cancel_requested or overdue),
-            billing=Billing(row.price, row.rate, row.cost),
+            id=id,
+            seq=seq,
+            account_id=account_id,
+            key_id=key_id,
+            slug=slug,
+            params=params,
+            stored_generation=generation,
+            status=status,
+            attempt=attempt,
+            step=step,
+            steps=steps,
+            images=images,
+            priority=priority,
+            test=test,
+            safety=safety,
+            speed_key=speed_key,
+            result=None if result is None else Result.from_json(result),
+            failure=None if error is None else Failure(error, error_status, error_kind),
+            timing=Timing(submitted_at, started_at, ended_at, expires_at, due_at, cancel_at, watched_until),
+            lease=Lease(worker, lease_until, hand_backs, cancel_requested or overdue),
+            billing=Billing(price, rate, cost),
             metadata=RequestMetadata(
-                base_url=row.base_url,
-                webhook_url=row.webhook_url,
-                idempotency_key=row.idempotency_key,
-                fingerprint=row.fingerprint,
-                reply=row.reply,
-                traceparent=row.traceparent,
+                base_url=base_url,
+                webhook_url=webhook_url,
+                idempotency_key=idempotency_key,
+                fingerprint=fingerprint,
+                reply=reply,
+                traceparent=traceparent,
             ),
         )
 

@@ -396,6 +396,25 @@ paces = Table(
     Column("measured", BigInteger, nullable=False),
 )
 
+#: What each end adds to `counters`, `samples`, `paces` and `outputs`, until it is folded into them (`measurements.py`).
+journal = Table(
+    "journal",
+    metadata,
+    #: Order of the ends.
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("slug", Text, nullable=False),
+    #: `Request.outcome`; null for a test, which isn't counted.
+    Column("outcome", String(9)),
+    #: Micro-dollars; null where nothing was to be charged.
+    Column("charged", BigInteger),
+    #: The speed that was measured; null where none was.
+    Column("speed_key", Text),
+    Column("step_seconds", Double),
+    #: Rows of `outputs`.
+    Column("outputs", JSON(none_as_null=True)),
+)
+
 #: The latest preview of each image that is being made, apart from its request's row, which is read often.
 previews = Table(
     "previews",

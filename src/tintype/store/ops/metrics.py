@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
@@ -14,7 +14,7 @@ from tintype.core import WorkerReport
 from tintype.store.billing import ledger
 from tintype.store.db.conditions import ALIVE, LIVE
 from tintype.store.db.database import Database, now, read_clock
-from tintype.store.db.measurements import BUCKET, INSERT
+from tintype.store.db.measurements import BUCKET, INSERT, Ends, bucket
 from tintype.store.db.records import Status
 from tintype.store.db.tables import counters, requests, samples, workers
 from tintype.store.ops.autoscaler import wanted
@@ -56,6 +56,10 @@ class Bucket:
     refused: int
     cancelled: int
 
+    def with_ends(self, more: Mapping[str, int]) -> Bucket:
+        """The same with further ends, by outcome."""
+        return replace(self, **{outcome: getattr(self, outcome) + number for outcome, number in more.items()})
+
     @property
     def fill(self) -> float | None:
         """How full the forward passes were, from 0 to 1; None where there were none."""
@@ -86,13 +90,13 @@ class TimeSeries:
     def measure(self, *, force: bool = False) -> None:
         """Write this bucket's gauges, unless another process has; delete expired buckets. force: write in any case."""
         with self._db.read() as view:
-            begun = int(read_clock(view)) // BUCKET * BUCKET
+            begun = bucket(read_clock(view))
             if not force and view.scalar(select(s.queued).where(s.at == begun)) is not None:
                 return
             gauges = _gauges(view)
         with self._db.write() as tx:
             moment = read_clock(tx)
-            fresh = INSERT[tx.dialect.name](samples).values(at=int(moment) // BUCKET * BUCKET, **gauges)
+            fresh = INSERT[tx.dialect.name](samples).values(at=bucket(moment), **gauges)
             tx.execute(fresh.on_conflict_do_update(index_elements=[s.at], set_=gauges))
             tx.execute(delete(samples).where(s.at < moment - TTL))
 
@@ -107,7 +111,13 @@ class TimeSeries:
             moment = read_clock(view)
             first = (int(moment) - seconds) // width + 1
             rows = view.execute(wanted.where(s.at >= first * width)).all()
-        return moment, width, [_bucket(number * width, *values) for number, *values in rows]
+            ends = Ends.unfolded(view).buckets
+        buckets = {number: _bucket(number * width, *values) for number, *values in rows}
+        for at, ended in ends.items():
+            if (number := at // width) >= first:
+                known = buckets.get(number) or _bucket(number * width, *(None for _ in GAUGES), *(0 for _ in SUMS))
+                buckets[number] = known.with_ends(ended)
+        return moment, width, [buckets[number] for number in sorted(buckets)]
 
 
 def _bucket(*values: Any) -> Bucket:
@@ -182,7 +192,9 @@ def _live() -> Any:
 
 def _sums(view: Connection) -> dict[str, float]:
     """The counters; charges that are missing now are added to those of requests that are gone."""
-    sums = {row.key: row.value for row in view.execute(select(counters))}
+    sums: dict[str, float] = {row.key: row.value for row in view.execute(select(counters))}
+    for key, more in Ends.unfolded(view).counters.items():
+        sums[key] = sums.get(key, 0) + more
     return sums | {MISSED.key(): sums.get(MISSED.key(), 0) + ledger.missed(view)}
 
 

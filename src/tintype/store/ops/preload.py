@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from tintype.store.db.audit import current_actor, record
 from tintype.store.db.database import Database, read_clock
@@ -30,6 +30,14 @@ class Preload:
     loaded: bool = False
 
 
+#: Built once: a worker asks this with each heartbeat.
+ASKED = (
+    select(warmups.c.slug)
+    .where(warmups.c.worker == bindparam("own"), warmups.c.state == PreloadState.WARMING)
+    .order_by(warmups.c.changed_at)
+)
+
+
 class Preloads:
     """What was asked for, and the workers' answers."""
 
@@ -48,9 +56,8 @@ class Preloads:
 
     def asked(self, worker: str) -> list[str]:
         """The models that this worker was asked to load and hasn't answered for, the oldest first."""
-        own = warmups.c.worker == worker, warmups.c.state == PreloadState.WARMING
         with self._db.read() as view:
-            return list(view.scalars(select(warmups.c.slug).where(*own).order_by(warmups.c.changed_at)))
+            return list(view.scalars(ASKED, {"own": worker}))
 
     def answer(
         self, worker: str, slug: str, state: PreloadState, seconds: float | None = None, error: str | None = None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict, Unpack, get_args
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, delete, exists, insert, or_, select, update
 
 from tintype import __version__
 from tintype.core import WorkerReport
@@ -106,6 +106,13 @@ class WorkerRow:
         return "working" if self.report.running else "idle"
 
 
+# Built once: building a statement takes longer than running it. What they set is what they are executed with.
+MINE = select(workers, now().label("moment")).where(workers.c.id == bindparam("own"))
+BEGIN = insert(workers).values(seen_at=now(), started_at=now())
+HEARTBEAT = update(workers).where(workers.c.id == bindparam("own")).values(seen_at=now())
+SERVER_SEEN = update(servers).where(servers.c.id == bindparam("own")).values(seen_at=now(), left_at=None)
+
+
 class Workers:
     """The workers' heartbeats, and draining them."""
 
@@ -129,14 +136,12 @@ class Workers:
         about = {} if report is None else {"about": report.to_json()}
         values = {"device": device, "forward_passes": forward_passes, "rows": rows, **stats, **about}
         with self._db.note() as tx:
-            moment = read_clock(tx)
-            before = tx.execute(select(workers).where(workers.c.id == id)).one_or_none()
+            before = tx.execute(MINE, {"own": id}).one_or_none()
             if before is None:
-                born = {"id": id, "version": __version__, "seen_at": moment, "started_at": moment}
-                tx.execute(insert(workers).values(**values, **born))
+                tx.execute(BEGIN, {**values, "id": id, "version": __version__})
                 return False
-            tx.execute(update(workers).where(workers.c.id == id).values(**values, seen_at=moment))
-            _count(tx, moment, before, values)
+            tx.execute(HEARTBEAT, {**values, "own": id})
+            _count(tx, before, values)
             return before.drain_at is not None
 
     def alive(self, within: float) -> list[WorkerRow]:
@@ -242,7 +247,7 @@ class Servers:
     def heartbeat(self, id: str, models: Mapping[str, str]) -> None:
         """Note a heartbeat; one that was taken for gone is known again."""
         with self._db.note() as tx:
-            known = tx.execute(update(servers).where(servers.c.id == id).values(seen_at=now(), left_at=None)).rowcount
+            known = tx.execute(SERVER_SEEN, {"own": id}).rowcount
         if not known:
             self.start(id, models)
 
@@ -278,14 +283,14 @@ def _drain(tx: Connection, id: str, *, released: bool) -> bool:
     return bool(changed + tx.execute(fresh).rowcount)
 
 
-def _count(tx: Connection, moment: float, before: Row[Any], values: Mapping[str, Any]) -> None:
+def _count(tx: Connection, before: Row[Any], values: Mapping[str, Any]) -> None:
     """Add what a worker did since its last heartbeat to the time series and the counters, if anything."""
     earlier = before.counts or {}
     more = {key: count - earlier.get(key, 0) for key, count in values.get("counts", {}).items()}
     gained = {name: values[name] - before._mapping[name] for name in COUNTED if name in values}
     if any(gained.values()):
         room = gained["forward_passes"] * values.get("max_rows", 0)
-        measurements.add_to_bucket(tx, moment, **gained, room=room)
+        measurements.add_to_bucket(tx, before.moment, {**gained, "room": room})
         more |= {**gained, ROOM.key(): room}
     measurements.add(tx, more)
 

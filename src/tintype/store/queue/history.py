@@ -137,12 +137,14 @@ class History:
 def expire(tx: Connection, rules: Rules, before: float | None = None) -> int:
     """Move expired records to the history, give up what no worker will finish, remove silent workers; how many records.
 
+    And fold the journal of ends.
     Where the clock was set back, what it left in the future comes to the present. before: a moment in unix seconds at
     which the records must have expired; now, if not given.
     """
     moment = read_clock(tx)
     set_back(tx, moment, rules.lease)
     give_up(tx, moment, rules)
+    measurements.fold(tx)
     silent = workers.c.seen_at < moment - WORKER_TTL
     tx.execute(delete(workers).where(silent, workers.c.drain_at.is_(None)))
     expired = requests.c.expires_at <= (moment if before is None else before)

@@ -7,7 +7,7 @@ until another worker claims the request.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any
@@ -16,14 +16,17 @@ import structlog
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Double,
+    Integer,
     Select,
+    Update,
     and_,
     bindparam,
     delete,
     exists,
     false,
     func,
-    insert,
+    not_,
     or_,
     select,
     update,
@@ -36,10 +39,11 @@ from tintype.store.billing import ledger
 from tintype.store.billing.ledger import dollars
 from tintype.store.db import measurements
 from tintype.store.db.conditions import ATTEMPTS, MOMENT, PROCESSING, QUEUED, lapsed
-from tintype.store.db.database import after, notify, now, read_clock
+from tintype.store.db.database import after, now
+from tintype.store.db.notify import Channel, notify
 from tintype.store.db.records import CANCELLED, Failure, LeaseStatus, Progress, Request, Status
-from tintype.store.db.tables import inputs, outputs, requests, unended
-from tintype.store.webhooks.events import enqueue_deliveries
+from tintype.store.db.tables import inputs, journal, requests, unended
+from tintype.store.webhooks.events import HAS_WEBHOOKS, enqueue_deliveries
 
 log = structlog.get_logger()
 
@@ -71,21 +75,63 @@ NOW = select(now()).scalar_subquery()
 LATE = func.coalesce(select(func.min(columns.cancel_at)).where(QUEUED).scalar_subquery() <= NOW, false())
 #: A request and its attempt's number.
 Held = tuple[str, int]
+
+
+def is_cancelled(moment: ColumnElement[float] | float) -> ColumnElement[bool]:
+    """Requests that are cancelled or past their deadline."""
+    return or_(columns.cancel_requested, func.coalesce(columns.cancel_at <= moment, false()))
+
+
+# Statements, built once: building one takes longer than running it.
+
+OWN = columns.id == bindparam("own")
+#: The fence: the request, if it is this attempt that runs it.
+MINE = and_(OWN, columns.attempt == bindparam("held_as"), PROCESSING)
+HELD = select(requests, now().label("moment")).where(MINE)
+#: Of all of a worker's requests. Locked in one order, so that two workers that renew the same ones don't deadlock.
+RENEWABLE = (
+    select(columns.id, columns.attempt, is_cancelled(now()).label("cancelled"))
+    .where(columns.id.in_(bindparam("held", expanding=True)), PROCESSING)
+    .order_by(columns.id)
+    .with_for_update()
+)
 #: Progress and lease of one request; executed for all of a worker's in one call.
-RENEW = update(requests).where(columns.id == bindparam("own")).values(step=bindparam("at"), steps=bindparam("of"))
+RENEW = (
+    update(requests)
+    .where(OWN)
+    .values(step=bindparam("at"), steps=bindparam("of"), lease_until=now() + bindparam("lease", type_=Double()))
+)
+REQUEUE = (
+    update(requests)
+    .where(OWN)
+    .values(status=Status.QUEUED, worker=None, lease_until=None, started_at=None, step=0, hand_backs=bindparam("backs"))
+)
+#: The end of a request that has not ended otherwise; it is returned, with what else has to change.
+_END = (
+    update(requests)
+    .values(ended_at=now(), expires_at=now() + bindparam("kept_for", type_=Double()), lease_until=None)
+    .returning(requests, exists().where(inputs.c.request_id == bindparam("own")), HAS_WEBHOOKS)
+)
+_STEPS = func.coalesce(bindparam("counted", type_=Integer()), columns.steps)
+COMPLETE = _END.where(MINE, not_(is_cancelled(now()))).values(
+    status=Status.COMPLETED,
+    result=bindparam("made", type_=columns.result.type),
+    cost=ledger.COST,
+    step=_STEPS,
+    steps=_STEPS,
+)
+FAIL = _END.where(OWN, columns.attempt == bindparam("held_as"), columns.status == bindparam("was")).values(
+    status=Status.FAILED, error=bindparam("why"), error_status=bindparam("answer"), error_kind=bindparam("kind")
+)
+INPUT = delete(inputs).where(inputs.c.request_id == bindparam("own")).returning(inputs.c.name, inputs.c.size)
 
 
 def renew(tx: Connection, progress: Sequence[Progress], rules: Rules) -> dict[str, LeaseStatus]:
     """Write the progress of all of a worker's requests and extend their leases; a status for each, by id."""
-    moment = read_clock(tx)
-    # Locked in one order, so that two workers that renew the same requests don't deadlock.
-    fence = select(columns.id, columns.attempt, is_cancelled(moment).label("cancelled"))
-    held = fence.where(columns.id.in_([one.id for one in progress]), PROCESSING).order_by(columns.id).with_for_update()
-    running = {row.id: row for row in tx.execute(held)}
+    running = {row.id: row for row in tx.execute(RENEWABLE, {"held": [one.id for one in progress]})}
     mine = [one for one in progress if one.id in running and running[one.id].attempt == one.attempt]
     if mine:
-        rows = [{"own": one.id, "at": one.step, "of": one.steps} for one in mine]
-        tx.execute(RENEW.values(lease_until=moment + rules.lease), rows)
+        tx.execute(RENEW, [{"own": one.id, "at": one.step, "of": one.steps, "lease": rules.lease} for one in mine])
     lost = {one.id: LeaseStatus.LOST for one in progress}
     kept = {one.id: LeaseStatus.CANCEL if running[one.id].cancelled else LeaseStatus.KEEP for one in mine}
     return lost | kept
@@ -96,20 +142,16 @@ def complete(tx: Connection, id: str, attempt: int, result: Result, rules: Rules
 
     False when it is no longer this attempt's, or was cancelled meanwhile: then it ends FAILED, uncharged.
     """
-    request = held_by(tx, id, attempt)
-    if request is None:
-        return False
-    counted = request if steps is None else replace(request, steps=steps)
-    end(tx, counted, CANCELLED if request.lease.cancel_requested else result, rules)
-    return not request.lease.cancel_requested
+    made = {"made": result.to_json(), "seconds": result.inference_time, "counted": steps}
+    if _end(tx, COMPLETE, rules, own=id, held_as=attempt, **made) is not None:
+        return True
+    fail(tx, id, attempt, CANCELLED, rules)  # if it is still this attempt's
+    return False
 
 
 def fail(tx: Connection, id: str, attempt: int, failure: Failure, rules: Rules) -> bool:
     """End the request as FAILED, uncharged; False when it is no longer this attempt's."""
-    request = held_by(tx, id, attempt)
-    if request is not None:
-        end(tx, request, failure, rules)
-    return request is not None
+    return _fail(tx, id, attempt, Status.PROCESSING, failure, rules) is not None
 
 
 def retry(tx: Connection, id: str, attempt: int, error: str, rules: Rules) -> bool:
@@ -121,9 +163,8 @@ def retry(tx: Connection, id: str, attempt: int, error: str, rules: Rules) -> bo
     if request is None:
         return False
     if request.attempts >= rules.max_attempts and not request.lease.cancel_requested:
-        end(tx, request, Failure(error, 500), rules)
-    else:
-        _requeue(tx, request, "it failed", rules)
+        return fail(tx, id, attempt, Failure(error, 500), rules)
+    _requeue(tx, request, "it failed", rules)
     return True
 
 
@@ -134,16 +175,20 @@ def hand_back(tx: Connection, id: str, attempt: int, rules: Rules) -> bool:
     """
     request = held_by(tx, id, attempt)
     if request is not None:
-        _requeue(tx, request, "handed back", rules, hand_backs=request.lease.hand_backs + 1)
+        _requeue(tx, request, "handed back", rules, hand_backs=1)
     return request is not None
 
 
-def cancel(tx: Connection, request: Request, rules: Rules) -> None:
-    """End a queued request; have a running one's worker stop it, by its next renewal; leave an ended one."""
-    if request.status is Status.QUEUED:
-        end(tx, request, CANCELLED, rules)
-    elif not request.ended:
-        change(tx, request.id, cancel_requested=True)
+def cancel(tx: Connection, request: Request, rules: Rules) -> Request:
+    """End a queued request; have a running one's worker stop it, by its next renewal; leave an ended one.
+
+    Returns the request after that.
+    """
+    if request.ended:
+        return request
+    if request.status is Status.PROCESSING:
+        return change(tx, request.id, cancel_requested=True)
+    return end(tx, request, CANCELLED, rules)
 
 
 def give_up(tx: Connection, moment: float, rules: Rules) -> None:
@@ -154,35 +199,42 @@ def give_up(tx: Connection, moment: float, rules: Rules) -> None:
         end(tx, request, lost, rules)
 
 
-def end(tx: Connection, request: Request, outcome: Result | Failure, rules: Rules) -> None:
-    """End a request: its state, its account's money, its webhooks and the counters change together."""
-    moment = read_clock(tx)
-    values: dict[str, Any] = {"ended_at": moment, "expires_at": moment + rules.retention, "lease_until": None}
-    if isinstance(outcome, Failure):
-        ledger.release(tx, request)
-        why = {"error": outcome.error, "error_status": outcome.status, "error_kind": outcome.kind}
-        values |= {"status": Status.FAILED, **why}
+def end(tx: Connection, request: Request, failure: Failure, rules: Rules) -> Request:
+    """End a request that was read in this transaction, and has not ended, as FAILED, uncharged; it after that."""
+    ended = _fail(tx, request.id, request.attempt, request.status, failure, rules)
+    return request if ended is None else ended
+
+
+def _fail(tx: Connection, id: str, attempt: int, was: Status, failure: Failure, rules: Rules) -> Request | None:
+    why = {"why": failure.error, "answer": failure.status, "kind": failure.kind}
+    return _end(tx, FAIL, rules, own=id, held_as=attempt, was=was, **why)
+
+
+def _end(tx: Connection, statement: Update, rules: Rules, **which: object) -> Request | None:
+    """Its state, its account's money, its webhooks and what is counted change together; None where nothing does."""
+    row = tx.execute(statement, {**which, "kept_for": rules.retention}).one_or_none()
+    if row is None:
+        return None
+    *values, has_input, has_webhooks = row
+    ended = Request.of(values)
+    if ended.failure is None:
+        ledger.settle(tx, ended)
     else:
-        cost = ledger.settle(tx, request, outcome.inference_time)
-        values |= {"status": Status.COMPLETED, "result": outcome.to_json(), "cost": cost}
-        values |= {"step": request.steps, "steps": request.steps}
-    ended = change(tx, request.id, **values)
-    _release_files(tx, ended, rules)
-    enqueue_deliveries(tx, ended, moment)
-    measurements.note_end(tx, ended, moment)
+        ledger.release(tx, ended)
+    if has_input:
+        _release_input(tx, ended, rules)
+    if has_webhooks:
+        enqueue_deliveries(tx, ended, ended.timing.ended_at or 0.0)
+    measurements.note_end(tx, ended)
+    notify(tx, Channel.ENDED, ended.id)
     log_when_committed(tx, "ended", ended, **_ended_facts(ended))
+    return ended
 
 
-def _release_files(tx: Connection, ended: Request, rules: Rules) -> None:
-    """Its own input image is no longer needed; each of its images, as far as their sizes are known, may be an input."""
-    mine = delete(inputs).where(inputs.c.request_id == ended.id).returning(inputs.c.name, inputs.c.size)
-    row = tx.execute(mine).one_or_none()
-    if row is not None and row.size:
+def _release_input(tx: Connection, ended: Request, rules: Rules) -> None:
+    row = tx.execute(INPUT, {"own": ended.id}).one()
+    if row.size:
         after(tx, partial(rules.discard, row.name))
-    made = () if ended.result is None else ended.result.outputs
-    sizes = [{"name": one.name, "width": one.width, "height": one.height} for one in made if one.width]
-    if sizes:
-        tx.execute(insert(outputs), [size | {"expires_at": ended.timing.expires_at} for size in sizes])
 
 
 def change(tx: Connection, id: str, **values: Any) -> Request:
@@ -190,32 +242,28 @@ def change(tx: Connection, id: str, **values: Any) -> Request:
     return Request.of(tx.execute(update(requests).where(columns.id == id).values(values).returning(requests)).one())
 
 
-def is_cancelled(moment: ColumnElement[float] | float) -> ColumnElement[bool]:
-    """Requests that are cancelled or past their deadline."""
-    return or_(columns.cancel_requested, columns.cancel_at <= moment)
-
-
 def held_by(tx: Connection, id: str, attempt: int) -> Request | None:
-    """The fence: the request, if it is this attempt that runs it."""
-    mine = select(requests).where(columns.id == id, columns.attempt == attempt, PROCESSING)
-    row = tx.execute(mine).one_or_none()
-    return None if row is None else Request.of(row, read_clock(tx))
+    """The request, if it is this attempt that runs it."""
+    row = tx.execute(HELD, {"own": id, "held_as": attempt}).one_or_none()
+    return None if row is None else Request.of(row[:-1], row.moment)
 
 
-def _requeue(tx: Connection, request: Request, why: str, rules: Rules, **changes: object) -> None:
+def _requeue(tx: Connection, request: Request, why: str, rules: Rules, hand_backs: int = 0) -> None:
     if request.lease.cancel_requested:
         end(tx, request, CANCELLED, rules)
         return
-    free = {"status": Status.QUEUED, "worker": None, "lease_until": None, "started_at": None, "step": 0}
-    change(tx, request.id, **free, **changes)
+    tx.execute(REQUEUE, {"own": request.id, "backs": request.lease.hand_backs + hand_backs})
     log_when_committed(tx, "queued again", request, why=why)
-    notify(tx)
+    notify(tx, Channel.claimable(test=request.test))
 
 
-def overdue(view: Connection, rules: Rules) -> tuple[bool, bool]:
-    """Whether there is anything for `give_up`, and whether there may be later: any request that has not ended."""
-    lost, unended = view.execute(_any_lost(rules.max_attempts)).one()
-    return lost, unended
+def overdue(view: Connection, rules: Rules) -> tuple[bool, bool, bool]:
+    """Whether there is anything for `give_up`; whether there may be later: any request that has not ended.
+
+    And whether any end is in the journal.
+    """
+    lost, unended, unfolded = view.execute(_any_lost(rules.max_attempts)).one()
+    return lost, unended, unfolded
 
 
 @lru_cache(16)
@@ -225,9 +273,9 @@ def _lost(max_attempts: int) -> Select[Any]:
 
 
 @lru_cache(16)
-def _any_lost(max_attempts: int) -> Select[bool, bool]:
+def _any_lost(max_attempts: int) -> Select[bool, bool, bool]:
     lost = or_(LATE, exists().where(_left_behind(max_attempts, NOW)))
-    return select(lost, exists(select(unended.c.key_id)))
+    return select(lost, exists(select(unended.c.key_id)), exists().select_from(journal))
 
 
 def _no_worker_will_finish(max_attempts: int, moment: ColumnElement[float]) -> ColumnElement[bool]:

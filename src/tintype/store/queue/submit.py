@@ -43,7 +43,8 @@ from tintype.settings.groups import Safety
 from tintype.store.accounts.keys import SHARED_LIMITS, Ceilings, Key
 from tintype.store.billing import ledger
 from tintype.store.db.conditions import kept
-from tintype.store.db.database import notify, now
+from tintype.store.db.database import now
+from tintype.store.db.notify import Channel, notify
 from tintype.store.db.records import Allowance, Billing, Lease, Request, RequestMetadata, Status, Timing
 from tintype.store.db.tables import accounts, api_keys, inputs, requests, unended
 from tintype.store.queue import eta
@@ -317,7 +318,7 @@ def _admit(tx: Connection, request: Request, new: NewRequest, rules: Rules) -> R
     if new.input:
         _admit_input(tx, request, new.input, int(account.inputs or 0), rules.input_quota)
     ledger.hold(tx, request, key, account)
-    notify(tx)
+    notify(tx, Channel.claimable(test=request.test))
     return replace(request, allowance=allowance, remaining=account.balance - account.held)
 
 

@@ -8,11 +8,17 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, exists, insert, literal_column, select
 
 from tintype.store.billing.ledger import dollars
 from tintype.store.db.records import DISABLED, EVENTS, DeliveryStatus, Request, Status, Subscription
 from tintype.store.db.tables import deliveries, webhooks
+
+#: In what a statement on a request returns: whether the request's account has webhooks. Its column is named in full,
+#: since on SQLite SQLAlchemy leaves the table's name away there.
+HAS_WEBHOOKS = exists().where(webhooks.c.account_id == literal_column("requests.account_id"), ~webhooks.c.removed)
+OWNED = select(webhooks).where(webhooks.c.account_id == bindparam("whose"), ~webhooks.c.removed)
+ENQUEUE = insert(deliveries)
 
 
 def enqueue_deliveries(tx: Connection, request: Request, moment: float) -> None:
@@ -23,8 +29,7 @@ def enqueue_deliveries(tx: Connection, request: Request, moment: float) -> None:
     event = EVENTS[request.status]
     bodies: dict[str, str] = {}
     rows = []
-    owned = select(webhooks).where(webhooks.c.account_id == request.account_id, ~webhooks.c.removed)
-    for subscription in map(Subscription.of, tx.execute(owned)):
+    for subscription in map(Subscription.of, tx.execute(OWNED, {"whose": request.account_id})):
         url = subscription.url if event in subscription.events else None
         if subscription.url is None:
             url = request.metadata.webhook_url
@@ -55,7 +60,7 @@ def enqueue_deliveries(tx: Connection, request: Request, moment: float) -> None:
             }
         )
     if rows:
-        tx.execute(insert(deliveries), rows)
+        tx.execute(ENQUEUE, rows)
 
 
 def message(request: Request, event: str, moment: float, base: str) -> dict[str, Any]:

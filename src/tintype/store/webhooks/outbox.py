@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, ScalarSelect, Select, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, and_, exists, func, or_, select, update
 
 from tintype.errors import NotFound
 from tintype.store.db.audit import record
 from tintype.store.db.clock import set_back_deliveries
-from tintype.store.db.conditions import UNENDED, find_owned
+from tintype.store.db.conditions import MOMENT, UNENDED, find_owned
 from tintype.store.db.database import Database, now, read_clock
 from tintype.store.db.records import DISABLED, Delivery, DeliveryOutcome, DeliveryStatus, Subscription
 from tintype.store.db.tables import deliveries, webhooks
@@ -65,7 +65,7 @@ class Outbox:
                 return None
         with self._db.write() as tx:
             moment = read_clock(tx)
-            row = tx.execute(_next(moment)).one_or_none()
+            row = tx.execute(_NEXT, {"moment": moment}).one_or_none()
             if row is None:
                 return None
             claimed = self._change(tx, row.id, attempt=d.attempt + 1, lease_until=moment + self._lease)
@@ -166,7 +166,7 @@ def backlog() -> tuple[ScalarSelect[int], ScalarSelect[float]]:
     return select(func.count()).select_from(due).scalar_subquery(), select(func.min(due.c.due_at)).scalar_subquery()
 
 
-def _next(moment: float) -> Select[Any]:
+def _next(moment: ColumnElement[float]) -> Select[Any]:
     """The delivery to send now: due, of a receiver and an account below their limits of concurrent attempts."""
     due = select(deliveries).where(*_due(moment))
     for column, limit in ((d.receiver, PER_RECEIVER), (d.account_id, PER_ACCOUNT)):
@@ -175,3 +175,6 @@ def _next(moment: float) -> Select[Any]:
         )
         due = due.where(column.not_in(under_way))
     return due.order_by(d.due_at, d.id).limit(1)
+
+
+_NEXT = _next(MOMENT)

@@ -15,12 +15,12 @@ from tintype.web.auth import Caller, Reader
 from tintype.web.declared import Answer
 from tintype.web.dependencies import StoreDep
 from tintype.web.openapi import errors
-from tintype.web.query import PageQuery, WindowQuery
+from tintype.web.query import MAX_USAGE_DAYS, PageQuery, WindowQuery
 from tintype.web.threads import Threaded
 from tintype.web.wire import DayNumber, Dollars, Id, Moment, Omittable, Paged
 
-#: Days of a window by default, and at most.
-DEFAULT_DAYS, MAX_DAYS = 30, 366
+#: Days of a window.
+DEFAULT_DAYS = 30
 
 router = APIRouter(route_class=Threaded, responses=errors(401), tags=["account"])
 
@@ -151,7 +151,7 @@ def ledger(key: Reader, store: StoreDep, query: Annotated[LedgerQuery, Query()])
 )
 def days(key: Reader, store: StoreDep, query: Annotated[WindowQuery, Query()]) -> LedgerDays:
     """Every day (UTC) of a window of at most 366 days: credits added and spent, and the balance at its end."""
-    found = store.billing.days(key.account_id, *query.window(DEFAULT_DAYS, MAX_DAYS))
+    found = store.billing.days(key.account_id, *query.window(DEFAULT_DAYS, MAX_USAGE_DAYS))
     return LedgerDays(days=[LedgerDay.from_record(day, date=day.number) for day in found])
 
 
@@ -163,7 +163,7 @@ def days(key: Reader, store: StoreDep, query: Annotated[WindowQuery, Query()]) -
 )
 def usage(key: Reader, store: StoreDep, query: Annotated[WindowQuery, Query()]) -> Usage:
     """A sum per day (UTC) and model that had requests, and the sum of all, in a window of at most 366 days."""
-    since, before = query.window(DEFAULT_DAYS, MAX_DAYS)
+    since, before = query.window(DEFAULT_DAYS, MAX_USAGE_DAYS)
     used = store.queue.history.usage(Filter(account_id=key.account_id, since=since, before=before))
     rows = [UsageRow.from_record(one, date=one.day, model_name=one.model) for one in used]
     return Usage(data=rows, total=UsageSum.of(used))

@@ -24,7 +24,7 @@ from tintype.web.threads import Threaded
 from tintype.web.wire import Dollars, Id, Moment, Omittable, Paged, Url, exact
 
 #: Days that a window spans by default, and at most; rows of a page by default.
-DEFAULT_DAYS, MAX_DAYS, ROWS = 7, 31, 20
+DEFAULT_DAYS, MAX_HISTORY_DAYS, ROWS = 7, 31, 20
 
 #: A request's status here: PENDING until it has ended.
 PastStatus = Literal["COMPLETED", "FAILED", "PENDING"]
@@ -134,7 +134,7 @@ def history(
 ) -> HistoryPage:
     """One page of the requests in a window of at most 31 days, each with its cost, inputs and outcome."""
     query.check(key)
-    since, before = query.window(DEFAULT_DAYS, MAX_DAYS)
+    since, before = query.window(DEFAULT_DAYS, MAX_HISTORY_DAYS)
     rows, total = store.queue.history.page(
         Filter(
             account_id=key.account_id,

@@ -47,7 +47,7 @@ def _flag(value: object) -> object:
 #: Numbers may be sent as texts, as parameters of models may: a form has nothing else.
 Number = BeforeValidator(no_number)
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT), Number] | None
-Flag = Annotated[bool, BeforeValidator(_flag), Field(strict=True)]
+BodyFlag = Annotated[bool, BeforeValidator(_flag), Field(strict=True)]
 
 
 class NewKey(Declared):
@@ -59,8 +59,8 @@ class NewKey(Declared):
     models: Annotated[list[str] | None, AfterValidator(_known)] = Field(
         None, description="a list of slugs of GET /v1/models; null for all that this key may run"
     )
-    read_only: Flag = Field(False, description="true or false")
-    test: Flag = Field(False, description="true or false")
+    read_only: BodyFlag = Field(False, description="true or false")
+    test: BodyFlag = Field(False, description="true or false")
     expires_in: Annotated[float, Field(gt=0, le=MAX_TTL), Number] | None = Field(
         None, description=f"seconds, up to {MAX_TTL}; null for no expiry"
     )

@@ -8,6 +8,7 @@ from fastapi import Response
 
 from tintype.catalog.spec import Catalogue, ModelSpec, Param
 from tintype.web.errors import StillRunningError
+from tintype.web.generate.submit import OPTIONS
 from tintype.web.openapi import BINARY, OF_RATE, REFUSALS, SCHEMAS, WITH_BODY, Schema, errors, headers, refusal
 
 #: Headers of answers to submits, and of v1's to finished ones.
@@ -89,7 +90,7 @@ def _asked(spec: ModelSpec, name: str) -> Schema:
     }
     content: Schema = {kind: {"schema": {"$ref": f"{SCHEMAS}{name}{ending}"}} for kind, ending in kinds.items()}
     content["application/json"]["examples"] = {"example": {"value": dict(spec.example)}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"parameters": [*OPTIONS], "requestBody": {"required": True, "content": content}}
 
 
 def bodies(catalogue: Catalogue) -> dict[str, Schema]:

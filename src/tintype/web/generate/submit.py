@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import structlog
-from fastapi import Depends, Header, Response
+from fastapi import Depends, Response
 from fastapi import Request as HttpRequest
 
 from tintype.catalog.advice import refuse, warnings, wording
@@ -52,8 +52,7 @@ from tintype.web.errors import CLIENT_GONE
 from tintype.web.files import Files
 from tintype.web.generate.dialect import Accepted, Call, Dialect
 from tintype.web.generate.wait import OUT_OF_REACH, ended, still_running
-from tintype.web.query import Absent
-from tintype.web.threads import in_thread
+from tintype.web.threads import answer_in_thread, in_thread
 
 log = structlog.get_logger()
 
@@ -64,45 +63,42 @@ MAX_CANCEL_AFTER = 86_400.0
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-#: The headers of a call that say how its request is run. The framework would take the first of two: see `_call`.
-IdempotencyKey = Annotated[
-    str | Absent,
-    Header(
-        alias="Idempotency-Key",
-        description="Makes the call safe to retry: its request is run and charged once, and the answer is the same",
-        json_schema_extra={"pattern": f"^{IDEMPOTENCY_KEY.pattern}$"},
-    ),
-]
-CancelAfter = Annotated[
-    str | Absent,
-    Header(
-        alias="Cancel-After",
-        description="Seconds after which the request is cancelled, unless it has completed",
-        json_schema_extra={"type": "number", "exclusiveMinimum": 0, "maximum": MAX_CANCEL_AFTER},
-    ),
-]
-WebhookUrl = Annotated[
-    str | Absent,
-    Header(
-        alias=WEBHOOK_URL,
-        description="A public address that is sent a message when the request has ended",
-        json_schema_extra={"format": "uri", "maxLength": MAX_URL},
-    ),
-]
+def _option(name: str, description: str, kind: str, **schema: object) -> Json:
+    schema = {"type": kind, "description": description, **schema, "title": name.title()}
+    return {"name": name, "in": "header", "required": False, "schema": schema, "description": description}
 
 
-async def _call(
-    http: HttpRequest,
-    key: Runner,
-    idempotency_key: IdempotencyKey = None,
-    cancel_after: CancelAfter = None,
-    webhook_url: WebhookUrl = None,
-) -> Call:
+#: The headers of a call that say how its request is run, as `/openapi.json` has them. `_call` reads them: the framework
+#: would take the first of two, and as long as for all else of a call.
+OPTIONS = (
+    _option(
+        "Idempotency-Key",
+        "Makes the call safe to retry: its request is run and charged once, and the answer is the same",
+        "string",
+        pattern=f"^{IDEMPOTENCY_KEY.pattern}$",
+    ),
+    _option(
+        "Cancel-After",
+        "Seconds after which the request is cancelled, unless it has completed",
+        "number",
+        exclusiveMinimum=0,
+        maximum=MAX_CANCEL_AFTER,
+    ),
+    _option(
+        WEBHOOK_URL,
+        "A public address that is sent a message when the request has ended",
+        "string",
+        format="uri",
+        maxLength=MAX_URL,
+    ),
+)
+
+
+async def _call(http: HttpRequest, key: Runner) -> Call:
     """Raises BadRequest, InvalidParameter for headers that aren't understood."""
     state, seconds = http.app.state, None
     base = base_url(http, state.runtime.settings)
-    for name in ("Idempotency-Key", "Cancel-After", WEBHOOK_URL):
-        single_header(http, name)
+    idempotency_key, cancel_after, webhook_url = (single_header(http, option["name"]) for option in OPTIONS)
     if idempotency_key is not None and not IDEMPOTENCY_KEY.fullmatch(idempotency_key):
         raise InvalidParameter("Idempotency-Key", idempotency_key, "1 to 255 printable ASCII characters without spaces")
     if cancel_after is not None:
@@ -141,7 +137,7 @@ async def generate(
     if accepted is None:
         return Response(status_code=CLIENT_GONE)
     try:
-        return await in_thread(call.http, dialect.render, call, accepted)
+        return await answer_in_thread(call.http, dialect.render, call, accepted)
     except StorageUnavailable as error:  # its advice would have the caller pay for another request
         raise still_running(WaitRanOut, accepted.request, OUT_OF_REACH) from error
 
@@ -164,7 +160,8 @@ async def accept(
             metadata = replace(metadata, webhook_url=url)
         with runtime.tracing.span("submit", http.headers.get(HEADER), model=spec.slug) as traceparent:
             metadata = replace(metadata, traceparent=traceparent)
-            return await in_thread(http, lambda: queue(call, prepare(call, dialect, spec, sent, metadata)))
+            run = in_thread if dialect.waits else answer_in_thread
+            return await run(http, lambda: queue(call, prepare(call, dialect, spec, sent, metadata)))
 
 
 def _sent_before(call: Call, once: str, sent: Json) -> tuple[str, Request | None]:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Literal
 
 from fastapi import APIRouter, Response
+from fastapi import Request as HttpRequest
 
 from tintype.catalog.spec import Catalogue
 from tintype.core import Format
@@ -19,7 +20,7 @@ from tintype.web.dependencies import BaseUrl, FilesDep, StoreDep
 from tintype.web.generate import answers, operations
 from tintype.web.generate.dialect import Accepted, Call
 from tintype.web.generate.submit import endpoint
-from tintype.web.generate.v2 import RESULT, Vendor, request_answer
+from tintype.web.generate.v2 import RESULT, Vendor, polled, request_answer
 from tintype.web.responses import StoredFile
 from tintype.web.threads import Threaded
 from tintype.web.wire import Url
@@ -100,6 +101,6 @@ class V1(Vendor):
         return StoredFile(outputs, first.name, outputs.size(first.name), run=run, headers=headers, media_type=kind)
 
 
-def poll(key: Reader, request_id: str, store: StoreDep, files: FilesDep, base: BaseUrl) -> Response:
+def poll(key: Reader, request_id: str, http: HttpRequest, store: StoreDep, files: FilesDep, base: BaseUrl) -> Response:
     """The same body as the result endpoint of v2."""
-    return request_answer(store, files.outputs, store.queue.find(request_id, key.account_id), base)
+    return request_answer(polled(http, store, request_id, key), files.outputs, base)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
+from fastapi import Request as HttpRequest
 from pydantic import Field
 
 from tintype.catalog.spec import Catalogue, ModelSpec
 from tintype.errors import TintypeError
 from tintype.media.storage import Storage
-from tintype.store.db.records import Request, Status
+from tintype.store.accounts.keys import Key
+from tintype.store.db.records import Status
+from tintype.store.queue.queue import Found
 from tintype.store.store import Store
 from tintype.store.webhooks.events import links
 from tintype.web.auth import Reader, Runner
@@ -99,23 +102,32 @@ class Cancelled(Answer):
     error: str | None
 
 
-def status(key: Reader, request_id: str, store: StoreDep, base: BaseUrl) -> Response:
+def status(key: Reader, request_id: str, http: HttpRequest, store: StoreDep, base: BaseUrl) -> Response:
     """The request's state: queued at a position, running at a step, completed or failed."""
-    request = store.queue.find(request_id, key.account_id)
-    return _found(answers.status(request, base, store.queue.eta(request)))
+    found = polled(http, store, request_id, key)
+    return _found(answers.status(found.request, base, found.eta))
 
 
-def result(key: Reader, request_id: str, store: StoreDep, files: FilesDep, base: BaseUrl) -> Response:
+def result(
+    key: Reader, request_id: str, http: HttpRequest, store: StoreDep, files: FilesDep, base: BaseUrl
+) -> Response:
     """The images' addresses once the request is COMPLETED; until then its status."""
-    return request_answer(store, files.outputs, store.queue.find(request_id, key.account_id), base)
+    return request_answer(polled(http, store, request_id, key), files.outputs, base)
 
 
-def request_answer(store: Store, outputs: Storage, request: Request, base: str) -> Response:
+def polled(http: HttpRequest, store: Store, request_id: str, key: Key) -> Found:
+    """The account's request; raises RequestUnknown. The credits that the answer's header tells are read with it."""
+    found = store.queue.poll_one(request_id, key.account_id)
+    http.state.remaining = found.remaining
+    return found
+
+
+def request_answer(found: Found, outputs: Storage, base: str) -> Response:
     """The result endpoint's answer: 422 for FAILED, the status while there is no result yet."""
+    request = found.request
     if not request.ended:
-        return _found(answers.status(request, base, store.queue.eta(request)))
-    remaining = store.accounts.remaining(request.account_id)
-    return _found(answers.result(request, base, remaining, outputs), answers.notes(request, {}))
+        return _found(answers.status(request, base, found.eta))
+    return _found(answers.result(request, base, found.remaining, outputs), answers.notes(request, {}))
 
 
 def _found(answer: Running | Completed | Result | Failed, headers: dict[str, str] | None = None) -> Response:

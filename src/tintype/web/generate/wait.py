@@ -56,16 +56,15 @@ async def _watch(call: Call, request: Request) -> Request | None:
     runtime, queue = call.runtime, call.store.queue
     with runtime.watcher.watching(request.id) as watch:
         gone = asyncio.create_task(_disconnected(call.http))
-        woken = asyncio.create_task(watch.wake.wait())
+        gone.add_done_callback(lambda _: watch.wake.set())
         try:
-            await asyncio.wait(
-                {gone, woken}, timeout=runtime.settings.web.sync_timeout, return_when=asyncio.FIRST_COMPLETED
-            )
+            await watch.wait(runtime.settings.web.sync_timeout)
         finally:
             gone.cancel()
-            woken.cancel()
     if watch.error:
         raise watch.error
+    if watch.ended:
+        return watch.ended
     if watch.over:
         return await runtime.threads.run(request.account_id, queue.find, request.id, request.account_id)
     if gone.done():

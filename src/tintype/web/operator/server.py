@@ -19,12 +19,10 @@ from tintype.web.auth import Auditor, Observer, Operator
 from tintype.web.declared import Allowed, Answer, SentQuery
 from tintype.web.dependencies import StoreDep
 from tintype.web.openapi import errors
-from tintype.web.query import DIGITS, Absent, Day, PageQuery
+from tintype.web.query import DIGITS, MAX_USAGE_DAYS, Absent, Day, PageQuery
 from tintype.web.threads import Threaded
 from tintype.web.wire import Dollars, Id, Moment, Paged
 
-#: Days of a window, at most.
-MAX_DAYS = 366
 #: One act, or all acts on a kind of thing.
 ACT_FILTERS = (*THINGS, *ACTS)
 
@@ -319,7 +317,7 @@ def usage(_key: Auditor, store: StoreDep, query: Annotated[AccountsQuery, Query(
 
     Charges are the ledger's, which never expires. `completed` and `failed` are null where requests have expired.
     """
-    first, last = period(query.first, query.last, ("from", "to"), MAX_DAYS)
+    first, last = period(query.first, query.last, ("from", "to"), MAX_USAGE_DAYS)
     window, size = Window.of(first, last), query.per_page
     used, total = store.billing.usage(window, query.by, query.account or "", size=size, page=query.page)
     sums = {"total_charged": total.charged, "total_cost": total.cost, "total_uncharged": total.uncharged}

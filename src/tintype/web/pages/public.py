@@ -16,11 +16,11 @@ from tintype.core import Format
 from tintype.errors import NotFound, NotReady
 from tintype.media.samples import draw
 from tintype.store.store import Store
-from tintype.web.auth import caller, observer
+from tintype.web.auth import observer
 from tintype.web.declared import Answer, SentQuery
 from tintype.web.dependencies import BaseUrl, FilesDep, RuntimeDep
 from tintype.web.openapi import BINARY, errors, headers
-from tintype.web.query import Flag
+from tintype.web.query import QueryFlag
 from tintype.web.responses import CachedEndpoint, StoredFile, conditional
 from tintype.web.runtime import Runtime
 from tintype.web.threads import Threaded, holder, in_thread
@@ -51,7 +51,9 @@ class Health(Answer):
 class ReadyQuery(SentQuery):
     """What is asked."""
 
-    web: Annotated[Flag, Field(description="Whether this process can take calls, with or without a worker")] = False
+    web: Annotated[QueryFlag, Field(description="Whether this process can take calls, with or without a worker")] = (
+        False
+    )
 
 
 class Ready(Answer):
@@ -91,7 +93,7 @@ async def metrics(http: HttpRequest, runtime: RuntimeDep) -> Response:
     if runtime.settings.telemetry.metrics == "off":
         raise NotFound("Nothing is at GET /metrics: this server's operator has turned it off")
     if runtime.settings.telemetry.metrics == "operator":
-        await observer(await caller(http))
+        await observer(http)
     text, content_type = await in_thread(http, runtime.metrics.render, http.headers.get("accept", ""))
     return Response(text, media_type=content_type)
 

@@ -21,7 +21,7 @@ const BROAD = new Set(["Weights", "Device memory", "Models loaded"]);
 
 /**
  * Asks the server for something below /v2/operator, says the words, and shows the new state; throws Refused.
- * @typedef {(path: string, words: string) => Promise<void>} Act
+ * @typedef {(path: string, words: string) => Promise<void>} Operate
  * A name and a value.
  * @typedef {[name: string, value: string]} Fact
  */
@@ -29,9 +29,9 @@ const BROAD = new Set(["Weights", "Device memory", "Models loaded"]);
 /**
  * The queue's figures, with the lever.
  * @param {Api.Overview} overview
- * @param {Act | null} act null where nothing may be done
+ * @param {Operate | null} operate null where nothing may be done
  */
-export function queueFacts({ queue, workers }, act) {
+export function queueFacts({ queue, workers }, operate) {
   const alive = workers.filter(({ state }) => ["working", "idle"].includes(state)).length;
   /** @type {Fact[]} */
   const facts = [
@@ -50,7 +50,7 @@ export function queueFacts({ queue, workers }, act) {
     h(
       "div.row.lever",
       {},
-      act && (queue.paused ? resumeButton(act) : pauseButton(act)),
+      operate && (queue.paused ? resumeButton(operate) : pauseButton(operate)),
       h("p.hint", {}, queueWords(queue, alive)),
     ),
   ];
@@ -65,12 +65,12 @@ function queueWords({ paused_at: since }, alive) {
   return alive ? "" : "No worker takes requests: what is asked waits until one does.";
 }
 
-/** @param {Act} act */
-function pauseButton(act) {
+/** @param {Operate} operate */
+function pauseButton(operate) {
   const words =
     "Workers take nothing more. What runs goes on to its end, and new requests are accepted and wait, " +
     "also over a restart. Test keys notice nothing.";
-  const go = () => act("queue/pause", "The queue is paused.");
+  const go = () => operate("queue/pause", "The queue is paused.");
   return h(
     "button",
     { type: "button", id: "lever", onclick: () => confirm("Pause the queue?", words, "Pause the queue", go) },
@@ -78,10 +78,10 @@ function pauseButton(act) {
   );
 }
 
-/** @param {Act} act */
-function resumeButton(act) {
+/** @param {Operate} operate */
+function resumeButton(operate) {
   const words = "Workers take requests again, in the order in which they would have.";
-  const go = () => act("queue/resume", "The queue goes on.");
+  const go = () => operate("queue/resume", "The queue goes on.");
   return h(
     "button.primary",
     {
@@ -96,9 +96,9 @@ function resumeButton(act) {
 /**
  * A card per worker.
  * @param {Api.Overview} overview
- * @param {Act | null} act null where nothing may be done
+ * @param {Operate | null} operate null where nothing may be done
  */
-export function workerCards({ servers, workers, at }, act) {
+export function workerCards({ servers, workers, at }, operate) {
   return [
     h("h2", {}, "Workers"),
     ...(servers.length ? [h("p.hint", { id: "servers" }, `Servers: ${servers.map(serverWords).join(", ")}`)] : []),
@@ -106,7 +106,7 @@ export function workerCards({ servers, workers, at }, act) {
       ? h(
           "ul.workers",
           {},
-          workers.map((worker) => card(worker, at, act)),
+          workers.map((worker) => card(worker, at, operate)),
         )
       : h("p.hint", {}, NO_WORKER),
   ];
@@ -122,9 +122,9 @@ const serverWords = ({ id, version, state }) => `${id} (tintype ${version}, ${st
 /**
  * @param {Api.Worker} worker
  * @param {Api.Moment} at the overview's time
- * @param {Act | null} act
+ * @param {Operate | null} operate
  */
-function card(worker, at, act) {
+function card(worker, at, operate) {
   const { id, state } = worker;
   const gone = state === "drained" || state === "silent";
   return h(
@@ -140,7 +140,7 @@ function card(worker, at, act) {
     ),
     gone ? null : running(worker),
     h("p.hint", {}, stateWords(worker)),
-    act && lever(worker, gone, act),
+    operate && lever(worker, gone, operate),
   );
 }
 
@@ -153,11 +153,11 @@ function stateWords({ state, paused }) {
 /**
  * @param {Api.Worker} worker
  * @param {boolean} gone
- * @param {Act} act
+ * @param {Operate} operate
  */
-function lever({ id, state, drain_at: drained }, gone, act) {
-  if (drained) return recallButton(id, state, act);
-  return gone ? null : drainButton(id, act);
+function lever({ id, state, drain_at: drained }, gone, operate) {
+  if (drained) return recallButton(id, state, operate);
+  return gone ? null : drainButton(id, operate);
 }
 
 /** @param {Api.Worker} worker */
@@ -229,25 +229,25 @@ function memoryFacts({ memory: { process, weights, budget, reserved, allocated, 
 
 /**
  * @param {string} id
- * @param {Act} act
+ * @param {Operate} operate
  */
-function drainButton(id, act) {
+function drainButton(id, operate) {
   const words = `${id} takes nothing more, ends what it has, and leaves. Its place stays empty until you recall it.`;
-  const go = () => act(place(id, "drain"), `${id} drains.`);
+  const go = () => operate(place(id, "drain"), `${id} drains.`);
   return workerLever(id, "Drain", () => confirm("Drain this worker?", words, "Drain the worker", go));
 }
 
 /**
  * @param {string} id
  * @param {Api.WorkerState} state
- * @param {Act} act
+ * @param {Operate} operate
  */
-function recallButton(id, state, act) {
+function recallButton(id, state, operate) {
   const when = state === "drained" ? "" : " as soon as it has left";
   const words =
     `The server that started ${id} starts a fresh worker in its place${when}. ` +
     "One that was started by hand must be started by hand again.";
-  const go = () => act(place(id, "recall"), `The place of ${id} is filled again.`);
+  const go = () => operate(place(id, "recall"), `The place of ${id} is filled again.`);
   return workerLever(id, "Recall", () => confirm("Fill its place again?", words, "Recall", go, "primary"));
 }
 

@@ -10,7 +10,7 @@ import { queueFacts, workerCards } from "./operator-state.js";
 /** Milliseconds between polls of the queue and the workers, and of the figures of the last hours. */
 const [OFTEN, SELDOM] = [2_500, 10_000];
 
-/** @typedef {import("./operator-state.js").Act} Act */
+/** @typedef {import("./operator-state.js").Operate} Operate */
 
 /** The number of the page's present drawing: one with a former key must not go on. */
 let drawing = 0;
@@ -54,12 +54,12 @@ async function show() {
   const draw = (/** @type {Api.Overview} */ overview) =>
     keepingFocus(() => {
       // A key that may only read is for a screen on the wall: there is nothing to press.
-      fill(queue, queueFacts(overview, key.read_only ? null : act));
-      fill(workers, workerCards(overview, key.read_only ? null : act));
+      fill(queue, queueFacts(overview, key.read_only ? null : operate));
+      fill(workers, workerCards(overview, key.read_only ? null : operate));
     });
   const look = async () => draw(await get("/v2/operator"));
-  /** @type {Act} */
-  const act = async (lever, words) => {
+  /** @type {Operate} */
+  const operate = async (lever, words) => {
     await send(`/v2/operator/${lever}`);
     news.textContent = words;
     await Promise.all([look(), acts && drawAudit(acts)]);

@@ -1,4 +1,4 @@
-"""`python -m tests.delays`: how long requests wait for an idle worker, on both databases; it times, so is no test."""
+"""`python -m benchmarks.claim_delays`: how long requests wait for an idle worker, on both databases."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 from statistics import median
 
 from sqlalchemy import select
-
 from tests.acceptance.harness import Server, until
 from tests.databases import postgres_server
-from tests.toy import small_setting
+from tests.toy_weights import small_setting
+
 from tintype.catalog.models import SD35_TURBO_TXT2IMG
 from tintype.store.db.tables import requests
 
@@ -27,7 +27,7 @@ def submit_when_idle(server: Server) -> None:
     http = server.http()
     id = http.post(f"/v2/{SLUG}", json=SMALLEST).json()["request_id"]
     until(lambda: http.get(f"/v2/requests/{id}/status").json()["status"] == "COMPLETED")
-    time.sleep(random.uniform(0.05, 0.2))
+    time.sleep(random.uniform(0.05, 0.2))  # noqa: S311 - nothing secret
 
 
 def milliseconds(server: Server) -> list[float]:
@@ -43,7 +43,8 @@ def measure(name: str, folder: Path, **settings: object) -> None:
     for _ in range(NUMBER):
         submit_when_idle(server)
     delays = milliseconds(server)
-    assert server.stop() == 0
+    if server.stop():
+        raise RuntimeError("the server did not stop by itself")
     figures = f"median {median(delays):.1f}, 95 % {delays[NUMBER * 95 // 100]:.1f}, max {delays[-1]:.1f} ms"
     print(f"{name}: {figures} (load {os.getloadavg()[0]:.1f})")  # noqa: T201 - what it is for
 

@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 
 from tintype.catalog.advice import NEED_TWO_STEPS, refuse, warnings
-from tintype.catalog.parameters import SAMPLER_ALIASES, SAMPLERS, SCHEDULES
+from tintype.catalog.models import SD35_TURBO_TXT2IMG
+from tintype.catalog.parameters import SAMPLER_ALIASES, SAMPLERS, SCHEDULES, planned_steps
 from tintype.core import GenerationParams
 from tintype.diffusion import samplers, schedules
+from tintype.diffusion.samplers.spec import plan
 from tintype.errors import BadRequest
 
 ORDER = GenerationParams(steps=20, guidance=1.0, seed=1, sampler="euler", schedule="sgm_uniform")
@@ -74,3 +76,11 @@ def test_what_is_good_is_not_warned_of() -> None:
     assert warnings(replace(ORDER, sampler="PNDM", schedule="", strength=0.1, steps=30)) == []
     assert warnings(replace(ORDER, sampler="dpm_2", schedule="karras", steps=4)) == []
     assert warnings(replace(ORDER, sampler="lms", steps=4)) == []
+
+
+@pytest.mark.parametrize("sampler", sorted(samplers.SAMPLERS.keys() - {"dpm_adaptive"}))
+@pytest.mark.parametrize("steps", [2, 3, 20])
+def test_planned_steps_are_the_samplers_own(sampler: str, steps: int) -> None:
+    method, space = samplers.SAMPLERS[sampler], schedules.Flow(3.0)
+    own = method.count(plan(method, "normal", steps, 1.0, space), space)
+    assert planned_steps(SD35_TURBO_TXT2IMG, replace(ORDER, sampler=sampler, schedule="normal", steps=steps)) == own

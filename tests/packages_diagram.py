@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import tomllib
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise, permutations
 from pathlib import Path
 from typing import NamedTuple
@@ -61,6 +61,7 @@ class Packages(NamedTuple):
     tensors: set[str]
 
 
+@cache
 def packages() -> Packages:
     layers = _layers()
     places = {

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 from PIL import ExifTags, Image
-from tests.pictures import saved
+from tests.image_files import saved
 
 from tintype.catalog.parameters import SAMPLERS, SCHEDULES, SD15_SCHEDULERS
 from tintype.core import Format, GenerationParams, Recipe
