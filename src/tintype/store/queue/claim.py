@@ -101,7 +101,8 @@ def claimable(view: Connection, asked: Claim, rules: Rules, limit: int) -> Claim
     """What `claim` would find: an empty queue is polled many times a second, without the lock."""
     wait = 0.0 if asked.test else rules.warm_wait
     statement = _poll(asked.worker, asked.loaded, wait, asked.test, bool(asked.passing_over))
-    return Claimable(*view.execute(statement, {"limit": limit, **_passed(asked)}).one())
+    number, stale, others = view.execute(statement, {"limit": limit, **_passed(asked)}).one()
+    return Claimable(min(limit, number), stale, others)
 
 
 def claim(tx: Connection, following: NextClaim, found: Claimable, rules: Rules) -> list[Request]:
@@ -209,7 +210,7 @@ def _others(worker: str) -> ColumnElement[bool]:
 
 @lru_cache(16)
 def _poll(worker: str, loaded: frozenset[str], wait: float, test: bool, passing: bool) -> Select[Any]:
-    """A `Claimable`, of at most LIMIT requests."""
+    """A `Claimable`; of what is queued, at most LIMIT are counted."""
     elsewhere = _elsewhere(worker, loaded)
     mine = [columns.test.is_(test), _claimable(elsewhere, wait), *_allowed(PASSED_KEYS, test, passing)]
     some = select(columns.seq).where(QUEUED, *mine).limit(LIMIT).subquery()
