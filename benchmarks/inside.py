@@ -35,6 +35,7 @@ from tintype.store.db.database import Database
 from tintype.store.db.migrations import migrate
 from tintype.store.db.records import Request
 from tintype.store.db.tables import requests
+from tintype.store.queue.claim import Claim
 from tintype.store.queue.lifecycle import Rules
 from tintype.store.queue.queue import Leases
 from tintype.store.queue.submit import NewRequest
@@ -232,7 +233,7 @@ def working(url: str, turn: Turn, pipe: Connection) -> None:
 
 def claimed(leases: Leases, worker: str, ready: Any) -> tuple[list[Request], float]:
     """One request, or as many as are there where the version claims in bunches; and the seconds that it took."""
-    bunches, wanted = hasattr(leases, "claim_many"), 1
+    bunches, wanted = hasattr(leases, "claim_bunch"), 1
     while bunches and wanted < BUNCH and ready.acquire(block=False):
         wanted += 1
     began = time.monotonic()
@@ -248,8 +249,9 @@ def claimed(leases: Leases, worker: str, ready: Any) -> tuple[list[Request], flo
 
 def claim(leases: Leases, worker: str, wanted: int, *, idle: bool) -> list[Request]:
     """So many of the next requests at most; one where the version claims no more in one transaction."""
-    if bunch := getattr(leases, "claim_many", None):
-        return [*bunch(worker, wanted, idle=idle)]
+    if bunch := getattr(leases, "claim_bunch", None):
+        asked = Claim(worker=worker, idle=idle)
+        return [*bunch(lambda _: asked, wanted)]
     one = leases.claim(worker, idle=idle)
     return [one] if one else []
 
