@@ -40,7 +40,7 @@ from tintype.store.billing.ledger import dollars
 from tintype.store.db import measurements
 from tintype.store.db.conditions import ATTEMPTS, MOMENT, PROCESSING, QUEUED, UNENDED, lapsed
 from tintype.store.db.database import after, now
-from tintype.store.db.notify import Channel, notify
+from tintype.store.db.notify import Channel, notification, notify
 from tintype.store.db.records import CANCELLED, Failure, LeaseStatus, Progress, Request, Status
 from tintype.store.db.tables import inputs, journal, requests
 from tintype.store.webhooks.events import HAS_WEBHOOKS, enqueue_deliveries
@@ -106,7 +106,12 @@ REQUEUE = (
 _END = (
     update(requests)
     .values(ended_at=now(), expires_at=now() + bindparam("kept_for", type_=Double()), lease_until=None)
-    .returning(requests, exists().where(inputs.c.request_id == bindparam("own")), HAS_WEBHOOKS)
+    .returning(
+        requests,
+        exists().where(inputs.c.request_id == bindparam("own")),
+        HAS_WEBHOOKS,
+        notification(Channel.ENDED, columns.id),
+    )
 )
 _STEPS = func.coalesce(bindparam("counted", type_=Integer()), columns.steps)
 COMPLETE = _END.where(MINE, not_(is_cancelled(now()))).values(
@@ -211,7 +216,7 @@ def _end(tx: Connection, statement: Update, rules: Rules, **which: object) -> Re
     row = tx.execute(statement, {**which, "kept_for": rules.retention}).one_or_none()
     if row is None:
         return None
-    *values, has_input, has_webhooks = row
+    *values, has_input, has_webhooks, _ = row
     ended = Request.of(values)
     if ended.failure is None:
         ledger.settle(tx, ended)
@@ -222,7 +227,7 @@ def _end(tx: Connection, statement: Update, rules: Rules, **which: object) -> Re
     if has_webhooks:
         enqueue_deliveries(tx, ended, ended.timing.ended_at or 0.0)
     measurements.note_end(tx, ended)
-    notify(tx, Channel.ENDED, ended.id)
+    notify(tx, Channel.ENDED, ended.id, returned=True)
     log_when_committed(tx, "ended", ended, **_ended_facts(ended))
     return ended
 
