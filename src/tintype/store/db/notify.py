@@ -12,13 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
-from sqlalchemy import ColumnElement, Connection, String, literal
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy import Connection
 
 from tintype.errors import StoreUnavailable
 from tintype.store.db.database import Database, after
@@ -45,37 +42,10 @@ class Channel(StrEnum):
         return cls.TEST_QUEUED if test else cls.QUEUED
 
 
-class notification(FunctionElement[str]):  # noqa: N801 - a function in SQL
-    """`notify` in what a statement on rows returns, with a payload of each row: on PostgreSQL it spares a statement.
-
-    On SQLite it is NULL: there `notify` takes no statement.
-    """
-
-    type = String()
-    inherit_cache = True
-
-    def __init__(self, channel: Channel, payload: ColumnElement[str]) -> None:
-        super().__init__(literal(f"tintype_{channel}"), payload)
-
-
-@compiles(notification)
-def _null(_: object, __: SQLCompiler, **___: Any) -> str:
-    return "NULL"
-
-
-@compiles(notification, "postgresql")
-def _pg_notify(element: notification, compiler: SQLCompiler, **options: Any) -> str:
-    return f"pg_notify{compiler.process(element.clause_expr, **options)}"
-
-
-def notify(tx: Connection, channel: Channel, payload: str = "", *, returned: bool = False) -> None:
-    """Wake who listens to a channel when this transaction commits, and not at all if it doesn't.
-
-    returned: whether a statement of this transaction has returned the same `notification`.
-    """
+def notify(tx: Connection, channel: Channel, payload: str = "") -> None:
+    """Wake who listens to a channel when this transaction commits, and not at all if it doesn't."""
     if tx.dialect.name == "postgresql":
-        if not returned:
-            tx.exec_driver_sql("SELECT pg_notify(%s, %s)", (f"tintype_{channel}", payload))
+        tx.get_execution_options()["group"].notices.append((f"tintype_{channel}", payload))
     elif tx.engine.url.database:
         after(tx, partial(wake_folder(tx.engine.url.database).send, channel, payload))
 
