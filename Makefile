@@ -65,7 +65,7 @@ nightly: setup ## Run the tests that `make test` leaves out: chaos, and two soak
 	$(PYTEST) -m nightly
 
 .PHONY: bench
-bench: setup ## Measure against diffusers in one run; write benchmarks/results/latest.json
+bench: setup ## Measure against diffusers, and the control plane against an earlier commit; write benchmarks/results/latest.json
 	$(BIN)/python -m benchmarks.run
 
 .PHONY: weights

@@ -54,6 +54,11 @@ def kept_prompts(timed: Timed, rounds: int) -> list[float]:
     with torch.inference_mode():
         for number in range(rounds):
             misses = [timed(partial(family._text, f"fox {number} {index}"))[1] for index in range(8)]
-            hits = timed(lambda text=f"fox {number} 0": [family._text(text) for _ in range(HITS)])[1] / HITS
+            hits = timed(partial(_ask_again, family, f"fox {number} 0"))[1] / HITS
             ratios.append(hits / statistics.median(misses))
     return ratios
+
+
+def _ask_again(family: Any, text: str) -> None:
+    for _ in range(HITS):
+        family._text(text)

@@ -24,7 +24,8 @@ from rich.progress import track
 from rich.table import Table
 from tests.toy_weights import toy_weights
 
-from benchmarks import memory, start, store, submits
+from benchmarks import control, fleet, latency, memory, start, store, submits
+from benchmarks.sides import BASELINE, NOW
 from benchmarks.work import Done, Pipeline, init, mixed_jobs, ours
 from tintype.checkpoints.weights import WeightsSpec
 from tintype.diffusion.families import load_family
@@ -57,14 +58,40 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each figure, interleaved")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/latest.json"))
     parser.add_argument("--store", action="store_true", help="only the store's and the server's submits; no models")
+    parser.add_argument("--control", action="store_true", help="only the control plane, before issue 18 and now")
     given = parser.parse_args()
-    figures = [] if given.store else models(given.rounds)
-    counted = [*store.measure(given.rounds), *submits.measure(given.rounds)]
-    figures += [Figure(one.what, *middle(one.ratios), one.target, one.per_second) for one in counted]
-    show(figures)
     given.output.parent.mkdir(parents=True, exist_ok=True)
-    given.output.write_text(json.dumps({**machine(), "figures": [asdict(one) for one in figures]}, indent=2) + "\n")
+    measured = machine()
+    if not given.control:
+        figures = [*([] if given.store else models(given.rounds)), *stores(given.rounds)]
+        show(figures)
+        measured["figures"] = [asdict(one) for one in figures]
+    if not given.store:
+        measured |= control_plane(given.rounds, given.output.with_suffix(".png"))
+    given.output.write_text(json.dumps(measured, indent=2) + "\n")
     Console().print(f"written to {given.output}")
+
+
+def stores(rounds: int) -> list[Figure]:
+    """What the store and the web process do in a second."""
+    counted = [*store.measure(rounds), *submits.measure(rounds)]
+    return [Figure(one.what, *middle(one.ratios), one.target, one.per_second) for one in counted]
+
+
+def control_plane(rounds: int, plot: Path) -> dict[str, Any]:
+    """What was before and is now, where a request's time goes, and where a fleet bends; printed, and as JSON."""
+    rows, parts = control.measure(rounds)
+    Console().print(control.table(rows))
+    Console().print(latency.table(parts))
+    fleets = fleet.fleets([NOW])
+    fleet.show(fleets)
+    fleet.plot({name: levels for name, (_, levels) in fleets.items()}, plot)
+    return {
+        "baseline": BASELINE,
+        "control": [one.as_json() for one in rows],
+        "latency": {name: one._asdict() for name, one in parts.items()},
+        "fleet": fleet.as_json(fleets),
+    }
 
 
 def models(rounds: int) -> list[Figure]:
@@ -113,7 +140,8 @@ def overhead(family: Family, count: int, rounds: int) -> Figure:
             for job in jobs:
                 engine.add(family.begin(job, init()))
             engine.step()
-            steps, bare = [], []
+            steps: list[float] = []
+            bare: list[float] = []
             while len(steps) < 8:
                 bare.append(timed(partial(family.predict, *rows(engine)))[1])
                 steps.append(timed(engine.step)[1])
@@ -131,7 +159,8 @@ def previews(family: Family, rounds: int) -> Figure:
             engine.add(picture)
             engine.step()
             look(picture)  # fits the map, once per model
-            steps, looks = [], []
+            steps: list[float] = []
+            looks: list[float] = []
             while len(steps) < 8:
                 looks.append(timed(partial(look, picture))[1])
                 steps.append(timed(engine.step)[1])

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 from sqlalchemy import func, insert, select, text
 from tests.databases import SqliteFiles, postgres_server, server_program
 from tests.stores import a_result, store_on
@@ -233,9 +233,15 @@ def together(hearts: list[Callable[[], None]]) -> float:
     """Heartbeats per second of workers that beat as fast as they can."""
     began = time.perf_counter()
     with ThreadPoolExecutor(len(hearts)) as pool:
-        for done in [pool.submit(lambda heart=heart: [heart() for _ in range(BEATS)]) for heart in hearts]:
+        for done in [pool.submit(repeated, heart) for heart in hearts]:
             done.result()
     return len(hearts) * BEATS / (time.perf_counter() - began)
+
+
+def repeated(heart: Callable[[], None]) -> None:
+    """The heartbeats of a round."""
+    for _ in range(BEATS):
+        heart()
 
 
 def with_lock(tenant: BusyTenant, work: Callable[[], float]) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from tests.databases import Databases, PostgresServer, SqliteFiles, postgres_server, server_program
@@ -21,6 +22,8 @@ from tintype.store.db.database import Database
 
 def pytest_configure() -> None:
     """Time no example of a property: the machine may have something else to do. TINTYPE_EXAMPLES: how many of each."""
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)  # rich's takes seconds
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
     settings.register_profile("untimed", deadline=None, max_examples=int(os.environ.get("TINTYPE_EXAMPLES", "50")))
     settings.load_profile("untimed")
 
@@ -29,6 +32,7 @@ def pytest_configure() -> None:
 SESSION_SERVERS = ("builtin", "server")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One process of pytest-xdist runs the tests that share something, which is then made once; the longest begin."""
     groups = {item: _group(item) for item in items}
@@ -39,13 +43,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (item.get_closest_marker("timeout") is None, groups[item] not in SESSION_SERVERS))
 
 
-def pytest_collection_finish() -> None:
-    """What importing has made is there to stay: the garbage collector needn't look at it again and again."""
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What importing has made is there to stay: the garbage collector needn't look at it again and again.
+
+    Raises UsageError where pytest-xdist, told to keep groups together, hasn't put them into the tests' ids: each of its
+    processes would start every server, which takes a third of the time of all tests.
+    """
     gc.freeze()
+    grouped = [item for item in session.items if item.get_closest_marker("xdist_group")]
+    if getattr(session.config.option, "loadgroup", False) and not all("@" in item.nodeid for item in grouped):
+        raise pytest.UsageError("pytest-xdist doesn't keep groups of tests together: see the constraint on pytest")
 
 
 def _group(item: pytest.Item) -> str | None:
     """A server of the session; or else the module, but for tests that take long and share nothing with others of it."""
+    if marked := item.get_closest_marker("xdist_group"):
+        return str(marked.args[0])
     fixtures: Mapping[str, Sequence[pytest.FixtureDef[Any]]] = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
     scopes = {name: found[-1].scope for name, found in fixtures.items()}
     for name in SESSION_SERVERS:

@@ -212,14 +212,19 @@ def statements(db: Database) -> Iterator[list[tuple[str, Any]]]:
         event.remove(db._engine, "before_cursor_execute", note)
 
 
-#: What begins and ends transactions, and sets them up.
-AROUND = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "PRAGMA", "SET", "SELECT pg_advisory_xact_lock")
+#: What begins and ends transactions, and sets them up; several changes' commit notifies once.
+AROUND = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "PRAGMA", "SET", "SELECT pg_notify")
 
 
 def asked_of(db: Database, work: Callable[[], object]) -> list[str]:
     """The statements that `work` takes, without those around a transaction."""
     with statements(db) as said:
         work()
+    return asked(said)
+
+
+def asked(said: list[tuple[str, Any]]) -> list[str]:
+    """Without those around a transaction."""
     return [statement for statement, _ in said if not statement.startswith(AROUND)]
 
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from benchmarks.abuse.actors import IMG2IMG, JSON, TXT2IMG
 from benchmarks.abuse.wire import Answer, call

@@ -45,7 +45,7 @@ def write_whole(path: Path, data: bytes, part: Path) -> None:
 
 
 def write_new(path: Path, data: bytes, part: Path) -> None:
-    """`write_whole` for a name that nobody knows before this returns: in about the time of one sync, not of two.
+    """`write_whole` for a name that is told only once this returns: in about the time of one sync, not of two.
 
     File and name are synced at the same time, which file systems commit together. A power cut meanwhile may leave part
     of the file under its name.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,9 @@ def state(http: httpx2.Client, id: str) -> str:
 def test_a_killed_worker(server: Server) -> None:
     before, _ = server.money()
     jobs = submit_some(server)
+    woken = {path.name.split(".")[1]: path for path in (server.data / "wake").iterdir()}
+    assert woken.keys() == {"queued", "ended+test_queued"}, "the worker's socket, and the server's"
+    os.utime(woken["queued"], (0, 0))  # a new one isn't removed
     server.kill_worker()
     bodies = assert_all_completed_and_charged_once(server, [job.request_id for job in jobs], before)
     assert any(body["metrics"].get("retry_count") == 1 for body in bodies)
@@ -72,6 +76,7 @@ def test_a_killed_worker(server: Server) -> None:
     [again] = [server.client().run("sd1.5-img2img", **SLOW | {"seed": 0})]
     http = server.http()
     assert http.get(again["output"]).content == http.get(bodies[0]["output"]).content
+    assert not woken["queued"].exists(), "its submit has removed it"
 
 
 def test_worker_and_server_killed_together(server: Server) -> None:

@@ -89,39 +89,6 @@ def test_an_address_for_one_request(telling: Server, http: httpx2.Client, receiv
     assert receiver.messages[1].verified(own["secret"])["data"]["request_id"] == response.headers["x-request-id"]
 
 
-@pytest.mark.parametrize(
-    ("path", "body", "words"),
-    [
-        ("add", {"event": EVENT}, "webhook_url: required"),
-        ("add", {"webhook_url": "http://one.example/"}, "event.types: required"),
-        ("add", {"webhook_url": "http://one.example/", "event": {"types": ["PIXELFLOW"]}}, "REQUEST_FAILED"),
-        ("add", {"webhook_url": "ftp://one.example/", "event": EVENT}, "only http:// and https://"),
-        ("add", {"webhook_url": "http://169.254.169.254/", "event": EVENT}, "not a public address"),
-        ("add", {"webhook_url": "https://one.example/" + "a" * 2000, "event": EVENT}, "2000 characters"),
-        ("add", {"webhook_url": 5, "event": EVENT}, "webhook_url: 5 was sent"),
-        ("update", {"webhook_url": "https://one.example/", "event": EVENT}, "webhook_id: required"),
-        ("rotate", {"webhook_id": ["a"]}, 'webhook_id: ["a"] was sent'),
-    ],
-)
-def test_what_is_refused(http: httpx2.Client, path: str, body: dict[str, Any], words: str) -> None:
-    refused(http.post(f"/webhook/{path}", json=body), 400, words)
-    assert http.get("/webhook/get").json()["webhooks"] == []
-
-
-def test_who_is_refused(telling: Server, http: httpx2.Client, receiver: Receiver) -> None:
-    refused(telling.http(None).get("/webhook/get"), 401)
-    refused(http.get("/webhook/inactive"), 400, "webhook_id: required")
-    refused(http.get("/webhook/dispatch-logs?webhook_id=a&page=0"), 400, "page")
-    refused(http.get("/webhook/dispatch-logs?webhook_id=unknown"), 404, "Webhook unknown not found")
-    looker = telling.http(new_key(telling, 0, read_only=True))
-    refused(looker.post("/webhook/add", json={"webhook_url": receiver.url(), "event": EVENT}), 403)
-    refused(looker.get("/webhook/inactive?webhook_id=a"), 403)
-    assert looker.get("/webhook/get").json() == {"webhooks": []}
-    response = http.post(f"/v2/{TEXT}", json=quick(), headers={"x-webhook-url": "http://192.168.1.1/"})
-    refused(response, 400, "not a public address")
-    assert http.get("/v1/get-user-credits").json()["credits"] == 1
-
-
 def test_a_dead_receiver_is_disabled_and_its_messages_replayed(
     new_server: Callable[..., Server], receiver: Receiver
 ) -> None:

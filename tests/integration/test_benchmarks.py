@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks import gpu
+from benchmarks import gpu, latency
+from benchmarks.control import Goal, Row
 from benchmarks.networks import DENOISERS, Denoiser, on_meta, work
 from benchmarks.work import mixed_jobs
 from tests.integration.conftest import KL
@@ -57,3 +58,20 @@ def test_the_true_sizes_are_those_of_the_published_models() -> None:
     assert counted == pytest.approx([0.86, 2.03, 8.06], rel=0.02)
     # 377 TFLOP for 20 steps of two rows, a few of them for text and decoding.
     assert 40 * work(DENOISERS[1], 1) == pytest.approx(377e12, rel=0.1)
+
+
+def test_a_request_s_parts_sum_to_the_whole() -> None:
+    """Whatever is not noted, or noted late by another thread."""
+    ends = [("parse", 1.0), ("commit", None), ("claim", 3.0), ("fetch", 2.5), ("steps", 7.0), ("answer", None)]
+    parts = latency._parts(0.5, [*ends, ("sent", 7.25)])
+    assert parts == {"parse": 0.5, "commit + claim": 2.0, "fetch": 0.0, "steps": 4.0, "answer + sent": 0.25}
+    assert sum(parts.values()) == 7.25 - 0.5
+    assert latency.Breakdown(6.75, 4.0, parts).beyond == 2.75
+
+
+def test_goals_are_held_by_what_is_now_or_by_what_it_gained() -> None:
+    row = Row("requests", "/s", Goal(5, of_gain=True), {"before": [100.0, 50.0], "now": [500.0, 300.0]})
+    assert (row.gain, row.held) == (5.5, True)
+    assert Row("a poll", "÷", Goal(0.5), {"now": [0.4, 0.6, 0.4]}).held is False
+    assert Row("idle", "%", Goal(0.5, at_least=False), {"now": [0.4]}).held is True
+    assert Row("requests", "/s", Goal(5, of_gain=True), {"now": [500.0]}).held is None, "git lacks the commit before"

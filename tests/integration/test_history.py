@@ -160,24 +160,6 @@ def test_the_window(web: Website, http: httpx2.Client) -> None:
     refused(http.get(HISTORY, params={"from_date": day(1), "to_date": day(2)}), 400, "from_date")
 
 
-@pytest.mark.parametrize(
-    ("query", "words"),
-    [
-        ({"page": "0"}, "page: '0' was sent"),
-        ({"per_page": "101"}, "from 1 to 100"),
-        ({"per_page": "many"}, "per_page"),
-        ({"status": "DONE"}, "one of COMPLETED, FAILED, PENDING"),
-        ({"sort_by": "price"}, "one of model_created"),
-        ({"sort_order": "up"}, "one of desc, asc"),
-        ({"from_date": "1.1.2026"}, "YYYY-MM-DD"),
-    ],
-)
-def test_what_is_refused(http: httpx2.Client, query: dict[str, str], words: str) -> None:
-    answer = http.get(HISTORY, params=query)
-    refused(answer, 400, words)
-    assert not answer.json()["error"].endswith(", "), "a choice without a name is none to be told of"
-
-
 def test_days_at_the_ends_of_time_are_days(http: httpx2.Client) -> None:
     assert ids(http, to_date="0001-01-01") == ids(http, from_date="9999-12-31", to_date="9999-12-31") == []
 
@@ -247,28 +229,6 @@ def test_one_upload_needs_no_list(web: Website, http: httpx2.Client) -> None:
         assert answer.status_code == 200, answer.text
         assert len(answer.json()["file_urls"]) == 1
     assert len(list(web.own.runtime.settings.assets_folder.iterdir())) == 2
-
-
-@pytest.mark.parametrize(
-    ("sent", "words"),
-    [
-        ({}, "data_urls: required"),
-        ({"data_urls": []}, "data_urls: required"),
-        ({"data_urls": ""}, "data_urls: required"),
-        ({"data_urls": {}}, "data_urls: required"),
-        ({"data_urls": 5}, "a list of 1 to 16"),
-        ({"data_urls": "data:,"}, "data_urls[0]: the image is empty"),
-        ({"data_urls": [5]}, "data_urls[0]: 5 was sent; allowed: the data: URI of an image"),
-        ({"data_urls": [picture(), None]}, "data_urls[1]: null was sent"),
-        ({"data_urls": ["data:image/png;base64,AAAA"] * 17}, "17 items"),
-        ({"data_urls": ["data:image/svg+xml,<svg/>"]}, "data_urls[0]: not a JPEG"),
-        ({"data_urls": ["https://one.example/a.png"]}, "data_urls[0]: not a JPEG"),
-        ({"data_urls": ["data:image/png;base64,%%%"]}, "data_urls[0]"),
-    ],
-)
-def test_what_is_no_upload(web: Website, http: httpx2.Client, sent: dict[str, Any], words: str) -> None:
-    refused(http.post("/upload-asset", json=sent), 400, words)
-    assert list(web.own.runtime.settings.assets_folder.iterdir()) == []
 
 
 def test_files_count_not_only_their_bytes(web: Website) -> None:

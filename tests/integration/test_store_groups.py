@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, text
+from tests.databases import statements
 
 from tintype.errors import Forbidden, PerhapsDone, StoreUnavailable
 from tintype.store.db import writers
 from tintype.store.db.database import Database, after
+from tintype.store.db.notify import Channel, notify
 
 NUMBER = 8
 
@@ -206,3 +208,26 @@ def test_a_note_may_come_with_a_change_but_no_change_with_a_note(db: Database, c
         go.set()
         assert (held.result(), change.result()) == (None, None)
     assert commits == [3, 3, 4]
+
+
+def test_a_group_notifies_once_of_what_is_committed(db: Database, commits: list[int]) -> None:
+    if db.kind == "sqlite":
+        pytest.skip("there each writer sends its own, after the commit")
+
+    def tell(name: str, *, fail: bool = False) -> None:
+        def then(tx: Connection) -> None:
+            notify(tx, Channel.QUEUED)
+            notify(tx, Channel.ENDED, name)
+            if fail:
+                raise ZeroDivisionError
+
+        put(db, name, then)
+
+    with db.listening([Channel.QUEUED, Channel.ENDED]) as source, statements(db) as said:
+        with all_waiting(db, lambda: tell("1"), lambda: tell("2", fail=True), lambda: tell("3")):
+            pass
+        while len(heard := source.receive()) == 0:
+            pass
+    assert [*map(tuple, heard)] == [("queued", ""), ("ended", "1"), ("ended", "3")]
+    assert sum("pg_notify" in statement for statement, _ in said) == 1
+    assert commits == [3]

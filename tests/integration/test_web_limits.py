@@ -42,8 +42,6 @@ def post(http: httpx2.Client, version: str = "v2", headers: dict[str, str] | Non
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"key_rpm": 2}, "may send 2 per minute. Retry in "),
-        ({"key_concurrency": 2}, "may have 2 at the same time"),
         ({"key_max_queued": 2}, "Too many images: the API keys of this account together may have 2 at the same time"),
         ({"queue": 4}, "One account may have 2 of the 4 images"),
         ({"queue": 2, "queue_share": 1}, "The queue is full"),
@@ -64,57 +62,11 @@ def test_429_says_when_to_come_back(tmp_path: Path, settings: dict[str, Any], wo
         assert left(http) == before
 
 
-def test_polling_and_replays_are_never_refused(tmp_path: Path) -> None:
-    once = {"idempotency-key": "7"}
-    with serving(tmp_path, key_rpm=1, key_concurrency=1) as site, site.http() as http:
-        request_id = post(http, headers=once).json()["request_id"]
-        for _ in range(10):
-            for path in (f"/v2/requests/{request_id}/status", f"/v2/requests/{request_id}", "/v1/get-user-credits"):
-                assert http.get(path).status_code == 200
-            assert post(http, headers=once).json()["request_id"] == request_id
-        refused(post(http), 429)
-        assert http.delete(f"/v2/requests/{request_id}").status_code == 200
-
-
 def test_limits_outlive_the_server(tmp_path: Path) -> None:
     with serving(tmp_path, key_rpm=1) as site, site.http() as http:
         assert post(http).status_code == 200
     with serving(tmp_path, key_rpm=1) as again, again.http(site.secret) as http:
         refused(post(http), 429)
-
-
-def state(site: Website, http: httpx2.Client, request_id: str) -> tuple[str, str | None]:
-    body = http.get(f"/v2/requests/{request_id}/status").json()
-    return body["status"], body.get("error")
-
-
-def test_what_is_not_done_in_time_is_cancelled_by_the_server(tmp_path: Path) -> None:
-    with serving(tmp_path) as site, site.http() as http:
-        patient, hasty = (post(http, headers={"cancel-after": after}).json() for after in ("3600", "0.2"))
-        until(lambda: state(site, http, hasty["request_id"]) == ("FAILED", "cancelled"), 60)
-        assert state(site, http, patient["request_id"])[0] == "QUEUED"
-        assert left(http) == pytest.approx(1 - 0.0035)
-        refused(post(http, "v1", {"cancel-after": "0.2"}), 500, "cancelled")
-        assert site.own.store.accounts.imbalances() == []
-
-
-@pytest.mark.parametrize("after", ["", "0", "-1", "soon", "nan", "inf", "86401"])
-def test_a_deadline_that_is_none(tmp_path: Path, after: str) -> None:
-    with serving(tmp_path) as site, site.http() as http:
-        refused(post(http, headers={"cancel-after": after}), 400, "Cancel-After", "at most 86400")
-        assert left(http) == 1
-
-
-def test_answers_to_a_limited_key_say_what_is_left_of_its_minute(tmp_path: Path) -> None:
-    with serving(tmp_path, key_rpm=3) as site, site.http() as http:
-        answers = [post(http, headers={"idempotency-key": str(number)}) for number in range(3)]
-        assert [answer.headers["x-rate-limit-remaining"] for answer in answers] == ["2", "1", "0"]
-        resets = [datetime.fromisoformat(answer.headers["x-rate-limit-reset-at-utc"]) for answer in answers]
-        assert resets == sorted(resets)
-        assert "x-rate-limit-remaining" not in http.get("/v1/get-user-credits").headers
-        assert "x-rate-limit-remaining" not in post(http, headers={"idempotency-key": "0"}).headers
-    with serving(tmp_path / "other") as site, site.http() as http:
-        assert "x-rate-limit-remaining" not in post(http).headers
 
 
 @pytest.mark.parametrize("settings", [{"key_concurrency": 1}, {"key_max_queued": 1}, {"queue": 1, "queue_share": 1}])

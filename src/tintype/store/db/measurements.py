@@ -63,7 +63,8 @@ def _add_to_bucket(dialect: str, names: tuple[str, ...]) -> Any:
 
 #: Without the id that the row is given.
 NOTE = insert(journal).inline()
-UNFOLDED = select(journal).order_by(journal.c.id)
+#: Without the images' sizes, which only `fold` reads of all.
+UNFOLDED = select(*(column for column in journal.c if column is not journal.c.outputs))
 TAKE = delete(journal).returning(journal)
 OUTPUTS_UNFOLDED = select(journal.c.outputs).where(journal.c.outputs.is_not(None))
 OF_SPEEDS = select(paces).where(paces.c.pace.in_(bindparam("keys", expanding=True)))

@@ -25,6 +25,7 @@ from tintype.telemetry.metrics import Transactions
 MAX_GROUP = 50
 #: Seconds after which a transaction takes no further change: other processes wait for the lock.
 MAX_HELD = 0.05
+NOTIFY = "SELECT pg_notify(channel, payload) FROM unnest(%s::text[], %s::text[]) AS notices (channel, payload)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,11 @@ class Group:
         self.kind = kind
         self._until = 0.0
         self._size = 0
-        #: What the present writer wants called after the commit.
+        #: What the present writer wants called after the commit, and has PostgreSQL notify: channels and payloads.
         self.callbacks: list[Callable[[], None]] = []
+        self.notices: list[tuple[str, str]] = []
+        #: Those of all whose changes are to be committed; repetitions are one.
+        self._notices: dict[tuple[str, str], None] = {}
         self._over = threading.Event()
         #: Why it is not committed; and whether it may be all the same.
         self._failure: BaseException | None = None
@@ -65,11 +69,15 @@ class Group:
 
     def join(self, callbacks: list[Callable[[], None]]) -> Connection:
         """Begin one change. The first has no savepoint: if it is undone, there is nothing to commit."""
-        self.callbacks = callbacks
+        self.callbacks, self.notices = callbacks, []
         self._size += 1
         if self._size > 1:
             self._tx.exec_driver_sql("SAVEPOINT change")
         return self._tx
+
+    def keep(self) -> None:
+        """The change is made, and to be committed."""
+        self._notices |= dict.fromkeys(self.notices)
 
     def undo(self, error: BaseException) -> None:
         """Undo the change that has just failed with this error; where that is impossible, all of them."""
@@ -110,9 +118,10 @@ class Group:
         finally:
             self._over.set()
 
-    @staticmethod
-    def _commit(tx: Connection) -> None:
+    def _commit(self, tx: Connection) -> None:
         try:
+            if self._notices:  # in one statement for all
+                tx.exec_driver_sql(NOTIFY, tuple(map(list, zip(*self._notices, strict=True))))
             tx.commit()
         except BaseException:
             tx.invalidate()  # SQLite may have left the transaction open
@@ -147,6 +156,7 @@ class Writers:
             refusal = None
             try:
                 yield group.join(callbacks)
+                group.keep()
             except BaseException as error:  # noqa: BLE001 - raised again, once the others' changes are committed
                 refusal = error
                 group.undo(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Double, bindparam, delete, func, select, update
@@ -148,13 +148,13 @@ def latest(view: Connection, ids: Sequence[str]) -> dict[str, dict[int, Preview]
     return found
 
 
-@lru_cache
+@cache
 def _put(dialect: str) -> Any:
-    """Of each image, the latest preview takes the place of the one before, unless that is a later attempt's."""
-    latest = INSERT[dialect](previews)
-    columns = {name: latest.excluded[name] for name in ("attempt", "look", "step", "finished", "jpeg")}
-    mine = c.attempt <= latest.excluded.attempt
-    return latest.on_conflict_do_update(index_elements=[c.request_id, c.picture], where=mine, set_=columns)
+    """Of one image, the latest preview in the place of the one before."""
+    row = INSERT[dialect](previews)
+    fresh = {name: row.excluded[name] for name in ("attempt", "look", "step", "finished", "jpeg")}
+    place = [c.request_id, c.picture]
+    return row.on_conflict_do_update(index_elements=place, set_=fresh, where=c.attempt <= row.excluded.attempt)
 
 
 def _row(id: str, one: Preview) -> dict[str, object]:

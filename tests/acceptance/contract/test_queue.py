@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import httpx2
 import pytest
 
-from tests.acceptance.harness import Server, until
+from tests.acceptance.contract.api import Api
+from tests.acceptance.contract.conftest import WAYS_WITH_SETTINGS, NewApi
+from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import (
     OLD,
     PRICES,
     TEXT,
     credits,
     left,
-    new_key,
     quick,
     refused,
     result,
@@ -23,21 +24,15 @@ from tests.acceptance.test_http_helpers import (
 )
 
 
-@pytest.fixture(scope="module")
-def workerless(new_server: Callable[..., Server]) -> Server:
+@pytest.fixture(scope="module", params=WAYS_WITH_SETTINGS)
+def api(request: pytest.FixtureRequest, new_api: NewApi) -> Iterator[Api]:
     """Has no workers, waits 0.2 s, and trusts a proxy on this machine."""
-    settings = {"devices": "", "sync_wait": 0.2, "trusted_proxies": "10.0.0.1, 127.0.0.1"}
-    return new_server(**settings).start(wait_for_worker=False)
+    with new_api(request.param, devices="", sync_timeout=0.2, trusted_proxies="10.0.0.1, 127.0.0.1") as workerless:
+        yield workerless
 
 
-@pytest.fixture
-def http(workerless: Server) -> httpx2.Client:
-    """A new account's."""
-    return workerless.http(new_key(workerless, 1))
-
-
-def test_it_lives_but_is_not_ready(workerless: Server) -> None:
-    http = workerless.http(None)
+def test_it_lives_but_is_not_ready(api: Api) -> None:
+    http = api.http(None)
     assert http.get("/health").json() == {"status": "ok"}
     response = http.get("/ready")
     assert response.status_code == 503
@@ -45,9 +40,9 @@ def test_it_lives_but_is_not_ready(workerless: Server) -> None:
     assert response.json()["worker"] is False
 
 
-def test_the_status_of_a_queued_request(workerless: Server, http: httpx2.Client) -> None:
+def test_the_status_of_a_queued_request(api: Api, http: httpx2.Client) -> None:
     first, second = submit(http, TEXT, quick()), submit(http, TEXT, quick())
-    address = f"{workerless.address}/v2/requests/{second}"
+    address = f"{api.address}/v2/requests/{second}"
     bodies = [http.get(path).json() for path in (f"{address}/status", address, address.replace("v2", "v1"))]
     for body in bodies:
         assert body["status"] == "QUEUED"
@@ -76,8 +71,8 @@ def test_cancelling_queued_work_is_at_once_and_free(http: httpx2.Client) -> None
             assert ended.json()["metrics"]["inference_time"] == 0
 
 
-def test_what_is_held_cannot_be_spent_twice(workerless: Server) -> None:
-    http = workerless.http(new_key(workerless, 2 * PRICES[TEXT]))
+def test_what_is_held_cannot_be_spent_twice(api: Api) -> None:
+    http = api.caller(2 * PRICES[TEXT])
     waiting = [submit(http, TEXT, quick()) for _ in range(2)]
     refused(http.post(f"/v2/{TEXT}", json=quick()), 406, "$0,", "$0.0035")
     http.delete(f"/v2/requests/{waiting[0]}")
@@ -86,13 +81,17 @@ def test_what_is_held_cannot_be_spent_twice(workerless: Server) -> None:
 
 
 def test_502_without_a_worker_and_the_request_stays(http: httpx2.Client) -> None:
-    response = http.post(f"/v1/{TEXT}", json=quick())
-    refused(response, 502)
-    assert response.headers["x-should-retry"] == "false"
-    assert credits(response) == pytest.approx(1 - PRICES[TEXT])
-    request_id = response.headers["x-request-id"]
-    assert http.get(f"/v2/requests/{request_id}/status").json()["status"] == "QUEUED"
-    http.delete(f"/v2/requests/{request_id}")
+    """Whoever can ask again, with an Idempotency-Key, is told to."""
+    for headers, again in (({"idempotency-key": "order-7"}, "true"), ({}, "false")):
+        response = http.post(f"/v1/{TEXT}", json=quick(), headers=headers)
+        refused(response, 502)
+        assert response.headers["x-should-retry"] == again
+        assert credits(response) == pytest.approx(1 - PRICES[TEXT])
+        request_id = response.headers["x-request-id"]
+        assert http.get(f"/v2/requests/{request_id}/status").json()["status"] == "QUEUED"
+        if headers:
+            refused(http.post(f"/v1/{TEXT}", json=quick(), headers=headers), 409)
+        http.delete(f"/v2/requests/{request_id}")
 
 
 def test_a_v1_client_that_goes_away_leaves_nothing_queued(http: httpx2.Client) -> None:
@@ -124,8 +123,8 @@ def test_a_trusted_proxys_nonsense_does_not(http: httpx2.Client, headers: dict[s
     assert left(http) == 1
 
 
-def test_a_test_key_needs_no_worker_and_no_money(workerless: Server) -> None:
-    http = workerless.http(new_key(workerless, 0, test=True))
+def test_a_test_key_needs_no_worker_and_no_money(api: Api) -> None:
+    http = api.caller(0, test=True)
     request_id = submit(http, TEXT, quick())
     done = result(http, request_id)
     assert (done.status_code, done.json()["status"], done.json()["mode"]) == (200, "COMPLETED", "test")

@@ -5,15 +5,14 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 from PIL import Image
 
-from tests.acceptance.harness import KEY, Server
-from tests.acceptance.test_http_helpers import MEDIUM, OLD, PRICES, TEXT, TURBO, new_key, quick, refused
+from tests.acceptance.contract.api import Api
+from tests.acceptance.test_http_helpers import MEDIUM, OLD, PRICES, TEXT, TURBO, refused
 from tintype.catalog.models import MODELS
 
 NAMES = {
@@ -28,13 +27,8 @@ NAMES = {
 
 
 @pytest.fixture(scope="module")
-def anybody(server: Server) -> httpx2.Client:
-    return server.http(None)
-
-
-@pytest.fixture(scope="module")
-def openapi(anybody: httpx2.Client) -> Any:
-    return anybody.get("/openapi.json").json()
+def openapi(api: Api) -> Any:
+    return api.http(None).get("/openapi.json").json()
 
 
 def test_health_and_readiness(anybody: httpx2.Client) -> None:
@@ -45,6 +39,7 @@ def test_health_and_readiness(anybody: httpx2.Client) -> None:
     assert anybody.get("/").json()["name"] == "tintype"
 
 
+@pytest.mark.rows
 @pytest.mark.parametrize("path", ["/sd-img2img-input.jpeg", "/sd3-img2img-ip.jpg", "/sd3-turbo-i2i-input.jpg"])
 def test_the_samples_are_pictures(anybody: httpx2.Client, path: str) -> None:
     response = anybody.get(path)
@@ -54,6 +49,7 @@ def test_the_samples_are_pictures(anybody: httpx2.Client, path: str) -> None:
         assert min(image.size) >= 512
 
 
+@pytest.mark.rows
 @pytest.mark.parametrize(
     "path",
     [
@@ -76,19 +72,22 @@ def test_unknown_addresses_are_404_in_json(anybody: httpx2.Client, path: str) ->
     assert anybody.head(path).status_code == 404
 
 
+@pytest.mark.rows
 @pytest.mark.parametrize("name", ["nothing.png", "%00", f"{'0' * 32}.png", f"{'0' * 32}.png.part", "x" * 3000])
 def test_unknown_files_are_404_in_json(anybody: httpx2.Client, name: str) -> None:
     refused(anybody.get(f"/files/{name}"), 404)
 
 
+@pytest.mark.rows
 @pytest.mark.parametrize("slug", ["no-such-model", "images", "models", "predictions", "requests", "files", "sd1.5"])
-def test_unknown_models_are_404_by_name(server: Server, slug: str) -> None:
-    http = server.http()
+def test_unknown_models_are_404_by_name(api: Api, slug: str) -> None:
+    http = api.http()
     refused(http.post(f"/v2/{slug}", json={}), 404, slug)
     if slug != "models":
         refused(http.post(f"/v1/{slug}", json={}), 404, slug)
 
 
+@pytest.mark.rows
 @pytest.mark.parametrize(
     ("path", "methods", "allow"),
     [
@@ -110,8 +109,8 @@ def test_unknown_models_are_404_by_name(server: Server, slug: str) -> None:
         ("/v2/requests/x/events", ["POST", "HEAD"], "GET"),
     ],
 )
-def test_other_methods_are_405_in_json(server: Server, path: str, methods: list[str], allow: str) -> None:
-    http = server.http()
+def test_other_methods_are_405_in_json(api: Api, path: str, methods: list[str], allow: str) -> None:
+    http = api.http()
     for method in methods:
         response = http.request(method, path)
         assert response.status_code == 405
@@ -158,9 +157,10 @@ def test_openapi_has_one_operation_per_model_and_version(openapi: Any) -> None:
     assert len(posts) == 2 * len(MODELS)
 
 
+@pytest.mark.rows
 @pytest.mark.parametrize("slug", MODELS)
-def test_the_example_in_openapi_is_accepted(server: Server, openapi: Any, slug: str) -> None:
-    http = server.http()
+def test_the_example_in_openapi_is_accepted(api: Api, openapi: Any, slug: str) -> None:
+    http = api.http()
     examples = openapi["paths"][f"/v2/{slug}"]["post"]["requestBody"]["content"]["application/json"]["examples"]
     response = http.post(f"/v2/{slug}", json=examples["example"]["value"])
     assert response.status_code == 200, response.text
@@ -238,28 +238,7 @@ def references(node: Any) -> Iterator[str]:
             yield from references(child)
 
 
-def test_the_log_holds_no_key_and_no_prompt(server: Server) -> None:
-    secret = new_key(server, 1)
-    http = server.http(secret)
-    words = "zyzzyva in the secret garden"
-    assert http.post(f"/v1/{TEXT}", json=quick(prompt=words, negative_prompt=words)).status_code == 200
-    assert http.post(f"/v1/{TEXT}", json=quick(prompt=words, steps=0)).status_code == 400
-    failing = {"prompt": words, "image": "http://127.0.0.1:9/secret-picture.png"}
-    assert http.post(f"/v1/{MEDIUM}", json=failing).status_code == 400
-    assert http.get(f"/v2/requests/{words}").status_code == 404
-    log = server.log.read_text()
-    for secret_text in (secret, KEY, secret[3:], "zyzzyva", "secret-picture"):
-        assert secret_text not in log
-    for file in server.data.glob("tintype.db*"):
-        assert secret.encode() not in file.read_bytes()
-
-
-def test_the_web_process_has_no_torch_in_it(server: Server) -> None:
-    assert server.process is not None
-    assert "torch" not in Path(f"/proc/{server.process.pid}/maps").read_text()
-    assert any("libtorch" in Path(f"/proc/{worker.pid}/maps").read_text() for worker in server.workers())
-
-
+@pytest.mark.rows
 @pytest.mark.parametrize("path", ["/health", "/ready", "/sd-img2img-input.jpeg"])
 def test_head_for_monitors_and_caches(anybody: httpx2.Client, path: str) -> None:
     response = anybody.head(path)

@@ -7,7 +7,8 @@ import time
 import httpx2
 import pytest
 
-from tests.acceptance.harness import KEY, Server, until
+from tests.acceptance.contract.api import Api
+from tests.acceptance.harness import KEY, until
 from tests.acceptance.test_http_helpers import (
     MEDIUM,
     OLD,
@@ -15,24 +16,18 @@ from tests.acceptance.test_http_helpers import (
     TEXT,
     credits,
     left,
-    new_key,
     quick,
     refused,
     result,
     slow,
     submit,
 )
-from tintype.store.accounts.accounts import Accounts
 from tintype.store.billing.ledger import micro
 
 WRONG = "SG_00000000000000000000000000000000"
 
 
-@pytest.fixture(scope="module")
-def anybody(server: Server) -> httpx2.Client:
-    return server.http(None)
-
-
+@pytest.mark.rows
 @pytest.mark.parametrize(
     "headers",
     [
@@ -73,6 +68,7 @@ def test_401_wherever_a_key_is_needed(anybody: httpx2.Client, headers: dict[str,
         assert WRONG not in error
 
 
+@pytest.mark.rows
 @pytest.mark.parametrize(
     "headers",
     [
@@ -91,14 +87,14 @@ def test_a_key_in_either_header(anybody: httpx2.Client, headers: dict[str, str])
     assert response.json()["credits"] == credits(response)
 
 
-def test_x_api_key_wins(server: Server, anybody: httpx2.Client) -> None:
-    poor = new_key(server, 0.5)
+def test_x_api_key_wins(api: Api, anybody: httpx2.Client) -> None:
+    poor = api.new_key(0.5)
     both = {"x-api-key": poor, "authorization": f"Bearer {KEY}"}
     assert anybody.get("/v1/get-user-credits", headers=both).json()["credits"] == 0.5
 
 
-def test_a_key_for_some_models(server: Server) -> None:
-    http = server.http(server.cli("keys", "create", "--models", f"{TEXT}, {OLD}").strip())
+def test_a_key_for_some_models(api: Api) -> None:
+    http = api.http(api.cli("keys", "create", "--models", f"{TEXT}, {OLD}"))
     for version in ("v1", "v2"):
         response = http.post(f"/{version}/{MEDIUM}", json={"prompt": "a fox", "image": "/sd3-img2img-ip.jpg"})
         refused(response, 403, MEDIUM)
@@ -107,28 +103,27 @@ def test_a_key_for_some_models(server: Server) -> None:
     assert http.get("/v1/get-user-credits").status_code == 200
 
 
-def test_a_read_only_key(server: Server) -> None:
-    http = server.http(server.cli("keys", "create", "--scopes", "read").strip())
+def test_a_read_only_key(api: Api) -> None:
+    http = api.http(api.cli("keys", "create", "--scopes", "read"))
     for version in ("v1", "v2"):
         response = http.post(f"/{version}/{TEXT}", json=quick())
         refused(response, 403)
         assert credits(response) > 0
-    request_id = submit(server.http(), OLD, slow())
+    request_id = submit(api.http(), OLD, slow())
     for refusal in (http.delete(f"/v2/requests/{request_id}"), http.put(f"/v2/requests/{request_id}/cancel")):
         refused(refusal, 403)
     assert http.get(f"/v2/requests/{request_id}/status").status_code == 200
     assert http.get(f"/v2/requests/{request_id}").status_code == 200
     assert http.get(f"/v1/requests/{request_id}").status_code == 200
-    server.http().delete(f"/v2/requests/{request_id}")
+    api.http().delete(f"/v2/requests/{request_id}")
 
 
-def test_a_revoked_key(server: Server) -> None:
-    secret = new_key(server, 1)
-    http = server.http(secret)
+def test_a_revoked_key(api: Api) -> None:
+    secret = api.new_key(1)
+    http = api.http(secret)
     assert left(http) == 1
-    with server.store() as db:
-        which = next(key.id for key in Accounts(db).keys.list() if key.hint == secret[:7])
-    server.cli("keys", "revoke", which)
+    which = next(key.id for key in api.store.accounts.keys.list() if key.hint == secret[:7])
+    api.cli("keys", "revoke", which)
     revoked, calls = time.monotonic(), list[float]()
 
     def refuses() -> bool:
@@ -140,42 +135,42 @@ def test_a_revoked_key(server: Server) -> None:
     refused(http.get("/v1/get-user-credits"), 401, "revoked")
 
 
-def test_an_expired_key(server: Server) -> None:
-    http = server.http(new_key(server, 1, expires_in=0.5))
+def test_an_expired_key(api: Api) -> None:
+    http = api.caller(1, expires_in=0.5)
     assert left(http) == 1
     time.sleep(0.6)
     refused(http.post(f"/v1/{TEXT}", json=quick()), 401, "expired on 20")
 
 
-def test_a_rotated_key(server: Server) -> None:
-    old = new_key(server, 1)
-    new = server.cli("keys", "rotate", old).strip()
-    assert left(server.http(old)) == left(server.http(new)) == 1
-    newest = server.cli("keys", "rotate", new, "--overlap", "0").strip()
-    until(lambda: server.http(new).get("/v1/get-user-credits").status_code == 401)
-    refused(server.http(old).get("/v1/get-user-credits"), 401)
-    refused(server.http(new).get("/v1/get-user-credits"), 401, "replaced")
-    assert left(server.http(newest)) == 1
+def test_a_rotated_key(api: Api) -> None:
+    old = api.new_key(1)
+    new = api.cli("keys", "rotate", old)
+    assert left(api.http(old)) == left(api.http(new)) == 1
+    newest = api.cli("keys", "rotate", new, "--overlap", "0")
+    until(lambda: api.http(new).get("/v1/get-user-credits").status_code == 401)
+    refused(api.http(old).get("/v1/get-user-credits"), 401)
+    refused(api.http(new).get("/v1/get-user-credits"), 401, "replaced")
+    assert left(api.http(newest)) == 1
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_a_key_for_so_many_pixels(server: Server, version: str) -> None:
-    http = server.http(new_key(server, 1, max_pixels=2 * 128 * 128))
+def test_a_key_for_so_many_pixels(api: Api, version: str) -> None:
+    http = api.caller(1, max_pixels=2 * 128 * 128)
     refused(http.post(f"/{version}/{TEXT}", json=quick(batch_size=3)), 403, "32768 pixels", "49152")
     refused(http.post(f"/{version}/{MEDIUM}", json={"prompt": "x", "image": "/sd3-img2img-ip.jpg"}), 403, "1048576")
     assert left(http) == 1
     assert http.post(f"/{version}/{TEXT}", json=quick(batch_size=2)).status_code == 200
 
 
-def test_a_key_with_a_spend_cap(server: Server) -> None:
-    http = server.http(new_key(server, 1, spend_cap=micro(PRICES[TEXT] * 1.5)))
+def test_a_key_with_a_spend_cap(api: Api) -> None:
+    http = api.caller(1, spend_cap=micro(PRICES[TEXT] * 1.5))
     assert http.post(f"/v1/{TEXT}", json=quick()).status_code == 200
     refused(http.post(f"/v1/{TEXT}", json=quick()), 406, "may spend $0.00525", "$0.00175 is left", "$0.0035")
     assert left(http) == pytest.approx(1 - PRICES[TEXT])
 
 
-def test_every_answer_to_an_authenticated_call_says_what_is_left(server: Server) -> None:
-    http = server.http(new_key(server, 0.25))
+def test_every_answer_to_an_authenticated_call_says_what_is_left(api: Api) -> None:
+    http = api.caller(0.25)
     answers = [
         http.post(f"/v1/{TEXT}", json={}),
         http.post(f"/v2/{TEXT}", content=b"{", headers={"content-type": "application/json"}),
@@ -190,8 +185,8 @@ def test_every_answer_to_an_authenticated_call_says_what_is_left(server: Server)
     assert {credits(answer) for answer in answers} == {0.25}
 
 
-def test_a_price_is_held_then_settled(server: Server) -> None:
-    http = server.http(new_key(server, 1))
+def test_a_price_is_held_then_settled(api: Api) -> None:
+    http = api.caller(1)
     submitted = http.post(f"/v2/{OLD}", json=slow())
     held = 1 - 4 * PRICES[OLD]
     assert credits(submitted) == pytest.approx(held)
@@ -208,8 +203,8 @@ def test_a_price_is_held_then_settled(server: Server) -> None:
     assert [credits(http.get(f"/v2/requests/{made.json()['request_id']}")) for _ in range(3)] == [0.9965] * 3
 
 
-def test_out_of_credits_is_406_and_queues_nothing(server: Server) -> None:
-    http = server.http(new_key(server, 0.0069))
+def test_out_of_credits_is_406_and_queues_nothing(api: Api) -> None:
+    http = api.caller(0.0069)
     for version in ("v1", "v2"):
         response = http.post(f"/{version}/{TEXT}", json=quick(batch_size=2))
         refused(response, 406, "$0.0069", "$0.007")
@@ -220,8 +215,8 @@ def test_out_of_credits_is_406_and_queues_nothing(server: Server) -> None:
     refused(response, 406, "$0.0034", "$0.0035")
 
 
-def test_the_last_cent_can_be_spent(server: Server) -> None:
-    http = server.http(new_key(server, 0.0035))
+def test_the_last_cent_can_be_spent(api: Api) -> None:
+    http = api.caller(0.0035)
     response = http.post(f"/v1/{TEXT}", json=quick())
     assert response.status_code == 200
     assert response.headers["x-remaining-credits"] == "0"

@@ -8,8 +8,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.acceptance.harness import Server
-from tests.acceptance.test_http_helpers import MEDIUM, OLD, TEXT, TURBO, credits, new_key, opened, quick, refused
+from tests.acceptance.contract.api import Api
+from tests.acceptance.test_http_helpers import MEDIUM, OLD, TEXT, TURBO, credits, opened, quick, refused
 
 JSON = {"content-type": "application/json"}
 SAMPLE = "/sd-img2img-input.jpeg"
@@ -22,10 +22,11 @@ GOOD: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def http(server: Server) -> httpx2.Client:
-    return server.http(new_key(server, 1))
+def http(api: Api) -> httpx2.Client:
+    return api.caller(1)
 
 
+@pytest.mark.rows
 @pytest.mark.parametrize(
     ("slug", "name", "sent", "words"),
     [
@@ -93,6 +94,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
         assert credits(response) == 1
 
 
+@pytest.mark.rows
 @pytest.mark.parametrize(
     ("slug", "name"),
     [
@@ -136,12 +138,7 @@ def test_what_could_only_be_noise_is_refused_and_what_is_poor_is_said(http: http
     assert "x-warning" not in http.post(f"/v1/{TEXT}", json=quick()).headers
 
 
-def test_what_of_a_prompt_is_not_understood_is_said(http: httpx2.Client) -> None:
-    cut = "prompt: the model reads the first 75 of its 100 tokens; what comes after them made no difference"
-    long = http.post(f"/v1/{TEXT}", json=quick(prompt="a" * 100))
-    assert long.headers["x-warning"] == cut
-    kept = http.get(f"/v2/requests/{long.headers['x-request-id']}")
-    assert (kept.headers["x-warning"], kept.json()["warnings"]) == (cut, [cut])
+def test_what_of_a_prompt_has_no_effect_is_said(http: httpx2.Client) -> None:
     marked = http.post(f"/v2/{TEXT}", json=quick(prompt="a (red:1.2) fox", negative_prompt="green"))
     assert marked.headers["x-warning"] == (
         "prompt: words can't be weighted; the marks, as in (word:1.2), ((word)) or [word], are read as text; "
@@ -193,6 +190,7 @@ def test_many_unknown_parameters_do_not_make_an_endless_header(http: httpx2.Clie
     assert 0 < len(response.headers["x-ignored-parameters"]) < 4000
 
 
+@pytest.mark.rows
 @pytest.mark.parametrize(
     "body",
     [
@@ -227,12 +225,14 @@ def test_an_empty_body_lacks_the_prompt(http: httpx2.Client) -> None:
         refused(http.post(f"/v1/{TEXT}", content=b"", headers=headers), 400, "prompt: required")
 
 
+@pytest.mark.rows
 @pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON", ""])
 def test_json_under_its_names(http: httpx2.Client, kind: str) -> None:
     response = http.post(f"/v2/{TEXT}", content=json.dumps(quick()), headers={"content-type": kind} if kind else {})
     assert response.status_code == 200
 
 
+@pytest.mark.rows
 @pytest.mark.parametrize("kind", ["text/plain", "application/xml", "application/octet-stream", "image/png", "json"])
 def test_other_content_types_are_415(http: httpx2.Client, kind: str) -> None:
     for version in ("v1", "v2"):
@@ -252,6 +252,7 @@ def test_forms_hold_the_same_parameters(http: httpx2.Client) -> None:
     assert opened(whole).size == (128, 128)
 
 
+@pytest.mark.rows
 @pytest.mark.parametrize(
     ("kind", "body"),
     [

@@ -10,7 +10,8 @@ from urllib.parse import quote_from_bytes
 import httpx2
 import pytest
 
-from tests.acceptance.harness import Server, until
+from tests.acceptance.contract.api import Api
+from tests.acceptance.harness import until
 from tests.acceptance.test_http_helpers import (
     MEDIUM,
     OLD,
@@ -22,7 +23,6 @@ from tests.acceptance.test_http_helpers import (
     credits,
     gradient,
     left,
-    new_key,
     opened,
     quick,
     refused,
@@ -34,8 +34,8 @@ PICTURE = gradient(130, 100)
 
 
 @pytest.fixture(scope="module")
-def http(server: Server) -> httpx2.Client:
-    return server.http()
+def http(api: Api) -> httpx2.Client:
+    return api.http()
 
 
 def redraw(image: str) -> dict[str, Any]:
@@ -101,6 +101,7 @@ def test_the_sample_of_seed_004(http: httpx2.Client) -> None:
     assert opened(by_bytes.content).tobytes() == opened(by_path.content).tobytes()
 
 
+@pytest.mark.rows
 @pytest.mark.parametrize("name", ["sd3-img2img-ip.jpg", "sd3-turbo-i2i-input.jpg"])
 def test_the_vendors_sample_is_stood_in_for(http: httpx2.Client, name: str) -> None:
     address = f"https://segmind-sd-models.s3.amazonaws.com/display_images/{name}"
@@ -111,6 +112,7 @@ def test_the_vendors_sample_is_stood_in_for(http: httpx2.Client, name: str) -> N
     assert http.get(f"/{name}").headers["content-type"] == "image/jpeg"
 
 
+@pytest.mark.rows
 @pytest.mark.parametrize(
     "image",
     [
@@ -138,8 +140,8 @@ def test_the_vendors_sample_is_stood_in_for(http: httpx2.Client, name: str) -> N
         "\x00",
     ],
 )
-def test_what_is_no_picture_is_refused_at_once_and_costs_nothing(server: Server, image: str) -> None:
-    http = server.http(new_key(server, 1))
+def test_what_is_no_picture_is_refused_at_once_and_costs_nothing(api: Api, image: str) -> None:
+    http = api.caller(1)
     for version in ("v1", "v2"):
         response = http.post(f"/{version}/{MEDIUM}", json=redraw(image))
         refused(response, 400)
@@ -147,16 +149,16 @@ def test_what_is_no_picture_is_refused_at_once_and_costs_nothing(server: Server,
         assert credits(response) == 1
 
 
-def test_a_picture_that_turns_out_damaged_is_the_callers_fault(server: Server) -> None:
-    http = server.http(new_key(server, 1))
+def test_a_picture_that_turns_out_damaged_is_the_callers_fault(api: Api) -> None:
+    http = api.caller(1)
     response = http.post(f"/v1/{MEDIUM}", json=redraw(b64encode(PICTURE[:-60]).decode()))
     refused(response, 400, "image is damaged")
     assert credits(response) == 1
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9/a.png", "http://[::1]/a.png", "http://169.254.169.254/latest"])
-def test_an_inner_address_ends_as_400_on_v1(server: Server, address: str) -> None:
-    http = server.http(new_key(server, 1))
+def test_an_inner_address_ends_as_400_on_v1(api: Api, address: str) -> None:
+    http = api.caller(1)
     response = http.post(f"/v1/{MEDIUM}", json=redraw(address))
     refused(response, 400, "not a public address")
     assert "TINTYPE_FETCH_ALLOW" in response.json()["error_description"], "an operator is told the setting"
@@ -171,9 +173,9 @@ def test_an_unreachable_address_ends_with_its_own_advice(http: httpx2.Client) ->
     assert "send it as base64" in response.json()["error_description"]
 
 
-def test_a_picture_from_a_body_is_gone_with_its_request(server: Server, http: httpx2.Client) -> None:
+def test_a_picture_from_a_body_is_gone_with_its_request(api: Api, http: httpx2.Client) -> None:
     """Removed by the worker, another process."""
-    inputs = server.data / "inputs"
+    inputs = api.data / "inputs"
     before = set(inputs.iterdir())
     assert http.post(f"/v1/{MEDIUM}", json=redraw(b64encode(PICTURE).decode())).is_success
     assert http.post(f"/v1/{MEDIUM}", json=redraw(b64encode(PICTURE[:-60]).decode())).status_code == 400
@@ -230,8 +232,8 @@ def test_an_aspect_ratio_overrides_width_and_height(http: httpx2.Client) -> None
     assert json.loads(response.headers["x-output-metadata"]) == {"width": 640, "height": 1536}
 
 
-def test_success_headers(server: Server) -> None:
-    http = server.http(new_key(server, 1))
+def test_success_headers(api: Api) -> None:
+    http = api.caller(1)
     response = http.post(f"/v1/{TEXT}", json=quick(seed=77))
     assert float(response.headers["x-cost"]) == PRICES[TEXT]
     assert credits(response) == pytest.approx(1 - PRICES[TEXT])
@@ -256,8 +258,8 @@ def test_base64_answers(http: httpx2.Client) -> None:
         assert response.headers[name]
 
 
-def test_several_pictures_are_the_single_ones_with_the_next_seeds(server: Server) -> None:
-    http = server.http(new_key(server, 1))
+def test_several_pictures_are_the_single_ones_with_the_next_seeds(api: Api) -> None:
+    http = api.caller(1)
     several = quick(batch_size=3, seed=2**63 - 2)
     encoded = http.post(f"/v1/{TEXT}", json=several | {"base64": True})
     assert credits(encoded) == pytest.approx(1 - 3 * PRICES[TEXT])
