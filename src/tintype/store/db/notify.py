@@ -47,11 +47,7 @@ class Channel(StrEnum):
 def notify(tx: Connection, channel: Channel, payload: str = "") -> None:
     """Wake who listens to a channel when this transaction commits, and not at all if it doesn't."""
     if tx.dialect.name == "postgresql":
-<<<<<<< ours
         tx.get_execution_options()["group"].notices.append((f"tintype_{channel}", payload))
-=======
-        tx.exec_driver_sql("SELECT pg_notify(%s, %s)", (f"tintype_{channel}", payload))
->>>>>>> theirs
     elif tx.engine.url.database:
         after(tx, partial(wake_folder(tx.engine.url.database).send, channel, payload))
 
