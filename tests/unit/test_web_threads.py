@@ -119,7 +119,6 @@ async def test_threads_are_used_again_and_end_with_the_server() -> None:
     lost = started(threads, works, "a0")[0]
     await until(lambda: works.begun == ["a0"])
     lost.cancel()
-    await asyncio.gather(lost, return_exceptions=True)
     assert await threads.run("a", lambda: 7) == 7, "the first thread is still at what nobody waits for"
     own = {*named()} - before
     assert len(own) == 2
