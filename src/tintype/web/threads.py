@@ -19,7 +19,9 @@ from weakref import WeakValueDictionary
 
 from fastapi import Request as HttpRequest
 from fastapi.routing import APIRoute
+from starlette._utils import get_route_path
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 from starlette.types import Scope
 
 from tintype.errors import StoreUnavailable
@@ -159,6 +161,12 @@ class Threaded(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         # Members that an answer wasn't given are left out. A router passes False of its own, which says nothing.
         super().__init__(path, _wrapped(endpoint), **options | {"response_model_exclude_unset": True})
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """As the framework has it, which would try a pattern for each of a model's two addresses."""
+        if not self.param_convertors and get_route_path(scope) != self.path:
+            return Match.NONE, {}
+        return super().matches(scope)
 
 
 def _wrapped(endpoint: Callable[..., Any]) -> Callable[..., Any]:
