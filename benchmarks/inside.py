@@ -14,6 +14,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from importlib import import_module
+from importlib.util import find_spec
 from io import BytesIO
 from itertools import count
 from multiprocessing.connection import Connection
@@ -33,12 +35,16 @@ from tintype.store.db.database import Database
 from tintype.store.db.migrations import migrate
 from tintype.store.db.records import Request
 from tintype.store.db.tables import requests
+from tintype.store.queue.claim import Claim
 from tintype.store.queue.lifecycle import Rules
 from tintype.store.queue.queue import Leases
 from tintype.store.queue.submit import NewRequest
 from tintype.store.store import Store
 from tintype.telemetry.logs import set_up_logs
 
+#: Wake-ups on both databases, where the version has them; its idle workers send fewer heartbeats, too.
+NOTIFY = "tintype.store.db.notify"
+notify: Any = import_module(NOTIFY) if find_spec(NOTIFY) else None
 #: Fresh interpreters, as workers are.
 PROCESSES = multiprocessing.get_context("spawn")
 #: Requests that are submitted and not completed, at most: the queue neither runs empty nor grows.
@@ -227,20 +233,48 @@ def working(url: str, turn: Turn, pipe: Connection) -> None:
 
 def claimed(leases: Leases, worker: str, ready: Any) -> tuple[list[Request], float]:
     """One request, or as many as are there where the version claims in bunches; and the seconds that it took."""
-    bunch: Callable[..., list[Request]] | None = getattr(leases, "claim_many", None)
-    wanted = 1
-    while bunch and wanted < BUNCH and ready.acquire(block=False):
+    bunches, wanted = hasattr(leases, "claim_bunch"), 1
+    while bunches and wanted < BUNCH and ready.acquire(block=False):
         wanted += 1
     began = time.monotonic()
-    if bunch:
-        found = [*bunch(worker, wanted, idle=True)]
-    else:
-        one = leases.claim(worker, idle=True)
-        found = [one] if one else []
+    found = claim(leases, worker, wanted, idle=True)
     took = time.monotonic() - began
     for _ in range(wanted - len(found)):
         ready.release()
     return found, took
+
+
+# What versions differ in
+
+
+def claim(leases: Leases, worker: str, wanted: int, *, idle: bool) -> list[Request]:
+    """So many of the next requests at most; one where the version claims no more in one transaction."""
+    if bunch := getattr(leases, "claim_bunch", None):
+        asked = Claim(worker=worker, idle=idle)
+        return [*bunch(lambda _: asked, wanted)]
+    one = leases.claim(worker, idle=idle)
+    return [one] if one else []
+
+
+def polled(store: Store, id: str, account_id: str) -> Request:
+    """The request, read as the status route reads it: with its ETA, of which credits may be a part."""
+    queue: Any = store.queue
+    if poll := getattr(queue, "poll_one", None):
+        found: Request = poll(id, account_id).request
+        return found
+    found = queue.find(id, account_id)
+    queue.eta(found)
+    return found
+
+
+def listen(store: Store, heard: Callable[[], None]) -> bool:
+    """Hear that something is claimable, until the process ends; whether this version is woken on this database."""
+    if notify is not None:
+        notify.Listener(store.db, {notify.Channel.QUEUED: lambda _: heard()}).start()
+        return bool(notify.can_wake(store.db))
+    database: Any = import_module("tintype.store.db.database")
+    database.Listener(store.db, heard).__enter__()
+    return store.db.can_notify
 
 
 def ends(url: str, outputs: str) -> Answer:

@@ -21,11 +21,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import event
 
-from benchmarks.inside import PROCESSES, new_request, opened, prepared, result
+from benchmarks.inside import PROCESSES, claim, listen, new_request, notify, opened, polled, prepared, result
 from tintype.core import RunningImages, WorkerReport
 from tintype.settings import Settings
 from tintype.store.accounts.keys import Key
-from tintype.store.db.database import Database, Listener
+from tintype.store.db.database import Database
 from tintype.store.db.records import Progress, Request
 from tintype.telemetry.logs import set_up_logs
 
@@ -38,6 +38,8 @@ IN_HAND = 4
 #: Seconds for which a worker holds a request, at least and at most; and between polls of a client.
 HELD, POLL = (0.5, 1.5), 1.0
 QUEUE = Settings().queue
+#: Seconds between heartbeats of a worker with nothing in hand.
+IDLE = max(2.0, QUEUE.heartbeat) if notify else QUEUE.heartbeat
 #: What brackets statements, or sets a connection up.
 NO_STATEMENTS = ("PRAGMA", "BEGIN", "SAVEPOINT", "RELEASE", "SET ")
 
@@ -161,7 +163,7 @@ class Client:
         """As the status route does."""
         if self._request is None:
             return
-        find = partial(self._find, self._request.id)
+        find = partial(polled, self._process.store, self._request.id, self._key.account_id)
         found = self._process.meter.run(find, lambda _: "poll")
         if not found.ended:
             self._process.agenda.add(POLL, self._poll)
@@ -171,12 +173,6 @@ class Client:
         self._process.meter.note("request, as its client sees it", time.monotonic() - self._began)
         self._request = None
         self.think()
-
-    def _find(self, id: str) -> Request:
-        queue = self._process.store.queue
-        found = queue.find(id, self._key.account_id)
-        queue.eta(found)
-        return found
 
 
 class ClientProcess:
@@ -203,11 +199,12 @@ class Worker:
         self._lock = threading.Lock()
         self._woken = False
         self._heartbeats = count(1)
+        self._beat = 0
 
     def begin(self) -> None:
         """Its timers, each at a moment of its own."""
         self._process.agenda.add(random.uniform(0, self._process.poll), self._polls)  # noqa: S311
-        self._process.agenda.add(random.uniform(0, QUEUE.heartbeat), self._heartbeat)  # noqa: S311
+        self._beat_after(random.uniform(0, QUEUE.heartbeat))  # noqa: S311
 
     def wake(self) -> None:
         """There may be a request, or a hand for one."""
@@ -222,13 +219,16 @@ class Worker:
     def _claim(self) -> None:
         with self._lock:
             self._woken = False
-            while len(self._held) < IN_HAND:
-                claim = partial(self._process.store.leases.claim, self._name, idle=not self._held)
-                found = self._process.meter.run(claim, lambda found: "claim" if found else "claim of nothing")
-                if found is None:
+            while room := IN_HAND - len(self._held):
+                call = partial(claim, self._process.store.leases, self._name, room, idle=not self._held)
+                found = self._process.meter.run(call, lambda found: "claim" if found else "claim of nothing")
+                if not found:
                     return
-                self._held[found.id] = found
-                self._process.agenda.add(random.uniform(*HELD), partial(self._complete, found))  # noqa: S311
+                if not self._held:  # news: told as soon as a busy worker would tell it
+                    self._beat_after(QUEUE.heartbeat)
+                for one in found:
+                    self._held[one.id] = one
+                    self._process.agenda.add(random.uniform(*HELD), partial(self._complete, one))  # noqa: S311
 
     def _complete(self, request: Request) -> None:
         complete = partial(self._process.store.leases.complete, request.id, request.attempt, result())
@@ -236,10 +236,16 @@ class Worker:
         del self._held[request.id]
         self.wake()
 
-    def _heartbeat(self) -> None:
+    def _beat_after(self, seconds: float) -> None:
+        """The next heartbeat; one that was to come at another time does not."""
+        self._beat = next(self._heartbeats)
+        self._process.agenda.add(seconds, partial(self._heartbeat, self._beat))
+
+    def _heartbeat(self, beat: int) -> None:
         """As `worker/heartbeat.py` sends it."""
-        self._process.meter.run(partial(self._send, next(self._heartbeats)), lambda _: "heartbeat")
-        self._process.agenda.add(QUEUE.heartbeat, self._heartbeat)
+        if beat == self._beat:
+            self._process.meter.run(partial(self._send, beat), lambda _: "heartbeat")
+            self._beat_after(QUEUE.heartbeat if self._held else IDLE)
 
     def _send(self, beat: int) -> None:
         held = [*self._held.values()]
@@ -254,11 +260,9 @@ class WorkerProcess:
 
     def __init__(self, url: str, names: list[str]) -> None:
         self.store = opened(url, "worker")
-        self.poll = QUEUE.poll_with_notify if self.store.db.can_notify else QUEUE.poll
         self.meter, self.agenda = Meter(self.store.db), Agenda()
         self._workers = [Worker(self, name) for name in names]
-        self._listener = Listener(self.store.db, self._wake)
-        self._listener.__enter__()
+        self.poll = QUEUE.poll_with_notify if listen(self.store, self._wake) else QUEUE.poll
         for one in self._workers:
             one.begin()
 

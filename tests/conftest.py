@@ -43,9 +43,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (item.get_closest_marker("timeout") is None, groups[item] not in SESSION_SERVERS))
 
 
-def pytest_collection_finish() -> None:
-    """What importing has made is there to stay: the garbage collector needn't look at it again and again."""
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What importing has made is there to stay: the garbage collector needn't look at it again and again.
+
+    Raises UsageError where pytest-xdist, told to keep groups together, hasn't put them into the tests' ids: each of its
+    processes would start every server, which takes a third of the time of all tests.
+    """
     gc.freeze()
+    grouped = [item for item in session.items if item.get_closest_marker("xdist_group")]
+    if getattr(session.config.option, "loadgroup", False) and not all("@" in item.nodeid for item in grouped):
+        raise pytest.UsageError("pytest-xdist doesn't keep groups of tests together: see the constraint on pytest")
 
 
 def _group(item: pytest.Item) -> str | None:

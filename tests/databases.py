@@ -220,6 +220,11 @@ def asked_of(db: Database, work: Callable[[], object]) -> list[str]:
     """The statements that `work` takes, without those around a transaction."""
     with statements(db) as said:
         work()
+    return asked(said)
+
+
+def asked(said: list[tuple[str, Any]]) -> list[str]:
+    """Without those around a transaction."""
     return [statement for statement, _ in said if not statement.startswith(AROUND)]
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from benchmarks.store import House
 from tests.databases import statements
-from tests.stores import new_request
+from tests.stores import store_on
+from tests.tenants import Tenant
 
 from tintype.catalog.models import MODELS, SD35_TURBO_TXT2IMG
 from tintype.media.storage import Files
+from tintype.store.db.database import Database
 from tintype.store.queue.queue import SPARED
 from tintype.store.webhooks.outbox import Backoff, Outbox
 from tintype.telemetry.logs import ProcessLog
@@ -28,50 +29,43 @@ from tintype.worker.outputs import Outputs, SafetyFilter
 from tintype.worker.previews import PreviewRenderer
 
 
-@pytest.fixture
-def house(url: str) -> Iterator[House]:
-    house = House(url, keys=1)
-    yield house
-    house.db.close()
-
-
-def looks(house: House, work: Callable[[], object], times: int) -> int:
+def looks(tenant: Tenant, work: Callable[[], object], times: int) -> int:
     """How many of so many calls ask the database."""
     asked = 0
     for _ in range(times):
-        with statements(house.db) as said:
+        with statements(tenant.db) as said:
             work()
         asked += bool(said)
     return asked
 
 
-def test_what_is_overdue_is_seldom_looked_for_where_nothing_could_be(house: House) -> None:
-    look = house.store.queue.end_overdue
-    assert looks(house, look, 1) == 1, "nobody knows yet"
-    assert looks(house, look, 8 * SPARED) == 8
-    house.submit()
-    assert looks(house, look, 5) == 5, "one that was queued here may be overdue at once"
-    house.store.leases.claim("w", idle=True)
-    assert looks(house, look, 5) == 5
+def test_what_is_overdue_is_seldom_looked_for_where_nothing_could_be(tenant: Tenant) -> None:
+    look = tenant.store.queue.end_overdue
+    assert looks(tenant, look, 1) == 1, "nobody knows yet"
+    assert looks(tenant, look, 8 * SPARED) == 8
+    tenant.submit()
+    assert looks(tenant, look, 5) == 5, "one that was queued here may be overdue at once"
+    tenant.store.leases.claim("w", idle=True)
+    assert looks(tenant, look, 5) == 5
 
 
-def test_of_what_another_server_queued_it_learns_by_the_next_look(url: str, house: House) -> None:
-    look, other = house.store.queue.end_overdue, House(url, keys=1)
-    looks(house, look, SPARED)
+def test_of_what_another_server_queued_it_learns_by_the_next_look(url: str, tenant: Tenant) -> None:
+    look, other = tenant.store.queue.end_overdue, Tenant(store_on(Database(url)))
+    looks(tenant, look, SPARED)
     other.submit()
-    looks(house, look, SPARED)
-    assert looks(house, look, 5) == 5
+    looks(tenant, look, SPARED)
+    assert looks(tenant, look, 5) == 5
     other.db.close()
 
 
-def test_senders_know_whether_anything_may_be_to_be_told_soon(house: House) -> None:
-    outbox = Outbox(house.db, Backoff(1, 1, 1), lease=60, retention=60)
+def test_senders_know_whether_anything_may_be_to_be_told_soon(tenant: Tenant) -> None:
+    outbox = Outbox(tenant.db, Backoff(1, 1, 1), lease=60, retention=60)
     assert outbox.expects
-    with statements(house.db) as said:
+    with statements(tenant.db) as said:
         assert outbox.claim() is None
     assert sum("SELECT" in statement and "FROM" in statement for statement, _ in said) == 1, "one question, not two"
     assert not outbox.expects
-    house.submit()
+    tenant.submit()
     assert outbox.claim() is None
     assert outbox.expects
 
@@ -89,24 +83,26 @@ class Moving(threading.Event):
         return self.is_set()
 
 
-def test_a_fake_worker_that_has_accepted_nothing_looks_seldom(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fake_worker_that_has_accepted_nothing_looks_seldom(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
     moment, woken = [1e6], threading.Event()
     monkeypatch.setattr(fake_worker.time, "monotonic", lambda: moment[0])
     outputs: Any = None  # nothing is to be drawn
     fake_outputs = FakeOutputs(lambda _: None, outputs, 0)
-    fake = FakeWorker(house.store.leases, MODELS, fake_outputs, heartbeat=60, accepted=woken)
+    fake = FakeWorker(tenant.store.leases, MODELS, fake_outputs, heartbeat=60, accepted=woken)
 
     def turn() -> None:
         moment[0] += fake_worker.POLL
         fake.turn()
 
-    assert looks(house, turn, 80) == 10
+    assert looks(tenant, turn, 80) == 10
     woken.set()
-    assert looks(house, turn, 80) == 80
+    assert looks(tenant, turn, 80) == 80
 
 
-def test_a_worker_with_nothing_in_hand_has_few_heartbeats_and_tells_its_news_soon(house: House, tmp_path: Path) -> None:
-    store, safety, nothing = house.store, SafetyFilter(None), cast(Inputs, None)
+def test_a_worker_with_nothing_in_hand_has_few_heartbeats_and_tells_its_news_soon(
+    tenant: Tenant, tmp_path: Path
+) -> None:
+    store, safety, nothing = tenant.store, SafetyFilter(None), cast(Inputs, None)
     outputs = Outputs(store.leases, Files(tmp_path, 60), safety, with_recipe=False)
     config = WorkerConfig(id="w1", max_images=1, max_rows=1, poll=1, grace=1, heartbeat=0.5)
     worker = Worker(store, ModelPool("cpu", "float32", 32, {}, catalogue=MODELS), nothing, outputs, config)
@@ -123,7 +119,7 @@ def test_a_worker_with_nothing_in_hand_has_few_heartbeats_and_tells_its_news_soo
     heart.send()
     assert [beat(), beat()] == [IDLE, IDLE]
     params = SD35_TURBO_TXT2IMG.validate({"prompt": "a fox"})[0]
-    request = store.queue.submit(new_request(house.keys[0], SD35_TURBO_TXT2IMG.slug, params, 1))
+    request = tenant.submit(SD35_TURBO_TXT2IMG.slug, params=params)
     worker.timer.wake()
     worker.claim()
     assert [beat(), beat(), beat()] == [0.5, 0.5, 0.5]
@@ -132,4 +128,8 @@ def test_a_worker_with_nothing_in_hand_has_few_heartbeats_and_tells_its_news_soo
     assert [beat(), beat(), beat()] == [0.5, IDLE, IDLE]
     assert store.ops.workers.alive(60)[0].state(0) == "idle"
     worker.outputs.breaker.on_recovery()
+    assert [beat(), beat()] == [0.5, IDLE]
+    assert (looks(tenant, worker.preloader.poll, 3), looks(tenant, worker.preloader.poll, 3)) == (1, 0)
+    worker.told()
+    assert looks(tenant, worker.preloader.poll, 3) == 1
     assert [beat(), beat()] == [0.5, IDLE]

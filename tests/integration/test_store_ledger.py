@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import insert, text, update
+from sqlalchemy import delete, insert, text, update
 from sqlalchemy.exc import IntegrityError
 from tests.stores import store_on
 from tests.tenants import Tenant
@@ -13,7 +13,7 @@ from tintype.store.billing.ledger import Imbalance
 from tintype.store.db.database import Database
 from tintype.store.db.records import Entry
 from tintype.store.db.tables import accounts as accounts_table
-from tintype.store.db.tables import api_keys, ledger
+from tintype.store.db.tables import api_keys, ledger, unended
 
 
 @pytest.fixture
@@ -121,14 +121,22 @@ def test_meddling_is_found(tenant: Tenant) -> None:
     with tenant.db.write() as tx:
         tx.execute(update(accounts_table).values(balance=10_001, held=1_999))
         tx.execute(update(api_keys).values(spent=0))
+        tx.execute(update(unended).values(images=7))
     held = Imbalance("held", tenant.account_id, 1_999, 2_000)
     expected = [
         Imbalance("balance", tenant.account_id, 10_001, 10_000),
         held,
         held,
         Imbalance("spent", tenant.key.id, 0, 2_000),
+        Imbalance("unended images", tenant.key.id, 7, 1, money=False),
     ]
     assert tenant.accounts.imbalances() == expected
     with tenant.db.write() as tx:
         tx.execute(update(accounts_table).values(balance=10_000, held=2_000))
         tx.execute(update(api_keys).values(spent=2_000))
+        tx.execute(delete(unended))
+    uncounted = [Imbalance(f"unended {what}", tenant.key.id, 0, 1, money=False) for what in ("requests", "images")]
+    assert tenant.accounts.imbalances() == uncounted
+    with tenant.db.write() as tx:
+        row = {"key_id": tenant.key.id, "priority": 0, "account_id": tenant.account_id, "test": False}
+        tx.execute(insert(unended).values(**row, requests=1, images=1))

@@ -13,8 +13,10 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 from tests.stores import a_result, store_on
+from tests.tenants import Tenant
 
 from tintype.store.accounts.accounts import Accounts
+from tintype.store.billing.ledger import imbalances
 from tintype.store.db.database import Database
 from tintype.store.db.migrations import migrate, newest
 from tintype.store.db.tables import metadata
@@ -143,6 +145,30 @@ def test_the_way_back_keeps_the_balances(empty_url: str) -> None:
     migrate(db)
     assert Accounts(db).account(account.id) == account
     assert Accounts(db).imbalances() == []
+    db.close()
+
+
+def test_what_is_unended_is_counted_by_the_database_itself(url: str) -> None:
+    """For processes of an earlier version, which know nothing of it."""
+    db = Database(url)
+    tenant = Tenant(store_on(db))
+    first, second = tenant.submit(price=0, images=2), tenant.submit(price=0, images=3)
+    changes = [
+        ("INSERT INTO requests SELECT * FROM waiting", [(3, 6)]),
+        ("UPDATE requests SET status = 'PROCESSING', attempt = 1", [(3, 6)]),
+        ("UPDATE requests SET status = 'QUEUED', step = 1", [(3, 6)]),
+        (f"UPDATE requests SET status = 'FAILED', error = 'it broke' WHERE id = '{first.id}'", [(2, 4)]),
+        (f"UPDATE requests SET status = 'FAILED', error = 'again' WHERE id = '{first.id}'", [(2, 4)]),
+        (f"DELETE FROM requests WHERE id IN ('{first.id}', '{second.id}')", [(1, 1)]),
+        ("UPDATE requests SET status = 'COMPLETED', cost = 0", []),
+    ]
+    with db.write() as tx:
+        tx.execute(text(f"CREATE TABLE waiting AS SELECT * FROM requests WHERE id = '{second.id}'"))
+        tx.execute(text("UPDATE waiting SET id = 'third', seq = 9, pictures = 1"))
+        for statement, counted in changes:
+            tx.execute(text(statement))
+            assert [tuple(row) for row in tx.execute(text("SELECT requests, images FROM unended"))] == counted
+            assert imbalances(tx) == []
     db.close()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import update
-from tests.databases import moved_clock, place_of, statements
+from tests.databases import asked, moved_clock, place_of, statements
 from tests.stores import store_on
 from tests.tenants import Tenant
 
@@ -80,11 +80,6 @@ class Fleet(Tenant):
         with self.db.read() as view:
             rows = view.execute(table.select().where(table.c.status == "PROCESSING")).all()
         return [Request.of(row) for row in rows]
-
-
-def asked(said: list[tuple[str, Any]]) -> list[str]:
-    """Without what begins a transaction."""
-    return [one for one, _ in said if not one.startswith(("BEGIN", "PRAGMA ", "SET ", "SELECT pg_advisory"))]
 
 
 @pytest.fixture
@@ -175,7 +170,7 @@ def test_it_can_be_turned_off(db: Database) -> None:
 
 @pytest.mark.parametrize("wait", [0, WAIT])
 def test_a_claim_costs_as_many_queries_as_ever(db: Database, wait: float) -> None:
-    """Look · clock, given up, head, two turns, row: also where there are others, and one has the model."""
+    """Poll · request, two turns: also where there are others, and one has the model."""
     fleet = Fleet(db, wait)
     fleet.report("only")
     first, second = fleet.ask("sd3"), fleet.ask("sd1.5")
@@ -185,7 +180,7 @@ def test_a_claim_costs_as_many_queries_as_ever(db: Database, wait: float) -> Non
     fleet.ask("sd3", priority=1)
     with statements(fleet.db) as several:
         assert (fleet.claimed("only") == second) is bool(wait)
-    assert [len(asked(said)) for said in (alone, several)] == [7, 7]
+    assert [len(asked(said)) for said in (alone, several)] == [4, 4]
 
 
 def test_a_worker_that_leaves_all_to_others_takes_no_lock(fleet: Fleet) -> None:

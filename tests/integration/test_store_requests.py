@@ -1,11 +1,13 @@
 """Requests over a real SQLite file: whose turn it is, leases, retries, cancellation, money, expiry."""
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from typing import Any
 
 import pytest
-from tests.databases import ended_of, place_of
+from tests.databases import asked, ended_of, place_of, statements
 from tests.stores import LEASE, RETENTION, a_result, new_request, store_on
 from tests.tenants import Tenant
 
@@ -14,6 +16,7 @@ from tintype.store.accounts.accounts import Accounts
 from tintype.store.accounts.keys import Key
 from tintype.store.db.database import Database
 from tintype.store.db.records import LeaseStatus, Progress, Request, Status
+from tintype.store.queue.claim import Claim
 
 PRICE = 3_700
 START = 1_000 * PRICE
@@ -124,6 +127,42 @@ def test_positions_are_the_order_of_claims(shop: Shop) -> None:
     assert sorted(positions.values(), key=lambda place: place or 0) == list(range(1, len(queue) + 1))
     assert place_of(shop.db, submitted[0].id) is None
     assert place_of(shop.db, "unknown") is None
+
+
+def test_a_bunch_is_claimed_in_the_order_of_claims_and_in_one_transaction(shop: Shop) -> None:
+    """Poll · for each, request and two turns; where all that there was is claimed, nobody looks for more."""
+    submitted = [shop.ask(key, priority) for key, priority in [*product(("A", "B", "x/A"), (0, 1)), *[("A", 0)] * 3]]
+    places = {request.id: place_of(shop.db, request.id) or 0 for request in submitted}
+    idle = iter([True, False, False, False])
+    with statements(shop.db) as some:
+        bunch = shop.store.leases.claim_bunch(lambda last: last_of_bunch(idle, last))
+    assert [places[one.id] for one in bunch] == [1, 2, 3]
+    assert len(asked(some)) == 1 + 3 * len(bunch)
+    with statements(shop.db) as all_of_them:
+        rest = shop.store.leases.claim_bunch(lambda _: Claim(worker="w2", idle=False))
+    assert [places[one.id] for one in rest] == [4, 5, 6, 7, 8, 9]
+    assert len(asked(all_of_them)) == 1 + 3 * len(rest)
+    assert len([one for one, _ in all_of_them if "IMMEDIATE" in one or "advisory" in one]) == 1
+    assert {one.lease.worker for one in rest} == {"w2"}
+    assert shop.store.leases.claim_bunch(lambda _: Claim(worker="w2", idle=False)) == []
+
+
+def last_of_bunch(idle: Iterator[bool], _: Request | None) -> Claim | None:
+    """Asks for as many as `idle` has; the first is asked for twice, without the lock and with it."""
+    known = next(idle, None)
+    return None if known is None else Claim(worker="w1", idle=known)
+
+
+def test_a_bunch_ends_before_a_retry_which_is_claimed_alone(shop: Shop) -> None:
+    shop.ask("A")
+    failed = shop.claim()
+    shop.ask("B")
+    shop.ask("B")
+    assert shop.store.leases.retry(failed.id, 1, "oom")
+    first = shop.store.leases.claim_bunch(lambda last: Claim(worker="w1", idle=last is None))
+    assert [one.key_id for one in first] == [shop.named("B").id], "then it is A's turn"
+    alone = shop.store.leases.claim_bunch(lambda last: None if last else Claim(worker="w1", idle=True))
+    assert [one.id for one in alone] == [failed.id]
 
 
 def test_threads_never_claim_the_same(shop: Shop, url: str) -> None:

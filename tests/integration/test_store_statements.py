@@ -36,6 +36,14 @@ def tenant(db: Database) -> Tenant:
     return one
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """By which a moment lasts: as long as the test wants."""
+    seconds = [1000.0]
+    monkeypatch.setattr("tintype.store.db.recent.time.monotonic", lambda: seconds[0])
+    return seconds
+
+
 def complete(tenant: Tenant, request: Request, **said: Any) -> bool:
     result = a_result(pictures=[IMAGE], inference_time=2.0, **said)
     return tenant.store.leases.complete(request.id, request.attempt, result)
@@ -92,7 +100,7 @@ def polled(tenant: Tenant, request: Request) -> tuple[Found, int]:
     return found[0], len(asked)
 
 
-def test_a_poll_is_one_whatever_the_request_s_state(tenant: Tenant) -> None:
+def test_a_poll_is_one_whatever_the_request_s_state(tenant: Tenant, clock: list[float]) -> None:
     """The credits included, and the queue and the speeds for as long as a moment lasts."""
     tenant.submit(), tenant.submit(), tenant.submit()
     tenant.complete(inference_time=4.0)
@@ -136,11 +144,7 @@ def other(url: str, tenant: Tenant) -> Iterator[Store]:
     db.close()
 
 
-def test_what_another_process_changes_is_seen_after_a_moment(
-    tenant: Tenant, other: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = [1000.0]
-    monkeypatch.setattr("tintype.store.db.recent.time.monotonic", lambda: clock[0])
+def test_what_another_process_changes_is_seen_after_a_moment(tenant: Tenant, other: Store, clock: list[float]) -> None:
     first, second = tenant.submit(), tenant.submit()
     assert [tenant.eta(one).position for one in (first, second)] == [1, 2]
     assert other.leases.claim("w2", idle=True)
@@ -153,10 +157,8 @@ def test_what_another_process_changes_is_seen_after_a_moment(
 
 
 def test_a_long_queue_is_read_once_in_a_moment_whatever_changes(
-    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+    tenant: Tenant, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = [1000.0]
-    monkeypatch.setattr("tintype.store.db.recent.time.monotonic", lambda: clock[0])
     monkeypatch.setattr("tintype.store.queue.eta.LONG", 2)
     requests = [tenant.submit() for _ in range(3)]
     assert [tenant.eta(one).position for one in requests] == [1, 2, 3]

@@ -13,6 +13,7 @@ import pytest
 import torch
 from sqlalchemy import select
 from tests.acceptance.harness import until
+from tests.databases import asked, statements
 from tests.integration.website import Website, serving
 from tests.stores import new_request, store_on
 from tests.toy_weights import TRANSFORMER, toy_weights
@@ -251,6 +252,17 @@ def test_who_is_being_drawn_does_not_wait_for_all_that_are_claimed(
         with torch.inference_mode():
             worker.start()
         assert len(worker.engine.live) == begun
+    worker.requests.hand_back()
+
+
+def test_a_worker_with_room_claims_several_in_one_transaction(site: Website, worker: Worker) -> None:
+    clear(site)
+    waiting = [submit(site, ONE.slug) for _ in range(6)]
+    with statements(worker.store.db) as said:
+        claim(worker)
+    assert [*worker.running] == [one.id for one in waiting[:4]]
+    assert len(asked(said)) == 1 + 3 * 4
+    assert len([one for one, _ in said if one.startswith("BEGIN IMMEDIATE")]) == 1
     worker.requests.hand_back()
 
 

@@ -116,7 +116,7 @@ def credit(account: str, dollars_given: float, note: str | None, data: Path | No
 @accounts.command()
 @data_option
 def check(data: Path | None) -> None:
-    """Compare every balance with the sum of its ledger.
+    """Compare every balance with the sum of its ledger, and what is counted of the queue with its requests.
 
     The exit code is 1 where they differ.
 
@@ -127,7 +127,8 @@ def check(data: Path | None) -> None:
     with open_store(load_settings(data=data)) as store:
         differing = store.accounts.imbalances()
     for one in differing:
-        click.echo(f"{one.id}: {one.what} is {shown(one.stored)}, but its rows sum to {shown(one.summed)}", err=True)
+        stored, summed = map(shown if one.money else str, (one.stored, one.summed))
+        click.echo(f"{one.id}: {one.what} is {stored}, but its rows sum to {summed}", err=True)
     if differing:
         raise LedgerBroken(f"{len(differing)} sums differ from their rows")
     click.echo("every balance is the sum of its ledger")

@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -17,6 +18,7 @@ from tintype.core import Result
 from tintype.errors import MODEL_FAILED, StoreUnavailable, TintypeError
 from tintype.running import Phase, RunningRequest, fail, refuse
 from tintype.store.db.records import LeaseStatus, Request
+from tintype.store.queue.claim import MAX_BUNCH, Claim
 from tintype.store.queue.queue import Leases
 from tintype.telemetry.logs import Outage
 from tintype.testmode.images import FakeOutputs
@@ -24,8 +26,6 @@ from tintype.testmode.scenario import LONGEST, Scenario, parse
 
 log = structlog.get_logger()
 
-#: Max requests started in one turn: a flood of them must not keep the leases from being renewed.
-MAX_STARTS = 16
 #: Seconds between polls for what other servers accepted, or is due only now; how many times longer once nothing runs
 #: and no request has been accepted for LATELY seconds: what was delayed is due by then.
 POLL, IDLE = 0.5, 8.0
@@ -155,13 +155,13 @@ class FakeWorker:
         if self._accepted.is_set():
             self._accepted_at = self._polled
         self._accepted.clear()
-        starts = 0 if self._stopped.is_set() or self._outputs.breaker.open else MAX_STARTS
-        for _ in range(starts):
-            request = self._leases.claim(self._id, idle=True, test=True)
-            if request is None:
-                return
+        if self._stopped.is_set() or self._outputs.breaker.open:
+            return
+        asked = Claim(worker=self._id, idle=True, test=True)
+        bunch = self._leases.claim_bunch(lambda _: asked)
+        for request in bunch:
             self._start(request)
-        if starts:  # there may be more
+        if len(bunch) == MAX_BUNCH:  # there may be more
             self._accepted.set()
 
     def _start(self, request: Request) -> None:
@@ -171,7 +171,8 @@ class FakeWorker:
             params = request.generation or spec.read(request.params)
             scenario = parse(params.prompt)
         except (TintypeError, KeyError, TypeError) as error:
-            refuse(self._leases, request, error)
+            with suppress(StoreUnavailable):  # its lease runs out, then
+                refuse(self._leases, request, error)
             return
         timing = request.timing
         waited = (timing.started_at or timing.submitted_at) - timing.submitted_at

@@ -99,11 +99,17 @@ class Traffic:
 
 
 class StrictParser(h11.Connection):
-    """h11's parser, which also refuses what is only ever an attack: see `next_event`."""
+    """h11's parser, which also refuses what is only ever an attack: see `next_event`.
 
-    def __init__(self, began: Callable[[], None], shutdown: Shutdown) -> None:
+    write: sends an answer's head, unless a piece of its body comes immediately: then both are sent in one packet.
+    """
+
+    def __init__(self, began: Callable[[], None], write: Callable[[bytes], None], shutdown: Shutdown) -> None:
         super().__init__(h11.SERVER, MAX_HEAD)
         self._began = began
+        self._write = write
+        #: An answer's head, until it is sent.
+        self._head: list[bytes] = []
         self._shutdown = shutdown
         #: Lines of the head that is being received, and its last bytes.
         self._lines, self._tail = 0, b""
@@ -122,12 +128,25 @@ class StrictParser(h11.Connection):
         super().receive_data(data)
 
     def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
-        """The bytes of an event; while the server stops, an answer closes its connection."""
+        """The bytes to send with an event: of an answer's head, later. While the server stops, an answer closes its
+        connection."""
         if self._shutdown.draining and isinstance(event, h11.Response):
             others = [(name, value) for name, value in event.headers if name != b"connection"]
             headers = [*others, (b"connection", b"close")]
             event = h11.Response(status_code=event.status_code, headers=headers, reason=event.reason)
-        return super().send_with_data_passthrough(event)
+        pieces = super().send_with_data_passthrough(event)
+        if isinstance(event, h11.Response):
+            self._head = pieces or []
+            asyncio.get_running_loop().call_soon(self._send_head)
+            return []
+        if pieces is not None and self._head:
+            pieces, self._head = [*self._head, *pieces], []
+        return pieces
+
+    def _send_head(self) -> None:
+        if self._head:
+            head, self._head = b"".join(self._head), []
+            self._write(head)
 
     def next_event(self) -> Any:
         """The next event; raises h11.RemoteProtocolError, and leaves the reason in `refusal`.
@@ -176,7 +195,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
     def __init__(self, connections: Connections, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.logger = calls
-        self.conn = self._parser = StrictParser(self._began, connections.shutdown)
+        self.conn = self._parser = StrictParser(self._began, self._write, connections.shutdown)
         self.address = self.client_network = ""
         self._all = connections
         self._received, self._sent = Traffic(), Traffic()
@@ -280,6 +299,9 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
             self._refuse(TooSlow())
         else:
             self.transport.close()
+
+    def _write(self, data: bytes) -> None:
+        self.transport.write(data)
 
     def _began(self) -> None:
         self._received = Traffic()

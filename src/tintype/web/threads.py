@@ -19,7 +19,9 @@ from weakref import WeakValueDictionary
 
 from fastapi import Request as HttpRequest
 from fastapi.routing import APIRoute
+from starlette._utils import get_route_path
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 from starlette.types import Scope
 
 from tintype.errors import StoreUnavailable
@@ -54,7 +56,10 @@ class Threads:
         self._started = self._idle = 0
 
     async def run(self, holder: str, work: Callable[P, T], /, *args: P.args, **named: P.kwargs) -> T:
-        """What `work` returns, run in one of the holder's threads; cancelled before it has one, it doesn't run."""
+        """What `work` returns, run in one of the holder's threads; cancelled before it has one, it doesn't run.
+
+        Cancelled after that, it waits for the work's end all the same.
+        """
         own = self._own.get(holder) or self._own.setdefault(holder, asyncio.Semaphore(self._per_holder))
         async with own, self._all:
             loop = asyncio.get_running_loop()
@@ -65,7 +70,12 @@ class Threads:
                 self._started += 1
                 threading.Thread(target=self._serve, args=(loop,), name="call", daemon=True).start()
             self._work.put((future, partial(copy_context().run, work, *args, **named)))
-            return await future
+            try:
+                return await asyncio.shield(future)
+            finally:
+                if not future.done():  # cancelled: the thread stays the holder's until its work is done
+                    await asyncio.wait({future})
+                    future.exception()  # marks it as retrieved
 
     def close(self) -> None:
         """Its threads end once they have nothing left to do; no work may follow."""
@@ -93,8 +103,6 @@ class Threads:
 
     def _settle(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
         self._idle += 1
-        if future.cancelled():
-            return
         if error is None:
             future.set_result(result)
         else:
@@ -159,6 +167,12 @@ class Threaded(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         # Members that an answer wasn't given are left out. A router passes False of its own, which says nothing.
         super().__init__(path, _wrapped(endpoint), **options | {"response_model_exclude_unset": True})
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """As the framework has it, which would try a pattern for each of a model's two addresses."""
+        if not self.param_convertors and get_route_path(scope) != self.path:
+            return Match.NONE, {}
+        return super().matches(scope)
 
 
 def _wrapped(endpoint: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,6 +22,7 @@ from tintype.media.decoder import Decoded
 from tintype.media.network import Cancellation
 from tintype.running import Phase, RunningRequest, refuse
 from tintype.store.db.records import Request
+from tintype.store.queue.claim import MAX_BUNCH, Claim
 from tintype.store.store import Store
 from tintype.telemetry.metrics import Stage
 from tintype.telemetry.traces import NO_TRACES, Tracing
@@ -28,13 +30,15 @@ from tintype.worker.inputs import Inputs
 from tintype.worker.models import ModelPool, Preloader
 from tintype.worker.outputs import Outputs
 from tintype.worker.plan import Running, plan
-from tintype.worker.requests import Admission, ClaimTimer, RunningRequests
+from tintype.worker.requests import Admission, ClaimTimer, InHand, RunningRequests
 from tintype.worker.timings import Timings
 
 log = structlog.get_logger()
 
 #: Seconds for which running images wait while further requests are claimed, and while they are started.
 MAX_PAUSE = 0.05
+#: What reading the parameters of another version's request raises.
+UNREADABLE = (TintypeError, KeyError, TypeError)
 #: Min seconds between polls for models to load.
 PRELOADS = 2.0
 #: Seconds for the last uploads, once a stopping worker's grace is over.
@@ -116,6 +120,12 @@ class Worker:
         self._claiming = False
         self.timer.arrived.set()
 
+    def told(self) -> None:
+        """Learn soon whether it is to leave, or to load a model. From any thread."""
+        self.news.set()
+        self.preloader.wake()
+        self.timer.arrived.set()
+
     def run(self) -> None:
         """Work until stopped or drained."""
         with torch.inference_mode():
@@ -152,20 +162,51 @@ class Worker:
         if self.outputs.breaker.open:
             return
         try:
-            while self.admission.can_claim(self.running.values()):
-                full = self.admission.full_accounts(self.running.values())
-                loaded = self.preloader.loaded
-                request = self.store.leases.claim(
-                    self.config.id, idle=not self.running, loaded=loaded, passing_over=full
-                )
-                if request is None:
-                    break
-                self._accept(request)
-                if self.engine.live and time.monotonic() > began + MAX_PAUSE:
+            claimed = MAX_BUNCH
+            while claimed == MAX_BUNCH:
+                in_hand = [*map(InHand.of, self.running.values())]
+                bunch = self.store.leases.claim_bunch(partial(self._next_claim, in_hand, began))
+                claimed = len(bunch)
+                for request in bunch:
+                    self._accept(request)
+                if self._paused_since(began):
                     self.timer.wake()
                     break
         except StoreUnavailable:
             pass  # it polls again
+
+    def _next_claim(self, in_hand: list[InHand], began: float, last: Request | None) -> Claim | None:
+        """What to claim next; None without room, and where running images have waited long enough.
+
+        in_hand: what runs, to which the bunch's last request is added.
+        """
+        if last is not None:
+            in_hand.append(self._as_in_hand(last))
+        if not self.admission.can_claim(in_hand) or (last and self._paused_since(began)):
+            return None
+        return Claim(
+            worker=self.config.id,
+            idle=not in_hand,
+            loaded=frozenset(self.preloader.loaded),
+            passing_over=self.admission.full_accounts(in_hand),
+        )
+
+    def _as_in_hand(self, request: Request) -> InHand:
+        """A request that isn't running yet; one that can't be read will be refused."""
+        try:
+            params = self._params(request)
+        except UNREADABLE:
+            return InHand(request.account_id, 0, alone=False, fetching=False)
+        return InHand(request.account_id, params.count, request.retries > 0, fetching=params.init is not None)
+
+    def _params(self, request: Request) -> GenerationParams:
+        """Raises UNREADABLE for a request of another version, whose models or parameters differ from this one's."""
+        spec = self.models.catalogue.find(request.slug)
+        return request.generation or spec.read(request.params)
+
+    def _paused_since(self, began: float) -> bool:
+        """Whether running images have waited since then for as long as they may."""
+        return bool(self.engine.live) and time.monotonic() > began + MAX_PAUSE
 
     def start(self) -> None:
         """Plan the requests whose input image is there; start those for which memory has room."""
@@ -205,10 +246,11 @@ class Worker:
 
     def _accept(self, request: Request) -> None:
         try:
-            spec = self.models.catalogue.find(request.slug)
-            params = request.generation or spec.read(request.params)
-        except (TintypeError, KeyError, TypeError) as error:
-            refuse(self.store.leases, request, error)
+            params = self._params(request)
+        except UNREADABLE as error:
+            with suppress(StoreUnavailable):  # its lease runs out, then
+                refuse(self.store.leases, request, error)
+            self.timer.wake()  # there is room for another
             return
         self.timings.queued(request)
         cancellation = Cancellation()

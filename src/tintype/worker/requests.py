@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import structlog
 import torch
@@ -64,6 +65,22 @@ class ClaimTimer:
         self.arrived.clear()
 
 
+class InHand(NamedTuple):
+    """What of a request decides how many more are claimed."""
+
+    account_id: str
+    images: int
+    #: Whether it shares the worker with nothing.
+    alone: bool
+    #: Whether its input image is being fetched.
+    fetching: bool
+
+    @classmethod
+    def of(cls, one: Running) -> InHand:
+        """A running request."""
+        return cls(one.request.account_id, one.params.count, one.alone, not one.fetched.done())
+
+
 class Admission:
     """Counts the images of a worker's requests, and the memory that the started ones still need."""
 
@@ -80,17 +97,17 @@ class Admission:
         #: Until when other workers claim.
         self._gives_way = -math.inf
 
-    def can_claim(self, running: Collection[Running]) -> bool:
+    def can_claim(self, in_hand: Collection[InHand]) -> bool:
         """Whether one more request may be claimed; never next to a retry, nor while one is overdue."""
-        if self.closed or any(one.alone for one in running):
+        if self.closed or any(one.alone for one in in_hand):
             return False
-        return sum(min(images, self._share) for images in _images(running).values()) < self._max_images
+        return sum(min(images, self._share) for images in _images(in_hand).values()) < self._max_images
 
-    def full_accounts(self, running: Collection[Running]) -> list[str]:
+    def full_accounts(self, in_hand: Collection[InHand]) -> list[str]:
         """Accounts that have reached their share, or with half of `max_images` whose input images are being fetched."""
-        fetching = _images(one for one in running if not one.fetched.done())
-        running_images = _images(running).items()
-        return [one for one, images in running_images if images >= self._share or fetching[one] >= self._max_images / 2]
+        fetching = _images(one for one in in_hand if one.fetching)
+        all_images = _images(in_hand).items()
+        return [one for one, images in all_images if images >= self._share or fetching[one] >= self._max_images / 2]
 
     @property
     def overdue(self) -> str | None:
@@ -128,11 +145,11 @@ class Admission:
         self._gives_way = self._clock() + GIVE_WAY
 
 
-def _images(running: Iterable[Running]) -> Counter[str]:
+def _images(in_hand: Iterable[InHand]) -> Counter[str]:
     """Images by account."""
     images: Counter[str] = Counter()
-    for one in running:
-        images[one.request.account_id] += one.params.count
+    for one in in_hand:
+        images[one.account_id] += one.images
     return images
 
 

@@ -5,6 +5,7 @@ Amounts are whole micro-dollars everywhere, dollars for people and the wire.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Connection,
     Double,
     FromClause,
+    Row,
     bindparam,
     case,
     cast,
@@ -33,7 +35,7 @@ from tintype.settings.values import Price
 from tintype.store.db.conditions import UNENDED
 from tintype.store.db.database import now
 from tintype.store.db.records import Entry, Request, Status
-from tintype.store.db.tables import ENDS, accounts, api_keys, ledger, requests
+from tintype.store.db.tables import ENDS, accounts, api_keys, ledger, requests, unended
 
 MICRO = 1_000_000
 
@@ -47,6 +49,12 @@ IN_ACCOUNT = (
 IN_KEY = update(api_keys).where(api_keys.c.id == bindparam("own")).values(spent=api_keys.c.spent + bindparam("more"))
 #: Without the id that the row is given.
 IN_LEDGER = insert(ledger).values(created_at=now()).inline()
+
+#: A request's price, and what holding it adds to the sums of its key and its account, in statements that change more of
+#: those rows (`queue/submit.py`).
+PRICE: BindParameter[int] = bindparam("hold_price", type_=BigInteger())
+HELD_BY_KEY = {"spent": api_keys.c.spent + PRICE}
+HELD_BY_ACCOUNT = {"held": accounts.c.held + PRICE}
 
 #: The model's work in seconds, and what it costs in micro-dollars by a rate: not a whole number.
 SECONDS: BindParameter[float] = bindparam("seconds", type_=Double())
@@ -84,6 +92,8 @@ class Imbalance(NamedTuple):
     id: str
     stored: int
     summed: int
+    #: Whether the sums are micro-dollars.
+    money: bool = True
 
 
 def give(tx: Connection, account_id: str, amount: int, note: str | None = None) -> None:
@@ -92,19 +102,22 @@ def give(tx: Connection, account_id: str, amount: int, note: str | None = None) 
         _post(tx, Entry.GRANT if amount > 0 else Entry.ADJUST, account_id, balance=amount, note=note)
 
 
-def hold(tx: Connection, request: Request) -> None:
-    """Set aside what a new request may cost; raises OutOfCredits, SpendCapReached."""
-    price = request.billing.price
-    account = tx.execute(select(accounts).where(accounts.c.id == request.account_id)).one()
-    available = account.balance - account.held
-    if available < price:
-        raise OutOfCredits(f"The balance available is {shown(available)}, but this request needs {shown(price)}")
-    key = tx.execute(select(api_keys).where(api_keys.c.id == request.key_id)).one()
-    if key.spend_cap is not None and key.spent + price > key.spend_cap:
-        left = shown(max(0, key.spend_cap - key.spent))
+def hold(tx: Connection, request: Request, key: Row[Any], account: Row[Any]) -> None:
+    """Set aside what a new request may cost; raises OutOfCredits, SpendCapReached.
+
+    key, account: their rows, to which HELD_BY_KEY and HELD_BY_ACCOUNT have been added.
+    """
+    price, available = request.billing.price, account.balance - account.held
+    if available < 0:
+        words = f"The balance available is {shown(available + price)}, but this request needs {shown(price)}"
+        raise OutOfCredits(words)
+    if key.spend_cap is not None and key.spent > key.spend_cap:
+        left = shown(max(0, key.spend_cap - key.spent + price))
         words = f"This API key may spend {shown(key.spend_cap)}, of which {left} is left"
         raise SpendCapReached(f"{words}, but this request needs {shown(price)}")
-    _post(tx, Entry.HOLD, request, held=price)
+    if price:  # a free request has no rows
+        about = {"account_id": request.account_id, "key_id": request.key_id, "request_id": request.id}
+        tx.execute(IN_LEDGER, {**about, "kind": Entry.HOLD, "balance": 0, "held": price, "note": None})
 
 
 def settle(tx: Connection, request: Request) -> None:
@@ -125,12 +138,13 @@ def lines(view: Connection, account_id: str, limit: int) -> list[Line]:
 
 def imbalances(view: Connection) -> list[Imbalance]:
     """Every stored sum that differs from its rows; empty when all is well."""
-    unended = select(requests).where(UNENDED).subquery()
+    waiting = select(requests).where(UNENDED).subquery()
     return [
         *_differing(view, "balance", accounts.c.balance, ledger, ledger.c.account_id, ledger.c.balance),
         *_differing(view, "held", accounts.c.held, ledger, ledger.c.account_id, ledger.c.held),
-        *_differing(view, "held", accounts.c.held, unended, unended.c.account_id, unended.c.price),
+        *_differing(view, "held", accounts.c.held, waiting, waiting.c.account_id, waiting.c.price),
         *_differing(view, "spent", api_keys.c.spent, ledger, ledger.c.key_id, ledger.c.held - ledger.c.balance),
+        *_miscounted(view),
     ]
 
 
@@ -153,10 +167,25 @@ def _differing(
     return [Imbalance(what, id, has, int(should)) for id, has, should in view.execute(differing)]
 
 
+def _miscounted(view: Connection) -> Iterator[Imbalance]:
+    """The same of `unended`, by key and priority."""
+    own = requests.c.key_id, requests.c.priority
+    each = select(*own, func.count(), func.sum(requests.c.pictures)).where(UNENDED).group_by(*own)
+    counted = {(key_id, priority): sums for key_id, priority, *sums in view.execute(each)}
+    stored = {(row.key_id, row.priority): [row.requests, row.images] for row in view.execute(select(unended))}
+    for key in sorted(counted.keys() | stored.keys()):
+        pairs = zip(("requests", "images"), stored.get(key, [0, 0]), counted.get(key, [0, 0]), strict=True)
+        yield from (
+            Imbalance(f"unended {what}", key[0], has, int(should), money=False)
+            for what, has, should in pairs
+            if has != should
+        )
+
+
 def _post(
     tx: Connection, kind: Entry, whose: Request | str, balance: int = 0, held: int = 0, note: str | None = None
 ) -> None:
-    """The only place where money changes: the row and the sums that it is part of. A free request has no rows.
+    """The only place where money changes, but for a hold: the row and its sums. A free request has no rows.
 
     whose: the request, or the id of the account.
     """

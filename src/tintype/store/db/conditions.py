@@ -13,6 +13,7 @@ from sqlalchemy import (
     Row,
     and_,
     bindparam,
+    literal_column,
     or_,
     select,
 )
@@ -26,9 +27,12 @@ columns = requests.c
 #: This moment, in statements that are built once: building one takes longer than running it.
 MOMENT: BindParameter[float] = bindparam("moment", type_=Double())
 
-PROCESSING = columns.status == Status.PROCESSING
-QUEUED = columns.status == Status.QUEUED
-UNENDED = columns.status.in_((Status.QUEUED, Status.PROCESSING))
+# In the statements' own text: PostgreSQL plans one that it has prepared without knowing the values.
+_queued: ColumnElement[Any] = literal_column(f"'{Status.QUEUED}'")
+_processing: ColumnElement[Any] = literal_column(f"'{Status.PROCESSING}'")
+QUEUED = columns.status == _queued
+PROCESSING = columns.status == _processing
+UNENDED = columns.status.in_((_queued, _processing))
 #: Requests of live keys that have not ended; test keys' take no part in what operators and limits count.
 LIVE = and_(UNENDED, ~columns.test)
 ATTEMPTS: ColumnElement[int] = counted_attempts(columns.attempt, columns.hand_backs)

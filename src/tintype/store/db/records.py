@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -211,6 +211,8 @@ class Request:
     metadata: RequestMetadata
     #: Not of the row: what a limited key has left, for the caller that has just submitted it.
     allowance: Allowance | None = None
+    #: Nor this: micro-dollars that its account can still spend, for the same caller.
+    remaining: int | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, row: Sequence[Any], moment: float | None = None) -> Request:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self
 from zlib import crc32
 
-from tintype.private import make_folder
+from tintype.private import FILE, make_folder
 
 #: How many messages a socket holds, at least; where the system doesn't say, others may be lost after each.
 CAPACITY = Path("/proc/sys/net/unix/max_dgram_qlen")
@@ -45,9 +45,9 @@ class WakeFolder:
         self.path = database.parent / "wake"
         #: Several databases may be in one folder.
         self._mark = f"{crc32(os.fsencode(database.name)):08x}"
-        #: As last listed, and the folder's inode and time then.
-        self._names: Mapping[str, Sequence[str]] = {}
-        self._listed: tuple[int, int] | None = None
+        self._is_short = len(os.fsencode(self.path / self.name(["x" * 24]))) <= MAX_PATH
+        #: The folder's inode and time when it was last listed, and the sockets by channel: threads share it.
+        self._listed: tuple[tuple[int, int] | None, Mapping[str, Sequence[str]]] = (None, {})
 
     def works(self) -> bool:
         """Whether processes here can be woken: not on every file system, nor in every user's folder."""
@@ -75,7 +75,7 @@ class WakeFolder:
     @contextmanager
     def reached(self) -> Iterator[str]:
         """The folder's path, or a shorter one that leads to it: a socket's address takes 108 bytes at most."""
-        if len(os.fsencode(self.path / self.name(["x" * 24]))) <= MAX_PATH:
+        if self._is_short:
             yield str(self.path)
             return
         folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
@@ -87,11 +87,11 @@ class WakeFolder:
     def _listeners(self, channel: str) -> Sequence[str]:
         """The sockets of a channel's; the folder is listed only when its entries have changed."""
         about = self.path.stat()
-        now = about.st_ino, about.st_mtime_ns
-        if now != self._listed:
-            self._names = self._list()
-            self._listed = now if time.time_ns() - about.st_mtime_ns > COARSE else None
-        return self._names.get(channel, ())
+        now, (then, names) = (about.st_ino, about.st_mtime_ns), self._listed
+        if now != then:
+            names = self._list()
+            self._listed = now if time.time_ns() - about.st_mtime_ns > COARSE else None, names
+        return names.get(channel, ())
 
     def _list(self) -> Mapping[str, Sequence[str]]:
         found: dict[str, list[str]] = {}
@@ -130,6 +130,7 @@ class WakeSocket:
             self._socket.setblocking(False)
             with folder.reached() as short:
                 self._socket.bind(f"{short}/{self._path.name}")
+            self._path.chmod(FILE)  # the folder may be older, and open to others
             self._inode = self._path.lstat().st_ino
         except OSError:
             self.close()

@@ -144,14 +144,28 @@ requests = Table(
     Column("due_at", Double),
     Column("traceparent", String(55)),
     Column("safety", String(5), nullable=False, server_default="off"),
-    # In the order of claims; the last two spare reading the rows, which are large. No column that a heartbeat changes
-    # may be in an index: Postgres would have to rewrite all of them.
-    Index("ix_requests_claim", "status", "test", "priority", "key_id", "seq", "due_at", "pictures"),
+    # Those of a key and priority in claim order; the last two spare reading the rows, which are large. No column that a
+    # heartbeat changes may be in an index: Postgres would have to rewrite all of them.
+    Index("ix_requests_claim", "status", "test", "key_id", "priority", "seq", "due_at", "pictures"),
     Index("ix_requests_deadline", "status", "cancel_at"),
     Index("ix_requests_expiry", "expires_at"),
     Index("ix_requests_key", "key_id", "submitted_at"),
     Index("ix_requests_account", "account_id", "submitted_at"),
     Index("ix_requests_idempotency", "key_id", "idempotency_key", unique=True),
+)
+
+#: Requests that have not ended, by key and priority; no row where there is none. Triggers keep it (migration 0022).
+unended = Table(
+    "unended",
+    metadata,
+    Column("key_id", String(36), primary_key=True),
+    Column("priority", Integer, primary_key=True, autoincrement=False),
+    #: The key's.
+    Column("account_id", String(36), nullable=False),
+    Column("test", Boolean, nullable=False),
+    Column("requests", Integer, nullable=False),
+    Column("images", Integer, nullable=False),
+    Index("ix_unended_account", "account_id"),
 )
 
 _HOLD = text("kind = 'hold'")

@@ -11,44 +11,60 @@ affinity takes the next in claim order, and the request keeps its place.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    CTE,
+    BigInteger,
+    BindParameter,
     ColumnElement,
     Connection,
     Exists,
     FromClause,
+    Integer,
+    ScalarSelect,
     Select,
+    Table,
     and_,
     bindparam,
+    cast,
     delete,
     exists,
+    false,
     func,
     insert,
+    null,
     or_,
     select,
-    true,
     update,
 )
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from tintype.store.db.audit import record
-from tintype.store.db.conditions import ALIVE, ATTEMPTS, MEMORY_BUDGET, MOMENT, PROCESSING, QUEUED, TAKES, lapsed
+from tintype.store.db.conditions import ALIVE, ATTEMPTS, MEMORY_BUDGET, PROCESSING, QUEUED, TAKES, lapsed
 from tintype.store.db.database import now, read_clock
 from tintype.store.db.notify import Channel, notify
 from tintype.store.db.records import Request, Status
-from tintype.store.db.tables import accounts, api_keys, controls, requests, warmups, workers
-from tintype.store.queue.lifecycle import Rules, change, give_up, log_when_committed
+from tintype.store.db.tables import accounts, api_keys, controls, requests, unended, warmups, workers
+from tintype.store.queue.lifecycle import LATE, NOW, Rules, give_up, log_when_committed
 
 columns = requests.c
 
 #: Images in hand with which a worker has no room: a model with more demand than that is worth a second load.
 BUSY = 2
+#: Requests of one bunch: the others under the lock wait while one is claimed after the other.
+MAX_BUNCH = 16
 PAUSE = controls.c.name == "pause"
-#: Keys of the accounts that are passed over; the index of claims has no accounts.
-PASSED = select(api_keys.c.id).where(api_keys.c.account_id.in_(bindparam("passed", expanding=True)))
+#: Requests whose lease has lapsed, with its holder, whom no claim returns.
+LAPSED = select(columns.id, columns.worker).where(lapsed(NOW))
+#: Accounts that are passed over, and the max of what a poll counts.
+PASSED: BindParameter[Sequence[str]] = bindparam("passed", expanding=True)
+#: Their requests; the index of claims has no accounts.
+PASSED_KEYS = columns.key_id.in_(select(api_keys.c.id).where(api_keys.c.account_id.in_(PASSED)))
+LIMIT: BindParameter[int] = bindparam("limit", type_=Integer())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,40 +82,63 @@ class Claim:
     test: bool = False
 
 
-def is_claimable(view: Connection, asked: Claim, rules: Rules) -> bool:
-    """Whether `claim` would find a request: an empty queue is polled many times a second, without the lock."""
-    statement = _poll(asked.worker, asked.loaded, rules.warm_wait, asked.test)
-    return bool(view.scalar(statement, {"passed": [*asked.passing_over]}))
+class Claimable(NamedTuple):
+    """What a poll found."""
+
+    #: Requests that the worker may claim, as far as they were counted.
+    number: int
+    #: Whether a lease has lapsed, or the deadline of a queued request.
+    stale: bool
+    #: Whether another worker with room has a model loaded that this one has not.
+    others: bool
 
 
-def claim(tx: Connection, asked: Claim, rules: Rules) -> Request | None:
-    """The next request in claim order, now this worker's; None when there is none, or all are left to others.
+#: What to ask for next, after this request of the same bunch, or as the first; None for nothing more.
+NextClaim = Callable[[Request | None], Claim | None]
+
+
+def claimable(view: Connection, asked: Claim, rules: Rules, limit: int) -> Claimable:
+    """What `claim` would find: an empty queue is polled many times a second, without the lock."""
+    wait = 0.0 if asked.test else rules.warm_wait
+    statement = _poll(asked.worker, asked.loaded, wait, asked.test, bool(asked.passing_over))
+    number, stale, others = view.execute(statement, {"limit": limit, **_passed(asked)}).one()
+    return Claimable(min(limit, number), stale, others)
+
+
+def claim(tx: Connection, following: NextClaim, found: Claimable, rules: Rules) -> list[Request]:
+    """The next requests in claim order, now this worker's, as many as were found and it asks for, one after the other.
 
     A retry runs alone, so that a request which kills its worker takes no others down: while a retry is first in the
-    queue, a worker that isn't idle gets None, and drains.
+    queue, a worker that isn't idle gets none, and drains.
     """
-    moment = read_clock(tx)
-    give_up(tx, moment, rules)
-    statement = _first(asked.worker, asked.loaded, rules.warm_wait, asked.test)
-    row = tx.execute(statement, {"moment": moment, "passed": [*asked.passing_over]}).one_or_none()
-    if row is None:
-        return None
-    found = Request.of(row)
-    if found.attempts and not asked.idle:
-        return None
-    take_turn(tx, found.account_id, found.key_id)
-    taken = {"status": Status.PROCESSING, "attempt": columns.attempt + 1, "worker": asked.worker, "step": 0}
-    request = change(tx, found.id, **taken, started_at=moment, lease_until=moment + rules.lease)
-    # The worker whose lease on it ran out, where there was one.
-    lost = {"lost_by": found.lease.worker} if found.lease.worker else {}
-    log_when_committed(tx, "claimed", request, **lost)
-    return request
+    lost_by = {}
+    if found.stale:
+        give_up(tx, read_clock(tx), rules)
+        lost_by = {row.id: row.worker for row in tx.execute(LAPSED)}
+    wait = rules.warm_wait if found.others else 0.0
+    taken: list[Request] = []
+    while len(taken) < found.number and (asked := following(taken[-1] if taken else None)):
+        passing = bool(asked.passing_over)
+        statement = _take(asked.worker, asked.loaded, wait, rules, asked.idle, asked.test, bool(lost_by), passing)
+        row = tx.execute(statement, _passed(asked)).one_or_none()
+        if row is None:
+            break
+        request = Request.of(row)
+        take_turn(tx, request.account_id, request.key_id)
+        # The worker whose lease on it ran out, where there was one.
+        log_when_committed(tx, "claimed", request, **({"lost_by": lost} if (lost := lost_by.get(request.id)) else {}))
+        taken.append(request)
+    return taken
+
+
+def _passed(asked: Claim) -> dict[str, Any]:
+    return {"passed": [*asked.passing_over]} if asked.passing_over else {}
 
 
 def idle_elsewhere(view: Connection, worker: str, needed: int) -> bool:
     """Whether another worker has nothing in hand, and `needed` bytes of memory for weights and activations."""
     running = select(columns.worker).where(PROCESSING)
-    free = and_(_others(worker, now()), workers.c.id.not_in(running), float(needed) <= MEMORY_BUDGET)
+    free = and_(_others(worker), workers.c.id.not_in(running), float(needed) <= MEMORY_BUDGET)
     return bool(view.scalar(select(exists().where(free))))
 
 
@@ -137,29 +176,25 @@ def paused_since(view: Connection) -> float | None:
 # In SQL
 
 
-def _claimable(
-    worker: str, loaded: frozenset[str], wait: float, test: bool, moment: ColumnElement[float]
-) -> ColumnElement[bool]:
-    """The requests that this worker may claim at this moment, except for PASSED."""
-    begun = or_(columns.due_at.is_(None), columns.due_at <= moment)
-    waiting = or_(QUEUED, lapsed(moment))
-    due = and_(waiting, columns.test.is_(test), begun, true() if test else ~paused(), columns.key_id.not_in(PASSED))
-    return due if test or not wait else and_(due, ~_left_to_others(worker, loaded, wait, moment))
+def _claimable(elsewhere: CTE, wait: float) -> ColumnElement[bool]:
+    """Of the requests that wait, those that this worker may claim now, but for the pause and PASSED.
 
-
-def _left_to_others(
-    worker: str, loaded: Collection[str], wait: float, moment: ColumnElement[float]
-) -> ColumnElement[bool]:
-    """Requests whose model another worker has loaded, with room, while this one has not.
-
-    wait: seconds after its arrival for which a request is left to others. A retry never is: it needs an idle worker,
-    which is not likely to be the other one.
+    wait: seconds after its arrival for which a request of a model of `elsewhere` is left to others. A retry never is:
+    it needs an idle worker, which is not likely to be one of those.
     """
-    young = func.coalesce(columns.due_at, columns.submitted_at) > moment - wait
+    due = or_(columns.due_at.is_(None), columns.due_at <= NOW)
+    young = func.coalesce(columns.due_at, columns.submitted_at) > NOW - wait
+    left_to_others = and_(young, ATTEMPTS == 0, columns.slug.in_(select(elsewhere.c.slug)))
+    return and_(due, ~left_to_others) if wait else due
+
+
+def _elsewhere(worker: str, loaded: frozenset[str]) -> CTE:
+    """Slugs of the models that another worker with room has loaded while this one has not."""
     with_workers = warmups.join(workers, workers.c.id == warmups.c.worker)
-    ready = (warmups.c.loaded, _others(worker, moment), workers.c.id.not_in(_busy()))
-    elsewhere = select(warmups.c.slug).select_from(with_workers).where(*ready)
-    return and_(young, ATTEMPTS == 0, columns.slug.not_in(loaded), columns.slug.in_(elsewhere))
+    ready = warmups.c.loaded, _others(worker), workers.c.id.not_in(_busy())
+    # Not with NOT IN, for which a statement would be written out at each execution.
+    other = [warmups.c.slug != slug for slug in loaded]
+    return select(warmups.c.slug).select_from(with_workers).where(*ready, *other).cte("elsewhere")
 
 
 def _busy() -> Select[tuple[str]]:
@@ -168,43 +203,95 @@ def _busy() -> Select[tuple[str]]:
     return select(columns.worker).where(PROCESSING).group_by(columns.worker).having(enough)
 
 
-def _others(worker: str, moment: ColumnElement[float]) -> ColumnElement[bool]:
+def _others(worker: str) -> ColumnElement[bool]:
     """Other workers that are alive and take requests."""
-    return and_(workers.c.id != worker, workers.c.seen_at > moment - ALIVE, TAKES)
+    return and_(workers.c.id != worker, workers.c.seen_at > NOW - ALIVE, TAKES)
 
 
 @lru_cache(16)
-def _poll(worker: str, loaded: frozenset[str], wait: float, test: bool) -> Select[tuple[bool]]:
-    """EXISTS: is anything claimable now?"""
-    return select(exists().where(_claimable(worker, loaded, wait, test, now())))
+def _poll(worker: str, loaded: frozenset[str], wait: float, test: bool, passing: bool) -> Select[Any]:
+    """A `Claimable`; of what is queued, at most LIMIT are counted."""
+    elsewhere = _elsewhere(worker, loaded)
+    mine = [columns.test.is_(test), _claimable(elsewhere, wait), *_allowed(PASSED_KEYS, test, passing)]
+    some = select(columns.seq).where(QUEUED, *mine).limit(LIMIT).subquery()
+    queued = select(func.count()).select_from(some).scalar_subquery()
+    left = select(func.count().label("number"), func.count().filter(*mine).label("mine")).where(lapsed(NOW)).subquery()
+    others = exists(select(elsewhere.c.slug)) if wait else false()
+    return select(queued + left.c.mine, or_(LATE, left.c.number > 0), others)
 
 
 @lru_cache(16)
-def _first(worker: str, loaded: frozenset[str], wait: float, test: bool) -> Select[Any]:
-    """The next claimable request, at MOMENT."""
-    return head(_claimable(worker, loaded, wait, test, MOMENT))
+def _take(
+    worker: str, loaded: frozenset[str], wait: float, rules: Rules, idle: bool, test: bool, stale: bool, passing: bool
+) -> ReturningUpdate[Any]:
+    """Claims the first request in claim order. Built once: that takes longer than running it."""
+    # As if `give_up` had ended them already.
+    in_time = or_(columns.cancel_at.is_(None), columns.cancel_at > NOW)
+    wanted = and_(columns.test.is_(test), _claimable(_elsewhere(worker, loaded), wait), in_time)
+    queued = GROUPS.where(unended.c.test.is_(test), *_allowed(unended.c.account_id.in_(PASSED), test, passing))
+    left = lapsed(NOW), ~columns.cancel_requested, rules.max_attempts > ATTEMPTS
+    left_behind = ALONE.where(wanted, *left, *_allowed(PASSED_KEYS, test, passing))
+    groups = (queued.union_all(left_behind) if stale else queued).cte("groups")
+    mine = [columns.seq == head(groups, wanted)] + ([] if idle else [ATTEMPTS == 0])
+    lease = {"worker": worker, "started_at": NOW, "lease_until": NOW + rules.lease}
+    taken = {"status": Status.PROCESSING, "attempt": columns.attempt + 1, "step": 0, **lease}
+    return update(requests).where(*mine).values(taken).returning(requests)
+
+
+def _allowed(passed: ColumnElement[bool], test: bool, passing: bool) -> list[ColumnElement[bool]]:
+    """Not of the accounts that are passed over; and no live requests while those are paused."""
+    return ([] if test else [~paused()]) + ([~passed] if passing else [])
 
 
 # Claim order
 
 
-def head(which: ColumnElement[bool]) -> Select[Any]:
-    """The first of these requests in claim order."""
-    order = columns.priority.desc(), accounts.c.last_turn, api_keys.c.last_turn, columns.seq
-    first = select(columns.seq).select_from(_with_owners()).where(which).order_by(*order).limit(1)
-    # By its number: the rows are large, and all queued ones are sorted.
-    return select(requests).where(columns.seq == first.scalar_subquery())
+def _with_owners(rows: Table) -> FromClause:
+    """Requests or their sums, with their keys and accounts."""
+    return rows.join(api_keys, api_keys.c.id == rows.c.key_id).join(accounts, accounts.c.id == api_keys.c.account_id)
+
+
+#: When an account, and a key of it, last had a turn.
+TURNS = accounts.c.last_turn.label("account_turn"), api_keys.c.last_turn.label("key_turn")
+#: Each key's requests of one priority, that haven't ended.
+GROUPS = select(unended.c.key_id, unended.c.priority, *TURNS, cast(null(), BigInteger).label("seq"))
+GROUPS = GROUPS.select_from(_with_owners(unended))
+#: Each request as a group of its own.
+ALONE = select(columns.key_id, columns.priority, *TURNS, columns.seq).select_from(_with_owners(requests))
+
+
+def head(groups: CTE, wanted: ColumnElement[bool]) -> ScalarSelect[int]:
+    """The `seq` of the first of the wanted requests in claim order; NULL where there is none.
+
+    groups: GROUPS of which those in the queue are looked at, and what else is wanted, each ALONE.
+    Sorting the groups reads no request. Then it is looked for the first of each, until there is one; and for those of
+    the groups that have the same turn, as all keys have before their first. So one request is read of about one group,
+    however many there are.
+    """
+
+    def first(group: FromClause) -> ColumnElement[int]:
+        own = columns.key_id == group.c.key_id, columns.priority == group.c.priority
+        queued = select(columns.seq).where(QUEUED, *own, wanted).order_by(columns.seq).limit(1)
+        return func.coalesce(group.c.seq, queued.correlate(group).scalar_subquery())
+
+    order = groups.c.priority.desc(), groups.c.account_turn, groups.c.key_turn
+    # Without a limit, SQLite would look for the first of each group before it sorts them.
+    in_order = select(groups).order_by(*order).limit(2**31 - 1).subquery()
+    ahead = select(in_order).where(first(in_order).is_not(None)).limit(1).subquery()
+    same = and_(*(groups.c[name] == ahead.c[name] for name in ("priority", "account_turn", "key_turn")))
+    return select(func.min(first(groups))).select_from(groups.join(ahead, same)).scalar_subquery()
+
+
+ACCOUNT_TURN = (
+    update(accounts)
+    .where(accounts.c.id == bindparam("own"))
+    .values(last_turn=select(func.max(accounts.c.last_turn)).scalar_subquery() + 1)
+    .returning(accounts.c.last_turn)
+)
+KEY_TURN = update(api_keys).where(api_keys.c.id == bindparam("own")).values(last_turn=bindparam("turn"))
 
 
 def take_turn(tx: Connection, account_id: str, key_id: str) -> None:
     """Put the account behind all others, and the key behind all others of the account."""
-    last = select(func.max(accounts.c.last_turn)).scalar_subquery()
-    own = update(accounts).where(accounts.c.id == account_id).values(last_turn=last + 1)
-    turn = tx.execute(own.returning(accounts.c.last_turn)).scalar_one()
-    tx.execute(update(api_keys).where(api_keys.c.id == key_id).values(last_turn=turn))
-
-
-def _with_owners() -> FromClause:
-    """Requests with their keys and accounts: so the index of claims suffices."""
-    with_keys = requests.join(api_keys, api_keys.c.id == columns.key_id)
-    return with_keys.join(accounts, accounts.c.id == api_keys.c.account_id)
+    turn = tx.execute(ACCOUNT_TURN, {"own": account_id}).scalar_one()
+    tx.execute(KEY_TURN, {"own": key_id, "turn": turn})

@@ -38,11 +38,11 @@ from tintype.store.accounts.keys import NO_CEILINGS, Ceilings, Key
 from tintype.store.billing import ledger
 from tintype.store.billing.ledger import dollars
 from tintype.store.db import measurements
-from tintype.store.db.conditions import ATTEMPTS, MOMENT, PROCESSING, QUEUED, UNENDED, lapsed
+from tintype.store.db.conditions import ATTEMPTS, MOMENT, PROCESSING, QUEUED, lapsed
 from tintype.store.db.database import after, now
 from tintype.store.db.notify import Channel, notify
 from tintype.store.db.records import CANCELLED, Failure, LeaseStatus, Progress, Request, Status
-from tintype.store.db.tables import inputs, journal, requests
+from tintype.store.db.tables import inputs, journal, requests, unended
 from tintype.store.webhooks.events import HAS_WEBHOOKS, enqueue_deliveries
 
 log = structlog.get_logger()
@@ -69,6 +69,10 @@ class Rules:
     discard: Callable[[str], None] = lambda _name: None
 
 
+#: This moment, once per statement: PostgreSQL would ask the clock for every row.
+NOW = select(now()).scalar_subquery()
+#: Whether the deadline of a queued request has passed: the next one is the first in its index.
+LATE = func.coalesce(select(func.min(columns.cancel_at)).where(QUEUED).scalar_subquery() <= NOW, false())
 #: A request and its attempt's number.
 Held = tuple[str, int]
 
@@ -270,17 +274,19 @@ def _lost(max_attempts: int) -> Select[Any]:
 
 @lru_cache(16)
 def _any_lost(max_attempts: int) -> Select[bool, bool, bool]:
-    lost = _no_worker_will_finish(max_attempts, now())
-    return select(exists().where(lost), exists().where(UNENDED), exists().select_from(journal))
+    lost = or_(LATE, exists().where(_left_behind(max_attempts, NOW)))
+    return select(lost, exists(select(unended.c.key_id)), exists().select_from(journal))
 
 
 def _no_worker_will_finish(max_attempts: int, moment: ColumnElement[float]) -> ColumnElement[bool]:
     """Queued or left by a dead worker, and cancelled, past its deadline or out of attempts."""
-    overdue = columns.cancel_at <= moment
     # Apart, so that a long queue isn't read: a queued request is neither cancelled nor out of attempts, since `cancel`
     # and `retry` end it then.
-    left_behind = and_(lapsed(moment), or_(columns.cancel_requested, max_attempts <= ATTEMPTS, overdue))
-    return or_(and_(QUEUED, overdue), left_behind)
+    return or_(and_(QUEUED, columns.cancel_at <= moment), _left_behind(max_attempts, moment))
+
+
+def _left_behind(max_attempts: int, moment: ColumnElement[float]) -> ColumnElement[bool]:
+    return and_(lapsed(moment), or_(is_cancelled(moment), max_attempts <= ATTEMPTS))
 
 
 # In the log: a line when a request is queued, claimed, queued again, ended; each once that is committed. It says whose

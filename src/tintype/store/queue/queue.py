@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, select
@@ -17,7 +18,7 @@ from tintype.store.db.database import Database, now, read_clock
 from tintype.store.db.records import CANCELLED, Failure, LeaseStatus, Progress, Request
 from tintype.store.db.tables import api_keys, inputs, requests
 from tintype.store.queue import claim, eta, history, lifecycle, progress, submit
-from tintype.store.queue.claim import Claim
+from tintype.store.queue.claim import MAX_BUNCH, Claim, NextClaim
 from tintype.store.queue.eta import Demand, Eta, Etas
 from tintype.store.queue.history import History
 from tintype.store.queue.lifecycle import Held, Rules
@@ -68,8 +69,10 @@ class Queue:
         and PerhapsQueued.
         """
         try:
-            with self._db.write() as tx:
+            with suppress(submit.Repeated), self._db.write() as tx:
                 return submit.submit(tx, new, self._rules)
+            with self._db.write() as tx:
+                return submit.submit_again(tx, new, self._rules)
         except submit.Full as full:
             with self._db.read() as view:
                 raise full.refusal(view) from None
@@ -221,11 +224,23 @@ class Leases:
         The arguments are those of `Claim`.
         """
         asked = Claim(worker=worker, idle=idle, loaded=frozenset(loaded), passing_over=passing_over, test=test)
+        return next(iter(self.claim_bunch(lambda _: asked, 1)), None)
+
+    def claim_bunch(self, following: NextClaim, limit: int = MAX_BUNCH) -> Sequence[Request]:
+        """The next requests in claim order, now this worker's, in one transaction; none where all are left to others.
+
+        following: says what to claim after the request that it is told, if any, or None for nothing more; it is called
+        under the lock. At most `limit`; where there are fewer than it asks for, there are no more.
+        """
+        first = following(None)
+        if first is None:
+            return []
         with self._db.read() as view:
-            if not claim.is_claimable(view, asked, self._rules):
-                return None
+            found = claim.claimable(view, first, self._rules, limit)
+        if not found.number:
+            return []
         with self._db.write() as tx:
-            return claim.claim(tx, asked, self._rules)
+            return claim.claim(tx, following, found, self._rules)
 
     def renew(self, progress: Sequence[Progress]) -> dict[str, LeaseStatus]:
         """Write the progress of all of a worker's requests and extend their leases; a status for each, by id."""

@@ -7,22 +7,46 @@ images.
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, field, replace
+from functools import lru_cache
 from math import ceil
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, select, true, update
+from sqlalchemy import (
+    BindParameter,
+    Boolean,
+    ColumnElement,
+    Connection,
+    Double,
+    Integer,
+    Row,
+    String,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    insert,
+    literal,
+    null,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from tintype.core import GenerationParams, Json, Size
 from tintype.errors import Forbidden, IdempotencyMismatch, TooManyRequests
 from tintype.settings.groups import Safety
-from tintype.store.accounts.keys import Ceilings, Key
+from tintype.store.accounts.keys import SHARED_LIMITS, Ceilings, Key
 from tintype.store.billing import ledger
-from tintype.store.db.conditions import UNENDED, kept
+from tintype.store.db.conditions import kept
 from tintype.store.db.database import now
 from tintype.store.db.notify import Channel, notify
-from tintype.store.db.records import Allowance, Request, RequestMetadata, Status
-from tintype.store.db.tables import accounts, api_keys, inputs, requests
+from tintype.store.db.records import Allowance, Billing, Lease, Request, RequestMetadata, Status, Timing
+from tintype.store.db.tables import accounts, api_keys, inputs, requests, unended
 from tintype.store.queue import eta
 from tintype.store.queue.lifecycle import Rules
 
@@ -81,58 +105,38 @@ class NewRequest:
     id: str = field(default_factory=lambda: str(uuid4()))
 
 
-def submit(tx: Connection, new: NewRequest, rules: Rules) -> Request:
-    """Queue a request and hold its price; or return the one that its idempotency key was sent with before.
+class Repeated(Exception):
+    """The API key has sent the idempotency key before: `submit_again` finds what with."""
 
-    Raises OutOfCredits, TooManyRequests, Forbidden, IdempotencyMismatch, and `Full`, whose `refusal` is for the
-    caller: then the transaction must be rolled back.
+
+def submit(tx: Connection, new: NewRequest, rules: Rules) -> Request:
+    """Queue a request and hold its price, in as few statements as there are rows to write.
+
+    What they return is checked, so that a refusal comes after the fact. Raises OutOfCredits, TooManyRequests,
+    Forbidden, `Repeated`, and `Full`, whose `refusal` is for the caller: then the transaction must be rolled back.
     """
-    key, metadata = new.key, new.metadata
-    if metadata.idempotency_key and metadata.fingerprint:
-        if before := repeated(tx, key.id, metadata.idempotency_key, metadata.fingerprint):
-            return before
-        # An expired record keeps the key until it is removed.
-        mine = _sent_with(key.id, metadata.idempotency_key)
-        tx.execute(update(requests).where(mine, columns.expires_at <= now()).values(idempotency_key=None))
-    last = select(func.coalesce(func.max(columns.seq), 0)).scalar_subquery()
-    row = insert(requests).values(
-        id=new.id,
-        seq=last + 1,
-        account_id=key.account_id,
-        key_id=key.id,
-        slug=new.slug,
-        params=new.params,
-        generation=None if new.generation is None else new.generation.to_json(),
-        price=0 if key.test else new.price,
-        rate=new.rate,
-        priority=new.priority,
-        status=Status.QUEUED,
-        attempt=0,
-        hand_backs=0,
-        cancel_requested=False,
-        step=0,
-        steps=new.steps,
-        submitted_at=now(),
-        due_at=now() + new.start_after if new.start_after else None,
-        cancel_at=None if new.cancel_after is None else now() + new.cancel_after,
-        pictures=new.images,
-        pace=new.speed_key,
-        test=key.test,
-        safety=new.safety,
-        base_url=metadata.base_url,
-        webhook_url=metadata.webhook_url,
-        idempotency_key=metadata.idempotency_key,
-        fingerprint=metadata.fingerprint,
-        reply=metadata.reply,
-        traceparent=metadata.traceparent,
-    )
-    request = Request.of(tx.execute(row.returning(requests)).one())
-    allowance = _admit(tx, request, rules.ceilings)
-    if new.input:
-        _admit_input(tx, request, new.input, rules.input_quota)
-    ledger.hold(tx, request)
-    notify(tx, Channel.claimable(test=request.test))
-    return replace(request, allowance=allowance)
+    try:
+        request = _insert(tx, new)
+    except IntegrityError as error:
+        # No look before: nearly every idempotency key is new.
+        if new.metadata.idempotency_key and new.metadata.fingerprint:
+            raise Repeated from error
+        raise
+    return _admit(tx, request, new, rules)
+
+
+def submit_again(tx: Connection, new: NewRequest, rules: Rules) -> Request:
+    """The same for an idempotency key that is `Repeated`: the request that was sent with it, or a new one.
+
+    Raises IdempotencyMismatch too.
+    """
+    key_id, once, fingerprint = new.key.id, new.metadata.idempotency_key, new.metadata.fingerprint
+    if once and fingerprint and (before := repeated(tx, key_id, once, fingerprint)):
+        return before
+    # An expired record keeps the key until it is removed.
+    expired = update(requests).where(_sent_with(key_id, once or ""), columns.expires_at <= now())
+    tx.execute(expired.values(idempotency_key=None))
+    return _admit(tx, _insert(tx, new), new, rules)
 
 
 def repeated(view: Connection, key_id: str, idempotency_key: str, fingerprint: str) -> Request | None:
@@ -151,7 +155,171 @@ def _sent_with(key_id: str, idempotency_key: str) -> ColumnElement[bool]:
     return and_(columns.key_id == key_id, columns.idempotency_key == idempotency_key)
 
 
+# Statements, built once: that takes longer than running them
+
+LAST = select(func.coalesce(func.max(columns.seq), 0)).scalar_subquery()
+INSERT = (
+    insert(requests)
+    .values(
+        seq=LAST + 1,
+        submitted_at=now(),
+        due_at=now() + bindparam("start_after", type_=Double()),
+        cancel_at=now() + bindparam("cancel_after", type_=Double()),
+    )
+    .returning(columns.seq, columns.submitted_at, columns.due_at, columns.cancel_at)
+)
+NEW = {"status": Status.QUEUED, "attempt": 0, "hand_backs": 0, "cancel_requested": False, "step": 0}
+
+
+def _insert(tx: Connection, new: NewRequest) -> Request:
+    key, metadata, price = new.key, new.metadata, 0 if new.key.test else new.price
+    generation = None if new.generation is None else new.generation.to_json()
+    row = {
+        **NEW,
+        "id": new.id,
+        "account_id": key.account_id,
+        "key_id": key.id,
+        "slug": new.slug,
+        "params": new.params,
+        "generation": generation,
+        "price": price,
+        "rate": new.rate,
+        "priority": new.priority,
+        "steps": new.steps,
+        "start_after": new.start_after or None,
+        "cancel_after": new.cancel_after,
+        "pictures": new.images,
+        "pace": new.speed_key,
+        "test": key.test,
+        "safety": new.safety,
+        "base_url": metadata.base_url,
+        "webhook_url": metadata.webhook_url,
+        "idempotency_key": metadata.idempotency_key,
+        "fingerprint": metadata.fingerprint,
+        "reply": metadata.reply,
+        "traceparent": metadata.traceparent,
+    }
+    made = tx.execute(INSERT, row).one()
+    return Request(
+        id=new.id,
+        seq=made.seq,
+        account_id=key.account_id,
+        key_id=key.id,
+        slug=new.slug,
+        params=new.params,
+        stored_generation=generation,
+        status=Status.QUEUED,
+        attempt=0,
+        step=0,
+        steps=new.steps,
+        images=new.images,
+        priority=new.priority,
+        test=key.test,
+        safety=new.safety,
+        speed_key=new.speed_key,
+        timing=Timing(made.submitted_at, due_at=made.due_at, cancel_at=made.cancel_at),
+        lease=Lease(),
+        billing=Billing(price, new.rate),
+        metadata=metadata,
+    )
+
+
+def _token_taken(full_at: ColumnElement[float], per_minute: ColumnElement[int]) -> ColumnElement[float]:
+    """A token bucket that fills within a minute, stored as the moment at which it will be full again; less a token.
+
+    That is no later than in a minute, unless the clock was set back since. per_minute: its size; 0 or NULL for none.
+    """
+    now_at: BindParameter[float] = bindparam("taken_at", type_=Double())
+    latest = now_at + MINUTE
+    before = case((full_at > latest, latest), (full_at < now_at, now_at), else_=full_at)
+    return case((per_minute > 0, before + literal(MINUTE, Double()) / cast(per_minute, Double())), else_=full_at)
+
+
+TAKE_FROM_KEY = (
+    update(api_keys)
+    .where(api_keys.c.id == bindparam("whose"))
+    .values(**ledger.HELD_BY_KEY, bucket_full_at=_token_taken(api_keys.c.bucket_full_at, api_keys.c.rpm))
+    .returning(*(api_keys.c[name] for name in ("id", "account_id", *SHARED_LIMITS, "self_made")))
+    .returning(*(api_keys.c[name] for name in ("spend_cap", "spent", "bucket_full_at")))
+)
+
+
+class Needed(NamedTuple):
+    """Which sums over what has not ended the limits of a request are about; that request is in them."""
+
+    #: Images of the whole queue, and of the account.
+    queue: bool
+    #: Requests and images of the key.
+    own: bool
+    #: Requests, and images, of the keys that share the account's limit.
+    requests: bool
+    images: bool
+    #: Bytes of the account's input images.
+    inputs: bool
+
+
+@lru_cache(32)
+def _take_from_account(needed: Needed) -> ReturningUpdate[Any]:
+    """Test and live requests have limits apart from each other."""
+    whose: BindParameter[str] = bindparam("whose", type_=String())
+    u = unended.c
+    alike = u.test == bindparam("is_test", type_=Boolean())
+    mine, own = and_(alike, u.account_id == whose), u.key_id == bindparam("own_key", type_=String())
+    sums = {
+        "queue": (needed.queue, select(func.sum(u.images)).where(alike)),
+        "account": (needed.queue, select(func.sum(u.images)).where(mine)),
+        "own_requests": (needed.own, select(func.sum(u.requests)).where(own)),
+        "own_images": (needed.own, select(func.sum(u.images)).where(own)),
+        "shared_requests": (needed.requests, select(func.sum(u.requests)).where(mine, _sharing("concurrency"))),
+        "shared_images": (needed.images, select(func.sum(u.images)).where(mine, _sharing("max_queued"))),
+        "inputs": (needed.inputs, select(func.sum(inputs.c.size)).where(inputs.c.account_id == whose)),
+    }
+    given = [(one.scalar_subquery() if need else null()).label(name) for name, (need, one) in sums.items()]
+    taken = _token_taken(accounts.c.bucket_full_at, bindparam("per_minute", type_=Integer()))
+    row = accounts.c.balance, accounts.c.held, accounts.c.bucket_full_at
+    changed = update(accounts).where(accounts.c.id == whose).values(**ledger.HELD_BY_ACCOUNT, bucket_full_at=taken)
+    return changed.returning(*row, *given)
+
+
+def _sharing(name: str) -> ColumnElement[bool]:
+    """Sums of the keys that share the account's limit of that name."""
+    return unended.c.key_id.in_(select(api_keys.c.id).where(_shares(name)))
+
+
+def _shares(name: str) -> ColumnElement[bool]:
+    return or_(api_keys.c[name].is_(None), api_keys.c.self_made)
+
+
+def _shared(key: Row[Any], name: str, ceilings: Ceilings) -> int:
+    """The server's maximum of that name, where the key shares it with others of its account; else 0."""
+    own: int | None = key._mapping[name]
+    shared: int = 0 if own is not None and not key.self_made else getattr(ceilings, name)
+    return shared
+
+
 # The limits
+
+
+def _admit(tx: Connection, request: Request, new: NewRequest, rules: Rules) -> Request:
+    """Take a new request's price and tokens from its key and its account, and check what is left."""
+    taken = {"taken_at": request.timing.submitted_at, "hold_price": request.billing.price}
+    key = tx.execute(TAKE_FROM_KEY, {**taken, "whose": request.key_id}).one()
+    shared = {name: _shared(key, name, rules.ceilings) for name in SHARED_LIMITS}
+    needed = Needed(
+        queue=bool(rules.ceilings.queue),
+        own=bool(key.concurrency or key.max_queued),
+        requests=bool(shared["concurrency"]),
+        images=bool(shared["max_queued"]),
+        inputs=bool(new.input and new.input.bytes),
+    )
+    about = {"whose": key.account_id, "own_key": key.id, "is_test": request.test, "per_minute": shared["rpm"]}
+    account = tx.execute(_take_from_account(needed), {**taken, **about}).one()
+    allowance = _check(request, key, account, rules.ceilings)
+    if new.input:
+        _admit_input(tx, request, new.input, int(account.inputs or 0), rules.input_quota)
+    ledger.hold(tx, request, key, account)
+    notify(tx, Channel.claimable(test=request.test))
+    return replace(request, allowance=allowance, remaining=account.balance - account.held)
 
 
 class Full(Exception):
@@ -171,82 +339,78 @@ class Full(Exception):
 
 
 class Limit(NamedTuple):
-    """A maximum, and the keys that share it."""
+    """A maximum of a name in SHARED_LIMITS, and the keys that share it."""
 
+    name: str
     max: int
-    #: For messages: the keys as subject, and with `would`.
-    words: str
-    would: str
-    #: Condition on requests: those of the keys.
-    requests: ColumnElement[bool]
-    #: Whether an account's keys share it, or one key has it for itself.
+    #: The row of the key that it is checked for.
+    key: Row[Any]
+    #: Whether its account's keys share it, or it has it for itself.
     shared: bool
 
+    @property
+    def words(self) -> str:
+        """The keys, as the subject of a message."""
+        return "the API keys of this account together" if self.shared else "this API key"
 
-def _admit(tx: Connection, request: Request, ceilings: Ceilings) -> Allowance | None:
-    """Admit a new request and take a token; raises Full, TooManyRequests, and Forbidden where no wait would help.
+    @property
+    def which(self) -> ColumnElement[bool]:
+        """Condition on requests: those of the keys."""
+        # Keys that no longer work are among them.
+        theirs = select(api_keys.c.id).where(api_keys.c.account_id == self.key.account_id, _shares(self.name))
+        return columns.key_id.in_(theirs if self.shared else [self.key.id])
+
+
+def _check(request: Request, key: Row[Any], account: Row[Any], ceilings: Ceilings) -> Allowance | None:
+    """Check a new request by the rows that it has changed; raises Full, TooManyRequests, Forbidden if no wait helps.
 
     Returns what is left in the key's own token bucket or its account's, the smaller of the two; None without a limit.
     """
-    bucket = accounts.c.bucket_full_at.label("account_full_at")
-    with_bucket = select(api_keys, bucket).join(accounts, accounts.c.id == api_keys.c.account_id)
-    key = tx.execute(with_bucket.where(api_keys.c.id == request.key_id)).one()
-    # Test and live requests have limits apart from each other.
-    unended = and_(UNENDED, columns.test.is_(request.test))
     if ceilings.queue:
-        _check_queue(tx, request, ceilings, unended)
+        _check_queue(request, account, ceilings)
     for limit in _limits(key, "concurrency", ceilings):
-        _check_requests(tx, request, limit, unended)
+        _check_requests(request, limit, account.shared_requests if limit.shared else account.own_requests)
     for limit in _limits(key, "max_queued", ceilings):
-        _check_images(tx, request, limit, unended)
-    left = []
-    for limit in _limits(key, "rpm", ceilings):  # where one is empty, none is taken
-        owner, id = (accounts, key.account_id) if limit.shared else (api_keys, key.id)
-        full_at = key.account_full_at if limit.shared else key.bucket_full_at
-        left.append(_take_token(full_at, limit, request.timing.submitted_at))
-        tx.execute(update(owner).where(owner.c.id == id).values(bucket_full_at=left[-1].full_at))
+        _check_images(request, limit, account.shared_images if limit.shared else account.own_images)
+    moment = request.timing.submitted_at
+    left = [
+        _allowance((account if limit.shared else key).bucket_full_at, limit, moment)
+        for limit in _limits(key, "rpm", ceilings)
+    ]
     return min(left, default=None)
 
 
-def _check_queue(tx: Connection, request: Request, ceilings: Ceilings, unended: ColumnElement[bool]) -> None:
+def _check_queue(request: Request, account: Row[Any], ceilings: Ceilings) -> None:
     """The whole queue's size, and one account's share of it."""
     limit = ceilings.of_queue
     if request.images > limit:
         words = f"One account may have {limit} images in the queue; this request asks for {request.images}"
         raise Forbidden(words, reason="limit")
-    own = columns.key_id.in_(select(api_keys.c.id).where(api_keys.c.account_id == request.account_id))
-    counted = select(func.sum(columns.pictures), func.sum(columns.pictures).filter(own))
-    all_images, mine = tx.execute(counted.where(unended)).one()
-    if all_images > ceilings.queue:
+    if account.queue > ceilings.queue:
         raise Full(f"The queue is full: it holds {ceilings.queue} images", true(), request)
-    if mine > limit:
+    if account.account > limit:
         words = f"One account may have {limit} of the {ceilings.queue} images that the queue holds"
-        raise Full(f"{words}; with this request it would have {mine}", own, request)
+        own = columns.key_id.in_(select(api_keys.c.id).where(api_keys.c.account_id == request.account_id))
+        raise Full(f"{words}; with this request it would have {account.account}", own, request)
 
 
-def _check_requests(tx: Connection, request: Request, limit: Limit, unended: ColumnElement[bool]) -> None:
-    concurrent = tx.scalar(select(func.count()).where(unended, limit.requests)) or 0
+def _check_requests(request: Request, limit: Limit, concurrent: int) -> None:
     if concurrent > limit.max:
         words = f"Too many requests: {limit.words} may have {limit.max} at the same time"
-        raise Full(words, limit.requests, request)
+        raise Full(words, limit.which, request)
 
 
-def _check_images(tx: Connection, request: Request, limit: Limit, unended: ColumnElement[bool]) -> None:
+def _check_images(request: Request, limit: Limit, images: int) -> None:
     words = f"Too many images: {limit.words} may have {limit.max} at the same time"
     if request.images > limit.max:  # no wait would help
         raise Forbidden(f"{words}; this request alone asks for {request.images}", reason="limit")
-    images = tx.scalar(select(func.sum(columns.pictures)).where(unended, limit.requests)) or 0
     if images > limit.max:
-        words = f"{words}; with this request {limit.would} have {images}"
-        raise Full(words, limit.requests, request)
+        words = f"{words}; with this request {'they' if limit.shared else 'it'} would have {images}"
+        raise Full(words, limit.which, request)
 
 
-def _take_token(full_at: float, limit: Limit, moment: float) -> Allowance:
-    """A token bucket that fills within a minute, stored as the moment at which it will be full again.
-
-    That is no later than in a minute, unless the clock was set back since.
-    """
-    full_at = max(min(full_at, moment + MINUTE), moment) + MINUTE / limit.max
+def _allowance(full_at: float, limit: Limit, moment: float) -> Allowance:
+    """What is left in a token bucket, of which one has been taken."""
     spare = moment + MINUTE + 1e-6 - full_at  # rounding errors
     if spare < 0:
         wait = full_at - moment - MINUTE
@@ -257,27 +421,17 @@ def _take_token(full_at: float, limit: Limit, moment: float) -> Allowance:
 
 def _limits(key: Row[Any], name: str, ceilings: Ceilings) -> list[Limit]:
     """The key's own maximum of that name, and the server's, which it shares with others of its account."""
-    own: int | None = key._mapping[name]
-    shared: int = 0 if own is not None and not key.self_made else getattr(ceilings, name)
-    limits = []
-    if own:
-        limits.append(Limit(own, "this API key", "it would", columns.key_id == key.id, shared=False))
-    if shared:
-        # Keys that no longer work are among them.
-        of_account = api_keys.c.account_id == key.account_id, or_(api_keys.c[name].is_(None), api_keys.c.self_made)
-        theirs = columns.key_id.in_(select(api_keys.c.id).where(*of_account))
-        words = "the API keys of this account together"
-        limits.append(Limit(shared, words, "they would", theirs, shared=True))
-    return limits
+    own, shared = key._mapping[name], _shared(key, name, ceilings)
+    both = (Limit(name, own or 0, key, shared=False), Limit(name, shared, key, shared=True))
+    return [limit for limit in both if limit.max]
 
 
-def _admit_input(tx: Connection, request: Request, image: Input, quota: int) -> None:
+def _admit_input(tx: Connection, request: Request, image: Input, taken: int, quota: int) -> None:
     """Note a new request's image; those of one account that came in bodies may take `quota` bytes together.
 
+    taken: bytes of those before it.
     Raises TooManyRequests, and Forbidden for an image that alone takes more.
     """
-    mine = select(func.coalesce(func.sum(inputs.c.size), 0)).where(inputs.c.account_id == request.account_id)
-    taken = int(tx.execute(mine).scalar_one()) if image.bytes else 0
     if taken + image.bytes > quota:
         words = f"The input images of an account's requests may take {quota} bytes together until those end"
         if not taken:
@@ -285,4 +439,4 @@ def _admit_input(tx: Connection, request: Request, image: Input, quota: int) -> 
         raise TooManyRequests(f"{words}: {taken} are taken, and this one takes {image.bytes}", RETRY_AFTER)
     width, height = image.size
     row = {"name": image.name, "size": image.bytes, "width": width, "height": height}
-    tx.execute(insert(inputs).values(request_id=request.id, account_id=request.account_id, **row))
+    tx.execute(insert(inputs), {"request_id": request.id, "account_id": request.account_id, **row})

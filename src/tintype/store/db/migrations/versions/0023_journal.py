@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0023"
-down_revision = "0021"  # 0022 is written at the same time: whoever merges both puts this one on top of it
+down_revision = "0022"
 
 
 def upgrade() -> None:
