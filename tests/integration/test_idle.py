@@ -129,3 +129,7 @@ def test_a_worker_with_nothing_in_hand_has_few_heartbeats_and_tells_its_news_soo
     assert store.ops.workers.alive(60)[0].state(0) == "idle"
     worker.outputs.breaker.on_recovery()
     assert [beat(), beat()] == [0.5, IDLE]
+    assert (looks(tenant, worker.preloader.poll, 3), looks(tenant, worker.preloader.poll, 3)) == (1, 0)
+    worker.told()
+    assert looks(tenant, worker.preloader.poll, 3) == 1
+    assert [beat(), beat()] == [0.5, IDLE]

@@ -224,7 +224,7 @@ def test_a_small_queue_has_room_for_one_picture_of_an_account() -> None:
 
 def test_keys_that_keys_made_are_so_many_a_day_and_are_forgotten_in_the_end(tenant: Tenant) -> None:
     own = KeyDelegation(tenant.db, max_keys=3, daily=4, ceilings=NO_CEILINGS)
-    main = tenant.new_key()
+    main = tenant.key
     made = [own.create(main, {"name": "spare"})[0] for _ in range(2)]
     own.revoke(main, made[1].id)
     for _ in range(2):

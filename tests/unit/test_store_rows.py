@@ -16,7 +16,7 @@ def test_each_column_is_where_it_belongs() -> None:
     request = Request.of([*row.values()])
     own = {name: getattr(request, name) for name in Request.__annotations__}
     records = {name: own.pop(name) for name in ("timing", "lease", "billing", "metadata", "result", "failure")}
-    assert own.pop("allowance") is None
+    assert own.pop("allowance") is own.pop("remaining") is None
     assert own == {name: RENAMED.get(name, name) for name in own}
     assert records == {
         "timing": Timing("submitted_at", "started_at", "ended_at", "expires_at", "due_at", 9.0, "watched_until"),

@@ -76,6 +76,22 @@ async def test_what_is_cancelled_never_begins_and_gives_up_its_place() -> None:
 
 
 @in_a_loop
+async def test_what_is_cancelled_while_it_runs_keeps_its_place_until_it_has_ended() -> None:
+    threads, works = Threads(MOST, SHARE), Works()
+    first = started(threads, works, "a0", "a1")
+    await until(lambda: len(works.begun) == SHARE)
+    for task in first:
+        task.cancel()
+    next_one = started(threads, works, "a2")
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert "a2" not in works.begun
+    works.free()
+    assert await asyncio.gather(*next_one) == ["a2"]
+    assert [type(one) for one in await asyncio.gather(*first, return_exceptions=True)] == [asyncio.CancelledError] * 2
+
+
+@in_a_loop
 async def test_an_error_gives_up_its_place_and_nobody_is_remembered() -> None:
     threads = Threads(MOST, SHARE)
 
@@ -103,7 +119,6 @@ async def test_threads_are_used_again_and_end_with_the_server() -> None:
     lost = started(threads, works, "a0")[0]
     await until(lambda: works.begun == ["a0"])
     lost.cancel()
-    await asyncio.gather(lost, return_exceptions=True)
     assert await threads.run("a", lambda: 7) == 7, "the first thread is still at what nobody waits for"
     own = {*named()} - before
     assert len(own) == 2

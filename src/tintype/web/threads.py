@@ -56,7 +56,10 @@ class Threads:
         self._started = self._idle = 0
 
     async def run(self, holder: str, work: Callable[P, T], /, *args: P.args, **named: P.kwargs) -> T:
-        """What `work` returns, run in one of the holder's threads; cancelled before it has one, it doesn't run."""
+        """What `work` returns, run in one of the holder's threads; cancelled before it has one, it doesn't run.
+
+        Cancelled after that, it waits for the work's end all the same.
+        """
         own = self._own.get(holder) or self._own.setdefault(holder, asyncio.Semaphore(self._per_holder))
         async with own, self._all:
             loop = asyncio.get_running_loop()
@@ -67,7 +70,12 @@ class Threads:
                 self._started += 1
                 threading.Thread(target=self._serve, args=(loop,), name="call", daemon=True).start()
             self._work.put((future, partial(copy_context().run, work, *args, **named)))
-            return await future
+            try:
+                return await asyncio.shield(future)
+            finally:
+                if not future.done():  # cancelled: the thread stays the holder's until its work is done
+                    await asyncio.wait({future})
+                    future.exception()  # marks it as retrieved
 
     def close(self) -> None:
         """Its threads end once they have nothing left to do; no work may follow."""
@@ -95,8 +103,6 @@ class Threads:
 
     def _settle(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
         self._idle += 1
-        if future.cancelled():
-            return
         if error is None:
             future.set_result(result)
         else:

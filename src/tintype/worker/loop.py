@@ -120,6 +120,12 @@ class Worker:
         self._claiming = False
         self.timer.arrived.set()
 
+    def told(self) -> None:
+        """Learn soon whether it is to leave, or to load a model. From any thread."""
+        self.news.set()
+        self.preloader.wake()
+        self.timer.arrived.set()
+
     def run(self) -> None:
         """Work until stopped or drained."""
         with torch.inference_mode():

@@ -60,8 +60,9 @@ def run_worker(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     heartbeat = Heartbeat(worker, PreviewRenderer(store.queue.previews, safety), process_log)
+    heard = {Channel.QUEUED: lambda _: worker.timer.wake(), Channel.WORKERS: lambda _: worker.told()}
     with process_log:
-        with inputs, heartbeat, Listener(store.db, {Channel.QUEUED: lambda _: worker.timer.wake()}):
+        with inputs, heartbeat, Listener(store.db, heard):
             inputs.warm()
             worker.run()
             outputs.breaker.stop()

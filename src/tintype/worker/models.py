@@ -268,6 +268,7 @@ class Preloader:
         """Load one model, if one is asked for; at the first poll, the pinned ones."""
         if time.monotonic() < self._polled + self._interval:
             return
+        self._polled = time.monotonic()
         with suppress(StoreUnavailable):  # then the next poll tells
             self._load_pinned()
             for slug in self._preloads.asked(self._worker)[:1]:
@@ -275,7 +276,10 @@ class Preloader:
             self._tell_changes()
             self.tell()
         self._models.memory.evict_expired()
-        self._polled = time.monotonic()
+
+    def wake(self) -> None:
+        """Have the next turn poll: a model may be asked for. From any thread."""
+        self._polled = 0.0
 
     def tell(self) -> None:
         """Write which denoisers are loaded, if that changed: other workers leave requests to this one for it."""

@@ -35,6 +35,8 @@ class Channel(StrEnum):
     TEST_QUEUED = "test_queued"
     #: A request has ended; the payload is its id.
     ENDED = "ended"
+    #: A worker is to leave, or a model to be loaded.
+    WORKERS = "workers"
 
     @classmethod
     def claimable(cls, *, test: bool) -> Channel:

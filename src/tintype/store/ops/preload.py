@@ -9,6 +9,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from tintype.store.db.audit import current_actor, record
 from tintype.store.db.database import Database, read_clock
+from tintype.store.db.notify import Channel, notify
 from tintype.store.db.records import PreloadState
 from tintype.store.db.tables import warmups, workers
 
@@ -51,6 +52,7 @@ class Preloads:
                 own = warmups.c.slug == slug, warmups.c.worker == worker
                 if tx.scalar(select(warmups.c.state).where(*own)) is not PreloadState.WARMING:
                     _put(tx, slug, worker, PreloadState.WARMING)
+            notify(tx, Channel.WORKERS)
             if current_actor.get().is_operator:  # other callers' use of the server isn't audited
                 record(tx, "model.warm", slug, repeats=True)
 

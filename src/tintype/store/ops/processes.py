@@ -17,6 +17,7 @@ from tintype.store.db import measurements
 from tintype.store.db.audit import record
 from tintype.store.db.conditions import ALIVE
 from tintype.store.db.database import Database, now, read_clock
+from tintype.store.db.notify import Channel, notify
 from tintype.store.db.tables import servers, workers
 from tintype.telemetry.metrics import COLD_SECONDS, COLD_STARTS, FORWARD_PASSES, ROOM, ROWS, STEP_SECONDS
 
@@ -169,12 +170,14 @@ class Workers:
             id = _find(tx, which)
             if _drain(tx, id, released=False):
                 record(tx, "worker.drain", id)
+                notify(tx, Channel.WORKERS)
             return WorkerRow.of(tx.execute(select(workers).where(workers.c.id == id)).one())
 
     def release(self, id: str) -> None:
         """Drain a worker that its fleet has no use for; one that an operator drained stays so."""
         with self._db.write() as tx:
-            _drain(tx, id, released=True)
+            if _drain(tx, id, released=True):
+                notify(tx, Channel.WORKERS)
 
     def recall(self, which: str) -> str:
         """Have a drained worker replaced by a fresh one, once it has left; the drained one's id.
