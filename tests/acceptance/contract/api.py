@@ -13,8 +13,8 @@ import httpx2
 from segmind import SegmindClient
 
 from tests.acceptance.harness import KEY, Server, here, until
+from tests.clients import NO_TLS
 from tests.integration.website import Website, serving
-from tests.plain import PLAIN
 from tests.stores import store_on
 from tintype.core import GenerationParams, Output, Recipe, Result
 from tintype.media.decoder import Decoded
@@ -47,7 +47,7 @@ class Api:
     def http(self, key: str | None = KEY) -> httpx2.Client:
         """A plain HTTP client."""
         headers = {"x-api-key": key} if key else {}
-        client = httpx2.Client(base_url=self.address, headers=headers, timeout=120, verify=PLAIN)
+        client = httpx2.Client(base_url=self.address, headers=headers, timeout=120, verify=NO_TLS)
         return self._closing.enter_context(client)
 
     def sdk(self, key: str = KEY) -> SegmindClient:
