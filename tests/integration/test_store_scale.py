@@ -127,6 +127,17 @@ def test_a_long_queue_is_read_from_indexes(tenant: BusyTenant) -> None:
         assert "ix_requests_deadline" in plan(tx, *late)
 
 
+def test_statements_stay_prepared(tenant: BusyTenant) -> None:
+    """On PostgreSQL, where planning one takes as long as running it: reads, which use the same connection, end well."""
+    if not tenant.db.can_notify:
+        pytest.skip("SQLite has no server that plans")
+    for _ in range(8):
+        tenant.cycle()
+    with tenant.db.read() as view:
+        prepared = view.scalars(text("SELECT statement FROM pg_prepared_statements")).all()
+    assert len([one for one in prepared if one.startswith("INSERT INTO requests")]) == 1
+
+
 def test_a_heartbeat_is_few_statements_however_much_is_in_hand(tenant: BusyTenant) -> None:
     for _ in range(16):
         tenant.submit_next()

@@ -83,6 +83,10 @@ class Database:
         """A connection with one snapshot of the database; raises StoreUnavailable."""
         with self._outages.watched(), self._begun(self._engine) as view, self.times.read.time():
             yield view
+            # At a rollback, which else ends it, psycopg forgets what it has prepared. Where the commit fails, what was
+            # read is read, and the rollback finds the connection broken.
+            with suppress(view.engine.dialect.loaded_dbapi.Error):
+                view.connection.commit()
 
     @contextmanager
     def write(self, *, no_timeout: bool = False) -> Iterator[Connection]:
