@@ -67,8 +67,8 @@ def test_a_killed_worker(server: Server) -> None:
     before, _ = server.money()
     jobs = submit_some(server)
     woken = {path.name.split(".")[1]: path for path in (server.data / "wake").iterdir()}
-    assert woken.keys() == {"queued", "ended+test_queued"}, "the worker's socket, and the server's"
-    os.utime(woken["queued"], (0, 0))  # a new one isn't removed
+    assert woken.keys() == {"queued+workers", "ended+test_queued"}, "the worker's socket, and the server's"
+    os.utime(woken["queued+workers"], (0, 0))  # a new one isn't removed
     server.kill_worker()
     bodies = assert_all_completed_and_charged_once(server, [job.request_id for job in jobs], before)
     assert any(body["metrics"].get("retry_count") == 1 for body in bodies)
@@ -76,7 +76,7 @@ def test_a_killed_worker(server: Server) -> None:
     [again] = [server.client().run("sd1.5-img2img", **SLOW | {"seed": 0})]
     http = server.http()
     assert http.get(again["output"]).content == http.get(bodies[0]["output"]).content
-    assert not woken["queued"].exists(), "its submit has removed it"
+    assert not woken["queued+workers"].exists(), "its submit has removed it"
 
 
 def test_worker_and_server_killed_together(server: Server) -> None:
