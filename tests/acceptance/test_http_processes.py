@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.acceptance.harness import KEY, Server
 from tests.acceptance.test_http_helpers import MEDIUM, TEXT, new_key, quick
-from tests.sockets import call_bytes, dial
+from tests.clients import call_bytes, dial
 
 
 def test_what_of_a_prompt_is_not_read_is_said(server: Server) -> None:

@@ -45,7 +45,7 @@ class Stage(Tenant):
         self.folder = folder
         self.test, self.test_secret = self.accounts.keys.create(self.account_id, "ci", test=True)
 
-    def fake_worker(self) -> FakeWorker:
+    def fake_worker(self, poll: float = 0) -> FakeWorker:
         files = Files(self.folder / "files", 60)
         return FakeWorker(
             self.store.leases,
@@ -53,7 +53,7 @@ class Stage(Tenant):
             FakeOutputs(self.store.queue.input_size, files, 10**6),
             heartbeat=0,
             accepted=threading.Event(),
-            poll=0,
+            poll=poll,
         )
 
     def ask(self, prompt: str, key: Key | None = None, **changes: Any) -> Request:
@@ -160,8 +160,10 @@ def test_the_operators_number_of_attempts(stage: Stage, attempts: int, magic: st
 
 def test_a_magic_delay_outlives_everything_as_it_is_in_the_row(stage: Stage) -> None:
     request = stage.ask("test:queued:600", start_after=600)
-    stage.fake_worker().turn()
+    fake = stage.fake_worker(poll=3600)
+    fake.turn()
     assert stage.find(request).status is Status.QUEUED
+    assert 0 < fake._rest <= 600, "it polls when that is due"
     stage.db.move_clock(600)
     stage.fake_worker().turn()
     assert stage.find(request).status is Status.COMPLETED

@@ -91,12 +91,12 @@ def test_a_fake_worker_that_has_accepted_nothing_looks_seldom(tenant: Tenant, mo
     fake = FakeWorker(tenant.store.leases, MODELS, fake_outputs, heartbeat=60, accepted=woken)
 
     def turn() -> None:
-        moment[0] += fake_worker.POLL
+        moment[0] += fake_worker.POLL / 8
         fake.turn()
 
     assert looks(tenant, turn, 80) == 10
     woken.set()
-    assert looks(tenant, turn, 80) == 80
+    assert looks(tenant, turn, 9) == 2
 
 
 def test_a_worker_with_nothing_in_hand_has_few_heartbeats_and_tells_its_news_soon(

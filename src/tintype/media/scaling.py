@@ -17,9 +17,8 @@ MIN_SIDE = 64
 MAX_SIDE = 2048
 #: Max ratio of a natively drawn side to the square's, either way: beyond it, position embeddings end.
 MAX_STRETCH = 4
-#: Before each doubling: restores the sharpness that enlarging smooth images costs, without halos. After it, with twice
-#: the radius, it makes nearly the same of four times the pixels.
-SHARPEN = ImageFilter.UnsharpMask(radius=0.75, percent=60, threshold=0)
+#: After each doubling: restores the sharpness that enlarging smooth images costs, without halos.
+SHARPEN = ImageFilter.UnsharpMask(radius=1.5, percent=60, threshold=0)
 
 
 def fit(image: Image.Image, width: int, height: int) -> Image.Image:
@@ -67,5 +66,5 @@ def resize(image: Image.Image, width: int, height: int) -> Image.Image:
     """The whole image at another size; enlarged by doublings, each sharpened a little, so that edges stay crisp."""
     while image.width < width or image.height < height:
         step = (min(2 * image.width, max(width, image.width)), min(2 * image.height, max(height, image.height)))
-        image = image.filter(SHARPEN).resize(step, Image.Resampling.LANCZOS)
+        image = image.resize(step, Image.Resampling.LANCZOS).filter(SHARPEN)
     return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)

@@ -22,14 +22,14 @@ from tintype.store.queue.claim import MAX_BUNCH, Claim
 from tintype.store.queue.queue import Leases
 from tintype.telemetry.logs import Outage
 from tintype.testmode.images import FakeOutputs
-from tintype.testmode.scenario import LONGEST, Scenario, parse
+from tintype.testmode.scenario import Scenario, parse
 
 log = structlog.get_logger()
 
-#: Seconds between polls for what other servers accepted, or is due only now; how many times longer once nothing runs
-#: and no request has been accepted for LATELY seconds: what was delayed is due by then.
-POLL, IDLE = 0.5, 8.0
-LATELY = LONGEST + 60
+#: Seconds between polls for what no wake-up told of: what other servers accepted, or left behind.
+POLL = 4.0
+#: Seconds until it tries again while the database is away.
+AWAY = 0.5
 
 
 class FakeImage:
@@ -73,9 +73,8 @@ class FakeWorker:
         self._heartbeat = heartbeat
         self._accepted = accepted
         self._poll = poll
-        self._polled = -poll
-        #: When a request was last accepted.
-        self._accepted_at = -math.inf
+        #: When it polls next, by the monotonic clock.
+        self._polls = -math.inf
         self._id = f"stand-in-{uuid4().hex[:8]}"
         self._running: dict[str, Running] = {}
         self._renewed = time.monotonic()
@@ -95,12 +94,12 @@ class FakeWorker:
             try:
                 self.turn()
             except StoreUnavailable:
-                self._stopped.wait(self._poll)  # what runs is finished then, or claimed by another fake worker
+                self._stopped.wait(AWAY)  # what runs is finished then, or claimed by another fake worker
             except Exception as error:
                 if not failing.lasts:
                     log.exception("test mode failed", error=type(error).__name__)
                 failing.failed(type(error).__name__)
-                self._stopped.wait(self._poll)
+                self._stopped.wait(AWAY)
             else:
                 failing.succeeded()
 
@@ -135,10 +134,8 @@ class FakeWorker:
     @property
     def _rest(self) -> float:
         """Seconds until there is something to do, unless a request is accepted."""
-        moment = time.monotonic()
-        pause = self._poll if self._running or moment < self._accepted_at + LATELY else IDLE * self._poll
         due = [self._renewed + self._heartbeat, *map(_due_at, self._running.values())] if self._running else []
-        return max(0.0, min([self._polled + pause, *due]) - moment)
+        return max(0.0, min([self._polls, *due]) - time.monotonic())
 
     def _renew(self) -> None:
         if time.monotonic() < self._renewed + self._heartbeat:
@@ -151,9 +148,7 @@ class FakeWorker:
                 self._running.pop(id).end()
 
     def _claim(self) -> None:
-        self._polled = time.monotonic()
-        if self._accepted.is_set():
-            self._accepted_at = self._polled
+        self._polls = time.monotonic() + self._poll
         self._accepted.clear()
         if self._stopped.is_set() or self._outputs.breaker.open:
             return
@@ -163,6 +158,8 @@ class FakeWorker:
             self._start(request)
         if len(bunch) == MAX_BUNCH:  # there may be more
             self._accepted.set()
+        elif (due := self._leases.test_due()) is not None:
+            self._polls = min(self._polls, time.monotonic() + due)
 
     def _start(self, request: Request) -> None:
         """Its delays count from its submission, so that a restart adds nothing to them."""

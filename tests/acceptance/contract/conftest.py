@@ -1,4 +1,4 @@
-"""The ways on which each test of the contract goes."""
+"""The two ways that each test of the contract goes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from tests.acceptance.harness import Server
 from tests.databases import SqliteFiles
 
 IN_PROCESS, PROCESSES = "in-process", "processes"
-#: For what any server must say: the one that the session's tests share says it too.
+#: For what any server says: the one that the session's tests share is asked too.
 WAYS = (IN_PROCESS, pytest.param(PROCESSES, marks=pytest.mark.xdist_group("server")))
-#: For what only a server with settings of its own can say: `make nightly` starts one.
+#: For what only a server with settings of its own says: `make nightly` starts one.
 WAYS_WITH_SETTINGS = (IN_PROCESS, pytest.param(PROCESSES, marks=pytest.mark.nightly))
-
 
 NewApi = Callable[..., AbstractContextManager[Api]]
 

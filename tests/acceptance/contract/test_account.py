@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.acceptance.contract.api import Api
 from tests.acceptance.test_http_helpers import TEXT, left, quick, refused
-from tests.pictures import saved
+from tests.image_files import saved
 
 PNG = f"data:image/png;base64,{base64.b64encode(saved(Image.new('RGB', (8, 8), 'red'))).decode()}"
 EVENT = {"types": ["REQUEST_COMPLETED", "REQUEST_FAILED"]}

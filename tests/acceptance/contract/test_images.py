@@ -60,6 +60,7 @@ def test_the_output_has_the_inputs_size_in_multiples_of_16(redrawn: bytes) -> No
     assert opened(redrawn).format == "JPEG"
 
 
+@pytest.mark.rows
 @pytest.mark.parametrize(
     "image",
     [
@@ -156,6 +157,7 @@ def test_a_picture_that_turns_out_damaged_is_the_callers_fault(api: Api) -> None
     assert credits(response) == 1
 
 
+@pytest.mark.rows
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9/a.png", "http://[::1]/a.png", "http://169.254.169.254/latest"])
 def test_an_inner_address_ends_as_400_on_v1(api: Api, address: str) -> None:
     http = api.caller(1)

@@ -121,8 +121,9 @@ def test_records_and_files_expire(http: httpx2.Client) -> None:
 
 def test_an_input_picture_goes_with_its_record(api: Api, http: httpx2.Client) -> None:
     until(lambda: not list((api.data / "inputs").iterdir()), 20)
-    posted = http.post(f"/v2/{MEDIUM}", data={"prompt": "x"}, files={"image": gradient(64, 64)})
-    assert len(list((api.data / "inputs").iterdir())) == 1
+    with api.paused():
+        posted = http.post(f"/v2/{MEDIUM}", data={"prompt": "x"}, files={"image": gradient(64, 64)})
+        assert len(list((api.data / "inputs").iterdir())) == 1
     until(lambda: http.get(f"/v2/requests/{posted.json()['request_id']}").status_code == 404, 20)
     until(lambda: not list((api.data / "inputs").iterdir()), 20)
 

@@ -38,6 +38,8 @@ CANCELLED_ONES = select(columns.id).where(
     columns.id.in_(bindparam("held", expanding=True)), lifecycle.is_cancelled(now())
 )
 
+#: Seconds until the first of the test requests is due whose time has not come.
+TEST_DUE = select(func.min(columns.due_at) - now()).where(QUEUED, columns.test, columns.due_at > now())
 PIXEL_LIMIT = select(api_keys.c.max_pixels).where(api_keys.c.id == bindparam("own"))
 
 
@@ -241,6 +243,11 @@ class Leases:
             return []
         with self._db.write() as tx:
             return claim.claim(tx, following, found, self._rules)
+
+    def test_due(self) -> float | None:
+        """Seconds until a request of a test key is claimable that is not yet; None where none is delayed."""
+        with self._db.read() as view:
+            return view.scalar(TEST_DUE)
 
     def renew(self, progress: Sequence[Progress]) -> dict[str, LeaseStatus]:
         """Write the progress of all of a worker's requests and extend their leases; a status for each, by id."""
