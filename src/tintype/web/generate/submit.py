@@ -8,6 +8,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -159,9 +160,17 @@ async def accept(
             url = await in_thread(http, own_webhook, call.webhook_url, call.store, runtime.settings, call.key)
             metadata = replace(metadata, webhook_url=url)
         with runtime.tracing.span("submit", http.headers.get(HEADER), model=spec.slug) as traceparent:
-            metadata = replace(metadata, traceparent=traceparent)
-            run = in_thread if dialect.waits else answer_in_thread
-            return await run(http, lambda: queue(call, prepare(call, dialect, spec, sent, metadata)))
+            new = partial(prepare, call, dialect, spec, sent, replace(metadata, traceparent=traceparent))
+            if dialect.waits:
+                return await in_thread(http, lambda: queue(call, new()))
+            return await answer_in_thread(http, lambda: _told(call, queue(call, new())))
+
+
+def _told(call: Call, accepted: Accepted) -> Accepted:
+    """Have its answer tell the credits that are left after its hold: to a test key, they are its live account's."""
+    if accepted.request.remaining is not None and not call.key.test:
+        call.http.state.remaining = accepted.request.remaining
+    return accepted
 
 
 def _sent_before(call: Call, once: str, sent: Json) -> tuple[str, Request | None]:
