@@ -58,7 +58,7 @@ serve: install ## Start the server on http://127.0.0.1:8000
 
 .PHONY: test
 test: setup ## Run every test but those of `make nightly`
-	$(PYTEST) -n 4 --dist loadgroup
+	$(PYTEST) -n 4 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: nightly
 nightly: setup ## Run the tests that `make test` leaves out: chaos, and two soaks of an hour (SOAK_MINUTES)

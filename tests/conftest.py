@@ -39,8 +39,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item, group in groups.items():
         if group:
             item.add_marker(pytest.mark.xdist_group(group))
-    # What has a time limit of its own is slow: else one process would still be at it at the end.
-    items.sort(key=lambda item: (item.get_closest_marker("timeout") is None, groups[item] not in SESSION_SERVERS))
+    # A server's tests follow one another, and what has a time limit of its own is slow: else one process would still be
+    # at it at the end.
+    items.sort(key=lambda item: (groups[item] not in SESSION_SERVERS, item.get_closest_marker("timeout") is None))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
