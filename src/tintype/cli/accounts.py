@@ -116,9 +116,10 @@ def credit(account: str, dollars_given: float, note: str | None, data: Path | No
 @accounts.command()
 @data_option
 def check(data: Path | None) -> None:
-    """Compare every balance with the sum of its ledger, and what is counted of the queue with its requests.
+    """Compare every stored sum with the rows it sums.
 
-    The exit code is 1 where they differ.
+    Those are balances, with the ledger, and the counts of the queue, with its requests. The exit code is 1 where they
+    differ.
 
     \b
     Example:
