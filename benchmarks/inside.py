@@ -110,7 +110,8 @@ def fill(store: Store, keys: Sequence[Key], length: int) -> None:
             key, slug = keys[number % len(keys)], f"model-{number % SLUGS}"
             own = {"id": str(uuid4()), "seq": last + number, "slug": slug, "priority": number % PRIORITIES, "price": 0}
             copies.append({**row, **own, "key_id": key.id, "account_id": key.account_id})
-        tx.execute(insert(requests), copies)
+        if copies:
+            tx.execute(insert(requests), copies)
         if store.db.can_notify:
             tx.execute(text("ANALYZE"))  # as autovacuum does within a minute
 
