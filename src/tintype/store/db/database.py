@@ -169,7 +169,7 @@ class Database:
         """PostgreSQL's notifications of some channels, on a connection of its own; raises StoreUnavailable."""
         from tintype.store.db.postgres import listening  # noqa: PLC0415 - as above
 
-        with self._outages.watched(), listening(self._engine, channels) as notifications:
+        with self._outages.watched(), listening(self._begun(self._engine), channels) as notifications:
             yield notifications
 
     def move_clock(self, seconds: float) -> None:
