@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import pytest
@@ -145,6 +146,38 @@ def test_a_connection_that_breaks_takes_its_changes_with_it(db: Database, commit
     assert isinstance(one.exception(), StoreUnavailable | ZeroDivisionError)
     assert two.result() is None
     assert (commits, names(db)) == ([1], ["2"])
+
+
+def test_a_savepoint_that_cannot_be_made_undoes_no_change_that_is_told_to_be_kept(
+    db: Database, commits: list[int]
+) -> None:
+    savepoints = count(1)
+
+    def refuse(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("SAVEPOINT") and next(savepoints) == 2:
+            raise StoreUnavailable
+
+    event.listen(db._engine, "before_cursor_execute", refuse)
+    with all_waiting(db, lambda: put(db, "1"), lambda: put(db, "2"), lambda: put(db, "3")) as all_of_them:
+        pass
+    told = [str(number) for number, one in enumerate(all_of_them) if one.exception() is None]
+    assert told == names(db)
+    assert "3" in told, "the turn goes on"
+
+
+def test_a_refusal_whose_connection_is_gone_is_no_change_that_may_be_made(db: Database, commits: list[int]) -> None:
+    if db.kind == "sqlite":
+        pytest.skip("a file has no connection that could be lost")
+
+    def refuse(tx: Connection) -> None:
+        driver: Any = tx.connection.driver_connection
+        driver.close()
+        raise Forbidden
+
+    with pytest.raises(StoreUnavailable) as told:
+        put(db, "1", refuse)
+    assert type(told.value) is StoreUnavailable
+    assert names(db) == []
 
 
 def test_where_the_answer_to_the_commit_is_lost_each_is_told_that(db: Database, commits: list[int]) -> None:
