@@ -12,11 +12,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, text
 from tests.databases import statements
+from tests.stores import LEASE, RETENTION, a_result, store_on
+from tests.tenants import Tenant
 
 from tintype.errors import Forbidden, PerhapsDone, StoreUnavailable
 from tintype.store.db import writers
 from tintype.store.db.database import Database, after
 from tintype.store.db.notify import Channel, notify
+from tintype.store.db.records import LeaseStatus, Progress
+from tintype.store.queue import lifecycle
+from tintype.store.queue.lifecycle import Rules
 
 NUMBER = 8
 
@@ -264,3 +269,22 @@ def test_a_group_notifies_once_of_what_is_committed(db: Database, commits: list[
     assert [*map(tuple, heard)] == [("queued", ""), ("ended", "1"), ("ended", "3")]
     assert sum("pg_notify" in statement for statement, _ in said) == 1
     assert commits == [3]
+
+
+def test_renewals_wait_for_no_request_that_is_being_ended(db: Database) -> None:
+    """A group ends requests in any order; a heartbeat that has one and waits for the other would be a deadlock."""
+    if db.kind == "sqlite":
+        pytest.skip("there a heartbeat has the lock")
+    tenant = Tenant(store_on(db))
+    for _ in range(3):
+        tenant.submit()
+    first, second, third = sorted((tenant.claim() for _ in range(3)), key=lambda one: one.id)
+    progress = [Progress(one.id, 1, 1, 4) for one in (first, second, third)]
+    rules = Rules(lease=LEASE, retention=RETENTION)
+    tenant.store.queue.cancel(second.id, tenant.account_id)
+    with ThreadPoolExecutor(1) as threads, db.write() as tx:
+        assert lifecycle.complete(tx, third.id, 1, a_result(), rules)
+        renewed = threads.submit(tenant.store.leases.renew, progress).result(10)
+        assert lifecycle.complete(tx, first.id, 1, a_result(), rules)
+    assert renewed == {first.id: LeaseStatus.KEEP, second.id: LeaseStatus.CANCEL, third.id: LeaseStatus.KEEP}
+    assert tenant.find(second).step == 1
