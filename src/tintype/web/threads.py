@@ -106,7 +106,7 @@ class Threads:
         self._idle += 1
         if error is None:
             future.set_result(result)
-        elif isinstance(error, StopIteration):  # a future takes none, and its caller would wait for ever
+        elif isinstance(error, StopIteration):  # a future takes none, and its caller would wait indefinitely
             future.set_exception(RuntimeError("the work raised StopIteration").with_traceback(error.__traceback__))
         else:
             future.set_exception(error)
