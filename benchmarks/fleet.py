@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -133,7 +133,11 @@ def _run(inside: Inside, server: PostgresServer | None, rate: float) -> tuple[di
 
 
 def _spent(server: PostgresServer | None) -> dict[int, float]:
-    return {one.pid: spent(one.pid) for one in server.processes} if server else {}
+    seconds = {}
+    for one in server.processes if server else ():
+        with suppress(OSError):  # a backend that has ended meanwhile
+            seconds[one.pid] = spent(one.pid)
+    return seconds
 
 
 def _level(wanted: float, answer: dict[str, Any], database: float) -> Level:

@@ -110,8 +110,9 @@ def fill(store: Store, keys: Sequence[Key], length: int) -> None:
             key, slug = keys[number % len(keys)], f"model-{number % SLUGS}"
             own = {"id": str(uuid4()), "seq": last + number, "slug": slug, "priority": number % PRIORITIES, "price": 0}
             copies.append({**row, **own, "key_id": key.id, "account_id": key.account_id})
-        tx.execute(insert(requests), copies)
-        if store.db.can_notify:
+        if copies:
+            tx.execute(insert(requests), copies)
+        if store.db.kind == "postgresql":
             tx.execute(text("ANALYZE"))  # as autovacuum does within a minute
 
 
@@ -274,7 +275,7 @@ def listen(store: Store, heard: Callable[[], None]) -> bool:
         return bool(notify.can_wake(store.db))
     database: Any = import_module("tintype.store.db.database")
     database.Listener(store.db, heard).__enter__()
-    return store.db.can_notify
+    return store.db.kind == "postgresql"
 
 
 def ends(url: str, outputs: str) -> Answer:

@@ -6,16 +6,22 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, text
 from tests.databases import statements
+from tests.stores import LEASE, RETENTION, a_result, store_on
+from tests.tenants import Tenant
 
 from tintype.errors import Forbidden, PerhapsDone, StoreUnavailable
 from tintype.store.db import writers
 from tintype.store.db.database import Database, after
 from tintype.store.db.notify import Channel, notify
+from tintype.store.db.records import LeaseStatus, Progress
+from tintype.store.queue import lifecycle
+from tintype.store.queue.lifecycle import Rules
 
 NUMBER = 8
 
@@ -147,6 +153,38 @@ def test_a_connection_that_breaks_takes_its_changes_with_it(db: Database, commit
     assert (commits, names(db)) == ([1], ["2"])
 
 
+def test_a_savepoint_that_cannot_be_made_undoes_no_change_that_is_told_to_be_kept(
+    db: Database, commits: list[int]
+) -> None:
+    savepoints = count(1)
+
+    def refuse(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("SAVEPOINT") and next(savepoints) == 2:
+            raise StoreUnavailable
+
+    event.listen(db._engine, "before_cursor_execute", refuse)
+    with all_waiting(db, lambda: put(db, "1"), lambda: put(db, "2"), lambda: put(db, "3")) as all_of_them:
+        pass
+    told = [str(number) for number, one in enumerate(all_of_them) if one.exception() is None]
+    assert told == names(db)
+    assert "3" in told, "the turn goes on"
+
+
+def test_a_refusal_whose_connection_is_gone_is_no_change_that_may_be_made(db: Database, commits: list[int]) -> None:
+    if db.kind == "sqlite":
+        pytest.skip("a file has no connection that could be lost")
+
+    def refuse(tx: Connection) -> None:
+        driver: Any = tx.connection.driver_connection
+        driver.close()
+        raise Forbidden
+
+    with pytest.raises(StoreUnavailable) as told:
+        put(db, "1", refuse)
+    assert type(told.value) is StoreUnavailable
+    assert names(db) == []
+
+
 def test_where_the_answer_to_the_commit_is_lost_each_is_told_that(db: Database, commits: list[int]) -> None:
     if db.kind == "sqlite":
         pytest.skip("a file's commit has no answer that could be lost")
@@ -181,7 +219,7 @@ def test_what_takes_long_is_committed_alone_and_a_group_has_an_end(
 
 def test_a_note_may_come_with_a_change_but_no_change_with_a_note(db: Database, commits: list[int]) -> None:
     """What is to be durable isn't committed by a transaction that isn't."""
-    if db.can_notify:
+    if db.kind == "postgresql":
         pytest.skip("on PostgreSQL notes aren't under the lock")
 
     def note(name: str) -> None:
@@ -231,3 +269,22 @@ def test_a_group_notifies_once_of_what_is_committed(db: Database, commits: list[
     assert [*map(tuple, heard)] == [("queued", ""), ("ended", "1"), ("ended", "3")]
     assert sum("pg_notify" in statement for statement, _ in said) == 1
     assert commits == [3]
+
+
+def test_renewals_wait_for_no_request_that_is_being_ended(db: Database) -> None:
+    """A group ends requests in any order; a heartbeat that has one and waits for the other would be a deadlock."""
+    if db.kind == "sqlite":
+        pytest.skip("there a heartbeat has the lock")
+    tenant = Tenant(store_on(db))
+    for _ in range(3):
+        tenant.submit()
+    first, second, third = sorted((tenant.claim() for _ in range(3)), key=lambda one: one.id)
+    progress = [Progress(one.id, 1, 1, 4) for one in (first, second, third)]
+    rules = Rules(lease=LEASE, retention=RETENTION)
+    tenant.store.queue.cancel(second.id, tenant.account_id)
+    with ThreadPoolExecutor(1) as threads, db.write() as tx:
+        assert lifecycle.complete(tx, third.id, 1, a_result(), rules)
+        renewed = threads.submit(tenant.store.leases.renew, progress).result(10)
+        assert lifecycle.complete(tx, first.id, 1, a_result(), rules)
+    assert renewed == {first.id: LeaseStatus.KEEP, second.id: LeaseStatus.CANCEL, third.id: LeaseStatus.KEEP}
+    assert tenant.find(second).step == 1

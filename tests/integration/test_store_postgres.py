@@ -109,6 +109,30 @@ def test_a_frozen_server_holds_nobody_up_for_ever(
     assert accounts.account(account.id).balance == 5 + CALLERS
 
 
+def test_connections_that_a_restart_has_cut_cost_nothing_but_others(
+    open_database: Callable[..., Database], postgres: PostgresServer
+) -> None:
+    db = open_database()
+
+    def work() -> None:
+        with ExitStack() as taken:
+            for _ in range(3):
+                taken.enter_context(db.read())
+
+    def listen() -> None:
+        with db.listening([Channel.QUEUED]):
+            pass
+
+    def note() -> None:
+        with db.note() as tx:
+            tx.execute(text("SELECT 1"))
+
+    for use in (work, lambda: Accounts(db).create("one", 5), note, listen):
+        work()
+        postgres.cut()
+        use()
+
+
 def test_reading_goes_on_while_all_writers_wait(open_database: Callable[..., Database]) -> None:
     db, other = open_database(), open_database()
     accounts = Accounts(db)

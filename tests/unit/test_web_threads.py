@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
+from anyio import create_task_group
 
 from tintype.web.threads import Threads
 
@@ -92,6 +93,26 @@ async def test_what_is_cancelled_while_it_runs_keeps_its_place_until_it_has_ende
 
 
 @in_a_loop
+async def test_a_stream_that_is_cancelled_keeps_its_place_too() -> None:
+    """Its task group cancels what it waits for in each turn of the loop."""
+    threads, works = Threads(MOST, 1), Works()
+
+    async def look() -> int:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        works.free()
+        return threads._started
+
+    async with create_task_group() as stream:
+        stream.start_soon(threads.run, "a", works, "a0")
+        await until(lambda: works.begun == ["a0"])
+        next_one, looking = started(threads, works, "a1"), asyncio.create_task(look())
+        stream.cancel_scope.cancel()
+    assert await looking == 1
+    assert await asyncio.gather(*next_one) == ["a1"]
+
+
+@in_a_loop
 async def test_an_error_gives_up_its_place_and_nobody_is_remembered() -> None:
     threads = Threads(MOST, SHARE)
 
@@ -101,6 +122,8 @@ async def test_an_error_gives_up_its_place_and_nobody_is_remembered() -> None:
     for _ in range(3 * MOST):
         with pytest.raises(ValueError, match="no"):
             await threads.run("a", fail)
+    with pytest.raises(RuntimeError, match="StopIteration"):  # which a future can't have
+        await threads.run("a", lambda: next(iter(())))
     assert await threads.run("a", lambda: 7) == 7
     gc.collect()  # errors refer to what raised them
     assert len(threads._own) == 0

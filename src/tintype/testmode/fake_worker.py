@@ -134,7 +134,8 @@ class FakeWorker:
     @property
     def _rest(self) -> float:
         """Seconds until there is something to do, unless a request is accepted."""
-        due = [self._renewed + self._heartbeat, *map(_due_at, self._running.values())] if self._running else []
+        running = [*self._running.values()]  # which `stop`, in another thread, may empty
+        due = [self._renewed + self._heartbeat, *map(_due_at, running)] if running else []
         return max(0.0, min([self._polls, *due]) - time.monotonic())
 
     def _renew(self) -> None:

@@ -17,9 +17,9 @@ from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
+from anyio import CancelScope
 from fastapi import Request as HttpRequest
 from fastapi.routing import APIRoute
-from starlette._utils import get_route_path
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import Scope
@@ -74,7 +74,8 @@ class Threads:
                 return await asyncio.shield(future)
             finally:
                 if not future.done():  # cancelled: the thread stays the holder's until its work is done
-                    await asyncio.wait({future})
+                    with CancelScope(shield=True):  # a stream's task group would cancel this again and again
+                        await asyncio.wait({future})
                     future.exception()  # marks it as retrieved
 
     def close(self) -> None:
@@ -105,6 +106,8 @@ class Threads:
         self._idle += 1
         if error is None:
             future.set_result(result)
+        elif isinstance(error, StopIteration):  # a future takes none, and its caller would wait indefinitely
+            future.set_exception(RuntimeError("the work raised StopIteration").with_traceback(error.__traceback__))
         else:
             future.set_exception(error)
 
@@ -170,7 +173,7 @@ class Threaded(APIRoute):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """As the framework has it, which would try a pattern for each of a model's two addresses."""
-        if not self.param_convertors and get_route_path(scope) != self.path:
+        if not self.param_convertors and not scope["path"].endswith(self.path):
             return Match.NONE, {}
         return super().matches(scope)
 

@@ -66,8 +66,6 @@ class Database:
             name = f"tintype {process} {__version__}"
             self._engine = postgres_engine(parsed, timeout, idle_timeout, name, **common)
         event.listen(self._engine, "before_cursor_execute", _reject_invalid_text)
-        #: Whether it has LISTEN and NOTIFY, as Postgres does.
-        self.can_notify = self.kind == "postgresql"
         #: Histograms of how long this process's transactions wait and take.
         self.times = Transactions()
         self._noting = self._engine.execution_options(way="note")
@@ -113,7 +111,7 @@ class Database:
         A power cut may undo it, but no `write()` that came after it survives without it. On Postgres it isn't under the
         lock: it must lock rows that it reads in order to change them. Raises StoreUnavailable.
         """
-        if self.can_notify:
+        if self.kind == "postgresql":
             with self._outages.watched(), self._begun(self._noting) as tx, self.times.note.time():
                 yield tx
                 tx.commit()
@@ -171,7 +169,7 @@ class Database:
         """PostgreSQL's notifications of some channels, on a connection of its own; raises StoreUnavailable."""
         from tintype.store.db.postgres import listening  # noqa: PLC0415 - as above
 
-        with self._outages.watched(), listening(self._engine, channels) as notifications:
+        with self._outages.watched(), listening(self._begun(self._engine), channels) as notifications:
             yield notifications
 
     def move_clock(self, seconds: float) -> None:

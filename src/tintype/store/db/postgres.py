@@ -116,14 +116,16 @@ class Notifications:
 
 
 @contextmanager
-def listening(engine: Engine, channels: Iterable[str]) -> Iterator[Notifications]:
-    """A connection of the caller's own, outside of any transaction, that listens; raises StoreUnavailable."""
+def listening(begun: Connection, channels: Iterable[str]) -> Iterator[Notifications]:
+    """A connection of the caller's own, outside of any transaction, that listens; raises StoreUnavailable.
+
+    begun: one of the pool, which works, since a transaction has just begun on it.
+    """
     try:
-        pooled = engine.raw_connection()
-        connection: Any = pooled.driver_connection
-        pooled.detach()  # no other caller gets it
+        begun.rollback()
+        connection: Any = begun.connection.driver_connection
+        begun.detach()  # no other caller gets it
         with closing(connection):
-            connection.autocommit = True
             connection.execute("; ".join(f"LISTEN {PREFIX}{channel}" for channel in channels))
             yield Notifications(connection)
     except (psycopg.Error, SQLAlchemyError) as error:

@@ -72,7 +72,7 @@ class Group:
         self.callbacks, self.notices = callbacks, []
         self._size += 1
         if self._size > 1:
-            self._tx.exec_driver_sql("SAVEPOINT change")
+            self._tx.exec_driver_sql(f"SAVEPOINT {self._savepoint}")
         return self._tx
 
     def keep(self) -> None:
@@ -83,12 +83,17 @@ class Group:
         """Undo the change that has just failed with this error; where that is impossible, all of them."""
         if self._size > 1:
             try:
-                self._tx.exec_driver_sql("ROLLBACK TO SAVEPOINT change")
-            except SQLAlchemyError as broken:  # the connection is, or SQLite has rolled everything back
+                self._tx.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {self._savepoint}")
+            except BaseException as broken:  # noqa: BLE001 - the connection is, or SQLite has rolled everything back
                 self._failure = error if isinstance(error, SQLAlchemyError) else broken
             else:
                 return
         self._end(commit=False)
+
+    @property
+    def _savepoint(self) -> str:
+        """Of the present change alone: where it can't be made, no rollback may find the one of the change before."""
+        return f"change_{self._size}"
 
     def commit(self) -> None:
         """Commit what isn't undone; `outcome` says whether that succeeded."""
@@ -113,8 +118,8 @@ class Group:
                     self._commit(tx)
         except BaseException as error:  # noqa: BLE001 - each of its writers is to hear of it
             # What the database itself refuses, for lack of space say, is not committed.
-            self._unsure = isinstance(error, DBAPIError) and error.connection_invalidated
-            self._failure = error
+            self._unsure = commit and isinstance(error, DBAPIError) and error.connection_invalidated
+            self._failure = self._failure or error
         finally:
             self._over.set()
 

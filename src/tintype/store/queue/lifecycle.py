@@ -88,13 +88,13 @@ OWN = columns.id == bindparam("own")
 #: The fence: the request, if it is this attempt that runs it.
 MINE = and_(OWN, columns.attempt == bindparam("held_as"), PROCESSING)
 HELD = select(requests, now().label("moment")).where(MINE)
-#: Of all of a worker's requests. Locked in one order, so that two workers that renew the same ones don't deadlock.
-RENEWABLE = (
-    select(columns.id, columns.attempt, is_cancelled(now()).label("cancelled"))
-    .where(columns.id.in_(bindparam("held", expanding=True)), PROCESSING)
-    .order_by(columns.id)
-    .with_for_update()
+#: What a worker runs of these requests, as it was committed last.
+RUNNING = select(columns.id, columns.attempt, is_cancelled(now()).label("cancelled")).where(
+    columns.id.in_(bindparam("held", expanding=True)), PROCESSING
 )
+#: Those that no other transaction is about to change. Waiting for such a row with others in hand, while the changes of
+#: a group lock one row after the other, would be a deadlock, and the next renewal comes soon.
+RENEWABLE = RUNNING.order_by(columns.id).with_for_update(key_share=True, skip_locked=True)
 #: Progress and lease of one request; executed for all of a worker's in one call.
 RENEW = (
     update(requests)
@@ -127,13 +127,23 @@ INPUT = delete(inputs).where(inputs.c.request_id == bindparam("own")).returning(
 
 
 def renew(tx: Connection, progress: Sequence[Progress], rules: Rules) -> dict[str, LeaseStatus]:
-    """Write the progress of all of a worker's requests and extend their leases; a status for each, by id."""
-    running = {row.id: row for row in tx.execute(RENEWABLE, {"held": [one.id for one in progress]})}
-    mine = [one for one in progress if one.id in running and running[one.id].attempt == one.attempt]
+    """Write the progress of all of a worker's requests and extend their leases; a status for each, by id.
+
+    One that is being changed at this very moment is neither waited for nor renewed.
+    """
+    named = {one.id: one for one in progress}
+    free = {row.id: row for row in tx.execute(RENEWABLE, {"held": [*named]})}
+    mine = [one for one in progress if one.id in free and free[one.id].attempt == one.attempt]
     if mine:
         tx.execute(RENEW, [{"own": one.id, "at": one.step, "of": one.steps, "lease": rules.lease} for one in mine])
-    lost = {one.id: LeaseStatus.LOST for one in progress}
-    kept = {one.id: LeaseStatus.CANCEL if running[one.id].cancelled else LeaseStatus.KEEP for one in mine}
+    others = [id for id in named if id not in free]
+    known = [*free.values(), *(tx.execute(RUNNING, {"held": others}) if others else ())]
+    lost = dict.fromkeys(named, LeaseStatus.LOST)
+    kept = {
+        row.id: LeaseStatus.CANCEL if row.cancelled else LeaseStatus.KEEP
+        for row in known
+        if row.attempt == named[row.id].attempt
+    }
     return lost | kept
 
 
