@@ -306,7 +306,7 @@ class Cancelled(TintypeError):
 
 
 class LedgerBroken(TintypeError):
-    """A balance is not the sum of its ledger."""
+    """A stored sum is not that of its rows: a balance, or a count of the queue."""
 
 
 class WeightsUnusable(TintypeError):

@@ -132,7 +132,7 @@ def check(data: Path | None) -> None:
         click.echo(f"{one.id}: {one.what} is {stored}, but its rows sum to {summed}", err=True)
     if differing:
         raise LedgerBroken(f"{len(differing)} sums differ from their rows")
-    click.echo("every balance is the sum of its ledger")
+    click.echo("every balance is the sum of its ledger, and every count of the queue that of its requests")
 
 
 @accounts.command()

@@ -56,9 +56,10 @@ def can_wake(db: Database) -> bool:
     """Whether processes can be woken here; where they can't, they have to poll more often."""
     if db.file is None:
         return True
-    if works := wake_folder(db.file).works():
-        return works
-    log.warning("processes can't be woken here: they poll more often", database=db.kind)
+    folder = wake_folder(db.file)
+    if folder.works():
+        return True
+    log.warning("processes can't be woken here: they poll more often", folder=str(folder.path))
     return False
 
 
