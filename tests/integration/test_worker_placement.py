@@ -255,6 +255,22 @@ def test_who_is_being_drawn_does_not_wait_for_all_that_are_claimed(
     worker.requests.hand_back()
 
 
+def test_a_request_that_a_worker_can_do_nothing_with_has_an_attempt_less(
+    site: Website, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever goes wrong when its parameters are read: else it would always be the first in the queue."""
+    clear(site)
+    request, _ = submit(site, ONE.slug), submit(site, ONE.slug)
+
+    def fail(_: Request) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(worker, "_params", fail)
+    with pytest.raises(ZeroDivisionError):
+        claim(worker)
+    assert found(site, request).attempt == 1
+
+
 def test_a_worker_with_room_claims_several_in_one_transaction(site: Website, worker: Worker) -> None:
     clear(site)
     waiting = [submit(site, ONE.slug) for _ in range(6)]

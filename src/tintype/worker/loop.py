@@ -195,9 +195,9 @@ class Worker:
         """A request that isn't running yet; one that can't be read will be refused."""
         try:
             params = self._params(request)
-        except UNREADABLE:
+            return InHand(request.account_id, params.count, request.retries > 0, fetching=params.init is not None)
+        except Exception:  # noqa: BLE001 - raised here, it would undo the claim: an attempt that no one counts
             return InHand(request.account_id, 0, alone=False, fetching=False)
-        return InHand(request.account_id, params.count, request.retries > 0, fetching=params.init is not None)
 
     def _params(self, request: Request) -> GenerationParams:
         """Raises UNREADABLE for a request of another version, whose models or parameters differ from this one's."""
