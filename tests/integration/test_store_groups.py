@@ -147,6 +147,25 @@ def test_a_connection_that_breaks_takes_its_changes_with_it(db: Database, commit
     assert (commits, names(db)) == ([1], ["2"])
 
 
+def test_a_change_that_cannot_begin_takes_those_before_it_with_it(db: Database, commits: list[int]) -> None:
+    """Where there is no savepoint although the connection works, as when PostgreSQL is told to cancel the statement."""
+    begun: list[str] = []
+
+    def refuse(_: object, __: object, statement: str, parameters: Any, *___: object) -> tuple[str, Any]:
+        if statement.startswith("SAVEPOINT"):
+            begun.append(statement)
+            return ("SAVEPOINT" if len(begun) == 2 else statement), parameters
+        return statement, parameters
+
+    event.listen(db._engine, "before_cursor_execute", refuse, retval=True)
+    with all_waiting(db, lambda: put(db, "1"), lambda: put(db, "2"), lambda: put(db, "3")) as all_of_them:
+        pass
+    assert [type(one.exception()) for one in all_of_them[:2]] == [StoreUnavailable] * 2
+    assert all_of_them[2].exception()
+    assert all_of_them[3].result() is None
+    assert (commits, names(db)) == ([1], ["3"])
+
+
 def test_where_the_answer_to_the_commit_is_lost_each_is_told_that(db: Database, commits: list[int]) -> None:
     if db.kind == "sqlite":
         pytest.skip("a file's commit has no answer that could be lost")

@@ -46,6 +46,8 @@ class Group:
         self.kind = kind
         self._until = 0.0
         self._size = 0
+        #: Whether the present writer's change can be undone alone.
+        self._has_savepoint = False
         #: What the present writer wants called after the commit, and has PostgreSQL notify: channels and payloads.
         self.callbacks: list[Callable[[], None]] = []
         self.notices: list[tuple[str, str]] = []
@@ -71,8 +73,10 @@ class Group:
         """Begin one change. The first has no savepoint: if it is undone, there is nothing to commit."""
         self.callbacks, self.notices = callbacks, []
         self._size += 1
+        self._has_savepoint = False  # the one before is another writer's
         if self._size > 1:
             self._tx.exec_driver_sql("SAVEPOINT change")
+            self._has_savepoint = True
         return self._tx
 
     def keep(self) -> None:
@@ -81,13 +85,15 @@ class Group:
 
     def undo(self, error: BaseException) -> None:
         """Undo the change that has just failed with this error; where that is impossible, all of them."""
-        if self._size > 1:
+        if self._has_savepoint:
             try:
                 self._tx.exec_driver_sql("ROLLBACK TO SAVEPOINT change")
             except SQLAlchemyError as broken:  # the connection is, or SQLite has rolled everything back
                 self._failure = error if isinstance(error, SQLAlchemyError) else broken
             else:
                 return
+        elif self._size > 1:
+            self._failure = error
         self._end(commit=False)
 
     def commit(self) -> None:
