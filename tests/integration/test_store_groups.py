@@ -194,10 +194,14 @@ def test_where_the_answer_to_the_commit_is_lost_each_is_told_that(db: Database, 
         driver.commit()
         driver.close()
 
+    def refuse(_: Connection) -> None:
+        raise Forbidden
+
     event.listen(db._engine, "commit", commit, once=True)
-    with all_waiting(db, lambda: put(db, "1")) as all_of_them:
+    with all_waiting(db, lambda: put(db, "1"), lambda: put(db, "2", refuse)) as (first, one, refused):
         pass
-    assert {type(one.exception()) for one in all_of_them} == {PerhapsDone}
+    assert {type(kept.exception()) for kept in (first, one)} == {PerhapsDone}
+    assert type(refused.exception()) is StoreUnavailable, "what is undone isn't perhaps done"
     assert names(db) == ["0", "1"]
 
 

@@ -3,9 +3,11 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
@@ -74,12 +76,12 @@ def test_a_database_that_is_up_to_date_is_known_without_alembic(url: str) -> Non
     subprocess.run([sys.executable, "-W", "error", "-c", AT_HEAD, url], check=True)
 
 
-def to_0001(db: Database, move: Callable[[Config, str], None]) -> None:
+def move_to(revision: str, db: Database, move: Callable[[Config, str], None]) -> None:
     config = Config()
     config.set_main_option("script_location", "tintype.store.db:migrations")
     with db.write() as tx:
         config.attributes["connection"] = tx
-        move(config, "0001")
+        move(config, revision)
 
 
 #: Accounts a and b, a's two keys, and requests of a's in every state, as 0001 keeps them.
@@ -105,7 +107,7 @@ OF_0001 = [
 
 def test_balances_and_holds_of_the_first_schema_become_ledger_rows(empty_url: str) -> None:
     db = Database(empty_url)
-    to_0001(db, command.upgrade)
+    move_to("0001", db, command.upgrade)
     with db.write() as tx:
         for statement in OF_0001:
             tx.execute(text(statement))
@@ -139,7 +141,7 @@ def test_the_way_back_keeps_the_balances(empty_url: str) -> None:
     db = Database(empty_url)
     migrate(db)
     account = Accounts(db).create("one", 5_000)
-    to_0001(db, command.downgrade)
+    move_to("0001", db, command.downgrade)
     with db.read() as view:
         assert view.scalar(text("SELECT balance FROM accounts")) == 5_000
     migrate(db)
@@ -169,6 +171,26 @@ def test_what_is_unended_is_counted_by_the_database_itself(url: str) -> None:
             tx.execute(text(statement))
             assert [tuple(row) for row in tx.execute(text("SELECT requests, images FROM unended"))] == counted
             assert imbalances(tx) == []
+    db.close()
+
+
+def test_processes_that_run_meanwhile_are_waited_for(empty_url: str) -> None:
+    """Heartbeats of the version before, which aren't under the lock: they read requests, and then change them."""
+    db, running = Database(empty_url), Database(empty_url)
+    if not db.can_notify:
+        pytest.skip("SQLite has one writer at a time")
+    move_to("0021", db, command.upgrade)
+    waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'requests'::regclass")
+    with ThreadPoolExecutor(1) as threads:
+        with running.note() as heartbeat:
+            heartbeat.execute(text("SELECT id FROM requests FOR UPDATE"))
+            migrating = threads.submit(migrate, db)
+            while not (heartbeat.scalar(waits) or migrating.done()):
+                pass
+            heartbeat.execute(text("UPDATE requests SET step = 1"))
+        migrating.result()
+    assert differences(db) == []
+    running.close()
     db.close()
 
 

@@ -100,10 +100,10 @@ class Group:
         if not self._over.is_set():
             self._end(commit=True)
 
-    def outcome(self) -> None:
-        """Wait until it is over; raises PerhapsDone, StoreUnavailable."""
+    def outcome(self, *, undone: bool) -> None:
+        """Wait until it is over; raises StoreUnavailable and, to a writer whose change isn't undone, PerhapsDone."""
         self._over.wait()
-        if self._unsure:
+        if self._unsure and not undone:
             raise PerhapsDone from self._failure
         if isinstance(self._failure, SQLAlchemyError):
             raise StoreUnavailable from self._failure
@@ -168,7 +168,7 @@ class Writers:
             if not self._hand_over(group):
                 group.commit()
                 self._hand_over(None)
-            group.outcome()
+            group.outcome(undone=refusal is not None)
             if refusal:
                 raise refusal
 

@@ -35,6 +35,9 @@ CLAIM_BEFORE = ["status", "test", "priority", "key_id", "seq", "due_at", "pictur
 
 def upgrade() -> None:
     """Add the table, with what there is, and the triggers that keep it."""
+    # First, as it takes PostgreSQL's strongest lock: taken after a weaker one it would deadlock with heartbeats of
+    # running processes, which aren't under ours.
+    op.drop_index("ix_requests_claim", "requests")
     op.create_table(
         "unended",
         sa.Column("key_id", sa.String(36), primary_key=True),
@@ -54,7 +57,6 @@ def upgrade() -> None:
             )
             body = f"EXECUTE FUNCTION {name}()"
         op.execute(f"CREATE TRIGGER {name} AFTER {when} ON requests FOR EACH ROW WHEN ({which}) {body}")
-    op.drop_index("ix_requests_claim", "requests")
     op.create_index("ix_requests_claim", "requests", CLAIM)
 
 
