@@ -47,8 +47,10 @@ class SqliteFiles:
         migrated(f"sqlite:///{self._template}")
 
     def empty(self) -> str:
-        """The URL of a database without tables."""
-        return f"sqlite:///{self._folder / f'{next(self._numbers)}.db'}"
+        """The URL of a database without tables, in a folder of its own: there processes queue for the lock."""
+        folder = self._folder / str(next(self._numbers))
+        folder.mkdir()
+        return f"sqlite:///{folder / 'test.db'}"
 
     def fresh(self) -> str:
         """The URL of a new migrated database."""
@@ -61,8 +63,7 @@ class SqliteFiles:
 
     def drop(self, url: str) -> None:
         """Let a database go."""
-        for part in self._folder.glob(f"{Path(url).name}*"):
-            part.unlink()
+        shutil.rmtree(Path(url.removeprefix("sqlite:///")).parent)
 
 
 class PostgresServer:

@@ -87,9 +87,10 @@ def test_it_rings_for_what_is_committed(db: Database) -> None:
         assert heard.once() == (Channel.ENDED, claimed.id)
         store.ops.workers.heartbeat("w", "cpu", 0, 0)
         store.ops.preloads.ask("sd3", ["w"])
+        assert heard.once() == (Channel.WORKERS, "")  # one at a time: repetitions that come together count once
         store.ops.workers.drain("w")
         store.ops.workers.drain("w")
-        assert [heard.once(), heard.once()] == 2 * [(Channel.WORKERS, "")], "what is drained already is no news"
+        assert heard.once() == (Channel.WORKERS, ""), "what is drained already is no news"
         with pytest.raises(ZeroDivisionError), db.write() as tx:
             notify(tx, Channel.ENDED, "rolled back")
             raise ZeroDivisionError
