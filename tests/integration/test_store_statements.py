@@ -14,7 +14,7 @@ from tests.databases import asked_of
 from tests.stores import a_result, new_request, store_on
 from tests.tenants import Tenant
 
-from tintype.errors import NotFound, RequestUnknown
+from tintype.errors import NotFound, RequestUnknown, TooManyRequests
 from tintype.store.billing.ledger import COST
 from tintype.store.db.database import Database
 from tintype.store.db.recent import MOMENT
@@ -169,6 +169,26 @@ def test_a_long_queue_is_read_once_in_a_moment_whatever_changes(
     assert [tenant.eta(one).position for one in (*requests, later)] == [None, 2, 3, None]
     clock[0] += MOMENT + 0.01
     assert [tenant.eta(one).position for one in (*requests, later)] == [None, 1, 2, 3]
+
+
+def test_a_refusal_reads_no_long_queue_again(
+    tenant: Tenant, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a client that is refused all the time would cost ten times one that is accepted."""
+    monkeypatch.setattr("tintype.store.queue.eta.LONG", 2)
+    tenant.submit()
+    tenant.complete(inference_time=2.0)
+    key = tenant.new_key(concurrency=1)
+    *_, own = [tenant.submit(key=one) for one in (tenant.key, tenant.key, key)]
+    eta = tenant.eta(own).seconds
+    assert eta
+
+    def refused() -> None:
+        with pytest.raises(TooManyRequests) as found:
+            tenant.submit(key=key)
+        assert found.value.retry_after == ceil(eta)
+
+    assert not any("ORDER BY requests.test" in one for one in asked_of(tenant.db, refused))
 
 
 # What an end that isn't usual does

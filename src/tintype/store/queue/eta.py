@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select
@@ -63,18 +62,6 @@ def demand(view: Connection) -> Demand:
     return Demand(waiting, running, queued, busy, slugs, bool(view.scalar(select(paused()))))
 
 
-def first_end(view: Connection, which: ColumnElement[bool]) -> float | None:
-    """Seconds until the first of these requests ends; None when there is none, or nothing like it was measured yet."""
-    speeds, mine = Speeds.of(view), select(requests).where(which)
-    running = view.execute(mine.where(PROCESSING)).all()
-    if running:
-        left = (_left(Request.of(row), speeds, partial(read_clock, view)) for row in running)
-        return min((seconds for seconds in left if seconds is not None), default=None)
-    in_order = mine.where(QUEUED).order_by(columns.priority.desc(), columns.seq)
-    head = view.execute(in_order.limit(1)).one_or_none()
-    return None if head is None else Queued.of(view).eta(Request.of(head), speeds).seconds
-
-
 class Etas:
     """ETAs by one read of the speeds, and of the queue, per moment: positions change by the second in any case."""
 
@@ -99,6 +86,17 @@ class Etas:
         if request.seq not in queue.positions and len(queue.positions) <= LONG:
             queue = self._queue.read(again=True)  # another process has queued it since
         return queue.eta(request, speeds)
+
+    def first_end(self, which: ColumnElement[bool]) -> float | None:
+        """Seconds until the first of these requests ends; None when there is none, or nothing was measured yet."""
+        in_order = columns.priority.desc(), columns.seq
+        # Of a long queue the index alone is read: the rows are large.
+        head = select(columns.seq).where(which, QUEUED).order_by(*in_order).limit(1).scalar_subquery()
+        with self._db.read() as view:
+            first = view.execute(select(requests).where(which, PROCESSING)).all()
+            first = first or view.execute(select(requests).where(columns.seq == head)).all()
+        left = (self.of(Request.of(row)).seconds for row in first)
+        return min((seconds for seconds in left if seconds is not None), default=None)
 
     def _clock(self) -> float:
         with self._db.read() as view:

@@ -75,9 +75,8 @@ class Queue:
                 return submit.submit(tx, new, self._rules)
             with self._db.write() as tx:
                 return submit.submit_again(tx, new, self._rules)
-        except submit.Full as full:
-            with self._db.read() as view:
-                raise full.refusal(view) from None
+        except submit.Full as full:  # estimates need no lock
+            raise full.refusal(self._etas.first_end(full.which)) from None
         except PerhapsDone as error:
             raise PerhapsQueued.of(new.id, once=new.metadata.idempotency_key is not None) from error.__cause__
         finally:

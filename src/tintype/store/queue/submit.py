@@ -47,7 +47,6 @@ from tintype.store.db.database import now
 from tintype.store.db.notify import Channel, notify
 from tintype.store.db.records import Allowance, Billing, Lease, Request, RequestMetadata, Status, Timing
 from tintype.store.db.tables import accounts, api_keys, inputs, requests, unended
-from tintype.store.queue import eta
 from tintype.store.queue.lifecycle import Rules
 
 columns = requests.c
@@ -329,12 +328,8 @@ class Full(Exception):
         super().__init__(words)
         self.words, self.which, self.moment = words, which, request.timing.submitted_at
 
-    def refusal(self, view: Connection) -> TooManyRequests:
-        """For the caller, with how long to wait by this server's measured speeds, where there are any.
-
-        It reads the whole queue, which needs no lock.
-        """
-        left = eta.first_end(view, self.which)
+    def refusal(self, left: float | None) -> TooManyRequests:
+        """For the caller. left: the seconds until one of them ends, as far as is known."""
         return TooManyRequests(self.words, min(MINUTE, RETRY_AFTER if left is None else left), self.moment)
 
 
