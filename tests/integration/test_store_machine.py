@@ -548,6 +548,7 @@ class StoreMachine(RuleBasedStateMachine):
             tx.execute(update(table).where(table.c.id == one.id).values({column: read_clock(tx) - seconds}))
 
 
+@pytest.mark.timeout(400)  # shrinking a failure takes minutes; and so it is among the first of a whole run
 def test_any_order_of_calls(databases: Databases) -> None:
     run_state_machine_as_test(
         lambda: StoreMachine(databases),
