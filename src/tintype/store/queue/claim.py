@@ -115,10 +115,11 @@ def claim(tx: Connection, following: NextClaim, found: Claimable, rules: Rules) 
     if found.stale:
         give_up(tx, read_clock(tx), rules)
         lost_by = {row.id: row.worker for row in tx.execute(LAPSED)}
-    wait = rules.warm_wait if found.others else 0.0
+    # Who is given up may have filled a worker that now has room.
+    others = found.others or found.stale
     taken: list[Request] = []
     while len(taken) < found.number and (asked := following(taken[-1] if taken else None)):
-        passing = bool(asked.passing_over)
+        passing, wait = bool(asked.passing_over), rules.warm_wait if others and not asked.test else 0.0
         statement = _take(asked.worker, asked.loaded, wait, rules, asked.idle, asked.test, bool(lost_by), passing)
         row = tx.execute(statement, _passed(asked)).one_or_none()
         if row is None:
