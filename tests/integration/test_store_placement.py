@@ -131,6 +131,18 @@ def test_nothing_is_left_to_who_could_not_begin_it(fleet: Fleet) -> None:
         assert fleet.claimed("cold") == id, reason
 
 
+def test_a_worker_has_room_as_soon_as_what_filled_it_is_given_up(fleet: Fleet) -> None:
+    """Also where the claim itself gives that up: the request is left to the worker then."""
+    fleet.fill("warm")
+    [lost] = fleet.running()
+    fleet.store.queue.cancel(lost.id, fleet.account_id)
+    with fleet.db.write() as tx:
+        tx.execute(update(table).where(table.c.id == lost.id).values(lease_until=read_clock(tx) - 1))
+    id = fleet.ask("sd3")
+    assert fleet.claimed("cold") is None
+    assert fleet.claimed("warm") == id
+
+
 def test_a_worker_that_has_little_in_hand_has_room(fleet: Fleet) -> None:
     fleet.work("warm")
     id = fleet.ask("sd3")

@@ -115,7 +115,7 @@ def claim(tx: Connection, following: NextClaim, found: Claimable, rules: Rules) 
     if found.stale:
         give_up(tx, read_clock(tx), rules)
         lost_by = {row.id: row.worker for row in tx.execute(LAPSED)}
-    # Who is given up may have filled a worker that now has room.
+    # What has just been given up may have filled a worker, which has room now.
     others = found.others or found.stale
     taken: list[Request] = []
     while len(taken) < found.number and (asked := following(taken[-1] if taken else None)):
