@@ -16,9 +16,9 @@ from tests.tenants import Tenant
 
 from tintype.errors import NotFound, RequestUnknown, TooManyRequests
 from tintype.store.billing.ledger import COST
-from tintype.store.db.database import Database
-from tintype.store.db.recent import MOMENT
-from tintype.store.db.records import CANCELLED, Event, Request
+from tintype.store.db.database import READ_CLOCK, Database
+from tintype.store.db.recent import MAX_AGE
+from tintype.store.db.records import CANCELLED, Event, Progress, Request
 from tintype.store.db.tables import inputs, journal, outputs, paces, requests
 from tintype.store.queue.eta import Eta
 from tintype.store.queue.queue import SPARED, Found
@@ -152,7 +152,7 @@ def test_what_another_process_changes_is_seen_after_a_moment(tenant: Tenant, oth
     third = other.queue.submit(new_request(tenant.key, "a", {}, 10))
     assert tenant.eta(third).position == 2, "one that is not in the queue that was read"
     assert other.leases.claim("w2", idle=True)
-    clock[0] += MOMENT + 0.01
+    clock[0] += MAX_AGE + 0.01
     assert tenant.eta(third).position == 1
 
 
@@ -167,7 +167,7 @@ def test_a_long_queue_is_read_once_in_a_moment_whatever_changes(
     asked = asked_of(tenant.db, lambda: [tenant.eta(one) for one in (*requests[1:], later)])
     assert not any("ORDER BY requests.test" in one for one in asked)
     assert [tenant.eta(one).position for one in (*requests, later)] == [None, 2, 3, None]
-    clock[0] += MOMENT + 0.01
+    clock[0] += MAX_AGE + 0.01
     assert [tenant.eta(one).position for one in (*requests, later)] == [None, 1, 2, 3]
 
 
@@ -189,6 +189,22 @@ def test_a_refusal_reads_no_long_queue_again(
         assert found.value.retry_after == ceil(eta)
 
     assert not any("ORDER BY requests.test" in one for one in asked_of(tenant.db, refused))
+
+
+def test_a_refusal_reads_the_clock_once_however_many_run(tenant: Tenant) -> None:
+    """Where their speed was never measured, it is estimated by how far each has come."""
+    key = tenant.new_key(concurrency=3)
+    for _ in range(3):
+        tenant.submit(key=key)
+        claimed = tenant.claim()
+        tenant.store.leases.renew([Progress(claimed.id, claimed.attempt, 1, 4)])
+
+    def refused() -> None:
+        with pytest.raises(TooManyRequests):
+            tenant.submit(key=key)
+
+    clock = str(READ_CLOCK.compile(dialect=tenant.db._engine.dialect))
+    assert asked_of(tenant.db, refused).count(clock) == 1
 
 
 # What an end that isn't usual does

@@ -148,9 +148,9 @@ class Supervisor:
         self._grace = grace
         self._done = False
         #: Set when a child has ended, or this is to stop.
-        self._stirred = threading.Event()
+        self._changed = threading.Event()
         for child in children:
-            child.on_end = self._stirred.set
+            child.on_end = self._changed.set
         self._thread = threading.Thread(target=self._watch, name="fleet", daemon=True)
 
     def __enter__(self) -> Sequence[ChildProcess]:
@@ -159,7 +159,7 @@ class Supervisor:
 
     def __exit__(self, *_: object) -> None:
         self._done = True
-        self._stirred.set()
+        self._changed.set()
         self._thread.join()
         terminate(self._children)
         deadline = time.monotonic() + self._grace
@@ -175,8 +175,8 @@ class Supervisor:
                     log.exception(f"{child.name} can't be started")
                 except StoreUnavailable:
                     pass  # retried at the next poll
-            self._stirred.wait(None if all(child.runs for child in self._children) else POLL)
-            self._stirred.clear()
+            self._changed.wait(None if all(child.runs for child in self._children) else POLL)
+            self._changed.clear()
 
 
 def terminate(children: Sequence[ChildProcess]) -> None:

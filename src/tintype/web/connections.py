@@ -128,8 +128,10 @@ class StrictParser(h11.Connection):
         super().receive_data(data)
 
     def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
-        """The bytes to send with an event: of an answer's head, later. While the server stops, an answer closes its
-        connection."""
+        """The bytes to send with an event; those of an answer's head are sent later.
+
+        While the server stops, an answer closes its connection.
+        """
         if self._shutdown.draining and isinstance(event, h11.Response):
             others = [(name, value) for name, value in event.headers if name != b"connection"]
             headers = [*others, (b"connection", b"close")]

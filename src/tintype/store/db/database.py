@@ -215,12 +215,12 @@ class now(FunctionElement[float]):  # noqa: N801 - a function in SQL
 
 
 #: Built once: building it takes longer than running it.
-NOW = select(now())
+READ_CLOCK = select(now())
 
 
 def read_clock(connection: Connection) -> float:
     """The database's clock in unix seconds, for transactions that use one moment in several places."""
-    return float(connection.execute(NOW).scalar_one())
+    return float(connection.execute(READ_CLOCK).scalar_one())
 
 
 #: It in each database's own SQL.

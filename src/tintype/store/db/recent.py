@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from tintype.store.db.database import Database
 
 #: Seconds for which what was found serves: what other processes change is seen after them.
-MOMENT = 0.5
+MAX_AGE = 0.5
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ class _Found(NamedTuple, Generic[T]):
 
 
 class Recent(Generic[T]):
-    """A read of the database that serves for a MOMENT, unless this process changes something; for any thread.
+    """A read of the database that serves for MAX_AGE, unless this process changes something; for any thread.
 
     lasts: whether what was found serves although this process has changed something since.
     """
@@ -44,7 +44,7 @@ class Recent(Generic[T]):
         if not again and found is not None and self._serves(found):
             return found.what
         # One thread reads, and others use what it finds; a database that doesn't answer doesn't have them queue.
-        mine = self._lock.acquire(timeout=MOMENT)
+        mine = self._lock.acquire(timeout=MAX_AGE)
         try:
             if self._found is found or self._found is None or not self._serves(self._found):
                 change, at = self._db.last_change, time.monotonic()
@@ -56,6 +56,6 @@ class Recent(Generic[T]):
                 self._lock.release()
 
     def _serves(self, found: _Found[T]) -> bool:
-        if time.monotonic() - found.at > MOMENT:
+        if time.monotonic() - found.at > MAX_AGE:
             return False
         return found.change is self._db.last_change or self._lasts(found.what)

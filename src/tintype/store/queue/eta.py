@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select
@@ -75,13 +76,13 @@ class Etas:
         """What was measured."""
         return self._speeds.read()
 
-    def of(self, request: Request) -> Eta:
-        """Of a request as it was when it was read."""
+    def of(self, request: Request, clock: Callable[[], float] | None = None) -> Eta:
+        """Of a request as it was when it was read. clock: the database's, in unix seconds, unless it is to be read."""
         if request.ended:
             return Eta()
         speeds = self.speeds
         if request.status is Status.PROCESSING:
-            return Eta(seconds=_left(request, speeds, self._clock))
+            return Eta(seconds=_left(request, speeds, clock or self._clock))
         queue = self._queue.read()
         if request.seq not in queue.positions and len(queue.positions) <= LONG:
             queue = self._queue.read(again=True)  # another process has queued it since
@@ -95,7 +96,8 @@ class Etas:
         with self._db.read() as view:
             first = view.execute(select(requests).where(which, PROCESSING)).all()
             first = first or view.execute(select(requests).where(columns.seq == head)).all()
-        left = (self.of(Request.of(row)).seconds for row in first)
+        clock = cache(self._clock)  # read once at most, however many run
+        left = (self.of(Request.of(row), clock).seconds for row in first)
         return min((seconds for seconds in left if seconds is not None), default=None)
 
     def _clock(self) -> float:
