@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
@@ -52,6 +53,15 @@ def refused(response: httpx2.Response, status: int, *words: str) -> str:
         assert response.headers["x-should-retry"] in ("true", "false")
         assert ("retry-after" in response.headers) == (response.headers["x-should-retry"] == "true")
     return str(body["error"])
+
+
+def refused_for_now(response: httpx2.Response, words: str) -> None:
+    """Check a 429 of a limit: it says when to come back, twice alike."""
+    refused(response, 429, words)
+    headers = response.headers
+    assert (headers["x-should-retry"], headers["x-rate-limit-remaining"]) == ("true", "0")
+    reset = datetime.fromisoformat(headers["x-rate-limit-reset-at-utc"]) - datetime.now(UTC)
+    assert abs(reset.total_seconds() - int(headers["retry-after"])) < 5
 
 
 def new_key(server: Server, dollars: float, **limits: Any) -> str:

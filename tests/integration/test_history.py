@@ -12,6 +12,7 @@ import httpx2
 import pytest
 from PIL import Image
 from sqlalchemy import select, update
+from tests.acceptance.test_http_helpers import refused
 from tests.databases import moved_clock
 from tests.image_files import saved
 from tests.integration.website import Website, serving
@@ -78,10 +79,6 @@ def ids(http: httpx2.Client, path: str = HISTORY, **query: Any) -> list[str]:
 
 def day(ago: float) -> str:
     return (datetime.now(UTC) - timedelta(days=ago)).date().isoformat()
-
-
-def refused(response: httpx2.Response, status: int, words: str) -> None:
-    assert (response.status_code, words in response.json()["error"]) == (status, True), response.text
 
 
 def test_a_row_of_each_kind(web: Website, http: httpx2.Client) -> None:
